@@ -1,0 +1,42 @@
+# Two commands do everything: `make demo` runs a campaign, `make test` passes the tests.
+PYTHON ?= python3
+VENV ?= .venv
+# One tested release. On Linux the package index serves a build with CUDA (several GB); point pip
+# at PyTorch's CPU builds to avoid that: see "PyTorch without CUDA" in the README.
+TORCH ?= torch==2.13.0
+TRIALS ?= 12
+SEED ?= 0
+BIN := $(VENV)/bin
+
+.PHONY: demo test check wheel clean
+
+demo: $(VENV)/.installed
+	$(BIN)/recipelab run airbench96 --profile mini --trials $(TRIALS) --seed $(SEED) \
+	  --name demo --if-exists continue
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy -p recipelab
+
+wheel: $(VENV)/.installed-dev
+	$(BIN)/python -m build --wheel --outdir dist .
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# The checkout itself is what runs (an editable install), so only a change of pyproject.toml
+# asks for a new installation.
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)" -e ".[torch]"
+	touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)" -e ".[torch,dev]"
+	touch $@ $(VENV)/.installed
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,47 @@
+"""recipelab: specialist AutoGen agents that improve training recipes, measured honestly.
+
+Importing this package is cheap; what it exports is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from recipelab.campaign import Campaign
+    from recipelab.evaluation.desk import TrialDesk
+    from recipelab.evaluation.evaluator import Evaluator
+    from recipelab.lineage import LineageStore
+    from recipelab.models import OfflineClient
+    from recipelab.packs import load_pack
+    from recipelab.tools import LineageQueryTool
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Campaign": "recipelab.campaign",
+    "Evaluator": "recipelab.evaluation.evaluator",
+    "LineageQueryTool": "recipelab.tools",
+    "LineageStore": "recipelab.lineage",
+    "OfflineClient": "recipelab.models",
+    "TrialDesk": "recipelab.evaluation.desk",
+    "load_pack": "recipelab.packs",
+}
+
+__all__ = [
+    "Campaign",
+    "Evaluator",
+    "LineageQueryTool",
+    "LineageStore",
+    "OfflineClient",
+    "TrialDesk",
+    "__version__",
+    "load_pack",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

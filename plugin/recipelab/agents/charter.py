@@ -1,0 +1,81 @@
+"""Charters: one Markdown file makes a specialist."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from recipelab import content
+from recipelab.errors import RecipelabError
+from recipelab.pack import NAME
+
+MARKER = ".md"
+
+
+class CharterError(RecipelabError):
+    """A charter cannot be read; the message names the file, the key and the valid values."""
+
+
+class Charter(BaseModel):
+    """What makes an agent a specialist.
+
+    Attributes:
+        name: The agent's name; a Python identifier, as AutoGen asks.
+        title: What to call it.
+        surfaces: The surfaces that it owns.
+        body: Its instructions, in Markdown.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=NAME)
+    title: str
+    surfaces: tuple[str, ...] = Field(min_length=1)
+    body: str = Field(min_length=1)
+
+
+def charter_names() -> tuple[str, ...]:
+    """Names of the charters that can be found from here."""
+    return tuple(name for name in content.names(content.AGENTS, marker=MARKER) if name != "README")
+
+
+def load_charter(name: str) -> Charter:
+    """Reads the charter of a specialist.
+
+    Raises:
+        RecipelabError: There is no charter of that name.
+        CharterError: It cannot be read.
+    """
+    return read_charter(content.find(content.AGENTS, name, marker=MARKER, what="charter"))
+
+
+def read_charter(file: Path) -> Charter:
+    """Reads one charter file; see :func:`load_charter`."""
+    head, body = _split(file)
+    try:
+        charter = Charter.model_validate({**head, "body": body.strip()})
+    except ValidationError as error:
+        lines = []
+        for item in error.errors(include_url=False):
+            place = ".".join(str(part) for part in item["loc"])
+            lines.append(f"{file}: {place}: {item['msg']}; valid keys: name, title, surfaces")
+        raise CharterError("\n".join(lines)) from None
+    if charter.name != file.stem:
+        raise CharterError(f"{file}: name: it is {charter.name!r}, but the file is {file.name}")
+    return charter
+
+
+def _split(file: Path) -> tuple[dict[str, Any], str]:
+    parts = file.read_text("utf-8").split("---\n", 2)
+    if len(parts) != 3 or parts[0].strip():
+        raise CharterError(f"{file}: it must begin with front matter between two lines of ---")
+    try:
+        head = yaml.safe_load(parts[1])
+    except yaml.YAMLError as error:
+        raise CharterError(f"{file}: front matter is not valid YAML: {error}") from None
+    if not isinstance(head, dict):
+        raise CharterError(f"{file}: front matter must be a table of name, title, surfaces")
+    return head, parts[2]

@@ -1,0 +1,92 @@
+"""A specialist: an AutoGen assistant with a charter, four tools and a fresh context each turn."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
+
+from autogen_agentchat.agents import AssistantAgent
+from autogen_agentchat.base import Response
+from autogen_agentchat.messages import BaseAgentEvent, BaseChatMessage
+from autogen_core import CancellationToken
+from autogen_core.models import ChatCompletionClient
+
+from recipelab.agents.charter import Charter
+from recipelab.agents.context import TurnContext
+from recipelab.agents.prompt import system_message
+from recipelab.agents.view import render_view
+from recipelab.evaluation.desk import TrialDesk
+from recipelab.playbook import Play
+from recipelab.tools import (
+    CheckEditTool,
+    LineageQueryTool,
+    ReadRecipeTool,
+    SpecialistWorkbench,
+    SubmitTrialTool,
+    Turn,
+)
+
+MAX_TOOL_ITERATIONS = 16
+"""How many times in one turn a specialist may call tools."""
+
+
+class Specialist(AssistantAgent):
+    """An assistant whose every turn begins with a fresh context and an empty turn record.
+
+    Args:
+        charter: What it owns and how it works.
+        client: Its model.
+        desk: The campaign's desk.
+        plays: The pack's plays.
+        round_number: The round that it takes part in.
+    """
+
+    component_provider_override = "recipelab.agents.Specialist"
+
+    def __init__(
+        self,
+        charter: Charter,
+        client: ChatCompletionClient,
+        desk: TrialDesk,
+        *,
+        plays: tuple[Play, ...],
+        round_number: int,
+    ) -> None:
+        self._turn_context = TurnContext(lambda: render_view(desk, charter.name))
+        self._bench = workbench_of(charter, desk, plays, round_number)
+        super().__init__(
+            charter.name,
+            client,
+            workbench=self._bench,
+            model_context=self._turn_context,
+            description=f"{charter.title}; owns {', '.join(charter.surfaces)}",
+            system_message=system_message(desk.pack, charter),
+            max_tool_iterations=MAX_TOOL_ITERATIONS,
+            reflect_on_tool_use=False,
+            tool_call_summary_format="{tool_name}: {result}",
+        )
+
+    async def on_messages_stream(
+        self, messages: Sequence[BaseChatMessage], cancellation_token: CancellationToken
+    ) -> AsyncGenerator[BaseAgentEvent | BaseChatMessage | Response, None]:
+        """Takes a turn; see :class:`autogen_agentchat.agents.AssistantAgent`."""
+        self._bench.begin_turn()
+        await self._turn_context.begin_turn()
+        async for item in super().on_messages_stream(messages, cancellation_token):
+            yield item
+
+
+def workbench_of(
+    charter: Charter, desk: TrialDesk, plays: tuple[Play, ...], round_number: int
+) -> SpecialistWorkbench:
+    """The tools of one specialist, sharing what it has done in its turn."""
+    turn = Turn(round_number)
+    own = tuple(play for play in plays if play.surface in charter.surfaces)
+    lineage: Any = LineageQueryTool(desk.store, desk.campaign, goal=desk.pack.metric.goal)
+    tools = [
+        lineage,
+        ReadRecipeTool(desk, own),
+        CheckEditTool(desk),
+        SubmitTrialTool(desk, charter.name, charter.surfaces, turn),
+    ]
+    return SpecialistWorkbench(tools, turn)

@@ -1,0 +1,1 @@
+"""The command line: it asks, it never decides."""

@@ -1,0 +1,47 @@
+"""The ``recipelab`` command."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from recipelab import __version__
+from recipelab.cli import look, machine, run
+
+app = typer.Typer(
+    name="recipelab",
+    help="Specialist agents improve a training recipe; an evaluator nobody can touch measures it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+for command in (
+    run.run,
+    run.resume,
+    look.trials,
+    look.show,
+    look.lineage,
+    look.transcript,
+    look.export,
+    look.campaigns,
+    machine.packs,
+    machine.doctor,
+):
+    app.command()(command)
+app.add_typer(machine.sandbox_app, name="sandbox")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Specialist agents improve a training recipe; an evaluator nobody can touch measures it."""

@@ -1,0 +1,88 @@
+"""Commands about this machine and what can be found from here: doctor, packs, sandbox build."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from recipelab.cli.common import AsJson, clear_errors, out, print_json
+
+sandbox_app = typer.Typer(help="The images that trials run in.", no_args_is_help=True)
+
+
+def packs(as_json: AsJson = False) -> None:
+    """List the task packs that can be found from here."""
+    from recipelab.packs import load_pack, pack_names
+
+    with clear_errors():
+        found = [load_pack(name) for name in pack_names()]
+        if as_json:
+            print_json([{"pack": p.name, "title": p.title, "profile": p.profile} for p in found])
+            return
+        for pack in found:
+            out.print(Text(f"{pack.name} ({pack.profile}): {pack.title}"))
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Say what this machine can do, what is missing, and how to get it."""
+    with clear_errors():
+        findings = [_python(), _torch(), _docker(), *_data()]
+        if as_json:
+            print_json(findings)
+        else:
+            for item in findings:
+                mark = ("ok     ", "green") if item["ok"] else ("missing", "yellow")
+                out.print(Text.assemble(mark, f"  {item['what']}: {item['told']}"), soft_wrap=True)
+
+
+@sandbox_app.command("build")
+def build(
+    name: Annotated[str, typer.Argument(help="Name of a sandbox, as cpu.")] = "cpu",
+    base: Annotated[str | None, typer.Option(help="Base image; default the sandbox's own.")] = None,
+) -> None:
+    """Build the image of a sandbox."""
+    from recipelab import content
+    from recipelab.sandbox.images import ImageSpec, build_image
+
+    with clear_errors():
+        file = content.find(content.SANDBOXES, name, marker="sandbox.toml", what="sandbox")
+        spec = ImageSpec.read(file)
+        build_image(spec, base=base, progress=lambda text: out.print(Text(text)))
+        out.print(f"built {spec.image}", markup=False)
+
+
+def _python() -> dict[str, Any]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    return {"what": "Python", "ok": sys.version_info >= (3, 11), "told": version}
+
+
+def _torch() -> dict[str, Any]:
+    found = find_spec("torch") is not None
+    told = "recipes can train in the local sandbox" if found else "pip install 'recipelab[torch]'"
+    return {"what": "PyTorch", "ok": found, "told": told}
+
+
+def _docker() -> dict[str, Any]:
+    from recipelab.sandbox.choose import docker_daemon_error
+
+    error = docker_daemon_error()
+    told = error or "a daemon answers; trials are isolated"
+    return {"what": "Docker", "ok": error is None, "told": told}
+
+
+def _data() -> list[dict[str, Any]]:
+    from recipelab.data import is_cached
+    from recipelab.packs import load_pack, pack_names
+
+    rows = []
+    for name in pack_names():
+        items = load_pack(name).data
+        missing = [item for item in items if not is_cached(item)]
+        size = sum(item.bytes for item in missing) / 1e6
+        told = f"{size:.1f} MB will be fetched by the first run" if missing else "in the cache"
+        rows.append({"what": f"data of {name}", "ok": not missing, "told": told})
+    return rows

@@ -1,0 +1,55 @@
+"""The end of a campaign on a terminal: all trials, best against baseline, and where things are."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.text import Text
+
+from recipelab.report.facts import spent
+from recipelab.report.papers import PATCH, TRANSCRIPT
+from recipelab.report.tables import comparison, trials_table
+from recipelab.trial import Status
+
+if TYPE_CHECKING:
+    from recipelab.home import Home
+    from recipelab.lineage import LineageStore, TrialRecord
+
+
+def all_trials(store: LineageStore, name: str) -> list[TrialRecord]:
+    """Every trial of a campaign, oldest first."""
+    from recipelab.lineage import TrialFilter
+
+    records: list[TrialRecord] = []
+    while True:
+        page = store.query(name, TrialFilter(order="oldest", limit=200, offset=len(records)))
+        records += page.items
+        if len(records) >= page.total or not page.items:
+            return records
+
+
+def print_summary(console: Console, store: LineageStore, home: Home, name: str) -> None:
+    """Prints the trials, the totals, the best recipe against the baseline, and the papers."""
+    from recipelab.packs import load_pack
+
+    campaign = store.campaign(name)
+    metric = load_pack(campaign.pack, campaign.profile).metric
+    console.print()
+    console.print(trials_table(all_trials(store, name), unit=metric.unit, title=f"Campaign {name}"))
+    counts = store.counts(name)
+    told = ", ".join(
+        f"{count} {status or 'in flight'}"
+        for status, count in counts.items()
+        if status is not Status.BASELINE
+    )
+    console.print(f"{spent(counts)} trials: {told or 'none'}", markup=False)
+    baseline, best = store.trial(name, 0), store.best(name)
+    console.print(comparison(baseline, best, metric=metric.name, unit=metric.unit))
+    folder = home.campaign(name)
+    for label, file in (("patch", PATCH), ("transcript", TRANSCRIPT)):
+        path = folder / file
+        if path.is_file():
+            # Soft wrap keeps a long path in one piece, to be copied.
+            console.print(Text(f"{label + ':':<12}{os.path.relpath(path)}"), soft_wrap=True)

@@ -1,0 +1,48 @@
+"""The errors that recipelab raises on purpose, each with the words a user needs to mend it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class RecipelabError(Exception):
+    """Something the user can mend: bad input, a missing file, a wrong name.
+
+    The command line prints the message alone and exits with code 2.
+    """
+
+
+class PackError(RecipelabError):
+    """A task pack cannot be read; the message names the file, the key and the valid values."""
+
+
+class EditError(RecipelabError):
+    """An edit does not fit the recipe: it does not apply, or it leaves the editable files."""
+
+
+class DataError(RecipelabError):
+    """A data file of a pack cannot be had, or is not the file its hash says."""
+
+
+class LineageError(RecipelabError):
+    """The lineage store cannot be opened, or holds nothing under the name asked for."""
+
+
+class ModelError(RecipelabError):
+    """A model specification cannot be turned into a model client."""
+
+
+class SandboxError(Exception):
+    """The machinery of a sandbox failed (daemon gone, image missing, host disk full).
+
+    It is never the recipe's fault: a trial that meets it is ``aborted`` and may be retried.
+    """
+
+
+class SandboxUnavailable(RecipelabError):
+    """The sandbox asked for cannot run on this machine; the message says what is missing."""
+
+
+def unknown_name(what: str, name: str, valid: Iterable[str]) -> str:
+    """Words for a name that is not one of the valid ones, with the valid ones listed."""
+    return f"unknown {what} {name!r}; valid: {', '.join(sorted(valid)) or '(none)'}"

@@ -1,0 +1,1 @@
+"""The one choke point: a proposal in, a judged trial out."""

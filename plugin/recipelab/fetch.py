@@ -1,0 +1,148 @@
+"""Brings one file from one source: Debian package, Python distribution, address or path."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import urllib.error
+import urllib.request
+import zipfile
+from pathlib import Path
+from typing import IO
+
+from recipelab.pack import DebianSource, PathSource, PypiSource, Source, UrlSource
+
+TIMEOUT_SECONDS = 300
+CONNECT_SECONDS = 20
+
+
+class FetchError(Exception):
+    """One source did not give the file.
+
+    Attributes:
+        place: The source, in words.
+        reason: Why it failed.
+    """
+
+    def __init__(self, place: str, reason: str) -> None:
+        super().__init__(f"{place}: {reason}")
+        self.place = place
+        self.reason = reason
+
+
+def fetch(source: Source, folder: Path, *, pack_root: Path, limit_bytes: int) -> Path:
+    """Brings a file from a source into a folder.
+
+    Args:
+        source: Where to look.
+        folder: Existing empty folder to work in.
+        pack_root: Where relative paths start.
+        limit_bytes: A download longer than this is broken off.
+
+    Returns:
+        Path of the file, unchecked.
+
+    Raises:
+        FetchError: The source cannot be reached, or does not hold the file.
+    """
+    match source:
+        case DebianSource():
+            return _from_debian(source, folder)
+        case PypiSource():
+            return _from_pypi(source, folder)
+        case UrlSource():
+            return _from_url(source, folder, limit_bytes)
+        case PathSource():
+            return _from_path(source, pack_root)
+
+
+def _from_path(source: PathSource, pack_root: Path) -> Path:
+    path = pack_root / Path(source.path).expanduser()
+    if not path.is_file():
+        raise FetchError(f"path {source.path}", "no such file")
+    return path
+
+
+def _from_url(source: UrlSource, folder: Path, limit_bytes: int) -> Path:
+    target = folder / "download"
+    try:
+        with (
+            urllib.request.urlopen(source.url, timeout=CONNECT_SECONDS) as reply,
+            target.open("wb") as stream,
+        ):
+            _copy(reply, stream, source.url, limit_bytes)
+    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        raise FetchError(source.url, str(getattr(error, "reason", error))) from None
+    return target
+
+
+def _copy(reply: IO[bytes], stream: IO[bytes], place: str, limit_bytes: int) -> None:
+    size = 0
+    while block := reply.read(1 << 20):
+        size += len(block)
+        if size > limit_bytes:
+            raise FetchError(place, f"longer than {limit_bytes:,} bytes")
+        stream.write(block)
+
+
+def _from_debian(source: DebianSource, folder: Path) -> Path:
+    place = f"Debian package {source.package}"
+    installed = Path("/") / source.path
+    if installed.is_file():
+        return installed
+    if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
+        raise FetchError(place, "apt-get and dpkg-deb are not on this machine")
+    command = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", source.package]
+    try:
+        _run(command, folder, place)
+    except FetchError:
+        if os.geteuid() != 0:
+            raise
+        # A bare machine has no package lists yet; only root may fetch them.
+        _run(["apt-get", "-qq", "update"], folder, place)
+        _run(command, folder, place)
+    archives = list(folder.glob("*.deb"))
+    if not archives:
+        raise FetchError(place, "the download left no package")
+    unpacked = folder / "unpacked"
+    _run(["dpkg-deb", "-x", str(archives[0]), str(unpacked)], folder, place)
+    return _inside(unpacked, source.path, place)
+
+
+def _from_pypi(source: PypiSource, folder: Path) -> Path:
+    place = f"Python package {source.package}=={source.version}"
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+    # Building an archive of sources would run its code; only wheels and plain unpacking are safe.
+    wheel_only = ["--only-binary", ":all:"]
+    _run([*pip, *wheel_only, "-d", ".", f"{source.package}=={source.version}"], folder, place)
+    unpacked = folder / "unpacked"
+    for archive in folder.iterdir():
+        if archive.suffix == ".whl":
+            with zipfile.ZipFile(archive) as opened:
+                opened.extractall(unpacked)
+        elif archive.name.endswith((".tar.gz", ".tar.bz2")):
+            with tarfile.open(archive) as opened:
+                opened.extractall(unpacked, filter="data")
+    return _inside(unpacked, source.path, place)
+
+
+def _inside(folder: Path, path: str, place: str) -> Path:
+    found = (folder / path).resolve()
+    if not found.is_relative_to(folder.resolve()) or not found.is_file():
+        raise FetchError(place, f"it holds no file {path}")
+    return found
+
+
+def _run(command: list[str], folder: Path, place: str) -> None:
+    try:
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, timeout=TIMEOUT_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        raise FetchError(place, f"no answer within {TIMEOUT_SECONDS} s") from None
+    if done.returncode != 0:
+        lines = (done.stderr or done.stdout).strip().splitlines()
+        raise FetchError(place, lines[-1] if lines else f"{command[0]} failed")

@@ -1,0 +1,152 @@
+"""Puts a campaign together from its plan and runs it: pack, data, model, sandbox, desk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from recipelab import content
+from recipelab.campaign import Campaign, Ended, Listener, deadline_after
+from recipelab.data import ensure_data
+from recipelab.errors import RecipelabError
+from recipelab.evaluation.desk import TrialDesk
+from recipelab.evaluation.evaluator import Evaluator
+from recipelab.home import Home
+from recipelab.lineage import CampaignRecord, LineageStore
+from recipelab.models import OFFLINE, open_model
+from recipelab.pack import Pack
+from recipelab.packs import load_pack
+from recipelab.report.papers import write_papers
+from recipelab.sandbox import Sandbox
+from recipelab.sandbox.choose import open_sandbox
+from recipelab.sandbox.images import ImageSpec
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a user asks for.
+
+    Attributes:
+        name: Name of the campaign.
+        pack: Name or path of the task pack.
+        profile: Profile of the pack; ``None`` for its default.
+        model: Model specification.
+        seed: Seed of the offline model's choices.
+        trials: Trials that may be spent; ``None`` for no bound.
+        hours: Wall-clock hours of this run; ``None`` for no bound.
+        sandbox: ``auto``, ``docker`` or ``local``.
+        lanes: Seed runs of a trial at the same time; ``None`` reads the machine.
+    """
+
+    name: str
+    pack: str
+    profile: str | None
+    model: str
+    seed: int
+    trials: int | None
+    hours: float | None
+    sandbox: str
+    lanes: int | None = None
+
+
+def free_name(store: LineageStore, stem: str) -> str:
+    """The first of ``stem-1``, ``stem-2``, ... that no campaign has."""
+    taken = {campaign.name for campaign in store.campaigns()}
+    return next(name for i in range(1, len(taken) + 2) if (name := f"{stem}-{i}") not in taken)
+
+
+def plan_of(record: CampaignRecord) -> Plan:
+    """The plan under which a campaign was started."""
+    settings: Mapping[str, object] = record.settings
+    lanes = settings.get("lanes")
+    return Plan(
+        name=record.name,
+        pack=record.pack,
+        profile=record.profile,
+        model=record.model,
+        seed=record.seed,
+        trials=record.trials,
+        hours=record.hours,
+        sandbox=record.sandbox,
+        lanes=lanes if isinstance(lanes, int) else None,
+    )
+
+
+async def launch(plan: Plan, home: Home, store: LineageStore, listener: Listener) -> Ended:
+    """Starts or resumes the campaign of a plan and runs it to its end.
+
+    Args:
+        plan: What is asked for; a campaign of that name is resumed.
+        home: Where its papers go.
+        store: The lineage.
+        listener: Told how it goes on.
+
+    Returns:
+        Why it ended.
+
+    Raises:
+        RecipelabError: Something the user can mend: pack, data, model, sandbox, baseline.
+        asyncio.CancelledError: It was stopped by hand.
+    """
+    if plan.trials is None and plan.hours is None:
+        raise RecipelabError("a campaign needs a budget: give --trials, --hours or both")
+    pack = load_pack(plan.pack, plan.profile)
+    client = open_model(plan.model, seed=plan.seed)
+    data = ensure_data(pack, say=listener.note)
+    sandbox = await _sandbox(plan, pack, listener)
+    lanes = plan.lanes or default_lanes(pack)
+    with home.locked(plan.name):
+        _register(plan, pack, store)
+        async with sandbox:
+            evaluator = Evaluator(pack, sandbox, data, lanes=lanes)
+            desk = TrialDesk(
+                store,
+                plan.name,
+                evaluator,
+                budget=plan.trials,
+                deadline=deadline_after(plan.hours),
+                watch=listener.phase,
+            )
+            try:
+                return await Campaign(desk, client, listener).run()
+            finally:
+                await client.close()
+                write_papers(home.campaign(plan.name), store, plan.name)
+
+
+def default_lanes(pack: Pack) -> int:
+    """Seed runs at the same time: as many as have cores of their own on this machine."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, min(len(pack.seeds), int((cores or 1) // pack.limits.cpus)))
+
+
+async def _sandbox(plan: Plan, pack: Pack, listener: Listener) -> Sandbox:
+    file = content.find(
+        content.SANDBOXES, pack.sandbox, marker="sandbox.toml", what="sandbox of the pack"
+    )
+    return await open_sandbox(
+        plan.sandbox,
+        ImageSpec.read(file),
+        build=True,
+        say=listener.note,
+        # A real model writes code that nobody has read: without isolation only if asked for.
+        allow_local_fallback=plan.model == OFFLINE,
+    )
+
+
+def _register(plan: Plan, pack: Pack, store: LineageStore) -> None:
+    if plan.name in {campaign.name for campaign in store.campaigns()}:
+        store.reopen_campaign(plan.name, trials=plan.trials, hours=plan.hours)
+        return
+    store.create_campaign(
+        name=plan.name,
+        pack=plan.pack,
+        profile=pack.profile,
+        model=plan.model,
+        sandbox=plan.sandbox,
+        seed=plan.seed,
+        trials=plan.trials,
+        hours=plan.hours,
+        settings={"lanes": plan.lanes},
+    )

@@ -1,0 +1,216 @@
+"""A model client without a language model: rules that read the lineage and turn knobs.
+
+It sees only what any model sees: the messages, the tools and their results. It is the default
+where no model is at hand, the fixture of the tests, and a baseline that real models must beat.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Any, Literal, Self
+
+from autogen_core import CancellationToken, Component, FunctionCall
+from autogen_core.models import (
+    ChatCompletionClient,
+    CreateResult,
+    LLMMessage,
+    ModelCapabilities,
+    ModelFamily,
+    ModelInfo,
+    RequestUsage,
+)
+from autogen_core.tools import Tool, ToolSchema
+from pydantic import BaseModel
+
+from recipelab.models.conversation import Conversation, read_conversation
+from recipelab.models.evidence import read_evidence
+from recipelab.models.moves import Move, ranked_moves
+
+MAX_TRIES = 6
+"""How many moves it checks in a turn before it gives up."""
+
+GAIN = 0.05
+"""Expected gain of turning a knob, as a share of the best score."""
+
+
+class OfflineConfig(BaseModel):
+    """Configuration of :class:`OfflineClient`.
+
+    Attributes:
+        seed: Seed of its choices: the same seed and outcomes give the same proposals.
+    """
+
+    seed: int = 0
+
+
+class OfflineClient(ChatCompletionClient, Component[OfflineConfig]):
+    """Rules in the place of a language model.
+
+    Args:
+        seed: Seed of its choices.
+    """
+
+    component_type = "model"
+    component_config_schema = OfflineConfig
+    component_provider_override = "recipelab.models.OfflineClient"
+
+    def __init__(self, *, seed: int = 0) -> None:
+        self._seed = seed
+
+    async def create(
+        self,
+        messages: Sequence[LLMMessage],
+        *,
+        tools: Sequence[Tool | ToolSchema] = (),
+        tool_choice: Tool | Literal["auto", "required", "none"] = "auto",
+        json_output: bool | type[BaseModel] | None = None,
+        extra_create_args: Mapping[str, Any] = {},
+        cancellation_token: CancellationToken | None = None,
+    ) -> CreateResult:
+        """Decides the next step of a turn from the messages so far."""
+        names = {tool["name"] if isinstance(tool, dict) else tool.name for tool in tools}
+        step = decide(read_conversation(messages), seed=self._seed)
+        text = isinstance(step, str)
+        if not text and (tool_choice == "none" or step[0] not in names):
+            text, step = True, "I can only work with the tools of recipelab."
+        content: str | list[FunctionCall] = (
+            step if isinstance(step, str) else [_call(step[0], step[1], len(messages))]
+        )
+        return CreateResult(
+            finish_reason="stop" if text else "function_calls",
+            content=content,
+            usage=RequestUsage(prompt_tokens=0, completion_tokens=0),
+            cached=False,
+        )
+
+    async def create_stream(
+        self,
+        messages: Sequence[LLMMessage],
+        *,
+        tools: Sequence[Tool | ToolSchema] = (),
+        tool_choice: Tool | Literal["auto", "required", "none"] = "auto",
+        json_output: bool | type[BaseModel] | None = None,
+        extra_create_args: Mapping[str, Any] = {},
+        cancellation_token: CancellationToken | None = None,
+    ) -> AsyncGenerator[str | CreateResult, None]:
+        """The same as :meth:`create`, in one piece."""
+        yield await self.create(messages, tools=tools, tool_choice=tool_choice)
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+    def actual_usage(self) -> RequestUsage:
+        """No tokens: there is no language model."""
+        return RequestUsage(prompt_tokens=0, completion_tokens=0)
+
+    def total_usage(self) -> RequestUsage:
+        """No tokens: there is no language model."""
+        return self.actual_usage()
+
+    def count_tokens(
+        self, messages: Sequence[LLMMessage], *, tools: Sequence[Tool | ToolSchema] = ()
+    ) -> int:
+        """No tokens: there is no language model."""
+        return 0
+
+    def remaining_tokens(
+        self, messages: Sequence[LLMMessage], *, tools: Sequence[Tool | ToolSchema] = ()
+    ) -> int:
+        """Without bound, for all that anybody asks."""
+        return 1_000_000
+
+    @property
+    def capabilities(self) -> ModelCapabilities:
+        """See :attr:`model_info`."""
+        return ModelCapabilities(vision=False, function_calling=True, json_output=False)
+
+    @property
+    def model_info(self) -> ModelInfo:
+        """Tool calls, and nothing else."""
+        return ModelInfo(
+            vision=False,
+            function_calling=True,
+            json_output=False,
+            family=ModelFamily.UNKNOWN,
+            structured_output=False,
+            multiple_system_messages=True,
+        )
+
+    def _to_config(self) -> OfflineConfig:
+        return OfflineConfig(seed=self._seed)
+
+    @classmethod
+    def _from_config(cls, config: OfflineConfig) -> Self:
+        return cls(seed=config.seed)
+
+
+def decide(talk: Conversation, *, seed: int) -> str | tuple[str, dict[str, Any]]:
+    """The next step of a turn: a tool call with its arguments, or the closing words."""
+    asked, read = talk.last("lineage_query"), talk.last("read_recipe")
+    if asked is None:
+        return "lineage_query", {"surface": list(talk.surfaces), "limit": 100, "order": "newest"}
+    if asked.is_error:
+        return f"The lineage could not be asked: {asked.answer}"
+    if read is None:
+        return "read_recipe", {}
+    submitted = talk.last("submit_trial")
+    if submitted is not None and submitted.table().get("status") != "rejected":
+        return _closing(submitted.table(), submitted.answer)
+    return _propose(talk, asked.table(), read.table(), seed)
+
+
+def _propose(
+    talk: Conversation, lineage: dict[str, Any], recipe: dict[str, Any], seed: int
+) -> str | tuple[str, dict[str, Any]]:
+    if not recipe:
+        return "The recipe could not be read."
+    checks = [call for call in talk.calls if call.name == "check_edit"]
+    rejected = [call for call in talk.calls if call.name == "submit_trial"]
+    moves = _moves(talk, lineage, recipe, seed)
+    passed = checks and checks[-1].table().get("ok") and len(rejected) < len(_passed(checks))
+    index = len(checks) - 1 if passed else len(checks)
+    if index >= min(len(moves), MAX_TRIES):
+        return "I have nothing new to propose on my surface now."
+    move, parent = moves[index], recipe["trial"]
+    if not passed:
+        return "check_edit", {"parent": parent, "edits": list(move.edits)}
+    return "submit_trial", {
+        "parent": parent,
+        "surface": talk.surfaces[0],
+        "hypothesis": move.hypothesis,
+        "expected_delta": move.expected_delta,
+        "edits": list(move.edits),
+    }
+
+
+def _passed(checks: Sequence[Any]) -> list[Any]:
+    return [call for call in checks if call.table().get("ok")]
+
+
+def _moves(
+    talk: Conversation, lineage: dict[str, Any], recipe: dict[str, Any], seed: int
+) -> list[Move]:
+    rows = lineage.get("trials", [])
+    best = float(lineage.get("best", {}).get("score") or 1.0)
+    # Only what is seen goes in, so that the same seed and outcomes give the same proposals.
+    rng = random.Random(f"{seed}/{','.join(talk.surfaces)}/{lineage.get('total', 0)}")
+    return ranked_moves(
+        recipe,
+        read_evidence(rows),
+        surfaces=talk.surfaces,
+        costs_time=talk.unit == "s" and talk.minimize,
+        typical_gain=round((-GAIN if talk.minimize else GAIN) * abs(best), 4),
+        rng=rng,
+    )
+
+
+def _closing(table: dict[str, Any], answer: str) -> str:
+    if "trial" in table:
+        return f"I submitted trial {table['trial']}; the evaluator will say what came of it."
+    return f"My proposal was not taken: {answer}"
+
+
+def _call(name: str, arguments: dict[str, Any], position: int) -> FunctionCall:
+    return FunctionCall(id=f"{name}-{position}", name=name, arguments=json.dumps(arguments))

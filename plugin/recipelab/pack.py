@@ -1,0 +1,285 @@
+"""The task pack, format version 1: what is measured, under which limits, from which recipe.
+
+These are the typed contents of a ``pack.toml``; :mod:`recipelab.packs` finds and reads the file.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from recipelab.recipe import Recipe
+from recipelab.trial import Phase, Status
+
+FORMAT = 1
+"""The only version of the format so far."""
+
+NAME = r"^[a-z][a-z0-9_]{0,63}$"
+SANDBOX_MEASURES = ("cpu_seconds", "wall_seconds", "peak_memory_mb")
+"""What the sandbox measures of a phase, as in ``train.cpu_seconds``."""
+SIZE_MEASURES = ("artifact.bytes", "recipe.bytes")
+"""What the evaluator measures of files, without running anything."""
+
+
+class Part(BaseModel):
+    """A part of a pack: frozen, and without keys that nobody reads."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Goal(StrEnum):
+    """Which way the metric is better."""
+
+    MINIMIZE = "minimize"
+    MAXIMIZE = "maximize"
+
+    @property
+    def sign(self) -> int:
+        """+1 if larger is better, else -1."""
+        return 1 if self is Goal.MAXIMIZE else -1
+
+
+def check_measure(name: str) -> str:
+    """Checks the name of a measurement.
+
+    Raises:
+        ValueError: It is neither of the sandbox, nor of a file size, nor of the scorer.
+    """
+    head, _, tail = name.partition(".")
+    of_sandbox = head in tuple(Phase) and tail in SANDBOX_MEASURES
+    of_scorer = head == "score" and tail.isidentifier()
+    if not (of_sandbox or of_scorer or name in SIZE_MEASURES):
+        valid = [f"<phase>.{x}" for x in SANDBOX_MEASURES]
+        raise ValueError(
+            f"no such measurement {name!r}; valid: {', '.join([*valid, *SIZE_MEASURES])}, "
+            f"score.<key of score.json>; phases: {', '.join(Phase)}"
+        )
+    return name
+
+
+class Metric(Part):
+    """The score: one measurement, averaged over seeds."""
+
+    name: str
+    unit: str
+    goal: Goal
+    measure: str
+
+    _measure = field_validator("measure")(check_measure)
+
+
+class Gate(Part):
+    """A pass/fail limit beside the score, on a measurement averaged over seeds."""
+
+    name: str
+    measure: str
+    at_least: float | None = None
+    at_most: float | None = None
+    failure: Literal[Status.GATE_MISSED, Status.OVERSIZE, Status.ILLEGAL] = Status.GATE_MISSED
+
+    _measure = field_validator("measure")(check_measure)
+
+    @model_validator(mode="after")
+    def _one_limit(self) -> Self:
+        if (self.at_least is None) == (self.at_most is None):
+            raise ValueError("a gate has exactly one of: at_least, at_most")
+        return self
+
+    @property
+    def limit(self) -> float:
+        """The limit, whichever way it points."""
+        return self.at_least if self.at_least is not None else float(self.at_most or 0.0)
+
+    def margin(self, value: float) -> float:
+        """Signed distance of a value to the limit; negative when the gate is missed."""
+        return value - self.limit if self.at_least is not None else self.limit - value
+
+
+class Budgets(Part):
+    """Wall-clock seconds that each phase may take."""
+
+    preflight: float = Field(gt=0)
+    train: float = Field(gt=0)
+    predict: float = Field(gt=0)
+    score: float = Field(gt=0)
+
+
+class PackLimits(Part):
+    """Bounds of every phase but time."""
+
+    memory_mb: int = Field(default=2048, ge=64)
+    cpus: float = Field(default=1.0, gt=0)
+    pids: int = Field(default=128, ge=4)
+    output_mb: int = Field(default=256, ge=1)
+    output_files: int = Field(default=256, ge=1)
+
+
+class RecipeSpec(Part):
+    """Where the starting recipe lies, and which of its files agents may change."""
+
+    folder: str
+    editable: tuple[str, ...] = Field(min_length=1)
+
+
+class Surface(Part):
+    """A named part of the recipe."""
+
+    name: str = Field(pattern=NAME)
+    description: str
+
+
+class DebianSource(Part):
+    """A file inside a Debian package."""
+
+    kind: Literal["debian"]
+    package: str = Field(pattern=r"^[a-z0-9][a-z0-9+.-]+$")
+    path: str
+
+
+class PypiSource(Part):
+    """A file inside a distribution on the Python package index."""
+
+    kind: Literal["pypi"]
+    package: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    version: str
+    path: str
+
+
+class UrlSource(Part):
+    """A file at an address."""
+
+    kind: Literal["url"]
+    url: str = Field(pattern=r"^https?://")
+
+
+class PathSource(Part):
+    """A file on this machine; a relative path starts at the pack's folder."""
+
+    kind: Literal["path"]
+    path: str
+
+
+Source = Annotated[DebianSource | PypiSource | UrlSource | PathSource, Field(discriminator="kind")]
+
+
+class DataFile(Part):
+    """A data file that the pack names; whichever source answers, the hash decides."""
+
+    file: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    bytes: int = Field(ge=0)
+    license: str
+    sources: tuple[Source, ...] = Field(min_length=1)
+
+
+class PhaseSpec(Part):
+    """The command of a phase, and which data files it sees where below the phase root."""
+
+    command: tuple[str, ...] = Field(min_length=1)
+    data: dict[str, str] = Field(default_factory=dict[str, str])
+
+
+class Phases(Part):
+    """The four phases."""
+
+    preflight: PhaseSpec
+    train: PhaseSpec
+    predict: PhaseSpec
+    score: PhaseSpec
+
+    def __getitem__(self, phase: Phase) -> PhaseSpec:
+        found: PhaseSpec = getattr(self, phase.value)
+        return found
+
+
+class Evaluator(Part):
+    """The folder of the scorer, which sees predictions and answers and nothing else."""
+
+    folder: str
+
+
+class Pack(Part):
+    """A task pack with one profile applied.
+
+    Attributes:
+        root: The pack's folder.
+        profile: Name of the applied profile.
+    """
+
+    root: Path
+    profile: str
+    format: Literal[1]
+    name: str = Field(pattern=NAME)
+    title: str
+    description: str
+    specialists: tuple[str, ...] = Field(min_length=1)
+    sandbox: str = "cpu"
+    metric: Metric
+    gates: tuple[Gate, ...] = ()
+    budgets: Budgets
+    limits: PackLimits = PackLimits()
+    seeds: tuple[int, ...] = Field(min_length=2)
+    recipe: RecipeSpec
+    surfaces: tuple[Surface, ...] = Field(min_length=1)
+    data: tuple[DataFile, ...] = ()
+    phases: Phases
+    evaluator: Evaluator
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        _unique("surfaces", [surface.name for surface in self.surfaces])
+        _unique("gates", [gate.name for gate in self.gates])
+        _unique("data", [item.file for item in self.data])
+        _unique("seeds", [str(seed) for seed in self.seeds])
+        files = {item.file for item in self.data}
+        for phase in Phase:
+            for target, file in self.phases[phase].data.items():
+                if file not in files:
+                    raise ValueError(
+                        f"phases.{phase}.data: {target!r} names no data file {file!r}; "
+                        f"valid: {', '.join(sorted(files)) or '(none)'}"
+                    )
+        self._check_answers()
+        return self
+
+    def _check_answers(self) -> None:
+        # The promise "the recipe never sees the answers" is a matter of the pack's own table.
+        hidden = set(self.phases.score.data.values())
+        for phase in (Phase.PREFLIGHT, Phase.TRAIN, Phase.PREDICT):
+            shared = hidden & set(self.phases[phase].data.values())
+            if shared:
+                raise ValueError(
+                    f"phases.{phase}.data: {sorted(shared)[0]!r} is an answer of phases.score and "
+                    "may not be seen by the recipe"
+                )
+
+    @property
+    def surface_names(self) -> tuple[str, ...]:
+        """Names of the surfaces, in the pack's order."""
+        return tuple(surface.name for surface in self.surfaces)
+
+    def seconds(self, phase: Phase) -> float:
+        """Budget of a phase in wall-clock seconds."""
+        return float(getattr(self.budgets, phase.value))
+
+    def baseline(self) -> Recipe:
+        """The starting recipe: every text file below the recipe folder."""
+        folder = self.root / self.recipe.folder
+        return Recipe(
+            {
+                f"{self.recipe.folder}/{path.relative_to(folder).as_posix()}": path.read_text(
+                    "utf-8"
+                )
+                for path in sorted(folder.rglob("*"))
+                if path.is_file() and "__pycache__" not in path.parts
+            }
+        )
+
+
+def _unique(key: str, names: list[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"{key}: {twice[0]!r} is there twice")

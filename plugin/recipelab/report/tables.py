@@ -1,0 +1,137 @@
+"""Trials as tables and sheets for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.syntax import Syntax
+from rich.table import Table
+from rich.text import Text
+
+from recipelab.lineage import TrialRecord
+from recipelab.report.facts import change_percent
+from recipelab.report.text import plain, short
+from recipelab.trial import Outcome, SeedRun, Status
+
+STYLES = {
+    Status.BASELINE: "bold",
+    Status.KEPT: "bold green",
+    Status.DISCARDED: "dim",
+    Status.GATE_MISSED: "yellow",
+    Status.REJECTED: "magenta",
+    Status.ABORTED: "blue",
+}
+FAILED_STYLE = "red"
+
+
+def status_text(outcome: Outcome | None) -> Text:
+    """The status in its color."""
+    if outcome is None:
+        return Text("in flight", style="cyan")
+    return Text(outcome.status, style=STYLES.get(outcome.status, FAILED_STYLE))
+
+
+def trials_table(records: Sequence[TrialRecord], *, unit: str, title: str) -> Table:
+    """One row a trial: number, surface, status, score with its error, gates, hypothesis."""
+    table = Table(title=title, title_justify="left", header_style="bold", expand=False)
+    for name in ("trial", "surface", "status"):
+        table.add_column(name, no_wrap=True)
+    table.add_column(f"score ({unit})", justify="right", no_wrap=True)
+    table.add_column("gain", justify="right", no_wrap=True)
+    table.add_column("gates", no_wrap=True)
+    table.add_column("hypothesis", ratio=1, overflow="ellipsis", no_wrap=True)
+    for record in records:
+        table.add_row(
+            str(record.number),
+            Text(plain(record.surface)),
+            status_text(record.outcome),
+            score_text(record.outcome),
+            _gain(record.outcome),
+            _gates(record.outcome),
+            Text(short(record.hypothesis, 120)),
+        )
+    return table
+
+
+def score_text(outcome: Outcome | None) -> str:
+    """Score with its standard error, or a dash."""
+    if outcome is None or outcome.score is None:
+        return "-"
+    error = f" ± {outcome.score_se:.2f}" if outcome.score_se is not None else ""
+    return f"{outcome.score:.3f}{error}"
+
+
+def _gain(outcome: Outcome | None) -> str:
+    if outcome is None or outcome.delta is None:
+        return "-"
+    return f"{outcome.delta:+.3f} ± {outcome.delta_se or 0.0:.2f}"
+
+
+def _gates(outcome: Outcome | None) -> str:
+    gates = outcome.gates if outcome else ()
+    return " ".join(f"{gate.name} {gate.value:.4f} ({gate.margin:+.4f})" for gate in gates) or "-"
+
+
+def comparison(baseline: TrialRecord, best: TrialRecord, *, metric: str, unit: str) -> Text:
+    """The best recipe against the baseline, in one line."""
+    percent = change_percent(baseline, best)
+    told = f"{metric}: baseline {score_text(baseline.outcome)} {unit}"
+    if best.number == baseline.number or percent is None:
+        return Text(f"{told}; no trial was better beyond the noise")
+    change = f" ({percent:+.1f} %)"
+    return Text.assemble(
+        f"{told}, best {score_text(best.outcome)} {unit}",
+        (change, "bold green"),
+        f", trial {best.number}",
+    )
+
+
+def trial_sheet(record: TrialRecord, *, unit: str) -> RenderableType:
+    """All of one trial: hypothesis, diff, phases, gates, failure, log."""
+    outcome = record.outcome
+    head = Text.assemble(
+        f"Trial {record.number}, {plain(record.surface)} by {plain(record.specialist)}, ",
+        status_text(outcome),
+    )
+    parents = ", ".join(map(str, record.parents)) or "none"
+    expected = f"{record.expected_delta:+.4g} {unit}"
+    facts = Text(f"parent {parents}   expected change {expected}   score {score_text(outcome)}")
+    parts: list[RenderableType] = [head, facts, Text(plain(record.hypothesis), style="italic")]
+    if outcome is not None:
+        parts += _outcome_parts(outcome)
+    if record.diff:
+        parts.append(Panel(Syntax(plain(record.diff), "diff", word_wrap=True), title="diff"))
+    if outcome is not None and outcome.log_tail:
+        parts.append(Panel(Text(plain(outcome.log_tail)), title="end of the last log"))
+    return Group(*parts)
+
+
+def _outcome_parts(outcome: Outcome) -> list[RenderableType]:
+    parts: list[RenderableType] = [Text(f"reason: {plain(outcome.reason)}")]
+    if outcome.environment:
+        parts.append(Text(f"ran in: {plain(outcome.environment)}"))
+    if outcome.seed_runs:
+        parts.append(_phases_table(outcome.seed_runs))
+    parts += [
+        Text(f"gate {gate.name}: {gate.value:.5g}, limit {gate.limit:g}, margin {gate.margin:+.4g}")
+        for gate in outcome.gates
+    ]
+    if outcome.failure is not None:
+        failure = outcome.failure
+        title = f"{failure.kind} in {failure.phase or 'no phase'}: {short(failure.signature, 80)}"
+        parts.append(Panel(Text(plain(failure.excerpt)), title=Text(title), border_style="red"))
+    return parts
+
+
+def _phases_table(runs: Sequence[SeedRun]) -> Table:
+    table = Table(header_style="bold")
+    for name in ("seed", "phase", "wall s", "cpu s", "memory MiB"):
+        table.add_column(name, justify="left" if name == "phase" else "right")
+    for run in runs:
+        for timing in run.timings:
+            memory = f"{timing.peak_memory_mb:.0f}" if timing.peak_memory_mb is not None else "-"
+            cells = (f"{timing.wall_seconds:.2f}", f"{timing.cpu_seconds:.2f}", memory)
+            table.add_row(str(run.seed), timing.phase, *cells)
+    return table

@@ -1,0 +1,47 @@
+"""A tool that answers with text: what the recipelab tools have in common."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, Generic, TypeVar
+
+from autogen_core import CancellationToken
+from autogen_core.tools import BaseTool
+from pydantic import BaseModel
+
+ArgumentsT = TypeVar("ArgumentsT", bound=BaseModel)
+
+
+class Answer(BaseModel):
+    """What a tool answers.
+
+    Attributes:
+        text: JSON, ready for a model to read.
+    """
+
+    text: str
+
+
+class TextTool(BaseTool[ArgumentsT, Answer], Generic[ArgumentsT]):
+    """A tool whose answer reaches the model as it is.
+
+    Args:
+        arguments: The type of its arguments.
+        name: Its name.
+        description: What it does, for the model.
+    """
+
+    def __init__(self, arguments: type[ArgumentsT], name: str, description: str) -> None:
+        super().__init__(arguments, Answer, name, description)
+
+    @abstractmethod
+    async def answer(self, args: ArgumentsT) -> str:
+        """Answers a call with JSON."""
+
+    async def run(self, args: ArgumentsT, cancellation_token: CancellationToken) -> Answer:
+        """Answers a call; every tool takes milliseconds, so there is nothing to cancel."""
+        return Answer(text=await self.answer(args))
+
+    def return_value_as_string(self, value: Any) -> str:
+        """The text alone: AutoGen would wrap it in JSON once more."""
+        return value.text if isinstance(value, Answer) else super().return_value_as_string(value)

@@ -1,0 +1,77 @@
+"""``read_recipe`` and ``check_edit``: looking at a recipe and trying an edit on for size."""
+
+from __future__ import annotations
+
+from recipelab.evaluation.desk import TrialDesk
+from recipelab.evaluation.intake import Rejection
+from recipelab.playbook import Play
+from recipelab.tools.answers import knob_rows, to_json
+from recipelab.tools.arguments import CheckEditArguments, ReadRecipeArguments
+from recipelab.tools.base import TextTool
+
+DIFF_CHARACTERS = 8_000
+
+
+class ReadRecipeTool(TextTool[ReadRecipeArguments]):
+    """Shows the files of a trial's recipe, its knobs, and the pack's plays.
+
+    Args:
+        desk: The campaign's desk.
+        plays: Plays on the surfaces of the specialist that reads.
+    """
+
+    def __init__(self, desk: TrialDesk, plays: tuple[Play, ...]) -> None:
+        super().__init__(
+            ReadRecipeArguments,
+            "read_recipe",
+            "Read the files of a trial's recipe (the best so far if you name none), with its knobs "
+            "(values that are meant to be changed) and the playbook's ideas for your surface.",
+        )
+        self._desk = desk
+        self._plays = plays
+
+    async def answer(self, args: ReadRecipeArguments) -> str:
+        """Answers with the recipe as JSON.
+
+        Raises:
+            LineageError: There is no such trial.
+        """
+        number = self._desk.best().number if args.trial is None else args.trial
+        files = self._desk.recipe_of(number)
+        return to_json(
+            {
+                "trial": number,
+                "files": files,
+                "editable": list(self._desk.pack.recipe.editable),
+                "knobs": knob_rows(files),
+                "playbook": [play.model_dump() for play in self._plays],
+            }
+        )
+
+
+class CheckEditTool(TextTool[CheckEditArguments]):
+    """Says whether edits apply, parse and are new, at no cost.
+
+    Args:
+        desk: The campaign's desk.
+    """
+
+    def __init__(self, desk: TrialDesk) -> None:
+        super().__init__(
+            CheckEditArguments,
+            "check_edit",
+            "Check edits without submitting them: do they apply to the parent's recipe, does the "
+            "result parse, and is it new? Answers with the diff.",
+        )
+        self._desk = desk
+
+    async def answer(self, args: CheckEditArguments) -> str:
+        """Answers with the diff, or with what is wrong.
+
+        Raises:
+            LineageError: There is no such parent.
+        """
+        checked = self._desk.check(args.parent, tuple(edit.to_edit() for edit in args.edits))
+        if isinstance(checked, Rejection):
+            return to_json({"ok": False, "kind": checked.kind, "reason": checked.reason})
+        return to_json({"ok": True, "diff": checked.diff[:DIFF_CHARACTERS]})

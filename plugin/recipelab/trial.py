@@ -1,0 +1,224 @@
+"""The nouns of a trial: what was proposed, what was measured, and how it ended.
+
+Plain data without I/O. Nothing here knows how a trial is run or where it is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Phase(StrEnum):
+    """A part of a trial that runs in a sandbox of its own."""
+
+    PREFLIGHT = "preflight"
+    TRAIN = "train"
+    PREDICT = "predict"
+    SCORE = "score"
+
+
+class Status(StrEnum):
+    """How a trial ended. The list is closed."""
+
+    BASELINE = "baseline"
+    KEPT = "kept"
+    DISCARDED = "discarded"
+    REJECTED = "rejected"
+    CRASHED = "crashed"
+    OVERSIZE = "oversize"
+    TRAIN_OVERRUN = "train_overrun"
+    EVAL_OVERRUN = "eval_overrun"
+    GATE_MISSED = "gate_missed"
+    ILLEGAL = "illegal"
+    ABORTED = "aborted"
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether the trial came to no valid measurement."""
+        return self not in (Status.BASELINE, Status.KEPT, Status.DISCARDED)
+
+    @property
+    def counts(self) -> bool:
+        """Whether the trial spends the campaign's budget of trials.
+
+        A rejected proposal cost no sandbox time, and an aborted one was never the proposer's
+        fault; the baseline belongs to the campaign itself.
+        """
+        return self not in (Status.BASELINE, Status.REJECTED, Status.ABORTED)
+
+    @property
+    def is_parent(self) -> bool:
+        """Whether the trial stands on the chain of accepted recipes."""
+        return self in (Status.BASELINE, Status.KEPT)
+
+
+class FailureKind(StrEnum):
+    """What went wrong, in the words a person would use. The list is closed."""
+
+    SYNTAX = "syntax"
+    IMPORT = "import"
+    NAME = "name"
+    SHAPE = "shape"
+    TYPE = "type"
+    VALUE = "value"
+    OOM = "oom"
+    NAN = "nan"
+    TIMEOUT = "timeout"
+    DISK = "disk"
+    MISSING_OUTPUT = "missing_output"
+    BAD_OUTPUT = "bad_output"
+    GATE = "gate"
+    SIZE = "size"
+    TAMPERING = "tampering"
+    EDIT = "edit"
+    DUPLICATE = "duplicate"
+    SIGNAL = "signal"
+    INFRASTRUCTURE = "infrastructure"
+    OTHER = "other"
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One change of one file: a search/replace block, or the file's whole new content.
+
+    Attributes:
+        path: File inside the recipe, with forward slashes, as ``recipe/train.py``.
+        search: Text that occurs exactly once in the file; ``None`` for a whole-file edit.
+        replace: What takes its place, or the whole new content.
+    """
+
+    path: str
+    search: str | None
+    replace: str
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What a specialist submits.
+
+    Attributes:
+        specialist: Name of the agent (or person) that proposes.
+        surface: The part of the recipe that the edit is about.
+        parent: Number of the trial whose recipe is edited.
+        hypothesis: Why the edit should help.
+        expected_delta: Expected change of the metric, signed, in the metric's unit.
+        edits: The changes, applied in order.
+    """
+
+    specialist: str
+    surface: str
+    parent: int
+    hypothesis: str
+    expected_delta: float
+    edits: tuple[Edit, ...]
+
+
+@dataclass(frozen=True)
+class PhaseTiming:
+    """What the sandbox measured from outside during one phase of one seed run.
+
+    Attributes:
+        phase: Which phase.
+        wall_seconds: Wall-clock time in seconds.
+        cpu_seconds: CPU time of every process of the phase, in seconds.
+        peak_memory_mb: Largest memory use in MiB, where the sandbox can tell.
+    """
+
+    phase: Phase
+    wall_seconds: float
+    cpu_seconds: float
+    peak_memory_mb: float | None = None
+
+
+@dataclass(frozen=True)
+class SeedRun:
+    """One train-predict-score pass with one seed.
+
+    Attributes:
+        seed: The seed that the recipe was given.
+        timings: One entry for each phase that ran.
+        measures: Named measurements, as ``train.cpu_seconds`` and ``score.accuracy``.
+    """
+
+    seed: int
+    timings: tuple[PhaseTiming, ...]
+    measures: Mapping[str, float] = field(default_factory=dict[str, float])
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """One gate, judged.
+
+    Attributes:
+        name: The gate's name in the pack.
+        value: The measured value, averaged over seeds.
+        limit: The limit it was held against.
+        margin: Signed distance to the limit; negative when the gate is missed.
+    """
+
+    name: str
+    value: float
+    limit: float
+    margin: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the value is on the right side of the limit."""
+        return self.margin >= 0.0
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a trial came to no valid measurement.
+
+    Attributes:
+        phase: The phase in which it failed; ``None`` when no sandbox was used.
+        kind: What went wrong.
+        signature: The error with numbers and paths taken out, so that repeats can be counted.
+        excerpt: The few lines of the log that show the cause.
+        seed: The seed run in which it failed, if it was one.
+    """
+
+    phase: Phase | None
+    kind: FailureKind
+    signature: str
+    excerpt: str
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All that came of a trial: the judged result that the lineage stores in one transaction.
+
+    Attributes:
+        status: How the trial ended.
+        reason: One sentence that says why it has this status.
+        seed_runs: The seed runs that finished.
+        gates: The gates that were judged.
+        score: Mean of the metric over the seed runs; ``None`` without a full measurement.
+        score_se: Standard error of that mean; ``None`` with fewer than two seed runs.
+        delta: Score minus the score of the best it was held against; ``None`` without a score.
+        delta_se: Standard error of that difference, seeds paired.
+        failure: Set for every failed trial.
+        log_tail: End of the last phase's log.
+        environment: What it ran in, as ``docker cpu sha256:...``.
+    """
+
+    status: Status
+    reason: str
+    seed_runs: tuple[SeedRun, ...] = ()
+    gates: tuple[GateResult, ...] = ()
+    score: float | None = None
+    score_se: float | None = None
+    delta: float | None = None
+    delta_se: float | None = None
+    failure: Failure | None = None
+    log_tail: str = ""
+    environment: str = ""
+
+    @property
+    def cpu_seconds(self) -> float:
+        """CPU time of all phases of all seed runs, in seconds."""
+        return sum(timing.cpu_seconds for run in self.seed_runs for timing in run.timings)

@@ -1,0 +1,250 @@
+"""What every sandbox promises."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from recipelab.errors import SandboxError
+from recipelab.sandbox import Ending, Input, LocalSandbox, Sandbox
+
+from .conftest import phase, processes_with, wait_until
+
+GRACE = 2.0
+
+
+@pytest.mark.parametrize("code", [0, 1, 7, 124, 137])
+async def test_exit_code_is_kept(sandbox: Sandbox, output: Path, code: int) -> None:
+    result = await sandbox.run(phase(output, f"raise SystemExit({code})"))
+    assert (result.ending, result.exit_code) == (Ending.EXITED, code)
+    assert result.ok == (code == 0)
+
+
+async def test_a_command_that_is_not_there(sandbox: Sandbox, output: Path) -> None:
+    result = await sandbox.run(phase(output, "no-such-program", "x"))
+    assert (result.ending, result.exit_code) == (Ending.EXITED, 127)
+    assert "no-such-program" in result.log
+
+
+async def test_both_streams_are_in_the_log(sandbox: Sandbox, output: Path) -> None:
+    result = await sandbox.run(phase(output, "import sys; print('one'); sys.exit('two')"))
+    assert result.log == "one\ntwo\n"
+
+
+async def test_output_that_is_not_utf8(sandbox: Sandbox, output: Path) -> None:
+    result = await sandbox.run(phase(output, r"import os; os.write(1, b'a\xff\xfeb')"))
+    assert result.log == "a\ufffd\ufffdb"
+
+
+async def test_flood_keeps_head_and_tail(sandbox: Sandbox, output: Path) -> None:
+    code = "print('HEAD'); [print('x' * 99) for _ in range(500_000)]; print('TAIL')"
+    result = await sandbox.run(
+        phase(output, code, log_kb=8, environment={"PYTHONUNBUFFERED": ""}, seconds=60)
+    )
+    assert result.ok
+    assert result.log.startswith("HEAD\n") and result.log.endswith("TAIL\n")
+    assert "bytes cut here" in result.log
+    assert len(result.log) < 8 * 1024 + 100
+
+
+async def test_outputs_come_back(sandbox: Sandbox, output: Path) -> None:
+    code = "import os; os.makedirs('out/a/b'); open('out/a/b/c', 'w').write('x' * 70_000)"
+    result = await sandbox.run(phase(output, code))
+    assert result.ok, result.log
+    assert (output / "a/b/c").read_text() == "x" * 70_000
+    assert result.refused == ()
+
+
+async def test_outputs_of_a_failed_command_come_back(sandbox: Sandbox, output: Path) -> None:
+    result = await sandbox.run(phase(output, "open('out/a', 'w').write('x'); raise SystemExit(3)"))
+    assert result.exit_code == 3
+    assert (output / "a").read_text() == "x"
+
+
+async def test_links_and_pipes_are_refused(sandbox: Sandbox, output: Path) -> None:
+    code = (
+        "import os; open('out/a', 'w').close(); os.link('out/a', 'out/b')\n"
+        "os.symlink('/etc/passwd', 'out/link'); os.mkfifo('out/pipe')\n"
+        "os.symlink('/etc', 'out/folder')"
+    )
+    result = await sandbox.run(phase(output, code))
+    assert result.ok, result.log
+    assert len(list(output.iterdir())) == 1
+    reasons = sorted(line.split(" ", 1)[1] for line in result.refused)
+    assert reasons == ["(hard link)", "(named pipe)", "(symbolic link)", "(symbolic link)"]
+
+
+async def test_too_many_files(sandbox: Sandbox, output: Path) -> None:
+    code = "[open(f'out/{number}', 'w').close() for number in range(9)]"
+    result = await sandbox.run(phase(output, code, output_files=8))
+    assert (result.ending, result.ok) == (Ending.OUTPUT, False)
+    assert list(output.iterdir()) == []
+
+
+async def test_too_large_outputs(sandbox: Sandbox, output: Path) -> None:
+    code = "[open(f'out/{n}', 'wb').truncate(900_000) for n in range(3)]"
+    result = await sandbox.run(phase(output, code, output_mb=1))
+    assert result.ending is Ending.OUTPUT
+    assert list(output.iterdir()) == []
+
+
+async def test_inputs_are_there_and_read_only(
+    sandbox: Sandbox, output: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "recipe"
+    (folder / "inner").mkdir(parents=True)
+    (folder / "inner" / "a.txt").write_text("from the folder")
+    single = tmp_path / "single"
+    single.write_text("single")
+    single.chmod(0o600)  # Only for its owner, and the command may be another user.
+    code = (
+        "print(open('recipe/inner/a.txt').read(), open('data/deep/b').read())\n"
+        "for name in ('recipe/inner/a.txt', 'data/deep/b', 'recipe/new', 'new'):\n"
+        "    try: open(name, 'w').write('changed')\n"
+        "    except OSError: print('refused', name)"
+    )
+    inputs = (Input(folder, "recipe"), Input(single, "data/deep/b"))
+    result = await sandbox.run(phase(output, code, inputs=inputs))
+    assert result.ok, result.log
+    assert result.log.startswith("from the folder single\n")
+    if sandbox.isolated or os.getuid() != 0:  # Modes of files do not bind root.
+        assert result.log.count("refused") == 4
+    assert (folder / "inner" / "a.txt").read_text() == "from the folder"
+    assert single.read_text() == "single"
+    assert not (folder / "new").exists()
+
+
+@pytest.mark.parametrize("target", ["../a", "/a", "out", "out/a", ".", "a/../../b", "taken/a"])
+async def test_bad_targets_are_refused(
+    sandbox: Sandbox, output: Path, tmp_path: Path, target: str
+) -> None:
+    (tmp_path / "a").touch()
+    inputs = (Input(tmp_path / "a", "taken"), Input(tmp_path / "a", target))
+    with pytest.raises(SandboxError, match="input target"):
+        await sandbox.run(phase(output, "pass", inputs=inputs))
+
+
+async def test_nothing_of_the_host_environment(
+    sandbox: Sandbox, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "hunter2")
+    code = "import os; print(dict(os.environ)); print(os.environ['OMP_NUM_THREADS'])"
+    result = await sandbox.run(phase(output, code, environment={"MINE": "given"}, cpus=1))
+    assert "hunter2" not in result.log and "OPENAI" not in result.log
+    assert "'MINE': 'given'" in result.log and "'PYTHONHASHSEED': '0'" in result.log
+    assert result.log.endswith("\n1\n")
+
+
+HOLD_ON = {
+    "loops": "while True: pass",
+    "ignores SIGTERM": "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(60)",
+    "has a child": "import os, time; os.fork(); time.sleep(60)",
+    "escapes": (
+        "import os, time\nif os.fork() == 0:\n os.setsid()\n if os.fork(): os._exit(0)\ntime.sleep(60)"
+    ),
+}
+
+
+@pytest.mark.parametrize("code", HOLD_ON.values(), ids=HOLD_ON.keys())
+async def test_deadline_kills_everything(
+    sandbox: Sandbox, output: Path, marker: str, code: str
+) -> None:
+    begun = time.monotonic()
+    code = f"print('begun', flush=True)\n{code} # {marker}"
+    result = await sandbox.run(phase(output, code, seconds=1))
+    assert (result.ending, result.exit_code) == (Ending.DEADLINE, None)
+    assert result.log == "begun\n"
+    assert 1.0 <= result.wall_seconds <= time.monotonic() - begun < 1.0 + GRACE
+    assert processes_with(marker) == []
+
+
+async def test_what_a_command_leaves_running_is_killed(
+    sandbox: Sandbox, output: Path, marker: str
+) -> None:
+    code = f"import os, time # {marker}\nif os.fork() == 0: os.setsid(); time.sleep(60)"
+    begun = time.monotonic()
+    result = await sandbox.run(phase(output, code, seconds=30))
+    assert result.ok
+    assert time.monotonic() - begun < 10
+    assert processes_with(marker) == []
+
+
+async def test_cancelling_kills_first(sandbox: Sandbox, output: Path, marker: str) -> None:
+    code = f"import os, time; os.fork(); time.sleep(60) # {marker}"
+    task = asyncio.create_task(sandbox.run(phase(output, code, seconds=60)))
+    await asyncio.to_thread(wait_until, lambda: len(processes_with(marker)) >= 2)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(task, timeout=5)
+    assert processes_with(marker) == []
+
+
+async def test_cancelling_before_it_runs(sandbox: Sandbox, output: Path, marker: str) -> None:
+    task = asyncio.create_task(sandbox.run(phase(output, f"pass # {marker}")))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert processes_with(marker) == []
+
+
+async def test_stopping_ends_what_runs(sandbox: Sandbox, output: Path, marker: str) -> None:
+    code = f"import time; time.sleep(60) # {marker}"
+    task = asyncio.create_task(sandbox.run(phase(output, code, seconds=60)))
+    await asyncio.to_thread(wait_until, lambda: processes_with(marker))
+    await asyncio.gather(sandbox.stop(), sandbox.stop())
+    assert processes_with(marker) == []
+    with pytest.raises(SandboxError):
+        await task
+    with pytest.raises(SandboxError, match="not started"):
+        await sandbox.run(phase(output, "pass"))
+
+
+async def test_cpu_seconds_count_children(sandbox: Sandbox, output: Path) -> None:
+    burn = "t = time.process_time()\nwhile time.process_time() - t < 0.4: pass\n"
+    code = f"import os, time\nchild = os.fork()\n{burn}child and os.wait()"
+    result = await sandbox.run(phase(output, code))
+    assert result.ok, result.log
+    assert 0.8 <= result.cpu_seconds < 1.3
+    assert result.wall_seconds > 0.4
+
+
+async def test_cpu_seconds_at_the_deadline(sandbox: Sandbox, output: Path) -> None:
+    result = await sandbox.run(phase(output, "while True: pass", seconds=1))
+    assert 0.5 <= result.cpu_seconds < 1.5
+
+
+async def test_peak_memory(sandbox: Sandbox, output: Path) -> None:
+    result = await sandbox.run(phase(output, "b'x' * (100 << 20)"))
+    assert result.ok, result.log
+    assert result.peak_memory_mb is not None and 100 < result.peak_memory_mb < 200
+
+
+async def test_memory_is_limited(sandbox: Sandbox, output: Path) -> None:
+    result = await sandbox.run(phase(output, "b'x' * (1 << 30)"))
+    assert not result.ok
+    assert result.ending is Ending.MEMORY or "MemoryError" in result.log
+
+
+async def test_many_at_once(sandbox: Sandbox, tmp_path: Path) -> None:
+    folders = [tmp_path / str(number) for number in range(8)]
+    for folder in folders:
+        folder.mkdir()
+    code = "import time; time.sleep(0.5); open('out/a', 'w').close()"
+    results = await asyncio.gather(*(sandbox.run(phase(folder, code)) for folder in folders))
+    assert all(result.ok for result in results)
+    assert all((folder / "a").exists() for folder in folders)
+
+
+async def test_result_names_its_environment(sandbox: Sandbox, output: Path) -> None:
+    result = await sandbox.run(phase(output, "pass"))
+    assert result.environment.startswith(f"{sandbox.name} ")
+
+
+def test_only_the_local_sandbox_has_a_notice() -> None:
+    assert not LocalSandbox.isolated
+    assert "--sandbox docker" in (LocalSandbox.notice or "")
