@@ -10,7 +10,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import structlog
 from autogen_agentchat.base import TaskResult
 from autogen_agentchat.messages import (
     BaseAgentEvent,
@@ -24,11 +23,12 @@ from recipelab.agents import load_charter
 from recipelab.errors import RecipelabError
 from recipelab.evaluation.desk import BASELINE, TrialDesk
 from recipelab.lineage import LineageStore, TrialFilter, TrialRecord
+from recipelab.log import logger
 from recipelab.playbook import load_playbook
 from recipelab.team import RoundRobin, build_team
 from recipelab.trial import Phase, Status
 
-_log = structlog.get_logger(__name__)
+_log = logger(__name__)
 
 MAX_IDLE_ROUNDS = 3
 """Rounds in a row without a trial after which a campaign stops."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from recipelab import content
 from recipelab.campaign import Campaign, Ended, Listener, deadline_after
 from recipelab.data import ensure_data
 from recipelab.errors import RecipelabError
@@ -20,7 +20,7 @@ from recipelab.packs import load_pack
 from recipelab.report.papers import write_papers
 from recipelab.sandbox import Sandbox
 from recipelab.sandbox.choose import open_sandbox
-from recipelab.sandbox.images import ImageSpec
+from recipelab.sandbox.image_spec import load_image_spec
 
 
 @dataclass(frozen=True)
@@ -122,12 +122,11 @@ def default_lanes(pack: Pack) -> int:
 
 
 async def _sandbox(plan: Plan, pack: Pack, listener: Listener) -> Sandbox:
-    file = content.find(
-        content.SANDBOXES, pack.sandbox, marker="sandbox.toml", what="sandbox of the pack"
-    )
-    return await open_sandbox(
+    # Building an image takes minutes; in a thread, Ctrl-C still ends the command at once.
+    return await asyncio.to_thread(
+        open_sandbox,
         plan.sandbox,
-        ImageSpec.read(file),
+        load_image_spec(pack.sandbox),
         build=True,
         say=listener.note,
         # A real model writes code that nobody has read: without isolation only if asked for.

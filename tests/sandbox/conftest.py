@@ -1,21 +1,17 @@
-"""Sandboxes to test, and ways to look at what they leave on the machine."""
+"""Sandboxes to test."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-
-from recipelab.sandbox import Input, Limits, LocalSandbox, PhaseRequest, PhaseResult, Sandbox
+from recipelab.sandbox import LocalSandbox, Sandbox
 from recipelab.sandbox.choose import docker_daemon_error
-
-CPU_SANDBOX = Path(__file__).parents[2] / "sandboxes" / "cpu"
-
-Runner = Callable[..., Awaitable[PhaseResult]]
+from sandbox_helpers import CPU_SANDBOX
 
 
 @pytest.fixture(scope="session")
@@ -73,48 +69,7 @@ def output(tmp_path: Path) -> Path:
     return folder
 
 
-def phase(
-    output: Path,
-    *command: str,
-    inputs: tuple[Input, ...] = (),
-    environment: dict[str, str] | None = None,
-    **limits: float,
-) -> PhaseRequest:
-    """A request with a short deadline; a single word is a Python program."""
-    return PhaseRequest(
-        phase="test",
-        command=command if len(command) > 1 else ("python", "-c", command[0]),
-        inputs=inputs,
-        output=output,
-        limits=Limits(**({"seconds": 20.0, "memory_mb": 256} | limits)),  # type: ignore[arg-type]
-        environment=environment or {},
-        labels={"trial": "7"},
-    )
-
-
-def processes_with(marker: str) -> list[int]:
-    """Processes on this machine with a marker in their command line, in containers too."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit() and int(folder.name) != os.getpid():
-            try:
-                words = (folder / "cmdline").read_bytes()
-            except OSError:
-                continue  # It ended while we looked.
-            if marker.encode() in words:
-                found.append(int(folder.name))
-    return found
-
-
-def wait_until(true: Callable[[], object], *, seconds: float = 10.0) -> None:
-    """Waits for something to become true, and fails if it does not."""
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, f"did not happen within {seconds} s"
-        time.sleep(0.02)
-
-
 @pytest.fixture
-def marker() -> Iterator[str]:
+def marker() -> str:
     """A word that is in no other command line."""
-    yield f"marker-{os.getpid()}-{time.monotonic_ns()}"
+    return f"marker-{os.getpid()}-{time.monotonic_ns()}"

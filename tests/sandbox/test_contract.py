@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
-
 from recipelab.errors import SandboxError
 from recipelab.sandbox import Ending, Input, LocalSandbox, Sandbox
-
-from .conftest import phase, processes_with, wait_until
+from recipelab.sandbox.owner import owner_identity
+from sandbox_helpers import names_in, phase, processes_with, wait_until
 
 GRACE = 2.0
 
@@ -73,7 +74,7 @@ async def test_links_and_pipes_are_refused(sandbox: Sandbox, output: Path) -> No
     )
     result = await sandbox.run(phase(output, code))
     assert result.ok, result.log
-    assert len(list(output.iterdir())) == 1
+    assert len(names_in(output)) == 1
     reasons = sorted(line.split(" ", 1)[1] for line in result.refused)
     assert reasons == ["(hard link)", "(named pipe)", "(symbolic link)", "(symbolic link)"]
 
@@ -82,14 +83,14 @@ async def test_too_many_files(sandbox: Sandbox, output: Path) -> None:
     code = "[open(f'out/{number}', 'w').close() for number in range(9)]"
     result = await sandbox.run(phase(output, code, output_files=8))
     assert (result.ending, result.ok) == (Ending.OUTPUT, False)
-    assert list(output.iterdir()) == []
+    assert names_in(output) == []
 
 
 async def test_too_large_outputs(sandbox: Sandbox, output: Path) -> None:
     code = "[open(f'out/{n}', 'wb').truncate(900_000) for n in range(3)]"
     result = await sandbox.run(phase(output, code, output_mb=1))
     assert result.ending is Ending.OUTPUT
-    assert list(output.iterdir()) == []
+    assert names_in(output) == []
 
 
 async def test_inputs_are_there_and_read_only(
@@ -144,7 +145,8 @@ HOLD_ON = {
     "ignores SIGTERM": "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(60)",
     "has a child": "import os, time; os.fork(); time.sleep(60)",
     "escapes": (
-        "import os, time\nif os.fork() == 0:\n os.setsid()\n if os.fork(): os._exit(0)\ntime.sleep(60)"
+        "import os, time\nif os.fork() == 0:\n os.setsid()\n if os.fork(): os._exit(0)\n"
+        "time.sleep(60)"
     ),
 }
 
@@ -248,3 +250,50 @@ async def test_result_names_its_environment(sandbox: Sandbox, output: Path) -> N
 def test_only_the_local_sandbox_has_a_notice() -> None:
     assert not LocalSandbox.isolated
     assert "--sandbox docker" in (LocalSandbox.notice or "")
+
+
+def test_a_dead_owners_folders_are_removed(tmp_path: Path) -> None:
+    ended = subprocess.Popen(
+        [sys.executable, "-c", "from recipelab.sandbox.owner import *; print(owner_identity())"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={"PYTHONPATH": ":".join(sys.path)},
+    )
+    dead = tmp_path / f"recipelab-phase-{ended.communicate()[0].strip()}-abc"
+    mine = tmp_path / f"recipelab-phase-{owner_identity()}-abc"
+    other = tmp_path / "recipelab-phase-notes"
+    for folder in (dead / "trial" / "inner", mine, other):
+        folder.mkdir(parents=True)
+    (dead / "trial").chmod(0o555)
+    asyncio.run(LocalSandbox(temporary_folder=tmp_path).start())
+    assert (dead.exists(), mine.exists(), other.exists()) == (False, True, True)
+
+
+KILLED_OWNER = """
+import asyncio, sys
+from pathlib import Path
+from recipelab.sandbox import LocalSandbox, Limits, PhaseRequest
+
+async def main():
+    output, marker = Path(sys.argv[1]), sys.argv[2]
+    code = "import os, time; os.fork() or os.setsid(); time.sleep(100) # inner-" + marker
+    async with LocalSandbox() as sandbox:
+        request = PhaseRequest("test", ("python", "-c", code), (), output, Limits(seconds=100))
+        await sandbox.run(request)
+
+asyncio.run(main())
+"""
+
+
+def test_nothing_local_runs_on_after_the_owner_is_killed(
+    tmp_path: Path, output: Path, marker: str
+) -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-c", KILLED_OWNER, str(output), marker],
+        env={"PYTHONPATH": ":".join(sys.path), "TMPDIR": str(tmp_path)},
+    )
+    # The launcher, the command and its child have it in their command lines.
+    wait_until(lambda: len(processes_with(f"inner-{marker}")) == 3)
+    child.kill()
+    child.wait()
+    wait_until(lambda: not processes_with(f"inner-{marker}"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,8 +27,18 @@ FAILED = 1
 STOPPED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+WIDTH = 140
+"""Columns of a table that goes to a file or a pipe."""
+
+
+def _console(*, stderr: bool = False) -> Console:
+    console = Console(stderr=stderr, highlight=False)
+    wide = not console.is_terminal and "COLUMNS" not in os.environ
+    return Console(stderr=stderr, highlight=False, width=WIDTH) if wide else console
+
+
+out = _console()
+err = _console(stderr=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 HomeOption = Annotated[

@@ -45,12 +45,11 @@ def build(
     base: Annotated[str | None, typer.Option(help="Base image; default the sandbox's own.")] = None,
 ) -> None:
     """Build the image of a sandbox."""
-    from recipelab import content
-    from recipelab.sandbox.images import ImageSpec, build_image
+    from recipelab.sandbox.image_spec import load_image_spec
+    from recipelab.sandbox.images import build_image
 
     with clear_errors():
-        file = content.find(content.SANDBOXES, name, marker="sandbox.toml", what="sandbox")
-        spec = ImageSpec.read(file)
+        spec = load_image_spec(name)
         build_image(spec, base=base, progress=lambda text: out.print(Text(text)))
         out.print(f"built {spec.image}", markup=False)
 

@@ -16,7 +16,7 @@ from tenacity import (
     AsyncRetrying,
     retry_if_exception_type,
     stop_after_attempt,
-    wait_exponential_jitter,
+    wait_exponential,
 )
 
 from recipelab.errors import SandboxError
@@ -113,7 +113,7 @@ class Evaluator:
     def _attempts(self) -> AsyncRetrying:
         return AsyncRetrying(
             stop=stop_after_attempt(ATTEMPTS),
-            wait=wait_exponential_jitter(self._retry_seconds, max=30.0, jitter=0.1),
+            wait=wait_exponential(multiplier=self._retry_seconds, max=30.0),
             retry=retry_if_exception_type(SandboxError),
             reraise=True,
         )

@@ -100,7 +100,8 @@ def _of_exit(result: PhaseResult, phase: Phase, seed: int) -> Failure:
         # The number of a signal or exit code is what tells these failures apart: it stays.
         signature = f"{ended}: {signature_of(last)}"[:SIGNATURE_CHARACTERS]
         kind = FailureKind.SIGNAL if code < 0 else _kind(last)
-        return Failure(phase, kind, signature, _excerpt(_tail(result.log, EXCERPT_LINES)), seed)
+        excerpt = _excerpt(_tail(result.log, EXCERPT_LINES)) or f"{ended}, no output"
+        return Failure(phase, kind, signature, excerpt, seed)
     where = _innermost(lines[:found])
     signature = signature_of(lines[found]) + (f" in {where}" if where else "")
     excerpt = _excerpt(lines[max(0, found - EXCERPT_LINES + 1) : found + 1])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.syntax import Syntax
@@ -34,14 +36,16 @@ def status_text(outcome: Outcome | None) -> Text:
 
 
 def trials_table(records: Sequence[TrialRecord], *, unit: str, title: str) -> Table:
-    """One row a trial: number, surface, status, score with its error, gates, hypothesis."""
-    table = Table(title=title, title_justify="left", header_style="bold", expand=False)
-    for name in ("trial", "surface", "status"):
-        table.add_column(name, no_wrap=True)
-    table.add_column(f"score ({unit})", justify="right", no_wrap=True)
-    table.add_column("gain", justify="right", no_wrap=True)
-    table.add_column("gates", no_wrap=True)
-    table.add_column("hypothesis", ratio=1, overflow="ellipsis", no_wrap=True)
+    """One row a trial: number, surface, status, score with its error, gain, gates, hypothesis.
+
+    The gain is the change against the best of its time, in the metric's unit.
+    """
+    table = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD)
+    widths = {"trial": 5, "surface": 7, "status": 13, f"score ({unit})": 14, "gain": 8, "gates": 15}
+    for name, width in widths.items():
+        side: Literal["left", "right"] = "right" if name not in ("surface", "status") else "left"
+        table.add_column(name, justify=side, no_wrap=True, min_width=width)
+    table.add_column("hypothesis", overflow="ellipsis", no_wrap=True, min_width=8)
     for record in records:
         table.add_row(
             str(record.number),
@@ -50,7 +54,7 @@ def trials_table(records: Sequence[TrialRecord], *, unit: str, title: str) -> Ta
             score_text(record.outcome),
             _gain(record.outcome),
             _gates(record.outcome),
-            Text(short(record.hypothesis, 120)),
+            Text(short(record.hypothesis, 160)),
         )
     return table
 
@@ -64,14 +68,13 @@ def score_text(outcome: Outcome | None) -> str:
 
 
 def _gain(outcome: Outcome | None) -> str:
-    if outcome is None or outcome.delta is None:
-        return "-"
-    return f"{outcome.delta:+.3f} ± {outcome.delta_se or 0.0:.2f}"
+    return "-" if outcome is None or outcome.delta is None else f"{outcome.delta:+.3f}"
 
 
-def _gates(outcome: Outcome | None) -> str:
+def _gates(outcome: Outcome | None) -> Text:
     gates = outcome.gates if outcome else ()
-    return " ".join(f"{gate.name} {gate.value:.4f} ({gate.margin:+.4f})" for gate in gates) or "-"
+    parts = [(f"{gate.name} {gate.value:.4g}", "" if gate.passed else "yellow") for gate in gates]
+    return Text(", ").join(Text(told, style=style) for told, style in parts) if parts else Text("-")
 
 
 def comparison(baseline: TrialRecord, best: TrialRecord, *, metric: str, unit: str) -> Text:

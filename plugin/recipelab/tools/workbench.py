@@ -7,16 +7,16 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-import structlog
 from autogen_core import CancellationToken
 from autogen_core.tools import BaseTool, TextResultContent, ToolResult, ToolSchema, Workbench
 from pydantic import BaseModel, ValidationError
 
 from recipelab.errors import unknown_name
+from recipelab.log import logger
 from recipelab.tools.base import Answer
 from recipelab.tools.submit_tool import Turn
 
-_log = structlog.get_logger(__name__)
+_log = logger(__name__)
 
 AnyTool = BaseTool[Any, Answer]
 

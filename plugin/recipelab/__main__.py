@@ -1,0 +1,5 @@
+"""``python -m recipelab``: the same as the ``recipelab`` command."""
+
+from recipelab.cli.app import app
+
+app()

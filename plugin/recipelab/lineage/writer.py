@@ -1,0 +1,229 @@
+"""The part of the store that writes trials and messages, each in one transaction."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Engine, func, select
+from sqlalchemy.orm import Session
+from sqlmodel import col
+
+from recipelab.errors import LineageError
+from recipelab.lineage.database import writing
+from recipelab.lineage.reader import LineageReader, find_campaign, find_trial
+from recipelab.lineage.saving import now, save_outcome, save_trial
+from recipelab.lineage.tables import MessageRow, RoundRow, TrialRow
+from recipelab.lineage.text import NAME_CHARACTERS, cut, to_json
+from recipelab.trial import Outcome, Proposal, Status
+
+
+class LineageWriter(LineageReader):
+    """Adds trials, their outcomes, and messages.
+
+    Args:
+        engine: The open database.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine)
+        self._write_engine = writing(engine)
+        self._turn = threading.Lock()
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        with self._turn, self._write_engine.begin() as connection:
+            yield connection
+
+    def propose(
+        self,
+        campaign: str,
+        proposal: Proposal,
+        *,
+        parents: Sequence[int],
+        files: Mapping[str, str],
+        digest: str,
+        diff: str,
+        round_number: int | None,
+    ) -> int:
+        """Adds a trial in flight.
+
+        Args:
+            campaign: Name of the campaign.
+            proposal: What is proposed; ``parents`` stands in place of its parent.
+            parents: Numbers of the trials it was made from, the main one first; none for the
+                baseline.
+            files: Its recipe: path to text.
+            digest: The recipe's digest.
+            diff: Unified diff from its parent.
+            round_number: The round in which it is proposed; ``None`` outside of rounds.
+
+        Returns:
+            The trial's number: 0 for the first of a campaign, then one more each time.
+
+        Raises:
+            LineageError: There is no such campaign, parent or round.
+            ValueError: The expected change is not a finite number.
+        """
+        with self._writing() as connection:
+            row = _propose(
+                connection,
+                campaign,
+                proposal,
+                parents,
+                round_number,
+                files=files,
+                digest=digest,
+                diff=diff,
+            )
+            return row.number
+
+    def propose_and_record(
+        self,
+        campaign: str,
+        proposal: Proposal,
+        outcome: Outcome,
+        *,
+        parents: Sequence[int],
+        files: Mapping[str, str],
+        digest: str,
+        diff: str,
+        round_number: int | None,
+    ) -> int:
+        """Adds a trial that is judged already, as a proposal that is rejected at once.
+
+        Args:
+            campaign: Name of the campaign.
+            proposal: As in :meth:`propose`.
+            outcome: How it ended.
+            parents: As in :meth:`propose`.
+            files: As in :meth:`propose`; empty if no recipe came of it.
+            digest: As in :meth:`propose`; empty if no recipe came of it.
+            diff: As in :meth:`propose`.
+            round_number: As in :meth:`propose`.
+
+        Returns:
+            The trial's number.
+
+        Raises:
+            LineageError: There is no such campaign, parent or round.
+            ValueError: A figure is not a finite number.
+        """
+        with self._writing() as connection:
+            row = _propose(
+                connection,
+                campaign,
+                proposal,
+                parents,
+                round_number,
+                files=files,
+                digest=digest,
+                diff=diff,
+            )
+            save_outcome(connection, row, outcome)
+            return row.number
+
+    def record(self, campaign: str, number: int, outcome: Outcome) -> None:
+        """Records how a trial ended. Only an aborted trial can be judged again.
+
+        Args:
+            campaign: Name of the campaign.
+            number: The trial's number.
+            outcome: How it ended.
+
+        Raises:
+            LineageError: There is no such trial, or it is judged already.
+            ValueError: A figure of the outcome is not a finite number.
+        """
+        with self._writing() as connection:
+            campaign_id = find_campaign(connection, campaign)["id"]
+            row = find_trial(connection, campaign_id, number, campaign)
+            if row.status not in (None, Status.ABORTED.value):
+                raise LineageError(f"trial {number} of {campaign} is judged already: {row.status}")
+            save_outcome(connection, row, outcome)
+
+    def add_message(
+        self,
+        campaign: str,
+        *,
+        round_number: int | None,
+        source: str,
+        type: str,
+        payload: Mapping[str, Any],
+        trial: int | None,
+    ) -> int:
+        """Adds a message of the group chat.
+
+        Args:
+            campaign: Name of the campaign.
+            round_number: The round in which it was said; ``None`` outside of rounds.
+            source: Who said it.
+            type: The class of the message in the agent framework.
+            payload: The message as that framework dumped it, as plain data.
+            trial: Number of the trial that it is about, if it is about one.
+
+        Returns:
+            Its place among the messages of the campaign, from 0.
+
+        Raises:
+            LineageError: There is no such campaign, round or trial.
+        """
+        with self._writing() as connection:
+            campaign_id = find_campaign(connection, campaign)["id"]
+            _check_round(connection, campaign_id, round_number, campaign)
+            if trial is not None:
+                find_trial(connection, campaign_id, trial, campaign)
+            positions = select(func.max(col(MessageRow.position)))
+            last = connection.scalar(positions.where(col(MessageRow.campaign_id) == campaign_id))
+            row = MessageRow(
+                campaign_id=campaign_id,
+                position=0 if last is None else last + 1,
+                round_number=round_number,
+                trial_number=trial,
+                source=cut(source, NAME_CHARACTERS),
+                type=cut(type, NAME_CHARACTERS),
+                payload=to_json(payload),
+                created_at=now(),
+            )
+            connection.add(row)
+            return row.position
+
+
+def _propose(
+    connection: Connection,
+    campaign: str,
+    proposal: Proposal,
+    parents: Sequence[int],
+    round_number: int | None,
+    *,
+    files: Mapping[str, str],
+    digest: str,
+    diff: str,
+) -> tuple[int, int, int]:
+    """Adds a trial; gives the ids of campaign and trial, and the trial's number."""
+    campaign_id = find_campaign(connection, campaign)["id"]
+    _check_round(connection, campaign_id, round_number, campaign)
+    return save_trial(
+        connection,
+        campaign_id,
+        proposal,
+        parent_ids=[find_trial(connection, campaign_id, n, campaign) for n in parents],
+        files=files,
+        digest=digest,
+        diff=diff,
+        round_number=round_number,
+    )
+
+
+def _check_round(
+    connection: Connection, campaign_id: int, round_number: int | None, campaign: str
+) -> None:
+    if round_number is None:
+        return
+    rounds = select(func.max(col(RoundRow.number)))
+    last = connection.scalar(rounds.where(col(RoundRow.campaign_id) == campaign_id)) or 0
+    if not 1 <= round_number <= last:
+        there = f"it has rounds 1 to {last}" if last else "it has none yet"
+        raise LineageError(f"campaign {campaign} has no round {round_number}; {there}")

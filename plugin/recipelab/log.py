@@ -1,0 +1,24 @@
+"""Structured logs that go through the standard library, so that an app's own settings hold.
+
+Inside somebody else's AutoGen app recipelab prints nothing of its own accord.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import structlog
+
+
+def logger(name: str) -> structlog.stdlib.BoundLogger:
+    """A structured logger on top of the standard logger of that name."""
+    wrapped: structlog.stdlib.BoundLogger = structlog.wrap_logger(
+        logging.getLogger(name),
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.KeyValueRenderer(key_order=["event"]),
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+    return wrapped

@@ -1,0 +1,38 @@
+"""Where code runs: a contract, and the sandboxes that keep it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from recipelab.sandbox.base import (
+    Ending,
+    Input,
+    Limits,
+    PhaseRequest,
+    PhaseResult,
+    Sandbox,
+)
+from recipelab.sandbox.local import LocalSandbox
+
+if TYPE_CHECKING:
+    from recipelab.sandbox.docker import DockerSandbox
+
+__all__ = [
+    "DockerSandbox",
+    "Ending",
+    "Input",
+    "Limits",
+    "LocalSandbox",
+    "PhaseRequest",
+    "PhaseResult",
+    "Sandbox",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Imports the Docker sandbox when it is first asked for: its SDK takes a while to load."""
+    if name == "DockerSandbox":
+        from recipelab.sandbox.docker import DockerSandbox
+
+        return DockerSandbox
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

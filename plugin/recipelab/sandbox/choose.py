@@ -1,0 +1,77 @@
+"""Chooses the sandbox that a command line asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from recipelab.errors import SandboxUnavailable, unknown_name
+from recipelab.sandbox.base import Sandbox
+from recipelab.sandbox.image_spec import ImageSpec
+from recipelab.sandbox.local import LocalSandbox
+
+KINDS = ("auto", "docker", "local")
+_PING_SECONDS = 3
+
+
+def docker_daemon_error() -> str | None:
+    """Why Docker cannot be used, or ``None`` if a daemon answers within three seconds."""
+    try:
+        from docker import APIClient
+        from docker.errors import DockerException
+        from docker.utils import kwargs_from_env
+        from requests import RequestException
+    except ImportError as error:
+        return f"the Python package {error.name} is not installed"
+    try:
+        api = APIClient(version="auto", timeout=_PING_SECONDS, **kwargs_from_env())
+        api.ping()
+        api.close()
+    except (DockerException, RequestException) as error:
+        return str(error)
+    return None
+
+
+def open_sandbox(
+    kind: str,
+    spec: ImageSpec,
+    *,
+    build: bool,
+    say: Callable[[str], None],
+    allow_local_fallback: bool,
+) -> Sandbox:
+    """Makes the sandbox of a kind; it is not started yet.
+
+    Args:
+        kind: ``docker``, ``local``, or ``auto``: Docker if a daemon answers.
+        spec: The image for Docker.
+        build: Whether a missing image is built; it takes minutes.
+        say: Gets lines for people: what is not isolated, how the build goes.
+        allow_local_fallback: Whether ``auto`` may give the local sandbox, which does not isolate.
+
+    Raises:
+        SandboxUnavailable: It cannot be had; the message says what to do.
+        RecipelabError: The image cannot be built.
+    """
+    if kind not in KINDS:
+        raise SandboxUnavailable(unknown_name("sandbox", kind, KINDS))
+    fault = None if kind == "local" else docker_daemon_error()
+    if kind == "local" or (kind == "auto" and fault and allow_local_fallback):
+        sandbox = LocalSandbox()
+        say(sandbox.notice or "")
+        return sandbox
+    if fault:
+        raise SandboxUnavailable(
+            f"no Docker daemon can be used ({fault}); start Docker, or ask for `--sandbox local`, "
+            "which does not isolate"
+        )
+    return _docker_sandbox(spec, build=build, say=say)
+
+
+def _docker_sandbox(spec: ImageSpec, *, build: bool, say: Callable[[str], None]) -> Sandbox:
+    # The SDK takes a while to load, and the local sandbox does without.
+    from recipelab.sandbox.docker import DockerSandbox
+    from recipelab.sandbox.images import build_image, image_exists
+
+    if build and not image_exists(spec):
+        build_image(spec, progress=say)
+    return DockerSandbox(image=spec.image, build_hint=f"recipelab sandbox build {spec.name}")

@@ -1,0 +1,142 @@
+"""Runs each command in a container of its own, without network and without privileges."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from docker import APIClient
+from docker.errors import APIError, DockerException, ImageNotFound
+from docker.utils import kwargs_from_env
+from requests import RequestException
+
+from recipelab.errors import SandboxError, SandboxUnavailable
+from recipelab.sandbox.base import PhaseRequest, PhaseResult, Sandbox
+from recipelab.sandbox.docker_options import OWNER_LABEL, container_options
+from recipelab.sandbox.docker_phase import DockerPhase
+from recipelab.sandbox.inputs import check_request
+from recipelab.sandbox.owner import is_dead, owner_identity
+from recipelab.sandbox.staging import reap_folders
+from recipelab.sandbox.threads import RunningPhases, in_thread
+
+T = TypeVar("T")
+_API_SECONDS = 60
+
+
+class DockerSandbox(Sandbox):
+    """One container a phase: no network, a read-only root, no capabilities, bounded everything.
+
+    Files under ``out/`` and ``/tmp`` of a container are memory, and count as such. A command that a
+    signal ended has the exit code 128 + signal, as a shell gives it: Docker does not tell more.
+    """
+
+    name: ClassVar[str] = "docker"
+    isolated: ClassVar[bool] = True
+    notice: ClassVar[str | None] = None
+
+    def __init__(
+        self,
+        *,
+        image: str,
+        build_hint: str = "recipelab sandbox build cpu",
+        temporary_folder: Path | None = None,
+    ) -> None:
+        """Makes a sandbox; the daemon is not asked before :meth:`start`.
+
+        Args:
+            image: Name of the image.
+            build_hint: What to run when the image is not there.
+            temporary_folder: Where inputs are copied that only their owner can read; the system's
+                by default.
+        """
+        self._image = image
+        self._build_hint = build_hint
+        self._temporary = temporary_folder or Path(tempfile.gettempdir())
+        self._api: APIClient | None = None
+        self._image_id = ""
+        self._cores = 1
+        self._phases = RunningPhases()
+
+    async def start(self) -> None:
+        """Connects, looks for the image and removes orphans; see :meth:`Sandbox.start`."""
+        if self._api is None:
+            self._api = await _awaited(self._connect)
+        await _awaited(partial(_remove_orphans, self._api))
+        await _awaited(partial(reap_folders, self._temporary))
+
+    async def stop(self) -> None:
+        """Kills every phase that still runs and disconnects; see :meth:`Sandbox.stop`."""
+        api, self._api = self._api, None
+        await self._phases.stop_all()
+        if api is not None:
+            api.close()
+
+    async def run(self, request: PhaseRequest) -> PhaseResult:
+        """Runs one command in a new container; see :meth:`Sandbox.run`."""
+        if self._api is None:
+            raise SandboxError("the Docker sandbox is not started")
+        check_request(request)
+        phase = DockerPhase(
+            self._api,
+            request,
+            options=partial(self._options, request),
+            temporary=self._temporary,
+            environment=f"docker {self._image} {self._image_id[:19]}",
+        )
+        return await self._phases.run(phase, name=f"phase-{request.phase}")
+
+    def _options(self, request: PhaseRequest, sources: list[tuple[Path, str]]) -> dict[str, Any]:
+        return container_options(
+            request,
+            image=self._image_id,
+            sources=sources,
+            owner=owner_identity(),
+            cores=self._cores,
+        )
+
+    def _connect(self) -> APIClient:
+        try:
+            api = APIClient(version="auto", timeout=_API_SECONDS, **kwargs_from_env())
+            self._image_id = api.inspect_image(self._image)["Id"]
+            self._cores = int(api.info()["NCPU"])
+        except ImageNotFound as error:
+            raise SandboxUnavailable(
+                f"Docker has no image {self._image}; build it with `{self._build_hint}`"
+            ) from error
+        except (DockerException, RequestException) as error:
+            raise SandboxUnavailable(
+                f"no Docker daemon answers ({error}); start Docker, or use `--sandbox local`, "
+                "which does not isolate"
+            ) from error
+        return api
+
+
+async def _awaited(work: Callable[[], T]) -> T:
+    return await asyncio.wrap_future(in_thread(work, name="docker"))
+
+
+def _remove_orphans(api: APIClient) -> None:
+    """Removes containers of this program whose owners are dead.
+
+    Raises:
+        SandboxError: The daemon failed.
+    """
+    try:
+        for container in api.containers(all=True, filters={"label": OWNER_LABEL}):
+            if is_dead(container["Labels"][OWNER_LABEL]):
+                _remove(api, container["Id"])
+    except (DockerException, RequestException) as error:
+        raise SandboxError(f"cannot remove containers of dead processes: {error}") from error
+
+
+def _remove(api: APIClient, container: str) -> None:
+    try:
+        api.remove_container(container, force=True, v=True)
+    except APIError as error:
+        # Another process reaps at the same time.
+        if error.status_code not in (404, 409):
+            raise

@@ -1,0 +1,223 @@
+"""One phase of the Docker sandbox: a container from its creation to its removal."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from docker import APIClient
+from docker.errors import APIError, DockerException
+from requests import RequestException
+
+from recipelab.errors import SandboxError
+from recipelab.sandbox.base import Ending, PhaseRequest, PhaseResult
+from recipelab.sandbox.docker_holder import ContainerGone, Holder, Usage
+from recipelab.sandbox.docker_options import COMMAND_USER, KILL_COMMAND, PHASE_ROOT, RUN_COMMAND
+from recipelab.sandbox.docker_outputs import fetch_outputs
+from recipelab.sandbox.docker_stream import ContainerStream
+from recipelab.sandbox.log import BoundedLog
+from recipelab.sandbox.staging import readable_sources
+from recipelab.sandbox.threads import in_thread
+
+_LAST_READING_SECONDS = 0.5
+_STEP_SECONDS = 0.01
+_ATTEMPTS = 200
+
+
+class DockerPhase:
+    """Runs one request once. :meth:`stop` may be called from another thread at any time."""
+
+    def __init__(
+        self,
+        api: APIClient,
+        request: PhaseRequest,
+        *,
+        options: Callable[[list[tuple[Path, str]]], dict[str, Any]],
+        temporary: Path,
+        environment: str,
+    ) -> None:
+        """Notes what to run.
+
+        Args:
+            api: A connection to the daemon.
+            request: A checked request.
+            options: Gives the arguments of ``create_container`` for sources and their targets.
+            temporary: Where inputs are copied that the container's user could not read.
+            environment: What to record as the environment.
+        """
+        self._api = api
+        self._request = request
+        self._options = options
+        self._temporary = temporary
+        self._environment = environment
+        self._log = BoundedLog(limit=request.limits.log_kb * 1024)
+        self._lock = threading.Lock()
+        self._container = ""
+        self._stopped = False
+        self._ended = False
+        self._killed: Ending | None = None
+        self._wall = 0.0
+        self._holder: Holder | None = None
+        self._before = Usage()
+        self._after = Usage()
+
+    def run(self) -> PhaseResult:
+        """Runs the command and collects what it left; see :meth:`Sandbox.run`."""
+        try:
+            with readable_sources(self._request, self._temporary) as sources:
+                self._check_stopped()
+                created = self._api.create_container(**self._options(sources))["Id"]
+                with self._lock:
+                    self._container = created
+                try:
+                    return self._result()
+                finally:
+                    self._remove()
+        except (DockerException, RequestException) as error:
+            raise SandboxError(f"phase {self._request.phase}: {error}") from error
+
+    def stop(self) -> None:
+        """Kills the container; see :class:`Stoppable`."""
+        with self._lock:
+            self._stopped = True
+            container = self._container
+        if container:
+            self._kill_container()
+
+    def _result(self) -> PhaseResult:
+        self._check_stopped()
+        self._holder = Holder(self._api, self._container)
+        self._api.start(self._container)
+        # A stop that came before the start found nothing to kill.
+        self._check_stopped()
+        self._before = self._holder.usage()
+        code = self._execute()
+        self._check_stopped()
+        if self._killed is not None:
+            return self._report(self._killed, None)
+        try:
+            return self._ended_by_itself(code)
+        except (ContainerGone, APIError):
+            # The kernel may take any process of a full container, the holder too.
+            if self._api.inspect_container(self._container)["State"]["OOMKilled"]:
+                return self._report(Ending.MEMORY, None)
+            raise
+
+    def _ended_by_itself(self, code: int) -> PhaseResult:
+        """Judges the end of the command, and fetches the outputs if it was not killed."""
+        refused: tuple[str, ...]
+        quiet = self._quiet()
+        if code and self._after.memory_kills:
+            return self._report(Ending.MEMORY, None)
+        if not quiet:
+            refused = ("out/ (a process of the command could not be stopped)",)
+            return self._report(Ending.EXITED, code, refused)
+        ending, refused = fetch_outputs(self._api, self._container, self._request)
+        return self._report(ending, code, refused)
+
+    def _report(
+        self, ending: Ending, code: int | None, refused: tuple[str, ...] = ()
+    ) -> PhaseResult:
+        return PhaseResult(
+            ending=ending,
+            exit_code=code,
+            wall_seconds=self._wall,
+            cpu_seconds=max(0.0, self._after.cpu_seconds - self._before.cpu_seconds),
+            peak_memory_mb=self._after.peak_memory_mb,
+            log=self._log.text(),
+            refused=refused,
+            environment=self._environment,
+        )
+
+    def _execute(self) -> int:
+        """Runs the command to its end or to the death of the container.
+
+        Returns:
+            The exit code; of a command that was killed it means nothing.
+        """
+        execution = self._exec_create(RUN_COMMAND + self._request.command)
+        started = time.monotonic()
+        timer = threading.Timer(self._request.limits.seconds, self._meet_deadline)
+        timer.daemon = True
+        timer.start()
+        opened = self._api.exec_start(execution, socket=True)
+        with contextlib.suppress(OSError), ContainerStream(opened, timeout=None) as stream:
+            for _, piece in stream.pieces():
+                self._log.write(piece)
+        self._wall = time.monotonic() - started
+        timer.cancel()
+        with self._lock:
+            self._ended = True
+            killed = self._killed or self._stopped
+        return 0 if killed else self._exit_code(execution)
+
+    def _exec_create(self, command: tuple[str, ...]) -> str:
+        created = self._api.exec_create(
+            self._container, list(command), user=COMMAND_USER, workdir=PHASE_ROOT
+        )
+        return str(created["Id"])
+
+    def _exit_code(self, execution: str) -> int:
+        """The exit code; Docker may end the output a moment before it knows."""
+        for _ in range(_ATTEMPTS):
+            code = self._api.exec_inspect(execution)["ExitCode"]
+            if code is not None:
+                return int(code)
+            time.sleep(_STEP_SECONDS)
+        raise SandboxError(f"phase {self._request.phase}: Docker tells no exit code")
+
+    def _quiet(self) -> bool:
+        """Waits until nothing of the command runs, killing it again where something does.
+
+        The number of processes is the kernel's own, so nothing in the container can hide.
+        """
+        for attempt in range(1, _ATTEMPTS + 1):
+            self._after = self._reading()
+            if self._after.processes <= self._before.processes:
+                return True
+            # What was just killed needs a moment to be gone.
+            if attempt % 10 == 0:
+                self._api.exec_start(self._exec_create(KILL_COMMAND))
+            time.sleep(_STEP_SECONDS)
+        return False
+
+    def _reading(self) -> Usage:
+        if self._holder is None:
+            raise ContainerGone("the container was never connected to")
+        return self._holder.usage()
+
+    def _meet_deadline(self) -> None:
+        """Kills the container, after a last look at what it used."""
+        with self._lock:
+            if self._ended:
+                return
+            self._killed = Ending.DEADLINE
+        reading = in_thread(self._reading, name="last-usage")
+        # Without it the figures are missing; killing in time matters more.
+        with contextlib.suppress(TimeoutError, SandboxError):
+            self._after = reading.result(timeout=_LAST_READING_SECONDS)
+        self._kill_container()
+
+    def _kill_container(self) -> None:
+        # It may have ended, or not have begun; the running side looks again after it began.
+        with contextlib.suppress(APIError):
+            self._api.kill(self._container)
+
+    def _remove(self) -> None:
+        if self._holder is not None:
+            self._holder.close()
+        try:
+            self._api.remove_container(self._container, force=True, v=True)
+        except APIError as error:
+            # Gone already, or somebody else removes it right now.
+            if error.status_code not in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
+                raise
+
+    def _check_stopped(self) -> None:
+        if self._stopped:
+            raise SandboxError(f"phase {self._request.phase} was stopped")

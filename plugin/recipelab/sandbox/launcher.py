@@ -1,0 +1,145 @@
+"""Starts one command under limits, and leaves none of its processes behind.
+
+The local sandbox runs this file by its path as a small program of its own, so it imports the
+standard library alone. It stays above the command for three reasons: on Linux every orphan of the
+command becomes its child, so that their CPU time is counted; it can kill them all; and it sees the
+end of the control pipe when the process that asked for the command is gone, however that died.
+
+Usage: launcher.py CONTROL_FD REPORT_FD FILE_BYTES DATA_BYTES COMMAND...
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import select
+import signal
+import sys
+from types import FrameType
+
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+_OPEN_FILES = 1024
+
+
+def _prctl(option: int, value: int) -> None:
+    """Sets a process attribute on Linux; elsewhere there is nothing like it."""
+    if not sys.platform.startswith("linux"):
+        return
+    try:
+        import ctypes
+    except ImportError:
+        return  # A Python without it: escapes of the process group are not caught then.
+    ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+def _limit(kind: int, value: int) -> None:
+    """Lowers a limit; one that is lower already stays."""
+    hard = resource.getrlimit(kind)[1]
+    lowest = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    # macOS refuses some limits that it does not implement.
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(kind, (lowest, lowest))
+
+
+def _become(command: list[str], file_bytes: int, data_bytes: int) -> None:
+    """Turns this process into the command. Does not return."""
+    os.setsid()
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them; others do not expect it.
+        signal.signal(number, signal.SIG_DFL)
+    _limit(resource.RLIMIT_FSIZE, file_bytes)
+    _limit(resource.RLIMIT_NOFILE, _OPEN_FILES)
+    _limit(resource.RLIMIT_CORE, 0)
+    # Not RLIMIT_AS: numeric libraries reserve address space that they never touch (OpenBLAS gives
+    # up below 1 GiB). RLIMIT_DATA counts what is private and writable. Both hold for each process.
+    # Not RLIMIT_NPROC: it counts all processes of the user, the desktop's too.
+    _limit(resource.RLIMIT_DATA, data_bytes)
+    try:
+        os.execvp(command[0], command)
+    except OSError as error:
+        os.write(2, f"{command[0]}: {error.strerror}\n".encode())
+        os._exit(127)
+
+
+def _children() -> list[int]:
+    """Process ids of all children, adopted ones included; none where that cannot be told."""
+    pid = os.getpid()
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children") as file:
+            return [int(word) for word in file.read().split()]
+    except OSError:
+        return []
+
+
+def _kill_all(leader: int) -> None:
+    """Kills every process of the command and reaps what can be reaped."""
+    while True:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(leader, signal.SIGKILL)
+        for pid in _children():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            return
+
+
+def _wait(leader: int, control: int, wake: int) -> int | None:
+    """Waits for the end of the command, reaping orphans.
+
+    Returns:
+        Its wait status, or ``None`` when the control pipe was closed first.
+    """
+    while True:
+        ready, _, _ = select.select([control, wake], [], [])
+        if control in ready:
+            return None
+        os.read(wake, 4096)
+        while True:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == leader:
+                return status
+            if pid == 0:
+                break
+
+
+def _on_child(number: int, frame: FrameType | None) -> None:
+    """Does nothing: a handler must be there for the wake-up pipe to be written to."""
+
+
+def _end_like(status: int | None) -> None:
+    """Ends this process as the command ended. Does not return."""
+    code = -signal.SIGKILL if status is None else os.waitstatus_to_exitcode(status)
+    if code < 0:
+        if -code != signal.SIGKILL:
+            signal.signal(-code, signal.SIG_DFL)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        os.kill(os.getpid(), -code)
+    os._exit(code)
+
+
+def main(arguments: list[str]) -> None:
+    """Runs the command; see the top of this file."""
+    control, report, file_bytes, data_bytes = (int(word) for word in arguments[:4])
+    os.set_inheritable(control, False)
+    os.set_inheritable(report, False)
+    wake, waker = os.pipe()
+    os.set_blocking(waker, False)
+    signal.set_wakeup_fd(waker)
+    signal.signal(signal.SIGCHLD, _on_child)
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    leader = os.fork()
+    if leader == 0:
+        signal.set_wakeup_fd(-1)
+        _become(arguments[4:], file_bytes, data_bytes)
+    status = _wait(leader, control, wake)
+    _kill_all(leader)
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    os.write(report, f"{used.ru_utime + used.ru_stime} {used.ru_maxrss}".encode())
+    _end_like(status)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,157 @@
+"""The choke point, with real processes: every way in which a recipe can end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from recipelab.data import ensure_data
+from recipelab.errors import SandboxError
+from recipelab.evaluation.evaluator import ATTEMPTS, Evaluator, Reference
+from recipelab.pack import Pack
+from recipelab.recipe import Recipe
+from recipelab.sandbox import LocalSandbox, PhaseRequest, PhaseResult
+from recipelab.trial import Edit, FailureKind, Outcome, Phase, Status
+
+TRAIN, PREDICT = "recipe/train.py", "recipe/predict.py"
+LAST = '    print("loss 0.0 accuracy 1.0")'
+
+
+def edited(pack: Pack, path: str, search: str, replace: str) -> Recipe:
+    return pack.baseline().apply([Edit(path, search, replace)], pack.recipe.editable)
+
+
+def reference(outcome: Outcome) -> Reference:
+    return Reference(0, {run.seed: run.measures["score.loss"] for run in outcome.seed_runs})
+
+
+async def test_the_baseline_is_measured_on_every_seed(toy: Pack, evaluator: Evaluator) -> None:
+    outcome = await evaluator.evaluate(toy.baseline(), None)
+    assert outcome.status is Status.BASELINE
+    assert [run.seed for run in outcome.seed_runs] == [1, 2, 3]
+    assert outcome.score == pytest.approx(9 + 25, abs=0.5)
+    assert outcome.score_se is not None
+    assert all(gate.passed for gate in outcome.gates)
+    phases = [timing.phase for timing in outcome.seed_runs[0].timings]
+    assert phases == [Phase.TRAIN, Phase.PREDICT, Phase.SCORE]
+    assert outcome.seed_runs[0].measures["train.cpu_seconds"] > 0
+
+
+@pytest.mark.parametrize(("value", "status"), [("3.0", Status.KEPT), ("0.5", Status.DISCARDED)])
+async def test_better_is_kept_and_worse_discarded(
+    toy: Pack, evaluator: Evaluator, value: str, status: Status
+) -> None:
+    best = reference(await evaluator.evaluate(toy.baseline(), None))
+    recipe = edited(toy, TRAIN, "X = 1.0", f"X = {value}")
+    outcome = await evaluator.evaluate(recipe, lambda: best)
+    assert outcome.status is status
+    assert outcome.delta is not None
+    assert (outcome.delta < 0) == (status is Status.KEPT)
+
+
+@pytest.mark.parametrize(
+    ("path", "search", "replace", "status", "kind", "phase"),
+    [
+        (TRAIN, LAST, "    raise ValueError('no')", "crashed", "value", "preflight"),
+        (TRAIN, "X = 1.0", "X = undefined", "crashed", "name", "preflight"),
+        (TRAIN, "import json", "import jason", "crashed", "import", "preflight"),
+        (TRAIN, LAST, "    args.smoke or 1 / 0", "crashed", "value", "train"),
+        (TRAIN, LAST, "    args.smoke or __import__('os').abort()", "crashed", "signal", "train"),
+        (TRAIN, "(args.out /", "args.smoke and (args.out /", "crashed", "missing_output", "train"),
+        (TRAIN, LAST, "    while not args.smoke: pass", "train_overrun", "timeout", "train"),
+        (TRAIN, "PADDING = 10", "PADDING = 6000", "oversize", "size", None),
+        (PREDICT, "{model['x']}", "{model['z']}", "crashed", "value", "predict"),
+        (PREDICT, "{model['x']}", "north", "crashed", "bad_output", "score"),
+        (PREDICT, "{model['x']}", "nan", "crashed", "nan", "score"),
+        (PREDICT, "import json", "while True: pass\nimport json", "eval_overrun", "timeout", None),
+        (TRAIN, "X = 1.0", "X = 40.0", "gate_missed", "gate", None),
+    ],
+)
+async def test_every_failure_has_status_phase_kind_signature_and_excerpt(
+    toy: Pack,
+    sandbox: LocalSandbox,
+    path: str,
+    search: str,
+    replace: str,
+    status: str,
+    kind: str,
+    phase: str | None,
+) -> None:
+    quick = toy.model_copy(update={"budgets": toy.budgets.model_copy(update=_SHORT)})
+    evaluator = Evaluator(quick, sandbox, ensure_data(toy, say=lambda text: None), lanes=2)
+    best = Reference(0, {1: 34.0, 2: 34.1, 3: 34.2})
+    outcome = await evaluator.evaluate(edited(toy, path, search, replace), lambda: best)
+    assert (outcome.status, outcome.failure is not None) == (status, True)
+    assert outcome.failure is not None
+    assert outcome.failure.kind == kind
+    assert outcome.failure.signature
+    assert outcome.failure.excerpt
+    if phase is not None:
+        assert outcome.failure.phase == phase
+
+
+_SHORT = {"train": 1.5, "predict": 1.5}
+
+
+async def test_a_printed_score_is_no_score(toy: Pack, evaluator: Evaluator) -> None:
+    lie = "    (args.out / 'score.json').write_text('{\"loss\": 0.0}')\n    print('loss 0.0')"
+    outcome = await evaluator.evaluate(edited(toy, TRAIN, LAST, lie), None)
+    assert outcome.score == pytest.approx(9 + 25, abs=0.5)
+
+
+async def test_the_recipe_sees_no_answers_and_the_scorer_no_recipe(
+    toy: Pack, evaluator: Evaluator
+) -> None:
+    look = "    import os\n    print(sorted(f for _, _, fs in os.walk('.') for f in fs))\n    1 / 0"
+    outcome = await evaluator.evaluate(edited(toy, TRAIN, LAST, look), None)
+    assert "train.py" in outcome.log_tail
+    assert "answers" not in outcome.log_tail
+    assert "score.py" not in outcome.log_tail
+    spy = "import os\nprint(sorted(f for _, _, fs in os.walk('.') for f in fs))\n1 / 0\nimport json"
+    outcome = await evaluator.evaluate(edited(toy, PREDICT, "import json", spy), None)
+    assert "inputs.txt" in outcome.log_tail
+    assert "answers" not in outcome.log_tail
+
+
+class FlakySandbox(LocalSandbox):
+    """Fails like a dead daemon for the first few phases."""
+
+    def __init__(self, failures: int) -> None:
+        super().__init__()
+        self.failures = failures
+
+    async def run(self, request: PhaseRequest) -> PhaseResult:
+        if self.failures > 0:
+            self.failures -= 1
+            raise SandboxError("the daemon does not answer")
+        return await super().run(request)
+
+
+async def test_machinery_that_recovers_costs_the_recipe_nothing(toy: Pack) -> None:
+    data = ensure_data(toy, say=lambda text: None)
+    async with FlakySandbox(ATTEMPTS - 1) as sandbox:
+        evaluator = Evaluator(toy, sandbox, data, retry_seconds=0.01)
+        assert (await evaluator.evaluate(toy.baseline(), None)).status is Status.BASELINE
+
+
+async def test_machinery_that_stays_broken_aborts_the_trial(toy: Pack) -> None:
+    data = ensure_data(toy, say=lambda text: None)
+    async with FlakySandbox(99) as sandbox:
+        outcome = await Evaluator(toy, sandbox, data, retry_seconds=0.01).evaluate(
+            toy.baseline(), None
+        )
+    assert outcome.status is Status.ABORTED
+    assert outcome.failure is not None
+    assert outcome.failure.kind is FailureKind.INFRASTRUCTURE
+    assert "daemon" in outcome.reason
+
+
+async def test_a_broken_scorer_is_not_the_recipes_fault(
+    toy: Pack, sandbox: LocalSandbox, project: Path
+) -> None:
+    (project / "task_packs/toy/evaluator/score.py").write_text("raise RuntimeError('broken')\n")
+    data = ensure_data(toy, say=lambda text: None)
+    outcome = await Evaluator(toy, sandbox, data).evaluate(toy.baseline(), None)
+    assert outcome.status is Status.ABORTED
+    assert "scorer failed" in outcome.reason
