@@ -77,7 +77,7 @@ def test_an_unknown_profile_lists_the_valid_ones(toy: Path) -> None:
 def test_an_unknown_pack_lists_the_valid_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(TOY.parents[1])
     assert {"toy"} <= set(pack_names())
-    with pytest.raises(RecipelabError, match="unknown task pack 'tony'; valid: .*toy"):
+    with pytest.raises(RecipelabError, match=r"unknown task pack 'tony'; valid: .*toy"):
         load_pack("tony")
 
 
@@ -100,5 +100,5 @@ def test_a_path_without_a_pack_is_refused(
 def test_a_playbook_error_names_the_play(toy: Path) -> None:
     book = toy.parent / "playbook.toml"
     book.write_text(book.read_text().replace('surface = "left"', 'surface = "up"'))
-    with pytest.raises(PackError, match="straight-there.*'up'; valid: left, right"):
+    with pytest.raises(PackError, match=r"straight-there.*'up'; valid: left, right"):
         load_playbook(read_pack(toy))

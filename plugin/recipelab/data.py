@@ -7,12 +7,15 @@ read-only, named by their hash.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 from recipelab.errors import DataError
 from recipelab.fetch import FetchError, fetch
@@ -46,7 +49,7 @@ def ensure_data(pack: Pack, *, say: Say) -> dict[str, Path]:
 def is_cached(item: DataFile) -> bool:
     """Whether the right file is in the cache already."""
     path = _cached_path(item)
-    return path.is_file() and path.stat().st_size == item.bytes and _sha256(path) == item.sha256
+    return path.is_file() and _mismatch(item, path) is None
 
 
 def _cached_path(item: DataFile) -> Path:
@@ -88,20 +91,25 @@ def _from_any_source(item: DataFile, pack_root: Path, scratch: Path, say: Say) -
 
 
 def _mismatch(item: DataFile, path: Path) -> str | None:
-    size, digest = path.stat().st_size, _sha256(path)
-    if digest == item.sha256:
+    with path.open("rb") as stream:
+        digest = _sha256(stream)
+    if digest == item.sha256 or (item.content_sha256 and _content(path) == item.content_sha256):
         return None
+    size = path.stat().st_size
     return f"another file: {size:,} bytes, sha256 {digest[:12]}... (expected {item.bytes:,} bytes)"
 
 
-def _sha256(path: Path) -> str:
+def _content(path: Path) -> str | None:
+    """Hash of what a gzip file holds; ``None`` if it is none."""
+    try:
+        with gzip.open(path) as stream:
+            return _sha256(stream)
+    except (OSError, EOFError, zlib.error):
+        return None
+
+
+def _sha256(stream: IO[bytes]) -> str:
     digest = hashlib.sha256()
-    for block in _blocks(path):
+    while block := stream.read(1 << 20):
         digest.update(block)
     return digest.hexdigest()
-
-
-def _blocks(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            yield block

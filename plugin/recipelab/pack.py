@@ -166,10 +166,15 @@ Source = Annotated[DebianSource | PypiSource | UrlSource | PathSource, Field(dis
 
 
 class DataFile(Part):
-    """A data file that the pack names; whichever source answers, the hash decides."""
+    """A data file that the pack names; whichever source answers, the hash decides.
+
+    A gzip file may be compressed anew by whoever packages it: ``content_sha256``, the hash of what
+    is inside, then says that it is the same data.
+    """
 
     file: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    content_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     bytes: int = Field(ge=0)
     license: str
     sources: tuple[Source, ...] = Field(min_length=1)

@@ -44,7 +44,7 @@ def test_an_error_names_file_and_key(tmp_path: Path, text: str, words: str) -> N
 
 def test_an_unknown_charter_lists_the_valid_ones(project: Path) -> None:
     assert {"left", "right"} <= set(charter_names())
-    with pytest.raises(RecipelabError, match="unknown charter 'up'; valid: .*left.*right"):
+    with pytest.raises(RecipelabError, match=r"unknown charter 'up'; valid: .*left.*right"):
         load_charter("up")
 
 

@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from sandbox_helpers import CPU_SANDBOX
+
 from recipelab.sandbox import LocalSandbox, Sandbox
 from recipelab.sandbox.choose import docker_daemon_error
-from sandbox_helpers import CPU_SANDBOX
 
 
 @pytest.fixture(scope="session")

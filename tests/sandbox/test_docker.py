@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sandbox_helpers import names_in, phase, processes_with, wait_until
+
 from recipelab.errors import SandboxUnavailable
 from recipelab.sandbox import DockerSandbox, Ending, Sandbox
 from recipelab.sandbox.docker_holder import usage_from_counters
 from recipelab.sandbox.docker_options import OWNER_LABEL
 from recipelab.sandbox.owner import owner_identity
-from sandbox_helpers import names_in, phase, processes_with, wait_until
 
 pytestmark = pytest.mark.docker
 

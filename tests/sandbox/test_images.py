@@ -8,11 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from sandbox_helpers import CPU_SANDBOX
+
 from recipelab.errors import RecipelabError, SandboxUnavailable
 from recipelab.sandbox import LocalSandbox
 from recipelab.sandbox.choose import docker_daemon_error, open_sandbox
 from recipelab.sandbox.image_spec import ImageSpec, load_image_spec, read_image_spec
-from sandbox_helpers import CPU_SANDBOX
 
 
 @pytest.fixture

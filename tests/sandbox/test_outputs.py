@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from recipelab.errors import SandboxError
 from recipelab.sandbox.output_sources import PieceReader, collect_folder, collect_tar
 from recipelab.sandbox.outputs import (

@@ -105,17 +105,13 @@ def _save_files(connection: Connection, trial_id: int, files: Mapping[str, str])
     _insert(connection, TrialFileRow, trial_id, rows)
 
 
-def save_outcome(
-    connection: Connection, campaign_id: int, trial_id: int, outcome: Outcome
-) -> None:
-    """Makes a trial judged, in place of an outcome that it had.
+def save_outcome(connection: Connection, campaign_id: int, trial_id: int, outcome: Outcome) -> None:
+    """Makes a trial judged.
 
     Raises:
         ValueError: A figure of the outcome is not a finite number.
     """
     _check_figures(outcome)
-    for table in (SeedRunRow, TimingRow, MeasureRow, GateRow, FailureRow):
-        connection.execute(delete(table).where(col(table.trial_id) == trial_id))
     values = {
         "status": outcome.status.value,
         "judged_order": _next(connection, campaign_id, col(TrialRow.judged_order), 1),
@@ -134,6 +130,12 @@ def save_outcome(
     gates = [vars(gate) | {"name": clean(gate.name)} for gate in outcome.gates]
     _insert(connection, GateRow, trial_id, _positioned(gates))
     _save_failure(connection, trial_id, outcome.failure)
+
+
+def drop_outcome(connection: Connection, trial_id: int) -> None:
+    """Takes away what came of a trial, so that it can be judged again."""
+    for table in (SeedRunRow, TimingRow, MeasureRow, GateRow, FailureRow):
+        connection.execute(delete(table).where(col(table.trial_id) == trial_id))
 
 
 def _save_runs(connection: Connection, trial_id: int, outcome: Outcome) -> None:

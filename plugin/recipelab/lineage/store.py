@@ -8,7 +8,7 @@ from os import PathLike
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, func, insert, select, update
 from sqlmodel import col
 
 from recipelab.errors import LineageError, unknown_name
@@ -108,22 +108,21 @@ class LineageStore(LineageWriter):
                 raise LineageError(
                     f"there is a campaign {name} already; resume it, or choose another name"
                 )
-            row = CampaignRow(
-                name=name,
-                pack=clean(pack),
-                profile=clean(profile),
-                model=clean(model),
-                sandbox=clean(sandbox),
-                seed=seed,
-                trials=trials,
-                hours=hours,
-                settings=to_json(settings),
-                state=RUNNING,
-                created_at=now(),
-            )
-            connection.add(row)
-            connection.flush()
-            return campaign_record(row)
+            values = {
+                "name": name,
+                "pack": clean(pack),
+                "profile": clean(profile),
+                "model": clean(model),
+                "sandbox": clean(sandbox),
+                "seed": seed,
+                "trials": trials,
+                "hours": hours,
+                "settings": to_json(settings),
+                "state": RUNNING,
+                "created_at": now(),
+            }
+            connection.execute(insert(CampaignRow), values)
+            return campaign_record(find_campaign(connection, name))
 
     def end_campaign(self, name: str, state: str, reason: str) -> CampaignRecord:
         """Ends a campaign and its open round.
@@ -139,11 +138,11 @@ class LineageStore(LineageWriter):
         if state not in ENDS:
             raise LineageError(unknown_name("end of a campaign", state, ENDS))
         with self._writing() as connection:
-            row = find_campaign(connection, name)
-            row.state, row.stop_reason = state, cut(reason, REASON_CHARACTERS)
-            row.ended_at = now()
-            _end_rounds(connection, row.id)
-            return campaign_record(row)
+            campaign_id = find_campaign(connection, name)["id"]
+            _end_rounds(connection, campaign_id)
+            reason = cut(reason, REASON_CHARACTERS)
+            values = {"state": state, "stop_reason": reason, "ended_at": now()}
+            return _updated(connection, name, values)
 
     def reopen_campaign(
         self, name: str, trials: int | None = None, hours: float | None = None
@@ -160,11 +159,10 @@ class LineageStore(LineageWriter):
         """
         _check_campaign(name, 0, trials)
         with self._writing() as connection:
-            row = find_campaign(connection, name)
-            row.state, row.stop_reason, row.ended_at = RUNNING, None, None
-            row.trials = row.trials if trials is None else trials
-            row.hours = row.hours if hours is None else hours
-            return campaign_record(row)
+            given = {"trials": trials, "hours": hours}
+            values = {key: value for key, value in given.items() if value is not None}
+            open_again = {"state": RUNNING, "stop_reason": None, "ended_at": None}
+            return _updated(connection, name, values | open_again)
 
     def start_round(self, campaign: str) -> int:
         """Starts the next round, the first being 1, and ends the one before.
@@ -173,11 +171,12 @@ class LineageStore(LineageWriter):
             The round's number.
         """
         with self._writing() as connection:
-            campaign_id = find_campaign(connection, campaign).id
+            campaign_id = find_campaign(connection, campaign)["id"]
             _end_rounds(connection, campaign_id)
             rounds = select(func.max(col(RoundRow.number)))
             last = connection.scalar(rounds.where(col(RoundRow.campaign_id) == campaign_id)) or 0
-            connection.add(RoundRow(campaign_id=campaign_id, number=last + 1, started_at=now()))
+            values = {"campaign_id": campaign_id, "number": last + 1, "started_at": now()}
+            connection.execute(insert(RoundRow), values)
             return last + 1
 
 
@@ -190,6 +189,12 @@ def _check_campaign(name: str, seed: int, trials: int | None) -> None:
     for what, number in (("seed", seed), ("trials", trials)):
         if number is not None and abs(number) > LARGEST:
             raise LineageError(f"{what} is too large to store: {number}")
+
+
+def _updated(connection: Connection, name: str, values: Mapping[str, Any]) -> CampaignRecord:
+    row = find_campaign(connection, name)
+    connection.execute(update(CampaignRow).where(col(CampaignRow.id) == row["id"]), values)
+    return campaign_record(find_campaign(connection, name))
 
 
 def _end_rounds(connection: Connection, campaign_id: int) -> None:

@@ -7,14 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Engine, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, Engine, RowMapping, func, insert, select
 from sqlmodel import col
 
 from recipelab.errors import LineageError
 from recipelab.lineage.database import writing
 from recipelab.lineage.reader import LineageReader, find_campaign, find_trial
-from recipelab.lineage.saving import now, save_outcome, save_trial
+from recipelab.lineage.saving import drop_outcome, now, save_outcome, save_trial
 from recipelab.lineage.tables import MessageRow, RoundRow, TrialRow
 from recipelab.lineage.text import NAME_CHARACTERS, cut, to_json
 from recipelab.trial import Outcome, Proposal, Status
@@ -68,17 +67,16 @@ class LineageWriter(LineageReader):
             ValueError: The expected change is not a finite number.
         """
         with self._writing() as connection:
-            row = _propose(
+            return _propose(
                 connection,
-                campaign,
+                find_campaign(connection, campaign),
                 proposal,
-                parents,
-                round_number,
+                parents=parents,
                 files=files,
                 digest=digest,
                 diff=diff,
-            )
-            return row.number
+                round_number=round_number,
+            )[1]
 
     def propose_and_record(
         self,
@@ -112,18 +110,19 @@ class LineageWriter(LineageReader):
             ValueError: A figure is not a finite number.
         """
         with self._writing() as connection:
-            row = _propose(
+            owner = find_campaign(connection, campaign)
+            trial_id, number = _propose(
                 connection,
-                campaign,
+                owner,
                 proposal,
-                parents,
-                round_number,
+                parents=parents,
                 files=files,
                 digest=digest,
                 diff=diff,
+                round_number=round_number,
             )
-            save_outcome(connection, row, outcome)
-            return row.number
+            save_outcome(connection, owner["id"], trial_id, outcome)
+            return number
 
     def record(self, campaign: str, number: int, outcome: Outcome) -> None:
         """Records how a trial ended. Only an aborted trial can be judged again.
@@ -139,10 +138,15 @@ class LineageWriter(LineageReader):
         """
         with self._writing() as connection:
             campaign_id = find_campaign(connection, campaign)["id"]
-            row = find_trial(connection, campaign_id, number, campaign)
-            if row.status not in (None, Status.ABORTED.value):
-                raise LineageError(f"trial {number} of {campaign} is judged already: {row.status}")
-            save_outcome(connection, row, outcome)
+            trial_id = find_trial(connection, campaign_id, number, campaign)
+            status = connection.scalar(
+                select(col(TrialRow.status)).where(col(TrialRow.id) == trial_id)
+            )
+            if status == Status.ABORTED:
+                drop_outcome(connection, trial_id)
+            elif status is not None:
+                raise LineageError(f"trial {number} of {campaign} is judged already: {status}")
+            save_outcome(connection, campaign_id, trial_id, outcome)
 
     def add_message(
         self,
@@ -177,39 +181,40 @@ class LineageWriter(LineageReader):
                 find_trial(connection, campaign_id, trial, campaign)
             positions = select(func.max(col(MessageRow.position)))
             last = connection.scalar(positions.where(col(MessageRow.campaign_id) == campaign_id))
-            row = MessageRow(
-                campaign_id=campaign_id,
-                position=0 if last is None else last + 1,
-                round_number=round_number,
-                trial_number=trial,
-                source=cut(source, NAME_CHARACTERS),
-                type=cut(type, NAME_CHARACTERS),
-                payload=to_json(payload),
-                created_at=now(),
-            )
-            connection.add(row)
-            return row.position
+            position = 0 if last is None else last + 1
+            values = {
+                "campaign_id": campaign_id,
+                "position": position,
+                "round_number": round_number,
+                "trial_number": trial,
+                "source": cut(source, NAME_CHARACTERS),
+                "type": cut(type, NAME_CHARACTERS),
+                "payload": to_json(payload),
+                "created_at": now(),
+            }
+            connection.execute(insert(MessageRow), values)
+            return position
 
 
 def _propose(
     connection: Connection,
-    campaign: str,
+    campaign: RowMapping,
     proposal: Proposal,
-    parents: Sequence[int],
-    round_number: int | None,
     *,
+    parents: Sequence[int],
     files: Mapping[str, str],
     digest: str,
     diff: str,
-) -> tuple[int, int, int]:
-    """Adds a trial; gives the ids of campaign and trial, and the trial's number."""
-    campaign_id = find_campaign(connection, campaign)["id"]
-    _check_round(connection, campaign_id, round_number, campaign)
+    round_number: int | None,
+) -> tuple[int, int]:
+    """Adds a trial and gives its id and number."""
+    campaign_id, name = campaign["id"], campaign["name"]
+    _check_round(connection, campaign_id, round_number, name)
     return save_trial(
         connection,
         campaign_id,
         proposal,
-        parent_ids=[find_trial(connection, campaign_id, n, campaign) for n in parents],
+        parent_ids=[find_trial(connection, campaign_id, number, name) for number in parents],
         files=files,
         digest=digest,
         diff=diff,
