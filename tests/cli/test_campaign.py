@@ -184,7 +184,7 @@ def test_a_real_model_never_falls_back_to_the_local_sandbox(cli: Cli, project: P
 def test_the_local_sandbox_says_that_it_does_not_isolate(cli: Cli) -> None:
     result = cli("run", "toy", "--trials", "1")
     assert result.exit_code == 0
-    assert "not isolated" in result.output
+    assert "does not isolate" in result.output
 
 
 def test_a_model_that_never_submits_is_stopped_with_a_report(cli: Cli, project: Path) -> None:

@@ -57,7 +57,7 @@ def test_nothing_measured_is_lost_by_kill_9(project: Path, after: int) -> None:
     process = start(project)
     wait_for(project, after, process)
     process.kill()
-    process.wait()
+    process.communicate()
     before = judged(project)
     facts = resumed(project)
     done = judged(project)
@@ -87,7 +87,7 @@ def test_a_campaign_runs_once_at_a_time(project: Path) -> None:
     assert second.returncode == 2
     assert f"running already (process {process.pid})" in second.stderr
     process.kill()
-    process.wait()
+    process.communicate()
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc")
@@ -106,7 +106,7 @@ def test_no_process_outlives_a_killed_campaign(project: Path) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.02)
     process.kill()
-    process.wait()
+    process.communicate()
     deadline = time.monotonic() + 5
     while _training():
         assert time.monotonic() < deadline, "a phase outlived the campaign"

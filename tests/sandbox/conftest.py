@@ -9,10 +9,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from sandbox_helpers import CPU_SANDBOX
 
 from recipelab.sandbox import LocalSandbox, Sandbox
 from recipelab.sandbox.choose import docker_daemon_error
+
+from .helpers import CPU_SANDBOX
 
 
 @pytest.fixture(scope="session")
@@ -74,3 +75,9 @@ def output(tmp_path: Path) -> Path:
 def marker() -> str:
     """A word that is in no other command line."""
     return f"marker-{os.getpid()}-{time.monotonic_ns()}"
+
+
+@pytest.fixture
+def no_daemon(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Makes Docker look for a daemon where none is."""
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no.sock")

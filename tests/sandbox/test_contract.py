@@ -10,11 +10,12 @@ import time
 from pathlib import Path
 
 import pytest
-from sandbox_helpers import names_in, phase, processes_with, wait_until
 
 from recipelab.errors import SandboxError
 from recipelab.sandbox import Ending, Input, LocalSandbox, Sandbox
 from recipelab.sandbox.owner import owner_identity
+
+from .helpers import names_in, phase, processes_with, wait_until
 
 GRACE = 2.0
 

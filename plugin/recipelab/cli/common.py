@@ -57,7 +57,7 @@ def clear_errors() -> Iterator[None]:
         yield
     except RecipelabError as error:
         # Markup off: the message may hold text from agents or brackets from TOML.
-        err.print(f"recipelab: {error}", style="red", markup=False)
+        err.print(f"recipelab: {error}", style="red", markup=False, soft_wrap=True)
         raise typer.Exit(BAD_INPUT) from None
 
 

@@ -43,7 +43,8 @@ def trials(name: NameOption = None, home: HomeOption = None, as_json: AsJson = F
             print_json(facts | {"rows": [trial_facts(record) for record in records]})
             return
         unit = load_pack(campaign.pack, campaign.profile).metric.unit
-        out.print(trials_table(records, unit=unit, title=f"Campaign {campaign.name}"))
+        title = f"Campaign {campaign.name}"
+        out.print(trials_table(records, unit=unit, title=title, width=out.width))
 
 
 def show(
@@ -102,7 +103,7 @@ def lineage(
             print_json({"total": page.total, "rows": [trial_facts(r) for r in page.items]})
             return
         title = f"{len(page.items)} of {page.total} matching trials of {campaign.name}"
-        out.print(trials_table(page.items, unit=metric.unit, title=title))
+        out.print(trials_table(page.items, unit=metric.unit, title=title, width=out.width))
 
 
 def transcript(

@@ -37,7 +37,9 @@ def print_summary(console: Console, store: LineageStore, home: Home, name: str) 
     campaign = store.campaign(name)
     metric = load_pack(campaign.pack, campaign.profile).metric
     console.print()
-    console.print(trials_table(all_trials(store, name), unit=metric.unit, title=f"Campaign {name}"))
+    title = f"Campaign {name}"
+    records = all_trials(store, name)
+    console.print(trials_table(records, unit=metric.unit, title=title, width=console.width))
     counts = store.counts(name)
     told = ", ".join(
         f"{count} {status or 'in flight'}"

@@ -142,18 +142,16 @@ def _gates(connection: Connection, ids: Sequence[int]) -> Groups:
 
 
 def _failures(connection: Connection, ids: Sequence[int]) -> dict[int, Failure]:
-    row = FailureRow
-    statement = select(
-        col(row.trial_id),
-        col(row.phase),
-        col(row.kind),
-        col(row.signature),
-        col(row.excerpt),
-        col(row.seed),
-    ).where(col(row.trial_id).in_(ids))
+    rows = connection.execute(select(FailureRow).where(col(FailureRow.trial_id).in_(ids)))
     return {
-        trial_id: Failure(None if phase is None else Phase(phase), FailureKind(kind), *rest)
-        for trial_id, phase, kind, *rest in connection.execute(statement)
+        row["trial_id"]: Failure(
+            phase=None if row["phase"] is None else Phase(row["phase"]),
+            kind=FailureKind(row["kind"]),
+            signature=row["signature"],
+            excerpt=row["excerpt"],
+            seed=row["seed"],
+        )
+        for row in rows.mappings()
     }
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Connection, Engine, RowMapping, Select, func, literal, select
+from sqlalchemy import Connection, Engine, Select, func, literal, select
 from sqlmodel import col
 
-from recipelab.errors import LineageError, unknown_name
+from recipelab.lineage.finding import check_round, find_campaign, find_trial, ids_of
 from recipelab.lineage.loading import campaign_record, message_record, trial_records
-from recipelab.lineage.query import LARGEST, TrialFilter, count_query, page_query
+from recipelab.lineage.query import TrialFilter, count_query, page_query
 from recipelab.lineage.records import CampaignRecord, MessageRecord, Page, TrialRecord
 from recipelab.lineage.tables import (
     CampaignRow,
@@ -108,7 +108,7 @@ class LineageReader:
         status = col(TrialRow.status)
         with self._asking(campaign) as (connection, campaign_id):
             statement = (
-                _ids_of(campaign_id)
+                ids_of(campaign_id)
                 .where(col(TrialRow.digest) == clean(digest))
                 .where(status.is_(None) | status.not_in(unmeasured))
                 .order_by(col(TrialRow.number))
@@ -119,12 +119,10 @@ class LineageReader:
     def in_flight(self, campaign: str) -> tuple[TrialRecord, ...]:
         """The trials that have no outcome yet, lowest number first."""
         with self._asking(campaign) as (connection, campaign_id):
-            statement = (
-                _ids_of(campaign_id)
-                .where(col(TrialRow.status).is_(None))
-                .order_by(col(TrialRow.number))
-            )
-            return trial_records(connection, connection.scalars(statement))
+            # Few are in flight. Ordered in SQL, SQLite would walk through all by number.
+            unjudged = ids_of(campaign_id).where(col(TrialRow.status).is_(None))
+            records = trial_records(connection, connection.scalars(unjudged))
+        return tuple(sorted(records, key=lambda record: record.number))
 
     def best(self, campaign: str) -> TrialRecord:
         """The best trial: the last one that was judged kept, or else the baseline.
@@ -134,7 +132,7 @@ class LineageReader:
         """
         with self._asking(campaign) as (connection, campaign_id):
             kept = (
-                _ids_of(campaign_id)
+                ids_of(campaign_id)
                 .where(col(TrialRow.status) == Status.KEPT.value)
                 .order_by(col(TrialRow.judged_order).desc())
                 .limit(1)
@@ -173,50 +171,20 @@ class LineageReader:
             campaign: Name of the campaign.
             round_number: Only this round; ``None`` for all.
             trial: Only what is about the trial with this number; ``None`` for all.
+
+        Raises:
+            LineageError: There is no such round or trial; the message says which there are.
         """
         with self._asking(campaign) as (connection, campaign_id):
             statement = select(MessageRow).where(col(MessageRow.campaign_id) == campaign_id)
             if round_number is not None:
+                check_round(connection, campaign_id, round_number, campaign)
                 statement = statement.where(col(MessageRow.round_number) == round_number)
             if trial is not None:
+                find_trial(connection, campaign_id, trial, campaign)
                 statement = statement.where(col(MessageRow.trial_number) == trial)
             rows = connection.execute(statement.order_by(col(MessageRow.position)))
             return tuple(message_record(row) for row in rows.mappings())
-
-
-def find_campaign(connection: Connection, name: str) -> RowMapping:
-    """The row of a campaign.
-
-    Raises:
-        LineageError: There is none of that name; the message lists those there are.
-    """
-    named = select(CampaignRow).where(col(CampaignRow.name) == clean(name))
-    row = connection.execute(named).mappings().first()
-    if row is None:
-        names = connection.scalars(select(col(CampaignRow.name)))
-        raise LineageError(unknown_name("campaign", name, names))
-    return row
-
-
-def find_trial(connection: Connection, campaign_id: int, number: int, campaign: str) -> int:
-    """The id of a trial.
-
-    Raises:
-        LineageError: There is no such trial; the message says which there are.
-    """
-    numbered = _ids_of(campaign_id).where(col(TrialRow.number) == number)
-    trial_id = connection.scalar(numbered) if 0 <= number <= LARGEST else None
-    if trial_id is None:
-        last = connection.scalar(
-            select(func.max(col(TrialRow.number))).where(col(TrialRow.campaign_id) == campaign_id)
-        )
-        there = "it has none yet" if last is None else f"it has trials 0 to {last}"
-        raise LineageError(f"campaign {campaign} has no trial {number}; {there}")
-    return trial_id
-
-
-def _ids_of(campaign_id: int) -> Select[int]:
-    return select(col(TrialRow.id)).where(col(TrialRow.campaign_id) == campaign_id)
 
 
 def _ancestors(trial_id: int) -> Select[int]:

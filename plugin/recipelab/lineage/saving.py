@@ -29,6 +29,8 @@ from recipelab.lineage.tables import (
 from recipelab.lineage.text import clean, cut, cut_front
 from recipelab.trial import Edit, Failure, Outcome, Proposal
 
+_NEW_TRIAL = insert(TrialRow).returning(col(TrialRow.id))
+
 
 def now() -> datetime:
     """The time, in UTC."""
@@ -68,7 +70,7 @@ def save_trial(
         "diff": cut(diff, text.DIFF_CHARACTERS),
         "proposed_at": now(),
     }
-    trial_id = connection.execute(_inserting(TrialRow), values).inserted_primary_key[0]
+    trial_id = connection.execute(_NEW_TRIAL, values).scalar_one()
     parents = [{"parent_id": parent_id} for parent_id in parent_ids]
     _insert(connection, ParentRow, trial_id, _positioned(parents))
     _insert(connection, EditRow, trial_id, _positioned(_edit(edit) for edit in proposal.edits))

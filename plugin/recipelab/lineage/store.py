@@ -13,9 +13,9 @@ from sqlmodel import col
 
 from recipelab.errors import LineageError, unknown_name
 from recipelab.lineage.database import open_engine
+from recipelab.lineage.finding import find_campaign
 from recipelab.lineage.loading import campaign_record
 from recipelab.lineage.query import LARGEST
-from recipelab.lineage.reader import find_campaign
 from recipelab.lineage.records import CampaignRecord
 from recipelab.lineage.saving import now
 from recipelab.lineage.tables import CampaignRow, RoundRow

@@ -12,9 +12,10 @@ from sqlmodel import col
 
 from recipelab.errors import LineageError
 from recipelab.lineage.database import writing
-from recipelab.lineage.reader import LineageReader, find_campaign, find_trial
+from recipelab.lineage.finding import check_round, find_campaign, find_trial
+from recipelab.lineage.reader import LineageReader
 from recipelab.lineage.saving import drop_outcome, now, save_outcome, save_trial
-from recipelab.lineage.tables import MessageRow, RoundRow, TrialRow
+from recipelab.lineage.tables import MessageRow, TrialRow
 from recipelab.lineage.text import NAME_CHARACTERS, cut, to_json
 from recipelab.trial import Outcome, Proposal, Status
 
@@ -176,7 +177,8 @@ class LineageWriter(LineageReader):
         """
         with self._writing() as connection:
             campaign_id = find_campaign(connection, campaign)["id"]
-            _check_round(connection, campaign_id, round_number, campaign)
+            if round_number is not None:
+                check_round(connection, campaign_id, round_number, campaign)
             if trial is not None:
                 find_trial(connection, campaign_id, trial, campaign)
             positions = select(func.max(col(MessageRow.position)))
@@ -209,7 +211,8 @@ def _propose(
 ) -> tuple[int, int]:
     """Adds a trial and gives its id and number."""
     campaign_id, name = campaign["id"], campaign["name"]
-    _check_round(connection, campaign_id, round_number, name)
+    if round_number is not None:
+        check_round(connection, campaign_id, round_number, name)
     return save_trial(
         connection,
         campaign_id,
@@ -220,15 +223,3 @@ def _propose(
         diff=diff,
         round_number=round_number,
     )
-
-
-def _check_round(
-    connection: Connection, campaign_id: int, round_number: int | None, campaign: str
-) -> None:
-    if round_number is None:
-        return
-    rounds = select(func.max(col(RoundRow.number)))
-    last = connection.scalar(rounds.where(col(RoundRow.campaign_id) == campaign_id)) or 0
-    if not 1 <= round_number <= last:
-        there = f"it has rounds 1 to {last}" if last else "it has none yet"
-        raise LineageError(f"campaign {campaign} has no round {round_number}; {there}")

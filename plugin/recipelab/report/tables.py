@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.syntax import Syntax
@@ -27,6 +28,9 @@ STYLES = {
 }
 FAILED_STYLE = "red"
 
+PADDING = 3
+"""Columns between two cells of a table."""
+
 
 def status_text(outcome: Outcome | None) -> Text:
     """The status in its color."""
@@ -35,28 +39,37 @@ def status_text(outcome: Outcome | None) -> Text:
     return Text(outcome.status, style=STYLES.get(outcome.status, FAILED_STYLE))
 
 
-def trials_table(records: Sequence[TrialRecord], *, unit: str, title: str) -> Table:
+def trials_table(records: Sequence[TrialRecord], *, unit: str, title: str, width: int) -> Table:
     """One row a trial: number, surface, status, score with its error, gain, gates, hypothesis.
 
-    The gain is the change against the best of its time, in the metric's unit.
+    The gain is the change against the best of its time, in the metric's unit. The hypothesis gets
+    what is left of the width, in columns of the terminal.
     """
+    rows = [_cells(record) for record in records]
+    heads = ("trial", "surface", "status", f"score ({unit})", "gain", "gates")
+    used = [
+        max(map(cell_len, (head, *(row[i].plain for row in rows)))) for i, head in enumerate(heads)
+    ]
+    left = max(10, width - sum(used) - PADDING * (len(heads) + 1))
     table = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD)
-    widths = {"trial": 5, "surface": 7, "status": 13, f"score ({unit})": 14, "gain": 8, "gates": 15}
-    for name, width in widths.items():
-        side: Literal["left", "right"] = "right" if name not in ("surface", "status") else "left"
-        table.add_column(name, justify=side, no_wrap=True, min_width=width)
-    table.add_column("hypothesis", overflow="ellipsis", no_wrap=True, min_width=8)
-    for record in records:
-        table.add_row(
-            str(record.number),
-            Text(plain(record.surface)),
-            status_text(record.outcome),
-            score_text(record.outcome),
-            _gain(record.outcome),
-            _gates(record.outcome),
-            Text(short(record.hypothesis, 160)),
-        )
+    for head in heads:
+        side: Literal["left", "right"] = "left" if head in ("surface", "status") else "right"
+        table.add_column(head, justify=side, no_wrap=True)
+    table.add_column("hypothesis", no_wrap=True)
+    for record, row in zip(records, rows, strict=True):
+        table.add_row(*row, Text(short(record.hypothesis, left)))
     return table
+
+
+def _cells(record: TrialRecord) -> list[Text]:
+    return [
+        Text(str(record.number)),
+        Text(plain(record.surface)),
+        status_text(record.outcome),
+        Text(score_text(record.outcome)),
+        _gain(record.outcome),
+        _gates(record.outcome),
+    ]
 
 
 def score_text(outcome: Outcome | None) -> str:
@@ -67,8 +80,8 @@ def score_text(outcome: Outcome | None) -> str:
     return f"{outcome.score:.3f}{error}"
 
 
-def _gain(outcome: Outcome | None) -> str:
-    return "-" if outcome is None or outcome.delta is None else f"{outcome.delta:+.3f}"
+def _gain(outcome: Outcome | None) -> Text:
+    return Text("-" if outcome is None or outcome.delta is None else f"{outcome.delta:+.3f}")
 
 
 def _gates(outcome: Outcome | None) -> Text:
@@ -123,7 +136,8 @@ def _outcome_parts(outcome: Outcome) -> list[RenderableType]:
     ]
     if outcome.failure is not None:
         failure = outcome.failure
-        title = f"{failure.kind} in {failure.phase or 'no phase'}: {short(failure.signature, 80)}"
+        where = f" in {failure.phase}" if failure.phase else ""
+        title = f"{failure.kind}{where}: {short(failure.signature, 80)}"
         parts.append(Panel(Text(plain(failure.excerpt)), title=Text(title), border_style="red"))
     return parts
 

@@ -10,23 +10,18 @@ from recipelab.sandbox.image_spec import ImageSpec
 from recipelab.sandbox.local import LocalSandbox
 
 KINDS = ("auto", "docker", "local")
-_PING_SECONDS = 3
+_ANSWER_SECONDS = 3
 
 
 def docker_daemon_error() -> str | None:
     """Why Docker cannot be used, or ``None`` if a daemon answers within three seconds."""
     try:
-        from docker import APIClient
-        from docker.errors import DockerException
-        from docker.utils import kwargs_from_env
-        from requests import RequestException
+        from recipelab.sandbox.docker_client import connect
     except ImportError as error:
         return f"the Python package {error.name} is not installed"
     try:
-        api = APIClient(version="auto", timeout=_PING_SECONDS, **kwargs_from_env())
-        api.ping()
-        api.close()
-    except (DockerException, RequestException) as error:
+        connect(timeout=_ANSWER_SECONDS).close()
+    except SandboxUnavailable as error:
         return str(error)
     return None
 
@@ -61,8 +56,7 @@ def open_sandbox(
         return sandbox
     if fault:
         raise SandboxUnavailable(
-            f"no Docker daemon can be used ({fault}); start Docker, or ask for `--sandbox local`, "
-            "which does not isolate"
+            f"{fault}; start Docker, or ask for `--sandbox local`, which does not isolate"
         )
     return _docker_sandbox(spec, build=build, say=say)
 

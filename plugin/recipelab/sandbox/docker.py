@@ -6,16 +6,17 @@ import asyncio
 import tempfile
 from collections.abc import Callable
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from docker import APIClient
 from docker.errors import APIError, DockerException, ImageNotFound
-from docker.utils import kwargs_from_env
 from requests import RequestException
 
 from recipelab.errors import SandboxError, SandboxUnavailable
 from recipelab.sandbox.base import PhaseRequest, PhaseResult, Sandbox
+from recipelab.sandbox.docker_client import connect
 from recipelab.sandbox.docker_options import OWNER_LABEL, container_options
 from recipelab.sandbox.docker_phase import DockerPhase
 from recipelab.sandbox.inputs import check_request
@@ -100,18 +101,22 @@ class DockerSandbox(Sandbox):
 
     def _connect(self) -> APIClient:
         try:
-            api = APIClient(version="auto", timeout=_API_SECONDS, **kwargs_from_env())
+            api = connect(timeout=_API_SECONDS)
+        except SandboxUnavailable as error:
+            raise SandboxUnavailable(
+                f"{error}; start Docker, or use `--sandbox local`, which does not isolate"
+            ) from error
+        try:
             self._image_id = api.inspect_image(self._image)["Id"]
             self._cores = int(api.info()["NCPU"])
         except ImageNotFound as error:
+            api.close()
             raise SandboxUnavailable(
                 f"Docker has no image {self._image}; build it with `{self._build_hint}`"
             ) from error
         except (DockerException, RequestException) as error:
-            raise SandboxUnavailable(
-                f"no Docker daemon answers ({error}); start Docker, or use `--sandbox local`, "
-                "which does not isolate"
-            ) from error
+            api.close()
+            raise SandboxUnavailable(f"Docker cannot be used: {error}") from error
         return api
 
 
@@ -138,5 +143,5 @@ def _remove(api: APIClient, container: str) -> None:
         api.remove_container(container, force=True, v=True)
     except APIError as error:
         # Another process reaps at the same time.
-        if error.status_code not in (404, 409):
+        if error.status_code not in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
             raise

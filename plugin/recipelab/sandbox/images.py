@@ -11,7 +11,6 @@ from pathlib import Path
 
 from docker import APIClient
 from docker.errors import APIError, DockerException, ImageNotFound
-from docker.utils import kwargs_from_env
 from requests import RequestException
 
 from recipelab.errors import RecipelabError, SandboxUnavailable
@@ -21,6 +20,7 @@ from recipelab.sandbox.base_image import (
     debian_release,
     make_base_image,
 )
+from recipelab.sandbox.docker_client import connect
 from recipelab.sandbox.image_spec import (
     REQUIREMENTS_FILE,
     ImageSpec,
@@ -56,14 +56,13 @@ def _daemon() -> Iterator[APIClient]:
     Raises:
         SandboxUnavailable: There is none, or it failed.
     """
+    api = connect(timeout=_API_SECONDS)
     try:
-        api = APIClient(version="auto", timeout=_API_SECONDS, **kwargs_from_env())
-        try:
-            yield api
-        finally:
-            api.close()
+        yield api
     except (DockerException, RequestException) as error:
-        raise SandboxUnavailable(f"Docker cannot be used ({error}); start Docker") from error
+        raise SandboxUnavailable(f"Docker cannot be used: {error}") from error
+    finally:
+        api.close()
 
 
 def image_exists(spec: ImageSpec) -> bool:

@@ -11,6 +11,8 @@ from pathlib import Path
 from recipelab.errors import SandboxError
 from recipelab.sandbox.outputs import MAX_DEPTH, Collector, OutputLimitReached
 
+_READS_BEHIND_END = 8
+
 _KINDS = (
     (stat.S_ISLNK, "symbolic link"),
     (stat.S_ISFIFO, "named pipe"),
@@ -101,7 +103,8 @@ class PieceReader:
     """Makes a file of pieces of bytes, and stops after a number of bytes.
 
     ``tarfile`` reads the long names that a header declares into memory at once; the bound on the
-    whole stream is what bounds that.
+    whole stream is what bounds that. It also goes on reading behind the end of a stream for as long
+    as a header's size tells it to, which can be days; so that ends here too.
     """
 
     def __init__(self, pieces: Iterable[bytes], *, limit: int) -> None:
@@ -114,23 +117,31 @@ class PieceReader:
         self._pieces = iter(pieces)
         self._left = limit
         self._rest = b""
+        self._reads_behind_end = 0
 
     def read(self, size: int, /) -> bytes:
         """Reads up to ``size`` bytes; none at the end.
 
         Raises:
             OutputLimitReached: The stream is longer than the limit.
+            SandboxError: The end was read again and again.
         """
         while not self._rest:
             piece = next(self._pieces, None)
             if piece is None:
-                return b""
+                return self._end()
             self._left -= len(piece)
             if self._left < 0:
                 raise OutputLimitReached
             self._rest = piece
         taken, self._rest = self._rest[:size], self._rest[size:]
         return taken
+
+    def _end(self) -> bytes:
+        self._reads_behind_end += 1
+        if self._reads_behind_end > _READS_BEHIND_END:
+            raise SandboxError("the archive of the outputs ends early")
+        return b""
 
 
 def collect_tar(stream: PieceReader, collector: Collector) -> None:

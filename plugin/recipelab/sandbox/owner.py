@@ -9,18 +9,24 @@ from functools import lru_cache
 from pathlib import Path
 
 
+def _machine() -> str:
+    try:
+        return Path("/etc/machine-id").read_text().strip()
+    except OSError:
+        return socket.gethostname()
+
+
+def _process_namespace() -> str:
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""  # Only Linux has them.
+
+
 @lru_cache(maxsize=1)
 def _domain() -> str:
     """Names the machine and process namespace that give a process id its meaning."""
-    parts = []
-    for read in (
-        lambda: Path("/etc/machine-id").read_text(),
-        lambda: os.readlink("/proc/self/ns/pid"),
-    ):
-        try:
-            parts.append(read().strip())
-        except OSError:
-            parts.append(socket.gethostname())
+    parts = (_machine(), _process_namespace())
     return hashlib.sha256("/".join(parts).encode()).hexdigest()[:10]
 
 

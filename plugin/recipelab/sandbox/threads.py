@@ -40,6 +40,7 @@ class Stoppable(Protocol):
 
     def run(self) -> PhaseResult:
         """Runs to the end. Called once."""
+        ...
 
     def stop(self) -> None:
         """Makes :meth:`run` end soon, whatever it is at. May be called at any time."""

@@ -1,0 +1,212 @@
+"""Opening: what is no lineage is refused and left as it is; a killed writer loses nothing."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from sqlmodel import Field, SQLModel
+
+from recipelab.errors import LineageError
+from recipelab.lineage import LineageStore
+from recipelab.lineage.database import BUSY_MILLISECONDS
+from recipelab.lineage.tables import SCHEMA
+from recipelab.trial import Status
+from tests.lineage.helpers import CAMPAIGN, FILES, judged, outcome, proposal, with_campaign
+
+ROOT = Path(__file__).parents[2]
+
+
+def newer(path: Path) -> None:
+    with_campaign(path).close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE recipelab_lineage SET version = version + 1")
+        connection.commit()
+
+
+def of_something_else(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE trial (id INTEGER)")
+
+
+def damaged(path: Path) -> None:
+    with_campaign(path).close()
+    path.write_bytes(path.read_bytes()[:100] + b"\xff" * 4_000)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (newer, f"made by a newer recipelab: its schema has version {SCHEMA + 1}"),
+        (of_something_else, "is not a lineage: it is a database of something else"),
+        (damaged, "cannot open the lineage"),
+        (lambda path: path.write_text("hello"), "is not a lineage: it is no SQLite database"),
+        (lambda path: path.write_bytes(bytes(5_000)), "is not a lineage: it is no SQLite"),
+    ],
+)
+def test_a_file_that_is_no_lineage_is_left_as_it_is(
+    tmp_path: Path, make: Callable[[Path], object], words: str
+) -> None:
+    path = tmp_path / "lineage.db"
+    make(path)
+    before = path.read_bytes()
+    with pytest.raises(LineageError, match=words):
+        LineageStore.open(path)
+    assert path.read_bytes() == before
+
+
+def test_an_empty_file_becomes_a_lineage(tmp_path: Path) -> None:
+    path = tmp_path / "lineage.db"
+    path.touch()
+    with with_campaign(path) as store:
+        assert judged(store, Status.BASELINE) == 0
+
+
+def test_what_cannot_be_opened_is_told_in_words(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path in (tmp_path, tmp_path / "file" / "lineage.db"):
+        with pytest.raises(LineageError, match="cannot open the lineage"):
+            LineageStore.open(path)
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://me:secret@host/db", "sqlite://", "sqlite:///:memory:", "://", "a b://c"]
+)
+def test_a_url_of_another_kind_is_refused(url: str) -> None:
+    with pytest.raises(LineageError) as caught:
+        LineageStore.open(url)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["a b.db", "a%20b.db", "ü.db", "a#b.db", "a?b.db"])
+def test_any_path_will_do_and_its_url_finds_it(tmp_path: Path, name: str) -> None:
+    with with_campaign(tmp_path / name) as store:
+        url = store.url
+    assert (tmp_path / name).is_file()
+    with LineageStore.open(tmp_path / name) as store:
+        assert store.campaign(CAMPAIGN).name == CAMPAIGN
+    with LineageStore.open(url) as store:
+        assert store.campaign(CAMPAIGN).name == CAMPAIGN
+
+
+def test_a_path_is_found_after_the_folder_was_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with with_campaign("lineage.db") as store:
+        monkeypatch.chdir("elsewhere")
+        with ThreadPoolExecutor(4) as pool:
+            jobs = [pool.submit(store.campaigns) for _ in range(8)]
+            assert all(len(job.result()) == 1 for job in jobs)
+        with LineageStore.open(store.url) as again:
+            assert len(again.campaigns()) == 1
+
+
+def test_many_open_a_new_lineage_at_the_same_time(tmp_path: Path) -> None:
+    def opened(number: int) -> None:
+        with with_campaign(tmp_path / "lineage.db", f"c{number}"):
+            pass
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(opened, range(6)))
+    with LineageStore.open(tmp_path / "lineage.db") as store:
+        assert {campaign.name for campaign in store.campaigns()} == {f"c{i}" for i in range(6)}
+
+
+def test_commits_are_on_the_disk_and_references_hold(store: LineageStore) -> None:
+    with store._engine.connect() as connection:
+        found = {
+            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        }
+    full = 2
+    assert found == {
+        "journal_mode": "wal",
+        "synchronous": full,
+        "foreign_keys": 1,
+        "busy_timeout": BUSY_MILLISECONDS,
+    }
+
+
+def test_tables_of_the_user_stay_out(tmp_path: Path) -> None:
+    class Mine(SQLModel, table=True):
+        id: int = Field(primary_key=True)
+
+    path = tmp_path / "lineage.db"
+    with_campaign(path).close()
+    with closing(sqlite3.connect(path)) as connection:
+        names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    assert "mine" not in names and "trial" in names
+
+
+CHILD = """
+import os, sys
+from recipelab.lineage import LineageStore
+from recipelab.trial import Status
+from tests.lineage.helpers import CAMPAIGN, FILES, outcome, proposal
+
+store = LineageStore.open(sys.argv[1])
+given = dict(files=FILES, digest="", diff="", round_number=None)
+while True:
+    number = store.propose(CAMPAIGN, proposal(), parents=(), **given)
+    store.record(CAMPAIGN, number, outcome(Status.DISCARDED, float(number)))
+    os.write(1, f"{number}\\n".encode())
+    number = store.propose_and_record(
+        CAMPAIGN, proposal(), outcome(Status.REJECTED, float(number + 1)), parents=(), **given
+    )
+    os.write(1, f"{number}\\n".encode())
+"""
+
+
+def write_until_killed(path: Path, after: int, pause: float) -> list[int]:
+    """Has a process write trials, kills it, and gives the numbers it reported as recorded."""
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "plugin")])
+    with subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(path)],
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": paths},
+    ) as child:
+        assert child.stdout is not None
+        told = [child.stdout.readline() for _ in range(after)]
+        time.sleep(pause)
+        child.send_signal(signal.SIGKILL)
+        told += child.stdout.readlines()
+    # The last line may be torn, but a number is told only after it was recorded.
+    return [int(line) for line in told if line.endswith(b"\n")]
+
+
+def test_a_killed_writer_loses_nothing_and_doubles_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "lineage.db"
+    with_campaign(path).close()
+    rng = random.Random(5)
+    told: list[int] = []
+    for _ in range(3):
+        told += write_until_killed(path, rng.randint(1, 20), rng.uniform(0.0, 0.02))
+        with closing(sqlite3.connect(path)) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+            assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+    assert len(told) == len(set(told)) >= 3
+    with LineageStore.open(path) as store:
+        for number in told:
+            record = store.trial(CAMPAIGN, number)
+            assert record.status is not None
+            assert record.outcome == outcome(record.status, float(number))
+            assert record.edits == proposal().edits
+            assert store.files(CAMPAIGN, number) == FILES
+        total = store.trial_count(CAMPAIGN)
+        assert {store.trial(CAMPAIGN, number).number for number in range(total)} == set(
+            range(total)
+        )
+        # A kill leaves at most the one trial that was proposed and not yet recorded.
+        assert len(store.in_flight(CAMPAIGN)) <= 3
