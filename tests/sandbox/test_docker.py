@@ -102,6 +102,23 @@ async def test_memory_bomb(docker_sandbox: Sandbox, output: Path, code: str) -> 
     assert names_in(output) == []
 
 
+@pytest.mark.parametrize("megabytes", [58, 60, 61, 62, 70])
+async def test_files_in_memory_leave_no_room(
+    docker_sandbox: Sandbox, output: Path, megabytes: int
+) -> None:
+    code = f"dd if=/dev/zero of=out/a bs=64k count={megabytes * 16} 2>/dev/null; exit 0"
+    result = await docker_sandbox.run(phase(output, "sh", "-c", code, memory_mb=64))
+    if result.ending is Ending.MEMORY:
+        assert names_in(output) == []
+    else:
+        assert result.ok and names_in(output) == ["a"]
+
+
+async def test_deadline_before_the_command_has_begun(docker_sandbox: Sandbox, output: Path) -> None:
+    result = await docker_sandbox.run(phase(output, "import time; time.sleep(60)", seconds=0.001))
+    assert (result.ending, result.exit_code) == (Ending.DEADLINE, None)
+
+
 async def test_full_output_folder_is_the_commands_trouble(
     docker_sandbox: Sandbox, output: Path
 ) -> None:

@@ -158,7 +158,12 @@ def _finish(plan: Plan, place: Home, store: LineageStore, *, as_json: bool) -> N
     else:
         print_summary(out, store, place, plan.name)
     if not ended.finished:
-        err.print(f"The campaign stopped early: {ended.reason}.", style="yellow", markup=False, soft_wrap=True)
+        err.print(
+            f"The campaign stopped early: {ended.reason}.",
+            style="yellow",
+            markup=False,
+            soft_wrap=True,
+        )
         err.print(f"Go on with: recipelab resume {plan.name}", markup=False)
         raise typer.Exit(FAILED)
 

@@ -21,6 +21,7 @@ from recipelab.sandbox.docker_options import COMMAND_USER, KILL_COMMAND, PHASE_R
 from recipelab.sandbox.docker_outputs import fetch_outputs
 from recipelab.sandbox.docker_stream import ContainerStream
 from recipelab.sandbox.log import BoundedLog
+from recipelab.sandbox.outputs import clear_folder
 from recipelab.sandbox.staging import readable_sources
 from recipelab.sandbox.threads import in_thread
 
@@ -102,11 +103,13 @@ class DockerPhase:
             return self._report(self._killed, None)
         try:
             return self._ended_by_itself(code)
-        except (ContainerGone, APIError):
-            # The kernel may take any process of a full container, the holder too.
-            if self._api.inspect_container(self._container)["State"]["OOMKilled"]:
-                return self._report(Ending.MEMORY, None)
-            raise
+        except (SandboxError, APIError):
+            # Files in memory can fill a container so far that nothing more runs in it, or that the
+            # kernel takes the holder. That is the command's doing.
+            if not self._out_of_memory():
+                raise
+            clear_folder(self._request.output)
+            return self._report(Ending.MEMORY, None)
 
     def _ended_by_itself(self, code: int) -> PhaseResult:
         """Judges the end of the command, and fetches the outputs if it was not killed."""
@@ -145,16 +148,25 @@ class DockerPhase:
         timer = threading.Timer(self._request.limits.seconds, self._meet_deadline)
         timer.daemon = True
         timer.start()
-        opened = self._api.exec_start(execution, socket=True)
-        with contextlib.suppress(OSError), ContainerStream(opened, timeout=None) as stream:
-            for _, piece in stream.pieces():
-                self._log.write(piece)
+        try:
+            self._read_output(execution)
+        except APIError:
+            if self._killed is None:  # Otherwise it was killed before it had quite begun.
+                raise
+        finally:
+            timer.cancel()
         self._wall = time.monotonic() - started
-        timer.cancel()
         with self._lock:
             self._ended = True
             killed = self._killed or self._stopped
         return 0 if killed else self._exit_code(execution)
+
+    def _read_output(self, execution: str) -> None:
+        opened = self._api.exec_start(execution, socket=True)
+        # A connection that breaks looks like the end; whether it is one, the exit code tells.
+        with contextlib.suppress(OSError), ContainerStream(opened, timeout=None) as stream:
+            for _, piece in stream.pieces():
+                self._log.write(piece)
 
     def _exec_create(self, command: tuple[str, ...]) -> str:
         created = self._api.exec_create(
@@ -191,6 +203,13 @@ class DockerPhase:
             raise ContainerGone("the container was never connected to")
         return self._holder.usage()
 
+    def _out_of_memory(self) -> bool:
+        try:
+            return self._reading().memory_kills > 0
+        except ContainerGone:
+            state = self._api.inspect_container(self._container)["State"]
+            return bool(state["OOMKilled"])
+
     def _meet_deadline(self) -> None:
         """Kills the container, after a last look at what it used."""
         with self._lock:
@@ -204,9 +223,14 @@ class DockerPhase:
         self._kill_container()
 
     def _kill_container(self) -> None:
-        # It may have ended, or not have begun; the running side looks again after it began.
-        with contextlib.suppress(APIError):
+        try:
             self._api.kill(self._container)
+        except APIError:
+            return  # It has ended, or not begun; the running side looks again after it began.
+        except RequestException:
+            # The daemon does not answer in time; without a connection the container ends too.
+            if self._holder is not None:
+                self._holder.close()
 
     def _remove(self) -> None:
         if self._holder is not None:

@@ -101,11 +101,7 @@ class Collector:
 
     def discard(self) -> None:
         """Removes everything taken so far; the receiving folder is empty again."""
-        for path in self._output.iterdir():
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
+        clear_folder(self._output)
 
     def _store(self, name: str, content: _Readable, size: int) -> None:
         path = self._output / name
@@ -131,6 +127,15 @@ class Collector:
         self._refused_count += 1
         if len(self._refused) < MAX_REFUSED:
             self._refused.append(f"{OUTPUT_DIRECTORY}/{shown(name)} ({reason})")
+
+
+def clear_folder(folder: Path) -> None:
+    """Removes everything in a folder that nobody else writes to."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def _copy(name: str, content: _Readable, file: IO[bytes], size: int) -> None:
