@@ -108,7 +108,7 @@ def _content(path: Path) -> str | None:
         return None
 
 
-def _sha256(stream: IO[bytes]) -> str:
+def _sha256(stream: IO[bytes] | gzip.GzipFile) -> str:
     digest = hashlib.sha256()
     while block := stream.read(1 << 20):
         digest.update(block)

@@ -61,7 +61,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> LineageStore:
 def test_what_is_stored_is_read_again(
     shared: LineageStore, proposed: Proposal, came: Outcome, files: dict[str, str], at_once: bool
 ) -> None:
-    given_too: dict[str, Any] = {
+    rest: dict[str, Any] = {
         "parents": (0,),
         "digest": "d",
         "diff": "+\0",
