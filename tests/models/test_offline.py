@@ -90,6 +90,29 @@ def test_a_failure_one_way_speaks_for_the_other() -> None:
     assert values(moves([row(1, "LR: 0.2 -> 0.1", "gate_missed")]), "LR")[0.2] > up
 
 
+@pytest.mark.parametrize("status", ["gate_missed", "oversize"])
+def test_a_gain_that_missed_a_gate_is_tried_again_with_a_smaller_step(status: str) -> None:
+    fresh = values(moves([]), "EPOCHS")
+    overshot = [row(1, "EPOCHS: 4 -> 2", status) | {"delta": -1.0}]
+    missed_for_nothing = [row(1, "EPOCHS: 4 -> 2", status) | {"delta": 1.0}]
+    assert values(moves(overshot), "EPOCHS")[3] > fresh[3]
+    assert values(moves(missed_for_nothing), "EPOCHS")[3] < fresh[3]
+
+
+def test_what_costs_time_may_be_left_out() -> None:
+    recipe = {**RECIPE, "files": {PATH: "SHIFT = 2.0  # knob opt: 0.0 .. 4.0\n"}}
+    found = ranked_moves(
+        recipe,
+        read_evidence([]),
+        surfaces=("opt",),
+        costs_time=True,
+        typical_gain=-0.1,
+        rng=random.Random(0),
+    )
+    heaviest = max(found, key=lambda move: move.weight)
+    assert "SHIFT = 0.0" in heaviest.edits[0]["replace"]
+
+
 def test_a_time_is_shortened_by_doing_less() -> None:
     weights = values(moves([]), "EPOCHS")
     assert weights[2] > weights[6]

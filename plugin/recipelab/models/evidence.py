@@ -29,18 +29,36 @@ FACTORS: Mapping[str, float] = {
 TURN_BACK = 1.3
 """How a failure in one direction changes the weight of the other."""
 
+REPAIR, OVERSHOOT = 2.5, 0.1
+"""After a step that gained but missed a gate: a smaller one is the way, a larger one is not."""
+
 _FAILED = frozenset(FACTORS) - {Status.KEPT, Status.DISCARDED}
 
 
 @dataclass(frozen=True)
 class Turned:
-    """One knob that a past trial turned."""
+    """One knob that a past trial turned.
+
+    Attributes:
+        trial: Number of the trial.
+        name: The knob.
+        old: Its value before.
+        new: Its value after.
+        status: How the trial ended.
+        delta: Change of the score against the best of its time; zero without a score.
+    """
 
     trial: int
     name: str
     old: KnobValue
     new: KnobValue
     status: str
+    delta: float = 0.0
+
+    def overshot(self, *, minimize: bool) -> bool:
+        """Whether it gained, but at the price of a gate."""
+        missed = self.status in (Status.GATE_MISSED, Status.OVERSIZE)
+        return missed and (self.delta < 0) == minimize and self.delta != 0
 
 
 @dataclass(frozen=True)
@@ -50,10 +68,12 @@ class Evidence:
     Attributes:
         turned: The knobs that were turned, newest first.
         plays: Ids of the plays that were tried.
+        minimize: Whether a smaller score is better.
     """
 
     turned: tuple[Turned, ...]
     plays: frozenset[str]
+    minimize: bool = True
 
     def tried(self, name: str, value: KnobValue) -> bool:
         """Whether a knob was set to this value before."""
@@ -66,17 +86,26 @@ class Evidence:
             if item.name != name:
                 continue
             if _direction(item.old, item.new) == _direction(old, new):
-                total *= FACTORS.get(item.status, 1.0)
+                total *= self._same_way(item, new)
             elif item.status in _FAILED:
                 total *= TURN_BACK
         return total
+
+    def _same_way(self, item: Turned, new: KnobValue) -> float:
+        """How much a trial speaks for going its way again, up to a new value."""
+        if not item.overshot(minimize=self.minimize) or isinstance(new, str):
+            return FACTORS.get(item.status, 1.0)
+        if isinstance(item.new, str) or isinstance(item.old, str):
+            return FACTORS.get(item.status, 1.0)
+        between = min(item.old, item.new) < new < max(item.old, item.new)
+        return REPAIR if between else OVERSHOOT
 
     def last(self, name: str) -> Turned | None:
         """The newest trial that turned this knob."""
         return next((item for item in self.turned if item.name == name), None)
 
 
-def read_evidence(rows: Iterable[Mapping[str, Any]]) -> Evidence:
+def read_evidence(rows: Iterable[Mapping[str, Any]], *, minimize: bool = True) -> Evidence:
     """Reads rows, newest first, as ``lineage_query`` answers them."""
     turned: list[Turned] = []
     plays: set[str] = set()
@@ -88,13 +117,13 @@ def read_evidence(rows: Iterable[Mapping[str, Any]]) -> Evidence:
         if played:
             plays.add(played[1])
         for change in row.get("changes", []):
-            item = _turned(int(row["trial"]), str(change), status)
+            item = _turned(row, str(change), status)
             if item is not None and not played:
                 turned.append(item)
-    return Evidence(tuple(turned), frozenset(plays))
+    return Evidence(tuple(turned), frozenset(plays), minimize)
 
 
-def _turned(trial: int, change: str, status: str) -> Turned | None:
+def _turned(row: Mapping[str, Any], change: str, status: str) -> Turned | None:
     match = _CHANGE.match(change)
     if match is None:
         return None
@@ -102,7 +131,8 @@ def _turned(trial: int, change: str, status: str) -> Turned | None:
         old, new = ast.literal_eval(match["old"]), ast.literal_eval(match["new"])
     except (ValueError, SyntaxError):
         return None
-    return Turned(trial, match["name"], old, new, status)
+    delta = float(row.get("delta") or 0.0)
+    return Turned(int(row["trial"]), match["name"], old, new, status, delta)
 
 
 def _direction(old: KnobValue, new: KnobValue) -> str:

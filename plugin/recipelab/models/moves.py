@@ -15,6 +15,12 @@ PLAY_WEIGHT = 1.5
 SMALL_STEP = 0.6
 """Weight of a small step beside a large one, until the large one has failed."""
 
+LEAVE_OUT = 2.5
+"""Weight of setting a knob to zero where its range begins there, if the metric is a time."""
+
+ASIDE = 0.5
+"""Weight of a knob that has nothing to do with time, if the metric is a time."""
+
 LESS_WORK = ("EPOCH", "STEP", "ITER", "WIDTH", "DEPTH", "LAYER", "BLOCK", "CHANNEL", "IMAGES")
 MORE_AT_ONCE = ("BATCH",)
 """Words in a knob's name that say what it costs; a rule of thumb, no knowledge of the recipe."""
@@ -102,12 +108,16 @@ def _values(knob: Knob) -> list[tuple[KnobValue, float]]:
     """Other values of a knob with the weight of the step that leads there."""
     if knob.choices:
         return [(choice, 1.0) for choice in knob.choices]
+    if knob.value == 0:
+        return [(_rounded(knob, knob.high / 10), 1.0), (_rounded(knob, knob.high / 3), 1.0)]
     now, span = float(knob.value), knob.high - knob.low
     if knob.log:
         large, small = (now * 2.0, now / 2.0), (now * 1.35, now / 1.35)
     else:
         large, small = (now + span / 4, now - span / 4), (now + span / 10, now - span / 10)
     steps = [(value, 1.0) for value in large] + [(value, SMALL_STEP) for value in small]
+    if knob.low == 0:
+        steps.insert(0, (0.0, 1.0))
     result: dict[KnobValue, float] = {}
     for value, weight in steps:
         result.setdefault(_rounded(knob, value), weight)
@@ -126,18 +136,17 @@ def _rounded(knob: Knob, value: float) -> KnobValue:
 
 
 def _rule_of_thumb(knob: Knob, value: KnobValue) -> float:
-    """Doing less costs less time, and so does doing more at once."""
+    """Leaving things out costs less time, and so does doing less, or more at once."""
     if isinstance(knob.value, bool):
-        return 2.0 if knob.value else 0.7
+        return 2.0 if knob.value else ASIDE
     if isinstance(knob.value, str) or isinstance(value, str):
-        return 1.0
-    less = value < knob.value
-    name = knob.name.upper()
+        return ASIDE
+    less, name = value < knob.value, knob.name.upper()
     if any(word in name for word in LESS_WORK):
         return 3.0 if less else 0.2
     if any(word in name for word in MORE_AT_ONCE):
-        return 0.5 if less else 1.5
-    return 1.0
+        return ASIDE if less else 1.5
+    return LEAVE_OUT if value == 0 else ASIDE
 
 
 def _why(knob: Knob, value: KnobValue, evidence: Evidence) -> str:

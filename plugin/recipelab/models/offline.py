@@ -198,7 +198,7 @@ def _moves(
     rng = random.Random(f"{seed}/{','.join(talk.surfaces)}/{lineage.get('total', 0)}")
     return ranked_moves(
         recipe,
-        read_evidence(rows),
+        read_evidence(rows, minimize=talk.minimize),
         surfaces=talk.surfaces,
         costs_time=talk.unit == "s" and talk.minimize,
         typical_gain=round((-GAIN if talk.minimize else GAIN) * abs(best), 4),
