@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from recipelab.data import ensure_data
+from recipelab.evaluation.desk import TrialDesk
 from recipelab.evaluation.evaluator import Evaluator
+from recipelab.lineage import LineageStore
 from recipelab.pack import Pack
 from recipelab.packs import load_pack
 from recipelab.sandbox import LocalSandbox
@@ -46,3 +48,32 @@ def evaluator(toy: Pack, sandbox: LocalSandbox) -> Evaluator:
     """The toy pack's evaluator in a local sandbox."""
     data = ensure_data(toy, say=lambda text: None)
     return Evaluator(toy, sandbox, data, lanes=2, retry_seconds=0.01)
+
+
+@pytest.fixture
+def store(project: Path) -> Iterator[LineageStore]:
+    """A lineage with one campaign, ``c``, in its first round."""
+    with LineageStore.open(project / "lineage.db") as opened:
+        opened.create_campaign(
+            name="c",
+            pack="toy",
+            profile="mini",
+            model="offline",
+            sandbox="local",
+            seed=0,
+            trials=10,
+            hours=None,
+            settings={},
+        )
+        opened.start_round("c")
+        yield opened
+
+
+@pytest.fixture
+async def desk(store: LineageStore, evaluator: Evaluator) -> AsyncIterator[TrialDesk]:
+    """A desk with a judged baseline and a budget of ten trials."""
+    desk = TrialDesk(store, "c", evaluator, budget=10)
+    desk.propose_baseline()
+    await desk.next_ended()
+    yield desk
+    await desk.stop()

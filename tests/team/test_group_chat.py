@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from autogen_agentchat.base import TaskResult
@@ -15,36 +13,11 @@ from autogen_core import CancellationToken
 from recipelab.agents import SEAT, load_charter
 from recipelab.evaluation.desk import TrialDesk
 from recipelab.evaluation.evaluator import Evaluator
-from recipelab.lineage import LineageStore
 from recipelab.models import OfflineClient
-from recipelab.pack import Pack
 from recipelab.playbook import load_playbook
 from recipelab.team import RoundRobin, build_team
 
 NAMES = ("left", "right")
-
-
-@pytest.fixture
-async def desk(toy: Pack, evaluator: Evaluator, project: Path) -> AsyncIterator[TrialDesk]:
-    """A desk with a judged baseline and room for ten trials."""
-    with LineageStore.open(project / "lineage.db") as store:
-        store.create_campaign(
-            name="c",
-            pack="toy",
-            profile="mini",
-            model="offline",
-            sandbox="local",
-            seed=0,
-            trials=10,
-            hours=None,
-            settings={},
-        )
-        store.start_round("c")
-        desk = TrialDesk(store, "c", evaluator, budget=10)
-        desk.propose_baseline()
-        await desk.next_ended()
-        yield desk
-        await desk.stop()
 
 
 def team_of(desk: TrialDesk, turns: int) -> SelectorGroupChat:
@@ -71,9 +44,7 @@ async def test_specialists_take_turns_and_the_seat_reports_each_outcome(desk: Tr
     assert desk.running == ()
 
 
-async def test_a_round_ends_when_the_budget_is_spent(
-    toy: Pack, evaluator: Evaluator, desk: TrialDesk
-) -> None:
+async def test_a_round_ends_when_the_budget_is_spent(evaluator: Evaluator, desk: TrialDesk) -> None:
     small = TrialDesk(desk.store, "c", evaluator, budget=1)
     result = await team_of(small, turns=6).run(task="Improve it.")
     assert result.stop_reason is not None

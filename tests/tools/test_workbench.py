@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +16,6 @@ from recipelab.agents.specialist import workbench_of
 from recipelab.agents.view import render_view
 from recipelab.evaluation.desk import TrialDesk
 from recipelab.evaluation.evaluator import Evaluator
-from recipelab.lineage import LineageStore
 from recipelab.pack import Pack
 from recipelab.playbook import load_playbook
 from recipelab.tools import LineageQueryTool, SpecialistWorkbench, Turn
@@ -26,31 +23,6 @@ from recipelab.tools.base import Answer, TextTool
 from recipelab.trial import Status
 
 EDIT = {"path": "recipe/train.py", "search": "X = 1.0", "replace": "X = 3.0"}
-
-
-@pytest.fixture
-async def desk(
-    toy: Pack, evaluator: Evaluator, project: Path, request: pytest.FixtureRequest
-) -> AsyncIterator[TrialDesk]:
-    """A desk with a judged baseline."""
-    with LineageStore.open(project / "lineage.db") as store:
-        store.create_campaign(
-            name="c",
-            pack="toy",
-            profile="mini",
-            model="offline",
-            sandbox="local",
-            seed=0,
-            trials=2,
-            hours=None,
-            settings={},
-        )
-        store.start_round("c")
-        desk = TrialDesk(store, "c", evaluator, budget=2)
-        desk.propose_baseline()
-        await desk.next_ended()
-        yield desk
-        await desk.stop()
 
 
 @pytest.fixture
@@ -107,8 +79,10 @@ async def test_a_trial_goes_from_proposal_to_outcome(
 
 
 async def test_one_trial_a_turn_and_no_more_than_the_budget(
-    bench: SpecialistWorkbench, desk: TrialDesk
+    desk: TrialDesk, evaluator: Evaluator
 ) -> None:
+    desk = TrialDesk(desk.store, "c", evaluator, budget=2)
+    bench = workbench_of(load_charter("left"), desk, (), 1)
     for value in ("3.0", "4.0"):
         bench.begin_turn()
         await call(bench, "lineage_query")
@@ -141,7 +115,7 @@ async def test_a_bad_edit_is_rejected_at_once_and_remembered(
     assert (answer["status"], answer["kind"]) == ("rejected", kind)
     assert words in answer["reason"]
     assert desk.running == ()
-    assert desk.remaining == 2
+    assert desk.remaining == 10
     found = await call(bench, "lineage_query", failure_kind=[kind])
     assert [row["trial"] for row in found["trials"]] == [answer["trial"]]
     assert "no recipe" in await refused(bench, "read_recipe", trial=answer["trial"])
