@@ -47,7 +47,7 @@ async def sandbox() -> AsyncIterator[LocalSandbox]:
 def evaluator(toy: Pack, sandbox: LocalSandbox) -> Evaluator:
     """The toy pack's evaluator in a local sandbox."""
     data = ensure_data(toy, say=lambda text: None)
-    return Evaluator(toy, sandbox, data, lanes=2, retry_seconds=0.01)
+    return Evaluator(toy, sandbox, data, lanes=(None, None), retry_seconds=0.01)
 
 
 @pytest.fixture

@@ -40,6 +40,11 @@ def test_a_profile_overrides_key_by_key(toy: Path) -> None:
     [
         ('goal = "minimize"', 'goal = "down"', ["metric.goal", "minimize", "maximize", "down"]),
         ('goal = "minimize"', 'gaol = "minimize"', ["metric.gaol", "goal", "measure"]),
+        (
+            'measure = "score.loss"',
+            'measure = "score.loss"\nside_by_side = true',
+            ["metric", "side_by_side is for the measure train.cpu_seconds"],
+        ),
         ("train = 10", "train = -1", ["budgets.train", "greater than 0", "-1"]),
         ("train = 10", 'train = "soon"', ["budgets.train", "soon"]),
         ("at_most = 5000", "at_most = 1\nat_least = 2", ["gates.0", "at_least, at_most"]),

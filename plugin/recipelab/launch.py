@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from recipelab.data import ensure_data
 from recipelab.errors import RecipelabError
 from recipelab.evaluation.desk import TrialDesk
 from recipelab.evaluation.evaluator import Evaluator
+from recipelab.evaluation.phases import CoreSet
 from recipelab.home import Home
 from recipelab.lineage import CampaignRecord, LineageStore
 from recipelab.models import OFFLINE, open_model
@@ -95,7 +97,7 @@ async def launch(plan: Plan, home: Home, store: LineageStore, listener: Listener
     client = open_model(plan.model, seed=plan.seed)
     data = ensure_data(pack, say=listener.note)
     sandbox = await _sandbox(plan, pack, listener)
-    lanes = plan.lanes or default_lanes(pack)
+    lanes = cpu_lanes(pack, plan.lanes)
     with home.locked(plan.name):
         _register(plan, pack, store)
         async with sandbox:
@@ -115,10 +117,34 @@ async def launch(plan: Plan, home: Home, store: LineageStore, listener: Listener
                 write_papers(home.campaign(plan.name), store, plan.name)
 
 
-def default_lanes(pack: Pack) -> int:
-    """Seed runs at the same time: as many as have cores of their own on this machine."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, min(len(pack.seeds), int((cores or 1) // pack.limits.cpus)))
+def cpu_lanes(pack: Pack, wanted: int | None) -> list[CoreSet]:
+    """A set of cores for each seed run that may go at the same time.
+
+    Args:
+        pack: Says how many cores a phase has.
+        wanted: How many lanes; ``None`` takes as many as have cores of their own on this machine,
+            but no more than there are seeds.
+
+    Raises:
+        RecipelabError: More lanes are wanted than the machine has cores for.
+    """
+    width = math.ceil(pack.limits.cpus)
+    cores = _cores()
+    sets: list[CoreSet] = [
+        tuple(cores[i : i + width]) for i in range(0, len(cores) - width + 1, width)
+    ] or [None]
+    if wanted is not None and wanted > len(sets):
+        raise RecipelabError(
+            f"{wanted} lanes of {width} cores do not fit on {len(cores)} cores; "
+            f"valid: 1 to {len(sets)}"
+        )
+    return sets[: wanted or len(pack.seeds)]
+
+
+def _cores() -> list[int]:
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
 
 
 async def _sandbox(plan: Plan, pack: Pack, listener: Listener) -> Sandbox:

@@ -61,14 +61,25 @@ def check_measure(name: str) -> str:
 
 
 class Metric(Part):
-    """The score: one measurement, averaged over seeds."""
+    """The score: one measurement, averaged over seeds.
+
+    With ``side_by_side`` the best trains again beside every trial, seed by seed and on the same
+    core, and the two are compared at that moment: a time means little on a machine that drifts.
+    """
 
     name: str
     unit: str
     goal: Goal
     measure: str
+    side_by_side: bool = False
 
     _measure = field_validator("measure")(check_measure)
+
+    @model_validator(mode="after")
+    def _of_training(self) -> Self:
+        if self.side_by_side and self.measure != f"{Phase.TRAIN}.cpu_seconds":
+            raise ValueError("side_by_side is for the measure train.cpu_seconds")
+        return self
 
 
 class Gate(Part):

@@ -8,7 +8,7 @@ import pytest
 
 from recipelab.data import ensure_data
 from recipelab.errors import SandboxError
-from recipelab.evaluation.evaluator import ATTEMPTS, Evaluator, Reference
+from recipelab.evaluation.evaluator import ATTEMPTS, Evaluator, Reference, sample_of
 from recipelab.pack import Pack
 from recipelab.recipe import Recipe
 from recipelab.sandbox import LocalSandbox, PhaseRequest, PhaseResult
@@ -23,7 +23,7 @@ def edited(pack: Pack, path: str, search: str, replace: str) -> Recipe:
 
 
 def reference(outcome: Outcome) -> Reference:
-    return Reference(0, {run.seed: run.measures["score.loss"] for run in outcome.seed_runs})
+    return Reference(0, Recipe({}), sample_of(outcome.seed_runs))
 
 
 async def test_the_baseline_is_measured_on_every_seed(toy: Pack, evaluator: Evaluator) -> None:
@@ -79,8 +79,10 @@ async def test_every_failure_has_status_phase_kind_signature_and_excerpt(
     phase: str | None,
 ) -> None:
     quick = toy.model_copy(update={"budgets": toy.budgets.model_copy(update=_SHORT)})
-    evaluator = Evaluator(quick, sandbox, ensure_data(toy, say=lambda text: None), lanes=2)
-    best = Reference(0, {1: 34.0, 2: 34.1, 3: 34.2})
+    evaluator = Evaluator(
+        quick, sandbox, ensure_data(toy, say=lambda text: None), lanes=(None, None)
+    )
+    best = Reference(0, Recipe({}), {1: 34.0, 2: 34.1, 3: 34.2})
     outcome = await evaluator.evaluate(edited(toy, path, search, replace), lambda: best)
     assert (outcome.status, outcome.failure is not None) == (status, True)
     assert outcome.failure is not None

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from recipelab.errors import LineageError
-from recipelab.evaluation.evaluator import Evaluator, Reference, reference_of
+from recipelab.evaluation.evaluator import Evaluator, Reference, sample_of
 from recipelab.evaluation.intake import Checked, Rejection, check_edits
 from recipelab.lineage import LineageStore, TrialRecord
 from recipelab.pack import Pack
@@ -215,7 +215,8 @@ class TrialDesk:
         outcome = best.outcome
         if outcome is None or outcome.status not in (Status.BASELINE, Status.KEPT):
             raise RuntimeError("a trial cannot be judged before the baseline")
-        return reference_of(best.number, outcome, self.pack.metric.measure)
+        recipe = Recipe(self.recipe_of(best.number))
+        return Reference(best.number, recipe, sample_of(outcome.seed_runs))
 
     def _twin(self, digest: str) -> str | None:
         record = self.store.find_digest(self.campaign, digest)

@@ -6,10 +6,9 @@ score: nothing that a recipe prints or writes is read as one.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tenacity import (
@@ -28,12 +27,16 @@ from recipelab.evaluation.acceptance import (
 )
 from recipelab.evaluation.failures import signature_of
 from recipelab.evaluation.gates import judge_gates, missed_gate
-from recipelab.evaluation.phases import EvaluatorFault, PhaseFailed, PhaseRunner, Watch
+from recipelab.evaluation.phases import CoreSet, EvaluatorFault, PhaseFailed, PhaseRunner, Watch
+from recipelab.evaluation.schedule import BESIDE, Done, Lanes, run_seeds, run_seeds_beside
 from recipelab.evaluation.workspace import Workspace
-from recipelab.pack import Pack
+from recipelab.pack import Metric, Pack
 from recipelab.recipe import Recipe
 from recipelab.sandbox.base import Sandbox
 from recipelab.trial import Failure, FailureKind, Outcome, SeedRun, Status
+
+METRIC = "metric"
+"""Name of the metric among the measurements of a seed run."""
 
 ATTEMPTS = 3
 """How often a trial is tried when the machinery fails."""
@@ -45,10 +48,12 @@ class Reference:
 
     Attributes:
         number: Its trial number.
+        recipe: Its recipe, to be run again where trials are measured side by side with the best.
         sample: Its metric by seed.
     """
 
     number: int
+    recipe: Recipe
     sample: Sample
 
 
@@ -60,7 +65,7 @@ class Evaluator:
         sandbox: Where code runs; it must have been started.
         data: Name of each data file of the pack to its path.
         acceptance: The policy that tells a gain from noise.
-        lanes: How many seed runs of a trial go at the same time.
+        lanes: A set of cores for each seed run that may go at the same time.
         retry_seconds: First pause before a trial is tried again after the machinery failed.
     """
 
@@ -71,14 +76,14 @@ class Evaluator:
         data: Mapping[str, Path],
         *,
         acceptance: Acceptance | None = None,
-        lanes: int = 1,
+        lanes: Sequence[CoreSet] = (None,),
         retry_seconds: float = 1.0,
     ) -> None:
         self.pack = pack
         self._sandbox = sandbox
         self._data = dict(data)
         self._acceptance = acceptance or PairedTwoSigma()
-        self._lanes = max(1, lanes)
+        self._lanes = tuple(lanes)
         self._retry_seconds = retry_seconds
 
     async def evaluate(
@@ -125,32 +130,44 @@ class Evaluator:
         labels: Mapping[str, str],
         watch: Watch,
     ) -> Outcome:
-        with Workspace(self.pack, recipe, self._data) as workspace:
-            runner = PhaseRunner(self.pack, self._sandbox, workspace, labels=labels, watch=watch)
+        start = reference() if reference is not None else None
+        async with AsyncExitStack() as stack:
+            runner = self._runner(stack, recipe, labels, watch)
             runs: list[SeedRun] = []
             try:
                 await runner.preflight()
-                await self._seed_runs(runner, recipe, runs)
+                await self._seed_runs(stack, runner, recipe, start, labels, runs.append)
             except PhaseFailed as failed:
                 return _failed(failed, _ordered(runs))
             log = runner.last.log if runner.last else ""
             environment = runner.last.environment if runner.last else ""
+            measured = with_metric(_ordered(runs), self.pack.metric, start)
             best = reference() if reference is not None else None
-            return self._judge(_ordered(runs), best, log, environment)
+            return self._judge(measured, best, log, environment)
 
-    async def _seed_runs(self, runner: PhaseRunner, recipe: Recipe, runs: list[SeedRun]) -> None:
-        """Runs all seeds, some at once; the first failure stops the others."""
-        lanes = asyncio.Semaphore(self._lanes)
+    def _runner(
+        self, stack: AsyncExitStack, recipe: Recipe, labels: Mapping[str, str], watch: Watch
+    ) -> PhaseRunner:
+        workspace = stack.enter_context(Workspace(self.pack, recipe, self._data))
+        return PhaseRunner(self.pack, self._sandbox, workspace, labels=labels, watch=watch)
 
-        async def one(seed: int) -> None:
-            async with lanes:
-                runs.append(await runner.seed_run(recipe, seed))
-
-        tasks = [asyncio.ensure_future(one(seed)) for seed in self.pack.seeds]
-        async with AsyncExitStack() as stack:
-            # Whatever happens, no seed run goes on behind the back of a judged trial.
-            stack.push_async_callback(_cancelled, tasks)
-            await asyncio.gather(*tasks)
+    async def _seed_runs(
+        self,
+        stack: AsyncExitStack,
+        runner: PhaseRunner,
+        recipe: Recipe,
+        start: Reference | None,
+        labels: Mapping[str, str],
+        done: Done,
+    ) -> None:
+        seeds = self.pack.seeds
+        if start is None or not self.pack.metric.side_by_side:
+            await run_seeds(runner, recipe, seeds, lanes=Lanes(self._lanes), done=done)
+            return
+        beside = {**labels, "beside": str(start.number)}
+        best = self._runner(stack, start.recipe, beside, lambda phase, seed: None)
+        lanes = Lanes(self._lanes)
+        await run_seeds_beside(runner, best, recipe, seeds, lanes=lanes, done=done)
 
     def _judge(
         self,
@@ -159,7 +176,7 @@ class Evaluator:
         log: str,
         environment: str,
     ) -> Outcome:
-        sample = {run.seed: run.measures[self.pack.metric.measure] for run in runs}
+        sample = sample_of(runs)
         score, score_se = mean_and_error(sample)
         gates = judge_gates(self.pack.gates, runs)
         missed = missed_gate(self.pack.gates, gates)
@@ -189,15 +206,36 @@ class Evaluator:
         )
 
 
-def reference_of(number: int, outcome: Outcome, measure: str) -> Reference:
-    """The reference that a judged trial makes for those after it."""
-    return Reference(number, {run.seed: run.measures[measure] for run in outcome.seed_runs})
+def sample_of(runs: Iterable[SeedRun]) -> Sample:
+    """The metric by seed."""
+    return {run.seed: run.measures[METRIC] for run in runs}
 
 
-async def _cancelled(tasks: Sequence[asyncio.Future[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+def with_metric(
+    runs: Iterable[SeedRun], metric: Metric, best: Reference | None
+) -> tuple[SeedRun, ...]:
+    """Adds the metric to the measurements of seed runs.
+
+    Side by side, a seed's metric is ``best_i * own_i / beside_i``: what the best scored, times how
+    the trial compares with the best at the same moment. So scores of all trials are in the units of
+    the baseline's own run, however the machine drifts.
+
+    Raises:
+        EvaluatorFault: The best measured zero beside the trial, so that nothing can be compared.
+    """
+    return tuple(
+        replace(run, measures={**run.measures, METRIC: _metric(run, metric.measure, best)})
+        for run in runs
+    )
+
+
+def _metric(run: SeedRun, measure: str, best: Reference | None) -> float:
+    own, beside = run.measures[measure], run.measures.get(f"{BESIDE}{measure}")
+    if beside is None or best is None:
+        return own
+    if beside <= 0.0:
+        raise EvaluatorFault(f"{measure} of the best, beside the trial, is {beside}")
+    return best.sample[run.seed] * own / beside
 
 
 def _ordered(runs: list[SeedRun]) -> tuple[SeedRun, ...]:

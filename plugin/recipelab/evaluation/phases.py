@@ -19,6 +19,9 @@ from recipelab.recipe import Recipe
 from recipelab.sandbox.base import Limits, PhaseRequest, PhaseResult, Sandbox
 from recipelab.trial import Failure, FailureKind, Phase, PhaseTiming, SeedRun, Status
 
+CoreSet = tuple[int, ...] | None
+"""Numbers of cores; ``None`` for any."""
+
 Watch = Callable[[Phase, int | None], None]
 """Told when a phase of a seed begins."""
 
@@ -83,22 +86,37 @@ class PhaseRunner:
         """
         await self._run(Phase.PREFLIGHT, self._pack.seeds[0])
 
-    async def seed_run(self, recipe: Recipe, seed: int) -> SeedRun:
-        """Train, predict and score with one seed.
+    async def train(self, seed: int, cores: CoreSet = None, *, sharing: int = 1) -> PhaseResult:
+        """Trains with one seed; the artifact stays in the workspace.
+
+        Args:
+            seed: The seed.
+            cores: The only cores to use.
+            sharing: How many phases share these cores; the deadline is that much later.
+
+        Raises:
+            PhaseFailed: It failed through the recipe's fault.
+            SandboxError: The machinery failed.
+        """
+        return await self._run(Phase.TRAIN, seed, cores, sharing)
+
+    async def finish(
+        self, recipe: Recipe, seed: int, trained: PhaseResult, cores: CoreSet = None
+    ) -> SeedRun:
+        """Predicts with what was trained, scores the predictions, and gathers all measurements.
 
         Raises:
             PhaseFailed: A phase failed through the recipe's fault.
             EvaluatorFault: The scorer failed by itself.
             SandboxError: The machinery failed.
         """
-        results = {
-            phase: await self._run(phase, seed)
-            for phase in (Phase.TRAIN, Phase.PREDICT, Phase.SCORE)
-        }
+        results = {Phase.TRAIN: trained}
+        for phase in (Phase.PREDICT, Phase.SCORE):
+            results[phase] = await self._run(phase, seed, cores)
         measures = _read_score(
             self._workspace.output(Phase.SCORE, seed), results[Phase.SCORE], seed
         )
-        measures |= _sandbox_measures(results)
+        measures |= sandbox_measures(results)
         measures["artifact.bytes"] = folder_bytes(self._workspace.output(Phase.TRAIN, seed))
         measures["recipe.bytes"] = sum(len(text.encode()) for text in recipe.files.values())
         self._check(measures)
@@ -108,10 +126,12 @@ class PhaseRunner:
         )
         return SeedRun(seed, timings, measures)
 
-    async def _run(self, phase: Phase, seed: int) -> PhaseResult:
+    async def _run(
+        self, phase: Phase, seed: int, cores: CoreSet = None, sharing: int = 1
+    ) -> PhaseResult:
         self._watch(phase, None if phase is Phase.PREFLIGHT else seed)
         output = self._workspace.output(phase, seed)
-        result = await self._sandbox.run(self._request(phase, seed, output))
+        result = await self._sandbox.run(self._request(phase, seed, output, cores, sharing))
         self.last = result
         if not result.ok:
             raise self._failed(phase, seed, result)
@@ -131,7 +151,9 @@ class PhaseRunner:
             return PhaseFailed(Status.CRASHED, bad, result)
         return EvaluatorFault(f"the scorer failed: {failure.signature}\n{failure.excerpt}")
 
-    def _request(self, phase: Phase, seed: int, output: Path) -> PhaseRequest:
+    def _request(
+        self, phase: Phase, seed: int, output: Path, cores: CoreSet, sharing: int
+    ) -> PhaseRequest:
         limits = self._pack.limits
         return PhaseRequest(
             phase=phase.value,
@@ -141,12 +163,13 @@ class PhaseRunner:
             inputs=self._workspace.inputs(phase, seed),
             output=output,
             limits=Limits(
-                seconds=self._pack.seconds(phase),
+                seconds=self._pack.seconds(phase) * sharing,
                 memory_mb=limits.memory_mb,
                 cpus=limits.cpus,
                 pids=limits.pids,
                 output_mb=limits.output_mb,
                 output_files=limits.output_files,
+                cpu_set=cores,
             ),
             labels={**self._labels, "seed": str(seed)},
         )
@@ -159,7 +182,8 @@ class PhaseRunner:
             raise EvaluatorFault(f"no measurement {missing[0]!r}; there are: {have}")
 
 
-def _sandbox_measures(results: Mapping[Phase, PhaseResult]) -> dict[str, float]:
+def sandbox_measures(results: Mapping[Phase, PhaseResult]) -> dict[str, float]:
+    """What the sandbox measured of some phases, as ``train.cpu_seconds``."""
     return {
         f"{phase}.{name}": float(value)
         for phase, result in results.items()

@@ -33,6 +33,8 @@ class Limits:
         output_mb: Size of everything under ``out/`` in MiB.
         output_files: Number of files under ``out/``.
         log_kb: Size of the kept log in KiB; of a longer one, head and tail are kept.
+        cpu_set: Numbers of the only cores that may be used; ``None`` for any. A sandbox that
+            cannot pin (macOS has no way) runs the phase on any core.
     """
 
     seconds: float
@@ -42,6 +44,7 @@ class Limits:
     output_mb: int = 256
     output_files: int = 256
     log_kb: int = 64
+    cpu_set: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,9 @@ def _host_config(
     output = f"rw,noexec,nosuid,nodev,size={limits.output_mb}m,mode=0700,{_owned()}"
     # Compilers of kernels load what they build from here, so it may hold code.
     scratch = f"rw,exec,nosuid,nodev,size={limits.memory_mb}m,mode=1777"
+    pinned = {"CpusetCpus": ",".join(map(str, limits.cpu_set))} if limits.cpu_set else {}
     return {
+        **pinned,
         "Init": True,
         "NetworkMode": "none",
         "ReadonlyRootfs": True,

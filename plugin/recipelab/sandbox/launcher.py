@@ -5,7 +5,8 @@ standard library alone. It stays above the command for three reasons: on Linux e
 command becomes its child, so that their CPU time is counted; it can kill them all; and it sees the
 end of the control pipe when the process that asked for the command is gone, however that died.
 
-Usage: launcher.py CONTROL_FD REPORT_FD FILE_BYTES DATA_BYTES COMMAND...
+Usage: launcher.py CONTROL_FD REPORT_FD FILE_BYTES DATA_BYTES CORES COMMAND...
+CORES are numbers with commas between them, or a dash for any.
 """
 
 from __future__ import annotations
@@ -31,6 +32,12 @@ def _prctl(option: int, value: int) -> None:
     except ImportError:
         return  # A Python without it: escapes of the process group are not caught then.
     ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+def _pin(cores: str) -> None:
+    """Keeps this process to some cores, where the system has a way to."""
+    if cores != "-" and sys.platform.startswith("linux"):
+        os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
 
 
 def _limit(kind: int, value: int) -> None:
@@ -133,7 +140,8 @@ def main(arguments: list[str]) -> None:
     leader = os.fork()
     if leader == 0:
         signal.set_wakeup_fd(-1)
-        _become(arguments[4:], file_bytes, data_bytes)
+        _pin(arguments[4])
+        _become(arguments[5:], file_bytes, data_bytes)
     status = _wait(leader, control, wake)
     _kill_all(leader)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -116,13 +116,14 @@ class LocalPhase:
         paths = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(home), "TMPDIR": str(home)}
         report, report_end = os.pipe()
         control_end, self._control = os.pipe()
-        numbers = (control_end, report_end, limits.output_mb * MIB, limits.memory_mb * MIB)
+        cores = ",".join(map(str, limits.cpu_set)) if limits.cpu_set else "-"
+        words = (control_end, report_end, limits.output_mb * MIB, limits.memory_mb * MIB, cores)
         try:
             with self._lock:
                 if self._stopped:
                     raise SandboxError(f"phase {self._request.phase} was stopped")
                 self._process = subprocess.Popen(
-                    [sys.executable, "-I", "-S", str(_LAUNCHER), *map(str, numbers), *command],
+                    [sys.executable, "-I", "-S", str(_LAUNCHER), *map(str, words), *command],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,

@@ -1,0 +1,131 @@
+"""Side by side: on a machine that drifts, only what is really better is kept."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from recipelab.data import ensure_data
+from recipelab.errors import RecipelabError
+from recipelab.evaluation.evaluator import Evaluator, Reference, sample_of
+from recipelab.launch import cpu_lanes
+from recipelab.pack import Metric, Pack
+from recipelab.recipe import Recipe
+from recipelab.sandbox import Limits, LocalSandbox, PhaseRequest, PhaseResult
+from recipelab.trial import Edit, Status
+
+METRIC = Metric.model_validate(
+    {
+        "name": "cost",
+        "unit": "s",
+        "goal": "minimize",
+        "measure": "train.cpu_seconds",
+        "side_by_side": True,
+    }
+)
+JITTER = {"trial": (1.000, 1.002, 0.999), "best": (1.001, 0.999, 1.000)}
+
+
+class DriftingSandbox(LocalSandbox):
+    """A machine that gets slower from seed run to seed run; a recipe costs ``X`` of its seconds."""
+
+    def __init__(self, drift: float) -> None:
+        super().__init__()
+        self._drift = drift
+        self.trial = 0
+        self.limits: list[tuple[float, tuple[int, ...] | None]] = []
+
+    async def run(self, request: PhaseRequest) -> PhaseResult:
+        result = await super().run(request)
+        if request.phase != "train":
+            return result
+        self.limits.append((request.limits.seconds, request.limits.cpu_set))
+        source = next(item.source for item in request.inputs if item.target == "recipe")
+        found = re.search(r"^X = ([0-9.]+)", (source / "train.py").read_text(), re.MULTILINE)
+        assert found is not None
+        seed = int(request.labels["seed"])
+        role = "best" if "beside" in request.labels else "trial"
+        moment = self._drift ** (3 * self.trial + seed)
+        return replace(result, cpu_seconds=float(found[1]) * moment * JITTER[role][seed - 1])
+
+
+def priced(pack: Pack, x: float) -> Recipe:
+    edit = Edit("recipe/train.py", "X = 1.0", f"X = {x}")
+    return pack.baseline().apply([edit], pack.recipe.editable)
+
+
+@pytest.fixture
+def timed(toy: Pack) -> Pack:
+    """The toy pack with a time as its metric."""
+    return toy.model_copy(update={"metric": METRIC})
+
+
+@pytest.mark.parametrize("lanes", [1, 3])
+@pytest.mark.parametrize(
+    ("price", "status"), [(3.0, "discarded"), (3.3, "discarded"), (2.9, "kept"), (1.5, "kept")]
+)
+async def test_only_a_real_gain_is_kept_however_the_machine_drifts(
+    timed: Pack, lanes: int, price: float, status: str
+) -> None:
+    data = ensure_data(timed, say=lambda text: None)
+    async with DriftingSandbox(1.2) as sandbox:
+        evaluator = Evaluator(timed, sandbox, data, lanes=(None,) * lanes)
+        baseline = await evaluator.evaluate(priced(timed, 3.0), None)
+        best = Reference(0, priced(timed, 3.0), sample_of(baseline.seed_runs))
+        sandbox.trial = 1
+        padded = Edit("recipe/train.py", '"""Writes', '"""Also writes')
+        recipe = priced(timed, price).apply([padded], timed.recipe.editable)
+        outcome = await evaluator.evaluate(recipe, lambda: best)
+    assert outcome.status == status
+    # Scores are in the seconds of the baseline's own run, though the machine is slower by now.
+    assert outcome.score is not None and baseline.score is not None
+    assert outcome.score == pytest.approx(baseline.score * price / 3.0, rel=0.01)
+    raw = [run.measures["train.cpu_seconds"] for run in outcome.seed_runs]
+    assert min(raw) > 1.3 * outcome.score
+
+
+async def test_a_pair_shares_its_cores_and_has_twice_the_time(timed: Pack) -> None:
+    core = min(os.sched_getaffinity(0))
+    data = ensure_data(timed, say=lambda text: None)
+    best = Reference(0, timed.baseline(), {1: 1.0, 2: 1.0, 3: 1.0})
+    async with DriftingSandbox(1.0) as sandbox:
+        evaluator = Evaluator(timed, sandbox, data, lanes=((core,),))
+        await evaluator.evaluate(priced(timed, 2.0), lambda: best)
+    assert sandbox.limits == [(2 * timed.budgets.train, (core,))] * 6
+
+
+async def test_a_best_that_fails_beside_a_trial_is_not_the_trials_fault(timed: Pack) -> None:
+    data = ensure_data(timed, say=lambda text: None)
+    best = Reference(0, Recipe({"recipe/train.py": "1 / 0\n"}), {1: 1.0, 2: 1.0, 3: 1.0})
+    async with LocalSandbox() as sandbox:
+        evaluator = Evaluator(timed, sandbox, data, retry_seconds=0.01)
+        outcome = await evaluator.evaluate(timed.baseline(), lambda: best)
+    assert outcome.status is Status.ABORTED
+    assert "trained beside the trial" in outcome.reason
+
+
+def test_lanes_have_cores_of_their_own(toy: Pack) -> None:
+    available = sorted(os.sched_getaffinity(0))
+    lanes = cpu_lanes(toy, None)
+    assert len(lanes) == min(len(toy.seeds), len(available))
+    cores = [core for lane in lanes for core in lane or ()]
+    assert len(set(cores)) == len(cores)
+    assert cpu_lanes(toy, 1) == lanes[:1]
+    with pytest.raises(RecipelabError, match=f"valid: 1 to {len(available)}"):
+        cpu_lanes(toy, len(available) + 1)
+
+
+async def test_a_pinned_phase_stays_on_its_core(sandbox: LocalSandbox, tmp_path: Path) -> None:
+    core = max(os.sched_getaffinity(0))
+    request = PhaseRequest(
+        "train",
+        ("python", "-c", "import os; print(sorted(os.sched_getaffinity(0)))"),
+        (),
+        tmp_path,
+        Limits(10.0, cpu_set=(core,)),
+    )
+    assert (await sandbox.run(request)).log.strip() == f"[{core}]"
