@@ -64,7 +64,7 @@ def values(found: list[Move], name: str) -> dict[object, float]:
 
 def test_it_stays_on_its_surface() -> None:
     assert values(moves([]), "FLIP") == {}
-    assert values(moves([], surfaces=("aug",)), "FLIP") == {False: 2.0}
+    assert values(moves([], surfaces=("aug",)), "FLIP") == {False: 6.0}
 
 
 def test_what_was_tried_is_not_proposed_again() -> None:

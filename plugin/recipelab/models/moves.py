@@ -11,12 +11,12 @@ from recipelab.knobs import Knob, KnobValue, find_knobs
 from recipelab.models.evidence import Evidence
 from recipelab.trial import Status
 
-PLAY_WEIGHT = 1.5
+PLAY_WEIGHT = 1.0
 SMALL_STEP = 0.6
 """Weight of a small step beside a large one, until the large one has failed."""
 
-LEAVE_OUT = 2.5
-"""Weight of setting a knob to zero where its range begins there, if the metric is a time."""
+LEAVE_OUT = 6.0
+"""Weight of leaving a part out (a knob at zero or off), if the metric is a time: ablate first."""
 
 ASIDE = 0.5
 """Weight of a knob that has nothing to do with time, if the metric is a time."""
@@ -138,7 +138,7 @@ def _rounded(knob: Knob, value: float) -> KnobValue:
 def _rule_of_thumb(knob: Knob, value: KnobValue) -> float:
     """Leaving things out costs less time, and so does doing less, or more at once."""
     if isinstance(knob.value, bool):
-        return 2.0 if knob.value else ASIDE
+        return LEAVE_OUT if knob.value else ASIDE
     if isinstance(knob.value, str) or isinstance(value, str):
         return ASIDE
     less, name = value < knob.value, knob.name.upper()
