@@ -31,11 +31,11 @@ $(BIN)/python:
 # The checkout itself is what runs (an editable install), so only a change of pyproject.toml
 # asks for a new installation.
 $(VENV)/.installed: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)" -e ".[torch]"
+	$(BIN)/python -m pip install -qq --disable-pip-version-check "$(TORCH)" -e ".[torch]"
 	touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)" -e ".[torch,dev]"
+	$(BIN)/python -m pip install -qq --disable-pip-version-check "$(TORCH)" -e ".[torch,dev]"
 	touch $@ $(VENV)/.installed
 
 clean:
