@@ -12,6 +12,9 @@ from recipelab.models.evidence import Evidence
 from recipelab.trial import Status
 
 PLAY_WEIGHT = 1.0
+LARGE, SMALL = 1.5, 1.2
+"""Factors by which a number is turned up or down."""
+
 SMALL_STEP = 0.6
 """Weight of a small step beside a large one, until the large one has failed."""
 
@@ -110,12 +113,12 @@ def _values(knob: Knob) -> list[tuple[KnobValue, float]]:
         return [(choice, 1.0) for choice in knob.choices]
     if knob.value == 0:
         return [(_rounded(knob, knob.high / 10), 1.0), (_rounded(knob, knob.high / 3), 1.0)]
-    now, span = float(knob.value), knob.high - knob.low
-    if knob.log:
-        large, small = (now * 2.0, now / 2.0), (now * 1.35, now / 1.35)
-    else:
-        large, small = (now + span / 4, now - span / 4), (now + span / 10, now - span / 10)
-    steps = [(value, 1.0) for value in large] + [(value, SMALL_STEP) for value in small]
+    now = float(knob.value)
+    steps = [
+        (value, weight)
+        for factor, weight in ((LARGE, 1.0), (SMALL, SMALL_STEP))
+        for value in (now * factor, now / factor)
+    ]
     if knob.low == 0:
         steps.insert(0, (0.0, 1.0))
     result: dict[KnobValue, float] = {}

@@ -17,7 +17,7 @@ from model import Network
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-TRAIN_IMAGES = 3000  # knob aug: 1000 .. 60000 log
+TRAIN_IMAGES = 5000  # knob aug: 1000 .. 60000 log
 EPOCHS = 2  # knob opt: 1 .. 10
 BATCH_SIZE = 32  # knob opt: 8 .. 512 log
 OPTIMIZER = "sgd"  # knob opt: "sgd" | "adamw"
