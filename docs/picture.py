@@ -11,14 +11,16 @@ from recipelab.cli.summary import print_summary
 from recipelab.home import Home
 from recipelab.lineage import LineageStore
 
-WIDTH = 118
+WIDTH = 124
 
 
 def main(name: str, output: str) -> None:
     """Prints the end of a campaign into an SVG."""
     home = Home.find()
     with LineageStore.open(home.lineage) as store, Path("/dev/null").open("w") as nowhere:
-        console = Console(record=True, width=WIDTH, file=nowhere, force_terminal=True)
+        console = Console(
+            record=True, width=WIDTH, file=nowhere, force_terminal=True, highlight=False
+        )
         print_summary(console, store, home, name)
         console.save_svg(output, title="make demo")
 

@@ -42,8 +42,9 @@ def status_text(outcome: Outcome | None) -> Text:
 def trials_table(records: Sequence[TrialRecord], *, unit: str, title: str, width: int) -> Table:
     """One row a trial: number, surface, status, score with its error, gain, gates, hypothesis.
 
-    The gain is the change against the best of its time, in the metric's unit. The hypothesis gets
-    what is left of the width, in columns of the terminal.
+    The gain is the change against the best of its time with the standard error of the paired
+    difference, in the metric's unit; the error of the score holds what the seeds have in common
+    too. The hypothesis gets what is left of the width, in columns of the terminal.
     """
     rows = [_cells(record) for record in records]
     heads = ("trial", "surface", "status", f"score ({unit})", "gain", "gates")
@@ -81,7 +82,10 @@ def score_text(outcome: Outcome | None) -> str:
 
 
 def _gain(outcome: Outcome | None) -> Text:
-    return Text("-" if outcome is None or outcome.delta is None else f"{outcome.delta:+.3f}")
+    if outcome is None or outcome.delta is None:
+        return Text("-")
+    error = f" ± {outcome.delta_se:.3f}" if outcome.delta_se is not None else ""
+    return Text(f"{outcome.delta:+.3f}{error}")
 
 
 def _gates(outcome: Outcome | None) -> Text:
