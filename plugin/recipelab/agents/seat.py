@@ -58,11 +58,15 @@ class EvaluatorSeat(BaseChatAgent):
         if outcome.score is not None:
             error = f" +- {outcome.score_se:.2g}" if outcome.score_se is not None else ""
             lines.append(f"{metric.name} {outcome.score:.4g}{error} {metric.unit}.")
+        if outcome.delta is not None:
+            error = f" +- {outcome.delta_se:.2g}" if outcome.delta_se is not None else ""
+            lines.append(f"Against the best: {outcome.delta:+.4g}{error} {metric.unit}.")
         lines += [
             f"Gate {gate.name}: {gate.value:.4g}, margin {gate.margin:+.3g}."
             for gate in outcome.gates
         ]
         lines.append(f"Reason: {outcome.reason}.")
-        if outcome.failure is not None and outcome.failure.excerpt:
-            lines.append(outcome.failure.excerpt)
+        excerpt = outcome.failure.excerpt if outcome.failure is not None else ""
+        if excerpt and excerpt != outcome.reason:
+            lines.append(excerpt)
         return "\n".join(lines)
