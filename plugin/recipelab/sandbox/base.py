@@ -31,10 +31,12 @@ class Limits:
         cpus: CPU cores (Docker) and the thread count that numeric libraries are told.
         pids: Number of processes and threads.
         output_mb: Size of everything under ``out/`` in MiB.
+        scratch_mb: Size of the temporary folder in MiB, where the sandbox can bound it.
         output_files: Number of files under ``out/``.
         log_kb: Size of the kept log in KiB; of a longer one, head and tail are kept.
         cpu_set: Numbers of the only cores that may be used; ``None`` for any. A sandbox that
             cannot pin (macOS has no way) runs the phase on any core.
+        gpus: Ids of the only GPUs that may be used, as ``("0",)``; without any, none is there.
     """
 
     seconds: float
@@ -42,9 +44,11 @@ class Limits:
     cpus: float = 1.0
     pids: int = 128
     output_mb: int = 256
+    scratch_mb: int = 512
     output_files: int = 256
     log_kb: int = 64
     cpu_set: tuple[int, ...] | None = None
+    gpus: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,9 @@ class PhaseRequest:
         limits: The bounds.
         environment: Extra environment variables; nothing is inherited from the host.
         labels: What it belongs to (campaign, trial, seed), for reaping and listing.
+        tripwires: Names of folders below the phase root that are there, empty and writable, and
+            that an honest command has no reason to write to, as ``evaluator``. What is left in one
+            is named in :attr:`PhaseResult.tampered` and goes nowhere.
     """
 
     phase: str
@@ -81,6 +88,7 @@ class PhaseRequest:
     limits: Limits
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    tripwires: tuple[str, ...] = ()
 
 
 class Ending(StrEnum):
@@ -105,6 +113,9 @@ class PhaseResult:
         log: Standard output and error together, bounded, with a line where the middle was cut.
         refused: Outputs that were not taken, each with the reason, as ``out/a (symbolic link)``.
         environment: What it ran in, for the record, as ``docker recipelab/cpu sha256:...``.
+        tampered: What the command left in tripwires, as ``evaluator/score.py``; sorted, at most 64.
+        refused_processes: How often the system refused a process or thread at the limit, or
+            ``None`` where that cannot be told.
     """
 
     ending: Ending
@@ -115,6 +126,8 @@ class PhaseResult:
     log: str
     refused: tuple[str, ...] = ()
     environment: str = ""
+    tampered: tuple[str, ...] = ()
+    refused_processes: int | None = None
 
     @property
     def ok(self) -> bool:
