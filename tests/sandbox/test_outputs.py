@@ -32,9 +32,10 @@ CANARY = "canary"
 
 PLAIN_NAMES = ("a", "a/b", "./a", ".", "", "a//b", "a/./b", "x" * 300, "/".join("d" * 30))
 BAD_NAMES = ("..", "../a", "a/../../b", "/etc/x", "/", "..\\a", "a\nb", "a\x00b", "\udcff")
-names = st.one_of(
-    st.sampled_from((*PLAIN_NAMES, *BAD_NAMES, f"../{CANARY}")),
-    st.text(max_size=20),
+names = st.builds(
+    "{}{}".format,
+    st.sampled_from(["out/", "out/", "out/", "", "bait/", "../"]),
+    st.one_of(st.sampled_from((*PLAIN_NAMES, *BAD_NAMES, f"../{CANARY}")), st.text(max_size=20)),
 )
 kinds = st.sampled_from(
     (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE)
@@ -109,7 +110,8 @@ def test_hostile_archives(
         collector = collected(archive_of(entries, form), Path(folder, "out"))
         assert_harmless(Path(folder))
         assert len(collector.refused) <= MAX_REFUSED + 1
-        assert all(line.isprintable() for line in collector.refused)
+        assert len(collector.tampered) <= MAX_REFUSED
+        assert all(line.isprintable() for line in collector.refused + collector.tampered)
 
 
 @given(members, st.lists(st.tuples(st.integers(0, 8000), st.integers(0, 255)), max_size=6))
@@ -149,13 +151,16 @@ def test_long_headers_are_bounded(size: int, kind: bytes) -> None:
 
 def test_good_files_come_through_between_bad_ones(top: Path) -> None:
     entries = [
-        ("./", tarfile.DIRTYPE, b"", 0),
-        ("./a", tarfile.REGTYPE, b"first", 0),
-        ("./l", tarfile.SYMTYPE, b"", 0),
-        ("./a", tarfile.REGTYPE, b"again", 0),
-        ("./a/b", tarfile.REGTYPE, b"below a file", 0),
-        ("../up", tarfile.REGTYPE, b"up", 0),
-        ("./d/e", tarfile.REGTYPE, b"deep", 0),
+        ("out", tarfile.DIRTYPE, b"", 0),
+        ("out/a", tarfile.REGTYPE, b"first", 0),
+        ("out/l", tarfile.SYMTYPE, b"", 0),
+        ("out/a", tarfile.REGTYPE, b"again", 0),
+        ("out/a/b", tarfile.REGTYPE, b"below a file", 0),
+        ("out/../up", tarfile.REGTYPE, b"up", 0),
+        ("out/d/e", tarfile.REGTYPE, b"deep", 0),
+        ("bait", tarfile.DIRTYPE, b"", 0),
+        ("bait/b", tarfile.REGTYPE, b"left in a tripwire", 0),
+        ("bait/a\n", tarfile.SYMTYPE, b"", 0),
     ]
     collector = collected(archive_of(entries), top / "out")
     assert_harmless(top)
@@ -167,17 +172,18 @@ def test_good_files_come_through_between_bad_ones(top: Path) -> None:
         "out/a/b (there is already an output of that name)",
         "out/../up (its path leaves the folder)",
     )
+    assert collector.tampered == (r"bait/a\n", "bait/b")
 
 
 def test_archive_that_ends_early(top: Path) -> None:
-    data = archive_of([("a", tarfile.REGTYPE, b"x" * 1000, 0)])[:900]
+    data = archive_of([("out/a", tarfile.REGTYPE, b"x" * 1000, 0)])[:900]
     collector = Collector(top / "out", max_bytes=MAX_BYTES, max_files=MAX_FILES)
     with pytest.raises(SandboxError):
         collect_tar(PieceReader([data], limit=1 << 20), collector)
 
 
 def test_declared_size_is_believed_before_reading(top: Path) -> None:
-    data = archive_of([("a", tarfile.REGTYPE, b"", 1 << 40)])
+    data = archive_of([("out/a", tarfile.REGTYPE, b"", 1 << 40)])
     collector = Collector(top / "out", max_bytes=MAX_BYTES, max_files=MAX_FILES)
     with pytest.raises(OutputLimitReached):
         collect_tar(PieceReader([data], limit=1 << 20), collector)
@@ -185,7 +191,7 @@ def test_declared_size_is_believed_before_reading(top: Path) -> None:
 
 
 def test_bounds_are_exact(top: Path) -> None:
-    fits = [(str(number), tarfile.REGTYPE, b"x" * 512, 0) for number in range(MAX_FILES)]
+    fits = [(f"out/{number}", tarfile.REGTYPE, b"x" * 512, 0) for number in range(MAX_FILES)]
     assert collected(archive_of(fits), top / "out").refused == ()
     assert len(list((top / "out").iterdir())) == MAX_FILES
 

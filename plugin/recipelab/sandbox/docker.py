@@ -17,10 +17,11 @@ from requests import RequestException
 from recipelab.errors import SandboxError, SandboxUnavailable
 from recipelab.sandbox.base import PhaseRequest, PhaseResult, Sandbox
 from recipelab.sandbox.docker_client import connect
-from recipelab.sandbox.docker_options import OWNER_LABEL, container_options
+from recipelab.sandbox.docker_options import OWNER_LABEL, container_options, user_of
 from recipelab.sandbox.docker_phase import DockerPhase
 from recipelab.sandbox.inputs import check_request
 from recipelab.sandbox.owner import is_dead, owner_identity
+from recipelab.sandbox.profile import ContainerProfile
 from recipelab.sandbox.staging import reap_folders
 from recipelab.sandbox.threads import RunningPhases, in_thread
 
@@ -43,6 +44,7 @@ class DockerSandbox(Sandbox):
         self,
         *,
         image: str,
+        profile: ContainerProfile | None = None,
         build_hint: str = "recipelab sandbox build cpu",
         temporary_folder: Path | None = None,
     ) -> None:
@@ -50,11 +52,13 @@ class DockerSandbox(Sandbox):
 
         Args:
             image: Name of the image.
+            profile: What containers have beyond the limits of a phase.
             build_hint: What to run when the image is not there.
             temporary_folder: Where inputs are copied that only their owner can read; the system's
                 by default.
         """
         self._image = image
+        self._profile = profile or ContainerProfile()
         self._build_hint = build_hint
         self._temporary = temporary_folder or Path(tempfile.gettempdir())
         self._api: APIClient | None = None
@@ -85,8 +89,9 @@ class DockerSandbox(Sandbox):
             self._api,
             request,
             options=partial(self._options, request),
+            user=user_of(self._profile),
             temporary=self._temporary,
-            environment=f"docker {self._image} {self._image_id[:19]}",
+            environment=f"docker {self._image} {self._image_id}",
         )
         return await self._phases.run(phase, name=f"phase-{request.phase}")
 
@@ -94,6 +99,7 @@ class DockerSandbox(Sandbox):
         return container_options(
             request,
             image=self._image_id,
+            profile=self._profile,
             sources=sources,
             owner=owner_identity(),
             cores=self._cores,

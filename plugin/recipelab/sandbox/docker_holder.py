@@ -21,8 +21,8 @@ from recipelab.sandbox.docker_stream import ContainerStream
 from recipelab.sandbox.environment import MIB
 
 _FILES = (
-    "cpu.stat pids.current memory.peak memory.events"
-    " cpuacct/cpuacct.usage pids/pids.current"
+    "cpu.stat pids.current pids.events memory.peak memory.events"
+    " cpuacct/cpuacct.usage pids/pids.current pids/pids.events"
     " memory/memory.max_usage_in_bytes memory/memory.oom_control"
 )
 """Counters of cgroups v2, then of v1; each machine has some of them."""
@@ -53,12 +53,15 @@ class Usage:
         processes: Number of processes and threads that live now.
         peak_memory_mb: Largest memory use in MiB; ``None`` where the kernel does not tell.
         memory_kills: Number of processes that the kernel killed for want of memory.
+        refused_processes: Number of processes and threads that were refused at the limit; ``None``
+            where the kernel does not tell.
     """
 
     cpu_seconds: float = 0.0
     processes: int = 0
     peak_memory_mb: float | None = None
     memory_kills: int = 0
+    refused_processes: int | None = None
 
 
 def usage_from_counters(text: str) -> Usage:
@@ -82,7 +85,8 @@ def usage_from_counters(text: str) -> Usage:
         raise SandboxError(f"the kernel does not tell {error} of a container") from error
     peak = found.get("memory.peak", found.get("memory.max_usage_in_bytes"))
     kills = found.get("memory.events oom_kill", found.get("memory.oom_control oom_kill", 0))
-    return Usage(cpu, processes, None if peak is None else peak / MIB, kills)
+    refused = found.get("pids.events max")
+    return Usage(cpu, processes, None if peak is None else peak / MIB, kills, refused)
 
 
 class Holder:

@@ -7,18 +7,19 @@ so what it used can be read and its outputs fetched.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
-from recipelab.sandbox.base import OUTPUT_DIRECTORY, PhaseRequest
+from recipelab.sandbox.base import OUTPUT_DIRECTORY, Limits, PhaseRequest
 from recipelab.sandbox.docker_holder import HOLDER_COMMAND
 from recipelab.sandbox.environment import MIB, clean_environment
+from recipelab.sandbox.profile import ContainerProfile
 
 PHASE_ROOT = "/trial"
 OUTPUT_FOLDER = f"{PHASE_ROOT}/{OUTPUT_DIRECTORY}"
-HOLDER_USER = "65533:65533"
-COMMAND_ID = 65534
-COMMAND_USER = f"{COMMAND_ID}:{COMMAND_ID}"
+HOLDER_ID = 65533
+HOLDER_USER = f"{HOLDER_ID}:{HOLDER_ID}"
 LABEL_PREFIX = "recipelab."
 OWNER_LABEL = f"{LABEL_PREFIX}owner"
 PHASE_LABEL = f"{LABEL_PREFIX}phase"
@@ -36,14 +37,24 @@ whatever runs under another user id.)
 KILL_COMMAND = ("sh", "-c", "kill -9 -1")
 """Kills every process of the command; run under its user id."""
 
-FETCH_COMMAND = ("tar", "-C", OUTPUT_FOLDER, "-cf", "-", ".")
-"""Writes the outputs as an archive."""
+_TRIPWIRE_BYTES = 64 * 1024
+
+
+def user_of(profile: ContainerProfile) -> str:
+    """User and group of the command in a container."""
+    return f"{profile.user}:{profile.user}"
+
+
+def fetch_command(request: PhaseRequest) -> list[str]:
+    """Writes the outputs, and what lies in tripwires, as one archive of paths below the root."""
+    return ["tar", "-C", PHASE_ROOT, "-cf", "-", OUTPUT_DIRECTORY, *request.tripwires]
 
 
 def container_options(
     request: PhaseRequest,
     *,
     image: str,
+    profile: ContainerProfile,
     sources: list[tuple[Path, str]],
     owner: str,
     cores: int,
@@ -53,6 +64,7 @@ def container_options(
     Args:
         request: The phase.
         image: Name or id of the image.
+        profile: What the container has beyond the limits.
         sources: Host paths with their targets below the phase root.
         owner: Identity of the process that owns the container.
         cores: Number of cores of the daemon's machine; Docker refuses a larger limit.
@@ -65,38 +77,43 @@ def container_options(
         "stdin_open": True,
         "user": HOLDER_USER,
         "working_dir": PHASE_ROOT,
-        "environment": clean_environment(request, {"HOME": "/tmp", "TMPDIR": "/tmp"}),
+        "environment": _environment(request, profile),
         "labels": {**labels, OWNER_LABEL: owner, PHASE_LABEL: request.phase},
-        "host_config": _host_config(request, sources, cores),
+        "host_config": _host_config(request, profile, sources, cores),
     }
 
 
+def _environment(request: PhaseRequest, profile: ContainerProfile) -> dict[str, str]:
+    passed = {name: os.environ[name] for name in profile.environment if name in os.environ}
+    # NVIDIA's runtime, where it is Docker's default, goes by a variable that images often set.
+    hidden = {} if request.limits.gpus else {"NVIDIA_VISIBLE_DEVICES": "void"}
+    return clean_environment(request, {"HOME": "/tmp", "TMPDIR": "/tmp", **passed, **hidden})
+
+
 def _host_config(
-    request: PhaseRequest, sources: list[tuple[Path, str]], cores: int
+    request: PhaseRequest,
+    profile: ContainerProfile,
+    sources: list[tuple[Path, str]],
+    cores: int,
 ) -> dict[str, Any]:
     """The limits and mounts, in the words of Docker's own API."""
     limits = request.limits
     memory = limits.memory_mb * MIB
-    # Files in these are memory of the container and count as such.
-    output = f"rw,noexec,nosuid,nodev,size={limits.output_mb}m,mode=0700,{_owned()}"
-    # Compilers of kernels load what they build from here, so it may hold code.
-    scratch = f"rw,exec,nosuid,nodev,size={limits.memory_mb}m,mode=1777"
-    pinned = {"CpusetCpus": ",".join(map(str, limits.cpu_set))} if limits.cpu_set else {}
     return {
-        **pinned,
+        **_devices(limits),
         "Init": True,
         "NetworkMode": "none",
         "ReadonlyRootfs": True,
         "CapDrop": ["ALL"],
-        "SecurityOpt": ["no-new-privileges"],
+        "SecurityOpt": _security(profile),
         "IpcMode": "private",
-        "ShmSize": memory,
+        "ShmSize": memory if profile.shm_mb is None else profile.shm_mb * MIB,
         "Memory": memory,
         "MemorySwap": memory,
         "NanoCpus": int(min(limits.cpus, cores) * 1e9),
         "PidsLimit": limits.pids + _OWN_PROCESSES,
         "LogConfig": {"Type": "none"},
-        "Tmpfs": {"/tmp": scratch, OUTPUT_FOLDER: output},
+        "Tmpfs": _writable(request, profile),
         "Mounts": [
             {
                 "Type": "bind",
@@ -109,5 +126,34 @@ def _host_config(
     }
 
 
-def _owned() -> str:
-    return f"uid={COMMAND_ID},gid={COMMAND_ID}"
+def _writable(request: PhaseRequest, profile: ContainerProfile) -> dict[str, str]:
+    """The only writable places. Files in them are memory of the container and count as such."""
+    limits = request.limits
+    owned = f"uid={profile.user},gid={profile.user}"
+    tripwire = f"rw,noexec,nosuid,nodev,size={_TRIPWIRE_BYTES},mode=0700,{owned}"
+    return {
+        # Compilers of kernels load what they build from here, so it may hold code.
+        "/tmp": f"rw,exec,nosuid,nodev,size={limits.scratch_mb}m,mode=1777",
+        OUTPUT_FOLDER: f"rw,noexec,nosuid,nodev,size={limits.output_mb}m,mode=0700,{owned}",
+        **{f"{PHASE_ROOT}/{name}": tripwire for name in request.tripwires},
+    }
+
+
+def _devices(limits: Limits) -> dict[str, Any]:
+    """The cores and GPUs, where they are named. A GPU that is not named is not there."""
+    found: dict[str, Any] = {}
+    if limits.cpu_set:
+        found["CpusetCpus"] = ",".join(map(str, limits.cpu_set))
+    if limits.gpus:
+        found["DeviceRequests"] = [
+            {"Driver": "nvidia", "DeviceIDs": list(limits.gpus), "Capabilities": [["gpu"]]}
+        ]
+    return found
+
+
+def _security(profile: ContainerProfile) -> list[str]:
+    options = ["no-new-privileges"]
+    if profile.seccomp is not None:
+        # The daemon wants the profile itself; only Docker's command line reads files.
+        options.append(f"seccomp={profile.seccomp.read_text('utf-8')}")
+    return options

@@ -17,8 +17,8 @@ from requests import RequestException
 from recipelab.errors import SandboxError
 from recipelab.sandbox.base import Ending, PhaseRequest, PhaseResult
 from recipelab.sandbox.docker_holder import ContainerGone, Holder, Usage
-from recipelab.sandbox.docker_options import COMMAND_USER, KILL_COMMAND, PHASE_ROOT, RUN_COMMAND
-from recipelab.sandbox.docker_outputs import fetch_outputs
+from recipelab.sandbox.docker_options import KILL_COMMAND, PHASE_ROOT, RUN_COMMAND
+from recipelab.sandbox.docker_outputs import Fetched, fetch_outputs
 from recipelab.sandbox.docker_stream import ContainerStream
 from recipelab.sandbox.log import BoundedLog
 from recipelab.sandbox.outputs import clear_folder
@@ -28,6 +28,7 @@ from recipelab.sandbox.threads import in_thread
 _LAST_READING_SECONDS = 0.5
 _STEP_SECONDS = 0.01
 _ATTEMPTS = 200
+NOTHING = Fetched(Ending.EXITED)
 
 
 class DockerPhase:
@@ -39,6 +40,7 @@ class DockerPhase:
         request: PhaseRequest,
         *,
         options: Callable[[list[tuple[Path, str]]], dict[str, Any]],
+        user: str,
         temporary: Path,
         environment: str,
     ) -> None:
@@ -48,12 +50,14 @@ class DockerPhase:
             api: A connection to the daemon.
             request: A checked request.
             options: Gives the arguments of ``create_container`` for sources and their targets.
+            user: User and group of the command.
             temporary: Where inputs are copied that the container's user could not read.
             environment: What to record as the environment.
         """
         self._api = api
         self._request = request
         self._options = options
+        self._user = user
         self._temporary = temporary
         self._environment = environment
         self._log = BoundedLog(limit=request.limits.log_kb * 1024)
@@ -113,19 +117,16 @@ class DockerPhase:
 
     def _ended_by_itself(self, code: int) -> PhaseResult:
         """Judges the end of the command, and fetches the outputs if it was not killed."""
-        refused: tuple[str, ...]
         quiet = self._quiet()
         if code and self._after.memory_kills:
             return self._report(Ending.MEMORY, None)
         if not quiet:
-            refused = ("out/ (a process of the command could not be stopped)",)
-            return self._report(Ending.EXITED, code, refused)
-        ending, refused = fetch_outputs(self._api, self._container, self._request)
-        return self._report(ending, code, refused)
+            left = ("out/ (a process of the command could not be stopped)",)
+            return self._report(Ending.EXITED, code, Fetched(Ending.EXITED, left))
+        fetched = fetch_outputs(self._api, self._container, self._request, user=self._user)
+        return self._report(fetched.ending, code, fetched)
 
-    def _report(
-        self, ending: Ending, code: int | None, refused: tuple[str, ...] = ()
-    ) -> PhaseResult:
+    def _report(self, ending: Ending, code: int | None, fetched: Fetched = NOTHING) -> PhaseResult:
         return PhaseResult(
             ending=ending,
             exit_code=code,
@@ -133,8 +134,10 @@ class DockerPhase:
             cpu_seconds=max(0.0, self._after.cpu_seconds - self._before.cpu_seconds),
             peak_memory_mb=self._after.peak_memory_mb,
             log=self._log.text(),
-            refused=refused,
+            refused=fetched.refused,
             environment=self._environment,
+            tampered=fetched.tampered,
+            refused_processes=self._after.refused_processes,
         )
 
     def _execute(self) -> int:
@@ -170,7 +173,7 @@ class DockerPhase:
 
     def _exec_create(self, command: tuple[str, ...]) -> str:
         created = self._api.exec_create(
-            self._container, list(command), user=COMMAND_USER, workdir=PHASE_ROOT
+            self._container, list(command), user=self._user, workdir=PHASE_ROOT
         )
         return str(created["Id"])
 

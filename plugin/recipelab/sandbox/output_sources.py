@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from recipelab.errors import SandboxError
+from recipelab.sandbox.base import OUTPUT_DIRECTORY
 from recipelab.sandbox.outputs import MAX_DEPTH, Collector, OutputLimitReached
 
 _READS_BEHIND_END = 8
@@ -145,7 +146,9 @@ class PieceReader:
 
 
 def collect_tar(stream: PieceReader, collector: Collector) -> None:
-    """Collects from a tar stream whose names are relative to ``out/``.
+    """Collects from a tar stream whose names are relative to the phase root.
+
+    What lies below ``out/`` is taken, or refused; anything else lay in a tripwire.
 
     Args:
         stream: The archive.
@@ -169,9 +172,13 @@ def collect_tar(stream: PieceReader, collector: Collector) -> None:
 def _collect_member(
     archive: tarfile.TarFile, member: tarfile.TarInfo, collector: Collector
 ) -> None:
-    name = member.name.removeprefix("./")
+    top, _, name = member.name.partition("/")
+    if top != OUTPUT_DIRECTORY:
+        if name:  # The tripwire itself is ours.
+            collector.tamper(member.name)
+        return
     if member.isdir():
-        if name != ".":
+        if name:
             collector.folder()
         return
     content = archive.extractfile(member) if member.type in tarfile.REGULAR_TYPES else None

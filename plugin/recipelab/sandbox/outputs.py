@@ -52,6 +52,12 @@ class Collector:
         self._others_left = 4 * max_files + 100
         self._refused: list[str] = []
         self._refused_count = 0
+        self._tampered: set[str] = set()
+
+    @property
+    def tampered(self) -> tuple[str, ...]:
+        """What lay in tripwires, in a form that is safe to print."""
+        return tuple(sorted(self._tampered))
 
     @property
     def refused(self) -> tuple[str, ...]:
@@ -67,6 +73,19 @@ class Collector:
         """
         self._count_other()
         self._note(name, reason)
+
+    def tamper(self, name: str) -> None:
+        """Notes something that lay in a tripwire.
+
+        Args:
+            name: Its path below the phase root.
+
+        Raises:
+            OutputLimitReached: There is too much of it.
+        """
+        if len(self._tampered) < MAX_REFUSED:
+            self._tampered.add(shown(name))
+        self._count_other()
 
     def folder(self) -> None:
         """Counts a folder. Folders are made only where a file needs them.
