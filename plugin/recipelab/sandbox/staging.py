@@ -17,14 +17,18 @@ from recipelab.sandbox.owner import is_dead, owner_identity
 _PREFIX = "recipelab-phase-"
 
 
-def new_folder(temporary: Path) -> Path:
+def new_folder(temporary: Path, *, what: str = "phase") -> Path:
     """Makes an empty folder that names this process as its owner.
+
+    Args:
+        temporary: Where it is made.
+        what: What it is for, a word of its name.
 
     Raises:
         SandboxError: The host cannot make one.
     """
     try:
-        return Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{owner_identity()}-", dir=temporary))
+        return Path(tempfile.mkdtemp(prefix=f"recipelab-{what}-{owner_identity()}-", dir=temporary))
     except OSError as error:
         raise SandboxError(f"cannot make a temporary folder: {error}") from error
 
