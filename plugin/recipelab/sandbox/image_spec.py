@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from recipelab import content
 from recipelab.errors import RecipelabError
+from recipelab.sandbox.container_table import container_profile
+from recipelab.sandbox.profile import ContainerProfile
 
 SPEC_FILE = "sandbox.toml"
 REQUIREMENTS_FILE = "requirements.txt"
+CONTAINER_TABLE = "container"
 _FORMAT = 1
 _PATTERNS = {
     "name": (r"[a-z0-9][a-z0-9_-]*", "lower-case letters, digits, _ and -, as cpu"),
     "description": (r"[^\n]+", "one line of text"),
     "image": (r"[a-z0-9][a-z0-9._/-]*(:[A-Za-z0-9._-]+)?", "an image name, as recipelab/cpu"),
-    "dockerfile": (r"[A-Za-z0-9][A-Za-z0-9._-]*", "name of a file beside it, as Dockerfile"),
+    "dockerfile": (
+        r"(\.\./[a-z0-9][a-z0-9_-]*/)?[A-Za-z0-9][A-Za-z0-9._-]*",
+        "name of a file beside it, as Dockerfile, or of another sandbox's, as ../cpu/Dockerfile",
+    ),
     "base": (r"[a-z0-9]\S*", "an image name, as python:3.11-slim-bookworm"),
     "python": (r"3\.[0-9]+", "a Python version, as 3.11"),
 }
@@ -32,9 +38,10 @@ class ImageSpec:
         name: Its name among the sandboxes.
         description: One line for people.
         image: Name (and tag) of the image that is built.
-        dockerfile: Name of the Dockerfile in the folder.
+        dockerfile: Path of the Dockerfile from the folder: its own, or another sandbox's.
         base: Name of the image to build on, where nobody names another.
         python: Python version of the base, which the wheels are for.
+        container: What its containers have beyond the limits of a phase.
     """
 
     folder: Path
@@ -44,6 +51,7 @@ class ImageSpec:
     dockerfile: str
     base: str
     python: str
+    container: ContainerProfile = field(default_factory=ContainerProfile)
 
     @property
     def requirements(self) -> Path:
@@ -78,14 +86,15 @@ def read_image_spec(file: Path) -> ImageSpec:
     form = table.pop("format", None)
     if form != _FORMAT:
         raise RecipelabError(f"{file}: format: {form!r} is not a known format; valid: {_FORMAT}")
+    container = container_profile(file, table.pop(CONTAINER_TABLE, {}))
     if unknown := sorted(set(table) - set(_PATTERNS)):
-        valid = ", ".join(("format", *_PATTERNS))
+        valid = ", ".join(("format", *_PATTERNS, CONTAINER_TABLE))
         raise RecipelabError(f"{file}: {unknown[0]}: unknown key; valid: {valid}")
     values = {key: _checked(file, key, table.get(key)) for key in _PATTERNS}
     for needed in (values["dockerfile"], REQUIREMENTS_FILE):
         if not (file.parent / needed).is_file():
             raise RecipelabError(f"{file}: there must be a file {needed} beside it")
-    return ImageSpec(folder=file.parent, **values)
+    return ImageSpec(folder=file.parent, container=container, **values)
 
 
 def _checked(file: Path, key: str, value: object) -> str:

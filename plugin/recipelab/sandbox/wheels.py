@@ -15,7 +15,9 @@ from pathlib import Path
 from recipelab.errors import RecipelabError
 from recipelab.sandbox.image_spec import ImageSpec
 
-_GLIBC_TAGS = ("manylinux_2_28", "manylinux_2_17", "manylinux2014")
+# pip takes each tag literally, and the packages of CUDA are spread over many of them. Debian 12,
+# which the usual base images are made of, has glibc 2.36.
+_GLIBC_TAGS = (*(f"manylinux_2_{minor}" for minor in range(36, 16, -1)), "manylinux2014")
 _SHOWN_LINES = 15
 
 

@@ -1,0 +1,164 @@
+"""The table ``[container]``, Dockerfiles of other sandboxes, and the shipped sandbox cuda."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recipelab.errors import RecipelabError
+from recipelab.sandbox.base import Limits, PhaseRequest
+from recipelab.sandbox.container_table import RESERVED_USER, container_profile
+from recipelab.sandbox.image_spec import ImageSpec, load_image_spec, read_image_spec
+from recipelab.sandbox.profile import ContainerProfile
+
+from .helpers import CPU_SANDBOX
+
+FILE = Path("mine/sandbox.toml")
+
+
+def spec_with(folder: Path, table: str) -> ImageSpec:
+    """The shipped specification with more text at its end."""
+    copy = shutil.copytree(CPU_SANDBOX, folder / "cpu", dirs_exist_ok=True)
+    file = copy / "sandbox.toml"
+    file.write_text(f"{file.read_text()}\n{table}")
+    return read_image_spec(file)
+
+
+def test_without_a_table_everything_is_as_usual() -> None:
+    assert load_image_spec("cpu").container == ContainerProfile()
+
+
+def test_every_key(tmp_path: Path) -> None:
+    (tmp_path / "cpu").mkdir()
+    (tmp_path / "cpu" / "strict.json").write_text('{"defaultAction": "SCMP_ACT_ERRNO"}')
+    table = (
+        '[container]\nuser = 1000\ngpu = true\nshm_mb = 64\nseccomp = "strict.json"\n'
+        'environment = ["HF_TOKEN", "_x"]\n'
+    )
+    assert spec_with(tmp_path, table).container == ContainerProfile(
+        user=1000,
+        gpu=True,
+        shm_mb=64,
+        seccomp=tmp_path / "cpu" / "strict.json",
+        environment=("HF_TOKEN", "_x"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ("container = 3", "container: 3 is not a table; valid keys: user, gpu, shm_mb"),
+        ("[container]\nusr = 5", "container.usr: unknown key; valid: user, gpu, shm_mb"),
+        ("[container]\nuser = 0", "container.user: 0 is not valid; valid: a user id from 1"),
+        ("[container]\nuser = 65533", "65533 is not valid; valid: a user id from 1 to 65534"),
+        ("[container]\nuser = true", "container.user: True is not valid"),
+        ("[container]\ngpu = 1", "container.gpu: 1 is not valid; valid: true or false"),
+        ("[container]\nshm_mb = 0", "container.shm_mb: 0 is not valid; valid: MiB of /dev/shm"),
+        ('[container]\nseccomp = "../a.json"', "'../a.json' is not valid; valid: name of a JSON"),
+        ('[container]\nseccomp = "a.json"', "container.seccomp: there must be a file a.json"),
+        ('[container]\nenvironment = "HOME"', "'HOME' is not valid; valid: a list of different"),
+        ('[container]\nenvironment = ["A", "A"]', "container.environment: ['A', 'A'] is not valid"),
+        ('[container]\nenvironment = ["A=b"]', "container.environment: ['A=b'] is not valid"),
+    ],
+)
+def test_faults_are_named(tmp_path: Path, table: str, words: str) -> None:
+    # A key of the top level must come before the first table.
+    with pytest.raises(RecipelabError) as raised:
+        spec_with(tmp_path, table)
+    assert words in str(raised.value)
+    assert "sandbox.toml" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", "strict.json is not JSON"),
+        ("[]", "strict.json is not a seccomp profile; valid: an object with defaultAction"),
+        ("{}", "strict.json is not a seccomp profile"),
+    ],
+)
+def test_a_seccomp_file_that_filters_nothing(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "cpu").mkdir()
+    (tmp_path / "cpu" / "strict.json").write_text(text)
+    with pytest.raises(RecipelabError, match=words):
+        spec_with(tmp_path, '[container]\nseccomp = "strict.json"')
+
+
+VALUES = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=6)
+    | st.lists(st.text(max_size=3) | st.integers(), max_size=3)
+)
+KEYS = st.sampled_from(["user", "gpu", "shm_mb", "environment"]) | st.text(max_size=4)
+
+
+@given(st.dictionaries(KEYS, VALUES) | VALUES)
+def test_any_table_is_a_sound_profile_or_a_clear_error(table: Any) -> None:
+    try:
+        profile = container_profile(FILE, table)
+    except RecipelabError as error:
+        assert str(error).startswith(f"{FILE}: container") and "valid" in str(error)
+    else:
+        assert 0 < profile.user <= 65534 and profile.user != RESERVED_USER
+        assert isinstance(profile.gpu, bool)
+        assert profile.shm_mb is None or profile.shm_mb > 0
+        assert all(name.isascii() and "=" not in name for name in profile.environment)
+
+
+def test_a_dockerfile_of_another_sandbox(tmp_path: Path) -> None:
+    shutil.copytree(CPU_SANDBOX, tmp_path / "cpu")
+    mine = shutil.copytree(CPU_SANDBOX, tmp_path / "mine")
+    (mine / "Dockerfile").unlink()
+    file = mine / "sandbox.toml"
+    file.write_text(file.read_text().replace('"Dockerfile"', '"../cpu/Dockerfile"'))
+    spec = read_image_spec(file)
+    assert (spec.folder / spec.dockerfile).read_text() == (CPU_SANDBOX / "Dockerfile").read_text()
+    shutil.rmtree(tmp_path / "cpu")
+    with pytest.raises(RecipelabError, match=r"there must be a file \.\./cpu/Dockerfile"):
+        read_image_spec(file)
+
+
+@pytest.mark.parametrize("path", ["../../cpu/Dockerfile", "../cpu/../x", "/etc/passwd", "a/b"])
+def test_a_dockerfile_elsewhere(tmp_path: Path, path: str) -> None:
+    copy = shutil.copytree(CPU_SANDBOX, tmp_path / "cpu")
+    file = copy / "sandbox.toml"
+    file.write_text(file.read_text().replace('"Dockerfile"', json.dumps(path)))
+    with pytest.raises(RecipelabError, match=r"dockerfile: .* is not valid"):
+        read_image_spec(file)
+
+
+def test_the_reserved_user_is_the_holders() -> None:
+    docker_options = pytest.importorskip("recipelab.sandbox.docker_options")
+    assert docker_options.HOLDER_ID == RESERVED_USER
+
+
+def test_cuda_asks_for_its_gpu_and_nothing_else(tmp_path: Path) -> None:
+    from recipelab.sandbox.docker_options import container_options
+
+    spec = load_image_spec("cuda")
+    assert spec.container == ContainerProfile(gpu=True, shm_mb=1024)
+    assert "!=2.13.0+cpu" in spec.requirements.read_text()
+    limits = Limits(seconds=1, memory_mb=4096, gpus=("1",))
+    options = container_options(
+        PhaseRequest("train", ("python", "x"), (), tmp_path, limits),
+        image=spec.image,
+        profile=spec.container,
+        sources=[],
+        owner="o",
+        cores=2,
+    )
+    host = options["host_config"]
+    assert host["DeviceRequests"] == [
+        {"Driver": "nvidia", "DeviceIDs": ["1"], "Capabilities": [["gpu"]]}
+    ]
+    assert host["ShmSize"] == 1024 << 20
+    assert (host["NetworkMode"], host["CapDrop"]) == ("none", ["ALL"])
