@@ -6,22 +6,22 @@ import asyncio
 import tempfile
 from collections.abc import Callable
 from functools import partial
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from docker import APIClient
-from docker.errors import APIError, DockerException, ImageNotFound
+from docker.errors import DockerException, ImageNotFound
 from requests import RequestException
 
 from recipelab.errors import SandboxError, SandboxUnavailable
 from recipelab.sandbox.base import PhaseRequest, PhaseResult, Sandbox
 from recipelab.sandbox.docker_client import connect
-from recipelab.sandbox.docker_options import OWNER_LABEL, container_options, user_of
+from recipelab.sandbox.docker_options import container_options, user_of
 from recipelab.sandbox.docker_phase import DockerPhase
 from recipelab.sandbox.inputs import check_request
-from recipelab.sandbox.owner import is_dead, owner_identity
+from recipelab.sandbox.owner import owner_identity
 from recipelab.sandbox.profile import ContainerProfile
+from recipelab.sandbox.reap import reap_containers
 from recipelab.sandbox.staging import reap_folders
 from recipelab.sandbox.threads import RunningPhases, in_thread
 
@@ -70,7 +70,7 @@ class DockerSandbox(Sandbox):
         """Connects, looks for the image and removes orphans; see :meth:`Sandbox.start`."""
         if self._api is None:
             self._api = await _awaited(self._connect)
-        await _awaited(partial(_remove_orphans, self._api))
+        await _awaited(partial(reap_containers, self._api))
         await _awaited(partial(reap_folders, self._temporary))
 
     async def stop(self) -> None:
@@ -128,26 +128,3 @@ class DockerSandbox(Sandbox):
 
 async def _awaited(work: Callable[[], T]) -> T:
     return await asyncio.wrap_future(in_thread(work, name="docker"))
-
-
-def _remove_orphans(api: APIClient) -> None:
-    """Removes containers of this program whose owners are dead.
-
-    Raises:
-        SandboxError: The daemon failed.
-    """
-    try:
-        for container in api.containers(all=True, filters={"label": OWNER_LABEL}):
-            if is_dead(container["Labels"][OWNER_LABEL]):
-                _remove(api, container["Id"])
-    except (DockerException, RequestException) as error:
-        raise SandboxError(f"cannot remove containers of dead processes: {error}") from error
-
-
-def _remove(api: APIClient, container: str) -> None:
-    try:
-        api.remove_container(container, force=True, v=True)
-    except APIError as error:
-        # Another process reaps at the same time.
-        if error.status_code not in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
-            raise

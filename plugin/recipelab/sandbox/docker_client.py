@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from docker import APIClient
@@ -31,6 +33,25 @@ def connect(*, timeout: int) -> APIClient:
         return APIClient(version="auto", timeout=timeout, **options)
     except (DockerException, RequestException) as error:
         raise SandboxUnavailable(f"no Docker daemon answers: {error}") from error
+
+
+@contextmanager
+def daemon(*, timeout: int) -> Iterator[APIClient]:
+    """A connection to the daemon for a few questions.
+
+    Args:
+        timeout: Seconds that the daemon may take for an answer.
+
+    Raises:
+        SandboxUnavailable: There is no daemon, or it failed.
+    """
+    api = connect(timeout=timeout)
+    try:
+        yield api
+    except (DockerException, RequestException) as error:
+        raise SandboxUnavailable(f"Docker cannot be used: {error}") from error
+    finally:
+        api.close()
 
 
 def _reach(url: str) -> None:

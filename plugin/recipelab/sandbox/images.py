@@ -10,8 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from docker import APIClient
-from docker.errors import APIError, DockerException, ImageNotFound
-from requests import RequestException
+from docker.errors import APIError, ImageNotFound
 
 from recipelab.errors import RecipelabError, SandboxUnavailable
 from recipelab.sandbox.base_image import (
@@ -20,7 +19,7 @@ from recipelab.sandbox.base_image import (
     debian_release,
     make_base_image,
 )
-from recipelab.sandbox.docker_client import connect
+from recipelab.sandbox.docker_client import daemon
 from recipelab.sandbox.image_spec import (
     REQUIREMENTS_FILE,
     ImageSpec,
@@ -49,29 +48,13 @@ def _say_nothing(line: str) -> None:
     """Takes a line of progress and drops it."""
 
 
-@contextmanager
-def _daemon() -> Iterator[APIClient]:
-    """A connection to the daemon.
-
-    Raises:
-        SandboxUnavailable: There is none, or it failed.
-    """
-    api = connect(timeout=_API_SECONDS)
-    try:
-        yield api
-    except (DockerException, RequestException) as error:
-        raise SandboxUnavailable(f"Docker cannot be used: {error}") from error
-    finally:
-        api.close()
-
-
 def image_exists(spec: ImageSpec) -> bool:
     """Whether the daemon has the image.
 
     Raises:
         SandboxUnavailable: No daemon answers.
     """
-    with _daemon() as api:
+    with daemon(timeout=_API_SECONDS) as api:
         return _has(api, spec.image)
 
 
@@ -90,7 +73,7 @@ def build_image(
         SandboxUnavailable: There is no daemon or no base image; the message lists the choices.
         RecipelabError: The wheels cannot be had, or the build failed.
     """
-    with _daemon() as api:
+    with daemon(timeout=_API_SECONDS) as api:
         chosen = _base(api, spec, base, progress)
         wheels = download_wheels(spec, progress)
         progress(f"image: building {spec.image} on {chosen}")

@@ -5,8 +5,21 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
+from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
+
+_UNTOLD = "0"
+"""Start time of a process where it cannot be told."""
+
+
+class OwnerState(StrEnum):
+    """What can be said of the process behind an identity."""
+
+    ALIVE = "alive"
+    DEAD = "dead"
+    FOREIGN = "foreign"
+    """It is of another machine or process namespace, or the identity is not one of ours."""
 
 
 def _machine() -> str:
@@ -31,11 +44,11 @@ def _domain() -> str:
 
 
 def _started(pid: int) -> str:
-    """Start time of a process in clock ticks since boot; ``0`` where that cannot be told."""
+    """Start time of a process in clock ticks since boot."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except OSError:
-        return "0"
+        return _UNTOLD
     # The second field is the program's name in brackets and may itself hold spaces and brackets.
     fields = stat.rpartition(")")[2].split()
     return fields[19]
@@ -47,20 +60,28 @@ def owner_identity() -> str:
 
 
 def is_dead(identity: str) -> bool:
-    """Whether the process behind an identity is dead for certain.
+    """Whether the process behind an identity is dead for certain."""
+    return owner_state(identity) is OwnerState.DEAD
+
+
+def owner_state(identity: str) -> OwnerState:
+    """Looks for the process behind an identity.
 
     A process of another machine or process namespace cannot be judged from here, so it counts as
-    alive. A process id that was given to another process since is told by the start time.
+    foreign. A process id that was given to another process since is told by the start time.
     """
     domain, _, rest = identity.partition("-")
     pid_text, _, started = rest.partition("-")
     if domain != _domain() or not pid_text.isdigit():
-        return False
+        return OwnerState.FOREIGN
     pid = int(pid_text)
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
-        return True
+        return OwnerState.DEAD
     except (PermissionError, OverflowError):
         pass
-    return _started(pid) != started
+    # Where /proc hides other users' processes, one that is there has no start time to be seen.
+    now = _started(pid)
+    reused = now != started and _UNTOLD not in (now, started)
+    return OwnerState.DEAD if reused else OwnerState.ALIVE

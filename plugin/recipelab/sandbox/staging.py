@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +16,8 @@ from recipelab.sandbox.base import PhaseRequest
 from recipelab.sandbox.inputs import copy_read_only, readable_for_all
 from recipelab.sandbox.owner import is_dead, owner_identity
 
-_PREFIX = "recipelab-phase-"
+_OWNED = re.compile(r"recipelab-[a-z-]+-(?P<owner>[0-9a-f]{10}-\d+-\d+)-[^-]+")
+"""A folder's name: what it is for, its owner, and what makes it unlike others."""
 
 
 def new_folder(temporary: Path, *, what: str = "phase") -> Path:
@@ -33,21 +36,43 @@ def new_folder(temporary: Path, *, what: str = "phase") -> Path:
         raise SandboxError(f"cannot make a temporary folder: {error}") from error
 
 
-def reap_folders(temporary: Path) -> None:
-    """Removes this user's folders whose owners are dead."""
-    for folder in temporary.glob(f"{_PREFIX}*"):
-        identity = folder.name.removeprefix(_PREFIX).rpartition("-")[0]
-        if is_dead(identity) and folder.lstat().st_uid == os.getuid():
+def reap_folders(temporary: Path, *, dry_run: bool = False) -> tuple[Path, ...]:
+    """Removes this user's folders of any kind whose owners are dead.
+
+    Args:
+        temporary: Where they lie.
+        dry_run: Whether to leave them there after all.
+
+    Returns:
+        What was removed, or would be.
+    """
+    dead = tuple(path for path in sorted(temporary.glob("recipelab-*")) if _is_orphan(path))
+    if not dry_run:
+        for folder in dead:
             remove_tree(folder)
+    return dead
+
+
+def _is_orphan(folder: Path) -> bool:
+    name = _OWNED.fullmatch(folder.name)
+    if name is None or not is_dead(name["owner"]):
+        return False
+    try:
+        found = folder.lstat()
+    except FileNotFoundError:
+        return False  # Another process reaps at the same time.
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
 
 
 def remove_tree(folder: Path) -> None:
     """Removes a folder whose parts may be read-only."""
-    folder.chmod(0o700)
-    for path, names, _ in os.walk(folder):
-        for inner in (Path(path, name) for name in names):
-            if not inner.is_symlink():
-                inner.chmod(0o700)
+    # Another process may remove it at the same time.
+    with contextlib.suppress(FileNotFoundError):
+        folder.chmod(0o700)
+        for path, names, _ in os.walk(folder):
+            for inner in (Path(path, name) for name in names):
+                if not inner.is_symlink():
+                    inner.chmod(0o700)
     shutil.rmtree(folder, ignore_errors=True)
 
 
