@@ -15,6 +15,7 @@ from recipelab.lineage import LineageStore
 from recipelab.pack import Pack
 from recipelab.packs import load_pack
 from recipelab.sandbox import LocalSandbox
+from recipelab.sandbox.slots import ANYWHERE, SlotPool
 
 PROJECT = Path(__file__).parent / "project"
 
@@ -47,7 +48,7 @@ async def sandbox() -> AsyncIterator[LocalSandbox]:
 def evaluator(toy: Pack, sandbox: LocalSandbox) -> Evaluator:
     """The toy pack's evaluator in a local sandbox."""
     data = ensure_data(toy, say=lambda text: None)
-    return Evaluator(toy, sandbox, data, lanes=(None, None), retry_seconds=0.01)
+    return Evaluator(toy, sandbox, data, pool=SlotPool([ANYWHERE, ANYWHERE]), retry_seconds=0.01)
 
 
 @pytest.fixture

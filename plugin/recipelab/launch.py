@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -13,7 +11,6 @@ from recipelab.data import ensure_data
 from recipelab.errors import RecipelabError
 from recipelab.evaluation.desk import TrialDesk
 from recipelab.evaluation.evaluator import Evaluator
-from recipelab.evaluation.phases import CoreSet
 from recipelab.home import Home
 from recipelab.lineage import CampaignRecord, LineageStore
 from recipelab.models import OFFLINE, open_model
@@ -22,7 +19,9 @@ from recipelab.packs import load_pack
 from recipelab.report.papers import write_papers
 from recipelab.sandbox import Sandbox
 from recipelab.sandbox.choose import open_sandbox
-from recipelab.sandbox.image_spec import load_image_spec
+from recipelab.sandbox.image_spec import ImageSpec, load_image_spec
+from recipelab.sandbox.machine_slots import machine_slots
+from recipelab.sandbox.slots import SlotPool
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,8 @@ class Plan:
         trials: Trials that may be spent; ``None`` for no bound.
         hours: Wall-clock hours of this run; ``None`` for no bound.
         sandbox: ``auto``, ``docker`` or ``local``.
-        lanes: Seed runs of a trial at the same time; ``None`` reads the machine.
+        slots: Phases that run at the same time; ``None`` reads the machine.
+        share_devices: Whether slots may share devices, with each other and other campaigns.
     """
 
     name: str
@@ -49,7 +49,8 @@ class Plan:
     trials: int | None
     hours: float | None
     sandbox: str
-    lanes: int | None = None
+    slots: int | None = None
+    share_devices: bool = False
 
 
 def free_name(store: LineageStore, stem: str) -> str:
@@ -61,7 +62,7 @@ def free_name(store: LineageStore, stem: str) -> str:
 def plan_of(record: CampaignRecord) -> Plan:
     """The plan under which a campaign was started."""
     settings: Mapping[str, object] = record.settings
-    lanes = settings.get("lanes")
+    slots = settings.get("slots")
     return Plan(
         name=record.name,
         pack=record.pack,
@@ -71,7 +72,8 @@ def plan_of(record: CampaignRecord) -> Plan:
         trials=record.trials,
         hours=record.hours,
         sandbox=record.sandbox,
-        lanes=lanes if isinstance(lanes, int) else None,
+        slots=slots if isinstance(slots, int) else None,
+        share_devices=settings.get("share_devices") is True,
     )
 
 
@@ -96,12 +98,13 @@ async def launch(plan: Plan, home: Home, store: LineageStore, listener: Listener
     pack = load_pack(plan.pack, plan.profile)
     client = open_model(plan.model, seed=plan.seed)
     data = ensure_data(pack, say=listener.note)
-    sandbox = await _sandbox(plan, pack, listener)
-    lanes = cpu_lanes(pack, plan.lanes)
+    spec = load_image_spec(pack.sandbox)
+    pool = slots_for(pack, spec, plan)
+    sandbox = await _sandbox(plan, spec, listener)
     with home.locked(plan.name):
         _register(plan, pack, store)
         async with sandbox:
-            evaluator = Evaluator(pack, sandbox, data, lanes=lanes)
+            evaluator = Evaluator(pack, sandbox, data, pool=pool)
             desk = TrialDesk(
                 store,
                 plan.name,
@@ -117,42 +120,28 @@ async def launch(plan: Plan, home: Home, store: LineageStore, listener: Listener
                 write_papers(home.campaign(plan.name), store, plan.name)
 
 
-def cpu_lanes(pack: Pack, wanted: int | None) -> list[CoreSet]:
-    """A set of cores for each seed run that may go at the same time.
-
-    Args:
-        pack: Says how many cores a phase has.
-        wanted: How many lanes; ``None`` takes as many as have cores of their own on this machine,
-            but no more than there are seeds.
+def slots_for(pack: Pack, spec: ImageSpec, plan: Plan) -> SlotPool:
+    """The slots that phases of a pack run in on this machine.
 
     Raises:
-        RecipelabError: More lanes are wanted than the machine has cores for.
+        RecipelabError: The machine does not have what is asked for.
     """
-    width = math.ceil(pack.limits.cpus)
-    cores = _cores()
-    sets: list[CoreSet] = [
-        tuple(cores[i : i + width]) for i in range(0, len(cores) - width + 1, width)
-    ] or [None]
-    if wanted is not None and wanted > len(sets):
-        raise RecipelabError(
-            f"{wanted} lanes of {width} cores do not fit on {len(cores)} cores; "
-            f"valid: 1 to {len(sets)}"
-        )
-    return sets[: wanted or len(pack.seeds)]
+    slots = machine_slots(
+        cpus=pack.limits.cpus,
+        gpu=spec.container.gpu,
+        wanted=plan.slots,
+        most=len(pack.seeds),
+        share=plan.share_devices,
+    )
+    return SlotPool(slots, shared=plan.share_devices)
 
 
-def _cores() -> list[int]:
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
-
-
-async def _sandbox(plan: Plan, pack: Pack, listener: Listener) -> Sandbox:
+async def _sandbox(plan: Plan, spec: ImageSpec, listener: Listener) -> Sandbox:
     # Building an image takes minutes; in a thread, Ctrl-C still ends the command at once.
     return await asyncio.to_thread(
         open_sandbox,
         plan.sandbox,
-        load_image_spec(pack.sandbox),
+        spec,
         build=True,
         say=listener.note,
         # A real model writes code that nobody has read: without isolation only if asked for.
@@ -173,5 +162,5 @@ def _register(plan: Plan, pack: Pack, store: LineageStore) -> None:
         seed=plan.seed,
         trials=plan.trials,
         hours=plan.hours,
-        settings={"lanes": plan.lanes},
+        settings={"slots": plan.slots, "share_devices": plan.share_devices},
     )

@@ -65,6 +65,9 @@ class Metric(Part):
 
     With ``side_by_side`` the best trains again beside every trial, seed by seed and on the same
     core, and the two are compared at that moment: a time means little on a machine that drifts.
+
+    With ``charge_predict`` the time that predict takes beyond the baseline's own is added to the
+    metric, so that nothing is won by moving work from train to predict.
     """
 
     name: str
@@ -72,6 +75,7 @@ class Metric(Part):
     goal: Goal
     measure: str
     side_by_side: bool = False
+    charge_predict: bool = False
 
     _measure = field_validator("measure")(check_measure)
 
@@ -79,7 +83,15 @@ class Metric(Part):
     def _of_training(self) -> Self:
         if self.side_by_side and self.measure != f"{Phase.TRAIN}.cpu_seconds":
             raise ValueError("side_by_side is for the measure train.cpu_seconds")
+        times = (f"{Phase.TRAIN}.cpu_seconds", f"{Phase.TRAIN}.wall_seconds")
+        if self.charge_predict and self.measure not in times:
+            raise ValueError(f"charge_predict is for the measures {' and '.join(times)}")
         return self
+
+    @property
+    def predict_measure(self) -> str:
+        """The measurement of predict that answers to that of train, as ``predict.cpu_seconds``."""
+        return f"{Phase.PREDICT}.{self.measure.partition('.')[2]}"
 
 
 class Gate(Part):
@@ -114,6 +126,7 @@ class Budgets(Part):
 
     preflight: float = Field(gt=0)
     train: float = Field(gt=0)
+    prepare: float = Field(default=60, gt=0)
     predict: float = Field(gt=0)
     score: float = Field(gt=0)
 
@@ -125,6 +138,7 @@ class PackLimits(Part):
     cpus: float = Field(default=1.0, gt=0)
     pids: int = Field(default=128, ge=4)
     output_mb: int = Field(default=256, ge=1)
+    scratch_mb: int = Field(default=512, ge=1)
     output_files: int = Field(default=256, ge=1)
 
 
@@ -199,16 +213,18 @@ class PhaseSpec(Part):
 
 
 class Phases(Part):
-    """The four phases."""
+    """The phases. ``prepare`` is for packs whose evaluator makes what predict sees."""
 
     preflight: PhaseSpec
     train: PhaseSpec
+    prepare: PhaseSpec | None = None
     predict: PhaseSpec
     score: PhaseSpec
 
     def __getitem__(self, phase: Phase) -> PhaseSpec:
-        found: PhaseSpec = getattr(self, phase.value)
-        return found
+        """The phase; an empty one for a ``prepare`` that the pack does not have."""
+        found: PhaseSpec | None = getattr(self, phase.value)
+        return found or PhaseSpec(command=("true",))
 
 
 class Evaluator(Part):
@@ -263,13 +279,14 @@ class Pack(Part):
 
     def _check_answers(self) -> None:
         # The promise "the recipe never sees the answers" is a matter of the pack's own table.
-        hidden = set(self.phases.score.data.values())
-        for phase in (Phase.PREFLIGHT, Phase.TRAIN, Phase.PREDICT):
+        trusted = [phase for phase in Phase if not phase.runs_recipe]
+        hidden = {file for phase in trusted for file in self.phases[phase].data.values()}
+        for phase in (phase for phase in Phase if phase.runs_recipe):
             shared = hidden & set(self.phases[phase].data.values())
             if shared:
                 raise ValueError(
-                    f"phases.{phase}.data: {sorted(shared)[0]!r} is an answer of phases.score and "
-                    "may not be seen by the recipe"
+                    f"phases.{phase}.data: {sorted(shared)[0]!r} is an answer of phases.score "
+                    "(or prepare) and may not be seen by the recipe"
                 )
 
     @property

@@ -11,12 +11,21 @@ from enum import StrEnum
 
 
 class Phase(StrEnum):
-    """A part of a trial that runs in a sandbox of its own."""
+    """A part of a trial that runs in a sandbox of its own.
+
+    ``prepare`` and ``score`` run the pack's evaluator, the others the recipe.
+    """
 
     PREFLIGHT = "preflight"
     TRAIN = "train"
+    PREPARE = "prepare"
     PREDICT = "predict"
     SCORE = "score"
+
+    @property
+    def runs_recipe(self) -> bool:
+        """Whether code that an agent may have written runs in it."""
+        return self in (Phase.PREFLIGHT, Phase.TRAIN, Phase.PREDICT)
 
 
 class Status(StrEnum):
@@ -71,7 +80,9 @@ class FailureKind(StrEnum):
     BAD_OUTPUT = "bad_output"
     GATE = "gate"
     SIZE = "size"
+    PROCESSES = "processes"
     TAMPERING = "tampering"
+    RULE = "rule"
     EDIT = "edit"
     DUPLICATE = "duplicate"
     SIGNAL = "signal"

@@ -8,11 +8,13 @@ import pytest
 
 from recipelab.data import ensure_data
 from recipelab.errors import SandboxError
-from recipelab.evaluation.evaluator import ATTEMPTS, Evaluator, Reference, sample_of
+from recipelab.evaluation.evaluator import ATTEMPTS, Evaluator
+from recipelab.evaluation.metric import METRIC, Reference
 from recipelab.pack import Pack
 from recipelab.recipe import Recipe
 from recipelab.sandbox import LocalSandbox, PhaseRequest, PhaseResult
-from recipelab.trial import Edit, FailureKind, Outcome, Phase, Status
+from recipelab.sandbox.slots import ANYWHERE, SlotPool
+from recipelab.trial import Edit, FailureKind, Outcome, Phase, SeedRun, Status
 
 TRAIN, PREDICT = "recipe/train.py", "recipe/predict.py"
 LAST = '    print("loss 0.0 accuracy 1.0")'
@@ -23,7 +25,11 @@ def edited(pack: Pack, path: str, search: str, replace: str) -> Recipe:
 
 
 def reference(outcome: Outcome) -> Reference:
-    return Reference(0, Recipe({}), sample_of(outcome.seed_runs))
+    return Reference(0, Recipe({}), {run.seed: run for run in outcome.seed_runs})
+
+
+def measured(sample: dict[int, float]) -> dict[int, SeedRun]:
+    return {seed: SeedRun(seed, (), {METRIC: value}) for seed, value in sample.items()}
 
 
 async def test_the_baseline_is_measured_on_every_seed(toy: Pack, evaluator: Evaluator) -> None:
@@ -80,9 +86,9 @@ async def test_every_failure_has_status_phase_kind_signature_and_excerpt(
 ) -> None:
     quick = toy.model_copy(update={"budgets": toy.budgets.model_copy(update=_SHORT)})
     evaluator = Evaluator(
-        quick, sandbox, ensure_data(toy, say=lambda text: None), lanes=(None, None)
+        quick, sandbox, ensure_data(toy, say=lambda text: None), pool=SlotPool([ANYWHERE, ANYWHERE])
     )
-    best = Reference(0, Recipe({}), {1: 34.0, 2: 34.1, 3: 34.2})
+    best = Reference(0, Recipe({}), measured({1: 34.0, 2: 34.1, 3: 34.2}))
     outcome = await evaluator.evaluate(edited(toy, path, search, replace), lambda: best)
     assert (outcome.status, outcome.failure is not None) == (status, True)
     assert outcome.failure is not None
@@ -97,9 +103,18 @@ _SHORT = {"train": 1.5, "predict": 1.5}
 
 
 async def test_a_printed_score_is_no_score(toy: Pack, evaluator: Evaluator) -> None:
-    lie = "    (args.out / 'score.json').write_text('{\"loss\": 0.0}')\n    print('loss 0.0')"
+    lie = "    print('{\"loss\": 0.0}')\n    print('loss 0.0')"
     outcome = await evaluator.evaluate(edited(toy, TRAIN, LAST, lie), None)
     assert outcome.score == pytest.approx(9 + 25, abs=0.5)
+
+
+async def test_a_written_score_is_illegal(toy: Pack, evaluator: Evaluator) -> None:
+    lie = "    (args.out / 'score.json').write_text('{\"loss\": 0.0}')"
+    outcome = await evaluator.evaluate(edited(toy, TRAIN, LAST, lie), None)
+    assert outcome.status is Status.ILLEGAL
+    assert outcome.failure is not None
+    assert outcome.failure.kind is FailureKind.TAMPERING
+    assert "out/score.json" in outcome.failure.excerpt
 
 
 async def test_the_recipe_sees_no_answers_and_the_scorer_no_recipe(

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from recipelab.data import ensure_data
-from recipelab.errors import RecipelabError
-from recipelab.evaluation.evaluator import Evaluator, Reference, sample_of
-from recipelab.launch import cpu_lanes
+from recipelab.evaluation.evaluator import Evaluator
+from recipelab.evaluation.metric import METRIC as METRIC_NAME
+from recipelab.evaluation.metric import TRAIN_PART, Reference
 from recipelab.pack import Metric, Pack
 from recipelab.recipe import Recipe
 from recipelab.sandbox import Limits, LocalSandbox, PhaseRequest, PhaseResult
-from recipelab.trial import Edit, Status
+from recipelab.sandbox.slots import ANYWHERE, Slot, SlotPool
+from recipelab.trial import Edit, SeedRun, Status
 
 METRIC = Metric.model_validate(
     {
@@ -27,6 +28,7 @@ METRIC = Metric.model_validate(
         "side_by_side": True,
     }
 )
+ONES = {seed: SeedRun(seed, (), {METRIC_NAME: 1.0, TRAIN_PART: 1.0}) for seed in (1, 2, 3)}
 JITTER = {"trial": (1.000, 1.002, 0.999), "best": (1.001, 0.999, 1.000)}
 
 
@@ -64,18 +66,18 @@ def timed(toy: Pack) -> Pack:
     return toy.model_copy(update={"metric": METRIC})
 
 
-@pytest.mark.parametrize("lanes", [1, 3])
+@pytest.mark.parametrize("slots", [1, 3])
 @pytest.mark.parametrize(
     ("price", "status"), [(3.0, "discarded"), (3.3, "discarded"), (2.9, "kept"), (1.5, "kept")]
 )
 async def test_only_a_real_gain_is_kept_however_the_machine_drifts(
-    timed: Pack, lanes: int, price: float, status: str
+    timed: Pack, slots: int, price: float, status: str
 ) -> None:
     data = ensure_data(timed, say=lambda text: None)
     async with DriftingSandbox(1.2) as sandbox:
-        evaluator = Evaluator(timed, sandbox, data, lanes=(None,) * lanes)
+        evaluator = Evaluator(timed, sandbox, data, pool=SlotPool([ANYWHERE] * slots))
         baseline = await evaluator.evaluate(priced(timed, 3.0), None)
-        best = Reference(0, priced(timed, 3.0), sample_of(baseline.seed_runs))
+        best = Reference(0, priced(timed, 3.0), {run.seed: run for run in baseline.seed_runs})
         sandbox.trial = 1
         padded = Edit("recipe/train.py", '"""Writes', '"""Also writes')
         recipe = priced(timed, price).apply([padded], timed.recipe.editable)
@@ -91,32 +93,21 @@ async def test_only_a_real_gain_is_kept_however_the_machine_drifts(
 async def test_a_pair_shares_its_cores_and_has_twice_the_time(timed: Pack) -> None:
     core = min(os.sched_getaffinity(0))
     data = ensure_data(timed, say=lambda text: None)
-    best = Reference(0, timed.baseline(), {1: 1.0, 2: 1.0, 3: 1.0})
+    best = Reference(0, timed.baseline(), ONES)
     async with DriftingSandbox(1.0) as sandbox:
-        evaluator = Evaluator(timed, sandbox, data, lanes=((core,),))
+        evaluator = Evaluator(timed, sandbox, data, pool=SlotPool([Slot(cores=(core,))]))
         await evaluator.evaluate(priced(timed, 2.0), lambda: best)
     assert sandbox.limits == [(2 * timed.budgets.train, (core,))] * 6
 
 
 async def test_a_best_that_fails_beside_a_trial_is_not_the_trials_fault(timed: Pack) -> None:
     data = ensure_data(timed, say=lambda text: None)
-    best = Reference(0, Recipe({"recipe/train.py": "1 / 0\n"}), {1: 1.0, 2: 1.0, 3: 1.0})
+    best = Reference(0, Recipe({"recipe/train.py": "1 / 0\n"}), ONES)
     async with LocalSandbox() as sandbox:
         evaluator = Evaluator(timed, sandbox, data, retry_seconds=0.01)
         outcome = await evaluator.evaluate(timed.baseline(), lambda: best)
     assert outcome.status is Status.ABORTED
-    assert "trained beside the trial" in outcome.reason
-
-
-def test_lanes_have_cores_of_their_own(toy: Pack) -> None:
-    available = sorted(os.sched_getaffinity(0))
-    lanes = cpu_lanes(toy, None)
-    assert len(lanes) == min(len(toy.seeds), len(available))
-    cores = [core for lane in lanes for core in lane or ()]
-    assert len(set(cores)) == len(cores)
-    assert cpu_lanes(toy, 1) == lanes[:1]
-    with pytest.raises(RecipelabError, match=f"valid: 1 to {len(available)}"):
-        cpu_lanes(toy, len(available) + 1)
+    assert "run beside the trial" in outcome.reason
 
 
 async def test_a_pinned_phase_stays_on_its_core(sandbox: LocalSandbox, tmp_path: Path) -> None:

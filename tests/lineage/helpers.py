@@ -135,7 +135,7 @@ def add_campaign(store: LineageStore, name: str = CAMPAIGN) -> None:
         seed=7,
         trials=12,
         hours=None,
-        settings={"lanes": 2},
+        settings={"slots": 2},
     )
 
 

@@ -71,7 +71,7 @@ def test_a_campaign_is_created_ended_and_reopened(store: LineageStore) -> None:
     created = store.campaign(CAMPAIGN)
     assert (created.state, created.stop_reason, created.ended_at) == ("running", None, None)
     assert (created.trials, created.hours, created.seed) == (12, None, 7)
-    assert created.settings == {"lanes": 2}
+    assert created.settings == {"slots": 2}
     ended = store.end_campaign(CAMPAIGN, "stopped", "by hand\0")
     assert ended == store.campaign(CAMPAIGN)
     assert (ended.state, ended.stop_reason) == ("stopped", "by hand\ufffd")

@@ -33,10 +33,17 @@ Hours = Annotated[float | None, typer.Option(min=0.001, help="Wall-clock hours t
 SandboxOption = Annotated[
     str, typer.Option(help="auto, docker, or local (not isolated).", show_default=True)
 ]
-Lanes = Annotated[
-    int | None, typer.Option(min=1, help="Seed runs at the same time; default reads the machine.")
+Slots = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|N", help="Phases at the same time, each on a GPU or cores of its own."
+    ),
+]
+ShareDevices = Annotated[
+    bool, typer.Option("--share-devices", help="Let slots and campaigns share devices.")
 ]
 DEFAULT_TRIALS = 12
+AUTO = "auto"
 
 
 class IfExists(StrEnum):
@@ -56,7 +63,8 @@ def run(
         str, typer.Option(help="offline, openai:NAME, or a component's FILE.json.")
     ] = "offline",
     sandbox: SandboxOption = "auto",
-    lanes: Lanes = None,
+    slots: Slots = AUTO,
+    share_devices: ShareDevices = False,
     name: Annotated[str | None, typer.Option(help="Name of the campaign.")] = None,
     if_exists: Annotated[
         IfExists,
@@ -82,7 +90,8 @@ def run(
                 trials=trials if trials is not None or hours is not None else DEFAULT_TRIALS,
                 hours=hours,
                 sandbox=sandbox,
-                lanes=lanes,
+                slots=_slots(slots),
+                share_devices=share_devices,
             )
             _finish(_settled(plan, store, if_exists), place, store, as_json=as_json)
 
@@ -114,6 +123,19 @@ def resume(
             sandbox=sandbox or plan.sandbox,
         )
         _finish(plan, Home.find(home), store, as_json=as_json)
+
+
+def _slots(text: str) -> int | None:
+    """The number of slots; ``None`` for what the machine has.
+
+    Raises:
+        RecipelabError: It is neither.
+    """
+    if text == AUTO:
+        return None
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise RecipelabError(f"--slots: {text!r} is not valid; valid: auto, or a number from 1 up")
+    return int(text)
 
 
 def _settled(plan: Plan, store: LineageStore, if_exists: IfExists) -> Plan:

@@ -12,8 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from recipelab.errors import LineageError
-from recipelab.evaluation.evaluator import Evaluator, Reference, sample_of
+from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.intake import Checked, Rejection, check_edits
+from recipelab.evaluation.metric import Reference, mean_predict
 from recipelab.lineage import LineageStore, TrialRecord
 from recipelab.pack import Pack
 from recipelab.recipe import Recipe
@@ -215,8 +216,13 @@ class TrialDesk:
         outcome = best.outcome
         if outcome is None or outcome.status not in (Status.BASELINE, Status.KEPT):
             raise RuntimeError("a trial cannot be judged before the baseline")
-        recipe = Recipe(self.recipe_of(best.number))
-        return Reference(best.number, recipe, sample_of(outcome.seed_runs))
+        baseline = self.store.trial(self.campaign, BASELINE).outcome
+        return Reference(
+            best.number,
+            Recipe(self.recipe_of(best.number)),
+            {run.seed: run for run in outcome.seed_runs},
+            mean_predict(baseline.seed_runs) if baseline is not None else None,
+        )
 
     def _twin(self, digest: str) -> str | None:
         record = self.store.find_digest(self.campaign, digest)

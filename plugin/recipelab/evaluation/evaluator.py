@@ -6,9 +6,8 @@ score: nothing that a recipe prints or writes is read as one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tenacity import (
@@ -19,42 +18,23 @@ from tenacity import (
 )
 
 from recipelab.errors import SandboxError
-from recipelab.evaluation.acceptance import (
-    Acceptance,
-    PairedTwoSigma,
-    Sample,
-    mean_and_error,
-)
+from recipelab.evaluation.acceptance import Acceptance, PairedTwoSigma, mean_and_error
 from recipelab.evaluation.failures import signature_of
+from recipelab.evaluation.faults import EvaluatorFault, PhaseFailed
 from recipelab.evaluation.gates import judge_gates, missed_gate
-from recipelab.evaluation.phases import CoreSet, EvaluatorFault, PhaseFailed, PhaseRunner, Watch
-from recipelab.evaluation.schedule import BESIDE, Done, Lanes, run_seeds, run_seeds_beside
+from recipelab.evaluation.metric import Reference, sample_of, with_metric
+from recipelab.evaluation.phases import PhaseRunner, Watch
+from recipelab.evaluation.schedule import Done, leased, run_seeds, run_seeds_beside
+from recipelab.evaluation.seals import Seals
 from recipelab.evaluation.workspace import Workspace
-from recipelab.pack import Metric, Pack
+from recipelab.pack import Pack
 from recipelab.recipe import Recipe
 from recipelab.sandbox.base import Sandbox
+from recipelab.sandbox.slots import ANYWHERE, SlotPool
 from recipelab.trial import Failure, FailureKind, Outcome, SeedRun, Status
-
-METRIC = "metric"
-"""Name of the metric among the measurements of a seed run."""
 
 ATTEMPTS = 3
 """How often a trial is tried when the machinery fails."""
-
-
-@dataclass(frozen=True)
-class Reference:
-    """The best so far, which a candidate is held against.
-
-    Attributes:
-        number: Its trial number.
-        recipe: Its recipe, to be run again where trials are measured side by side with the best.
-        sample: Its metric by seed.
-    """
-
-    number: int
-    recipe: Recipe
-    sample: Sample
 
 
 class Evaluator:
@@ -65,7 +45,7 @@ class Evaluator:
         sandbox: Where code runs; it must have been started.
         data: Name of each data file of the pack to its path.
         acceptance: The policy that tells a gain from noise.
-        lanes: A set of cores for each seed run that may go at the same time.
+        pool: The slots that phases run in; by default one that is bound to no device.
         retry_seconds: First pause before a trial is tried again after the machinery failed.
     """
 
@@ -76,14 +56,16 @@ class Evaluator:
         data: Mapping[str, Path],
         *,
         acceptance: Acceptance | None = None,
-        lanes: Sequence[CoreSet] = (None,),
+        pool: SlotPool | None = None,
         retry_seconds: float = 1.0,
     ) -> None:
         self.pack = pack
         self._sandbox = sandbox
         self._data = dict(data)
         self._acceptance = acceptance or PairedTwoSigma()
-        self._lanes = tuple(lanes)
+        self._pool = pool or SlotPool([ANYWHERE])
+        self._seals = Seals()
+        self._sealed = (*self._data.values(), pack.root / pack.evaluator.folder)
         self._retry_seconds = retry_seconds
 
     async def evaluate(
@@ -131,11 +113,13 @@ class Evaluator:
         watch: Watch,
     ) -> Outcome:
         start = reference() if reference is not None else None
+        self._check_seals()
         async with AsyncExitStack() as stack:
             runner = self._runner(stack, recipe, labels, watch)
             runs: list[SeedRun] = []
             try:
-                await runner.preflight()
+                async with leased(self._pool) as slot:
+                    await runner.preflight(slot)
                 await self._seed_runs(stack, runner, recipe, start, labels, runs.append)
             except PhaseFailed as failed:
                 return _failed(failed, _ordered(runs))
@@ -149,7 +133,24 @@ class Evaluator:
         self, stack: AsyncExitStack, recipe: Recipe, labels: Mapping[str, str], watch: Watch
     ) -> PhaseRunner:
         workspace = stack.enter_context(Workspace(self.pack, recipe, self._data))
-        return PhaseRunner(self.pack, self._sandbox, workspace, labels=labels, watch=watch)
+        seals = self._seals.copy()
+        seals.add(workspace.recipe)
+        return PhaseRunner(self.pack, self._sandbox, workspace, seals, labels=labels, watch=watch)
+
+    def _check_seals(self) -> None:
+        """Makes sure that data and evaluator are what they were when the campaign began.
+
+        Raises:
+            EvaluatorFault: Something has changed, and so no trial can be compared any more.
+        """
+        if not self._seals:
+            self._seals.add(*self._sealed)
+        if broken := self._seals.broken():
+            path, before, after = broken
+            raise EvaluatorFault(
+                f"{path} has changed since the campaign began "
+                f"(sha256 {before[:12]} became {after[:12]}); put it back and resume"
+            )
 
     async def _seed_runs(
         self,
@@ -162,12 +163,19 @@ class Evaluator:
     ) -> None:
         seeds = self.pack.seeds
         if start is None or not self.pack.metric.side_by_side:
-            await run_seeds(runner, recipe, seeds, lanes=Lanes(self._lanes), done=done)
+            await run_seeds(runner, recipe, seeds, pool=self._pool, done=done)
             return
         beside = {**labels, "beside": str(start.number)}
         best = self._runner(stack, start.recipe, beside, lambda phase, seed: None)
-        lanes = Lanes(self._lanes)
-        await run_seeds_beside(runner, best, recipe, seeds, lanes=lanes, done=done)
+        await run_seeds_beside(
+            runner,
+            best,
+            recipe,
+            seeds,
+            pool=self._pool,
+            predict_too=self.pack.metric.charge_predict,
+            done=done,
+        )
 
     def _judge(
         self,
@@ -204,38 +212,6 @@ class Evaluator:
             log_tail=log,
             environment=environment,
         )
-
-
-def sample_of(runs: Iterable[SeedRun]) -> Sample:
-    """The metric by seed."""
-    return {run.seed: run.measures[METRIC] for run in runs}
-
-
-def with_metric(
-    runs: Iterable[SeedRun], metric: Metric, best: Reference | None
-) -> tuple[SeedRun, ...]:
-    """Adds the metric to the measurements of seed runs.
-
-    Side by side, a seed's metric is ``best_i * own_i / beside_i``: what the best scored, times how
-    the trial compares with the best at the same moment. So scores of all trials are in the units of
-    the baseline's own run, however the machine drifts.
-
-    Raises:
-        EvaluatorFault: The best measured zero beside the trial, so that nothing can be compared.
-    """
-    return tuple(
-        replace(run, measures={**run.measures, METRIC: _metric(run, metric.measure, best)})
-        for run in runs
-    )
-
-
-def _metric(run: SeedRun, measure: str, best: Reference | None) -> float:
-    own, beside = run.measures[measure], run.measures.get(f"{BESIDE}{measure}")
-    if beside is None or best is None:
-        return own
-    if beside <= 0.0:
-        raise EvaluatorFault(f"{measure} of the best, beside the trial, is {beside}")
-    return best.sample[run.seed] * own / beside
 
 
 def _ordered(runs: list[SeedRun]) -> tuple[SeedRun, ...]:

@@ -77,20 +77,32 @@ def failure_of(result: PhaseResult, phase: Phase, *, seed: int, budget: float) -
             line, kind = f"{phase} left more output than the pack allows", FailureKind.SIZE
         case Ending.EXITED:
             return _of_exit(result, phase, seed)
-    text = "\n".join([line, *result.refused, *_tail(result.log, 6)])
-    return Failure(phase, kind, signature_of(line), text[:EXCERPT_CHARACTERS], seed)
+    return _of_line(phase, kind, line, result, seed)
 
 
 def missing_output(phase: Phase, what: str, *, seed: int, result: PhaseResult) -> Failure:
     """The failure of a phase that ended well but did not leave what the next one needs."""
     line = f"{phase} ended with exit code 0 but left no {what} in out/"
-    text = "\n".join([line, *result.refused, *_tail(result.log, 6)])
-    return Failure(
-        phase, FailureKind.MISSING_OUTPUT, signature_of(line), text[:EXCERPT_CHARACTERS], seed
-    )
+    return _of_line(phase, FailureKind.MISSING_OUTPUT, line, result, seed)
+
+
+def _of_line(phase: Phase, kind: FailureKind, line: str, result: PhaseResult, seed: int) -> Failure:
+    """A failure that one line of ours tells, with what the sandbox and the log have to add."""
+    lines = [line, *_refused_processes(result), *result.refused, *_tail(result.log, 6)]
+    text = "\n".join(lines)[:EXCERPT_CHARACTERS]
+    return Failure(phase, kind, signature_of(line), text, seed)
+
+
+def _refused_processes(result: PhaseResult) -> list[str]:
+    count = result.refused_processes
+    return [f"{count} processes or threads were refused at the limit"] if count else []
 
 
 def _of_exit(result: PhaseResult, phase: Phase, seed: int) -> Failure:
+    if refused := _refused_processes(result):
+        line = f"{phase} came to its limit of processes"
+        excerpt = _excerpt([*refused, *_tail(result.log, EXCERPT_LINES)])
+        return Failure(phase, FailureKind.PROCESSES, line, excerpt, seed)
     lines = result.log.rstrip().splitlines()
     found = next((i for i in range(len(lines) - 1, -1, -1) if _EXCEPTION.match(lines[i])), None)
     if found is None:

@@ -2,53 +2,30 @@
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Callable, Mapping
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from recipelab.evaluation.failures import (
-    failure_of,
-    missing_output,
-    signature_of,
-    status_of,
-)
-from recipelab.evaluation.workspace import Workspace, folder_bytes
+from recipelab.evaluation.failures import failure_of, missing_output, status_of
+from recipelab.evaluation.faults import EvaluatorFault, PhaseFailed
+from recipelab.evaluation.legality import tampering, tripwires
+from recipelab.evaluation.scores import evaluator_failed, read_score, scorer_failed
+from recipelab.evaluation.seals import Seals
+from recipelab.evaluation.workspace import Workspace, folder_bytes, recipe_bytes
 from recipelab.pack import SANDBOX_MEASURES, Pack
 from recipelab.recipe import Recipe
-from recipelab.sandbox.base import Limits, PhaseRequest, PhaseResult, Sandbox
-from recipelab.trial import Failure, FailureKind, Phase, PhaseTiming, SeedRun, Status
-
-CoreSet = tuple[int, ...] | None
-"""Numbers of cores; ``None`` for any."""
+from recipelab.sandbox.base import Input, Limits, PhaseRequest, PhaseResult, Sandbox
+from recipelab.sandbox.slots import ANYWHERE, Slot
+from recipelab.trial import Phase, PhaseTiming, SeedRun, Status
 
 Watch = Callable[[Phase, int | None], None]
 """Told when a phase of a seed begins."""
 
-SCORE_FILE = "score.json"
-SCORE_LIMIT_BYTES = 65_536
-BAD_PREDICTIONS_EXIT = 3
-"""Exit code with which a scorer says that the predictions, not itself, are at fault."""
+NONCE_BITS = 48
+"""Size of the random number that prepare gets. A float holds it exactly, so it can be recorded."""
 
-
-class PhaseFailed(Exception):
-    """A phase failed for a reason that lies in the recipe.
-
-    Attributes:
-        status: The status that the trial gets.
-        failure: What went wrong.
-        result: What the sandbox saw.
-    """
-
-    def __init__(self, status: Status, failure: Failure, result: PhaseResult) -> None:
-        super().__init__(failure.signature)
-        self.status = status
-        self.failure = failure
-        self.result = result
-
-
-class EvaluatorFault(Exception):
-    """The pack's own evaluator failed, or gave no usable figures: not the recipe's fault."""
+_EVALUATOR_ENVIRONMENT = {"PYTHONPATH": "lib"}
 
 
 class PhaseRunner:
@@ -58,6 +35,7 @@ class PhaseRunner:
         pack: Commands, data and limits.
         sandbox: Where they run.
         workspace: The trial's folders.
+        seals: Files that the recipe may not change.
         labels: What the phases belong to, for the sandbox.
         watch: Told when a phase begins.
     """
@@ -67,6 +45,7 @@ class PhaseRunner:
         pack: Pack,
         sandbox: Sandbox,
         workspace: Workspace,
+        seals: Seals,
         *,
         labels: Mapping[str, str],
         watch: Watch,
@@ -74,51 +53,76 @@ class PhaseRunner:
         self._pack = pack
         self._sandbox = sandbox
         self._workspace = workspace
+        self._seals = seals
         self._labels = labels
         self._watch = watch
+        self._nonces: dict[int, int] = {}
+        self._results: dict[tuple[Phase, int], PhaseResult] = {}
         self.last: PhaseResult | None = None
 
-    async def preflight(self) -> None:
+    async def preflight(self, slot: Slot = ANYWHERE) -> None:
         """One tiny step of the recipe, in seconds, before any budget is spent.
 
         Raises:
             PhaseFailed: The recipe does not get through it.
+            SandboxError: The machinery failed.
         """
-        await self._run(Phase.PREFLIGHT, self._pack.seeds[0])
+        await self._run(Phase.PREFLIGHT, self._pack.seeds[0], slot)
 
-    async def train(self, seed: int, cores: CoreSet = None, *, sharing: int = 1) -> PhaseResult:
-        """Trains with one seed; the artifact stays in the workspace.
+    async def train(self, seed: int, slot: Slot = ANYWHERE, *, sharing: int = 1) -> PhaseResult:
+        """Trains with one seed; the artifact stays in the workspace, sealed.
 
         Args:
             seed: The seed.
-            cores: The only cores to use.
-            sharing: How many phases share these cores; the deadline is that much later.
+            slot: Where to run.
+            sharing: How many phases share the slot; the deadline is that much later.
 
         Raises:
             PhaseFailed: It failed through the recipe's fault.
             SandboxError: The machinery failed.
         """
-        return await self._run(Phase.TRAIN, seed, cores, sharing)
+        result = await self._run(Phase.TRAIN, seed, slot, sharing=sharing)
+        self._seals.add(self._workspace.output(Phase.TRAIN, seed))
+        return result
 
-    async def finish(
-        self, recipe: Recipe, seed: int, trained: PhaseResult, cores: CoreSet = None
-    ) -> SeedRun:
-        """Predicts with what was trained, scores the predictions, and gathers all measurements.
+    async def predict(self, seed: int, slot: Slot = ANYWHERE, *, sharing: int = 1) -> PhaseResult:
+        """Predicts with what was trained: once, or once a round where the pack prepares rounds.
+
+        Returns:
+            What was measured over all rounds together.
 
         Raises:
-            PhaseFailed: A phase failed through the recipe's fault.
+            PhaseFailed: It failed through the recipe's fault.
+            EvaluatorFault: The evaluator's own prepare failed.
+            SandboxError: The machinery failed.
+        """
+        if self._pack.phases.prepare is not None:
+            await self._prepare(seed, slot)
+        results = []
+        for inputs, output in self._workspace.rounds(seed):
+            result = await self._run(
+                Phase.PREDICT, seed, slot, inputs=inputs, output=output, sharing=sharing
+            )
+            results.append(result)
+        together = self._results[Phase.PREDICT, seed] = _together(results)
+        return together
+
+    async def finish(self, recipe: Recipe, seed: int, slot: Slot = ANYWHERE) -> SeedRun:
+        """Scores the predictions and gathers all measurements of the seed run.
+
+        Raises:
+            PhaseFailed: The predictions are malformed or break a rule.
             EvaluatorFault: The scorer failed by itself.
             SandboxError: The machinery failed.
         """
-        results = {Phase.TRAIN: trained}
-        for phase in (Phase.PREDICT, Phase.SCORE):
-            results[phase] = await self._run(phase, seed, cores)
-        measures = _read_score(
-            self._workspace.output(Phase.SCORE, seed), results[Phase.SCORE], seed
-        )
+        scored = await self._run(Phase.SCORE, seed, slot)
+        results = {phase: self._results[phase, seed] for phase in self._phases()}
+        measures = read_score(self._workspace.output(Phase.SCORE, seed), scored, seed)
         measures |= sandbox_measures(results)
         measures["artifact.bytes"] = folder_bytes(self._workspace.output(Phase.TRAIN, seed))
-        measures["recipe.bytes"] = sum(len(text.encode()) for text in recipe.files.values())
+        measures["recipe.bytes"] = recipe_bytes(recipe)
+        if seed in self._nonces:
+            measures["prepare.nonce"] = float(self._nonces[seed])
         self._check(measures)
         timings = tuple(
             PhaseTiming(phase, result.wall_seconds, result.cpu_seconds, result.peak_memory_mb)
@@ -126,41 +130,69 @@ class PhaseRunner:
         )
         return SeedRun(seed, timings, measures)
 
+    def _phases(self) -> tuple[Phase, ...]:
+        """The phases of a seed run."""
+        prepare = (Phase.PREPARE,) if self._pack.phases.prepare is not None else ()
+        return (Phase.TRAIN, *prepare, Phase.PREDICT, Phase.SCORE)
+
+    async def _prepare(self, seed: int, slot: Slot) -> None:
+        # A new number for every seed run: no recipe can know what prepare will do with it.
+        self._nonces[seed] = secrets.randbits(NONCE_BITS)
+        await self._run(Phase.PREPARE, seed, slot)
+        if not self._workspace.rounds(seed):
+            raise EvaluatorFault("the evaluator's prepare left no folder in out/rounds/")
+
     async def _run(
-        self, phase: Phase, seed: int, cores: CoreSet = None, sharing: int = 1
+        self,
+        phase: Phase,
+        seed: int,
+        slot: Slot,
+        *,
+        inputs: tuple[Input, ...] | None = None,
+        output: Path | None = None,
+        sharing: int = 1,
     ) -> PhaseResult:
         self._watch(phase, None if phase is Phase.PREFLIGHT else seed)
-        output = self._workspace.output(phase, seed)
-        result = await self._sandbox.run(self._request(phase, seed, output, cores, sharing))
-        self.last = result
+        inputs = self._workspace.inputs(phase, seed) if inputs is None else inputs
+        output = output or self._workspace.output(phase, seed)
+        request = self._request(phase, seed, slot, inputs, output, sharing)
+        result = await self._sandbox.run(request)
+        self.last = self._results[phase, seed] = result
+        if phase.runs_recipe:
+            self._check_recipe_phase(phase, seed, result, output)
+        elif not result.ok:
+            explain = scorer_failed if phase is Phase.SCORE else _prepare_failed
+            raise explain(result, seed=seed, budget=self._pack.seconds(phase))
+        return result
+
+    def _check_recipe_phase(
+        self, phase: Phase, seed: int, result: PhaseResult, output: Path
+    ) -> None:
+        if touched := tampering(phase, result, output, self._seals, seed=seed):
+            raise PhaseFailed(Status.ILLEGAL, touched, result)
         if not result.ok:
-            raise self._failed(phase, seed, result)
-        if phase in (Phase.TRAIN, Phase.PREDICT) and not any(output.iterdir()):
+            failure = failure_of(result, phase, seed=seed, budget=self._pack.seconds(phase))
+            raise PhaseFailed(status_of(result, phase), failure, result)
+        if phase is not Phase.PREFLIGHT and not any(output.iterdir()):
             what = "artifact" if phase is Phase.TRAIN else "predictions"
             failure = missing_output(phase, what, seed=seed, result=result)
             raise PhaseFailed(Status.CRASHED, failure, result)
-        return result
-
-    def _failed(self, phase: Phase, seed: int, result: PhaseResult) -> Exception:
-        budget = self._pack.seconds(phase)
-        failure = failure_of(result, phase, seed=seed, budget=budget)
-        if phase is not Phase.SCORE:
-            return PhaseFailed(status_of(result, phase), failure, result)
-        if result.exit_code == BAD_PREDICTIONS_EXIT:
-            bad = _bad_predictions(result.log, seed)
-            return PhaseFailed(Status.CRASHED, bad, result)
-        return EvaluatorFault(f"the scorer failed: {failure.signature}\n{failure.excerpt}")
 
     def _request(
-        self, phase: Phase, seed: int, output: Path, cores: CoreSet, sharing: int
+        self,
+        phase: Phase,
+        seed: int,
+        slot: Slot,
+        inputs: tuple[Input, ...],
+        output: Path,
+        sharing: int,
     ) -> PhaseRequest:
         limits = self._pack.limits
+        words = {"{seed}": str(seed), "{nonce}": str(self._nonces.get(seed, 0))}
         return PhaseRequest(
             phase=phase.value,
-            command=tuple(
-                word.replace("{seed}", str(seed)) for word in self._pack.phases[phase].command
-            ),
-            inputs=self._workspace.inputs(phase, seed),
+            command=tuple(_filled(word, words) for word in self._pack.phases[phase].command),
+            inputs=inputs,
             output=output,
             limits=Limits(
                 seconds=self._pack.seconds(phase) * sharing,
@@ -168,10 +200,15 @@ class PhaseRunner:
                 cpus=limits.cpus,
                 pids=limits.pids,
                 output_mb=limits.output_mb,
+                scratch_mb=limits.scratch_mb,
                 output_files=limits.output_files,
-                cpu_set=cores,
+                cpu_set=slot.cores,
+                # The evaluator's own phases compare numbers; they need no GPU.
+                gpus=slot.gpus if phase.runs_recipe else (),
             ),
+            environment={} if phase.runs_recipe else _EVALUATOR_ENVIRONMENT,
             labels={**self._labels, "seed": str(seed)},
+            tripwires=tripwires(self._pack, inputs) if phase.runs_recipe else (),
         )
 
     def _check(self, measures: Mapping[str, float]) -> None:
@@ -192,26 +229,23 @@ def sandbox_measures(results: Mapping[Phase, PhaseResult]) -> dict[str, float]:
     }
 
 
-def _bad_predictions(log: str, seed: int) -> Failure:
-    lines = log.strip().splitlines()
-    line = lines[-1] if lines else "the scorer refused the predictions"
-    kind = FailureKind.BAD_OUTPUT
-    return Failure(Phase.SCORE, kind, signature_of(line), "\n".join(lines[-6:])[:1_600], seed)
+def _prepare_failed(result: PhaseResult, *, seed: int, budget: float) -> Exception:
+    return evaluator_failed(result, Phase.PREPARE, seed=seed, budget=budget)
 
 
-def _read_score(folder: Path, result: PhaseResult, seed: int) -> dict[str, float]:
-    """Reads ``score.json``; it is the pack's own evaluator that wrote it, with no recipe near."""
-    path = folder / SCORE_FILE
-    if not path.is_file() or path.stat().st_size > SCORE_LIMIT_BYTES:
-        raise EvaluatorFault(f"the scorer left no {SCORE_FILE} (or one over {SCORE_LIMIT_BYTES} B)")
-    try:
-        table = json.loads(path.read_text("utf-8"))
-        measures = {f"score.{key}": float(value) for key, value in table.items()}
-    except (ValueError, TypeError, AttributeError) as error:
-        raise EvaluatorFault(f"{SCORE_FILE} is no table of numbers: {error}") from None
-    broken = sorted(name for name, value in measures.items() if not math.isfinite(value))
-    if broken:
-        line = f"{broken[0]} is not a finite number"
-        failure = Failure(Phase.SCORE, FailureKind.NAN, signature_of(line), line, seed)
-        raise PhaseFailed(Status.CRASHED, failure, result)
-    return measures
+def _filled(word: str, values: Mapping[str, str]) -> str:
+    for name, value in values.items():
+        word = word.replace(name, value)
+    return word
+
+
+def _together(results: Iterable[PhaseResult]) -> PhaseResult:
+    """What several rounds used: the sum of their times and the largest of their memories."""
+    rounds = list(results)
+    peaks = [result.peak_memory_mb for result in rounds if result.peak_memory_mb is not None]
+    return replace(
+        rounds[-1],
+        wall_seconds=sum(result.wall_seconds for result in rounds),
+        cpu_seconds=sum(result.cpu_seconds for result in rounds),
+        peak_memory_mb=max(peaks, default=None),
+    )

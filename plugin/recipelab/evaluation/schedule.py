@@ -9,9 +9,12 @@ from dataclasses import replace
 from typing import Any
 
 from recipelab.errors import SandboxError
-from recipelab.evaluation.phases import CoreSet, PhaseFailed, PhaseRunner, sandbox_measures
+from recipelab.evaluation.faults import PhaseFailed
+from recipelab.evaluation.phases import PhaseRunner, sandbox_measures
 from recipelab.recipe import Recipe
 from recipelab.sandbox.base import PhaseResult
+from recipelab.sandbox.gpus import gpu_fault
+from recipelab.sandbox.slots import Slot, SlotPool
 from recipelab.trial import Phase, SeedRun
 
 BESIDE = "beside."
@@ -20,48 +23,46 @@ BESIDE = "beside."
 Done = Callable[[SeedRun], None]
 
 
-class Lanes:
-    """Sets of cores, each for one piece of work at a time.
+@asynccontextmanager
+async def leased(pool: SlotPool) -> AsyncIterator[Slot]:
+    """Holds a slot; one whose GPU fails is taken out of use, and the recipe is not to blame.
 
-    Args:
-        sets: One set of cores a lane.
+    Raises:
+        SandboxError: The GPU no longer answers, or no slot is left.
     """
-
-    def __init__(self, sets: Sequence[CoreSet]) -> None:
-        self._free: asyncio.Queue[CoreSet] = asyncio.Queue()
-        for cores in sets:
-            self._free.put_nowait(cores)
-
-    @asynccontextmanager
-    async def one(self) -> AsyncIterator[CoreSet]:
-        """Waits for a lane; who waited longest comes first."""
-        cores = await self._free.get()
+    async with pool.lease() as slot:
         try:
-            yield cores
-        finally:
-            self._free.put_nowait(cores)
+            yield slot
+        except PhaseFailed as failed:
+            for gpu in slot.gpus:
+                if fault := await asyncio.to_thread(gpu_fault, gpu):
+                    pool.retire(slot, fault)
+                    raise SandboxError(fault) from failed
+            raise
 
 
 async def run_seeds(
-    runner: PhaseRunner, recipe: Recipe, seeds: Sequence[int], *, lanes: Lanes, done: Done
+    runner: PhaseRunner, recipe: Recipe, seeds: Sequence[int], *, pool: SlotPool, done: Done
 ) -> None:
-    """Runs seeds one after the other, or as many at once as there are lanes.
+    """Runs seeds one after the other, or as many at once as slots are free.
 
     Args:
         runner: Runs the phases of the trial.
         recipe: The trial's recipe.
         seeds: The seeds.
-        lanes: Where phases run.
+        pool: Where phases run.
         done: Told of each finished seed run.
 
     Raises:
         PhaseFailed: A phase failed; the other seed runs were stopped.
+        SandboxError: The machinery failed.
     """
 
     async def one(seed: int) -> None:
-        async with lanes.one() as cores:
-            trained = await runner.train(seed, cores)
-            done(await runner.finish(recipe, seed, trained, cores))
+        async with leased(pool) as slot:
+            await runner.train(seed, slot)
+            await runner.predict(seed, slot)
+            done(await runner.finish(recipe, seed, slot))
 
     await _all(one(seed) for seed in seeds)
 
@@ -72,7 +73,8 @@ async def run_seeds_beside(
     recipe: Recipe,
     seeds: Sequence[int],
     *,
-    lanes: Lanes,
+    pool: SlotPool,
+    predict_too: bool,
     done: Done,
 ) -> None:
     """Trains trial and best side by side, seed by seed, and finishes the trial's seed runs.
@@ -84,10 +86,11 @@ async def run_seeds_beside(
 
     Args:
         runner: Runs the phases of the trial.
-        best: Runs the training of the best.
+        best: Runs the phases of the best.
         recipe: The trial's recipe.
         seeds: The seeds.
-        lanes: Where phases run.
+        pool: Where phases run.
+        predict_too: Whether predict is compared as well as train.
         done: Told of each finished seed run.
 
     Raises:
@@ -96,28 +99,38 @@ async def run_seeds_beside(
     """
 
     async def one(seed: int) -> None:
-        async with lanes.one() as cores:
-            mine, other = await _all(
-                (
-                    runner.train(seed, cores, sharing=2),
-                    _known_good(best.train(seed, cores, sharing=2)),
-                )
-            )
-        # The lane goes to the next pair first: predictions can wait, and are not compared.
-        async with lanes.one() as cores:
-            run = await runner.finish(recipe, seed, mine, cores)
-        measured = sandbox_measures({Phase.TRAIN: other})
-        extra = {f"{BESIDE}{name}": value for name, value in measured.items()}
+        others: dict[Phase, PhaseResult] = {}
+        async with leased(pool) as slot:
+            pair = (runner.train(seed, slot, sharing=2), best.train(seed, slot, sharing=2))
+            others[Phase.TRAIN] = await _pair(*pair)
+        # The slot goes to the next pair first: predictions can wait.
+        async with leased(pool) as slot:
+            if predict_too:
+                pair = (runner.predict(seed, slot, sharing=2), best.predict(seed, slot, sharing=2))
+                others[Phase.PREDICT] = await _pair(*pair)
+            else:
+                await runner.predict(seed, slot)
+            run = await runner.finish(recipe, seed, slot)
+        extra = {f"{BESIDE}{name}": value for name, value in sandbox_measures(others).items()}
         done(replace(run, measures={**run.measures, **extra}))
 
     await _all(one(seed) for seed in seeds)
 
 
-async def _known_good(training: Awaitable[PhaseResult]) -> PhaseResult:
+async def _pair(
+    mine: Coroutine[Any, Any, PhaseResult], best: Coroutine[Any, Any, PhaseResult]
+) -> PhaseResult:
+    """Runs a phase of the trial and one of the best at the same time, and gives the best's."""
+    _, other = await _all((mine, _known_good(best)))
+    result: PhaseResult = other
+    return result
+
+
+async def _known_good(phase: Awaitable[PhaseResult]) -> PhaseResult:
     try:
-        return await training
+        return await phase
     except PhaseFailed as failed:
-        raise SandboxError(f"the best, trained beside the trial, failed: {failed}") from failed
+        raise SandboxError(f"the best, run beside the trial, failed: {failed}") from failed
 
 
 async def _all(work: Any) -> list[Any]:

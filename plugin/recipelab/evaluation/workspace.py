@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -10,12 +11,13 @@ from typing import Self
 from recipelab.pack import Pack
 from recipelab.recipe import Recipe
 from recipelab.sandbox.base import Input
+from recipelab.sandbox.staging import new_folder, remove_tree
 from recipelab.trial import Phase
 
-PREFIX = "recipelab-trial-"
+SCORING_LIBRARY = Path(__file__).parents[1] / "scoring"
+"""What evaluators of packs may import as ``recipelab_scoring``."""
 
-_CARRIED = {Phase.PREDICT: (Phase.TRAIN, "artifact"), Phase.SCORE: (Phase.PREDICT, "predictions")}
-"""Which phase's output each phase sees, and under which name."""
+_ROUNDS, _PLAN = "rounds", "plan"
 
 
 class Workspace:
@@ -27,12 +29,11 @@ class Workspace:
         data: Name of each data file to its path on the host.
     """
 
-    def __init__(self, pack: Pack, recipe: Recipe, data: dict[str, Path]) -> None:
+    def __init__(self, pack: Pack, recipe: Recipe, data: Mapping[str, Path]) -> None:
         self._pack = pack
         self._recipe = recipe
         self._data = data
-        self._folder = tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True)
-        self._root = Path(self._folder.name)
+        self._root = new_folder(Path(tempfile.gettempdir()), what="trial")
 
     def __enter__(self) -> Self:
         for path, text in self._recipe.files.items():
@@ -48,7 +49,12 @@ class Workspace:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._folder.cleanup()
+        remove_tree(self._root)
+
+    @property
+    def recipe(self) -> Path:
+        """The folder of the recipe."""
+        return self._root / self._pack.recipe.folder
 
     def output(self, phase: Phase, seed: int) -> Path:
         """The host folder that receives what a phase leaves."""
@@ -58,25 +64,54 @@ class Workspace:
 
     def inputs(self, phase: Phase, seed: int) -> tuple[Input, ...]:
         """What a phase sees: never the recipe beside the answers."""
-        code = self._evaluator() if phase is Phase.SCORE else self._recipe_input()
+        code = self._recipe_input() if phase.runs_recipe else self._evaluator()
         files = tuple(
             Input(self._data[file], target)
             for target, file in self._pack.phases[phase].data.items()
         )
-        if phase not in _CARRIED:
-            return (code, *files)
-        earlier, name = _CARRIED[phase]
-        return (code, *files, Input(self.output(earlier, seed), name))
+        return (*code, *files, *self._carried(phase, seed))
 
-    def _recipe_input(self) -> Input:
-        folder = self._pack.recipe.folder
-        return Input(self._root / folder, folder)
+    def rounds(self, seed: int) -> list[tuple[tuple[Input, ...], Path]]:
+        """Inputs and output folder of each round of predict; one round where none is prepared."""
+        inputs, output = self.inputs(Phase.PREDICT, seed), self.output(Phase.PREDICT, seed)
+        if self._pack.phases.prepare is None:
+            return [(inputs, output)]
+        found = []
+        for folder in sorted((self.output(Phase.PREPARE, seed) / _ROUNDS).glob("*")):
+            left = output / folder.name
+            left.mkdir(exist_ok=True)
+            found.append(((*inputs, Input(folder, "inputs")), left))
+        return found
 
-    def _evaluator(self) -> Input:
+    def _carried(self, phase: Phase, seed: int) -> tuple[Input, ...]:
+        """What a phase sees of earlier phases."""
+        if phase is Phase.PREDICT:
+            return (Input(self.output(Phase.TRAIN, seed), "artifact"),)
+        if phase is not Phase.SCORE:
+            return ()
+        plan = self.output(Phase.PREPARE, seed) / _PLAN
+        planned = (Input(plan, "plan"),) if self._pack.phases.prepare is not None else ()
+        return (Input(self.output(Phase.PREDICT, seed), "predictions"), *planned)
+
+    def _recipe_input(self) -> tuple[Input, ...]:
+        return (Input(self.recipe, self._pack.recipe.folder),)
+
+    def _evaluator(self) -> tuple[Input, ...]:
         folder = self._pack.evaluator.folder
-        return Input(self._pack.root / folder, folder)
+        library = Input(SCORING_LIBRARY, "lib/recipelab_scoring")
+        return (Input(self._pack.root / folder, folder), library)
 
 
 def folder_bytes(folder: Path) -> int:
-    """Size of all files below a folder, in bytes."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    """Size of all files below a folder in bytes, their paths included: names can hold data too."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return sum(path.stat().st_size + len(_name(path, folder)) for path in files)
+
+
+def recipe_bytes(recipe: Recipe) -> int:
+    """Size of all files of a recipe in bytes, their paths included."""
+    return sum(len(path.encode()) + len(text.encode()) for path, text in recipe.files.items())
+
+
+def _name(path: Path, folder: Path) -> bytes:
+    return path.relative_to(folder).as_posix().encode()

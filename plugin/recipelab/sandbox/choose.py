@@ -68,4 +68,8 @@ def _docker_sandbox(spec: ImageSpec, *, build: bool, say: Callable[[str], None])
 
     if build and not image_exists(spec):
         build_image(spec, progress=say)
-    return DockerSandbox(image=spec.image, build_hint=f"recipelab sandbox build {spec.name}")
+    return DockerSandbox(
+        image=spec.image,
+        profile=spec.container,
+        build_hint=f"recipelab sandbox build {spec.name}",
+    )

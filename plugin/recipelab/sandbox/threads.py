@@ -61,8 +61,11 @@ class RunningPhases:
         """
         future = in_thread(phase.run, name=name)
         self._running[phase] = future
+        awaited = asyncio.wrap_future(future)
+        # A shield whose outside is cancelled forgets its inside; asyncio would report that.
+        awaited.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
-            return await asyncio.shield(asyncio.wrap_future(future))
+            return await asyncio.shield(awaited)
         except asyncio.CancelledError:
             await self._stopped({phase: future})
             raise

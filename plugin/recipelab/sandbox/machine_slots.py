@@ -1,0 +1,62 @@
+"""Reads the machine: which slots it has for a pack."""
+
+from __future__ import annotations
+
+import math
+import os
+
+from recipelab.errors import RecipelabError
+from recipelab.sandbox.gpus import list_gpus
+from recipelab.sandbox.slots import Slot
+
+BUSY_MB = 1024
+"""A GPU with more memory in use than this belongs to somebody else right now."""
+
+
+def machine_slots(
+    *, cpus: float, gpu: bool, wanted: int | None, most: int, share: bool = False
+) -> list[Slot]:
+    """A slot for each phase that may run at the same time.
+
+    Args:
+        cpus: Cores that a phase has.
+        gpu: Whether a phase needs a GPU of its own.
+        wanted: How many slots; ``None`` takes as many as have a device of their own.
+        most: How many are of use at most; it bounds only what is taken without being wanted.
+        share: Whether more slots than devices may be had, which then share.
+
+    Raises:
+        RecipelabError: The machine has no GPU, or fewer devices than slots are wanted.
+    """
+    slots = _gpu_slots() if gpu else _cpu_slots(math.ceil(cpus))
+    if wanted is None:
+        return slots[:most]
+    if wanted > len(slots) and not share:
+        what = "free GPUs" if gpu else f"sets of {math.ceil(cpus)} cores"
+        raise RecipelabError(
+            f"{wanted} slots do not fit on this machine, which has {len(slots)} {what}; "
+            f"valid: 1 to {len(slots)}, or more with --share-devices"
+        )
+    return [slots[number % len(slots)] for number in range(wanted)]
+
+
+def _gpu_slots() -> list[Slot]:
+    found = list_gpus()
+    free = [gpu for gpu in found if gpu.used_mb <= BUSY_MB]
+    if not free:
+        why = f"all {len(found)} are in use by others" if found else "nvidia-smi finds none"
+        raise RecipelabError(f"this pack's sandbox needs a GPU, and no GPU is free: {why}")
+    return [Slot(f"gpu-{gpu.uuid}", gpus=(gpu.index,)) for gpu in free]
+
+
+def _cpu_slots(width: int) -> list[Slot]:
+    cores = _cores()
+    sets = [tuple(cores[i : i + width]) for i in range(0, len(cores) - width + 1, width)]
+    # A machine with fewer cores than a phase may use still has one slot: all of it.
+    return [Slot(f"cpu-{'-'.join(map(str, one))}", one) for one in sets or [tuple(cores)]]
+
+
+def _cores() -> list[int]:
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))

@@ -1,0 +1,156 @@
+"""Slots: the GPUs or sets of cores of this machine, each for one piece of work at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from recipelab.errors import SandboxError
+
+_LOOK_SECONDS = 0.1
+"""How often a slot is looked at that another process has leased."""
+
+_NO_LOCK = -1
+"""Stands for the lock of a slot that needs none."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where one phase may run.
+
+    Attributes:
+        name: Name of what is leased, as ``gpu-0`` or ``cpu-2-3``; empty where nothing is.
+        cores: Numbers of the only cores; ``None`` for any.
+        gpus: Ids of the only GPUs.
+    """
+
+    name: str = ""
+    cores: tuple[int, ...] | None = None
+    gpus: tuple[str, ...] = ()
+
+
+ANYWHERE = Slot()
+"""Leases nothing: for work that needs no place of its own."""
+
+
+class SlotPool:
+    """Leases slots. A slot with a name has one holder at a time, over all processes of a user.
+
+    The lease of a named slot is a file lock, so it ends with the process that holds it, however
+    that dies. Within a process, who waited longest comes first.
+
+    Args:
+        slots: The slots; several without a name may be given.
+        folder: Where the lock files lie; by default one of this user's own, for this machine.
+        shared: Whether other processes may use the same slots at the same time.
+    """
+
+    def __init__(
+        self, slots: Sequence[Slot], *, folder: Path | None = None, shared: bool = False
+    ) -> None:
+        self._folder = folder or lock_folder()
+        self._shared = shared
+        self._retired: dict[str, str] = {}
+        self._all = tuple(slots)
+        self._free: list[Slot] = list(slots)
+        self._turn = asyncio.Lock()
+        self._freed = asyncio.Event()
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        """The slots that are not retired."""
+        return tuple(slot for slot in self._all if slot.name not in self._retired)
+
+    def retire(self, slot: Slot, reason: str) -> None:
+        """Takes a slot out of use, as when its GPU no longer answers. Its lease goes on.
+
+        Args:
+            slot: A named slot of this pool.
+            reason: Why, for whoever asks for a slot when none is left.
+        """
+        self._retired[slot.name] = reason
+        self._free = [other for other in self._free if other.name != slot.name]
+        self._freed.set()
+
+    @asynccontextmanager
+    async def lease(self) -> AsyncIterator[Slot]:
+        """Waits for a slot and holds it.
+
+        Raises:
+            SandboxError: Every slot has been retired.
+        """
+        async with self._turn:
+            slot, lock = await self._taken()
+        try:
+            yield slot
+        finally:
+            if lock != _NO_LOCK:
+                os.close(lock)
+            if slot.name not in self._retired:
+                self._free.append(slot)
+            self._freed.set()
+
+    async def _taken(self) -> tuple[Slot, int]:
+        while True:
+            if not self.slots:
+                reasons = "; ".join(self._retired.values()) or "there are none"
+                raise SandboxError(f"no slot is left: {reasons}")
+            self._freed.clear()
+            for slot in self._free:
+                lock = self._locked(slot)
+                if lock is not None:
+                    self._free.remove(slot)
+                    return slot, lock
+            # Another process tells nobody when it is done, so its slots are looked at again.
+            await self._wait(_LOOK_SECONDS if self._free else None)
+
+    async def _wait(self, seconds: float | None) -> None:
+        try:
+            await asyncio.wait_for(self._freed.wait(), seconds)
+        except TimeoutError:
+            return
+
+    def _locked(self, slot: Slot) -> int | None:
+        """Takes the lock of a slot.
+
+        Returns:
+            Its file descriptor, or ``None`` if another process has it.
+        """
+        if self._shared or not slot.name:
+            return _NO_LOCK
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        lock = os.open(self._folder / f"{slot.name}.lock", flags, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            return None
+        return lock
+
+
+def lock_folder() -> Path:
+    """The folder with the lock files of this user on this machine."""
+    # Not the cache: that may be a home folder that several machines share.
+    return Path(tempfile.gettempdir()) / f"recipelab-slots-{os.getuid()}"
+
+
+def is_leased(slot: Slot, folder: Path | None = None) -> bool:
+    """Whether some process holds a named slot now."""
+    try:
+        lock = os.open((folder or lock_folder()) / f"{slot.name}.lock", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
