@@ -22,7 +22,8 @@ def phase(
     *command: str,
     inputs: tuple[Input, ...] = (),
     environment: dict[str, str] | None = None,
-    **limits: float,
+    tripwires: tuple[str, ...] = (),
+    **limits: object,
 ) -> PhaseRequest:
     """A request with a short deadline; a single word is a Python program."""
     return PhaseRequest(
@@ -33,6 +34,7 @@ def phase(
         limits=Limits(**({"seconds": 20.0, "memory_mb": 256} | limits)),  # type: ignore[arg-type]
         environment=environment or {},
         labels={"trial": "7"},
+        tripwires=tripwires,
     )
 
 

@@ -1,0 +1,100 @@
+"""Sealed files: every change is seen, and nothing else is called one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recipelab.evaluation.seals import Seals
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder of two files."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a").write_text("first")
+    (tmp_path / "in" / "b").write_text("second")
+    return tmp_path / "in"
+
+
+def sealed(*places: Path) -> Seals:
+    seals = Seals()
+    seals.add(*places)
+    return seals
+
+
+def same_size(path: Path) -> None:
+    path.write_text("FIRST")
+
+
+def same_size_and_times(path: Path) -> None:
+    found = path.stat()
+    path.write_text("FIRST")
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
+def replaced(path: Path) -> None:
+    path.unlink()
+    path.write_text("other")
+
+
+def removed(path: Path) -> None:
+    path.unlink()
+
+
+def piped(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def linked(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("b")
+
+
+@pytest.mark.parametrize(
+    "change", [same_size, same_size_and_times, replaced, removed, piped, linked]
+)
+def test_a_change_is_seen(folder: Path, change: object) -> None:
+    assert callable(change)
+    seals = sealed(folder)
+    assert seals.broken() is None
+    change(folder / "a")
+    broken = seals.broken()
+    assert broken is not None
+    path, before, after = broken
+    assert path == folder / "a"
+    assert before != after
+
+
+def test_a_touch_is_no_change(folder: Path) -> None:
+    seals = sealed(folder)
+    os.utime(folder / "a")
+    (folder / "a").chmod(0o600)
+    (folder / "new").write_text("not sealed")
+    assert seals.broken() is None
+
+
+def test_a_copy_knows_what_was_sealed_and_adds_for_itself(folder: Path, tmp_path: Path) -> None:
+    seals = sealed(folder / "a")
+    other = seals.copy()
+    other.add(folder / "b")
+    (folder / "b").write_text("changed")
+    assert seals.broken() is None
+    assert other.broken() is not None
+    (folder / "a").write_text("changed too")
+    assert seals.broken() is not None
+
+
+@given(st.binary(max_size=50), st.binary(max_size=50))
+def test_only_content_counts(tmp_path_factory: pytest.TempPathFactory, a: bytes, b: bytes) -> None:
+    path = tmp_path_factory.mktemp("seal") / "file"
+    path.write_bytes(a)
+    seals = sealed(path)
+    path.unlink()
+    path.write_bytes(b)
+    assert (seals.broken() is None) == (a == b)

@@ -1,0 +1,225 @@
+"""Slots: two pieces of work never hold one device, whichever process they are in."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from recipelab.errors import RecipelabError, SandboxError
+from recipelab.sandbox.gpus import gpu_fault
+from recipelab.sandbox.machine_slots import machine_slots
+from recipelab.sandbox.slots import ANYWHERE, Slot, SlotPool, is_leased
+
+ZERO, ONE = Slot("gpu-0", gpus=("0",)), Slot("gpu-1", gpus=("1",))
+
+HOLD = """
+import asyncio, sys
+from pathlib import Path
+from recipelab.sandbox.slots import Slot, SlotPool
+
+async def main():
+    async with SlotPool([Slot("gpu-0")], folder=Path(sys.argv[1])).lease():
+        print("held", flush=True)
+        await asyncio.sleep(100)
+
+asyncio.run(main())
+"""
+
+
+async def most_at_once(pool: SlotPool, work: int) -> tuple[int, int]:
+    """Runs pieces of work; gives how many held one slot, and how many ran, at the same time."""
+    holders: dict[str, int] = {}
+    most_on_one = most = 0
+
+    async def one() -> None:
+        nonlocal most_on_one, most
+        async with pool.lease() as slot:
+            holders[slot.name] = holders.get(slot.name, 0) + 1
+            most_on_one = max(most_on_one, holders[slot.name])
+            most = max(most, sum(holders.values()))
+            for _ in range(3):
+                await asyncio.sleep(0)
+            holders[slot.name] -= 1
+
+    await asyncio.gather(*(one() for _ in range(work)))
+    return most_on_one, most
+
+
+async def test_a_device_has_one_holder(tmp_path: Path) -> None:
+    assert await most_at_once(SlotPool([ZERO, ONE], folder=tmp_path), 9) == (1, 2)
+
+
+async def test_shared_devices_are_held_together(tmp_path: Path) -> None:
+    pool = SlotPool([ZERO, ZERO, ZERO], folder=tmp_path, shared=True)
+    assert await most_at_once(pool, 9) == (3, 3)
+
+
+async def test_who_waits_longest_comes_first(tmp_path: Path) -> None:
+    pool = SlotPool([ZERO], folder=tmp_path)
+    order: list[int] = []
+
+    async def one(number: int) -> None:
+        async with pool.lease():
+            order.append(number)
+            await asyncio.sleep(0)
+
+    await asyncio.gather(*(one(number) for number in range(5)))
+    assert order == list(range(5))
+
+
+async def test_a_cancelled_wait_takes_nothing(tmp_path: Path) -> None:
+    pool = SlotPool([ZERO], folder=tmp_path)
+
+    async def wait() -> None:
+        async with pool.lease():
+            pytest.fail("the slot is held")
+
+    async with pool.lease():
+        waiting = asyncio.create_task(wait())
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+    async with asyncio.timeout(5), pool.lease() as slot:
+        assert slot == ZERO
+
+
+@pytest.fixture
+def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds the slot of GPU 0."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={"PYTHONPATH": ":".join(sys.path)},
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+async def test_another_process_is_waited_for_even_if_it_is_killed(
+    tmp_path: Path, holder: subprocess.Popen[str]
+) -> None:
+    assert is_leased(ZERO, tmp_path)
+    async with SlotPool([ZERO, ONE], folder=tmp_path).lease() as slot:
+        assert slot == ONE
+    got = asyncio.Event()
+
+    async def wait() -> None:
+        async with SlotPool([ZERO], folder=tmp_path).lease():
+            got.set()
+
+    waiting = asyncio.create_task(wait())
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(got.wait(), 0.3)
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    await asyncio.wait_for(waiting, 5)
+    assert not is_leased(ZERO, tmp_path)
+
+
+async def test_a_retired_slot_is_not_leased_again(tmp_path: Path) -> None:
+    pool = SlotPool([ZERO, ONE], folder=tmp_path)
+    async with pool.lease() as slot:
+        pool.retire(slot, "GPU 0 does not answer")
+    async with pool.lease() as other:
+        assert other == ONE
+        pool.retire(other, "GPU 1 does not answer")
+    with pytest.raises(SandboxError, match=r"no slot is left: GPU 0 .*; GPU 1 does not answer"):
+        async with pool.lease():
+            pytest.fail("there is none")
+
+
+async def test_whoever_waits_is_told_that_the_last_slot_is_gone(tmp_path: Path) -> None:
+    pool = SlotPool([ZERO], folder=tmp_path)
+
+    async def wait() -> None:
+        async with pool.lease():
+            pytest.fail("there is none")
+
+    async with pool.lease() as slot:
+        waiting = asyncio.create_task(wait())
+        await asyncio.sleep(0)
+        pool.retire(slot, "it fell off the bus")
+    with pytest.raises(SandboxError, match="fell off the bus"):
+        await asyncio.wait_for(waiting, 5)
+
+
+async def test_a_slot_without_a_name_needs_no_lock(tmp_path: Path) -> None:
+    folder = tmp_path / "locks"
+    async with SlotPool([ANYWHERE], folder=folder).lease():
+        assert not folder.exists()
+
+
+def test_every_slot_of_the_machine_has_cores_of_its_own() -> None:
+    available = sorted(os.sched_getaffinity(0))
+    slots = machine_slots(cpus=1, gpu=False, wanted=None, most=99)
+    assert [slot.cores for slot in slots] == [(core,) for core in available]
+    assert machine_slots(cpus=1, gpu=False, wanted=None, most=1) == slots[:1]
+    assert machine_slots(cpus=1, gpu=False, wanted=1, most=99) == slots[:1]
+    with pytest.raises(RecipelabError, match=f"valid: 1 to {len(available)}, .*--share-devices"):
+        machine_slots(cpus=1, gpu=False, wanted=len(available) + 1, most=99)
+    shared = machine_slots(cpus=1, gpu=False, wanted=len(available) + 1, most=99, share=True)
+    assert shared[-1] == shared[0]
+
+
+def test_a_phase_wider_than_the_machine_has_all_of_it() -> None:
+    (slot,) = machine_slots(cpus=9999, gpu=False, wanted=None, most=2)
+    assert slot.cores == tuple(sorted(os.sched_getaffinity(0)))
+
+
+SMI = """#!/bin/sh
+# Stands in for the tool of a machine with three GPUs: one in use, one that has fallen off the bus.
+case "$*" in
+  *--id\\ 1*) exit 15;;
+  *--id\\ 0*) echo "0, GPU-aaaa, NVIDIA X, 81559, 4";;
+  *) echo "0, GPU-aaaa, NVIDIA X, 81559, 4"
+     echo "1, GPU-bbbb, NVIDIA X, 81559, 0"
+     echo "2, GPU-cccc, NVIDIA X, 81559, 70000";;
+esac
+"""
+
+
+@pytest.fixture
+def three_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Puts a tool in front that answers as NVIDIA's would."""
+    tool = tmp_path / "bin" / "nvidia-smi"
+    tool.parent.mkdir()
+    tool.write_text(SMI)
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
+
+
+def test_free_gpus_become_slots(three_gpus: None) -> None:
+    slots = machine_slots(cpus=8, gpu=True, wanted=None, most=8)
+    assert slots == [
+        Slot("gpu-GPU-aaaa", gpus=("0",)),
+        Slot("gpu-GPU-bbbb", gpus=("1",)),
+    ]
+    with pytest.raises(RecipelabError, match="which has 2 free GPUs; valid: 1 to 2"):
+        machine_slots(cpus=8, gpu=True, wanted=3, most=8)
+
+
+def test_a_machine_without_gpus_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(RecipelabError, match="no GPU is free: nvidia-smi finds none"):
+        machine_slots(cpus=1, gpu=True, wanted=None, most=1)
+
+
+def test_a_gpu_that_fell_off_the_bus_is_told_from_one_that_answers(three_gpus: None) -> None:
+    assert gpu_fault("0") is None
+    assert gpu_fault("1") == "GPU 1 does not answer nvidia-smi"
+
+
+def test_nothing_is_said_of_gpus_that_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    assert gpu_fault("0") is None
