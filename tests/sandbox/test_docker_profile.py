@@ -30,6 +30,7 @@ def options(request: PhaseRequest, profile: ContainerProfile | None = None) -> d
         profile=profile or ContainerProfile(),
         sources=[(Path("/host/recipe"), "recipe")],
         owner="me-1-2",
+        sandbox="s",
         cores=4,
     )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from recipelab.errors import SandboxError
 from recipelab.pack import Pack
 from recipelab.recipe import Recipe
 from recipelab.sandbox.base import Input
@@ -27,6 +28,9 @@ class Workspace:
         pack: The pack whose phases will run.
         recipe: The recipe of the trial.
         data: Name of each data file to its path on the host.
+
+    Raises:
+        SandboxError: The host cannot make or fill the folder.
     """
 
     def __init__(self, pack: Pack, recipe: Recipe, data: Mapping[str, Path]) -> None:
@@ -36,11 +40,15 @@ class Workspace:
         self._root = new_folder(Path(tempfile.gettempdir()), what="trial")
 
     def __enter__(self) -> Self:
-        for path, text in self._recipe.files.items():
-            file = self._root / path
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text, "utf-8", newline="")
-            file.chmod(0o444)
+        try:
+            for path, text in self._recipe.files.items():
+                file = self._root / path
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(text, "utf-8", newline="")
+                file.chmod(0o444)
+        except OSError as error:
+            remove_tree(self._root)
+            raise SandboxError(f"cannot store the recipe of a trial: {error}") from error
         return self
 
     def __exit__(
@@ -57,9 +65,16 @@ class Workspace:
         return self._root / self._pack.recipe.folder
 
     def output(self, phase: Phase, seed: int) -> Path:
-        """The host folder that receives what a phase leaves."""
+        """The host folder that receives what a phase leaves.
+
+        Raises:
+            SandboxError: The host cannot make it.
+        """
         folder = self._root / f"{phase}-{seed}"
-        folder.mkdir(exist_ok=True)
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise SandboxError(f"cannot make a folder for {phase}: {error}") from error
         return folder
 
     def inputs(self, phase: Phase, seed: int) -> tuple[Input, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from docker import APIClient
 
-from recipelab.sandbox.docker_options import LABEL_PREFIX, OWNER_LABEL
+from recipelab.sandbox.docker_options import LABEL_PREFIX, OWNER_LABEL, SANDBOX_LABEL
 from recipelab.sandbox.owner import OwnerState, owner_state
 
 IMAGE_LABEL_PREFIX = f"{LABEL_PREFIX}image."
@@ -71,7 +71,7 @@ def _container(facts: dict[str, object]) -> OwnedContainer:
             name.removeprefix(LABEL_PREFIX): value
             for name, value in sorted(labels.items())
             if name.startswith(LABEL_PREFIX)
-            and name != OWNER_LABEL
+            and name not in (OWNER_LABEL, SANDBOX_LABEL)
             and not name.startswith(IMAGE_LABEL_PREFIX)
         },
     )

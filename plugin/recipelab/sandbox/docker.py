@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import tempfile
+import uuid
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -21,7 +23,7 @@ from recipelab.sandbox.docker_phase import DockerPhase
 from recipelab.sandbox.inputs import check_request
 from recipelab.sandbox.owner import owner_identity
 from recipelab.sandbox.profile import ContainerProfile
-from recipelab.sandbox.reap import reap_containers
+from recipelab.sandbox.reap import reap_containers, remove_containers_of
 from recipelab.sandbox.staging import reap_folders
 from recipelab.sandbox.threads import RunningPhases, in_thread
 
@@ -64,6 +66,7 @@ class DockerSandbox(Sandbox):
         self._api: APIClient | None = None
         self._image_id = ""
         self._cores = 1
+        self._identity = uuid.uuid4().hex
         self._phases = RunningPhases()
 
     async def start(self) -> None:
@@ -77,8 +80,12 @@ class DockerSandbox(Sandbox):
         """Kills every phase that still runs and disconnects; see :meth:`Sandbox.stop`."""
         api, self._api = self._api, None
         await self._phases.stop_all()
-        if api is not None:
-            api.close()
+        if api is None:
+            return
+        # A daemon that is gone now has nothing to remove, or the next start does it.
+        with contextlib.suppress(SandboxUnavailable):
+            await _awaited(partial(remove_containers_of, api, self._identity))
+        api.close()
 
     async def run(self, request: PhaseRequest) -> PhaseResult:
         """Runs one command in a new container; see :meth:`Sandbox.run`."""
@@ -102,6 +109,7 @@ class DockerSandbox(Sandbox):
             profile=self._profile,
             sources=sources,
             owner=owner_identity(),
+            sandbox=self._identity,
             cores=self._cores,
         )
 

@@ -23,6 +23,7 @@ HOLDER_USER = f"{HOLDER_ID}:{HOLDER_ID}"
 LABEL_PREFIX = "recipelab."
 OWNER_LABEL = f"{LABEL_PREFIX}owner"
 PHASE_LABEL = f"{LABEL_PREFIX}phase"
+SANDBOX_LABEL = f"{LABEL_PREFIX}sandbox"
 
 _OWN_PROCESSES = 3
 """Processes that are ours: Docker's init, the holder, and the shell above the command."""
@@ -57,6 +58,7 @@ def container_options(
     profile: ContainerProfile,
     sources: list[tuple[Path, str]],
     owner: str,
+    sandbox: str,
     cores: int,
 ) -> dict[str, Any]:
     """Arguments of ``APIClient.create_container``, less the host configuration.
@@ -67,6 +69,7 @@ def container_options(
         profile: What the container has beyond the limits.
         sources: Host paths with their targets below the phase root.
         owner: Identity of the process that owns the container.
+        sandbox: Identity of the sandbox in that process.
         cores: Number of cores of the daemon's machine; Docker refuses a larger limit.
     """
     labels = {f"{LABEL_PREFIX}{key}": value for key, value in request.labels.items()}
@@ -78,7 +81,12 @@ def container_options(
         "user": HOLDER_USER,
         "working_dir": PHASE_ROOT,
         "environment": _environment(request, profile),
-        "labels": {**labels, OWNER_LABEL: owner, PHASE_LABEL: request.phase},
+        "labels": {
+            **labels,
+            OWNER_LABEL: owner,
+            SANDBOX_LABEL: sandbox,
+            PHASE_LABEL: request.phase,
+        },
         "host_config": _host_config(request, profile, sources, cores),
     }
 

@@ -83,8 +83,12 @@ class DockerPhase:
                     return self._result()
                 finally:
                     self._remove()
-        except (DockerException, RequestException) as error:
+        except DockerException as error:
             raise SandboxError(f"phase {self._request.phase}: {error}") from error
+        except RequestException as error:
+            raise SandboxError(
+                f"phase {self._request.phase}: the Docker daemon does not answer: {error}"
+            ) from error
 
     def stop(self) -> None:
         """Kills the container; see :class:`Stoppable`."""

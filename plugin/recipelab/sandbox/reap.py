@@ -10,6 +10,7 @@ from requests import RequestException
 
 from recipelab.errors import SandboxUnavailable
 from recipelab.sandbox.containers import OwnedContainer, list_containers
+from recipelab.sandbox.docker_options import SANDBOX_LABEL
 from recipelab.sandbox.owner import OwnerState
 
 
@@ -31,6 +32,24 @@ def reap_containers(api: APIClient, *, dry_run: bool = False) -> tuple[OwnedCont
         return tuple(found for found in dead if dry_run or _removed(api, found.id))
     except (DockerException, RequestException) as error:
         raise SandboxUnavailable(f"cannot remove containers of dead processes: {error}") from error
+
+
+def remove_containers_of(api: APIClient, sandbox: str) -> None:
+    """Removes what a sandbox could not, because the daemon did not answer at the time.
+
+    Args:
+        api: A connection to the daemon.
+        sandbox: Identity of a sandbox that has stopped.
+
+    Raises:
+        SandboxUnavailable: The daemon failed.
+    """
+    try:
+        left = api.containers(all=True, filters={"label": f"{SANDBOX_LABEL}={sandbox}"})
+        for container in left:
+            _removed(api, container["Id"])
+    except (DockerException, RequestException) as error:
+        raise SandboxUnavailable(f"cannot remove containers: {error}") from error
 
 
 def _removed(api: APIClient, container: str) -> bool:

@@ -93,16 +93,20 @@ def readable_sources(request: PhaseRequest, temporary: Path) -> Iterator[list[tu
     hidden = {entry.target for entry in request.inputs if not readable_for_all(entry.source)}
     folder = new_folder(temporary) if hidden else None
     try:
-        sources = []
-        for number, entry in enumerate(request.inputs):
-            source = entry.source
-            if folder and entry.target in hidden:
-                source = folder / str(number)
-                copy_read_only(entry.source, source)
-            sources.append((source, entry.target))
-        yield sources
-    except (OSError, shutil.Error) as error:
-        raise SandboxError(f"phase {request.phase}: {error}") from error
+        yield [
+            (_copied(request, entry.source, folder / str(number)), entry.target)
+            if folder and entry.target in hidden
+            else (entry.source, entry.target)
+            for number, entry in enumerate(request.inputs)
+        ]
     finally:
         if folder:
             remove_tree(folder)
+
+
+def _copied(request: PhaseRequest, source: Path, target: Path) -> Path:
+    try:
+        copy_read_only(source, target)
+    except (OSError, shutil.Error) as error:
+        raise SandboxError(f"phase {request.phase}: {error}") from error
+    return target

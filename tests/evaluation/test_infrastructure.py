@@ -1,0 +1,190 @@
+"""When the machinery fails, the trial is aborted and nobody is blamed."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from recipelab.data import ensure_data
+from recipelab.evaluation.evaluator import Evaluator
+from recipelab.pack import Pack
+from recipelab.sandbox import DockerSandbox, LocalSandbox
+from recipelab.sandbox.owner import owner_identity
+from recipelab.sandbox.slots import Slot, SlotPool
+from recipelab.trial import Edit, FailureKind, Outcome, Phase, Status
+
+from ..sandbox.conftest import docker_daemon, docker_image
+from ..sandbox.helpers import names_in, wait_until
+from .daemon_proxy import DaemonProxy
+
+__all__ = ["docker_daemon", "docker_image"]
+
+# The Docker SDK forgets a socket that could not connect; who collects it is nobody's choice.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+GONE_IMAGE = "recipelab/test-gone"
+
+
+def assert_nobodys_fault(outcome: Outcome, words: str) -> None:
+    assert outcome.status is Status.ABORTED
+    assert not outcome.status.counts
+    assert outcome.failure is not None
+    assert outcome.failure.kind is FailureKind.INFRASTRUCTURE
+    assert words in outcome.failure.excerpt
+
+
+def evaluator_of(
+    pack: Pack, sandbox: DockerSandbox | LocalSandbox, *, retry_seconds: float = 0.05
+) -> Evaluator:
+    data = ensure_data(pack, say=lambda text: None)
+    return Evaluator(pack, sandbox, data, retry_seconds=retry_seconds)
+
+
+def containers_of_mine() -> list[str]:
+    label = f"label=recipelab.owner={owner_identity()}"
+    listed = subprocess.run(
+        ["docker", "ps", "-aq", "--filter", label], capture_output=True, text=True, check=True
+    )
+    return listed.stdout.split()
+
+
+@pytest.fixture(autouse=True)
+def forgotten_sockets_are_collected() -> Iterator[None]:
+    """Has the SDK's forgotten sockets reported while the reports are ignored."""
+    yield
+    gc.collect()
+
+
+@pytest.fixture
+def proxy(docker_image: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[DaemonProxy]:
+    """A way to the daemon that can be cut; it is the one that is used."""
+    folder = tempfile.TemporaryDirectory()  # Pytest's own are too long for a socket.
+    with folder, DaemonProxy(Path(folder.name, "docker.sock")) as made:
+        monkeypatch.setenv("DOCKER_HOST", made.address)
+        yield made
+
+
+@pytest.mark.docker
+async def test_a_daemon_that_goes_away_aborts_the_trial(
+    toy: Pack, proxy: DaemonProxy, docker_image: str
+) -> None:
+    training = asyncio.Event()
+
+    def watch(phase: Phase, seed: int | None) -> None:
+        if phase is Phase.TRAIN:
+            training.set()
+
+    async with DockerSandbox(image=docker_image) as sandbox:
+        evaluator = evaluator_of(toy, sandbox)
+        trial = asyncio.create_task(evaluator.evaluate(toy.baseline(), None, watch=watch))
+        await asyncio.wait_for(training.wait(), 20)
+        await asyncio.to_thread(proxy.cut)
+        outcome = await asyncio.wait_for(trial, 20)
+        assert_nobodys_fault(outcome, "the Docker daemon does not answer")
+        # What could not be removed while the daemon was gone is removed at the end.
+        proxy.mend()
+    assert containers_of_mine() == []
+
+
+@pytest.mark.docker
+async def test_a_daemon_that_comes_back_costs_nothing(
+    toy: Pack, proxy: DaemonProxy, docker_image: str
+) -> None:
+    seen: list[Phase] = []
+
+    async with DockerSandbox(image=docker_image) as sandbox:
+        evaluator = evaluator_of(toy, sandbox, retry_seconds=1.0)
+        await asyncio.to_thread(proxy.cut)
+        trial = asyncio.create_task(
+            evaluator.evaluate(toy.baseline(), None, watch=lambda phase, seed: seen.append(phase))
+        )
+        # The second preflight is the second attempt: the first met no daemon.
+        await asyncio.to_thread(wait_until, lambda: seen.count(Phase.PREFLIGHT) >= 2)
+        proxy.mend()
+        outcome = await asyncio.wait_for(trial, 60)
+    assert containers_of_mine() == []
+    assert outcome.status is Status.BASELINE
+
+
+@pytest.fixture
+def vanishing_image(docker_image: str) -> Iterator[str]:
+    """An image that a test may remove."""
+    dockerfile = f"FROM {docker_image}\nLABEL gone={os.getpid()}\n"
+    command = ["docker", "build", "-q", "-t", GONE_IMAGE, "-"]
+    subprocess.run(command, input=dockerfile, text=True, check=True, capture_output=True)
+    yield GONE_IMAGE
+    subprocess.run(["docker", "rmi", "-f", GONE_IMAGE], check=False, capture_output=True)
+
+
+@pytest.mark.docker
+async def test_an_image_that_is_gone_aborts_the_trial(toy: Pack, vanishing_image: str) -> None:
+    async with DockerSandbox(image=vanishing_image) as sandbox:
+        remove = ["docker", "rmi", "-f", vanishing_image]
+        await asyncio.to_thread(subprocess.run, remove, check=True, capture_output=True)
+        outcome = await evaluator_of(toy, sandbox).evaluate(toy.baseline(), None)
+    assert_nobodys_fault(outcome, "No such image")
+
+
+@pytest.mark.docker
+async def test_a_gpu_that_cannot_be_had_aborts_the_trial(toy: Pack, docker_image: str) -> None:
+    data = ensure_data(toy, say=lambda text: None)
+    async with DockerSandbox(image=docker_image) as sandbox:
+        pool = SlotPool([Slot(gpus=("99",))])
+        evaluator = Evaluator(toy, sandbox, data, pool=pool, retry_seconds=0.05)
+        outcome = await evaluator.evaluate(toy.baseline(), None)
+    assert_nobodys_fault(outcome, "device driver")
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A temporary folder on a disk that holds next to nothing."""
+    folder = tmp_path / "full"
+    folder.mkdir()
+    options = ["-o", "size=16k,mode=0777"]
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", *options, "none", str(folder)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("mounting a small disk needs root")
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+async def test_a_full_disk_aborts_the_trial(toy: Pack, full_disk: Path, tmp_path: Path) -> None:
+    async with LocalSandbox(temporary_folder=tmp_path) as sandbox:
+        evaluator = evaluator_of(toy, sandbox)
+        (full_disk / "filler").write_bytes(bytes(8192))
+        outcome = await evaluator.evaluate(toy.baseline(), None)
+    assert_nobodys_fault(outcome, "No space left on device")
+    assert names_in(full_disk) == ["filler"]
+
+
+@pytest.fixture
+def dead_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine whose GPU has fallen off the bus, so that its tool finds none."""
+    tool = tmp_path / "bin" / "nvidia-smi"
+    tool.parent.mkdir()
+    tool.write_text("#!/bin/sh\nexit 15\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
+
+
+async def test_a_gpu_that_fell_off_the_bus_is_taken_out_of_use(
+    toy: Pack, sandbox: LocalSandbox, dead_gpu: None, tmp_path: Path
+) -> None:
+    data = ensure_data(toy, say=lambda text: None)
+    pool = SlotPool([Slot("gpu-0", gpus=("0",)), Slot("gpu-1", gpus=("1",))], folder=tmp_path)
+    evaluator = Evaluator(toy, sandbox, data, pool=pool, retry_seconds=0.01)
+    lost = Edit("recipe/train.py", None, "raise SystemExit('CUDA error: lost')\n")
+    recipe = toy.baseline().apply([lost], toy.recipe.editable)
+    outcome = await evaluator.evaluate(recipe, None)
+    assert_nobodys_fault(outcome, "does not answer nvidia-smi")
+    assert pool.slots == ()
