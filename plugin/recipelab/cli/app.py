@@ -8,6 +8,7 @@ import typer
 
 from recipelab import __version__
 from recipelab.cli import look, machine, run
+from recipelab.cli.sandbox import sandbox_app
 
 app = typer.Typer(
     name="recipelab",
@@ -29,7 +30,7 @@ for command in (
     machine.doctor,
 ):
     app.command()(command)
-app.add_typer(machine.sandbox_app, name="sandbox")
+app.add_typer(sandbox_app, name="sandbox")
 
 
 def _version(wanted: bool) -> None:

@@ -1,17 +1,14 @@
-"""Commands about this machine and what can be found from here: doctor, packs, sandbox build."""
+"""Commands about this machine and what can be found from here: doctor and packs."""
 
 from __future__ import annotations
 
 import sys
 from importlib.util import find_spec
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from rich.text import Text
 
 from recipelab.cli.common import AsJson, clear_errors, out, print_json
-
-sandbox_app = typer.Typer(help="The images that trials run in.", no_args_is_help=True)
 
 
 def packs(as_json: AsJson = False) -> None:
@@ -37,21 +34,6 @@ def doctor(as_json: AsJson = False) -> None:
             for item in findings:
                 mark = ("ok     ", "green") if item["ok"] else ("missing", "yellow")
                 out.print(Text.assemble(mark, f"  {item['what']}: {item['told']}"), soft_wrap=True)
-
-
-@sandbox_app.command("build")
-def build(
-    name: Annotated[str, typer.Argument(help="Name of a sandbox, as cpu.")] = "cpu",
-    base: Annotated[str | None, typer.Option(help="Base image; default the sandbox's own.")] = None,
-) -> None:
-    """Build the image of a sandbox."""
-    from recipelab.sandbox.image_spec import load_image_spec
-    from recipelab.sandbox.images import build_image
-
-    with clear_errors():
-        spec = load_image_spec(name)
-        build_image(spec, base=base, progress=lambda text: out.print(Text(text)))
-        out.print(f"built {spec.image}", markup=False)
 
 
 def _python() -> dict[str, Any]:

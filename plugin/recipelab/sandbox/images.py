@@ -27,6 +27,7 @@ from recipelab.sandbox.image_spec import (
     load_image_spec,
     read_image_spec,
 )
+from recipelab.sandbox.image_state import image_labels
 from recipelab.sandbox.wheels import cache_folder, download_wheels
 
 __all__ = [
@@ -60,7 +61,7 @@ def image_exists(spec: ImageSpec) -> bool:
 
 def build_image(
     spec: ImageSpec, base: str | None = None, *, progress: Progress = _say_nothing
-) -> None:
+) -> str:
     """Builds an image; without a network where wheels and base are there already.
 
     Args:
@@ -68,6 +69,9 @@ def build_image(
         base: Image to build on. By default the one that the specification names if the daemon has
             it or can pull it, else one made from this machine's Debian mirror.
         progress: Gets lines for people.
+
+    Returns:
+        Digest of the image.
 
     Raises:
         SandboxUnavailable: There is no daemon or no base image; the message lists the choices.
@@ -79,6 +83,7 @@ def build_image(
         progress(f"image: building {spec.image} on {chosen}")
         with _build_context(spec, wheels) as context:
             _build(api, spec, context, chosen, progress)
+        return str(api.inspect_image(spec.image)["Id"])
 
 
 def _has(api: APIClient, image: str) -> bool:
@@ -139,6 +144,7 @@ def _build(api: APIClient, spec: ImageSpec, context: Path, base: str, progress: 
         path=str(context),
         tag=spec.image,
         buildargs={"BASE": base},
+        labels=image_labels(api, spec, base),
         network_mode="none",
         rm=True,
         forcerm=True,

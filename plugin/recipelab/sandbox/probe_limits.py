@@ -1,0 +1,135 @@
+"""Meets the limits of a phase, each in its way.
+
+`recipelab sandbox check` hands this file to phases as an input, beside a ``config.json``. It runs
+under the image's own Python, so it imports the standard library alone (and PyTorch, if it is
+there). It judges nothing: it writes what it met to ``out/report.json``.
+
+Usage: probe_limits.py MODE MARKER
+MARKER makes its processes known to the host.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import glob
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+from typing import Any
+
+Config = dict[str, Any]
+_PIECE = bytes(64 * 1024)
+_FILE_PIECES = 16
+
+
+def memory(config: Config) -> Config:
+    """Takes four times the memory that it may have."""
+    held: list[bytes] = []
+    with contextlib.suppress(MemoryError):
+        for _ in range(4 * config["memory_mb"]):
+            held.append(b"x" * (1 << 20))
+    return {"allocated_mb": len(held)}
+
+
+def processes(config: Config) -> Config:
+    """Starts more processes than it may have."""
+    children: list[int] = []
+    refused = False
+    for _ in range(config["pids"] + 16):
+        try:
+            child = os.fork()
+        except OSError:
+            refused = True
+            break
+        if child == 0:
+            signal.pause()
+        children.append(child)
+    for child in children:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    return {"born": len(children), "refused": refused}
+
+
+def _fill(folder: str, megabytes: int) -> Config:
+    """Writes up to so much into a folder, and removes it again."""
+    written, reason = 0, ""
+    with tempfile.TemporaryDirectory(dir=folder) as inner:
+        try:
+            for number in range(megabytes):
+                with open(os.path.join(inner, str(number)), "wb", buffering=0) as file:
+                    for _ in range(_FILE_PIECES):
+                        written += file.write(_PIECE)
+        except OSError as error:
+            reason = errno.errorcode.get(error.errno or 0, str(error))
+    return {"written_mb": written / (1 << 20), "error": reason}
+
+
+def storage(config: Config) -> Config:
+    """Writes twice as much as fits."""
+    return {
+        "output": _fill("out", 2 * config["output_mb"]),
+        "scratch": _fill(tempfile.gettempdir(), 2 * config["scratch_mb"]),
+    }
+
+
+def overflow(config: Config) -> None:
+    """Leaves twice as much as may be left."""
+    with contextlib.suppress(OSError):
+        for number in range(2 * config["output_mb"]):
+            with open(f"out/{number}", "wb", buffering=0) as file:
+                for _ in range(_FILE_PIECES):
+                    file.write(_PIECE)
+
+
+def cores(config: Config) -> Config:
+    """Keeps two cores busy, and tells how many it got."""
+    begun = time.monotonic()
+    for _ in range(2):
+        if os.fork() == 0:
+            while time.monotonic() < begun + 1.5:
+                pass
+            os._exit(0)
+    for _ in range(2):
+        os.wait()
+    used = os.times()
+    return {"cores": (used.children_user + used.children_system) / (time.monotonic() - begun)}
+
+
+def stay(config: Config) -> None:
+    """Does not end: it ignores the signals that ask for it, and has a child that got away."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    if os.fork() == 0:
+        os.setsid()
+    time.sleep(60)
+
+
+def gpu(config: Config) -> Config:
+    """Counts GPUs, by device nodes and by PyTorch where the image has it."""
+    nodes = glob.glob("/dev/nvidia[0-9]*")
+    try:
+        import torch
+    except ImportError:
+        return {"nodes": nodes, "torch": None}
+    return {"nodes": nodes, "torch": torch.cuda.device_count()}
+
+
+_MODES = (memory, processes, storage, overflow, cores, stay, gpu)
+
+
+def main(mode: str) -> None:
+    """Measures, and writes the report if there is one."""
+    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "config.json")) as file:
+        config = json.load(file)
+    report = {known.__name__: known for known in _MODES}[mode](config)
+    if report is not None:
+        with open("out/report.json", "w") as file:
+            json.dump(report, file)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
