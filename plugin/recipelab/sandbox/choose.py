@@ -52,7 +52,7 @@ def open_sandbox(
     fault = None if kind == "local" else docker_daemon_error()
     if kind == "local" or (kind == "auto" and fault and allow_local_fallback):
         sandbox = LocalSandbox()
-        say(sandbox.notice or "")
+        say(sandbox.notice_here())
         return sandbox
     if fault:
         raise SandboxUnavailable(

@@ -16,27 +16,30 @@ def check_request(request: PhaseRequest) -> None:
     """Refuses a request that no sandbox could honor.
 
     Raises:
-        SandboxError: An input is missing, its target leaves the phase root or collides with
-            another, or the output folder is not an empty folder.
+        SandboxError: An input is missing, the target of one or a tripwire leaves the phase root or
+            collides with another, or the output folder is not an empty folder.
     """
     if not request.command:
         raise SandboxError(f"phase {request.phase}: the command is empty")
     if not request.output.is_dir() or any(request.output.iterdir()):
         raise SandboxError(f"phase {request.phase}: {request.output} is not an empty folder")
-    taken: list[tuple[str, ...]] = [(OUTPUT_DIRECTORY,)]
     for entry in request.inputs:
         if not entry.source.is_absolute() or not entry.source.exists():
             raise SandboxError(f"phase {request.phase}: no input at {entry.source}")
-        parts = _target_parts(entry.target)
+    wanted = [("input target", entry.target) for entry in request.inputs]
+    wanted += [("tripwire", name) for name in request.tripwires]
+    taken: list[tuple[str, ...]] = [(OUTPUT_DIRECTORY,)]
+    for what, path in wanted:
+        parts = _parts_below_root(what, path)
         if any(parts[: len(other)] == other[: len(parts)] for other in taken):
-            raise SandboxError(f"phase {request.phase}: input target {entry.target!r} is taken")
+            raise SandboxError(f"phase {request.phase}: {what} {path!r} is taken")
         taken.append(parts)
 
 
-def _target_parts(target: str) -> tuple[str, ...]:
-    parts = PurePosixPath(target).parts
-    if not parts or ".." in parts or target.startswith("/") or not target.isprintable():
-        raise SandboxError(f"input target {target!r} is not a path below the phase root")
+def _parts_below_root(what: str, path: str) -> tuple[str, ...]:
+    parts = PurePosixPath(path).parts
+    if not parts or ".." in parts or path.startswith("/") or not path.isprintable():
+        raise SandboxError(f"{what} {path!r} is not a path below the phase root")
     return parts
 
 

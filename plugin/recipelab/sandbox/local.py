@@ -1,7 +1,8 @@
-"""Runs commands as processes of this machine: limits and cleaning up, but no isolation."""
+"""Runs commands as processes of this machine, in namespaces of their own where that is possible."""
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 from pathlib import Path
 from typing import ClassVar
@@ -10,42 +11,83 @@ from recipelab.errors import SandboxError, SandboxUnavailable
 from recipelab.sandbox.base import PhaseRequest, PhaseResult, Sandbox
 from recipelab.sandbox.inputs import check_request
 from recipelab.sandbox.local_phase import LocalPhase
+from recipelab.sandbox.local_probe import namespaces_fault
 from recipelab.sandbox.staging import reap_folders
 from recipelab.sandbox.threads import RunningPhases
 
-NOTICE = (
-    "the local sandbox does not isolate: code runs as you and sees your files and network; "
+WITHOUT_NAMESPACES = (
+    "the local sandbox does not isolate{why}: code runs as you and sees your files and network; "
     "for isolation start Docker and use `--sandbox docker`"
+)
+IN_NAMESPACES = (
+    "the local sandbox keeps code from your files, network and processes with Linux namespaces, "
+    "but is less than a container: memory is limited for each process and not for all together, "
+    "CPU time is not limited, and few system calls are refused; for more start Docker and use "
+    "`--sandbox docker`"
 )
 
 
 class LocalSandbox(Sandbox):
-    """Runs each command in a temporary folder, with resource limits, as the same user.
+    """Runs each command as a process of this machine, with resource limits.
 
-    It does not keep code from reading or writing the user's files; use it for code that you would
-    run by hand. Memory is limited for each process, not for all of them together, and the number of
-    processes is not limited.
+    Where an unprivileged process may make namespaces (most Linux machines), the command sees the
+    system's programs and its inputs read-only, folders in memory to write to, and no files of the
+    user, no network and no other processes. Outputs, scratch space and the number of processes are
+    limited. Memory is limited for each process, not for all together.
+
+    Elsewhere a command runs in a temporary folder as the same user, may do what that user may, and
+    the number of processes and the scratch space are not limited; use it for code that you would
+    run by hand. :meth:`notice_here` tells which it is.
     """
 
     name: ClassVar[str] = "local"
     isolated: ClassVar[bool] = False
-    notice: ClassVar[str | None] = NOTICE
+    notice: ClassVar[str | None] = WITHOUT_NAMESPACES.format(why="")
+    """The least that is promised; see :meth:`notice_here`."""
 
-    def __init__(self, *, temporary_folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        temporary_folder: Path | None = None,
+        namespaces: bool | None = None,
+        pass_environment: tuple[str, ...] = (),
+    ) -> None:
         """Makes a sandbox; nothing is touched before :meth:`start`.
 
         Args:
             temporary_folder: Where phase roots are made; the system's by default.
+            namespaces: Whether commands get namespaces: ``None`` for where that is possible, and
+                ``True`` to be refused where it is not.
+            pass_environment: Names of variables of the host that commands get too, if they are set.
         """
         self._temporary = temporary_folder or Path(tempfile.gettempdir())
+        self._wanted = namespaces
+        self._passed = pass_environment
         self._phases = RunningPhases()
         self._started = False
+        self._namespaces = False
+
+    def notice_here(self) -> str:
+        """One line on what it cannot promise on this machine, and how to get it.
+
+        May be called before :meth:`start`; the first call runs a trivial command to find out.
+        """
+        if self._wanted is False:
+            return WITHOUT_NAMESPACES.format(why="")
+        if fault := namespaces_fault(self._temporary):
+            return WITHOUT_NAMESPACES.format(why=f" here ({fault})")
+        return IN_NAMESPACES
 
     async def start(self) -> None:
-        """Removes phase roots of dead processes; see :meth:`Sandbox.start`."""
+        """Finds out what is possible and removes what dead processes left; see :class:`Sandbox`."""
         if not self._temporary.is_dir():
             raise SandboxUnavailable(f"no temporary folder at {self._temporary}")
         reap_folders(self._temporary)
+        if self._wanted is not False:
+            fault = await asyncio.to_thread(namespaces_fault, self._temporary)
+            if fault and self._wanted:
+                raise SandboxUnavailable(f"no namespaces for the local sandbox: {fault}")
+            self._namespaces = fault is None
         self._started = True
 
     async def stop(self) -> None:
@@ -58,5 +100,10 @@ class LocalSandbox(Sandbox):
         if not self._started:
             raise SandboxError("the local sandbox is not started")
         check_request(request)
-        phase = LocalPhase(request, temporary=self._temporary)
+        phase = LocalPhase(
+            request,
+            temporary=self._temporary,
+            namespaces=self._namespaces,
+            passed=self._passed,
+        )
         return await self._phases.run(phase, name=f"phase-{request.phase}")

@@ -6,23 +6,30 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from recipelab.errors import SandboxError
-from recipelab.sandbox.base import OUTPUT_DIRECTORY, Ending, PhaseRequest, PhaseResult
+from recipelab.sandbox.base import Ending, PhaseRequest, PhaseResult
 from recipelab.sandbox.environment import MIB, clean_environment
-from recipelab.sandbox.inputs import copy_read_only
+from recipelab.sandbox.local_namespaces import place_in_namespaces
+from recipelab.sandbox.local_outcome import Report, collect, mebibytes, read_report, tampered
+from recipelab.sandbox.local_place import (
+    NONE,
+    Place,
+    command_line,
+    gpu_variables,
+    place_on_host,
+)
 from recipelab.sandbox.log import BoundedLog
-from recipelab.sandbox.output_sources import collect_folder
-from recipelab.sandbox.outputs import Collector, OutputLimitReached
 from recipelab.sandbox.staging import new_folder, remove_tree
 
-_LAUNCHER = Path(__file__).with_name("launcher.py")
-_LINKED_BYTES = 64 * MIB
+_LAUNCHER = (sys.executable, "-I", "-S", str(Path(__file__).with_name("launcher.py")))
 _KILL_SECONDS = 1.0
 _PIECE = 1 << 16
 
@@ -30,15 +37,26 @@ _PIECE = 1 << 16
 class LocalPhase:
     """Runs one request once. :meth:`stop` may be called from another thread at any time."""
 
-    def __init__(self, request: PhaseRequest, *, temporary: Path) -> None:
+    def __init__(
+        self,
+        request: PhaseRequest,
+        *,
+        temporary: Path,
+        namespaces: bool,
+        passed: tuple[str, ...] = (),
+    ) -> None:
         """Notes what to run.
 
         Args:
             request: A checked request.
             temporary: Where the temporary folder is made.
+            namespaces: Whether the command gets namespaces of its own.
+            passed: Names of the host's variables that the command gets too.
         """
         self._request = request
         self._temporary = temporary
+        self._namespaces = namespaces
+        self._passed = passed
         self._log = BoundedLog(limit=request.limits.log_kb * 1024)
         self._lock = threading.Lock()
         self._stopped = False
@@ -51,8 +69,7 @@ class LocalPhase:
         """Runs the command and collects what it left; see :meth:`Sandbox.run`."""
         top = new_folder(self._temporary)
         try:
-            root = self._phase_root(top)
-            return self._run_in(root, home=top / "home")
+            return self._run_in(top)
         except (OSError, shutil.Error) as error:
             raise SandboxError(f"phase {self._request.phase}: {error}") from error
         finally:
@@ -64,89 +81,81 @@ class LocalPhase:
             self._stopped = True
         self._kill(None)
 
-    def _phase_root(self, top: Path) -> Path:
-        """Makes the phase root with its inputs; a home that is no part of it lies beside it."""
-        (top / "home").mkdir()
-        root = top / "trial"
-        (root / OUTPUT_DIRECTORY).mkdir(parents=True)
-        for entry in self._request.inputs:
-            target = root / entry.target
-            # A link costs nothing, but lets the command write to the source, as it could anyway.
-            if entry.source.is_file() and entry.source.stat().st_size > _LINKED_BYTES:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.symlink_to(entry.source)
-            else:
-                copy_read_only(entry.source, target)
-        for folder in {root, *(p for e in self._request.inputs for p in _between(root, e.target))}:
-            folder.chmod(0o555)
-        return root
-
-    def _run_in(self, root: Path, *, home: Path) -> PhaseResult:
-        limits = self._request.limits
+    def _run_in(self, top: Path) -> PhaseResult:
+        request = self._request
+        place = (place_in_namespaces if self._namespaces else place_on_host)(request, top)
         started = time.monotonic()
-        report = self._launch(root, home)
-        timer = threading.Timer(limits.seconds, self._kill, args=(Ending.DEADLINE,))
-        timer.daemon = True
-        timer.start()
-        status, wall, usage = self._wait(started)
-        timer.cancel()
-        cpu, peak = _reported(report, usage)
-        code = os.waitstatus_to_exitcode(status)
-        ending, refused = self._outcome(root / OUTPUT_DIRECTORY)
+        with self._launch(place) as channel:
+            timer = threading.Timer(request.limits.seconds, self._kill, args=(Ending.DEADLINE,))
+            timer.daemon = True
+            timer.start()
+            ended, wall = self._wait(started)
+            timer.cancel()
+            report, held = read_report(channel)
+        report = report or ended
+        with _folder_written(place, held) as written:
+            ending, refused = self._outcome(written)
+            touched = tampered(request, written) if written else ()
+        code = os.waitstatus_to_exitcode(report.status)
         return PhaseResult(
             ending=ending,
             exit_code=None if ending is Ending.DEADLINE else code,
             wall_seconds=wall,
-            cpu_seconds=cpu,
-            peak_memory_mb=peak,
+            cpu_seconds=report.cpu_seconds,
+            peak_memory_mb=report.peak_memory_mb,
             log=self._log.text(),
             refused=refused,
-            environment=f"local python {sys.version.split()[0]} {sys.platform}",
+            environment=f"local python {sys.version.split()[0]} {sys.platform} {place.kind}",
+            tampered=touched,
         )
 
-    def _launch(self, root: Path, home: Path) -> int:
+    def _launch(self, place: Place) -> socket.socket:
         """Starts the launcher.
 
         Returns:
-            The end of a pipe on which it reports at its end.
+            A channel on which it reports at its end.
         """
         limits = self._request.limits
-        command = list(self._request.command)
-        command[0] = sys.executable if command[0] == "python" else command[0]
-        paths = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(home), "TMPDIR": str(home)}
-        report, report_end = os.pipe()
+        channel, report_end = socket.socketpair()
         control_end, self._control = os.pipe()
-        cores = ",".join(map(str, limits.cpu_set)) if limits.cpu_set else "-"
-        words = (control_end, report_end, limits.output_mb * MIB, limits.memory_mb * MIB, cores)
+        cores = ",".join(map(str, limits.cpu_set)) if limits.cpu_set else NONE
+        bounds = (place.file_bytes, limits.memory_mb * MIB, cores, place.processes)
+        words = (control_end, report_end.fileno(), *bounds, place.world)
         try:
             with self._lock:
                 if self._stopped:
                     raise SandboxError(f"phase {self._request.phase} was stopped")
                 self._process = subprocess.Popen(
-                    [sys.executable, "-I", "-S", str(_LAUNCHER), *map(str, words), *command],
+                    [*_LAUNCHER, *map(str, words), *command_line(self._request)],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
-                    cwd=root,
-                    env=clean_environment(self._request, paths),
+                    cwd=place.directory,
+                    env=self._variables(place),
                     start_new_session=True,
-                    pass_fds=(control_end, report_end),
+                    pass_fds=(control_end, report_end.fileno()),
                 )
         except BaseException:
-            os.close(report)
+            channel.close()
             self._close_control()
             raise
         finally:
             os.close(control_end)
-            os.close(report_end)
-        return report
+            report_end.close()
+        return channel
 
-    def _wait(self, started: float) -> tuple[int, float, tuple[float, float]]:
+    def _variables(self, place: Place) -> dict[str, str]:
+        passed = {name: os.environ[name] for name in self._passed if name in os.environ}
+        paths = {**passed, **place.paths, **gpu_variables(self._request)}
+        return clean_environment(self._request, paths)
+
+    def _wait(self, started: float) -> tuple[Report, float]:
         """Waits for the launcher's end while another thread reads the output.
 
         Returns:
-            Its wait status, the wall-clock seconds, and CPU seconds and peak memory in MiB of it
-            and what it reaped.
+            What can be told without the launcher's own report, and the wall-clock seconds. Its own
+            is better: it holds neither what the launcher used itself, nor the memory of this
+            process, which a process that it starts is charged with at first.
         """
         assert self._process is not None
         reader = threading.Thread(target=self._read, daemon=True)
@@ -164,7 +173,8 @@ class LocalPhase:
             self._close_control()
         # Only a process that escaped a killed launcher could still hold the pipe.
         reader.join(_KILL_SECONDS)
-        return status, wall, (usage.ru_utime + usage.ru_stime, _mebibytes(usage.ru_maxrss))
+        used = usage.ru_utime + usage.ru_stime
+        return Report(used, mebibytes(usage.ru_maxrss), status), wall
 
     def _read(self) -> None:
         assert self._process is not None and self._process.stdout is not None
@@ -193,42 +203,24 @@ class LocalPhase:
             os.close(self._control)
             self._control = None
 
-    def _outcome(self, folder: Path) -> tuple[Ending, tuple[str, ...]]:
+    def _outcome(self, written: Path | None) -> tuple[Ending, tuple[str, ...]]:
         """Collects the outputs of a command that ended by itself."""
         if self._stopped:
             raise SandboxError(f"phase {self._request.phase} was stopped")
         if self._killed is not None:
             return self._killed, ()
-        limits = self._request.limits
-        collector = Collector(
-            self._request.output,
-            max_bytes=limits.output_mb * MIB,
-            max_files=limits.output_files,
-        )
-        try:
-            collect_folder(folder, collector)
-        except OutputLimitReached:
-            collector.discard()
-            return Ending.OUTPUT, collector.refused
-        return Ending.EXITED, collector.refused
+        if written is None:
+            raise SandboxError(
+                f"phase {self._request.phase}: the launcher died: {self._log.text()}"
+            )
+        return collect(self._request, written)
 
 
-def _between(root: Path, target: str) -> list[Path]:
-    """The folders that were made between the phase root and a target."""
-    return [parent for parent in (root / target).parents if parent.is_relative_to(root)]
-
-
-def _mebibytes(maxrss: float) -> float:
-    """Memory in MiB from the unit of ``getrusage``: bytes on macOS, KiB elsewhere."""
-    return maxrss / MIB if sys.platform == "darwin" else maxrss / 1024
-
-
-def _reported(report: int, usage: tuple[float, float]) -> tuple[float, float]:
-    """CPU seconds and peak memory as the launcher reported them, else its own and its children's.
-
-    The launcher's own figure for its children is better: what it used itself is not in it, nor is
-    the memory of this process, which a process that it starts is charged with at first.
-    """
-    with os.fdopen(report, "rb") as pipe:
-        words = pipe.read(100).split()
-    return (float(words[0]), _mebibytes(float(words[1]))) if len(words) == 2 else usage
+@contextlib.contextmanager
+def _folder_written(place: Place, held: int | None) -> Iterator[Path | None]:
+    """What the command wrote to: a folder of the host, or one in memory that is held open."""
+    try:
+        yield place.written if held is None else Path(f"/proc/self/fd/{held}")
+    finally:
+        if held is not None:
+            os.close(held)

@@ -1,0 +1,248 @@
+"""The launcher's way into namespaces: a world of its own around the command.
+
+Loaded by launcher.py alone, so it imports the standard library alone. The first process, which the
+host knows, makes the namespaces and waits outside of their process namespace. Its child is the
+first process inside: it builds the file system, starts the command, and when it ends the kernel
+kills every process inside. All rights that the building takes are rights over the new user
+namespace only; the command starts without any of them.
+
+The file that tells what to build holds one dictionary, written with ``marshal`` because reading
+that costs nothing; ``world_of`` in local_namespaces.py says what is in it.
+"""
+
+from __future__ import annotations
+
+import _socket
+import array
+import ctypes
+import fcntl
+import marshal
+import os
+import signal
+import struct
+from typing import Any
+
+from launcher_filter import refuse_calls  # type: ignore[import-not-found]
+
+_NEWNS, _NEWUTS, _NEWIPC = 0x20000, 0x4000000, 0x8000000
+_NEWUSER, _NEWPID, _NEWNET = 0x10000000, 0x20000000, 0x40000000
+_MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 2, 4, 8
+_MS_BIND, _MS_REC, _MS_PRIVATE = 0x1000, 0x4000, 0x40000
+_MNT_DETACH = 2
+_SYS_MOUNT_SETATTR = 442
+_AT_FDCWD, _AT_RECURSIVE = -100, 0x8000
+_READ_ONLY, _NO_SUID, _NO_DEV = 1, 2, 4
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 1, 4, 24, 38
+_CAPABILITY_VERSION = 0x20080522
+_SIOCSIFFLAGS, _IFF_UP = 0x8914, 1
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Inside:
+    """The inside, from its first process."""
+
+    def __init__(self, user: int | None, written: int) -> None:
+        self._user = user
+        self._written = written
+
+    def give_up_rights(self) -> None:
+        """Gives up all capabilities for good, and every way to get one back."""
+        number = 0
+        while _libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0) == 0:
+            number += 1
+        if self._user is not None:
+            os.fchown(1, self._user, -1)  # So that it may open /dev/stdout and /dev/stderr.
+            os.setgroups([])
+            os.setresgid(self._user, self._user, self._user)
+            os.setresuid(self._user, self._user, self._user)
+        header = struct.pack("Ii", _CAPABILITY_VERSION, 0)
+        _call("capset", header, bytes(24))
+        _call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        refuse_calls()
+
+    def tell(self, report: int, words: str) -> None:
+        """Sends the report, and with it the folder that the command wrote to.
+
+        That folder is in memory and in no file system of the host. Who holds it open can still
+        read it when the namespaces are gone.
+        """
+        rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array.array("i", [self._written]))
+        _socket.socket(fileno=report).sendmsg([words.encode()], [rights])
+
+
+def enter(file: str) -> Inside:
+    """Makes the namespaces. Returns in their first process; this one waits for that one's end.
+
+    Args:
+        file: What to build.
+
+    Raises:
+        OSError: The system does not allow it.
+    """
+    with open(file, "rb") as opened:
+        world: dict[str, Any] = marshal.load(opened)
+    os.umask(0o022)
+    _unshare(world)
+    first = os.fork()
+    if first:
+        os.waitpid(first, 0)
+        os._exit(0)
+    _call("prctl", _PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    # The first process inside is deaf to signals from there, except for those it handles.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    _call("prctl", _PR_SET_DUMPABLE, 0, 0, 0, 0)
+    _wipe_command_line()
+    _bring_loopback_up()
+    _call("sethostname", b"sandbox", 7)
+    return Inside(world["user"], _build(world))
+
+
+def _call(name: str, *arguments: object, path: str = "") -> None:
+    if getattr(_libc, name)(*arguments) < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), f"{name} {path}".strip())
+
+
+def _unshare(world: dict[str, Any]) -> None:
+    """Makes the namespaces. Ids are mapped from outside, so a child that stays there does it."""
+    ready, go = os.pipe()
+    mapper = os.fork()
+    if mapper == 0:
+        os.close(go)
+        os.read(ready, 1)
+        os._exit(_map_ids(os.getppid(), world))
+    try:
+        _call("unshare", _NEWUSER | _NEWNS | _NEWPID | _NEWNET | _NEWIPC | _NEWUTS)
+    finally:
+        os.close(go)
+        failed = os.waitpid(mapper, 0)[1]
+        os.close(ready)
+    if failed:
+        raise OSError(0, "refused", "map of user ids")
+
+
+def _map_ids(pid: int, world: dict[str, Any]) -> int:
+    """Maps every id to itself.
+
+    Returns:
+        An exit code.
+    """
+    try:
+        for name, text in world["maps"]:
+            with open(f"/proc/{pid}/{name}", "w") as file:
+                file.write(text)
+    except OSError:
+        return 1
+    return 0
+
+
+def _wipe_command_line() -> None:
+    """Overwrites the arguments of this process: all inside can read them, and they name files."""
+    with open("/proc/self/stat") as file:
+        fields = file.read().rpartition(")")[2].split()
+    start, end = int(fields[45]), int(fields[46])
+    ctypes.memset(start, 0, end - start)
+
+
+def _bring_loopback_up() -> None:
+    unconnected = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM)
+    fcntl.ioctl(unconnected, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", _IFF_UP))
+    unconnected.close()
+
+
+def _build(world: dict[str, Any]) -> int:
+    """Builds the file system and makes it the root.
+
+    Returns:
+        The open folder that holds what the command may leave.
+    """
+    base = world["base"]
+    _mount(None, "/", None, _MS_REC | _MS_PRIVATE)
+    _mount("tmpfs", base, "tmpfs", _MS_NOSUID | _MS_NODEV, "mode=755")
+    _mount_processes(f"{base}/proc")
+    os.close(_mount_shared(base, world["scratch"], _MS_NOSUID | _MS_NODEV))
+    for source, target in world["binds"]:
+        _bind(source, base + target, _READ_ONLY | _NO_SUID | _NO_DEV)
+    for source, target in world["devices"]:
+        _bind(source, base + target, _READ_ONLY | _NO_SUID)
+    for text, target in world["links"]:
+        os.makedirs(os.path.dirname(base + target), exist_ok=True)
+        os.symlink(text, base + target)
+    for text, target in world["files"]:
+        _make_point(base + target, is_folder=False)
+        with open(base + target, "w") as file:
+            file.write(text)
+    written = _mount_shared(base, world["written"], _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
+    _protect(base, _READ_ONLY, 0)
+    _make_root(base, world["directory"])
+    return written
+
+
+def _mount(source: str | None, target: str, kind: str | None, flags: int, data: str = "") -> None:
+    words = (word and os.fsencode(word) for word in (source, target, kind))
+    _call("mount", *words, ctypes.c_ulong(flags), data.encode(), path=target)
+
+
+def _protect(path: str, attributes: int, flags: int) -> None:
+    """Sets attributes of a mount. Nobody inside can take them away: that takes a capability."""
+    wanted = struct.pack("QQQQ", attributes, 0, 0, 0)
+    number, at = ctypes.c_long(_SYS_MOUNT_SETATTR), ctypes.c_int(_AT_FDCWD)
+    size = ctypes.c_size_t(len(wanted))
+    _call("syscall", number, at, os.fsencode(path), ctypes.c_uint(flags), wanted, size, path=path)
+
+
+def _bind(source: str, target: str, attributes: int) -> None:
+    _make_point(target, is_folder=os.path.isdir(source))
+    _mount(source, target, None, _MS_BIND | _MS_REC)
+    _protect(target, attributes, _AT_RECURSIVE)
+
+
+def _make_point(path: str, *, is_folder: bool) -> None:
+    os.makedirs(path if is_folder else os.path.dirname(path), exist_ok=True)
+    if not is_folder:
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
+
+
+def _mount_processes(target: str) -> None:
+    """Mounts a view of the processes inside. It must come before the host's view is gone."""
+    os.mkdir(target)
+    _mount("proc", target, "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
+    # A further user namespace would hand the command capabilities over it to try the kernel with.
+    with open(f"{target}/sys/user/max_user_namespaces", "w") as file:
+        file.write("0")
+    _protect(target, _READ_ONLY, 0)
+
+
+def _mount_shared(base: str, what: tuple[str, list[tuple[str, str]]], flags: int) -> int:
+    """Mounts folders of one file system in memory, so that its size bounds them together.
+
+    Args:
+        base: The root.
+        what: Options of the file system, and its folders with where they are mounted.
+        flags: Flags of the mounts.
+
+    Returns:
+        The open top of the file system, which is mounted nowhere itself.
+    """
+    options, folders = what
+    top = f"{base}/new"
+    os.mkdir(top)
+    _mount("tmpfs", top, "tmpfs", flags, options)
+    for name, target in folders:
+        os.makedirs(f"{top}/{name}")
+        os.chmod(f"{top}/{name}", 0o1777)
+        _make_point(base + target, is_folder=True)
+        _mount(f"{top}/{name}", base + target, None, _MS_BIND)
+    opened = os.open(top, os.O_RDONLY | os.O_DIRECTORY)
+    _call("umount2", os.fsencode(top), _MNT_DETACH, path=top)
+    os.rmdir(top)
+    return opened
+
+
+def _make_root(base: str, directory: str) -> None:
+    """Makes a folder the root of all processes inside; what was the root is gone for them."""
+    os.chdir(base)
+    _call("pivot_root", b".", b".")
+    _call("umount2", b".", _MNT_DETACH)
+    os.chdir(directory)

@@ -1,0 +1,201 @@
+"""What a command of the local sandbox sees in namespaces of its own.
+
+The file system is built from nothing: the system's programs and libraries, the Python that runs,
+and the inputs, all read-only; folders in memory to write to; a few devices. What is not listed here
+is not there: no home, no sockets, no data.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import site
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from recipelab.sandbox.base import OUTPUT_DIRECTORY, PhaseRequest
+from recipelab.sandbox.environment import MIB
+from recipelab.sandbox.inputs import copy_read_only, readable_for_all
+from recipelab.sandbox.local_place import Place
+
+PHASE_ROOT = "/trial"
+NOBODY = 65534
+"""The user that the command of root runs as. A command of any other user runs as that user."""
+
+_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store")
+_SETTINGS = ("alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "fonts")
+_SCRATCH = ("/tmp", "/var/tmp", "/dev/shm")
+_DEVICES = ("null", "zero", "full", "random", "urandom")
+_PREFIX_PARTS = ("bin", "lib", "lib64", "libexec", "include", "share", "nvvm", "pyvenv.cfg")
+_OWN_PROCESSES = 2
+"""Those of the launcher; they count as the command's where they have the same user."""
+_BLOCK = 4096
+
+
+def place_in_namespaces(request: PhaseRequest, top: Path) -> Place:
+    """Writes down for the launcher what it is to build.
+
+    Args:
+        request: A checked request.
+        top: An empty folder.
+    """
+    (top / "root").mkdir()
+    world = world_of(request, top)
+    file = top / "world"
+    file.write_bytes(marshal.dumps(world))
+    limits = request.limits
+    own = _OWN_PROCESSES if world["user"] is None else 0
+    programs = (str(Path(sys.executable).parent), "/usr/local/bin", "/usr/bin", "/bin", "/sbin")
+    return Place(
+        directory=top,
+        paths={"PATH": ":".join(programs), "HOME": "/tmp", "TMPDIR": "/tmp"},
+        file_bytes=max(limits.output_mb, limits.scratch_mb) * MIB,
+        processes=str(limits.pids + own),
+        world=str(file),
+        kind="in namespaces",
+    )
+
+
+def world_of(request: PhaseRequest, top: Path) -> dict[str, Any]:
+    """What the launcher is to build.
+
+    Args:
+        request: A checked request.
+        top: Folder of the phase, for copies of inputs that the command's user could not read.
+
+    Returns:
+        ``base``: a folder of the host where it is built. ``directory``: where the command starts.
+        ``user``: whom it runs as, or ``None`` for the user that runs now. ``maps``: files of a
+        process in ``/proc`` and what to write to them so that it keeps its ids. ``binds`` and
+        ``devices``: host paths with their targets, read-only. ``links`` and ``files``: texts with
+        their targets. ``scratch`` and ``written``: a file system in memory, as its options and its
+        folders with their targets.
+    """
+    is_root = os.geteuid() == 0
+    limits = request.limits
+    return {
+        "base": str(top / "root"),
+        "directory": PHASE_ROOT,
+        "user": NOBODY if is_root else None,
+        "maps": _id_maps(is_root),
+        "binds": [*_without_nested(_system_and_python()), *_inputs(request, top, is_root)],
+        "devices": list(_devices(limits.gpus)),
+        "links": _links(),
+        "files": _files(NOBODY if is_root else os.geteuid()),
+        "scratch": (
+            f"size={limits.scratch_mb}m",
+            [(path.replace("/", "_"), path) for path in _SCRATCH],
+        ),
+        "written": _written(request),
+    }
+
+
+def _id_maps(is_root: bool) -> list[tuple[str, str]]:
+    """Each id as itself: all of them for root, one's own for others, who may do no more."""
+    if not is_root:
+        return [
+            ("setgroups", "deny"),
+            ("uid_map", f"{os.geteuid()} {os.geteuid()} 1"),
+            ("gid_map", f"{os.getegid()} {os.getegid()} 1"),
+        ]
+    found = []
+    for name in ("uid_map", "gid_map"):
+        rows = (line.split() for line in Path("/proc/self", name).read_text().splitlines())
+        found.append((name, "".join(f"{first} {first} {count}\n" for first, _, count in rows)))
+    return found
+
+
+def _written(request: PhaseRequest) -> tuple[str, list[tuple[str, str]]]:
+    """A file system for outputs and tripwires. Each file takes a block, whatever its size."""
+    limits = request.limits
+    entries = 5 * limits.output_files + 200  # More than are collected, but not without end.
+    size = limits.output_mb * MIB + entries * _BLOCK
+    names = (OUTPUT_DIRECTORY, *request.tripwires)
+    folders = [(name, f"{PHASE_ROOT}/{name}") for name in names]
+    return f"size={size},nr_inodes={entries}", folders
+
+
+def _inputs(request: PhaseRequest, top: Path, is_root: bool) -> Iterator[tuple[str, str]]:
+    for number, entry in enumerate(request.inputs):
+        source = entry.source.resolve()
+        # Root's command runs as somebody else, who may read less.
+        if is_root and not readable_for_all(source):
+            source = top / "copies" / str(number)
+            copy_read_only(entry.source.resolve(), source)
+        yield str(source), f"{PHASE_ROOT}/{entry.target}"
+
+
+def _system_and_python() -> Iterator[tuple[str, str]]:
+    """What is bound of the host, each path where it is and what it really is."""
+    paths = [path for path in _SYSTEM if not os.path.islink(path)]
+    paths += [f"/etc/{name}" for name in _SETTINGS]
+    paths += ["/sys/devices/system"]  # Libraries count the cores there.
+    for prefix in {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix}:
+        # Not the whole prefix: a virtual environment can lie in the folder of a project.
+        paths += [os.path.join(prefix, part) for part in _PREFIX_PARTS]
+    for path in (*paths, *_editable_folders(), *_program_links()):
+        if os.path.exists(path):
+            yield os.path.realpath(path), path
+            yield os.path.realpath(path), os.path.realpath(path)
+
+
+def _editable_folders() -> Iterator[str]:
+    """Folders outside of the environment that packages are used from.
+
+    Not one that holds the home or the working folder: there would be much more in it than code.
+    """
+    kept = [Path(os.path.expanduser("~")).resolve(), Path.cwd()]
+    for packages in map(Path, site.getsitepackages()):
+        lines = (
+            line.strip()
+            for file in packages.glob("*.pth")
+            for line in file.read_text("utf-8", errors="replace").splitlines()
+        )
+        for folder in (Path(line) for line in lines if line.startswith("/")):
+            if not any(path.is_relative_to(folder.resolve()) for path in kept):
+                yield str(folder)
+
+
+def _program_links() -> Iterator[str]:
+    """The links from the running program to the real one."""
+    path = sys.executable
+    while os.path.islink(path):
+        path = os.path.normpath(os.path.join(os.path.dirname(path), os.readlink(path)))
+        yield path
+
+
+def _without_nested(pairs: Iterator[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Leaves out what lies in another target anyway."""
+    kept: dict[str, str] = {}
+    for source, target in sorted(set(pairs), key=lambda pair: pair[1]):
+        if not any(str(parent) in kept for parent in (Path(target), *Path(target).parents)):
+            kept[target] = source
+    return [(source, target) for target, source in kept.items()]
+
+
+def _devices(gpus: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    for name in _DEVICES:
+        yield f"/dev/{name}", f"/dev/{name}"
+    if gpus:
+        yield "/sys", "/sys"
+        for path in sorted(Path("/dev").glob("nvidia*")):
+            yield str(path), str(path)
+
+
+def _links() -> list[tuple[str, str]]:
+    """Links of the system, as ``/bin`` often is, and names that programs expect."""
+    found = [(os.readlink(path), path) for path in _SYSTEM if os.path.islink(path)]
+    streams = [("0", "stdin"), ("1", "stdout"), ("2", "stderr")]
+    found += [(f"/proc/self/fd/{number}", f"/dev/{name}") for number, name in streams]
+    return [*found, ("/proc/self/fd", "/dev/fd")]
+
+
+def _files(user: int) -> list[tuple[str, str]]:
+    group = NOBODY if user == NOBODY else os.getegid()
+    return [
+        (f"sandbox:x:{user}:{group}::/tmp:/bin/sh\n", "/etc/passwd"),
+        (f"sandbox:x:{group}:\n", "/etc/group"),
+        ("127.0.0.1 localhost sandbox\n", "/etc/hosts"),
+    ]
