@@ -44,6 +44,11 @@ def test_edits_apply_in_order() -> None:
         (Edit("/recipe/train.py", None, "x"), "may not be edited"),
         (Edit("recipe//train.py", None, "x"), "may not be edited"),
         (Edit("recipe\\train.py", None, "x"), "may not be edited"),
+        (Edit(f"recipe/{'a' * 200}.py", None, "x"), "may not be edited"),
+        (Edit("recipe/a\ud800.py", None, "x"), "may not be edited"),
+        (Edit("recipe/a\nb.py", None, "x"), "may not be edited"),
+        (Edit("recipe/a\x1b[2J.py", None, "x"), "may not be edited"),
+        (Edit("recipe/train.py", None, "x = '\ud800'"), "not be Unicode text"),
         (Edit("recipe/train.py", None, "x" * 400_001), "400,000 characters"),
     ],
 )

@@ -19,6 +19,8 @@ from recipelab.trial import Edit
 
 MAX_FILE_CHARACTERS = 400_000
 """A recipe file longer than this is refused: it is data, not a recipe."""
+MAX_PATH_BYTES = 200
+"""A longer path is refused: every file system must be able to store the recipe."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,8 @@ def _check_path(path: str, editable: tuple[str, ...], where: str) -> None:
     allowed = any(
         fnmatchcase(path, pattern) and path.count("/") == pattern.count("/") for pattern in editable
     )
-    if not clean or not allowed or "\\" in path or "\0" in path:
+    storable = path.isprintable() and "\\" not in path
+    if not clean or not allowed or not storable or len(path.encode()) > MAX_PATH_BYTES:
         raise EditError(
             f"{where}: this path may not be edited; editable: {', '.join(editable) or '(none)'}"
         )
@@ -98,6 +101,11 @@ def _edited(files: Mapping[str, str], edit: Edit, where: str) -> str:
         result = _replace_once(files[edit.path], edit.search, edit.replace, where)
     if len(result) > MAX_FILE_CHARACTERS:
         raise EditError(f"{where}: the file would pass {MAX_FILE_CHARACTERS:,} characters")
+    try:
+        result.encode("utf-8")
+    except UnicodeEncodeError as error:
+        # JSON can name halves of characters, which no file can hold.
+        raise EditError(f"{where}: the file would not be Unicode text: {error.reason}") from None
     return result
 
 

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recipelab.scoring.causal import (
+    MAX_MOVED,
     PREDICTIONS_FILE,
     ROUNDS,
     SYMBOLS,
@@ -110,6 +111,24 @@ def test_rounding_is_no_look_ahead(tmp_path: Path) -> None:
         return [value + noise / SYMBOLS for value in past(window, t)]
 
     assert scored(tmp_path, rounded) < 8.0
+
+
+@pytest.mark.parametrize("nonce", range(5))
+def test_a_whisper_on_the_true_byte_is_look_ahead(tmp_path: Path, nonce: int) -> None:
+    def whispering(window: bytes, t: int) -> list[float]:
+        row = past(window, t)
+        row[window[t]] += MAX_MOVED / 2
+        return [value / sum(row) for value in row]
+
+    with pytest.raises(BrokenRule, match="the probability of the true byte was"):
+        scored(tmp_path, whispering, nonce=nonce)
+
+
+def test_nothing_is_won_with_the_tolerance_of_the_sum(tmp_path: Path) -> None:
+    def generous(window: bytes, t: int) -> list[float]:
+        return [value * 1.0009 for value in uniform(window, t)]
+
+    assert scored(tmp_path, generous) == pytest.approx(8.0, abs=1e-6)
 
 
 def with_first(value: float) -> Model:

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recipelab.errors import SandboxError
+from recipelab.sandbox.docker_outputs import unreadable_in
 from recipelab.sandbox.output_sources import PieceReader, collect_folder, collect_tar
 from recipelab.sandbox.outputs import (
     MAX_DEPTH,
@@ -173,6 +174,26 @@ def test_good_files_come_through_between_bad_ones(top: Path) -> None:
         "out/../up (its path leaves the folder)",
     )
     assert collector.tampered == (r"bait/a\n", "bait/b")
+
+
+def test_what_tar_cannot_read_in_a_tripwire_counts_as_left_there() -> None:
+    errors = (
+        "tar: out/a: Cannot open: Permission denied\n"
+        "tar: bait: Cannot open: Permission denied\n"
+        "tar: answers/a/b: Cannot stat: Permission denied\n"
+        "tar: Exiting with failure status due to previous errors\n"
+    )
+    assert unreadable_in(("answers", "bait"), errors) == [
+        "bait: Cannot open: Permission denied",
+        "answers/a/b: Cannot stat: Permission denied",
+    ]
+    assert unreadable_in((), errors) == []
+
+
+def test_a_path_that_no_host_could_store(top: Path) -> None:
+    name = "out/" + "/".join(["d" * 250] * 5)
+    collector = collected(archive_of([(name, tarfile.REGTYPE, b"x", 0)]), top / "out")
+    assert [line.rsplit(" (", 1)[1] for line in collector.refused] == ["its path is too long)"]
 
 
 def test_archive_that_ends_early(top: Path) -> None:

@@ -47,8 +47,9 @@ def user_of(profile: ContainerProfile) -> str:
 
 
 def fetch_command(request: PhaseRequest) -> list[str]:
-    """Writes the outputs, and what lies in tripwires, as one archive of paths below the root."""
-    return ["tar", "-C", PHASE_ROOT, "-cf", "-", OUTPUT_DIRECTORY, *request.tripwires]
+    """Writes what lies in tripwires, and the outputs, as one archive of paths below the root."""
+    # Tripwires come first, so that no flood of outputs ends the reading before them.
+    return ["tar", "-C", PHASE_ROOT, "-cf", "-", *request.tripwires, OUTPUT_DIRECTORY]
 
 
 def container_options(

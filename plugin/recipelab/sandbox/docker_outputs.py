@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from docker import APIClient
 
-from recipelab.sandbox.base import OUTPUT_DIRECTORY, Ending, Limits, PhaseRequest
+from recipelab.sandbox.base import OUTPUT_DIRECTORY, Ending, PhaseRequest
 from recipelab.sandbox.docker_options import fetch_command
 from recipelab.sandbox.docker_stream import STANDARD_OUTPUT, ContainerStream
 from recipelab.sandbox.environment import MIB
@@ -17,6 +18,7 @@ from recipelab.sandbox.outputs import Collector, OutputLimitReached
 
 _FETCH_SECONDS = 120.0
 _TAR_BYTES_PER_ENTRY = 4096
+_ERROR_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def fetch_outputs(api: APIClient, container: str, request: PhaseRequest, *, user
     timer.daemon = True
     timer.start()
     try:
-        _read_archive(api.exec_start(created, socket=True), collector, limits)
+        _read_archive(api.exec_start(created, socket=True), collector, request)
     except OutputLimitReached:
         collector.discard()
         return Fetched(Ending.OUTPUT, collector.refused, collector.tampered)
@@ -70,11 +72,37 @@ def fetch_outputs(api: APIClient, container: str, request: PhaseRequest, *, user
     return Fetched(Ending.EXITED, refused, collector.tampered)
 
 
-def _read_archive(opened: Any, collector: Collector, limits: Limits) -> None:
+def _read_archive(opened: Any, collector: Collector, request: PhaseRequest) -> None:
+    limits = request.limits
     entries = 5 * limits.output_files + 200
     size = limits.output_mb * MIB + entries * _TAR_BYTES_PER_ENTRY
+    errors = bytearray()
     with ContainerStream(opened, timeout=_FETCH_SECONDS) as stream:
-        pieces = (piece for number, piece in stream.pieces() if number == STANDARD_OUTPUT)
-        collect_tar(PieceReader(pieces, limit=size), collector)
-        for _ in pieces:  # The padding after the archive's end; then the exit code is there.
-            pass
+        pieces = _archive_pieces(stream, errors)
+        try:
+            collect_tar(PieceReader(pieces, limit=size), collector)
+            for _ in pieces:  # The padding after the archive's end; then the exit code is there.
+                pass
+        finally:
+            for line in unreadable_in(request.tripwires, errors.decode("utf-8", "replace")):
+                collector.tamper(line)
+
+
+def _archive_pieces(stream: ContainerStream, errors: bytearray) -> Iterator[bytes]:
+    """The archive; what tar has to say beside it is added to ``errors``, up to a bound."""
+    for number, piece in stream.pieces():
+        if number == STANDARD_OUTPUT:
+            yield piece
+        else:
+            errors += piece[: _ERROR_BYTES - len(errors)]
+
+
+def unreadable_in(tripwires: Collection[str], errors: str) -> list[str]:
+    """What tar says that it could not read in tripwires; only the command can have hidden it.
+
+    Args:
+        tripwires: Names of the tripwires.
+        errors: What tar wrote on its standard error, as ``tar: evaluator/a: Cannot open``.
+    """
+    lines = [line.removeprefix("tar: ") for line in errors.splitlines()]
+    return [line for line in lines if line.split(":")[0].split("/")[0] in tripwires]

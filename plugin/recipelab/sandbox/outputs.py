@@ -21,6 +21,8 @@ MAX_REFUSED = 64
 """Number of refused outputs that are named; of the others only the number is told."""
 _PIECE = 1 << 20
 _MAX_NAME_BYTES = 255
+_MAX_PATH_BYTES = 1024
+"""Systems refuse paths of 4096 bytes (1024 on macOS), the host's own folder included."""
 
 
 class OutputLimitReached(Exception):
@@ -191,4 +193,6 @@ def name_fault(name: str) -> str | None:
         return "its name holds control characters"
     if longest > _MAX_NAME_BYTES:
         return "its name is too long"
+    if len(name.encode()) > _MAX_PATH_BYTES:
+        return "its path is too long"
     return "it lies too deep" if len(parts) > MAX_DEPTH else None

@@ -28,6 +28,12 @@ PLAN_FILE = "plan.json"
 
 MAX_MOVED = 1e-3
 """How far a prediction may move between rounds, in total variation: rounding, and nothing else."""
+MAX_SHIFT, SHIFT_FLOOR = 0.01, 1e-5
+"""How far the probability of the true byte may move: in proportion, and in any case.
+
+A thousandth is little to the distribution and much to a byte that was given a millionth: moved onto
+the true byte, it would be worth ten bits.
+"""
 MAX_SUM_ERROR = 1e-3
 """How far the sum of a distribution may be from one."""
 
@@ -167,6 +173,12 @@ def _check_window(number: int, plan: Plan, real: Sequence[float], other: Sequenc
                 f"look-ahead: {where}: its prediction moved by {moved:.3g} (total variation; "
                 f"at most {MAX_MOVED:g}) when the bytes from {place} on were changed"
             )
+        true = plan.text[number * plan.length + offset]
+        if abs(mine[true] - theirs[true]) > MAX_SHIFT * max(mine[true], theirs[true]) + SHIFT_FLOOR:
+            raise BrokenRule(
+                f"look-ahead: {where}: the probability of the true byte was {theirs[true]:.3g} and "
+                f"became {mine[true]:.3g} where the bytes from {place} on were true"
+            )
 
 
 def _check_distribution(row: Sequence[float], where: str) -> None:
@@ -181,7 +193,9 @@ def _bits(number: int, plan: Plan, rows: Sequence[float]) -> float:
     bits = 0.0
     for offset in range(plan.length):
         byte = plan.text[number * plan.length + offset]
-        probability = _row(rows, number, offset, plan)[byte]
+        row = _row(rows, number, offset, plan)
+        # The tolerance of the sum is for rounding, not to be used up.
+        probability = row[byte] / math.fsum(row)
         # A byte that was called impossible costs infinitely many bits.
         bits -= math.log2(probability) if probability > 0.0 else -math.inf
     return bits

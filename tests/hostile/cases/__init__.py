@@ -1,0 +1,17 @@
+"""All cases, hostile and honest."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from ..case import Case
+
+MODULES = (
+    "lies",
+    "tampering",
+)
+
+
+ALL: tuple[Case, ...] = tuple(
+    case for name in MODULES for case in import_module(f"{__name__}.{name}").CASES
+)
