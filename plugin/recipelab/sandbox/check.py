@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from enum import StrEnum
 
 from recipelab.sandbox.base import Sandbox
+from recipelab.sandbox.check_judges import Judged
 from recipelab.sandbox.check_phases import Measurements, Unmeasured, measure
-from recipelab.sandbox.check_promises import DOCKER, GPUS, NO_GPU, PROMISES, Judged, Promise
+from recipelab.sandbox.check_promises import (
+    DOCKER,
+    GPUS,
+    LOCAL,
+    NAMESPACES,
+    NO_GPU,
+    PROMISES,
+    Promise,
+)
+from recipelab.sandbox.local import IN_NAMESPACES, LocalSandbox
 from recipelab.sandbox.owner import owner_identity
 from recipelab.sandbox.profile import ContainerProfile
 
@@ -52,12 +63,20 @@ async def check_sandbox(
         core: A core that this process may use; one probe is pinned to it.
         gpus: Ids of the GPUs to ask for.
     """
-    seen = await measure(sandbox, profile, core=core, gpus=gpus)
+    kind = await asyncio.to_thread(kind_of, sandbox)
+    seen = await measure(sandbox, profile, isolated=kind != LOCAL, core=core, gpus=gpus)
     promises = (*PROMISES, NO_GPU, *((GPUS,) if gpus else ()))
-    findings = [_finding(promise, seen, sandbox.name) for promise in promises]
-    if sandbox.name == DOCKER:
-        findings.append(_finding(_NO_CONTAINER, seen, sandbox.name))
+    findings = [_finding(promise, seen, kind) for promise in promises]
+    if kind == DOCKER:
+        findings.append(_finding(_NO_CONTAINER, seen, kind))
     return tuple(findings)
+
+
+def kind_of(sandbox: Sandbox) -> str:
+    """Which promises a sandbox gives: ``docker``, ``namespaces`` or ``local``."""
+    if isinstance(sandbox, LocalSandbox):
+        return NAMESPACES if sandbox.notice_here() == IN_NAMESPACES else LOCAL
+    return sandbox.name
 
 
 def _finding(promise: Promise, seen: Measurements, kind: str) -> Finding:

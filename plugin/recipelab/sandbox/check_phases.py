@@ -126,13 +126,20 @@ def limits_by_mode(core: int, gpus: tuple[str, ...]) -> dict[str, Limits]:
 
 
 async def measure(
-    sandbox: Sandbox, profile: ContainerProfile, *, core: int, gpus: tuple[str, ...]
+    sandbox: Sandbox,
+    profile: ContainerProfile,
+    *,
+    isolated: bool,
+    core: int,
+    gpus: tuple[str, ...],
 ) -> Measurements:
     """Runs all phases of a check, one after the other.
 
     Args:
         sandbox: A started sandbox.
         profile: What its containers should have.
+        isolated: Whether the probes may try what would reach the user's own files and network if
+            nothing kept them from it.
         core: A core that this process may use.
         gpus: Ids of the GPUs to ask for.
     """
@@ -142,7 +149,7 @@ async def measure(
         with check_host.listening() as reachable, check_host.canary():
             visits = {}
             for mode, limits in limits_by_mode(core, gpus).items():
-                told = {**asdict(limits), **asdict(reachable), "isolated": sandbox.isolated}
+                told = {**asdict(limits), **asdict(reachable), "isolated": isolated}
                 visits[mode] = await _visit(sandbox, folder / mode, mode, limits, told, marker)
     finally:
         remove_tree(folder)
