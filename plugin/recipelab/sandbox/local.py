@@ -20,10 +20,10 @@ WITHOUT_NAMESPACES = (
     "for isolation start Docker and use `--sandbox docker`"
 )
 IN_NAMESPACES = (
-    "the local sandbox keeps code from your files, network and processes with Linux namespaces, "
-    "but is less than a container: memory is limited for each process and not for all together, "
-    "CPU time is not limited, and few system calls are refused; for more start Docker and use "
-    "`--sandbox docker`"
+    "the local sandbox does not isolate as a container does: Linux namespaces keep code from your "
+    "files, network and processes, but memory is limited for each process and not for all "
+    "together, CPU time is not limited, and few system calls are refused; for more start Docker "
+    "and use `--sandbox docker`"
 )
 
 

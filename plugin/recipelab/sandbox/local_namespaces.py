@@ -28,10 +28,9 @@ _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix
 _SETTINGS = ("alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "fonts")
 _SCRATCH = ("/tmp", "/var/tmp", "/dev/shm")
 _DEVICES = ("null", "zero", "full", "random", "urandom")
-_PREFIX_PARTS = ("bin", "lib", "lib64", "libexec", "include", "share", "nvvm", "pyvenv.cfg")
+_PREFIX_PARTS = ("bin", "lib", "lib64", "libexec", "include", "share", "targets", "pyvenv.cfg")
 _OWN_PROCESSES = 2
 """Those of the launcher; they count as the command's where they have the same user."""
-_BLOCK = 4096
 
 
 def place_in_namespaces(request: PhaseRequest, top: Path) -> Place:
@@ -84,10 +83,7 @@ def world_of(request: PhaseRequest, top: Path) -> dict[str, Any]:
         "devices": list(_devices(limits.gpus)),
         "links": _links(),
         "files": _files(NOBODY if is_root else os.geteuid()),
-        "scratch": (
-            f"size={limits.scratch_mb}m",
-            [(path.replace("/", "_"), path) for path in _SCRATCH],
-        ),
+        "scratch": (f"size={limits.scratch_mb}m", [(path[1:], path) for path in _SCRATCH]),
         "written": _written(request),
     }
 
@@ -108,13 +104,12 @@ def _id_maps(is_root: bool) -> list[tuple[str, str]]:
 
 
 def _written(request: PhaseRequest) -> tuple[str, list[tuple[str, str]]]:
-    """A file system for outputs and tripwires. Each file takes a block, whatever its size."""
+    """A file system for outputs and tripwires."""
     limits = request.limits
     entries = 5 * limits.output_files + 200  # More than are collected, but not without end.
-    size = limits.output_mb * MIB + entries * _BLOCK
     names = (OUTPUT_DIRECTORY, *request.tripwires)
     folders = [(name, f"{PHASE_ROOT}/{name}") for name in names]
-    return f"size={size},nr_inodes={entries}", folders
+    return f"size={limits.output_mb}m,nr_inodes={entries}", folders
 
 
 def _inputs(request: PhaseRequest, top: Path, is_root: bool) -> Iterator[tuple[str, str]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import tempfile
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +23,10 @@ for folder in sys.path:
 _LIMITS = Limits(seconds=10, output_mb=1, scratch_mb=1, output_files=1, log_kb=4)
 
 
+_OLDEST_LINUX = (5, 14)
+"""Older ones count all processes of the user in the bound on processes inside."""
+
+
 @lru_cache(maxsize=8)
 def namespaces_fault(temporary: Path) -> str | None:
     """Why namespaces cannot be made here, or ``None`` if a trivial phase ran in some.
@@ -30,6 +36,10 @@ def namespaces_fault(temporary: Path) -> str | None:
     Args:
         temporary: Where phases have their folders.
     """
+    if not sys.platform.startswith("linux"):
+        return "only Linux has them"
+    if tuple(map(int, os.uname().release.split("-")[0].split(".")[:2])) < _OLDEST_LINUX:
+        return f"this is Linux {os.uname().release}; 5.14 or newer is needed"
     with tempfile.TemporaryDirectory() as output:
         request = PhaseRequest(
             phase="probe",
@@ -41,7 +51,7 @@ def namespaces_fault(temporary: Path) -> str | None:
         try:
             result = LocalPhase(request, temporary=temporary, namespaces=True).run()
         except SandboxError as error:
-            return str(error).strip()
+            return str(error).strip().splitlines()[-1]
     if result.ok:
         return None
     last = (result.log.strip().splitlines() or ["it did not end"])[-1]
