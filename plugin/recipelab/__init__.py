@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from recipelab.campaign import Campaign
     from recipelab.evaluation.desk import TrialDesk
     from recipelab.evaluation.evaluator import Evaluator
+    from recipelab.executor import SandboxCodeExecutor
     from recipelab.lineage import LineageStore
     from recipelab.models import OfflineClient
     from recipelab.packs import load_pack
@@ -25,6 +26,7 @@ _HOMES = {
     "LineageQueryTool": "recipelab.tools",
     "LineageStore": "recipelab.lineage",
     "OfflineClient": "recipelab.models",
+    "SandboxCodeExecutor": "recipelab.executor",
     "TrialDesk": "recipelab.evaluation.desk",
     "load_pack": "recipelab.packs",
 }
@@ -35,6 +37,7 @@ __all__ = [
     "LineageQueryTool",
     "LineageStore",
     "OfflineClient",
+    "SandboxCodeExecutor",
     "TrialDesk",
     "__version__",
     "load_pack",

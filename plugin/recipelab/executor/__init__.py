@@ -1,0 +1,14 @@
+"""AutoGen's code execution over a sandbox: each code block in a phase of its own."""
+
+from __future__ import annotations
+
+from recipelab.executor.config import FunctionSource, SandboxCodeExecutorConfig
+from recipelab.executor.executor import SandboxCodeExecutor
+from recipelab.executor.report import SandboxCodeResult
+
+__all__ = [
+    "FunctionSource",
+    "SandboxCodeExecutor",
+    "SandboxCodeExecutorConfig",
+    "SandboxCodeResult",
+]

@@ -1,0 +1,203 @@
+"""``SandboxCodeExecutor``: AutoGen's code execution, each block in a sandbox of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self, Unpack, cast
+
+from autogen_core import CancellationToken, Component
+from autogen_core.code_executor import CodeBlock, CodeExecutor
+
+from recipelab.errors import RecipelabError
+from recipelab.executor.blocks import LANGUAGES
+from recipelab.executor.config import SandboxCodeExecutorConfig, Settings
+from recipelab.executor.functions import Function, function_source
+from recipelab.executor.opening import make_sandbox
+from recipelab.executor.report import Report, SandboxCodeResult
+from recipelab.executor.runner import BlockRunner
+from recipelab.executor.waiting import finished
+from recipelab.sandbox import Sandbox
+from recipelab.sandbox.staging import new_folder, reap_folders, remove_tree
+
+
+class SandboxCodeExecutor(CodeExecutor, Component[SandboxCodeExecutorConfig]):
+    """Executes code blocks in a hardened container each, with files that live on between them.
+
+    Takes the place of AutoGen's ``DockerCommandLineCodeExecutor``. Code has no network. Files that
+    a block leaves in its working directory are there for the next one. Whatever a block leaves
+    running is killed. Calls at the same time run one after the other.
+
+    .. code-block:: python
+
+        async with SandboxCodeExecutor(timeout=60, work_dir="coding") as executor:
+            block = CodeBlock("print(6 * 7)", "python")
+            result = await executor.execute_code_blocks([block], CancellationToken())
+
+    Args:
+        functions: Functions that code can import from the functions module: plain ones, those of
+            ``with_requirements``, or sources.
+        settings: Keys of :class:`~recipelab.executor.SandboxCodeExecutorConfig`.
+    """
+
+    component_config_schema = SandboxCodeExecutorConfig
+    component_provider_override = "recipelab.SandboxCodeExecutor"
+
+    SUPPORTED_LANGUAGES = LANGUAGES
+
+    def __init__(self, *, functions: Sequence[Function] = (), **settings: Unpack[Settings]) -> None:
+        sources = tuple(function_source(function) for function in functions)
+        self._config = SandboxCodeExecutorConfig.model_validate({**settings, "functions": sources})
+        self._turn = asyncio.Lock()
+        self._running: set[asyncio.Task[None]] = set()
+        self._sandbox: Sandbox | None = None
+        self._runner: BlockRunner | None = None
+        self._stopped = False
+        self._private: Path | None = None
+        self._forget_private: weakref.finalize[..., SandboxCodeExecutor] | None = None
+
+    @property
+    def timeout(self) -> float:
+        """Seconds that one code block may take."""
+        return self._config.timeout
+
+    @property
+    def functions_module(self) -> str:
+        """Name of the module that code imports functions from."""
+        return self._config.functions_module
+
+    @property
+    def work_dir(self) -> Path:
+        """Folder on this machine with the files that blocks share.
+
+        Raises:
+            RecipelabError: It is a temporary one, and the executor is not started.
+        """
+        if self._config.work_dir is not None:
+            return Path(self._config.work_dir).absolute()
+        if self._private is None:
+            raise RecipelabError("the executor is not started, and names no work folder")
+        return self._private / "work"
+
+    async def execute_code_blocks(
+        self, code_blocks: Sequence[CodeBlock], cancellation_token: CancellationToken
+    ) -> SandboxCodeResult:
+        """Executes blocks in order, up to the first that fails. Starts the executor if needed.
+
+        Args:
+            code_blocks: The blocks, at least one.
+            cancellation_token: Cancels what runs; that is a result too, with exit code 1.
+
+        Returns:
+            The output of all blocks and the exit code of the last: 124 after a timeout, 137 after
+            too much memory, and 1 for a block that cannot be run.
+
+        Raises:
+            ValueError: There is no block.
+            RecipelabError: The executor was stopped, or cannot be started.
+            SandboxError: The machinery failed; the code is not to blame.
+        """
+        if not code_blocks:
+            raise ValueError("there is no code block to execute")
+        report = Report()
+        task = asyncio.create_task(self._run(code_blocks, report))
+        self._running.add(task)
+        cancellation_token.link_future(task)
+        try:
+            await task
+        except asyncio.CancelledError:
+            current = asyncio.current_task()
+            if current is not None and current.cancelling():
+                raise
+            report.cancelled()
+        finally:
+            self._running.discard(task)
+        return report.result()
+
+    async def start(self) -> None:
+        """Gets ready, and looks whether functions find what they need. May be called twice.
+
+        Raises:
+            RecipelabError: The sandbox cannot be had, or it lacks what functions need.
+            SandboxError: The machinery failed.
+        """
+        async with self._turn:
+            self._stopped = False
+            await self._ready()
+
+    async def stop(self) -> None:
+        """Kills what runs and removes a temporary work folder. May be called twice."""
+        self._stopped = True
+        await self._cancel_running()
+        async with self._turn:
+            await self._close()
+            if self._forget_private is not None:
+                await finished(self._forget_private)
+            self._private = self._forget_private = None
+
+    async def restart(self) -> None:
+        """Kills what runs and connects again; files stay."""
+        await self._cancel_running()
+        async with self._turn:
+            await self._close()
+            self._stopped = False
+            await self._ready()
+
+    async def _run(self, blocks: Sequence[CodeBlock], report: Report) -> None:
+        async with self._turn:
+            if self._stopped:
+                raise RecipelabError(
+                    "the executor was stopped; start it again, or use `async with`"
+                )
+            runner = await self._ready()
+            for block in blocks:
+                await runner.run(block, report)
+                if report.failed:
+                    return
+
+    async def _ready(self) -> BlockRunner:
+        """Starts it where it is not; the turn is ours."""
+        if self._runner is not None:
+            return self._runner
+        if self._private is None:
+            self._private = new_folder(Path(tempfile.gettempdir()), what="code")
+            # Whoever forgets to stop it leaves nothing behind either.
+            self._forget_private = weakref.finalize(self, remove_tree, self._private)
+        self.work_dir.mkdir(parents=True, exist_ok=True)
+        try:
+            await finished(lambda: reap_folders(self.work_dir))
+            self._sandbox = await finished(lambda: make_sandbox(self._config))
+            await self._sandbox.start()
+            runner = BlockRunner(
+                self._sandbox, self._config, work=self.work_dir, private=self._private
+            )
+            await runner.check_functions()
+        except BaseException:
+            await self._close()
+            raise
+        self._runner = runner
+        return runner
+
+    async def _close(self) -> None:
+        self._runner = None
+        sandbox, self._sandbox = self._sandbox, None
+        if sandbox is not None:
+            await sandbox.stop()
+
+    async def _cancel_running(self) -> None:
+        running = set(self._running)
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running)
+
+    def _to_config(self) -> SandboxCodeExecutorConfig:
+        return self._config
+
+    @classmethod
+    def _from_config(cls, config: SandboxCodeExecutorConfig) -> Self:
+        settings = {name: getattr(config, name) for name in Settings.__annotations__}
+        return cls(functions=config.functions, **cast(Settings, settings))

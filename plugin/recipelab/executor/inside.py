@@ -1,0 +1,99 @@
+"""Runs one code block inside of a sandbox; standard library only, run by its path.
+
+The files of earlier blocks lie read-only in ``work``, the code in ``code``, the functions in
+``modules``. All files are copied to ``out``, where the code runs and from where they come back.
+
+Usage: inside.py INTERPRETER FILE
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+NOT_PLACED = "recipelab: the files could not be put in place:"
+"""How the only line begins if the code did not run at all."""
+
+PLACEHOLDER = ".recipelab-folder"
+"""Name of a file that stands for its empty folder: folders alone do not come back."""
+
+_PIECE = 1 << 20
+
+
+def _place(source: str, target: str) -> None:
+    """Copies the regular files below a folder. What may not come back is not brought either."""
+    with os.scandir(source) as entries:
+        for entry in entries:
+            path = f"{target}/{entry.name}"
+            if entry.is_dir(follow_symlinks=False):
+                os.makedirs(path, exist_ok=True)
+                _place(entry.path, path)
+            elif entry.is_file(follow_symlinks=False):
+                _copy(entry, path)
+
+
+def _copy(entry: os.DirEntry[str], target: str) -> None:
+    with open(entry.path, "rb") as reader, open(target, "wb") as writer:
+        while piece := reader.read(_PIECE):
+            writer.write(piece)
+    # Build tools go by it.
+    times = entry.stat().st_mtime_ns
+    os.utime(target, ns=(times, times))
+
+
+def _environment(root: str) -> dict[str, str]:
+    """The environment of the code: the functions can be imported and ``python`` is this one."""
+    found = dict(os.environ)
+    search = (f"{root}/modules", found.get("PYTHONPATH", ""))
+    found["PYTHONPATH"] = os.pathsep.join(filter(None, search))
+    path = (os.path.dirname(sys.executable), found.get("PATH", os.defpath))
+    found["PATH"] = os.pathsep.join(path)
+    return found
+
+
+def _run(interpreter: str, file: str, environment: dict[str, str]) -> int:
+    """Runs the code to its end.
+
+    Returns:
+        Its exit code; 128 and the number of a signal that ended it, as a shell says it.
+    """
+    program = sys.executable if interpreter == "python" else interpreter
+    name = f"./{file}" if file.startswith("-") else file
+    # Python ignores them, and what it starts would too.
+    usual = [signal.SIGPIPE, signal.SIGXFSZ]
+    try:
+        pid = os.posix_spawnp(program, [program, name], environment, setsigdef=usual)
+    except OSError as error:
+        sys.stdout.write(f"{interpreter}: {error.strerror}\n")
+        return 127
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return code if code >= 0 else 128 - code
+
+
+def _mark_empty_folders(top: str) -> None:
+    for folder, folders, files in os.walk(top):
+        if not folders and not files and folder != top:
+            try:
+                open(os.path.join(folder, PLACEHOLDER), "x").close()
+            except OSError:
+                continue  # The code has closed it, or the disk is full.
+
+
+def main(interpreter: str, file: str) -> int:
+    """Runs the code; see the top of this file."""
+    root = os.getcwd()
+    try:
+        _place("work", "out")
+        _place("code", "out")
+    except OSError as error:
+        sys.stdout.write(f"{NOT_PLACED} {error.filename}: {error.strerror}\n")
+        return 1
+    os.chdir("out")
+    code = _run(interpreter, file, _environment(root))
+    _mark_empty_folders(os.path.join(root, "out"))
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2]))
