@@ -113,4 +113,13 @@ shadow = subprocess.run(["passwd", "-S", "root"], capture_output=True, text=True
 if "root P" in shadow.stdout: print("BROKE passwd")
 """,
     ),
+    escape(
+        "escape-by-a-memory-dump",
+        "crashes for the host to store the dump, or to hand it to a program of its own",
+        log="dumps of at most 1 byte",
+        train="""
+import resource
+print("dumps of at most", max(resource.getrlimit(resource.RLIMIT_CORE)), "byte")
+""",
+    ),
 )
