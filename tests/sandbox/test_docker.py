@@ -172,6 +172,7 @@ async def test_labels_and_no_container_left(
 
     monkeypatch.setattr(APIClient, "create_container", spy)
     await docker_sandbox.run(phase(output, "pass"))
+    assert seen.pop("recipelab.sandbox")
     assert seen == {
         "recipelab.owner": owner_identity(),
         "recipelab.phase": "test",
