@@ -14,8 +14,8 @@ import pytest
 
 from recipelab.errors import SandboxUnavailable
 from recipelab.sandbox import DockerSandbox, Ending, Sandbox
-from recipelab.sandbox.docker_holder import usage_from_counters
-from recipelab.sandbox.docker_options import OWNER_LABEL
+from recipelab.sandbox.docker.holder import usage_from_counters
+from recipelab.sandbox.docker.options import OWNER_LABEL
 from recipelab.sandbox.owner import owner_identity
 
 from .helpers import names_in, phase, processes_with, wait_until

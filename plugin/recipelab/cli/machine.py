@@ -56,7 +56,7 @@ def _docker() -> dict[str, Any]:
 
 
 def _gpus() -> dict[str, Any]:
-    from recipelab.sandbox.gpus import list_gpus
+    from recipelab.sandbox.slots.gpus import list_gpus
 
     gpus = list_gpus()
     names = ", ".join(f"{gpu.index} {gpu.name} ({gpu.memory_mb:,} MiB)" for gpu in gpus)

@@ -17,7 +17,7 @@ from recipelab.evaluation.workspace import Workspace, folder_bytes, recipe_bytes
 from recipelab.pack import SANDBOX_MEASURES, Pack
 from recipelab.recipe import Recipe
 from recipelab.sandbox.base import Input, Limits, PhaseRequest, PhaseResult, Sandbox
-from recipelab.sandbox.slots import ANYWHERE, Slot
+from recipelab.sandbox.slots.pool import ANYWHERE, Slot
 from recipelab.trial import Phase, PhaseTiming, SeedRun, Status
 
 Watch = Callable[[Phase, int | None], None]
