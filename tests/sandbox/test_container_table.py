@@ -154,6 +154,7 @@ def test_cuda_asks_for_its_gpu_and_nothing_else(tmp_path: Path) -> None:
         profile=spec.container,
         sources=[],
         owner="o",
+        sandbox="s",
         cores=2,
     )
     host = options["host_config"]
