@@ -10,10 +10,10 @@ import pytest
 from autogen_core import CancellationToken
 from autogen_core.tools import BaseTool, ToolResult
 from pydantic import BaseModel
+from recipelab.agents.view import render_view
 
 from recipelab.agents.charter import load_charter
 from recipelab.agents.specialist import workbench_of
-from recipelab.agents.view import render_view
 from recipelab.evaluation.desk import TrialDesk
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.pack import Pack

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from recipelab.trial import Edit

@@ -8,7 +8,7 @@ from typing import Any, cast
 from pydantic import BaseModel
 
 from recipelab.tools.bench import AnyTool, ToolBench
-from recipelab.tools.lineage import LINEAGE_TOOLS
+from recipelab.tools.lineage.scope import LineageTool
 from recipelab.tools.submit_tool import Turn
 
 
@@ -32,7 +32,7 @@ class SpecialistWorkbench(ToolBench):
 
     def answered(self, name: str) -> None:
         """Notes that the specialist has asked the lineage, if it has."""
-        if name in LINEAGE_TOOLS:
+        if isinstance(self._tools[name], LineageTool):
             self._turn.asked = True
 
     async def reset(self) -> None:

@@ -57,7 +57,8 @@ class LineageQueryArguments(PageArguments):
     )
     until: Moment | None = Field(default=None, description="Only trials proposed before this time.")
     text: Words | None = Field(
-        default=None, description="Words in hypothesis, reason, diff or failure, whatever their case."
+        default=None,
+        description="Words in hypothesis, reason, diff or failure, whatever their case.",
     )
     order: Annotated[str, Field(pattern="^(newest|oldest|best|worst)$")] = Field(
         default="newest", description="newest, oldest, best or worst first."

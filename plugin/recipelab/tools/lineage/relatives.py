@@ -36,9 +36,7 @@ class BestChainTool(LineageTool[ChainArguments]):
         number = args.trial
         if number is None:
             number = self._store.best_brief(campaign).number
-        page = self._store.chain_briefs(
-            campaign, number, limit=args.limit, offset=args.offset
-        )
+        page = self._store.chain_briefs(campaign, number, limit=args.limit, offset=args.offset)
         rows = brief_rows(self._store, campaign, reversed(page.items))
         return capped_rows("trials", rows, page.total, args.offset, capped=page.capped)
 
