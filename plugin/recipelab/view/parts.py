@@ -9,11 +9,13 @@ from recipelab.view.lines import (
     failure_line,
     near_miss_line,
     one_line,
-    trial_line,
     trial_lines,
 )
 
 CHAIN, NEAR_MISSES, OWN, OTHERS, FAILURES = 8, 6, 10, 14, 8
+LOOKED_THROUGH = 40
+"""Newest trials among which those of the others are looked for."""
+
 NOTE_CHARACTERS = 400
 REPEATED = 2
 """From how many times on a failure is a repeated one."""
@@ -31,7 +33,7 @@ def rules(frame: Frame) -> list[str]:
         *(f"- Gate {_gate(gate)}." for gate in frame.pack.gates),
         f"- Trials so far: {told}. Budget of trials: {left}.",
         *(
-            f"- Prior knowledge: give campaign={name!r} to a lineage tool. Its scores do not compare."
+            f"- Prior knowledge: a lineage tool takes campaign={name!r}. Its scores do not compare."
             for name in frame.priors
         ),
     ]
@@ -65,9 +67,10 @@ def own(frame: Frame) -> list[str]:
 
 def others(frame: Frame) -> list[str]:
     """The last trials of the others."""
-    wanted = TrialFilter(in_flight=False, limit=OTHERS)
+    wanted = TrialFilter(in_flight=False, limit=LOOKED_THROUGH)
     page = frame.store.briefs(frame.campaign, wanted).items
-    return [trial_line(frame, brief) for brief in page if brief.specialist != frame.specialist]
+    theirs = [brief for brief in page if brief.specialist != frame.specialist]
+    return trial_lines(frame, theirs[:OTHERS])
 
 
 def in_flight(frame: Frame) -> list[str]:

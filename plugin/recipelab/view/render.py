@@ -29,9 +29,7 @@ class Part:
 PARTS = (
     Part("Rules in force", 1_400, parts.rules),
     Part("Notes from people", 1_600, parts.notes),
-    Part(
-        "Best recipe and the trials that led to it, newest first", 2_400, parts.best, "best_chain"
-    ),
+    Part("Best trial and those that led to it, newest first", 2_400, parts.best, "best_chain"),
     Part("Near misses worth repairing", 1_800, parts.near_misses, "near_misses"),
     Part("Your last trials", 2_400, parts.own),
     Part("Last trials of the others", 2_400, parts.others),

@@ -28,10 +28,7 @@ def signals(frame: Frame) -> list[str]:
         *_plateau(surfaces.values()),
         *(line for item in own for line in _saturation(item)),
         *(line for item in own for line in _failing(item)),
-        *(
-            f"- Nobody has tried {name} yet: a first look at it is worth more."
-            for name in untouched
-        ),
+        *(f"- Nobody has tried {name} yet: a first look is worth much." for name in untouched),
     ]
 
 
@@ -41,17 +38,17 @@ def _plateau(surfaces: Iterable[SurfaceSummary]) -> Iterator[str]:
     newest = max((item.last_tried for item in surfaces), default=0)
     if newest - kept >= PLATEAU:
         yield (
-            f"- Plateau: none of the {newest - kept} trials since {kept} was kept. Small steps from "
-            "the best are used up: repair a near miss, combine two ideas that were each a little "
-            "better, go back to an earlier trial of the chain, or take something away."
+            f"- Plateau: none of the {newest - kept} trials since {kept} was kept. Small steps "
+            "from the best are used up: repair a near miss, combine two ideas that were each a "
+            "little better, go back to an earlier trial of the chain, or take something away."
         )
 
 
 def _saturation(item: SurfaceSummary) -> Iterator[str]:
     if item.since_kept >= SATURATED:
         yield (
-            f"- {item.name} is saturated: {item.since_kept} judged trials since one was kept. Change "
-            "the kind of your edit, not its size, or propose on another surface of yours."
+            f"- {item.name} is saturated: {item.since_kept} judged trials since one was kept. "
+            "Change the kind of your edit, not its size, or take another surface of yours."
         )
 
 

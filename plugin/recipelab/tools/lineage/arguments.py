@@ -89,12 +89,13 @@ class DiffArguments(ScopeArguments):
     offset: int = Field(default=0, ge=0, description="Characters to pass over, for paging.")
 
 
-class ChainArguments(PageArguments):
+class ChainArguments(ScopeArguments):
     """The end of a chain of parents."""
 
     trial: Number | None = Field(
         default=None, description="Number of the trial; leave out for the best so far."
     )
+    limit: int = Field(default=20, ge=1, le=100, description="How many trials at most.")
 
 
 class ChildrenArguments(PageArguments):

@@ -36,9 +36,14 @@ class BestChainTool(LineageTool[ChainArguments]):
         number = args.trial
         if number is None:
             number = self._store.best_brief(campaign).number
-        page = self._store.chain_briefs(campaign, number, limit=args.limit, offset=args.offset)
+        page = self._store.chain_briefs(campaign, number, limit=args.limit)
         rows = brief_rows(self._store, campaign, reversed(page.items))
-        return capped_rows("trials", rows, page.total, args.offset, capped=page.capped)
+        answer = capped_rows("trials", rows, page.total, 0, capped=page.capped)
+        if "more" in answer:
+            shown = answer["trials"]
+            rest = page.total - len(shown)
+            answer["more"] = f"{rest} more; ask with trial={shown[-1]['parents'][0]}"
+        return answer
 
 
 class ChildrenTool(LineageTool[ChildrenArguments]):
