@@ -19,7 +19,7 @@ from sqlmodel import Field, SQLModel
 
 from recipelab.errors import LineageError
 from recipelab.lineage import LineageStore
-from recipelab.lineage.database import BUSY_MILLISECONDS
+from recipelab.lineage.schema.sqlite import BUSY_MILLISECONDS
 from recipelab.lineage.tables import SCHEMA
 from recipelab.trial import Status
 from tests.lineage.helpers import CAMPAIGN, FILES, judged, outcome, proposal, with_campaign

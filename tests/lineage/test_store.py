@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recipelab.errors import LineageError
-from recipelab.lineage import LineageStore, loading
+from recipelab.lineage import LineageStore
+from recipelab.lineage.reading import loading
 from recipelab.lineage.text import MARK
 from recipelab.trial import (
     Failure,

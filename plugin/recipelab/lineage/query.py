@@ -84,6 +84,12 @@ class TrialFilter:
         return self.order in ("newest", "oldest")
 
     @property
+    def plain(self) -> bool:
+        """Whether all trials match."""
+        paged = {"order": self.order, "goal": self.goal}
+        return self == TrialFilter(**paged, limit=self.limit, offset=self.offset)
+
+    @property
     def low_first(self) -> bool:
         """Whether low scores come first, when the order is by score."""
         return (self.order == "best") == (self.goal == "minimize")
