@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from recipelab.lineage import FailureGroup, LineageStore, NearMiss, SurfaceSummary, TrialBrief
 from recipelab.tools.answers import Row, knob_changes, rounded, shortened, without_empty
-from recipelab.trial import Edit
+from recipelab.trial import Edit, GateResult
 
 TEXT_CHARACTERS = 400
 EXCERPT_CHARACTERS = 500
 
 
-def brief_row(brief: TrialBrief, edits: Sequence[Edit] = ()) -> Row:
+def brief_row(
+    brief: TrialBrief, edits: Sequence[Edit] = (), gates: Sequence[GateResult] = ()
+) -> Row:
     """One trial.
 
     Args:
         brief: The trial.
         edits: Its edits; the knobs that they turn are told.
+        gates: The gates that it was held against.
     """
     return without_empty(
         {
@@ -34,6 +37,10 @@ def brief_row(brief: TrialBrief, edits: Sequence[Edit] = ()) -> Row:
             "score_se": rounded(brief.score_se),
             "delta": rounded(brief.delta),
             "delta_se": rounded(brief.delta_se),
+            "gates": {
+                gate.name: {"value": rounded(gate.value), "margin": rounded(gate.margin)}
+                for gate in gates
+            },
             "failure": _failure(brief),
         }
     )
@@ -51,10 +58,11 @@ def _failure(brief: TrialBrief) -> Row:
 
 
 def brief_rows(store: LineageStore, campaign: str, briefs: Iterable[TrialBrief]) -> list[Row]:
-    """Some trials of one campaign, with the knobs that they turned."""
+    """Some trials of one campaign, with the knobs that they turned and their gates."""
     briefs = tuple(briefs)
-    edits: Mapping[int, Sequence[Edit]] = store.edits(campaign, [b.number for b in briefs])
-    return [brief_row(brief, edits.get(brief.number, ())) for brief in briefs]
+    numbers = [brief.number for brief in briefs]
+    edits, gates = store.edits(campaign, numbers), store.gates(campaign, numbers)
+    return [brief_row(b, edits.get(b.number, ()), gates.get(b.number, ())) for b in briefs]
 
 
 def failure_row(group: FailureGroup) -> Row:
