@@ -50,7 +50,7 @@ def proposal(**more: Any) -> dict[str, Any]:
 
 
 async def test_a_proposal_needs_a_look_at_the_lineage_first(bench: SpecialistWorkbench) -> None:
-    assert "ask lineage_query first" in await refused(bench, "submit_trial", **proposal())
+    assert "another lineage tool first" in await refused(bench, "submit_trial", **proposal())
     await call(bench, "lineage_query")
     assert (await call(bench, "submit_trial", **proposal()))["status"] == "in_flight"
 
@@ -58,7 +58,7 @@ async def test_a_proposal_needs_a_look_at_the_lineage_first(bench: SpecialistWor
 async def test_the_look_counts_for_its_turn_only(bench: SpecialistWorkbench) -> None:
     await call(bench, "lineage_query")
     bench.begin_turn()
-    assert "ask lineage_query first" in await refused(bench, "submit_trial", **proposal())
+    assert "another lineage tool first" in await refused(bench, "submit_trial", **proposal())
 
 
 async def test_a_trial_goes_from_proposal_to_outcome(
