@@ -24,7 +24,7 @@ class TallyRow(LineageTable, table=True):
     campaign_id: int = Field(foreign_key="campaign.id", primary_key=True)
     scope: str = Field(primary_key=True)
     status: str = Field(primary_key=True)
-    count: int
+    trials: int
     last_id: int | None = Field(default=None, sa_type=BigInteger)
     tried: int = 0
     low_delta: float | None = None
@@ -60,12 +60,12 @@ class FailureCountRow(LineageTable, table=True):
     """How often a failure was seen on a surface (``s:`` and its name), or in all (empty)."""
 
     __tablename__ = "failure_count"
-    __table_args__ = (Index("failure_often", "campaign_id", "scope", "count", "last_id"), COMPACT)
+    __table_args__ = (Index("failure_often", "campaign_id", "scope", "trials", "last_id"), COMPACT)
 
     group_id: int = Field(foreign_key="failure_group.id", primary_key=True)
     scope: str = Field(primary_key=True)
     campaign_id: int = Field(foreign_key="campaign.id")
-    count: int
+    trials: int
     first_id: int = Field(sa_type=BigInteger)
     last_id: int = Field(sa_type=BigInteger)
 

@@ -86,8 +86,9 @@ class TrialFilter:
     @property
     def plain(self) -> bool:
         """Whether all trials match."""
-        paged = {"order": self.order, "goal": self.goal}
-        return self == TrialFilter(**paged, limit=self.limit, offset=self.offset)
+        return self == TrialFilter(
+            order=self.order, goal=self.goal, limit=self.limit, offset=self.offset
+        )
 
     @property
     def low_first(self) -> bool:

@@ -19,7 +19,8 @@ class LineageStore(LineageReader, LineageWriter, CampaignWriter):
 
     Every write is one transaction that is on the disk when the method returns: kill the process
     at any point, and what was recorded is there, whole and once. Threads may share a store, and
-    processes a file or a database; writers of a campaign take turns, and readers never wait. Open one with :meth:`open`.
+    processes a file or a database; writers of a campaign take turns, and readers never wait. Open
+    one with :meth:`open`.
 
     Args:
         engine: The open database.

@@ -145,8 +145,9 @@ class TrialRow(LineageTable, table=True):
     previous_id: int | None = Field(default=None, sa_type=BigInteger)
 
 
-def _of_trial(**options: bool) -> Column[int]:
-    return Column(TRIAL_ID, ForeignKey("trial.id"), autoincrement=False, **options)
+def _of_trial(*, primary_key: bool = True) -> Column[int]:
+    reference = ForeignKey("trial.id")
+    return Column(TRIAL_ID, reference, primary_key=primary_key, nullable=False, autoincrement=False)
 
 
 class TrialTextRow(LineageTable, table=True):
@@ -154,7 +155,7 @@ class TrialTextRow(LineageTable, table=True):
 
     __tablename__ = "trial_text"
 
-    trial_id: int = Field(sa_column=_of_trial(primary_key=True))
+    trial_id: int = Field(sa_column=_of_trial())
     diff: str
     files: str
     log_tail: str = ""
@@ -168,7 +169,7 @@ class TrialKeyRow(LineageTable, table=True):
     __table_args__ = COMPACT
 
     key: int = Field(sa_type=BigInteger, primary_key=True)
-    trial_id: int = Field(sa_column=_of_trial(primary_key=True))
+    trial_id: int = Field(sa_column=_of_trial())
 
 
 class ParentRow(LineageTable, table=True):
@@ -177,9 +178,9 @@ class ParentRow(LineageTable, table=True):
     __tablename__ = "parent"
     __table_args__ = (Index("parent_children", "parent_id", "trial_id"), COMPACT)
 
-    trial_id: int = Field(sa_column=_of_trial(primary_key=True))
+    trial_id: int = Field(sa_column=_of_trial())
     position: int = Field(primary_key=True)
-    parent_id: int = Field(sa_column=_of_trial(nullable=False))
+    parent_id: int = Field(sa_column=_of_trial(primary_key=False))
 
 
 class RecipeFileRow(LineageTable, table=True):
@@ -204,7 +205,7 @@ class EditRow(LineageTable, table=True):
     __tablename__ = "edit"
     __table_args__ = COMPACT
 
-    trial_id: int = Field(sa_column=_of_trial(primary_key=True))
+    trial_id: int = Field(sa_column=_of_trial())
     position: int = Field(primary_key=True)
     path: str
     search: str | None = None
@@ -217,7 +218,7 @@ class SeedRunRow(LineageTable, table=True):
     __tablename__ = "seed_run"
     __table_args__ = COMPACT
 
-    trial_id: int = Field(sa_column=_of_trial(primary_key=True))
+    trial_id: int = Field(sa_column=_of_trial())
     position: int = Field(primary_key=True)
     seed: int = Field(sa_type=BigInteger)
     timings: str
@@ -230,7 +231,7 @@ class GateRow(LineageTable, table=True):
     __tablename__ = "gate"
     __table_args__ = COMPACT
 
-    trial_id: int = Field(sa_column=_of_trial(primary_key=True))
+    trial_id: int = Field(sa_column=_of_trial())
     position: int = Field(primary_key=True)
     name: str
     value: float
@@ -244,7 +245,7 @@ class FailureRow(LineageTable, table=True):
     __tablename__ = "failure"
     __table_args__ = (Index("failure_by_group", "group_id", "trial_id"),)
 
-    trial_id: int = Field(sa_column=_of_trial(primary_key=True))
+    trial_id: int = Field(sa_column=_of_trial())
     group_id: int = Field(foreign_key="failure_group.id")
     excerpt: str
     seed: int | None = Field(default=None, sa_type=BigInteger)

@@ -28,12 +28,12 @@ Counts = dict[Status | None, int]
 def counts_of(connection: Connection, campaign_id: int, scope: str = "") -> Counts:
     """Trials by status, only what there is; ``None`` counts those in flight."""
     rows = connection.execute(_ROWS, {"campaign_id": campaign_id, "scope": scope})
-    return _ordered({row.status: row.count for row in rows})
+    return _ordered({row.status: row.trials for row in rows})
 
 
 def _ordered(counts: Mapping[str, int]) -> Counts:
-    known = {status: counts[status.value] for status in Status if counts.get(status.value)}
-    return {**known, **({None: counts[""]} if counts.get("") else {})}
+    known: Counts = {status: counts[status.value] for status in Status if counts.get(status.value)}
+    return known | ({None: counts[""]} if counts.get("") else {})
 
 
 def last_kept(connection: Connection, campaign_id: int) -> int | None:
@@ -80,7 +80,7 @@ def summaries(
 
 
 def _summary(name: str, rows: list[Any], lowest: bool) -> SurfaceSummary:
-    counts = _ordered({row.status: row.count for row in rows})
+    counts = _ordered({row.status: row.trials for row in rows})
     kept = next((row for row in rows if row.status == Status.KEPT.value), None)
     judged = sum(count for status, count in counts.items() if status is not None)
     deltas = [row.low_delta if lowest else row.high_delta for row in rows]
@@ -89,7 +89,7 @@ def _summary(name: str, rows: list[Any], lowest: bool) -> SurfaceSummary:
         name=name,
         tried=sum(counts.values()),
         statuses=counts,
-        kept=kept.count if kept else 0,
+        kept=kept.trials if kept else 0,
         best_delta=(min(known) if lowest else max(known)) if known else None,
         last_kept=number_of(kept.last_id) if kept else None,
         since_kept=max(0, judged - kept.tried) if kept else judged,

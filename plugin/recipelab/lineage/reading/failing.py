@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, func, select
+from sqlalchemy import BindParameter, Connection, Select, bindparam, func, select
 from sqlmodel import col
 
 from recipelab.lineage.answers import FailureGroup, MissedGate, NearMiss
@@ -22,7 +22,7 @@ FIXES = 5
 """Trials that mended a failure that are told, at most."""
 NEAR = (Status.GATE_MISSED, Status.OVERSIZE, Status.TRAIN_OVERRUN, Status.EVAL_OVERRUN)
 
-_IDS = bindparam("ids", expanding=True)
+_IDS: BindParameter[Any] = bindparam("ids", expanding=True)
 _GROUPS = select(FailureGroupRow).where(col(FailureGroupRow.id).in_(_IDS))
 _LAST = (
     select(col(FailureRow.trial_id), col(FailureRow.excerpt), col(TrialRow.judged_at))
@@ -75,21 +75,22 @@ def failure_groups(
 
 def _counted(
     campaign_id: int, kinds: Sequence[FailureKind], surfaces: Sequence[str]
-) -> Select[Any]:
+) -> Select[*tuple[Any, ...]]:
     row = FailureCountRow
     scopes = [failure_scope(name) for name in surfaces] or [""]
     of = col(row.campaign_id) == campaign_id
     group_id, first, last = col(row.group_id), col(row.first_id), col(row.last_id)
+    statement: Select[*tuple[Any, ...]]
     if len(scopes) == 1:
-        statement: Select[Any] = select(
-            group_id, col(row.count).label("count"), first.label("first"), last.label("last")
+        statement = select(
+            group_id, col(row.trials).label("trials"), first.label("first"), last.label("last")
         ).where(of, col(row.scope) == scopes[0])
-        ranked = (col(row.count).desc(), last.desc())
+        ranked = (col(row.trials).desc(), last.desc())
     else:
-        count = func.sum(col(row.count))
+        count = func.sum(col(row.trials))
         statement = select(
             group_id,
-            count.label("count"),
+            count.label("trials"),
             func.min(first).label("first"),
             func.max(last).label("last"),
         )
@@ -109,7 +110,7 @@ def _group(count: Any, group: Any, last: Any, fixed_by: tuple[int, ...]) -> Fail
         signature=group.signature,
         kind=FailureKind(group.kind),
         phase=Phase(group.phase) if group.phase else None,
-        count=int(count.count),
+        count=int(count.trials),
         first=number_of(count.first),
         last=number_of(count.last),
         last_seen=last.judged_at,

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Select, bindparam, select
+from sqlalchemy import BindParameter, Connection, RowMapping, Select, bindparam, select
 from sqlmodel import col
 
 from recipelab.lineage.ledgers import FailureGroupRow
@@ -38,7 +38,7 @@ from recipelab.trial import (
 BATCH = 500
 """Trials that are loaded together: databases bound the values of a statement."""
 
-_IDS = bindparam("ids", expanding=True)
+_IDS: BindParameter[Any] = bindparam("ids", expanding=True)
 _PLAIN = (
     "number",
     "specialist",

@@ -10,7 +10,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Select,
+    bindparam,
+    func,
+    select,
+    type_coerce,
+)
 from sqlmodel import col
 
 from recipelab.lineage.finding import last_trial
@@ -22,6 +31,8 @@ from recipelab.lineage.tables import TrialRow, number_of, trial_key
 CAP = 1_001
 """Counting stops here."""
 CHUNK = 500
+
+_TRIAL = type_coerce(col(TrialRow.id), BigInteger)
 
 
 @dataclass(frozen=True)
@@ -101,7 +112,8 @@ class _Search:
         columns = (col(TrialRow.id), col(TrialRow.score))
         few = col(TrialRow.id).in_(bindparam("ids", expanding=True))
         statement = select(*columns).where(few, self._campaign, self._between, *self._asked.rows)
-        rows = [tuple(row) for row in self._connection.execute(statement, {"ids": sorted(ids)})]
+        found = self._connection.execute(statement, {"ids": sorted(ids)})
+        rows = [(key, score) for key, score in found]
         if self._asked.text and rows:
             texts = self._having_text([key for key, _ in rows])
             rows = [row for row in rows if row[0] in texts]
@@ -181,9 +193,8 @@ class _Search:
     def _matching(self) -> tuple[Select[int], ColumnElement[int]]:
         """All matches in any order, and the column that has their ids."""
         if not self._asked.words:
-            key: ColumnElement[int] = col(TrialRow.id)
-            between = key.between(self._asked.low, self._asked.high)
-            return select(key).where(between, *self._asked.beside), key
+            between = col(TrialRow.id).between(self._asked.low, self._asked.high)
+            return select(col(TrialRow.id)).where(between, *self._asked.beside), _TRIAL
         statement = self._indexed(self._asked.words)
         if self._asked.beside:
             statement = statement.join(TrialRow, col(TrialRow.id) == WORDS.c.rowid)

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, Select, bindparam, select
 from sqlalchemy.orm import aliased
 from sqlmodel import col
 
 from recipelab.lineage.tables import TrialRow
 
 _JUMP, _NEXT = aliased(TrialRow), aliased(TrialRow)
-_PARENT = (
+_PARENT: Select[*tuple[Any, ...]] = (
     select(
         col(TrialRow.depth),
         col(TrialRow.jump_id),

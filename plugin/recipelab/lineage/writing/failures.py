@@ -26,10 +26,10 @@ _NEW_GROUP = insert(FailureGroupRow).returning(col(FailureGroupRow.id))
 _NEW = insert(FailureRow)
 _COUNT = text(
     """
-    INSERT INTO failure_count (group_id, scope, campaign_id, count, first_id, last_id)
+    INSERT INTO failure_count (group_id, scope, campaign_id, trials, first_id, last_id)
     VALUES (:group_id, :scope, :campaign_id, 1, :trial_id, :trial_id)
     ON CONFLICT (group_id, scope) DO UPDATE SET
-      count = failure_count.count + 1,
+      trials = failure_count.trials + 1,
       first_id = CASE WHEN excluded.first_id < failure_count.first_id
                  THEN excluded.first_id ELSE failure_count.first_id END,
       last_id = CASE WHEN excluded.last_id > failure_count.last_id
@@ -37,7 +37,7 @@ _COUNT = text(
     """
 )
 _RECOUNT = text(
-    "UPDATE failure_count SET count = :count, first_id = :first, last_id = :last "
+    "UPDATE failure_count SET trials = :trials, first_id = :first, last_id = :last "
     "WHERE group_id = :group_id AND scope = :scope"
 )
 _UNCOUNT = text("DELETE FROM failure_count WHERE group_id = :group_id AND scope = :scope")
@@ -96,7 +96,7 @@ def drop_failure(connection: Connection, trial_id: int, group_id: int, surface: 
         count, first, last = connection.execute(left).one()
         values = {"group_id": group_id, "scope": scope}
         if count:
-            connection.execute(_RECOUNT, values | {"count": count, "first": first, "last": last})
+            connection.execute(_RECOUNT, values | {"trials": count, "first": first, "last": last})
         else:
             connection.execute(_UNCOUNT, values)
 

@@ -73,4 +73,4 @@ def _save(connection: Connection, sha: str, content: bytes, near: int | None) ->
 def _base(connection: Connection, near: int) -> tuple[int, int]:
     """The id of the base to refer to, and the depth that comes of it."""
     depth, base_id = connection.execute(_BASE, {"id": near}).one()
-    return (near, depth + 1) if depth < MAX_DEPTH else (base_id, depth)
+    return (near, depth + 1) if depth < MAX_DEPTH else (int(base_id or near), depth)

@@ -18,11 +18,11 @@ _MORE = "excluded.high_delta > tally.high_delta OR tally.high_delta IS NULL"
 _ADD = text(
     f"""
     INSERT INTO tally
-      (campaign_id, scope, status, count, last_id, tried, low_delta, high_delta)
+      (campaign_id, scope, status, trials, last_id, tried, low_delta, high_delta)
     VALUES
-      (:campaign_id, :scope, :status, :count, :last_id, :tried, :delta, :delta)
+      (:campaign_id, :scope, :status, :trials, :last_id, :tried, :delta, :delta)
     ON CONFLICT (campaign_id, scope, status) DO UPDATE SET
-      count = tally.count + excluded.count,
+      trials = tally.trials + excluded.trials,
       last_id = coalesce(excluded.last_id, tally.last_id),
       tried = CASE WHEN excluded.last_id IS NULL THEN tally.tried ELSE excluded.tried END,
       low_delta = CASE WHEN {_LESS} THEN excluded.low_delta ELSE tally.low_delta END,
@@ -41,7 +41,7 @@ _HOUR = text(
     """
 )
 _JUDGED = (
-    select(col(TallyRow.scope), func.sum(col(TallyRow.count)))
+    select(col(TallyRow.scope), func.sum(col(TallyRow.trials)))
     .where(
         col(TallyRow.campaign_id) == bindparam("campaign_id"),
         col(TallyRow.scope).in_(bindparam("scopes", expanding=True)),
@@ -127,7 +127,7 @@ def _row(
     campaign_id: int,
     scope: str,
     status: str,
-    count: int,
+    trials: int,
     last_id: int | None,
     tried: int = 0,
     delta: float | None = None,
@@ -136,7 +136,7 @@ def _row(
         "campaign_id": campaign_id,
         "scope": scope,
         "status": status,
-        "count": count,
+        "trials": trials,
         "last_id": last_id,
         "tried": tried,
         "delta": delta,
