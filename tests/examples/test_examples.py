@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,3 +18,15 @@ def test_the_lineage_answers_an_agent_of_another_app(project: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert '"counts":{"baseline":1' in done.stdout
     assert "I have read what failed." in done.stdout
+
+
+def test_code_runs_without_docker_if_that_is_allowed(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / "run_code_safely.py")],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "DOCKER_HOST": f"unix://{tmp_path}/no.sock"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "the sum is 10" in done.stdout
+    assert "does not isolate" in done.stderr

@@ -15,7 +15,6 @@ from recipelab.evaluation.metric import Reference, mean_predict
 from recipelab.packs import load_pack
 from recipelab.recipe import Recipe
 from recipelab.sandbox import DockerSandbox, PhaseRequest, PhaseResult
-from recipelab.sandbox.slots import ANYWHERE, SlotPool
 from recipelab.trial import Edit, Outcome
 
 from .case import TRAIN, Case
@@ -75,28 +74,28 @@ class Bench:
     def __init__(self, sandbox: WatchedSandbox, words: Mapping[str, str]) -> None:
         self._sandbox = sandbox
         self._words = words
-        self._pool = SlotPool([ANYWHERE] * AT_ONCE)
-        self._evaluators: dict[tuple[str, str], Evaluator] = {}
+        self._data: dict[str, dict[str, Path]] = {}
         self._best: dict[tuple[str, bool], Reference] = {}
 
     async def run(self, cases: Iterable[Case]) -> dict[str, Seen]:
         """Evaluates cases; those that sleep until a deadline go first."""
-        ordered = sorted(cases, key=lambda case: case.profile != "quick")
-        for kind in {self._kind(case) for case in ordered}:
+        trials = sorted(together(cases).items(), key=lambda trial: trial[1].profile != "quick")
+        for kind in {_kind(case) for _, case in trials}:
             await self._measure_baseline(*kind)
-        queue = iter(ordered)
+        queue = iter(trials)
         found: dict[str, Seen] = {}
 
         async def work() -> None:
-            for case in queue:
-                found[case.name] = await self._seen(case)
+            for names, case in queue:
+                seen = await self._seen(case)
+                found.update(dict.fromkeys(names, seen))
 
         await asyncio.gather(*(work() for _ in range(AT_ONCE)))
         return found
 
     async def _seen(self, case: Case) -> Seen:
         evaluator = self._evaluator(case.pack, case.profile)
-        best = self._best[self._kind(case)]
+        best = self._best[_kind(case)]
         recipe = case.recipe(evaluator.pack, self._words)
         if case.profile == "timed" and case.replace is None:
             recipe = _working(recipe)
@@ -114,17 +113,34 @@ class Bench:
         runs = {run.seed: run for run in outcome.seed_runs}
         self._best[pack, timed] = Reference(0, recipe, runs, mean_predict(outcome.seed_runs))
 
-    def _kind(self, case: Case) -> tuple[str, bool]:
-        return case.pack, case.profile == "timed"
-
     def _evaluator(self, name: str, profile: str) -> Evaluator:
-        if (name, profile) not in self._evaluators:
-            pack = load_pack(str(PACKS / name), profile)
-            data = ensure_data(pack, say=lambda text: None)
-            self._evaluators[name, profile] = Evaluator(
-                pack, self._sandbox, data, pool=self._pool, retry_seconds=0.01
-            )
-        return self._evaluators[name, profile]
+        """A new one, with a slot of its own: the seeds of a trial come one after the other."""
+        pack = load_pack(str(PACKS / name), profile)
+        if name not in self._data:
+            self._data[name] = ensure_data(pack, say=lambda text: None)
+        return Evaluator(pack, self._sandbox, self._data[name], retry_seconds=0.01)
+
+
+def together(cases: Iterable[Case]) -> dict[tuple[str, ...], Case]:
+    """The trials to run, by the names of their cases: those of one batch become one recipe."""
+    batches: dict[str, list[Case]] = defaultdict(list)
+    for case in cases:
+        batches[case.batch or case.name].append(case)
+    return {tuple(case.name for case in batch): _merged(batch) for batch in batches.values()}
+
+
+def _merged(batch: list[Case]) -> Case:
+    joined = {
+        part: "\n".join(filter(None, (getattr(case, part) for case in batch)))
+        for part in ("train", "train_first", "predict", "predict_first")
+    }
+    files = {path: text for case in batch for path, text in case.files.items()}
+    return replace(batch[0], files=files, **joined)
+
+
+def _kind(case: Case) -> tuple[str, bool]:
+    """The baseline that a case is held against: its pack, and whether time is measured."""
+    return case.pack, case.profile == "timed"
 
 
 def _working(recipe: Recipe) -> Recipe:

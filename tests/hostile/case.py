@@ -44,6 +44,7 @@ class Case:
         pack: Which toy pack.
         profile: Which of its profiles.
         measures: Bounds on measurements of the seed runs.
+        batch: Cases of the same batch run in one trial, as one recipe, because trials take long.
         repeat: How many trials of it run, one after the other; the last one is judged.
     """
 
@@ -64,6 +65,7 @@ class Case:
     measures: Mapping[str, tuple[float, float]] = field(
         default_factory=dict[str, tuple[float, float]]
     )
+    batch: str = ""
     repeat: int = 1
     hostile: bool = True
 

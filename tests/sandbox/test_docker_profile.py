@@ -44,6 +44,7 @@ def test_everything_is_closed(output: Path) -> None:
     assert config["Memory"] == config["MemorySwap"] == config["ShmSize"] == 256 << 20
     assert config["NanoCpus"] == 4_000_000_000
     assert config["PidsLimit"] == 13
+    assert config["Ulimits"] == [{"Name": "core", "Soft": 1, "Hard": 1}]
     assert all(mount["ReadOnly"] for mount in config["Mounts"])
     assert not {"Privileged", "Devices", "DeviceRequests", "CapAdd", "Binds"} & set(config)
 

@@ -81,7 +81,7 @@ class SandboxCodeExecutorConfig(BaseModel):
         kind: ``docker``; ``local``, which does not isolate; ``auto``, Docker if a daemon answers.
         sandbox: Name of the sandbox whose image and container are taken; ``cpu`` unless an image
             is named.
-        image: Name of any image with Python 3, ``sh`` and ``tar``, in place of ``sandbox``.
+        image: Name of any image with Python 3.9, ``sh`` and ``tar``, in place of ``sandbox``.
         allow_local: Whether ``auto`` may give the local sandbox.
         timeout: Seconds that one code block may take.
         work_dir: Folder whose files the blocks share; a temporary one by default, removed at stop.

@@ -51,7 +51,7 @@ PROMISES = (
     Promise("CPU, when met", "the limit", judges.cpus),
     Promise("cores", "those given", judges.core_set),
     Promise("processes, when met", "refused at the limit", judges.process_limit, _ISOLATED),
-    Promise("out/, when full", "refused at the limit", judges.storage("output")),
+    Promise("out/, when full", "refused at the limit", judges.storage("output"), _ISOLATED),
     Promise(
         "temporary folder, when full", "refused at the limit", judges.storage("scratch"), _ISOLATED
     ),

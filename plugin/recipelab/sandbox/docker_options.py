@@ -39,6 +39,11 @@ KILL_COMMAND = ("sh", "-c", "kill -9 -1")
 """Kills every process of the command; run under its user id."""
 
 _TRIPWIRE_BYTES = 64 * 1024
+_NO_CORE = {"Name": "core", "Soft": 1, "Hard": 1}
+"""No memory dumps of crashed commands: a host may pipe them to a program of its own, as root.
+
+One byte, for a limit of none is not heeded where dumps are piped (see core(5)).
+"""
 
 
 def user_of(profile: ContainerProfile) -> str:
@@ -122,6 +127,7 @@ def _host_config(
         "NanoCpus": int(min(limits.cpus, cores) * 1e9),
         "PidsLimit": limits.pids + _OWN_PROCESSES,
         "LogConfig": {"Type": "none"},
+        "Ulimits": [_NO_CORE],
         "Tmpfs": _writable(request, profile),
         "Mounts": [
             {

@@ -9,6 +9,19 @@ from ..case import Case
 MODULES = (
     "lies",
     "tampering",
+    "lookahead",
+    "resources",
+    "stubborn",
+    "escapes",
+    "escapes_kernel",
+    "smuggling",
+    "clocks",
+    "outputs",
+    "honest_processes",
+    "honest_machine",
+    "honest_files",
+    "honest_words",
+    "honest_models",
 )
 
 

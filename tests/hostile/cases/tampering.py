@@ -20,7 +20,7 @@ CASES = (
         "overwrites it at the last moment",
         "illegal",
         "tampering",
-        r"predict left evaluator/score\.py",
+        r"left evaluator/score\.py",
         predict=f'Path("/trial/evaluator/score.py").write_text("{FAKE}")',
     ),
     Case(
@@ -53,7 +53,7 @@ CASES = (
         "illegal",
         "tampering",
         "evaluator",
-        predict="import os\nPath('evaluator/score.py').touch(); os.chmod('evaluator', 0)",
+        train="import os\nPath('evaluator/score.py').touch(); os.chmod('evaluator', 0)",
     ),
     Case(
         "tampering-hidden-by-half",
@@ -61,7 +61,7 @@ CASES = (
         "illegal",
         "tampering",
         "evaluator",
-        predict="import os\nPath('evaluator/score.py').touch(); os.chmod('evaluator', 0o400)",
+        train="import os\nPath('evaluator/score.py').touch(); os.chmod('evaluator', 0o400)",
     ),
     Case(
         "tampering-hidden-below",
@@ -69,7 +69,7 @@ CASES = (
         "illegal",
         "tampering",
         "evaluator/a",
-        predict="import os\nos.makedirs('evaluator/a/b'); os.chmod('evaluator/a', 0)",
+        train="import os\nos.makedirs('evaluator/a/b'); os.chmod('evaluator/a', 0)",
     ),
     Case(
         "tampering-name-with-escapes",
@@ -77,7 +77,7 @@ CASES = (
         "illegal",
         "tampering",
         r"evaluator/\\x1b\[2J",
-        predict="Path('evaluator/\\x1b[2J\\n\\u202etxt').touch()",
+        train="Path('evaluator/\\x1b[2J\\n\\u202etxt').touch()",
     ),
     Case(
         "tampering-behind-a-flood",
@@ -85,7 +85,7 @@ CASES = (
         "illegal",
         "tampering",
         r"evaluator/score\.py",
-        predict=(
+        train=(
             "Path('evaluator/score.py').touch()\n"
             "for number in range(3000): Path('out', str(number)).touch()"
         ),
@@ -96,7 +96,7 @@ CASES = (
         "illegal",
         "tampering",
         r"evaluator/\d+",
-        predict="for number in range(3000): Path('evaluator', str(number)).touch()",
+        train="for number in range(3000): Path('evaluator', str(number)).touch()",
     ),
     Case(
         "tampering-and-crash",
@@ -104,7 +104,7 @@ CASES = (
         "illegal",
         "tampering",
         r"evaluator/score\.py",
-        predict="Path('evaluator/score.py').touch(); raise SystemExit(1)",
+        train="Path('evaluator/score.py').touch(); raise SystemExit(1)",
     ),
     Case(
         "tampering-scorers-library",
