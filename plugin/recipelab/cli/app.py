@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from recipelab import __version__
-from recipelab.cli import look, machine, run
+from recipelab.cli import exchange, look, machine, run
 from recipelab.cli.sandbox import sandbox_app
 
 app = typer.Typer(
@@ -30,6 +30,7 @@ for command in (
     machine.doctor,
 ):
     app.command()(command)
+app.command("import")(exchange.import_)
 app.add_typer(sandbox_app, name="sandbox")
 
 

@@ -31,18 +31,18 @@ OUTPUT_HELP = "Write to this file instead."
 
 def trials(name: NameOption = None, home: HomeOption = None, as_json: AsJson = False) -> None:
     """List all trials of a campaign."""
-    from recipelab.cli.summary import all_trials
-    from recipelab.packs import load_pack
+    from recipelab.exchange.campaign_copy import each_trial
+    from recipelab.exchange.mark import metric_of
     from recipelab.report.facts import campaign_facts, trial_facts
     from recipelab.report.tables import trials_table
 
     with clear_errors(), opened(home, name) as (store, campaign):
-        records = all_trials(store, campaign.name)
+        records = list(each_trial(store, campaign.name))
         if as_json:
             facts = campaign_facts(store, campaign)
             print_json(facts | {"rows": [trial_facts(record) for record in records]})
             return
-        unit = load_pack(campaign.pack, campaign.profile).metric.unit
+        unit = metric_of(campaign).unit
         title = f"Campaign {campaign.name}"
         out.print(trials_table(records, unit=unit, title=title, width=out.width))
 
@@ -51,7 +51,7 @@ def show(
     number: Number, name: NameOption = None, home: HomeOption = None, as_json: AsJson = False
 ) -> None:
     """Show one trial: hypothesis, diff, phases, failure and log."""
-    from recipelab.packs import load_pack
+    from recipelab.exchange.mark import metric_of
     from recipelab.report.facts import trial_facts
     from recipelab.report.tables import trial_sheet
 
@@ -60,7 +60,7 @@ def show(
         if as_json:
             print_json(trial_facts(record, full=True))
             return
-        unit = load_pack(campaign.pack, campaign.profile).metric.unit
+        unit = metric_of(campaign).unit
         out.print(trial_sheet(record, unit=unit))
 
 
@@ -79,13 +79,13 @@ def lineage(
     as_json: AsJson = False,
 ) -> None:
     """Ask the lineage, with the filters that agents have."""
+    from recipelab.exchange.mark import metric_of
     from recipelab.lineage import TrialFilter
-    from recipelab.packs import load_pack
     from recipelab.report.facts import trial_facts
     from recipelab.report.tables import trials_table
 
     with clear_errors(), opened(home, name) as (store, campaign):
-        metric = load_pack(campaign.pack, campaign.profile).metric
+        metric = metric_of(campaign)
         wanted = TrialFilter(
             statuses=tuple(_choices("status", status, Status)),
             surfaces=tuple(surface or ()),

@@ -113,9 +113,15 @@ def resume(
     from dataclasses import replace
 
     from recipelab.cli.common import opened
+    from recipelab.exchange.mark import mark_of
     from recipelab.launch import plan_of
 
     with clear_errors(), opened(home, name) as (store, record):
+        if mark_of(record) is not None:
+            raise RecipelabError(
+                f"campaign {record.name} was imported and cannot go on; name another, or start one "
+                f"that can ask it: recipelab run PACK --prior {record.name}"
+            )
         plan = plan_of(record)
         plan = replace(
             plan,
