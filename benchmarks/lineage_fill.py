@@ -34,11 +34,46 @@ FAILED = {
     "gate_missed": ("gate", "score", "gate accuracy missed at layer P{}"),
 }
 SIGNATURES = 100
-PLAIN = (
-    "raise lower wider narrower learning rate weight decay momentum warmup cosine schedule batch "
-    "dropout label smoothing layer norm residual attention heads depth width embedding tied "
-    "gradient clip noise scale early late epochs steps converge faster because loss plateau"
-).split()
+PLAIN = [
+    "raise",
+    "lower",
+    "wider",
+    "narrower",
+    "learning",
+    "rate",
+    "weight",
+    "decay",
+    "momentum",
+    "warmup",
+    "cosine",
+    "schedule",
+    "batch",
+    "dropout",
+    "label",
+    "smoothing",
+    "layer",
+    "norm",
+    "residual",
+    "attention",
+    "heads",
+    "depth",
+    "width",
+    "embedding",
+    "tied",
+    "gradient",
+    "clip",
+    "noise",
+    "scale",
+    "early",
+    "late",
+    "epochs",
+    "steps",
+    "converge",
+    "faster",
+    "because",
+    "loss",
+    "plateau",
+]
 RARE = [f"idea{number}" for number in range(20_000)]
 START = datetime(2026, 1, 1, tzinfo=UTC)
 BATCH = 20_000

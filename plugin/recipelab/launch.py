@@ -39,6 +39,7 @@ class Plan:
         sandbox: ``auto``, ``docker`` or ``local``.
         slots: Phases that run at the same time; ``None`` reads the machine.
         share_devices: Whether slots may share devices, with each other and other campaigns.
+        priors: Names of campaigns whose trials agents may ask about as prior knowledge.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Plan:
     sandbox: str
     slots: int | None = None
     share_devices: bool = False
+    priors: tuple[str, ...] = ()
 
 
 def free_name(store: LineageStore, stem: str) -> str:
@@ -74,6 +76,7 @@ def plan_of(record: CampaignRecord) -> Plan:
         sandbox=record.sandbox,
         slots=slots if isinstance(slots, int) else None,
         share_devices=settings.get("share_devices") is True,
+        priors=record.priors,
     )
 
 
@@ -101,6 +104,8 @@ async def launch(plan: Plan, home: Home, store: LineageStore, listener: Listener
     spec = load_image_spec(pack.sandbox)
     pool = slots_for(pack, spec, plan)
     sandbox = await _sandbox(plan, spec, listener)
+    for prior in plan.priors:
+        store.campaign(prior)  # Says which there are, if it is none.
     with home.locked(plan.name):
         _register(plan, pack, store)
         async with sandbox:
@@ -162,5 +167,9 @@ def _register(plan: Plan, pack: Pack, store: LineageStore) -> None:
         seed=plan.seed,
         trials=plan.trials,
         hours=plan.hours,
-        settings={"slots": plan.slots, "share_devices": plan.share_devices},
+        settings={
+            "slots": plan.slots,
+            "share_devices": plan.share_devices,
+            "priors": list(plan.priors),
+        },
     )

@@ -101,7 +101,14 @@ def test_equal_files_are_written_once(store: LineageStore) -> None:
         propose(store)
     lines = [json.loads(text) for text in exported(store, CAMPAIGN).splitlines()]
     assert sum(item["line"] == "file" for item in lines) == 2
-    assert lines[-1] == {"line": "end", "trials": 3, "files": 2, "messages": 0}
+    assert lines[-1] == {
+        "line": "end",
+        "trials": 3,
+        "files": 2,
+        "messages": 0,
+        "notes": 0,
+        "usage": 0,
+    }
 
 
 def _written(store: LineageStore, file: Path) -> list[str]:

@@ -85,6 +85,7 @@ def frame_of(charter: Charter, desk: TrialDesk) -> Frame:
         charter.name,
         charter.surfaces,
         remaining=desk.remaining,
+        priors=desk.store.campaign(desk.campaign).priors,
     )
 
 
@@ -94,8 +95,9 @@ def workbench_of(
     """The tools of one specialist, sharing what it has done in its turn."""
     turn = Turn(round_number)
     own = tuple(play for play in plays if play.surface in charter.surfaces)
+    priors = desk.store.campaign(desk.campaign).priors
     tools = [
-        *lineage_tools(Scope(desk.store, desk.campaign, desk.pack.metric.goal)),
+        *lineage_tools(Scope(desk.store, desk.campaign, desk.pack.metric.goal, priors)),
         ReadRecipeTool(desk, own),
         CheckEditTool(desk),
         SubmitTrialTool(desk, charter.name, charter.surfaces, turn),

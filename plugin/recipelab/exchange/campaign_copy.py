@@ -21,7 +21,7 @@ def each_trial(store: LineageStore, name: str) -> Iterator[TrialRecord]:
         page = store.query(name, TrialFilter(order="oldest", limit=PAGE, offset=seen))
         yield from page.items
         seen += len(page.items)
-        if seen >= page.total or not page.items:
+        if len(page.items) < PAGE:
             return
 
 
@@ -46,6 +46,11 @@ def copy_of(store: LineageStore, name: str) -> CampaignCopy:
         files={record.number: store.files(name, record.number) for record in trials},
         judged=tuple(number for number in judged_order(store, name) if number in known),
         messages=messages,
+        notes=tuple(
+            replace(note, created_at=utc(note.created_at), retired_at=_utc(note.retired_at))
+            for note in store.notes(name, retired=True)
+        ),
+        usage=store.usage(name),
     )
 
 

@@ -48,6 +48,13 @@ class CampaignRecord:
     ended_at: datetime | None
 
 
+    @property
+    def priors(self) -> tuple[str, ...]:
+        """Names of the campaigns that serve it as prior knowledge."""
+        named = self.settings.get("priors")
+        return tuple(map(str, named)) if isinstance(named, list | tuple) else ()
+
+
 @dataclass(frozen=True)
 class TrialRecord:
     """A trial: what was proposed and, once judged, all that came of it.

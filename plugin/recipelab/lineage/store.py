@@ -9,9 +9,7 @@ from typing import Self
 from recipelab.lineage.database import open_engine
 from recipelab.lineage.reader import LineageReader
 from recipelab.lineage.writer import LineageWriter
-from recipelab.lineage.writing.campaigns import CampaignWriter, check_campaign
-
-_check_campaign = check_campaign
+from recipelab.lineage.writing.campaigns import CampaignWriter
 
 
 class LineageStore(LineageReader, LineageWriter, CampaignWriter):

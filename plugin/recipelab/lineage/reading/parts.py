@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Select, bindparam, select
+from sqlalchemy import Executable, bindparam, select
 from sqlmodel import col
 
 from recipelab.errors import LineageError
@@ -71,7 +71,7 @@ class PartReader(Asking):
         return {number: tuple(GateResult(*row) for row in part) for number, part in rows.items()}
 
     def _parts(
-        self, campaign: str, numbers: Sequence[int], statement: Select[Any]
+        self, campaign: str, numbers: Sequence[int], statement: Executable
     ) -> dict[int, list[tuple[Any, ...]]]:
         if len(numbers) > _MOST:
             raise LineageError(f"at most {_MOST} trials can be asked for, not {len(numbers)}")
