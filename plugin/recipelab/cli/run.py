@@ -43,6 +43,10 @@ Slots = Annotated[
 ShareDevices = Annotated[
     bool, typer.Option("--share-devices", help="Let slots and campaigns share devices.")
 ]
+Prior = Annotated[
+    list[str] | None,
+    typer.Option("--prior", help="Campaign that agents may ask as prior knowledge; repeatable."),
+]
 DEFAULT_TRIALS = 12
 AUTO = "auto"
 
@@ -66,6 +70,7 @@ def run(
     sandbox: SandboxOption = "auto",
     slots: Slots = AUTO,
     share_devices: ShareDevices = False,
+    prior: Prior = None,
     name: Annotated[str | None, typer.Option(help="Name of the campaign.")] = None,
     if_exists: Annotated[
         IfExists,
@@ -93,6 +98,7 @@ def run(
                 sandbox=sandbox,
                 slots=_slots(slots),
                 share_devices=share_devices,
+                priors=tuple(prior or ()),
             )
             _finish(_settled(plan, store, if_exists), place, store, as_json=as_json)
 

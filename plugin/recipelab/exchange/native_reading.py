@@ -24,6 +24,7 @@ from recipelab.exchange.native import (
 )
 from recipelab.lineage import CampaignRecord, MessageRecord, Note, TrialRecord, UsageTotal
 from recipelab.lineage.importing import CampaignCopy
+from recipelab.recipe import stays_inside
 
 Table = Mapping[str, Any]
 
@@ -117,6 +118,8 @@ def _take(lines: _Lines, table: Table) -> None:
             raise ValueError(f"trial {record.number} has a parent that is no earlier trial")
         lines.trials.append(record)
         named = table["files"].items()
+        if outside := [path for path, _ in named if not stays_inside(path)]:
+            raise ValueError(f"trial {record.number} has a file {outside[0]!r}, which is no path")
         lines.files[record.number] = {path: lines.contents[digest] for path, digest in named}
     elif kind == "message":
         lines.messages.append(MESSAGE.validate_python(table["message"]))

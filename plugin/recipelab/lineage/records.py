@@ -47,7 +47,6 @@ class CampaignRecord:
     created_at: datetime
     ended_at: datetime | None
 
-
     @property
     def priors(self) -> tuple[str, ...]:
         """Names of the campaigns that serve it as prior knowledge."""
