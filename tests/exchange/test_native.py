@@ -32,7 +32,8 @@ from tests.lineage.helpers import (
 
 from .runs import airbench, write_run
 
-FILES = st.dictionaries(TEXT, TEXT, max_size=3)
+PATHS = st.from_regex(r"[a-zé🙂]{1,6}(/[a-z ]{1,3}x){0,2}", fullmatch=True)
+FILES = st.dictionaries(PATHS, TEXT, max_size=3)
 TRIALS = st.lists(
     st.tuples(PROPOSALS, FILES, st.none() | OUTCOMES, st.booleans()), min_size=1, max_size=5
 )

@@ -33,7 +33,7 @@ def note(
     home: HomeOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Leave a note for the specialists; they see it from their next turn on, until it is retired."""
+    """Leave a note for the specialists, who see it from their next turn on until it is retired."""
     from recipelab.errors import RecipelabError
 
     with clear_errors(), opened(home, name) as (store, campaign):
