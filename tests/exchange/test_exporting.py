@@ -82,9 +82,8 @@ def test_nobodys_hooks_run(
     hook.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
     hook.chmod(0o755)
     config = tmp_path / "gitconfig"
-    config.write_text(
-        f"[init]\n templateDir = {template.parent}\n[core]\n hooksPath = {template}\n"
-    )
+    hooks = f"[core]\n hooksPath = {template}\n"
+    config.write_text(f"[init]\n templateDir = {template.parent}\n{hooks}")
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
     export_campaign(told, "c", tmp_path / "repo", "git")
     assert not (tmp_path / "ran").exists()

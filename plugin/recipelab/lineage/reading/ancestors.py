@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, literal, select
+from sqlalchemy import BigInteger, Connection, Select, bindparam, literal, select
 from sqlmodel import col
 
 from recipelab.lineage.tables import ParentRow, TrialRow
@@ -23,7 +23,7 @@ def _upward() -> Select[int, int | None]:
     older = (
         select(col(TrialRow.id), col(TrialRow.parent_id), chain.c.length + 1)
         .join(chain, col(TrialRow.id) == chain.c.parent_id)
-        .where(chain.c.length < bindparam("limit"))
+        .where(chain.c.length < bindparam("limit", type_=BigInteger))
     )
     chain = chain.union_all(older)
     return select(chain.c.id, chain.c.parent_id)

@@ -87,6 +87,13 @@ def count_proposed(
 ) -> None:
     """Counts a new trial, in flight."""
     connection.execute(_ADD, [_row(campaign_id, scope, "", 1, trial_id) for scope in scopes])
+    count_hour(connection, campaign_id, trial_id, proposed_at)
+
+
+def count_hour(
+    connection: Connection, campaign_id: int, trial_id: int, proposed_at: datetime
+) -> None:
+    """Notes that a trial was proposed within an hour."""
     hour = int(proposed_at.timestamp()) // HOUR
     values = {"campaign_id": campaign_id, "hour": hour, "trial_id": trial_id}
     connection.execute(_HOUR, values)
