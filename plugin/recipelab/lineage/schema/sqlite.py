@@ -50,6 +50,11 @@ def open_sqlite(file: Path) -> Engine:
             version = _check_file(file)
             if version != SCHEMA:
                 _bring_up(writing_sqlite(engine), file, version)
+        except ValueError as error:
+            # The transaction is rolled back: the file is as it was.
+            raise LineageError(
+                f"cannot upgrade the lineage {file}: it holds what no recipelab wrote: {error}"
+            ) from error
         except (OSError, DatabaseError) as error:
             cause = error.orig if isinstance(error, DatabaseError) else error
             raise LineageError(f"cannot open the lineage {file}: {cause}") from error

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from sqlalchemy import Connection, Engine, text
 
 from recipelab.lineage.database import writing
-from recipelab.lineage.reading.base import Asking
+from recipelab.lineage.reading.base import Asking, told_in_words
 
 _NAMING = 7_243_117_906
 """A number of our own: those who name new campaigns take turns by it."""
@@ -29,7 +29,7 @@ class Writing(Asking):
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
-        with self._turn, self._write_engine.begin() as connection:
+        with self._turn, told_in_words(), self._write_engine.begin() as connection:
             yield connection
 
 
