@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from recipelab.errors import LineageError, unknown_name
@@ -89,6 +89,11 @@ class TrialFilter:
         return self == TrialFilter(
             order=self.order, goal=self.goal, limit=self.limit, offset=self.offset
         )
+
+    @property
+    def only_ancestor(self) -> bool:
+        """Whether all descendants of a trial match."""
+        return self.ancestor is not None and replace(self, ancestor=None).plain
 
     @property
     def low_first(self) -> bool:

@@ -195,7 +195,7 @@ def _word_groups(words: Sequence[str]) -> Iterator[list[str]]:
         return
     longest = set(sorted(words, key=len, reverse=True)[:ASKED_WORDS])
     few = [word for word in words if word in longest]
-    yield list(words)
+    yield few
     yield from ([first, second] for first, second in pairwise(few))
     yield from ([word] for word in sorted(few, key=len, reverse=True)[:2])
 

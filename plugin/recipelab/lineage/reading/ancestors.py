@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Select, bindparam, literal, select
+from sqlalchemy import CTE, BigInteger, Connection, Select, bindparam, literal, select
 from sqlmodel import col
 
 from recipelab.lineage.tables import ParentRow, TrialRow
@@ -45,21 +45,24 @@ def depth_of(connection: Connection, trial_id: int) -> int:
     return int(connection.scalars(_DEPTH, {"id": trial_id}).one())
 
 
-_CHILDREN = select(col(ParentRow.trial_id)).where(
-    col(ParentRow.parent_id).in_(bindparam("ids", expanding=True)), col(ParentRow.position) == 0
-)
+def _downward() -> Select[int]:
+    parent, child = col(ParentRow.parent_id), col(ParentRow.trial_id)
+    first = col(ParentRow.position) == 0
+    below: Select[int] = select(child.label("id")).where(parent == bindparam("id"), first)
+    found: CTE = below.cte("below", recursive=True)
+    return select(
+        found.union_all(select(child).join(found, parent == found.c.id).where(first)).c.id
+    )
+
+
+_BELOW = _downward().limit(bindparam("limit", type_=BigInteger))
 
 
 def few_descendants(connection: Connection, trial_id: int, most: int) -> set[int] | None:
     """The ids of all that stem from a trial; ``None`` if they are more than so many."""
-    found: set[int] = set()
-    level = [trial_id]
-    while level:
-        level = list(connection.scalars(_CHILDREN.limit(most + 1), {"ids": level}))
-        found.update(level)
-        if len(found) > most:
-            return None
-    return found
+    # Databases compute such a union row by row, so the limit ends it early.
+    found = set(connection.scalars(_BELOW, {"id": trial_id, "limit": most + 1}))
+    return found if len(found) <= most else None
 
 
 class Descent:

@@ -14,6 +14,7 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Connection,
+    Float,
     Select,
     bindparam,
     func,
@@ -31,8 +32,14 @@ from recipelab.lineage.tables import TrialRow, number_of, trial_key
 CAP = 1_001
 """Counting stops here."""
 CHUNK = 500
+MANY = 20_000
+"""Up to so many trials are sorted rather than walked through in the order of an index."""
+FAMILY = 2_000
+"""Up to so many descendants are gathered rather than looked for among all trials."""
 
 _TRIAL = type_coerce(col(TrialRow.id), BigInteger)
+# Sums that no index has, so that databases find the matches first and sort them then.
+_SORTED_ID, _SORTED_SCORE = _TRIAL + 0, col(TrialRow.score) + 0.0
 
 
 @dataclass(frozen=True)
@@ -88,19 +95,17 @@ class _Search:
 
     def few(self) -> set[int] | None:
         """The ids that one part of the filter leaves, if it leaves few."""
-        if self._wanted.min_score is not None or self._wanted.max_score is not None:
-            scored = select(col(TrialRow.id)).where(self._campaign, *self._asked.beside)
-            if (ids := self._at_most(scored)) is not None:
-                return ids
+        if self._by_score and (ids := self._at_most(self._scored)) is not None:
+            return ids
         if self._wanted.since is not None or self._wanted.until is not None:
             proposed = select(col(TrialRow.id)).where(self._between)
             if (ids := self._at_most(proposed)) is not None:
                 return ids
         if self._ancestor_id is not None:
-            ids = few_descendants(self._connection, self._ancestor_id, CAP - 1)
+            ids = few_descendants(self._connection, self._ancestor_id, FAMILY)
             if ids is not None:
                 return ids
-        if not self._asked.words:
+        if not self._asked.words or self._narrow:
             return None
         # An order by score, or a condition that the words know nothing of, needs all matches.
         if self._wanted.newest_or_oldest and not self._asked.beside and not self._ancestor_id:
@@ -109,9 +114,14 @@ class _Search:
 
     def among(self, ids: set[int]) -> Found:
         """The matches among a few trials."""
+        if self._wanted.only_ancestor and self._wanted.newest_or_oldest:
+            ordered = sorted(ids, reverse=self._wanted.order == "newest")
+            page = ordered[self._wanted.offset :][: self._wanted.limit]
+            return Found(tuple(page), len(ordered), capped=False)
         columns = (col(TrialRow.id), col(TrialRow.score))
         few = col(TrialRow.id).in_(bindparam("ids", expanding=True))
-        statement = select(*columns).where(few, self._campaign, self._between, *self._asked.rows)
+        # The ids say which campaign; to name it would draw SQLite to an index that starts with it.
+        statement = select(*columns).where(few, self._between, *self._asked.rows)
         found = self._connection.execute(statement, {"ids": sorted(ids)})
         rows = [(key, score) for key, score in found]
         if self._asked.text and rows:
@@ -178,23 +188,32 @@ class _Search:
         """All matches in order, as one statement, or as two if those without a score come last."""
         if self._wanted.newest_or_oldest:
             return [self._by_number()]
-        score, key = col(TrialRow.score), col(TrialRow.id)
+        score: ColumnElement[float | None] = type_coerce(col(TrialRow.score), Float)
+        key = col(TrialRow.id)
         matching = select(key).where(self._campaign, self._between, *self._asked.rows)
         if self._asked.text:
-            matching = matching.where(key.in_(self._indexed(self._asked.text)))
+            found = self._indexed(self._asked.words)
+            if self._number(found, MANY) < MANY:
+                score = _SORTED_SCORE
+                matching = found.join(TrialRow, key == WORDS.c.rowid).where(*self._asked.rows)
+            else:
+                matching = matching.where(key.in_(found))
         ranked = score.asc() if self._wanted.low_first else score.desc()
         scored = matching.where(score.is_not(None)).order_by(ranked, key.asc())
         return [scored, matching.where(score.is_(None)).order_by(key.asc())]
 
     def _by_number(self) -> Select[int]:
         statement, key = self._matching()
+        if self._by_score and not self._asked.words and self._number(self._scored, MANY) < MANY:
+            key = _SORTED_ID
         return statement.order_by(key.desc() if self._wanted.order == "newest" else key.asc())
 
     def _matching(self) -> tuple[Select[int], ColumnElement[int]]:
         """All matches in any order, and the column that has their ids."""
-        if not self._asked.words:
-            between = col(TrialRow.id).between(self._asked.low, self._asked.high)
-            return select(col(TrialRow.id)).where(between, *self._asked.beside), _TRIAL
+        if not self._asked.words and self._by_score:
+            return self._scored, _TRIAL
+        if not self._asked.words or self._narrow:
+            return select(col(TrialRow.id)).where(self._between, *self._asked.rows), _TRIAL
         statement = self._indexed(self._asked.words)
         if self._asked.beside:
             statement = statement.join(TrialRow, col(TrialRow.id) == WORDS.c.rowid)
@@ -218,6 +237,23 @@ class _Search:
     def _indexed(self, words: tuple[list[str], ...]) -> Select[int]:
         between = WORDS.c.rowid.between(self._asked.low, self._asked.high)
         return select(WORDS.c.rowid).where(matches(self._connection, words), between)
+
+    @property
+    def _by_score(self) -> bool:
+        """Whether the filter bounds scores."""
+        return self._wanted.min_score is not None or self._wanted.max_score is not None
+
+    @property
+    def _scored(self) -> Select[int]:
+        """All within the bounds of scores and time, to be found by the index of scores."""
+        statement = select(col(TrialRow.id)).where(self._campaign, *self._asked.beside)
+        timed = self._wanted.since is not None or self._wanted.until is not None
+        return statement.where(self._between) if timed else statement
+
+    @property
+    def _narrow(self) -> bool:
+        """Whether the times leave so few rows that walking through them is best."""
+        return not self._asked.text and self._asked.high - self._asked.low < MANY
 
     @property
     def _campaign(self) -> ColumnElement[bool]:
