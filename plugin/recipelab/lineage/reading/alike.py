@@ -28,7 +28,7 @@ ALIKE = "alike in words"
 
 ASKED_WORDS = 8
 """Words of a text that are looked for, the longest ones."""
-CANDIDATES = 40
+CANDIDATES = 20
 LEAST_LIKENESS = 0.3
 
 _HAVING = (

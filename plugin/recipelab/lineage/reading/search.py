@@ -92,6 +92,7 @@ class _Search:
         self._ancestor_id = ancestor_id
         self._asked = conditions_of(connection, campaign_id, wanted)
         self._descent = None if ancestor_id is None else Descent(connection, ancestor_id)
+        self._many = False
 
     def few(self) -> set[int] | None:
         """The ids that one part of the filter leaves, if it leaves few."""
@@ -110,7 +111,9 @@ class _Search:
         # An order by score, or a condition that the words know nothing of, needs all matches.
         if self._wanted.newest_or_oldest and not self._asked.beside and not self._ancestor_id:
             return None
-        return self._at_most(self._indexed(self._asked.words))
+        ids = self._at_most(self._indexed(self._asked.words))
+        self._many = ids is None and not self._asked.beside and self._descent is None
+        return ids
 
     def among(self, ids: set[int]) -> Found:
         """The matches among a few trials."""
@@ -157,7 +160,7 @@ class _Search:
         """The matches in order, up to the end of the page; the rest is counted up to the cap."""
         offset = min(self._wanted.offset, LARGEST)
         page = list(islice(self._walk(offset), self._wanted.limit))
-        total = self._count()
+        total = CAP if self._many else self._count()
         return Found(tuple(page), total, capped=total >= CAP)
 
     def _walk(self, offset: int) -> Iterator[int]:
