@@ -116,7 +116,8 @@ class Filler:
         hypothesis = " ".join(words)
         knob, value = rng.randrange(400), f"{rng.random():.3f}"
         old, new = f"KNOB_{knob} = 0.5", f"KNOB_{knob} = {value}"
-        diff = f"diff --git a/r/t.py b/r/t.py\n--- a/r/t.py\n+++ b/r/t.py\n@@ -1 +1 @@\n-{old}\n+{new}\n"
+        head = "diff --git a/r/t.py b/r/t.py\n--- a/r/t.py\n+++ b/r/t.py\n"
+        diff = f"{head}@@ -1 +1 @@\n-{old}\n+{new}\n"
         valid = status in ("discarded", "kept", "baseline", "gate_missed", "oversize")
         score = rng.gauss(1.0 - 0.1 * number / 1e6, 0.01) if valid else None
         delta = rng.gauss(0.0, 0.01) if valid and number else None
@@ -158,6 +159,7 @@ class Filler:
         return made
 
     def place(self, trial_id: int, parents: list[int]) -> tuple[int, int | None]:
+        """Its depth, and the ancestor that it refers to for leaps."""
         if not parents:
             return 0, None
         depth, jump = self.tree[parents[0]]
@@ -170,6 +172,7 @@ class Filler:
         return depth + 1, to
 
     def failed(self, status: str, surface: str, trial_id: int) -> tuple[int, str, str, str] | None:
+        """Group, kind, signature and excerpt of its failure, which is counted."""
         if status not in FAILED:
             return None
         kind, phase, words = FAILED[status]
@@ -188,6 +191,7 @@ class Filler:
         self, trial_id: int, surface: str, specialist: str, status: str, delta: float | None,
         number: int,
     ) -> None:  # fmt: skip
+        """Adds the trial to the counters of its scopes."""
         for scope in scopes_of(surface, specialist):
             self.tally[scope, ""][1] = trial_id
             self.judged[scope] += 1
