@@ -15,7 +15,7 @@ from recipelab.lineage import LineageStore
 from recipelab.pack import Pack
 from recipelab.packs import load_pack
 from recipelab.sandbox import LocalSandbox
-from recipelab.sandbox.slots import ANYWHERE, SlotPool
+from recipelab.sandbox.slots.pool import ANYWHERE, SlotPool
 
 PROJECT = Path(__file__).parent / "project"
 

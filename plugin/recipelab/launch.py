@@ -19,9 +19,9 @@ from recipelab.packs import load_pack
 from recipelab.report.papers import write_papers
 from recipelab.sandbox import Sandbox
 from recipelab.sandbox.choose import open_sandbox
-from recipelab.sandbox.image_spec import ImageSpec, load_image_spec
-from recipelab.sandbox.machine_slots import machine_slots
-from recipelab.sandbox.slots import SlotPool
+from recipelab.sandbox.images.spec import ImageSpec, load_image_spec
+from recipelab.sandbox.slots.machine import machine_slots
+from recipelab.sandbox.slots.pool import SlotPool
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ Inside somebody else's AutoGen app recipelab prints nothing of its own accord.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 import structlog
@@ -22,3 +23,16 @@ def logger(name: str) -> structlog.stdlib.BoundLogger:
         wrapper_class=structlog.stdlib.BoundLogger,
     )
     return wrapped
+
+
+def hide_cancellations() -> None:
+    """Keeps AutoGen from logging a traceback for every agent that is stopped on purpose.
+
+    For the command line alone, which says itself that it was stopped.
+    """
+    logging.getLogger("autogen_core").addFilter(_is_no_cancellation)
+
+
+def _is_no_cancellation(record: logging.LogRecord) -> bool:
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, asyncio.CancelledError)

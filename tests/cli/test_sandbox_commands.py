@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from recipelab.cli.app import app
 from recipelab.sandbox import DockerSandbox, LocalSandbox
-from recipelab.sandbox.check import Finding, Verdict, check_sandbox
+from recipelab.sandbox.check.check import Finding, Verdict, check_sandbox
 from recipelab.sandbox.owner import owner_identity
 from recipelab.sandbox.profile import ContainerProfile
 
@@ -291,7 +291,7 @@ def containers(docker_image: str) -> Iterator[Callable[[], dict[str, bool]]]:
     """Idle containers of a live, a dead and a foreign owner; tells which of them are there."""
     from docker import APIClient
 
-    from recipelab.sandbox.docker_options import OWNER_LABEL
+    from recipelab.sandbox.docker.options import OWNER_LABEL
 
     api = APIClient(version="auto")
     owners = {"live": owner_identity(), "dead": dead_owner(), "elsewhere": "0123456789-1-1"}

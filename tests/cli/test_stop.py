@@ -22,7 +22,13 @@ BUDGET = 6
 def start(project: Path) -> subprocess.Popen[str]:
     words = ["run", "toy", "--name", "c", "--sandbox", "local", "--trials", str(BUDGET)]
     return subprocess.Popen(
-        [*COMMAND, *words], cwd=project, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [*COMMAND, *words],
+        cwd=project,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        # A shell has its background jobs ignore Ctrl-C, and these tests may run in one.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 

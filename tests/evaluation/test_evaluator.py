@@ -13,7 +13,7 @@ from recipelab.evaluation.metric import METRIC, Reference
 from recipelab.pack import Pack
 from recipelab.recipe import Recipe
 from recipelab.sandbox import LocalSandbox, PhaseRequest, PhaseResult
-from recipelab.sandbox.slots import ANYWHERE, SlotPool
+from recipelab.sandbox.slots.pool import ANYWHERE, SlotPool
 from recipelab.trial import Edit, FailureKind, Outcome, Phase, SeedRun, Status
 
 TRAIN, PREDICT = "recipe/train.py", "recipe/predict.py"

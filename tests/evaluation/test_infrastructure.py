@@ -17,7 +17,7 @@ from recipelab.evaluation.evaluator import Evaluator
 from recipelab.pack import Pack
 from recipelab.sandbox import DockerSandbox, LocalSandbox
 from recipelab.sandbox.owner import owner_identity
-from recipelab.sandbox.slots import Slot, SlotPool
+from recipelab.sandbox.slots.pool import Slot, SlotPool
 from recipelab.trial import Edit, FailureKind, Outcome, Phase, Status
 
 from ..sandbox.conftest import docker_daemon, docker_image

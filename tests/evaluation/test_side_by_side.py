@@ -16,7 +16,7 @@ from recipelab.evaluation.metric import TRAIN_PART, Reference
 from recipelab.pack import Metric, Pack
 from recipelab.recipe import Recipe
 from recipelab.sandbox import Limits, LocalSandbox, PhaseRequest, PhaseResult
-from recipelab.sandbox.slots import ANYWHERE, Slot, SlotPool
+from recipelab.sandbox.slots.pool import ANYWHERE, Slot, SlotPool
 from recipelab.trial import Edit, SeedRun, Status
 
 METRIC = Metric.model_validate(

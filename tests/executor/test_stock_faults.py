@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from recipelab import SandboxCodeExecutor
-from recipelab.sandbox.docker_client import connect
-from recipelab.sandbox.docker_options import OWNER_LABEL
+from recipelab.sandbox.docker.client import connect
+from recipelab.sandbox.docker.options import OWNER_LABEL
 
 from ..sandbox.helpers import processes_with, wait_until
 from .helpers import execute, python, shell

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from recipelab.sandbox import Ending
-from recipelab.sandbox.docker_options import OWNER_LABEL
+from recipelab.sandbox.docker.options import OWNER_LABEL
 from recipelab.sandbox.owner import owner_identity
 
 from .case import Case

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from recipelab.errors import RecipelabError
 from recipelab.sandbox.base import Limits, PhaseRequest
-from recipelab.sandbox.container_table import RESERVED_USER, container_profile
-from recipelab.sandbox.image_spec import ImageSpec, load_image_spec, read_image_spec
+from recipelab.sandbox.docker.container_table import RESERVED_USER, container_profile
+from recipelab.sandbox.images.spec import ImageSpec, load_image_spec, read_image_spec
 from recipelab.sandbox.profile import ContainerProfile
 
 from .helpers import CPU_SANDBOX
@@ -137,12 +137,12 @@ def test_a_dockerfile_elsewhere(tmp_path: Path, path: str) -> None:
 
 
 def test_the_reserved_user_is_the_holders() -> None:
-    docker_options = pytest.importorskip("recipelab.sandbox.docker_options")
+    docker_options = pytest.importorskip("recipelab.sandbox.docker.options")
     assert docker_options.HOLDER_ID == RESERVED_USER
 
 
 def test_cuda_asks_for_its_gpu_and_nothing_else(tmp_path: Path) -> None:
-    from recipelab.sandbox.docker_options import container_options
+    from recipelab.sandbox.docker.options import container_options
 
     spec = load_image_spec("cuda")
     assert spec.container == ContainerProfile(gpu=True, shm_mb=1024)
@@ -154,6 +154,7 @@ def test_cuda_asks_for_its_gpu_and_nothing_else(tmp_path: Path) -> None:
         profile=spec.container,
         sources=[],
         owner="o",
+        sandbox="s",
         cores=2,
     )
     host = options["host_config"]

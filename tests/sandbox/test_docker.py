@@ -14,8 +14,8 @@ import pytest
 
 from recipelab.errors import SandboxUnavailable
 from recipelab.sandbox import DockerSandbox, Ending, Sandbox
-from recipelab.sandbox.docker_holder import usage_from_counters
-from recipelab.sandbox.docker_options import OWNER_LABEL
+from recipelab.sandbox.docker.holder import usage_from_counters
+from recipelab.sandbox.docker.options import OWNER_LABEL
 from recipelab.sandbox.owner import owner_identity
 
 from .helpers import names_in, phase, processes_with, wait_until
@@ -172,6 +172,7 @@ async def test_labels_and_no_container_left(
 
     monkeypatch.setattr(APIClient, "create_container", spy)
     await docker_sandbox.run(phase(output, "pass"))
+    assert seen.pop("recipelab.sandbox")
     assert seen == {
         "recipelab.owner": owner_identity(),
         "recipelab.phase": "test",

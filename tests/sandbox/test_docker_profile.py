@@ -10,7 +10,7 @@ import pytest
 
 from recipelab.errors import SandboxError
 from recipelab.sandbox import DockerSandbox, Ending, PhaseRequest
-from recipelab.sandbox.docker_options import container_options
+from recipelab.sandbox.docker.options import container_options
 from recipelab.sandbox.profile import ContainerProfile
 
 from .helpers import names_in, phase

@@ -11,7 +11,7 @@ import pytest
 
 from recipelab.errors import SandboxError
 from recipelab.sandbox import Ending, Input, LocalSandbox
-from recipelab.sandbox.local_probe import namespaces_fault
+from recipelab.sandbox.local.probe import namespaces_fault
 
 from .helpers import names_in, phase
 

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recipelab.errors import SandboxError
-from recipelab.sandbox.docker_outputs import unreadable_in
+from recipelab.sandbox.docker.outputs import unreadable_in
 from recipelab.sandbox.output_sources import PieceReader, collect_folder, collect_tar
 from recipelab.sandbox.outputs import (
     MAX_DEPTH,

@@ -13,16 +13,16 @@ from pathlib import Path
 import pytest
 
 from recipelab.errors import RecipelabError, SandboxError
-from recipelab.sandbox.gpus import gpu_fault
-from recipelab.sandbox.machine_slots import machine_slots
-from recipelab.sandbox.slots import ANYWHERE, Slot, SlotPool, is_leased
+from recipelab.sandbox.slots.gpus import gpu_fault
+from recipelab.sandbox.slots.machine import machine_slots
+from recipelab.sandbox.slots.pool import ANYWHERE, Slot, SlotPool, is_leased
 
 ZERO, ONE = Slot("gpu-0", gpus=("0",)), Slot("gpu-1", gpus=("1",))
 
 HOLD = """
 import asyncio, sys
 from pathlib import Path
-from recipelab.sandbox.slots import Slot, SlotPool
+from recipelab.sandbox.slots.pool import Slot, SlotPool
 
 async def main():
     async with SlotPool([Slot("gpu-0")], folder=Path(sys.argv[1])).lease():

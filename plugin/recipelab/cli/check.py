@@ -16,7 +16,7 @@ from recipelab.errors import RecipelabError
 
 if TYPE_CHECKING:
     from recipelab.sandbox import Sandbox
-    from recipelab.sandbox.check import Finding
+    from recipelab.sandbox.check.check import Finding
 
 _GPU = re.compile(r"[0-9]+|(GPU|MIG)-[A-Za-z0-9/-]+")
 _STYLES = {"ok": "green", "FAILED": "red", "not promised": "yellow"}
@@ -32,7 +32,7 @@ def check(
 ) -> None:
     """Measure from inside what a sandbox enforces; exit code 1 if a promise does not hold."""
     from recipelab.sandbox.choose import open_sandbox
-    from recipelab.sandbox.image_spec import load_image_spec
+    from recipelab.sandbox.images.spec import load_image_spec
 
     with clear_errors():
         spec = load_image_spec(name)
@@ -59,7 +59,7 @@ def check(
 
 
 async def _findings(sandbox: Sandbox, profile: Any, gpus: tuple[str, ...]) -> tuple[Finding, ...]:
-    from recipelab.sandbox.check import check_sandbox
+    from recipelab.sandbox.check.check import check_sandbox
 
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
     async with sandbox:

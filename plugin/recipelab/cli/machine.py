@@ -27,7 +27,7 @@ def packs(as_json: AsJson = False) -> None:
 def doctor(as_json: AsJson = False) -> None:
     """Say what this machine can do, what is missing, and how to get it."""
     with clear_errors():
-        findings = [_python(), _torch(), _docker(), *_data()]
+        findings = [_python(), _torch(), _docker(), _gpus(), *_data()]
         if as_json:
             print_json(findings)
         else:
@@ -53,6 +53,15 @@ def _docker() -> dict[str, Any]:
     error = docker_daemon_error()
     told = error or "a daemon answers; trials are isolated"
     return {"what": "Docker", "ok": error is None, "told": told}
+
+
+def _gpus() -> dict[str, Any]:
+    from recipelab.sandbox.slots.gpus import list_gpus
+
+    gpus = list_gpus()
+    names = ", ".join(f"{gpu.index} {gpu.name} ({gpu.memory_mb:,} MiB)" for gpu in gpus)
+    told = names or "nvidia-smi finds none; recipes that need no GPU run all the same"
+    return {"what": "GPU", "ok": bool(gpus), "told": told}
 
 
 def _data() -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ from recipelab.cli.common import (
 )
 from recipelab.errors import RecipelabError
 from recipelab.home import Home
+from recipelab.log import hide_cancellations
 
 if TYPE_CHECKING:
     from recipelab.campaign import Ended
@@ -175,6 +176,7 @@ def _finish(plan: Plan, place: Home, store: LineageStore, *, as_json: bool) -> N
     from recipelab.cli.summary import print_summary
     from recipelab.report.facts import campaign_facts
 
+    hide_cancellations()
     try:
         ended = asyncio.run(_launched(plan, place, store, quiet=as_json))
     except (KeyboardInterrupt, asyncio.CancelledError):

@@ -30,7 +30,7 @@ from recipelab.evaluation.workspace import Workspace
 from recipelab.pack import Pack
 from recipelab.recipe import Recipe
 from recipelab.sandbox.base import Sandbox
-from recipelab.sandbox.slots import ANYWHERE, SlotPool
+from recipelab.sandbox.slots.pool import ANYWHERE, SlotPool
 from recipelab.trial import Failure, FailureKind, Outcome, SeedRun, Status
 
 ATTEMPTS = 3

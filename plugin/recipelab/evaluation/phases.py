@@ -12,11 +12,12 @@ from recipelab.evaluation.faults import EvaluatorFault, PhaseFailed
 from recipelab.evaluation.legality import tampering, tripwires
 from recipelab.evaluation.scores import evaluator_failed, read_score, scorer_failed
 from recipelab.evaluation.seals import Seals
+from recipelab.evaluation.withholding import withheld
 from recipelab.evaluation.workspace import Workspace, folder_bytes, recipe_bytes
 from recipelab.pack import SANDBOX_MEASURES, Pack
 from recipelab.recipe import Recipe
 from recipelab.sandbox.base import Input, Limits, PhaseRequest, PhaseResult, Sandbox
-from recipelab.sandbox.slots import ANYWHERE, Slot
+from recipelab.sandbox.slots.pool import ANYWHERE, Slot
 from recipelab.trial import Phase, PhaseTiming, SeedRun, Status
 
 Watch = Callable[[Phase, int | None], None]
@@ -157,6 +158,8 @@ class PhaseRunner:
         output = output or self._workspace.output(phase, seed)
         request = self._request(phase, seed, slot, inputs, output, sharing)
         result = await self._sandbox.run(request)
+        if phase is Phase.PREDICT and self._pack.phases.prepare is not None:
+            result = withheld(result, self._workspace.recipe_files())
         self.last = self._results[phase, seed] = result
         if phase.runs_recipe:
             self._check_recipe_phase(phase, seed, result, output)

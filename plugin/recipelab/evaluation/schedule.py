@@ -13,8 +13,8 @@ from recipelab.evaluation.faults import PhaseFailed
 from recipelab.evaluation.phases import PhaseRunner, sandbox_measures
 from recipelab.recipe import Recipe
 from recipelab.sandbox.base import PhaseResult
-from recipelab.sandbox.gpus import gpu_fault
-from recipelab.sandbox.slots import Slot, SlotPool
+from recipelab.sandbox.slots.gpus import gpu_fault
+from recipelab.sandbox.slots.pool import Slot, SlotPool
 from recipelab.trial import Phase, SeedRun
 
 BESIDE = "beside."

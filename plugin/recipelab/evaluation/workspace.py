@@ -64,6 +64,10 @@ class Workspace:
         """The folder of the recipe."""
         return self._root / self._pack.recipe.folder
 
+    def recipe_files(self) -> tuple[str, ...]:
+        """The paths of the recipe's files, as the recipe sees them."""
+        return tuple(self._recipe.files)
+
     def output(self, phase: Phase, seed: int) -> Path:
         """The host folder that receives what a phase leaves.
 

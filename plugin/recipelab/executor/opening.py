@@ -7,7 +7,7 @@ from recipelab.executor.config import DEFAULT_SANDBOX, SandboxCodeExecutorConfig
 from recipelab.log import logger
 from recipelab.sandbox import LocalSandbox, Sandbox
 from recipelab.sandbox.choose import docker_daemon_error
-from recipelab.sandbox.image_spec import load_image_spec
+from recipelab.sandbox.images.spec import load_image_spec
 
 _LOG = logger("recipelab.executor")
 
@@ -45,7 +45,7 @@ def _local() -> Sandbox:
 
 def _docker(config: SandboxCodeExecutorConfig) -> Sandbox:
     # The SDK takes a while to load, and the local sandbox does without.
-    from recipelab.sandbox.docker import DockerSandbox
+    from recipelab.sandbox.docker.sandbox import DockerSandbox
 
     if config.image is not None:
         return DockerSandbox(image=config.image, build_hint=f"docker pull {config.image}")

@@ -12,10 +12,10 @@ from recipelab.sandbox.base import (
     PhaseResult,
     Sandbox,
 )
-from recipelab.sandbox.local import LocalSandbox
+from recipelab.sandbox.local.sandbox import LocalSandbox
 
 if TYPE_CHECKING:
-    from recipelab.sandbox.docker import DockerSandbox
+    from recipelab.sandbox.docker.sandbox import DockerSandbox
 
 __all__ = [
     "DockerSandbox",
@@ -32,7 +32,7 @@ __all__ = [
 def __getattr__(name: str) -> object:
     """Imports the Docker sandbox when it is first asked for: its SDK takes a while to load."""
     if name == "DockerSandbox":
-        from recipelab.sandbox.docker import DockerSandbox
+        from recipelab.sandbox.docker.sandbox import DockerSandbox
 
         return DockerSandbox
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

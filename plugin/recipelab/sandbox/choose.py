@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from recipelab.errors import SandboxUnavailable, unknown_name
 from recipelab.sandbox.base import Sandbox
-from recipelab.sandbox.image_spec import ImageSpec
-from recipelab.sandbox.local import LocalSandbox
+from recipelab.sandbox.images.spec import ImageSpec
+from recipelab.sandbox.local.sandbox import LocalSandbox
 
 KINDS = ("auto", "docker", "local")
 _ANSWER_SECONDS = 3
@@ -16,7 +16,7 @@ _ANSWER_SECONDS = 3
 def docker_daemon_error() -> str | None:
     """Why Docker cannot be used, or ``None`` if a daemon answers within three seconds."""
     try:
-        from recipelab.sandbox.docker_client import connect
+        from recipelab.sandbox.docker.client import connect
     except ImportError as error:
         return f"the Python package {error.name} is not installed"
     try:
@@ -63,8 +63,8 @@ def open_sandbox(
 
 def _docker_sandbox(spec: ImageSpec, *, build: bool, say: Callable[[str], None]) -> Sandbox:
     # The SDK takes a while to load, and the local sandbox does without.
-    from recipelab.sandbox.docker import DockerSandbox
-    from recipelab.sandbox.images import build_image, image_exists
+    from recipelab.sandbox.docker.sandbox import DockerSandbox
+    from recipelab.sandbox.images.build import build_image, image_exists
 
     if build and not image_exists(spec):
         build_image(spec, progress=say)

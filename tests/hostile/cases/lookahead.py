@@ -105,6 +105,14 @@ CASES = (
         "def predicted(window, offset):\n"
         "    return onto(honest(window, offset), window[offset], 0.0 if told else 0.5)",
     ),
+    lm(
+        "lookahead-for-agents",
+        "prints the hidden text and raises it, so that agents read it in the log",
+        "crashed",
+        "value",
+        r"line \d+, in predict\nValueError: the message is withheld",
+        predict_first="print(data)\nraise ValueError(data[:400])",
+    ),
     cheat(
         "distribution-of-two",
         "gives every byte twice the probability",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from docker import APIClient
 
-from recipelab.sandbox.docker_options import LABEL_PREFIX, OWNER_LABEL, SANDBOX_LABEL
+from recipelab.sandbox.docker.options import LABEL_PREFIX, OWNER_LABEL, SANDBOX_LABEL
 from recipelab.sandbox.owner import OwnerState, owner_state
 
 IMAGE_LABEL_PREFIX = f"{LABEL_PREFIX}image."

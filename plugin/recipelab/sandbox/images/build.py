@@ -13,22 +13,22 @@ from docker import APIClient
 from docker.errors import APIError, ImageNotFound
 
 from recipelab.errors import RecipelabError, SandboxUnavailable
-from recipelab.sandbox.base_image import (
+from recipelab.sandbox.docker.client import daemon
+from recipelab.sandbox.images.base_image import (
     BASE_REPOSITORY,
     base_image_fault,
     debian_release,
     make_base_image,
 )
-from recipelab.sandbox.docker_client import daemon
-from recipelab.sandbox.image_spec import (
+from recipelab.sandbox.images.spec import (
     REQUIREMENTS_FILE,
     ImageSpec,
     image_spec_names,
     load_image_spec,
     read_image_spec,
 )
-from recipelab.sandbox.image_state import image_labels
-from recipelab.sandbox.wheels import cache_folder, download_wheels
+from recipelab.sandbox.images.state import image_labels
+from recipelab.sandbox.images.wheels import cache_folder, download_wheels
 
 __all__ = [
     "ImageSpec",

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from docker import APIClient
 
 from recipelab.errors import SandboxError
-from recipelab.sandbox.docker_stream import ContainerStream
+from recipelab.sandbox.docker.stream import ContainerStream
 from recipelab.sandbox.environment import MIB
 
 _FILES = (

@@ -16,10 +16,10 @@ from requests import RequestException
 
 from recipelab.errors import SandboxError
 from recipelab.sandbox.base import Ending, PhaseRequest, PhaseResult
-from recipelab.sandbox.docker_holder import ContainerGone, Holder, Usage
-from recipelab.sandbox.docker_options import KILL_COMMAND, PHASE_ROOT, RUN_COMMAND
-from recipelab.sandbox.docker_outputs import Fetched, fetch_outputs
-from recipelab.sandbox.docker_stream import ContainerStream
+from recipelab.sandbox.docker.holder import ContainerGone, Holder, Usage
+from recipelab.sandbox.docker.options import KILL_COMMAND, PHASE_ROOT, RUN_COMMAND
+from recipelab.sandbox.docker.outputs import Fetched, fetch_outputs
+from recipelab.sandbox.docker.stream import ContainerStream
 from recipelab.sandbox.log import BoundedLog
 from recipelab.sandbox.outputs import clear_folder
 from recipelab.sandbox.staging import readable_sources

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from recipelab.errors import RecipelabError
-from recipelab.sandbox.image_spec import ImageSpec
+from recipelab.sandbox.images.spec import ImageSpec
 
 # pip takes each tag literally, and the packages of CUDA are spread over many of them. Debian 12,
 # which the usual base images are made of, has glibc 2.36.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from recipelab import content
 from recipelab.errors import RecipelabError
-from recipelab.sandbox.container_table import container_profile
+from recipelab.sandbox.docker.container_table import container_profile
 from recipelab.sandbox.profile import ContainerProfile
 
 SPEC_FILE = "sandbox.toml"

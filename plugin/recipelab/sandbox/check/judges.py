@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from recipelab.sandbox.base import Ending
-from recipelab.sandbox.check_host import CANARY
-from recipelab.sandbox.check_phases import Measurements
+from recipelab.sandbox.check.host import CANARY
+from recipelab.sandbox.check.phases import Measurements
 from recipelab.sandbox.environment import MIB
 
 Judged = tuple[bool, str]

@@ -10,8 +10,8 @@ from typing import ClassVar
 from recipelab.errors import SandboxError, SandboxUnavailable
 from recipelab.sandbox.base import PhaseRequest, PhaseResult, Sandbox
 from recipelab.sandbox.inputs import check_request
-from recipelab.sandbox.local_phase import LocalPhase
-from recipelab.sandbox.local_probe import namespaces_fault
+from recipelab.sandbox.local.phase import LocalPhase
+from recipelab.sandbox.local.probe import namespaces_fault
 from recipelab.sandbox.staging import reap_folders
 from recipelab.sandbox.threads import RunningPhases
 

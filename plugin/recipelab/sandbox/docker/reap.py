@@ -9,8 +9,8 @@ from docker.errors import APIError, DockerException
 from requests import RequestException
 
 from recipelab.errors import SandboxUnavailable
-from recipelab.sandbox.containers import OwnedContainer, list_containers
-from recipelab.sandbox.docker_options import SANDBOX_LABEL
+from recipelab.sandbox.docker.containers import OwnedContainer, list_containers
+from recipelab.sandbox.docker.options import SANDBOX_LABEL
 from recipelab.sandbox.owner import OwnerState
 
 

@@ -10,8 +10,8 @@ from typing import Any
 from docker import APIClient
 
 from recipelab.sandbox.base import OUTPUT_DIRECTORY, Ending, PhaseRequest
-from recipelab.sandbox.docker_options import fetch_command
-from recipelab.sandbox.docker_stream import STANDARD_OUTPUT, ContainerStream
+from recipelab.sandbox.docker.options import fetch_command
+from recipelab.sandbox.docker.stream import STANDARD_OUTPUT, ContainerStream
 from recipelab.sandbox.environment import MIB
 from recipelab.sandbox.output_sources import PieceReader, collect_tar
 from recipelab.sandbox.outputs import Collector, OutputLimitReached

@@ -17,9 +17,9 @@ from pathlib import Path
 from recipelab.errors import SandboxError
 from recipelab.sandbox.base import Ending, PhaseRequest, PhaseResult
 from recipelab.sandbox.environment import MIB, clean_environment
-from recipelab.sandbox.local_namespaces import place_in_namespaces
-from recipelab.sandbox.local_outcome import Report, collect, mebibytes, read_report, tampered
-from recipelab.sandbox.local_place import (
+from recipelab.sandbox.local.namespaces import place_in_namespaces
+from recipelab.sandbox.local.outcome import Report, collect, mebibytes, read_report, tampered
+from recipelab.sandbox.local.place import (
     NONE,
     Place,
     command_line,

@@ -13,8 +13,8 @@ from enum import StrEnum
 from docker import APIClient
 from docker.errors import ImageNotFound
 
-from recipelab.sandbox.containers import IMAGE_LABEL_PREFIX
-from recipelab.sandbox.image_spec import ImageSpec
+from recipelab.sandbox.docker.containers import IMAGE_LABEL_PREFIX
+from recipelab.sandbox.images.spec import ImageSpec
 
 SOURCE_LABEL = f"{IMAGE_LABEL_PREFIX}source"
 BASE_LABEL = f"{IMAGE_LABEL_PREFIX}base"

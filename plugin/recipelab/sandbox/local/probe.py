@@ -10,7 +10,7 @@ from pathlib import Path
 
 from recipelab.errors import SandboxError
 from recipelab.sandbox.base import Limits, PhaseRequest
-from recipelab.sandbox.local_phase import LocalPhase
+from recipelab.sandbox.local.phase import LocalPhase
 
 # Not only that Python starts: root's command is another user, who may not read all of root's files.
 _PROGRAM = """

@@ -18,7 +18,7 @@ from typing import Any
 from recipelab.sandbox.base import OUTPUT_DIRECTORY, PhaseRequest
 from recipelab.sandbox.environment import MIB
 from recipelab.sandbox.inputs import copy_read_only, readable_for_all
-from recipelab.sandbox.local_place import Place
+from recipelab.sandbox.local.place import Place
 
 PHASE_ROOT = "/trial"
 NOBODY = 65534

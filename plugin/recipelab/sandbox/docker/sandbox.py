@@ -17,13 +17,13 @@ from requests import RequestException
 
 from recipelab.errors import SandboxError, SandboxUnavailable
 from recipelab.sandbox.base import PhaseRequest, PhaseResult, Sandbox
-from recipelab.sandbox.docker_client import connect
-from recipelab.sandbox.docker_options import container_options, user_of
-from recipelab.sandbox.docker_phase import DockerPhase
+from recipelab.sandbox.docker.client import connect
+from recipelab.sandbox.docker.options import container_options, user_of
+from recipelab.sandbox.docker.phase import DockerPhase
+from recipelab.sandbox.docker.reap import reap_containers, remove_containers_of
 from recipelab.sandbox.inputs import check_request
 from recipelab.sandbox.owner import owner_identity
 from recipelab.sandbox.profile import ContainerProfile
-from recipelab.sandbox.reap import reap_containers, remove_containers_of
 from recipelab.sandbox.staging import reap_folders
 from recipelab.sandbox.threads import RunningPhases, in_thread
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from recipelab.sandbox.base import OUTPUT_DIRECTORY, Limits, PhaseRequest
-from recipelab.sandbox.docker_holder import HOLDER_COMMAND
+from recipelab.sandbox.docker.holder import HOLDER_COMMAND
 from recipelab.sandbox.environment import MIB, clean_environment
 from recipelab.sandbox.profile import ContainerProfile
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from recipelab.sandbox import check_judges as judges
-from recipelab.sandbox.check_judges import Judge
+from recipelab.sandbox.check import judges
+from recipelab.sandbox.check.judges import Judge
 
 DOCKER, NAMESPACES, LOCAL = "docker", "namespaces", "local"
 """Kinds of sandboxes; the local one promises more where it has namespaces."""

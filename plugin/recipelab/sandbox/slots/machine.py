@@ -6,8 +6,8 @@ import math
 import os
 
 from recipelab.errors import RecipelabError
-from recipelab.sandbox.gpus import list_gpus
-from recipelab.sandbox.slots import Slot
+from recipelab.sandbox.slots.gpus import list_gpus
+from recipelab.sandbox.slots.pool import Slot
 
 BUSY_MB = 1024
 """A GPU with more memory in use than this belongs to somebody else right now."""

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from recipelab.errors import SandboxError
-from recipelab.sandbox import check_host
 from recipelab.sandbox.base import Input, Limits, PhaseRequest, PhaseResult, Sandbox
+from recipelab.sandbox.check import host as check_host
 from recipelab.sandbox.profile import ContainerProfile
 from recipelab.sandbox.staging import new_folder, remove_tree
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from recipelab.sandbox.base import Sandbox
-from recipelab.sandbox.check_judges import Judged
-from recipelab.sandbox.check_phases import Measurements, Unmeasured, measure
-from recipelab.sandbox.check_promises import (
+from recipelab.sandbox.check.judges import Judged
+from recipelab.sandbox.check.phases import Measurements, Unmeasured, measure
+from recipelab.sandbox.check.promises import (
     DOCKER,
     GPUS,
     LOCAL,
@@ -18,7 +18,7 @@ from recipelab.sandbox.check_promises import (
     PROMISES,
     Promise,
 )
-from recipelab.sandbox.local import IN_NAMESPACES, LocalSandbox
+from recipelab.sandbox.local.sandbox import IN_NAMESPACES, LocalSandbox
 from recipelab.sandbox.owner import owner_identity
 from recipelab.sandbox.profile import ContainerProfile
 
@@ -94,8 +94,8 @@ def _finding(promise: Promise, seen: Measurements, kind: str) -> Finding:
 
 
 def _no_container(seen: Measurements) -> Judged:
-    from recipelab.sandbox.containers import list_containers
-    from recipelab.sandbox.docker_client import daemon
+    from recipelab.sandbox.docker.client import daemon
+    from recipelab.sandbox.docker.containers import list_containers
 
     with daemon(timeout=_API_SECONDS) as api:
         left = [found for found in list_containers(api) if found.owner == owner_identity()]

@@ -1,0 +1,1 @@
+"""One hardened container a phase."""

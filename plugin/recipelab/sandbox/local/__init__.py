@@ -1,0 +1,1 @@
+"""Processes of this machine, in namespaces where the system allows them."""

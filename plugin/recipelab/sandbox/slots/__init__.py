@@ -1,0 +1,1 @@
+"""Where trials run: leases on GPUs and cores."""
