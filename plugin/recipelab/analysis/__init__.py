@@ -1,7 +1,6 @@
-"""What a campaign's lineage shows: pure functions over its trials, and a frame of them."""
+"""What a campaign's lineage shows: pure functions over its trials."""
 
-from recipelab.analysis.frame import frame
 from recipelab.analysis.history import History, history_of
 from recipelab.analysis.stats import campaign_stats
 
-__all__ = ["History", "campaign_stats", "frame", "history_of"]
+__all__ = ["History", "campaign_stats", "history_of"]

@@ -66,6 +66,10 @@ def run(
     sandbox: SandboxOption = "auto",
     slots: Slots = AUTO,
     share_devices: ShareDevices = False,
+    prior: Annotated[
+        list[str] | None,
+        typer.Option(help="Campaign that agents may ask about, too; may be given several times."),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the campaign.")] = None,
     if_exists: Annotated[
         IfExists,
@@ -93,6 +97,7 @@ def run(
                 sandbox=sandbox,
                 slots=_slots(slots),
                 share_devices=share_devices,
+                priors=tuple(prior or ()),
             )
             _finish(_settled(plan, store, if_exists), place, store, as_json=as_json)
 
