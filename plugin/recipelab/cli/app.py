@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from recipelab import __version__
-from recipelab.cli import exchange, look, machine, run
+from recipelab.cli import exchange, look, machine, run, stats
 from recipelab.cli.sandbox import sandbox_app
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ for command in (
     look.transcript,
     look.export,
     look.campaigns,
+    stats.stats,
     machine.packs,
     machine.doctor,
 ):
