@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from recipelab import __version__
-from recipelab.cli import exchange, look, machine, run, stats
+from recipelab.cli import exchange, export, look, machine, run, stats
 from recipelab.cli.sandbox import sandbox_app
 
 app = typer.Typer(
@@ -24,7 +24,7 @@ for command in (
     look.show,
     look.lineage,
     look.transcript,
-    look.export,
+    export.export,
     look.campaigns,
     stats.stats,
     machine.packs,

@@ -1,12 +1,10 @@
-"""Commands that look at a campaign: trials, show, lineage, transcript, export, campaigns."""
+"""Commands that look at a campaign: trials, show, lineage, transcript, campaigns."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
-from rich.text import Text
 
 from recipelab.cli.common import (
     AsJson,
@@ -20,13 +18,9 @@ from recipelab.cli.common import (
 from recipelab.errors import RecipelabError, unknown_name
 from recipelab.trial import FailureKind, Status
 
-if TYPE_CHECKING:
-    from recipelab.lineage import LineageStore
-
 T = TypeVar("T", Status, FailureKind)
 
 Number = Annotated[int, typer.Argument(help="Number of the trial; 0 is the baseline.")]
-OUTPUT_HELP = "Write to this file instead."
 
 
 def trials(name: NameOption = None, home: HomeOption = None, as_json: AsJson = False) -> None:
@@ -123,32 +117,6 @@ def transcript(
         typer.echo(rendered(store, campaign.name, round_number=round_number), nl=False)
 
 
-def export(
-    number: Number,
-    patch: Annotated[bool, typer.Option("--patch", help="The diff from the baseline.")] = False,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help=OUTPUT_HELP)] = None,
-    name: NameOption = None,
-    home: HomeOption = None,
-    as_json: AsJson = False,
-) -> None:
-    """Export a trial's recipe: as a patch for git apply, or as its files."""
-    with clear_errors(), opened(home, name) as (store, campaign):
-        if as_json:
-            print_json({"trial": number, **_exported(store, campaign.name, number)})
-            return
-        if not patch and output is None:
-            raise RecipelabError("say what to export: --patch, or --output FOLDER for the files")
-        exported = _exported(store, campaign.name, number)
-        if not patch and output is not None:
-            _write_files(output, exported["files"])
-        elif output is not None:
-            output.write_text(exported["patch"], "utf-8", newline="")
-        else:
-            typer.echo(exported["patch"], nl=False)
-            return
-        out.print(Text(f"trial {number} of {campaign.name}: {output}"), soft_wrap=True)
-
-
 def campaigns(home: HomeOption = None, as_json: AsJson = False) -> None:
     """List the campaigns of this lineage."""
     from recipelab.report.facts import campaign_facts
@@ -166,24 +134,6 @@ def campaigns(home: HomeOption = None, as_json: AsJson = False) -> None:
                 f"{item['trials']} trials{gained}",
                 markup=False,
             )
-
-
-def _exported(store: LineageStore, campaign: str, number: int) -> dict[str, Any]:
-    from recipelab.report.papers import patch_of
-
-    files = store.files(campaign, number)
-    if not files:
-        raise RecipelabError(f"trial {number} was rejected and has no recipe")
-    return {"patch": patch_of(store, campaign, number), "files": files}
-
-
-def _write_files(folder: Path, files: dict[str, str]) -> None:
-    if folder.exists() and any(folder.iterdir()):
-        raise RecipelabError(f"{folder} is not empty; name a new folder")
-    for path, text in files.items():
-        file = folder / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, "utf-8", newline="")
 
 
 def _choices(what: str, given: list[str] | None, kind: type[T]) -> list[T]:

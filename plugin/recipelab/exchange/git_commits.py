@@ -15,6 +15,7 @@ from recipelab.errors import RecipelabError
 from recipelab.exchange.campaign_copy import each_trial, utc
 from recipelab.exchange.git_message import commit_message
 from recipelab.exchange.mark import MetricFacts, metric_of
+from recipelab.exchange.replacing import check_paths
 from recipelab.lineage import LineageStore, TrialRecord
 from recipelab.trial import Outcome, Status
 
@@ -101,10 +102,10 @@ def _commit(
     yield b"author " + _author(record.specialist) + _time(record.proposed_at)
     yield b"committer " + _COMMITTER + _time(record.judged_at or record.proposed_at)
     yield _data(message)
-    for word, parent in zip(["from", *["merge"] * len(commit.parents)], commit.parents):
-        yield f"{word} :{parent + 1}\n".encode()
+    for place, parent in enumerate(commit.parents):
+        yield f"{'merge' if place else 'from'} :{parent + 1}\n".encode()
     yield b"deleteall\n"
-    _check_paths(files, record.number)
+    check_paths(files, record.number)
     for path, text in sorted(files.items()):
         yield b"M 100644 inline " + _quoted(path) + b"\n" + _data(text)
     yield b"\n"
@@ -128,15 +129,3 @@ def _data(text: str) -> bytes:
 def _quoted(path: str) -> bytes:
     escaped = path.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{escaped}"'.encode()
-
-
-def _check_paths(files: Mapping[str, str], number: int) -> None:
-    for path in files:
-        parts = path.split("/")
-        above = {"/".join(parts[:end]) for end in range(1, len(parts))}
-        bad = {"", ".", ".."} & set(parts) or any(part.lower() == ".git" for part in parts)
-        if bad or above & files.keys():
-            raise RecipelabError(
-                f"trial {number} has a file {path!r}, which no Git repository can hold; take "
-                "--format jsonl"
-            )
