@@ -52,7 +52,7 @@ def _measured(record: TrialRecord, outcome: Outcome, metric: MetricFacts | None)
         yield _line(f"gate {gate.name}: {_number(gate.value)}, {limits}")
     means = measure_means(outcome)
     if means:
-        yield f"means over {len(outcome.seed_runs)} seed runs:"
+        yield f"means over seed runs (n = {len(outcome.seed_runs)}):"
     for key, mean in means.items():
         yield _line(f"  {key}: {_number(mean)}", indent="  ")
 
