@@ -1,122 +1,171 @@
-"""Figures of campaigns whose answers are known."""
+"""The figures of a campaign, on histories small enough to count by hand."""
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from recipelab.analysis import campaign_stats, history_of
-from recipelab.analysis.curve import sparkline
-from recipelab.analysis.diversity import clusters
-from recipelab.analysis.similarity import cosine, vectors
-from recipelab.exchange.importing import import_campaign
-from recipelab.lineage import LineageStore
-from recipelab.trial import FailureKind, Proposal, Status
-from tests.exchange.runs import airbench, write_run
-from tests.tools.history import add_campaign, failed, measured, propose, rate, tell
+from recipelab.analysis import campaign_stats
+from recipelab.analysis.chains import chain_facts
+from recipelab.analysis.curve import best_so_far, curve, sparkline
+from recipelab.analysis.near_misses import near_misses
+from recipelab.analysis.repeats import repeats
+from recipelab.analysis.spending import spending
+from recipelab.pack import Goal
+from recipelab.trial import Status
 
-
-@pytest.fixture
-def store(project: Path) -> Iterator[LineageStore]:
-    """A campaign of the toy pack (lower is better), with a known history."""
-    with LineageStore.open("lineage.db") as opened:
-        add_campaign(opened, "c")
-        tell(opened, "c")
-        yield opened
+from .histories import history, small, trial
 
 
-def test_a_known_campaign(store: LineageStore) -> None:
-    facts = campaign_stats(history_of(store, "c"))
-    assert (facts["trials"], facts["kept"]) == (5, 1)
-    assert facts["by_status"] == {
+def test_counts_by_status_surface_and_specialist() -> None:
+    stats = campaign_stats(small())
+    assert (stats["trials"], stats["kept"]) == (7, 2)
+    assert stats["by_status"] == {
         "baseline": 1,
-        "kept": 1,
-        "discarded": 2,
-        "crashed": 1,
-        "gate_missed": 1,
+        "kept": 2,
+        "discarded": 1,
+        "crashed": 2,
+        "oversize": 2,
         "in_flight": 1,
     }
-    assert facts["by_surface"]["opt"] == {
-        "trials": 4,
-        "kept": 1,
-        "failed": 1,
-        "by_status": {"kept": 1, "discarded": 2, "gate_missed": 1},
-    }
-    assert [point["score"] for point in facts["curve"]["points"]] == [10.0, 8.0]
-    assert facts["best"]["change_percent"] == pytest.approx(-20.0)
-    assert facts["failures"]["rate"] == pytest.approx(2 / 5)
-    chain = facts["chain"]
-    assert [item["trial"] for item in chain["best_chain"]] == [0, 1]
-    assert (chain["best_depth"], chain["deepest"]) == (1, 2)
-    assert facts["time"]["by_status"]["kept"]["cpu_seconds"] == pytest.approx(8.0)
+    arch = {"trials": 3, "kept": 0, "failed": 3, "by_status": {"crashed": 2, "oversize": 1}}
+    assert stats["by_surface"]["arch"] == arch
+    assert stats["by_specialist"]["arch agent"] == arch
+    assert stats["by_surface"]["opt"]["kept"] == 2
 
 
-def test_repeats_and_the_repair_of_a_near_miss(store: LineageStore) -> None:
-    for n in range(3):
-        number = propose(store, "c", 0, f"step {n}", rate("0.1", "0.3"), digest=f"d{n}")
-        store.record("c", number, failed("ValueError: bad", FailureKind.VALUE, "ValueError: bad"))
-    repair = propose(store, "c", 4, "trial 4 with a little less", rate("0.4", "0.35"))
-    store.record("c", repair, measured(Status.KEPT, 7.0))
-    facts = campaign_stats(history_of(store, "c"))
-    repeats = facts["repeats"]
-    assert (repeats["failures"], repeats["signatures"], repeats["repeated"]) == (5, 3, 2)
-    assert repeats["most_frequent"][0]["count"] == 3
-    misses = facts["near_misses"]
-    assert (misses["count"], misses["repaired"], misses["kept_after_repair"]) == (1, 1, 1)
-    (item,) = misses["trials"]
-    assert item["trial"] == 4
-    assert item["excess"] == {"accuracy": pytest.approx(0.02)}
-    assert item["repaired_by"] == {"trial": repair, "how": "child", "kept": True}
+def test_failures_are_shares_of_the_judged_proposals() -> None:
+    failures = campaign_stats(small())["failures"]
+    assert failures["failed"] == 4
+    assert failures["rate"] == pytest.approx(4 / 7)
+    assert failures["by_status"] == pytest.approx({"crashed": 2 / 7, "oversize": 2 / 7})
+    assert failures["by_kind"] == pytest.approx({"other": 4 / 7})
+    assert failures["by_phase"] == pytest.approx({"train": 4 / 7})
+    assert failures["missed_gates"] == {"size": {"missed": 2, "median_excess": 5.0}}
 
 
-def test_a_released_run(store: LineageStore, tmp_path: Path) -> None:
-    import_campaign(store, write_run(tmp_path / "run", airbench()), "old")
-    facts = campaign_stats(history_of(store, "old"))
-    assert (facts["trials"], facts["kept"]) == (4, 1)
-    assert facts["best"]["source_id"] == "004"
-    assert facts["best"]["change_percent"] == pytest.approx(-5.0)
-    assert facts["near_misses"]["count"] == 1
-    assert facts["near_misses"]["trials"][0]["repaired_by"]["how"] == "named"
+def test_the_best_so_far_changes_where_a_trial_was_kept() -> None:
+    points = curve(small())
+    assert [(p["trial"], p["judged"], p["score"]) for p in points] == [
+        (0, 0, 10.0),
+        (5, 5, 9.0),
+        (6, 6, 8.0),
+    ]
+    assert [p["change_percent"] for p in points] == pytest.approx([0.0, -10.0, -20.0])
+    assert best_so_far(small()) == [10.0] * 5 + [9.0, 8.0, 8.0]
+    assert campaign_stats(small())["best"] == points[-1]
 
 
-def test_effective_clusters_of_even_groups_are_their_number(store: LineageStore) -> None:
-    add_campaign(store, "even")
-    words = ["wider network layers", "smaller learning rate", "crop images randomly"]
-    for n in range(9):
-        propose_first(store, n, words[n % 3])
-    found = campaign_stats(history_of(store, "even"))["diversity"]
-    assert found["clusters"] == 3
-    assert found["effective_clusters"] == pytest.approx(3.0)
-    assert found["inverse_simpson"] == pytest.approx(3.0)
-
-
-def propose_first(store: LineageStore, n: int, words: str) -> None:
-    number = store.propose(
-        "even",
-        Proposal("opt", "opt", 0, words, 0.0, ()),
-        parents=(),
-        files={},
-        digest=f"d{n}",
-        diff="",
-        round_number=None,
+def test_the_order_of_judging_decides_what_was_best_when() -> None:
+    trials = (
+        trial(0, Status.BASELINE, 10.0),
+        trial(1, Status.KEPT, 9.0),
+        trial(2, Status.KEPT, 9.5),
+        trial(3, Status.GATE_MISSED, 9.2, excess=1.0),
     )
-    store.record("even", number, measured(Status.DISCARDED, 1.0))
+    late = history(*trials, order=(0, 2, 3, 1))
+    assert [point["trial"] for point in curve(late)] == [0, 2, 1]
+    assert near_misses(late)["count"] == 1
+    assert near_misses(history(*trials, order=(0, 2, 1, 3)))["count"] == 0
 
 
-@given(st.lists(st.text(max_size=30), max_size=12))
-def test_every_text_is_in_one_cluster(texts: list[str]) -> None:
-    found = clusters(texts)
-    assert sorted(i for group in found for i in group) == list(range(len(texts)))
-    for vector in vectors(texts):
-        if vector:
-            assert math.isclose(cosine(vector, vector), 1.0)
+def test_repeats_count_what_came_after_the_first_of_a_signature() -> None:
+    found = repeats(small())
+    assert (found["failures"], found["signatures"], found["repeated"]) == (4, 2, 2)
+    first = found["most_frequent"][0]
+    assert (first["signature"], first["count"]) == ("no such name", 2)
+    assert (first["first"], first["last"]) == ({"trial": 2}, {"trial": 4})
 
 
-@given(st.lists(st.floats(-1e6, 1e6), max_size=200), st.integers(1, 80))
-def test_a_sparkline_fits_its_width(values: list[float], width: int) -> None:
-    assert len(sparkline(values, width)) == min(width, len(values))
+def test_chains_follow_first_parents() -> None:
+    facts = chain_facts(
+        history(
+            trial(0, Status.BASELINE, 3.0),
+            trial(1, Status.KEPT, 2.0),
+            trial(2, Status.DISCARDED, 2.5, parents=(1, 0)),
+            trial(3, Status.KEPT, 1.0, parents=(0, 2)),
+            trial(4, Status.CRASHED, parents=(2,), signature="x"),
+        )
+    )
+    assert [item["trial"] for item in facts["best_chain"]] == [0, 3]
+    assert (facts["best_depth"], facts["deepest"], facts["deepest_kept"]) == (1, 3, 1)
+    assert facts["mean"] == pytest.approx((1 + 2 + 1 + 3) / 4)
+
+
+def test_time_is_summed_over_the_trials_that_tell_it() -> None:
+    spent = spending(small())
+    assert spent["baseline"] == {
+        "trials": 1,
+        "wall_seconds": 4.0,
+        "wall_seconds_of": 1,
+        "cpu_seconds": 8.0,
+        "cpu_seconds_of": 1,
+        "device_seconds": 4.0,
+        "device_seconds_of": 1,
+        "seed_runs": 2,
+    }
+    assert (spent["kept"]["wall_seconds"], spent["kept"]["wall_seconds_of"]) == (7.0, 1)
+    assert spent["crashed"]["device_seconds"] is None
+
+
+def test_a_near_miss_beat_the_best_of_its_moment() -> None:
+    found = near_misses(small())
+    assert (found["count"], found["repaired"], found["kept_after_repair"]) == (1, 1, 1)
+    assert found["by_status"] == {"oversize": 1}
+    assert found["missed_gates"] == {"size": {"missed": 1, "median_excess": 4.0}}
+    (item,) = found["trials"]
+    assert (item["trial"], item["best"], item["excess"]) == (3, 10.0, {"size": 4.0})
+    assert item["repaired_by"] == {"trial": 5, "how": "named", "kept": True}
+
+
+@pytest.mark.parametrize(
+    ("parents", "surface", "hypothesis", "how"),
+    [
+        ((1,), "arch", "", "child"),
+        ((0,), "arch", "as exp_001, but smaller", "named"),
+        ((0,), "arch", "Trial #1 again", "named"),
+        ((0,), "opt", "wider blocks with a larger stem", "alike"),
+        ((0,), "arch", "wider blocks with a larger stem", None),
+        ((0,), "arch", "as trial 10 did", None),
+    ],
+)
+def test_what_repairs_a_near_miss(
+    parents: tuple[int, ...], surface: str, hypothesis: str, how: str | None
+) -> None:
+    idea = "wider blocks with a larger stem"
+    later = trial(
+        2, Status.DISCARDED, 11.0, parents=parents, surface=surface, hypothesis=hypothesis
+    )
+    found = near_misses(
+        history(
+            trial(0, Status.BASELINE, 10.0, hypothesis="as it was found"),
+            trial(1, Status.GATE_MISSED, 9.0, excess=1.0, hypothesis=idea),
+            later,
+        )
+    )
+    repair = found["trials"][0]["repaired_by"]
+    assert (repair and repair["how"]) == how
+    assert found["kept_after_repair"] == 0
+
+
+def test_near_misses_go_by_the_goal() -> None:
+    trials = (trial(0, Status.BASELINE, 1.0), trial(1, Status.GATE_MISSED, 2.0, excess=1.0))
+    assert near_misses(history(*trials))["count"] == 0
+    assert near_misses(history(*trials, goal=Goal.MAXIMIZE))["count"] == 1
+
+
+def test_a_sparkline_has_a_bar_for_each_stretch() -> None:
+    assert sparkline([]) == ""
+    assert sparkline([5.0, 5.0]) == "▁▁"
+    assert sparkline([0.0, 7.0]) == "▁█"
+    assert len(sparkline([float(i) for i in range(1000)], width=60)) == 60
+
+
+def test_all_figures_are_plain_data_for_any_campaign() -> None:
+    for item in (history(), history(trial(0, None)), small()):
+        stats = campaign_stats(item)
+        assert json.loads(json.dumps(stats, allow_nan=False)) == stats
+    assert campaign_stats(history())["best"] is None
+    assert not math.isnan(campaign_stats(history())["diversity"]["effective_clusters"])

@@ -199,7 +199,7 @@ async def test_prior_campaigns_are_marked_and_others_refused(store: LineageStore
     bench = LineageWorkbench(store, "c", priors=("old",))
     answer = await call(bench, "best_chain", campaign="old")
     assert answer["prior_campaign"] == "old"
-    assert "another pack" in answer["note"]
+    assert "it measured another (mini), so its scores must not be compared" in answer["note"]
     assert "prior_campaign" not in await call(bench, "best_chain")
     told = await refused(LineageWorkbench(store, "c"), "best_chain", campaign="old")
     assert "valid: c" in told

@@ -14,6 +14,7 @@ from recipelab.agents.charter import Charter
 from recipelab.agents.context import TurnContext
 from recipelab.agents.prompt import system_message
 from recipelab.evaluation.desk import TrialDesk
+from recipelab.lineage import prior_campaigns
 from recipelab.playbook import Play
 from recipelab.tools import (
     CheckEditTool,
@@ -85,7 +86,7 @@ def frame_of(charter: Charter, desk: TrialDesk) -> Frame:
         charter.name,
         charter.surfaces,
         remaining=desk.remaining,
-        priors=desk.store.campaign(desk.campaign).priors,
+        priors=prior_campaigns(desk.store.campaign(desk.campaign)),
     )
 
 
@@ -95,7 +96,7 @@ def workbench_of(
     """The tools of one specialist, sharing what it has done in its turn."""
     turn = Turn(round_number)
     own = tuple(play for play in plays if play.surface in charter.surfaces)
-    priors = desk.store.campaign(desk.campaign).priors
+    priors = prior_campaigns(desk.store.campaign(desk.campaign))
     tools = [
         *lineage_tools(Scope(desk.store, desk.campaign, desk.pack.metric.goal, priors)),
         ReadRecipeTool(desk, own),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from statistics import median
 from typing import Any
 
-from recipelab.analysis.history import History
+from recipelab.analysis.history import History, Judged
 from recipelab.lineage import TrialRecord
 from recipelab.trial import Status
 
@@ -43,16 +44,38 @@ def _grouped(history: History, key: Callable[[TrialRecord], str]) -> dict[str, d
 
 
 def failure_rates(history: History) -> dict[str, Any]:
-    """The share of proposals that failed: in all, by status and by kind of failure."""
+    """The share of proposals that failed: in all, by status, kind and phase; and missed gates.
+
+    Returns:
+        Shares of all judged proposals. For each gate that was missed, by how many trials, and the
+        median of what they would have had to take away, in the gate's unit.
+    """
     total = len(history.proposed)
     failed = [item for item in history.proposed if item.outcome.status.is_failure]
     statuses = Counter(item.outcome.status.value for item in failed)
-    kinds = Counter(i.outcome.failure.kind.value for i in failed if i.outcome.failure is not None)
+    causes = [i.outcome.failure for i in failed if i.outcome.failure is not None]
+    kinds = Counter(cause.kind.value for cause in causes)
+    phases = Counter(cause.phase.value for cause in causes if cause.phase is not None)
     return {
         "failed": len(failed),
         "rate": _share(len(failed), total),
         "by_status": {name: _share(many, total) for name, many in statuses.most_common()},
         "by_kind": {name: _share(many, total) for name, many in kinds.most_common()},
+        "by_phase": {name: _share(many, total) for name, many in phases.most_common()},
+        "missed_gates": excesses(history.proposed),
+    }
+
+
+def excesses(trials: Iterable[Judged]) -> dict[str, dict[str, Any]]:
+    """The gates that trials missed: how many did, and by how much at the median."""
+    found: dict[str, list[float]] = {}
+    for item in trials:
+        for gate in item.outcome.gates:
+            if not gate.passed:
+                found.setdefault(gate.name, []).append(-gate.margin)
+    return {
+        name: {"missed": len(values), "median_excess": median(values)}
+        for name, values in found.items()
     }
 
 

@@ -57,6 +57,11 @@ class History:
         return tuple(item for item in self.judged if item.outcome.status is not Status.BASELINE)
 
     @cached_property
+    def place(self) -> Mapping[int, int]:
+        """The place of each judged trial in the order of judging, from 0."""
+        return {item.number: place for place, item in enumerate(self.judged)}
+
+    @cached_property
     def best_before(self) -> Mapping[int, float | None]:
         """The score of the best when each trial was judged; ``None`` if there was none yet."""
         best: float | None = None

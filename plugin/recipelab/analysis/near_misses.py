@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from recipelab.analysis.counts import excesses
 from recipelab.analysis.history import History, Judged
 from recipelab.analysis.similarity import Vector, cosine, vectors
 from recipelab.trial import Status
@@ -45,6 +46,7 @@ def near_misses(history: History) -> dict[str, Any]:
             for status in MISSES
             if (many := sum(item["status"] == status.value for item in listed))
         },
+        "missed_gates": excesses(found),
         "method": METHOD,
         "trials": listed,
     }
@@ -72,11 +74,10 @@ def _repairs(history: History, item: Judged, own: Mapping[int, Vector]) -> Itera
     digits = name.rpartition("_")[2].lstrip("0") or "0"
     told = re.compile(rf"\b(?:exp|trial)[\s_#]*0*{re.escape(digits)}(?!\d)", re.IGNORECASE)
     family = {item.number}
-    position = history.judged.index(item)
     for record in history.trials[item.number + 1 :]:
         if family & set(record.parents):
             family.add(record.number)
-    for later in history.judged[position + 1 :]:
+    for later in history.judged[history.place[item.number] + 1 :]:
         if later.outcome.status not in (Status.KEPT, Status.DISCARDED):
             continue
         if how := _how(item, later, family, told, own):

@@ -9,8 +9,10 @@ from recipelab.trial import Outcome
 
 METHOD = (
     "wall_seconds: of all phases of all seed runs, or what an imported run says of a whole trial; "
-    "device_seconds: wall-clock seconds times devices, where an imported run tells; sums over the "
-    "trials that tell it, which the counts beside them number"
+    "cpu_seconds: of all processes of those phases; device_seconds: wall_seconds, as a phase holds "
+    "one slot (a GPU or a set of cores), or, where an imported run says it, wall_seconds times its "
+    "devices; seed_runs: those that finished, or n_seeds of an imported run; sums over the trials "
+    "that tell it, which the counts beside them number"
 )
 
 
@@ -24,7 +26,8 @@ def spending(history: History) -> dict[str, dict[str, Any]]:
             "trials": len(outcomes),
             **_sum("wall_seconds", [_wall(outcome) for outcome in outcomes]),
             **_sum("cpu_seconds", [_cpu(outcome) for outcome in outcomes]),
-            **_sum("device_seconds", [_measured(o, "device_seconds") for o in outcomes]),
+            **_sum("device_seconds", [_device(outcome) for outcome in outcomes]),
+            "seed_runs": sum(_seed_runs(outcome) for outcome in outcomes),
         }
         for status, outcomes in groups.items()
     }
@@ -44,6 +47,16 @@ def _wall(outcome: Outcome) -> float | None:
 
 def _cpu(outcome: Outcome) -> float | None:
     return outcome.cpu_seconds if any(run.timings for run in outcome.seed_runs) else None
+
+
+def _device(outcome: Outcome) -> float | None:
+    measured = _measured(outcome, "device_seconds")
+    return _wall(outcome) if measured is None else measured
+
+
+def _seed_runs(outcome: Outcome) -> int:
+    told = _measured(outcome, "n_seeds")
+    return len(outcome.seed_runs) if told is None else round(told)
 
 
 def _measured(outcome: Outcome, name: str) -> float | None:

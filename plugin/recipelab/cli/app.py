@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from recipelab import __version__
-from recipelab.cli import exchange, exporting, look, machine, notes, run, stats
+from recipelab.cli import exchange, export, look, machine, notes, run, stats
 from recipelab.cli.sandbox import sandbox_app
 
 app = typer.Typer(
@@ -24,8 +24,8 @@ for command in (
     look.show,
     look.lineage,
     look.transcript,
+    export.export,
     look.campaigns,
-    exporting.export,
     stats.stats,
     notes.note,
     machine.packs,

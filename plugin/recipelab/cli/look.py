@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -19,13 +19,9 @@ from recipelab.cli.common import (
 from recipelab.errors import RecipelabError, unknown_name
 from recipelab.trial import FailureKind, Status
 
-if TYPE_CHECKING:
-    pass
-
 T = TypeVar("T", Status, FailureKind)
 
 Number = Annotated[int, typer.Argument(help="Number of the trial; 0 is the baseline.")]
-OUTPUT_HELP = "Write to this file instead."
 
 
 def trials(name: NameOption = None, home: HomeOption = None, as_json: AsJson = False) -> None:

@@ -10,15 +10,24 @@ from typing import Any
 from recipelab.exchange.mark import MARK
 from recipelab.lineage import CampaignRecord, LineageStore, TrialFilter, TrialRecord
 from recipelab.lineage.importing import CampaignCopy, judged_order, rounds_of
+from recipelab.trial import Status
 
 PAGE = 200
 
 
-def each_trial(store: LineageStore, name: str) -> Iterator[TrialRecord]:
-    """Every trial of a campaign, oldest first, a page at a time."""
+def each_trial(
+    store: LineageStore, name: str, statuses: tuple[Status, ...] = ()
+) -> Iterator[TrialRecord]:
+    """Every trial of a campaign that ended so, oldest first, a page at a time.
+
+    Args:
+        store: The lineage.
+        name: Name of the campaign.
+        statuses: Only trials that ended so; empty for all.
+    """
     seen = 0
     while True:
-        page = store.query(name, TrialFilter(order="oldest", limit=PAGE, offset=seen))
+        page = store.query(name, TrialFilter(statuses, order="oldest", limit=PAGE, offset=seen))
         yield from page.items
         seen += len(page.items)
         if len(page.items) < PAGE:

@@ -11,6 +11,7 @@ from recipelab.lineage.answers import (
     TrialBrief,
     UsageTotal,
 )
+from recipelab.lineage.priors import prior_campaigns
 from recipelab.lineage.query import TrialFilter
 from recipelab.lineage.records import CampaignRecord, MessageRecord, Page, TrialRecord
 from recipelab.lineage.states import TrialState
@@ -33,4 +34,5 @@ __all__ = [
     "TrialRecord",
     "TrialState",
     "UsageTotal",
+    "prior_campaigns",
 ]

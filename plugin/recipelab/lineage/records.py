@@ -47,12 +47,6 @@ class CampaignRecord:
     created_at: datetime
     ended_at: datetime | None
 
-    @property
-    def priors(self) -> tuple[str, ...]:
-        """Names of the campaigns that serve it as prior knowledge."""
-        named = self.settings.get("priors")
-        return tuple(map(str, named)) if isinstance(named, list | tuple) else ()
-
 
 @dataclass(frozen=True)
 class TrialRecord:

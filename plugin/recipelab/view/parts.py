@@ -33,7 +33,8 @@ def rules(frame: Frame) -> list[str]:
         *(f"- Gate {_gate(gate)}." for gate in frame.pack.gates),
         f"- Trials so far: {told}. Budget of trials: {left}.",
         *(
-            f"- Prior knowledge: a lineage tool takes campaign={name!r}. Its scores do not compare."
+            f"- Prior knowledge: lineage tools take campaign={name!r} too; their answers say what "
+            "its scores mean here."
             for name in frame.priors
         ),
     ]

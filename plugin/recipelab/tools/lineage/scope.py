@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from recipelab.errors import LineageError, unknown_name
 from recipelab.lineage import LineageStore
+from recipelab.lineage.priors import prior_note
 from recipelab.pack import Goal
 from recipelab.tools.answers import to_json
 from recipelab.tools.base import TextTool
@@ -50,14 +51,8 @@ class Scope:
         """How an answer says that it is not about this campaign; nothing if it is."""
         if campaign == self.campaign:
             return {}
-        record, own = self.store.campaign(campaign), self.store.campaign(self.campaign)
-        alike = (record.pack, record.profile) == (own.pack, own.profile)
-        told = "same pack and profile, other machine or time" if alike else "another pack"
-        return {
-            "prior_campaign": campaign,
-            "note": f"prior knowledge ({told}): not trials of this campaign, and its scores do not "
-            "compare with this campaign's",
-        }
+        own, prior = self.store.campaign(self.campaign), self.store.campaign(campaign)
+        return {"prior_campaign": campaign, "note": prior_note(own, prior)}
 
 
 class LineageTool(TextTool[ScopeT], Generic[ScopeT]):
