@@ -25,7 +25,7 @@ def test_stats_for_people_and_for_programs(cli: Cli) -> None:
     shown = cli("stats", "c")
     assert shown.exit_code == 0
     assert "Campaign c: 5 trials, 1 kept" in shown.stdout
-    assert "best: trial 1, 8 points (-20.00 %)" in shown.stdout
+    assert "near misses: 1, repaired" in shown.stdout
     facts = json.loads(cli("stats", "--json").stdout)
     assert facts["near_misses"]["count"] == 1
 

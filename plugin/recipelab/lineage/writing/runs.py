@@ -38,7 +38,7 @@ def _run(trial_id: int, position: int, run: SeedRun) -> dict[str, Any]:
         [timing.phase.value, timing.wall_seconds, timing.cpu_seconds, timing.peak_memory_mb]
         for timing in run.timings
     ]
-    measures = {clean(name): value for name, value in run.measures.items()}
+    measures = {clean(name): float(value) for name, value in run.measures.items()}
     return {
         "trial_id": trial_id,
         "position": position,
