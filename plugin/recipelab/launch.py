@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from recipelab.campaign import Campaign, Ended, Listener, deadline_after
 from recipelab.data import ensure_data
@@ -12,7 +12,8 @@ from recipelab.errors import RecipelabError
 from recipelab.evaluation.desk import TrialDesk
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.home import Home
-from recipelab.lineage import CampaignRecord, LineageStore
+from recipelab.lineage import CampaignRecord, LineageStore, prior_campaigns
+from recipelab.lineage.priors import PRIORS, checked_priors, prior_note
 from recipelab.models import OFFLINE, open_model
 from recipelab.pack import Pack
 from recipelab.packs import load_pack
@@ -39,6 +40,7 @@ class Plan:
         sandbox: ``auto``, ``docker`` or ``local``.
         slots: Phases that run at the same time; ``None`` reads the machine.
         share_devices: Whether slots may share devices, with each other and other campaigns.
+        priors: Campaigns of the lineage that agents may ask about, besides this one.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Plan:
     sandbox: str
     slots: int | None = None
     share_devices: bool = False
+    priors: tuple[str, ...] = ()
 
 
 def free_name(store: LineageStore, stem: str) -> str:
@@ -74,6 +77,7 @@ def plan_of(record: CampaignRecord) -> Plan:
         sandbox=record.sandbox,
         slots=slots if isinstance(slots, int) else None,
         share_devices=settings.get("share_devices") is True,
+        priors=prior_campaigns(record),
     )
 
 
@@ -90,11 +94,13 @@ async def launch(plan: Plan, home: Home, store: LineageStore, listener: Listener
         Why it ended.
 
     Raises:
-        RecipelabError: Something the user can mend: pack, data, model, sandbox, baseline.
+        RecipelabError: Something the user can mend: pack, data, model, sandbox, baseline,
+            prior campaigns.
         asyncio.CancelledError: It was stopped by hand.
     """
     if plan.trials is None and plan.hours is None:
         raise RecipelabError("a campaign needs a budget: give --trials, --hours or both")
+    plan = replace(plan, priors=checked_priors(store, plan.priors, plan.name))
     pack = load_pack(plan.pack, plan.profile)
     client = open_model(plan.model, seed=plan.seed)
     data = ensure_data(pack, say=listener.note)
@@ -102,7 +108,9 @@ async def launch(plan: Plan, home: Home, store: LineageStore, listener: Listener
     pool = slots_for(pack, spec, plan)
     sandbox = await _sandbox(plan, spec, listener)
     with home.locked(plan.name):
-        _register(plan, pack, store)
+        campaign = _register(plan, pack, store)
+        for prior in plan.priors:
+            listener.note(prior_note(campaign, store.campaign(prior)))
         async with sandbox:
             evaluator = Evaluator(pack, sandbox, data, pool=pool)
             desk = TrialDesk(
@@ -149,11 +157,10 @@ async def _sandbox(plan: Plan, spec: ImageSpec, listener: Listener) -> Sandbox:
     )
 
 
-def _register(plan: Plan, pack: Pack, store: LineageStore) -> None:
+def _register(plan: Plan, pack: Pack, store: LineageStore) -> CampaignRecord:
     if plan.name in {campaign.name for campaign in store.campaigns()}:
-        store.reopen_campaign(plan.name, trials=plan.trials, hours=plan.hours)
-        return
-    store.create_campaign(
+        return store.reopen_campaign(plan.name, trials=plan.trials, hours=plan.hours)
+    return store.create_campaign(
         name=plan.name,
         pack=plan.pack,
         profile=pack.profile,
@@ -162,5 +169,9 @@ def _register(plan: Plan, pack: Pack, store: LineageStore) -> None:
         seed=plan.seed,
         trials=plan.trials,
         hours=plan.hours,
-        settings={"slots": plan.slots, "share_devices": plan.share_devices},
+        settings={
+            "slots": plan.slots,
+            "share_devices": plan.share_devices,
+            PRIORS: list(plan.priors),
+        },
     )

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from recipelab import __version__
-from recipelab.cli import look, machine, run
+from recipelab.cli import exchange, export, look, machine, notes, run, stats
 from recipelab.cli.sandbox import sandbox_app
 
 app = typer.Typer(
@@ -24,12 +24,15 @@ for command in (
     look.show,
     look.lineage,
     look.transcript,
-    look.export,
+    export.export,
     look.campaigns,
+    stats.stats,
+    notes.note,
     machine.packs,
     machine.doctor,
 ):
     app.command()(command)
+app.command("import")(exchange.import_)
 app.add_typer(sandbox_app, name="sandbox")
 
 

@@ -1,12 +1,11 @@
-"""Commands that look at a campaign: trials, show, lineage, transcript, export, campaigns."""
+"""Commands that look at a campaign: trials, show, lineage, transcript, campaigns."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from datetime import datetime
+from typing import Annotated, Any, TypeVar
 
 import typer
-from rich.text import Text
 
 from recipelab.cli.common import (
     AsJson,
@@ -20,29 +19,25 @@ from recipelab.cli.common import (
 from recipelab.errors import RecipelabError, unknown_name
 from recipelab.trial import FailureKind, Status
 
-if TYPE_CHECKING:
-    from recipelab.lineage import LineageStore
-
 T = TypeVar("T", Status, FailureKind)
 
 Number = Annotated[int, typer.Argument(help="Number of the trial; 0 is the baseline.")]
-OUTPUT_HELP = "Write to this file instead."
 
 
 def trials(name: NameOption = None, home: HomeOption = None, as_json: AsJson = False) -> None:
     """List all trials of a campaign."""
-    from recipelab.cli.summary import all_trials
-    from recipelab.packs import load_pack
+    from recipelab.exchange.campaign_copy import each_trial
+    from recipelab.exchange.mark import metric_of
     from recipelab.report.facts import campaign_facts, trial_facts
     from recipelab.report.tables import trials_table
 
     with clear_errors(), opened(home, name) as (store, campaign):
-        records = all_trials(store, campaign.name)
+        records = list(each_trial(store, campaign.name))
         if as_json:
             facts = campaign_facts(store, campaign)
             print_json(facts | {"rows": [trial_facts(record) for record in records]})
             return
-        unit = load_pack(campaign.pack, campaign.profile).metric.unit
+        unit = metric_of(campaign).unit
         title = f"Campaign {campaign.name}"
         out.print(trials_table(records, unit=unit, title=title, width=out.width))
 
@@ -51,7 +46,7 @@ def show(
     number: Number, name: NameOption = None, home: HomeOption = None, as_json: AsJson = False
 ) -> None:
     """Show one trial: hypothesis, diff, phases, failure and log."""
-    from recipelab.packs import load_pack
+    from recipelab.exchange.mark import metric_of
     from recipelab.report.facts import trial_facts
     from recipelab.report.tables import trial_sheet
 
@@ -60,7 +55,7 @@ def show(
         if as_json:
             print_json(trial_facts(record, full=True))
             return
-        unit = load_pack(campaign.pack, campaign.profile).metric.unit
+        unit = metric_of(campaign).unit
         out.print(trial_sheet(record, unit=unit))
 
 
@@ -71,21 +66,27 @@ def lineage(
     failure_kind: Annotated[list[str] | None, typer.Option(help="Only these failures.")] = None,
     signature: Annotated[str | None, typer.Option(help="Text in the signature.")] = None,
     parent: Annotated[int | None, typer.Option(help="Only children of this trial.")] = None,
-    text: Annotated[str | None, typer.Option(help="Text anywhere in the trial.")] = None,
+    ancestor: Annotated[int | None, typer.Option(help="Only descendants of this trial.")] = None,
+    min_score: Annotated[float | None, typer.Option(help="Only scores from here up.")] = None,
+    max_score: Annotated[float | None, typer.Option(help="Only scores up to here.")] = None,
+    since: Annotated[datetime | None, typer.Option(help="Only proposed since (UTC).")] = None,
+    until: Annotated[datetime | None, typer.Option(help="Only proposed before (UTC).")] = None,
+    text: Annotated[str | None, typer.Option(help="Words anywhere in the trial.")] = None,
     order: Annotated[str, typer.Option(help="newest, oldest, best or worst.")] = "newest",
     limit: Annotated[int, typer.Option(min=1, max=200)] = 50,
+    offset: Annotated[int, typer.Option(min=0, help="How many to pass over.")] = 0,
     name: NameOption = None,
     home: HomeOption = None,
     as_json: AsJson = False,
 ) -> None:
     """Ask the lineage, with the filters that agents have."""
+    from recipelab.exchange.mark import metric_of
     from recipelab.lineage import TrialFilter
-    from recipelab.packs import load_pack
     from recipelab.report.facts import trial_facts
     from recipelab.report.tables import trials_table
 
     with clear_errors(), opened(home, name) as (store, campaign):
-        metric = load_pack(campaign.pack, campaign.profile).metric
+        metric = metric_of(campaign)
         wanted = TrialFilter(
             statuses=tuple(_choices("status", status, Status)),
             surfaces=tuple(surface or ()),
@@ -93,16 +94,24 @@ def lineage(
             failure_kinds=tuple(_choices("failure kind", failure_kind, FailureKind)),
             signature=signature,
             parent=parent,
+            ancestor=ancestor,
+            min_score=min_score,
+            max_score=max_score,
+            since=since,
+            until=until,
             text=text,
             order=_order(order),
             goal=metric.goal,
             limit=limit,
+            offset=offset,
         )
         page = store.query(campaign.name, wanted)
         if as_json:
-            print_json({"total": page.total, "rows": [trial_facts(r) for r in page.items]})
+            rows = [trial_facts(record) for record in page.items]
+            print_json({"total": page.total, "capped": page.capped, "rows": rows})
             return
-        title = f"{len(page.items)} of {page.total} matching trials of {campaign.name}"
+        total = f"{page.total} or more" if page.capped else str(page.total)
+        title = f"{len(page.items)} of {total} matching trials of {campaign.name}"
         out.print(trials_table(page.items, unit=metric.unit, title=title, width=out.width))
 
 
@@ -123,32 +132,6 @@ def transcript(
         typer.echo(rendered(store, campaign.name, round_number=round_number), nl=False)
 
 
-def export(
-    number: Number,
-    patch: Annotated[bool, typer.Option("--patch", help="The diff from the baseline.")] = False,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help=OUTPUT_HELP)] = None,
-    name: NameOption = None,
-    home: HomeOption = None,
-    as_json: AsJson = False,
-) -> None:
-    """Export a trial's recipe: as a patch for git apply, or as its files."""
-    with clear_errors(), opened(home, name) as (store, campaign):
-        if as_json:
-            print_json({"trial": number, **_exported(store, campaign.name, number)})
-            return
-        if not patch and output is None:
-            raise RecipelabError("say what to export: --patch, or --output FOLDER for the files")
-        exported = _exported(store, campaign.name, number)
-        if not patch and output is not None:
-            _write_files(output, exported["files"])
-        elif output is not None:
-            output.write_text(exported["patch"], "utf-8", newline="")
-        else:
-            typer.echo(exported["patch"], nl=False)
-            return
-        out.print(Text(f"trial {number} of {campaign.name}: {output}"), soft_wrap=True)
-
-
 def campaigns(home: HomeOption = None, as_json: AsJson = False) -> None:
     """List the campaigns of this lineage."""
     from recipelab.report.facts import campaign_facts
@@ -166,24 +149,6 @@ def campaigns(home: HomeOption = None, as_json: AsJson = False) -> None:
                 f"{item['trials']} trials{gained}",
                 markup=False,
             )
-
-
-def _exported(store: LineageStore, campaign: str, number: int) -> dict[str, Any]:
-    from recipelab.report.papers import patch_of
-
-    files = store.files(campaign, number)
-    if not files:
-        raise RecipelabError(f"trial {number} was rejected and has no recipe")
-    return {"patch": patch_of(store, campaign, number), "files": files}
-
-
-def _write_files(folder: Path, files: dict[str, str]) -> None:
-    if folder.exists() and any(folder.iterdir()):
-        raise RecipelabError(f"{folder} is not empty; name a new folder")
-    for path, text in files.items():
-        file = folder / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, "utf-8", newline="")
 
 
 def _choices(what: str, given: list[str] | None, kind: type[T]) -> list[T]:

@@ -43,6 +43,10 @@ Slots = Annotated[
 ShareDevices = Annotated[
     bool, typer.Option("--share-devices", help="Let slots and campaigns share devices.")
 ]
+Prior = Annotated[
+    list[str] | None,
+    typer.Option("--prior", help="Campaign that agents may ask as prior knowledge; repeatable."),
+]
 DEFAULT_TRIALS = 12
 AUTO = "auto"
 
@@ -66,6 +70,7 @@ def run(
     sandbox: SandboxOption = "auto",
     slots: Slots = AUTO,
     share_devices: ShareDevices = False,
+    prior: Prior = None,
     name: Annotated[str | None, typer.Option(help="Name of the campaign.")] = None,
     if_exists: Annotated[
         IfExists,
@@ -93,6 +98,7 @@ def run(
                 sandbox=sandbox,
                 slots=_slots(slots),
                 share_devices=share_devices,
+                priors=tuple(prior or ()),
             )
             _finish(_settled(plan, store, if_exists), place, store, as_json=as_json)
 
@@ -113,9 +119,15 @@ def resume(
     from dataclasses import replace
 
     from recipelab.cli.common import opened
+    from recipelab.exchange.mark import mark_of
     from recipelab.launch import plan_of
 
     with clear_errors(), opened(home, name) as (store, record):
+        if mark_of(record) is not None:
+            raise RecipelabError(
+                f"campaign {record.name} was imported and cannot go on; name another, or start one "
+                f"that can ask it: recipelab run PACK --prior {record.name}"
+            )
         plan = plan_of(record)
         plan = replace(
             plan,

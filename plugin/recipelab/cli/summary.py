@@ -15,30 +15,19 @@ from recipelab.trial import Status
 
 if TYPE_CHECKING:
     from recipelab.home import Home
-    from recipelab.lineage import LineageStore, TrialRecord
-
-
-def all_trials(store: LineageStore, name: str) -> list[TrialRecord]:
-    """Every trial of a campaign, oldest first."""
-    from recipelab.lineage import TrialFilter
-
-    records: list[TrialRecord] = []
-    while True:
-        page = store.query(name, TrialFilter(order="oldest", limit=200, offset=len(records)))
-        records += page.items
-        if len(records) >= page.total or not page.items:
-            return records
+    from recipelab.lineage import LineageStore
 
 
 def print_summary(console: Console, store: LineageStore, home: Home, name: str) -> None:
     """Prints the trials, the totals, the best recipe against the baseline, and the papers."""
+    from recipelab.exchange.campaign_copy import each_trial
     from recipelab.packs import load_pack
 
     campaign = store.campaign(name)
     metric = load_pack(campaign.pack, campaign.profile).metric
     console.print()
     title = f"Campaign {name}"
-    records = all_trials(store, name)
+    records = list(each_trial(store, name))
     console.print(trials_table(records, unit=metric.unit, title=title, width=console.width))
     counts = store.counts(name)
     told = ", ".join(

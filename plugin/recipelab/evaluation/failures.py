@@ -111,16 +111,17 @@ def _of_exit(result: PhaseResult, phase: Phase, seed: int) -> Failure:
         last = lines[-1] if lines else "(no output)"
         # The number of a signal or exit code is what tells these failures apart: it stays.
         signature = f"{ended}: {signature_of(last)}"[:SIGNATURE_CHARACTERS]
-        kind = FailureKind.SIGNAL if code < 0 else _kind(last)
+        kind = FailureKind.SIGNAL if code < 0 else kind_of(last)
         excerpt = _excerpt(_tail(result.log, EXCERPT_LINES)) or f"{ended}, no output"
         return Failure(phase, kind, signature, excerpt, seed)
     where = _innermost(lines[:found])
     signature = signature_of(lines[found]) + (f" in {where}" if where else "")
     excerpt = _excerpt(lines[max(0, found - EXCERPT_LINES + 1) : found + 1])
-    return Failure(phase, _kind(lines[found]), signature[:SIGNATURE_CHARACTERS], excerpt, seed)
+    return Failure(phase, kind_of(lines[found]), signature[:SIGNATURE_CHARACTERS], excerpt, seed)
 
 
-def _kind(line: str) -> FailureKind:
+def kind_of(line: str) -> FailureKind:
+    """What kind of failure the line that tells of an error means."""
     return next((kind for kind, rule in _KINDS if rule.search(line)), FailureKind.OTHER)
 
 

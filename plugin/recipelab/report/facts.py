@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from recipelab.lineage import CampaignRecord, LineageStore, TrialRecord
+from recipelab.lineage import CampaignRecord, LineageStore, TrialRecord, prior_campaigns
 from recipelab.trial import Status
 
 
@@ -62,6 +62,7 @@ def campaign_facts(store: LineageStore, campaign: CampaignRecord) -> dict[str, A
         "model": campaign.model,
         "sandbox": campaign.sandbox,
         "seed": campaign.seed,
+        "priors": list(prior_campaigns(campaign)),
         "state": campaign.state,
         "stop_reason": campaign.stop_reason,
         "counts": {status or "in_flight": count for status, count in counts.items()},

@@ -1,0 +1,1 @@
+"""Lineages in and out: released runs, this project's own export, tables, Git repositories."""

@@ -1,0 +1,229 @@
+"""Reads a released run: ``results.tsv`` with its ``tree.tsv``, every row of them accounted for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from recipelab.errors import RecipelabError
+from recipelab.exchange.mark import MARK
+from recipelab.exchange.released_rows import (
+    ROW_BEGINS,
+    TREE_BEGINS,
+    Damage,
+    Row,
+    from_tree,
+    is_sound,
+    number,
+    problem_of,
+    realign,
+    tree_is_sound,
+    tree_row,
+    trial_key,
+)
+from recipelab.exchange.released_tasks import STATUSES, ReleasedTask, task_of
+from recipelab.exchange.released_trials import BEGINNING, record_of, time_of
+from recipelab.exchange.tsv import RawRow, read_table
+from recipelab.lineage.importing import CampaignCopy
+from recipelab.lineage.records import CampaignRecord
+
+RESULTS, TREE, BEST = "results.tsv", "tree.tsv", "best.json"
+
+
+@dataclass
+class _Reading:
+    """What is known of a run while it is read: rows by the number in their trial's name."""
+
+    task: ReleasedTask
+    header: tuple[str, ...]
+    tree: Mapping[int, Row]
+    rows: dict[int, Row] = field(default_factory=dict[int, Row])
+    places: dict[int, str] = field(default_factory=dict[int, str])
+    damage: list[Damage] = field(default_factory=list[Damage])
+
+
+def read_released(folder: Path, name: str) -> tuple[CampaignCopy, tuple[Damage, ...]]:
+    """Reads a released run.
+
+    Args:
+        folder: Folder with ``results.tsv`` and, beside it, ``tree.tsv`` and ``best.json``.
+        name: Name that the campaign gets.
+
+    Returns:
+        The campaign, and everything that was wrong with the rows.
+
+    Raises:
+        RecipelabError: There is no ``results.tsv``, it is of no known task, or it has no rows.
+    """
+    table = read_table(folder / RESULTS, ROW_BEGINS)
+    task = task_of(table.header)
+    reading = _Reading(task, table.header, _read_tree(folder, task))
+    for stray in table.strays:
+        problem = "text that begins like no row"
+        reading.damage.append(Damage(RESULTS, stray.line, "", problem, None, stray.text))
+    for raw in table.rows:
+        _take(reading, raw)
+    _take_missing(reading)
+    if not reading.rows:
+        raise RecipelabError(f"{folder / RESULTS} has no rows")
+    _check_best(reading, folder)
+    return _copy(reading, folder, name), tuple(reading.damage)
+
+
+def _read_tree(folder: Path, task: ReleasedTask) -> dict[int, Row]:
+    if not (folder / TREE).is_file():
+        return {}
+    table = read_table(folder / TREE, TREE_BEGINS)
+    needed = ("exp_id", "parent_exp", "specialist", "status", task.column, "hypothesis")
+    if missing := [column for column in needed if column not in table.header]:
+        raise RecipelabError(f"{folder / TREE} has no column {', '.join(missing)}")
+    rows = (tree_row(raw, table.header) for raw in table.rows)
+    sound = (row for row in rows if tree_is_sound(row, task))
+    return {key: row for row in sound if (key := trial_key(row["exp_id"])) is not None}
+
+
+def _take(reading: _Reading, raw: RawRow) -> None:
+    key = trial_key(raw.cells[0]) if raw.cells else None
+    if key is None or key in reading.rows:
+        problem = "no name of a trial" if key is None else "a trial that has a row already"
+        _report(reading, raw, problem, None)
+        return
+    row = dict(zip(reading.header, raw.cells, strict=False))
+    if not raw.whole or not is_sound(row, reading.header):
+        row = _mended(reading, raw, key)
+    reading.rows[key] = row
+    reading.places[key] = f"line {raw.line} of {RESULTS}"
+    _compare(reading, raw, key)
+
+
+def _mended(reading: _Reading, raw: RawRow, key: int) -> dict[str, str]:
+    problem, header = problem_of(raw, reading.header), reading.header
+    tree = reading.tree.get(key)
+    aligned = realign(raw, header)
+    if aligned is not None:
+        row, lost = dict(aligned[0]), aligned[1]
+        how = "cells put back under their columns"
+        if tree is not None and lost:
+            gained = _fill(row, tree)
+            how += f"; {gained} from {TREE}" if gained else ""
+        left = [name for name in lost.split(", ") if lost and not row[name]]
+        _report(reading, raw, problem, how + (f"; lost: {', '.join(left)}" if left else ""))
+        return row
+    if tree is not None:
+        _report(reading, raw, problem, f"outcome from {TREE}; its other columns are lost")
+        return dict(from_tree(reading.task, header, raw, tree)) | {"notes": ""}
+    _report(reading, raw, problem, None)
+    front = dict(zip(header[: header.index("hypothesis")], raw.cells, strict=False))
+    rest = "\t".join(raw.cells[header.index("hypothesis") :])
+    return dict.fromkeys(header, "") | front | {"hypothesis": rest, "notes": raw.text}
+
+
+def _fill(row: dict[str, str], tree: Row) -> str:
+    gained = [name for name in row if name in tree and tree[name] and not row[name]]
+    row |= {name: tree[name] for name in gained}
+    return ", ".join(gained)
+
+
+def _take_missing(reading: _Reading) -> None:
+    for key in sorted(set(reading.tree) - set(reading.rows)):
+        row = from_tree(reading.task, reading.header, None, reading.tree[key])
+        reading.rows[key] = row
+        reading.places[key] = TREE
+        repair = f"outcome from {TREE}; its other columns are lost"
+        reading.damage.append(Damage(RESULTS, None, row["exp_id"], "no row", repair))
+
+
+def _compare(reading: _Reading, raw: RawRow, key: int) -> None:
+    """Reports where the two files say different things; ``results.tsv`` is believed."""
+    row, tree, column = reading.rows[key], reading.tree.get(key), reading.task.column
+    if tree is None or row["status"] not in STATUSES:
+        return
+    differ = row["status"] != tree["status"] or number(row[column]) != number(tree[column])
+    if differ:
+        told = f"{TREE} says {tree['status']} {tree[column]}".strip()
+        problem = f"{row['status']} {row[column]}".strip() + f", but {told}"
+        _report(reading, raw, problem, f"{RESULTS} is believed")
+
+
+def _report(reading: _Reading, raw: RawRow, problem: str, repair: str | None) -> None:
+    name = raw.cells[0] if raw.cells else ""
+    reading.damage.append(Damage(RESULTS, raw.line, name, problem, repair, raw.text))
+
+
+def _check_best(reading: _Reading, folder: Path) -> None:
+    """Reports a ``best.json`` that names another trial than the last one kept."""
+    file = folder / BEST
+    if not file.is_file():
+        return
+    try:
+        said = str(json.loads(file.read_text("utf-8"))["exp_id"])
+    except (ValueError, KeyError, TypeError, OSError):
+        reading.damage.append(Damage(BEST, None, "", "it cannot be read", None))
+        return
+    kept = [key for key, row in reading.rows.items() if row["status"] == "keep"]
+    if trial_key(said) != max(kept, default=None):
+        last = reading.rows[max(kept)]["exp_id"] if kept else "none"
+        problem = f"it names {said}, but the last trial kept is {last}"
+        reading.damage.append(Damage(BEST, None, said, problem, f"{RESULTS} is believed"))
+
+
+def _copy(reading: _Reading, folder: Path, name: str) -> CampaignCopy:
+    keys = sorted(reading.rows)
+    numbers = {key: number for number, key in enumerate(keys)}
+    times = _times(reading, keys)
+    trials = tuple(
+        record_of(
+            reading.rows[key],
+            reading.task,
+            numbers=numbers,
+            rows=reading.rows,
+            when=times[key],
+            source=f"imported from {reading.places[key]}",
+        )
+        for key in keys
+    )
+    campaign = _campaign(reading, folder, name, keys, sorted(times.values()))
+    return CampaignCopy(campaign, (), trials, {}, tuple(range(len(trials))), ())
+
+
+def _times(reading: _Reading, keys: list[int]) -> dict[int, datetime]:
+    """When each trial was recorded; a row that lost its time has that of its neighbor."""
+    told = {key: time_of(reading.rows[key]["timestamp"]) for key in keys}
+    last = next((when for when in told.values() if when is not None), BEGINNING)
+    times: dict[int, datetime] = {}
+    for key, when in told.items():
+        last = times[key] = when or last
+    return times
+
+
+def _campaign(
+    reading: _Reading, folder: Path, name: str, keys: list[int], times: list[datetime]
+) -> CampaignRecord:
+    task = reading.task
+    mark: dict[str, Any] = {
+        "from": "released run",
+        "source": folder.resolve().name,
+        "metric": task.metric.to_json(),
+        "devices": task.devices,
+        "source_ids": [reading.rows[key]["exp_id"] for key in keys],
+        "damage": [asdict(item) for item in reading.damage],
+    }
+    return CampaignRecord(
+        name=name,
+        pack=f"released/{task.name}",
+        profile="",
+        model="",
+        sandbox="",
+        seed=0,
+        trials=None,
+        hours=None,
+        settings={MARK: mark},
+        state="finished",
+        stop_reason="imported from a released run",
+        created_at=times[0],
+        ended_at=times[-1],
+    )

@@ -1,0 +1,78 @@
+"""The effective number of idea clusters."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recipelab.analysis.diversity import MOST, clusters, diversity
+from recipelab.analysis.similarity import cosine, vectors, words
+from recipelab.trial import Status
+
+from .histories import history, trial
+
+TEXTS = st.lists(st.text(st.sampled_from("ab cde fg"), max_size=30), max_size=12)
+WARMUP = "longer warmup for the optimizer"
+WIDER = "wider channels in block three"
+
+
+def test_words_have_two_letters_and_neither_case_nor_digits() -> None:
+    assert words("A LR of 3e-4: Warm-up, naïve x2") == ["lr", "of", "warm", "up", "naïve"]
+
+
+def test_weights_are_as_the_docstring_says() -> None:
+    one, two = vectors(["ab ab cd", "cd"])
+    rare, common = (1 + math.log(2)) * (math.log(3 / 2) + 1), 1.0
+    length = math.hypot(rare, common)
+    assert one == pytest.approx({"ab": rare / length, "cd": common / length})
+    assert two == {"cd": 1.0}
+    assert cosine(one, two) == pytest.approx(common / length)
+
+
+def test_equal_ideas_are_one_cluster_and_others_found_their_own() -> None:
+    assert clusters([WARMUP, WIDER, WARMUP.upper(), WIDER + "!"]) == [[0, 2], [1, 3]]
+    assert clusters(["", "7", ""]) == [[0], [1], [2]]
+
+
+def test_the_effective_number_is_that_of_equal_shares() -> None:
+    ideas = [WARMUP, WIDER, WARMUP, WIDER]
+    found = diversity(
+        history(
+            trial(0, Status.BASELINE, 1.0, hypothesis="not counted"),
+            *(trial(i + 1, Status.DISCARDED, hypothesis=text) for i, text in enumerate(ideas)),
+        )
+    )
+    assert (found["hypotheses"], found["clusters"]) == (4, 2)
+    assert found["effective_clusters"] == pytest.approx(2.0)
+    assert found["inverse_simpson"] == pytest.approx(2.0)
+
+
+def test_unequal_shares_count_for_less() -> None:
+    ideas = [WARMUP, WARMUP, WARMUP, WIDER]
+    trials = (trial(i, Status.DISCARDED, hypothesis=text) for i, text in enumerate(ideas))
+    found = diversity(history(*trials))
+    entropy = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
+    assert found["effective_clusters"] == pytest.approx(math.exp(entropy))
+    assert found["inverse_simpson"] == pytest.approx(1 / (0.75**2 + 0.25**2))
+
+
+def test_of_many_hypotheses_a_part_is_taken() -> None:
+    trials = (trial(i, Status.DISCARDED, hypothesis=WIDER) for i in range(MOST + 7))
+    found = diversity(history(*trials))
+    assert (found["hypotheses"], found["sample"], found["clusters"]) == (MOST + 7, MOST, 1)
+
+
+@given(TEXTS)
+def test_every_text_is_in_one_cluster_by_the_rule(texts: list[str]) -> None:
+    groups = clusters(texts)
+    assert sorted(i for group in groups for i in group) == list(range(len(texts)))
+    found = vectors(texts)
+    for group in groups:
+        for member in group[1:]:
+            own = cosine(found[member], found[group[0]])
+            earlier = [cosine(found[member], found[g[0]]) for g in groups if g[0] < member]
+            assert own >= max(earlier) - 1e-9
+            assert own >= 0.3 - 1e-9

@@ -1,0 +1,172 @@
+"""The JSONL export: what is read back is what was written."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from recipelab.errors import RecipelabError
+from recipelab.exchange.campaign_copy import copy_of
+from recipelab.exchange.importing import import_campaign
+from recipelab.exchange.mark import metric_of
+from recipelab.exchange.native import export_lines
+from recipelab.lineage import LineageStore
+from recipelab.trial import Outcome, Proposal, Status
+from tests.lineage.helpers import (
+    CAMPAIGN,
+    OUTCOMES,
+    PROPOSALS,
+    TEXT,
+    add_campaign,
+    judged,
+    outcome,
+    proposal,
+    propose,
+)
+
+from .runs import airbench, write_run
+
+PATHS = st.from_regex(r"[a-zé🙂]{1,6}(/[a-z ]{1,3}x){0,2}", fullmatch=True)
+FILES = st.dictionaries(PATHS, TEXT, max_size=3)
+TRIALS = st.lists(
+    st.tuples(PROPOSALS, FILES, st.none() | OUTCOMES, st.booleans()), min_size=1, max_size=5
+)
+
+
+def exported(store: LineageStore, name: str) -> str:
+    return "".join(export_lines(store, name))
+
+
+def fill(
+    store: LineageStore, trials: list[tuple[Proposal, dict[str, str], Outcome | None, bool]]
+) -> None:
+    """Adds a campaign whose trials are judged last first."""
+    add_campaign(store)
+    store.start_round(CAMPAIGN)
+    for number, (proposed, files, _, in_round) in enumerate(trials):
+        store.propose(
+            CAMPAIGN,
+            proposed,
+            parents=range(number - 1, max(number - 3, -1), -1),
+            files=files,
+            digest=f"d{number}",
+            diff="-x\n+y\n",
+            round_number=1 if in_round else None,
+        )
+    for number, (_, _, ended, _) in reversed(list(enumerate(trials))):
+        if ended is not None:
+            store.record(CAMPAIGN, number, ended)
+    for text in ("hello", "\x00 and \ud800"):
+        store.add_message(
+            CAMPAIGN, round_number=1, source="a", type="T", payload={"content": text}, trial=0
+        )
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(TRIALS)
+def test_export_and_import_and_export_give_the_same(
+    trials: list[tuple[Proposal, dict[str, str], Outcome | None, bool]],
+) -> None:
+    with TemporaryDirectory() as folder, LineageStore.open(f"{folder}/lineage.db") as store:
+        fill(store, trials)
+        first = exported(store, CAMPAIGN)
+        file = Path(folder) / "campaign.jsonl"
+        file.write_text(first, "utf-8", newline="")
+        import_campaign(store, file, "copy")
+        assert exported(store, "copy") == first
+        assert replace(copy_of(store, "copy")) == copy_of(store, CAMPAIGN)
+        assert store.best("copy").number == store.best(CAMPAIGN).number
+        assert store.campaign("copy").state == "finished"
+
+
+def test_a_released_run_comes_through_an_export(store: LineageStore, tmp_path: Path) -> None:
+    import_campaign(store, write_run(tmp_path / "run", airbench()), "old")
+    file = tmp_path / "old.jsonl"
+    file.write_text(exported(store, "old"), "utf-8")
+    with LineageStore.open(tmp_path / "other.db") as other:
+        import_campaign(other, file, "again")
+        assert exported(other, "again") == exported(store, "old")
+        assert metric_of(other.campaign("again")) == metric_of(store.campaign("old"))
+        assert other.campaigns()[0].name == "again"
+
+
+def test_equal_files_are_written_once(store: LineageStore) -> None:
+    add_campaign(store)
+    for _ in range(3):
+        propose(store)
+    lines = [json.loads(text) for text in exported(store, CAMPAIGN).splitlines()]
+    assert sum(item["line"] == "file" for item in lines) == 2
+    assert lines[-1] == {
+        "line": "end",
+        "trials": 3,
+        "files": 2,
+        "messages": 0,
+        "notes": 0,
+        "usage": 0,
+    }
+
+
+def _written(store: LineageStore, file: Path) -> list[str]:
+    add_campaign(store)
+    judged(store, Status.BASELINE)
+    store.propose_and_record(
+        CAMPAIGN,
+        proposal(),
+        outcome(),
+        parents=[0],
+        files={},
+        digest="",
+        diff="",
+        round_number=None,
+    )
+    return exported(store, CAMPAIGN).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('"line":"end"', '"line":"ende"', "line 6: unknown line 'ende'; valid: end, file"),
+        ('"trials":2', '"trials":3', "is not complete"),
+        ("x = 1", "x = 7", "not what its SHA-256 says"),
+        ('"status":"baseline"', '"status":"won"', r"line 4: outcome.status: "),
+        ('"parents":[0]', '"parents":[1]', "no earlier trial"),
+        ('"number":1', '"number":2', "stands where 1 should"),
+        ('"judged":[0,1]', '"judged":[0]', "order of judging"),
+        ('"round":null', '"round":4', "no round 4"),
+        ('"format":1', '"format":9', "format 9; this recipelab reads 1"),
+        ('{"line":"trial"', '{"line":"trial', "line 4: not JSON"),
+        ('"specialist"', '"specialised"', "specialist"),
+        ('"line":"campaign"', '"line":"x"', "no export of a campaign"),
+    ],
+)
+def test_a_damaged_export_is_refused_whole(
+    store: LineageStore, tmp_path: Path, old: str, new: str, told: str
+) -> None:
+    file = tmp_path / "x.jsonl"
+    text = "\n".join(_written(store, file))
+    assert old in text
+    file.write_text(text.replace(old, new, 1))
+    with pytest.raises(RecipelabError, match=told):
+        import_campaign(store, file, "copy")
+    assert len(store.campaigns()) == 1
+
+
+def test_a_torn_export_is_refused(store: LineageStore, tmp_path: Path) -> None:
+    file = tmp_path / "x.jsonl"
+    file.write_text("\n".join(_written(store, file)[:-1]))
+    with pytest.raises(RecipelabError, match="is not complete"):
+        import_campaign(store, file, "copy")
+
+
+@pytest.mark.parametrize("name", ["gone.jsonl", "."])
+def test_a_path_without_a_campaign_is_refused(
+    store: LineageStore, tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(RecipelabError, match=r"there is no|has no results.tsv"):
+        import_campaign(store, tmp_path / name, "copy")
