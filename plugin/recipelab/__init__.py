@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from recipelab.lineage import LineageStore
     from recipelab.models import OfflineClient
     from recipelab.packs import load_pack
-    from recipelab.tools import LineageQueryTool
+    from recipelab.tools import LineageQueryTool, LineageWorkbench
 
 __version__ = "0.1.0"
 
@@ -25,6 +25,7 @@ _HOMES = {
     "Evaluator": "recipelab.evaluation.evaluator",
     "LineageQueryTool": "recipelab.tools",
     "LineageStore": "recipelab.lineage",
+    "LineageWorkbench": "recipelab.tools",
     "OfflineClient": "recipelab.models",
     "SandboxCodeExecutor": "recipelab.executor",
     "TrialDesk": "recipelab.evaluation.desk",
@@ -36,6 +37,7 @@ __all__ = [
     "Evaluator",
     "LineageQueryTool",
     "LineageStore",
+    "LineageWorkbench",
     "OfflineClient",
     "SandboxCodeExecutor",
     "TrialDesk",

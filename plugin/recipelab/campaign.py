@@ -25,6 +25,7 @@ from recipelab.evaluation.desk import BASELINE, TrialDesk
 from recipelab.lineage import LineageStore, TrialFilter, TrialRecord
 from recipelab.log import logger
 from recipelab.playbook import load_playbook
+from recipelab.sandbox.owner import is_dead
 from recipelab.team import RoundRobin, build_team
 from recipelab.trial import Phase, Status
 
@@ -88,6 +89,7 @@ class Campaign:
         self._charters = [load_charter(name) for name in desk.pack.specialists]
         self._plays = load_playbook(desk.pack)
         self._aborted_in_a_row = 0
+        self._last_heard = time.monotonic()
 
     @property
     def _store(self) -> LineageStore:
@@ -134,6 +136,8 @@ class Campaign:
 
     async def _unfinished(self) -> None:
         """Runs again what a dead process left running, and what was aborted."""
+        for lease in self._store.dead_leases(lambda owner: not is_dead(owner)):
+            self._store.release_slot(lease.campaign, lease.trial, lease.slot)
         aborted = self._store.query(
             self._name, TrialFilter(statuses=(Status.ABORTED,), order="oldest", limit=100)
         )
@@ -223,9 +227,26 @@ class Campaign:
             trial=trials[0] if trials else None,
         )
         self._listener.message(message)
+        self._count_usage(message, number)
         if isinstance(message, BaseChatMessage):
             for trial in trials:
                 self._judged(self._store.trial(self._name, trial))
+
+    def _count_usage(self, message: BaseAgentEvent | BaseChatMessage, number: int) -> None:
+        """Adds what the model took for a message; the time is that since the message before."""
+        now = time.monotonic()
+        waited, self._last_heard = now - self._last_heard, now
+        usage = message.models_usage
+        if usage is not None:
+            self._store.add_usage(
+                self._name,
+                specialist=message.source,
+                model=self._store.campaign(self._name).model,
+                prompt_tokens=usage.prompt_tokens,
+                completion_tokens=usage.completion_tokens,
+                seconds=waited,
+                round_number=number,
+            )
 
 
 def trials_of(message: BaseAgentEvent | BaseChatMessage) -> Sequence[int]:

@@ -12,6 +12,7 @@ from recipelab.errors import RecipelabError
 
 DEFAULT = ".recipelab"
 VARIABLE = "RECIPELAB_HOME"
+LINEAGE_VARIABLE = "RECIPELAB_LINEAGE"
 
 
 class Home:
@@ -30,9 +31,9 @@ class Home:
         return cls((root or Path(os.environ.get(VARIABLE) or DEFAULT)).absolute())
 
     @property
-    def lineage(self) -> Path:
-        """The lineage's database file."""
-        return self.root / "lineage.db"
+    def lineage(self) -> Path | str:
+        """The lineage: the URL in ``$RECIPELAB_LINEAGE``, else the database file in the folder."""
+        return os.environ.get(LINEAGE_VARIABLE) or self.root / "lineage.db"
 
     def campaign(self, name: str) -> Path:
         """The folder of one campaign."""

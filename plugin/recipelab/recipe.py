@@ -78,9 +78,15 @@ class Recipe:
         return "".join(parts)
 
 
-def _check_path(path: str, editable: tuple[str, ...], where: str) -> None:
+def stays_inside(path: str) -> bool:
+    """Whether a path is a plain one that leads out of no folder it is put below."""
     pure = PurePosixPath(path)
-    clean = pure.as_posix() == path and not pure.is_absolute() and ".." not in pure.parts
+    plain = pure.as_posix() == path and path not in ("", ".") and path.isprintable()
+    return plain and not pure.is_absolute() and not {"..", ".git"} & set(pure.parts)
+
+
+def _check_path(path: str, editable: tuple[str, ...], where: str) -> None:
+    clean = stays_inside(path)
     # fnmatch lets "*" cross folders, which is what "recipe/*.py" should not do.
     allowed = any(
         fnmatchcase(path, pattern) and path.count("/") == pattern.count("/") for pattern in editable

@@ -14,6 +14,7 @@ import pytest
 
 from recipelab.data import ensure_data
 from recipelab.evaluation.evaluator import Evaluator
+from recipelab.evaluation.watch import Watch
 from recipelab.pack import Pack
 from recipelab.sandbox import DockerSandbox, LocalSandbox
 from recipelab.sandbox.owner import owner_identity
@@ -77,13 +78,14 @@ async def test_a_daemon_that_goes_away_aborts_the_trial(
 ) -> None:
     training = asyncio.Event()
 
-    def watch(phase: Phase, seed: int | None) -> None:
-        if phase is Phase.TRAIN:
-            training.set()
+    class Training(Watch):
+        def began(self, phase: Phase, seed: int | None) -> None:
+            if phase is Phase.TRAIN:
+                training.set()
 
     async with DockerSandbox(image=docker_image) as sandbox:
         evaluator = evaluator_of(toy, sandbox)
-        trial = asyncio.create_task(evaluator.evaluate(toy.baseline(), None, watch=watch))
+        trial = asyncio.create_task(evaluator.evaluate(toy.baseline(), None, watch=Training()))
         await asyncio.wait_for(training.wait(), 20)
         await asyncio.to_thread(proxy.cut)
         outcome = await asyncio.wait_for(trial, 20)
@@ -99,12 +101,14 @@ async def test_a_daemon_that_comes_back_costs_nothing(
 ) -> None:
     seen: list[Phase] = []
 
+    class Seen(Watch):
+        def began(self, phase: Phase, seed: int | None) -> None:
+            seen.append(phase)
+
     async with DockerSandbox(image=docker_image) as sandbox:
         evaluator = evaluator_of(toy, sandbox, retry_seconds=1.0)
         await asyncio.to_thread(proxy.cut)
-        trial = asyncio.create_task(
-            evaluator.evaluate(toy.baseline(), None, watch=lambda phase, seed: seen.append(phase))
-        )
+        trial = asyncio.create_task(evaluator.evaluate(toy.baseline(), None, watch=Seen()))
         # The second preflight is the second attempt: the first met no daemon.
         await asyncio.to_thread(wait_until, lambda: seen.count(Phase.PREFLIGHT) >= 2)
         proxy.mend()

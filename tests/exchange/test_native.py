@@ -32,7 +32,8 @@ from tests.lineage.helpers import (
 
 from .runs import airbench, write_run
 
-FILES = st.dictionaries(TEXT, TEXT, max_size=3)
+PATHS = st.from_regex(r"[a-zé🙂]{1,6}(/[a-z ]{1,3}x){0,2}", fullmatch=True)
+FILES = st.dictionaries(PATHS, TEXT, max_size=3)
 TRIALS = st.lists(
     st.tuples(PROPOSALS, FILES, st.none() | OUTCOMES, st.booleans()), min_size=1, max_size=5
 )
@@ -104,7 +105,14 @@ def test_equal_files_are_written_once(store: LineageStore) -> None:
         propose(store)
     lines = [json.loads(text) for text in exported(store, CAMPAIGN).splitlines()]
     assert sum(item["line"] == "file" for item in lines) == 2
-    assert lines[-1] == {"line": "end", "trials": 3, "files": 2, "messages": 0}
+    assert lines[-1] == {
+        "line": "end",
+        "trials": 3,
+        "files": 2,
+        "messages": 0,
+        "notes": 0,
+        "usage": 0,
+    }
 
 
 def _written(store: LineageStore, file: Path) -> list[str]:

@@ -28,7 +28,8 @@ NASTY = st.sampled_from(
     ["\x00", "\ud800", "\udfff", "%", "_", "/", "\\", "'", '"', "\r\n", "Σς", "İ", "🙂", "\ufeff"]
 )
 TEXT = st.lists(st.text(max_size=6) | NASTY, max_size=6).map("".join)
-NUMBER = st.floats(allow_nan=False, allow_infinity=False)
+# Sums of a few stay finite, as the store demands of them.
+NUMBER = st.floats(min_value=-1e300, max_value=1e300)
 SEED = st.integers(-(2**63), 2**63 - 1)
 
 EDITS = st.builds(Edit, TEXT, st.none() | TEXT, TEXT)

@@ -15,13 +15,15 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine, inspect, text
 from sqlmodel import Field, SQLModel
 
 from recipelab.errors import LineageError
 from recipelab.lineage import LineageStore
-from recipelab.lineage.database import BUSY_MILLISECONDS
+from recipelab.lineage.schema.sqlite import BUSY_MILLISECONDS
 from recipelab.lineage.tables import SCHEMA
 from recipelab.trial import Status
+from tests.lineage.conftest import MakeDatabase
 from tests.lineage.helpers import CAMPAIGN, FILES, judged, outcome, proposal, with_campaign
 
 ROOT = Path(__file__).parents[2]
@@ -80,12 +82,55 @@ def test_what_cannot_be_opened_is_told_in_words(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["postgresql://me:secret@host/db", "sqlite://", "sqlite:///:memory:", "://", "a b://c"]
+    "url",
+    [
+        "mysql://me:secret@host/db",
+        "postgresql+other://me:secret@host/db",
+        "sqlite://",
+        "sqlite:///:memory:",
+        "://",
+        "a b://c",
+    ],
 )
 def test_a_url_of_another_kind_is_refused(url: str) -> None:
     with pytest.raises(LineageError) as caught:
         LineageStore.open(url)
     assert "secret" not in str(caught.value)
+
+
+def test_a_server_that_does_not_answer_is_told_in_words() -> None:
+    with pytest.raises(
+        LineageError, match=r"cannot open the lineage postgresql.*:\*\*\*@"
+    ) as caught:
+        LineageStore.open("postgresql+psycopg://me:secret@127.0.0.1:1/db")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_missing_driver_is_told_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(LineageError, match=r"needs the driver psycopg: pip install 'recipelab\[p"):
+        LineageStore.open("postgresql+psycopg://host/db")
+
+
+@pytest.mark.postgres
+def test_a_database_of_something_else_or_a_newer_one_is_left_as_it_is(
+    make_database: MakeDatabase,
+) -> None:
+    url = make_database("postgres")
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE trial (id INTEGER)"))
+    with pytest.raises(LineageError, match="is a database of something else"):
+        LineageStore.open(url)
+    with engine.begin() as connection:
+        assert inspect(connection).get_table_names() == ["trial"]
+        connection.execute(text("DROP TABLE trial"))
+    LineageStore.open(url).close()
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE recipelab_lineage SET version = 99"))
+    with pytest.raises(LineageError, match="made by a newer recipelab: its schema has version 99"):
+        LineageStore.open(url)
+    engine.dispose()
 
 
 @pytest.mark.parametrize("name", ["a b.db", "a%20b.db", "ü.db", "a#b.db", "a?b.db"])
@@ -124,8 +169,11 @@ def test_many_open_a_new_lineage_at_the_same_time(tmp_path: Path) -> None:
         assert {campaign.name for campaign in store.campaigns()} == {f"c{i}" for i in range(6)}
 
 
-def test_commits_are_on_the_disk_and_references_hold(store: LineageStore) -> None:
-    with store._engine.connect() as connection:
+def test_commits_are_on_the_disk_and_references_hold(tmp_path: Path) -> None:
+    with (
+        LineageStore.open(tmp_path / "lineage.db") as store,
+        store._engine.connect() as connection,
+    ):
         found = {
             name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
             for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
@@ -154,6 +202,7 @@ CHILD = """
 import os, sys
 from recipelab.lineage import LineageStore
 from recipelab.trial import Status
+from tests.lineage.conftest import MakeDatabase
 from tests.lineage.helpers import CAMPAIGN, FILES, outcome, proposal
 
 store = LineageStore.open(sys.argv[1])

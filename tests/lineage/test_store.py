@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recipelab.errors import LineageError
-from recipelab.lineage import LineageStore, loading
+from recipelab.lineage import LineageStore
+from recipelab.lineage.reading import loading
 from recipelab.lineage.text import MARK
 from recipelab.trial import (
     Failure,
@@ -27,6 +28,7 @@ from recipelab.trial import (
     SeedRun,
     Status,
 )
+from tests.lineage.conftest import DATABASES, MakeDatabase
 from tests.lineage.helpers import (
     CAMPAIGN,
     FILES,
@@ -44,11 +46,11 @@ from tests.lineage.helpers import (
 )
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> LineageStore:
-    store = with_campaign(tmp_path_factory.mktemp("lineage") / "lineage.db")
-    propose(store)
-    return store
+@pytest.fixture(scope="module", params=DATABASES)
+def shared(request: pytest.FixtureRequest, make_database: MakeDatabase) -> Iterator[LineageStore]:
+    with with_campaign(make_database(request.param)) as store:
+        propose(store)
+        yield store
 
 
 @settings(max_examples=60, deadline=None)
@@ -286,8 +288,8 @@ def test_a_recipe_is_found_again_if_it_was_measured(store: LineageStore) -> None
     assert store.find_digest(CAMPAIGN, "\ud800") is None
 
 
-def test_a_lineage_is_there_after_it_was_closed(tmp_path: Path) -> None:
-    with with_campaign(tmp_path / "a" / "b" / "lineage.db") as store:
+def test_a_lineage_is_there_after_it_was_closed(database: str) -> None:
+    with with_campaign(database) as store:
         number, url = judged(store, Status.KEPT), store.url
         record = store.trial(CAMPAIGN, number)
     with LineageStore.open(url) as store:

@@ -12,8 +12,7 @@ from autogen_core.tools import BaseTool, ToolResult
 from pydantic import BaseModel
 
 from recipelab.agents.charter import load_charter
-from recipelab.agents.specialist import workbench_of
-from recipelab.agents.view import render_view
+from recipelab.agents.specialist import frame_of, workbench_of
 from recipelab.evaluation.desk import TrialDesk
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.pack import Pack
@@ -21,6 +20,7 @@ from recipelab.playbook import load_playbook
 from recipelab.tools import LineageQueryTool, SpecialistWorkbench, Turn
 from recipelab.tools.base import Answer, TextTool
 from recipelab.trial import Status
+from recipelab.view import render_view
 
 EDIT = {"path": "recipe/train.py", "search": "X = 1.0", "replace": "X = 3.0"}
 
@@ -50,7 +50,7 @@ def proposal(**more: Any) -> dict[str, Any]:
 
 
 async def test_a_proposal_needs_a_look_at_the_lineage_first(bench: SpecialistWorkbench) -> None:
-    assert "ask lineage_query first" in await refused(bench, "submit_trial", **proposal())
+    assert "another lineage tool first" in await refused(bench, "submit_trial", **proposal())
     await call(bench, "lineage_query")
     assert (await call(bench, "submit_trial", **proposal()))["status"] == "in_flight"
 
@@ -58,7 +58,7 @@ async def test_a_proposal_needs_a_look_at_the_lineage_first(bench: SpecialistWor
 async def test_the_look_counts_for_its_turn_only(bench: SpecialistWorkbench) -> None:
     await call(bench, "lineage_query")
     bench.begin_turn()
-    assert "ask lineage_query first" in await refused(bench, "submit_trial", **proposal())
+    assert "another lineage tool first" in await refused(bench, "submit_trial", **proposal())
 
 
 async def test_a_trial_goes_from_proposal_to_outcome(
@@ -69,7 +69,7 @@ async def test_a_trial_goes_from_proposal_to_outcome(
     assert submitted["trial"] == 1
     flight = await call(bench, "lineage_query", surface=["left"])
     assert flight["trials"][0]["status"] == "in_flight"
-    assert "in flight" in render_view(desk, "left")
+    assert "1 (left by left) in flight" in render_view(frame_of(load_charter("left"), desk))
     (record,) = await desk.next_ended()
     assert record.outcome is not None
     assert record.outcome.status is Status.KEPT
@@ -144,7 +144,7 @@ async def test_a_recipe_shows_its_knobs_and_the_plays_of_the_surface(
 @pytest.mark.parametrize(
     ("tool", "arguments", "words"),
     [
-        ("lineage_ask", {}, "valid: check_edit, lineage_query, read_recipe, submit_trial"),
+        ("lineage_ask", {}, "valid: best_chain, check_edit, children"),
         ("lineage_query", {"status": ["great"]}, "'kept'"),
         ("lineage_query", {"stauts": []}, "stauts: Extra inputs"),
         ("lineage_query", {"limit": 10**30}, "limit"),

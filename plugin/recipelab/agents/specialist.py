@@ -1,9 +1,8 @@
-"""A specialist: an AutoGen assistant with a charter, four tools and a fresh context each turn."""
+"""A specialist: an AutoGen assistant with a charter, its tools and a fresh context each turn."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from typing import Any
 
 from autogen_agentchat.agents import AssistantAgent
 from autogen_agentchat.base import Response
@@ -14,17 +13,19 @@ from autogen_core.models import ChatCompletionClient
 from recipelab.agents.charter import Charter
 from recipelab.agents.context import TurnContext
 from recipelab.agents.prompt import system_message
-from recipelab.agents.view import render_view
 from recipelab.evaluation.desk import TrialDesk
+from recipelab.lineage import prior_campaigns
 from recipelab.playbook import Play
 from recipelab.tools import (
     CheckEditTool,
-    LineageQueryTool,
     ReadRecipeTool,
+    Scope,
     SpecialistWorkbench,
     SubmitTrialTool,
     Turn,
+    lineage_tools,
 )
+from recipelab.view import Frame, render_view
 
 MAX_TOOL_ITERATIONS = 16
 """How many times in one turn a specialist may call tools."""
@@ -52,7 +53,7 @@ class Specialist(AssistantAgent):
         plays: tuple[Play, ...],
         round_number: int,
     ) -> None:
-        self._turn_context = TurnContext(lambda: render_view(desk, charter.name))
+        self._turn_context = TurnContext(lambda: render_view(frame_of(charter, desk)))
         self._bench = workbench_of(charter, desk, plays, round_number)
         super().__init__(
             charter.name,
@@ -76,15 +77,28 @@ class Specialist(AssistantAgent):
             yield item
 
 
+def frame_of(charter: Charter, desk: TrialDesk) -> Frame:
+    """What the lineage view of one specialist is rendered from, at this moment."""
+    return Frame(
+        desk.store,
+        desk.campaign,
+        desk.pack,
+        charter.name,
+        charter.surfaces,
+        remaining=desk.remaining,
+        priors=prior_campaigns(desk.store.campaign(desk.campaign)),
+    )
+
+
 def workbench_of(
     charter: Charter, desk: TrialDesk, plays: tuple[Play, ...], round_number: int
 ) -> SpecialistWorkbench:
     """The tools of one specialist, sharing what it has done in its turn."""
     turn = Turn(round_number)
     own = tuple(play for play in plays if play.surface in charter.surfaces)
-    lineage: Any = LineageQueryTool(desk.store, desk.campaign, goal=desk.pack.metric.goal)
+    priors = prior_campaigns(desk.store.campaign(desk.campaign))
     tools = [
-        lineage,
+        *lineage_tools(Scope(desk.store, desk.campaign, desk.pack.metric.goal, priors)),
         ReadRecipeTool(desk, own),
         CheckEditTool(desk),
         SubmitTrialTool(desk, charter.name, charter.surfaces, turn),

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from recipelab import __version__
-from recipelab.cli import exchange, export, look, machine, run, stats
+from recipelab.cli import exchange, export, look, machine, notes, run, stats
 from recipelab.cli.sandbox import sandbox_app
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ for command in (
     export.export,
     look.campaigns,
     stats.stats,
+    notes.note,
     machine.packs,
     machine.doctor,
 ):

@@ -80,12 +80,11 @@ def opened(home: Path | None, name: str | None) -> Iterator[tuple[LineageStore, 
     from recipelab.lineage import LineageStore
 
     place = Home.find(home)
-    if not place.lineage.is_file():
-        raise RecipelabError(
-            f"no lineage at {place.lineage}; start a campaign with: recipelab run PACK"
-        )
-    with LineageStore.open(place.lineage) as store:
+    lineage = place.lineage
+    if isinstance(lineage, Path) and not lineage.is_file():
+        raise RecipelabError(f"no lineage at {lineage}; start a campaign with: recipelab run PACK")
+    with LineageStore.open(lineage) as store:
         campaigns = store.campaigns()
         if name is None and not campaigns:
-            raise RecipelabError(f"no campaign in {place.lineage}; start one: recipelab run PACK")
+            raise RecipelabError("no campaign in this lineage; start one: recipelab run PACK")
         yield store, store.campaign(name) if name is not None else campaigns[-1]

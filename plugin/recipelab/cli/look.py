@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -65,9 +66,15 @@ def lineage(
     failure_kind: Annotated[list[str] | None, typer.Option(help="Only these failures.")] = None,
     signature: Annotated[str | None, typer.Option(help="Text in the signature.")] = None,
     parent: Annotated[int | None, typer.Option(help="Only children of this trial.")] = None,
-    text: Annotated[str | None, typer.Option(help="Text anywhere in the trial.")] = None,
+    ancestor: Annotated[int | None, typer.Option(help="Only descendants of this trial.")] = None,
+    min_score: Annotated[float | None, typer.Option(help="Only scores from here up.")] = None,
+    max_score: Annotated[float | None, typer.Option(help="Only scores up to here.")] = None,
+    since: Annotated[datetime | None, typer.Option(help="Only proposed since (UTC).")] = None,
+    until: Annotated[datetime | None, typer.Option(help="Only proposed before (UTC).")] = None,
+    text: Annotated[str | None, typer.Option(help="Words anywhere in the trial.")] = None,
     order: Annotated[str, typer.Option(help="newest, oldest, best or worst.")] = "newest",
     limit: Annotated[int, typer.Option(min=1, max=200)] = 50,
+    offset: Annotated[int, typer.Option(min=0, help="How many to pass over.")] = 0,
     name: NameOption = None,
     home: HomeOption = None,
     as_json: AsJson = False,
@@ -87,16 +94,24 @@ def lineage(
             failure_kinds=tuple(_choices("failure kind", failure_kind, FailureKind)),
             signature=signature,
             parent=parent,
+            ancestor=ancestor,
+            min_score=min_score,
+            max_score=max_score,
+            since=since,
+            until=until,
             text=text,
             order=_order(order),
             goal=metric.goal,
             limit=limit,
+            offset=offset,
         )
         page = store.query(campaign.name, wanted)
         if as_json:
-            print_json({"total": page.total, "rows": [trial_facts(r) for r in page.items]})
+            rows = [trial_facts(record) for record in page.items]
+            print_json({"total": page.total, "capped": page.capped, "rows": rows})
             return
-        title = f"{len(page.items)} of {page.total} matching trials of {campaign.name}"
+        total = f"{page.total} or more" if page.capped else str(page.total)
+        title = f"{len(page.items)} of {total} matching trials of {campaign.name}"
         out.print(trials_table(page.items, unit=metric.unit, title=title, width=out.width))
 
 

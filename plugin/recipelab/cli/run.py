@@ -43,6 +43,10 @@ Slots = Annotated[
 ShareDevices = Annotated[
     bool, typer.Option("--share-devices", help="Let slots and campaigns share devices.")
 ]
+Prior = Annotated[
+    list[str] | None,
+    typer.Option("--prior", help="Campaign that agents may ask as prior knowledge; repeatable."),
+]
 DEFAULT_TRIALS = 12
 AUTO = "auto"
 
@@ -66,10 +70,7 @@ def run(
     sandbox: SandboxOption = "auto",
     slots: Slots = AUTO,
     share_devices: ShareDevices = False,
-    prior: Annotated[
-        list[str] | None,
-        typer.Option(help="Campaign that agents may ask about, too; may be given several times."),
-    ] = None,
+    prior: Prior = None,
     name: Annotated[str | None, typer.Option(help="Name of the campaign.")] = None,
     if_exists: Annotated[
         IfExists,

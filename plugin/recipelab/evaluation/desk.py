@@ -9,16 +9,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 from recipelab.errors import LineageError
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.intake import Checked, Rejection, check_edits
 from recipelab.evaluation.metric import Reference, mean_predict
+from recipelab.evaluation.watch import LineageWatch
 from recipelab.lineage import LineageStore, TrialRecord
 from recipelab.pack import Pack
 from recipelab.recipe import Recipe
 from recipelab.trial import Edit, Outcome, Phase, Proposal, Status
+
+ALIKE = 3
+"""How many trials with an edit like the proposed one are told."""
 
 BASELINE = 0
 """Number of the baseline trial."""
@@ -34,10 +39,12 @@ class Submitted:
     Attributes:
         number: The trial's number.
         rejection: Why it is not tried, or ``None`` if it is being tried now.
+        alike: Earlier trials with an edit like this one, a line each.
     """
 
     number: int
     rejection: Rejection | None
+    alike: tuple[str, ...] = ()
 
 
 class TrialDesk:
@@ -110,7 +117,10 @@ class TrialDesk:
         Raises:
             LineageError: There is no such parent.
         """
-        return check_edits(self.pack, self.recipe_of(parent), edits, self._twin)
+        checked = check_edits(self.pack, self.recipe_of(parent), edits, self._twin)
+        if isinstance(checked, Rejection):
+            return checked
+        return replace(checked, alike=self._alike(edits, parent))
 
     def recipe_of(self, number: int) -> dict[str, str]:
         """The files of a trial's recipe.
@@ -155,7 +165,7 @@ class TrialDesk:
             round_number=round_number,
         )
         self._start(number, checked.recipe)
-        return Submitted(number, None)
+        return Submitted(number, None, checked.alike)
 
     def propose_baseline(self) -> None:
         """Records the starting recipe as trial 0 and runs it."""
@@ -207,7 +217,13 @@ class TrialDesk:
             recipe,
             None if number == BASELINE else self._reference,
             labels={"campaign": self.campaign, "trial": str(number)},
-            watch=lambda phase, seed: self._watch(number, phase, seed),
+            watch=LineageWatch(
+                self.store,
+                self.campaign,
+                number,
+                self._evaluator.sandbox_name,
+                partial(self._watch, number),
+            ),
         )
         self.store.record(self.campaign, number, outcome)
 
@@ -222,6 +238,15 @@ class TrialDesk:
             Recipe(self.recipe_of(best.number)),
             {run.seed: run for run in outcome.seed_runs},
             mean_predict(baseline.seed_runs) if baseline is not None else None,
+        )
+
+    def _alike(self, edits: tuple[Edit, ...], parent: int) -> tuple[str, ...]:
+        """Trials that made the same change, formatting aside, or turned a knob so."""
+        found = self.store.edit_alike(self.campaign, edits, parent)
+        return tuple(
+            f"{item.why}: trial {item.brief.number} by {item.brief.specialist}, "
+            + (f"{item.brief.status} ({item.brief.reason})" if item.brief.status else "in flight")
+            for item in found[:ALIKE]
         )
 
     def _twin(self, digest: str) -> str | None:

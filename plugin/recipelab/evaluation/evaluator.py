@@ -23,9 +23,10 @@ from recipelab.evaluation.failures import signature_of
 from recipelab.evaluation.faults import EvaluatorFault, PhaseFailed
 from recipelab.evaluation.gates import judge_gates, missed_gate
 from recipelab.evaluation.metric import Reference, sample_of, with_metric
-from recipelab.evaluation.phases import PhaseRunner, Watch
+from recipelab.evaluation.phases import PhaseRunner
 from recipelab.evaluation.schedule import Done, leased, run_seeds, run_seeds_beside
 from recipelab.evaluation.seals import Seals
+from recipelab.evaluation.watch import Watch
 from recipelab.evaluation.workspace import Workspace
 from recipelab.pack import Pack
 from recipelab.recipe import Recipe
@@ -68,13 +69,18 @@ class Evaluator:
         self._sealed = (*self._data.values(), pack.root / pack.evaluator.folder)
         self._retry_seconds = retry_seconds
 
+    @property
+    def sandbox_name(self) -> str:
+        """Name of the kind of sandbox that trials run in."""
+        return self._sandbox.name
+
     async def evaluate(
         self,
         recipe: Recipe,
         reference: Callable[[], Reference] | None,
         *,
         labels: Mapping[str, str] | None = None,
-        watch: Watch = lambda phase, seed: None,
+        watch: Watch | None = None,
     ) -> Outcome:
         """Measures a recipe and gives it its status.
 
@@ -83,15 +89,17 @@ class Evaluator:
             reference: Gives the best at the moment of judging, which may have changed while the
                 trial ran; ``None`` for the baseline itself.
             labels: What the trial belongs to, for the sandbox.
-            watch: Told when a phase begins.
+            watch: Told how the trial gets on.
 
         Returns:
             The judged outcome. A failing recipe is an outcome, and so is failing machinery
             (``aborted``); only cancellation is raised.
         """
+        watch = watch or Watch()
         try:
             async for attempt in self._attempts():
                 with attempt:
+                    watch.queued()
                     return await self._evaluate(recipe, reference, labels or {}, watch)
         except (SandboxError, EvaluatorFault) as error:
             return _aborted(error)
@@ -118,11 +126,12 @@ class Evaluator:
             runner = self._runner(stack, recipe, labels, watch)
             runs: list[SeedRun] = []
             try:
-                async with leased(self._pool) as slot:
+                async with leased(self._pool, watch) as slot:
                     await runner.preflight(slot)
                 await self._seed_runs(stack, runner, recipe, start, labels, runs.append)
             except PhaseFailed as failed:
                 return _failed(failed, _ordered(runs))
+            watch.measured()
             log = runner.last.log if runner.last else ""
             environment = runner.last.environment if runner.last else ""
             measured = with_metric(_ordered(runs), self.pack.metric, start)
@@ -166,7 +175,7 @@ class Evaluator:
             await run_seeds(runner, recipe, seeds, pool=self._pool, done=done)
             return
         beside = {**labels, "beside": str(start.number)}
-        best = self._runner(stack, start.recipe, beside, lambda phase, seed: None)
+        best = self._runner(stack, start.recipe, beside, Watch())
         await run_seeds_beside(
             runner,
             best,

@@ -18,10 +18,12 @@ class Checked:
     Attributes:
         recipe: The edited recipe.
         diff: Unified diff from the parent, computed here and never claimed.
+        alike: Earlier trials with an edit like this one, a line each: no reason to refuse it.
     """
 
     recipe: Recipe
     diff: str
+    alike: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

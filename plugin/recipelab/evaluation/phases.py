@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from recipelab.evaluation.faults import EvaluatorFault, PhaseFailed
 from recipelab.evaluation.legality import tampering, tripwires
 from recipelab.evaluation.scores import evaluator_failed, read_score, scorer_failed
 from recipelab.evaluation.seals import Seals
+from recipelab.evaluation.watch import Watch
 from recipelab.evaluation.withholding import withheld
 from recipelab.evaluation.workspace import Workspace, folder_bytes, recipe_bytes
 from recipelab.pack import SANDBOX_MEASURES, Pack
@@ -19,9 +20,6 @@ from recipelab.recipe import Recipe
 from recipelab.sandbox.base import Input, Limits, PhaseRequest, PhaseResult, Sandbox
 from recipelab.sandbox.slots.pool import ANYWHERE, Slot
 from recipelab.trial import Phase, PhaseTiming, SeedRun, Status
-
-Watch = Callable[[Phase, int | None], None]
-"""Told when a phase of a seed begins."""
 
 NONCE_BITS = 48
 """Size of the random number that prepare gets. A float holds it exactly, so it can be recorded."""
@@ -38,7 +36,7 @@ class PhaseRunner:
         workspace: The trial's folders.
         seals: Files that the recipe may not change.
         labels: What the phases belong to, for the sandbox.
-        watch: Told when a phase begins.
+        watch: Told how the trial gets on.
     """
 
     def __init__(
@@ -56,7 +54,7 @@ class PhaseRunner:
         self._workspace = workspace
         self._seals = seals
         self._labels = labels
-        self._watch = watch
+        self.watch = watch
         self._nonces: dict[int, int] = {}
         self._results: dict[tuple[Phase, int], PhaseResult] = {}
         self.last: PhaseResult | None = None
@@ -153,7 +151,7 @@ class PhaseRunner:
         output: Path | None = None,
         sharing: int = 1,
     ) -> PhaseResult:
-        self._watch(phase, None if phase is Phase.PREFLIGHT else seed)
+        self.watch.began(phase, None if phase is Phase.PREFLIGHT else seed)
         inputs = self._workspace.inputs(phase, seed) if inputs is None else inputs
         output = output or self._workspace.output(phase, seed)
         request = self._request(phase, seed, slot, inputs, output, sharing)

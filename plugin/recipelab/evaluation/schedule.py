@@ -11,6 +11,7 @@ from typing import Any
 from recipelab.errors import SandboxError
 from recipelab.evaluation.faults import PhaseFailed
 from recipelab.evaluation.phases import PhaseRunner, sandbox_measures
+from recipelab.evaluation.watch import Watch
 from recipelab.recipe import Recipe
 from recipelab.sandbox.base import PhaseResult
 from recipelab.sandbox.slots.gpus import gpu_fault
@@ -24,15 +25,20 @@ Done = Callable[[SeedRun], None]
 
 
 @asynccontextmanager
-async def leased(pool: SlotPool) -> AsyncIterator[Slot]:
+async def leased(pool: SlotPool, watch: Watch) -> AsyncIterator[Slot]:
     """Holds a slot; one whose GPU fails is taken out of use, and the recipe is not to blame.
+
+    Args:
+        pool: Where phases run.
+        watch: Told of the lease.
 
     Raises:
         SandboxError: The GPU no longer answers, or no slot is left.
     """
     async with pool.lease() as slot:
         try:
-            yield slot
+            with watch.holding(slot):
+                yield slot
         except PhaseFailed as failed:
             for gpu in slot.gpus:
                 if fault := await asyncio.to_thread(gpu_fault, gpu):
@@ -59,7 +65,7 @@ async def run_seeds(
     """
 
     async def one(seed: int) -> None:
-        async with leased(pool) as slot:
+        async with leased(pool, runner.watch) as slot:
             await runner.train(seed, slot)
             await runner.predict(seed, slot)
             done(await runner.finish(recipe, seed, slot))
@@ -100,11 +106,11 @@ async def run_seeds_beside(
 
     async def one(seed: int) -> None:
         others: dict[Phase, PhaseResult] = {}
-        async with leased(pool) as slot:
+        async with leased(pool, runner.watch) as slot:
             pair = (runner.train(seed, slot, sharing=2), best.train(seed, slot, sharing=2))
             others[Phase.TRAIN] = await _pair(*pair)
         # The slot goes to the next pair first: predictions can wait.
-        async with leased(pool) as slot:
+        async with leased(pool, runner.watch) as slot:
             if predict_too:
                 pair = (runner.predict(seed, slot, sharing=2), best.predict(seed, slot, sharing=2))
                 others[Phase.PREDICT] = await _pair(*pair)

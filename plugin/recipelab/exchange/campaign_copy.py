@@ -31,7 +31,7 @@ def each_trial(
         page = store.query(name, wanted)
         yield from page.items
         seen += len(page.items)
-        if seen >= page.total or not page.items:
+        if len(page.items) < PAGE:
             return
 
 
@@ -56,6 +56,11 @@ def copy_of(store: LineageStore, name: str) -> CampaignCopy:
         files={record.number: store.files(name, record.number) for record in trials},
         judged=tuple(number for number in judged_order(store, name) if number in known),
         messages=messages,
+        notes=tuple(
+            replace(note, created_at=utc(note.created_at), retired_at=_utc(note.retired_at))
+            for note in store.notes(name, retired=True)
+        ),
+        usage=store.usage(name),
     )
 
 

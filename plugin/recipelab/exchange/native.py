@@ -1,7 +1,8 @@
 """Writes a campaign as JSON Lines, without loss; :mod:`native_reading` reads it back.
 
 The first line is the campaign, then come trials, each after those files of its recipe that no
-earlier trial had, then messages. The last line counts the others, so that a torn file is told.
+earlier trial had, then messages, notes and usage. The last line counts the others, so that a torn
+file is told.
 """
 
 from __future__ import annotations
@@ -16,7 +17,14 @@ from pydantic import TypeAdapter
 from recipelab.errors import RecipelabError
 from recipelab.exchange.campaign_copy import copy_of
 from recipelab.exchange.mark import metric_of
-from recipelab.lineage import CampaignRecord, LineageStore, MessageRecord, TrialRecord
+from recipelab.lineage import (
+    CampaignRecord,
+    LineageStore,
+    MessageRecord,
+    Note,
+    TrialRecord,
+    UsageTotal,
+)
 from recipelab.lineage.importing import CampaignCopy, RoundRecord
 
 FORMAT = 1
@@ -26,6 +34,8 @@ CAMPAIGN: TypeAdapter[CampaignRecord] = TypeAdapter(CampaignRecord)
 ROUNDS: TypeAdapter[tuple[RoundRecord, ...]] = TypeAdapter(tuple[RoundRecord, ...])
 TRIAL: TypeAdapter[TrialRecord] = TypeAdapter(TrialRecord)
 MESSAGE: TypeAdapter[MessageRecord] = TypeAdapter(MessageRecord)
+NOTE: TypeAdapter[Note] = TypeAdapter(Note)
+USAGE: TypeAdapter[UsageTotal] = TypeAdapter(UsageTotal)
 
 
 def export_lines(store: LineageStore, name: str) -> Iterator[str]:
@@ -60,7 +70,17 @@ def _tables(copy: CampaignCopy, metric: dict[str, str] | None) -> Iterator[dict[
         yield {"line": "trial", "trial": TRIAL.dump_python(record, mode="json"), "files": sums}
     for message in copy.messages:
         yield {"line": "message", "message": MESSAGE.dump_python(message, mode="json")}
-    counts = {"trials": len(copy.trials), "files": len(written), "messages": len(copy.messages)}
+    for note in copy.notes:
+        yield {"line": "note", "note": NOTE.dump_python(note, mode="json")}
+    for usage in copy.usage:
+        yield {"line": "usage", "usage": USAGE.dump_python(usage, mode="json")}
+    counts = {
+        "trials": len(copy.trials),
+        "files": len(written),
+        "messages": len(copy.messages),
+        "notes": len(copy.notes),
+        "usage": len(copy.usage),
+    }
     yield {"line": "end", **counts}
 
 

@@ -12,9 +12,19 @@ from pydantic import ValidationError
 
 from recipelab.errors import RecipelabError
 from recipelab.exchange.mark import MARK
-from recipelab.exchange.native import CAMPAIGN, FORMAT, MESSAGE, ROUNDS, TRIAL, sha256
-from recipelab.lineage import CampaignRecord, MessageRecord, TrialRecord
+from recipelab.exchange.native import (
+    CAMPAIGN,
+    FORMAT,
+    MESSAGE,
+    NOTE,
+    ROUNDS,
+    TRIAL,
+    USAGE,
+    sha256,
+)
+from recipelab.lineage import CampaignRecord, MessageRecord, Note, TrialRecord, UsageTotal
 from recipelab.lineage.importing import CampaignCopy
+from recipelab.recipe import stays_inside
 
 Table = Mapping[str, Any]
 
@@ -27,6 +37,8 @@ class _Lines:
     trials: list[TrialRecord] = field(default_factory=list[TrialRecord])
     files: dict[int, dict[str, str]] = field(default_factory=dict[int, dict[str, str]])
     messages: list[MessageRecord] = field(default_factory=list[MessageRecord])
+    notes: list[Note] = field(default_factory=list[Note])
+    usage: list[UsageTotal] = field(default_factory=list[UsageTotal])
     end: Table | None = None
 
 
@@ -68,7 +80,8 @@ def read_export(file: Path, name: str) -> CampaignCopy:
     _check(lines, judged, [item.number for item in rounds], file)
     marked = _marked(campaign, name, head.get("metric"), file)
     trials, messages = tuple(lines.trials), tuple(lines.messages)
-    return CampaignCopy(marked, rounds, trials, lines.files, judged, messages)
+    notes, usage = tuple(lines.notes), tuple(lines.usage)
+    return CampaignCopy(marked, rounds, trials, lines.files, judged, messages, notes, usage)
 
 
 def _tables(file: Path) -> Iterator[tuple[str, Table]]:
@@ -105,13 +118,19 @@ def _take(lines: _Lines, table: Table) -> None:
             raise ValueError(f"trial {record.number} has a parent that is no earlier trial")
         lines.trials.append(record)
         named = table["files"].items()
+        if outside := [path for path, _ in named if not stays_inside(path)]:
+            raise ValueError(f"trial {record.number} has a file {outside[0]!r}, which is no path")
         lines.files[record.number] = {path: lines.contents[digest] for path, digest in named}
     elif kind == "message":
         lines.messages.append(MESSAGE.validate_python(table["message"]))
+    elif kind == "note":
+        lines.notes.append(NOTE.validate_python(table["note"]))
+    elif kind == "usage":
+        lines.usage.append(USAGE.validate_python(table["usage"]))
     elif kind == "end":
         lines.end = table
     else:
-        raise ValueError(f"unknown line {kind!r}; valid: end, file, message, trial")
+        raise ValueError(f"unknown line {kind!r}; valid: end, file, message, note, trial, usage")
 
 
 def _check(lines: _Lines, judged: Iterable[int], rounds: Sequence[int], file: Path) -> None:
@@ -120,7 +139,12 @@ def _check(lines: _Lines, judged: Iterable[int], rounds: Sequence[int], file: Pa
     Raises:
         RecipelabError: It is not, or the file is torn.
     """
-    counts = {"trials": len(lines.trials), "messages": len(lines.messages)}
+    counts = {
+        "trials": len(lines.trials),
+        "messages": len(lines.messages),
+        "notes": len(lines.notes),
+        "usage": len(lines.usage),
+    }
     if lines.end is None or any(lines.end.get(key) != many for key, many in counts.items()):
         raise RecipelabError(f"{file} is not complete: its last line is missing, or others are")
     with_outcome = [record.number for record in lines.trials if record.outcome is not None]
@@ -136,6 +160,10 @@ def _check(lines: _Lines, judged: Iterable[int], rounds: Sequence[int], file: Pa
         raise RecipelabError(f"{file}: a round is there twice")
     if [item.position for item in lines.messages] != list(range(len(lines.messages))):
         raise RecipelabError(f"{file}: the messages are not in order")
+    if [item.number for item in lines.notes] != list(range(1, len(lines.notes) + 1)):
+        raise RecipelabError(f"{file}: the notes are not in order")
+    if len({(item.specialist, item.model) for item in lines.usage}) != len(lines.usage):
+        raise RecipelabError(f"{file}: usage is told twice")
 
 
 def _marked(campaign: CampaignRecord, name: str, metric: object, file: Path) -> CampaignRecord:

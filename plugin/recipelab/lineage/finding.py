@@ -2,23 +2,49 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, RowMapping, Select, func, select
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, RowMapping, bindparam, func, select
 from sqlmodel import col
 
 from recipelab.errors import LineageError, unknown_name
-from recipelab.lineage.query import LARGEST
-from recipelab.lineage.tables import CampaignRow, RoundRow, TrialRow
+from recipelab.lineage.tables import (
+    LARGEST_NUMBER,
+    CampaignRow,
+    RoundRow,
+    TrialRow,
+    number_of,
+    trial_key,
+)
 from recipelab.lineage.text import clean
 
+_CAMPAIGN = select(CampaignRow).where(col(CampaignRow.name) == bindparam("name"))
+# On PostgreSQL this is what makes the writers of a campaign take turns.
+_CAMPAIGN_TO_WRITE = _CAMPAIGN.with_for_update()
+_THERE = select(col(TrialRow.id)).where(
+    col(TrialRow.id).in_(bindparam("ids", expanding=True)),
+)
+_LAST = select(func.max(col(TrialRow.id))).where(
+    col(TrialRow.id).between(bindparam("low"), bindparam("high"))
+)
+_LAST_ROUND = select(func.max(col(RoundRow.number))).where(
+    col(RoundRow.campaign_id) == bindparam("campaign_id")
+)
 
-def find_campaign(connection: Connection, name: str) -> RowMapping:
+
+def find_campaign(connection: Connection, name: str, *, to_write: bool = False) -> RowMapping:
     """The row of a campaign.
+
+    Args:
+        connection: Where to look.
+        name: Name of the campaign.
+        to_write: Whether something of it is to be written: other writers then wait.
 
     Raises:
         LineageError: There is none of that name; the message lists those there are.
     """
-    named = select(CampaignRow).where(col(CampaignRow.name) == clean(name))
-    row = connection.execute(named).mappings().first()
+    statement = _CAMPAIGN_TO_WRITE if to_write else _CAMPAIGN
+    row = connection.execute(statement, {"name": clean(name)}).mappings().first()
     if row is None:
         names = connection.scalars(select(col(CampaignRow.name)))
         raise LineageError(unknown_name("campaign", name, names))
@@ -31,15 +57,37 @@ def find_trial(connection: Connection, campaign_id: int, number: int, campaign: 
     Raises:
         LineageError: There is no such trial; the message says which there are.
     """
-    numbered = ids_of(campaign_id).where(col(TrialRow.number) == number)
-    trial_id = connection.scalar(numbered) if 0 <= number <= LARGEST else None
-    if trial_id is None:
-        last = connection.scalar(
-            select(func.max(col(TrialRow.number))).where(col(TrialRow.campaign_id) == campaign_id)
-        )
-        there = "it has none yet" if last is None else f"it has trials 0 to {last}"
-        raise LineageError(f"campaign {campaign} has no trial {number}; {there}")
-    return trial_id
+    return find_trials(connection, campaign_id, [number], campaign)[0]
+
+
+def find_trials(
+    connection: Connection, campaign_id: int, numbers: Sequence[int], campaign: str
+) -> list[int]:
+    """The ids of trials.
+
+    Raises:
+        LineageError: There is no such trial; the message says which there are.
+    """
+    asked = [trial_key(campaign_id, n) for n in numbers if 0 <= n <= LARGEST_NUMBER]
+    there = set(connection.scalars(_THERE, {"ids": asked})) if asked else set()
+    for number in numbers:
+        if not 0 <= number <= LARGEST_NUMBER or trial_key(campaign_id, number) not in there:
+            last = last_trial(connection, campaign_id)
+            told = "it has none yet" if last is None else f"it has trials 0 to {number_of(last)}"
+            raise LineageError(f"campaign {campaign} has no trial {number}; {told}")
+    return asked
+
+
+def last_trial(connection: Connection, campaign_id: int) -> int | None:
+    """The id of the newest trial of a campaign; ``None`` if it has none yet."""
+    first = trial_key(campaign_id, 0)
+    last: int | None = connection.scalar(_LAST, {"low": first, "high": first + LARGEST_NUMBER})
+    return last
+
+
+def last_round(connection: Connection, campaign_id: int) -> int:
+    """The number of the newest round of a campaign; 0 if it has none yet."""
+    return connection.scalar(_LAST_ROUND, {"campaign_id": campaign_id}) or 0
 
 
 def check_round(connection: Connection, campaign_id: int, round_number: int, campaign: str) -> None:
@@ -48,13 +96,7 @@ def check_round(connection: Connection, campaign_id: int, round_number: int, cam
     Raises:
         LineageError: There is no such round; the message says which there are.
     """
-    rounds = select(func.max(col(RoundRow.number)))
-    last = connection.scalar(rounds.where(col(RoundRow.campaign_id) == campaign_id)) or 0
+    last = last_round(connection, campaign_id)
     if not 1 <= round_number <= last:
         there = f"it has rounds 1 to {last}" if last else "it has none yet"
         raise LineageError(f"campaign {campaign} has no round {round_number}; {there}")
-
-
-def ids_of(campaign_id: int) -> Select[int]:
-    """Selects the ids of a campaign's trials."""
-    return select(col(TrialRow.id)).where(col(TrialRow.campaign_id) == campaign_id)

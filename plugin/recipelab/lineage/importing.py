@@ -6,22 +6,29 @@ campaign comes from elsewhere, and what it says of its past is kept.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 from sqlmodel import col
 
 from recipelab.errors import LineageError
+from recipelab.lineage.answers import Note, UsageTotal
 from recipelab.lineage.finding import find_campaign
+from recipelab.lineage.ledgers import NoteRow, UsageTotalRow
 from recipelab.lineage.records import CampaignRecord, MessageRecord, TrialRecord
 from recipelab.lineage.saving import save_outcome, save_trial
-from recipelab.lineage.store import LineageStore, _check_campaign
+from recipelab.lineage.states import TrialState
+from recipelab.lineage.store import LineageStore
 from recipelab.lineage.tables import CampaignRow, MessageRow, RoundRow, TrialRow
 from recipelab.lineage.text import to_json
+from recipelab.lineage.writing.base import lock_names
+from recipelab.lineage.writing.campaigns import check_campaign
 from recipelab.trial import Proposal
+
+_STANDS = update(TrialRow).where(col(TrialRow.id) == bindparam("trial_id"))
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,8 @@ class CampaignCopy:
         files: The recipe of each trial by its number: path to text.
         judged: Numbers of the judged trials in the order in which they were judged.
         messages: Its messages in order.
+        notes: Notes from people in order, retired ones too.
+        usage: What its models took in all.
     """
 
     campaign: CampaignRecord
@@ -52,6 +61,8 @@ class CampaignCopy:
     files: Mapping[int, Mapping[str, str]]
     judged: tuple[int, ...]
     messages: tuple[MessageRecord, ...]
+    notes: tuple[Note, ...] = ()
+    usage: tuple[UsageTotal, ...] = ()
 
 
 def rounds_of(store: LineageStore, campaign: str) -> tuple[RoundRecord, ...]:
@@ -81,8 +92,9 @@ def add_copy(store: LineageStore, copy: CampaignCopy) -> None:
         ValueError: A figure is not a finite number.
     """
     name = copy.campaign.name
-    _check_campaign(name, copy.campaign.seed, copy.campaign.trials)
+    check_campaign(name, copy.campaign.seed, copy.campaign.trials)
     with store._writing() as connection:
+        lock_names(connection)
         if connection.scalar(select(col(CampaignRow.id)).where(col(CampaignRow.name) == name)):
             raise LineageError(f"there is a campaign {name} already; choose another name")
         settings = {"settings": to_json(copy.campaign.settings)}
@@ -94,6 +106,8 @@ def add_copy(store: LineageStore, copy: CampaignCopy) -> None:
         _add_trials(connection, campaign_id, copy)
         if copy.messages:
             connection.execute(insert(MessageRow), [_row(campaign_id, m) for m in copy.messages])
+        _add_all(connection, NoteRow, campaign_id, map(_note, copy.notes))
+        _add_all(connection, UsageTotalRow, campaign_id, map(asdict, copy.usage))
 
 
 def _add_trials(connection: Connection, campaign_id: int, copy: CampaignCopy) -> None:
@@ -104,8 +118,12 @@ def _add_trials(connection: Connection, campaign_id: int, copy: CampaignCopy) ->
     for number in copy.judged:
         record = by_number[number]
         if record.outcome is not None:
-            save_outcome(connection, campaign_id, ids[number], record.outcome)
-            _set_time(connection, ids[number], {"judged_at": record.judged_at})
+            at = record.judged_at
+            save_outcome(connection, campaign_id, ids[number], record.outcome, at=at)
+    for record in copy.trials:
+        if record.state not in (TrialState.PROPOSED, TrialState.JUDGED):
+            stands = {"state": record.state.value, "phase": record.phase and record.phase.value}
+            connection.execute(_STANDS, {"trial_id": ids[record.number], **stands})
 
 
 def _add_trial(
@@ -132,13 +150,22 @@ def _add_trial(
         digest=record.digest,
         diff=record.diff,
         round_number=record.round,
+        at=record.proposed_at,
     )
-    _set_time(connection, trial_id, {"proposed_at": record.proposed_at})
     return trial_id
 
 
-def _set_time(connection: Connection, trial_id: int, values: Mapping[str, Any]) -> None:
-    connection.execute(update(TrialRow).where(col(TrialRow.id) == trial_id), values)
+def _add_all(
+    connection: Connection, table: Any, campaign_id: int, rows: Iterable[Mapping[str, Any]]
+) -> None:
+    values = [{"campaign_id": campaign_id, **row} for row in rows]
+    if values:
+        connection.execute(insert(table), values)
+
+
+def _note(note: Note) -> dict[str, Any]:
+    row = asdict(note)
+    return row | {"trial_number": row.pop("trial")}
 
 
 def _row(campaign_id: int, message: MessageRecord) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
-from recipelab.trial import Edit, Outcome, Status
+from recipelab.lineage.states import TrialState
+from recipelab.trial import Edit, Outcome, Phase, Status
 
 T = TypeVar("T")
 
@@ -65,6 +66,8 @@ class TrialRecord:
         outcome: How it ended; ``None`` while it is in flight.
         proposed_at: When it was proposed, in UTC.
         judged_at: When it was judged, in UTC; ``None`` while it is in flight.
+        state: Where it stands.
+        phase: The phase that it runs, while it is running.
     """
 
     number: int
@@ -80,6 +83,8 @@ class TrialRecord:
     outcome: Outcome | None
     proposed_at: datetime
     judged_at: datetime | None
+    state: TrialState = TrialState.PROPOSED
+    phase: Phase | None = None
 
     @property
     def status(self) -> Status | None:
@@ -121,8 +126,10 @@ class Page(Generic[T]):
 
     Attributes:
         items: The items asked for, in order.
-        total: How many items match in all.
+        total: How many items match in all; if ``capped``, at least so many.
+        capped: Whether counting stopped at ``total``.
     """
 
     items: tuple[T, ...]
     total: int
+    capped: bool = False

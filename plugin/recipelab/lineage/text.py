@@ -25,6 +25,9 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 def clean(text: str) -> str:
     """Replaces NUL characters and lone surrogates, which databases refuse, by U+FFFD."""
+    # Most text is plain, and a recipe is long.
+    if text.isascii() and "\0" not in text:
+        return text
     return _UNSTORABLE.sub("\ufffd", text)
 
 

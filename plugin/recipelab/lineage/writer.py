@@ -1,41 +1,35 @@
-"""The part of the store that writes trials and messages, each in one transaction."""
+"""The part of the store that writes trials, each step of their life in one transaction."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
-from sqlalchemy import Connection, Engine, RowMapping, func, insert, select
+from sqlalchemy import Connection, RowMapping, bindparam, select, update
 from sqlmodel import col
 
-from recipelab.errors import LineageError
-from recipelab.lineage.database import writing
-from recipelab.lineage.finding import check_round, find_campaign, find_trial
-from recipelab.lineage.reader import LineageReader
-from recipelab.lineage.saving import drop_outcome, now, save_outcome, save_trial
-from recipelab.lineage.tables import MessageRow, TrialRow
-from recipelab.lineage.text import NAME_CHARACTERS, cut, to_json
-from recipelab.trial import Outcome, Proposal, Status
+from recipelab.errors import LineageError, unknown_name
+from recipelab.lineage.finding import check_round, find_campaign, find_trial, find_trials
+from recipelab.lineage.saving import drop_outcome, save_outcome, save_trial
+from recipelab.lineage.states import TrialState, check_move
+from recipelab.lineage.tables import TrialRow
+from recipelab.lineage.writing.ledger import LedgerWriter
+from recipelab.trial import Outcome, Phase, Proposal, Status
+
+Named = TypeVar("Named", TrialState, Phase)
+
+_STANDS = select(col(TrialRow.state), col(TrialRow.status)).where(
+    col(TrialRow.id) == bindparam("id")
+)
+_MOVE = update(TrialRow).where(col(TrialRow.id) == bindparam("trial_id"))
 
 
-class LineageWriter(LineageReader):
-    """Adds trials, their outcomes, and messages.
+class LineageWriter(LedgerWriter):
+    """Adds trials, leads them through their states, and records how they ended.
 
     Args:
         engine: The open database.
     """
-
-    def __init__(self, engine: Engine) -> None:
-        super().__init__(engine)
-        self._write_engine = writing(engine)
-        self._turn = threading.Lock()
-
-    @contextmanager
-    def _writing(self) -> Iterator[Connection]:
-        with self._turn, self._write_engine.begin() as connection:
-            yield connection
 
     def propose(
         self,
@@ -70,7 +64,7 @@ class LineageWriter(LineageReader):
         with self._writing() as connection:
             return _propose(
                 connection,
-                find_campaign(connection, campaign),
+                find_campaign(connection, campaign, to_write=True),
                 proposal,
                 parents=parents,
                 files=files,
@@ -111,7 +105,7 @@ class LineageWriter(LineageReader):
             ValueError: A figure is not a finite number.
         """
         with self._writing() as connection:
-            owner = find_campaign(connection, campaign)
+            owner = find_campaign(connection, campaign, to_write=True)
             trial_id, number = _propose(
                 connection,
                 owner,
@@ -138,64 +132,65 @@ class LineageWriter(LineageReader):
             ValueError: A figure of the outcome is not a finite number.
         """
         with self._writing() as connection:
-            campaign_id = find_campaign(connection, campaign)["id"]
+            campaign_id = find_campaign(connection, campaign, to_write=True)["id"]
             trial_id = find_trial(connection, campaign_id, number, campaign)
-            status = connection.scalar(
-                select(col(TrialRow.status)).where(col(TrialRow.id) == trial_id)
-            )
-            if status == Status.ABORTED:
-                drop_outcome(connection, trial_id)
+            _, status = _stands(connection, trial_id)
+            if status is Status.ABORTED:
+                drop_outcome(connection, campaign_id, trial_id)
             elif status is not None:
                 raise LineageError(f"trial {number} of {campaign} is judged already: {status}")
             save_outcome(connection, campaign_id, trial_id, outcome)
 
-    def add_message(
+    def advance(
         self,
         campaign: str,
-        *,
-        round_number: int | None,
-        source: str,
-        type: str,
-        payload: Mapping[str, Any],
-        trial: int | None,
-    ) -> int:
-        """Adds a message of the group chat.
+        number: int,
+        state: TrialState | str,
+        phase: Phase | str | None = None,
+    ) -> None:
+        """Notes where a trial stands. How it ended is for :meth:`record` to say.
+
+        A trial goes from ``proposed`` to ``queued``, ``running`` through its phases, and
+        ``measured``; from ``running`` and ``measured`` it may be queued again, and from ``judged``
+        only if it was aborted, which takes its outcome away.
 
         Args:
             campaign: Name of the campaign.
-            round_number: The round in which it was said; ``None`` outside of rounds.
-            source: Who said it.
-            type: The class of the message in the agent framework.
-            payload: The message as that framework dumped it, as plain data.
-            trial: Number of the trial that it is about, if it is about one.
-
-        Returns:
-            Its place among the messages of the campaign, from 0.
+            number: The trial's number.
+            state: Where it stands from now on.
+            phase: The phase that it runs, for ``running`` alone.
 
         Raises:
-            LineageError: There is no such campaign, round or trial.
+            LineageError: There is no such trial, state or phase, or the trial cannot go there; the
+                message names its state and the valid ones.
         """
+        then = _named(TrialState, "state", state)
+        runs = None if phase is None else _named(Phase, "phase", phase)
         with self._writing() as connection:
-            campaign_id = find_campaign(connection, campaign)["id"]
-            if round_number is not None:
-                check_round(connection, campaign_id, round_number, campaign)
-            if trial is not None:
-                find_trial(connection, campaign_id, trial, campaign)
-            positions = select(func.max(col(MessageRow.position)))
-            last = connection.scalar(positions.where(col(MessageRow.campaign_id) == campaign_id))
-            position = 0 if last is None else last + 1
-            values = {
-                "campaign_id": campaign_id,
-                "position": position,
-                "round_number": round_number,
-                "trial_number": trial,
-                "source": cut(source, NAME_CHARACTERS),
-                "type": cut(type, NAME_CHARACTERS),
-                "payload": to_json(payload),
-                "created_at": now(),
-            }
-            connection.execute(insert(MessageRow), values)
-            return position
+            campaign_id = find_campaign(connection, campaign, to_write=True)["id"]
+            trial_id = find_trial(connection, campaign_id, number, campaign)
+            stands, status = _stands(connection, trial_id)
+            told = f"trial {number} of {campaign}"
+            check_move(told, stands, status, then, runs)
+            if then is TrialState.JUDGED:
+                raise LineageError(f"{told} becomes judged with its outcome alone: use record()")
+            if stands is TrialState.JUDGED:
+                drop_outcome(connection, campaign_id, trial_id)
+                return
+            values = {"trial_id": trial_id, "state": then.value, "phase": runs and runs.value}
+            connection.execute(_MOVE, values)
+
+
+def _stands(connection: Connection, trial_id: int) -> tuple[TrialState, Status | None]:
+    state, status = connection.execute(_STANDS, {"id": trial_id}).one()
+    return TrialState(state), None if status is None else Status(status)
+
+
+def _named(kind: type[Named], what: str, name: str) -> Named:
+    try:
+        return kind(name)
+    except ValueError:
+        raise LineageError(unknown_name(what, name, kind)) from None
 
 
 def _propose(
@@ -217,7 +212,7 @@ def _propose(
         connection,
         campaign_id,
         proposal,
-        parent_ids=[find_trial(connection, campaign_id, number, name) for number in parents],
+        parent_ids=find_trials(connection, campaign_id, parents, name),
         files=files,
         digest=digest,
         diff=diff,

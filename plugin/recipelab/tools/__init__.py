@@ -1,6 +1,13 @@
-"""The tools that agents use, as AutoGen tools and a workbench."""
+"""The tools that agents use, as AutoGen tools and workbenches."""
 
-from recipelab.tools.lineage_tool import LineageQueryConfig, LineageQueryTool
+from recipelab.tools.lineage import (
+    LineageQueryConfig,
+    LineageQueryTool,
+    LineageWorkbench,
+    LineageWorkbenchConfig,
+    Scope,
+    lineage_tools,
+)
 from recipelab.tools.recipe_tools import CheckEditTool, ReadRecipeTool
 from recipelab.tools.submit_tool import SubmitTrialTool, Turn
 from recipelab.tools.workbench import SpecialistWorkbench
@@ -9,8 +16,12 @@ __all__ = [
     "CheckEditTool",
     "LineageQueryConfig",
     "LineageQueryTool",
+    "LineageWorkbench",
+    "LineageWorkbenchConfig",
     "ReadRecipeTool",
+    "Scope",
     "SpecialistWorkbench",
     "SubmitTrialTool",
     "Turn",
+    "lineage_tools",
 ]

@@ -1,75 +1,78 @@
-"""Turns records into the compact JSON that tools answer with."""
+"""Turns what the lineage and recipes hold into the compact JSON that tools answer with."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from recipelab.knobs import Knob, find_knobs
-from recipelab.lineage import LineageStore, TrialRecord
 from recipelab.trial import Edit
 
 ANSWER_CHARACTERS = 24_000
 """An answer longer than this is cut by whole rows, and says so."""
 
-TEXT_CHARACTERS = 400
+Row = dict[str, Any]
 
 
 def to_json(table: Mapping[str, Any]) -> str:
     """Compact JSON; text from agents stays data inside it."""
-    return json.dumps(table, ensure_ascii=False, separators=(",", ":"))
+    return json.dumps(table, ensure_ascii=False, separators=(",", ":"), default=str)
 
 
-def trial_row(store: LineageStore, campaign: str, record: TrialRecord) -> dict[str, Any]:
-    """One trial as a row of an answer: short texts, no empty keys."""
-    outcome = record.outcome
-    row: dict[str, Any] = {
-        "trial": record.number,
-        "parents": list(record.parents),
-        "specialist": record.specialist,
-        "surface": record.surface,
-        "hypothesis": record.hypothesis[:TEXT_CHARACTERS],
-        "expected_delta": record.expected_delta,
-        "changes": knob_changes(record.edits),
-        "status": outcome.status if outcome else "in_flight",
-    }
-    if outcome is not None:
-        row["reason"] = outcome.reason[:TEXT_CHARACTERS]
-        row |= {
-            name: round(value, 6)
-            for name in ("score", "score_se", "delta", "delta_se")
-            if (value := getattr(outcome, name)) is not None
-        }
-        row["gates"] = {
-            gate.name: {"value": round(gate.value, 6), "margin": round(gate.margin, 6)}
-            for gate in outcome.gates
-        }
-        if outcome.failure is not None:
-            row["failure"] = {
-                "phase": outcome.failure.phase,
-                "kind": outcome.failure.kind,
-                "signature": outcome.failure.signature,
-            }
-    return {key: value for key, value in row.items() if value not in ({}, [], None)}
+def shortened(text: str, characters: int) -> str:
+    """A text on one line, cut where it is too long."""
+    text = " ".join(text.split())
+    return text if len(text) <= characters else f"{text[: characters - 3]}..."
 
 
-def capped_rows(rows: list[dict[str, Any]], total: int, offset: int) -> dict[str, Any]:
-    """Rows up to the size cap, with how many there are and how to get the rest."""
-    kept: list[dict[str, Any]] = []
+def without_empty(row: Mapping[str, Any]) -> Row:
+    """A row without what is not there; zero and false stay."""
+    return {key: value for key, value in row.items() if value not in ({}, [], "", None)}
+
+
+def rounded(value: float | None) -> float | None:
+    """A figure with the digits that a reader needs."""
+    return None if value is None else float(f"{value:.7g}")
+
+
+def capped_rows(
+    name: str, rows: Iterable[Row], total: int, offset: int, *, capped: bool = False
+) -> Row:
+    """Rows up to the size cap, with how many there are and how to get the rest.
+
+    Args:
+        name: What the rows are, as ``trials``.
+        rows: One page of rows.
+        total: How many there are in all; at least so many if ``capped``.
+        offset: How many come before this page.
+        capped: Whether counting stopped at ``total``.
+    """
+    kept: list[Row] = []
     size = 0
     for row in rows:
         size += len(to_json(row))
         if size > ANSWER_CHARACTERS and kept:
             break
         kept.append(row)
-    answer: dict[str, Any] = {"total": total, "trials": kept}
-    if offset + len(kept) < total:
-        answer["more"] = f"{total - offset - len(kept)} more; ask with offset={offset + len(kept)}"
+    answer: Row = {"total": f"{total} or more" if capped else total, name: kept}
+    seen = offset + len(kept)
+    if seen < total:
+        more = f"{total - seen} or more" if capped else f"{total - seen}"
+        answer["more"] = f"{more} more; ask with offset={seen}"
     return answer
 
 
-def knob_changes(edits: tuple[Edit, ...]) -> list[str]:
+def paged_text(name: str, text: str, offset: int, characters: int) -> Row:
+    """A part of a long text, with how much more there is and how to get it."""
+    end = offset + characters
+    answer: Row = {name: text[offset:end]}
+    if end < len(text):
+        answer[f"{name}_more"] = f"{len(text) - end:,} more characters; ask with offset={end}"
+    return answer
+
+
+def knob_changes(edits: Sequence[Edit]) -> list[str]:
     """The knobs that edits turn, as ``EPOCHS: 3 -> 2``, read from the edits themselves."""
     changes: list[str] = []
     for edit in edits:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from recipelab.trial import Edit, FailureKind, Status
+from recipelab.trial import Edit
 
 MAX_EDITS = 24
 MAX_TEXT = 400_000
@@ -17,29 +16,6 @@ class Arguments(BaseModel):
     """Arguments of a tool; unknown keys are refused so that a typo does not pass in silence."""
 
     model_config = ConfigDict(extra="forbid")
-
-
-class LineageQueryArguments(Arguments):
-    """What to look for in the lineage. All filters given must hold."""
-
-    status: list[Status] = Field(default=[], description="Only trials that ended so.")
-    surface: list[str] = Field(default=[], description="Only trials on these surfaces.")
-    specialist: list[str] = Field(default=[], description="Only trials by these specialists.")
-    failure_kind: list[FailureKind] = Field(default=[], description="Only these kinds of failure.")
-    signature: str | None = Field(
-        default=None, max_length=300, description="Text that the failure's signature contains."
-    )
-    parent: int | None = Field(default=None, description="Only children of this trial.")
-    text: str | None = Field(
-        default=None,
-        max_length=300,
-        description="Text in hypothesis, reason, diff or failure, whatever its case.",
-    )
-    order: Annotated[str, Field(pattern="^(newest|oldest|best|worst)$")] = Field(
-        default="newest", description="newest, oldest, best or worst first."
-    )
-    limit: int = Field(default=20, ge=1, le=100, description="How many trials at most.")
-    offset: int = Field(default=0, ge=0, description="How many to pass over, for paging.")
 
 
 class ReadRecipeArguments(Arguments):

@@ -61,7 +61,8 @@ class CheckEditTool(TextTool[CheckEditArguments]):
             CheckEditArguments,
             "check_edit",
             "Check edits without submitting them: do they apply to the parent's recipe, does the "
-            "result parse, and is it new? Answers with the diff.",
+            "result parse, and is it new? Answers with the diff, and with trials whose edit was "
+            "alike: look at how they ended before you submit.",
         )
         self._desk = desk
 
@@ -74,4 +75,5 @@ class CheckEditTool(TextTool[CheckEditArguments]):
         checked = self._desk.check(args.parent, tuple(edit.to_edit() for edit in args.edits))
         if isinstance(checked, Rejection):
             return to_json({"ok": False, "kind": checked.kind, "reason": checked.reason})
-        return to_json({"ok": True, "diff": checked.diff[:DIFF_CHARACTERS]})
+        alike = {"alike": checked.alike} if checked.alike else {}
+        return to_json({"ok": True, **alike, "diff": checked.diff[:DIFF_CHARACTERS]})

@@ -83,13 +83,14 @@ class SubmitTrialTool(TextTool[SubmitTrialArguments]):
             return to_json(answer)
         self._turn.submitted = submitted.number
         note = "it runs now; end your turn with one short sentence"
-        return to_json({"trial": submitted.number, "status": "in_flight", "next": note})
+        alike = {"alike": submitted.alike} if submitted.alike else {}
+        return to_json({"trial": submitted.number, "status": "in_flight", **alike, "next": note})
 
     def _check_turn(self) -> None:
         if not self._turn.asked:
             raise Refused(
-                "ask lineage_query first: look up past crashes, overruns and gate misses on your "
-                "surface in this turn, then submit"
+                "ask lineage_query or another lineage tool first: look up past crashes, overruns "
+                "and gate misses on your surface in this turn, then submit"
             )
         if self._turn.submitted is not None:
             raise Refused(

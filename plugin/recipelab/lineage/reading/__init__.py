@@ -1,0 +1,1 @@
+"""What the store reads: pages of trials, groups of failures, counters, recipes."""

@@ -1,0 +1,52 @@
+"""What all readers of the store share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DatabaseError, OperationalError
+
+from recipelab.errors import LineageError
+from recipelab.lineage.database import reading
+from recipelab.lineage.finding import find_campaign
+
+
+@contextmanager
+def told_in_words() -> Iterator[None]:
+    """Says what became of the database: gone, full, damaged, locked for too long.
+
+    Raises:
+        LineageError: Something did; it is no fault of the statement.
+    """
+    try:
+        yield
+    except DatabaseError as error:
+        # Kinds below these mean that a statement of ours is wrong.
+        if type(error) not in (DatabaseError, OperationalError):
+            raise
+        raise LineageError(f"the lineage cannot be read or written: {error.orig}") from error
+
+
+class Asking:
+    """An open database, and one moment of it for each answer.
+
+    Args:
+        engine: The open database.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._read_engine = reading(engine)
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        # A connection is one transaction: all the queries of an answer see the same moment.
+        with told_in_words(), self._read_engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def _asking(self, campaign: str) -> Iterator[tuple[Connection, int]]:
+        with self._reading() as connection:
+            yield connection, find_campaign(connection, campaign)["id"]

@@ -1,0 +1,1 @@
+"""What the store writes, inside a transaction that its caller owns."""

@@ -1,0 +1,89 @@
+"""Writes what was measured: seed runs and gates."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection, delete, insert
+from sqlmodel import col
+
+from recipelab.lineage.tables import GateRow, SeedRunRow
+from recipelab.lineage.text import clean
+from recipelab.trial import GateResult, Outcome, SeedRun
+
+_RUNS = insert(SeedRunRow)
+_GATES = insert(GateRow)
+
+
+def save_runs(connection: Connection, trial_id: int, outcome: Outcome) -> None:
+    """Stores the seed runs and gates of a trial."""
+    if outcome.seed_runs:
+        runs = [_run(trial_id, *item) for item in enumerate(outcome.seed_runs)]
+        connection.execute(_RUNS, runs)
+    if outcome.gates:
+        connection.execute(_GATES, [_gate(trial_id, *item) for item in enumerate(outcome.gates)])
+
+
+def drop_runs(connection: Connection, trial_id: int) -> None:
+    """Takes away what was measured."""
+    for table in (SeedRunRow, GateRow):
+        connection.execute(delete(table).where(col(table.trial_id) == trial_id))
+
+
+def _run(trial_id: int, position: int, run: SeedRun) -> dict[str, Any]:
+    timings = [
+        [timing.phase.value, timing.wall_seconds, timing.cpu_seconds, timing.peak_memory_mb]
+        for timing in run.timings
+    ]
+    measures = {clean(name): float(value) for name, value in run.measures.items()}
+    return {
+        "trial_id": trial_id,
+        "position": position,
+        "seed": run.seed,
+        "timings": json.dumps(timings),
+        "measures": json.dumps(measures, ensure_ascii=False),
+    }
+
+
+def _gate(trial_id: int, position: int, gate: GateResult) -> dict[str, Any]:
+    return {
+        "trial_id": trial_id,
+        "position": position,
+        "name": clean(gate.name),
+        "value": gate.value,
+        "limit": gate.limit,
+        "margin": gate.margin,
+    }
+
+
+def check_figures(outcome: Outcome) -> None:
+    """Checks that all figures of an outcome are finite.
+
+    Raises:
+        ValueError: One is not.
+    """
+    names = ("score", "score_se", "delta", "delta_se")
+    require_finite({name: getattr(outcome, name) for name in names})
+    for gate in outcome.gates:
+        require_finite({"value": gate.value, "limit": gate.limit, "margin": gate.margin})
+    for run in outcome.seed_runs:
+        require_finite(run.measures)
+        for timing in run.timings:
+            figures = ("wall_seconds", "cpu_seconds", "peak_memory_mb")
+            require_finite({name: getattr(timing, name) for name in figures})
+    # Each may be finite, and their sum too large.
+    require_finite({"cpu_seconds": outcome.cpu_seconds})
+
+
+def require_finite(figures: Mapping[str, float | None]) -> None:
+    """Checks that figures are finite.
+
+    Raises:
+        ValueError: One is not; the message names it.
+    """
+    for name, value in figures.items():
+        if value is not None and not math.isfinite(value):
+            raise ValueError(f"{name} must be a finite number, not {value}")
