@@ -61,6 +61,7 @@ def test_an_imported_campaign_can_be_looked_at_but_not_resumed(cli: Cli, project
         (("import", "run"), "--as"),
         (("import", ".", "--as", "x"), "has no results.tsv"),
         (("import", "run/tree.tsv", "--as", "x"), "line 1: not JSON"),
+        (("import", "x" * 300, "--as", "x"), "cannot import"),
     ],
 )
 def test_bad_imports_are_answered_with_exit_code_2(

@@ -39,6 +39,9 @@ TRIALS = st.lists(
 )
 
 
+ROUND = '{"number":1,"started_at":"2026-01-02T00:00:00Z","ended_at":null}'
+
+
 def exported(store: LineageStore, name: str) -> str:
     return "".join(export_lines(store, name))
 
@@ -143,6 +146,11 @@ def _written(store: LineageStore, file: Path) -> list[str]:
         ('{"line":"trial"', '{"line":"trial', "line 4: not JSON"),
         ('"specialist"', '"specialised"', "specialist"),
         ('"line":"campaign"', '"line":"x"', "no export of a campaign"),
+        ('"score":1.0', '"score":1e999', "cannot import .*score must be a finite number"),
+        ('"files":{}', '"files":[]', "line 5: "),
+        ('"seed":0', '"seed":1' + 30 * "0", "cannot import"),
+        ('"rounds":[', '"rounds":[' + ROUND + "," + ROUND, "a round is there twice"),
+        ('"settings":{', '"settings":{"x":' + 100_000 * "[", "line 1: not JSON"),
     ],
 )
 def test_a_damaged_export_is_refused_whole(

@@ -27,7 +27,8 @@ def each_trial(
     """
     seen = 0
     while True:
-        page = store.query(name, TrialFilter(statuses, order="oldest", limit=PAGE, offset=seen))
+        wanted = TrialFilter(statuses=statuses, order="oldest", limit=PAGE, offset=seen)
+        page = store.query(name, wanted)
         yield from page.items
         seen += len(page.items)
         if len(page.items) < PAGE:

@@ -41,8 +41,12 @@ def import_campaign(store: LineageStore, path: Path, name: str) -> Imported:
     """
     if name in {campaign.name for campaign in store.campaigns()}:
         raise LineageError(f"there is a campaign {name} already; choose another name with --as")
-    imported = _read(path, name)
-    add_copy(store, imported.copy)
+    try:
+        imported = _read(path, name)
+        add_copy(store, imported.copy)
+    except (OSError, ValueError, OverflowError) as error:
+        # What no path, number or text can be: the transaction has left nothing behind.
+        raise RecipelabError(f"cannot import {path}: {error}") from None
     return imported
 
 

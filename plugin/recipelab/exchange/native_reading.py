@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -75,9 +75,9 @@ def read_export(file: Path, name: str) -> CampaignCopy:
             place = line
             _take(lines, table)
         judged = tuple(int(number) for number in head["judged"])
-    except (ValidationError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise RecipelabError(f"{place}: {_told(error)}") from None
-    _check(lines, judged, {item.number for item in rounds}, file)
+    _check(lines, judged, [item.number for item in rounds], file)
     marked = _marked(campaign, name, head.get("metric"), file)
     trials, messages = tuple(lines.trials), tuple(lines.messages)
     notes, usage = tuple(lines.notes), tuple(lines.usage)
@@ -95,7 +95,7 @@ def _tables(file: Path) -> Iterator[tuple[str, Table]]:
         place = f"{file}, line {number}"
         try:
             table = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise RecipelabError(f"{place}: not JSON: {error}") from None
         if not isinstance(table, dict):
             raise RecipelabError(f"{place}: not a table: {line[:40]!r}")
@@ -133,7 +133,7 @@ def _take(lines: _Lines, table: Table) -> None:
         raise ValueError(f"unknown line {kind!r}; valid: end, file, message, note, trial, usage")
 
 
-def _check(lines: _Lines, judged: Iterable[int], rounds: set[int], file: Path) -> None:
+def _check(lines: _Lines, judged: Iterable[int], rounds: Sequence[int], file: Path) -> None:
     """Checks that what the lines say of each other is there.
 
     Raises:
@@ -151,11 +151,13 @@ def _check(lines: _Lines, judged: Iterable[int], rounds: set[int], file: Path) -
     if sorted(judged) != with_outcome:
         raise RecipelabError(f"{file}: the order of judging does not name the judged trials")
     used = {record.round for record in lines.trials} | {item.round for item in lines.messages}
-    if missing := sorted(number for number in used - {None} - rounds if number is not None):
+    if missing := sorted(number for number in used - {None} - set(rounds) if number is not None):
         raise RecipelabError(f"{file}: there is no round {missing[0]}")
     last = len(lines.trials) - 1
     if any(item.trial is not None and not 0 <= item.trial <= last for item in lines.messages):
         raise RecipelabError(f"{file}: a message is about a trial that is not there")
+    if len(rounds) != len(set(rounds)):
+        raise RecipelabError(f"{file}: a round is there twice")
     if [item.position for item in lines.messages] != list(range(len(lines.messages))):
         raise RecipelabError(f"{file}: the messages are not in order")
     if [item.number for item in lines.notes] != list(range(1, len(lines.notes) + 1)):
