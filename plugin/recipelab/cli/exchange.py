@@ -60,7 +60,7 @@ def _facts(imported: Imported, counts: dict[Any, int]) -> dict[str, Any]:
 
 
 def _print(imported: Imported, counts: dict[Any, int]) -> None:
-    from recipelab.report.text import plain, short
+    from recipelab.shown import plain, short
 
     facts = _facts(imported, counts)
     if imported.damage:

@@ -61,7 +61,7 @@ def _facts(item: Note) -> dict[str, Any]:
 
 
 def _line(item: Note) -> str:
-    from recipelab.report.text import plain
+    from recipelab.shown import plain
 
     whom = f" to {item.specialist}" if item.specialist else ""
     about = f" on trial {item.trial}" if item.trial is not None else ""

@@ -11,7 +11,7 @@ from rich.status import Status as Spinner
 from rich.text import Text
 
 from recipelab.report.tables import score_text, status_text
-from recipelab.report.text import plain, short
+from recipelab.shown import plain, short
 from recipelab.trial import Phase, Status
 
 if TYPE_CHECKING:

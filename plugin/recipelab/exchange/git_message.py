@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from recipelab.exchange.mark import MetricFacts
 from recipelab.exchange.tables import measure_means
 from recipelab.lineage import TrialRecord
-from recipelab.report.text import plain, short
+from recipelab.shown import plain, short
 from recipelab.trial import Outcome
 
 SUBJECT_CHARACTERS = 72

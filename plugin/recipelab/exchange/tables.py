@@ -17,7 +17,7 @@ from recipelab.errors import RecipelabError
 from recipelab.exchange.campaign_copy import each_trial, utc
 from recipelab.exchange.mark import source_ids
 from recipelab.lineage import LineageStore, TrialRecord
-from recipelab.report.text import plain
+from recipelab.shown import plain
 from recipelab.trial import Outcome
 
 COLUMNS: dict[str, type] = {

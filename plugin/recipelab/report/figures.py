@@ -10,7 +10,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from recipelab.report.text import plain, short
+from recipelab.shown import plain, short
 
 SIGNATURES = 8
 """How many signatures are shown; ``--json`` has more."""

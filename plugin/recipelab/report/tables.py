@@ -15,7 +15,7 @@ from rich.text import Text
 
 from recipelab.lineage import TrialRecord
 from recipelab.report.facts import change_percent
-from recipelab.report.text import plain, short
+from recipelab.shown import plain, short
 from recipelab.trial import Outcome, SeedRun, Status
 
 STYLES = {

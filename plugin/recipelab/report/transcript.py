@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from recipelab.lineage import LineageStore, MessageRecord
-from recipelab.report.text import fenced, plain, short
+from recipelab.shown import fenced, plain, short
 
 ARGUMENT_CHARACTERS = 300
 ANSWER_CHARACTERS = 500
