@@ -106,8 +106,6 @@ def _configure(engine: Engine) -> None:
     def connected(connection: Any, record: object) -> None:
         # The driver must not begin transactions on its own: it would begin them too late.
         connection.isolation_level = None
-        # SQLite's own folds A to Z alone, and a signature may be in any language.
-        connection.create_function("lower", 1, _folded, deterministic=True)
         for pragma in _PRAGMAS:
             connection.execute(pragma)
 
@@ -115,10 +113,6 @@ def _configure(engine: Engine) -> None:
     def begun(connection: Connection) -> None:
         writes = connection.get_execution_options().get(_WRITES, False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-
-def _folded(text: str | None) -> str | None:
-    return None if text is None else text.casefold()
 
 
 def _bring_up(engine: Engine, file: Path, before: int) -> None:
