@@ -56,20 +56,17 @@ def render_view(frame: Frame, wanted: Sequence[Part] = PARTS) -> str:
 
 
 def _capped(lines: Sequence[str], characters: int, more: str) -> str:
-    """Whole lines up to the budget, and how many there are beyond it."""
+    """Whole lines up to the budget, and whom to ask for what lies beyond it."""
     if not lines:
         return "(none)"
     if sum(len(line) + 1 for line in lines) <= characters + 1:
         return "\n".join(lines)
-    room = characters - len(_rest(len(lines), more))
+    rest = f"- ... and more: ask {more}"
+    room = characters - len(rest)
     kept: list[str] = []
     for line in lines:
         if len(line) + 1 > room:
             break
         kept.append(line)
         room -= len(line) + 1
-    return "\n".join([*kept, _rest(len(lines) - len(kept), more)])
-
-
-def _rest(count: int, more: str) -> str:
-    return f"- ... {count} more: ask {more}"
+    return "\n".join([*kept, rest])
