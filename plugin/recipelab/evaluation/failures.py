@@ -36,7 +36,7 @@ _KINDS: tuple[tuple[FailureKind, re.Pattern[str]], ...] = tuple(
 )
 _NORMAL: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"0x[0-9a-fA-F]+"), "#"),
-    (re.compile(r"(?<![\w.])/[^\s'\",:)]+"), "<path>"),
+    (re.compile(r"(?<![\w.#])/[^\s'\",:)]+"), "<path>"),
     (re.compile(r"\d+(?:\.\d+)?(?:[eE][+-]?\d+)?"), "#"),
     (re.compile(r"\s+"), " "),
 )
@@ -46,7 +46,7 @@ def signature_of(text: str) -> str:
     """The text with numbers and paths taken out, so that repeats can be counted."""
     for pattern, put in _NORMAL:
         text = pattern.sub(put, text)
-    return text.strip()[:SIGNATURE_CHARACTERS]
+    return text.strip()[:SIGNATURE_CHARACTERS].rstrip()
 
 
 def status_of(result: PhaseResult, phase: Phase) -> Status:
