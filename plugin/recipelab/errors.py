@@ -32,6 +32,10 @@ class ModelError(RecipelabError):
     """A model specification cannot be turned into a model client."""
 
 
+class BudgetSpent(RecipelabError):
+    """A call or a trial would go beyond a limit of the campaign."""
+
+
 class SandboxError(Exception):
     """The machinery of a sandbox failed (daemon gone, image missing, host disk full).
 

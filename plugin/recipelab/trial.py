@@ -85,6 +85,7 @@ class FailureKind(StrEnum):
     RULE = "rule"
     EDIT = "edit"
     DUPLICATE = "duplicate"
+    DECLINED = "declined"
     SIGNAL = "signal"
     INFRASTRUCTURE = "infrastructure"
     OTHER = "other"

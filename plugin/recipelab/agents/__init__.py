@@ -1,16 +1,19 @@
 """The agents: specialists made from charters, and the evaluator's seat."""
 
 from recipelab.agents.charter import Charter, charter_names, load_charter
-from recipelab.agents.context import TurnContext
-from recipelab.agents.seat import SEAT, EvaluatorSeat
+from recipelab.agents.context import LineageContext, LineageContextConfig, TurnContext
+from recipelab.agents.seat import SEAT, EvaluatorSeat, report
 from recipelab.agents.specialist import Specialist
 
 __all__ = [
     "SEAT",
     "Charter",
     "EvaluatorSeat",
+    "LineageContext",
+    "LineageContextConfig",
     "Specialist",
     "TurnContext",
     "charter_names",
     "load_charter",
+    "report",
 ]

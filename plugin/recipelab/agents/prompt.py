@@ -24,13 +24,35 @@ What holds:
 """
 
 
-def system_message(pack: Pack, charter: Charter) -> str:
-    """What a specialist is told once, before anything else."""
+BLIND_RULES = """\
+You are a specialist in a team that improves a training recipe. You own some surfaces of it.
+
+How your turn goes:
+1. read_recipe: the recipe to be edited.
+2. Choose ONE idea. Say why it should help and by how much.
+3. check_edit until the edit applies, then submit_trial once, with the parent that read_recipe told.
+   Then end your turn with one sentence.
+
+What holds:
+- Only the evaluator's figures count. Nothing that the recipe prints or writes is read as a score.
+- A trial is kept only if every gate is passed and the gain stands out of the noise.
+"""
+"""What holds in a control campaign, whose agents are told nothing of past trials."""
+
+
+def system_message(pack: Pack, charter: Charter, *, blind: bool = False) -> str:
+    """What a specialist is told once, before anything else.
+
+    Args:
+        pack: The campaign's pack.
+        charter: The specialist.
+        blind: Whether it is told nothing of past trials.
+    """
     mine = [surface for surface in pack.surfaces if surface.name in charter.surfaces]
     surfaces = "\n".join(f"- {surface.name}: {surface.description}" for surface in mine)
     return "\n".join(
         (
-            RULES,
+            BLIND_RULES if blind else RULES,
             f"# The pack: {pack.title} (profile {pack.profile})",
             pack.description.strip(),
             "",

@@ -6,40 +6,45 @@ from collections.abc import AsyncGenerator, Sequence
 
 from autogen_agentchat.agents import AssistantAgent
 from autogen_agentchat.base import Response
-from autogen_agentchat.messages import BaseAgentEvent, BaseChatMessage
+from autogen_agentchat.messages import BaseAgentEvent, BaseChatMessage, TextMessage
 from autogen_core import CancellationToken
 from autogen_core.models import ChatCompletionClient
 
+from recipelab.agents.bench import frame_of, workbench_of
 from recipelab.agents.charter import Charter
-from recipelab.agents.context import TurnContext
+from recipelab.agents.context import CHARACTERS, TurnContext
 from recipelab.agents.prompt import system_message
 from recipelab.evaluation.desk import TrialDesk
-from recipelab.lineage import prior_campaigns
+from recipelab.log import logger
+from recipelab.pack import Pack
 from recipelab.playbook import Play
-from recipelab.tools import (
-    CheckEditTool,
-    ReadRecipeTool,
-    Scope,
-    SpecialistWorkbench,
-    SubmitTrialTool,
-    Turn,
-    lineage_tools,
-)
-from recipelab.view import Frame, render_view
+from recipelab.tools import SpecialistWorkbench, Turn
+from recipelab.view import render_view
 
 MAX_TOOL_ITERATIONS = 16
 """How many times in one turn a specialist may call tools."""
+
+FAULT = "fault"
+"""Key of the metadata of a message that says why a turn came to nothing."""
+
+_log = logger(__name__)
 
 
 class Specialist(AssistantAgent):
     """An assistant whose every turn begins with a fresh context and an empty turn record.
 
+    A turn whose model fails ends with a message that says so: an error that left an agent would
+    end the whole group chat, and with it the turns of all others.
+
     Args:
         charter: What it owns and how it works.
         client: Its model.
-        desk: The campaign's desk.
+        pack: The campaign's pack.
+        desk: The campaign's desk; ``None`` while the campaign is not open, and then it cannot act.
         plays: The pack's plays.
         round_number: The round that it takes part in.
+        blind: Whether it is told nothing of past trials, for control campaigns.
+        characters: How much its context holds, in characters.
     """
 
     component_provider_override = "recipelab.agents.Specialist"
@@ -48,20 +53,32 @@ class Specialist(AssistantAgent):
         self,
         charter: Charter,
         client: ChatCompletionClient,
-        desk: TrialDesk,
+        pack: Pack,
+        desk: TrialDesk | None,
         *,
-        plays: tuple[Play, ...],
-        round_number: int,
+        plays: tuple[Play, ...] = (),
+        round_number: int | None = None,
+        blind: bool = False,
+        characters: int = CHARACTERS,
     ) -> None:
-        self._turn_context = TurnContext(lambda: render_view(frame_of(charter, desk)))
-        self._bench = workbench_of(charter, desk, plays, round_number)
+        self._blind = blind
+
+        def view() -> str:
+            return render_view(frame_of(charter, desk)) if desk and not blind else ""
+
+        self._turn_context = TurnContext(view, characters=characters)
+        self._bench = (
+            workbench_of(charter, desk, plays, round_number, blind=blind)
+            if desk
+            else SpecialistWorkbench([], Turn(round_number))
+        )
         super().__init__(
             charter.name,
             client,
             workbench=self._bench,
             model_context=self._turn_context,
             description=f"{charter.title}; owns {', '.join(charter.surfaces)}",
-            system_message=system_message(desk.pack, charter),
+            system_message=system_message(pack, charter, blind=blind),
             max_tool_iterations=MAX_TOOL_ITERATIONS,
             reflect_on_tool_use=False,
             tool_call_summary_format="{tool_name}: {result}",
@@ -73,34 +90,18 @@ class Specialist(AssistantAgent):
         """Takes a turn; see :class:`autogen_agentchat.agents.AssistantAgent`."""
         self._bench.begin_turn()
         await self._turn_context.begin_turn()
-        async for item in super().on_messages_stream(messages, cancellation_token):
-            yield item
+        heard = [message for message in messages if not self._blind or message.source == "user"]
+        try:
+            async for item in super().on_messages_stream(heard, cancellation_token):
+                yield item
+        except Exception as error:  # whatever a model client raises, the others go on
+            _log.warning("turn failed", specialist=self.name, error=repr(error))
+            yield Response(chat_message=self._excuse(error))
 
-
-def frame_of(charter: Charter, desk: TrialDesk) -> Frame:
-    """What the lineage view of one specialist is rendered from, at this moment."""
-    return Frame(
-        desk.store,
-        desk.campaign,
-        desk.pack,
-        charter.name,
-        charter.surfaces,
-        remaining=desk.remaining,
-        priors=prior_campaigns(desk.store.campaign(desk.campaign)),
-    )
-
-
-def workbench_of(
-    charter: Charter, desk: TrialDesk, plays: tuple[Play, ...], round_number: int
-) -> SpecialistWorkbench:
-    """The tools of one specialist, sharing what it has done in its turn."""
-    turn = Turn(round_number)
-    own = tuple(play for play in plays if play.surface in charter.surfaces)
-    priors = prior_campaigns(desk.store.campaign(desk.campaign))
-    tools = [
-        *lineage_tools(Scope(desk.store, desk.campaign, desk.pack.metric.goal, priors)),
-        ReadRecipeTool(desk, own),
-        CheckEditTool(desk),
-        SubmitTrialTool(desk, charter.name, charter.surfaces, turn),
-    ]
-    return SpecialistWorkbench(tools, turn)
+    def _excuse(self, error: Exception) -> TextMessage:
+        told = " ".join(str(error).split())[:400] or type(error).__name__
+        return TextMessage(
+            content=f"I could not finish my turn: {told}",
+            source=self.name,
+            metadata={FAULT: type(error).__name__},
+        )

@@ -8,28 +8,31 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
-from recipelab.errors import LineageError
+from recipelab.budget import Ledger, Limits
+from recipelab.evaluation.approval import Approve, declined
+from recipelab.evaluation.checking import Checked, Rejection
 from recipelab.evaluation.evaluator import Evaluator
-from recipelab.evaluation.intake import Checked, Rejection, check_edits
+from recipelab.evaluation.intake import BASELINE, Intake
 from recipelab.evaluation.metric import Reference, mean_predict
 from recipelab.evaluation.watch import LineageWatch
 from recipelab.lineage import LineageStore, TrialRecord
 from recipelab.pack import Pack
 from recipelab.recipe import Recipe
-from recipelab.trial import Edit, Outcome, Phase, Proposal, Status
-
-ALIKE = 3
-"""How many trials with an edit like the proposed one are told."""
-
-BASELINE = 0
-"""Number of the baseline trial."""
+from recipelab.trial import Edit, Phase, Proposal, Status
 
 TrialWatch = Callable[[int, Phase, int | None], None]
 """Told trial, phase and seed when a phase begins."""
+
+QUEUE = 2
+"""Trials that may wait for each slot before agents are asked to submit no more."""
+
+_NEW = 0.3
+"""Weight of the newest trial in the mean of their lengths."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Submitted:
 
     Attributes:
         number: The trial's number.
-        rejection: Why it is not tried, or ``None`` if it is being tried now.
+        rejection: Why it is not tried, or ``None`` if it is queued or being tried now.
         alike: Earlier trials with an edit like this one, a line each.
     """
 
@@ -48,15 +51,16 @@ class Submitted:
 
 
 class TrialDesk:
-    """Takes proposals and runs their trials, at most ``slots`` at the same time.
+    """Takes proposals into a queue and runs their trials, at most ``slots`` at the same time.
 
     Args:
         store: The lineage.
         campaign: Name of the campaign.
         evaluator: Judges recipes; its sandbox must have been started.
         slots: How many trials may run at once.
-        budget: How many trials (that count) the campaign may have; ``None`` for no bound.
-        deadline: Time on the monotonic clock after which no trial is taken, in seconds.
+        ledger: Says what may still be spent; by default there is no bound.
+        approve: Asked before a proposal is tried; ``None`` asks nobody.
+        repeats: Whether a recipe may be tried twice; see :class:`Intake`.
         watch: Told when a phase begins.
     """
 
@@ -67,18 +71,26 @@ class TrialDesk:
         evaluator: Evaluator,
         *,
         slots: int = 1,
-        budget: int | None = None,
-        deadline: float | None = None,
+        ledger: Ledger | None = None,
+        approve: Approve | None = None,
+        repeats: bool = False,
         watch: TrialWatch = lambda number, phase, seed: None,
     ) -> None:
         self.store = store
         self.campaign = campaign
+        self.slots = slots
+        self.ledger = ledger or Ledger(store, campaign, Limits(), goal=evaluator.pack.metric.goal)
+        self.trial_seconds: float | None = None
+        self._intake = Intake(store, campaign, evaluator.pack, repeats=repeats)
         self._evaluator = evaluator
-        self._slots = slots
-        self._budget = budget
-        self._deadline = deadline
+        self._approve = approve
         self._watch = watch
+        self._paused = False
+        self._waiting: deque[int] = deque()
+        self._owners: dict[int, str] = {}
         self._running: dict[int, asyncio.Task[None]] = {}
+        self._ended: deque[int] = deque()
+        self._changed = asyncio.Event()
 
     @property
     def pack(self) -> Pack:
@@ -86,26 +98,39 @@ class TrialDesk:
         return self._evaluator.pack
 
     @property
-    def running(self) -> tuple[int, ...]:
-        """Numbers of the trials that were submitted and not yet collected."""
-        return tuple(self._running)
+    def in_flight(self) -> tuple[int, ...]:
+        """Numbers of the trials that wait for a slot or run."""
+        return (*self._running, *self._waiting)
 
     @property
-    def has_free_slot(self) -> bool:
-        """Whether another trial could start now."""
-        return len(self._running) < self._slots
+    def running(self) -> tuple[int, ...]:
+        """Numbers of the trials that were submitted and not yet collected."""
+        return (*self._ended, *self.in_flight)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so many trials wait that agents should submit no more for now."""
+        return len(self._waiting) >= QUEUE * self.slots
+
+    def owners(self) -> Counter[str]:
+        """How many trials of each specialist are in flight."""
+        return Counter(self._owners.values())
 
     @property
     def remaining(self) -> int | None:
-        """Trials left in the budget, those running taken off; ``None`` without a bound."""
-        if self._deadline is not None and time.monotonic() >= self._deadline:
-            return 0
-        if self._budget is None:
-            return None
-        counts = self.store.counts(self.campaign)
-        spent = sum(n for status, n in counts.items() if status is not None and status.counts)
-        running = sum(not task.done() for task in self._running.values())
-        return max(0, self._budget - spent - running)
+        """Trials that may still be submitted; ``None`` without a bound."""
+        return self.ledger.remaining
+
+    @property
+    def paused(self) -> bool:
+        """Whether no trial is begun for now; those that run go on."""
+        return self._paused
+
+    @paused.setter
+    def paused(self, value: bool) -> None:
+        self._paused = value
+        self._changed.set()
+        self._fill()
 
     def best(self) -> TrialRecord:
         """The best trial so far: the last one kept, or the baseline."""
@@ -117,10 +142,7 @@ class TrialDesk:
         Raises:
             LineageError: There is no such parent.
         """
-        checked = check_edits(self.pack, self.recipe_of(parent), edits, self._twin)
-        if isinstance(checked, Rejection):
-            return checked
-        return replace(checked, alike=self._alike(edits, parent))
+        return self._intake.check(parent, edits)
 
     def recipe_of(self, number: int) -> dict[str, str]:
         """The files of a trial's recipe.
@@ -128,104 +150,136 @@ class TrialDesk:
         Raises:
             LineageError: There is no such trial, or it was rejected and so has no recipe.
         """
-        files = self.store.files(self.campaign, number)
-        if not files:
-            raise LineageError(f"trial {number} was rejected and has no recipe; take its parent")
-        return files
+        return self._intake.recipe_of(number)
 
     def submit(self, proposal: Proposal, *, round_number: int | None) -> Submitted:
-        """Hands in a proposal: it is recorded, and tried unless it is rejected at once.
+        """Hands in a proposal: it is recorded, and queued unless it is rejected at once.
 
         Raises:
             LineageError: There is no such parent.
-            RuntimeError: No slot is free; ask :attr:`has_free_slot` first.
         """
-        if not self.has_free_slot:
-            raise RuntimeError("no slot is free")
-        checked = self.check(proposal.parent, proposal.edits)
+        number, checked = self._intake.take(proposal, round_number=round_number)
         if isinstance(checked, Rejection):
-            number = self.store.propose_and_record(
-                self.campaign,
-                proposal,
-                checked.outcome(),
-                parents=(proposal.parent,),
-                files={},
-                digest="",
-                diff=checked.diff,
-                round_number=round_number,
-            )
             return Submitted(number, checked)
-        number = self.store.propose(
-            self.campaign,
-            proposal,
-            parents=(proposal.parent,),
-            files=checked.recipe.files,
-            digest=checked.recipe.digest,
-            diff=checked.diff,
-            round_number=round_number,
-        )
-        self._start(number, checked.recipe)
+        self._queue(number, proposal.specialist)
         return Submitted(number, None, checked.alike)
 
     def propose_baseline(self) -> None:
         """Records the starting recipe as trial 0 and runs it."""
-        recipe = self.pack.baseline()
-        proposal = Proposal("campaign", "baseline", -1, "the starting recipe of the pack", 0.0, ())
-        number = self.store.propose(
-            self.campaign,
-            proposal,
-            parents=(),
-            files=recipe.files,
-            digest=recipe.digest,
-            diff="",
-            round_number=None,
-        )
-        self._start(number, recipe)
+        number, _ = self._intake.take_baseline()
+        self._queue(number, "campaign")
 
     def retry(self, number: int) -> None:
         """Runs a recorded trial again that never got its outcome, or was aborted."""
-        self._start(number, Recipe(self.store.files(self.campaign, number)))
+        self._queue(number, self.store.brief(self.campaign, number).specialist)
 
-    async def next_ended(self) -> tuple[TrialRecord, ...]:
-        """Waits for the next trials to end and gives their records, lowest number first.
+    def adopt(self) -> tuple[int, ...]:
+        """Queues trials that somebody else wrote to the lineage, as a person does.
 
         Returns:
-            At least one judged trial; empty if none is running.
+            Their numbers.
         """
-        if not self._running:
-            return ()
-        done, _ = await asyncio.wait(self._running.values(), return_when="FIRST_COMPLETED")
-        ended = sorted(number for number, task in self._running.items() if task in done)
+        known = set(self.running)
+        found = self.store.in_flight_briefs(self.campaign)
+        new = [brief for brief in found if brief.number not in known]
+        for brief in new:
+            self._queue(brief.number, brief.specialist)
+        return tuple(brief.number for brief in new)
+
+    async def next_ended(self, until: asyncio.Event | None = None) -> tuple[TrialRecord, ...]:
+        """Waits for the next trials to end and gives their records, lowest number first.
+
+        Args:
+            until: Set to end the waiting.
+
+        Returns:
+            The judged trials; empty if none is in flight and the desk is not paused, or the
+            waiting was ended.
+
+        Raises:
+            Exception: What a trial's task raised; it is a fault of this program.
+        """
+        while not self._ended and (self.in_flight or self._paused) and not _is_set(until):
+            self._changed.clear()
+            await _either(self._changed, until)
+        ended, self._ended = sorted(self._ended), deque()
         for number in ended:
-            self._running.pop(number).result()
+            task = self._running.pop(number, None)
+            if task is not None:
+                task.result()
         return tuple(self.store.trial(self.campaign, number) for number in ended)
 
     async def stop(self) -> None:
         """Stops the running trials; they stay without an outcome and can be retried."""
         tasks = list(self._running.values())
         self._running.clear()
+        self._waiting.clear()
+        self._ended.clear()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _start(self, number: int, recipe: Recipe) -> None:
-        name = f"{self.campaign}-trial-{number}"
-        self._running[number] = asyncio.create_task(self._run(number, recipe), name=name)
+    def _queue(self, number: int, specialist: str) -> None:
+        self._owners[number] = specialist
+        self.ledger.began(number)
+        self._waiting.append(number)
+        self._fill()
 
-    async def _run(self, number: int, recipe: Recipe) -> None:
-        outcome = await self._evaluator.evaluate(
-            recipe,
-            None if number == BASELINE else self._reference,
-            labels={"campaign": self.campaign, "trial": str(number)},
-            watch=LineageWatch(
-                self.store,
-                self.campaign,
-                number,
-                self._evaluator.sandbox_name,
-                partial(self._watch, number),
-            ),
+    def _fill(self) -> None:
+        """Begins trials while there are slots for them."""
+        while self._waiting and len(self._running) < self.slots and not self._paused:
+            number = self._waiting.popleft()
+            name = f"{self.campaign}-trial-{number}"
+            task = asyncio.create_task(self._run(number), name=name)
+            self._running[number] = task
+            task.add_done_callback(partial(self._done, number))
+
+    def _done(self, number: int, task: asyncio.Task[None]) -> None:
+        if self._running.get(number) is not task:
+            return  # stopped
+        if not task.cancelled() and task.exception() is None:
+            del self._running[number]
+        self._owners.pop(number, None)
+        self._ended.append(number)
+        self._changed.set()
+        self._fill()
+
+    async def _run(self, number: int) -> None:
+        specialist = self._owners[number]
+        began = time.monotonic()
+        watch = LineageWatch(
+            self.store,
+            self.campaign,
+            number,
+            self._evaluator.sandbox_name,
+            partial(self._watch, number),
         )
-        self.store.record(self.campaign, number, outcome)
+        outcome = None
+        try:
+            refusal = await self._refusal(number)
+            if refusal is not None:
+                outcome = declined(refusal)
+            else:
+                outcome = await self._evaluator.evaluate(
+                    Recipe(self.store.files(self.campaign, number)),
+                    None if number == BASELINE else self._reference,
+                    labels={"campaign": self.campaign, "trial": str(number)},
+                    watch=watch,
+                )
+            self.store.record(self.campaign, number, outcome)
+        finally:
+            self.ledger.ended(number, specialist, outcome, watch.device_seconds)
+        self._took(time.monotonic() - began)
+
+    async def _refusal(self, number: int) -> str | None:
+        """Why a person does not want a trial; ``None`` if nobody is asked, or nobody minds."""
+        if self._approve is None or number == BASELINE:
+            return None
+        return await self._approve(self.store.trial(self.campaign, number))
+
+    def _took(self, seconds: float) -> None:
+        before = self.trial_seconds
+        self.trial_seconds = seconds if before is None else before + _NEW * (seconds - before)
 
     def _reference(self) -> Reference:
         best = self.best()
@@ -240,23 +294,16 @@ class TrialDesk:
             mean_predict(baseline.seed_runs) if baseline is not None else None,
         )
 
-    def _alike(self, edits: tuple[Edit, ...], parent: int) -> tuple[str, ...]:
-        """Trials that made the same change, formatting aside, or turned a knob so."""
-        found = self.store.edit_alike(self.campaign, edits, parent)
-        return tuple(
-            f"{item.why}: trial {item.brief.number} by {item.brief.specialist}, "
-            + (f"{item.brief.status} ({item.brief.reason})" if item.brief.status else "in flight")
-            for item in found[:ALIKE]
-        )
 
-    def _twin(self, digest: str) -> str | None:
-        record = self.store.find_digest(self.campaign, digest)
-        return None if record is None else describe(record)
+def _is_set(event: asyncio.Event | None) -> bool:
+    return event is not None and event.is_set()
 
 
-def describe(record: TrialRecord) -> str:
-    """One line on a trial and how it ended."""
-    outcome: Outcome | None = record.outcome
-    if outcome is None:
-        return f"trial {record.number} by {record.specialist} is running now"
-    return f"trial {record.number} by {record.specialist}: {outcome.status} ({outcome.reason})"
+async def _either(one: asyncio.Event, other: asyncio.Event | None) -> None:
+    """Waits until one of two events is set."""
+    waits = [asyncio.ensure_future(event.wait()) for event in (one, other) if event is not None]
+    try:
+        await asyncio.wait(waits, return_when="FIRST_COMPLETED")
+    finally:
+        for wait in waits:
+            wait.cancel()

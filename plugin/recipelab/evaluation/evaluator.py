@@ -70,6 +70,11 @@ class Evaluator:
         self._retry_seconds = retry_seconds
 
     @property
+    def slots(self) -> int:
+        """How many phases may run at the same time."""
+        return len(self._pool.slots)
+
+    @property
     def sandbox_name(self) -> str:
         """Name of the kind of sandbox that trials run in."""
         return self._sandbox.name

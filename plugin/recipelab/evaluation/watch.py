@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -43,6 +44,9 @@ class LineageWatch(Watch):
         number: The trial's number.
         sandbox: Name of the sandbox, for the leases.
         told: Told of each phase, too.
+
+    Attributes:
+        device_seconds: How long the trial has held slots so far, in seconds.
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class LineageWatch(Watch):
         self._number = number
         self._sandbox = sandbox
         self._told = told
+        self.device_seconds = 0.0
 
     def queued(self) -> None:
         """Notes that the trial waits; an aborted one loses its outcome."""
@@ -83,7 +88,9 @@ class LineageWatch(Watch):
             sandbox=self._sandbox,
             owner=owner_identity(),
         )
+        since = time.monotonic()
         try:
             yield
         finally:
+            self.device_seconds += time.monotonic() - since
             self._store.release_slot(self._campaign, self._number, slot.name)

@@ -179,6 +179,11 @@ class Sandbox(ABC):
     async def stop(self) -> None:
         """Stops whatever still runs and frees everything. Safe to call twice."""
 
+    @property
+    @abstractmethod
+    def started(self) -> bool:
+        """Whether it has been started and not stopped."""
+
     async def __aenter__(self) -> Self:
         await self.start()
         return self

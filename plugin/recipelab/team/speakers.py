@@ -2,34 +2,45 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from recipelab.lineage import TrialBrief
+
 
 class SpeakerPolicy(Protocol):
-    """Picks among specialists; knows nothing of trials that run (the team sees to that)."""
+    """Picks among specialists; knows nothing of slots and budgets (the floor sees to that)."""
 
-    def next_specialist(self, spoken: Sequence[str]) -> str:
-        """The specialist to speak next, given who has spoken so far in this round."""
+    def choose(self, candidates: Sequence[str], busy: Mapping[str, int]) -> str:
+        """The specialist to speak next.
+
+        Args:
+            candidates: Those that may, in the order of the pack; never empty.
+            busy: Proposals of each specialist that are being thought about or in flight.
+        """
+        ...
+
+    def learn(self, trial: TrialBrief) -> None:
+        """Takes in how a trial ended."""
         ...
 
 
 class RoundRobin:
-    """Everybody in turn, beginning at an offset, so that short rounds do not favor the first.
+    """Whoever has had the floor least often, in the order of the pack.
 
     Args:
-        names: Names of the specialists.
-        offset: How many turns were taken in earlier rounds.
+        taken: How often each specialist has had the floor in earlier rounds.
     """
 
-    def __init__(self, names: Sequence[str], *, offset: int = 0) -> None:
-        self._names = tuple(names)
-        self._offset = offset
+    def __init__(self, taken: Mapping[str, int] | None = None) -> None:
+        self._taken = Counter(taken or {})
 
-    def next_specialist(self, spoken: Sequence[str]) -> str:
+    def choose(self, candidates: Sequence[str], busy: Mapping[str, int]) -> str:
         """See :class:`SpeakerPolicy`."""
-        return self._names[(self._offset + len(spoken)) % len(self._names)]
+        chosen = min(candidates, key=lambda name: self._taken[name])
+        self._taken[chosen] += 1
+        return chosen
 
-
-POLICIES: Mapping[str, type[RoundRobin]] = {"round-robin": RoundRobin}
-"""The policies by name."""
+    def learn(self, trial: TrialBrief) -> None:
+        """Turns do not depend on outcomes."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from recipelab.evaluation.desk import TrialDesk
-from recipelab.evaluation.intake import Rejection
+from recipelab.evaluation.checking import Rejection
 from recipelab.playbook import Play
 from recipelab.tools.answers import knob_rows, to_json
 from recipelab.tools.arguments import CheckEditArguments, ReadRecipeArguments
@@ -18,9 +18,10 @@ class ReadRecipeTool(TextTool[ReadRecipeArguments]):
     Args:
         desk: The campaign's desk.
         plays: Plays on the surfaces of the specialist that reads.
+        blind: Whether only the recipe that is to be edited may be read, without its number.
     """
 
-    def __init__(self, desk: TrialDesk, plays: tuple[Play, ...]) -> None:
+    def __init__(self, desk: TrialDesk, plays: tuple[Play, ...], *, blind: bool = False) -> None:
         super().__init__(
             ReadRecipeArguments,
             "read_recipe",
@@ -29,6 +30,7 @@ class ReadRecipeTool(TextTool[ReadRecipeArguments]):
         )
         self._desk = desk
         self._plays = plays
+        self._blind = blind
 
     async def answer(self, args: ReadRecipeArguments) -> str:
         """Answers with the recipe as JSON.
@@ -36,11 +38,12 @@ class ReadRecipeTool(TextTool[ReadRecipeArguments]):
         Raises:
             LineageError: There is no such trial.
         """
-        number = self._desk.best().number if args.trial is None else args.trial
+        wanted = None if self._blind else args.trial
+        number = self._desk.best().number if wanted is None else wanted
         files = self._desk.recipe_of(number)
         return to_json(
             {
-                "trial": number,
+                "trial": 0 if self._blind else number,
                 "files": files,
                 "editable": list(self._desk.pack.recipe.editable),
                 "knobs": knob_rows(files),
@@ -54,9 +57,10 @@ class CheckEditTool(TextTool[CheckEditArguments]):
 
     Args:
         desk: The campaign's desk.
+        blind: Whether edits are always of the recipe that is to be edited, whatever its number.
     """
 
-    def __init__(self, desk: TrialDesk) -> None:
+    def __init__(self, desk: TrialDesk, *, blind: bool = False) -> None:
         super().__init__(
             CheckEditArguments,
             "check_edit",
@@ -65,6 +69,7 @@ class CheckEditTool(TextTool[CheckEditArguments]):
             "alike: look at how they ended before you submit.",
         )
         self._desk = desk
+        self._blind = blind
 
     async def answer(self, args: CheckEditArguments) -> str:
         """Answers with the diff, or with what is wrong.
@@ -72,7 +77,8 @@ class CheckEditTool(TextTool[CheckEditArguments]):
         Raises:
             LineageError: There is no such parent.
         """
-        checked = self._desk.check(args.parent, tuple(edit.to_edit() for edit in args.edits))
+        parent = self._desk.best().number if self._blind else args.parent
+        checked = self._desk.check(parent, tuple(edit.to_edit() for edit in args.edits))
         if isinstance(checked, Rejection):
             return to_json({"ok": False, "kind": checked.kind, "reason": checked.reason})
         alike = {"alike": checked.alike} if checked.alike else {}

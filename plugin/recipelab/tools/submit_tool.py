@@ -27,12 +27,14 @@ class Turn:
     """What a specialist has done since it was given the floor.
 
     Attributes:
-        round_number: The round of the chat.
+        round_number: The round of the chat; ``None`` outside of rounds.
+        blind: Whether there is no lineage to ask.
         asked: Whether it has asked the lineage.
         submitted: Number of the trial it has running, if it has submitted one.
     """
 
-    round_number: int
+    round_number: int | None
+    blind: bool = False
     asked: bool = False
     submitted: int | None = None
 
@@ -65,8 +67,8 @@ class SubmitTrialTool(TextTool[SubmitTrialArguments]):
         """Answers with the trial's number, and why it was rejected if it was.
 
         Raises:
-            Refused: The specialist has not asked the lineage, has submitted already, or there is
-                no slot or budget; nothing is recorded.
+            Refused: The specialist has not asked the lineage, has submitted already, the queue is
+                full or the budget spent; nothing is recorded.
             LineageError: There is no such parent.
         """
         self._check_turn()
@@ -82,12 +84,12 @@ class SubmitTrialTool(TextTool[SubmitTrialArguments]):
             }
             return to_json(answer)
         self._turn.submitted = submitted.number
-        note = "it runs now; end your turn with one short sentence"
+        note = "it is queued and runs while you go on; end your turn with one short sentence"
         alike = {"alike": submitted.alike} if submitted.alike else {}
         return to_json({"trial": submitted.number, "status": "in_flight", **alike, "next": note})
 
     def _check_turn(self) -> None:
-        if not self._turn.asked:
+        if not self._turn.asked and not self._turn.blind:
             raise Refused(
                 "ask lineage_query or another lineage tool first: look up past crashes, overruns "
                 "and gate misses on your surface in this turn, then submit"
@@ -98,8 +100,8 @@ class SubmitTrialTool(TextTool[SubmitTrialArguments]):
             )
         if self._desk.remaining == 0:
             raise Refused("the campaign's budget of trials is spent; end your turn")
-        if not self._desk.has_free_slot:
-            raise Refused("no slot is free now; end your turn and wait for an outcome")
+        if self._desk.is_full:
+            raise Refused("the queue is full now; end your turn and wait for an outcome")
 
     def _proposal(self, args: SubmitTrialArguments) -> Proposal:
         surface = args.surface or self._surfaces[0]
@@ -108,7 +110,7 @@ class SubmitTrialTool(TextTool[SubmitTrialArguments]):
         return Proposal(
             specialist=self._specialist,
             surface=surface,
-            parent=args.parent,
+            parent=self._desk.best().number if self._turn.blind else args.parent,
             hypothesis=args.hypothesis,
             expected_delta=args.expected_delta,
             edits=tuple(edit.to_edit() for edit in args.edits),

@@ -69,6 +69,11 @@ class DockerSandbox(Sandbox):
         self._identity = uuid.uuid4().hex
         self._phases = RunningPhases()
 
+    @property
+    def started(self) -> bool:
+        """Whether it is connected."""
+        return self._api is not None
+
     async def start(self) -> None:
         """Connects, looks for the image and removes orphans; see :meth:`Sandbox.start`."""
         if self._api is None:

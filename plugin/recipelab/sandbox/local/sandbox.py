@@ -78,6 +78,11 @@ class LocalSandbox(Sandbox):
             return WITHOUT_NAMESPACES.format(why=f" here ({fault})")
         return IN_NAMESPACES
 
+    @property
+    def started(self) -> bool:
+        """Whether phases may be run."""
+        return self._started
+
     async def start(self) -> None:
         """Finds out what is possible and removes what dead processes left; see :class:`Sandbox`."""
         if not self._temporary.is_dir():

@@ -1,0 +1,30 @@
+"""Who works on a campaign, by the arm of it."""
+
+from __future__ import annotations
+
+from recipelab.agents import Charter, load_charter
+from recipelab.pack import Pack
+from recipelab.plan import Arm
+
+GENERALIST = "generalist"
+"""The charter of agents that own every surface."""
+
+
+def roster(pack: Pack, arm: Arm) -> tuple[Charter, ...]:
+    """The charters of a campaign's agents, with the surfaces that they own in the pack.
+
+    The arms differ in nothing but who proposes: ``generic`` has as many agents as the pack has
+    specialists, each free to change anything, ``single`` has one.
+
+    Raises:
+        RecipelabError: A charter is missing or cannot be read, or owns no surface of the pack.
+    """
+    if arm in (Arm.SPECIALISTS, Arm.NO_LINEAGE):
+        return tuple(load_charter(name).on(pack.surface_names) for name in pack.specialists)
+    general = load_charter(GENERALIST).on(pack.surface_names)
+    if arm is Arm.SINGLE:
+        return (general,)
+    return tuple(
+        general.model_copy(update={"name": f"generic_{number}"})
+        for number in range(1, len(pack.specialists) + 1)
+    )
