@@ -9,36 +9,39 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from recipelab.campaign import Campaign
     from recipelab.evaluation.desk import TrialDesk
     from recipelab.evaluation.evaluator import Evaluator
     from recipelab.executor import SandboxCodeExecutor
     from recipelab.lineage import LineageStore
     from recipelab.models import OfflineClient
     from recipelab.packs import load_pack
+    from recipelab.plan import Plan
+    from recipelab.team import ResearchGroupChat
     from recipelab.tools import LineageQueryTool, LineageWorkbench
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Campaign": "recipelab.campaign",
     "Evaluator": "recipelab.evaluation.evaluator",
     "LineageQueryTool": "recipelab.tools",
     "LineageStore": "recipelab.lineage",
     "LineageWorkbench": "recipelab.tools",
     "OfflineClient": "recipelab.models",
+    "Plan": "recipelab.plan",
+    "ResearchGroupChat": "recipelab.team",
     "SandboxCodeExecutor": "recipelab.executor",
     "TrialDesk": "recipelab.evaluation.desk",
     "load_pack": "recipelab.packs",
 }
 
 __all__ = [
-    "Campaign",
     "Evaluator",
     "LineageQueryTool",
     "LineageStore",
     "LineageWorkbench",
     "OfflineClient",
+    "Plan",
+    "ResearchGroupChat",
     "SandboxCodeExecutor",
     "TrialDesk",
     "__version__",

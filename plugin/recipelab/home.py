@@ -39,6 +39,17 @@ class Home:
         """The folder of one campaign."""
         return self.root / "campaigns" / name
 
+    def is_locked(self, name: str) -> bool:
+        """Whether some process runs a campaign."""
+        try:
+            with (self.campaign(name) / "lock").open() as stream:
+                fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            return True
+        return False
+
     @contextmanager
     def locked(self, name: str) -> Iterator[None]:
         """Keeps a second process from running the same campaign.

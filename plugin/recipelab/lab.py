@@ -56,7 +56,8 @@ class Lab:
 
     Attributes:
         plan: What is asked for; it has the campaign's name once the lab was open.
-        home: Where lineage and papers are by default.
+        home: Where the campaign's papers are, and its lineage by default.
+        lineage: Path or URL of the lineage, if it is elsewhere.
         parts: Parts that the caller brings along.
         say: Told what a person should know.
         watch: Told when a phase begins.
@@ -65,6 +66,7 @@ class Lab:
 
     plan: Plan
     home: Home
+    lineage: str | None = None
     parts: Parts = Parts()
     say: Callable[[str], None] = lambda text: None
     watch: TrialWatch = lambda number, phase, seed: None
@@ -114,7 +116,7 @@ class Lab:
                 "a campaign needs a budget: give trials, hours, device hours, tokens, money or a "
                 "plateau"
             )
-        store = self.parts.store or self._stack.enter_context(LineageStore.open(self.home.lineage))
+        store = self.parts.store or self._stack.enter_context(self._lineage())
         priors = checked_priors(store, plan.priors, plan.name or "")
         name = plan.name or free_name(store, Path(plan.pack).name)
         self.plan = plan = plan.model_copy(update={"name": name, "priors": priors})
@@ -134,6 +136,9 @@ class Lab:
         )
         self._stack.push_async_callback(desk.stop)
         return desk
+
+    def _lineage(self) -> LineageStore:
+        return LineageStore.open(self.lineage or self.home.lineage)
 
     async def _evaluator(self) -> Evaluator:
         spec = load_image_spec(self.pack.sandbox)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from recipelab.arms import Arm, Speakers
 from recipelab.budget import Limits
 from recipelab.errors import RecipelabError
 from recipelab.lineage import CampaignRecord
@@ -18,23 +18,6 @@ SavedModel = str | dict[str, Any]
 
 PLAN = "plan"
 """Key of a campaign's settings that holds its plan."""
-
-
-class Arm(StrEnum):
-    """Who works on a campaign; all but ``specialists`` are controls to compare with."""
-
-    SPECIALISTS = "specialists"
-    GENERIC = "generic"
-    SINGLE = "single"
-    NO_LINEAGE = "no-lineage"
-
-
-class Speakers(StrEnum):
-    """Who picks the next speaker."""
-
-    CREDIT = "credit"
-    ROUND_ROBIN = "round-robin"
-    MODEL = "model"
 
 
 class Plan(BaseModel):
@@ -123,7 +106,9 @@ def plan_of(record: CampaignRecord) -> Plan:
         try:
             plan = Plan.model_validate(saved)
         except ValidationError as error:
-            raise RecipelabError(f"campaign {record.name}: its plan cannot be read: {error}") from None
+            raise RecipelabError(
+                f"campaign {record.name}: its plan cannot be read: {error}"
+            ) from None
         limits = plan.limits.model_copy(update={"trials": record.trials, "hours": record.hours})
         return plan.model_copy(update={"name": record.name, "limits": limits})
     return _early_plan(record)

@@ -36,6 +36,13 @@ class Charter(BaseModel):
     surfaces: tuple[str, ...] = Field(min_length=1)
     body: str = Field(min_length=1)
 
+    def on(self, surfaces):  # type: ignore[no-untyped-def]
+        return (
+            self
+            if self.surfaces != ("*",)
+            else self.model_copy(update={"surfaces": tuple(surfaces)})
+        )
+
 
 def charter_names() -> tuple[str, ...]:
     """Names of the charters that can be found from here."""

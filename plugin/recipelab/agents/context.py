@@ -148,4 +148,3 @@ class LineageContext(TurnContext, Component[LineageContextConfig]):
             pack=config.pack,
             characters=config.characters,
         )
-

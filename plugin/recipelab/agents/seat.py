@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from autogen_agentchat.agents import BaseChatAgent
@@ -83,12 +83,10 @@ def report(desk: TrialDesk, ended: Sequence[TrialRecord], *, blind: bool = False
     """
     metric = desk.pack.metric
     texts = ("A trial has ended." if blind else _told(record, metric) for record in ended)
-    return TextMessage(
-        content="\n\n".join(texts), source=SEAT, metadata=_metadata(desk, ended)
-    )
+    return TextMessage(content="\n\n".join(texts), source=SEAT, metadata=_metadata(desk, ended))
 
 
-def _metadata(desk: TrialDesk, ended: Sequence[TrialRecord]) -> Mapping[str, str]:
+def _metadata(desk: TrialDesk, ended: Sequence[TrialRecord]) -> dict[str, str]:
     numbers = ",".join(str(record.number) for record in ended)
     return {TRIALS: numbers, SPENT: json.dumps(asdict(desk.ledger.spent))}
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -12,6 +14,7 @@ from rich.text import Text
 
 from recipelab.report.tables import score_text, status_text
 from recipelab.shown import plain, short
+from recipelab.team.listener import Listener
 from recipelab.trial import Phase, Status
 
 if TYPE_CHECKING:
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
     from recipelab.lineage import TrialRecord
 
 
-class Progress:
+class Progress(Listener):
     """A campaign's listener for a terminal; on anything else it prints a line a trial.
 
     Args:
@@ -50,17 +53,27 @@ class Progress:
     ) -> None:
         self._spinner.stop()
 
+    @contextmanager
+    def silent(self) -> Iterator[None]:
+        """Holds the line of what runs still, so that a question can be read."""
+        self._spinner.stop()
+        try:
+            yield
+        finally:
+            if self._console.is_terminal:
+                self._spinner.start()
+
     def note(self, text: str) -> None:
-        """See :class:`recipelab.campaign.Listener`."""
+        """See :class:`recipelab.team.Listener`."""
         self._console.print(Text(plain(text), style="cyan"))
 
     def phase(self, trial: int, phase: Phase, seed: int | None) -> None:
-        """See :class:`recipelab.campaign.Listener`."""
+        """See :class:`recipelab.team.Listener`."""
         self._running[trial] = f"trial {trial}: {phase}" + (f", seed {seed}" if seed else "")
         self._show()
 
     def judged(self, record: TrialRecord) -> None:
-        """See :class:`recipelab.campaign.Listener`."""
+        """See :class:`recipelab.team.Listener`."""
         outcome = record.outcome
         if outcome is None:
             return
@@ -77,7 +90,7 @@ class Progress:
         self._show()
 
     def message(self, message: BaseAgentEvent | BaseChatMessage) -> None:
-        """See :class:`recipelab.campaign.Listener`."""
+        """See :class:`recipelab.team.Listener`."""
         self._show(f"{message.source} has the floor")
 
     def _show(self, otherwise: str = "") -> None:

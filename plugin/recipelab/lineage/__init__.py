@@ -16,8 +16,10 @@ from recipelab.lineage.query import TrialFilter
 from recipelab.lineage.records import CampaignRecord, MessageRecord, Page, TrialRecord
 from recipelab.lineage.states import TrialState
 from recipelab.lineage.store import LineageStore
+from recipelab.lineage.writing.campaigns import PAUSED
 
 __all__ = [
+    "PAUSED",
     "CampaignRecord",
     "FailureGroup",
     "Lease",

@@ -63,3 +63,7 @@ def _from_file(path: Path) -> ChatCompletionClient:
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, ValidationError, TypeError, ImportError, AttributeError) as error:
         raise ModelError(f"{path}: not a model client component: {error}") from None
+
+
+def parse_models(values):  # type: ignore[no-untyped-def]
+    return (values[-1] if values else "offline"), {}

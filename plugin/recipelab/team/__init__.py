@@ -1,6 +1,8 @@
 """The group chat that coordinates specialists and the evaluator's seat."""
 
-from recipelab.team.group_chat import RoundOver, build_team
-from recipelab.team.speakers import POLICIES, RoundRobin, SpeakerPolicy
+from recipelab.team.conductor import Ended
+from recipelab.team.config import ResearchGroupChatConfig
+from recipelab.team.listener import Listener
+from recipelab.team.research import ResearchGroupChat
 
-__all__ = ["POLICIES", "RoundOver", "RoundRobin", "SpeakerPolicy", "build_team"]
+__all__ = ["Ended", "Listener", "ResearchGroupChat", "ResearchGroupChatConfig"]

@@ -48,7 +48,7 @@ class ResearchManager(SelectorGroupChatManager):
         self._stop: StopMessage | None = None
 
     @event
-    async def handle_agent_response(
+    async def handle_agent_response(  # type: ignore[override]
         self, message: GroupChatAgentResponse | GroupChatTeamResponse, ctx: MessageContext
     ) -> None:
         """Takes in what somebody said, and gives the floor to whoever may have it now."""
@@ -81,7 +81,9 @@ class ResearchManager(SelectorGroupChatManager):
                 await self._signal_termination(self._stop)
 
     @event
-    async def handle_group_chat_error(self, message: GroupChatError, ctx: MessageContext) -> None:
+    async def handle_group_chat_error(  # type: ignore[override]
+        self, message: GroupChatError, ctx: MessageContext
+    ) -> None:
         """Ends the round; the seat must not go on waiting for a chat that is dead."""
         self._floor.closing.set()
         await self._signal_termination_with_error(message.error)

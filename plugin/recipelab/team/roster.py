@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from recipelab.agents import Charter, load_charter
+from recipelab.arms import Arm
 from recipelab.pack import Pack
-from recipelab.plan import Arm
 
 GENERALIST = "generalist"
 """The charter of agents that own every surface."""

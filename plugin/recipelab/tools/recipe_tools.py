@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from recipelab.evaluation.desk import TrialDesk
 from recipelab.evaluation.checking import Rejection
+from recipelab.evaluation.desk import TrialDesk
 from recipelab.playbook import Play
 from recipelab.tools.answers import knob_rows, to_json
 from recipelab.tools.arguments import CheckEditArguments, ReadRecipeArguments

@@ -20,6 +20,7 @@ from recipelab.lineage.text import REASON_CHARACTERS, clean, cut, to_json
 from recipelab.lineage.writing.base import Writing, lock_names
 
 RUNNING = "running"
+PAUSED = "paused"
 ENDS = ("stopped", "finished")
 
 _NAME = re.compile(r"(?!\.+$)[A-Za-z0-9._-]{1,80}")
@@ -120,6 +121,24 @@ class CampaignWriter(Writing):
             values = {key: value for key, value in given.items() if value is not None}
             open_again = {"state": RUNNING, "stop_reason": None, "ended_at": None}
             return _updated(connection, name, values | open_again)
+
+    def pause_campaign(self, name: str, *, paused: bool = True) -> CampaignRecord:
+        """Asks whoever runs a campaign to begin no trial, or to go on.
+
+        Args:
+            name: Name of the campaign.
+            paused: Whether it is to rest.
+
+        Raises:
+            LineageError: There is no such campaign, or it has ended.
+        """
+        with self._writing() as connection:
+            state = find_campaign(connection, name, to_write=True)["state"]
+            if state in ENDS:
+                raise LineageError(
+                    f"campaign {name} is {state} and cannot be paused; valid: {RUNNING}, {PAUSED}"
+                )
+            return _updated(connection, name, {"state": PAUSED if paused else RUNNING})
 
     def start_round(self, campaign: str) -> int:
         """Starts the next round, the first being 1, and ends the one before.
