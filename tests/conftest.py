@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from recipelab.budget import Ledger, Limits
 from recipelab.data import ensure_data
 from recipelab.evaluation.desk import TrialDesk
 from recipelab.evaluation.evaluator import Evaluator
@@ -73,7 +74,7 @@ def store(project: Path) -> Iterator[LineageStore]:
 @pytest.fixture
 async def desk(store: LineageStore, evaluator: Evaluator) -> AsyncIterator[TrialDesk]:
     """A desk with a judged baseline and a budget of ten trials."""
-    desk = TrialDesk(store, "c", evaluator, budget=10)
+    desk = TrialDesk(store, "c", evaluator, ledger=Ledger(store, "c", Limits(trials=10)))
     desk.propose_baseline()
     await desk.next_ended()
     yield desk

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from recipelab.models import OfflineClient
     from recipelab.packs import load_pack
     from recipelab.plan import Plan
-    from recipelab.team import ResearchGroupChat
+    from recipelab.team import ResearchGroupChat, research_team
     from recipelab.tools import LineageQueryTool, LineageWorkbench
 
 __version__ = "0.1.0"
@@ -32,6 +32,7 @@ _HOMES = {
     "SandboxCodeExecutor": "recipelab.executor",
     "TrialDesk": "recipelab.evaluation.desk",
     "load_pack": "recipelab.packs",
+    "research_team": "recipelab.team",
 }
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "TrialDesk",
     "__version__",
     "load_pack",
+    "research_team",
 ]
 
 

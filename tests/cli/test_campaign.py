@@ -16,7 +16,18 @@ from .conftest import Cli
 
 def run(cli: Cli, *words: str, trials: int = 5, seed: int = 1) -> dict[str, Any]:
     result = cli(
-        "run", "toy", "--trials", trials, "--seed", seed, "--sandbox", "local", "--json", *words
+        "run",
+        "toy",
+        "--trials",
+        trials,
+        "--seed",
+        seed,
+        "--sandbox",
+        "local",
+        "--slots",
+        1,
+        "--json",
+        *words,
     )
     assert result.exit_code == 0, result.output
     facts: dict[str, Any] = json.loads(result.stdout)

@@ -11,8 +11,9 @@ from autogen_core import CancellationToken
 from autogen_core.tools import BaseTool, ToolResult
 from pydantic import BaseModel
 
+from recipelab.agents.bench import frame_of, workbench_of
 from recipelab.agents.charter import load_charter
-from recipelab.agents.specialist import frame_of, workbench_of
+from recipelab.budget import Ledger, Limits
 from recipelab.evaluation.desk import TrialDesk
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.pack import Pack
@@ -81,7 +82,7 @@ async def test_a_trial_goes_from_proposal_to_outcome(
 async def test_one_trial_a_turn_and_no_more_than_the_budget(
     desk: TrialDesk, evaluator: Evaluator
 ) -> None:
-    desk = TrialDesk(desk.store, "c", evaluator, budget=2)
+    desk = TrialDesk(desk.store, "c", evaluator, ledger=Ledger(desk.store, "c", Limits(trials=2)))
     bench = workbench_of(load_charter("left"), desk, (), 1)
     for value in ("3.0", "4.0"):
         bench.begin_turn()

@@ -147,12 +147,14 @@ class Ledger:
             return "the budget of tokens is spent"
         if limits.money is not None and spent.money >= limits.money:
             return "the budget of money is spent"
-        if limits.target is not None and spent.best is not None:
-            if reached(spent.best, limits.target, self._goal):
-                return f"the target of {limits.target:g} is reached"
+        if limits.target is not None and self._has_reached(limits.target):
+            return f"the target of {limits.target:g} is reached"
         if limits.plateau is not None and spent.since_kept >= limits.plateau:
             return f"none of the last {spent.since_kept} trials was kept"
         return None
+
+    def _has_reached(self, target: float) -> bool:
+        return self._best is not None and reached(self._best, target, self._goal)
 
     def _device_left(self) -> bool:
         """Whether the limit of device time has room for one more trial of the usual length."""

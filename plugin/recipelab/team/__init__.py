@@ -3,6 +3,7 @@
 from recipelab.team.conductor import Ended
 from recipelab.team.config import ResearchGroupChatConfig
 from recipelab.team.listener import Listener
+from recipelab.team.opening import research_team
 from recipelab.team.research import ResearchGroupChat
 
-__all__ = ["Ended", "Listener", "ResearchGroupChat", "ResearchGroupChatConfig"]
+__all__ = ["Ended", "Listener", "ResearchGroupChat", "ResearchGroupChatConfig", "research_team"]

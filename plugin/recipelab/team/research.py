@@ -319,7 +319,8 @@ class ResearchGroupChat(RoundChat):
         best, metric = desk.best(), desk.pack.metric
         score = best.outcome.score if best.outcome else None
         figure = f", {metric.name} {score:.4g} {metric.unit}".rstrip() if score is not None else ""
-        told = f"Campaign {desk.campaign}: {desk.ledger.spent.trials} trials, best {best.number}{figure}. "
+        trials = desk.ledger.spent.trials
+        told = f"Campaign {desk.campaign}: {trials} trials, best {best.number}{figure}. "
         metadata = {"campaign": desk.campaign, "best": str(best.number)}
         return TextMessage(
             content=f"{told}It ends: {ended.reason}.", source=self.name, metadata=metadata

@@ -29,8 +29,8 @@ These may speak now, one a line with what they own:
 What was said last:
 {history}
 
-Prefer whoever's surface has brought gains lately or has hardly been tried; after a failure that
-somebody can repair, choose that one; do not choose a surface that has been tried often without gain.
+Prefer whoever's surface has brought gains lately or has hardly been tried. After a failure that
+somebody can repair, choose that one. A surface that was tried often without gain can wait.
 Answer with one name out of {participants} and nothing else.
 """
 
