@@ -25,7 +25,7 @@ from recipelab.pack import Goal
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
 
 
-class _Condition(TerminationCondition, Component[ConfigT], Generic[ConfigT]):
+class _Condition(TerminationCondition, Generic[ConfigT]):
     """A condition that is met at most once before it is reset."""
 
     def __init__(self, config: ConfigT) -> None:
@@ -90,7 +90,7 @@ class TrialsTerminationConfig(BaseModel):
     trials: int = Field(ge=1)
 
 
-class TrialsTermination(_Figure[TrialsTerminationConfig]):
+class TrialsTermination(_Figure[TrialsTerminationConfig], Component[TrialsTerminationConfig]):
     """Ends when a campaign has so many trials that count.
 
     Args:
@@ -114,7 +114,9 @@ class DeviceTimeTerminationConfig(BaseModel):
     seconds: float = Field(gt=0)
 
 
-class DeviceTimeTermination(_Figure[DeviceTimeTerminationConfig]):
+class DeviceTimeTermination(
+    _Figure[DeviceTimeTerminationConfig], Component[DeviceTimeTerminationConfig]
+):
     """Ends when trials have held slots for so long.
 
     Args:
@@ -138,7 +140,7 @@ class TokensTerminationConfig(BaseModel):
     tokens: int = Field(ge=1)
 
 
-class TokensTermination(_Figure[TokensTerminationConfig]):
+class TokensTermination(_Figure[TokensTerminationConfig], Component[TokensTerminationConfig]):
     """Ends when models have taken so many tokens, the selector's calls included.
 
     AutoGen's ``TokenUsageTermination`` misses the selector, whose usage is on no message.
@@ -164,7 +166,7 @@ class MoneyTerminationConfig(BaseModel):
     dollars: float = Field(gt=0)
 
 
-class MoneyTermination(_Figure[MoneyTerminationConfig]):
+class MoneyTermination(_Figure[MoneyTerminationConfig], Component[MoneyTerminationConfig]):
     """Ends when models have cost so much, as far as their prices are known.
 
     Args:
@@ -189,7 +191,9 @@ class TargetScoreTerminationConfig(BaseModel):
     goal: Goal = Goal.MINIMIZE
 
 
-class TargetScoreTermination(_Figure[TargetScoreTerminationConfig]):
+class TargetScoreTermination(
+    _Figure[TargetScoreTerminationConfig], Component[TargetScoreTerminationConfig]
+):
     """Ends when the best trial is good enough.
 
     Args:
@@ -216,7 +220,7 @@ class PlateauTerminationConfig(BaseModel):
     trials: int = Field(ge=1)
 
 
-class PlateauTermination(_Figure[PlateauTerminationConfig]):
+class PlateauTermination(_Figure[PlateauTerminationConfig], Component[PlateauTerminationConfig]):
     """Ends when so many judged trials in a row were not kept.
 
     Args:
@@ -241,7 +245,9 @@ class WallClockTerminationConfig(BaseModel):
     seconds: float = Field(gt=0)
 
 
-class WallClockTermination(_Condition[WallClockTerminationConfig]):
+class WallClockTermination(
+    _Condition[WallClockTerminationConfig], Component[WallClockTerminationConfig]
+):
     """Ends so long after the first message that it sees.
 
     AutoGen's ``TimeoutTermination`` counts from when it was made, which may be long before.

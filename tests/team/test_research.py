@@ -1,0 +1,246 @@
+"""The research group chat: rounds, who speaks when, and the traps of AutoGen that must not bite."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+from autogen_agentchat.base import TaskResult
+from autogen_agentchat.conditions import MaxMessageTermination
+from autogen_agentchat.messages import BaseChatMessage
+from autogen_agentchat.teams import BaseGroupChat, SelectorGroupChat
+from autogen_core import CancellationToken
+
+from recipelab import LineageStore, ResearchGroupChat
+from recipelab.agents import SEAT
+from recipelab.lineage import TrialFilter
+from recipelab.trial import Status
+
+from .helpers import Naming, Watched, team_of
+
+SECONDS = 30
+"""Longer than any of these campaigns takes: what hangs fails."""
+
+
+def said(result: TaskResult) -> list[BaseChatMessage]:
+    return [message for message in result.messages if isinstance(message, BaseChatMessage)]
+
+
+def lineage(project: Path) -> LineageStore:
+    return LineageStore.open(project / ".recipelab/lineage.db")
+
+
+async def finished(team: ResearchGroupChat, **more: object) -> TaskResult:
+    return await asyncio.wait_for(team.run(**more), SECONDS)  # type: ignore[arg-type]
+
+
+async def test_specialists_take_turns_and_the_seat_reports_each_outcome(project: Path) -> None:
+    result = await finished(team_of(4), task="Improve it.")
+    sources = [message.source for message in said(result)]
+    assert sources == [SEAT, "user", *("left", SEAT, "right", SEAT) * 2, "recipelab"]
+    reports = [message for message in said(result) if message.source == SEAT]
+    assert [message.metadata["trials"] for message in reports] == ["0", "1", "2", "3", "4"]
+    assert result.stop_reason == "the budget of trials is spent"
+    assert "4 trials" in said(result)[-1].to_text()
+
+
+async def test_it_is_a_selector_group_chat_that_json_holds_whole(project: Path) -> None:
+    condition = MaxMessageTermination(1000)
+    team = team_of(2, speakers="credit", exploration=0.7, ahead=1, termination_condition=condition)
+    assert isinstance(team, SelectorGroupChat)
+    text = team.dump_component().model_dump_json()
+    again = BaseGroupChat.load_component(json.loads(text))
+    assert isinstance(again, ResearchGroupChat)
+    assert again.plan == team.plan
+    assert again.dump_component() == team.dump_component()
+    result = await finished(again)
+    assert result.stop_reason == "the budget of trials is spent"
+    # The name was the first free one; who loads the team now goes on with its campaign.
+    assert json.loads(again.dump_component().model_dump_json())["config"]["plan"]["name"] == "toy-1"
+
+
+async def test_a_run_of_a_campaign_that_is_spent_says_so_and_ends(project: Path) -> None:
+    await finished(team_of(2, name="c"))
+    result = await finished(team_of(2, name="c"))
+    (last,) = said(result)
+    assert "the budget of trials is spent" in last.to_text()
+    with lineage(project) as store:
+        assert store.trial_count("c") == 3
+
+
+async def test_trials_run_while_specialists_think_and_nobody_waits_for_the_slowest(
+    project: Path,
+) -> None:
+    held = asyncio.Event()
+    quick, slow = Watched(), Watched(holds=held)
+    team = team_of(6, {"": quick, "left": slow}, slots=2, share_devices=True, ahead=2)
+
+    async def listen() -> int:
+        told = 0
+        async for item in team.run_stream():
+            if isinstance(item, BaseChatMessage) and item.source == SEAT:
+                told += len(item.metadata.get("trials", "").split(","))
+            # The other specialist has proposed, and its trial has ended, while this one thinks.
+            if told >= 2:
+                held.set()
+        return told
+
+    assert await asyncio.wait_for(listen(), SECONDS) == 7
+    assert slow.most_at_once == 1
+    assert quick.calls > 4
+
+
+async def test_specialists_think_at_the_same_time_and_see_what_is_in_flight(project: Path) -> None:
+    held = asyncio.Event()
+    client = Watched(holds=held)
+    team = team_of(4, {"": client}, slots=2, share_devices=True)
+
+    async def let_go() -> None:
+        while client.at_once < 2:
+            await asyncio.sleep(0.01)
+        held.set()
+
+    _, result = await asyncio.wait_for(asyncio.gather(let_go(), team.run()), SECONDS)
+    assert client.most_at_once == 2
+    with lineage(project) as store:
+        records = store.query("toy-1", TrialFilter(order="oldest")).items
+    assert len({record.digest for record in records if record.digest}) == len(records)
+    shown = [str(message.content) for seen in client.seen for message in seen]
+    assert any("in flight" in text for text in shown)
+    assert isinstance(result, TaskResult)
+
+
+async def test_a_cancelled_tool_call_does_not_hang_the_team(project: Path) -> None:
+    team = team_of(4)
+    token = CancellationToken()
+
+    async def listen() -> None:
+        async for item in team.run_stream(cancellation_token=token):
+            # The request for a tool has been made, and the tool is being called now.
+            if type(item).__name__ == "ToolCallRequestEvent":
+                token.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(listen(), SECONDS)
+    result = await finished(team)
+    assert result.stop_reason == "the budget of trials is spent"
+
+
+async def test_a_cancelled_task_ends_soon_and_the_campaign_goes_on_later(project: Path) -> None:
+    team = team_of(3, name="c")
+
+    async def listen() -> None:
+        async for item in team.run_stream():
+            if isinstance(item, BaseChatMessage) and item.source == "left":
+                waiting.set()
+
+    waiting = asyncio.Event()
+    task = asyncio.create_task(listen())
+    await asyncio.wait_for(waiting.wait(), SECONDS)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(task, SECONDS)
+    with lineage(project) as store:
+        assert store.campaign("c").state == "stopped"
+        assert [record.number for record in store.in_flight("c")] == [1]
+    await finished(team_of(3, name="c"))
+    with lineage(project) as store:
+        assert None not in store.counts("c")
+        assert store.campaign("c").state == "finished"
+
+
+async def test_a_team_lives_on_after_the_model_has_failed(project: Path) -> None:
+    client = Watched(fails=2)
+    result = await finished(team_of(2, {"": client}))
+    excuses = [message for message in said(result) if "could not finish" in message.to_text()]
+    assert [message.metadata["fault"] for message in excuses] == ["ConnectionError"] * 2
+    assert result.stop_reason == "the budget of trials is spent"
+
+
+async def test_a_model_that_never_submits_is_stopped_with_a_report(project: Path) -> None:
+    team = team_of(4, {"": Naming(*["I would rather not."] * 1000)})
+    result = await finished(team)
+    assert result.stop_reason is not None
+    assert "3 rounds in a row brought no trial: 12 turns, 12 of them without" in result.stop_reason
+    assert team.ended is not None
+    assert not team.ended.finished
+
+
+@pytest.mark.parametrize("answer", ["nobody that I know", "evaluator", "left or right", SEAT])
+async def test_a_selector_that_names_nobody_valid_does_not_stall_the_team(
+    project: Path, answer: str
+) -> None:
+    selector = Naming(*[answer] * 1000)
+    team = team_of(3, {"selector": selector}, speakers="model")
+    result = await finished(team)
+    speakers = [message.source for message in said(result) if message.source in ("left", "right")]
+    assert len(speakers) == 3
+    assert set(speakers) == {"left", "right"}
+    assert result.stop_reason == "the budget of trials is spent"
+
+
+async def test_a_selector_that_names_a_specialist_is_heard(project: Path) -> None:
+    selector = Naming(*["right"] * 100)
+    result = await finished(team_of(3, {"selector": selector}, speakers="model"))
+    speakers = [message.source for message in said(result) if message.source in ("left", "right")]
+    assert speakers == ["right"] * 3
+    # Only specialists are offered, and the outcomes so far are told.
+    assert "evaluator:" not in selector.prompts[0].split("What was said last")[0]
+    assert "Trial 1 (right by right)" in selector.prompts[1]
+
+
+async def test_a_loaded_state_is_gone_on_with_and_told_once(project: Path) -> None:
+    first = team_of(4, name="c", termination_condition=MaxMessageTermination(8))
+    await finished(first)
+    state = json.loads(json.dumps(await first.save_state()))
+    selector = Naming(*["right"] * 100)
+    second = team_of(4, {"selector": selector}, speakers="model")
+    await second.load_state(state)
+    result = await finished(second)
+    assert second.plan.name == "c"
+    assert result.stop_reason == "the budget of trials is spent"
+    history = selector.prompts[0].split("What was said last:")[1]
+    assert history.count("Round 1: improve") == 1
+
+
+async def test_memory_does_not_grow_with_rounds(project: Path) -> None:
+    team = team_of(12, turns=2)
+    rounds: list[int] = []
+    async for item in team.run_stream():
+        if isinstance(item, BaseChatMessage) and item.source == "user":
+            rounds.append(len((await team.save_state())["agent_states"]))
+            state = await team.save_state()
+            buffered = [
+                len(one["message_buffer"])
+                for one in state["agent_states"].values()
+                if "message_buffer" in one
+            ]
+            assert max(buffered) <= 2
+    assert len(rounds) == 6
+
+
+async def test_a_users_condition_ends_a_run_and_the_next_goes_on(project: Path) -> None:
+    team = team_of(3, name="c", termination_condition=MaxMessageTermination(9))
+    async with team:
+        first = await finished(team)
+        assert "Maximum number of messages 9 reached" in str(first.stop_reason)
+        assert team.ended is not None
+        assert not team.ended.finished
+        while not (await finished(team)).stop_reason == "the budget of trials is spent":
+            pass
+    with lineage(project) as store:
+        counts = store.counts("c")
+    assert sum(n for status, n in counts.items() if status and status.counts) == 3
+    assert Status.ABORTED not in counts
+
+
+async def test_a_running_team_cannot_be_run_twice(project: Path) -> None:
+    team = team_of(1)
+    async for _ in team.run_stream():
+        with pytest.raises(ValueError, match="already running"):
+            await team.run()
+        with pytest.raises(RuntimeError, match="currently running"):
+            await team.reset()
+        break
