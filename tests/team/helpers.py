@@ -85,6 +85,6 @@ def team_of(
 ) -> ResearchGroupChat:
     """A team on the toy pack of the working directory, one trial at a time by default."""
     rest = {name: more.pop(name) for name in list(more) if name not in Plan.model_fields}
-    fields = {"sandbox": "local", "slots": 1, "speakers": "round-robin", **more}
+    fields = {"sandbox": "local", "slots": 1, "ahead": 0, "speakers": "round-robin", **more}
     limits = fields.pop("limits", Limits(trials=trials))
     return ResearchGroupChat(Plan(pack="toy", limits=limits, **fields), clients=clients, **rest)

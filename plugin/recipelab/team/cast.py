@@ -36,7 +36,7 @@ class Cast:
         given: Mapping[str, ChatCompletionClient],
     ) -> None:
         plan = lab.plan
-        self._plan = plan
+        self._lab = lab
         names = [*(charter.name for charter in charters), SELECTOR]
         for name in (*plan.models, *(name for name in given if name)):
             if name not in names:
@@ -49,7 +49,8 @@ class Cast:
         return self._clients[name]
 
     def saved_plan(self) -> Plan:
-        return self._plan
+        """The plan with models that JSON can carry."""
+        return self._lab.plan
 
     async def close(self) -> None:
         """Closes the clients that were opened here."""

@@ -61,6 +61,11 @@ class Floor:
         self._since: dict[str, float] = {}
 
     @property
+    def only_waiting(self) -> bool:
+        """Whether nobody has the floor but the seat, which waits for trials."""
+        return not set(self._since) - {SEAT}
+
+    @property
     def empty(self) -> bool:
         """Whether nobody has the floor."""
         return not self._since
@@ -70,11 +75,11 @@ class Floor:
         """Why the round is over; ``None`` while it is not.
 
         Trials that are in flight when the turns are taken go on, and the next round tells of
-        them; with the budget they are waited for, as one that is aborted gives its share back.
+        them. When the budget is spent they are waited for, as an aborted one gives its share back.
         """
         if self._desk.remaining == 0 and not self._desk.running:
             return self._desk.ledger.over or "the budget has no room for another trial"
-        if self.taken >= self._turns:
+        if self.taken >= self._turns and self._desk.remaining != 0:
             return "every turn of the round is taken"
         return None
 
