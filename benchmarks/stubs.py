@@ -77,7 +77,11 @@ class StubModel(OfflineClient):
         return CreateResult(finish_reason=reason, content=content, usage=usage, cached=False)
 
     def _proposal(self) -> dict[str, Any]:
-        edit = {"path": "recipe/train.py", "search": "X = 1.0", "replace": f"X = {next(self._values)}.5"}
+        edit = {
+            "path": "recipe/train.py",
+            "search": "X = 1.0",
+            "replace": f"X = {next(self._values)}.5",
+        }
         return {
             "parent": 0,
             "hypothesis": "The bottom may lie there.",

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from recipelab.agents import SEAT
 from recipelab.evaluation.desk import TrialDesk
@@ -34,7 +33,6 @@ class Floor:
         turns: How many turns of specialists the round has.
         ahead: Trials that may wait for a slot; ``None`` measures how many it takes.
         turn_seconds: How long turns took in earlier rounds, in seconds.
-        clock: Seconds that only go up.
     """
 
     def __init__(
@@ -46,7 +44,6 @@ class Floor:
         turns: int,
         ahead: int | None = None,
         turn_seconds: float | None = None,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.closing = asyncio.Event()
         self.taken = 0
@@ -57,7 +54,6 @@ class Floor:
         self._guests = list(guests)
         self._turns = turns
         self._ahead = ahead
-        self._clock = clock
         self._since: dict[str, float] = {}
 
     @property
@@ -129,12 +125,12 @@ class Floor:
 
     def give(self, name: str) -> None:
         """Somebody gets the floor."""
-        self._since[name] = self._clock()
+        self._since[name] = asyncio.get_running_loop().time()
         self.taken += name in self._names
 
     def back(self, name: str) -> None:
         """Somebody has spoken."""
-        seconds = self._clock() - self._since.pop(name)
+        seconds = asyncio.get_running_loop().time() - self._since.pop(name)
         if name in self._names:
             before = self.turn_seconds
             self.turn_seconds = seconds if before is None else before + _NEW * (seconds - before)
