@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from recipelab import __version__
-from recipelab.cli import exchange, export, look, machine, notes, run, stats
+from recipelab.cli import exchange, export, look, machine, notes, run, stats, transcript
 from recipelab.cli.sandbox import sandbox_app
 
 app = typer.Typer(
@@ -23,7 +23,7 @@ for command in (
     look.trials,
     look.show,
     look.lineage,
-    look.transcript,
+    transcript.transcript,
     export.export,
     look.campaigns,
     stats.stats,
