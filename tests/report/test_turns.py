@@ -69,6 +69,12 @@ def test_a_call_without_an_answer_is_kept() -> None:
     assert turn.steps == [Call("read_recipe", {"(not an object)": "not JSON"})]
 
 
+def test_a_picture_is_no_text() -> None:
+    content = ["Look:", {"data": "iVBORw0KGgo="}]
+    (turn,) = turns_of([record(0, "left", "MultiModalMessage", {"content": content})])
+    assert turn.steps == [Said("Look:\n(a picture)", "MultiModalMessage", True)]
+
+
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(TYPES), PAYLOAD), max_size=8))
 def test_no_payload_is_too_odd(said: list[tuple[str, str, dict[str, Any]]]) -> None:
     records = [record(place, *words) for place, words in enumerate(said)]

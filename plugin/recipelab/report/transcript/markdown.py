@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
@@ -16,6 +17,9 @@ from recipelab.report.transcript.blocks import (
     is_item,
 )
 from recipelab.shown import at_line_start, fenced, in_markdown, inline_code, lines_in_markdown
+
+_LAST_SIGNS = re.compile(r"#(?=#*$)")
+_ESCAPED = r"\\#"
 
 
 def markdown(blocks: Iterable[Block]) -> Iterator[str]:
@@ -32,9 +36,10 @@ def markdown(blocks: Iterable[Block]) -> Iterator[str]:
 def _rendered(block: Block) -> str:
     match block:
         case Heading(level, spans):
-            return f"{'#' * level} {_inline(spans)}"
+            # At the end of a heading Markdown takes these away.
+            return f"{'#' * level} {_LAST_SIGNS.sub(_ESCAPED, _inline(spans))}"
         case Line(spans):
-            return f"{'- ' if is_item(block) else ''}{_inline(spans)}"
+            return f"{'- ' if is_item(block) else ''}{_begun(_inline(spans))}"
         case Quote(text):
             return _quoted(lines_in_markdown(text))
         case Code(text, is_diff):
@@ -50,7 +55,10 @@ def _quoted(lines: list[str]) -> str:
 
 
 def _inline(spans: Iterable[Span]) -> str:
-    text = "".join(map(_span, spans)).strip()
+    return "".join(map(_span, spans)).strip()
+
+
+def _begun(text: str) -> str:
     return text if text.startswith(("**", "`")) else at_line_start(text)
 
 

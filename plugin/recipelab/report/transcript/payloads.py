@@ -27,8 +27,10 @@ def items_of(record: MessageRecord) -> list[Table]:
 
 
 def text_of(record: MessageRecord) -> str:
-    """What a message says; content that is no text as JSON."""
+    """What a message says: pictures are left out, other content is told as JSON."""
     content = record.payload.get("content", "")
+    if record.type == "MultiModalMessage" and isinstance(content, list):
+        return "\n".join(item if isinstance(item, str) else "(a picture)" for item in content)
     return content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
 
 
