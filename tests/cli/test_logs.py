@@ -13,18 +13,8 @@ from .conftest import Cli
 
 
 def test_a_campaign_logs_json_lines_with_campaign_and_trial(project: Path) -> None:
-    words = [
-        "--log-level",
-        "debug",
-        "--log-format",
-        "json",
-        "run",
-        "toy",
-        "--trials",
-        "2",
-        "--sandbox",
-        "local",
-    ]
+    words = ["--log-level", "debug", "--log-format", "json", "run", "toy"]
+    words += ["--trials", "2", "--sandbox", "local"]
     command = [sys.executable, "-m", "recipelab", *words]
     done = subprocess.run(command, capture_output=True, text=True, cwd=project, check=True)
     lines = [json.loads(line) for line in done.stderr.splitlines()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from recipelab.errors import RecipelabError
 from recipelab.exchange.mark import metric_of
@@ -44,6 +44,7 @@ class Reviewer:
     metric: str
     unit: str
     models: dict[str, str]
+    _known: dict[int, TrialRecord | None] = field(default_factory=dict[int, TrialRecord | None])
 
     @classmethod
     def of(cls, store: LineageStore, campaign: CampaignRecord) -> Reviewer:
@@ -67,6 +68,7 @@ class Reviewer:
 
     def turns(self, turns: Sequence[Turn]) -> Iterator[Block]:
         """Some turns; a trial whose end none of them reports is told where it is submitted."""
+        self._known.clear()
         reported = {number for turn in turns for number in turn.reported}
         for turn in turns:
             yield from self._turn(turn, reported)
@@ -117,9 +119,10 @@ class Reviewer:
 
     def _trial(self, number: int) -> TrialRecord | None:
         """A trial that a message names; an imported campaign may name some that are not there."""
-        if not 0 <= number < self.store.trial_count(self.campaign):
-            return None
-        return self.store.trial(self.campaign, number)
+        if number not in self._known:
+            is_there = 0 <= number < self.store.trial_count(self.campaign)
+            self._known[number] = self.store.trial(self.campaign, number) if is_there else None
+        return self._known[number]
 
 
 def _verdict(record: TrialRecord) -> tuple[Span, ...]:
