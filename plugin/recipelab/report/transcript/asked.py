@@ -50,7 +50,7 @@ def _arguments(arguments: Mapping[str, Any]) -> str:
     told = [
         f"{short(str(name), 40)}={short(_json(value), ARGUMENT_CHARACTERS)}"
         for name, value in arguments.items()
-        if name not in _LONG and value not in (None, [], {})
+        if name not in _LONG and value not in (None, "", [], {})
     ]
     return f" ({', '.join(told)})" if told else ""
 
