@@ -1,6 +1,6 @@
 """How busy slots are: trials of a minute, turns of ten seconds, on a simulated clock.
 
-The group chat, the desk and the lineage are the real ones; model and evaluator only take their time.
+The group chat, the desk and the lineage are the real ones; model and evaluator only take time.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ class Use:
         self.spans: list[tuple[float, float]] = []
 
     def __call__(self, since: float, until: float) -> None:
+        """Notes that a slot was busy from one moment to another."""
         self.spans.append((since, until))
 
     def share(self, slots: int) -> float:

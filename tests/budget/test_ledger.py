@@ -1,4 +1,4 @@
-"""The ledger: what is reserved before, settled after, warned of, and known again after a restart."""
+"""The ledger: what is reserved, settled, warned of, and known again after a restart."""
 
 from __future__ import annotations
 

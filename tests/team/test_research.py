@@ -97,12 +97,8 @@ async def test_specialists_think_at_the_same_time_and_see_what_is_in_flight(proj
     client = Watched(holds=held)
     team = team_of(4, {"": client}, slots=2, share_devices=True)
 
-    async def let_go() -> None:
-        while client.at_once < 2:
-            await asyncio.sleep(0.01)
-        held.set()
-
-    _, result = await asyncio.wait_for(asyncio.gather(let_go(), team.run()), SECONDS)
+    client.when_two_think(held.set)
+    result = await finished(team)
     assert client.most_at_once == 2
     with lineage(project) as store:
         records = store.query("toy-1", TrialFilter(order="oldest")).items
@@ -227,8 +223,9 @@ async def test_a_users_condition_ends_a_run_and_the_next_goes_on(project: Path) 
         assert "Maximum number of messages 4 reached" in str(first.stop_reason)
         assert team.ended is not None
         assert not team.ended.finished
-        while not (await finished(team)).stop_reason == "the budget of trials is spent":
-            pass
+        for _ in range(4):
+            last = await finished(team)
+        assert last.stop_reason == "the budget of trials is spent"
     with lineage(project) as store:
         counts = store.counts("c")
     assert sum(n for status, n in counts.items() if status and status.counts) == 3

@@ -263,7 +263,11 @@ class TrialDesk:
                 outcome = await self._evaluator.evaluate(
                     Recipe(self.store.files(self.campaign, number)),
                     None if number == BASELINE else self._reference,
-                    labels={"campaign": self.campaign, "trial": str(number)},
+                    labels={
+                        "campaign": self.campaign,
+                        "trial": str(number),
+                        "specialist": specialist,
+                    },
                     watch=watch,
                 )
             self.store.record(self.campaign, number, outcome)

@@ -147,11 +147,9 @@ class Conductor:
     def hear(self, message: BaseAgentEvent | BaseChatMessage) -> None:
         """Writes a message of the group chat to the lineage, and follows what it says."""
         trials = trials_of(message)
-        self._unwritten.append(
-            NewMessage(
-                message.source, type(message).__name__, message.dump(), trials[0] if trials else None
-            )
-        )
+        about = trials[0] if trials else None
+        kind = type(message).__name__
+        self._unwritten.append(NewMessage(message.source, kind, message.dump(), about))
         if isinstance(message, BaseChatMessage) or len(self._unwritten) >= UNWRITTEN:
             self.write()
         self._listener.message(message)
@@ -163,7 +161,7 @@ class Conductor:
                 self._judged(self._store.trial(self._name, trial))
 
     def write(self) -> None:
-        """Writes to the lineage what was heard. Each write costs a disk's time, so turns are whole."""
+        """Writes to the lineage what was heard: a turn at a time, as a write waits for the disk."""
         if self._unwritten:
             self._store.add_messages(self._name, self._unwritten, round_number=self.round)
             self._unwritten = []

@@ -12,7 +12,7 @@ from sqlmodel import col
 
 from recipelab.errors import LineageError
 from recipelab.lineage.answers import Note
-from recipelab.lineage.finding import check_round, find_campaign, find_trial
+from recipelab.lineage.finding import check_round, find_campaign, find_trial, find_trials
 from recipelab.lineage.ledgers import LeaseRow, NoteRow, UsageRow
 from recipelab.lineage.query import LARGEST
 from recipelab.lineage.saving import now
@@ -112,8 +112,8 @@ class LedgerWriter(Writing):
         """
         with self._writing() as connection:
             campaign_id = _checked(connection, campaign, round_number, None)
-            for trial in {message.trial for message in messages} - {None}:
-                find_trial(connection, campaign_id, trial, campaign)
+            trials = {message.trial for message in messages if message.trial is not None}
+            find_trials(connection, campaign_id, sorted(trials), campaign)
             last = connection.scalar(_LAST_MESSAGE, {"campaign_id": campaign_id})
             position = 0 if last is None else int(last) + 1
             rows = [
