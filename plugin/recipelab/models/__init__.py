@@ -6,6 +6,7 @@ from recipelab.models.patient import PatientClient
 from recipelab.models.prices import Prices
 from recipelab.models.registry import OFFLINE, open_model, parse_models
 from recipelab.models.saved import loaded_model, saved_model
+from recipelab.models.tidy import TidyClient
 
 __all__ = [
     "OFFLINE",
@@ -15,6 +16,7 @@ __all__ = [
     "OfflineConfig",
     "PatientClient",
     "Prices",
+    "TidyClient",
     "loaded_model",
     "open_model",
     "parse_models",

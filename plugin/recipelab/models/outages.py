@@ -12,8 +12,17 @@ BUSY = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529})
 """HTTP status codes that pass: time-outs, limits of rate, faults and overload of the server."""
 
 _UNREACHABLE = frozenset(
-    "ConnectError ConnectTimeout ReadTimeout ReadError WriteError PoolTimeout RemoteProtocolError "
-    "APIConnectionError APITimeoutError".split()
+    [
+        "ConnectError",
+        "ConnectTimeout",
+        "ReadTimeout",
+        "ReadError",
+        "WriteError",
+        "PoolTimeout",
+        "RemoteProtocolError",
+        "APIConnectionError",
+        "APITimeoutError",
+    ]
 )
 """Names of errors of connections, as the libraries of providers have them."""
 

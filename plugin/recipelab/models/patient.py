@@ -16,7 +16,8 @@ from tenacity import (
     RetryCallState,
     retry_if_exception,
     stop_after_delay,
-    wait_exponential_jitter,
+    wait_exponential,
+    wait_random,
 )
 
 from recipelab.models.outages import outage, wait_asked_for
@@ -54,8 +55,8 @@ class PatientClient(WrappedClient):
         super().__init__(inner)
         self._say = say
         self._most_seconds = most_seconds
-        self._wait = wait_exponential_jitter(
-            initial=first_wait, max=longest_wait, jitter=first_wait
+        self._wait = wait_exponential(multiplier=first_wait, max=longest_wait) + wait_random(
+            0, first_wait
         )
         self._since: float | None = None
 

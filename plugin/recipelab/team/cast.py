@@ -14,6 +14,7 @@ from recipelab.models import (
     MeteredClient,
     PatientClient,
     Prices,
+    TidyClient,
     loaded_model,
     open_model,
     saved_model,
@@ -79,7 +80,7 @@ class Cast:
     def _client(self, name: str, charter: Charter | None) -> ChatCompletionClient:
         client, model = self._chosen(name, charter)
         return MeteredClient(
-            PatientClient(client, say=self._lab.say),
+            PatientClient(TidyClient(client), say=self._lab.say),
             lambda: self._lab.desk.ledger if self._lab.desk else None,
             specialist=name,
             model=model,
