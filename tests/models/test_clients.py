@@ -1,4 +1,4 @@
-"""Models over real HTTP: how they are opened, what is waited out, what is booked, what is hidden."""
+"""Models over real HTTP: how they are opened, what is waited out, booked and hidden."""
 
 from __future__ import annotations
 

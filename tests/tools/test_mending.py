@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from recipelab.agents import load_charter
 from recipelab.agents.bench import workbench_of
 from recipelab.evaluation.desk import TrialDesk
-from recipelab.models import open_model
+from recipelab.models import TidyClient, open_model
+from recipelab.models.tidy import tidied
 from recipelab.tools import SpecialistWorkbench
 from recipelab.tools.arguments import SubmitTrialArguments
 from recipelab.tools.mending import mended
@@ -104,8 +105,9 @@ def test_right_arguments_are_left_alone_and_quoted_ones_read(
 @pytest.mark.parametrize(
     ("call", "told"),
     [
-        (("submit_trial", "{'parent': 0}"), "submit_trial"),
-        (("submit_trial", '{"parent": 0,}'), "submit_trial"),
+        (("submit_trial", "{'parent': 0}"), "edits: Field required"),
+        (("submit_trial", '{"parent": 0,}'), "edits: Field required"),
+        (("submit_trial", "parent is 0"), "unreadable_arguments: Extra inputs are not permitted"),
         (("submit_a_trial", "{}"), "submit_a_trial"),
         (("check_edit", json.dumps({"parent": 0})), "edits: Field required"),
     ],
@@ -115,7 +117,7 @@ async def test_a_model_over_http_is_answered_and_can_mend_its_call(
 ) -> None:
     good = Reply(calls=[("check_edit", json.dumps({"parent": 0, "edits": [EDIT]}))])
     with serving(Reply(calls=[call]), good, Reply("Done.")) as server:
-        client = open_model("openai:small", seed=0, base_url=server.url)
+        client = TidyClient(open_model("openai:small", seed=0, base_url=server.url))
         agent = AssistantAgent("left", client, workbench=bench, max_tool_iterations=5)
         result = await agent.run(task="Go.")
         await client.close()
@@ -127,3 +129,15 @@ async def test_a_model_over_http_is_answered_and_can_mend_its_call(
     assert json.loads(answers[1].content)["ok"]
     # What the server was sent next holds the answer to the bad call.
     assert told in json.dumps(server.requests[1]["messages"])
+
+
+@given(st.dictionaries(st.text(), st.recursive(st.none() | st.integers() | st.text(), st.lists)))
+def test_json_and_python_tables_are_read_as_what_they_say(table: dict[str, Any]) -> None:
+    for text in (json.dumps(table), f"```json\n{json.dumps(table)}\n```", repr(table)):
+        assert json.loads(tidied(text)) == table
+    assert tidied(json.dumps(json.dumps(table))) == json.dumps(table)
+
+
+@given(st.text())
+def test_whatever_is_written_becomes_a_table(text: str) -> None:
+    assert isinstance(json.loads(tidied(text)), dict)
