@@ -13,6 +13,7 @@ from recipelab.tools import (
     SpecialistWorkbench,
     SubmitTrialTool,
     Turn,
+    TurnKnobTool,
     lineage_tools,
 )
 from recipelab.tools.bench import AnyTool
@@ -52,16 +53,18 @@ def workbench_of(
     """
     turn = Turn(round_number, blind=blind)
     own = tuple(play for play in plays if play.surface in charter.surfaces)
+    submit = SubmitTrialTool(desk, charter.name, charter.surfaces, turn)
     tools: list[AnyTool] = [
         ReadRecipeTool(desk, own, blind=blind),
         CheckEditTool(desk, blind=blind),
-        SubmitTrialTool(desk, charter.name, charter.surfaces, turn),
+        submit,
     ]
     if not blind:
         priors = prior_campaigns(desk.store.campaign(desk.campaign))
         scope = Scope(desk.store, desk.campaign, desk.pack.metric.goal, priors)
         tools = [*lineage_tools(scope), *tools]
-    wanted = charter.tools
-    return SpecialistWorkbench(
-        [tool for tool in tools if wanted is None or tool.name in wanted], turn
-    )
+    if charter.tools is not None:
+        # A menu says which changes were tried, so those who may not know do not have it.
+        menu = [] if blind else [TurnKnobTool(desk, charter.surfaces, submit)]
+        tools = [tool for tool in (*tools, *menu) if tool.name in charter.tools]
+    return SpecialistWorkbench(tools, turn)

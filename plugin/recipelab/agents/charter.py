@@ -32,6 +32,7 @@ class Charter(BaseModel):
         body: Its instructions, in Markdown.
         model: Specification of its model; ``None`` for the campaign's.
         tools: Names of the tools that it may use; ``None`` for all.
+        guided: Whether its model is led through its tools one by one, in their order.
         temperature: Sampling temperature of its model; ``None`` leaves it to the provider.
     """
 
@@ -45,6 +46,7 @@ class Charter(BaseModel):
     model: str | None = None
     tools: tuple[str, ...] | None = None
     temperature: float | None = Field(default=None, ge=0, le=2)
+    guided: bool = False
 
     def on(self, surfaces: Sequence[str]) -> Charter:
         """The charter in a pack: ``*`` becomes every surface of it.

@@ -1,5 +1,6 @@
 """Model clients: the rule-based default and the way to any other."""
 
+from recipelab.models.guided import GuidedClient
 from recipelab.models.metered import Meter, MeteredClient
 from recipelab.models.offline import OfflineClient, OfflineConfig
 from recipelab.models.patient import PatientClient
@@ -10,6 +11,7 @@ from recipelab.models.tidy import TidyClient
 
 __all__ = [
     "OFFLINE",
+    "GuidedClient",
     "Meter",
     "MeteredClient",
     "OfflineClient",

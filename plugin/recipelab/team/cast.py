@@ -11,6 +11,7 @@ from recipelab.agents import Charter
 from recipelab.errors import ModelError, unknown_name
 from recipelab.lab import Lab
 from recipelab.models import (
+    GuidedClient,
     MeteredClient,
     PatientClient,
     Prices,
@@ -79,8 +80,11 @@ class Cast:
 
     def _client(self, name: str, charter: Charter | None) -> ChatCompletionClient:
         client, model = self._chosen(name, charter)
+        client = TidyClient(client)
+        if charter and charter.guided:
+            client = GuidedClient(client, charter.tools or ())
         return MeteredClient(
-            PatientClient(TidyClient(client), say=self._lab.say),
+            PatientClient(client, say=self._lab.say),
             lambda: self._lab.desk.ledger if self._lab.desk else None,
             specialist=name,
             model=model,

@@ -32,6 +32,9 @@ MAX_IDLE_ROUNDS = 3
 MAX_ABORTED = 3
 """Aborted trials in a row after which a campaign stops: the machinery is broken."""
 
+SUBMITTING = ("submit_trial", "turn_knob")
+"""Tools whose answers tell of a trial."""
+
 UNWRITTEN = 50
 """Messages of a turn that wait for its end before they are written."""
 
@@ -209,6 +212,6 @@ def accepted(message: ToolCallExecutionEvent) -> list[int]:
 
 
 def _submitted(message: ToolCallExecutionEvent) -> list[Mapping[str, Any]]:
-    answers = [r.content for r in message.content if r.name == "submit_trial" and not r.is_error]
+    answers = [r.content for r in message.content if r.name in SUBMITTING and not r.is_error]
     tables: list[Mapping[str, Any]] = [json.loads(answer) for answer in answers]
     return [table for table in tables if "trial" in table]

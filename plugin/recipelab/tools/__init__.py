@@ -1,5 +1,6 @@
 """The tools that agents use, as AutoGen tools and workbenches."""
 
+from recipelab.tools.knob_tool import TurnKnobTool
 from recipelab.tools.lineage import (
     LineageQueryConfig,
     LineageQueryTool,
@@ -23,5 +24,6 @@ __all__ = [
     "SpecialistWorkbench",
     "SubmitTrialTool",
     "Turn",
+    "TurnKnobTool",
     "lineage_tools",
 ]
