@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from recipelab import __version__
-from recipelab.cli import exchange, export, look, machine, notes, run, stats
+from recipelab.cli import exchange, export, look, machine, notes, people, run, stats
 from recipelab.cli.sandbox import sandbox_app
 
 app = typer.Typer(
@@ -28,6 +28,8 @@ for command in (
     look.campaigns,
     stats.stats,
     notes.note,
+    people.pause,
+    people.submit,
     machine.packs,
     machine.doctor,
 ):
