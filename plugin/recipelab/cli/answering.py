@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import termios
 import threading
+from contextlib import suppress
 
+_INPUT = 0
 _CHUNK = 65_536
 
 
 class AnswerLines:
     """Reads standard input in a thread that does not outlive the command.
 
-    A thread of the usual pool would hold up Ctrl-C until a line was typed. And one that waits in
-    ``sys.stdin`` holds a lock that the interpreter asks for when it ends, so bytes are read past it.
+    A thread of the usual pool would hold up Ctrl-C until a line was typed. One that waits in
+    ``sys.stdin`` holds a lock that the interpreter wants when it ends, so bytes are read past it.
     """
 
     def __init__(self) -> None:
-        self._descriptor = sys.stdin.fileno()
         self._lines: asyncio.Queue[str | None] = asyncio.Queue()
         self._reading = False
         self._ended = False
@@ -36,18 +36,19 @@ class AnswerLines:
 
     def forget(self) -> None:
         """Drops what was typed on a terminal before the question; a pipe answers ahead of time."""
-        if not os.isatty(self._descriptor):
+        if not os.isatty(_INPUT):
             return
-        termios.tcflush(self._descriptor, termios.TCIFLUSH)
+        termios.tcflush(_INPUT, termios.TCIFLUSH)
         while not self._lines.empty():
             self._lines.get_nowait()
 
     def _read(self, loop: asyncio.AbstractEventLoop) -> None:
         rest = b""
-        while chunk := os.read(self._descriptor, _CHUNK):
-            *whole, rest = (rest + chunk).split(b"\n")
-            for line in whole:
-                self._tell(loop, line.decode("utf-8", "replace"))
+        with suppress(OSError):  # a terminal that was closed has no more to say
+            while chunk := os.read(_INPUT, _CHUNK):
+                *whole, rest = (rest + chunk).split(b"\n")
+                for line in whole:
+                    self._tell(loop, line.decode("utf-8", "replace"))
         if rest:
             self._tell(loop, rest.decode("utf-8", "replace"))
         self._tell(loop, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rich.text import Text
@@ -18,14 +19,16 @@ if TYPE_CHECKING:
 
 DIFF_CHARACTERS = 8_000
 
-NOBODY = "nobody is there to ask: standard input has ended"
+YES = "yes"
 
 
-def approver(progress: Progress) -> Approve:
+def approver(progress: Progress, stop: Callable[[], object]) -> Approve:
     """Asks one question at a time.
 
     Args:
         progress: The display; it is silent while a question waits.
+        stop: Ends the command. It is called when standard input has ended: with nobody to ask,
+            agents would propose for ever, and nothing would be tried.
     """
     turn = asyncio.Lock()
     lines = AnswerLines()
@@ -33,12 +36,18 @@ def approver(progress: Progress) -> Approve:
     async def ask(record: TrialRecord) -> str | None:
         async with turn:
             with progress.silent():
-                return await _ask(record, lines)
+                answer = await _answer(record, lines)
+            if answer is None:
+                progress.note("nobody is there to ask: standard input has ended")
+                stop()
+                await asyncio.Event().wait()
+            return None if answer == YES else answer
 
     return ask
 
 
-async def _ask(record: TrialRecord, lines: AnswerLines) -> str | None:
+async def _answer(record: TrialRecord, lines: AnswerLines) -> str | None:
+    """``YES``, or why not; ``None`` at the end of the input."""
     lines.forget()
     told = f"Trial {record.number} ({record.surface} by {record.specialist})"
     diff = record.diff[:DIFF_CHARACTERS]
@@ -48,9 +57,9 @@ async def _ask(record: TrialRecord, lines: AnswerLines) -> str | None:
         err.print("Run it? [y]es, or say why not: ", markup=False, end="")
         line = await lines.next()
         if line is None:
-            return NOBODY
+            return None
         answer = line.strip()
         if answer.lower() in ("y", "yes"):
-            return None
+            return YES
         if answer:
             return "" if answer.lower() in ("n", "no") else answer

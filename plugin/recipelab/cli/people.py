@@ -57,9 +57,7 @@ def submit(
     expected_delta: Annotated[
         float, typer.Option(help="Expected change of the metric, signed, in its unit.")
     ] = 0.0,
-    proposer: Annotated[
-        str, typer.Option("--as", metavar="NAME", help="Who proposes.")
-    ] = "person",
+    proposer: Annotated[str, typer.Option("--as", metavar="NAME", help="Who proposes.")] = "person",
     name: NameOption = None,
     home: HomeOption = None,
     as_json: AsJson = False,

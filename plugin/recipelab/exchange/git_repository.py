@@ -40,4 +40,3 @@ def write_git(store: LineageStore, campaign: str, folder: Path) -> None:
     git(folder, "fsck", "--strict", "--no-dangling", "--no-progress")
     git(folder, "reset", "--hard", MAIN)
     (folder / ".git" / MADE_HERE).write_text(f"{campaign}\n", "utf-8")
-
