@@ -1,10 +1,10 @@
-"""What ``kill -9`` leaves behind: campaigns are killed at random moments and resumed, again and again.
+"""What ``kill -9`` leaves behind: campaigns are killed at random moments and resumed.
 
     python benchmarks/kills.py --kills 100
-    python benchmarks/kills.py --kills 20 --sandbox docker --within 12
+    python benchmarks/kills.py --kills 24 --sandbox docker --trials 6 --within 12
 
-Each campaign of the toy pack is killed until it comes to its end between two kills. After every kill
-the lineage is compared with what it held before, and what lives on is looked for.
+Each campaign of the toy pack is killed until it comes to its end between two kills. After every
+kill the lineage is compared with what it held before, and what lives on is looked for.
 """
 
 from __future__ import annotations

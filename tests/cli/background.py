@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -72,9 +71,14 @@ def judged(project: Path) -> list[TrialRecord]:
     return [record for record in trials_of(project) if record.outcome is not None]
 
 
-def until(true: Callable[[], object], process: subprocess.Popen[str] | None = None) -> None:
+def until(
+    true: Callable[[], object],
+    process: subprocess.Popen[str] | None = None,
+    *,
+    seconds: float = SECONDS,
+) -> None:
     """Waits until something is so, while a process lives."""
-    deadline = time.monotonic() + SECONDS
+    deadline = time.monotonic() + seconds
     while not true():
         if process is not None:
             assert process.poll() is None, process.communicate()[0]
@@ -86,15 +90,3 @@ def stopped(process: subprocess.Popen[str]) -> None:
     """Kills a process that is no longer needed."""
     process.kill()
     process.communicate()
-
-
-def children_of(project: Path) -> list[int]:
-    """Processes whose working folder or command names a toy phase of this machine's user."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            if f"XDG_CACHE_HOME={os.environ['XDG_CACHE_HOME']}".encode() in path.read_bytes():
-                found.append(int(path.parent.name))
-        except OSError:
-            continue  # it ended while we looked, or is somebody else's
-    return [pid for pid in found if pid != os.getpid()]

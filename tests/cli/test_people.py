@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import signal
 import subprocess
 from io import StringIO
@@ -230,6 +232,21 @@ def test_a_signal_ends_it_while_a_question_waits(project: Path, number: int) -> 
     assert "Traceback" not in said
     assert "Fatal" not in said
     assert trials_of(project)[1].outcome is None
+
+
+def test_what_was_typed_before_a_question_is_no_answer(project: Path) -> None:
+    keyboard, terminal = pty.openpty()
+    process = start(project, "--approve", "--slots", "1", trials=1, stdin=terminal)
+    os.write(keyboard, b"y\n")
+    read_until(process, "say why not: ")
+    os.write(keyboard, b"not this one\n")
+    read_until(process, "say why not: ")
+    first = trials_of(project)[1].outcome
+    assert first is not None
+    assert first.reason == "a person declined it: not this one"
+    stopped(process)
+    os.close(keyboard)
+    os.close(terminal)
 
 
 def test_a_question_is_not_talked_over() -> None:
