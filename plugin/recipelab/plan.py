@@ -64,7 +64,7 @@ class Plan(BaseModel):
     priors: tuple[str, ...] = ()
     arm: Arm = Arm.SPECIALISTS
     speakers: Speakers = Speakers.CREDIT
-    exploration: float = Field(default=0.5, ge=0)
+    exploration: float = Field(default=0.7, ge=0)
     ahead: int | None = Field(default=None, ge=0)
     turns: int | None = Field(default=None, ge=1)
     characters: int | None = Field(default=None, ge=1000)

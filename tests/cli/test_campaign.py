@@ -54,7 +54,13 @@ def test_a_campaign_improves_the_recipe_and_leaves_its_papers(cli: Cli, project:
     exported = json.loads(cli("export", number, "--json").stdout)
     assert (copy / "recipe/train.py").read_text() == exported["files"]["recipe/train.py"]
     transcript = (folder / "transcript.md").read_text()
-    for words in ("**left** calls `lineage_query`", "calls `submit_trial`", "```diff", "kept"):
+    for words in (
+        "### left (offline",
+        "- `lineage_query` (",
+        "Proposes **trial 1**",
+        "```diff",
+        "**kept**",
+    ):
         assert words in transcript
 
 

@@ -121,6 +121,26 @@ def test_messages_come_in_order_and_by_round_and_trial(store: LineageStore) -> N
         store.messages(CAMPAIGN, trial=1)
 
 
+def test_messages_are_read_one_by_one_across_pages(
+    store: LineageStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recipelab.lineage.reading.messages.PAGE", 3)
+    for place in range(7):
+        store.add_message(
+            CAMPAIGN,
+            round_number=None,
+            source="optimizer",
+            type="TextMessage" if place % 2 else "ThoughtEvent",
+            payload={"content": str(place)},
+            trial=None,
+        )
+    assert tuple(store.each_message(CAMPAIGN)) == store.messages(CAMPAIGN)
+    assert [m.position for m in store.each_message(CAMPAIGN, after=4)] == [5, 6]
+    assert [m.position for m in store.each_message(CAMPAIGN, type="TextMessage")] == [1, 3, 5]
+    with pytest.raises(LineageError, match="unknown campaign 'gone'; valid: night-1"):
+        next(store.each_message("gone"))
+
+
 def test_payloads_hold_text_that_json_and_databases_refuse(store: LineageStore) -> None:
     payload = {"\ud800k": ["\0", "\\u0000", {"n": float("nan"), "i": 3, "t": (True, None)}]}
     store.add_message(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from autogen_core import CancellationToken
@@ -32,6 +32,10 @@ class Watched(OfflineClient):
         self.at_once = 0
         self.most_at_once = 0
         self.seen: list[Sequence[LLMMessage]] = []
+        self._at_two: Callable[[], None] = lambda: None
+
+    def when_two_think(self, act: Callable[[], None]) -> None:
+        self._at_two = act
 
     async def create(
         self,
@@ -49,6 +53,8 @@ class Watched(OfflineClient):
             raise ConnectionError("the provider hung up")
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
+        if self.at_once == 2:
+            self._at_two()
         try:
             if self.holds is not None:
                 waiting = asyncio.ensure_future(self.holds.wait())
@@ -85,6 +91,6 @@ def team_of(
 ) -> ResearchGroupChat:
     """A team on the toy pack of the working directory, one trial at a time by default."""
     rest = {name: more.pop(name) for name in list(more) if name not in Plan.model_fields}
-    fields = {"sandbox": "local", "slots": 1, "speakers": "round-robin", **more}
+    fields = {"sandbox": "local", "slots": 1, "ahead": 0, "speakers": "round-robin", **more}
     limits = fields.pop("limits", Limits(trials=trials))
     return ResearchGroupChat(Plan(pack="toy", limits=limits, **fields), clients=clients, **rest)

@@ -61,4 +61,7 @@ def workbench_of(
         priors = prior_campaigns(desk.store.campaign(desk.campaign))
         scope = Scope(desk.store, desk.campaign, desk.pack.metric.goal, priors)
         tools = [*lineage_tools(scope), *tools]
-    return SpecialistWorkbench(tools, turn)
+    wanted = charter.tools
+    return SpecialistWorkbench(
+        [tool for tool in tools if wanted is None or tool.name in wanted], turn
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,12 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from recipelab import content
-from recipelab.errors import RecipelabError
+from recipelab.errors import RecipelabError, unknown_name
 from recipelab.pack import NAME
 
 MARKER = ".md"
+EVERY = "*"
+"""Stands for every surface of a pack."""
 
 
 class CharterError(RecipelabError):
@@ -27,6 +30,9 @@ class Charter(BaseModel):
         title: What to call it.
         surfaces: The surfaces that it owns.
         body: Its instructions, in Markdown.
+        model: Specification of its model; ``None`` for the campaign's.
+        tools: Names of the tools that it may use; ``None`` for all.
+        temperature: Sampling temperature of its model; ``None`` leaves it to the provider.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -36,12 +42,27 @@ class Charter(BaseModel):
     surfaces: tuple[str, ...] = Field(min_length=1)
     body: str = Field(min_length=1)
 
-    def on(self, surfaces):  # type: ignore[no-untyped-def]
-        return (
-            self
-            if self.surfaces != ("*",)
-            else self.model_copy(update={"surfaces": tuple(surfaces)})
-        )
+    model: str | None = None
+    tools: tuple[str, ...] | None = None
+    temperature: float | None = Field(default=None, ge=0, le=2)
+
+    def on(self, surfaces: Sequence[str]) -> Charter:
+        """The charter in a pack: ``*`` becomes every surface of it.
+
+        Args:
+            surfaces: The surfaces of the pack.
+
+        Raises:
+            CharterError: It owns a surface that the pack lacks.
+        """
+        if self.surfaces == (EVERY,):
+            return self.model_copy(update={"surfaces": tuple(surfaces)})
+        for surface in self.surfaces:
+            if surface not in surfaces:
+                raise CharterError(
+                    f"charter {self.name}: {unknown_name('surface', surface, surfaces)}"
+                )
+        return self
 
 
 def charter_names() -> tuple[str, ...]:

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from recipelab import __version__
-from recipelab.cli import exchange, export, look, machine, notes, people, run, stats
+from recipelab.cli import exchange, export, look, machine, notes, people, run, stats, transcript
+from recipelab.cli.logs import LogFormat, LogLevel, show_logs
 from recipelab.cli.sandbox import sandbox_app
 
 app = typer.Typer(
@@ -23,7 +24,7 @@ for command in (
     look.trials,
     look.show,
     look.lineage,
-    look.transcript,
+    transcript.transcript,
     export.export,
     look.campaigns,
     stats.stats,
@@ -49,5 +50,8 @@ def main(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
+    log_level: LogLevel = "warning",
+    log_format: LogFormat = "auto",
 ) -> None:
     """Specialist agents improve a training recipe; an evaluator nobody can touch measures it."""
+    show_logs(log_level, log_format)

@@ -1,4 +1,4 @@
-"""Commands that look at a campaign: trials, show, lineage, transcript, campaigns."""
+"""Commands that look at a campaign: trials, show, lineage, campaigns."""
 
 from __future__ import annotations
 
@@ -113,23 +113,6 @@ def lineage(
         total = f"{page.total} or more" if page.capped else str(page.total)
         title = f"{len(page.items)} of {total} matching trials of {campaign.name}"
         out.print(trials_table(page.items, unit=metric.unit, title=title, width=out.width))
-
-
-def transcript(
-    round_number: Annotated[int | None, typer.Option("--round", help="Only this round.")] = None,
-    name: NameOption = None,
-    home: HomeOption = None,
-    as_json: AsJson = False,
-) -> None:
-    """Print the group chat: who proposed what and why, what was asked, what came of it."""
-    from recipelab.report.transcript import transcript as rendered
-
-    with clear_errors(), opened(home, name) as (store, campaign):
-        if as_json:
-            messages = store.messages(campaign.name, round_number=round_number)
-            print_json([message.payload for message in messages])
-            return
-        typer.echo(rendered(store, campaign.name, round_number=round_number), nl=False)
 
 
 def campaigns(home: HomeOption = None, as_json: AsJson = False) -> None:

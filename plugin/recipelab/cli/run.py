@@ -107,7 +107,7 @@ def run(
             pack=pack,
             profile=profile,
             model=default,
-            models=own,
+            models=dict(own),
             base_url=base_url,
             prices=prices,
             seed=seed,

@@ -7,7 +7,6 @@ writes the outcome to the lineage in one transaction. It knows nothing of agents
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -246,7 +245,8 @@ class TrialDesk:
 
     async def _run(self, number: int) -> None:
         specialist = self._owners[number]
-        began = time.monotonic()
+        clock = asyncio.get_running_loop().time
+        began = clock()
         watch = LineageWatch(
             self.store,
             self.campaign,
@@ -263,13 +263,17 @@ class TrialDesk:
                 outcome = await self._evaluator.evaluate(
                     Recipe(self.store.files(self.campaign, number)),
                     None if number == BASELINE else self._reference,
-                    labels={"campaign": self.campaign, "trial": str(number)},
+                    labels={
+                        "campaign": self.campaign,
+                        "trial": str(number),
+                        "specialist": specialist,
+                    },
                     watch=watch,
                 )
             self.store.record(self.campaign, number, outcome)
         finally:
             self.ledger.ended(number, specialist, outcome, watch.device_seconds)
-        self._took(time.monotonic() - began)
+        self._took(clock() - began)
 
     async def _refusal(self, number: int) -> str | None:
         """Why a person does not want a trial; ``None`` if nobody is asked, or nobody minds."""

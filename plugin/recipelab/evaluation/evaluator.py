@@ -23,6 +23,7 @@ from recipelab.evaluation.failures import signature_of
 from recipelab.evaluation.faults import EvaluatorFault, PhaseFailed
 from recipelab.evaluation.gates import judge_gates, missed_gate
 from recipelab.evaluation.metric import Reference, sample_of, with_metric
+from recipelab.evaluation.observing import observed_trial, tries_again
 from recipelab.evaluation.phases import PhaseRunner
 from recipelab.evaluation.schedule import Done, leased, run_seeds, run_seeds_beside
 from recipelab.evaluation.seals import Seals
@@ -93,19 +94,30 @@ class Evaluator:
             recipe: The recipe to train.
             reference: Gives the best at the moment of judging, which may have changed while the
                 trial ran; ``None`` for the baseline itself.
-            labels: What the trial belongs to, for the sandbox.
+            labels: What the trial belongs to, for the sandbox, logs and traces: ``campaign`` and
+                ``trial``, and ``specialist`` if it is known.
             watch: Told how the trial gets on.
 
         Returns:
             The judged outcome. A failing recipe is an outcome, and so is failing machinery
             (``aborted``); only cancellation is raised.
         """
-        watch = watch or Watch()
+        labels = labels or {}
+        with observed_trial(labels) as observed:
+            return observed.judged(await self._tried(recipe, reference, labels, watch or Watch()))
+
+    async def _tried(
+        self,
+        recipe: Recipe,
+        reference: Callable[[], Reference] | None,
+        labels: Mapping[str, str],
+        watch: Watch,
+    ) -> Outcome:
         try:
             async for attempt in self._attempts():
                 with attempt:
                     watch.queued()
-                    return await self._evaluate(recipe, reference, labels or {}, watch)
+                    return await self._evaluate(recipe, reference, labels, watch)
         except (SandboxError, EvaluatorFault) as error:
             return _aborted(error)
         raise AssertionError("unreachable: the last attempt returns or raises")
@@ -115,6 +127,7 @@ class Evaluator:
             stop=stop_after_attempt(ATTEMPTS),
             wait=wait_exponential(multiplier=self._retry_seconds, max=30.0),
             retry=retry_if_exception_type(SandboxError),
+            before_sleep=tries_again,
             reraise=True,
         )
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from recipelab.evaluation.failures import failure_of, missing_output, status_of
 from recipelab.evaluation.faults import EvaluatorFault, PhaseFailed
 from recipelab.evaluation.legality import tampering, tripwires
+from recipelab.evaluation.observing import observed_phase
 from recipelab.evaluation.scores import evaluator_failed, read_score, scorer_failed
 from recipelab.evaluation.seals import Seals
 from recipelab.evaluation.watch import Watch
@@ -155,7 +156,8 @@ class PhaseRunner:
         inputs = self._workspace.inputs(phase, seed) if inputs is None else inputs
         output = output or self._workspace.output(phase, seed)
         request = self._request(phase, seed, slot, inputs, output, sharing)
-        result = await self._sandbox.run(request)
+        with observed_phase(phase, seed, slot, self._labels) as observed:
+            result = observed.ended(await self._sandbox.run(request))
         if phase is Phase.PREDICT and self._pack.phases.prepare is not None:
             result = withheld(result, self._workspace.recipe_files())
         self.last = self._results[phase, seed] = result

@@ -17,6 +17,7 @@ from recipelab.lineage.records import CampaignRecord, MessageRecord, Page, Trial
 from recipelab.lineage.states import TrialState
 from recipelab.lineage.store import LineageStore
 from recipelab.lineage.writing.campaigns import PAUSED
+from recipelab.lineage.writing.ledger import NewMessage
 
 __all__ = [
     "PAUSED",
@@ -27,6 +28,7 @@ __all__ = [
     "MessageRecord",
     "MissedGate",
     "NearMiss",
+    "NewMessage",
     "Note",
     "Page",
     "Similar",

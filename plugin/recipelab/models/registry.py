@@ -2,68 +2,78 @@
 
 from __future__ import annotations
 
-import json
-import os
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from autogen_core.models import ChatCompletionClient
-from pydantic import ValidationError
 
 from recipelab.errors import ModelError
+from recipelab.models.providers import PROVIDERS
+from recipelab.models.saved import model_from_file
 
 OFFLINE = "offline"
-CHOICES = ("offline", "openai:NAME", "FILE.json (any AutoGen model client component)")
+CHOICES = (
+    OFFLINE,
+    *(f"{name}:NAME" for name in PROVIDERS),
+    "FILE.json (any AutoGen model client component)",
+)
+
+_FOR_ONE = re.compile(r"([A-Za-z_]\w*)=(.+)", re.DOTALL)
 
 
-def open_model(spec: str, *, seed: int) -> ChatCompletionClient:
-    """Opens a model client.
+def open_model(
+    spec: str, *, seed: int, base_url: str | None = None, temperature: float | None = None
+) -> ChatCompletionClient:
+    """Opens a model client. Keys are read from the environment and from nowhere else.
 
     Args:
-        spec: ``offline``, ``openai:NAME``, or the path of a component's JSON.
+        spec: ``offline``, ``PROVIDER:NAME``, or the path of a component's JSON.
         seed: Seed of the offline client's choices.
+        base_url: Address of the server, for a model given by provider and name.
+        temperature: Sampling temperature; ``None`` leaves it to the provider.
 
     Returns:
         The client.
 
     Raises:
-        ModelError: The specification is none of these, a file cannot be read, or a key is missing.
+        ModelError: The specification is none of these, a file cannot be read, a package or a key
+            is missing.
     """
     if spec == OFFLINE:
         from recipelab.models.offline import OfflineClient
 
         return OfflineClient(seed=seed)
-    if spec.startswith("openai:") and spec != "openai:":
-        return _openai(spec.removeprefix("openai:"))
     if spec.endswith(".json"):
-        return _from_file(Path(spec))
-    raise ModelError(f"unknown model {spec!r}; valid: {', '.join(CHOICES)}")
+        return model_from_file(Path(spec))
+    provider, _, name = spec.partition(":")
+    if provider not in PROVIDERS or not name:
+        raise ModelError(f"unknown model {spec!r}; valid: {', '.join(CHOICES)}")
+    return PROVIDERS[provider](name, base_url, temperature)
 
 
-def _openai(name: str) -> ChatCompletionClient:
-    if not os.environ.get("OPENAI_API_KEY"):
-        raise ModelError(f"model openai:{name} needs the key in the environment: OPENAI_API_KEY")
-    try:
-        # It takes two seconds to import, so only those who use it pay.
-        from autogen_ext.models.openai import OpenAIChatCompletionClient
-    except ImportError as error:
-        raise ModelError(f"install recipelab[openai] to use openai:{name} ({error})") from None
-    try:
-        return OpenAIChatCompletionClient(model=name)
-    except ValueError as error:
-        raise ModelError(
-            f"openai:{name}: {error}; describe an unknown model in a component's JSON file instead"
-        ) from None
+def parse_models(values: Sequence[str]) -> tuple[str, dict[str, str]]:
+    """Reads a repeated ``--model``.
 
+    Args:
+        values: Each ``SPEC``, or ``SPECIALIST=SPEC`` for one specialist alone.
 
-def _from_file(path: Path) -> ChatCompletionClient:
-    try:
-        table = json.loads(path.read_text("utf-8"))
-        return ChatCompletionClient.load_component(table)
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, ValidationError, TypeError, ImportError, AttributeError) as error:
-        raise ModelError(f"{path}: not a model client component: {error}") from None
+    Returns:
+        The model of all, and those of single specialists by name.
 
-
-def parse_models(values):  # type: ignore[no-untyped-def]
-    return (values[-1] if values else "offline"), {}
+    Raises:
+        ModelError: There are two for all, or two for one specialist.
+    """
+    default: str | None = None
+    own: dict[str, str] = {}
+    for value in values:
+        match = _FOR_ONE.fullmatch(value)
+        if match is None:
+            if default is not None:
+                raise ModelError(f"--model: {default!r} and {value!r} are both for everybody")
+            default = value
+        elif match[1] in own:
+            raise ModelError(f"--model: there are two models for {match[1]}")
+        else:
+            own[match[1]] = match[2]
+    return default or OFFLINE, own

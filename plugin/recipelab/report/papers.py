@@ -6,7 +6,7 @@ from pathlib import Path
 
 from recipelab.lineage import LineageStore
 from recipelab.recipe import Recipe
-from recipelab.report.transcript import jsonl, transcript
+from recipelab.report.transcript import Format, Transcript
 from recipelab.trial import Status
 
 TRANSCRIPT, MESSAGES, PATCH = "transcript.md", "transcript.jsonl", "best.patch"
@@ -25,8 +25,9 @@ def patch_of(store: LineageStore, campaign: str, number: int) -> str:
 def write_papers(folder: Path, store: LineageStore, campaign: str) -> None:
     """Writes transcript and patch; a campaign without a better recipe gets no patch."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / TRANSCRIPT).write_text(transcript(store, campaign), "utf-8")
-    (folder / MESSAGES).write_text(jsonl(store.messages(campaign)), "utf-8")
+    told = Transcript(store, store.campaign(campaign))
+    told.write(folder / TRANSCRIPT, Format.MARKDOWN)
+    told.write(folder / MESSAGES, Format.JSONL)
     patch = folder / PATCH
     if store.counts(campaign).get(Status.KEPT):
         best = store.best(campaign)

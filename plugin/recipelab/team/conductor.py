@@ -16,7 +16,7 @@ from recipelab.agents.seat import TRIALS
 from recipelab.errors import RecipelabError
 from recipelab.evaluation.desk import TrialDesk
 from recipelab.evaluation.intake import BASELINE
-from recipelab.lineage import TrialFilter, TrialRecord
+from recipelab.lineage import NewMessage, TrialFilter, TrialRecord
 from recipelab.log import logger
 from recipelab.sandbox.owner import is_dead
 from recipelab.team.listener import Listener
@@ -31,6 +31,9 @@ MAX_IDLE_ROUNDS = 3
 
 MAX_ABORTED = 3
 """Aborted trials in a row after which a campaign stops: the machinery is broken."""
+
+UNWRITTEN = 50
+"""Messages of a turn that wait for its end before they are written."""
 
 RETRIED = 200
 """Aborted trials that a resumed campaign runs again at most."""
@@ -73,6 +76,7 @@ class Conductor:
         self._idle_rounds = 0
         self._submitted = 0
         self._error = ""
+        self._unwritten: list[NewMessage] = []
         self.round: int | None = None
 
     async def baseline(self, token: CancellationToken) -> BaseChatMessage | None:
@@ -120,6 +124,7 @@ class Conductor:
             error: What ended it before its time.
         """
         self._error = error
+        self.write()
         if error:
             _log.warning("round ended early", campaign=self._name, round=self.round, reason=error)
             self._listener.note(f"round {self.round} ended early: {error}")
@@ -142,14 +147,11 @@ class Conductor:
     def hear(self, message: BaseAgentEvent | BaseChatMessage) -> None:
         """Writes a message of the group chat to the lineage, and follows what it says."""
         trials = trials_of(message)
-        self._store.add_message(
-            self._name,
-            round_number=self.round,
-            source=message.source,
-            type=type(message).__name__,
-            payload=message.dump(),
-            trial=trials[0] if trials else None,
-        )
+        about = trials[0] if trials else None
+        kind = type(message).__name__
+        self._unwritten.append(NewMessage(message.source, kind, message.dump(), about))
+        if isinstance(message, BaseChatMessage) or len(self._unwritten) >= UNWRITTEN:
+            self.write()
         self._listener.message(message)
         self._tally.hear(message)
         if isinstance(message, ToolCallExecutionEvent):
@@ -158,8 +160,15 @@ class Conductor:
             for trial in trials:
                 self._judged(self._store.trial(self._name, trial))
 
+    def write(self) -> None:
+        """Writes to the lineage what was heard: a turn at a time, as a write waits for the disk."""
+        if self._unwritten:
+            self._store.add_messages(self._name, self._unwritten, round_number=self.round)
+            self._unwritten = []
+
     def end(self, ended: Ended) -> None:
         """Writes to the lineage how the run ended."""
+        self.write()
         state = "finished" if ended.finished else "stopped"
         self._store.end_campaign(self._name, state, ended.reason)
 

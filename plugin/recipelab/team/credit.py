@@ -49,7 +49,7 @@ class Credit:
         surfaces: Mapping[str, Sequence[str]],
         goal: Goal,
         *,
-        exploration: float = 0.5,
+        exploration: float = 0.7,
         past: Iterable[TrialBrief] = (),
     ) -> None:
         # Who owns everything is judged by what it proposed itself, or all gains would be its own.

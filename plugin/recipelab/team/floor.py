@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from recipelab.agents import SEAT
 from recipelab.evaluation.desk import TrialDesk
@@ -34,7 +33,6 @@ class Floor:
         turns: How many turns of specialists the round has.
         ahead: Trials that may wait for a slot; ``None`` measures how many it takes.
         turn_seconds: How long turns took in earlier rounds, in seconds.
-        clock: Seconds that only go up.
     """
 
     def __init__(
@@ -46,7 +44,6 @@ class Floor:
         turns: int,
         ahead: int | None = None,
         turn_seconds: float | None = None,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.closing = asyncio.Event()
         self.taken = 0
@@ -57,8 +54,12 @@ class Floor:
         self._guests = list(guests)
         self._turns = turns
         self._ahead = ahead
-        self._clock = clock
         self._since: dict[str, float] = {}
+
+    @property
+    def only_waiting(self) -> bool:
+        """Whether nobody has the floor but the seat, which waits for trials."""
+        return not set(self._since) - {SEAT}
 
     @property
     def empty(self) -> bool:
@@ -70,11 +71,11 @@ class Floor:
         """Why the round is over; ``None`` while it is not.
 
         Trials that are in flight when the turns are taken go on, and the next round tells of
-        them; with the budget they are waited for, as one that is aborted gives its share back.
+        them. When the budget is spent they are waited for, as an aborted one gives its share back.
         """
         if self._desk.remaining == 0 and not self._desk.running:
             return self._desk.ledger.over or "the budget has no room for another trial"
-        if self.taken >= self._turns:
+        if self.taken >= self._turns and self._desk.remaining != 0:
             return "every turn of the round is taken"
         return None
 
@@ -124,12 +125,12 @@ class Floor:
 
     def give(self, name: str) -> None:
         """Somebody gets the floor."""
-        self._since[name] = self._clock()
+        self._since[name] = asyncio.get_running_loop().time()
         self.taken += name in self._names
 
     def back(self, name: str) -> None:
         """Somebody has spoken."""
-        seconds = self._clock() - self._since.pop(name)
+        seconds = asyncio.get_running_loop().time() - self._since.pop(name)
         if name in self._names:
             before = self.turn_seconds
             self.turn_seconds = seconds if before is None else before + _NEW * (seconds - before)

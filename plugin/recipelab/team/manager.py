@@ -71,10 +71,11 @@ class ResearchManager(SelectorGroupChatManager):
         await self.update_message_thread(said)
         self._active_speakers.remove(message.name)
         self._floor.back(message.name)
-        self._stop = self._stop or await self._asked_to_stop(said) or self._round_over()
+        self._stop = self._stop or await self._asked_to_stop(said)
+        if self._stop is None and self._floor.only_waiting:
+            self._stop = self._round_over()
         if self._stop is None:
             await self._transition_to_next_speakers(ctx.cancellation_token)
-            self._stop = self._round_over() if not self._active_speakers else None
         if self._stop is not None:
             self._floor.closing.set()
             if not self._active_speakers:

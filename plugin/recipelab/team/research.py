@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Self
 
 from autogen_agentchat.base import ChatAgent, TaskResult, Team, TerminationCondition
@@ -21,6 +21,7 @@ from autogen_core.models import ChatCompletionClient
 from recipelab.evaluation.desk import TrialDesk
 from recipelab.home import Home
 from recipelab.lab import Lab, Parts
+from recipelab.log import bound
 from recipelab.plan import Plan
 from recipelab.team.attendant import attended
 from recipelab.team.conductor import Conductor, Ended
@@ -216,7 +217,7 @@ class ResearchGroupChat(RoundChat):
         self, task: list[BaseChatMessage] | None, token: CancellationToken, show: bool
     ) -> AsyncGenerator[Item, None]:
         self.ended = None
-        async with self._lab.opened() as desk:
+        async with self._lab.opened() as desk, _told_as(desk):
             policy = policy_of(self.plan, self._crew.charters, desk)
             conductor = Conductor(desk, self.listener, policy, blind=self.plan.blind)
             said: deque[BaseAgentEvent | BaseChatMessage] = deque(maxlen=KEPT_MESSAGES)
@@ -256,9 +257,10 @@ class ResearchGroupChat(RoundChat):
                 self._put_together(desk, conductor, turns)
                 await self._take_up()
                 words = task or [_opening(number, desk)]
-                async for message in self._round(conductor, words, token, show):
-                    turns = _less(turns, message)
-                    yield message
+                with bound(round=number):
+                    async for message in self._round(conductor, words, token, show):
+                        turns = _less(turns, message)
+                        yield message
             self.ended = self.ended or ended
 
     async def _round(
@@ -340,6 +342,13 @@ class ResearchGroupChat(RoundChat):
     @classmethod
     def _from_config(cls, config: ResearchGroupChatConfig) -> Self:  # type: ignore[override]
         return cls(config.plan, **config.arguments())
+
+
+@asynccontextmanager
+async def _told_as(desk: TrialDesk) -> AsyncGenerator[None]:
+    """Logs of a run tell which campaign they are of."""
+    with bound(campaign=desk.campaign):
+        yield
 
 
 def _messages(task: Task) -> list[BaseChatMessage] | None:

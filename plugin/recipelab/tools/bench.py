@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from recipelab.errors import unknown_name
 from recipelab.log import logger
 from recipelab.tools.base import Answer
+from recipelab.tools.mending import explained, mended
 
 CALL_SECONDS = 30.0
 """A call that takes longer is given up: a database may be locked, or its server gone."""
@@ -59,7 +60,7 @@ class ToolBench(Workbench):
         except TimeoutError:
             text, is_error = f"{name}: no answer within {CALL_SECONDS:g} seconds", True
         except ValidationError as error:
-            text, is_error = _explained(name, error), True
+            text, is_error = explained(self._tools[name].schema, error), True
         except Exception as error:  # the agent would hang on anything raised from here
             text, is_error = f"{type(error).__name__}: {error}", True
         _log.debug("tool", tool=name, error=is_error, seconds=time.monotonic() - started)
@@ -71,7 +72,8 @@ class ToolBench(Workbench):
         if name not in self._tools:
             raise LookupError(unknown_name("tool", name, self._tools))
         tool = self._tools[name]
-        call = asyncio.ensure_future(tool.run_json(arguments, token, call_id))
+        fitting = mended(arguments, tool.schema)
+        call = asyncio.ensure_future(tool.run_json(fitting, token, call_id))
         token.link_future(call)
         answer = tool.return_value_as_string(await asyncio.wait_for(call, CALL_SECONDS))
         self.answered(name)
@@ -95,11 +97,3 @@ class ToolBench(Workbench):
 
     async def load_state(self, state: Mapping[str, Any]) -> None:
         """There is no state."""
-
-
-def _explained(name: str, error: ValidationError) -> str:
-    lines = [f"{name}: the arguments do not fit:"]
-    for item in error.errors(include_url=False, include_input=False):
-        place = ".".join(str(part) for part in item["loc"]) or "arguments"
-        lines.append(f"- {place}: {item['msg']}")
-    return "\n".join(lines)

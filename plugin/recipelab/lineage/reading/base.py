@@ -39,6 +39,8 @@ class Asking:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._read_engine = reading(engine)
+        # No campaign is ever removed or renamed, so a name means the same one for ever.
+        self._campaign_ids: dict[str, int] = {}
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
@@ -49,4 +51,6 @@ class Asking:
     @contextmanager
     def _asking(self, campaign: str) -> Iterator[tuple[Connection, int]]:
         with self._reading() as connection:
-            yield connection, find_campaign(connection, campaign)["id"]
+            if campaign not in self._campaign_ids:
+                self._campaign_ids[campaign] = find_campaign(connection, campaign)["id"]
+            yield connection, self._campaign_ids[campaign]

@@ -1,4 +1,4 @@
-"""The part of the reader that gives campaigns, messages, notes, usage and leases."""
+"""The part of the reader that gives campaigns, notes, usage and leases."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from sqlalchemy import select
 from sqlmodel import col
 
 from recipelab.lineage.answers import Lease, Note, UsageTotal
-from recipelab.lineage.finding import check_round, find_campaign, find_trial
+from recipelab.lineage.finding import find_campaign
 from recipelab.lineage.ledgers import LeaseRow, NoteRow, UsageTotalRow
 from recipelab.lineage.reading.base import Asking
-from recipelab.lineage.reading.loading import campaign_record, message_record
-from recipelab.lineage.records import CampaignRecord, MessageRecord
-from recipelab.lineage.tables import CampaignRow, MessageRow
+from recipelab.lineage.reading.loading import campaign_record
+from recipelab.lineage.records import CampaignRecord
+from recipelab.lineage.tables import CampaignRow
 
 
 class LedgerReader(Asking):
-    """Gives campaigns, messages, notes, usage and leases."""
+    """Gives campaigns, notes, usage and leases."""
 
     def campaign(self, name: str) -> CampaignRecord:
         """One campaign."""
@@ -29,30 +29,6 @@ class LedgerReader(Asking):
         with self._reading() as connection:
             rows = connection.execute(select(CampaignRow).order_by(col(CampaignRow.id)))
             return tuple(campaign_record(row) for row in rows.mappings())
-
-    def messages(
-        self, campaign: str, round_number: int | None = None, trial: int | None = None
-    ) -> tuple[MessageRecord, ...]:
-        """The messages of a campaign in the order in which they were said.
-
-        Args:
-            campaign: Name of the campaign.
-            round_number: Only this round; ``None`` for all.
-            trial: Only what is about the trial with this number; ``None`` for all.
-
-        Raises:
-            LineageError: There is no such round or trial; the message says which there are.
-        """
-        with self._asking(campaign) as (connection, campaign_id):
-            statement = select(MessageRow).where(col(MessageRow.campaign_id) == campaign_id)
-            if round_number is not None:
-                check_round(connection, campaign_id, round_number, campaign)
-                statement = statement.where(col(MessageRow.round_number) == round_number)
-            if trial is not None:
-                find_trial(connection, campaign_id, trial, campaign)
-                statement = statement.where(col(MessageRow.trial_number) == trial)
-            rows = connection.execute(statement.order_by(col(MessageRow.position)))
-            return tuple(message_record(row) for row in rows.mappings())
 
     def notes(
         self, campaign: str, *, specialist: str | None = None, retired: bool = False

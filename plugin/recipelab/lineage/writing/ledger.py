@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, text, update
@@ -10,7 +12,7 @@ from sqlmodel import col
 
 from recipelab.errors import LineageError
 from recipelab.lineage.answers import Note
-from recipelab.lineage.finding import check_round, find_campaign, find_trial
+from recipelab.lineage.finding import check_round, find_campaign, find_trial, find_trials
 from recipelab.lineage.ledgers import LeaseRow, NoteRow, UsageRow
 from recipelab.lineage.query import LARGEST
 from recipelab.lineage.saving import now
@@ -38,6 +40,25 @@ _ADD_UP = text(
       cost = usage_total.cost + excluded.cost
     """
 )
+
+
+@dataclass(frozen=True)
+class NewMessage:
+    """A message of the group chat that is to be added.
+
+    Attributes:
+        source: Who said it.
+        type: The class of the message in the agent framework.
+        payload: The message as that framework dumped it, as plain data.
+        trial: Number of the trial that it is about, if it is about one.
+        created_at: When it was heard, in UTC.
+    """
+
+    source: str
+    type: str
+    payload: Mapping[str, Any]
+    trial: int | None = None
+    created_at: datetime = field(default_factory=now)
 
 
 class LedgerWriter(Writing):
@@ -69,21 +90,46 @@ class LedgerWriter(Writing):
         Raises:
             LineageError: There is no such campaign, round or trial.
         """
+        return self.add_messages(
+            campaign, [NewMessage(source, type, payload, trial)], round_number=round_number
+        )
+
+    def add_messages(
+        self, campaign: str, messages: Sequence[NewMessage], *, round_number: int | None
+    ) -> int:
+        """Adds messages of the group chat, all or none.
+
+        Args:
+            campaign: Name of the campaign.
+            messages: The messages, in the order in which they were said; at least one.
+            round_number: The round in which they were said; ``None`` outside of rounds.
+
+        Returns:
+            The place of the first among the messages of the campaign, from 0.
+
+        Raises:
+            LineageError: There is no such campaign, round or trial.
+        """
         with self._writing() as connection:
-            campaign_id = _checked(connection, campaign, round_number, trial)
+            campaign_id = _checked(connection, campaign, round_number, None)
+            trials = {message.trial for message in messages if message.trial is not None}
+            find_trials(connection, campaign_id, sorted(trials), campaign)
             last = connection.scalar(_LAST_MESSAGE, {"campaign_id": campaign_id})
             position = 0 if last is None else int(last) + 1
-            values = {
-                "campaign_id": campaign_id,
-                "position": position,
-                "round_number": round_number,
-                "trial_number": trial,
-                "source": cut(source, NAME_CHARACTERS),
-                "type": cut(type, NAME_CHARACTERS),
-                "payload": to_json(payload),
-                "created_at": now(),
-            }
-            connection.execute(_ADD_MESSAGE, values)
+            rows = [
+                {
+                    "campaign_id": campaign_id,
+                    "position": position + place,
+                    "round_number": round_number,
+                    "trial_number": message.trial,
+                    "source": cut(message.source, NAME_CHARACTERS),
+                    "type": cut(message.type, NAME_CHARACTERS),
+                    "payload": to_json(message.payload),
+                    "created_at": message.created_at,
+                }
+                for place, message in enumerate(messages)
+            ]
+            connection.execute(_ADD_MESSAGE, rows)
             return position
 
     def add_note(
