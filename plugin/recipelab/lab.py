@@ -116,6 +116,12 @@ class Lab:
                 "a campaign needs a budget: give trials, hours, device hours, tokens, money or a "
                 "plateau"
             )
+        if plan.approve and self.parts.approve is None:
+            # To go on without asking would train what a person wanted to see first.
+            raise RecipelabError(
+                "the campaign is to ask a person before each trial, and nobody is there to ask: "
+                "run it by the command line, or give approve a function that is told of a trial"
+            )
         store = self.parts.store or self._stack.enter_context(self._lineage())
         priors = checked_priors(store, plan.priors, plan.name or "")
         name = plan.name or free_name(store, Path(plan.pack).name)

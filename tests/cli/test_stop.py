@@ -7,63 +7,29 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from recipelab.lineage import LineageStore, TrialFilter, TrialRecord
+from recipelab.lineage import LineageStore
 
-COMMAND = [sys.executable, "-m", "recipelab"]
+from .background import answer, call, judged, start, stopped, trials_of, until
+
 BUDGET = 6
-
-
-def start(project: Path) -> subprocess.Popen[str]:
-    words = ["run", "toy", "--name", "c", "--sandbox", "local", "--trials", str(BUDGET)]
-    return subprocess.Popen(
-        [*COMMAND, *words],
-        cwd=project,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        # A shell has its background jobs ignore Ctrl-C, and these tests may run in one.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-
-
-def judged(project: Path) -> list[TrialRecord]:
-    with LineageStore.open(project / ".recipelab/lineage.db") as store:
-        if "c" not in {campaign.name for campaign in store.campaigns()}:
-            return []
-        page = store.query("c", TrialFilter(order="oldest", limit=200))
-    return [record for record in page.items if record.outcome is not None]
-
-
-def wait_for(project: Path, count: int, process: subprocess.Popen[str]) -> None:
-    database = project / ".recipelab/lineage.db"
-    deadline = time.monotonic() + 60
-    while not (database.is_file() and len(judged(project)) >= count):
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+ROOT = Path(__file__).parents[2]
 
 
 def resumed(project: Path) -> dict[str, Any]:
-    done = subprocess.run(
-        [*COMMAND, "resume", "c", "--json"], cwd=project, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    facts: dict[str, Any] = json.loads(done.stdout)
+    facts: dict[str, Any] = answer(project, "resume", "c")
     return facts
 
 
 @pytest.mark.parametrize("after", [1, 3])
 def test_nothing_measured_is_lost_by_kill_9(project: Path, after: int) -> None:
     process = start(project)
-    wait_for(project, after, process)
-    process.kill()
-    process.communicate()
+    until(lambda: len(judged(project)) >= after, process)
+    stopped(process)
     before = judged(project)
     facts = resumed(project)
     done = judged(project)
@@ -74,10 +40,40 @@ def test_nothing_measured_is_lost_by_kill_9(project: Path, after: int) -> None:
     assert None not in facts["counts"]
 
 
+def test_what_was_in_flight_or_queued_is_run_once_after_kill_9(project: Path) -> None:
+    process = start(project, "--slots", "2", "--share-devices", "--ahead", "3")
+    until(lambda: len(trials_of(project)) - len(judged(project)) >= 3, process)
+    stopped(process)
+    before, judged_before = trials_of(project), judged(project)
+    assert len(before) - len(judged_before) >= 3
+    facts = resumed(project)
+    after = trials_of(project)
+    assert [r.digest for r in after[: len(before)]] == [r.digest for r in before]
+    assert [r for r in after if r in judged_before] == judged_before
+    assert all(len(r.outcome.seed_runs) == 3 for r in after if r.outcome and r.outcome.score)
+    assert (facts["trials"], facts["state"]) == (BUDGET, "finished")
+    with LineageStore.open(project / ".recipelab/lineage.db") as store:
+        assert store.leases("c") == ()
+
+
+def test_kills_at_random_moments_lose_nothing_and_leave_nothing(tmp_path: Path) -> None:
+    words = ["--kills", "6", "--trials", "5", "--seed", "7", "--json", str(tmp_path / "tally.json")]
+    program = str(ROOT / "benchmarks/kills.py")
+    done = subprocess.run([sys.executable, program, *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    tally = json.loads((tmp_path / "tally.json").read_text())
+    assert tally["kills"] >= 6
+    assert tally["trials"] == 5 * tally["campaigns"]
+    assert sum(tally["in_flight"].values()) >= 1
+    zero = ("lost", "twice", "without_outcome", "miscounted", "processes", "folders", "leases")
+    assert {key: tally[key] for key in zero} == dict.fromkeys(zero, 0)
+    assert tally["faults"] == []
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_cleanly_and_says_how_to_go_on(project: Path, number: int) -> None:
     process = start(project)
-    wait_for(project, 2, process)
+    until(lambda: len(judged(project)) >= 2, process)
     process.send_signal(number)
     output, _ = process.communicate(timeout=20)
     assert process.returncode == 130, output
@@ -88,12 +84,11 @@ def test_a_signal_stops_cleanly_and_says_how_to_go_on(project: Path, number: int
 
 def test_a_campaign_runs_once_at_a_time(project: Path) -> None:
     process = start(project)
-    wait_for(project, 1, process)
-    second = subprocess.run([*COMMAND, "resume", "c"], cwd=project, capture_output=True, text=True)
+    until(lambda: len(judged(project)) >= 1, process)
+    second = call(project, "resume", "c")
     assert second.returncode == 2
     assert f"running already (process {process.pid})" in second.stderr
-    process.kill()
-    process.communicate()
+    stopped(process)
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc")
@@ -106,17 +101,9 @@ def test_no_process_outlives_a_killed_campaign(project: Path) -> None:
         )
     )
     process = start(project)
-    deadline = time.monotonic() + 60
-    while not _training():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    process.kill()
-    process.communicate()
-    deadline = time.monotonic() + 5
-    while _training():
-        assert time.monotonic() < deadline, "a phase outlived the campaign"
-        time.sleep(0.02)
+    until(_training, process)
+    stopped(process)
+    until(lambda: not _training(), seconds=5)
 
 
 def _training() -> list[str]:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from recipelab import __version__
-from recipelab.cli import exchange, export, look, machine, notes, run, stats, transcript
+from recipelab.cli import exchange, export, look, machine, notes, people, run, stats, transcript
 from recipelab.cli.logs import LogFormat, LogLevel, show_logs
 from recipelab.cli.sandbox import sandbox_app
 
@@ -29,6 +29,8 @@ for command in (
     look.campaigns,
     stats.stats,
     notes.note,
+    people.pause,
+    people.submit,
     machine.packs,
     machine.doctor,
 ):

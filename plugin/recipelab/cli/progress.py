@@ -37,6 +37,7 @@ class Progress(Listener):
         self._spinner = Spinner("getting ready", console=console)
         self._done = 0
         self._running: dict[int, str] = {}
+        self._held: list[Text] | None = None
         self._best = ""
         self._started = time.monotonic()
 
@@ -55,17 +56,21 @@ class Progress(Listener):
 
     @contextmanager
     def silent(self) -> Iterator[None]:
-        """Holds the line of what runs still, so that a question can be read."""
+        """Shows nothing for a while, so that a question can be read; it is shown afterwards."""
         self._spinner.stop()
+        self._held = []
         try:
             yield
         finally:
+            held, self._held = self._held, None
+            for line in held:
+                self._print(line)
             if self._console.is_terminal:
                 self._spinner.start()
 
     def note(self, text: str) -> None:
         """See :class:`recipelab.team.Listener`."""
-        self._console.print(Text(plain(text), style="cyan"))
+        self._print(Text(plain(text), style="cyan"))
 
     def phase(self, trial: int, phase: Phase, seed: int | None) -> None:
         """See :class:`recipelab.team.Listener`."""
@@ -86,12 +91,20 @@ class Progress(Listener):
         status.pad_right(max(0, 14 - len(status)))
         score = f"{score_text(outcome):>15}  "
         told = short(record.hypothesis, 90)
-        self._console.print(Text.assemble(head, status, score, told), no_wrap=True, crop=True)
+        line = Text.assemble(head, status, score, told)
+        line.no_wrap = True
+        self._print(line)
         self._show()
 
     def message(self, message: BaseAgentEvent | BaseChatMessage) -> None:
         """See :class:`recipelab.team.Listener`."""
         self._show(f"{message.source} has the floor")
+
+    def _print(self, line: Text) -> None:
+        if self._held is None:
+            self._console.print(line, crop=True)
+        else:
+            self._held.append(line)
 
     def _show(self, otherwise: str = "") -> None:
         now = "; ".join(self._running.values()) or otherwise

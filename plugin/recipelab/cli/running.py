@@ -65,7 +65,8 @@ async def _ran(plan: Plan, place: Home, store: LineageStore, *, quiet: bool) -> 
     if task is not None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     with Progress(err if quiet else out, plan.limits.trials) as progress:
-        parts = Parts(store=store, approve=approver(progress) if plan.approve else None)
+        approve = approver(progress, task.cancel) if plan.approve and task else None
+        parts = Parts(store=store, approve=approve)
         team = ResearchGroupChat(plan, home=place, parts=parts, listener=progress)
         progress.note(
             f"Campaign {plan.name}: {plan.pack}, model {plan.model_name}, sandbox {plan.sandbox}"

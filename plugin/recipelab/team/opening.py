@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from recipelab.budget import Limits
 from recipelab.errors import RecipelabError
+from recipelab.evaluation.approval import Approve
 from recipelab.home import Home
 from recipelab.lab import Parts
 from recipelab.lineage import LineageStore
@@ -32,6 +33,7 @@ def research_team(
     lineage: str | Path | LineageStore | None = None,
     sandbox: str | Sandbox = "auto",
     home: str | Path | None = None,
+    approve: Approve | None = None,
     **more: Any,
 ) -> ResearchGroupChat:
     """Makes the AutoGen team of a campaign.
@@ -44,6 +46,8 @@ def research_team(
         lineage: Path or URL of the lineage, or an open one, which stays open.
         sandbox: ``auto``, ``docker``, ``local``, or a sandbox; one that was started stays so.
         home: Folder of papers and lineage; ``None`` for ``$RECIPELAB_HOME`` or ``.recipelab``.
+        approve: Asked before each trial: an async function that is told of the trial and returns
+            ``None``, or why it is not to be tried; ``None`` asks nobody.
         **more: Limits (``trials``, ``hours``, ``device_hours``, ``tokens``, ``money``, ``target``,
             ``plateau``), other fields of :class:`recipelab.Plan` (``name``, ``seed``, ``slots``,
             ``arm``, ``speakers``, ...), and other arguments of
@@ -86,17 +90,19 @@ def research_team(
             model=model if isinstance(model, str) else "offline",
             models={name: one for name, one in (models or {}).items() if isinstance(one, str)},
             sandbox=sandbox if isinstance(sandbox, str) else sandbox.name,
+            approve=approve is not None,
             limits=Limits(**limits) if limits else fields.pop("limits", Limits()),
             **fields,
         )
     except ValidationError as error:
         raise RecipelabError(_explained(error)) from None
     store = lineage if isinstance(lineage, LineageStore) else None
+    box = None if isinstance(sandbox, str) else sandbox
     return ResearchGroupChat(
         plan,
         home=Home.find(Path(home) if home else None),
         lineage=None if store or lineage is None else str(lineage),
-        parts=Parts(store=store, sandbox=None if isinstance(sandbox, str) else sandbox),
+        parts=Parts(store=store, sandbox=box, approve=approve),
         clients=clients,
         **more,
     )

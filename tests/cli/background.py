@@ -1,0 +1,92 @@
+"""Campaigns that run in a process of their own, and looking at them from outside."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from recipelab.lineage import LineageStore, TrialFilter, TrialRecord
+
+COMMAND = [sys.executable, "-m", "recipelab"]
+SECONDS = 60.0
+
+
+def start(
+    project: Path, *more: str, trials: int = 6, stdin: int | None = subprocess.DEVNULL
+) -> subprocess.Popen[str]:
+    """Starts campaign ``c`` of the toy pack."""
+    words = ["run", "toy", "--name", "c", "--sandbox", "local", "--trials", str(trials), *more]
+    return begun(project, *words, stdin=stdin)
+
+
+def begun(
+    project: Path, *words: str, stdin: int | None = subprocess.DEVNULL
+) -> subprocess.Popen[str]:
+    """Starts a command."""
+    return subprocess.Popen(
+        [*COMMAND, *words],
+        cwd=project,
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        # A shell has its background jobs ignore Ctrl-C, and these tests may run in one.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+def call(project: Path, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """Runs a command to its end."""
+    return subprocess.run(
+        [*COMMAND, *words], cwd=project, input=stdin, capture_output=True, text=True, check=False
+    )
+
+
+def answer(project: Path, *words: str, stdin: str = "") -> Any:
+    """What a command prints with ``--json``."""
+    done = call(project, *words, "--json", stdin=stdin)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout)
+
+
+def trials_of(project: Path) -> list[TrialRecord]:
+    """All trials of campaign ``c`` so far."""
+    database = project / ".recipelab/lineage.db"
+    if not database.is_file():
+        return []
+    with LineageStore.open(database) as store:
+        if "c" not in {campaign.name for campaign in store.campaigns()}:
+            return []
+        return list(store.query("c", TrialFilter(order="oldest", limit=200)).items)
+
+
+def judged(project: Path) -> list[TrialRecord]:
+    """Those that have an outcome."""
+    return [record for record in trials_of(project) if record.outcome is not None]
+
+
+def until(
+    true: Callable[[], object],
+    process: subprocess.Popen[str] | None = None,
+    *,
+    seconds: float = SECONDS,
+) -> None:
+    """Waits until something is so, while a process lives."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        if process is not None:
+            assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def stopped(process: subprocess.Popen[str]) -> None:
+    """Kills a process that is no longer needed."""
+    process.kill()
+    process.communicate()
