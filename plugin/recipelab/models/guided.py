@@ -57,7 +57,7 @@ class GuidedClient(WrappedClient):
         least = _least(_schema(offered[0]))
         if not least.get("parameters", {}).get("properties"):
             return _said([FunctionCall(id=f"{step}-{done}", name=str(step), arguments="{}")])
-        return await super().create(
+        result = await super().create(
             messages,
             tools=[least],
             tool_choice=_Forced(least),
@@ -65,6 +65,7 @@ class GuidedClient(WrappedClient):
             extra_create_args=extra_create_args,
             cancellation_token=cancellation_token,
         )
+        return result.model_copy(update={"thought": result.thought or _thought(str(step))})
 
 
 class _Nothing(BaseModel):
@@ -95,7 +96,13 @@ def _said(content: str | list[FunctionCall]) -> CreateResult:
         content=content,
         usage=RequestUsage(prompt_tokens=0, completion_tokens=0),
         cached=False,
+        thought=None if isinstance(content, str) else _thought(content[0].name),
     )
+
+
+def _thought(tool: str) -> str:
+    # Some servers refuse a message that has calls and no text.
+    return f"I call {tool}."
 
 
 def _least(schema: ToolSchema) -> ToolSchema:

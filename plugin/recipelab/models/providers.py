@@ -9,6 +9,7 @@ from typing import Any
 from autogen_core.models import ChatCompletionClient, ModelFamily, ModelInfo
 
 from recipelab.errors import ModelError
+from recipelab.models.tolerance import without_function_call
 
 Open = Callable[[str, str | None, float | None], ChatCompletionClient]
 """Opens a model: its name, the address of its server, the temperature."""
@@ -42,6 +43,11 @@ def _openai(name: str, base_url: str | None, temperature: float | None) -> ChatC
     more = _given(base_url=base_url, temperature=temperature)
     if base_url or not _known_to_openai(name):
         more["model_info"] = PLAIN
+    if base_url:
+        from openai import DefaultAsyncHttpxClient
+
+        hooks = {"response": [without_function_call]}
+        more["http_client"] = DefaultAsyncHttpxClient(event_hooks=hooks)
     # The name of a speaker in a message is refused by many servers that are not OpenAI's.
     return OpenAIChatCompletionClient(
         model=name,
