@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from recipelab import content
 from recipelab.errors import RecipelabError, unknown_name
 from recipelab.pack import NAME
+from recipelab.tool_names import LINEAGE_TOOLS, SUBMITTING, TOOLS
 
 MARKER = ".md"
+KEYS = ("name", "title", "surfaces", "model", "tools", "temperature", "guided")
 EVERY = "*"
 """Stands for every surface of a pack."""
 
@@ -47,6 +56,25 @@ class Charter(BaseModel):
     tools: tuple[str, ...] | None = None
     temperature: float | None = Field(default=None, ge=0, le=2)
     guided: bool = False
+
+    @field_validator("tools")
+    @classmethod
+    def _usable(cls, tools: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if tools is None:
+            return None
+        for name in tools:
+            if name not in TOOLS:
+                raise ValueError(unknown_name("tool", name, TOOLS))
+        for needed in (SUBMITTING, LINEAGE_TOOLS):
+            if not set(tools) & set(needed):
+                raise ValueError(f"one of these must be among them: {', '.join(needed)}")
+        return tools
+
+    @model_validator(mode="after")
+    def _led(self) -> Self:
+        if self.guided and self.tools is None:
+            raise ValueError("guided needs tools: the order in which they are called")
+        return self
 
     def on(self, surfaces: Sequence[str]) -> Charter:
         """The charter in a pack: ``*`` becomes every surface of it.
@@ -91,7 +119,7 @@ def read_charter(file: Path) -> Charter:
         lines = []
         for item in error.errors(include_url=False):
             place = ".".join(str(part) for part in item["loc"])
-            lines.append(f"{file}: {place}: {item['msg']}; valid keys: name, title, surfaces")
+            lines.append(f"{file}: {place}: {item['msg']}; valid keys: {', '.join(KEYS)}")
         raise CharterError("\n".join(lines)) from None
     if charter.name != file.stem:
         raise CharterError(f"{file}: name: it is {charter.name!r}, but the file is {file.name}")
