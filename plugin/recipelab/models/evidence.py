@@ -27,7 +27,7 @@ FACTORS: Mapping[str, float] = {
 """How an outcome changes the weight of going on in the same direction."""
 
 BEYOND = 0.1
-"""What is left of such a factor for a step that goes at least as far as the one that did no good."""
+"""What is left of such a factor for a step at least as far as the one that did no good."""
 
 TURN_BACK = 1.3
 """How a failure in one direction changes the weight of the other."""
@@ -39,7 +39,7 @@ UNDO = 0.3
 """How a kept trial changes the weight of taking its step back."""
 
 INERT = 0.4
-"""How a trial that measured no difference changes the weight of its knob, whatever the direction."""
+"""How a trial that measured no difference changes the weight of its knob, either way."""
 
 REPAIR, OVERSHOOT = 2.5, 0.1
 """After a step that gained but missed a gate: a smaller one is the way, a larger one is not."""

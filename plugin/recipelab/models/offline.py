@@ -1,7 +1,7 @@
 """A model client without a language model: rules that read the lineage and turn knobs.
 
-Without tools that tell of the lineage it turns knobs blindly, anew in each turn, as a language model
-that is asked the same thing again does not answer the same.
+Without tools that tell of the lineage it turns knobs blindly, anew in each turn, as a language
+model that is asked the same thing again does not answer the same.
 
 It sees only what any model sees: the messages, the tools and their results. It is the default
 where no model is at hand, the fixture of the tests, and a baseline that real models must beat.

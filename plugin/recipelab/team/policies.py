@@ -17,8 +17,8 @@ from recipelab.team.speakers import RoundRobin, SpeakerPolicy
 def policy_of(plan: Plan, charters: Sequence[Charter], desk: TrialDesk) -> SpeakerPolicy:
     """The policy of a campaign, which knows what the lineage tells.
 
-    With ``model`` it is what steps in when the model names nobody who may speak. Agents who are told
-    nothing of past trials take turns: who is asked would tell of gains.
+    With ``model`` it is what steps in when the model names nobody who may speak. Agents who are
+    told nothing of past trials take turns: who is asked would tell of gains.
     """
     past = desk.store.briefs(desk.campaign, TrialFilter(in_flight=False, limit=WINDOW)).items
     if plan.blind or plan.speakers is Speakers.ROUND_ROBIN:
