@@ -12,7 +12,10 @@ from recipelab.tools.base import TextTool
 DIFF_CHARACTERS = 8_000
 
 READ = "a trial's recipe (the best so far if you name none)"
-WITH = "with its knobs (values that are meant to be changed) and the playbook's ideas for your surface."
+WITH = (
+    "with its knobs (values that are meant to be changed) and the playbook's ideas for your "
+    "surface."
+)
 CHECK = (
     "Check edits without submitting them: do they apply to the parent's recipe, does the result "
     "parse, and is it new? Answers with the diff, and with trials whose edit was alike: look at "
