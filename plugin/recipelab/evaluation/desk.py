@@ -18,6 +18,7 @@ from recipelab.evaluation.checking import Checked, Rejection
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.intake import BASELINE, Intake
 from recipelab.evaluation.metric import Reference, mean_predict
+from recipelab.evaluation.waiting import either, is_set
 from recipelab.evaluation.watch import LineageWatch
 from recipelab.lineage import LineageStore, TrialRecord
 from recipelab.pack import Pack
@@ -198,9 +199,9 @@ class TrialDesk:
         Raises:
             Exception: What a trial's task raised; it is a fault of this program.
         """
-        while not self._ended and (self.in_flight or self._paused) and not _is_set(until):
+        while not self._ended and (self.in_flight or self._paused) and not is_set(until):
             self._changed.clear()
-            await _either(self._changed, until)
+            await either(self._changed, until)
         ended, self._ended = sorted(self._ended), deque()
         for number in ended:
             task = self._running.pop(number, None)
@@ -297,17 +298,3 @@ class TrialDesk:
             {run.seed: run for run in outcome.seed_runs},
             mean_predict(baseline.seed_runs) if baseline is not None else None,
         )
-
-
-def _is_set(event: asyncio.Event | None) -> bool:
-    return event is not None and event.is_set()
-
-
-async def _either(one: asyncio.Event, other: asyncio.Event | None) -> None:
-    """Waits until one of two events is set."""
-    waits = [asyncio.ensure_future(event.wait()) for event in (one, other) if event is not None]
-    try:
-        await asyncio.wait(waits, return_when="FIRST_COMPLETED")
-    finally:
-        for wait in waits:
-            wait.cancel()

@@ -13,11 +13,10 @@ from recipelab.lineage.answers import (
 )
 from recipelab.lineage.priors import prior_campaigns
 from recipelab.lineage.query import TrialFilter
-from recipelab.lineage.records import CampaignRecord, MessageRecord, Page, TrialRecord
+from recipelab.lineage.records import CampaignRecord, MessageRecord, NewMessage, Page, TrialRecord
 from recipelab.lineage.states import TrialState
 from recipelab.lineage.store import LineageStore
 from recipelab.lineage.writing.campaigns import PAUSED
-from recipelab.lineage.writing.ledger import NewMessage
 
 __all__ = [
     "PAUSED",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 from recipelab.lineage.states import TrialState
@@ -118,6 +118,25 @@ class MessageRecord:
     type: str
     payload: dict[str, Any]
     created_at: datetime
+
+
+@dataclass(frozen=True)
+class NewMessage:
+    """A message of the group chat that is to be added.
+
+    Attributes:
+        source: Who said it.
+        type: The class of the message in the agent framework.
+        payload: The message as that framework dumped it, as plain data.
+        trial: Number of the trial that it is about, if it is about one.
+        created_at: When it was heard, in UTC.
+    """
+
+    source: str
+    type: str
+    payload: Mapping[str, Any]
+    trial: int | None = None
+    created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Self
 
 from autogen_agentchat.base import ChatAgent, TaskResult, Team, TerminationCondition
@@ -12,7 +12,6 @@ from autogen_agentchat.messages import (
     BaseAgentEvent,
     BaseChatMessage,
     ModelClientStreamingChunkEvent,
-    TextMessage,
 )
 from autogen_agentchat.state import TeamState
 from autogen_core import CancellationToken
@@ -31,8 +30,14 @@ from recipelab.team.listener import Listener
 from recipelab.team.policies import policy_of
 from recipelab.team.pump import pumped
 from recipelab.team.round_chat import Item, RoundChat, Shown
-
-Task = str | BaseChatMessage | Sequence[BaseChatMessage] | None
+from recipelab.team.words import (
+    Task,
+    closing_words,
+    messages_of,
+    opening_words,
+    told_as,
+    turns_left,
+)
 
 KEPT_MESSAGES = 1_000
 """Newest messages that the result of a run holds; the lineage has all."""
@@ -158,7 +163,7 @@ class ResearchGroupChat(RoundChat):
         self._conducting = True
         token = cancellation_token or CancellationToken()
         try:
-            source = self._run(_messages(task), token, output_task_messages)
+            source = self._run(messages_of(task), token, output_task_messages)
             async for item in pumped(source, token):
                 yield item
         finally:
@@ -217,7 +222,7 @@ class ResearchGroupChat(RoundChat):
         self, task: list[BaseChatMessage] | None, token: CancellationToken, show: bool
     ) -> AsyncGenerator[Item, None]:
         self.ended = None
-        async with self._lab.opened() as desk, _told_as(desk):
+        async with self._lab.opened() as desk, told_as(desk):
             policy = policy_of(self.plan, self._crew.charters, desk)
             conductor = Conductor(desk, self.listener, policy, blind=self.plan.blind)
             said: deque[BaseAgentEvent | BaseChatMessage] = deque(maxlen=KEPT_MESSAGES)
@@ -232,7 +237,7 @@ class ResearchGroupChat(RoundChat):
                 conductor.end(Ended(False, why))
                 raise
             ended = self.ended or Ended(False, "it was stopped")
-            closing = self._closing(desk, ended)
+            closing = closing_words(self.name, desk, ended)
             conductor.hear(closing)
             conductor.end(ended)
             yield closing
@@ -256,10 +261,10 @@ class ResearchGroupChat(RoundChat):
                 number = conductor.begin_round()
                 self._put_together(desk, conductor, turns)
                 await self._take_up()
-                words = task or [_opening(number, desk)]
+                words = task or [opening_words(number, desk)]
                 with bound(round=number):
                     async for message in self._round(conductor, words, token, show):
-                        turns = _less(turns, message)
+                        turns = turns_left(turns, message)
                         yield message
             self.ended = self.ended or ended
 
@@ -316,18 +321,6 @@ class ResearchGroupChat(RoundChat):
             raise RuntimeError("The group chat has not been initialized: it does not run.")
         self._lab.desk.paused = paused
 
-    def _closing(self, desk: TrialDesk, ended: Ended) -> TextMessage:
-        """The last word of a run, for whoever listens to this team as one of their own."""
-        best, metric = desk.best(), desk.pack.metric
-        score = best.outcome.score if best.outcome else None
-        figure = f", {metric.name} {score:.4g} {metric.unit}".rstrip() if score is not None else ""
-        trials = desk.ledger.spent.trials
-        told = f"Campaign {desk.campaign}: {trials} trials, best {best.number}{figure}. "
-        metadata = {"campaign": desk.campaign, "best": str(best.number)}
-        return TextMessage(
-            content=f"{told}It ends: {ended.reason}.", source=self.name, metadata=metadata
-        )
-
     def _to_config(self) -> ResearchGroupChatConfig:  # type: ignore[override]
         return ResearchGroupChatConfig(
             plan=self._crew.saved_plan(),
@@ -342,38 +335,3 @@ class ResearchGroupChat(RoundChat):
     @classmethod
     def _from_config(cls, config: ResearchGroupChatConfig) -> Self:  # type: ignore[override]
         return cls(config.plan, **config.arguments())
-
-
-@asynccontextmanager
-async def _told_as(desk: TrialDesk) -> AsyncGenerator[None]:
-    """Logs of a run tell which campaign they are of."""
-    with bound(campaign=desk.campaign):
-        yield
-
-
-def _messages(task: Task) -> list[BaseChatMessage] | None:
-    """A task as messages; ``None`` if there is none.
-
-    Raises:
-        ValueError: It is neither text nor chat messages.
-    """
-    if not task:
-        return None
-    if isinstance(task, str):
-        return [TextMessage(content=task, source="user")]
-    messages = [task] if isinstance(task, BaseChatMessage) else list(task)
-    if not all(isinstance(message, BaseChatMessage) for message in messages):
-        raise ValueError("Task must be a string, a BaseChatMessage, or a list of BaseChatMessage.")
-    return messages
-
-
-def _opening(number: int, desk: TrialDesk) -> BaseChatMessage:
-    words = f"Round {number}: improve {desk.pack.metric.name} of {desk.pack.name}."
-    return TextMessage(content=words, source="user")
-
-
-def _less(turns: int | None, message: BaseAgentEvent | BaseChatMessage) -> int | None:
-    """The turns that are left after a message."""
-    if turns is None or not isinstance(message, BaseChatMessage) or message.source == "user":
-        return turns
-    return max(1, turns - 1)

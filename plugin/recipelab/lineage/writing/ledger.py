@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, text, update
@@ -15,6 +13,7 @@ from recipelab.lineage.answers import Note
 from recipelab.lineage.finding import check_round, find_campaign, find_trial, find_trials
 from recipelab.lineage.ledgers import LeaseRow, NoteRow, UsageRow
 from recipelab.lineage.query import LARGEST
+from recipelab.lineage.records import NewMessage
 from recipelab.lineage.saving import now
 from recipelab.lineage.tables import MessageRow
 from recipelab.lineage.text import HYPOTHESIS_CHARACTERS, NAME_CHARACTERS, cut, to_json
@@ -40,25 +39,6 @@ _ADD_UP = text(
       cost = usage_total.cost + excluded.cost
     """
 )
-
-
-@dataclass(frozen=True)
-class NewMessage:
-    """A message of the group chat that is to be added.
-
-    Attributes:
-        source: Who said it.
-        type: The class of the message in the agent framework.
-        payload: The message as that framework dumped it, as plain data.
-        trial: Number of the trial that it is about, if it is about one.
-        created_at: When it was heard, in UTC.
-    """
-
-    source: str
-    type: str
-    payload: Mapping[str, Any]
-    trial: int | None = None
-    created_at: datetime = field(default_factory=now)
 
 
 class LedgerWriter(Writing):
