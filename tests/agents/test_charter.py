@@ -26,7 +26,7 @@ def test_a_charter_is_read(tmp_path: Path) -> None:
     [
         ("You draw.", "front matter"),
         (GOOD.replace("surfaces: [arch]", "surfaces: []"), "surfaces"),
-        (GOOD.replace("title: Architect\n", ""), "title: Field required"),
+        (GOOD.replace("title: Architect\n", ""), "title: the key is missing; valid: one line"),
         (GOOD.replace("name: arch", "name: Arch-1"), "name"),
         (GOOD.replace("name: arch", "name: opt"), "the file is arch.md"),
         (GOOD.replace("title:", "tilte:"), "tilte.*valid keys: name, title, surfaces"),
