@@ -8,6 +8,7 @@ import typer
 
 from recipelab import __version__
 from recipelab.cli import exchange, export, look, machine, notes, people, run, stats, transcript
+from recipelab.cli.agents import agents_app
 from recipelab.cli.logs import LogFormat, LogLevel, show_logs
 from recipelab.cli.sandbox import sandbox_app
 
@@ -36,6 +37,7 @@ for command in (
 ):
     app.command()(command)
 app.command("import")(exchange.import_)
+app.add_typer(agents_app, name="agents")
 app.add_typer(sandbox_app, name="sandbox")
 
 

@@ -1,0 +1,142 @@
+"""``recipelab agents``: the charters that make specialists."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from recipelab.cli.common import BAD_INPUT, AsJson, clear_errors, err, out, print_json
+from recipelab.shown import plain, short
+
+if TYPE_CHECKING:
+    from recipelab.agents.charter import Charter
+    from recipelab.agents.found import FoundCharter
+
+agents_app = typer.Typer(help="The charters that make specialists.", no_args_is_help=True)
+
+PackOption = Annotated[
+    str | None, typer.Option("--pack", help="Name of a task pack, or its folder.")
+]
+ProfileOption = Annotated[
+    str | None, typer.Option("--profile", help="Profile of the pack; default the pack's own.")
+]
+
+_COLUMNS = ("name", "title", "surfaces", "model", "from")
+
+
+@agents_app.command("list")
+def list_all(as_json: AsJson = False) -> None:
+    """List the charters that can be found from here."""
+    from recipelab.agents.found import found_charters
+
+    with clear_errors():
+        found = found_charters()
+        if as_json:
+            print_json([_facts(item) for item in found])
+            return
+        table = Table(box=None, pad_edge=False)
+        for title in _COLUMNS:
+            table.add_column(title, overflow="fold")
+        for item in found:
+            table.add_row(*_row(item))
+        out.print(table)
+
+
+@agents_app.command("show")
+def show(
+    name: Annotated[str, typer.Argument(help="Name of a charter, or a path of its file.")],
+    pack: PackOption = None,
+    profile: ProfileOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a charter; with --pack, all that this specialist would be told on it."""
+    from recipelab.agents.found import charter_of
+    from recipelab.agents.prompt import system_message
+    from recipelab.packs import load_pack
+
+    with clear_errors():
+        charter = charter_of(name)
+        told = None
+        if pack is not None:
+            loaded = load_pack(pack, profile)
+            charter = charter.on(loaded.surface_names)
+            told = system_message(loaded, charter)
+        if as_json:
+            print_json(charter.model_dump() | ({} if told is None else {"system_message": told}))
+        else:
+            typer.echo(plain(told or _as_text(charter)))
+
+
+@agents_app.command("check")
+def check(
+    charters: Annotated[
+        list[str] | None, typer.Argument(help="Names or files of charters; default all.")
+    ] = None,
+    pack: PackOption = None,
+    profile: ProfileOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say all that is wrong with charters, and with a pack's specialists; exit code 2 if any."""
+    from recipelab.agents.charter import charter_names
+    from recipelab.agents.found import charter_problems, pack_problems
+    from recipelab.packs import load_pack
+
+    with clear_errors():
+        names = charters or list(charter_names())
+        problems = charter_problems(names)
+        if pack is not None:
+            loaded = load_pack(pack, profile)
+            problems += pack_problems(loaded)
+        problems = list(dict.fromkeys(problems))
+    if as_json:
+        print_json({"ok": not problems, "charters": names, "problems": problems})
+    else:
+        for problem in problems:
+            err.print(Text(plain(problem), style="red"), soft_wrap=True)
+        if not problems:
+            out.print(f"{len(names)} charters are well", markup=False)
+    if problems:
+        raise typer.Exit(BAD_INPUT)
+
+
+def _facts(item: FoundCharter) -> dict[str, Any]:
+    facts: dict[str, Any] = {"name": item.name, "from": item.origin, "replaces": item.replaces}
+    facts["file"] = str(item.file)
+    if item.charter is None:
+        return facts | {"problem": item.problem}
+    return facts | item.charter.model_dump(exclude={"name", "body"})
+
+
+def _row(item: FoundCharter) -> tuple[Text, ...]:
+    origin = f"{item.origin}, in place of the shipped one" if item.replaces else item.origin
+    if item.charter is None:
+        why = Text(short(item.problem or "", 160), style="red")
+        return (
+            Text(plain(item.name)),
+            Text.assemble(("not valid: ", "red"), why),
+            Text(""),
+            Text(""),
+            Text(origin),
+        )
+    charter = item.charter
+    surfaces, model = ", ".join(charter.surfaces), charter.model or ""
+    return tuple(
+        Text(short(word, 160)) for word in (charter.name, charter.title, surfaces, model, origin)
+    )
+
+
+def _as_text(charter: Charter) -> str:
+    """The charter as one reads it: the keys that are set, then the body."""
+    lines = [f"{charter.name}: {charter.title}", f"surfaces: {', '.join(charter.surfaces)}"]
+    if charter.model is not None:
+        lines.append(f"model: {charter.model}")
+    if charter.tools is not None:
+        lines.append(f"tools: {', '.join(charter.tools)}")
+    if charter.temperature is not None:
+        lines.append(f"temperature: {charter.temperature:g}")
+    if charter.guided:
+        lines.append("guided: true")
+    return "\n".join([*lines, "", charter.body])
