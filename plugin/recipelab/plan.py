@@ -38,6 +38,7 @@ class Plan(BaseModel):
         share_devices: Whether slots may share devices, with each other and other campaigns.
         priors: Campaigns of the lineage that agents may ask about, besides this one.
         arm: Who works on it.
+        specialists: Charters to work with; none for those that the pack names.
         speakers: Who picks the next speaker.
         exploration: How much ``credit`` explores; 0 goes where gains were alone.
         ahead: Trials that are proposed before there is a slot for them; ``None`` measures how many
@@ -63,6 +64,7 @@ class Plan(BaseModel):
     share_devices: bool = False
     priors: tuple[str, ...] = ()
     arm: Arm = Arm.SPECIALISTS
+    specialists: tuple[str, ...] = ()
     speakers: Speakers = Speakers.CREDIT
     exploration: float = Field(default=0.7, ge=0)
     ahead: int | None = Field(default=None, ge=0)

@@ -20,7 +20,7 @@ from recipelab.agents.prompt import system_message
 from recipelab.errors import RecipelabError
 from recipelab.evaluation.desk import TrialDesk
 from recipelab.pack import Pack
-from recipelab.tools.names import TOOLS
+from recipelab.tool_names import LINEAGE_TOOLS, TOOLS
 
 KEYS = "name, title, surfaces, model, tools, temperature, guided"
 GOOD = "---\nname: arch\ntitle: Architect\nsurfaces: [arch]\n---\nYou draw.\n"
@@ -182,6 +182,8 @@ async def test_the_names_of_tools_are_those_of_the_tools(desk: TrialDesk) -> Non
     chosen = await workbench_of(charter, desk, (), 1).list_tools()
     assert {tool["name"] for tool in chosen} == set(TOOLS)
     assert {tool["name"] for tool in for_all} == set(TOOLS) - {"turn_knob"}
+    blind = await workbench_of(charter, desk, (), 1, blind=True).list_tools()
+    assert not {tool["name"] for tool in blind} & {*LINEAGE_TOOLS, "turn_knob"}
 
 
 def test_a_name_is_not_a_path(project: Path) -> None:

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
@@ -30,3 +32,21 @@ def test_code_runs_without_docker_if_that_is_allowed(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "the sum is 10" in done.stdout
     assert "does not isolate" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        ("team_in_a_team.py", "I count "),
+        ("team_from_json.py", "2 trials, best "),
+        ("own_specialist.py", "(adviser) ----------\nLess is more."),
+        ("stream_to_websocket.py", "recipelab: TextMessage Campaign toy-1: 2 trials"),
+    ],
+)
+def test_a_team_in_an_app_of_ones_own(project: Path, script: str, told: str) -> None:
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / script), "toy"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert told in done.stdout
+    assert "Traceback" not in done.stderr

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from recipelab.errors import unknown_name
 from recipelab.models.providers import PROVIDERS
 from recipelab.models.registry import CHOICES, OFFLINE
-from recipelab.tools.names import LINEAGE_TOOLS, SUBMITTING_TOOLS, TOOLS
+from recipelab.tool_names import LINEAGE_TOOLS, SUBMITTING, TOOLS
 
 SURFACE = r"^(\*|[a-z][a-z0-9_]{0,63})$"
 """The name of a surface, or the star that stands for all."""
@@ -62,7 +62,7 @@ def check_tools(tools: tuple[str, ...]) -> tuple[str, ...]:
     for tool in tools:
         if tool not in TOOLS:
             raise ValueError(unknown_name("tool", tool, TOOLS))
-    for needed, why in ((SUBMITTING_TOOLS, "submits a trial"), (LINEAGE_TOOLS, "asks the lineage")):
+    for needed, why in ((SUBMITTING, "submits a trial"), (LINEAGE_TOOLS, "asks the lineage")):
         if not set(needed) & set(tools):
             raise ValueError(f"none of them {why}; add one of: {', '.join(needed)}")
     return tools

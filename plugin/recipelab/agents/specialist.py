@@ -27,6 +27,9 @@ MAX_TOOL_ITERATIONS = 16
 FAULT = "fault"
 """Key of the metadata of a message that says why a turn came to nothing."""
 
+YOUR_TURN = "It is your turn."
+"""What a specialist hears that is told nothing of past trials, once the round has begun."""
+
 _log = logger(__name__)
 
 
@@ -90,7 +93,7 @@ class Specialist(AssistantAgent):
         """Takes a turn; see :class:`autogen_agentchat.agents.AssistantAgent`."""
         self._bench.begin_turn()
         await self._turn_context.begin_turn()
-        heard = [message for message in messages if not self._blind or message.source == "user"]
+        heard = _of_people(messages) if self._blind else messages
         try:
             async for item in super().on_messages_stream(heard, cancellation_token):
                 yield item
@@ -105,3 +108,9 @@ class Specialist(AssistantAgent):
             source=self.name,
             metadata={FAULT: type(error).__name__},
         )
+
+
+def _of_people(messages: Sequence[BaseChatMessage]) -> list[BaseChatMessage]:
+    """What people said; a model has to be told something, or some providers refuse the call."""
+    heard = [message for message in messages if message.source == "user"]
+    return heard or [TextMessage(content=YOUR_TURN, source="user")]

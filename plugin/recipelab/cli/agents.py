@@ -24,7 +24,9 @@ ProfileOption = Annotated[
     str | None, typer.Option("--profile", help="Profile of the pack; default the pack's own.")
 ]
 
-_COLUMNS = ("name", "title", "surfaces", "model", "from")
+_COLUMNS = ("name", "title", "surfaces", "model", "tools", "from")
+_CELL = 200
+"""Characters of a cell at most."""
 
 
 @agents_app.command("list")
@@ -112,20 +114,14 @@ def _facts(item: FoundCharter) -> dict[str, Any]:
 
 def _row(item: FoundCharter) -> tuple[Text, ...]:
     origin = f"{item.origin}, in place of the shipped one" if item.replaces else item.origin
-    if item.charter is None:
-        why = Text(short(item.problem or "", 160), style="red")
-        return (
-            Text(plain(item.name)),
-            Text.assemble(("not valid: ", "red"), why),
-            Text(""),
-            Text(""),
-            Text(origin),
-        )
     charter = item.charter
-    surfaces, model = ", ".join(charter.surfaces), charter.model or ""
-    return tuple(
-        Text(short(word, 160)) for word in (charter.name, charter.title, surfaces, model, origin)
-    )
+    if charter is None:
+        told = (f"not valid: {item.problem}", "", "", "")
+    else:
+        tools = ", ".join(charter.tools) if charter.tools else "all"
+        told = (charter.title, ", ".join(charter.surfaces), charter.model or "", tools)
+    style = "red" if charter is None else ""
+    return tuple(Text(short(word, _CELL), style=style) for word in (item.name, *told, origin))
 
 
 def _as_text(charter: Charter) -> str:

@@ -7,7 +7,18 @@ from typing import Annotated
 import typer
 
 from recipelab import __version__
-from recipelab.cli import exchange, export, look, machine, notes, people, run, stats, transcript
+from recipelab.cli import (
+    ablate,
+    exchange,
+    export,
+    look,
+    machine,
+    notes,
+    people,
+    run,
+    stats,
+    transcript,
+)
 from recipelab.cli.agents import agents_app
 from recipelab.cli.logs import LogFormat, LogLevel, show_logs
 from recipelab.cli.sandbox import sandbox_app
@@ -28,6 +39,7 @@ for command in (
     transcript.transcript,
     export.export,
     look.campaigns,
+    ablate.ablate,
     stats.stats,
     notes.note,
     people.pause,
@@ -37,8 +49,8 @@ for command in (
 ):
     app.command()(command)
 app.command("import")(exchange.import_)
-app.add_typer(agents_app, name="agents")
 app.add_typer(sandbox_app, name="sandbox")
+app.add_typer(agents_app, name="agents")
 
 
 def _version(wanted: bool) -> None:

@@ -43,7 +43,7 @@ def _facts(plan: Plan, place: Home) -> dict[str, Any]:
     from recipelab.team.roster import roster
 
     pack = load_pack(plan.pack, plan.profile)
-    charters = roster(pack, plan.arm)
+    charters = roster(pack, plan.arm, plan.specialists)
     slots = len(slots_for(pack, load_image_spec(pack.sandbox), plan).slots)
     past = Experience(0, None, None, None)
     lineage = place.lineage

@@ -43,6 +43,10 @@ ArmOption = Annotated[
         help="Who proposes; all but specialists are controls to compare with.",
     ),
 ]
+SpecialistOption = Annotated[
+    list[str] | None,
+    typer.Option("--specialist", help="Charter to work with, in place of the pack's; repeatable."),
+]
 SpeakersOption = Annotated[
     Speakers,
     typer.Option(

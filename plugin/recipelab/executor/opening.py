@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
+
 from recipelab.errors import SandboxUnavailable
 from recipelab.executor.config import DEFAULT_SANDBOX, SandboxCodeExecutorConfig
-from recipelab.log import logger
 from recipelab.sandbox import LocalSandbox, Sandbox
 from recipelab.sandbox.choose import docker_daemon_error
 from recipelab.sandbox.images.spec import load_image_spec
-
-_LOG = logger("recipelab.executor")
 
 
 def make_sandbox(config: SandboxCodeExecutorConfig) -> Sandbox:
@@ -39,7 +38,8 @@ def image_of(config: SandboxCodeExecutorConfig, sandbox: Sandbox) -> str:
 
 def _local() -> Sandbox:
     sandbox = LocalSandbox()
-    _LOG.warning(sandbox.notice_here())
+    # A warning and no log: apps that have set up no logging must see it, too.
+    warnings.warn(sandbox.notice_here(), stacklevel=4)
     return sandbox
 
 

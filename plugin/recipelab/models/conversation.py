@@ -29,6 +29,7 @@ class Call:
     arguments: dict[str, Any]
     answer: str
     is_error: bool
+    id: str = ""
 
     def table(self) -> dict[str, Any]:
         """The answer as JSON; empty if it is an error or no table."""
@@ -49,12 +50,14 @@ class Conversation:
         surfaces: The surfaces named in the instructions.
         unit: Unit of the metric, or empty.
         minimize: Whether a smaller metric is better.
+        told: The last word of somebody else, which began the turn.
         calls: The tool calls since the last word of somebody else.
     """
 
     surfaces: tuple[str, ...]
     unit: str
     minimize: bool
+    told: str
     calls: tuple[Call, ...]
 
     def last(self, name: str) -> Call | None:
@@ -70,8 +73,14 @@ def read_conversation(messages: Sequence[LLMMessage]) -> Conversation:
         surfaces=tuple(name.strip() for name in surfaces[1].split(",")) if surfaces else (),
         unit=metric[2] if metric else "",
         minimize=metric is None or metric[3] == "minimize",
+        told=_told(messages),
         calls=_calls(messages),
     )
+
+
+def _told(messages: Sequence[LLMMessage]) -> str:
+    words = [str(m.content) for m in messages if isinstance(m, UserMessage)]
+    return words[-1] if words else ""
 
 
 def _calls(messages: Sequence[LLMMessage]) -> tuple[Call, ...]:
@@ -87,5 +96,6 @@ def _calls(messages: Sequence[LLMMessage]) -> tuple[Call, ...]:
             for result in message.content:
                 call = asked.get(result.call_id)
                 arguments = json.loads(call.arguments) if call else {}
-                calls.append(Call(result.name, arguments, result.content, bool(result.is_error)))
+                failed = bool(result.is_error)
+                calls.append(Call(result.name, arguments, result.content, failed, result.call_id))
     return tuple(calls)

@@ -26,8 +26,20 @@ FACTORS: Mapping[str, float] = {
 }
 """How an outcome changes the weight of going on in the same direction."""
 
+BEYOND = 0.1
+"""What is left of such a factor for a step at least as far as the one that did no good."""
+
 TURN_BACK = 1.3
 """How a failure in one direction changes the weight of the other."""
+
+DOWNHILL = 2.0
+"""How a measured loss in one direction changes the weight of the other."""
+
+UNDO = 0.3
+"""How a kept trial changes the weight of taking its step back."""
+
+INERT = 0.4
+"""How a trial that measured no difference changes the weight of its knob, either way."""
 
 REPAIR, OVERSHOOT = 2.5, 0.1
 """After a step that gained but missed a gate: a smaller one is the way, a larger one is not."""
@@ -46,6 +58,7 @@ class Turned:
         new: Its value after.
         status: How the trial ended.
         delta: Change of the score against the best of its time; zero without a score.
+        delta_se: Standard error of that change; zero where it is unknown.
     """
 
     trial: int
@@ -54,6 +67,19 @@ class Turned:
     new: KnobValue
     status: str
     delta: float = 0.0
+    delta_se: float = 0.0
+
+    @property
+    def inert(self) -> bool:
+        """Whether it made no difference that stands out of the noise."""
+        known = self.status == Status.DISCARDED and self.delta_se > 0
+        return known and abs(self.delta) <= 2.0 * self.delta_se
+
+    def beyond(self, new: KnobValue) -> bool:
+        """Whether a value lies at least as far from the old one as what was tried."""
+        if not all(isinstance(x, int | float) for x in (self.old, self.new, new)):
+            return new == self.new
+        return abs(float(new) - float(self.old)) >= abs(float(self.new) - float(self.old))
 
     def overshot(self, *, minimize: bool) -> bool:
         """Whether it gained, but at the price of a gate."""
@@ -76,8 +102,12 @@ class Evidence:
     minimize: bool = True
 
     def tried(self, name: str, value: KnobValue) -> bool:
-        """Whether a knob was set to this value before."""
-        return any(item.name == name and item.new == value for item in self.turned)
+        """Whether a knob was set to this value before, or left it for a better one."""
+        return any(
+            item.name == name
+            and (item.new == value or (item.old == value and item.status == Status.KEPT))
+            for item in self.turned
+        )
 
     def factor(self, name: str, old: KnobValue, new: KnobValue) -> float:
         """How much past trials speak for turning this knob in this direction."""
@@ -85,20 +115,31 @@ class Evidence:
         for item in self.turned:
             if item.name != name:
                 continue
-            if _direction(item.old, item.new) == _direction(old, new):
+            if item.inert:
+                total *= INERT
+            elif _direction(item.old, item.new) == _direction(old, new):
                 total *= self._same_way(item, new)
-            elif item.status in _FAILED:
-                total *= TURN_BACK
+            else:
+                total *= self._other_way(item)
         return total
 
     def _same_way(self, item: Turned, new: KnobValue) -> float:
         """How much a trial speaks for going its way again, up to a new value."""
-        if not item.overshot(minimize=self.minimize) or isinstance(new, str):
-            return FACTORS.get(item.status, 1.0)
-        if isinstance(item.new, str) or isinstance(item.old, str):
-            return FACTORS.get(item.status, 1.0)
-        between = min(item.old, item.new) < new < max(item.old, item.new)
-        return REPAIR if between else OVERSHOOT
+        numbers = not any(isinstance(x, str) for x in (item.old, item.new, new))
+        if item.overshot(minimize=self.minimize) and numbers:
+            between = min(item.old, item.new) < new < max(item.old, item.new)  # type: ignore[operator]
+            return REPAIR if between else OVERSHOOT
+        factor = FACTORS.get(item.status, 1.0)
+        # A cliff that was met does not go away further on, and a slope seldom turns.
+        return factor * BEYOND if factor < 1.0 and item.beyond(new) else factor
+
+    def _other_way(self, item: Turned) -> float:
+        """How much a trial speaks for going the other way."""
+        if item.status == Status.KEPT:
+            return UNDO
+        if item.status == Status.DISCARDED and item.delta_se > 0:
+            return DOWNHILL
+        return TURN_BACK if item.status in _FAILED else 1.0
 
     def last(self, name: str) -> Turned | None:
         """The newest trial that turned this knob."""
@@ -131,8 +172,8 @@ def _turned(row: Mapping[str, Any], change: str, status: str) -> Turned | None:
         old, new = ast.literal_eval(match["old"]), ast.literal_eval(match["new"])
     except (ValueError, SyntaxError):
         return None
-    delta = float(row.get("delta") or 0.0)
-    return Turned(int(row["trial"]), match["name"], old, new, status, delta)
+    delta, error = (float(row.get(name) or 0.0) for name in ("delta", "delta_se"))
+    return Turned(int(row["trial"]), match["name"], old, new, status, delta, error)
 
 
 def _direction(old: KnobValue, new: KnobValue) -> str:

@@ -35,12 +35,14 @@ class Move:
 
     Attributes:
         weight: How promising it looks.
+        surface: The part of the recipe that it is about.
         hypothesis: What is written in the proposal.
         expected_delta: Expected change of the metric.
         edits: The edits as the tools take them.
     """
 
     weight: float
+    surface: str
     hypothesis: str
     expected_delta: float
     edits: tuple[Mapping[str, Any], ...]
@@ -85,6 +87,7 @@ def _play_moves(
     return [
         Move(
             PLAY_WEIGHT,
+            str(play["surface"]),
             f"[play {play['id']}] {play['title']}. {play['hypothesis']}",
             float(play["expected_delta"]),
             tuple(play["edits"]),
@@ -103,7 +106,7 @@ def _knob_moves(knob: Knob, evidence: Evidence, *, costs_time: bool, gain: float
         weight *= _rule_of_thumb(knob, value) if costs_time else 1.0
         edit = knob.edit(value)
         row = {"path": edit.path, "search": edit.search, "replace": edit.replace}
-        moves.append(Move(weight, _why(knob, value, evidence), gain, (row,)))
+        moves.append(Move(weight, knob.surface, _why(knob, value, evidence), gain, (row,)))
     return moves
 
 
@@ -156,7 +159,7 @@ def _why(knob: Knob, value: KnobValue, evidence: Evidence) -> str:
     told = f"[knob {knob.name}] set it from {knob.value!r} to {value!r}"
     last = evidence.last(knob.name)
     if last is None:
-        return f"{told}: no trial has turned it yet, so its effect is worth knowing."
+        return f"{told}: nothing says that it was turned before, so its effect is worth knowing."
     before = f"trial {last.trial} turned it from {last.old!r} to {last.new!r}"
     if last.status == Status.KEPT:
         return f"{told}: {before} and was kept, so this presses on from there."

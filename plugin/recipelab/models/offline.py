@@ -1,5 +1,8 @@
 """A model client without a language model: rules that read the lineage and turn knobs.
 
+Without tools that tell of the lineage it turns knobs blindly, anew in each turn, as a language
+model that is asked the same thing again does not answer the same.
+
 It sees only what any model sees: the messages, the tools and their results. It is the default
 where no model is at hand, the fixture of the tests, and a baseline that real models must beat.
 """
@@ -8,6 +11,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, Literal, Self
 
@@ -28,11 +32,16 @@ from recipelab.models.conversation import Conversation, read_conversation
 from recipelab.models.evidence import read_evidence
 from recipelab.models.moves import Move, ranked_moves
 
+LINEAGE = "lineage_query"
+"""The tool that it asks for past trials, if there is one."""
+
 MAX_TRIES = 6
 """How many moves it checks in a turn before it gives up."""
 
 GAIN = 0.05
 """Expected gain of turning a knob, as a share of the best score."""
+
+_TURN = re.compile(r"-turn-(\d+)$")
 
 
 class OfflineConfig(BaseModel):
@@ -58,6 +67,7 @@ class OfflineClient(ChatCompletionClient, Component[OfflineConfig]):
 
     def __init__(self, *, seed: int = 0) -> None:
         self._seed = seed
+        self._turns = 0
 
     async def create(
         self,
@@ -71,12 +81,14 @@ class OfflineClient(ChatCompletionClient, Component[OfflineConfig]):
     ) -> CreateResult:
         """Decides the next step of a turn from the messages so far."""
         names = {tool["name"] if isinstance(tool, dict) else tool.name for tool in tools}
-        step = decide(read_conversation(messages), seed=self._seed)
+        talk = read_conversation(messages)
+        turn = None if LINEAGE in names else self._turn(talk)
+        step = decide(talk, seed=self._seed, turn=turn)
         text = isinstance(step, str)
         if not text and (tool_choice == "none" or step[0] not in names):
             text, step = True, "I can only work with the tools of recipelab."
         content: str | list[FunctionCall] = (
-            step if isinstance(step, str) else [_call(step[0], step[1], len(messages))]
+            step if isinstance(step, str) else [_call(step[0], step[1], len(messages), turn)]
         )
         return CreateResult(
             finish_reason="stop" if text else "function_calls",
@@ -138,6 +150,15 @@ class OfflineClient(ChatCompletionClient, Component[OfflineConfig]):
             multiple_system_messages=True,
         )
 
+    def _turn(self, talk: Conversation) -> int:
+        """The number of this turn; within a turn it is told by the ids of the calls."""
+        # Several agents may share this client and think at once, so its own count is not enough.
+        number = _TURN.search(talk.calls[-1].id) if talk.calls else None
+        if number is not None:
+            return int(number[1])
+        self._turns += 1
+        return self._turns
+
     def _to_config(self) -> OfflineConfig:
         return OfflineConfig(seed=self._seed)
 
@@ -146,29 +167,41 @@ class OfflineClient(ChatCompletionClient, Component[OfflineConfig]):
         return cls(seed=config.seed)
 
 
-def decide(talk: Conversation, *, seed: int) -> str | tuple[str, dict[str, Any]]:
-    """The next step of a turn: a tool call with its arguments, or the closing words."""
-    asked, read = talk.last("lineage_query"), talk.last("read_recipe")
-    if asked is None:
-        return "lineage_query", {"surface": list(talk.surfaces), "limit": 100, "order": "newest"}
-    if asked.is_error:
+def decide(
+    talk: Conversation, *, seed: int, turn: int | None = None
+) -> str | tuple[str, dict[str, Any]]:
+    """The next step of a turn: a tool call with its arguments, or the closing words.
+
+    Args:
+        talk: The turn so far.
+        seed: Seed of its choices.
+        turn: Number of the turn where there is no lineage to ask; else ``None``.
+    """
+    asked, read = talk.last(LINEAGE), talk.last("read_recipe")
+    if asked is None and turn is None:
+        return LINEAGE, {"surface": list(talk.surfaces), "limit": 100, "order": "newest"}
+    if asked is not None and asked.is_error:
         return f"The lineage could not be asked: {asked.answer}"
     if read is None:
         return "read_recipe", {}
     submitted = talk.last("submit_trial")
     if submitted is not None and submitted.table().get("status") != "rejected":
         return _closing(submitted.table(), submitted.answer)
-    return _propose(talk, asked.table(), read.table(), seed)
+    lineage = asked.table() if asked is not None else {}
+    # Only what is seen goes in, so that the same seed and outcomes give the same proposals.
+    seen = lineage.get("total", 0) if turn is None else f"{talk.told}/{turn}"
+    rng = random.Random(f"{seed}/{','.join(talk.surfaces)}/{seen}")
+    return _propose(talk, lineage, read.table(), rng)
 
 
 def _propose(
-    talk: Conversation, lineage: dict[str, Any], recipe: dict[str, Any], seed: int
+    talk: Conversation, lineage: dict[str, Any], recipe: dict[str, Any], rng: random.Random
 ) -> str | tuple[str, dict[str, Any]]:
     if not recipe:
         return "The recipe could not be read."
     checks = [call for call in talk.calls if call.name == "check_edit"]
     rejected = [call for call in talk.calls if call.name == "submit_trial"]
-    moves = _moves(talk, lineage, recipe, seed)
+    moves = _moves(talk, lineage, recipe, rng)
     passed = checks and checks[-1].table().get("ok") and len(rejected) < len(_passed(checks))
     index = len(checks) - 1 if passed else len(checks)
     if index >= min(len(moves), MAX_TRIES):
@@ -178,7 +211,7 @@ def _propose(
         return "check_edit", {"parent": parent, "edits": list(move.edits)}
     return "submit_trial", {
         "parent": parent,
-        "surface": talk.surfaces[0],
+        "surface": move.surface,
         "hypothesis": move.hypothesis,
         "expected_delta": move.expected_delta,
         "edits": list(move.edits),
@@ -190,12 +223,10 @@ def _passed(checks: Sequence[Any]) -> list[Any]:
 
 
 def _moves(
-    talk: Conversation, lineage: dict[str, Any], recipe: dict[str, Any], seed: int
+    talk: Conversation, lineage: dict[str, Any], recipe: dict[str, Any], rng: random.Random
 ) -> list[Move]:
     rows = lineage.get("trials", [])
     best = float(lineage.get("best", {}).get("score") or 1.0)
-    # Only what is seen goes in, so that the same seed and outcomes give the same proposals.
-    rng = random.Random(f"{seed}/{','.join(talk.surfaces)}/{lineage.get('total', 0)}")
     return ranked_moves(
         recipe,
         read_evidence(rows, minimize=talk.minimize),
@@ -212,5 +243,6 @@ def _closing(table: dict[str, Any], answer: str) -> str:
     return f"My proposal was not taken: {answer}"
 
 
-def _call(name: str, arguments: dict[str, Any], position: int) -> FunctionCall:
-    return FunctionCall(id=f"{name}-{position}", name=name, arguments=json.dumps(arguments))
+def _call(name: str, arguments: dict[str, Any], position: int, turn: int | None) -> FunctionCall:
+    mark = "" if turn is None else f"-turn-{turn}"
+    return FunctionCall(id=f"{name}-{position}{mark}", name=name, arguments=json.dumps(arguments))

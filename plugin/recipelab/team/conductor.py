@@ -22,6 +22,7 @@ from recipelab.sandbox.owner import is_dead
 from recipelab.team.listener import Listener
 from recipelab.team.speakers import SpeakerPolicy
 from recipelab.team.tally import Tally
+from recipelab.tool_names import SUBMITTING
 from recipelab.trial import Status
 
 _log = logger(__name__)
@@ -31,9 +32,6 @@ MAX_IDLE_ROUNDS = 3
 
 MAX_ABORTED = 3
 """Aborted trials in a row after which a campaign stops: the machinery is broken."""
-
-SUBMITTING = ("submit_trial", "turn_knob")
-"""Tools whose answers tell of a trial."""
 
 UNWRITTEN = 50
 """Messages of a turn that wait for its end before they are written."""

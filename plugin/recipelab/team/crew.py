@@ -41,7 +41,7 @@ class Crew:
         guests: Sequence[ChatAgent | Team],
     ) -> None:
         self.guests = tuple(guests)
-        self.charters = roster(lab.pack, lab.plan.arm)
+        self.charters = roster(lab.pack, lab.plan.arm, lab.plan.specialists)
         self._lab = lab
         self._plays = load_playbook(lab.pack)
         self._cast = Cast(lab, self.charters, clients)

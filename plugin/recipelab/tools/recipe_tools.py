@@ -11,6 +11,18 @@ from recipelab.tools.base import TextTool
 
 DIFF_CHARACTERS = 8_000
 
+READ = "a trial's recipe (the best so far if you name none)"
+WITH = "with its knobs (values that are meant to be changed) and the playbook's ideas for your surface."
+CHECK = (
+    "Check edits without submitting them: do they apply to the parent's recipe, does the result "
+    "parse, and is it new? Answers with the diff, and with trials whose edit was alike: look at "
+    "how they ended before you submit."
+)
+CHECK_BLIND = (
+    "Check edits without submitting them: do they apply to the parent's recipe, and does the "
+    "result parse? Answers with the diff."
+)
+
 
 class ReadRecipeTool(TextTool[ReadRecipeArguments]):
     """Shows the files of a trial's recipe, its knobs, and the pack's plays.
@@ -22,12 +34,8 @@ class ReadRecipeTool(TextTool[ReadRecipeArguments]):
     """
 
     def __init__(self, desk: TrialDesk, plays: tuple[Play, ...], *, blind: bool = False) -> None:
-        super().__init__(
-            ReadRecipeArguments,
-            "read_recipe",
-            "Read the files of a trial's recipe (the best so far if you name none), with its knobs "
-            "(values that are meant to be changed) and the playbook's ideas for your surface.",
-        )
+        whose = "the recipe that is to be edited" if blind else READ
+        super().__init__(ReadRecipeArguments, "read_recipe", f"Read the files of {whose}, {WITH}")
         self._desk = desk
         self._plays = plays
         self._blind = blind
@@ -61,13 +69,7 @@ class CheckEditTool(TextTool[CheckEditArguments]):
     """
 
     def __init__(self, desk: TrialDesk, *, blind: bool = False) -> None:
-        super().__init__(
-            CheckEditArguments,
-            "check_edit",
-            "Check edits without submitting them: do they apply to the parent's recipe, does the "
-            "result parse, and is it new? Answers with the diff, and with trials whose edit was "
-            "alike: look at how they ended before you submit.",
-        )
+        super().__init__(CheckEditArguments, "check_edit", CHECK_BLIND if blind else CHECK)
         self._desk = desk
         self._blind = blind
 

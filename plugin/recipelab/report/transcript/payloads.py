@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from recipelab.lineage import MessageRecord
-
-SUBMIT = "submit_trial"
-"""The tool whose answer names a new trial."""
+from recipelab.tool_names import SUBMITTING
 
 Table = Mapping[str, Any]
 
@@ -66,7 +64,7 @@ def submitted(record: MessageRecord) -> tuple[int, ...]:
     answers = [
         table_of(item.get("content"))
         for item in items_of(record)
-        if item.get("name") == SUBMIT and not item.get("is_error")
+        if item.get("name") in SUBMITTING and not item.get("is_error")
     ]
     return _numbers(answer.get("trial") for answer in answers)
 

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from recipelab.budget import DEVICE
 from recipelab.errors import RecipelabError
 from recipelab.exchange.mark import metric_of
 from recipelab.lineage import CampaignRecord, LineageStore, TrialRecord
@@ -22,8 +23,8 @@ from recipelab.report.transcript.blocks import (
     strong,
 )
 from recipelab.report.transcript.outcome import outcome_blocks, status_span
-from recipelab.report.transcript.payloads import SUBMIT
 from recipelab.report.transcript.turns import Call, Said, Turn
+from recipelab.tool_names import SUBMITTING
 from recipelab.trial import Status
 
 
@@ -56,7 +57,7 @@ class Reviewer:
             # What was said can be read when the pack is gone, too.
             metric, unit = "score", ""
         models: dict[str, list[str]] = defaultdict(list)
-        for total in store.usage(campaign.name):
+        for total in (one for one in store.usage(campaign.name) if one.model != DEVICE):
             models[total.specialist].append(total.model)
         told = {name: ", ".join(used) for name, used in models.items()}
         return cls(store, campaign.name, metric, unit, told)
@@ -97,7 +98,7 @@ class Reviewer:
             yield from self._proposal(record, reported)
             return
         yield call_line(call)
-        if call.name == SUBMIT and call.arguments.get("hypothesis"):
+        if call.name in SUBMITTING and call.arguments.get("hypothesis"):
             yield Quote(str(call.arguments["hypothesis"]))
 
     def _proposal(self, record: TrialRecord, reported: set[int]) -> Iterator[Block]:

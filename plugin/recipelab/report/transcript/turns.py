@@ -13,7 +13,6 @@ from typing import Any
 
 from recipelab.lineage import LineageStore, MessageRecord
 from recipelab.report.transcript.payloads import (
-    SUBMIT,
     is_event,
     items_of,
     number_of,
@@ -22,6 +21,7 @@ from recipelab.report.transcript.payloads import (
     text_of,
     tokens_of,
 )
+from recipelab.tool_names import SUBMITTING
 
 _UNTOLD = ("ModelClientStreamingChunkEvent", "ToolCallSummaryMessage")
 """What only repeats: pieces of a text that follows whole, and answers of tools."""
@@ -46,7 +46,7 @@ class Call:
     @property
     def trial(self) -> int | None:
         """The trial that this call submitted, if it did."""
-        if self.name != SUBMIT or self.is_error:
+        if self.name not in SUBMITTING or self.is_error:
             return None
         return number_of(table_of(self.answer).get("trial"))
 

@@ -1,0 +1,79 @@
+"""Arms side by side: what is counted, and when arms differ."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from itertools import product
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recipelab.analysis.arms import RunFigures, compare, repeated
+from recipelab.analysis.history import Judged
+from recipelab.analysis.paired import paired, sign_flip
+from recipelab.trial import Status
+
+from .histories import WHEN, trial
+
+RUN = RunFigures("c", (10.0, 10.0, 8.0), 20.0, 2, 1, 1, 0, 0, 0, 100, 5.0)
+
+
+def failed(number: int, proposed: int, judged: int, signature: str) -> Judged:
+    """A failure that was proposed and judged so many minutes after the start."""
+    record = replace(
+        trial(number, Status.CRASHED, signature=signature),
+        proposed_at=WHEN + timedelta(minutes=proposed),
+        judged_at=WHEN + timedelta(minutes=judged),
+    )
+    assert record.outcome is not None
+    return Judged(record, record.outcome)
+
+
+def test_a_failure_repeats_only_what_was_known_when_it_was_proposed() -> None:
+    first = failed(1, 0, 10, "boom")
+    meanwhile = failed(2, 5, 15, "boom")
+    other = failed(3, 11, 16, "bang")
+    later = failed(4, 12, 20, "boom")
+    assert [item.number for item in repeated([first, meanwhile, other, later])] == [4]
+
+
+def test_means_and_trials_to_the_best_gain_of_any_arm() -> None:
+    slow = replace(RUN, scores=(10.0, 9.0, 8.9))
+    told = compare({"specialists": {0: RUN, 1: RUN}, "single": {0: slow, 1: slow}}, -1)
+    assert told["specialists"]["best"] == {"mean": 8.0, "sd": 0.0}
+    assert told["specialists"]["trials_to_90"] == 2
+    assert (told["single"]["trials_to_90"], told["single"]["reached_90"]) == (None, 0)
+
+
+def test_a_test_pairs_the_seeds_that_both_arms_have() -> None:
+    base = {seed: replace(RUN, kept=seed) for seed in range(4)}
+    more = {seed: replace(RUN, kept=seed + 2) for seed in range(1, 5)}
+    told = compare({"specialists": base, "single": more}, -1)["single"]["against"]["kept"]
+    assert (told["pairs"], told["difference"]) == (3, 2)
+    assert told["p"] == pytest.approx(2 / 2**3)
+
+
+def test_nothing_is_tested_without_the_specialists() -> None:
+    assert compare({"single": {0: RUN}}, -1)["single"]["against"] == {}
+
+
+@given(st.lists(st.integers(-5, 5), min_size=1, max_size=8))
+def test_the_sign_flip_test_counts_all_patterns(values: list[int]) -> None:
+    sums = [abs(sum(s * v for s, v in zip(signs, values, strict=True)))
+            for signs in product((1, -1), repeat=len(values))]  # fmt: skip
+    share = sum(total >= abs(sum(values)) for total in sums) / len(sums)
+    assert sign_flip(values) == pytest.approx(share)
+
+
+def test_many_seeds_are_drawn_and_agree_with_what_is_known() -> None:
+    # Differences of plus and minus one: p is a tail of the binomial distribution.
+    assert sign_flip([1.0] * 14 + [-1.0] * 6) == pytest.approx(0.1153, abs=0.01)
+    assert sign_flip([1.0] * 30) < 1e-3
+    assert sign_flip([0.0] * 30) == 1.0
+
+
+def test_no_effect_where_nothing_spreads() -> None:
+    assert paired([1.0, 2.0], [0.0, 1.0])["effect"] is None
+    assert paired([], [])["p"] is None

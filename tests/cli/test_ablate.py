@@ -1,0 +1,47 @@
+"""``recipelab ablate``: arms on equal budgets, gone on with, as table, JSON and picture."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from .conftest import Cli
+
+ABLATE = ("ablate", "toy", "--trials", "3", "--sandbox", "local", "--slots", "1")
+
+
+def test_arms_run_on_equal_budgets_and_are_not_run_twice(cli: Cli, project: Path) -> None:
+    words = (*ABLATE, "--seeds", "2", "--arms", "specialists,no-lineage,single")
+    picture = project / "curves.svg"
+    first = cli(*words, "--plot", picture)
+    assert first.exit_code == 0, first.output
+    assert "no-lineage against specialists: kept" in first.output
+    assert "</svg>" in picture.read_text()
+    names = {c["campaign"] for c in json.loads(cli("campaigns", "--json").stdout)}
+    assert len(names) == 6
+    assert "toy-ablation-single-2" in names
+    again = cli(*words, "--json")
+    facts = json.loads(again.stdout)["arms"]
+    assert again.stderr.count("there already") == 6
+    assert [facts[arm]["trials"]["mean"] for arm in facts] == [3, 3, 3]
+    assert facts["no-lineage"]["against"]["kept"]["pairs"] == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--arms", "best"), "unknown arm 'best'; valid: generic, no-lineage, single"),
+        (("--arms", ","), "name at least one"),
+        (("--plot", "curves.gif"), "must end with one of .svg"),
+        (("--plot", "nowhere/curves.svg"), "there is no folder"),
+    ],
+)
+def test_what_makes_no_sense_is_told_at_once(
+    cli: Cli, project: Path, words: tuple[str, ...], told: str
+) -> None:
+    result = cli(*ABLATE, *words)
+    assert result.exit_code == 2
+    assert told in result.output
+    assert not (project / ".recipelab").exists()

@@ -1,0 +1,114 @@
+"""An evaluator whose verdicts are set beforehand, and a model that notes all it is told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from autogen_core import FunctionCall
+from autogen_core.models import AssistantMessage, CreateResult, LLMMessage, SystemMessage
+from autogen_core.tools import Tool, ToolSchema
+
+from recipelab.evaluation.watch import Watch
+from recipelab.models import OfflineClient
+from recipelab.pack import Pack
+from recipelab.recipe import Recipe
+from recipelab.trial import Failure, FailureKind, Outcome, Phase, SeedRun, Status
+
+Fate = Callable[[Recipe], Outcome]
+
+
+class Fated:
+    """Stands for an evaluator: the baseline scores 1, and a function judges the rest.
+
+    Args:
+        pack: The pack.
+        fate: Gives each recipe its outcome.
+    """
+
+    slots = 1
+    sandbox_name = "none"
+
+    def __init__(self, pack: Pack, fate: Fate) -> None:
+        self.pack = pack
+        self._fate = fate
+
+    async def evaluate(
+        self,
+        recipe: Recipe,
+        reference: object | None,
+        *,
+        labels: Mapping[str, str] | None = None,
+        watch: Watch | None = None,
+    ) -> Outcome:
+        """Judges at once."""
+        watch = watch or Watch()
+        watch.queued()
+        watch.began(Phase.TRAIN, 1)
+        watch.measured()
+        return scored(Status.BASELINE, 1.0) if reference is None else self._fate(recipe)
+
+
+def scored(status: Status, score: float) -> Outcome:
+    """An outcome with a score."""
+    runs = (SeedRun(1, (), {"metric": score}),)
+    return Outcome(status, f"it is {status} with {score}", runs, score=score, delta=score - 1.0)
+
+
+def crashed(recipe: Recipe) -> Outcome:
+    """An outcome without one."""
+    failure = Failure(Phase.TRAIN, FailureKind.VALUE, "ValueError: boom", "ValueError: boom")
+    return Outcome(Status.CRASHED, "train: ValueError: boom", failure=failure)
+
+
+class Recorder(OfflineClient):
+    """The offline model, which notes messages and tools, and marks each proposal as its own.
+
+    Attributes:
+        calls: Of each call the messages and the tools, as JSON can hold them.
+        marks: Words that were written into hypotheses, one for each proposal.
+    """
+
+    def __init__(self, *, seed: int = 1) -> None:
+        super().__init__(seed=seed)
+        self.calls: list[tuple[list[LLMMessage], str]] = []
+        self.marks: list[str] = []
+
+    async def create(
+        self,
+        messages: Sequence[LLMMessage],
+        *,
+        tools: Sequence[Tool | ToolSchema] = (),
+        **more: Any,
+    ) -> CreateResult:
+        schemas = json.dumps([t if isinstance(t, dict) else t.schema for t in tools])
+        self.calls.append((list(messages), schemas))
+        result = await super().create(messages, tools=tools)
+        if isinstance(result.content, list) and result.content[0].name == "submit_trial":
+            return result.model_copy(update={"content": [self._marked(result.content[0])]})
+        return result
+
+    def _marked(self, call: FunctionCall) -> FunctionCall:
+        mark = f"mark{len(self.marks)}x"
+        self.marks.append(mark)
+        arguments = json.loads(call.arguments)
+        arguments["hypothesis"] = f"{mark} {arguments['hypothesis']}"
+        return FunctionCall(call.id, json.dumps(arguments), call.name)
+
+
+def standing(call: tuple[list[LLMMessage], str]) -> tuple[str, str]:
+    """What a call is told that should be the same in every turn: instructions and tools."""
+    told = [str(m.content) for m in call[0] if isinstance(m, SystemMessage)]
+    return "\n".join(told), call[1]
+
+
+def told(call: tuple[list[LLMMessage], str]) -> str:
+    """What a call is told besides, without what the model itself has said in its turn."""
+    own = (SystemMessage, AssistantMessage)
+    return "\n".join(str(m.content) for m in call[0] if not isinstance(m, own))
+
+
+def own_words(call: tuple[list[LLMMessage], str]) -> str:
+    """What the model itself has said in its turn so far."""
+    return "\n".join(str(m.content) for m in call[0] if isinstance(m, AssistantMessage))
