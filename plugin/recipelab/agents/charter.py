@@ -4,27 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Self
 
-import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
     ValidationError,
-    field_validator,
     model_validator,
 )
 
 from recipelab import content
+from recipelab.agents.charter_rules import SURFACE, check_model, check_surfaces, check_tools
+from recipelab.agents.front_matter import explained, read_file, split
 from recipelab.errors import RecipelabError, unknown_name
 from recipelab.pack import NAME
-from recipelab.tool_names import LINEAGE_TOOLS, SUBMITTING, TOOLS
 
 MARKER = ".md"
-KEYS = ("name", "title", "surfaces", "model", "tools", "temperature", "guided")
 EVERY = "*"
 """Stands for every surface of a pack."""
+
+_SurfaceName = Annotated[str, Field(pattern=SURFACE)]
 
 
 class CharterError(RecipelabError):
@@ -36,11 +37,11 @@ class Charter(BaseModel):
 
     Attributes:
         name: The agent's name; a Python identifier, as AutoGen asks.
-        title: What to call it.
-        surfaces: The surfaces that it owns.
+        title: What to call it; one line.
+        surfaces: The surfaces that it owns; ``*`` alone stands for all of the pack.
         body: Its instructions, in Markdown.
         model: Specification of its model; ``None`` for the campaign's.
-        tools: Names of the tools that it may use; ``None`` for all.
+        tools: Names of the tools that it may use; ``None`` for all but ``turn_knob``.
         guided: Whether its model is led through its tools one by one, in their order.
         temperature: Sampling temperature of its model; ``None`` leaves it to the provider.
     """
@@ -48,32 +49,21 @@ class Charter(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(pattern=NAME)
-    title: str
-    surfaces: tuple[str, ...] = Field(min_length=1)
+    title: str = Field(pattern=r"^\S[^\r\n]*$", max_length=100)
+    surfaces: Annotated[tuple[_SurfaceName, ...], AfterValidator(check_surfaces)] = Field(
+        min_length=1
+    )
     body: str = Field(min_length=1)
 
-    model: str | None = None
-    tools: tuple[str, ...] | None = None
+    model: Annotated[str, AfterValidator(check_model)] | None = None
+    tools: Annotated[tuple[str, ...], AfterValidator(check_tools)] | None = None
     temperature: float | None = Field(default=None, ge=0, le=2)
     guided: bool = False
 
-    @field_validator("tools")
-    @classmethod
-    def _usable(cls, tools: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        if tools is None:
-            return None
-        for name in tools:
-            if name not in TOOLS:
-                raise ValueError(unknown_name("tool", name, TOOLS))
-        for needed in (SUBMITTING, LINEAGE_TOOLS):
-            if not set(tools) & set(needed):
-                raise ValueError(f"one of these must be among them: {', '.join(needed)}")
-        return tools
-
     @model_validator(mode="after")
-    def _led(self) -> Self:
+    def _led_through_tools(self) -> Self:
         if self.guided and self.tools is None:
-            raise ValueError("guided needs tools: the order in which they are called")
+            raise ValueError("guided: it needs the key tools, which gives the order of the steps")
         return self
 
     def on(self, surfaces: Sequence[str]) -> Charter:
@@ -100,6 +90,17 @@ def charter_names() -> tuple[str, ...]:
     return tuple(name for name in content.names(content.AGENTS, marker=MARKER) if name != "README")
 
 
+def charter_file(name: str) -> Path:
+    """The file of a charter.
+
+    Raises:
+        RecipelabError: There is no charter of that name; the valid names are listed.
+    """
+    if name not in charter_names():
+        raise RecipelabError(unknown_name("charter", name, charter_names()))
+    return content.find(content.AGENTS, name, marker=MARKER, what="charter")
+
+
 def load_charter(name: str) -> Charter:
     """Reads the charter of a specialist.
 
@@ -107,33 +108,28 @@ def load_charter(name: str) -> Charter:
         RecipelabError: There is no charter of that name.
         CharterError: It cannot be read.
     """
-    return read_charter(content.find(content.AGENTS, name, marker=MARKER, what="charter"))
+    return read_charter(charter_file(name))
 
 
 def read_charter(file: Path) -> Charter:
-    """Reads one charter file; see :func:`load_charter`."""
-    head, body = _split(file)
+    """Reads one charter file.
+
+    Raises:
+        CharterError: It cannot be read; every mistake of the front matter is told, with the file,
+            the key and the valid values.
+    """
     try:
-        charter = Charter.model_validate({**head, "body": body.strip()})
+        head, body = split(read_file(file))
+    except ValueError as error:
+        raise CharterError(f"{file}: {error}") from None
+    keys = [key for key in Charter.model_fields if key != "body"]
+    if "body" in head:
+        raise CharterError(f"{file}: body: no such key; valid keys: {', '.join(keys)}")
+    try:
+        charter = Charter.model_validate({**head, "body": body})
     except ValidationError as error:
-        lines = []
-        for item in error.errors(include_url=False):
-            place = ".".join(str(part) for part in item["loc"])
-            lines.append(f"{file}: {place}: {item['msg']}; valid keys: {', '.join(KEYS)}")
+        lines = [f"{file}: {line}" for line in explained(error, keys)]
         raise CharterError("\n".join(lines)) from None
     if charter.name != file.stem:
         raise CharterError(f"{file}: name: it is {charter.name!r}, but the file is {file.name}")
     return charter
-
-
-def _split(file: Path) -> tuple[dict[str, Any], str]:
-    parts = file.read_text("utf-8").split("---\n", 2)
-    if len(parts) != 3 or parts[0].strip():
-        raise CharterError(f"{file}: it must begin with front matter between two lines of ---")
-    try:
-        head = yaml.safe_load(parts[1])
-    except yaml.YAMLError as error:
-        raise CharterError(f"{file}: front matter is not valid YAML: {error}") from None
-    if not isinstance(head, dict):
-        raise CharterError(f"{file}: front matter must be a table of name, title, surfaces")
-    return head, parts[2]

@@ -2,117 +2,137 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 
 from recipelab.cli.common import BAD_INPUT, AsJson, clear_errors, err, out, print_json
-from recipelab.errors import RecipelabError
-from recipelab.shown import plain
+from recipelab.shown import plain, short
 
 if TYPE_CHECKING:
     from recipelab.agents.charter import Charter
+    from recipelab.agents.found import FoundCharter
 
-agents_app = typer.Typer(help="List, show and check charters.", no_args_is_help=True)
+agents_app = typer.Typer(help="The charters that make specialists.", no_args_is_help=True)
 
 PackOption = Annotated[
-    str | None, typer.Option("--pack", help="Name or folder of a task pack to see them in.")
+    str | None, typer.Option("--pack", help="Name of a task pack, or its folder.")
 ]
+ProfileOption = Annotated[
+    str | None, typer.Option("--profile", help="Profile of the pack; default the pack's own.")
+]
+
+_COLUMNS = ("name", "title", "surfaces", "model", "tools", "from")
+_CELL = 200
+"""Characters of a cell at most."""
 
 
 @agents_app.command("list")
-def list_(as_json: AsJson = False) -> None:
-    """List the charters that can be found from here; those of the working folder come first."""
-    from recipelab.agents.charter import charter_names, load_charter
+def list_all(as_json: AsJson = False) -> None:
+    """List the charters that can be found from here."""
+    from recipelab.agents.found import found_charters
 
     with clear_errors():
-        rows = [_facts(load_charter(name)) for name in charter_names()]
-    if as_json:
-        print_json(rows)
-        return
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for heading in ("name", "title", "surfaces", "model", "tools", "from"):
-        table.add_column(heading, overflow="fold")
-    for row in rows:
-        tools = ", ".join(row["tools"]) if row["tools"] else "all"
-        told = (row["name"], row["title"], ", ".join(row["surfaces"]), row["model"] or "")
-        table.add_row(*(plain(cell) for cell in (*told, tools, row["from"])))
-    out.print(table)
+        found = found_charters()
+        if as_json:
+            print_json([_facts(item) for item in found])
+            return
+        table = Table(box=None, pad_edge=False)
+        for title in _COLUMNS:
+            table.add_column(title, overflow="fold")
+        for item in found:
+            table.add_row(*_row(item))
+        out.print(table)
 
 
-@agents_app.command()
+@agents_app.command("show")
 def show(
-    name: Annotated[str, typer.Argument(help="Name of a charter.")], pack: PackOption = None
+    name: Annotated[str, typer.Argument(help="Name of a charter, or a path of its file.")],
+    pack: PackOption = None,
+    profile: ProfileOption = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Show a charter; with --pack, all that its specialist is told before anything else."""
-    from recipelab.agents.charter import load_charter
+    """Show a charter; with --pack, all that this specialist would be told on it."""
+    from recipelab.agents.found import charter_of
     from recipelab.agents.prompt import system_message
     from recipelab.packs import load_pack
 
     with clear_errors():
-        charter = load_charter(name)
-        if pack is None:
-            typer.echo(plain(charter.body))
-            return
-        found = load_pack(pack)
-        typer.echo(plain(system_message(found, charter.on(found.surface_names))))
+        charter = charter_of(name)
+        told = None
+        if pack is not None:
+            loaded = load_pack(pack, profile)
+            charter = charter.on(loaded.surface_names)
+            told = system_message(loaded, charter)
+        if as_json:
+            print_json(charter.model_dump() | ({} if told is None else {"system_message": told}))
+        else:
+            typer.echo(plain(told or _as_text(charter)))
 
 
-@agents_app.command()
+@agents_app.command("check")
 def check(
-    names: Annotated[list[str] | None, typer.Argument(help="Names or files; default all.")] = None,
+    charters: Annotated[
+        list[str] | None, typer.Argument(help="Names or files of charters; default all.")
+    ] = None,
     pack: PackOption = None,
+    profile: ProfileOption = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Check charters, and with --pack that its specialists own every surface between them."""
+    """Say all that is wrong with charters, and with a pack's specialists; exit code 2 if any."""
     from recipelab.agents.charter import charter_names
-
-    problems = [fault for name in names or charter_names() for fault in _faults(name)]
-    if pack is not None:
-        with clear_errors():
-            problems += _pack_faults(pack)
-    for problem in problems:
-        err.print(problem, style="red", markup=False, soft_wrap=True)
-    if problems:
-        raise typer.Exit(BAD_INPUT)
-    out.print("all is well", markup=False)
-
-
-def _faults(name: str) -> list[str]:
-    from recipelab.agents.charter import load_charter, read_charter
-
-    try:
-        read_charter(Path(name)) if name.endswith(".md") else load_charter(name)
-    except RecipelabError as error:
-        return str(error).splitlines()
-    except OSError as error:
-        return [f"{name}: cannot be read: {error.strerror}"]
-    return []
-
-
-def _pack_faults(name: str) -> list[str]:
-    from recipelab.agents.charter import load_charter
+    from recipelab.agents.found import charter_problems, pack_problems
     from recipelab.packs import load_pack
 
-    pack = load_pack(name)
-    faults: list[str] = []
-    owned: set[str] = set()
-    for specialist in pack.specialists:
-        try:
-            owned |= set(load_charter(specialist).on(pack.surface_names).surfaces)
-        except RecipelabError as error:
-            faults.append(f"{pack.name}: specialists: {error}")
-    orphans = [surface for surface in pack.surface_names if surface not in owned]
-    return [*faults, *(f"{pack.name}: no specialist owns the surface {one}" for one in orphans)]
+    with clear_errors():
+        names = charters or list(charter_names())
+        problems = charter_problems(names)
+        if pack is not None:
+            loaded = load_pack(pack, profile)
+            problems += pack_problems(loaded)
+        problems = list(dict.fromkeys(problems))
+    if as_json:
+        print_json({"ok": not problems, "charters": names, "problems": problems})
+    else:
+        for problem in problems:
+            err.print(Text(plain(problem), style="red"), soft_wrap=True)
+        if not problems:
+            out.print(f"{len(names)} charters are well", markup=False)
+    if problems:
+        raise typer.Exit(BAD_INPUT)
 
 
-def _facts(charter: Charter) -> dict[str, Any]:
-    from recipelab import content
-    from recipelab.agents.charter import MARKER
+def _facts(item: FoundCharter) -> dict[str, Any]:
+    facts: dict[str, Any] = {"name": item.name, "from": item.origin, "replaces": item.replaces}
+    facts["file"] = str(item.file)
+    if item.charter is None:
+        return facts | {"problem": item.problem}
+    return facts | item.charter.model_dump(exclude={"name", "body"})
 
-    file = content.find(content.AGENTS, charter.name, marker=MARKER, what="charter")
-    own = file.is_relative_to(Path.cwd())
-    facts = charter.model_dump(exclude={"body"})
-    return {**facts, "from": str(file.relative_to(Path.cwd())) if own else "recipelab"}
+
+def _row(item: FoundCharter) -> tuple[Text, ...]:
+    origin = f"{item.origin}, in place of the shipped one" if item.replaces else item.origin
+    charter = item.charter
+    if charter is None:
+        told = (f"not valid: {item.problem}", "", "", "")
+    else:
+        tools = ", ".join(charter.tools) if charter.tools else "all"
+        told = (charter.title, ", ".join(charter.surfaces), charter.model or "", tools)
+    style = "red" if charter is None else ""
+    return tuple(Text(short(word, _CELL), style=style) for word in (item.name, *told, origin))
+
+
+def _as_text(charter: Charter) -> str:
+    """The charter as one reads it: the keys that are set, then the body."""
+    lines = [f"{charter.name}: {charter.title}", f"surfaces: {', '.join(charter.surfaces)}"]
+    if charter.model is not None:
+        lines.append(f"model: {charter.model}")
+    if charter.tools is not None:
+        lines.append(f"tools: {', '.join(charter.tools)}")
+    if charter.temperature is not None:
+        lines.append(f"temperature: {charter.temperature:g}")
+    if charter.guided:
+        lines.append("guided: true")
+    return "\n".join([*lines, "", charter.body])
