@@ -50,7 +50,7 @@ class Watched(OfflineClient):
         self.calls += 1
         self.seen.append(list(messages))
         if self.calls <= self.fails:
-            raise ConnectionError("the provider hung up")
+            raise ValueError("the provider does not like it")
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         if self.at_once == 2:

@@ -40,6 +40,10 @@ What holds:
 """What holds in a control campaign, whose agents are told nothing of past trials."""
 
 
+OF_THE_LINEAGE = ("Before you propose", "After the outcome")
+"""Headings in charters of what is about past trials."""
+
+
 def system_message(pack: Pack, charter: Charter, *, blind: bool = False) -> str:
     """What a specialist is told once, before anything else.
 
@@ -62,9 +66,15 @@ def system_message(pack: Pack, charter: Charter, *, blind: bool = False) -> str:
             surfaces,
             "",
             f"# Your charter: {charter.title}",
-            charter.body,
+            _without_lineage(charter.body) if blind else charter.body,
         )
     )
+
+
+def _without_lineage(body: str) -> str:
+    """Instructions without the parts that are about past trials."""
+    parts = body.split("\n## ")
+    return "\n## ".join(part for part in parts if not part.startswith(OF_THE_LINEAGE))
 
 
 def _measured(pack: Pack) -> str:

@@ -36,14 +36,11 @@ class ToolBench(Workbench):
 
     def __init__(self, tools: Sequence[AnyTool]) -> None:
         self._tools = {tool.name: tool for tool in tools}
-        self._schemas: list[ToolSchema] = []
 
     async def list_tools(self) -> list[ToolSchema]:
         """The schemas of the tools."""
-        # An agent asks before each call of its model, and to make them takes milliseconds each.
-        if not self._schemas:
-            self._schemas = [tool.schema for tool in self._tools.values()]
-        return list(self._schemas)
+        # Never kept here: the menu of a tool may change from call to call.
+        return [tool.schema for tool in self._tools.values()]
 
     async def call_tool(
         self,
