@@ -64,7 +64,7 @@ async def test_a_guided_model_is_led_from_tool_to_tool(desk: TrialDesk) -> None:
         one for m in result.messages if isinstance(m, ToolCallExecutionEvent) for one in m.content
     ]
     assert [(answer.name, answer.is_error) for answer in answers] == [(n, False) for n in ORDER]
-    # The model was asked once, for the one call that leaves something to decide, and had to make it.
+    # The model was asked once, for the one call that leaves something to decide.
     (request,) = server.requests
     assert request["tool_choice"]["function"]["name"] == "turn_knob"
     (tool,) = request["tools"]
