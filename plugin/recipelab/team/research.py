@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Any, Self
 
 from autogen_agentchat.base import ChatAgent, TaskResult, Team, TerminationCondition
@@ -164,8 +164,10 @@ class ResearchGroupChat(RoundChat):
         token = cancellation_token or CancellationToken()
         try:
             source = self._run(messages_of(task), token, output_task_messages)
-            async for item in pumped(source, token):
-                yield item
+            # Closed here and now, should whoever listens leave: Python alone would do it some day.
+            async with aclosing(pumped(source, token)) as items:
+                async for item in items:
+                    yield item
         finally:
             self._conducting = False
 
