@@ -64,5 +64,5 @@ def closing_words(source: str, desk: TrialDesk, ended: Ended) -> TextMessage:
     figure = f", {metric.name} {score:.4g} {metric.unit}".rstrip() if score is not None else ""
     trials = desk.ledger.spent.trials
     told = f"Campaign {desk.campaign}: {trials} trials, best {best.number}{figure}. "
-    metadata = {"campaign": desk.campaign, "best": str(best.number)}
+    metadata = {"best": str(best.number)}
     return TextMessage(content=f"{told}It ends: {ended.reason}.", source=source, metadata=metadata)
