@@ -120,3 +120,14 @@ def test_only_the_last_settings_hold(logs: Callable[..., StringIO]) -> None:
 def test_an_unknown_level_lists_the_valid_ones() -> None:
     with pytest.raises(RecipelabError, match="'loud'; valid: debug, error, info, warning"):
         configure_logs(level="loud")
+
+
+def test_a_chat_that_was_stopped_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    from autogen_core._queue import QueueShutDown
+
+    hide_cancellations()
+    try:
+        raise QueueShutDown
+    except QueueShutDown:
+        logging.getLogger("autogen_core").exception("an agent wanted to say something")
+    assert not caplog.records

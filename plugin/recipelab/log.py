@@ -110,7 +110,9 @@ def hide_cancellations() -> None:
 
 def _is_no_cancellation(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
-    return not isinstance(error, asyncio.CancelledError)
+    # What an agent meets that would still say something when its chat has been stopped.
+    gone = type(error).__name__ == "QueueShutDown"
+    return not (gone or isinstance(error, asyncio.CancelledError))
 
 
 _as_line = structlog.processors.KeyValueRenderer(key_order=["event"])
