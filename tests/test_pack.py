@@ -43,7 +43,7 @@ def test_a_profile_overrides_key_by_key(toy: Path) -> None:
         (
             'measure = "score.loss"',
             'measure = "score.loss"\nside_by_side = true',
-            ["metric", "side_by_side is for the measure train.cpu_seconds"],
+            ["metric", "side_by_side is for the measures train.cpu_seconds"],
         ),
         ("train = 10", "train = -1", ["budgets.train", "greater than 0", "-1"]),
         ("train = 10", 'train = "soon"', ["budgets.train", "soon"]),
@@ -75,7 +75,7 @@ def test_an_error_names_file_key_and_valid_values(
 
 
 def test_an_unknown_profile_lists_the_valid_ones(toy: Path) -> None:
-    with pytest.raises(PackError, match="'full'; valid: mini, two"):
+    with pytest.raises(PackError, match="'full'; valid: confirmed, mini, two"):
         read_pack(toy, "full")
 
 

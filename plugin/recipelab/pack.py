@@ -64,7 +64,10 @@ class Metric(Part):
     """The score: one measurement, averaged over seeds.
 
     With ``side_by_side`` the best trains again beside every trial, seed by seed and on the same
-    core, and the two are compared at that moment: a time means little on a machine that drifts.
+    slot, and the two are compared at that moment: a time means little on a machine that drifts.
+    CPU times are compared while both run at once, wall-clock times (as on GPUs) in turns, best
+    trial trial best; where the best's own times are further apart than ``drift``, a share of their
+    mean, the comparison is repeated.
 
     With ``charge_predict`` the time that predict takes beyond the baseline's own is added to the
     metric, so that nothing is won by moving work from train to predict.
@@ -76,17 +79,22 @@ class Metric(Part):
     measure: str
     side_by_side: bool = False
     charge_predict: bool = False
+    drift: float = Field(default=0.05, gt=0)
 
     _measure = field_validator("measure")(check_measure)
 
     @model_validator(mode="after")
     def _of_training(self) -> Self:
-        if self.side_by_side and self.measure != f"{Phase.TRAIN}.cpu_seconds":
-            raise ValueError("side_by_side is for the measure train.cpu_seconds")
         times = (f"{Phase.TRAIN}.cpu_seconds", f"{Phase.TRAIN}.wall_seconds")
-        if self.charge_predict and self.measure not in times:
-            raise ValueError(f"charge_predict is for the measures {' and '.join(times)}")
+        for key in ("side_by_side", "charge_predict"):
+            if getattr(self, key) and self.measure not in times:
+                raise ValueError(f"{key} is for the measures {' and '.join(times)}")
         return self
+
+    @property
+    def in_turns(self) -> bool:
+        """Whether trial and best run in turns, and not at the same moment."""
+        return self.side_by_side and self.measure == f"{Phase.TRAIN}.wall_seconds"
 
     @property
     def predict_measure(self) -> str:
@@ -140,6 +148,30 @@ class PackLimits(Part):
     output_mb: int = Field(default=256, ge=1)
     scratch_mb: int = Field(default=512, ge=1)
     output_files: int = Field(default=256, ge=1)
+
+
+class AcceptanceSpec(Part):
+    """What tells a gain from noise; see :mod:`recipelab.acceptance`.
+
+    Attributes:
+        policy: ``confirmed``, ``paired-two-sigma`` or ``keep-if-better``.
+        false_keep_rate: Chance that a campaign keeps anything if nothing is ever better.
+        confirm: On how many fresh seeds a promising trial is tested, one look after the other.
+        calibration: Seed runs of the baseline, which tell the noise; all the pack's seeds at least.
+        racing_error: Chance at which a trial counts as hopeless and its seed runs stop; 0 runs all.
+    """
+
+    policy: Literal["confirmed", "paired-two-sigma", "keep-if-better"] = "confirmed"
+    false_keep_rate: float = Field(default=0.05, gt=0, lt=1)
+    confirm: tuple[Annotated[int, Field(ge=2)], ...] = Field(default=(4, 8, 16), min_length=1)
+    calibration: int = Field(default=4, ge=2)
+    racing_error: float = Field(default=0.02, ge=0, le=0.5)
+
+    @model_validator(mode="after")
+    def _growing(self) -> Self:
+        if list(self.confirm) != sorted(set(self.confirm)):
+            raise ValueError("confirm: each look has more seeds than the one before")
+        return self
 
 
 class RecipeSpec(Part):
@@ -250,6 +282,7 @@ class Pack(Part):
     specialists: tuple[str, ...] = Field(min_length=1)
     sandbox: str = "cpu"
     metric: Metric
+    acceptance: AcceptanceSpec = AcceptanceSpec()
     gates: tuple[Gate, ...] = ()
     budgets: Budgets
     limits: PackLimits = PackLimits()

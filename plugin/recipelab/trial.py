@@ -201,6 +201,32 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class Evidence:
+    """On how many seeds a trial was judged, and how strictly.
+
+    Attributes:
+        against: Number of the best that it was held against.
+        planned: Seed runs of a screening to its end.
+        screened: Seed runs that its screening had; fewer than planned if it was stopped as
+            hopeless.
+        confirmed: Fresh seeds that it was tested on; 0 if it was not promising.
+        saved_seconds: What the seed runs that were left out would have taken, in seconds.
+        p: Chance of so large a gain without any, where it was tested.
+        level: What ``p`` had to be at most.
+        same_as: The trial whose recipe is the same and whose measurements it shares.
+    """
+
+    against: int
+    planned: int
+    screened: int
+    confirmed: int = 0
+    saved_seconds: float = 0.0
+    p: float | None = None
+    level: float | None = None
+    same_as: int | None = None
+
+
+@dataclass(frozen=True)
 class Outcome:
     """All that came of a trial: the judged result that the lineage stores in one transaction.
 
@@ -212,10 +238,11 @@ class Outcome:
         score: Mean of the metric over the seed runs; ``None`` without a full measurement.
         score_se: Standard error of that mean; ``None`` with fewer than two seed runs.
         delta: Score minus the score of the best it was held against; ``None`` without a score.
-        delta_se: Standard error of that difference, seeds paired.
+        delta_se: Standard error of that difference.
         failure: Set for every failed trial.
         log_tail: End of the last phase's log.
         environment: What it ran in, as ``docker cpu sha256:...``.
+        evidence: On how many seeds it was judged; ``None`` if it was not compared with the best.
     """
 
     status: Status
@@ -229,6 +256,7 @@ class Outcome:
     failure: Failure | None = None
     log_tail: str = ""
     environment: str = ""
+    evidence: Evidence | None = None
 
     @property
     def cpu_seconds(self) -> float:

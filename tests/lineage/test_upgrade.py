@@ -71,7 +71,7 @@ def test_the_old_file_is_kept_beside_it(old: Path) -> None:
     LineageStore.open(old).close()
     copy = old.with_name("lineage.db.v1.bak")
     assert rows(copy, "SELECT version FROM recipelab_lineage") == [(1,)]
-    assert rows(old, "SELECT max(version) FROM recipelab_lineage") == [(2,)]
+    assert rows(old, "SELECT max(version) FROM recipelab_lineage") == [(3,)]
 
 
 def test_an_upgraded_lineage_goes_on(old: Path) -> None:

@@ -17,13 +17,13 @@ from recipelab.evaluation.approval import Approve, declined
 from recipelab.evaluation.checking import Checked, Rejection
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.intake import BASELINE, Intake
-from recipelab.evaluation.metric import Reference, mean_predict
+from recipelab.evaluation.metric import Reference, mean_predict, noise_of
 from recipelab.evaluation.waiting import either, is_set
 from recipelab.evaluation.watch import LineageWatch
 from recipelab.lineage import LineageStore, TrialRecord
 from recipelab.pack import Pack
 from recipelab.recipe import Recipe
-from recipelab.trial import Edit, Phase, Proposal, Status
+from recipelab.trial import Edit, Outcome, Phase, Proposal, SeedRun, Status
 
 TrialWatch = Callable[[int, Phase, int | None], None]
 """Told trial, phase and seed when a phase begins."""
@@ -291,10 +291,25 @@ class TrialDesk:
         outcome = best.outcome
         if outcome is None or outcome.status not in (Status.BASELINE, Status.KEPT):
             raise RuntimeError("a trial cannot be judged before the baseline")
-        baseline = self.store.trial(self.campaign, BASELINE).outcome
+        runs = (*outcome.seed_runs, *self.store.further_runs(self.campaign, best.number))
+        baseline = self._baseline()
         return Reference(
             best.number,
             Recipe(self.recipe_of(best.number)),
-            {run.seed: run for run in outcome.seed_runs},
-            mean_predict(baseline.seed_runs) if baseline is not None else None,
+            {run.seed: run for run in runs},
+            mean_predict(baseline),
+            noise=noise_of(baseline, self.pack.metric),
+            history=self.store.confirmations(self.campaign),
+            kept_runs=partial(self.store.add_further_runs, self.campaign, best.number),
+            judged=_judged_on(outcome),
         )
+
+    def _baseline(self) -> tuple[SeedRun, ...]:
+        outcome = self.store.trial(self.campaign, BASELINE).outcome
+        return outcome.seed_runs if outcome is not None else ()
+
+
+def _judged_on(outcome: Outcome) -> frozenset[int]:
+    """The seeds that gave a trial its score: the fresh ones, if it was confirmed."""
+    fresh = outcome.evidence.confirmed if outcome.evidence is not None else 0
+    return frozenset(run.seed for run in outcome.seed_runs[-fresh:])

@@ -6,6 +6,7 @@ score: nothing that a recipe prints or writes is read as one.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -17,16 +18,17 @@ from tenacity import (
     wait_exponential,
 )
 
+from recipelab.acceptance import Acceptance
 from recipelab.errors import SandboxError
-from recipelab.evaluation.acceptance import Acceptance, PairedTwoSigma, mean_and_error
 from recipelab.evaluation.failures import signature_of
 from recipelab.evaluation.faults import EvaluatorFault, PhaseFailed
-from recipelab.evaluation.gates import judge_gates, missed_gate
-from recipelab.evaluation.metric import Reference, sample_of, with_metric
+from recipelab.evaluation.judging import Judge, Measured
+from recipelab.evaluation.measurement import Measurement
+from recipelab.evaluation.metric import Reference
 from recipelab.evaluation.observing import observed_trial, tries_again
 from recipelab.evaluation.phases import PhaseRunner
-from recipelab.evaluation.schedule import Done, leased, run_seeds, run_seeds_beside
 from recipelab.evaluation.seals import Seals
+from recipelab.evaluation.trying import Trying, calibration_seeds
 from recipelab.evaluation.watch import Watch
 from recipelab.evaluation.workspace import Workspace
 from recipelab.pack import Pack
@@ -46,7 +48,7 @@ class Evaluator:
         pack: What is measured, under which limits.
         sandbox: Where code runs; it must have been started.
         data: Name of each data file of the pack to its path.
-        acceptance: The policy that tells a gain from noise.
+        acceptance: The policy that tells a gain from noise; by default the pack's own.
         pool: The slots that phases run in; by default one that is bound to no device.
         retry_seconds: First pause before a trial is tried again after the machinery failed.
     """
@@ -64,7 +66,8 @@ class Evaluator:
         self.pack = pack
         self._sandbox = sandbox
         self._data = dict(data)
-        self._acceptance = acceptance or PairedTwoSigma()
+        self._judge = Judge(pack, acceptance)
+        self._confirming = asyncio.Lock()
         self._pool = pool or SlotPool([ANYWHERE])
         self._seals = Seals()
         self._sealed = (*self._data.values(), pack.root / pack.evaluator.folder)
@@ -92,8 +95,8 @@ class Evaluator:
 
         Args:
             recipe: The recipe to train.
-            reference: Gives the best at the moment of judging, which may have changed while the
-                trial ran; ``None`` for the baseline itself.
+            reference: Gives the best of the moment, which may change while the trial runs;
+                ``None`` for the baseline itself.
             labels: What the trial belongs to, for the sandbox, logs and traces: ``campaign`` and
                 ``trial``, and ``specialist`` if it is known.
             watch: Told how the trial gets on.
@@ -138,25 +141,33 @@ class Evaluator:
         labels: Mapping[str, str],
         watch: Watch,
     ) -> Outcome:
-        start = reference() if reference is not None else None
         self._check_seals()
         async with AsyncExitStack() as stack:
-            runner = self._runner(stack, recipe, labels, watch)
-            runs: list[SeedRun] = []
+            trial = Measurement(
+                self.pack, self._pool, stack, recipe, labels, watch, self._new_runner
+            )
             try:
-                async with leased(self._pool, watch) as slot:
-                    await runner.preflight(slot)
-                await self._seed_runs(stack, runner, recipe, start, labels, runs.append)
+                await trial.preflight()
+                if reference is None:
+                    outcome = await self._baseline(trial)
+                else:
+                    trying = Trying(self._judge, trial, reference, self._confirming)
+                    outcome = await trying.outcome()
             except PhaseFailed as failed:
-                return _failed(failed, _ordered(runs))
+                return _failed(failed, trial.finished())
             watch.measured()
-            log = runner.last.log if runner.last else ""
-            environment = runner.last.environment if runner.last else ""
-            measured = with_metric(_ordered(runs), self.pack.metric, start)
-            best = reference() if reference is not None else None
-            return self._judge(measured, best, log, environment)
+            return outcome
 
-    def _runner(
+    async def _baseline(self, trial: Measurement) -> Outcome:
+        """Measures the starting recipe, beside itself where trials run beside the best."""
+        seeds = calibration_seeds(self.pack, trial.labels.get("campaign", ""))
+        beside = self.pack.metric.side_by_side
+        await trial.run(seeds, Reference(0, trial.recipe, {}) if beside else None)
+        runs = trial.runs(seeds)
+        measured = Measured(runs, len(seeds), log=trial.log, environment=trial.environment)
+        return self._judge.baseline(measured)
+
+    def _new_runner(
         self, stack: AsyncExitStack, recipe: Recipe, labels: Mapping[str, str], watch: Watch
     ) -> PhaseRunner:
         workspace = stack.enter_context(Workspace(self.pack, recipe, self._data))
@@ -178,71 +189,6 @@ class Evaluator:
                 f"{path} has changed since the campaign began "
                 f"(sha256 {before[:12]} became {after[:12]}); put it back and resume"
             )
-
-    async def _seed_runs(
-        self,
-        stack: AsyncExitStack,
-        runner: PhaseRunner,
-        recipe: Recipe,
-        start: Reference | None,
-        labels: Mapping[str, str],
-        done: Done,
-    ) -> None:
-        seeds = self.pack.seeds
-        if start is None or not self.pack.metric.side_by_side:
-            await run_seeds(runner, recipe, seeds, pool=self._pool, done=done)
-            return
-        beside = {**labels, "beside": str(start.number)}
-        best = self._runner(stack, start.recipe, beside, Watch())
-        await run_seeds_beside(
-            runner,
-            best,
-            recipe,
-            seeds,
-            pool=self._pool,
-            predict_too=self.pack.metric.charge_predict,
-            done=done,
-        )
-
-    def _judge(
-        self,
-        runs: tuple[SeedRun, ...],
-        reference: Reference | None,
-        log: str,
-        environment: str,
-    ) -> Outcome:
-        sample = sample_of(runs)
-        score, score_se = mean_and_error(sample)
-        gates = judge_gates(self.pack.gates, runs)
-        missed = missed_gate(self.pack.gates, gates)
-        verdict = None
-        if reference is not None:
-            verdict = self._acceptance.judge(sample, reference.sample, self.pack.metric.goal)
-        if missed is not None:
-            status, failure = missed
-            reason = failure.excerpt
-        elif verdict is None:
-            status, failure, reason = Status.BASELINE, None, "the starting recipe"
-        else:
-            status = Status.KEPT if verdict.kept else Status.DISCARDED
-            failure, reason = None, verdict.reason
-        return Outcome(
-            status=status,
-            reason=reason,
-            seed_runs=runs,
-            gates=gates,
-            score=score,
-            score_se=score_se,
-            delta=verdict.delta if verdict else None,
-            delta_se=verdict.delta_se if verdict else None,
-            failure=failure,
-            log_tail=log,
-            environment=environment,
-        )
-
-
-def _ordered(runs: list[SeedRun]) -> tuple[SeedRun, ...]:
-    return tuple(sorted(runs, key=lambda run: run.seed))
 
 
 def _failed(failed: PhaseFailed, runs: tuple[SeedRun, ...]) -> Outcome:

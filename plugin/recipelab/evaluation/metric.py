@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from statistics import fmean
 
-from recipelab.evaluation.acceptance import Sample
+from recipelab.acceptance import Noise, Sample, Spread, spread_of, unpaired
 from recipelab.evaluation.faults import EvaluatorFault
-from recipelab.evaluation.schedule import BESIDE
 from recipelab.pack import Metric
 from recipelab.recipe import Recipe
 from recipelab.trial import SeedRun
@@ -16,6 +16,9 @@ METRIC = "metric"
 """Name of the metric among the measurements of a seed run."""
 TRAIN_PART, PREDICT_PART = "metric.train", "metric.predict"
 """Names of the times of train and predict in the units of the baseline's own run."""
+
+BESIDE = "beside."
+"""Prefix of what was measured of the best while it ran beside a trial."""
 
 FREE_SHARE = 0.05
 """How much longer than the baseline's predict may take before it is charged: its own noise."""
@@ -27,25 +30,43 @@ class Reference:
 
     Attributes:
         number: Its trial number.
-        recipe: Its recipe, to be run again where trials are measured side by side with the best.
-        runs: Its seed runs by seed, with their measurements.
+        recipe: Its recipe, which may run again to compare with it.
+        runs: Its seed runs by seed, with their measurements; those of later comparisons, too.
         baseline_predict: Time of predict of the baseline in seconds, where predict is charged.
+        noise: How much measurements move if nothing is changed; ``None`` if nobody knows.
+        history: For each confirmation of the campaign so far, whether it ended in a keep.
+        kept_runs: Told of seed runs of the best that are new, so that they are not lost.
+        judged: Seeds on which its own score was measured; empty for all.
     """
 
     number: int
     recipe: Recipe
-    runs: Mapping[int, SeedRun]
+    runs: dict[int, SeedRun]
     baseline_predict: float | None = None
+    noise: Noise | None = None
+    history: tuple[bool, ...] = ()
+    kept_runs: Callable[[tuple[SeedRun, ...]], None] = lambda runs: None
+    judged: frozenset[int] = frozenset()
 
-    @property
-    def sample(self) -> Sample:
-        """Its metric by seed."""
-        return sample_of(self.runs.values())
+    def add(self, runs: tuple[SeedRun, ...]) -> None:
+        """Adds seed runs that were made to compare with it."""
+        self.kept_runs(runs)
+        self.runs.update({run.seed: run for run in runs})
 
+    def mean(self, part: str) -> float:
+        """Mean of a measurement over the seed runs on which its score was measured."""
+        own = [run for seed, run in self.runs.items() if not self.judged or seed in self.judged]
+        return fmean(run.measures[part] for run in own)
 
-def sample_of(runs: Iterable[SeedRun]) -> Sample:
-    """The metric by seed."""
-    return {run.seed: run.measures[METRIC] for run in runs}
+    def sample(self, seeds: Iterable[int], metric: Metric) -> Sample:
+        """Its metric on some seeds, as far as it has run them.
+
+        Side by side it has run beside the candidate on all of them, and its own is the unit.
+        """
+        if metric.side_by_side:
+            mean = self.mean(METRIC)
+            return dict.fromkeys(seeds, mean)
+        return {seed: self.runs[seed].measures[METRIC] for seed in seeds if seed in self.runs}
 
 
 def mean_predict(runs: Iterable[SeedRun]) -> float | None:
@@ -59,9 +80,9 @@ def with_metric(
 ) -> tuple[SeedRun, ...]:
     """Adds the metric to the measurements of seed runs.
 
-    Side by side, a time of seed i is ``best_i * own_i / beside_i``: what the best took, times how
-    the trial compares with the best at the same moment. So times of all trials are in the units of
-    the baseline's own run, however the machine drifts.
+    Side by side, a time of seed i is ``best * own_i / beside_i``: what the best takes on average,
+    times how the trial compares with the best at that moment. So times of all trials are in the
+    units of the baseline's own run, however the machine drifts.
 
     Where predict is charged, the metric is ``train + max(0, predict - 1.05 * baseline_predict)``:
     work that is moved from train to predict is paid for all the same.
@@ -93,4 +114,30 @@ def _time(run: SeedRun, measure: str, part: str, best: Reference | None) -> floa
         return own
     if beside <= 0.0:
         raise EvaluatorFault(f"{measure} of the best, beside the trial, is {beside}")
-    return best.runs[run.seed].measures[part] * own / beside
+    return best.mean(part) * own / beside
+
+
+def noise_of(runs: Iterable[SeedRun], metric: Metric) -> Noise | None:
+    """How much measurements move if nothing is changed, from the seed runs of the baseline.
+
+    Side by side the baseline ran beside itself, so that its own pairs tell how two recipes differ
+    that are the same. Elsewhere two runs are taken as independent, which is on the safe side.
+
+    Returns:
+        The noise; ``None`` if there are fewer than two seed runs.
+    """
+    runs = list(runs)
+    if len(runs) < 2:
+        return None
+    names = set.intersection(*(set(run.measures) for run in runs))
+    spreads = {name: spread_of([run.measures[name] for run in runs]) for name in sorted(names)}
+    return Noise(_pair(runs, metric) or unpaired(spreads[METRIC]), spreads)
+
+
+def _pair(runs: list[SeedRun], metric: Metric) -> Spread | None:
+    beside = f"{BESIDE}{metric.measure}"
+    if not metric.side_by_side or any(beside not in run.measures for run in runs):
+        return None
+    itself = Reference(0, Recipe({}), {run.seed: run for run in runs}, mean_predict(runs))
+    compared = [run.measures[METRIC] for run in with_metric(runs, metric, itself)]
+    return spread_of(compared)

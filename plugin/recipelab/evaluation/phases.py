@@ -107,6 +107,16 @@ class PhaseRunner:
         together = self._results[Phase.PREDICT, seed] = _together(results)
         return together
 
+    def forget(self, seed: int) -> None:
+        """Takes away what train and predict left with a seed, so that it can run once more.
+
+        Raises:
+            SandboxError: The host cannot remove it.
+        """
+        for phase in (Phase.TRAIN, Phase.PREPARE, Phase.PREDICT):
+            self._seals.drop(self._workspace.output(phase, seed))
+            self._workspace.clear(phase, seed)
+
     async def finish(self, recipe: Recipe, seed: int, slot: Slot = ANYWHERE) -> SeedRun:
         """Scores the predictions and gathers all measurements of the seed run.
 

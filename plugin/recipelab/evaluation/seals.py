@@ -40,6 +40,12 @@ class Seals:
         for path in _files(places):
             self._sealed[path] = self._hash(path)
 
+    def drop(self, folder: Path) -> None:
+        """Forgets the seals of every file below a folder."""
+        self._sealed = {
+            path: before for path, before in self._sealed.items() if folder not in path.parents
+        }
+
     def broken(self) -> tuple[Path, str, str] | None:
         """The first sealed file that is not what it was, with both hashes; ``None`` if all are."""
         for path, before in self._sealed.items():

@@ -34,6 +34,10 @@ class Watch:
         """The trial holds a slot, as long as the context lasts."""
         yield
 
+    def of_the_best(self) -> Watch:
+        """Who is told while the best runs for the sake of this trial: nobody, by default."""
+        return Watch()
+
 
 class LineageWatch(Watch):
     """Writes the steps to the lineage, so that anybody can see what runs where.
@@ -94,3 +98,19 @@ class LineageWatch(Watch):
         finally:
             self.device_seconds += time.monotonic() - since
             self._store.release_slot(self._campaign, self._number, slot.name)
+
+    def of_the_best(self) -> Watch:
+        """The slots that the best holds are this trial's; its phases are not."""
+        return _Holder(self)
+
+
+class _Holder(Watch):
+    """Passes on which slots are held, and nothing else."""
+
+    def __init__(self, trial: LineageWatch) -> None:
+        self._trial = trial
+
+    @contextmanager
+    def holding(self, slot: Slot) -> Iterator[None]:
+        with self._trial.holding(slot):
+            yield

@@ -81,6 +81,10 @@ class Workspace:
             raise SandboxError(f"cannot make a folder for {phase}: {error}") from error
         return folder
 
+    def clear(self, phase: Phase, seed: int) -> None:
+        """Removes what a phase left with a seed."""
+        remove_tree(self._root / f"{phase}-{seed}")
+
     def inputs(self, phase: Phase, seed: int) -> tuple[Input, ...]:
         """What a phase sees: never the recipe beside the answers."""
         code = self._recipe_input() if phase.runs_recipe else self._evaluator()

@@ -13,7 +13,14 @@ from recipelab.lineage.answers import (
 )
 from recipelab.lineage.priors import prior_campaigns
 from recipelab.lineage.query import TrialFilter
-from recipelab.lineage.records import CampaignRecord, MessageRecord, NewMessage, Page, TrialRecord
+from recipelab.lineage.records import (
+    CampaignRecord,
+    CertificateRecord,
+    MessageRecord,
+    NewMessage,
+    Page,
+    TrialRecord,
+)
 from recipelab.lineage.states import TrialState
 from recipelab.lineage.store import LineageStore
 from recipelab.lineage.writing.campaigns import PAUSED
@@ -21,6 +28,7 @@ from recipelab.lineage.writing.campaigns import PAUSED
 __all__ = [
     "PAUSED",
     "CampaignRecord",
+    "CertificateRecord",
     "FailureGroup",
     "Lease",
     "LineageStore",

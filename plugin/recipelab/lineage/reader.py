@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from recipelab.lineage.reading.alike import AlikeReader
+from recipelab.lineage.reading.evidence import EvidenceReader
 from recipelab.lineage.reading.ledger import LedgerReader
 from recipelab.lineage.reading.messages import MessageReader
 from recipelab.lineage.reading.parts import PartReader
@@ -11,7 +12,13 @@ from recipelab.lineage.reading.trials import TrialReader
 
 
 class LineageReader(
-    TrialReader, SummaryReader, AlikeReader, PartReader, LedgerReader, MessageReader
+    TrialReader,
+    SummaryReader,
+    AlikeReader,
+    PartReader,
+    LedgerReader,
+    MessageReader,
+    EvidenceReader,
 ):
     """Answers questions about campaigns, trials and messages.
 

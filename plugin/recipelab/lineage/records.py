@@ -121,6 +121,21 @@ class MessageRecord:
 
 
 @dataclass(frozen=True)
+class CertificateRecord:
+    """A certification of a trial on data and seeds that no trial has seen.
+
+    Attributes:
+        trial: The trial's number.
+        made_at: When it was made, in UTC.
+        found: What it found, as plain data.
+    """
+
+    trial: int
+    made_at: datetime
+    found: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class NewMessage:
     """A message of the group chat that is to be added.
 

@@ -10,9 +10,10 @@ from recipelab.lineage.database import open_engine
 from recipelab.lineage.reader import LineageReader
 from recipelab.lineage.writer import LineageWriter
 from recipelab.lineage.writing.campaigns import CampaignWriter
+from recipelab.lineage.writing.evidence import EvidenceWriter
 
 
-class LineageStore(LineageReader, LineageWriter, CampaignWriter):
+class LineageStore(LineageReader, LineageWriter, CampaignWriter, EvidenceWriter):
     """The lineage in a SQLite file or a PostgreSQL database.
 
     Every write is one transaction that is on the disk when the method returns: kill the process

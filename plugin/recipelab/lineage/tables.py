@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
-SCHEMA = 2
+SCHEMA = 3
 """Version of the tables; raise it with every change of them, and add the upgrade."""
 
 LARGEST_NUMBER = 2**32 - 1

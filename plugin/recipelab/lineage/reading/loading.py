@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import BindParameter, Connection, RowMapping, Select, bindparam, select
 from sqlmodel import col
 
+from recipelab.lineage.evidence import EvidenceRow
 from recipelab.lineage.ledgers import FailureGroupRow
 from recipelab.lineage.records import CampaignRecord, MessageRecord, TrialRecord
 from recipelab.lineage.states import TrialState
@@ -25,6 +26,7 @@ from recipelab.lineage.tables import (
 )
 from recipelab.trial import (
     Edit,
+    Evidence,
     Failure,
     FailureKind,
     GateResult,
@@ -95,6 +97,17 @@ _RUNS = (
     .where(col(SeedRunRow.trial_id).in_(_IDS))
     .order_by(col(SeedRunRow.trial_id), col(SeedRunRow.position))
 )
+_EVIDENCE = select(
+    col(EvidenceRow.trial_id),
+    col(EvidenceRow.against),
+    col(EvidenceRow.planned),
+    col(EvidenceRow.screened),
+    col(EvidenceRow.confirmed),
+    col(EvidenceRow.saved_seconds),
+    col(EvidenceRow.p),
+    col(EvidenceRow.level),
+    col(EvidenceRow.same_as),
+).where(col(EvidenceRow.trial_id).in_(_IDS))
 _FAILURES = (
     select(
         col(FailureRow.trial_id),
@@ -144,12 +157,14 @@ def _outcomes(connection: Connection, rows: Mapping[int, RowMapping]) -> dict[in
         return {}
     runs, gates = _grouped(connection, _RUNS, ids), _grouped(connection, _GATES, ids)
     failures = _grouped(connection, _FAILURES, ids)
+    evidence = _grouped(connection, _EVIDENCE, ids)
     return {
         key: Outcome(
             status=Status(row["status"]),
-            seed_runs=tuple(_run(*values) for values in runs[key]),
+            seed_runs=tuple(seed_run(*values) for values in runs[key]),
             gates=tuple(GateResult(*values) for values in gates[key]),
             failure=_failure(*failures[key][0]) if failures[key] else None,
+            evidence=Evidence(*evidence[key][0]) if evidence[key] else None,
             **{name: row[name] for name in _OUTCOME_PLAIN},
         )
         for key, row in rows.items()
@@ -166,7 +181,8 @@ def _grouped(
     return groups
 
 
-def _run(seed: int, timings: str, measures: str) -> SeedRun:
+def seed_run(seed: int, timings: str, measures: str) -> SeedRun:
+    """A seed run out of its row."""
     timed = tuple(PhaseTiming(Phase(phase), *rest) for phase, *rest in json.loads(timings))
     return SeedRun(seed, timed, json.loads(measures))
 

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, func, insert, inspect, select, text
 from sqlmodel import col
 
 from recipelab.errors import LineageError
-from recipelab.lineage import ledgers
+from recipelab.lineage import evidence, ledgers
 from recipelab.lineage.tables import SCHEMA, LineageTable, SchemaVersion
 
 WORDS_TABLE = "words"
@@ -23,8 +23,8 @@ _WORDS_POSTGRES = (
     "CREATE INDEX words_w ON words USING gin (w)",
 )
 
-TABLES = (LineageTable, ledgers.TallyRow)
-"""Names both modules of tables, so that all are known before they are made."""
+TABLES = (LineageTable, ledgers.TallyRow, evidence.EvidenceRow)
+"""Names all modules of tables, so that all are known before they are made."""
 
 
 def version_of(connection: Connection, where: str) -> int:

@@ -1,0 +1,119 @@
+"""Two recipes compared: how large is the gain, and could noise alone have made it?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from recipelab.acceptance.sample import Sample, Samples
+from recipelab.pack import Goal
+
+PAIRED, WELCH = "paired by seed", "Welch"
+
+_EXACT = 1e-12
+"""A spread below this share of the values is rounding: both measurements have no noise."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a test says of a candidate against the best.
+
+    Attributes:
+        delta: Mean of candidate minus best, in the metric's unit.
+        delta_se: Standard error of that mean.
+        gain: The same with its sign turned so that more is better.
+        p: Chance of so large a gain, or a larger one, if there were none (one-sided).
+        df: Degrees of freedom of the test.
+        seeds: How many seeds each side has at least.
+        test: How it was compared: paired by seed, or by Welch's test.
+    """
+
+    delta: float
+    delta_se: float
+    gain: float
+    p: float
+    df: float
+    seeds: int
+    test: str
+
+    def interval(self, confidence: float = 0.95) -> tuple[float, float]:
+        """Where the true delta lies, at a confidence: Student's t at ``df`` degrees of freedom."""
+        from scipy.stats import t
+
+        reach = float(t.ppf(0.5 + confidence / 2.0, self.df)) * self.delta_se
+        return self.delta - reach, self.delta + reach
+
+
+def compare(samples: Samples, goal: Goal) -> Comparison:
+    """Compares a candidate with the best.
+
+    Seeds that both have run are compared in pairs (Student's paired t-test), which takes out what
+    the seeds have in common. Where fewer than two are shared, Welch's test is used, which does not
+    suppose that both are equally noisy (Welch, Biometrika 34, 1947).
+
+    Args:
+        samples: The metric of both, by seed.
+        goal: Which way the metric is better.
+
+    Raises:
+        ValueError: Fewer than two seeds on a side, so that no spread is known.
+    """
+    differences = samples.differences
+    if len(differences) >= 2:
+        return _paired(differences, goal, _size(samples))
+    if min(len(samples.candidate), len(samples.best)) >= 2:
+        return _welch(samples, goal)
+    raise ValueError("a comparison needs at least two seeds of both")
+
+
+def _size(samples: Samples) -> float:
+    return max(map(abs, (*samples.candidate.values(), *samples.best.values())))
+
+
+def _paired(differences: Sequence[float], goal: Goal, size: float) -> Comparison:
+    delta, spread = fmean(differences), _spread(differences)
+    count = len(differences)
+    if spread <= _EXACT * size:
+        return _exact(delta, goal, count, PAIRED)
+    from scipy.stats import ttest_1samp
+
+    found = ttest_1samp(differences, 0.0, alternative=_side(goal))
+    error = spread / math.sqrt(count)
+    return Comparison(
+        delta, error, goal.sign * delta, float(found.pvalue), count - 1, count, PAIRED
+    )
+
+
+def _welch(samples: Samples, goal: Goal) -> Comparison:
+    candidate, best = list(samples.candidate.values()), list(samples.best.values())
+    delta, seeds = fmean(candidate) - fmean(best), min(len(candidate), len(best))
+    error = math.hypot(_error(samples.candidate), _error(samples.best))
+    if error <= _EXACT * _size(samples):
+        return _exact(delta, goal, seeds, WELCH)
+    from scipy.stats import ttest_ind
+
+    found = ttest_ind(candidate, best, equal_var=False, alternative=_side(goal))
+    gain, p, df = goal.sign * delta, float(found.pvalue), float(found.df)
+    return Comparison(delta, error, gain, p, df, seeds, WELCH)
+
+
+def _exact(delta: float, goal: Goal, seeds: int, test: str) -> Comparison:
+    gain = goal.sign * delta
+    return Comparison(delta, 0.0, gain, 0.0 if gain > 0 else 1.0, seeds - 1, seeds, test)
+
+
+def _side(goal: Goal) -> str:
+    return "greater" if goal.sign > 0 else "less"
+
+
+def _error(sample: Sample) -> float:
+    values = list(sample.values())
+    return _spread(values) / math.sqrt(len(values))
+
+
+def _spread(values: Sequence[float]) -> float:
+    """Standard deviation, with the mean taken in floating point as it is used elsewhere."""
+    mean = fmean(values)
+    return math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))

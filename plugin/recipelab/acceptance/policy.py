@@ -1,0 +1,83 @@
+"""The protocol of acceptance policies: what they are told, and what they answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from recipelab.acceptance.noise import Noise
+from recipelab.acceptance.sample import Samples
+from recipelab.pack import Goal
+
+
+@dataclass(frozen=True)
+class Standing:
+    """All that is known of a candidate when a policy is asked.
+
+    Attributes:
+        goal: Which way the metric is better.
+        screen: The metric on the seeds that every trial runs.
+        confirm: The metric on seeds that nobody had run before, candidate and best alike.
+        noise: What calibration found; ``None`` if there was none.
+        history: For each earlier confirmation of the campaign, in order, whether it was kept.
+    """
+
+    goal: Goal
+    screen: Samples
+    confirm: Samples = field(default_factory=Samples)
+    noise: Noise | None = None
+    history: tuple[bool, ...] = ()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a policy says of a candidate in the end.
+
+    Attributes:
+        kept: Whether the candidate is better beyond the noise.
+        delta: Mean of candidate minus best, in the metric's unit.
+        delta_se: Standard error of that mean.
+        reason: One sentence with the figures.
+        p: Chance of so large a gain without any, where it was tested.
+        level: What ``p`` had to be at most, where it was tested.
+    """
+
+    kept: bool
+    delta: float
+    delta_se: float | None
+    reason: str
+    p: float | None = None
+    level: float | None = None
+
+
+@dataclass(frozen=True)
+class More:
+    """A policy wants to see more before it says anything.
+
+    Attributes:
+        seeds: On how many fresh seeds both should have run in all.
+        reason: Why, in one sentence.
+    """
+
+    seeds: int
+    reason: str
+
+
+class Acceptance(Protocol):
+    """Compares a candidate with the best; owns no gates, no sandbox and no store."""
+
+    def judge(self, standing: Standing) -> Verdict | More:
+        """Says whether the candidate is better than the best, or what it wants to see first."""
+        ...
+
+    def promise(self, standing: Standing, seeds: int) -> float | None:
+        """Chance that a candidate is still found promising when all its seeds have run.
+
+        Args:
+            standing: As far as it is known.
+            seeds: On how many seeds the screening ends.
+
+        Returns:
+            The chance, between 0 and 1; ``None`` if the policy does not say.
+        """
+        ...

@@ -1,0 +1,51 @@
+"""Policies without a confirmation, to compare with and for packs that want no more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import fmean
+
+from recipelab.acceptance.comparison import compare
+from recipelab.acceptance.policy import Standing, Verdict
+
+
+@dataclass(frozen=True)
+class PairedTwoSigma:
+    """Kept if the gain is more than twice the standard error of the difference.
+
+    It knows nothing of how many trials a campaign has: of 200 trials that change nothing, it keeps
+    several.
+    """
+
+    def judge(self, standing: Standing) -> Verdict:
+        """See :class:`~recipelab.acceptance.policy.Acceptance`.
+
+        Raises:
+            ValueError: Fewer than two seeds, so that no standard error exists.
+        """
+        found = compare(standing.screen, standing.goal)
+        kept = found.gain > 2.0 * found.delta_se
+        words = "more" if kept else "not more"
+        reason = (
+            f"gain {found.gain:+.4g} is {words} than twice its standard error "
+            f"({found.delta_se:.3g})"
+        )
+        return Verdict(kept, found.delta, found.delta_se, reason, found.p)
+
+    def promise(self, standing: Standing, seeds: int) -> None:
+        """It says nothing before all seeds have run."""
+
+
+@dataclass(frozen=True)
+class KeepIfBetter:
+    """Kept if the mean is better at all: what published systems do, for comparison."""
+
+    def judge(self, standing: Standing) -> Verdict:
+        """See :class:`~recipelab.acceptance.policy.Acceptance`."""
+        delta = fmean(standing.screen.differences)
+        gain = standing.goal.sign * delta
+        reason = f"gain {gain:+.4g}, noise or not" if gain > 0 else f"gain {gain:+.4g} is no gain"
+        return Verdict(gain > 0, delta, None, reason)
+
+    def promise(self, standing: Standing, seeds: int) -> None:
+        """It says nothing before all seeds have run."""
