@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from recipelab.acceptance.sample import Sample, Samples
+from recipelab.acceptance.sample import Samples
 from recipelab.pack import Goal
 
 PAIRED, WELCH = "paired by seed", "Welch"
@@ -77,26 +77,28 @@ def _paired(differences: Sequence[float], goal: Goal, size: float) -> Comparison
     count = len(differences)
     if spread <= _EXACT * size:
         return _exact(delta, goal, count, PAIRED)
-    from scipy.stats import ttest_1samp
+    from scipy.stats import t
 
-    found = ttest_1samp(differences, 0.0, alternative=_side(goal))
-    error = spread / math.sqrt(count)
-    return Comparison(
-        delta, error, goal.sign * delta, float(found.pvalue), count - 1, count, PAIRED
-    )
+    error, gain = spread / math.sqrt(count), goal.sign * delta
+    p = float(t.sf(gain / error, count - 1))
+    return Comparison(delta, error, gain, p, count - 1, count, PAIRED)
 
 
 def _welch(samples: Samples, goal: Goal) -> Comparison:
     candidate, best = list(samples.candidate.values()), list(samples.best.values())
     delta, seeds = fmean(candidate) - fmean(best), min(len(candidate), len(best))
-    error = math.hypot(_error(samples.candidate), _error(samples.best))
+    spreads = [_spread(side) for side in (candidate, best)]
+    parts = [spread**2 / len(side) for spread, side in zip(spreads, (candidate, best), strict=True)]
+    error = math.sqrt(sum(parts))
     if error <= _EXACT * _size(samples):
         return _exact(delta, goal, seeds, WELCH)
-    from scipy.stats import ttest_ind
+    from scipy.stats import ttest_ind_from_stats
 
-    found = ttest_ind(candidate, best, equal_var=False, alternative=_side(goal))
-    gain, p, df = goal.sign * delta, float(found.pvalue), float(found.df)
-    return Comparison(delta, error, gain, p, df, seeds, WELCH)
+    sides = (fmean(candidate), spreads[0], len(candidate), fmean(best), spreads[1], len(best))
+    found = ttest_ind_from_stats(*sides, equal_var=False, alternative=_side(goal))
+    # Degrees of freedom after Welch and Satterthwaite, for the interval.
+    df = error**4 / (parts[0] ** 2 / (len(candidate) - 1) + parts[1] ** 2 / (len(best) - 1))
+    return Comparison(delta, error, goal.sign * delta, float(found.pvalue), df, seeds, WELCH)
 
 
 def _exact(delta: float, goal: Goal, seeds: int, test: str) -> Comparison:
@@ -106,11 +108,6 @@ def _exact(delta: float, goal: Goal, seeds: int, test: str) -> Comparison:
 
 def _side(goal: Goal) -> str:
     return "greater" if goal.sign > 0 else "less"
-
-
-def _error(sample: Sample) -> float:
-    values = list(sample.values())
-    return _spread(values) / math.sqrt(len(values))
 
 
 def _spread(values: Sequence[float]) -> float:
