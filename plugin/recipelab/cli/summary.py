@@ -10,7 +10,7 @@ from rich.text import Text
 
 from recipelab.report.facts import spent
 from recipelab.report.papers import PATCH, TRANSCRIPT
-from recipelab.report.tables import comparison, trials_table
+from recipelab.report.tables import comparison, racing_words, trials_table
 from recipelab.trial import Status
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ def print_summary(console: Console, store: LineageStore, home: Home, name: str) 
     console.print(f"{spent(counts)} trials: {told or 'none'}", markup=False)
     baseline, best = store.trial(name, 0), store.best(name)
     console.print(comparison(baseline, best, metric=metric.name, unit=metric.unit))
+    if words := racing_words(store.racing(name)):
+        console.print(words, markup=False)
     folder = home.campaign(name)
     for label, file in (("patch", PATCH), ("transcript", TRANSCRIPT)):
         path = folder / file

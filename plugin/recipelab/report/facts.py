@@ -34,6 +34,7 @@ def trial_facts(record: TrialRecord, *, full: bool = False) -> dict[str, Any]:
         "score_se": outcome.score_se if outcome else None,
         "delta": outcome.delta if outcome else None,
         "delta_se": outcome.delta_se if outcome else None,
+        "evidence": asdict(outcome.evidence) if outcome and outcome.evidence else None,
         "gates": [asdict(gate) for gate in outcome.gates] if outcome else [],
         "cpu_seconds": outcome.cpu_seconds if outcome else None,
         "proposed_at": record.proposed_at.isoformat(),
@@ -72,6 +73,7 @@ def campaign_facts(store: LineageStore, campaign: CampaignRecord) -> dict[str, A
         baseline, best = store.trial(campaign.name, 0), store.best(campaign.name)
         facts |= {"baseline": trial_facts(baseline), "best": trial_facts(best)}
         facts["change_percent"] = change_percent(baseline, best)
+        facts["racing"] = store.racing(campaign.name)
     return facts
 
 

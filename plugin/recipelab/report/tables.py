@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from rich.box import SIMPLE_HEAD
@@ -106,6 +106,19 @@ def comparison(baseline: TrialRecord, best: TrialRecord, *, metric: str, unit: s
         (change, "bold green"),
         f", trial {best.number}",
     )
+
+
+def racing_words(racing: Mapping[str, float]) -> str:
+    """What racing left out and confirmations took; nothing if there was neither."""
+    told = []
+    if racing["left_out"]:
+        told.append(
+            f"{racing['left_out']:.0f} of {racing['planned']:.0f} seed runs left out as hopeless, "
+            f"some {racing['saved_seconds']:,.0f} device seconds"
+        )
+    if racing["fresh_seeds"]:
+        told.append(f"{racing['fresh_seeds']:.0f} fresh seeds for confirmations")
+    return "; ".join(told)
 
 
 def trial_sheet(record: TrialRecord, *, unit: str) -> RenderableType:

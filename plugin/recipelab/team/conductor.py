@@ -14,6 +14,7 @@ from autogen_core import CancellationToken
 from recipelab.agents import report
 from recipelab.agents.seat import TRIALS
 from recipelab.errors import RecipelabError
+from recipelab.evaluation.calibration import noise_words
 from recipelab.evaluation.desk import TrialDesk
 from recipelab.evaluation.intake import BASELINE
 from recipelab.lineage import NewMessage, TrialFilter, TrialRecord
@@ -99,6 +100,8 @@ class Conductor:
         if record.outcome is None or record.outcome.status is not Status.BASELINE:
             reason = record.outcome.reason if record.outcome else "it has no outcome"
             raise RecipelabError(f"the baseline of {self._desk.pack.name} fails: {reason}")
+        if told is not None:
+            self._listener.note(noise_words(self._desk.pack, record))
         return told
 
     def unfinished(self) -> None:
