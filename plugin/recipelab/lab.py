@@ -101,6 +101,21 @@ class Lab:
                 self._desk = None
                 await self._stack.aclose()
 
+    @asynccontextmanager
+    async def measuring(self, pack: Pack | None = None) -> AsyncIterator[Evaluator]:
+        """Opens what measures, and no campaign: nothing is written to a lineage.
+
+        Args:
+            pack: The pack to measure with; ``None`` for that of the plan.
+
+        Raises:
+            RecipelabError: Something the user can mend: data, sandbox, slots.
+        """
+        self.pack = pack or self.pack
+        self._stack = AsyncExitStack()
+        async with self._stack:
+            yield self.parts.evaluator or await self._evaluator()
+
     async def _open(self) -> TrialDesk:
         self._stack = AsyncExitStack()
         try:

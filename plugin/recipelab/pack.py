@@ -5,6 +5,7 @@ These are the typed contents of a ``pack.toml``; :mod:`recipelab.packs` finds an
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -259,6 +260,27 @@ class Phases(Part):
         return found or PhaseSpec(command=("true",))
 
 
+class CertifySpec(Part):
+    """How a trial is certified: on seeds that no trial had, and on answers that none was held to.
+
+    Attributes:
+        seeds: Seed runs of a certification.
+        prepare: In place of the phase of trials; ``None`` for the same.
+        predict: In place of the phase of trials; ``None`` for the same.
+        score: In place of the phase of trials; ``None`` for the same.
+    """
+
+    seeds: int = Field(default=8, ge=2)
+    prepare: PhaseSpec | None = None
+    predict: PhaseSpec | None = None
+    score: PhaseSpec | None = None
+
+    @property
+    def held_out(self) -> bool:
+        """Whether it is scored on something that no trial was scored on."""
+        return self.score is not None or self.prepare is not None
+
+
 class Evaluator(Part):
     """The folder of the scorer, which sees predictions and answers and nothing else."""
 
@@ -291,6 +313,7 @@ class Pack(Part):
     surfaces: tuple[Surface, ...] = Field(min_length=1)
     data: tuple[DataFile, ...] = ()
     phases: Phases
+    certify: CertifySpec = CertifySpec()
     evaluator: Evaluator
 
     @model_validator(mode="after")
@@ -300,27 +323,49 @@ class Pack(Part):
         _unique("data", [item.file for item in self.data])
         _unique("seeds", [str(seed) for seed in self.seeds])
         files = {item.file for item in self.data}
-        for phase in Phase:
-            for target, file in self.phases[phase].data.items():
+        for place, spec in self._every_phase():
+            for target, file in spec.data.items():
                 if file not in files:
                     raise ValueError(
-                        f"phases.{phase}.data: {target!r} names no data file {file!r}; "
+                        f"{place}.data: {target!r} names no data file {file!r}; "
                         f"valid: {', '.join(sorted(files)) or '(none)'}"
                     )
         self._check_answers()
         return self
 
+    def _every_phase(self) -> Iterator[tuple[str, PhaseSpec]]:
+        yield from ((f"phases.{phase}", self.phases[phase]) for phase in Phase)
+        for phase in Phase:
+            spec = getattr(self.certify, phase, None)
+            if isinstance(spec, PhaseSpec):
+                yield f"certify.{phase}", spec
+
     def _check_answers(self) -> None:
         # The promise "the recipe never sees the answers" is a matter of the pack's own table.
-        trusted = [phase for phase in Phase if not phase.runs_recipe]
-        hidden = {file for phase in trusted for file in self.phases[phase].data.values()}
-        for phase in (phase for phase in Phase if phase.runs_recipe):
-            shared = hidden & set(self.phases[phase].data.values())
+        def runs_recipe(place: str) -> bool:
+            return Phase(place.rpartition(".")[2]).runs_recipe
+
+        every = list(self._every_phase())
+        hidden = {
+            file for place, spec in every if not runs_recipe(place) for file in spec.data.values()
+        }
+        for place, spec in every:
+            shared = hidden & set(spec.data.values()) if runs_recipe(place) else set[str]()
             if shared:
                 raise ValueError(
-                    f"phases.{phase}.data: {sorted(shared)[0]!r} is an answer of phases.score "
-                    "(or prepare) and may not be seen by the recipe"
+                    f"{place}.data: {sorted(shared)[0]!r} is an answer of a score "
+                    "(or prepare) phase and may not be seen by the recipe"
                 )
+
+    def certified(self) -> Pack:
+        """The same pack with the phases of a certification in place of those of a trial."""
+        spec = self.certify
+        changed = {
+            name: part
+            for name in ("prepare", "predict", "score")
+            if (part := getattr(spec, name)) is not None
+        }
+        return self.model_copy(update={"phases": self.phases.model_copy(update=changed)})
 
     @property
     def surface_names(self) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from pathlib import PurePosixPath
 
 from recipelab.errors import EditError
@@ -42,6 +43,18 @@ class Recipe:
                 data = part.encode("utf-8", "surrogatepass")
                 total.update(len(data).to_bytes(8, "big"))
                 total.update(data)
+        return total.hexdigest()
+
+    @property
+    def meaning(self) -> str:
+        """SHA-256 over what Python sees of each file: equal recipes but for comments and layout.
+
+        Files that are not Python, or do not parse, count as they are.
+        """
+        total = hashlib.sha256()
+        for path in sorted(self.files):
+            total.update(hashlib.sha256(path.encode("utf-8", "surrogatepass")).digest())
+            total.update(_meaning(path.endswith(".py"), self.files[path]))
         return total.hexdigest()
 
     def apply(self, edits: Iterable[Edit], editable: Iterable[str]) -> Recipe:
@@ -176,3 +189,13 @@ def syntax_error(files: Mapping[str, str]) -> str | None:
             line = getattr(error, "lineno", None) or 0
             return f"{path}:{line}: {type(error).__name__}: {getattr(error, 'msg', error)}"
     return None
+
+
+@lru_cache(maxsize=256)
+def _meaning(python: bool, text: str) -> bytes:
+    if python:
+        try:
+            text = ast.dump(ast.parse(text))
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            python = False
+    return hashlib.sha256(bytes([python]) + text.encode("utf-8", "surrogatepass")).digest()

@@ -18,6 +18,7 @@ from recipelab.cli import (
     run,
     stats,
     transcript,
+    verify,
 )
 from recipelab.cli.agents import agents_app
 from recipelab.cli.logs import LogFormat, LogLevel, show_logs
@@ -41,6 +42,8 @@ for command in (
     look.campaigns,
     ablate.ablate,
     stats.stats,
+    verify.verify,
+    verify.leaderboard,
     notes.note,
     people.pause,
     people.submit,

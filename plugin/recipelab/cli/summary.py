@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
+from recipelab.report.certificates import newest_words
 from recipelab.report.facts import spent
 from recipelab.report.papers import PATCH, TRANSCRIPT
 from recipelab.report.tables import comparison, racing_words, trials_table
@@ -40,6 +41,8 @@ def print_summary(console: Console, store: LineageStore, home: Home, name: str) 
     console.print(comparison(baseline, best, metric=metric.name, unit=metric.unit))
     if words := racing_words(store.racing(name)):
         console.print(words, markup=False)
+    if best.number != baseline.number:
+        console.print(newest_words(store, name, best.number), markup=False, soft_wrap=True)
     folder = home.campaign(name)
     for label, file in (("patch", PATCH), ("transcript", TRANSCRIPT)):
         path = folder / file

@@ -46,8 +46,8 @@ class Rejection:
         return Outcome(status=Status.REJECTED, reason=self.reason, failure=failure)
 
 
-FindTwin = Callable[[str], str | None]
-"""Given a recipe's digest, says which trial had it and how that ended, or ``None``."""
+FindTwin = Callable[[Recipe], str | None]
+"""Says which trial had a recipe, comments and layout aside, and how that ended, or ``None``."""
 
 
 def check_edits(
@@ -75,7 +75,7 @@ def check_edits(
     broken = syntax_error(recipe.files)
     if broken is not None:
         return Rejection(FailureKind.SYNTAX, f"does not parse: {broken}", diff)
-    twin = find_twin(recipe.digest)
+    twin = find_twin(recipe)
     if twin is not None:
         return Rejection(FailureKind.DUPLICATE, f"already tried: {twin}; propose another", diff)
     return Checked(recipe, diff)

@@ -18,6 +18,7 @@ from recipelab.evaluation.checking import Checked, Rejection
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.intake import BASELINE, Intake
 from recipelab.evaluation.metric import Reference, mean_predict, noise_of
+from recipelab.evaluation.sharing import shared_outcome
 from recipelab.evaluation.waiting import either, is_set
 from recipelab.evaluation.watch import LineageWatch
 from recipelab.lineage import LineageStore, TrialRecord
@@ -260,6 +261,10 @@ class TrialDesk:
             refusal = await self._refusal(number)
             if refusal is not None:
                 outcome = declined(refusal)
+            elif number != BASELINE and (
+                shared := shared_outcome(self.store, self.campaign, number)
+            ):
+                outcome = shared
             else:
                 outcome = await self._evaluator.evaluate(
                     Recipe(self.store.files(self.campaign, number)),

@@ -7,7 +7,7 @@ score: nothing that a recipe prints or writes is read as one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -36,6 +36,9 @@ from recipelab.recipe import Recipe
 from recipelab.sandbox.base import Sandbox
 from recipelab.sandbox.slots.pool import ANYWHERE, SlotPool
 from recipelab.trial import Failure, FailureKind, Outcome, SeedRun, Status
+
+Work = Callable[[Measurement], Awaitable[Outcome]]
+"""What is done with a recipe that got through its preflight."""
 
 ATTEMPTS = 3
 """How often a trial is tried when the machinery fails."""
@@ -105,22 +108,57 @@ class Evaluator:
             The judged outcome. A failing recipe is an outcome, and so is failing machinery
             (``aborted``); only cancellation is raised.
         """
-        labels = labels or {}
-        with observed_trial(labels) as observed:
-            return observed.judged(await self._tried(recipe, reference, labels, watch or Watch()))
 
-    async def _tried(
+        async def work(trial: Measurement) -> Outcome:
+            if reference is None:
+                return await self._baseline(trial)
+            return await Trying(self._judge, trial, reference, self._confirming).outcome()
+
+        return await self._tried(work, recipe, labels or {}, watch or Watch())
+
+    async def measure(
         self,
         recipe: Recipe,
-        reference: Callable[[], Reference] | None,
-        labels: Mapping[str, str],
-        watch: Watch,
+        seeds: Sequence[int],
+        *,
+        beside: Reference | None = None,
+        labels: Mapping[str, str] | None = None,
+        watch: Watch | None = None,
     ) -> Outcome:
+        """Measures a recipe on certain seeds, all of them, and holds it against the gates alone.
+
+        Args:
+            recipe: The recipe to train.
+            seeds: The seeds.
+            beside: What it runs beside, where the pack compares times side by side.
+            labels: As in :meth:`evaluate`.
+            watch: As in :meth:`evaluate`.
+
+        Returns:
+            The outcome: ``baseline`` if it passes all gates, else as of a trial that failed.
+        """
+
+        async def work(trial: Measurement) -> Outcome:
+            await trial.run(seeds, beside if self.pack.metric.side_by_side else None)
+            return self._passed(trial, seeds, beside)
+
+        return await self._tried(work, recipe, labels or {}, watch or Watch())
+
+    async def _tried(
+        self, work: Work, recipe: Recipe, labels: Mapping[str, str], watch: Watch
+    ) -> Outcome:
+        with observed_trial(labels) as observed:
+            return observed.judged(await self._repeated(work, recipe, labels, watch))
+
+    async def _repeated(
+        self, work: Work, recipe: Recipe, labels: Mapping[str, str], watch: Watch
+    ) -> Outcome:
+        """Does the work, again if the machinery fails."""
         try:
             async for attempt in self._attempts():
                 with attempt:
                     watch.queued()
-                    return await self._evaluate(recipe, reference, labels, watch)
+                    return await self._once(work, recipe, labels, watch)
         except (SandboxError, EvaluatorFault) as error:
             return _aborted(error)
         raise AssertionError("unreachable: the last attempt returns or raises")
@@ -134,12 +172,8 @@ class Evaluator:
             reraise=True,
         )
 
-    async def _evaluate(
-        self,
-        recipe: Recipe,
-        reference: Callable[[], Reference] | None,
-        labels: Mapping[str, str],
-        watch: Watch,
+    async def _once(
+        self, work: Work, recipe: Recipe, labels: Mapping[str, str], watch: Watch
     ) -> Outcome:
         self._check_seals()
         async with AsyncExitStack() as stack:
@@ -148,11 +182,7 @@ class Evaluator:
             )
             try:
                 await trial.preflight()
-                if reference is None:
-                    outcome = await self._baseline(trial)
-                else:
-                    trying = Trying(self._judge, trial, reference, self._confirming)
-                    outcome = await trying.outcome()
+                outcome = await work(trial)
             except PhaseFailed as failed:
                 return _failed(failed, trial.finished())
             watch.measured()
@@ -163,7 +193,10 @@ class Evaluator:
         seeds = calibration_seeds(self.pack, trial.labels.get("campaign", ""))
         beside = self.pack.metric.side_by_side
         await trial.run(seeds, Reference(0, trial.recipe, {}) if beside else None)
-        runs = trial.runs(seeds)
+        return self._passed(trial, seeds, None)
+
+    def _passed(self, trial: Measurement, seeds: Sequence[int], best: Reference | None) -> Outcome:
+        runs = trial.runs(seeds, best)
         measured = Measured(runs, len(seeds), log=trial.log, environment=trial.environment)
         return self._judge.baseline(measured)
 

@@ -121,9 +121,14 @@ class Intake:
             for item in found[:ALIKE]
         )
 
-    def _twin(self, digest: str) -> str | None:
-        record = None if self._repeats else self.store.find_digest(self.campaign, digest)
-        return None if record is None else describe(record)
+    def _twin(self, recipe: Recipe) -> str | None:
+        if self._repeats:
+            return None
+        if record := self.store.find_digest(self.campaign, recipe.digest):
+            return describe(record)
+        if record := self.store.find_same(self.campaign, recipe.files):
+            return f"{describe(record)}, which differs in comments and layout alone"
+        return None
 
 
 def describe(record: TrialRecord) -> str:

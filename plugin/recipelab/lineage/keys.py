@@ -79,11 +79,12 @@ def hashed(campaign_id: int, kind: str, value: str) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big", signed=True)
 
 
-def stored_keys(campaign_id: int, digest: str, diff: str) -> set[int]:
+def stored_keys(campaign_id: int, digest: str, diff: str, meaning: str = "") -> set[int]:
     """The numbers under which a trial is to be found."""
     keys = keys_of(diff)
     named = [("knob", knob) for knob in keys.knobs]
-    named += [(kind, value) for kind, value in (("form", keys.form), ("digest", digest)) if value]
+    whole = (("form", keys.form), ("digest", digest), ("meaning", meaning))
+    named += [(kind, value) for kind, value in whole if value]
     return {hashed(campaign_id, kind, value) for kind, value in named}
 
 

@@ -30,6 +30,7 @@ from recipelab.lineage.tables import (
 )
 from recipelab.lineage.text import clean, cut, cut_front
 from recipelab.lineage.writing import ancestry, failures, indexing, recipes, runs, tallies
+from recipelab.recipe import Recipe
 from recipelab.trial import Edit, Outcome, Proposal, Status
 
 _LAST = select(func.max(col(TrialRow.id))).where(
@@ -129,7 +130,8 @@ def save_trial(
     diff = cut(diff, text.DIFF_CHARACTERS)
     connection.execute(_ADD_TEXT, {"trial_id": trial_id, "diff": diff, "files": stored})
     _save_around(connection, trial_id, parent_ids, proposal.edits)
-    _save_keys(connection, campaign_id, trial_id, row["digest"], diff)
+    meaning = Recipe(files).meaning if files else ""
+    _save_keys(connection, campaign_id, trial_id, row["digest"], diff, meaning)
     scopes = tallies.scopes_of(row["surface"], row["specialist"])
     tallies.count_proposed(connection, campaign_id, trial_id, scopes, row["proposed_at"])
     numbers = [number_of(parent_id) for parent_id in parent_ids]
@@ -168,9 +170,9 @@ def _edit(trial_id: int, position: int, edit: Edit) -> dict[str, Any]:
 
 
 def _save_keys(
-    connection: Connection, campaign_id: int, trial_id: int, digest: str, diff: str
+    connection: Connection, campaign_id: int, trial_id: int, digest: str, diff: str, meaning: str
 ) -> None:
-    keys = stored_keys(campaign_id, digest, diff)
+    keys = stored_keys(campaign_id, digest, diff, meaning)
     if keys:
         connection.execute(_ADD_KEYS, [{"key": key, "trial_id": trial_id} for key in sorted(keys)])
 

@@ -15,10 +15,13 @@ from recipelab.lineage.query import check_page, check_text
 from recipelab.lineage.reading.base import Asking
 from recipelab.lineage.reading.briefs import trial_briefs
 from recipelab.lineage.reading.conditions import WORDS, matches
+from recipelab.lineage.reading.loading import trial_records
 from recipelab.lineage.reading.recipes import recipe_files
-from recipelab.lineage.reading.trials import best_id, with_digest
+from recipelab.lineage.reading.trials import best_id, with_digest, with_key
+from recipelab.lineage.records import TrialRecord
 from recipelab.lineage.tables import LARGEST_NUMBER, TrialKeyRow, TrialRow, trial_key
 from recipelab.lineage.words import asked_words, words_of
+from recipelab.recipe import Recipe
 from recipelab.trial import Edit
 
 SAME_RECIPE = "same recipe"
@@ -53,6 +56,19 @@ Found = dict[int, tuple[str, float]]
 
 class AlikeReader(Asking):
     """Finds trials like a proposal."""
+
+    def find_same(self, campaign: str, files: Mapping[str, str]) -> TrialRecord | None:
+        """The first trial that measured this recipe, comments and layout aside, or is about to.
+
+        Rejected and aborted trials measured nothing, so they do not count.
+        """
+        meaning = Recipe(files).meaning
+        with self._asking(campaign) as (connection, campaign_id):
+            key = hashed(campaign_id, "meaning", meaning)
+            for trial_id in connection.scalars(with_key(key).limit(CANDIDATES)):
+                if Recipe(recipe_files(connection, trial_id)).meaning == meaning:
+                    return trial_records(connection, [trial_id])[0]
+        return None
 
     def similar(
         self,

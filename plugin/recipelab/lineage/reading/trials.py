@@ -191,12 +191,17 @@ class TrialReader(Asking):
 
 def with_digest(campaign_id: int, digest: str) -> Select[int]:
     """Selects the trials that measured a recipe or are about to, lowest number first."""
+    key = hashed(campaign_id, "digest", clean(digest))
+    return with_key(key).where(col(TrialRow.digest) == clean(digest))
+
+
+def with_key(key: int) -> Select[int]:
+    """Selects the trials under a key that measured something or are about to, lowest first."""
     status = col(TrialRow.status)
     return (
         select(col(TrialRow.id))
         .join(TrialKeyRow, col(TrialKeyRow.trial_id) == col(TrialRow.id))
-        .where(col(TrialKeyRow.key) == hashed(campaign_id, "digest", clean(digest)))
-        .where(col(TrialRow.digest) == clean(digest))
+        .where(col(TrialKeyRow.key) == key)
         .where(status.is_(None) | status.not_in(_UNMEASURED))
         .order_by(col(TrialRow.id))
     )
