@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
-from recipelab.evaluation.acceptance import PairedTwoSigma, mean_and_error
+from recipelab.acceptance import More
 from recipelab.evaluation.failures import kind_of, signature_of
-from recipelab.evaluation.gates import judge_gates, missed_gate
-from recipelab.evaluation.metric import METRIC, Reference, sample_of
+from recipelab.evaluation.judging import Judge, Measured
+from recipelab.evaluation.metric import METRIC, Reference
+from recipelab.evaluation.seeds import fresh_seeds
+from recipelab.evaluation.trying import calibration_seeds, screening_seeds
 from recipelab.evaluation.watch import Watch
 from recipelab.pack import Pack
 from recipelab.recipe import Recipe
@@ -40,6 +41,7 @@ class TerrainEvaluator:
     def __init__(self, pack: Pack, seed: int, *, slots: int = 1) -> None:
         self.pack = pack
         self.slots = slots
+        self._judge = Judge(pack)
         self._terrain = Terrain(seed, knobs_of(pack.baseline().files))
 
     async def evaluate(
@@ -56,14 +58,40 @@ class TerrainEvaluator:
         watch.began(Phase.TRAIN, self.pack.seeds[0])
         await asyncio.sleep(0)
         try:
-            runs = tuple(self._run(recipe, seed) for seed in self.pack.seeds)
+            outcome = self._tried(recipe, reference() if reference else None, labels or {})
         except Diverged as error:
             return _failed(Status.CRASHED, kind_of(str(error)), str(error))
         except Overran:
             line = f"{Phase.TRAIN} was killed at its budget of {self.pack.budgets.train:g} s"
             return _failed(Status.TRAIN_OVERRUN, FailureKind.TIMEOUT, line)
         watch.measured()
-        return self._judged(runs, reference() if reference else None)
+        return outcome
+
+    def _tried(self, recipe: Recipe, best: Reference | None, labels: Mapping[str, str]) -> Outcome:
+        campaign = labels.get("campaign", "")
+        if best is None:
+            runs = self._runs(recipe, calibration_seeds(self.pack, campaign))
+            return self._judge.baseline(Measured(runs, len(runs)))
+        seeds = screening_seeds(self.pack, best, campaign)
+        self._run_best(best, seeds)
+        screen = self._runs(recipe, seeds)
+        measured = Measured(screen, len(seeds))
+        found = self._judge.trial(measured, best)
+        while isinstance(found, More):
+            key = f"{campaign}/confirm/{labels.get('trial', '')}"
+            fresh = fresh_seeds(key, found.seeds, taken=seeds)
+            self._run_best(best, fresh)
+            measured = Measured(screen, len(seeds), confirm=self._runs(recipe, fresh))
+            found = self._judge.trial(measured, best)
+        return found
+
+    def _run_best(self, best: Reference, seeds: tuple[int, ...]) -> None:
+        missing = tuple(seed for seed in seeds if seed not in best.runs)
+        if missing:
+            best.add(self._runs(best.recipe, missing))
+
+    def _runs(self, recipe: Recipe, seeds: tuple[int, ...]) -> tuple[SeedRun, ...]:
+        return tuple(self._run(recipe, seed) for seed in seeds)
 
     def _run(self, recipe: Recipe, seed: int) -> SeedRun:
         found = self._terrain.run(knobs_of(recipe.files), seed)
@@ -74,21 +102,6 @@ class TerrainEvaluator:
             "artifact.bytes": found.size,
         }
         return SeedRun(seed, (), measures)
-
-    def _judged(self, runs: tuple[SeedRun, ...], best: Reference | None) -> Outcome:
-        sample = sample_of(runs)
-        score, error = mean_and_error(sample)
-        gates = judge_gates(self.pack.gates, runs)
-        outcome = Outcome(Status.BASELINE, "the start", runs, gates, score, error)
-        if best is None:
-            return outcome
-        verdict = PairedTwoSigma().judge(sample, best.sample, self.pack.metric.goal)
-        outcome = replace(outcome, delta=verdict.delta, delta_se=verdict.delta_se)
-        if missed := missed_gate(self.pack.gates, gates):
-            status, failure = missed
-            return replace(outcome, status=status, reason=failure.excerpt, failure=failure)
-        status = Status.KEPT if verdict.kept else Status.DISCARDED
-        return replace(outcome, status=status, reason=verdict.reason)
 
 
 def _failed(status: Status, kind: FailureKind, line: str) -> Outcome:
