@@ -135,3 +135,33 @@ def test_a_syntax_error_names_file_and_line(text: str, words: str) -> None:
 
 def test_good_files_have_no_syntax_error() -> None:
     assert syntax_error({"recipe/a.py": "x = 1\n", "notes.md": "((("}) is None
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("x = 1\n", "x = 1  # why\n", True),
+        ("def f(a):\n    return a\n", "def f(a):\n\n  return (a)\n", True),
+        ("x = 1\n", "x = 1.0\n", False),
+        ("x = 'a'\n", 'x = "a"\n', True),
+        ("x = '#a'\n", "x = '#b'\n", False),
+        ("x = (\n", "x = (  # broken\n", False),
+    ],
+)
+def test_the_meaning_is_what_python_sees(one: str, other: str, same: bool) -> None:
+    recipes = [Recipe({"recipe/train.py": text}) for text in (one, other)]
+    assert (recipes[0].meaning == recipes[1].meaning) is same
+
+
+def test_the_meaning_of_other_files_is_their_text() -> None:
+    recipes = [Recipe({"recipe/run.sh": text}) for text in ("make\n", "make  # all\n")]
+    assert recipes[0].meaning != recipes[1].meaning
+
+
+@given(before=TEXT, after=TEXT)
+def test_equal_texts_mean_the_same(before: str, after: str) -> None:
+    one, other = (Recipe({"recipe/a.py": text, "recipe/b.txt": "x"}) for text in (before, after))
+    if before == after:
+        assert one.meaning == other.meaning
+    moved = Recipe({"recipe/c.py": before, "recipe/b.txt": "x"})
+    assert one.meaning != moved.meaning

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from recipelab.lineage import LineageStore
 from recipelab.trial import (
     Edit,
+    Evidence,
     Failure,
     FailureKind,
     GateResult,
@@ -49,6 +50,18 @@ RUNS = st.builds(
     st.lists(TIMINGS, max_size=3).map(tuple),
     st.dictionaries(st.text(st.characters(codec="ascii", exclude_characters="\0")), NUMBER),
 )
+COUNT = st.integers(0, 1000)
+EVIDENCE = st.builds(
+    Evidence,
+    COUNT,
+    COUNT,
+    COUNT,
+    COUNT,
+    NUMBER,
+    st.none() | NUMBER,
+    st.none() | NUMBER,
+    st.none() | COUNT,
+)
 OUTCOMES = st.builds(
     Outcome,
     status=st.sampled_from(Status),
@@ -70,6 +83,7 @@ OUTCOMES = st.builds(
     ),
     log_tail=TEXT,
     environment=TEXT,
+    evidence=st.none() | EVIDENCE,
 )
 
 

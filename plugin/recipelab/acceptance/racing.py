@@ -37,9 +37,14 @@ def chance_to_reach(values: Sequence[float], total: int, limit: float, spread: S
     return float(t.sf(distance / scale, spread.df))
 
 
-def waves(seeds: Sequence[int]) -> list[tuple[int, ...]]:
-    """In which portions seeds are run, so that a hopeless trial shows early: 1, 1, 2, 2, 2 ..."""
-    sizes = [1, 1] + [2] * len(seeds)
+def waves(seeds: Sequence[int], *, first: int = 1) -> list[tuple[int, ...]]:
+    """In which portions seeds are run, so that a hopeless trial shows early: 1, 1, 2, 2, 2 ...
+
+    Args:
+        seeds: All of them.
+        first: How many the first two portions have.
+    """
+    sizes = [first, first] + [2] * len(seeds)
     found, start = [], 0
     for size in sizes:
         if start >= len(seeds):

@@ -12,7 +12,6 @@ from autogen_agentchat.base import Response
 from autogen_agentchat.messages import BaseChatMessage, TextMessage
 from autogen_core import CancellationToken
 
-from recipelab.evaluation.calibration import noise_words
 from recipelab.evaluation.desk import TrialDesk
 from recipelab.lineage import TrialRecord
 from recipelab.pack import Metric
@@ -83,8 +82,7 @@ def report(desk: TrialDesk, ended: Sequence[TrialRecord], *, blind: bool = False
         A message; its metadata holds the numbers of the trials and what the campaign has used.
     """
     metric = desk.pack.metric
-    texts = ["A trial has ended." if blind else _told(record, metric) for record in ended]
-    texts += [words for record in ended if (words := noise_words(desk.pack, record))]
+    texts = ("A trial has ended." if blind else _told(record, metric) for record in ended)
     return TextMessage(content="\n\n".join(texts), source=SEAT, metadata=_metadata(desk, ended))
 
 

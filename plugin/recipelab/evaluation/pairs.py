@@ -95,8 +95,8 @@ class Pairing:
         speed in between, and the comparison is repeated.
         """
         async with leased(self.pool, self.trial.watch) as slot:
-            await known_good(self.best.preflight(slot))
-            await self.trial.preflight(slot)
+            await known_good(self.best.preflight(slot, seeds[0]))
+            await self.trial.preflight(slot, seeds[0])
             for repeat in range(REPEATS + 1):
                 others = await self._turns(seeds, slot)
                 drift = _drift([others[seed] for seed in seeds], self.metric)

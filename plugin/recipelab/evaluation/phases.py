@@ -60,14 +60,20 @@ class PhaseRunner:
         self._results: dict[tuple[Phase, int], PhaseResult] = {}
         self.last: PhaseResult | None = None
 
-    async def preflight(self, slot: Slot = ANYWHERE) -> None:
-        """One tiny step of the recipe, in seconds, before any budget is spent.
+    async def preflight(self, slot: Slot = ANYWHERE, seed: int | None = None) -> None:
+        """One tiny step of the recipe, in seconds, before any budget is spent; also a warm-up.
+
+        Args:
+            slot: Where to run.
+            seed: The seed; ``None`` for the pack's first.
 
         Raises:
             PhaseFailed: The recipe does not get through it.
             SandboxError: The machinery failed.
         """
-        await self._run(Phase.PREFLIGHT, self._pack.seeds[0], slot)
+        seed = self._pack.seeds[0] if seed is None else seed
+        self._workspace.clear(Phase.PREFLIGHT, seed)
+        await self._run(Phase.PREFLIGHT, seed, slot)
 
     async def train(self, seed: int, slot: Slot = ANYWHERE, *, sharing: int = 1) -> PhaseResult:
         """Trains with one seed; the artifact stays in the workspace, sealed.

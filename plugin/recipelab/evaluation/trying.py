@@ -60,7 +60,10 @@ class Trying:
     async def _screen(self, seeds: tuple[int, ...], best: Reference) -> None:
         """Runs the seeds in portions, and stops as soon as the rest could not change a thing."""
         done = 0
-        for wave in waves(seeds) if best.noise is not None else [seeds]:
+        races = best.noise is not None and self._pack.acceptance.racing_error > 0.0
+        # In turns, two seeds make one comparison.
+        first = 2 if self._pack.metric.in_turns else 1
+        for wave in waves(seeds, first=first) if races else [seeds]:
             await self._trial.run(wave, best)
             done += len(wave)
             runs = self._trial.runs(seeds[:done], best)

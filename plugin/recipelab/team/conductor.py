@@ -8,11 +8,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from autogen_agentchat.messages import BaseAgentEvent, BaseChatMessage, ToolCallExecutionEvent
+from autogen_agentchat.messages import (
+    BaseAgentEvent,
+    BaseChatMessage,
+    TextMessage,
+    ToolCallExecutionEvent,
+)
 from autogen_core import CancellationToken
 
 from recipelab.agents import report
-from recipelab.agents.seat import TRIALS
+from recipelab.agents.seat import SEAT, TRIALS
 from recipelab.errors import RecipelabError
 from recipelab.evaluation.calibration import noise_words
 from recipelab.evaluation.desk import TrialDesk
@@ -81,11 +86,11 @@ class Conductor:
         self._unwritten: list[NewMessage] = []
         self.round: int | None = None
 
-    async def baseline(self, token: CancellationToken) -> BaseChatMessage | None:
+    async def baseline(self, token: CancellationToken) -> tuple[BaseChatMessage, ...]:
         """Sees to it that the baseline has been measured.
 
         Returns:
-            What the seat says of it; ``None`` if it was measured before.
+            What is said of it, and of the noise; nothing if it was measured before.
 
         Raises:
             RecipelabError: It does not pass its own gates.
@@ -100,9 +105,13 @@ class Conductor:
         if record.outcome is None or record.outcome.status is not Status.BASELINE:
             reason = record.outcome.reason if record.outcome else "it has no outcome"
             raise RecipelabError(f"the baseline of {self._desk.pack.name} fails: {reason}")
-        if told is not None:
-            self._listener.note(noise_words(self._desk.pack, record))
-        return told
+        if told is None:
+            return ()
+        words = noise_words(self._desk.pack, record)
+        self._listener.note(words)
+        noise = TextMessage(content=words, source=SEAT)
+        self.hear(noise)
+        return told, noise
 
     def unfinished(self) -> None:
         """Queues what a dead process left in flight, and what was aborted."""

@@ -253,8 +253,7 @@ class ResearchGroupChat(RoundChat):
         token: CancellationToken,
         show: bool,
     ) -> AsyncGenerator[BaseAgentEvent | BaseChatMessage, None]:
-        told = await conductor.baseline(token)
-        if told is not None:
+        for told in await conductor.baseline(token):
             yield told
         conductor.unfinished()
         turns = self._turn_limit
