@@ -15,7 +15,7 @@ demo: $(VENV)/.installed
 	  --name demo --if-exists continue
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

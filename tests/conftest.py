@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -19,6 +20,9 @@ from recipelab.sandbox import LocalSandbox
 from recipelab.sandbox.slots.pool import ANYWHERE, SlotPool
 
 PROJECT = Path(__file__).parent / "project"
+
+# The width of a table may not depend on who runs the tests.
+os.environ.pop("COLUMNS", None)
 
 
 @pytest.fixture

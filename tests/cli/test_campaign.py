@@ -103,7 +103,7 @@ def test_more_trials_can_be_asked_for_later(cli: Cli) -> None:
 
 
 def test_looking_shows_what_happened(cli: Cli) -> None:
-    run(cli, trials=4)
+    run(cli, "--speakers", "round-robin", trials=4)
     assert "Campaign toy-1" in cli("trials").output
     shown = cli("show", "1").output
     for words in ("Trial 1", "diff", "seed", "train", "gate fit"):

@@ -219,8 +219,9 @@ async def test_cpu_seconds_count_children(sandbox: Sandbox, output: Path) -> Non
 
 
 async def test_cpu_seconds_at_the_deadline(sandbox: Sandbox, output: Path) -> None:
-    result = await sandbox.run(phase(output, "while True: pass", seconds=1))
-    assert 0.5 <= result.cpu_seconds < 1.5
+    result = await sandbox.run(phase(output, "while True: pass", seconds=2))
+    # Other tests run at the same time, and take their share.
+    assert 0.5 <= result.cpu_seconds < 2.5
 
 
 async def test_peak_memory(sandbox: Sandbox, output: Path) -> None:
