@@ -9,6 +9,7 @@ import typer
 from recipelab import __version__
 from recipelab.cli import (
     ablate,
+    ablate_best,
     exchange,
     export,
     look,
@@ -41,6 +42,7 @@ for command in (
     export.export,
     look.campaigns,
     ablate.ablate,
+    ablate_best.ablate_best,
     stats.stats,
     verify.verify,
     verify.leaderboard,
