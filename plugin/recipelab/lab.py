@@ -149,7 +149,7 @@ class Lab:
             store,
             name,
             evaluator,
-            slots=trials_at_once(slots, len(self.pack.seeds)),
+            slots=trials_at_once(slots, seeds_at_once(self.pack)),
             ledger=Ledger(store, name, plan.limits, goal=self.pack.metric.goal, say=self.say),
             approve=self.parts.approve,
             repeats=plan.blind,
@@ -202,6 +202,11 @@ class Lab:
             self.say(prior_note(record, store.campaign(prior)))
 
 
+def seeds_at_once(pack: Pack) -> int:
+    """How many seeds of a trial run at the same time, at the least: one, if hopeless ones stop."""
+    return 1 if pack.acceptance.racing_error > 0.0 else len(pack.seeds)
+
+
 def trials_at_once(slots: int, seeds: int) -> int:
     """How many trials run at the same time, so that every slot has work.
 
@@ -210,7 +215,7 @@ def trials_at_once(slots: int, seeds: int) -> int:
 
     Args:
         slots: Phases that may run at the same time.
-        seeds: Seeds of a trial.
+        seeds: Seeds of a trial that run at the same time.
     """
     if slots == 1:
         return 1

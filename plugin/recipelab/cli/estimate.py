@@ -35,7 +35,7 @@ def estimate(plan: Plan, place: Home, *, as_json: bool) -> None:
 
 def _facts(plan: Plan, place: Home) -> dict[str, Any]:
     from recipelab.analysis.estimate import Experience, experience, most_device_seconds
-    from recipelab.lab import slots_for, trials_at_once
+    from recipelab.lab import seeds_at_once, slots_for, trials_at_once
     from recipelab.lineage import LineageStore
     from recipelab.models import Prices
     from recipelab.packs import load_pack
@@ -60,7 +60,7 @@ def _facts(plan: Plan, place: Home) -> dict[str, Any]:
         "model": plan.model_name,
         "limits": [f"{name} {value:g}" for name, value in plan.limits.given().items()],
         "slots": slots,
-        "trials_at_once": trials_at_once(slots, len(pack.seeds)),
+        "trials_at_once": trials_at_once(slots, seeds_at_once(pack)),
         "seed_runs_a_trial": len(pack.seeds),
         "device_hours_at_most": _hours(many, most),
         "wall_hours_at_most": _hours(many, most / slots),
