@@ -14,7 +14,7 @@ from typing import Any
 from recipelab.lineage import LineageStore, TrialFilter, TrialRecord
 
 COMMAND = [sys.executable, "-m", "recipelab"]
-SECONDS = 60.0
+SECONDS = 180.0
 
 
 def start(

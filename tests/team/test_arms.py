@@ -22,7 +22,7 @@ from recipelab.trial import Status
 from .fated import Fate, Fated, Recorder, crashed, own_words, scored, standing, told
 from .helpers import team_of
 
-SECONDS = 60
+SECONDS = 180
 OUTCOMES = ("kept", "discarded", "crashed", "oversize", "gate_missed", "overrun")
 
 

@@ -25,7 +25,7 @@ from recipelab.models import PatientClient
 from recipelab.sandbox import LocalSandbox
 from recipelab.team import PlateauTermination, ResearchGroupChat, TrialsTermination
 
-SECONDS = 40
+SECONDS = 180
 SPENT = "the budget of trials is spent"
 
 

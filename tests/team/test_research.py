@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from recipelab.trial import Status
 
 from .helpers import Naming, Watched, team_of
 
-SECONDS = 30
+SECONDS = 180
 """Longer than any of these campaigns takes: what hangs fails."""
 
 
@@ -39,7 +40,7 @@ async def finished(team: ResearchGroupChat, **more: object) -> TaskResult:
 async def test_specialists_take_turns_and_the_seat_reports_each_outcome(project: Path) -> None:
     result = await finished(team_of(4), task="Improve it.")
     sources = [message.source for message in said(result)]
-    assert sources == [SEAT, "user", *("left", SEAT, "right", SEAT) * 2, "recipelab"]
+    assert sources == [SEAT, "recipelab", "user", *("left", SEAT, "right", SEAT) * 2, "recipelab"]
     reports = [message for message in said(result) if message.source == SEAT]
     assert [message.metadata["trials"] for message in reports] == ["0", "1", "2", "3", "4"]
     assert result.stop_reason == "the budget of trials is spent"
@@ -159,7 +160,8 @@ async def test_a_model_that_never_submits_is_stopped_with_a_report(project: Path
     team = team_of(4, {"": Naming(*["I would rather not."] * 1000)})
     result = await finished(team)
     assert result.stop_reason is not None
-    assert "3 rounds in a row brought no trial: 12 turns, 12 of them without" in result.stop_reason
+    told = r"3 rounds in a row brought no trial: (\d+) turns, \1 of them without"
+    assert re.match(told, result.stop_reason)
     assert team.ended is not None
     assert not team.ended.finished
 

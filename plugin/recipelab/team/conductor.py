@@ -17,7 +17,7 @@ from autogen_agentchat.messages import (
 from autogen_core import CancellationToken
 
 from recipelab.agents import report
-from recipelab.agents.seat import SEAT, TRIALS
+from recipelab.agents.seat import TRIALS
 from recipelab.errors import RecipelabError
 from recipelab.evaluation.calibration import noise_words
 from recipelab.evaluation.desk import TrialDesk
@@ -86,8 +86,12 @@ class Conductor:
         self._unwritten: list[NewMessage] = []
         self.round: int | None = None
 
-    async def baseline(self, token: CancellationToken) -> tuple[BaseChatMessage, ...]:
+    async def baseline(self, token: CancellationToken, source: str) -> tuple[BaseChatMessage, ...]:
         """Sees to it that the baseline has been measured.
+
+        Args:
+            token: Cancels the waiting.
+            source: Who tells of the noise.
 
         Returns:
             What is said of it, and of the noise; nothing if it was measured before.
@@ -109,7 +113,7 @@ class Conductor:
             return ()
         words = noise_words(self._desk.pack, record)
         self._listener.note(words)
-        noise = TextMessage(content=words, source=SEAT)
+        noise = TextMessage(content=words, source=source)
         self.hear(noise)
         return told, noise
 

@@ -253,7 +253,7 @@ class ResearchGroupChat(RoundChat):
         token: CancellationToken,
         show: bool,
     ) -> AsyncGenerator[BaseAgentEvent | BaseChatMessage, None]:
-        for told in await conductor.baseline(token):
+        for told in await conductor.baseline(token, self.name):
             yield told
         conductor.unfinished()
         turns = self._turn_limit
