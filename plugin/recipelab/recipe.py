@@ -57,6 +57,11 @@ class Recipe:
             total.update(_meaning(path.endswith(".py"), self.files[path]))
         return total.hexdigest()
 
+    def editable(self, patterns: Iterable[str]) -> tuple[str, ...]:
+        """The paths of its files that match one of some globs, in order."""
+        globs = tuple(patterns)
+        return tuple(path for path in sorted(self.files) if _matches(path, globs))
+
     def apply(self, edits: Iterable[Edit], editable: Iterable[str]) -> Recipe:
         """Applies edits in order.
 
@@ -98,12 +103,14 @@ def stays_inside(path: str) -> bool:
     return plain and not pure.is_absolute() and not {"..", ".git"} & set(pure.parts)
 
 
+def _matches(path: str, globs: tuple[str, ...]) -> bool:
+    # fnmatch lets "*" cross folders, which is what "recipe/*.py" should not do.
+    return any(fnmatchcase(path, glob) and path.count("/") == glob.count("/") for glob in globs)
+
+
 def _check_path(path: str, editable: tuple[str, ...], where: str) -> None:
     clean = stays_inside(path)
-    # fnmatch lets "*" cross folders, which is what "recipe/*.py" should not do.
-    allowed = any(
-        fnmatchcase(path, pattern) and path.count("/") == pattern.count("/") for pattern in editable
-    )
+    allowed = _matches(path, editable)
     storable = path.isprintable() and "\\" not in path
     if not clean or not allowed or not storable or len(path.encode()) > MAX_PATH_BYTES:
         raise EditError(

@@ -23,6 +23,7 @@ from recipelab.cli import (
 )
 from recipelab.cli.agents import agents_app
 from recipelab.cli.logs import LogFormat, LogLevel, show_logs
+from recipelab.cli.packs import packs_app
 from recipelab.cli.sandbox import sandbox_app
 
 app = typer.Typer(
@@ -49,13 +50,13 @@ for command in (
     notes.note,
     people.pause,
     people.submit,
-    machine.packs,
     machine.doctor,
 ):
     app.command()(command)
 app.command("import")(exchange.import_)
 app.add_typer(sandbox_app, name="sandbox")
 app.add_typer(agents_app, name="agents")
+app.add_typer(packs_app, name="packs")
 
 
 def _version(wanted: bool) -> None:

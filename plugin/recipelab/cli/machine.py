@@ -1,4 +1,4 @@
-"""Commands about this machine and what can be found from here: doctor and packs."""
+"""The command about this machine: doctor."""
 
 from __future__ import annotations
 
@@ -9,19 +9,6 @@ from typing import Any
 from rich.text import Text
 
 from recipelab.cli.common import AsJson, clear_errors, out, print_json
-
-
-def packs(as_json: AsJson = False) -> None:
-    """List the task packs that can be found from here."""
-    from recipelab.packs import load_pack, pack_names
-
-    with clear_errors():
-        found = [load_pack(name) for name in pack_names()]
-        if as_json:
-            print_json([{"pack": p.name, "title": p.title, "profile": p.profile} for p in found])
-            return
-        for pack in found:
-            out.print(Text(f"{pack.name} ({pack.profile}): {pack.title}"))
 
 
 def doctor(as_json: AsJson = False) -> None:

@@ -86,6 +86,16 @@ class Evaluator:
         """Name of the kind of sandbox that trials run in."""
         return self._sandbox.name
 
+    def with_pack(self, pack: Pack) -> Evaluator:
+        """An evaluator of another pack, with the same data, sandbox and slots."""
+        return Evaluator(
+            pack,
+            self._sandbox,
+            self._data,
+            pool=self._pool,
+            retry_seconds=self._retry_seconds,
+        )
+
     async def evaluate(
         self,
         recipe: Recipe,

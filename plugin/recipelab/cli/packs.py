@@ -1,0 +1,225 @@
+"""``recipelab packs``: list, show, write, check and fetch task packs."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.text import Text
+
+from recipelab.cli.common import FAILED, AsJson, clear_errors, err, out, print_json
+from recipelab.cli.options import SandboxOption, Slots, slot_count
+from recipelab.shown import plain
+
+if TYPE_CHECKING:
+    from recipelab.inspection import Finding
+    from recipelab.pack import Pack
+
+packs_app = typer.Typer(help="Task packs: list, show, write, check and fetch.")
+
+PackName = Annotated[str, typer.Argument(metavar="PACK", help="Name of a pack, or its folder.")]
+Profile = Annotated[str | None, typer.Option(help="Profile; default the pack's.")]
+MARKS = {"ok": ("ok     ", "green"), "warning": ("warning", "yellow"), "error": ("error  ", "red")}
+
+
+@packs_app.callback(invoke_without_command=True)
+def packs(context: typer.Context, as_json: AsJson = False) -> None:
+    """Task packs: list, show, write, check and fetch. Without a command, the list."""
+    if context.invoked_subcommand is None:
+        list_packs(as_json)
+
+
+@packs_app.command("list")
+def list_packs(as_json: AsJson = False) -> None:
+    """List the task packs that can be found from here."""
+    from recipelab.packs import load_pack, pack_names
+
+    with clear_errors():
+        found = [load_pack(name) for name in pack_names()]
+        if as_json:
+            print_json([{"pack": p.name, "title": p.title, "profile": p.profile} for p in found])
+            return
+        for pack in found:
+            out.print(Text(plain(f"{pack.name} ({pack.profile}): {pack.title}")))
+
+
+@packs_app.command("show")
+def show(name: PackName, profile: Profile = None, as_json: AsJson = False) -> None:
+    """Show a pack: what is measured, limits, surfaces, data."""
+    from recipelab.packs import load_pack
+
+    with clear_errors():
+        facts = _facts(load_pack(name, profile))
+        if as_json:
+            print_json(facts)
+            return
+        for key, told in facts.items():
+            words = "\n".join(told) if isinstance(told, list) else str(told)
+            out.print(Text(plain(f"{key}:"), style="bold"), Text(plain(words)), soft_wrap=True)
+
+
+@packs_app.command("new")
+def new(
+    name: Annotated[str, typer.Argument(help="Name of the pack.")],
+    title: Annotated[str | None, typer.Option(help="What it is about, in a line.")] = None,
+    metric: Annotated[str | None, typer.Option(help="Name of the metric.")] = None,
+    folder: Annotated[Path, typer.Option(help="Where packs are.")] = Path("task_packs"),
+    as_json: AsJson = False,
+) -> None:
+    """Write a pack that works as it is: a recipe, an evaluator, data, a test."""
+    from recipelab.pack_template import Wish, check_name, write_pack
+
+    with clear_errors():
+        check_name(name)
+        wish = Wish(
+            name,
+            title or _asked("What is it about, in a line?", f"The task {name}"),
+            metric or _asked("What is the metric called? Less is better.", "error"),
+        )
+        files = write_pack(wish, folder / name)
+        if as_json:
+            print_json({"pack": name, "folder": str(folder / name), "files": list(files)})
+            return
+        for file in files:
+            out.print(Text(str(folder / name / file)))
+        out.print(f"Check it with: recipelab packs check {folder / name}", markup=False)
+
+
+@packs_app.command("check")
+def check(
+    name: PackName,
+    profile: Profile = None,
+    run: Annotated[
+        bool, typer.Option("--run/--no-run", help="Run the baseline and spoiled predictions.")
+    ] = True,
+    sandbox: SandboxOption = "auto",
+    slots: Slots = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Say whether a pack is sound: its files, its baseline, its noise, what its scorer stands.
+
+    Exit code 1 if something is wrong with it.
+    """
+    from recipelab.packs import load_pack
+
+    with clear_errors():
+        pack = load_pack(name, profile)
+        found = asyncio.run(_inspected(pack, name, run, sandbox, slot_count(slots), as_json))
+        if as_json:
+            print_json([{"level": f.level, "what": f.what, "told": f.told} for f in found])
+        wrong = sum(finding.level == "error" for finding in found)
+        if not as_json:
+            left = sum(finding.level == "warning" for finding in found)
+            out.print(f"{wrong} errors, {left} warnings")
+        if wrong:
+            raise typer.Exit(FAILED)
+
+
+@packs_app.command("fetch")
+def fetch(
+    name: PackName,
+    profile: Profile = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Fetch a pack's data, after saying how much it is and under which licences."""
+    from recipelab.data import ensure_data, is_cached
+    from recipelab.packs import load_pack
+
+    with clear_errors():
+        pack = load_pack(name, profile)
+        missing = [item for item in pack.data if not is_cached(item)]
+        for item in pack.data:
+            state = "to be fetched" if item in missing else "is here"
+            told = f"{item.file}: {item.bytes / 1e6:.1f} MB, {item.license}, {state}"
+            out.print(Text(plain(told)))
+        size = sum(item.bytes for item in missing) / 1e6
+        if missing and not yes and sys.stdin.isatty():
+            typer.confirm(f"Fetch {size:.1f} MB?", abort=True)
+        ensure_data(pack, say=lambda text: out.print(Text(plain(text))))
+
+
+@packs_app.command("schema")
+def schema() -> None:
+    """Print a JSON schema of pack.toml, for editors."""
+    from recipelab.pack_schema import pack_schema
+
+    print_json(pack_schema())
+
+
+def _asked(question: str, default: str) -> str:
+    """An answer from a person; the default where nobody sits."""
+    if not sys.stdin.isatty():
+        return default
+    answer: str = typer.prompt(question, default=default)
+    return answer
+
+
+def _facts(pack: Pack) -> dict[str, Any]:
+    from recipelab.knobs import find_knobs
+    from recipelab.playbook import load_playbook
+
+    metric = pack.metric
+    gates = [
+        f"{gate.name}: {gate.measure} {'at least' if gate.at_least is not None else 'at most'} "
+        f"{gate.limit:g}, else {gate.failure}"
+        for gate in pack.gates
+    ]
+    return {
+        "pack": f"{pack.name} ({pack.profile}): {pack.title}",
+        "description": pack.description.strip(),
+        "metric": f"{metric.name} ({metric.measure}, {metric.goal})",
+        "gates": gates,
+        "seeds": f"{len(pack.seeds)} for each trial, {pack.certify.seeds} to certify",
+        "acceptance": pack.acceptance.policy,
+        "specialists": ", ".join(pack.specialists),
+        "surfaces": [f"{item.name}: {item.description}" for item in pack.surfaces],
+        "knobs": len(find_knobs(pack.baseline().files)),
+        "plays": len(load_playbook(pack)),
+        "data": [f"{item.file}: {item.bytes / 1e6:.1f} MB, {item.license}" for item in pack.data],
+        "folder": str(pack.root),
+    }
+
+
+async def _inspected(
+    pack: Pack, name: str, run: bool, sandbox: str, slots: int | None, quiet: bool
+) -> list[Finding]:
+    from recipelab.inspection import read_findings
+
+    found: list[Finding] = []
+    for finding in read_findings(pack):
+        found.append(finding)
+        _tell(finding, quiet)
+    if run and not any(finding.level == "error" for finding in found):
+        await _run(pack, name, sandbox, slots, found, quiet)
+    return found
+
+
+async def _run(
+    pack: Pack, name: str, sandbox: str, slots: int | None, found: list[Finding], quiet: bool
+) -> None:
+    from recipelab.home import Home
+    from recipelab.inspection import probe_scorer, try_baseline
+    from recipelab.lab import Lab
+    from recipelab.plan import Plan
+
+    plan = Plan(pack=name, profile=pack.profile, sandbox=sandbox, slots=slots)
+    lab = Lab(plan, Home.find(None), say=lambda text: err.print(text, markup=False, soft_wrap=True))
+    labels = {"campaign": f"check-{pack.name}", "trial": "0"}
+    async with lab.measuring() as evaluator:
+        async for finding in try_baseline(evaluator, labels):
+            found.append(finding)
+            _tell(finding, quiet)
+        if any(finding.level == "error" for finding in found):
+            return
+        async for finding in probe_scorer(evaluator, labels):
+            found.append(finding)
+            _tell(finding, quiet)
+
+
+def _tell(finding: Finding, quiet: bool) -> None:
+    if not quiet:
+        mark = MARKS[finding.level]
+        out.print(Text.assemble(mark, plain(f"  {finding.what}: {finding.told}")), soft_wrap=True)
