@@ -20,6 +20,9 @@ PROBES: Mapping[str, str] = {
     "nan for every number": (
         "  b=open(p,'rb').read();open(p,'wb').write(re.sub(rb'-?[0-9.]+(e-?[0-9]+)?',b'nan',b))"
     ),
+    "a word for every number": (
+        "  b=open(p,'rb').read();open(p,'wb').write(re.sub(rb'-?[0-9.]+(e-?[0-9]+)?',b'north',b))"
+    ),
     "far too much": "  b=open(p,'rb').read();open(p,'ab').write(b*9+b'1\\n'*100000)",
     "a link": "  os.unlink(p);os.symlink('/etc/hostname',p)",
 }

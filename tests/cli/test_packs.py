@@ -1,0 +1,187 @@
+"""A pack of one's own: written, checked, shown, found."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recipelab.pack_schema import pack_schema
+from recipelab.pack_template import Wish, write_pack
+from recipelab.packs import load_pack, read_pack
+
+from .conftest import Cli
+
+LOCAL = ("--sandbox", "local", "--slots", 1)
+
+
+def checked(cli: Cli, *words: object) -> tuple[int, list[dict[str, str]]]:
+    result = cli("packs", "check", *words, "--json")
+    assert result.exit_code in (0, 1), result.output
+    found: list[dict[str, str]] = json.loads(result.stdout)
+    return result.exit_code, found
+
+
+def told(found: list[dict[str, str]], level: str) -> str:
+    return "\n".join(f"{item['what']}: {item['told']}" for item in found if item["level"] == level)
+
+
+@pytest.fixture
+def curve(cli: Cli) -> Path:
+    result = cli("packs", "new", "curve", "--title", 'A "curve"', "--metric", "mse")
+    assert result.exit_code == 0, result.output
+    return Path("task_packs/curve")
+
+
+def test_a_new_pack_is_sound_and_improves(cli: Cli, curve: Path) -> None:
+    code, found = checked(cli, "curve", *LOCAL)
+    assert (code, told(found, "error"), told(found, "warning")) == (0, "", "")
+    assert "the same seed gives the same scores" in told(found, "ok")
+    assert "The smallest true gain" in told(found, "ok")
+    assert sum(item["what"].startswith("scorer: ") for item in found) == 8
+    words = ("--trials", 6, "--seed", 2, "--json", *LOCAL)
+    facts = json.loads(cli("run", "curve", *words).stdout)
+    assert facts["trials"] == 6
+    assert facts["best"]["score"] < facts["baseline"]["score"]
+    assert cli("verify", "best", "--sandbox", "local").exit_code == 0
+
+
+def test_its_own_test_passes(curve: Path) -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_curve.py"]
+    done = subprocess.run(command, cwd=curve, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert "6 passed" in done.stdout
+
+
+def test_nothing_is_written_over(cli: Cli, curve: Path) -> None:
+    before = (curve / "pack.toml").read_text()
+    result = cli("packs", "new", "curve")
+    assert result.exit_code == 2
+    assert "is there already" in result.stderr
+    assert (curve / "pack.toml").read_text() == before
+
+
+@pytest.mark.parametrize("name", ["Curve", "../x", "a b", "", "1a"])
+def test_a_bad_name_is_refused(cli: Cli, name: str) -> None:
+    result = cli("packs", "new", name)
+    assert result.exit_code == 2
+    assert "is no name; valid: a small letter" in result.stderr
+
+
+def test_list_and_show(cli: Cli, curve: Path) -> None:
+    assert 'curve (mini): A "curve"' in cli("packs").stdout
+    assert cli("packs", "list").stdout == cli("packs").stdout
+    assert {item["pack"] for item in json.loads(cli("packs", "--json").stdout)} >= {"toy", "curve"}
+    shown = json.loads(cli("packs", "show", "curve", "--json").stdout)
+    assert (shown["knobs"], shown["plays"]) == (5, 1)
+    assert "mse (score.mse, minimize)" in cli("packs", "show", "curve").stdout
+    missing = cli("packs", "show", "nothing")
+    assert missing.exit_code == 2
+    assert "valid: " in missing.stderr
+
+
+def test_data_is_told_before_it_is_fetched(cli: Cli, curve: Path) -> None:
+    result = cli("packs", "fetch", "curve", "--yes")
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert "train.csv: 0.0 MB, your own, to be fetched" in lines
+    assert lines.index("train.csv: 0.0 MB, your own, to be fetched") < len(lines) - 5
+    assert "is here" in cli("packs", "fetch", "curve").stdout
+
+
+def spoil(pack: Path, file: str, old: str, new: str) -> None:
+    path = pack / file
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "words"),
+    [
+        ("pack.toml", '"recipe/*.py"', '"recipe/*.txt"', "no file matches"),
+        ("pack.toml", '["arch", "opt"]', '["arch"]', "surface opt: no specialist of it owns it"),
+        ("recipe/model.py", "knob arch: 1", "knob aug: 1", "of surface 'aug'; valid: arch, opt"),
+        ("playbook.toml", 'search = "', 'search = "not there ', "play fading-rate does not apply"),
+        ("recipe/train.py", "def main", "def main(", "does not parse"),
+        ("recipe/train.py", "    main()", "    1 / 0", "crashed: preflight"),
+        ("pack.toml", "at_most = 20_000", "at_most = 200", "gate recipe size"),
+        ("evaluator/score.py", 'refuse(f"line {number}: not a number")', "raise", "scorer broke"),
+    ],
+)
+def test_what_is_wrong_is_told(
+    cli: Cli, curve: Path, file: str, old: str, new: str, words: str
+) -> None:
+    spoil(curve, file, old, new)
+    code, found = checked(cli, "curve", *LOCAL)
+    assert words in told(found, "error")
+    assert code == 1
+
+
+def test_a_scorer_that_can_be_fooled_is_found(cli: Cli, curve: Path) -> None:
+    """It scores as many predictions as there are, and none is perfect."""
+    text = (curve / "evaluator/score.py").read_text()
+    text = re.sub(r"(?s)if len\(raw\) > .*?each\"\)\n", "", text)
+    text = text.replace("strict=True", "strict=False").replace("/ len(squares)", "/ 1e9")
+    (curve / "evaluator/score.py").write_text(text)
+    code, found = checked(cli, "curve", *LOCAL)
+    assert code == 1
+    assert "scorer: empty files: scores 0, better than the honest" in told(found, "error")
+
+
+def test_noise_beyond_the_seed_is_warned_of(cli: Cli, curve: Path) -> None:
+    spoil(curve, "recipe/train.py", "random.seed(args.seed)", "random.seed()")
+    _, found = checked(cli, "curve", *LOCAL)
+    assert "the same seed differs: score.mse" in told(found, "warning")
+
+
+def test_without_running_nothing_is_run(cli: Cli, curve: Path) -> None:
+    spoil(curve, "recipe/train.py", "    main()", "    1 / 0")
+    code, found = checked(cli, "curve", "--no-run")
+    assert code == 0
+    assert not any(item["what"] == "baseline" for item in found)
+
+
+def keys(schema: dict[str, Any], table: dict[str, Any], defs: dict[str, Any]) -> None:
+    """Every key of a table is one of its schema."""
+    if "$ref" in schema:
+        schema = defs[schema["$ref"].rpartition("/")[2]]
+    known = schema.get("properties")
+    for key, value in table.items():
+        if known is None:
+            return
+        assert key in known, key
+        if isinstance(value, dict) and ("$ref" in known[key] or "properties" in known[key]):
+            keys(known[key], value, defs)
+
+
+@pytest.mark.parametrize("name", ["toy", "airbench96"])
+def test_the_schema_knows_every_key_of_a_pack(cli: Cli, name: str) -> None:
+    schema = json.loads(cli("packs", "schema").stdout)
+    assert schema == pack_schema()
+    table = tomllib.loads((load_pack(name).root / "pack.toml").read_text())
+    keys(schema, table, schema["$defs"])
+    assert "root" not in schema["properties"]
+
+
+@settings(max_examples=10, deadline=None)
+@given(
+    name=st.from_regex(r"[a-z][a-z0-9_]{0,20}", fullmatch=True),
+    metric=st.from_regex(r"[a-z][a-z0-9_]{0,20}", fullmatch=True),
+    title=st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=40),
+)
+def test_any_name_and_title_make_a_pack(
+    tmp_path_factory: pytest.TempPathFactory, name: str, metric: str, title: str
+) -> None:
+    folder = tmp_path_factory.mktemp("packs") / name
+    write_pack(Wish(name, title, metric), folder)
+    pack = read_pack(folder / "pack.toml")
+    assert (pack.name, pack.title, pack.metric.measure) == (name, title, f"score.{metric}")
