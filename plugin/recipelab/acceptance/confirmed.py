@@ -33,7 +33,6 @@ class Confirmed:
     Attributes:
         false_keep_rate: Chance that a whole campaign keeps anything if nothing is ever better.
         looks: On how many fresh seeds the test is made, one look after the other.
-        shares: Which share of the level each look has; together at most 1.
         half: After how many confirmations half of the rate is used.
     """
 
@@ -41,11 +40,12 @@ class Confirmed:
     looks: tuple[int, ...] = (4, 8, 16)
     half: int = 20
 
-    @property
-    def shares(self) -> tuple[float, ...]:
-        """Which share of a level each look has: most of it the last, whose test sees most."""
-        weights = [count * count for count in self.looks]
-        return tuple(weight / sum(weights) for weight in weights)
+    def share(self, look: int) -> float:
+        """Which share of a level a look has: as its seeds are to those of all looks together.
+
+        The last look sees most and is worth most; the first has enough to see a large gain soon.
+        """
+        return self.looks[look] / sum(self.looks)
 
     def judge(self, standing: Standing) -> Verdict | More:
         """See :class:`~recipelab.acceptance.policy.Acceptance`."""
@@ -80,7 +80,7 @@ class Confirmed:
     def _confirmed(self, standing: Standing) -> Verdict | More:
         found = compare(standing.confirm, standing.goal)
         look = sum(found.seeds >= count for count in self.looks) - 1
-        level = self._level(standing) * self.shares[max(look, 0)]
+        level = self._level(standing) * self.share(max(look, 0))
         last = look + 1 >= len(self.looks)
         if look >= 0 and found.gain > 0 and found.p <= level:
             return _verdict(True, found, level, "is more than luck")

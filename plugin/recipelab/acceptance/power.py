@@ -29,7 +29,7 @@ def power(policy: Confirmed, gain: float, pair: Spread, seeds: int, tested: int 
     if pair.sd == 0.0:
         return float(gain > 0.0)
     size, last = gain / pair.sd, policy.looks[-1]
-    level = policy.shares[-1] * level_of_next(
+    level = policy.share(len(policy.looks) - 1) * level_of_next(
         policy.false_keep_rate, (False,) * tested, policy.half
     )
     promising = norm.cdf(size * math.sqrt(seeds) - PROMISING)
