@@ -48,11 +48,12 @@ async def chat_trials(folder: Path, trials: int, *, one_knob: bool) -> AsyncIter
     plan = Plan(pack="toy", limits=Limits(trials=trials), ahead=0)
     model = StubModel() if one_knob else OtherLines()
     team = ResearchGroupChat(plan, home=Home(folder), parts=parts, clients={"": model})
-    mark = time.process_time()
+    mark: float | None = None
     async for item in team.run_stream():
         if "trials" in getattr(item, "metadata", {}):
             now = time.process_time()
-            yield Counter({"chat": now - mark})
+            if mark is not None:  # before it lies the baseline
+                yield Counter({"chat": now - mark})
             mark = now
 
 
