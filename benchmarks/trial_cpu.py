@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import itertools
+import json
 import os
 import sys
 import tempfile
@@ -51,10 +52,20 @@ async def chat_trials(folder: Path, trials: int, *, one_knob: bool) -> AsyncIter
     mark: float | None = None
     async for item in team.run_stream():
         if "trials" in getattr(item, "metadata", {}):
-            now = time.process_time()
             if mark is not None:  # before it lies the baseline
-                yield Counter({"chat": now - mark})
-            mark = now
+                yield Counter({"chat": time.process_time() - mark})
+            mark = time.process_time()
+
+
+def yardstick() -> float:
+    """CPU seconds of a fixed piece of work, a millisecond or so.
+
+    It is done after every trial: a shared machine drifts by a half, and this by as much.
+    """
+    began = time.process_time()
+    for number in range(120):
+        json.loads(json.dumps({str(key): [key, "word"] for key in range(number % 20)}))
+    return time.process_time() - began
 
 
 async def windows(args: argparse.Namespace) -> None:
@@ -66,16 +77,19 @@ async def windows(args: argparse.Namespace) -> None:
         else:
             trials = chat_trials(folder, args.trials, one_knob=args.one_knob)
         seconds: Counter[str] = Counter()
-        done = 0
+        done, sticks = 0, 0.0
         async for used in trials:
             seconds += used
+            sticks += yardstick()
             done += 1
             if done % args.every == 0:
                 told = {stage: 1e3 * value / args.every for stage, value in seconds.items()}
                 parts = ", ".join(f"{stage} {value:.2f}" for stage, value in told.items())
-                print(f"{done:>7} trials: {sum(told.values()):.2f} ms CPU each ({parts})")
-                sys.stdout.flush()
+                total, stick = sum(told.values()), 1e3 * sticks / args.every
+                print(f"{done:>7} trials: {total:.2f} ms CPU each ({parts})", end="; ")
+                print(f"{total / stick:.1f} yardsticks of {stick:.2f} ms", flush=True)
                 seconds.clear()
+                sticks = 0.0
 
 
 def main() -> None:
