@@ -1,46 +1,95 @@
-"""Own CPU of a trial: the whole group chat with a stub model and a stub evaluator.
+"""Own CPU of a trial with a stub model and a stub evaluator, and a real SQLite lineage on disk.
 
-Two tool calls a turn, one trial a turn, a real SQLite lineage on disk.
+The whole group chat, two tool calls a turn, one trial a turn; or with ``--no-chat`` the desk and
+the lineage view alone.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
+import json
 import os
 import sys
 import tempfile
 import time
+from collections import Counter
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 os.environ.setdefault("AUTOGEN_DISABLE_RUNTIME_TRACING", "true")
 
 from stubs import StubEvaluator, StubModel, toy_pack
-
-from recipelab import Plan, ResearchGroupChat
-from recipelab.budget import Limits
-from recipelab.home import Home
-from recipelab.lab import Parts
+from trial_desk import desk_trials
 
 
-async def windows(trials: int, every: int) -> list[tuple[int, float]]:
-    """CPU milliseconds of a trial in each window."""
-    with tempfile.TemporaryDirectory() as folder:
-        parts = Parts(evaluator=StubEvaluator(toy_pack()))  # type: ignore[arg-type]
-        plan = Plan(pack="toy", limits=Limits(trials=trials), ahead=0)
-        team = ResearchGroupChat(
-            plan, home=Home(Path(folder)), parts=parts, clients={"": StubModel()}
-        )
-        found: list[tuple[int, float]] = []
-        done, mark = 0, time.process_time()
-        async for item in team.run_stream():
-            done += "trials" in getattr(item, "metadata", {})
-            if done and done % every == 0 and (not found or found[-1][0] != done):
-                now = time.process_time()
-                found.append((done, 1000 * (now - mark) / every))
-                mark = now
-                print(f"{done:>7} trials: {found[-1][1]:.2f} ms CPU each", flush=True)
-    return found
+class OtherLines(StubModel):
+    """Adds a line that nobody has, in place of another value of the same knob."""
+
+    numbers = itertools.count(1)
+
+    def _proposal(self) -> dict[str, object]:
+        edit = {
+            "path": "recipe/train.py",
+            "search": "X = 1.0",
+            "replace": f"UNUSED = {next(self.numbers)}\nX = 1.0",
+        }
+        return super()._proposal() | {"edits": [edit]}
+
+
+async def chat_trials(folder: Path, trials: int, *, one_knob: bool) -> AsyncIterator[Counter[str]]:
+    """Runs a campaign in the group chat, and gives the CPU seconds of each trial."""
+    from recipelab import Plan, ResearchGroupChat
+    from recipelab.budget import Limits
+    from recipelab.home import Home
+    from recipelab.lab import Parts
+
+    parts = Parts(evaluator=StubEvaluator(toy_pack()))  # type: ignore[arg-type]
+    plan = Plan(pack="toy", limits=Limits(trials=trials), ahead=0)
+    model = StubModel() if one_knob else OtherLines()
+    team = ResearchGroupChat(plan, home=Home(folder), parts=parts, clients={"": model})
+    mark: float | None = None
+    async for item in team.run_stream():
+        if "trials" in getattr(item, "metadata", {}):
+            if mark is not None:  # before it lies the baseline
+                yield Counter({"chat": time.process_time() - mark})
+            mark = time.process_time()
+
+
+def yardstick() -> float:
+    """CPU seconds of a fixed piece of work, a millisecond or so.
+
+    It is done after every trial: a shared machine drifts by a half, and this by as much.
+    """
+    began = time.process_time()
+    for number in range(120):
+        json.loads(json.dumps({str(key): [key, "word"] for key in range(number % 20)}))
+    return time.process_time() - began
+
+
+async def windows(args: argparse.Namespace) -> None:
+    """Prints the CPU milliseconds of a trial in each window."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if args.no_chat:
+            trials = desk_trials(folder / "lineage.db", args.trials, one_knob=args.one_knob)
+        else:
+            trials = chat_trials(folder, args.trials, one_knob=args.one_knob)
+        seconds: Counter[str] = Counter()
+        done, sticks = 0, 0.0
+        async for used in trials:
+            seconds += used
+            sticks += yardstick()
+            done += 1
+            if done % args.every == 0:
+                told = {stage: 1e3 * value / args.every for stage, value in seconds.items()}
+                parts = ", ".join(f"{stage} {value:.2f}" for stage, value in told.items())
+                total, stick = sum(told.values()), 1e3 * sticks / args.every
+                print(f"{done:>7} trials: {total:.2f} ms CPU each ({parts})", end="; ")
+                print(f"{total / stick:.1f} yardsticks of {stick:.2f} ms", flush=True)
+                seconds.clear()
+                sticks = 0.0
 
 
 def main() -> None:
@@ -48,6 +97,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=1000)
     parser.add_argument("--every", type=int, default=100)
+    parser.add_argument("--no-chat", action="store_true", help="the desk and the view alone")
+    parser.add_argument(
+        "--one-knob", action="store_true", help="turn the same knob in every trial: the worst case"
+    )
     parser.add_argument("--profile", action="store_true")
     args = parser.parse_args()
     if args.profile:
@@ -55,10 +108,10 @@ def main() -> None:
         import pstats
 
         with cProfile.Profile() as profile:
-            asyncio.run(windows(args.trials, args.every))
+            asyncio.run(windows(args))
         pstats.Stats(profile, stream=sys.stdout).sort_stats("tottime").print_stats(45)
         return
-    asyncio.run(windows(args.trials, args.every))
+    asyncio.run(windows(args))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from recipelab.lineage import LineageStore
 from recipelab.pack import Pack
 from recipelab.trial import FailureKind, Outcome, Status
 from recipelab.view import Frame, Part, render_view
+from recipelab.view.parts import OWN
 from recipelab.view.render import PARTS
 from recipelab.view.signals import PLATEAU, SATURATED
 
@@ -80,6 +81,20 @@ def test_many_children_of_the_best_push_nothing_out(store: LineageStore, toy: Pa
         assert part(after, title) == part(before, title)
     assert part(after, "Last trials of the others").startswith("- 141 (opt by opt) discarded")
     assert len(after) < sum(part.characters + len(part.title) + 5 for part in PARTS)
+
+
+@pytest.mark.parametrize("running", [0, 1, 30])
+def test_trials_in_flight_take_no_room_of_judged_ones(
+    store: LineageStore, toy: Pack, running: int
+) -> None:
+    numbers = [add(store, n, Status.DISCARDED) for n in range(OWN)]
+    for n in range(running):
+        propose(store, "c", 0, f"running {n}", EDIT, digest=f"r{n}")
+    for title, specialist in (("Your last", "opt"), ("Last trials of the others", "arch")):
+        lines = part(view(store, toy, specialist), title).splitlines()
+        told = [int(line.split()[1]) for line in lines if " idea " in line]
+        assert told == numbers[::-1]
+        assert not any("in flight" in line for line in lines)
 
 
 def test_failures_that_repeat_and_what_got_past_them(store: LineageStore, toy: Pack) -> None:

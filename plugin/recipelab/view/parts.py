@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from recipelab.lineage import TrialFilter
+from collections.abc import Sequence
+
+from recipelab.lineage import TrialBrief, TrialFilter
 from recipelab.pack import Gate
 from recipelab.view.frame import Frame
 from recipelab.view.lines import (
@@ -15,6 +17,9 @@ from recipelab.view.lines import (
 CHAIN, NEAR_MISSES, OWN, OTHERS, FAILURES = 8, 6, 10, 14, 8
 LOOKED_THROUGH = 40
 """Newest trials among which those of the others are looked for."""
+
+RUNNING = 8
+"""How many more are asked for, in place of those among them that are in flight."""
 
 NOTE_CHARACTERS = 400
 REPEATED = 2
@@ -62,16 +67,29 @@ def near_misses(frame: Frame) -> list[str]:
 
 def own(frame: Frame) -> list[str]:
     """The specialist's own last trials."""
-    wanted = TrialFilter(specialists=(frame.specialist,), in_flight=False, limit=OWN)
-    return trial_lines(frame, frame.store.briefs(frame.campaign, wanted).items)
+    return trial_lines(frame, _judged(frame, OWN, specialists=(frame.specialist,)))
 
 
 def others(frame: Frame) -> list[str]:
     """The last trials of the others."""
-    wanted = TrialFilter(in_flight=False, limit=LOOKED_THROUGH)
-    page = frame.store.briefs(frame.campaign, wanted).items
+    page = _judged(frame, LOOKED_THROUGH)
     theirs = [brief for brief in page if brief.specialist != frame.specialist]
     return trial_lines(frame, theirs[:OTHERS])
+
+
+def _judged(frame: Frame, count: int, *, specialists: tuple[str, ...] = ()) -> Sequence[TrialBrief]:
+    """The newest judged trials.
+
+    To ask for judged ones makes the lineage look through what matches, up to a thousand rows, so
+    a few more of all are taken instead, as long as that is enough.
+    """
+    some = TrialFilter(specialists=specialists, limit=count + RUNNING)
+    page = frame.store.briefs(frame.campaign, some).items
+    judged = [brief for brief in page if brief.status is not None][:count]
+    if len(judged) == count or len(page) < some.limit:
+        return judged
+    exactly = TrialFilter(specialists=specialists, in_flight=False, limit=count)
+    return frame.store.briefs(frame.campaign, exactly).items
 
 
 def in_flight(frame: Frame) -> list[str]:

@@ -1,0 +1,97 @@
+"""Trials at the desk without a group chat: the part of a trial's cost that is recipelab's own.
+
+A specialist's turn, with no AutoGen in it: the lineage view is rendered, a proposal is handed in,
+and the desk records it, has a stub judge it, and gives the judged trial out.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from stubs import StubEvaluator, toy_pack
+
+from recipelab.evaluation.desk import TrialDesk
+from recipelab.lineage import LineageStore
+from recipelab.pack import Pack
+from recipelab.trial import Edit, Proposal
+from recipelab.view import Frame, render_view
+
+CAMPAIGN, SPECIALIST = "toy-1", "left"
+
+
+class Stages:
+    """CPU seconds of this process by stage of a trial."""
+
+    def __init__(self) -> None:
+        self.seconds: Counter[str] = Counter()
+        self._mark = time.process_time()
+
+    def ended(self, stage: str) -> None:
+        """Books what was used since the last stage ended."""
+        now = time.process_time()
+        self.seconds[stage] += now - self._mark
+        self._mark = now
+
+
+async def desk_trials(file: Path, trials: int, *, one_knob: bool) -> AsyncIterator[Counter[str]]:
+    """Runs trials at a desk, and gives the CPU seconds of each by stage.
+
+    Args:
+        file: The lineage.
+        trials: How many.
+        one_knob: Whether each trial turns the same knob; otherwise each adds a line of code.
+    """
+    evaluator = StubEvaluator(toy_pack())
+    with LineageStore.open(file) as store:
+        desk = open_desk(store, evaluator)
+        frame = _frame(store, evaluator.pack)
+        desk.propose_baseline()
+        await desk.next_ended()
+        for number in range(1, trials + 1):
+            stages = Stages()
+            render_view(frame)
+            stages.ended("view")
+            submitted = desk.submit(proposal(number, one_knob), round_number=None)
+            assert submitted.rejection is None, submitted.rejection
+            stages.ended("submit")
+            await desk.next_ended()
+            stages.ended("run and record")
+            yield stages.seconds
+
+
+def open_desk(store: LineageStore, evaluator: StubEvaluator) -> TrialDesk:
+    """A desk of a new campaign."""
+    pack = evaluator.pack
+    store.create_campaign(
+        name=CAMPAIGN,
+        pack="toy",
+        profile=pack.profile,
+        model="stub",
+        sandbox="stub",
+        seed=1,
+        trials=None,
+        hours=None,
+        settings={},
+    )
+    return TrialDesk(store, CAMPAIGN, evaluator)  # type: ignore[arg-type]
+
+
+def _frame(store: LineageStore, pack: Pack) -> Frame:
+    return Frame(store, CAMPAIGN, pack, SPECIALIST, (SPECIALIST,))
+
+
+def proposal(number: int, one_knob: bool) -> Proposal:
+    """An edit that nobody has made."""
+    knob = Edit("recipe/train.py", "X = 1.0", f"X = {number}.5")
+    line = Edit("recipe/train.py", "X = 1.0", f"UNUSED = {number}\nX = 1.0")
+    return Proposal(
+        SPECIALIST,
+        SPECIALIST,
+        0,
+        "The bottom may lie there.",
+        -1.0,
+        (knob if one_knob else line,),
+    )
