@@ -1,11 +1,15 @@
 """Finds the drop-in content: charters, sandboxes and task packs.
 
 The folders ``agents/``, ``sandboxes/`` and ``task_packs/`` of the working directory come first,
-then those that ship with recipelab.
+then those that ship with recipelab, then those that other distributions bring: an entry point of
+the group ``recipelab.agents``, ``recipelab.sandboxes`` or ``recipelab.task_packs`` names a package
+that holds such content. The package is not imported.
 """
 
 from __future__ import annotations
 
+from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 
 from recipelab.errors import RecipelabError, unknown_name
@@ -21,9 +25,23 @@ def shipped_root() -> Path:
 
 def roots(kind: str) -> tuple[Path, ...]:
     """The existing folders of one kind of content, the user's own first."""
-    candidates = (Path.cwd() / kind, shipped_root() / kind)
+    candidates = (Path.cwd() / kind, shipped_root() / kind, *installed(kind))
     found = [path.resolve() for path in candidates if path.is_dir()]
     return tuple(dict.fromkeys(found))
+
+
+def installed(kind: str) -> tuple[Path, ...]:
+    """The folders of one kind of content that other distributions bring, by name."""
+    found: list[Path] = []
+    for point in sorted(entry_points(group=f"recipelab.{kind}"), key=lambda point: point.name):
+        try:
+            spec = find_spec(point.module)
+        except ModuleNotFoundError:
+            # Its parent package is gone: a broken installation of somebody else is not our error.
+            continue
+        if spec is not None:
+            found += [Path(place) for place in spec.submodule_search_locations or ()]
+    return tuple(found)
 
 
 def names(kind: str, *, marker: str) -> tuple[str, ...]:
