@@ -80,9 +80,7 @@ class Measuring:
     async def _measured(self, recipe: Recipe, best: Reference) -> Measured:
         known = self.kept.get(recipe)
         if missing := known.missing(self.seeds):
-            outcome = await self.evaluator.measure(
-                recipe, missing, beside=best, labels={**self.labels, "beside": str(best.number)}
-            )
+            outcome = await self.evaluator.measure(recipe, missing, beside=best, labels=self.labels)
             known = known.plus(self._found(outcome, best))
             # What the machinery did wrong is tried again next time.
             if outcome.status is not Status.ABORTED:

@@ -14,6 +14,9 @@ from recipelab.shown import plain, short
 
 Facts = Mapping[str, Any]
 
+NAMED = 4
+"""So many steps that go with another are named."""
+
 
 def attribution_parts(facts: Facts, *, metric: str, unit: str) -> Iterator[RenderableType]:
     """What is printed of an attribution.
@@ -39,11 +42,11 @@ def attribution_parts(facts: Facts, *, metric: str, unit: str) -> Iterator[Rende
 def _steps(facts: Facts) -> Table:
     title = "What the best loses without each step"
     table = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD)
-    table.add_column("step", justify="right")
+    table.add_column("without", no_wrap=True)
     table.add_column("surface")
     table.add_column("specialist")
-    for head in ("loss, 95 % interval", "its own", "share"):
-        table.add_column(head, justify="right")
+    for head in ("loss (95 % interval)", "its own part", "share"):
+        table.add_column(head, justify="right", no_wrap=True)
     table.add_column("what it was", no_wrap=True, overflow="ellipsis")
     for step in facts["steps"]:
         who = [Text(short(step[key], 24)) for key in ("surface", "specialist")]
@@ -54,6 +57,8 @@ def _steps(facts: Facts) -> Table:
 
 def _named(numbers: list[int]) -> str:
     first, *others = map(str, numbers)
+    if len(others) > NAMED:
+        others = [*others[: NAMED - 1], f"{len(others) - NAMED + 1} more"]
     return f"{first} with {', '.join(others)}" if others else first
 
 
@@ -84,7 +89,7 @@ def _failure(step: Facts) -> Text:
 def _surfaces(facts: Facts) -> Table:
     table = Table(title="By surface", title_justify="left", header_style="bold", box=SIMPLE_HEAD)
     table.add_column("surface")
-    for head in ("of the gain, 95 % interval", "share"):
+    for head in ("of the gain (95 % interval)", "share"):
         table.add_column(head, justify="right")
     table.add_column("steps")
     for row in facts["surfaces"]:
