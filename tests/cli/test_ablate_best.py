@@ -3,37 +3,88 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from .background import answer, begun, until
 from .conftest import Cli
 
 RUN = ("run", "toy", "--sandbox", "local", "--slots", 1, "--ahead", 0, "--seed", 3)
 
 
+def facts_of(cli: Cli, *words: object) -> dict[str, Any]:
+    found = cli("ablate-best", *words, "--json")
+    assert found.exit_code == 0, found.output
+    facts: dict[str, Any] = json.loads(found.stdout)
+    return facts
+
+
+def kept_in(project: Path) -> list[dict[str, Any]]:
+    """What was measured of each recipe so far."""
+    files = list(project.rglob("ablation.json"))
+    return [
+        one
+        for file in files
+        for kept in json.loads(file.read_text()).values()
+        for one in kept.values()
+    ]
+
+
 def test_shares_add_up_and_are_measured_once(cli: Cli, project: Path) -> None:
     assert cli(*RUN, "--trials", 12).exit_code == 0
-    first = cli("ablate-best", "--sandbox", "local", "--seeds", 3, "--json")
-    assert first.exit_code == 0, first.output
-    facts = json.loads(first.stdout)
-    assert facts["gain"] > 0
-    assert len(facts["steps"]) == len(facts["chain"]) - 1
-    rest = facts["unexplained"] or 0.0
-    assert sum(step["own"] for step in facts["steps"]) + rest == pytest.approx(
-        facts["gain"], rel=0.05
-    )
+    facts = facts_of(cli, "--seeds", 2)
+    assert facts["gain"]["value"] > 0
+    assert len(facts["steps"]) == len(facts["chain"]) - 1 >= 2
+    assert [step["trial"] for step in facts["steps"]] == facts["chain"][1:]
+    rest = facts["unexplained"]["value"]
+    own = sum(step["own"]["value"] for step in facts["steps"])
+    assert own + rest == pytest.approx(facts["gain"]["value"])
+    surfaces = sum(row["own"]["value"] for row in facts["surfaces"])
+    assert surfaces == pytest.approx(own)
     (file,) = project.rglob("ablation.json")
     before = file.read_text()
-    again = cli("ablate-best", "toy-1", "--sandbox", "local", "--seeds", 3)
-    assert again.exit_code == 0
-    assert "what the best loses without each step" in again.stdout
-    assert "by surface:" in again.stdout
+    again = cli("ablate-best", "toy-1", "--seeds", 2)
+    assert again.exit_code == 0, again.output
+    assert "What the best loses without each step" in again.stdout
+    assert "By surface" in again.stdout
+    assert f"trial {facts['best']} gains" in again.stdout
     assert file.read_text() == before
+    seeds = {seed for one in kept_in(project) for seed in one["candidate"]}
+    facts_of(cli, "--seeds", 3)
+    assert {len(one["candidate"]) for one in kept_in(project)} == {3}
+    assert seeds < {seed for one in kept_in(project) for seed in one["candidate"]}
+
+
+def test_stopped_it_goes_on_with_what_was_measured(cli: Cli, project: Path) -> None:
+    assert cli(*RUN, "--trials", 8).exit_code == 0
+    process = begun(project, "ablate-best", "--seeds", "2", "--slots", "1")
+    until(lambda: kept_in(project), process)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "recipelab ablate-best toy-1 --seeds 2" in output
+    assert "Traceback" not in output
+    before = kept_in(project)
+    facts = answer(project, "ablate-best", "--seeds", "2")
+    assert kept_in(project)[: len(before)] == before
+    assert facts["gain"]["value"] > 0
+
+
+def test_a_best_that_fails_by_now_is_told(cli: Cli, project: Path) -> None:
+    assert cli(*RUN, "--trials", 8).exit_code == 0
+    pack = project / "task_packs/toy/pack.toml"
+    pack.write_text(pack.read_text().replace("at_least = 0.2", "at_least = 1e9"))
+    found = cli("ablate-best", "--seeds", 2)
+    assert found.exit_code == 2, found.output
+    assert "the best, fails by now" in found.stderr
+    assert "gate_missed" in found.stderr
 
 
 def test_without_a_kept_trial_there_is_nothing_to_divide(cli: Cli) -> None:
     assert cli(*RUN, "--trials", 1, "--target", "1000").exit_code == 0
-    found = cli("ablate-best", "--sandbox", "local")
+    found = cli("ablate-best")
     assert found.exit_code == 2
     assert "has kept no trial" in found.stderr

@@ -2,36 +2,18 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from recipelab.attribution.removal import Chain
-from recipelab.attribution.shares import Interaction, Share
+from recipelab.attribution.losses import Effect, total
+from recipelab.attribution.running import Attribution
+from recipelab.attribution.shares import Interaction, Share, share_of
 from recipelab.lineage import TrialRecord
 
-
-@dataclass(frozen=True)
-class Attribution:
-    """What each step gave.
-
-    Attributes:
-        chain: The trials that led to the best.
-        total: The whole gain: what the best loses without all steps.
-        shares: What it loses without each of them.
-        unexplained: The whole gain minus the sum of the losses, if it stands out of the noise.
-        interactions: Pairs that were measured together.
-    """
-
-    chain: Chain
-    total: Share
-    shares: tuple[Share, ...]
-    unexplained: float | None
-    interactions: tuple[Interaction, ...]
+Records = Mapping[int, TrialRecord]
 
 
-def attribution_facts(found: Attribution, records: Mapping[int, TrialRecord]) -> dict[str, Any]:
+def attribution_facts(found: Attribution, records: Records) -> dict[str, Any]:
     """What an attribution found, with the names of the trials.
 
     Args:
@@ -39,48 +21,72 @@ def attribution_facts(found: Attribution, records: Mapping[int, TrialRecord]) ->
         records: The trials of the chain by number.
     """
     numbers = found.chain.numbers
-    steps = [_step(share, numbers, records) for share in found.shares]
-    surfaces: dict[str, float] = defaultdict(float)
-    for share in found.shares:
-        if share.share is not None:
-            surfaces[records[numbers[share.steps[0]]].surface] += share.share
     return {
         "best": numbers[-1],
         "chain": list(numbers),
-        "gain": found.total.loss,
-        "gain_low": found.total.low,
-        "gain_high": found.total.high,
-        "failure": found.total.failure,
-        "steps": steps,
-        "surfaces": dict(sorted(surfaces.items(), key=lambda item: -item[1])),
-        "unexplained": found.unexplained,
-        "interactions": [
-            {
-                "trials": [numbers[step] for step in item.steps],
-                "more": item.more,
-                "error": item.error,
-                "certain": item.certain,
-            }
-            for item in found.interactions
-        ],
+        "gain": _plain(found.whole.loss),
+        "failure": found.whole.failure,
+        "steps": [_step(share, found, records) for share in found.shares],
+        "surfaces": _surfaces(found, records),
+        "unexplained": _plain(found.rest),
+        "adds_up": found.adds_up,
+        "interactions": [_interaction(item, numbers) for item in found.interactions],
     }
 
 
-def _step(
-    share: Share, numbers: tuple[int, ...], records: Mapping[int, TrialRecord]
-) -> dict[str, Any]:
+def _step(share: Share, found: Attribution, records: Records) -> dict[str, Any]:
+    numbers = found.chain.numbers
     first = records[numbers[share.steps[0]]]
     return {
-        "trials": [numbers[step] for step in share.steps],
+        "trial": first.number,
+        "without": [numbers[step] for step in share.steps],
         "surface": first.surface,
         "specialist": first.specialist,
         "hypothesis": first.hypothesis,
-        "loss": share.loss,
-        "low": share.low,
-        "high": share.high,
-        "own": share.own,
-        "share": share.share,
-        "certain": share.certain,
+        "loss": _plain(share.loss),
+        "own": _plain(share.own),
+        "share": share.of(found.whole.loss),
         "changes": share.changes,
+        "same_as": None if share.same_as is None else numbers[share.same_as],
         "failure": share.failure,
+    }
+
+
+def _surfaces(found: Attribution, records: Records) -> list[dict[str, Any]]:
+    """The steps of each surface together, the largest first."""
+    groups: dict[str, list[Share]] = {}
+    for share in found.shares:
+        record = records[found.chain.numbers[share.steps[0]]]
+        groups.setdefault(record.surface, []).append(share)
+    rows = [_surface(name, shares, found) for name, shares in groups.items()]
+    return sorted(rows, key=lambda row: -(row["own"]["value"] if row["own"] else 0.0))
+
+
+def _surface(name: str, shares: list[Share], found: Attribution) -> dict[str, Any]:
+    numbers = found.chain.numbers
+    known = [share for share in shares if share.own is not None]
+    own = found.losses.effect(total(share.form for share in known)) if known else None
+    return {
+        "surface": name,
+        "own": _plain(own),
+        "share": share_of(own, found.whole.loss),
+        "trials": [numbers[share.steps[0]] for share in shares],
+        "unknown": [numbers[share.steps[0]] for share in shares if share.own is None],
+    }
+
+
+def _interaction(item: Interaction, numbers: tuple[int, ...]) -> dict[str, Any]:
+    sides = [[numbers[step] for step in steps] for steps in item.steps]
+    return {"without": sides, "more": _plain(item.more)}
+
+
+def _plain(effect: Effect | None) -> dict[str, Any] | None:
+    if effect is None:
+        return None
+    return {
+        "value": effect.value,
+        "error": effect.error,
+        "low": effect.low,
+        "high": effect.high,
+        "certain": effect.certain,
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from recipelab.attribution.merging import Files, merged_files
@@ -56,23 +56,28 @@ class Removal:
     """The best recipe without some steps.
 
     Attributes:
-        steps: Places of the steps that are left out, in order: the one that was asked for, and
-            those that build on it.
+        steps: Places of the steps that are left out, in order: those that were asked for, and
+            those that build on them.
         recipe: What is left.
         changes: Whether it is another recipe than the best, comments and layout aside.
+        same_as: Place of the recipe of the chain that it is, if it is one of these.
     """
 
     steps: tuple[int, ...]
     recipe: Recipe
     changes: bool
+    same_as: int | None
 
 
-def removal(chain: Chain, steps: Sequence[int]) -> Removal:
+def removal(chain: Chain, steps: Iterable[int]) -> Removal:
     """Leaves out steps, and those that build on them."""
     left_out = set(steps)
     while isinstance(found := chain.without(left_out), tuple):
         left_out.add(found[0])
-    return Removal(tuple(sorted(left_out)), found, found.meaning != chain.best.meaning)
+    meaning = found.meaning
+    same = [place for place, recipe in enumerate(chain.recipes) if recipe.meaning == meaning]
+    changes = meaning != chain.best.meaning
+    return Removal(tuple(sorted(left_out)), found, changes, same[0] if same else None)
 
 
 def removals(chain: Chain) -> tuple[Removal, ...]:

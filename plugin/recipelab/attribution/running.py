@@ -1,66 +1,138 @@
-"""Runs an attribution from a campaign's chain to its facts."""
+"""Runs an attribution from a campaign's chain to what each step gave."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 
-from recipelab.attribution.facts import Attribution
-from recipelab.attribution.measuring import Measure, Measured
+from recipelab.attribution.losses import Effect, Form, Losses, Steps
+from recipelab.attribution.measuring import Measure
 from recipelab.attribution.removal import Chain, Removal, removal, removals
-from recipelab.attribution.shares import Interaction, Share, interaction, share_of, unexplained
-from recipelab.attribution.shares import shares_of as all_shares
+from recipelab.attribution.shares import Interaction, Share, interaction, own_form, unexplained
 from recipelab.pack import Goal
 
 Say = Callable[[str], None]
 
 
-async def attribute(
-    chain: Chain, measure: Measure, goal: Goal, *, pairs: int, say: Say = lambda text: None
-) -> Attribution:
+@dataclass(frozen=True)
+class Attribution:
+    """What each step gave.
+
+    Attributes:
+        chain: The trials that led to the best.
+        losses: What was measured.
+        whole: The best without all steps, which is the baseline; its loss is the whole gain.
+        shares: The best without each step, in the order of the steps.
+        rest: The whole gain minus what is each step's own; ``None`` if something fails.
+        interactions: Pairs that were measured together.
+    """
+
+    chain: Chain
+    losses: Losses
+    whole: Share
+    shares: tuple[Share, ...]
+    rest: Effect | None
+    interactions: tuple[Interaction, ...]
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether nothing stands out of the noise that the steps' own parts leave unexplained."""
+        return self.rest is None or not self.rest.certain
+
+
+class Attributing:
     """Measures the best without each step, and without pairs of them where these interact.
 
     Args:
         chain: The trials that led to the best; at least one step.
         measure: Measures a recipe beside the best.
         goal: Which way the metric is better.
-        pairs: At most so many pairs are measured.
+        recorded: By step, what it gained when it was kept, as far as that is known.
         say: Told what is measured.
     """
-    whole = await measure(chain.recipes[0])
-    say("the baseline is measured")
-    singles: dict[tuple[int, ...], Measured] = {}
-    unchanged: list[Share] = []
-    for item in removals(chain):
+
+    def __init__(
+        self,
+        chain: Chain,
+        measure: Measure,
+        goal: Goal,
+        *,
+        recorded: Mapping[int, float] | None = None,
+        say: Say = lambda text: None,
+    ) -> None:
+        self._chain = chain
+        self._measure = measure
+        self._recorded = recorded or {}
+        self._say = say
+        self._losses = Losses(goal)
+
+    async def run(self, pairs: int) -> Attribution:
+        """Measures, and tells what was found.
+
+        Args:
+            pairs: At most so many pairs are measured, and only if the losses do not add up.
+        """
+        whole = await self._whole()
+        shares = [await self._share(item) for item in removals(self._chain)]
+        rest = unexplained(self._losses, whole.steps, shares)
+        found = await self._pairs(shares, pairs) if rest is not None and rest.certain else ()
+        return Attribution(self._chain, self._losses, whole, tuple(shares), rest, found)
+
+    async def _whole(self) -> Share:
+        item = removal(self._chain, self._chain.steps)
+        await self._lose(item)
+        return self._told(item, ((1.0, item.steps),))
+
+    async def _share(self, item: Removal) -> Share:
+        await self._lose(item)
+        if len(item.steps) > 1:
+            await self._lose(removal(self._chain, item.steps[1:]))
+        return self._told(item, own_form(item.steps))
+
+    def _told(self, item: Removal, form: Form) -> Share:
+        return Share(
+            item.steps,
+            self._losses.effect(((1.0, item.steps),)),
+            self._losses.effect(form),
+            form,
+            self._losses.failure(item.steps),
+            item.changes,
+            item.same_as,
+        )
+
+    async def _lose(self, item: Removal) -> None:
+        if item.steps in self._losses:
+            return
         if not item.changes:
-            unchanged.append(Share(item.steps, 0.0, changes=False))
-        elif item.steps not in singles:
-            singles[item.steps] = await measure(item.recipe)
-            say(f"without {_named(chain, item)}: measured")
-    total, shares = all_shares(singles, whole, goal)
-    rest = unexplained(total, shares)
-    found = await _pairs(chain, measure, goal, shares, pairs if rest is not None else 0)
-    everything = sorted([*shares, *unchanged], key=lambda share: share.steps)
-    return Attribution(chain, total, tuple(everything), rest, found)
+            self._losses.add_none(item.steps)
+            return
+        self._losses.add(item.steps, await self._measure(item.recipe))
+        numbers = ", ".join(str(self._chain.numbers[step]) for step in item.steps)
+        self._say(f"measured without {'trial' if len(item.steps) == 1 else 'trials'} {numbers}")
 
+    async def _pairs(self, shares: Sequence[Share], most: int) -> tuple[Interaction, ...]:
+        tried: list[tuple[Steps, Steps]] = []
+        for one, other in self._promising(shares):
+            if len(tried) >= most:
+                break
+            item = removal(self._chain, [*one.steps, *other.steps])
+            if len(item.steps) == len(one.steps) + len(other.steps):
+                await self._lose(item)
+                tried.append((one.steps, other.steps))
+        found = [interaction(self._losses, pair, len(tried)) for pair in tried]
+        return tuple(told for told in found if told is not None)
 
-async def _pairs(
-    chain: Chain, measure: Measure, goal: Goal, shares: Sequence[Share], most: int
-) -> tuple[Interaction, ...]:
-    """Measures the best without two steps at once, those with the largest losses first."""
-    alone = [share for share in shares if len(share.steps) == 1 and share.loss is not None]
-    alone.sort(key=lambda share: -abs(share.loss or 0.0))
-    found = []
-    for one, other in list(combinations(alone, 2))[:most]:
-        item = removal(chain, [one.steps[0], other.steps[0]])
-        if len(item.steps) > 2:
-            continue
-        both = share_of(item.steps, await measure(item.recipe), goal)
-        if (told := interaction(both, one, other)) is not None:
-            found.append(told)
-    return tuple(found)
+    def _promising(self, shares: Sequence[Share]) -> list[tuple[Share, Share]]:
+        """Pairs that share no step, those first that are likely to interact."""
+        weights = {share.steps: self._weight(share) for share in shares if share.changes}
+        known = [share for share in shares if share.changes and share.own is not None]
+        pairs = [(a, b) for a, b in combinations(known, 2) if not set(a.steps) & set(b.steps)]
+        return sorted(pairs, key=lambda pair: -sum(weights[share.steps] for share in pair))
 
-
-def _named(chain: Chain, item: Removal) -> str:
-    numbers = " and ".join(f"trial {chain.numbers[step]}" for step in item.steps)
-    return numbers
+    def _weight(self, share: Share) -> float:
+        own = share.own.value if share.own is not None else 0.0
+        # What is lost now and what was gained then differ for a step that interacts. Two steps of
+        # which either will do lose nothing one by one, so the loss alone would never find them.
+        recorded = self._recorded.get(share.steps[0], own)
+        return abs(own - recorded) + abs(own) / 2.0

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recipelab.cli.common import AsJson, HomeOption, clear_errors, err, opened, out, print_json
-from recipelab.cli.options import SandboxOption, Slots, slot_count
+from recipelab.cli.common import (
+    STOPPED,
+    AsJson,
+    HomeOption,
+    clear_errors,
+    err,
+    opened,
+    out,
+    print_json,
+)
+from recipelab.cli.options import Slots, slot_count
 from recipelab.errors import RecipelabError
 from recipelab.home import Home
 
 if TYPE_CHECKING:
-    from recipelab.attribution import Chain
+    from recipelab.attribution import Chain, Measuring
+    from recipelab.evaluation.evaluator import Evaluator
+    from recipelab.lab import Lab
     from recipelab.lineage import CampaignRecord, LineageStore, TrialRecord
     from recipelab.plan import Plan
 
@@ -27,14 +40,16 @@ def ablate_best(
     pairs: Annotated[
         int, typer.Option(min=0, max=1000, help="Pairs to measure if steps interact.")
     ] = 6,
-    sandbox: SandboxOption = "auto",
+    sandbox: Annotated[
+        str | None, typer.Option(help="auto, docker or local; default as the campaign's.")
+    ] = None,
     slots: Slots = "auto",
     home: HomeOption = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure the best recipe without each of its edits, and say what each gave of the gain.
 
-    What was measured is kept: stopped and started again, it goes on.
+    What was measured is kept: stopped and started again, or with more seeds, it goes on.
     """
     from recipelab.exchange.mark import metric_of
     from recipelab.report.attribution import attribution_parts
@@ -42,18 +57,28 @@ def ablate_best(
     with clear_errors(), opened(home, name) as (store, campaign):
         records = _steps(store, campaign)
         plan = _plan(campaign, sandbox, slots)
-        facts = asyncio.run(
-            _attributed(store, campaign, records, plan, Home.find(home), seeds, pairs)
-        )
+        try:
+            facts = asyncio.run(
+                _attributed(store, campaign, records, plan, Home.find(home), seeds, pairs)
+            )
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            told = f"recipelab ablate-best {campaign.name} --seeds {seeds}"
+            err.print("\nStopped. What was measured is kept. Go on with:", told, markup=False)
+            raise typer.Exit(STOPPED) from None
         if as_json:
             print_json({"campaign": campaign.name, "seeds": seeds, **facts})
             return
-        for part in attribution_parts(facts, metric=metric_of(campaign).name):
+        metric = metric_of(campaign)
+        for part in attribution_parts(facts, metric=metric.name, unit=metric.unit):
             out.print(part)
 
 
 def _steps(store: LineageStore, campaign: CampaignRecord) -> tuple[TrialRecord, ...]:
     """The trials from the baseline to the best."""
+    from recipelab.exchange.mark import mark_of
+
+    if mark_of(campaign) is not None:
+        raise RecipelabError(f"campaign {campaign.name} was imported: its pack is not here")
     records = store.chain(campaign.name, store.best_brief(campaign.name).number)
     if len(records) < 2:
         raise RecipelabError(
@@ -63,14 +88,12 @@ def _steps(store: LineageStore, campaign: CampaignRecord) -> tuple[TrialRecord, 
     return records
 
 
-def _plan(campaign: CampaignRecord, sandbox: str, slots: str) -> Plan:
-    from recipelab.exchange.mark import mark_of
+def _plan(campaign: CampaignRecord, sandbox: str | None, slots: str) -> Plan:
     from recipelab.plan import plan_of
 
-    if mark_of(campaign) is not None:
-        raise RecipelabError(f"campaign {campaign.name} was imported: its pack is not here")
-    given = {"sandbox": sandbox, "slots": slot_count(slots)}
-    return plan_of(campaign).model_copy(update=given)
+    plan = plan_of(campaign)
+    given = {"sandbox": sandbox or plan.sandbox, "slots": slot_count(slots)}
+    return plan.model_copy(update=given)
 
 
 async def _attributed(
@@ -82,22 +105,48 @@ async def _attributed(
     count: int,
     pairs: int,
 ) -> dict[str, Any]:
-    from recipelab.attribution.facts import attribution_facts
-    from recipelab.attribution.measuring import Kept, measure_removals
-    from recipelab.attribution.running import attribute
-    from recipelab.evaluation.seeds import fresh_seeds
+    from recipelab.attribution import Attributing, attribution_facts
     from recipelab.lab import Lab
 
+    # SIGTERM ends it as cleanly as Ctrl-C does.
+    if (task := asyncio.current_task()) is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     chain = _chain(store, campaign, records)
     lab = Lab(plan, home, say=_say)
-    seeds = fresh_seeds(f"{lab.pack.name}/{campaign.name}/ablate", count, taken=lab.pack.seeds)
-    key = f"{chain.best.digest} {plan.sandbox} {' '.join(map(str, seeds))}"
-    kept = Kept(home.campaign(campaign.name) / FILE, key)
+    goal = lab.pack.metric.goal
     async with lab.measuring() as evaluator:
-        labels = {"campaign": campaign.name, "purpose": "ablate-best"}
-        measure = await measure_removals(evaluator, chain.best, seeds, kept, labels)
-        found = await attribute(chain, measure, lab.pack.metric.goal, pairs=pairs, say=_say)
+        measuring = _measuring(lab, evaluator, campaign.name, records, chain, count)
+        recorded = _recorded(records, goal.sign)
+        measure = await measuring.prepared()
+        found = await Attributing(chain, measure, goal, recorded=recorded, say=_say).run(pairs)
     return attribution_facts(found, {record.number: record for record in records})
+
+
+def _measuring(
+    lab: Lab,
+    evaluator: Evaluator,
+    campaign: str,
+    records: tuple[TrialRecord, ...],
+    chain: Chain,
+    count: int,
+) -> Measuring:
+    from recipelab.attribution import Kept, Measuring, reference_of
+    from recipelab.evaluation.seeds import fresh_seeds
+
+    pack = lab.pack
+    baseline, best = records[0].outcome, records[-1].outcome
+    if baseline is None or best is None:
+        raise AssertionError("unreachable: the trials that led to the best are judged")
+    # Fresh seeds: on those that it was chosen by, the best looks better than it is.
+    seeds = fresh_seeds(f"{pack.name}/{campaign}/ablate", count, taken=pack.seeds)
+    key = f"{chain.best.digest} {evaluator.sandbox_name} {pack.profile}"
+    return Measuring(
+        evaluator,
+        reference_of(chain.numbers[-1], chain.best, best, baseline),
+        seeds,
+        Kept(lab.home.campaign(campaign) / FILE, key),
+        {"campaign": campaign, "purpose": "ablate-best"},
+    )
 
 
 def _chain(
@@ -108,6 +157,17 @@ def _chain(
 
     numbers = tuple(record.number for record in records)
     return Chain(numbers, tuple(Recipe(store.files(campaign.name, one)) for one in numbers))
+
+
+def _recorded(records: tuple[TrialRecord, ...], sign: int) -> dict[int, float]:
+    """By step, how much better its score was than that of the step before."""
+    scores = [record.outcome.score if record.outcome else None for record in records]
+    pairs = enumerate(pairwise(scores), start=1)
+    return {
+        step: sign * (after - before)
+        for step, (before, after) in pairs
+        if before is not None and after is not None
+    }
 
 
 def _say(text: str) -> None:
