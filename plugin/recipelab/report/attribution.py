@@ -43,11 +43,12 @@ def _steps(facts: Facts) -> Table:
     title = "What the best loses without each step"
     table = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD)
     table.add_column("without", no_wrap=True)
-    table.add_column("surface")
-    table.add_column("specialist")
+    for head in ("surface", "specialist"):
+        table.add_column(head, no_wrap=True)
     for head in ("loss (95 % interval)", "its own part", "share"):
         table.add_column(head, justify="right", no_wrap=True)
-    table.add_column("what it was", no_wrap=True, overflow="ellipsis")
+    # The only column that may wrap, so that figures and names stay whole.
+    table.add_column("what it was")
     for step in facts["steps"]:
         who = [Text(short(step[key], 24)) for key in ("surface", "specialist")]
         words = Text(short(step["hypothesis"], 60))
