@@ -13,7 +13,14 @@ import zipfile
 from pathlib import Path
 from typing import IO
 
-from recipelab.pack import DebianSource, PathSource, PypiSource, Source, UrlSource
+from recipelab.pack import (
+    DebianSource,
+    PathSource,
+    PypiSource,
+    SdistSource,
+    Source,
+    UrlSource,
+)
 
 TIMEOUT_SECONDS = 300
 CONNECT_SECONDS = 20
@@ -53,6 +60,8 @@ def fetch(source: Source, folder: Path, *, pack_root: Path, limit_bytes: int) ->
             return _from_debian(source, folder)
         case PypiSource():
             return _from_pypi(source, folder)
+        case SdistSource():
+            return _from_sdist(source, folder)
         case UrlSource():
             return _from_url(source, folder, limit_bytes)
         case PathSource():
@@ -126,6 +135,19 @@ def _from_pypi(source: PypiSource, folder: Path) -> Path:
         elif archive.name.endswith((".tar.gz", ".tar.bz2")):
             with tarfile.open(archive) as opened:
                 opened.extractall(unpacked, filter="data")
+    return _inside(unpacked, source.path, place)
+
+
+def _from_sdist(source: SdistSource, folder: Path) -> Path:
+    place = f"sources of Python package {source.package}=={source.version}"
+    wanted = f"{source.package}=={source.version} --hash=sha256:{source.sha256}\n"
+    (folder / "wanted.txt").write_text(wanted, "utf-8")
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
+    _run([*pip, "--no-binary", source.package, "-d", ".", "-r", "wanted.txt"], folder, place)
+    unpacked = folder / "unpacked"
+    for archive in folder.glob("*.tar.gz"):
+        with tarfile.open(archive) as opened:
+            opened.extractall(unpacked, filter="data")
     return _inside(unpacked, source.path, place)
 
 

@@ -21,8 +21,8 @@ FORMAT = 1
 NAME = r"^[a-z][a-z0-9_]{0,63}$"
 SANDBOX_MEASURES = ("cpu_seconds", "wall_seconds", "peak_memory_mb")
 """What the sandbox measures of a phase, as in ``train.cpu_seconds``."""
-SIZE_MEASURES = ("artifact.bytes", "recipe.bytes")
-"""What the evaluator measures of files, without running anything."""
+SIZE_MEASURES = ("artifact.bytes", "recipe.bytes", "submission.bytes")
+"""What the evaluator measures of files, without running anything; a submission is both."""
 
 
 class Part(BaseModel):
@@ -206,6 +206,19 @@ class PypiSource(Part):
     path: str
 
 
+class SdistSource(Part):
+    """A file inside a Python source distribution.
+
+    pip runs the distribution's own setup to read its metadata, so it is checked by its hash before.
+    """
+
+    kind: Literal["sdist"]
+    package: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    version: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    path: str
+
+
 class UrlSource(Part):
     """A file at an address."""
 
@@ -220,7 +233,9 @@ class PathSource(Part):
     path: str
 
 
-Source = Annotated[DebianSource | PypiSource | UrlSource | PathSource, Field(discriminator="kind")]
+Source = Annotated[
+    DebianSource | PypiSource | SdistSource | UrlSource | PathSource, Field(discriminator="kind")
+]
 
 
 class DataFile(Part):

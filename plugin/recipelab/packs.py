@@ -121,7 +121,13 @@ def _tagged(model: Any, tag: str) -> Any:
     """The member of the union of data sources with this tag."""
     from recipelab import pack
 
-    members = (pack.DebianSource, pack.PypiSource, pack.UrlSource, pack.PathSource)
+    members = (
+        pack.DebianSource,
+        pack.PypiSource,
+        pack.SdistSource,
+        pack.UrlSource,
+        pack.PathSource,
+    )
     return next((m for m in members if tag in str(m.model_fields["kind"].annotation)), model)
 
 

@@ -137,6 +137,7 @@ class PhaseRunner:
         measures |= sandbox_measures(results)
         measures["artifact.bytes"] = folder_bytes(self._workspace.output(Phase.TRAIN, seed))
         measures["recipe.bytes"] = recipe_bytes(recipe)
+        measures["submission.bytes"] = measures["artifact.bytes"] + measures["recipe.bytes"]
         if seed in self._nonces:
             measures["prepare.nonce"] = float(self._nonces[seed])
         self._check(measures)
