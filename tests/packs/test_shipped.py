@@ -76,7 +76,9 @@ SOFTMAX = "torch.softmax(logits / TEMPERATURE, dim=-1)"
             "submission size",
         ),
         (
-            Edit(TRAIN, "raw = b", "print(Path('hidden').read_bytes())\n    raw = b"),
+            Edit(
+                TRAIN, "raw = b", "print(Path('hidden/hamlet_gut.txt').read_bytes())\n    raw = b"
+            ),
             "crashed",
             "FileNotFoundError",
         ),
