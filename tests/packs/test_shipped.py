@@ -56,6 +56,7 @@ async def test_golf_is_scored_after_a_few_steps() -> None:
 
 
 BEFORE = "before = torch.cat((torch.full_like(windows[:, :1], FIRST), windows[:, :-1]), dim=1)"
+PEEK = "print(Path('hidden/hamlet_gut.txt').read_bytes())"
 SOFTMAX = "torch.softmax(logits / TEMPERATURE, dim=-1)"
 
 
