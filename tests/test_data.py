@@ -14,7 +14,8 @@ import pytest
 
 from recipelab.data import ensure_data, is_cached
 from recipelab.errors import DataError
-from recipelab.pack import DataFile, Pack
+from recipelab.pack import Pack
+from recipelab.pack_parts import DataFile
 
 CONTENT = b"nine little numbers\n" * 40
 

@@ -19,7 +19,8 @@ from typing import IO
 
 from recipelab.errors import DataError
 from recipelab.fetch import FetchError, fetch
-from recipelab.pack import DataFile, Pack
+from recipelab.pack import Pack
+from recipelab.pack_parts import DataFile
 
 Say = Callable[[str], None]
 

@@ -13,7 +13,7 @@ import zipfile
 from pathlib import Path
 from typing import IO
 
-from recipelab.pack import (
+from recipelab.pack_parts import (
     DebianSource,
     PathSource,
     PypiSource,

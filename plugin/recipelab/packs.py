@@ -119,14 +119,14 @@ def _inner_model(annotation: Any, default: Any) -> Any:
 
 def _tagged(model: Any, tag: str) -> Any:
     """The member of the union of data sources with this tag."""
-    from recipelab import pack
+    from recipelab import pack_parts as parts
 
     members = (
-        pack.DebianSource,
-        pack.PypiSource,
-        pack.SdistSource,
-        pack.UrlSource,
-        pack.PathSource,
+        parts.DebianSource,
+        parts.PypiSource,
+        parts.SdistSource,
+        parts.UrlSource,
+        parts.PathSource,
     )
     return next((m for m in members if tag in str(m.model_fields["kind"].annotation)), model)
 

@@ -20,7 +20,8 @@ from recipelab.acceptance import (
 )
 from recipelab.evaluation.gates import judge_gates, missed_gate
 from recipelab.evaluation.metric import METRIC, Reference
-from recipelab.pack import AcceptanceSpec, Pack
+from recipelab.pack import Pack
+from recipelab.pack_parts import AcceptanceSpec
 from recipelab.trial import Evidence, Outcome, SeedRun, Status
 
 
