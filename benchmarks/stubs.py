@@ -21,7 +21,7 @@ from autogen_core.models import (
 from autogen_core.tools import Tool, ToolSchema
 from pydantic import BaseModel
 
-from recipelab.evaluation.metric import Reference
+from recipelab.evaluation.metric import METRIC, Reference
 from recipelab.evaluation.watch import Watch
 from recipelab.models import OfflineClient
 from recipelab.pack import Pack
@@ -136,10 +136,9 @@ class StubEvaluator:
             await asyncio.sleep(self._seconds)
         self._busy(since, asyncio.get_running_loop().time())
         watch.measured()
-        runs = tuple(
-            SeedRun(seed, (PhaseTiming(Phase.TRAIN, 1.0, 1.0, 10.0),), {"score.loss": 1.0})
-            for seed in self.pack.seeds
-        )
+        timings = (PhaseTiming(Phase.TRAIN, 1.0, 1.0, 10.0),)
+        measures = {"score.loss": 1.0, METRIC: 1.0}
+        runs = tuple(SeedRun(seed, timings, measures) for seed in self.pack.seeds)
         if reference is None:
             status, delta = Status.BASELINE, None
         else:

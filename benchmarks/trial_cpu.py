@@ -14,14 +14,14 @@ import os
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 os.environ.setdefault("AUTOGEN_DISABLE_RUNTIME_TRACING", "true")
 
 from stubs import StubEvaluator, StubModel, toy_pack
-from trial_desk import desk_trials
+from trial_desk import Seconds, desk_trials
 
 
 class OtherLines(StubModel):
@@ -38,7 +38,7 @@ class OtherLines(StubModel):
         return super()._proposal() | {"edits": [edit]}
 
 
-async def chat_trials(folder: Path, trials: int, *, one_knob: bool) -> AsyncIterator[Counter[str]]:
+async def chat_trials(folder: Path, trials: int, *, one_knob: bool) -> AsyncIterator[Seconds]:
     """Runs a campaign in the group chat, and gives the CPU seconds of each trial."""
     from recipelab import Plan, ResearchGroupChat
     from recipelab.budget import Limits
@@ -53,7 +53,7 @@ async def chat_trials(folder: Path, trials: int, *, one_knob: bool) -> AsyncIter
     async for item in team.run_stream():
         if "trials" in getattr(item, "metadata", {}):
             if mark is not None:  # before it lies the baseline
-                yield Counter({"chat": time.process_time() - mark})
+                yield {"chat": time.process_time() - mark}
             mark = time.process_time()
 
 
@@ -76,10 +76,11 @@ async def windows(args: argparse.Namespace) -> None:
             trials = desk_trials(folder / "lineage.db", args.trials, one_knob=args.one_knob)
         else:
             trials = chat_trials(folder, args.trials, one_knob=args.one_knob)
-        seconds: Counter[str] = Counter()
+        seconds: defaultdict[str, float] = defaultdict(float)
         done, sticks = 0, 0.0
         async for used in trials:
-            seconds += used
+            for stage, value in used.items():
+                seconds[stage] += value
             sticks += yardstick()
             done += 1
             if done % args.every == 0:

@@ -7,8 +7,8 @@ and the desk records it, has a stub judge it, and gives the judged trial out.
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import AsyncIterator
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 from stubs import StubEvaluator, toy_pack
@@ -22,11 +22,15 @@ from recipelab.view import Frame, render_view
 CAMPAIGN, SPECIALIST = "toy-1", "left"
 
 
+Seconds = Mapping[str, float]
+"""CPU seconds of a trial by stage."""
+
+
 class Stages:
     """CPU seconds of this process by stage of a trial."""
 
     def __init__(self) -> None:
-        self.seconds: Counter[str] = Counter()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
         self._mark = time.process_time()
 
     def ended(self, stage: str) -> None:
@@ -36,7 +40,7 @@ class Stages:
         self._mark = now
 
 
-async def desk_trials(file: Path, trials: int, *, one_knob: bool) -> AsyncIterator[Counter[str]]:
+async def desk_trials(file: Path, trials: int, *, one_knob: bool) -> AsyncIterator[Seconds]:
     """Runs trials at a desk, and gives the CPU seconds of each by stage.
 
     Args:

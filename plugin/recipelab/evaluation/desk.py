@@ -261,9 +261,7 @@ class TrialDesk:
             refusal = await self._refusal(number)
             if refusal is not None:
                 outcome = declined(refusal)
-            elif number != BASELINE and (
-                shared := shared_outcome(self.store, self.campaign, number)
-            ):
+            elif shared := self._shared(number):
                 outcome = shared
             else:
                 outcome = await self._evaluator.evaluate(
@@ -280,6 +278,12 @@ class TrialDesk:
         finally:
             self.ledger.ended(number, specialist, outcome, watch.device_seconds)
         self._took(clock() - began)
+
+    def _shared(self, number: int) -> Outcome | None:
+        """What a trial shares with an earlier one, where a recipe may be tried twice."""
+        if number == BASELINE or not self._intake.repeats:
+            return None
+        return shared_outcome(self.store, self.campaign, number)
 
     async def _refusal(self, number: int) -> str | None:
         """Why a person does not want a trial; ``None`` if nobody is asked, or nobody minds."""

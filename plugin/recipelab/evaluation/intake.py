@@ -36,7 +36,7 @@ class Intake:
         self.store = store
         self.campaign = campaign
         self.pack = pack
-        self._repeats = repeats
+        self.repeats = repeats
 
     def recipe_of(self, number: int) -> dict[str, str]:
         """The files of a trial's recipe.
@@ -56,7 +56,7 @@ class Intake:
             LineageError: There is no such parent.
         """
         checked = check_edits(self.pack, self.recipe_of(parent), edits, self._twin)
-        if isinstance(checked, Rejection) or self._repeats:
+        if isinstance(checked, Rejection) or self.repeats:
             return checked
         return replace(checked, alike=self._alike(edits, parent))
 
@@ -122,7 +122,7 @@ class Intake:
         )
 
     def _twin(self, recipe: Recipe) -> str | None:
-        if self._repeats:
+        if self.repeats:
             return None
         if record := self.store.find_digest(self.campaign, recipe.digest):
             return describe(record)
