@@ -105,7 +105,13 @@ class Gate(Part):
     measure: str
     at_least: float | None = None
     at_most: float | None = None
-    failure: Literal[Status.GATE_MISSED, Status.OVERSIZE, Status.ILLEGAL] = Status.GATE_MISSED
+    failure: Literal[
+        Status.GATE_MISSED,
+        Status.OVERSIZE,
+        Status.TRAIN_OVERRUN,
+        Status.EVAL_OVERRUN,
+        Status.ILLEGAL,
+    ] = Status.GATE_MISSED
 
     _measure = field_validator("measure")(check_measure)
 

@@ -20,8 +20,11 @@ from recipelab.scoring.causal import (
     BrokenRule,
     MalformedPredictions,
     Plan,
+    bits,
     bits_per_byte,
+    checked,
     prepare,
+    prepare_windows,
 )
 
 TEXT = b"the quick brown fox jumps over the lazy dog while the dog dreams of a quick brown hare. "
@@ -191,5 +194,31 @@ def test_rounds_have_the_same_past_and_another_byte_at_the_secret_place(
 
 @pytest.mark.parametrize("text", [b"", b"abc", b"a" * 100])
 def test_a_text_that_proves_nothing_is_refused(tmp_path: Path, text: bytes) -> None:
-    with pytest.raises(ValueError, match="must fill a window"):
+    with pytest.raises(ValueError, match="must"):
         prepare(text, length=LENGTH, nonce=1, out=tmp_path)
+
+
+def test_only_the_ends_of_windows_are_asked_for(tmp_path: Path) -> None:
+    windows = [b"to be or not", b"that is what", b"the question"]
+    plan = prepare_windows(windows, last=3, nonce=5, out=tmp_path)
+    rows = array("f", [1 / SYMBOLS] * SYMBOLS * 3 * len(windows))
+    for name in ROUNDS:
+        asked = (tmp_path / "rounds" / name / WINDOWS_FILE).read_bytes()
+        starts = [asked[at : at + 12 - 3] for at in range(0, len(asked), 12)]
+        assert starts == [window[:-3] for window in windows]
+        (tmp_path / name).mkdir()
+        (tmp_path / name / PREDICTIONS_FILE).write_bytes(rows.tobytes())
+    found = list(checked(Plan.load(tmp_path / "plan"), tmp_path))
+    assert [len(ends) for ends in found] == [3, 3, 3]
+    assert bits(found[0][0], ord("n")) == pytest.approx(8.0)
+    assert plan.window(1) == windows[1]
+
+
+@pytest.mark.parametrize(
+    ("windows", "last"), [([], 1), ([b"ab", b"abc"], 1), ([b"ab"], 0), ([b"ab"], 3), ([b"aa"], 1)]
+)
+def test_windows_that_cannot_be_asked_are_refused(
+    windows: list[bytes], last: int, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match="windows have one length"):
+        prepare_windows(windows, last=last, nonce=1, out=tmp_path)

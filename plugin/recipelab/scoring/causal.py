@@ -7,6 +7,9 @@ two windows have the same past. A recipe that looks at the byte it predicts, or 
 other numbers, and cannot know where or in which round it is compared.
 
 Windows stand alone: a prediction that depends on other windows of its round counts as look-ahead.
+
+A text is scored whole by :func:`prepare` and :func:`bits_per_byte`. Tasks that ask about the end of
+many short texts, as continuations of a prompt, use :func:`prepare_windows` and :func:`checked`.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import json
 import math
 import random
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,29 +57,34 @@ class Plan:
 
     Attributes:
         length: Number of bytes in a window.
+        last: For how many bytes at the end of each window there are predictions.
         text: The true bytes of all windows.
         real: For each window, in which round it is true (an index of :data:`ROUNDS`).
         changed: For each window, from which byte on it is changed in the other round.
     """
 
     length: int
+    last: int
     text: bytes
     real: tuple[int, ...]
     changed: tuple[int, ...]
 
     def save(self, folder: Path) -> None:
         """Writes the plan into an existing folder."""
-        table = {"length": self.length, "text": list(self.text)}
-        table |= {"real": list(self.real), "changed": list(self.changed)}
+        table: dict[str, object] = {"length": self.length, "last": self.last}
+        table |= {"text": list(self.text), "real": self.real, "changed": self.changed}
         (folder / PLAN_FILE).write_text(json.dumps(table))
 
     @classmethod
     def load(cls, folder: Path) -> Plan:
         """Reads a plan."""
         table = json.loads((folder / PLAN_FILE).read_text())
-        return cls(
-            table["length"], bytes(table["text"]), tuple(table["real"]), tuple(table["changed"])
-        )
+        real, changed = tuple(table["real"]), tuple(table["changed"])
+        return cls(table["length"], table["last"], bytes(table["text"]), real, changed)
+
+    def window(self, number: int) -> bytes:
+        """The true bytes of a window."""
+        return self.text[number * self.length : (number + 1) * self.length]
 
 
 def prepare(text: bytes, *, length: int, nonce: int, out: Path) -> Plan:
@@ -92,24 +100,42 @@ def prepare(text: bytes, *, length: int, nonce: int, out: Path) -> Plan:
         ValueError: The text does not fill a window, or holds one value only.
     """
     count = len(text) // length
-    if length < 2 or count < 1 or len(set(text)) < 2:
-        raise ValueError("the text must fill a window of two bytes or more and must vary")
-    chosen = random.Random(nonce)
-    text = text[: count * length]
-    real = tuple(chosen.randrange(len(ROUNDS)) for _ in range(count))
-    changed = tuple(chosen.randrange(length) for _ in range(count))
+    if length < 2 or count < 1:
+        raise ValueError("the text must fill a window of two bytes or more")
+    windows = [text[number * length : (number + 1) * length] for number in range(count)]
+    return prepare_windows(windows, last=length, nonce=nonce, out=out)
+
+
+def prepare_windows(windows: Sequence[bytes], *, last: int, nonce: int, out: Path) -> Plan:
+    """As :func:`prepare`, for windows of one's own of which the last bytes are scored.
+
+    Args:
+        windows: Texts of the same length; their order is not hidden, so shuffle what it tells.
+        last: How many bytes at the end of each window are to be predicted, at least one.
+        nonce: A secret number that no recipe can know.
+        out: Where ``rounds/<name>/windows.bin`` and ``plan/plan.json`` are written.
+
+    Raises:
+        ValueError: There are no windows, or their lengths differ, or they hold one value only.
+    """
+    text = b"".join(windows)
+    lengths = {len(window) for window in windows}
+    if len(lengths) != 1 or len(set(text)) < 2 or not 1 <= last <= len(windows[0]):
+        raise ValueError("windows have one length, must vary, and hold the end that is scored")
+    length, chosen = lengths.pop(), random.Random(nonce)
+    real = tuple(chosen.randrange(len(ROUNDS)) for _ in windows)
+    changed = tuple(chosen.randrange(length - last, length) for _ in windows)
     rounds: list[list[bytes]] = [[] for _ in ROUNDS]
-    for number in range(count):
-        true = text[number * length : (number + 1) * length]
+    for number, true in enumerate(windows):
         other = _changed(true, changed[number], text, chosen)
-        for index, windows in enumerate(rounds):
-            windows.append(true if index == real[number] else other)
-    for name, windows in zip(ROUNDS, rounds, strict=True):
+        for index, asked in enumerate(rounds):
+            asked.append(true if index == real[number] else other)
+    for name, asked in zip(ROUNDS, rounds, strict=True):
         folder = out / "rounds" / name
         folder.mkdir(parents=True)
-        (folder / WINDOWS_FILE).write_bytes(b"".join(windows))
+        (folder / WINDOWS_FILE).write_bytes(b"".join(asked))
     (out / "plan").mkdir()
-    plan = Plan(length, text, real, changed)
+    plan = Plan(length, last, text, real, changed)
     plan.save(out / "plan")
     return plan
 
@@ -129,24 +155,53 @@ def bits_per_byte(plan: Plan, predictions: Path) -> float:
         MalformedPredictions: A file is missing, has the wrong size, or holds no numbers.
         BrokenRule: A distribution does not sum to one, or a prediction used what it predicts.
     """
-    found = [_read(predictions / name / PREDICTIONS_FILE, plan, name) for name in ROUNDS]
     total = 0.0
-    for number, real in enumerate(plan.real):
-        _check_window(number, plan, found[real], found[1 - real])
-        total += _bits(number, plan, found[real])
+    for number, rows in enumerate(checked(plan, predictions)):
+        for byte, row in zip(plan.window(number), rows, strict=True):
+            total += bits(row, byte)
     return total / len(plan.text)
+
+
+def checked(plan: Plan, predictions: Path) -> Iterator[list[Sequence[float]]]:
+    """Checks the predictions of all rounds, window by window.
+
+    Args:
+        plan: What was prepared.
+        predictions: Folder with ``<round>/probabilities.bin``, as for :func:`bits_per_byte` but for
+            the last ``plan.last`` bytes of each window alone.
+
+    Yields:
+        For each window the distributions of its last bytes, as they were given for the true window.
+
+    Raises:
+        MalformedPredictions: A file is missing, has the wrong size, or holds no numbers.
+        BrokenRule: A distribution does not sum to one, or a prediction used what it predicts.
+    """
+    found = [_read(predictions / name / PREDICTIONS_FILE, plan, name) for name in ROUNDS]
+    for number, real in enumerate(plan.real):
+        mine, theirs = (_rows(found[index], number, plan) for index in (real, 1 - real))
+        _check_window(number, plan, mine, theirs)
+        yield mine
+
+
+def bits(row: Sequence[float], byte: int) -> float:
+    """What a byte costs under a distribution; infinitely much if it was called impossible."""
+    # The tolerance of the sum is for rounding, not to be used up.
+    probability = row[byte] / math.fsum(row)
+    return -math.log2(probability) if probability > 0.0 else math.inf
 
 
 def _changed(true: bytes, place: int, text: bytes, chosen: random.Random) -> bytes:
     """A window with the same past as the true one, and text from elsewhere behind a place."""
-    starts = [start for start in range(len(text)) if text[start] != true[place]]
-    start = chosen.choice(starts)
+    start = chosen.randrange(len(text))
+    while text[start] == true[place]:  # it varies, so this ends
+        start = chosen.randrange(len(text))
     rest = (text + text)[start : start + len(true) - place]
     return true[:place] + rest
 
 
 def _read(path: Path, plan: Plan, name: str) -> array[float]:
-    wanted = len(plan.text) * SYMBOLS * _FLOAT_BYTES
+    wanted = len(plan.real) * plan.last * SYMBOLS * _FLOAT_BYTES
     shown = f"{name}/{PREDICTIONS_FILE}"
     try:
         size = path.stat().st_size
@@ -159,11 +214,14 @@ def _read(path: Path, plan: Plan, name: str) -> array[float]:
     return values
 
 
-def _check_window(number: int, plan: Plan, real: Sequence[float], other: Sequence[float]) -> None:
-    place = plan.changed[number]
-    for offset in range(plan.length):
+def _check_window(
+    number: int, plan: Plan, real: Sequence[Sequence[float]], other: Sequence[Sequence[float]]
+) -> None:
+    place, window = plan.changed[number], plan.window(number)
+    for offset, mine, theirs in zip(
+        range(plan.length - plan.last, plan.length), real, other, strict=True
+    ):
         where = f"window {number}, byte {offset}"
-        mine, theirs = (_row(rows, number, offset, plan) for rows in (real, other))
         _check_distribution(mine, where)
         if offset > place:
             continue
@@ -173,7 +231,7 @@ def _check_window(number: int, plan: Plan, real: Sequence[float], other: Sequenc
                 f"look-ahead: {where}: its prediction moved by {moved:.3g} (total variation; "
                 f"at most {MAX_MOVED:g}) when the bytes from {place} on were changed"
             )
-        true = plan.text[number * plan.length + offset]
+        true = window[offset]
         if abs(mine[true] - theirs[true]) > MAX_SHIFT * max(mine[true], theirs[true]) + SHIFT_FLOOR:
             raise BrokenRule(
                 f"look-ahead: {where}: the probability of the true byte was {theirs[true]:.3g} and "
@@ -189,18 +247,7 @@ def _check_distribution(row: Sequence[float], where: str) -> None:
         raise BrokenRule(f"no distribution: {where}: the probabilities sum to {total:.6g}, not 1")
 
 
-def _bits(number: int, plan: Plan, rows: Sequence[float]) -> float:
-    bits = 0.0
-    for offset in range(plan.length):
-        byte = plan.text[number * plan.length + offset]
-        row = _row(rows, number, offset, plan)
-        # The tolerance of the sum is for rounding, not to be used up.
-        probability = row[byte] / math.fsum(row)
-        # A byte that was called impossible costs infinitely many bits.
-        bits -= math.log2(probability) if probability > 0.0 else -math.inf
-    return bits
-
-
-def _row(rows: Sequence[float], number: int, offset: int, plan: Plan) -> Sequence[float]:
-    start = (number * plan.length + offset) * SYMBOLS
-    return rows[start : start + SYMBOLS]
+def _rows(values: Sequence[float], number: int, plan: Plan) -> list[Sequence[float]]:
+    first = number * plan.last
+    places = range(first * SYMBOLS, (first + plan.last) * SYMBOLS, SYMBOLS)
+    return [values[place : place + SYMBOLS] for place in places]

@@ -1,0 +1,25 @@
+"""Turns a hidden play into items, and their candidates into the windows that predict is asked."""
+
+import json
+import random
+import sys
+from pathlib import Path
+
+from items import LENGTH, SPAN, items_of
+from recipelab_scoring import causal
+
+HEAD = 8_192  # title and list of persons
+
+play, nonce = sys.argv[1], int(sys.argv[2])
+text = (Path("hidden") / play).read_bytes()[HEAD:].decode("ascii", "replace").replace("\r", "")
+items = list(items_of(text))
+asked = [
+    (number, candidate, len(continuation), (context + continuation)[-LENGTH:])
+    for number, item in enumerate(items)
+    for candidate, (context, continuation) in enumerate(item.candidates)
+]
+# Whoever knows the order knows which candidates belong together, and which one is right.
+random.Random(nonce + 1).shuffle(asked)
+causal.prepare_windows([row[3] for row in asked], last=SPAN, nonce=nonce, out=Path("out"))
+key = {"tasks": [item.task for item in items], "windows": [row[:3] for row in asked]}
+Path("out/plan/key.json").write_text(json.dumps(key))

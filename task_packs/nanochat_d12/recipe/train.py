@@ -1,0 +1,109 @@
+"""Pretrains the model on plays and leaves its weights in out/.
+
+The length is counted in steps, so that the same seed gives the same model on any machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from itertools import islice
+from pathlib import Path
+
+import torch
+from dataloader import batches, read
+from gpt import Gpt
+from optim import MuonAdam
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+STEPS = 320  # knob sched: 100 .. 1500 log
+BATCH = 8  # knob sched: 2 .. 32 log
+WARMUP = 0.0  # knob sched: 0.0 .. 0.3
+COOLDOWN = 0.2  # knob sched: 0.0 .. 1.0
+FINAL_RATE = 0.1  # knob sched: 0.0 .. 0.5
+SHAPE = "linear"  # knob sched: "linear" | "cosine"
+CLIP = 1.0  # knob opt: 0.0 .. 4.0
+TAIL_AVERAGE = 0.0  # knob sched: 0.0 .. 0.5
+MICRO_BATCH = 2  # knob sys: 1 .. 32 log
+CHECK_EVERY = 10  # knob sys: 10 .. 400 log
+
+
+def rate(progress: float) -> float:
+    """The share of the rates at a point of the training, from 0 (start) to 1 (end)."""
+    if progress < WARMUP:
+        return progress / WARMUP
+    if progress < 1.0 - COOLDOWN:
+        return 1.0
+    left = (1.0 - progress) / COOLDOWN
+    if SHAPE == "cosine":
+        left = 0.5 - 0.5 * math.cos(math.pi * left)
+    return FINAL_RATE + (1.0 - FINAL_RATE) * left
+
+
+def loss_of(model: Gpt, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross-entropy of the next byte, in nats."""
+    return F.cross_entropy(model(inputs).flatten(0, 1), targets.flatten())
+
+
+class TailAverage:
+    """The mean of the weights over the last part of the training."""
+
+    def __init__(self, model: nn.Module) -> None:
+        """Starts empty."""
+        self.parameters = list(model.parameters())
+        self.sums = [torch.zeros_like(p) for p in self.parameters]
+        self.count = 0
+
+    @torch.no_grad()
+    def add(self) -> None:
+        """Takes the weights as they are now."""
+        torch._foreach_add_(self.sums, [p.detach() for p in self.parameters])
+        self.count += 1
+
+    @torch.no_grad()
+    def apply(self) -> None:
+        """Puts the mean into the model, if there is one."""
+        for p, total in zip(self.parameters, self.sums, strict=True):
+            if self.count:
+                p.copy_(total / self.count)
+
+
+def train(model: Gpt, text: Tensor, steps: int, chance: torch.Generator) -> None:
+    """Trains the model in place."""
+    optimizer, tail = MuonAdam(model), TailAverage(model)
+    inspected = next(batches(text, 16, torch.Generator().manual_seed(0)))
+    for step, (inputs, targets) in enumerate(islice(batches(text, BATCH, chance), steps)):
+        model.zero_grad(set_to_none=True)
+        for part in zip(inputs.split(MICRO_BATCH), targets.split(MICRO_BATCH), strict=True):
+            share = len(part[0]) / len(inputs)
+            (loss_of(model, *part) * share).backward()
+        if CLIP > 0.0:
+            nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+        optimizer.step(rate(step / steps))
+        if step >= steps * (1.0 - TAIL_AVERAGE):
+            tail.add()
+        if step % CHECK_EVERY == 0:
+            with torch.no_grad():
+                print(f"step {step:05d}/{steps:05d} | loss: {loss_of(model, *inspected):.4f}")
+    tail.apply()
+
+
+def main() -> None:
+    """Reads the command line, trains, saves."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--smoke", action="store_true")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(args.seed)
+    model = Gpt()
+    chance = torch.Generator().manual_seed(args.seed)
+    train(model, read(args.data), 2 if args.smoke else STEPS, chance)
+    torch.save(model.state_dict(), args.out / "model.pt")
+
+
+if __name__ == "__main__":
+    main()
