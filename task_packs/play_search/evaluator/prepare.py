@@ -1,4 +1,4 @@
-"""Makes what predict sees: passages of hidden plays, shuffled, and garbled queries for some of them.
+"""Makes what predict sees: passages of hidden plays, shuffled, and garbled queries for some.
 
 All is drawn with a secret number, so that nobody can foresee a query or work back from its noise.
 """
@@ -8,7 +8,7 @@ import re
 import sys
 from pathlib import Path
 
-QUERIES = 1500
+QUERIES = 2500
 FEWEST_WORDS = 6  # of a passage: shorter ones, as "Exeunt.", are in a play more than once
 WINDOW = 14  # words of a passage that a query is made from
 KEPT = 0.4  # chance of a word of the window to be in the query

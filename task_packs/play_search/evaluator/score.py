@@ -1,8 +1,8 @@
-"""Scores ranked lists against the passages that the queries were made from: the mean reciprocal rank.
+"""Scores ranked lists by the rank of the passage that each query was made from.
 
 Exit status: 0, the score is written; 3, the predictions are malformed and the last line says where.
-Whatever the recipe left is read as hostile text: a plain file, of bounded size, parsed strictly. No code
-of the recipe runs here.
+Whatever the recipe left is read as hostile text: a plain file, of bounded size, parsed strictly. No
+code of the recipe runs here.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Ranks passages for a query: the sum over shared terms of how rare and how frequent they are (BM25)."""
+"""Ranks passages for a query: a sum over shared terms of how rare and frequent they are (BM25)."""
 
 from collections import Counter
 
@@ -38,7 +38,7 @@ class Index:
             self.postings[term] = at, damped * rarity * weight_of(term)
 
     def rarity(self, holding: int, learned: float) -> float:
-        """How much a term tells, from how many passages hold it, here and in the plays learned from."""
+        """How much a term tells, from how many passages hold it, here and in other plays."""
         share = (holding + PRIOR * learned * self.count) / (1 + PRIOR)
         return float(max(np.log((self.count + 1) / (share + 0.5)), 1e-6) ** IDF_POWER)
 
