@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -26,14 +27,19 @@ PLAY = "\n\n".join(
 )
 
 
-def scored(folder: Path, predictions: bytes | None) -> subprocess.CompletedProcess[str]:
+def scored(
+    folder: Path, predictions: bytes | Callable[[Path], None] | None
+) -> subprocess.CompletedProcess[str]:
     """Runs the scorer on answers to two queries, over thirty passages; 4 and 30 are right."""
     for name in ("predictions/all", "plan", "out"):
         (folder / name).mkdir(parents=True)
     (folder / "plan" / "passages.txt").write_text("30\n")
     (folder / "plan" / "answers.txt").write_text("4\n30\n")
-    if predictions is not None:
-        (folder / "predictions" / "all" / "predictions.txt").write_bytes(predictions)
+    path = folder / "predictions" / "all" / "predictions.txt"
+    if callable(predictions):
+        predictions(path)
+    elif predictions is not None:
+        path.write_bytes(predictions)
     command = [sys.executable, str(PACK / "evaluator" / "score.py")]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True)
 
@@ -91,18 +97,9 @@ def link(path: Path) -> None:
     path.symlink_to("../../plan/answers.txt")
 
 
-@pytest.mark.parametrize("make", [link, Path.mkdir])
+@pytest.mark.parametrize("make", [link, Path.mkdir, os.mkfifo])
 def test_only_a_plain_file_is_read(tmp_path: Path, make: Callable[[Path], None]) -> None:
-    make(tmp_path / "predictions.txt")
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "predictions" / "all").mkdir(parents=True)
-    (tmp_path / "predictions.txt").rename(tmp_path / "run/predictions/all/predictions.txt")
-    run = tmp_path / "run"
-    (run / "plan").mkdir()
-    (run / "plan" / "passages.txt").write_text("30\n")
-    (run / "plan" / "answers.txt").write_text("4\n30\n")
-    command = [sys.executable, str(PACK / "evaluator" / "score.py")]
-    done = subprocess.run(command, cwd=run, capture_output=True, text=True)
+    done = scored(tmp_path, make)
     assert done.returncode == 3
     assert done.stderr.startswith("predictions.txt: ")
 

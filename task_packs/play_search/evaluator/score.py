@@ -30,9 +30,9 @@ def read(path: str, most: int) -> bytes:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
         refuse(f"cannot be opened: {error.strerror}")
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        refuse("is not a plain file")
     with os.fdopen(handle, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            refuse("is not a plain file")
         return stream.read(most + 1)
 
 
