@@ -131,7 +131,9 @@ def test_questions_hang_on_the_secret_number_alone(tmp_path: Path) -> None:
 async def measured(*edits: Edit) -> Outcome:
     """One seed run of the recipe, with edits."""
     pack = read_pack(PACK / "pack.toml")
-    recipe = pack.baseline().apply(list(edits), pack.recipe.editable)
+    recipe = pack.baseline()
+    if edits:
+        recipe = recipe.apply(list(edits), pack.recipe.editable)
     data = ensure_data(pack, say=lambda text: None)
     async with LocalSandbox() as sandbox:
         evaluator = Evaluator(pack, sandbox, data, pool=SlotPool([ANYWHERE]))
