@@ -20,7 +20,7 @@ from recipelab.sandbox.slots.pool import ANYWHERE, SlotPool
 from recipelab.trial import Edit, Outcome, Status
 
 PACK = content.shipped_root() / content.TASK_PACKS / "play_search"
-PREDICT = "recipe/predict.py"
+TRAIN, PREDICT = "recipe/train.py", "recipe/predict.py"
 PLAY = "\n\n".join(
     f"SPEAKER.\nThis is speech {name}, and it holds the words {name} and {name * 2}."
     for name in ("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota")
@@ -148,6 +148,7 @@ async def test_the_baseline_is_scored() -> None:
 
 BEST = '" ".join(str(place + 1) for place in index.best(query))'
 READ = "index = Index(passages, learned)"
+COUNT = "    holding: Counter[str] = Counter()"
 
 
 @pytest.mark.parametrize(
@@ -167,8 +168,13 @@ READ = "index = Index(passages, learned)"
             "FileNotFoundError",
         ),
         (
+            Edit(TRAIN, COUNT, f"    print(Path('hidden/hamlet_gut.txt').read_bytes())\n{COUNT}"),
+            "crashed",
+            "FileNotFoundError",
+        ),
+        (
             Edit(
-                "recipe/train.py",
+                TRAIN,
                 "(args.out / ",
                 "(args.out / 'b').write_bytes(bytes(60000))\n    (args.out / ",
             ),
