@@ -140,6 +140,7 @@ async def measured(*edits: Edit) -> Outcome:
         return await evaluator.measure(recipe, (1,))
 
 
+@pytest.mark.torch
 async def test_the_baseline_is_scored() -> None:
     outcome = await measured()
     assert outcome.status is Status.BASELINE, outcome.reason
@@ -151,6 +152,7 @@ READ = "index = Index(passages, learned)"
 COUNT = "    holding: Counter[str] = Counter()"
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize(
     ("edit", "status", "words"),
     [
