@@ -18,7 +18,7 @@ from recipelab.acceptance import (
     unpaired,
     waves,
 )
-from recipelab.pack import Goal
+from recipelab.pack_measures import Goal
 
 HOPELESS = 0.02
 """The chance at which a screening stops, as in a pack."""

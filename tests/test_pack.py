@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from recipelab.errors import PackError, RecipelabError
-from recipelab.pack import Goal
+from recipelab.pack_measures import Goal
 from recipelab.packs import load_pack, pack_names, read_pack
 from recipelab.playbook import load_playbook
 

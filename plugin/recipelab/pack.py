@@ -6,129 +6,21 @@ These are the typed contents of a ``pack.toml``; :mod:`recipelab.packs` finds an
 from __future__ import annotations
 
 from collections.abc import Iterator
-from enum import StrEnum
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
+from recipelab.pack_measures import Gate, Metric
 from recipelab.pack_parts import AcceptanceSpec, DataFile, Part
+from recipelab.pack_phases import CertifySpec, Phases, PhaseSpec
 from recipelab.recipe import Recipe
-from recipelab.trial import Phase, Status
+from recipelab.trial import Phase
 
 FORMAT = 1
 """The only version of the format so far."""
 
 NAME = r"^[a-z][a-z0-9_]{0,63}$"
-SANDBOX_MEASURES = ("cpu_seconds", "wall_seconds", "peak_memory_mb")
-"""What the sandbox measures of a phase, as in ``train.cpu_seconds``."""
-SIZE_MEASURES = ("artifact.bytes", "recipe.bytes", "submission.bytes")
-"""What the evaluator measures of files, without running anything; a submission is both."""
-
-
-class Goal(StrEnum):
-    """Which way the metric is better."""
-
-    MINIMIZE = "minimize"
-    MAXIMIZE = "maximize"
-
-    @property
-    def sign(self) -> int:
-        """+1 if larger is better, else -1."""
-        return 1 if self is Goal.MAXIMIZE else -1
-
-
-def check_measure(name: str) -> str:
-    """Checks the name of a measurement.
-
-    Raises:
-        ValueError: It is neither of the sandbox, nor of a file size, nor of the scorer.
-    """
-    head, _, tail = name.partition(".")
-    of_sandbox = head in tuple(Phase) and tail in SANDBOX_MEASURES
-    of_scorer = head == "score" and tail.isidentifier()
-    if not (of_sandbox or of_scorer or name in SIZE_MEASURES):
-        valid = [f"<phase>.{x}" for x in SANDBOX_MEASURES]
-        raise ValueError(
-            f"no such measurement {name!r}; valid: {', '.join([*valid, *SIZE_MEASURES])}, "
-            f"score.<key of score.json>; phases: {', '.join(Phase)}"
-        )
-    return name
-
-
-class Metric(Part):
-    """The score: one measurement, averaged over seeds.
-
-    With ``side_by_side`` the best trains again beside every trial, seed by seed and on the same
-    slot, and the two are compared at that moment: a time means little on a machine that drifts.
-    CPU times are compared while both run at once, wall-clock times (as on GPUs) in turns, best
-    trial trial best; where the best's own times are further apart than ``drift``, a share of their
-    mean, the comparison is repeated.
-
-    With ``charge_predict`` the time that predict takes beyond the baseline's own is added to the
-    metric, so that nothing is won by moving work from train to predict.
-    """
-
-    name: str
-    unit: str
-    goal: Goal
-    measure: str
-    side_by_side: bool = False
-    charge_predict: bool = False
-    drift: float = Field(default=0.05, gt=0)
-
-    _measure = field_validator("measure")(check_measure)
-
-    @model_validator(mode="after")
-    def _of_training(self) -> Self:
-        times = (f"{Phase.TRAIN}.cpu_seconds", f"{Phase.TRAIN}.wall_seconds")
-        for key in ("side_by_side", "charge_predict"):
-            if getattr(self, key) and self.measure not in times:
-                raise ValueError(f"{key} is for the measures {' and '.join(times)}")
-        return self
-
-    @property
-    def in_turns(self) -> bool:
-        """Whether trial and best run in turns, and not at the same moment."""
-        return self.side_by_side and self.measure == f"{Phase.TRAIN}.wall_seconds"
-
-    @property
-    def predict_measure(self) -> str:
-        """The measurement of predict that answers to that of train, as ``predict.cpu_seconds``."""
-        return f"{Phase.PREDICT}.{self.measure.partition('.')[2]}"
-
-
-class Gate(Part):
-    """A pass/fail limit beside the score, on a measurement averaged over seeds."""
-
-    name: str
-    measure: str
-    at_least: float | None = None
-    at_most: float | None = None
-    failure: Literal[
-        Status.GATE_MISSED,
-        Status.OVERSIZE,
-        Status.TRAIN_OVERRUN,
-        Status.EVAL_OVERRUN,
-        Status.ILLEGAL,
-    ] = Status.GATE_MISSED
-
-    _measure = field_validator("measure")(check_measure)
-
-    @model_validator(mode="after")
-    def _one_limit(self) -> Self:
-        if (self.at_least is None) == (self.at_most is None):
-            raise ValueError("a gate has exactly one of: at_least, at_most")
-        return self
-
-    @property
-    def limit(self) -> float:
-        """The limit, whichever way it points."""
-        return self.at_least if self.at_least is not None else float(self.at_most or 0.0)
-
-    def margin(self, value: float) -> float:
-        """Signed distance of a value to the limit; negative when the gate is missed."""
-        return value - self.limit if self.at_least is not None else self.limit - value
 
 
 class Budgets(Part):
@@ -164,49 +56,6 @@ class Surface(Part):
 
     name: str = Field(pattern=NAME)
     description: str
-
-
-class PhaseSpec(Part):
-    """The command of a phase, and which data files it sees where below the phase root."""
-
-    command: tuple[str, ...] = Field(min_length=1)
-    data: dict[str, str] = Field(default_factory=dict[str, str])
-
-
-class Phases(Part):
-    """The phases. ``prepare`` is for packs whose evaluator makes what predict sees."""
-
-    preflight: PhaseSpec
-    train: PhaseSpec
-    prepare: PhaseSpec | None = None
-    predict: PhaseSpec
-    score: PhaseSpec
-
-    def __getitem__(self, phase: Phase) -> PhaseSpec:
-        """The phase; an empty one for a ``prepare`` that the pack does not have."""
-        found: PhaseSpec | None = getattr(self, phase.value)
-        return found or PhaseSpec(command=("true",))
-
-
-class CertifySpec(Part):
-    """How a trial is certified: on seeds that no trial had, and on answers that none was held to.
-
-    Attributes:
-        seeds: Seed runs of a certification.
-        prepare: In place of the phase of trials; ``None`` for the same.
-        predict: In place of the phase of trials; ``None`` for the same.
-        score: In place of the phase of trials; ``None`` for the same.
-    """
-
-    seeds: int = Field(default=8, ge=2)
-    prepare: PhaseSpec | None = None
-    predict: PhaseSpec | None = None
-    score: PhaseSpec | None = None
-
-    @property
-    def held_out(self) -> bool:
-        """Whether it is scored on something that no trial was scored on."""
-        return self.score is not None or self.prepare is not None
 
 
 class Evaluator(Part):

@@ -21,7 +21,7 @@ from recipelab.acceptance import (
     power,
     smallest_gain,
 )
-from recipelab.pack import Goal
+from recipelab.pack_measures import Goal
 
 NOISE = Noise(Spread(0.0, 1.0, 10), {})
 

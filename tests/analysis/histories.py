@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from recipelab.analysis import History
 from recipelab.exchange.mark import MetricFacts
 from recipelab.lineage import TrialRecord
-from recipelab.pack import Goal
+from recipelab.pack_measures import Goal
 from recipelab.trial import (
     Failure,
     FailureKind,

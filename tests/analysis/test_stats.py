@@ -13,7 +13,7 @@ from recipelab.analysis.curve import best_so_far, curve, sparkline
 from recipelab.analysis.near_misses import near_misses
 from recipelab.analysis.repeats import repeats
 from recipelab.analysis.spending import spending
-from recipelab.pack import Goal
+from recipelab.pack_measures import Goal
 from recipelab.trial import Status
 
 from .histories import history, small, trial

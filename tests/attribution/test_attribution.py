@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import pytest
 
 from recipelab.attribution import Attributing, Attribution, Chain, Effect, Losses, Measure, Measured
-from recipelab.pack import Goal
+from recipelab.pack_measures import Goal
 from recipelab.recipe import Recipe
 
 SEEDS = range(8)

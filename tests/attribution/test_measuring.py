@@ -11,7 +11,8 @@ from recipelab.attribution import Kept, Measured, Measuring, reference_of
 from recipelab.data import ensure_data
 from recipelab.errors import RecipelabError
 from recipelab.evaluation.evaluator import Evaluator
-from recipelab.pack import Metric, Pack
+from recipelab.pack import Pack
+from recipelab.pack_measures import Metric
 from recipelab.recipe import Recipe
 from recipelab.sandbox import LocalSandbox, PhaseRequest, PhaseResult
 from recipelab.sandbox.slots.pool import ANYWHERE, SlotPool

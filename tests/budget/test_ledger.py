@@ -15,7 +15,7 @@ from recipelab.budget import DEVICE, Ledger, Limits
 from recipelab.budget.ledger import WARNINGS
 from recipelab.errors import BudgetSpent
 from recipelab.lineage import LineageStore
-from recipelab.pack import Goal
+from recipelab.pack_measures import Goal
 from recipelab.trial import Outcome, Status
 
 

@@ -13,7 +13,7 @@ from recipelab.evaluation.metric import (
     mean_predict,
     with_metric,
 )
-from recipelab.pack import Metric
+from recipelab.pack_measures import Metric
 from recipelab.recipe import Recipe
 from recipelab.trial import SeedRun
 

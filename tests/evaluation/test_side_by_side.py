@@ -13,7 +13,8 @@ from recipelab.data import ensure_data
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.metric import METRIC as METRIC_NAME
 from recipelab.evaluation.metric import TRAIN_PART, Reference
-from recipelab.pack import Metric, Pack
+from recipelab.pack import Pack
+from recipelab.pack_measures import Metric
 from recipelab.recipe import Recipe
 from recipelab.sandbox import Limits, LocalSandbox, PhaseRequest, PhaseResult
 from recipelab.sandbox.slots.pool import ANYWHERE, Slot, SlotPool

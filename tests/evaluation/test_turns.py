@@ -10,7 +10,8 @@ import pytest
 from recipelab.data import ensure_data
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.metric import Reference, noise_of
-from recipelab.pack import Metric, Pack
+from recipelab.pack import Pack
+from recipelab.pack_measures import Metric
 from recipelab.pack_parts import AcceptanceSpec
 from recipelab.recipe import Recipe
 from recipelab.sandbox import LocalSandbox, PhaseRequest, PhaseResult

@@ -10,7 +10,7 @@ from recipelab.errors import RecipelabError
 from recipelab.exchange.importing import Imported, import_campaign
 from recipelab.exchange.mark import mark_of, metric_of, source_ids
 from recipelab.lineage import LineageStore
-from recipelab.pack import Goal
+from recipelab.pack_measures import Goal
 from recipelab.trial import FailureKind, Phase, Status
 
 from .runs import AIRBENCH, GOLF, NANOCHAT, airbench, line, row, write_run

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from recipelab.agents import SEAT
 from recipelab.budget import Spent
 from recipelab.lineage import TrialBrief, TrialState
-from recipelab.pack import Goal
+from recipelab.pack_measures import Goal
 from recipelab.team import (
     DeviceTimeTermination,
     MoneyTermination,

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from recipelab.acceptance.noise import Noise
 from recipelab.acceptance.sample import Samples
-from recipelab.pack import Goal
+from recipelab.pack_measures import Goal
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from autogen_core import CancellationToken
 
 from recipelab.evaluation.desk import TrialDesk
 from recipelab.lineage import TrialRecord
-from recipelab.pack import Metric
+from recipelab.pack_measures import Metric
 
 SEAT = "evaluator"
 """Name of the seat in the group chat."""

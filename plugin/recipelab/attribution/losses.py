@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from recipelab.attribution.keeping import Measured
-from recipelab.pack import Goal
+from recipelab.pack_measures import Goal
 
 CONFIDENCE = 0.95
 """Confidence of the intervals."""

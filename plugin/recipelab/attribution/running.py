@@ -10,7 +10,7 @@ from recipelab.attribution.losses import Effect, Form, Losses, Steps
 from recipelab.attribution.measuring import Measure
 from recipelab.attribution.removal import Chain, Removal, removal, removals
 from recipelab.attribution.shares import Interaction, Share, interaction, own_form, unexplained
-from recipelab.pack import Goal
+from recipelab.pack_measures import Goal
 
 Say = Callable[[str], None]
 

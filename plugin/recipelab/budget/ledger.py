@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from recipelab.budget.limits import Limits, reached
 from recipelab.errors import BudgetSpent
 from recipelab.lineage import LineageStore
-from recipelab.pack import Goal
+from recipelab.pack_measures import Goal
 from recipelab.trial import Outcome, Status
 
 DEVICE = "device"

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from recipelab.pack import Goal
+from recipelab.pack_measures import Goal
 
 
 class Limits(BaseModel):

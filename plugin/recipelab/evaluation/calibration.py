@@ -9,7 +9,8 @@ from recipelab.acceptance import Confirmed, Noise, Spread, smallest_gain
 from recipelab.evaluation.judging import policy_of
 from recipelab.evaluation.metric import METRIC, noise_of
 from recipelab.lineage import TrialRecord
-from recipelab.pack import Gate, Pack
+from recipelab.pack import Pack
+from recipelab.pack_measures import Gate
 from recipelab.trial import SeedRun, Status
 
 LATER = 20

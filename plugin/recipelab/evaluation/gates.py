@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from statistics import fmean
 
-from recipelab.pack import Gate
+from recipelab.pack_measures import Gate
 from recipelab.trial import Failure, FailureKind, GateResult, SeedRun, Status
 
 

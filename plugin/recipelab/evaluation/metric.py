@@ -8,7 +8,7 @@ from statistics import fmean
 
 from recipelab.acceptance import Noise, Sample, Spread, spread_of, unpaired
 from recipelab.evaluation.faults import EvaluatorFault
-from recipelab.pack import Metric
+from recipelab.pack_measures import Metric
 from recipelab.recipe import Recipe
 from recipelab.trial import SeedRun
 

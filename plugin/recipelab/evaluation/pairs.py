@@ -12,7 +12,7 @@ import structlog
 from recipelab.evaluation.metric import BESIDE
 from recipelab.evaluation.phases import PhaseRunner, sandbox_measures
 from recipelab.evaluation.schedule import Done, known_good, leased, together
-from recipelab.pack import Metric
+from recipelab.pack_measures import Metric
 from recipelab.recipe import Recipe
 from recipelab.sandbox.base import PhaseResult
 from recipelab.sandbox.slots.pool import Slot, SlotPool

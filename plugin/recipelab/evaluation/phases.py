@@ -16,7 +16,8 @@ from recipelab.evaluation.seals import Seals
 from recipelab.evaluation.watch import Watch
 from recipelab.evaluation.withholding import withheld
 from recipelab.evaluation.workspace import Workspace, folder_bytes, recipe_bytes
-from recipelab.pack import SANDBOX_MEASURES, Pack
+from recipelab.pack import Pack
+from recipelab.pack_measures import SANDBOX_MEASURES
 from recipelab.recipe import Recipe
 from recipelab.sandbox.base import Input, Limits, PhaseRequest, PhaseResult, Sandbox
 from recipelab.sandbox.slots.pool import ANYWHERE, Slot

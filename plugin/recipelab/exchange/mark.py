@@ -8,7 +8,7 @@ from typing import Any
 
 from recipelab.errors import RecipelabError
 from recipelab.lineage import CampaignRecord
-from recipelab.pack import Goal
+from recipelab.pack_measures import Goal
 
 MARK = "imported"
 """Key of the mark in a campaign's settings."""

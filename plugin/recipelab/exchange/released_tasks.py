@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from recipelab.errors import RecipelabError
 from recipelab.exchange.mark import MetricFacts
-from recipelab.pack import Goal
+from recipelab.pack_measures import Goal
 from recipelab.trial import GateResult, Status
 
 STATUSES = {

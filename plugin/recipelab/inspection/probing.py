@@ -7,7 +7,9 @@ from collections.abc import AsyncIterator, Mapping
 
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.inspection.findings import Finding, error, ok, warning
-from recipelab.pack import Goal, Pack, PhaseSpec
+from recipelab.pack import Pack
+from recipelab.pack_measures import Goal
+from recipelab.pack_phases import PhaseSpec
 from recipelab.trial import Outcome, Status
 
 _EACH = "import os,re\nfor d,_,names in os.walk('out'):\n for n in names:\n  p=os.path.join(d,n)\n"

@@ -8,7 +8,8 @@ from recipelab.evaluation.calibration import calibration_of, calibration_words
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.metric import noise_of
 from recipelab.inspection.findings import Finding, error, ok, warning
-from recipelab.pack import SANDBOX_MEASURES, Pack
+from recipelab.pack import Pack
+from recipelab.pack_measures import SANDBOX_MEASURES
 from recipelab.trial import Outcome, Phase, SeedRun, Status
 
 NEARLY = 0.7

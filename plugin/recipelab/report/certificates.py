@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from recipelab.lineage import LineageStore, TrialRecord
-from recipelab.pack import Goal
+from recipelab.pack_measures import Goal
 from recipelab.shown import short
 
 

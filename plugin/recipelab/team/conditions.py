@@ -20,7 +20,7 @@ from pydantic import BaseModel, Field
 
 from recipelab.agents.seat import SPENT
 from recipelab.budget.limits import reached
-from recipelab.pack import Goal
+from recipelab.pack_measures import Goal
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from recipelab.lineage import TrialBrief
-from recipelab.pack import Goal
+from recipelab.pack_measures import Goal
 from recipelab.trial import Status
 
 WINDOW = 100

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from recipelab.lineage import TrialBrief, TrialFilter
-from recipelab.pack import Gate
+from recipelab.pack_measures import Gate
 from recipelab.view.frame import Frame
 from recipelab.view.lines import (
     failure_line,

@@ -9,7 +9,7 @@ from autogen_core import Component
 from pydantic import BaseModel
 
 from recipelab.lineage import LineageStore, TrialFilter
-from recipelab.pack import Goal
+from recipelab.pack_measures import Goal
 from recipelab.tools.answers import capped_rows
 from recipelab.tools.lineage.arguments import LineageQueryArguments
 from recipelab.tools.lineage.rows import brief_rows

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 from recipelab.errors import LineageError, unknown_name
 from recipelab.lineage import LineageStore
 from recipelab.lineage.priors import prior_note
-from recipelab.pack import Goal
+from recipelab.pack_measures import Goal
 from recipelab.tools.answers import to_json
 from recipelab.tools.base import TextTool
 from recipelab.tools.lineage.arguments import ScopeArguments

@@ -8,7 +8,7 @@ from autogen_core import Component
 from pydantic import BaseModel
 
 from recipelab.lineage import LineageStore
-from recipelab.pack import Goal
+from recipelab.pack_measures import Goal
 from recipelab.tools.bench import AnyTool, ToolBench
 from recipelab.tools.lineage.detail import DiffTrialsTool, TrialDetailTool
 from recipelab.tools.lineage.failures import LineageFailuresTool, NearMissesTool
