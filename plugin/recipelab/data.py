@@ -17,6 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
+from recipelab.cache import cache_root
+from recipelab.download import partial_path
 from recipelab.errors import DataError
 from recipelab.fetch import FetchError, fetch
 from recipelab.pack import Pack
@@ -25,18 +27,13 @@ from recipelab.pack_parts import DataFile
 Say = Callable[[str], None]
 
 
-def cache_root() -> Path:
-    """The per-user cache folder of recipelab."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "recipelab"
-
-
-def ensure_data(pack: Pack, *, say: Say) -> dict[str, Path]:
+def ensure_data(pack: Pack, *, say: Say, clone: Path | None = None) -> dict[str, Path]:
     """Makes sure that every data file of a pack is in the cache.
 
     Args:
         pack: The pack whose files are wanted.
         say: Told, one line each, what is fetched from where.
+        clone: The user's clone of upstream, where data may lie that upstream's own tools fetched.
 
     Returns:
         Name of each data file to its path in the cache.
@@ -44,7 +41,13 @@ def ensure_data(pack: Pack, *, say: Say) -> dict[str, Path]:
     Raises:
         DataError: A file cannot be had; the message lists each source and why it failed.
     """
-    return {item.file: _ensure(item, pack.root, say) for item in pack.data}
+    found = {item.file: _ensure(item, pack.root, clone, say) for item in pack.data}
+    for url in {
+        source.url for item in pack.data for source in item.sources if source.kind == "url"
+    }:
+        # Files that share an archive share its download; now nobody needs it any more.
+        partial_path(url).unlink(missing_ok=True)
+    return found
 
 
 def is_cached(item: DataFile) -> bool:
@@ -54,29 +57,51 @@ def is_cached(item: DataFile) -> bool:
 
 
 def _cached_path(item: DataFile) -> Path:
-    return cache_root() / "data" / item.sha256 / item.file
+    key = item.sha256
+    if key is None:
+        told = "\n".join(source.model_dump_json() for source in item.sources)
+        key = f"first-seen-{hashlib.sha256(told.encode()).hexdigest()}"
+    return cache_root() / "data" / key / item.file
 
 
-def _ensure(item: DataFile, pack_root: Path, say: Say) -> Path:
+def _first_seen(item: DataFile) -> Path:
+    """Where the hash is written down of a file whose hash nobody publishes."""
+    return _cached_path(item).with_name(f"{item.file}.sha256")
+
+
+def _expected(item: DataFile) -> str | None:
+    note = _first_seen(item)
+    if item.sha256 is not None or not note.is_file():
+        return item.sha256
+    return note.read_text("ascii").strip()
+
+
+def _ensure(item: DataFile, pack_root: Path, clone: Path | None, say: Say) -> Path:
     target = _cached_path(item)
     if is_cached(item):
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as scratch:
-        found = _from_any_source(item, pack_root, Path(scratch), say)
+        found = _from_any_source(item, pack_root, clone, Path(scratch), say)
         found.chmod(0o444)
+        if item.sha256 is None:
+            with found.open("rb") as stream:
+                _first_seen(item).write_text(f"{_sha256(stream)}\n", "ascii")
         # A rename is atomic: two campaigns that fetch at once both end with the whole file.
         os.replace(found, target)
     return target
 
 
-def _from_any_source(item: DataFile, pack_root: Path, scratch: Path, say: Say) -> Path:
+def _from_any_source(
+    item: DataFile, pack_root: Path, clone: Path | None, scratch: Path, say: Say
+) -> Path:
     reasons: list[str] = []
     for number, source in enumerate(item.sources):
         folder = scratch / str(number)
         folder.mkdir()
+        limit = 4 * item.bytes
         try:
-            raw = fetch(source, folder, pack_root=pack_root, limit_bytes=4 * item.bytes)
+            raw = fetch(source, folder, pack_root=pack_root, clone=clone, limit_bytes=limit)
         except FetchError as error:
             reasons.append(f"{error.place}: {error.reason}")
             continue
@@ -86,15 +111,22 @@ def _from_any_source(item: DataFile, pack_root: Path, scratch: Path, say: Say) -
         if problem is None:
             say(f"{item.file}: {item.bytes / 1e6:.1f} MB from {source.kind} ({item.license})")
             return copy
+        if source.kind == "url":
+            # Whatever lies there is not what is wanted: the next attempt starts anew.
+            partial_path(source.url).unlink(missing_ok=True)
         reasons.append(f"{source.kind}: {problem}")
     listed = "\n  ".join(reasons)
-    raise DataError(f"cannot get {item.file} (sha256 {item.sha256[:12]}...):\n  {listed}")
+    known = f" (sha256 {item.sha256[:12]}...)" if item.sha256 else ""
+    raise DataError(f"cannot get {item.file}{known}:\n  {listed}")
 
 
 def _mismatch(item: DataFile, path: Path) -> str | None:
+    expected = _expected(item)
+    if expected is None:
+        return None
     with path.open("rb") as stream:
         digest = _sha256(stream)
-    if digest == item.sha256 or (item.content_sha256 and _content(path) == item.content_sha256):
+    if digest == expected or (item.content_sha256 and _content(path) == item.content_sha256):
         return None
     size = path.stat().st_size
     return f"another file: {size:,} bytes, sha256 {digest[:12]}... (expected {item.bytes:,} bytes)"

@@ -7,13 +7,12 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import urllib.error
-import urllib.request
 import zipfile
 from pathlib import Path
-from typing import IO
 
+from recipelab.download import DownloadError, download
 from recipelab.pack_parts import (
+    CloneSource,
     DebianSource,
     PathSource,
     PypiSource,
@@ -23,7 +22,6 @@ from recipelab.pack_parts import (
 )
 
 TIMEOUT_SECONDS = 300
-CONNECT_SECONDS = 20
 
 
 class FetchError(Exception):
@@ -40,13 +38,16 @@ class FetchError(Exception):
         self.reason = reason
 
 
-def fetch(source: Source, folder: Path, *, pack_root: Path, limit_bytes: int) -> Path:
+def fetch(
+    source: Source, folder: Path, *, pack_root: Path, clone: Path | None, limit_bytes: int
+) -> Path:
     """Brings a file from a source into a folder.
 
     Args:
         source: Where to look.
         folder: Existing empty folder to work in.
         pack_root: Where relative paths start.
+        clone: The user's clone of upstream, if there is one.
         limit_bytes: A download longer than this is broken off.
 
     Returns:
@@ -66,6 +67,8 @@ def fetch(source: Source, folder: Path, *, pack_root: Path, limit_bytes: int) ->
             return _from_url(source, folder, limit_bytes)
         case PathSource():
             return _from_path(source, pack_root)
+        case CloneSource():
+            return _from_clone(source, clone)
 
 
 def _from_path(source: PathSource, pack_root: Path) -> Path:
@@ -76,25 +79,31 @@ def _from_path(source: PathSource, pack_root: Path) -> Path:
 
 
 def _from_url(source: UrlSource, folder: Path, limit_bytes: int) -> Path:
-    target = folder / "download"
+    # An archive holds more than the file, and says how much.
+    limit = 2 * source.bytes if source.bytes is not None else limit_bytes
     try:
-        with (
-            urllib.request.urlopen(source.url, timeout=CONNECT_SECONDS) as reply,
-            target.open("wb") as stream,
-        ):
-            _copy(reply, stream, source.url, limit_bytes)
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-        raise FetchError(source.url, str(getattr(error, "reason", error))) from None
-    return target
+        path = download(source.url, limit_bytes=limit)
+    except DownloadError as error:
+        raise FetchError(source.url, str(error)) from None
+    return path if source.member is None else _member(path, source.member, folder, source.url)
 
 
-def _copy(reply: IO[bytes], stream: IO[bytes], place: str, limit_bytes: int) -> None:
-    size = 0
-    while block := reply.read(1 << 20):
-        size += len(block)
-        if size > limit_bytes:
-            raise FetchError(place, f"longer than {limit_bytes:,} bytes")
-        stream.write(block)
+def _member(archive: Path, member: str, folder: Path, place: str) -> Path:
+    try:
+        with tarfile.open(archive) as opened:
+            opened.extract(member, folder / "unpacked", filter="data")
+    except (KeyError, tarfile.TarError, EOFError, OSError) as error:
+        raise FetchError(place, f"it holds no {member}: {error}") from None
+    return _inside(folder / "unpacked", member, place)
+
+
+def _from_clone(source: CloneSource, clone: Path | None) -> Path:
+    if clone is None:
+        raise FetchError(f"clone {source.path}", "give the clone with --source")
+    path = clone / source.path
+    if not path.is_file():
+        raise FetchError(f"clone {path}", "no such file; upstream's own tool fetches it there")
+    return path
 
 
 def _from_debian(source: DebianSource, folder: Path) -> Path:

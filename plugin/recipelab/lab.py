@@ -236,7 +236,7 @@ def slots_for(pack: Pack, spec: ImageSpec, plan: Plan) -> SlotPool:
     """
     slots = machine_slots(
         cpus=pack.limits.cpus,
-        gpu=spec.container.gpu,
+        gpus=max(1, pack.hardware.gpus) if spec.container.gpu else 0,
         wanted=plan.slots,
         most=max(len(pack.seeds), MOST_SLOTS),
         share=plan.share_devices,

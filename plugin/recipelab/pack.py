@@ -14,8 +14,10 @@ from pydantic import Field, model_validator
 from recipelab.pack_measures import Gate, Metric
 from recipelab.pack_parts import AcceptanceSpec, DataFile, Part
 from recipelab.pack_phases import CertifySpec, Phases, PhaseSpec
+from recipelab.pack_upstream import Hardware, LegalityCheck, Protected, Upstream
 from recipelab.recipe import Recipe
 from recipelab.trial import Phase
+from recipelab.upstream import upstream_texts
 
 FORMAT = 1
 """The only version of the format so far."""
@@ -45,9 +47,14 @@ class PackLimits(Part):
 
 
 class RecipeSpec(Part):
-    """Where the starting recipe lies, and which of its files agents may change."""
+    """Where the starting recipe lies, and which of its files agents may change.
+
+    ``python`` is the version of Python that it is written for, as ``3.12``. Where the host's own is
+    older, only the sandbox can tell whether an edit parses.
+    """
 
     folder: str
+    python: str | None = Field(default=None, pattern=r"^3\.\d+$")
     editable: tuple[str, ...] = Field(min_length=1)
 
 
@@ -59,9 +66,14 @@ class Surface(Part):
 
 
 class Evaluator(Part):
-    """The folder of the scorer, which sees predictions and answers and nothing else."""
+    """The folder of the scorer, which sees predictions and answers and nothing else.
+
+    ``rules`` is a command that reads a recipe beside the evaluator before any of it has run, and
+    ends with exit status 4 if the recipe breaks a rule.
+    """
 
     folder: str
+    rules: tuple[str, ...] = ()
 
 
 class Pack(Part):
@@ -70,6 +82,9 @@ class Pack(Part):
     Attributes:
         root: The pack's folder.
         profile: Name of the applied profile.
+        trust: ``isolated`` where scored code and answers are out of the recipe's reach,
+            ``protected`` where the recipe's own file scores it and the functions that do so are
+            held fixed.
     """
 
     root: Path
@@ -92,6 +107,11 @@ class Pack(Part):
     phases: Phases
     certify: CertifySpec = CertifySpec()
     evaluator: Evaluator
+    hardware: Hardware = Hardware()
+    upstream: Upstream | None = None
+    trust: Literal["isolated", "protected"] = "isolated"
+    protected: tuple[Protected, ...] = ()
+    legality: tuple[LegalityCheck, ...] = ()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -99,6 +119,9 @@ class Pack(Part):
         _unique("gates", [gate.name for gate in self.gates])
         _unique("data", [item.file for item in self.data])
         _unique("seeds", [str(seed) for seed in self.seeds])
+        _unique("legality", [check.name for check in self.legality])
+        if self.protected and self.trust != "protected":
+            raise ValueError('protected: functions are held fixed, so say trust = "protected"')
         files = {item.file for item in self.data}
         for place, spec in self._every_phase():
             for target, file in spec.data.items():
@@ -154,17 +177,19 @@ class Pack(Part):
         return float(getattr(self.budgets, phase.value))
 
     def baseline(self) -> Recipe:
-        """The starting recipe: every text file below the recipe folder."""
+        """The starting recipe: every text file below the recipe folder, and those of upstream.
+
+        Raises:
+            PackError: Files of upstream were not fetched yet.
+        """
         folder = self.root / self.recipe.folder
-        return Recipe(
-            {
-                f"{self.recipe.folder}/{path.relative_to(folder).as_posix()}": path.read_text(
-                    "utf-8"
-                )
-                for path in sorted(folder.rglob("*"))
-                if path.is_file() and "__pycache__" not in path.parts
-            }
-        )
+        own = {
+            path.relative_to(folder).as_posix(): path.read_text("utf-8")
+            for path in sorted(folder.rglob("*"))
+            if path.is_file() and "__pycache__" not in path.parts
+        }
+        others = upstream_texts(self.upstream, self.name, self.profile) if self.upstream else {}
+        return Recipe({f"{self.recipe.folder}/{k}": v for k, v in {**own, **others}.items()})
 
 
 def _unique(key: str, names: list[str]) -> None:

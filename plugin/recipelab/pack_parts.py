@@ -68,10 +68,12 @@ class SdistSource(Part):
 
 
 class UrlSource(Part):
-    """A file at an address."""
+    """A file at an address, or inside a tar archive there."""
 
     kind: Literal["url"]
     url: str = Field(pattern=r"^https?://")
+    member: str | None = None
+    bytes: int | None = Field(default=None, ge=0, description="Of the archive, if it is one.")
 
 
 class PathSource(Part):
@@ -81,8 +83,16 @@ class PathSource(Part):
     path: str
 
 
+class CloneSource(Part):
+    """A file in the user's clone of upstream, where upstream's own tools have put it."""
+
+    kind: Literal["clone"]
+    path: str
+
+
 Source = Annotated[
-    DebianSource | PypiSource | SdistSource | UrlSource | PathSource, Field(discriminator="kind")
+    DebianSource | PypiSource | SdistSource | UrlSource | PathSource | CloneSource,
+    Field(discriminator="kind"),
 ]
 
 
@@ -91,10 +101,13 @@ class DataFile(Part):
 
     A gzip file may be compressed anew by whoever packages it: ``content_sha256``, the hash of what
     is inside, then says that it is the same data.
+
+    Where nobody publishes a hash, ``sha256`` is left out: the hash of what was fetched first is
+    written down beside it, and from then on it has to be that.
     """
 
     file: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     content_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     bytes: int = Field(ge=0)
     license: str

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from recipelab import content
 from recipelab.errors import PackError, unknown_name
 from recipelab.pack import Pack
+from recipelab.pack_series import with_series
 
 PACK_FILE = "pack.toml"
 
@@ -57,6 +58,10 @@ def read_pack(file: Path, profile: str | None = None) -> Pack:
         key = "default_profile" if profile is None else "profile"
         raise PackError(f"{file}: {key}: {unknown_name('profile', str(chosen), profiles)}")
     merged = _merged(table, profiles[chosen])
+    try:
+        merged = with_series(merged)
+    except ValueError as error:
+        raise PackError(f"{file}: {error} [profile {chosen}]") from None
     try:
         pack = Pack.model_validate({**merged, "root": file.parent.resolve(), "profile": chosen})
     except ValidationError as error:
@@ -127,6 +132,7 @@ def _tagged(model: Any, tag: str) -> Any:
         parts.SdistSource,
         parts.UrlSource,
         parts.PathSource,
+        parts.CloneSource,
     )
     return next((m for m in members if tag in str(m.model_fields["kind"].annotation)), model)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import difflib
 import hashlib
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -182,11 +183,18 @@ def _terminated(line: str) -> str:
     return line if line.endswith("\n") else line + "\n\\ No newline at end of file\n"
 
 
-def syntax_error(files: Mapping[str, str]) -> str | None:
+def syntax_error(files: Mapping[str, str], *, python: str | None = None) -> str | None:
     """The first syntax error in the Python files, as ``path:line: message``, or ``None``.
 
     Parsing runs no code, so this is safe on text from agents.
+
+    Args:
+        files: The recipe.
+        python: The version that it is written for, as ``3.12``. A Python that is older than that
+            cannot tell, and then nothing is said: the preflight will.
     """
+    if python is not None and tuple(map(int, python.split("."))) > sys.version_info[:2]:
+        return None
     for path in sorted(files):
         if not path.endswith(".py"):
             continue

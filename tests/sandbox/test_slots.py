@@ -162,18 +162,18 @@ async def test_a_slot_without_a_name_needs_no_lock(tmp_path: Path) -> None:
 
 def test_every_slot_of_the_machine_has_cores_of_its_own() -> None:
     available = sorted(os.sched_getaffinity(0))
-    slots = machine_slots(cpus=1, gpu=False, wanted=None, most=99)
+    slots = machine_slots(cpus=1, gpus=0, wanted=None, most=99)
     assert [slot.cores for slot in slots] == [(core,) for core in available]
-    assert machine_slots(cpus=1, gpu=False, wanted=None, most=1) == slots[:1]
-    assert machine_slots(cpus=1, gpu=False, wanted=1, most=99) == slots[:1]
+    assert machine_slots(cpus=1, gpus=0, wanted=None, most=1) == slots[:1]
+    assert machine_slots(cpus=1, gpus=0, wanted=1, most=99) == slots[:1]
     with pytest.raises(RecipelabError, match=f"valid: 1 to {len(available)}, .*--share-devices"):
-        machine_slots(cpus=1, gpu=False, wanted=len(available) + 1, most=99)
-    shared = machine_slots(cpus=1, gpu=False, wanted=len(available) + 1, most=99, share=True)
+        machine_slots(cpus=1, gpus=0, wanted=len(available) + 1, most=99)
+    shared = machine_slots(cpus=1, gpus=0, wanted=len(available) + 1, most=99, share=True)
     assert shared[-1] == shared[0]
 
 
 def test_a_phase_wider_than_the_machine_has_all_of_it() -> None:
-    (slot,) = machine_slots(cpus=9999, gpu=False, wanted=None, most=2)
+    (slot,) = machine_slots(cpus=9999, gpus=0, wanted=None, most=2)
     assert slot.cores == tuple(sorted(os.sched_getaffinity(0)))
 
 
@@ -200,19 +200,34 @@ def three_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_free_gpus_become_slots(three_gpus: None) -> None:
-    slots = machine_slots(cpus=8, gpu=True, wanted=None, most=8)
+    slots = machine_slots(cpus=8, gpus=1, wanted=None, most=8)
     assert slots == [
         Slot("gpu-GPU-aaaa", gpus=("0",)),
         Slot("gpu-GPU-bbbb", gpus=("1",)),
     ]
     with pytest.raises(RecipelabError, match="which has 2 free GPUs; valid: 1 to 2"):
-        machine_slots(cpus=8, gpu=True, wanted=3, most=8)
+        machine_slots(cpus=8, gpus=1, wanted=3, most=8)
+
+
+def test_gpus_are_bundled_where_a_phase_needs_several(three_gpus: None) -> None:
+    (slot,) = machine_slots(cpus=8, gpus=2, wanted=None, most=8)
+    assert slot.gpus == ("0", "1")
+    with pytest.raises(RecipelabError, match="needs 8 GPUs at once, and 2 of 3 are free"):
+        machine_slots(cpus=8, gpus=8, wanted=None, most=8)
+
+
+async def test_a_bundle_is_leased_device_by_device(three_gpus: None, tmp_path: Path) -> None:
+    bundle = SlotPool(machine_slots(cpus=8, gpus=2, wanted=None, most=8), folder=tmp_path)
+    single = machine_slots(cpus=8, gpus=1, wanted=None, most=8)
+    async with bundle.lease() as held:
+        assert all(is_leased(slot, tmp_path) for slot in (held, *single))
+    assert not any(is_leased(slot, tmp_path) for slot in (held, *single))
 
 
 def test_a_machine_without_gpus_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(RecipelabError, match="no GPU is free: nvidia-smi finds none"):
-        machine_slots(cpus=1, gpu=True, wanted=None, most=1)
+        machine_slots(cpus=1, gpus=1, wanted=None, most=1)
 
 
 def test_a_gpu_that_fell_off_the_bus_is_told_from_one_that_answers(three_gpus: None) -> None:

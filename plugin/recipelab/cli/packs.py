@@ -17,6 +17,7 @@ from recipelab.shown import plain
 if TYPE_CHECKING:
     from recipelab.inspection import Finding
     from recipelab.pack import Pack
+    from recipelab.pack_upstream import Upstream
 
 packs_app = typer.Typer(help="Task packs: list, show, write, check and fetch.")
 
@@ -122,14 +123,19 @@ def check(
 def fetch(
     name: PackName,
     profile: Profile = None,
+    source: Annotated[
+        Path | None, typer.Option(help="Your clone of upstream, for profiles that start from one.")
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Fetch a pack's data, after saying how much it is and under which licences."""
+    """Fetch a pack's upstream recipe and data, after saying how much and under which licences."""
     from recipelab.data import ensure_data, is_cached
     from recipelab.packs import load_pack
 
     with clear_errors():
         pack = load_pack(name, profile)
+        if pack.upstream is not None:
+            _fetch_upstream(pack.upstream, source, yes)
         missing = [item for item in pack.data if not is_cached(item)]
         for item in pack.data:
             state = "to be fetched" if item in missing else "is here"
@@ -138,7 +144,7 @@ def fetch(
         size = sum(item.bytes for item in missing) / 1e6
         if missing and not yes and sys.stdin.isatty():
             typer.confirm(f"Fetch {size:.1f} MB?", abort=True)
-        ensure_data(pack, say=lambda text: out.print(Text(plain(text))))
+        ensure_data(pack, say=lambda text: out.print(Text(plain(text))), clone=source)
 
 
 @packs_app.command("schema")
@@ -147,6 +153,30 @@ def schema() -> None:
     from recipelab.pack_schema import pack_schema
 
     print_json(pack_schema())
+
+
+def _fetch_upstream(upstream: Upstream, source: Path | None, yes: bool) -> None:
+    """Takes the recipe's files from the user's clone, or by git with the user's yes."""
+    from recipelab.errors import RecipelabError
+    from recipelab.upstream import missing_files, take_by_git, take_from_clone
+
+    missing = missing_files(upstream)
+    size = sum(item.bytes for item in upstream.files) / 1e3
+    told = f"{upstream.name} at {upstream.commit[:12]}: {len(upstream.files)} files, {size:.1f} kB"
+    state = f"{len(missing)} to be fetched" if missing else "all here"
+    out.print(Text(plain(f"{told}, {upstream.license}, {state}")))
+    if not missing:
+        return
+    if source is not None:
+        take_from_clone(upstream, source)
+        return
+    if not yes and not sys.stdin.isatty():
+        raise RecipelabError(
+            f"say --yes to fetch it by git from {upstream.url}, or --source with your own clone"
+        )
+    if not yes:
+        typer.confirm(f"Fetch it by git from {upstream.url}?", abort=True)
+    take_by_git(upstream)
 
 
 def _asked(question: str, default: str) -> str:
@@ -160,7 +190,10 @@ def _asked(question: str, default: str) -> str:
 def _facts(pack: Pack) -> dict[str, Any]:
     from recipelab.knobs import find_knobs
     from recipelab.playbook import load_playbook
+    from recipelab.upstream import missing_files
 
+    here = pack.upstream is None or not missing_files(pack.upstream)
+    knobs = len(find_knobs(pack.baseline().files)) if here else "known when upstream is fetched"
     metric = pack.metric
     gates = [
         f"{gate.name}: {gate.measure} {'at least' if gate.at_least is not None else 'at most'} "
@@ -176,11 +209,21 @@ def _facts(pack: Pack) -> dict[str, Any]:
         "acceptance": pack.acceptance.policy,
         "specialists": ", ".join(pack.specialists),
         "surfaces": [f"{item.name}: {item.description}" for item in pack.surfaces],
-        "knobs": len(find_knobs(pack.baseline().files)),
+        "knobs": knobs,
         "plays": len(load_playbook(pack)),
+        "trust": pack.trust,
+        "legality": [f"{rule.name} ({rule.by}): {rule.proves}" for rule in pack.legality],
+        "hardware": _hardware(pack),
+        "upstream": f"{pack.upstream.name} at {pack.upstream.commit}" if pack.upstream else "none",
         "data": [f"{item.file}: {item.bytes / 1e6:.1f} MB, {item.license}" for item in pack.data],
         "folder": str(pack.root),
     }
+
+
+def _hardware(pack: Pack) -> str:
+    made_for = pack.hardware
+    words = f"{made_for.gpus} x {made_for.kind}" if made_for.gpus else made_for.kind
+    return f"{words}; {made_for.note}" if made_for.note else words
 
 
 async def _inspected(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from recipelab.errors import EditError
 from recipelab.pack import Pack
+from recipelab.protection import changed_names
 from recipelab.recipe import Recipe, syntax_error
 from recipelab.trial import Edit, Failure, FailureKind, Outcome, Status
 
@@ -72,10 +73,20 @@ def check_edits(
     diff = parent.diff(recipe)
     if not diff:
         return Rejection(FailureKind.DUPLICATE, "the edits change nothing; propose a real change")
-    broken = syntax_error(recipe.files)
+    touched = _touched(pack, recipe)
+    if touched:
+        return Rejection(FailureKind.EDIT, f"may not be changed, as it scores: {touched[0]}", diff)
+    broken = syntax_error(recipe.files, python=pack.recipe.python)
     if broken is not None:
         return Rejection(FailureKind.SYNTAX, f"does not parse: {broken}", diff)
     twin = find_twin(recipe)
     if twin is not None:
         return Rejection(FailureKind.DUPLICATE, f"already tried: {twin}; propose another", diff)
     return Checked(recipe, diff)
+
+
+def _touched(pack: Pack, recipe: Recipe) -> tuple[str, ...]:
+    # Against the pack's own start and not the parent, so that nothing adds up over generations.
+    if not pack.protected:
+        return ()
+    return changed_names(pack.baseline().files, recipe.files, pack.protected)

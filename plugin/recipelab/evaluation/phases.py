@@ -11,7 +11,7 @@ from recipelab.evaluation.failures import failure_of, missing_output, status_of
 from recipelab.evaluation.faults import EvaluatorFault, PhaseFailed
 from recipelab.evaluation.legality import tampering, tripwires
 from recipelab.evaluation.observing import observed_phase
-from recipelab.evaluation.scores import evaluator_failed, read_score, scorer_failed
+from recipelab.evaluation.scores import evaluator_failed, read_score, rules_failed, scorer_failed
 from recipelab.evaluation.seals import Seals
 from recipelab.evaluation.watch import Watch
 from recipelab.evaluation.withholding import withheld
@@ -74,7 +74,21 @@ class PhaseRunner:
         """
         seed = self._pack.seeds[0] if seed is None else seed
         self._workspace.clear(Phase.PREFLIGHT, seed)
+        if self._pack.evaluator.rules:
+            await self._check_rules(seed, slot)
         await self._run(Phase.PREFLIGHT, seed, slot)
+
+    async def _check_rules(self, seed: int, slot: Slot) -> None:
+        """Has the pack's static rules read the recipe before any of it runs."""
+        folder = self._workspace.output(Phase.PREFLIGHT, seed)
+        inputs = self._workspace.readers_inputs()
+        request = self._request(Phase.PREFLIGHT, seed, slot, inputs, folder, 1)
+        rules = self._pack.evaluator.rules
+        request = replace(request, command=rules, environment=_EVALUATOR_ENVIRONMENT, tripwires=())
+        result = self.last = await self._sandbox.run(request)
+        self._workspace.clear(Phase.PREFLIGHT, seed)
+        if not result.ok:
+            raise rules_failed(result, seed=seed, budget=request.limits.seconds)
 
     async def train(self, seed: int, slot: Slot = ANYWHERE, *, sharing: int = 1) -> PhaseResult:
         """Trains with one seed; the artifact stays in the workspace, sealed.

@@ -28,6 +28,14 @@ def scorer_failed(result: PhaseResult, *, seed: int, budget: float) -> Exception
     return evaluator_failed(result, Phase.SCORE, seed=seed, budget=budget)
 
 
+def rules_failed(result: PhaseResult, *, seed: int, budget: float) -> Exception:
+    """What to raise for the pack's rules, if they did not pass a recipe."""
+    if result.exit_code == BROKEN_RULE_EXIT:
+        return PhaseFailed(Status.ILLEGAL, broken_rule(result.log, seed=seed), result)
+    failure = failure_of(result, Phase.PREFLIGHT, seed=seed, budget=budget)
+    return EvaluatorFault(f"the pack's rules failed: {failure.signature}\n{failure.excerpt}")
+
+
 def evaluator_failed(
     result: PhaseResult, phase: Phase, *, seed: int, budget: float
 ) -> EvaluatorFault:

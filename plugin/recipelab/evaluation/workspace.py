@@ -94,6 +94,10 @@ class Workspace:
         )
         return (*code, *files, *self._carried(phase, seed))
 
+    def readers_inputs(self) -> tuple[Input, ...]:
+        """What the pack's rules see: the recipe as text, and the evaluator that reads it."""
+        return (*self._recipe_input(), *self._evaluator())
+
     def rounds(self, seed: int) -> list[tuple[tuple[Input, ...], Path]]:
         """Inputs and output folder of each round of predict; one round where none is prepared."""
         inputs, output = self.inputs(Phase.PREDICT, seed), self.output(Phase.PREDICT, seed)

@@ -32,7 +32,7 @@ def read_findings(pack: Pack) -> Iterator[Finding]:
 
 
 def _recipe(pack: Pack, recipe: Recipe) -> Iterator[Finding]:
-    broken = syntax_error(recipe.files)
+    broken = syntax_error(recipe.files, python=pack.recipe.python)
     if broken is not None:
         yield error("recipe", f"does not parse: {broken}")
     editable = recipe.editable(pack.recipe.editable)
@@ -90,7 +90,7 @@ def _play(pack: Pack, recipe: Recipe, play: Play) -> Finding | None:
         edited = recipe.apply([edit.to_edit() for edit in play.edits], pack.recipe.editable)
     except EditError as problem:
         return error("playbook", f"play {play.id} does not apply: {problem}")
-    broken = syntax_error(edited.files)
+    broken = syntax_error(edited.files, python=pack.recipe.python)
     return error("playbook", f"play {play.id} does not parse: {broken}") if broken else None
 
 

@@ -14,13 +14,18 @@ BUSY_MB = 1024
 
 
 def machine_slots(
-    *, cpus: float, gpu: bool, wanted: int | None, most: int, share: bool = False
+    *,
+    cpus: float,
+    gpus: int,
+    wanted: int | None,
+    most: int,
+    share: bool = False,
 ) -> list[Slot]:
     """A slot for each phase that may run at the same time.
 
     Args:
         cpus: Cores that a phase has.
-        gpu: Whether a phase needs a GPU of its own.
+        gpus: How many GPUs a phase needs for itself.
         wanted: How many slots; ``None`` takes as many as have a device of their own.
         most: How many are of use at most; it bounds only what is taken without being wanted.
         share: Whether more slots than devices may be had, which then share.
@@ -28,11 +33,11 @@ def machine_slots(
     Raises:
         RecipelabError: The machine has no GPU, or fewer devices than slots are wanted.
     """
-    slots = _gpu_slots() if gpu else _cpu_slots(math.ceil(cpus))
+    slots = _gpu_slots(gpus) if gpus else _cpu_slots(math.ceil(cpus))
     if wanted is None:
         return slots[:most]
     if wanted > len(slots) and not share:
-        what = "free GPUs" if gpu else f"sets of {math.ceil(cpus)} cores"
+        what = _gpu_words(gpus) if gpus else f"sets of {math.ceil(cpus)} cores"
         raise RecipelabError(
             f"{wanted} slots do not fit on this machine, which has {len(slots)} {what}; "
             f"valid: 1 to {len(slots)}, or more with --share-devices"
@@ -40,20 +45,42 @@ def machine_slots(
     return [slots[number % len(slots)] for number in range(wanted)]
 
 
-def _gpu_slots() -> list[Slot]:
+def _gpu_words(gpus: int) -> str:
+    return "free GPUs" if gpus == 1 else f"sets of {gpus} free GPUs"
+
+
+def _gpu_slots(width: int) -> list[Slot]:
     found = list_gpus()
     free = [gpu for gpu in found if gpu.used_mb <= BUSY_MB]
     if not free:
         why = f"all {len(found)} are in use by others" if found else "nvidia-smi finds none"
         raise RecipelabError(f"this pack's sandbox needs a GPU, and no GPU is free: {why}")
-    return [Slot(f"gpu-{gpu.uuid}", gpus=(gpu.index,)) for gpu in free]
+    if len(free) < width:
+        have = f"{len(free)} of {len(found)} are free"
+        raise RecipelabError(f"this pack's profile needs {width} GPUs at once, and {have}")
+    sets = [free[start : start + width] for start in range(0, len(free) - width + 1, width)]
+    return [
+        Slot(
+            f"gpu-{'-'.join(gpu.uuid for gpu in one)}",
+            gpus=tuple(gpu.index for gpu in one),
+            devices=tuple(f"gpu-{gpu.uuid}" for gpu in one) if width > 1 else (),
+        )
+        for one in sets
+    ]
 
 
 def _cpu_slots(width: int) -> list[Slot]:
     cores = _cores()
     sets = [tuple(cores[i : i + width]) for i in range(0, len(cores) - width + 1, width)]
     # A machine with fewer cores than a phase may use still has one slot: all of it.
-    return [Slot(f"cpu-{'-'.join(map(str, one))}", one) for one in sets or [tuple(cores)]]
+    return [
+        Slot(
+            f"cpu-{'-'.join(map(str, one))}",
+            one,
+            devices=tuple(f"cpu-{core}" for core in one) if len(one) > 1 else (),
+        )
+        for one in sets or [tuple(cores)]
+    ]
 
 
 def _cores() -> list[int]:

@@ -16,9 +16,6 @@ from recipelab.errors import SandboxError
 _LOOK_SECONDS = 0.1
 """How often a slot is looked at that another process has leased."""
 
-_NO_LOCK = -1
-"""Stands for the lock of a slot that needs none."""
-
 
 @dataclass(frozen=True)
 class Slot:
@@ -28,11 +25,19 @@ class Slot:
         name: Name of what is leased, as ``gpu-0`` or ``cpu-2-3``; empty where nothing is.
         cores: Numbers of the only cores; ``None`` for any.
         gpus: Ids of the only GPUs.
+        devices: Names of the devices in it, if there are several: each is leased, since campaigns
+            may cut the same machine into slots of different widths.
     """
 
     name: str = ""
     cores: tuple[int, ...] | None = None
     gpus: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
+
+    @property
+    def leases(self) -> tuple[str, ...]:
+        """Names of what is leased, in the order in which everybody takes them."""
+        return tuple(sorted(self.devices)) or ((self.name,) if self.name else ())
 
 
 ANYWHERE = Slot()
@@ -86,27 +91,26 @@ class SlotPool:
             SandboxError: Every slot has been retired.
         """
         async with self._turn:
-            slot, lock = await self._taken()
+            slot, locks = await self._taken()
         try:
             yield slot
         finally:
-            if lock != _NO_LOCK:
-                os.close(lock)
+            _release(locks)
             if slot.name not in self._retired:
                 self._free.append(slot)
             self._freed.set()
 
-    async def _taken(self) -> tuple[Slot, int]:
+    async def _taken(self) -> tuple[Slot, list[int]]:
         while True:
             if not self.slots:
                 reasons = "; ".join(self._retired.values()) or "there are none"
                 raise SandboxError(f"no slot is left: {reasons}")
             self._freed.clear()
             for slot in self._free:
-                lock = self._locked(slot)
-                if lock is not None:
+                locks = self._locked(slot)
+                if locks is not None:
                     self._free.remove(slot)
-                    return slot, lock
+                    return slot, locks
             # Another process tells nobody when it is done, so its slots are looked at again.
             await self._wait(_LOOK_SECONDS if self._free else None)
 
@@ -116,23 +120,26 @@ class SlotPool:
         except TimeoutError:
             return
 
-    def _locked(self, slot: Slot) -> int | None:
-        """Takes the lock of a slot.
+    def _locked(self, slot: Slot) -> list[int] | None:
+        """Takes the locks of a slot.
 
         Returns:
-            Its file descriptor, or ``None`` if another process has it.
+            Their file descriptors, or ``None`` if another process has one of them.
         """
-        if self._shared or not slot.name:
-            return _NO_LOCK
+        if self._shared or not slot.leases:
+            return []
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        lock = os.open(self._folder / f"{slot.name}.lock", flags, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(lock)
-            return None
-        return lock
+        locks: list[int] = []
+        for name in slot.leases:
+            lock = os.open(self._folder / f"{name}.lock", flags, 0o600)
+            locks.append(lock)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                _release(locks)
+                return None
+        return locks
 
 
 def lock_folder() -> Path:
@@ -141,10 +148,19 @@ def lock_folder() -> Path:
     return Path(tempfile.gettempdir()) / f"recipelab-slots-{os.getuid()}"
 
 
+def _release(locks: Sequence[int]) -> None:
+    for lock in locks:
+        os.close(lock)
+
+
 def is_leased(slot: Slot, folder: Path | None = None) -> bool:
-    """Whether some process holds a named slot now."""
+    """Whether some process holds a named slot, or a device of it, now."""
+    return any(_is_locked((folder or lock_folder()) / f"{name}.lock") for name in slot.leases)
+
+
+def _is_locked(path: Path) -> bool:
     try:
-        lock = os.open((folder or lock_folder()) / f"{slot.name}.lock", os.O_RDWR | os.O_CLOEXEC)
+        lock = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:
