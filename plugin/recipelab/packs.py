@@ -78,11 +78,14 @@ def _read_toml(file: Path) -> dict[str, Any]:
 
 
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Tables merge key by key; anything else, lists too, is replaced whole."""
+    """Tables merge key by key; anything else, lists too, is replaced whole.
+
+    So is what a phase sees: a profile with data of its own wants none of the others.
+    """
     result = dict(base)
     for key, value in over.items():
         old = result.get(key)
-        both = isinstance(old, dict) and isinstance(value, dict)
+        both = isinstance(old, dict) and isinstance(value, dict) and key != "data"
         result[key] = _merged(old, value) if both and isinstance(old, dict) else value
     return result
 

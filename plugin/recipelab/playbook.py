@@ -66,7 +66,8 @@ def load_playbook(pack: Pack) -> tuple[Play, ...]:
     Raises:
         PackError: The file cannot be read, or a play names a surface that the pack lacks.
     """
-    file = pack.root / PLAYBOOK_FILE
+    # Beside the recipe that it is about: a pack may have several, one for each profile.
+    file = (pack.root / pack.recipe.folder).parent / PLAYBOOK_FILE
     if not file.is_file():
         return ()
     try:

@@ -229,13 +229,31 @@ def _hardware(pack: Pack) -> str:
 async def _inspected(
     pack: Pack, name: str, run: bool, sandbox: str, slots: int | None, quiet: bool
 ) -> list[Finding]:
-    from recipelab.inspection import read_findings
+    from recipelab.inspection import (
+        lacks_gpus,
+        lacks_upstream,
+        left_to_prove,
+        read_findings,
+        readiness,
+        rules_on_baseline,
+    )
 
     found: list[Finding] = []
-    for finding in read_findings(pack):
+
+    def tell(finding: Finding) -> None:
         found.append(finding)
         _tell(finding, quiet)
-    if run and not any(finding.level == "error" for finding in found):
+
+    if missing := lacks_upstream(pack):
+        tell(missing)
+        return found
+    for finding in (*read_findings(pack), *readiness(pack)):
+        tell(finding)
+    async for finding in rules_on_baseline(pack):
+        tell(finding)
+    if lacks_gpus(pack):
+        tell(left_to_prove(pack))
+    elif run and not any(finding.level == "error" for finding in found):
         await _run(pack, name, sandbox, slots, found, quiet)
     return found
 

@@ -61,11 +61,11 @@ def tampering(
     return None
 
 
-def broken_rule(log: str, *, seed: int) -> Failure:
-    """The failure of predictions that break a rule, from the last line of the scorer's log."""
-    lines = log.strip().splitlines() or ["the scorer found that the predictions break a rule"]
+def broken_rule(log: str, *, seed: int, phase: Phase = Phase.SCORE) -> Failure:
+    """The failure of what breaks a rule, from the last line of the evaluator's log."""
+    lines = log.strip().splitlines() or ["the evaluator found that a rule is broken"]
     text = "\n".join(lines[-6:])[:EXCERPT_CHARACTERS]
-    return Failure(Phase.SCORE, FailureKind.RULE, signature_of(lines[-1]), text, seed)
+    return Failure(phase, FailureKind.RULE, signature_of(lines[-1]), text, seed)
 
 
 def _failure(phase: Phase, lines: list[str], seed: int) -> Failure:

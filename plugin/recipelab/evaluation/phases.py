@@ -75,11 +75,18 @@ class PhaseRunner:
         seed = self._pack.seeds[0] if seed is None else seed
         self._workspace.clear(Phase.PREFLIGHT, seed)
         if self._pack.evaluator.rules:
-            await self._check_rules(seed, slot)
+            await self.check_rules(slot)
         await self._run(Phase.PREFLIGHT, seed, slot)
 
-    async def _check_rules(self, seed: int, slot: Slot) -> None:
-        """Has the pack's static rules read the recipe before any of it runs."""
+    async def check_rules(self, slot: Slot = ANYWHERE) -> None:
+        """Has the pack's static rules read the recipe, of which nothing runs.
+
+        Raises:
+            PhaseFailed: The recipe breaks a rule.
+            EvaluatorFault: The rules failed by themselves.
+            SandboxError: The machinery failed.
+        """
+        seed = self._pack.seeds[0]
         folder = self._workspace.output(Phase.PREFLIGHT, seed)
         inputs = self._workspace.readers_inputs()
         request = self._request(Phase.PREFLIGHT, seed, slot, inputs, folder, 1)

@@ -31,7 +31,8 @@ def scorer_failed(result: PhaseResult, *, seed: int, budget: float) -> Exception
 def rules_failed(result: PhaseResult, *, seed: int, budget: float) -> Exception:
     """What to raise for the pack's rules, if they did not pass a recipe."""
     if result.exit_code == BROKEN_RULE_EXIT:
-        return PhaseFailed(Status.ILLEGAL, broken_rule(result.log, seed=seed), result)
+        broken = broken_rule(result.log, seed=seed, phase=Phase.PREFLIGHT)
+        return PhaseFailed(Status.ILLEGAL, broken, result)
     failure = failure_of(result, Phase.PREFLIGHT, seed=seed, budget=budget)
     return EvaluatorFault(f"the pack's rules failed: {failure.signature}\n{failure.excerpt}")
 
