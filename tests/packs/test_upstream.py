@@ -157,7 +157,8 @@ def test_compressed_sources_are_unpacked(project: Path, tmp_path: Path) -> None:
     body = lzma.compress(
         SOURCE.encode(), format=lzma.FORMAT_RAW, filters=[{"id": lzma.FILTER_LZMA2}]
     )
-    text = f'import lzma as L,base64 as B\nexec(L.decompress(B.b85decode("{base64.b85encode(body).decode()}")))\n'
+    packed = base64.b85encode(body).decode()
+    text = f'import lzma as L,base64 as B\nexec(L.decompress(B.b85decode("{packed}")))\n'
     (tmp_path / "packed.py").write_text(text)
     item = {
         "path": "packed.py",
@@ -222,6 +223,9 @@ sources = [{ kind = "clone", path = "shard-{n}.bin" }]
 "data/all-{n}.bin" = "shard-{n}.bin"
 "data/first.bin" = "shard-00.bin"
 
+[profiles.many.certify]
+score.data = {}
+
 [profiles.many.phases]
 predict.data = {}
 score.data = {}
@@ -251,7 +255,8 @@ def test_a_series_without_numbers_is_an_error(toy: Pack) -> None:
     file = toy.root / "pack.toml"
     file.write_text(
         file.read_text()
-        + '\n[profiles.odd]\nseeds = [1, 2]\n[[profiles.odd.data]]\nfile = "a"\nnumbers = { first = 1 }\n'
+        + "\n[profiles.odd]\nseeds = [1, 2]\n[[profiles.odd.data]]\n"
+        + 'file = "a"\nnumbers = { first = 1 }\n'
     )
     with pytest.raises(PackError, match="table of first, last and digits"):
         load_pack("toy", "odd")
