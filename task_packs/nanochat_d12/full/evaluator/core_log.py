@@ -1,8 +1,8 @@
 """Reads what nanochat prints and writes, and takes nothing that it could not have written.
 
-Every pattern covers a whole line. A line that has a word of the result and is not as nanochat writes
-it is refused, so that no other number can be taken for the result: least of all the CORE that
-training prints by the way (`Step 02000 | CORE metric: ...`), which is of 500 items a task only.
+Every pattern covers a whole line. A line that has a word of the result and is not as nanochat
+writes it is refused, so that no other number is taken for the result: least of all the CORE that
+training prints by the way (`Step 02000 | CORE metric: ...`), of 500 items a task only.
 """
 
 from __future__ import annotations
