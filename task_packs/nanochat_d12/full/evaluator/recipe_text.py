@@ -65,8 +65,10 @@ class Source:
 
     @cached_property
     def strings(self) -> list[tuple[ast.Constant, str]]:
-        """The constants that are text."""
-        return [(node, node.value) for node in self.literals if isinstance(node.value, str)]
+        """The constants that are text or bytes, as text."""
+        found = [(node, node.value) for node in self.literals]
+        raw = [(node, v.decode("latin-1")) for node, v in found if isinstance(v, bytes)]
+        return raw + [(node, value) for node, value in found if isinstance(value, str)]
 
     @cached_property
     def calls(self) -> list[tuple[ast.Call, str]]:

@@ -127,9 +127,9 @@ def eval_data_in_training(source: Source) -> Found:
 def evaluator_patched(source: Source) -> Found:
     """The evaluator runs as it was written.
 
-    Proves that no attribute of what is imported or of the tokenizer is assigned, except for settings
-    of PyTorch, that nothing reaches into modules or frames, and that no string is a line of results.
-    Cannot prove that a network behaves as one when it is asked by the evaluator.
+    Proves that no attribute of what is imported or of the tokenizer is assigned, except for
+    settings of PyTorch, that nothing reaches into modules or frames, and that no string is a line
+    of results. Cannot prove that a network behaves the same when the evaluator asks it.
     """
     for node in source.stores:
         if isinstance(node, ast.Attribute) and _foreign(source, source.dotted(node)):
@@ -263,7 +263,7 @@ def main() -> None:
     """Prints what is found in a folder; exit status 4 if there is anything."""
     root = Path(sys.argv[1])
     paths = sorted(root.rglob("*.py"))
-    files = {str(p.relative_to(root)): p.readconstant(encoding="utf-8") for p in paths}
+    files = {str(p.relative_to(root)): p.read_text(encoding="utf-8") for p in paths}
     found = broken_rules(files)
     for one in found:
         print(f"{one.path}:{one.line}: {one.rule}: {one.evidence}", file=sys.stderr)
