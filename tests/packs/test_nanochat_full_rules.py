@@ -128,6 +128,16 @@ def test_every_rule_has_a_recipe_that_breaks_it_and_one_that_nearly_does() -> No
     assert names == {row[0] for row in BREAKS} - {"unreadable"} == {row[0] for row in NEAR}
 
 
+def test_code_in_another_encoding_is_read_as_python_reads_it() -> None:
+    found = rules.broken_rules({GPT: "# coding: utf-7\n+AGk-mport socket\n"})
+    assert [one.rule for one in found] == ["network"]
+
+
+def test_line_ends_of_other_systems_and_nesting_are_no_way_out() -> None:
+    found = rules.broken_rules({GPT: "x = 1\rimport socket\r", OPTIM: "(" * 5000})
+    assert [one.rule for one in found] == ["unreadable", "network"]
+
+
 def test_files_that_are_fixed_are_not_read() -> None:
     assert rules.broken_rules({"recipe/nanochat/dataset.py": "import requests"}) == []
     assert rules.broken_rules({"recipe/notes.txt": "import requests"}) == []
@@ -139,6 +149,8 @@ def test_a_folder_is_checked_from_the_command_line(tmp_path: Path) -> None:
     path.write_text("import math\n")
     command = [sys.executable, str(EVALUATOR / "rules.py"), str(tmp_path)]
     assert subprocess.run(command).returncode == 0
+    path.write_text("def")
+    assert subprocess.run(command, capture_output=True).returncode == 0
     path.write_text("import math\nimport socket\n")
     result = subprocess.run(command, capture_output=True, text=True)
     assert (result.returncode, "nanochat/gpt.py:2: network" in result.stderr) == (4, True)

@@ -18,7 +18,8 @@ class Source:
 
     def __init__(self, path: str, text: str) -> None:
         self.path = path.removeprefix(ROOT)
-        self.nodes = list(ast.walk(ast.parse(text)))
+        # As bytes, so that a comment that names an encoding is heeded as Python heeds it.
+        self.nodes = list(ast.walk(ast.parse(text.encode())))
 
     @cached_property
     def _imported(self) -> list[tuple[ast.AST, str, str, str]]:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from recipe_text import ROOT, Source, constant, last
 
-BROKEN_RULE = 4
+BROKEN_RULE, UNREADABLE = 4, "unreadable"
 FIXED = frozenset(
     {f"nanochat/{name}.py" for name in ("__init__", "checkpoint_manager", "common", "core_eval")}
     | {f"nanochat/{name}.py" for name in ("dataset", "engine", "execution", "loss_eval")}
@@ -240,7 +240,8 @@ def broken_rules(files: Mapping[str, str]) -> list[Broken]:
         files: Text by path, with or without the folder `recipe/` in front.
 
     Returns:
-        Rule, path, line and evidence of each finding, in the order of paths and lines.
+        Rule, path, line and evidence of each finding, in the order of paths and lines. A file that
+        does not parse breaks the rule `unreadable`.
     """
     found: set[Broken] = set()
     for path, text in files.items():
@@ -248,26 +249,31 @@ def broken_rules(files: Mapping[str, str]) -> list[Broken]:
             continue
         try:
             source = Source(path, text)
-        except (SyntaxError, ValueError) as error:
-            found.add(Broken("unreadable", path, getattr(error, "lineno", None) or 1, str(error)))
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            found.add(Broken(UNREADABLE, path, getattr(error, "lineno", None) or 1, str(error)))
             continue
+        lines = text.splitlines()
         for rule in RULES:
             for node, why in rule(source):
                 line = getattr(node, "lineno", 1)
-                shown = text.split("\n")[line - 1].strip()[:160]
+                # A form feed ends a line here and not in Python, so a line may be off.
+                shown = lines[min(line, len(lines)) - 1].strip()[:160]
                 found.add(Broken(rule.__name__, path, line, f"{why}: {shown}"))
     return sorted(found, key=lambda one: (one.path, one.line, one.rule, one.evidence))
 
 
 def main() -> None:
-    """Prints what is found in a folder; exit status 4 if there is anything."""
+    """Prints what is found in a folder; exit status 4 if a rule is broken.
+
+    What does not parse does not run either, so it breaks no rule; preflight tells of it.
+    """
     root = Path(sys.argv[1])
     paths = sorted(root.rglob("*.py"))
     files = {str(p.relative_to(root)): p.read_text(encoding="utf-8") for p in paths}
-    found = broken_rules(files)
+    found = sorted(broken_rules(files), key=lambda one: one.rule != UNREADABLE)
     for one in found:
         print(f"{one.path}:{one.line}: {one.rule}: {one.evidence}", file=sys.stderr)
-    sys.exit(BROKEN_RULE if found else 0)
+    sys.exit(BROKEN_RULE if any(one.rule != UNREADABLE for one in found) else 0)
 
 
 if __name__ == "__main__":
