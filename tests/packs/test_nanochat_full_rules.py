@@ -140,6 +140,7 @@ def test_line_ends_of_other_systems_and_nesting_are_no_way_out() -> None:
 
 def test_files_that_are_fixed_are_not_read() -> None:
     assert rules.broken_rules({"recipe/nanochat/dataset.py": "import requests"}) == []
+    assert rules.broken_rules({"full/recipe/nanochat/dataset.py": "import requests"}) == []
     assert rules.broken_rules({"recipe/notes.txt": "import requests"}) == []
 
 

@@ -8,6 +8,11 @@ from functools import cached_property
 ROOT = "recipe/"
 
 
+def within(path: str) -> str:
+    """Where a file is in the recipe, whatever folder the recipe itself is in."""
+    return path.rpartition(ROOT)[2]
+
+
 class Source:
     """A file of a recipe.
 
@@ -17,7 +22,7 @@ class Source:
     """
 
     def __init__(self, path: str, text: str) -> None:
-        self.path = path.removeprefix(ROOT)
+        self.path = within(path)
         # As bytes, so that a comment that names an encoding is heeded as Python heeds it.
         self.nodes = list(ast.walk(ast.parse(text.encode())))
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from recipe_text import ROOT, Source, constant, last
+from recipe_text import Source, constant, last, within
 
 BROKEN_RULE, UNREADABLE = 4, "unreadable"
 FIXED = frozenset(
@@ -237,7 +237,7 @@ def broken_rules(files: Mapping[str, str]) -> list[Broken]:
     """Holds the rules to a recipe.
 
     Args:
-        files: Text by path, with or without the folder `recipe/` in front.
+        files: Text by path, with or without the folder of recipes in front.
 
     Returns:
         Rule, path, line and evidence of each finding, in the order of paths and lines. A file that
@@ -245,7 +245,7 @@ def broken_rules(files: Mapping[str, str]) -> list[Broken]:
     """
     found: set[Broken] = set()
     for path, text in files.items():
-        if not path.endswith(".py") or path.removeprefix(ROOT) in FIXED:
+        if not path.endswith(".py") or within(path) in FIXED:
             continue
         try:
             source = Source(path, text)
