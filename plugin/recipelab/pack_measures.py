@@ -12,8 +12,13 @@ from recipelab.trial import Phase, Status
 
 SANDBOX_MEASURES = ("cpu_seconds", "wall_seconds", "peak_memory_mb")
 """What the sandbox measures of a phase, as in ``train.cpu_seconds``."""
-SIZE_MEASURES = ("artifact.bytes", "recipe.bytes", "submission.bytes")
-"""What the evaluator measures of files, without running anything; a submission is both."""
+PACKED = "submission.packed_bytes"
+SIZE_MEASURES = ("artifact.bytes", "recipe.bytes", "submission.bytes", PACKED)
+"""What the evaluator measures of files, without running anything; a submission is both.
+
+Packed, the code counts as a contest's authors hand it in: its editable files as a Python file that
+unpacks and runs them.
+"""
 
 
 class Goal(StrEnum):

@@ -15,9 +15,9 @@ from recipelab.evaluation.scores import evaluator_failed, read_score, rules_fail
 from recipelab.evaluation.seals import Seals
 from recipelab.evaluation.watch import Watch
 from recipelab.evaluation.withholding import withheld
-from recipelab.evaluation.workspace import Workspace, folder_bytes, recipe_bytes
+from recipelab.evaluation.workspace import Workspace, folder_bytes, packed_bytes, recipe_bytes
 from recipelab.pack import Pack
-from recipelab.pack_measures import SANDBOX_MEASURES
+from recipelab.pack_measures import PACKED, SANDBOX_MEASURES
 from recipelab.recipe import Recipe
 from recipelab.sandbox.base import Input, Limits, PhaseRequest, PhaseResult, Sandbox
 from recipelab.sandbox.slots.pool import ANYWHERE, Slot
@@ -160,6 +160,9 @@ class PhaseRunner:
         measures["artifact.bytes"] = folder_bytes(self._workspace.output(Phase.TRAIN, seed))
         measures["recipe.bytes"] = recipe_bytes(recipe)
         measures["submission.bytes"] = measures["artifact.bytes"] + measures["recipe.bytes"]
+        if PACKED in self._wanted():
+            code = packed_bytes(recipe, self._pack.recipe.editable)
+            measures[PACKED] = measures["artifact.bytes"] + code
         if seed in self._nonces:
             measures["prepare.nonce"] = float(self._nonces[seed])
         self._check(measures)
@@ -253,9 +256,11 @@ class PhaseRunner:
             tripwires=tripwires(self._pack, inputs) if phase.runs_recipe else (),
         )
 
+    def _wanted(self) -> set[str]:
+        return {self._pack.metric.measure, *(gate.measure for gate in self._pack.gates)}
+
     def _check(self, measures: Mapping[str, float]) -> None:
-        wanted = {self._pack.metric.measure, *(gate.measure for gate in self._pack.gates)}
-        missing = sorted(wanted - set(measures))
+        missing = sorted(self._wanted() - set(measures))
         if missing:
             have = ", ".join(sorted(measures))
             raise EvaluatorFault(f"no measurement {missing[0]!r}; there are: {have}")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import lzma
 import tempfile
-from collections.abc import Mapping
+from base64 import b85encode
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,6 +21,12 @@ SCORING_LIBRARY = Path(__file__).parents[1] / "scoring"
 """What evaluators of packs may import as ``recipelab_scoring``."""
 
 _ROUNDS, _PLAN = "rounds", "plan"
+
+_WRAPPER = (
+    "import lzma as L,base64 as B\n"
+    'exec(L.decompress(B.b85decode(""),format=L.FORMAT_RAW,filters=[{"id":L.FILTER_LZMA2}]))\n'
+)
+"""What unpacks compressed code, without the code."""
 
 
 class Workspace:
@@ -138,6 +146,17 @@ def folder_bytes(folder: Path) -> int:
 def recipe_bytes(recipe: Recipe) -> int:
     """Size of all files of a recipe in bytes, their paths included."""
     return sum(len(path.encode()) + len(text.encode()) for path, text in recipe.files.items())
+
+
+def packed_bytes(recipe: Recipe, editable: Iterable[str]) -> int:
+    """Size of the editable files in bytes, each compressed into a Python file that unpacks it."""
+    filters = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME}]
+    total = 0
+    for path in recipe.editable(editable):
+        raw = recipe.files[path].encode("utf-8", "surrogatepass")
+        body = b85encode(lzma.compress(raw, format=lzma.FORMAT_RAW, filters=filters))
+        total += len(_WRAPPER) + len(body)
+    return total
 
 
 def _name(path: Path, folder: Path) -> bytes:
