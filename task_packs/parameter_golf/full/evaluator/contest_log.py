@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 NUMBER = r"(?:\d+(?:\.\d+)?(?:e[+-]?\d+)?|nan|inf)"
 _EVALUATED = re.compile(
-    rf"(?P<label>[\w+ -]+?) val_loss:(?P<loss>{NUMBER}) val_bpb:(?P<bits>{NUMBER})"
+    rf"(?P<label>\w[\w+ -]*?) val_loss:(?P<loss>{NUMBER}) val_bpb:(?P<bits>{NUMBER})"
     r"(?: eval_time:(?P<ms>\d+)ms)?"
 )
 _SIZE = re.compile(r"Total submission size (?P<how>\S+): (?P<bytes>\d+) bytes")

@@ -5,6 +5,7 @@ not in train's container, and the functions that score are held fixed, whatever 
 """
 
 import ast
+import re
 import sys
 from pathlib import Path
 
@@ -24,6 +25,7 @@ SCORING = {
     "train_and_eval",
 }
 HIDDEN = {"val_tokens", "val_files"}
+TABLES = re.compile(r"(?:^|[^a-z])(?:n_?gram|ppm|hashed_cache)")
 DECODERS = {"b85decode", "a85decode", "b64decode", "b32decode", "b16decode", "fromhex", "unhexlify"}
 
 
@@ -91,7 +93,7 @@ def mixes_the_target(tree):
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Name | ast.arg):
             name = getattr(node, "name", None) or getattr(node, "id", None) or node.arg
-            if any(word in name.lower() for word in ("ngram", "n_gram", "hashed_cache", "ppm")):
+            if TABLES.search(name.lower()):
                 yield node, f"{name} looks like a table of n-grams"
 
 
