@@ -167,6 +167,8 @@ def keys(schema: dict[str, Any], table: dict[str, Any], defs: dict[str, Any]) ->
 def test_the_schema_knows_every_key_of_a_pack(cli: Cli, name: str) -> None:
     schema = json.loads(cli("packs", "schema").stdout)
     assert schema == pack_schema()
+    kept = Path(__file__).parents[2] / "docs" / "pack.schema.json"
+    assert json.loads(kept.read_text()) == schema, "recipelab packs schema > docs/pack.schema.json"
     table = tomllib.loads((load_pack(name).root / "pack.toml").read_text())
     keys(schema, table, schema["$defs"])
     assert "root" not in schema["properties"]

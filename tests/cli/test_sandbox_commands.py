@@ -48,11 +48,11 @@ def dead_owner() -> str:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("check", "gpu9"), "unknown sandbox 'gpu9'; valid: cpu, cuda"),
+        (("check", "gpu9"), "unknown sandbox 'gpu9'; valid: cpu, cuda, cuda-compile, cuda-golf"),
         (("check", "--sandbox", "podman"), "unknown sandbox 'podman'; valid: auto, docker, local"),
         (("check", "--gpu", "all of them"), "--gpu: 'all of them' is not valid; valid: a number"),
         (("check", "--sandbox", "docker"), "start Docker, or ask for `--sandbox local`"),
-        (("build", "gpu9"), "unknown sandbox 'gpu9'; valid: cpu, cuda"),
+        (("build", "gpu9"), "unknown sandbox 'gpu9'; valid: cpu, cuda, cuda-compile, cuda-golf"),
         (("build", "cpu"), "no Docker daemon answers"),
     ],
 )
@@ -67,7 +67,8 @@ def test_list_without_a_daemon(cli: Cli, project: Path) -> None:
     (project / "sandboxes" / "mine" / "sandbox.toml").write_text("format = 9")
     facts = json.loads(cli("sandbox", "list", "--json").stdout)
     states = {row["sandbox"]: row["state"] for row in facts["sandboxes"]}
-    assert states == {"cpu": "unknown", "cuda": "unknown", "mine": "not valid"}
+    shipped = ("cpu", "cuda", "cuda-compile", "cuda-golf")
+    assert states == {**dict.fromkeys(shipped, "unknown"), "mine": "not valid"}
     assert "no Docker daemon answers" in facts["docker"]
     shown = cli("sandbox", "list")
     assert shown.exit_code == 0

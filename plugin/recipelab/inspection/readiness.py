@@ -110,6 +110,8 @@ def _protected(pack: Pack, recipe: Recipe) -> Iterator[Finding]:
 
 
 def _data(pack: Pack) -> Iterator[Finding]:
+    if pack.upstream is None and not pack.hardware.gpus:
+        return  # It is fetched in seconds when the baseline runs.
     missing = [item for item in pack.data if not is_cached(item)]
     size = sum(item.bytes for item in missing) / 1e9
     if missing:
