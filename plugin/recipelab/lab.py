@@ -29,6 +29,12 @@ from recipelab.sandbox.slots.pool import SlotPool
 OFFLINE = "offline"
 """The model that writes no code of its own."""
 
+PROTECTED = (
+    "this profile is protected, not isolated: code of the recipe runs beside what scores it, so read "
+    "the best trial's patch before you believe it (docs/full-profiles.md)"
+)
+"""Told at the start where a recipe's own file scores it."""
+
 MOST_SLOTS = 8
 """Slots that a campaign takes of its own accord; it has more if more are asked for."""
 
@@ -144,6 +150,8 @@ class Lab:
         self._stack.enter_context(self.home.locked(name))
         evaluator = self.parts.evaluator or await self._evaluator()
         self._register(store, name)
+        if self.pack.trust == "protected":
+            self.say(PROTECTED)
         slots = evaluator.slots
         desk = TrialDesk(
             store,
