@@ -30,8 +30,8 @@ OFFLINE = "offline"
 """The model that writes no code of its own."""
 
 PROTECTED = (
-    "this profile is protected, not isolated: code of the recipe runs beside what scores it, so read "
-    "the best trial's patch before you believe it (docs/full-profiles.md)"
+    "this profile is protected, not isolated: code of the recipe runs beside what scores it, so "
+    "read the best trial's patch before you believe it (docs/full-profiles.md)"
 )
 """Told at the start where a recipe's own file scores it."""
 
