@@ -1,7 +1,7 @@
 """Bits per byte that the protected evaluation printed, if all of it fits together.
 
-How many tokens the text has for each byte is fixed by text and tokenizer, and loss and bits per byte
-tell it: bits = nats / ln 2 * tokens / bytes. Bytes that are counted in another way show there.
+How many tokens the text has for each byte is fixed by text and tokenizer, and loss and bits per
+byte tell it: bits = nats / ln 2 * tokens / bytes. Bytes that are counted in another way show there.
 """
 
 import argparse
@@ -30,7 +30,7 @@ def ended(status, words):
 
 
 def allowed():
-    """The least and the most tokens per byte: by the arguments, the file of the ratio, or at all."""
+    """The least and the most tokens per byte: by arguments, by the file of the ratio, or at all."""
     told = json.loads(RATIO.read_text("utf-8")) if RATIO.is_file() else {}
     parser = argparse.ArgumentParser()
     parser.add_argument("--tokens-per-byte", type=float, default=told.get("tokens_per_byte"))
@@ -53,7 +53,7 @@ def only_evaluation():
         ended(MALFORMED, f"{LOG} holds no line `<label> val_loss:... val_bpb:... eval_time:...ms`")
     if len(found) > 1:
         told = ", ".join(one.label for one in found[:8])
-        ended(BROKEN_RULE, f"the text is scored once, in one pass; the log has {len(found)}: {told}")
+        ended(BROKEN_RULE, f"the text is scored in one pass; the log has {len(found)}: {told}")
     return found[0]
 
 
@@ -61,8 +61,8 @@ def tokens_per_byte(result, least, most):
     """How many tokens a byte has, by the result; ends if the text has another number."""
     ratio = result.bits * math.log(2) / result.nats if result.nats > 0 else math.nan
     if not least <= ratio <= most:
-        valid = f"the text has {least:.6f} to {most:.6f}"
-        ended(BROKEN_RULE, f"{ratio:.6f} tokens a byte, but {valid}: bytes or tokens are miscounted")
+        valid = f"{least:.6f} to {most:.6f}: bytes or tokens are miscounted"
+        ended(BROKEN_RULE, f"{ratio:.6f} tokens a byte, but the text has {valid}")
     return ratio
 
 

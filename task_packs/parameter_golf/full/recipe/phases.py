@@ -55,6 +55,8 @@ def opened(phase: str) -> Any:
     if missing:
         raise SystemExit(f"train_gpt.py has to keep: {', '.join(missing)} ({phase} calls it)")
     settings = recipe.Hyperparameters
+    # Whatever the script makes of SEED: no seed is picked by hand.
+    settings.seed = int(os.environ["SEED"])
     settings.model_path = str(Path.cwd() / "final_model.pt")
     folder = ROOT / ("out" if phase == "train" else "artifact")
     settings.quantized_model_path = str(folder / MODEL)
