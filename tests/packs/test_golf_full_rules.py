@@ -87,6 +87,7 @@ BROKEN = [
     ("reaches_around", "open(h.logfile, 'w')"),
     ("reaches_around", "weights = Path(__file__).read_text()"),
     ("prints_a_score", "log('quantized_ttt val_loss:1.0 val_bpb:0.5 eval_time:1ms')"),
+    ("fetches", "# a comment\rimport requests"),
     ("not_causal", "y = flash_attn_3_func(q, k, v)"),
     ("not_causal", "y = F.scaled_dot_product_attention(q, k, v, is_causal=False)"),
     ("not_causal", "y = (flash_attn_3_func(q, k, f(causal)), causal == True)"),
@@ -172,6 +173,7 @@ def test_code_between_the_quotes_of_an_f_string_is_seen_by_every_python() -> Non
         "import os\n# vim: set fileencoding=latin-1 :\n",
         "import os\0\n",
         "import os\n\fimport requests\n",
+        "import os\n'\ud800' = $\n",
     ],
 )
 def test_what_python_may_read_in_another_way_is_not_read_at_all(text: str) -> None:

@@ -57,6 +57,8 @@ def words_of(text):
     Raises:
         Unreadable: It cannot be told apart into words, or claims an encoding of its own.
     """
+    # To Python each of them ends a line, and with it a comment.
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     _refuse_encodings(text)
     lines = _logical_lines(text)
     owner, depth, found = "", 0, []
@@ -94,11 +96,16 @@ def _logical_lines(text):
             if token.type == tokenize.NEWLINE:
                 lines.append(line)
                 line = []
-    except (tokenize.TokenError, SyntaxError) as error:
-        place = error.args[1] if len(error.args) > 1 else ()
-        at = place[0] if place and isinstance(place[0], int) else 0
-        raise Unreadable(getattr(error, "lineno", None) or at, f"is not Python: {error}") from None
+    except (tokenize.TokenError, SyntaxError, ValueError) as error:
+        raise Unreadable(_place(error), f"is not Python: {error}"[:200]) from None
     return [*lines, line]
+
+
+def _place(error):
+    """The line that an error of the tokenizer tells, or 0."""
+    told = error.args[1] if len(error.args) > 1 and isinstance(error.args[1], tuple) else ()
+    at = told[0] if told and isinstance(told[0], int) else 0
+    return getattr(error, "lineno", None) or at
 
 
 def _step(token):
