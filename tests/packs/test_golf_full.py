@@ -59,6 +59,16 @@ def test_both_forms_of_the_contest_are_read() -> None:
             "quantized_ttt_phased",
             1.05989454,
         ),
+        (
+            "final_int6_sliding_window val_loss:1.9092 val_bpb:1.1307 stride:64 eval_time:85703ms",
+            "final_int6_sliding_window",
+            1.1307,
+        ),
+        (
+            "final val_loss:1.9905 val_bpb:1.1789 eval_time:2067ms eval_seq_len:2048",
+            "final",
+            1.1789,
+        ),
         ("quantized+pergroup val_loss:2e0 val_bpb:1e-5 eval_time:1ms", "quantized+pergroup", 1e-5),
     ],
 )
@@ -97,6 +107,8 @@ def test_source_code_at_the_head_of_a_log_is_no_figure() -> None:
         "quantized_ttt val_loss:1.0 val_bpb:\u0661 eval_time:1ms",
         "quantized_ttt val_loss:1.0 val_bpb:1.0 eval_time:-1ms",
         "quantized_ttt val_loss:1.0 val_bpb:1.0 eval_time:1ms and more",
+        "quantized_ttt val_loss:1.0 val_bpb:1.0 eval_time:1s",
+        "quantized_ttt val_loss:1.0 val_bpb:1.0 eval_time:1ms eval_time:2ms",
         "quantized_ttt val_loss:1.0",
     ],
 )
@@ -163,7 +175,7 @@ def test_one_final_line_is_a_score(tmp_path: Path) -> None:
         (None, 3, "is missing"),
         ("", 3, "holds no line"),
         (f"x = '{FINAL.strip()}'", 3, "holds no line"),
-        (f"0 {FINAL.strip()}.\n{FINAL}", 3, "line 1 is no whole evaluation"),
+        (f"0 {FINAL.strip()}.\n{FINAL}", 3, "line 1 has no time"),
         (FINAL * 2, 4, "one pass"),
         (RECORD, 4, "the log has 2"),
         (BASE, 4, "is no final evaluation"),

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 # Any word may stand where a figure belongs, so that one that is none is named and not passed over.
 _EVALUATED = re.compile(
     r"(?P<label>[A-Za-z0-9_][A-Za-z0-9_+ -]*?) val_loss:(?P<loss>\S+) val_bpb:(?P<bits>\S+)"
-    r"(?: eval_time:(?P<ms>\S+)ms)?"
+    r"(?P<more>(?: \w+:[^\s:]+)*)"
 )
+_TIME = re.compile(r" eval_time:(\S+)ms(?= |$)")
 _BEGUN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_+ -]* val_loss:(?!\{)")
 _STEP = re.compile(
     r"(?:step:)?(?P<step>[0-9]+)/[0-9]+ val_loss: ?(?P<loss>\S+) val_bpb: ?(?P<bits>\S+)"
@@ -86,7 +87,7 @@ def evaluations(text: str) -> list[Evaluation]:
             match["label"],
             _figure(match["loss"], number, line),
             _figure(match["bits"], number, line),
-            None if match["ms"] is None else _milliseconds(match["ms"], number, line),
+            _seconds(match["more"], number, line),
         )
         for number, line in _lines(text)
         if (match := _evaluated(number, line)) is not None
@@ -140,7 +141,11 @@ def _figure(word: str, number: int, line: str) -> float:
     return value
 
 
-def _milliseconds(word: str, number: int, line: str) -> float:
-    if not _WHOLE.fullmatch(word):
-        raise Malformed(f"line {number} has no time {word[:20]!r}: {line[:120]!r}")
-    return int(word) / 1000
+def _seconds(more: str, number: int, line: str) -> float | None:
+    """The time among the further fields, as ``stride:64``, that scripts give a line."""
+    times = _TIME.findall(more)
+    if len(times) != more.count(" eval_time:") or not all(map(_WHOLE.fullmatch, times)):
+        raise Malformed(f"line {number} has no time: {line[:120]!r}")
+    if len(times) > 1:
+        raise Malformed(f"line {number} has {len(times)} times: {line[:120]!r}")
+    return int(times[0]) / 1000 if times else None
