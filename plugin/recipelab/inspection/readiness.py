@@ -59,10 +59,6 @@ async def rules_on_baseline(pack: Pack) -> AsyncIterator[Finding]:
     """Has the pack's static rules read the starting recipe, which has to pass; runs none of it."""
     if not pack.evaluator.rules:
         return
-    if _is_newer(pack):
-        told = "cannot read what is written for a later Python; tried in the sandbox alone"
-        yield warning("rules", told)
-        return
     async with LocalSandbox() as sandbox:
         recipe = pack.baseline()
         with Workspace(pack, recipe, {}) as workspace:
@@ -86,17 +82,11 @@ def left_to_prove(pack: Pack) -> Finding:
 
 
 def _python(pack: Pack) -> Iterator[Finding]:
-    if _is_newer(pack):
-        wanted = pack.recipe.python
+    wanted = pack.recipe.python
+    if wanted is not None and tuple(map(int, wanted.split("."))) > sys.version_info[:2]:
         here = f"{sys.version_info.major}.{sys.version_info.minor}"
         told = f"written for {wanted}, this is {here}: edits are parsed in the sandbox alone"
         yield warning("python", told)
-
-
-def _is_newer(pack: Pack) -> bool:
-    """Whether the recipe is written for a later Python than this one."""
-    wanted = pack.recipe.python
-    return wanted is not None and tuple(map(int, wanted.split("."))) > sys.version_info[:2]
 
 
 def _protected(pack: Pack, recipe: Recipe) -> Iterator[Finding]:
