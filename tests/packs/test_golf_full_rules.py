@@ -140,6 +140,7 @@ LEGAL = [
     "def f(): time = 3; dist = a - b; return max(time, dist)",
     "x = g(time=3, sum=F.relu); model.F = math.pi",
     "def f(a: torch.Tensor = None, b=np.pi): x: tuple[torch.Tensor, int] = g(F.relu, y=1)",
+    "def f(m):\n    model: nn.Module = m",
     "if x.dtype != torch.float32: x.data = x.data.float()",
     "if math.pi == 3: y = np.sum(x)",
     "lr = torch.tensor(0.1); x: float = 1.0; steps = int(max(a, b))",

@@ -52,7 +52,8 @@ def _given_parts(statement, names):
         end = at + 1
         while end + 1 < len(statement) and statement[end].text == ".":
             end += 2
-        given = end > at + 1 and at in targets and _is_target(statement, end)
+        typed = _text(statement, at - 1) == ":" and at - 1 in targets
+        given = end > at + 1 and at in targets and not typed and _is_target(statement, end)
         setting = word.text == "torch" and _text(statement, at + 2) in SETTINGS
         if given and not setting:
             yield word.line, f"changes {''.join(one.text for one in statement[at:end])}"
