@@ -13,7 +13,8 @@ from .full import loaded, run_script
 
 PACK = "parameter_golf"
 # Rules import what lies beside them, as scripts do.
-sys.modules["recipe_text"] = loaded(PACK, "recipe_text")
+for name in ("recipe_text", "heuristics", "patches"):
+    sys.modules[name] = loaded(PACK, name)
 rules = loaded(PACK, "rules")
 RULES = "evaluator/rules.py"
 
@@ -91,6 +92,19 @@ BROKEN = [
     ("not_causal", "y = flash_attn_3_func(q, k, v)"),
     ("not_causal", "y = F.scaled_dot_product_attention(q, k, v, is_causal=False)"),
     ("not_causal", "y = (flash_attn_3_func(q, k, f(causal)), causal == True)"),
+    ("patches_libraries", "F.cross_entropy = lambda *a, **k: 0"),
+    ("patches_libraries", "def f(): torch.Tensor.sum = g"),
+    ("patches_libraries", "math.log, x = f, 1"),
+    ("patches_libraries", "setattr(time, 'perf_counter', f)"),
+    ("patches_libraries", "ValidationData.__init__ = f"),
+    ("patches_libraries", "if a: math.log: object = f"),
+    ("patches_libraries", "F = Mine()"),
+    ("patches_libraries", "x, math = 1, Mine()"),
+    ("patches_libraries", "def range(n): return []"),
+    ("patches_libraries", "if True:\n    def len(x): return 1"),
+    ("patches_libraries", "def f():\n    global time; time = g"),
+    ("patches_libraries", "import mine as F"),
+    ("patches_libraries", "for math in things: pass"),
     ("mixes_the_target", "class NgramCache: pass"),
     ("mixes_the_target", "def mix(logits, ppm_counts): return logits"),
     ("unreadable", "W = 'never ends"),
@@ -120,6 +134,16 @@ LEGAL = [
     "log(f'val_loss so far {loss}')",
     "y = flash_attn_3_func(rope(q), k, v, causal=True)",
     "y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)",
+    "torch.backends.cuda.matmul.allow_tf32 = True; torch._dynamo.config.optimize_ddp = False",
+    "import numpy as np, torch.distributed as dist, torch.nn.functional as F",
+    "from torch.nn.parallel import DistributedDataParallel as DDP",
+    "def f(): time = 3; dist = a - b; return max(time, dist)",
+    "x = g(time=3, sum=F.relu); model.F = math.pi",
+    "def f(a: torch.Tensor = None, b=np.pi): x: tuple[torch.Tensor, int] = g(F.relu, y=1)",
+    "def f(m):\n    model: nn.Module = m",
+    "if x.dtype != torch.float32: x.data = x.data.float()",
+    "if math.pi == 3: y = np.sum(x)",
+    "lr = torch.tensor(0.1); x: float = 1.0; steps = int(max(a, b))",
     "engram = bigram_embedding(x)",
     "log(f'step {1} takes a socket or requests')",
 ]

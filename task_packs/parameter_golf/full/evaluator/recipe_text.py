@@ -73,6 +73,32 @@ def words_of(text):
     return found
 
 
+def named(words, names):
+    """The words that are, or may be, one of some names."""
+    return [word for word in words if word.kind in {"name", "echo"} and word.text in names]
+
+
+def sure(words):
+    """The words without those that may be but text: what stands side by side is side by side."""
+    return [word for word in words if word.kind != "echo"]
+
+
+def follows(words, at, *texts):
+    """Whether some words follow a place."""
+    return tuple(word.text for word in words[at + 1 : at + 1 + len(texts)]) == texts
+
+
+def statements(words):
+    """The words of each statement, ends left out."""
+    found = [[]]
+    for word in sure(words):
+        if word.kind == "end" or (word.kind == "mark" and word.text == ";"):
+            found.append([])
+        else:
+            found[-1].append(word)
+    return [statement for statement in found if statement]
+
+
 def _refuse_encodings(text):
     """Python would decode such a file in another way than the evaluator has."""
     for number, line in enumerate(text.split("\n")[:2], 1):

@@ -5,11 +5,12 @@ not in train's container, and the functions that score are held fixed, whatever 
 What cannot be read as words breaks a rule too, so that nothing passes for not having been read.
 """
 
-import re
 import sys
 from pathlib import Path
 
-from recipe_text import Unreadable, words_of
+from heuristics import mixes_the_target, not_causal
+from patches import patches
+from recipe_text import Unreadable, follows, named, statements, sure, words_of
 
 BROKEN_RULE = 4
 SCRIPT = "train_gpt.py"
@@ -32,34 +33,7 @@ UNPACKERS = {"decompress", "loads", "frombuffer", "frombytes", "BytesIO", "froms
 FRAMES = {"_getframe", "_current_frames", "f_locals", "f_globals", "f_back", "currentframe"}
 FRAMES |= {"get_objects", "get_referrers", "settrace", "setprofile", "__globals__", "__closure__"}
 FRAMES |= {"__main__", "__code__", "_exit", "atexit", "ctypes", "inspect", "__file__"}
-ATTENTION = {"flash_attn_3_func", "flash_attn_func", "scaled_dot_product_attention"}
-TABLES = re.compile(r"(?:^|[^a-z])(?:n_?gram|ppm|hashed_cache)")
-
-
-def named(words, names):
-    """The words that are, or may be, one of some names."""
-    return [word for word in words if word.kind in {"name", "echo"} and word.text in names]
-
-
-def sure(words):
-    """The words without those that may be but text: what stands side by side is side by side."""
-    return [word for word in words if word.kind != "echo"]
-
-
-def follows(words, at, *texts):
-    """Whether some words follow a place."""
-    return tuple(word.text for word in words[at + 1 : at + 1 + len(texts)]) == texts
-
-
-def statements(words):
-    """The words of each statement, ends left out."""
-    found = [[]]
-    for word in sure(words):
-        if word.kind == "end" or (word.kind == "mark" and word.text == ";"):
-            found.append([])
-        else:
-            found[-1].append(word)
-    return [statement for statement in found if statement]
+FRAMES |= {"builtins", "__builtins__"}
 
 
 def reads_validation(words):
@@ -224,44 +198,13 @@ def prints_a_score(words):
             yield word.line, f"prints like a score: {word.text[:60]!r}"
 
 
-def not_causal(words):
-    """A heuristic: every call of a known attention says that it is causal.
-
-    Other ways to look ahead, as a shift, a mean over the window or an attention of its own, are
-    not seen.
-    """
-    for statement in statements(words):
-        for at, word in enumerate(statement):
-            if word.text in ATTENTION and follows(statement, at, "("):
-                texts = " ".join(one.text for one in _arguments(statement, at + 1))
-                if not re.search(r"\b(is_)?causal = True\b", texts):
-                    yield word.line, f"calls {word.text} without causal=True"
-
-
-def _arguments(statement, at):
-    """The words from an opening bracket to the one that closes it."""
-    depth = 0
-    for end in range(at, len(statement)):
-        text = statement[end].text if statement[end].kind == "mark" else ""
-        depth += (text in {"(", "[", "{"}) - (text in {")", "]", "}"})
-        if depth == 0:
-            return statement[at : end + 1]
-    return statement[at:]
-
-
-def mixes_the_target(words):
-    """A heuristic: nothing is named like a table of n-grams or a cache of them.
-
-    Caches whose key holds what is to be predicted, or that raise its probability alone, made
-    distributions that do not sum to one. Names are all that is looked at.
-    """
-    for word in words:
-        if word.kind == "name" and TABLES.search(word.text.lower()):
-            yield word.line, f"{word.text} looks like a table of n-grams"
-
-
 RULES = (reads_validation, fixed_seed, weights_in_code, fetches, reaches_around)
-RULES += (prints_a_score, not_causal, mixes_the_target)
+RULES += (
+    prints_a_score,
+    patches(FIXED | {"log", "set_logging_hparams"}),
+    not_causal,
+    mixes_the_target,
+)
 
 
 def broken_rules(files):
