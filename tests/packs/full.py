@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,15 +17,25 @@ from recipelab import content
 SHIPPED = content.shipped_root() / content.TASK_PACKS
 
 
+@contextmanager
+def as_scripts_in(folder: Path) -> Iterator[None]:
+    """What is imported within sees the modules of a folder first, and nothing outside sees them."""
+    names = {path.stem for path in folder.glob("*.py")}
+    others = {name: sys.modules.pop(name) for name in names & set(sys.modules)}
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+        for name in names:
+            sys.modules.pop(name, None)
+        sys.modules.update(others)
+
+
 def loaded(pack: str, name: str) -> ModuleType:
-    """A module of a pack's full evaluator."""
-    path = SHIPPED / pack / "full" / "evaluator" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"{pack}_{name}", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    """A module of a pack's full evaluator. Packs have modules of the same name."""
+    with as_scripts_in(SHIPPED / pack / "full" / "evaluator"):
+        return importlib.import_module(name)
 
 
 def run_script(pack: str, script: str, *words: str, root: Path) -> subprocess.CompletedProcess[str]:

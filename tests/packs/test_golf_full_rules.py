@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,9 +11,6 @@ from hypothesis import strategies as st
 from .full import loaded, run_script
 
 PACK = "parameter_golf"
-# Rules import what lies beside them, as scripts do.
-for name in ("recipe_text", "heuristics", "patches"):
-    sys.modules[name] = loaded(PACK, name)
 rules = loaded(PACK, "rules")
 RULES = "evaluator/rules.py"
 

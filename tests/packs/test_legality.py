@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 
 from recipelab.packs import read_pack
@@ -23,12 +21,12 @@ def test_every_profile_says_its_rules(name: str, profile: str) -> None:
 
 
 @pytest.mark.parametrize("name", THREE)
-def test_static_rules_are_code_of_the_pack(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_static_rules_are_code_of_the_pack(name: str) -> None:
     pack = read_pack(SHIPPED / name / "pack.toml", "full")
-    monkeypatch.syspath_prepend(str(SHIPPED / name / "full" / "evaluator"))
-    monkeypatch.delitem(sys.modules, "recipe_text", raising=False)
     code = {rule.__name__ for rule in loaded(name, "rules").RULES}
-    assert {rule.name for rule in pack.legality if rule.by == "rules"} == code
+    named = {rule.name for rule in pack.legality if rule.by == "rules"}
+    # What cannot be read breaks a rule that has no function of its own.
+    assert named - {"unreadable"} == code
 
 
 @pytest.mark.parametrize("name", THREE)

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recipelab import content
+from .full import SHIPPED, loaded
 
-EVALUATOR = content.shipped_root() / content.TASK_PACKS / "nanochat_d12" / "full" / "evaluator"
+PACK = "nanochat_d12"
+EVALUATOR = SHIPPED / PACK / "full" / "evaluator"
 CHOICE, SCHEMA, TEXT = "multiple_choice", "schema", "language_modeling"
 TASKS = {  # shots, type, chance in percent
     "hellaswag_zeroshot": (0, CHOICE, 25.0),
@@ -46,16 +45,7 @@ ACCURACIES = {label: 0.3 + 0.01 * at for at, label in enumerate(TASKS)} | {"bool
 PARTIAL = "Step 02000 | CORE metric: 0.9999"
 
 
-def evaluator(name: str) -> ModuleType:
-    """A module of the evaluator, imported as its own scripts do it."""
-    sys.path.insert(0, str(EVALUATOR))
-    try:
-        return importlib.import_module(name)
-    finally:
-        sys.path.remove(str(EVALUATOR))
-
-
-core_log = evaluator("core_log")
+core_log = loaded(PACK, "core_log")
 
 
 def centred(label: str, accuracy: float) -> float:

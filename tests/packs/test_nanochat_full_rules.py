@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.packs.test_nanochat_full import EVALUATOR, evaluator
+from .full import loaded
+from .test_nanochat_full import EVALUATOR, PACK
 
-rules = evaluator("rules")
+rules = loaded(PACK, "rules")
 
 GPT, ENTRY, OPTIM = "recipe/nanochat/gpt.py", "recipe/scripts/base_train.py", "nanochat/optim.py"
 EVAL = "from scripts.base_eval import evaluate_core\n"

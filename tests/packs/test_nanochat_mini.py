@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import random
 import shutil
@@ -17,6 +18,8 @@ import pytest
 
 import recipelab.scoring
 from recipelab import content
+
+from .full import as_scripts_in
 
 EVALUATOR = content.shipped_root() / content.TASK_PACKS / "nanochat_d12" / "evaluator"
 EACH, LENGTH, LAST, SYMBOLS = 6, 64, 24, 256
@@ -204,13 +207,10 @@ def test_the_order_of_the_windows_is_new_for_each_number(root: Path) -> None:
 
 
 @pytest.fixture
-def items(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def items() -> ModuleType:
     """The module that makes items."""
-    import importlib
-
-    monkeypatch.syspath_prepend(str(EVALUATOR))
-    monkeypatch.delitem(sys.modules, "items", raising=False)
-    return importlib.import_module("items")
+    with as_scripts_in(EVALUATOR):
+        return importlib.import_module("items")
 
 
 def test_the_right_candidate_is_what_stands_in_the_play(items: ModuleType, play: str) -> None:

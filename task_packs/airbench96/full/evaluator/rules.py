@@ -48,12 +48,15 @@ RULES = (weights_in_code, pretrained_or_fetched, fixed_seed)
 
 def broken_rules(files):
     """Each broken rule with the place and the evidence, for files by their path."""
-    return [
-        (rule.__name__, path, getattr(node, "lineno", 0), evidence)
-        for path, text in sorted(files.items())
-        for rule in RULES
-        for node, evidence in rule(ast.parse(text))
-    ]
+    found = []
+    for path, text in sorted(files.items()):
+        try:
+            tree = ast.parse(text)
+        except SyntaxError:
+            continue  # It does not run either: the preflight, with the same Python, says where.
+        for rule in RULES:
+            found += [(rule.__name__, path, getattr(n, "lineno", 0), why) for n, why in rule(tree)]
+    return found
 
 
 if __name__ == "__main__":
