@@ -14,7 +14,7 @@ from .conftest import Cli
 
 def test_a_campaign_logs_json_lines_with_campaign_and_trial(project: Path) -> None:
     words = ["--log-level", "debug", "--log-format", "json", "run", "toy"]
-    words += ["--trials", "2", "--sandbox", "local"]
+    words += ["--trials", "2", "--sandbox", "local", "--slots", "1"]
     command = [sys.executable, "-m", "recipelab", *words]
     done = subprocess.run(command, capture_output=True, text=True, cwd=project, check=True)
     lines = [json.loads(line) for line in done.stderr.splitlines()]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
 from typing import TypeVar
 
 from autogen_core import CancellationToken
@@ -17,7 +17,7 @@ STOP_SECONDS = 5.0
 _END = object()
 
 
-async def pumped(source: AsyncIterator[T], token: CancellationToken) -> AsyncGenerator[T]:
+async def pumped(source: AsyncGenerator[T], token: CancellationToken) -> AsyncGenerator[T]:
     """Passes the items of a stream on.
 
     AutoGen ends a run cleanly only through its token: a task that is cancelled while it listens
@@ -25,7 +25,7 @@ async def pumped(source: AsyncIterator[T], token: CancellationToken) -> AsyncGen
     when the listener is, or goes away, and what does not end then is given up.
 
     Args:
-        source: The stream.
+        source: The stream. It is at its end when this is.
         token: Ends it.
 
     Yields:
@@ -39,14 +39,17 @@ async def pumped(source: AsyncIterator[T], token: CancellationToken) -> AsyncGen
 
     async def pump() -> None:
         try:
-            async for item in source:
-                await queue.put(item)
+            async with aclosing(source):
+                async for item in source:
+                    if not alone:
+                        await queue.put(item)
         finally:
             ending.append(_END)
             if queue.empty():
                 queue.put_nowait(_END)
 
     ending: list[object] = []
+    alone: list[bool] = []
     task = asyncio.ensure_future(pump())
     try:
         while not (ending and queue.empty()):
@@ -58,6 +61,9 @@ async def pumped(source: AsyncIterator[T], token: CancellationToken) -> AsyncGen
     finally:
         if not task.done():
             token.cancel()
+            alone.append(True)
+            if not queue.empty():
+                queue.get_nowait()  # It may be waiting for room.
             await _ended(task)
 
 

@@ -229,10 +229,12 @@ class ResearchGroupChat(RoundChat):
             conductor = Conductor(desk, self.listener, policy, blind=self.plan.blind)
             said: deque[BaseAgentEvent | BaseChatMessage] = deque(maxlen=KEPT_MESSAGES)
             try:
-                async for message in self._rounds(conductor, desk, task, token, show):
-                    if not isinstance(message, ModelClientStreamingChunkEvent):
-                        said.append(message)
-                    yield message
+                rounds = self._rounds(conductor, desk, task, token, show)
+                async with aclosing(rounds):
+                    async for message in rounds:
+                        if not isinstance(message, ModelClientStreamingChunkEvent):
+                            said.append(message)
+                        yield message
             except BaseException as error:
                 await desk.stop()
                 why = str(error) if isinstance(error, Exception) else "stopped by hand"
@@ -263,10 +265,12 @@ class ResearchGroupChat(RoundChat):
                 self._put_together(desk, conductor, turns)
                 await self._take_up()
                 words = task or [opening_words(number, desk)]
+                messages = self._round(conductor, words, token, show)
                 with bound(round=number):
-                    async for message in self._round(conductor, words, token, show):
-                        turns = turns_left(turns, message)
-                        yield message
+                    async with aclosing(messages):
+                        async for message in messages:
+                            turns = turns_left(turns, message)
+                            yield message
             self.ended = self.ended or ended
 
     async def _round(

@@ -1,0 +1,89 @@
+"""A stream that is left, or whose listener is cancelled, has ended when the listener goes on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+import pytest
+from autogen_core import CancellationToken
+
+from recipelab.team import pump
+
+
+async def numbers(token: CancellationToken, told: list[str]) -> AsyncGenerator[int]:
+    """Counts until the token is cancelled, and takes its time to close."""
+    number = 0
+    try:
+        while not token.is_cancelled():
+            yield number
+            number += 1
+            await asyncio.sleep(0)
+        told.append("heard")
+    finally:
+        await asyncio.sleep(0.01)
+        told.append("closed")
+
+
+async def deaf(told: list[str]) -> AsyncGenerator[int]:
+    """Speaks once, and never looks at a token."""
+    try:
+        yield 0
+        await asyncio.Event().wait()
+    finally:
+        await asyncio.sleep(0.01)
+        told.append("closed")
+
+
+async def counted(items: AsyncGenerator[int], upto: int) -> list[int]:
+    found = []
+    async with aclosing(items):
+        async for item in items:
+            found.append(item)
+            if len(found) == upto:
+                break
+    return found
+
+
+async def test_who_leaves_finds_the_stream_ended_by_its_token(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pump, "STOP_SECONDS", 3600.0)  # It must not come to that.
+    told: list[str] = []
+    token = CancellationToken()
+    items = pump.pumped(numbers(token, told), token)
+    assert await asyncio.wait_for(counted(items, 3), 30) == [0, 1, 2]
+    assert told == ["heard", "closed"]
+
+
+async def test_a_stream_that_does_not_end_is_given_up_and_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pump, "STOP_SECONDS", 0.05)
+    told: list[str] = []
+    assert await asyncio.wait_for(counted(pump.pumped(deaf(told), CancellationToken()), 1), 30)
+    assert told == ["closed"]
+
+
+async def test_a_cancelled_listener_closes_it_too() -> None:
+    told: list[str] = []
+    token = CancellationToken()
+    listening = asyncio.ensure_future(counted(pump.pumped(numbers(token, told), token), -1))
+    await asyncio.sleep(0.02)
+    listening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await listening
+    assert told == ["heard", "closed"]
+
+
+async def test_what_goes_wrong_comes_out_after_what_was_said() -> None:
+    async def wrong() -> AsyncGenerator[int]:
+        yield 1
+        raise LookupError("lost")
+
+    seen = []
+    with pytest.raises(LookupError, match="lost"):
+        async for item in pump.pumped(wrong(), CancellationToken()):
+            seen.append(item)
+    assert seen == [1]
