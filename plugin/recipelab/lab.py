@@ -23,7 +23,7 @@ from recipelab.plan import Plan, settings_of
 from recipelab.sandbox import Sandbox
 from recipelab.sandbox.choose import open_sandbox
 from recipelab.sandbox.images.spec import ImageSpec, load_image_spec
-from recipelab.sandbox.slots.machine import machine_slots
+from recipelab.sandbox.slots.machine import machine_pool
 from recipelab.sandbox.slots.pool import SlotPool
 
 OFFLINE = "offline"
@@ -242,11 +242,10 @@ def slots_for(pack: Pack, spec: ImageSpec, plan: Plan) -> SlotPool:
     Raises:
         RecipelabError: The machine does not have what is asked for.
     """
-    slots = machine_slots(
+    return machine_pool(
         cpus=pack.limits.cpus,
         gpus=max(1, pack.hardware.gpus) if spec.container.gpu else 0,
         wanted=plan.slots,
         most=max(len(pack.seeds), MOST_SLOTS),
         share=plan.share_devices,
     )
-    return SlotPool(slots, shared=plan.share_devices)

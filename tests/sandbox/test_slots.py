@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 
 from recipelab.errors import RecipelabError, SandboxError
 from recipelab.sandbox.slots.gpus import gpu_fault
-from recipelab.sandbox.slots.machine import machine_slots
+from recipelab.sandbox.slots.machine import machine_pool, machine_slots
 from recipelab.sandbox.slots.pool import ANYWHERE, Slot, SlotPool, is_leased
 
 ZERO, ONE = Slot("gpu-0", gpus=("0",)), Slot("gpu-1", gpus=("1",))
@@ -127,6 +128,54 @@ async def test_another_process_is_waited_for_even_if_it_is_killed(
     assert not is_leased(ZERO, tmp_path)
 
 
+async def test_a_campaign_takes_the_slots_that_no_other_one_holds(
+    tmp_path: Path, holder: subprocess.Popen[str]
+) -> None:
+    pool = SlotPool([ZERO, ONE], width=1, folder=tmp_path)
+    async with asyncio.timeout(5), pool.lease() as slot:
+        assert slot == ONE
+
+
+async def test_no_more_slots_are_held_than_wanted(tmp_path: Path) -> None:
+    two = [Slot("gpu-2"), Slot("gpu-3")]
+    assert await most_at_once(SlotPool([ZERO, ONE, *two], width=3, folder=tmp_path), 20) == (1, 3)
+
+
+async def test_a_spare_slot_takes_the_place_of_a_retired_one(tmp_path: Path) -> None:
+    pool = SlotPool([ZERO, ONE], width=1, folder=tmp_path)
+    async with pool.lease() as slot:
+        pool.retire(slot, "it fell off the bus")
+    assert pool.width == 1
+    async with asyncio.timeout(5), pool.lease() as other:
+        assert other == ONE
+
+
+async def test_a_long_wait_for_another_campaign_is_told_once(
+    tmp_path: Path,
+    holder: subprocess.Popen[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("recipelab.sandbox.slots.pool.TELL_SECONDS", 0.2)
+    pool = SlotPool([ZERO], folder=tmp_path)
+
+    async def wait() -> None:
+        async with pool.lease():
+            pass
+
+    told: asyncio.Queue[logging.LogRecord] = asyncio.Queue()
+    listener = logging.Handler()
+    monkeypatch.setattr(listener, "emit", told.put_nowait)
+    logging.getLogger("recipelab").addHandler(listener)
+    waiting = [asyncio.create_task(wait()) for _ in range(3)]
+    async with asyncio.timeout(20):
+        said = await told.get()
+        holder.kill()
+        await asyncio.gather(*waiting)
+    logging.getLogger("recipelab").removeHandler(listener)
+    assert "waiting for a slot that another campaign holds" in said.getMessage()
+    assert told.empty()
+
+
 async def test_a_retired_slot_is_not_leased_again(tmp_path: Path) -> None:
     pool = SlotPool([ZERO, ONE], folder=tmp_path)
     async with pool.lease() as slot:
@@ -162,18 +211,24 @@ async def test_a_slot_without_a_name_needs_no_lock(tmp_path: Path) -> None:
 
 def test_every_slot_of_the_machine_has_cores_of_its_own() -> None:
     available = sorted(os.sched_getaffinity(0))
-    slots = machine_slots(cpus=1, gpus=0, wanted=None, most=99)
+    slots = machine_slots(cpus=1, gpus=0)
     assert [slot.cores for slot in slots] == [(core,) for core in available]
-    assert machine_slots(cpus=1, gpus=0, wanted=None, most=1) == slots[:1]
-    assert machine_slots(cpus=1, gpus=0, wanted=1, most=99) == slots[:1]
-    with pytest.raises(RecipelabError, match=f"valid: 1 to {len(available)}, .*--share-devices"):
-        machine_slots(cpus=1, gpus=0, wanted=len(available) + 1, most=99)
-    shared = machine_slots(cpus=1, gpus=0, wanted=len(available) + 1, most=99, share=True)
-    assert shared[-1] == shared[0]
+
+
+def test_as_many_slots_as_are_wanted_may_be_held() -> None:
+    cores = len(os.sched_getaffinity(0))
+    assert machine_pool(cpus=1, gpus=0, wanted=None, most=99).width == cores
+    assert machine_pool(cpus=1, gpus=0, wanted=None, most=1).width == 1
+    assert machine_pool(cpus=1, gpus=0, wanted=1, most=99).width == 1
+    with pytest.raises(RecipelabError, match=f"valid: 1 to {cores}, .*--share-devices"):
+        machine_pool(cpus=1, gpus=0, wanted=cores + 1, most=99)
+    shared = machine_pool(cpus=1, gpus=0, wanted=cores + 1, most=99, share=True)
+    assert shared.width == cores + 1
+    assert shared.slots[-1] == shared.slots[0]
 
 
 def test_a_phase_wider_than_the_machine_has_all_of_it() -> None:
-    (slot,) = machine_slots(cpus=9999, gpus=0, wanted=None, most=2)
+    (slot,) = machine_slots(cpus=9999, gpus=0)
     assert slot.cores == tuple(sorted(os.sched_getaffinity(0)))
 
 
@@ -200,25 +255,24 @@ def three_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_free_gpus_become_slots(three_gpus: None) -> None:
-    slots = machine_slots(cpus=8, gpus=1, wanted=None, most=8)
-    assert slots == [
+    assert machine_slots(cpus=8, gpus=1) == [
         Slot("gpu-GPU-aaaa", gpus=("0",)),
         Slot("gpu-GPU-bbbb", gpus=("1",)),
     ]
     with pytest.raises(RecipelabError, match="which has 2 free GPUs; valid: 1 to 2"):
-        machine_slots(cpus=8, gpus=1, wanted=3, most=8)
+        machine_pool(cpus=8, gpus=1, wanted=3, most=8)
 
 
 def test_gpus_are_bundled_where_a_phase_needs_several(three_gpus: None) -> None:
-    (slot,) = machine_slots(cpus=8, gpus=2, wanted=None, most=8)
+    (slot,) = machine_slots(cpus=8, gpus=2)
     assert slot.gpus == ("0", "1")
     with pytest.raises(RecipelabError, match="needs 8 GPUs at once, and 2 of 3 are free"):
-        machine_slots(cpus=8, gpus=8, wanted=None, most=8)
+        machine_slots(cpus=8, gpus=8)
 
 
 async def test_a_bundle_is_leased_device_by_device(three_gpus: None, tmp_path: Path) -> None:
-    bundle = SlotPool(machine_slots(cpus=8, gpus=2, wanted=None, most=8), folder=tmp_path)
-    single = machine_slots(cpus=8, gpus=1, wanted=None, most=8)
+    bundle = SlotPool(machine_slots(cpus=8, gpus=2), folder=tmp_path)
+    single = machine_slots(cpus=8, gpus=1)
     async with bundle.lease() as held:
         assert all(is_leased(slot, tmp_path) for slot in (held, *single))
     assert not any(is_leased(slot, tmp_path) for slot in (held, *single))
@@ -227,7 +281,7 @@ async def test_a_bundle_is_leased_device_by_device(three_gpus: None, tmp_path: P
 def test_a_machine_without_gpus_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(RecipelabError, match="no GPU is free: nvidia-smi finds none"):
-        machine_slots(cpus=1, gpus=1, wanted=None, most=1)
+        machine_slots(cpus=1, gpus=1)
 
 
 def test_a_gpu_that_fell_off_the_bus_is_told_from_one_that_answers(three_gpus: None) -> None:

@@ -44,7 +44,7 @@ def _facts(plan: Plan, place: Home) -> dict[str, Any]:
 
     pack = load_pack(plan.pack, plan.profile)
     charters = roster(pack, plan.arm, plan.specialists)
-    slots = len(slots_for(pack, load_image_spec(pack.sandbox), plan).slots)
+    slots = slots_for(pack, load_image_spec(pack.sandbox), plan).width
     past = Experience(0, None, None, None)
     lineage = place.lineage
     if not isinstance(lineage, Path) or lineage.is_file():

@@ -79,7 +79,7 @@ class Evaluator:
     @property
     def slots(self) -> int:
         """How many phases may run at the same time."""
-        return len(self._pool.slots)
+        return self._pool.width
 
     @property
     def sandbox_name(self) -> str:

@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
-import structlog
-
 from recipelab.evaluation.metric import BESIDE
 from recipelab.evaluation.phases import PhaseRunner, sandbox_measures
 from recipelab.evaluation.schedule import Done, known_good, leased, together
+from recipelab.log import logger
 from recipelab.pack_measures import Metric
 from recipelab.recipe import Recipe
 from recipelab.sandbox.base import PhaseResult
@@ -24,7 +23,7 @@ DRIFT = "drift"
 REPEATS = 2
 """How often a comparison is repeated because the machine drifted meanwhile."""
 
-_log = structlog.get_logger("recipelab.evaluation")
+_log = logger(__name__)
 
 
 @dataclass(frozen=True)

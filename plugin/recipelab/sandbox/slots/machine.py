@@ -7,21 +7,32 @@ import os
 
 from recipelab.errors import RecipelabError
 from recipelab.sandbox.slots.gpus import list_gpus
-from recipelab.sandbox.slots.pool import Slot
+from recipelab.sandbox.slots.pool import Slot, SlotPool
 
 BUSY_MB = 1024
 """A GPU with more memory in use than this belongs to somebody else right now."""
 
 
-def machine_slots(
-    *,
-    cpus: float,
-    gpus: int,
-    wanted: int | None,
-    most: int,
-    share: bool = False,
-) -> list[Slot]:
-    """A slot for each phase that may run at the same time.
+def machine_slots(*, cpus: float, gpus: int) -> list[Slot]:
+    """Every slot that the machine has for phases of one size.
+
+    Args:
+        cpus: Cores that a phase has.
+        gpus: How many GPUs a phase needs for itself.
+
+    Raises:
+        RecipelabError: The machine has no GPU, or too few that are free.
+    """
+    return _gpu_slots(gpus) if gpus else _cpu_slots(math.ceil(cpus))
+
+
+def machine_pool(
+    *, cpus: float, gpus: int, wanted: int | None, most: int, share: bool = False
+) -> SlotPool:
+    """Leases the slots of this machine, so many at a time.
+
+    Where fewer are wanted than there are, campaigns get out of each other's way: each takes those
+    that no other holds.
 
     Args:
         cpus: Cores that a phase has.
@@ -33,16 +44,17 @@ def machine_slots(
     Raises:
         RecipelabError: The machine has no GPU, or fewer devices than slots are wanted.
     """
-    slots = _gpu_slots(gpus) if gpus else _cpu_slots(math.ceil(cpus))
+    slots = machine_slots(cpus=cpus, gpus=gpus)
     if wanted is None:
-        return slots[:most]
+        return SlotPool(slots, width=min(most, len(slots)), shared=share)
     if wanted > len(slots) and not share:
         what = _gpu_words(gpus) if gpus else f"sets of {math.ceil(cpus)} cores"
         raise RecipelabError(
             f"{wanted} slots do not fit on this machine, which has {len(slots)} {what}; "
             f"valid: 1 to {len(slots)}, or more with --share-devices"
         )
-    return [slots[number % len(slots)] for number in range(wanted)]
+    devices = [slots[number % len(slots)] for number in range(max(wanted, len(slots)))]
+    return SlotPool(devices, width=wanted, shared=share)
 
 
 def _gpu_words(gpus: int) -> str:

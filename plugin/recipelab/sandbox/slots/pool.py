@@ -6,15 +6,22 @@ import asyncio
 import fcntl
 import os
 import tempfile
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from recipelab.errors import SandboxError
+from recipelab.log import logger
+
+_log = logger(__name__)
 
 _LOOK_SECONDS = 0.1
 """How often a slot is looked at that another process has leased."""
+
+TELL_SECONDS = 3.0
+"""How long a wait for another process is before people are told why nothing runs."""
 
 
 @dataclass(frozen=True)
@@ -52,18 +59,28 @@ class SlotPool:
 
     Args:
         slots: The slots; several without a name may be given.
+        width: How many are held at the same time; ``None`` for all. If there are more slots than
+            that, whichever no other process holds are taken.
         folder: Where the lock files lie; by default one of this user's own, for this machine.
         shared: Whether other processes may use the same slots at the same time.
     """
 
     def __init__(
-        self, slots: Sequence[Slot], *, folder: Path | None = None, shared: bool = False
+        self,
+        slots: Sequence[Slot],
+        *,
+        width: int | None = None,
+        folder: Path | None = None,
+        shared: bool = False,
     ) -> None:
         self._folder = folder or lock_folder()
         self._shared = shared
         self._retired: dict[str, str] = {}
         self._all = tuple(slots)
         self._free: list[Slot] = list(slots)
+        self._most = len(slots) if width is None else width
+        self._held = 0
+        self._told = False
         self._turn = asyncio.Lock()
         self._freed = asyncio.Event()
 
@@ -71,6 +88,11 @@ class SlotPool:
     def slots(self) -> tuple[Slot, ...]:
         """The slots that are not retired."""
         return tuple(slot for slot in self._all if slot.name not in self._retired)
+
+    @property
+    def width(self) -> int:
+        """How many slots can be held at the same time."""
+        return min(self._most, len(self.slots))
 
     def retire(self, slot: Slot, reason: str) -> None:
         """Takes a slot out of use, as when its GPU no longer answers. Its lease goes on.
@@ -96,23 +118,40 @@ class SlotPool:
             yield slot
         finally:
             _release(locks)
+            self._held -= 1
             if slot.name not in self._retired:
-                self._free.append(slot)
+                # In front: the next piece of work stays where the last one was.
+                self._free.insert(0, slot)
             self._freed.set()
 
     async def _taken(self) -> tuple[Slot, list[int]]:
+        began = time.monotonic()
         while True:
             if not self.slots:
                 reasons = "; ".join(self._retired.values()) or "there are none"
                 raise SandboxError(f"no slot is left: {reasons}")
             self._freed.clear()
-            for slot in self._free:
+            elsewhere = self._free if self._held < self._most else []
+            for slot in elsewhere:
                 locks = self._locked(slot)
                 if locks is not None:
                     self._free.remove(slot)
+                    self._held += 1
                     return slot, locks
+            if elsewhere and time.monotonic() - began > TELL_SECONDS:
+                self._tell(elsewhere)
             # Another process tells nobody when it is done, so its slots are looked at again.
-            await self._wait(_LOOK_SECONDS if self._free else None)
+            await self._wait(_LOOK_SECONDS if elsewhere else None)
+
+    def _tell(self, elsewhere: Sequence[Slot]) -> None:
+        """Says once why nothing runs: a second campaign on a small machine looks like a hang."""
+        if self._told:
+            return
+        self._told = True
+        _log.warning(
+            "waiting for a slot that another campaign holds (with --share-devices none waits)",
+            slots=", ".join(slot.name for slot in elsewhere),
+        )
 
     async def _wait(self, seconds: float | None) -> None:
         try:
