@@ -68,6 +68,11 @@ def yardstick() -> float:
     return time.process_time() - began
 
 
+def memory_mb() -> float:
+    """Memory that this process holds now, in MB; Linux only."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
 async def windows(args: argparse.Namespace) -> None:
     """Prints the CPU milliseconds of a trial in each window."""
     with tempfile.TemporaryDirectory() as name:
@@ -88,7 +93,8 @@ async def windows(args: argparse.Namespace) -> None:
                 parts = ", ".join(f"{stage} {value:.2f}" for stage, value in told.items())
                 total, stick = sum(told.values()), 1e3 * sticks / args.every
                 print(f"{done:>7} trials: {total:.2f} ms CPU each ({parts})", end="; ")
-                print(f"{total / stick:.1f} yardsticks of {stick:.2f} ms", flush=True)
+                print(f"{total / stick:.1f} yardsticks of {stick:.2f} ms", end="; ")
+                print(f"{memory_mb():.0f} MB in memory", flush=True)
                 seconds.clear()
                 sticks = 0.0
 

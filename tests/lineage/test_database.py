@@ -159,14 +159,17 @@ def test_a_path_is_found_after_the_folder_was_changed(
 
 
 def test_many_open_a_new_lineage_at_the_same_time(tmp_path: Path) -> None:
-    def opened(number: int) -> None:
-        with with_campaign(tmp_path / "lineage.db", f"c{number}"):
-            pass
+    names = [f"c{number}" for number in range(8)]
+    for again in range(12):  # who is first is luck
 
-    with ThreadPoolExecutor(6) as pool:
-        list(pool.map(opened, range(6)))
-    with LineageStore.open(tmp_path / "lineage.db") as store:
-        assert {campaign.name for campaign in store.campaigns()} == {f"c{i}" for i in range(6)}
+        def opened(name: str, file: Path = tmp_path / f"{again}.db") -> None:
+            with with_campaign(file, name):
+                pass
+
+        with ThreadPoolExecutor(len(names)) as pool:
+            list(pool.map(opened, names))
+        with LineageStore.open(tmp_path / f"{again}.db") as store:
+            assert sorted(campaign.name for campaign in store.campaigns()) == names
 
 
 def test_commits_are_on_the_disk_and_references_hold(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import re
 from pathlib import Path
@@ -205,8 +206,12 @@ async def test_a_loaded_state_is_gone_on_with_and_told_once(project: Path) -> No
 async def test_memory_does_not_grow_with_rounds(project: Path) -> None:
     team = team_of(12, turns=2)
     rounds: list[int] = []
+    tasks: list[int] = []
     async for item in team.run_stream():
         if isinstance(item, BaseChatMessage) and item.source == "user":
+            # A token of AutoGen holds each task that it was linked to, and what came of it.
+            gc.collect()
+            tasks.append(sum(isinstance(held, asyncio.Task) for held in gc.get_objects()))
             rounds.append(len((await team.save_state())["agent_states"]))
             state = await team.save_state()
             buffered = [
@@ -216,6 +221,7 @@ async def test_memory_does_not_grow_with_rounds(project: Path) -> None:
             ]
             assert max(buffered) <= 2
     assert len(rounds) >= 6
+    assert max(tasks[2:]) < tasks[1] + 10
 
 
 async def test_a_users_condition_ends_a_run_and_the_next_goes_on(project: Path) -> None:

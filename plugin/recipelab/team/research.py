@@ -30,6 +30,7 @@ from recipelab.team.listener import Listener
 from recipelab.team.policies import policy_of
 from recipelab.team.pump import pumped
 from recipelab.team.round_chat import Item, RoundChat, Shown
+from recipelab.team.tokens import RoundTokens
 from recipelab.team.words import (
     Task,
     closing_words,
@@ -258,14 +259,14 @@ class ResearchGroupChat(RoundChat):
         for told in await conductor.baseline(token, self.name):
             yield told
         conductor.unfinished()
-        turns = self._turn_limit
+        turns, tokens = self._turn_limit, RoundTokens(token)
         async with attended(desk, self.listener.note):
             while self.ended is None and (ended := conductor.ended) is None:
                 number = conductor.begin_round()
                 self._put_together(desk, conductor, turns)
                 await self._take_up()
                 words = task or [opening_words(number, desk)]
-                messages = self._round(conductor, words, token, show)
+                messages = self._round(conductor, words, tokens.fresh(), show)
                 with bound(round=number):
                     async with aclosing(messages):
                         async for message in messages:

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
 from sqlalchemy.exc import DatabaseError
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
 
 from recipelab.errors import LineageError
 from recipelab.lineage.schema.making import make_tables, version_of
@@ -22,9 +23,9 @@ BUSY_MILLISECONDS = 30_000
 # FULL: a commit is on the disk when it returns, so that not even a power cut of the machine
 # takes a measured trial. It costs one fsync a commit, and a trial takes minutes.
 # The cache is in KiB: 64 MiB a connection at most. Mapped pages are the system's own cache.
+_JOURNAL = "PRAGMA journal_mode = WAL"
 _PRAGMAS = (
     f"PRAGMA busy_timeout = {BUSY_MILLISECONDS}",
-    "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",
     "PRAGMA cache_size = -65536",
@@ -108,11 +109,30 @@ def _configure(engine: Engine) -> None:
         connection.isolation_level = None
         for pragma in _PRAGMAS:
             connection.execute(pragma)
+        # A new file gets its journal by a lock for which SQLite does not wait as for others.
+        _patiently()(connection.execute, _JOURNAL)
 
     @event.listens_for(engine, "begin")
     def begun(connection: Connection) -> None:
         writes = connection.get_execution_options().get(_WRITES, False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _patiently() -> Retrying:
+    """Tries again while another process holds the file."""
+    return Retrying(
+        retry=retry_if_exception(_is_busy),
+        stop=stop_after_delay(BUSY_MILLISECONDS / 1000),
+        wait=wait_random(0.001, 0.02),
+        reraise=True,
+    )
+
+
+def _is_busy(error: BaseException) -> bool:
+    # The low byte of an extended code is its kind.
+    return isinstance(error, sqlite3.OperationalError) and (
+        error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+    )
 
 
 def _bring_up(engine: Engine, file: Path, before: int) -> None:
