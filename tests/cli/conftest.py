@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -11,6 +14,9 @@ from typer.testing import CliRunner, Result
 from recipelab.cli.app import app
 
 Cli = Callable[..., Result]
+Ran = Callable[..., dict[str, Any]]
+
+LOCAL = ("--sandbox", "local", "--slots", 1, "--ahead", 0)
 
 
 @pytest.fixture
@@ -20,3 +26,37 @@ def cli(project: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
     monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
     monkeypatch.setenv("COLUMNS", "200")
     return lambda *words: CliRunner().invoke(app, [str(word) for word in words])
+
+
+@pytest.fixture(scope="session")
+def papers(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[Any, ...], Path]:
+    """Where the papers of campaigns are that ran for all tests, by the words of the command."""
+    return {}
+
+
+@pytest.fixture
+def ran(
+    cli: Cli,
+    project: Path,
+    papers: dict[tuple[Any, ...], Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Ran:
+    """Gives a campaign on the toy pack that has run to its end, and its facts.
+
+    It runs once for all tests that ask with the same words; each has a copy of its papers.
+    """
+
+    def asked(*words: object) -> dict[str, Any]:
+        if words not in papers:
+            done = cli("run", "toy", *LOCAL, *words, "--json")
+            assert done.exit_code == 0, done.output
+            folder = tmp_path_factory.mktemp("papers")
+            shutil.copytree(project / ".recipelab", folder / "home")
+            (folder / "facts.json").write_text(done.stdout)
+            papers[words] = folder
+        else:
+            shutil.copytree(papers[words] / "home", project / ".recipelab")
+        facts: dict[str, Any] = json.loads((papers[words] / "facts.json").read_text())
+        return facts
+
+    return asked

@@ -9,7 +9,7 @@ import pytest
 
 from .conftest import Cli
 
-ABLATE = ("ablate", "toy", "--trials", "3", "--sandbox", "local", "--slots", "1")
+ABLATE = ("ablate", "toy", "--trials", "2", "--sandbox", "local", "--slots", "1")
 
 
 def test_arms_run_on_equal_budgets_and_are_not_run_twice(cli: Cli, project: Path) -> None:
@@ -25,7 +25,7 @@ def test_arms_run_on_equal_budgets_and_are_not_run_twice(cli: Cli, project: Path
     again = cli(*words, "--json")
     facts = json.loads(again.stdout)["arms"]
     assert again.stderr.count("there already") == 6
-    assert [facts[arm]["trials"]["mean"] for arm in facts] == [3, 3, 3]
+    assert [facts[arm]["trials"]["mean"] for arm in facts] == [2, 2, 2]
     assert facts["no-lineage"]["against"]["kept"]["pairs"] == 2
 
 

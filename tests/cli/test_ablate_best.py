@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from .background import answer, begun, until
-from .conftest import Cli
+from .conftest import Cli, Ran
 
-RUN = ("run", "toy", "--sandbox", "local", "--slots", 1, "--ahead", 0, "--seed", 3)
+CAMPAIGN = ("--seed", 3, "--trials", 8)
 
 
 def facts_of(cli: Cli, *words: object) -> dict[str, Any]:
@@ -33,8 +33,8 @@ def kept_in(project: Path) -> list[dict[str, Any]]:
     ]
 
 
-def test_shares_add_up_and_are_measured_once(cli: Cli, project: Path) -> None:
-    assert cli(*RUN, "--trials", 12).exit_code == 0
+def test_shares_add_up_and_are_measured_once(cli: Cli, ran: Ran, project: Path) -> None:
+    ran(*CAMPAIGN)
     facts = facts_of(cli, "--seeds", 2)
     assert facts["gain"]["value"] > 0
     assert len(facts["steps"]) == len(facts["chain"]) - 1 >= 2
@@ -58,8 +58,8 @@ def test_shares_add_up_and_are_measured_once(cli: Cli, project: Path) -> None:
     assert seeds < {seed for one in kept_in(project) for seed in one["candidate"]}
 
 
-def test_stopped_it_goes_on_with_what_was_measured(cli: Cli, project: Path) -> None:
-    assert cli(*RUN, "--trials", 8).exit_code == 0
+def test_stopped_it_goes_on_with_what_was_measured(ran: Ran, project: Path) -> None:
+    ran(*CAMPAIGN)
     process = begun(project, "ablate-best", "--seeds", "2", "--slots", "1")
     until(lambda: kept_in(project), process)
     process.send_signal(signal.SIGINT)
@@ -73,8 +73,8 @@ def test_stopped_it_goes_on_with_what_was_measured(cli: Cli, project: Path) -> N
     assert facts["gain"]["value"] > 0
 
 
-def test_a_best_that_fails_by_now_is_told(cli: Cli, project: Path) -> None:
-    assert cli(*RUN, "--trials", 8).exit_code == 0
+def test_a_best_that_fails_by_now_is_told(cli: Cli, ran: Ran, project: Path) -> None:
+    ran(*CAMPAIGN)
     pack = project / "task_packs/toy/pack.toml"
     pack.write_text(pack.read_text().replace("at_least = 0.2", "at_least = 1e9"))
     found = cli("ablate-best", "--seeds", 2)
@@ -83,8 +83,8 @@ def test_a_best_that_fails_by_now_is_told(cli: Cli, project: Path) -> None:
     assert "gate_missed" in found.stderr
 
 
-def test_without_a_kept_trial_there_is_nothing_to_divide(cli: Cli) -> None:
-    assert cli(*RUN, "--trials", 1, "--target", "1000").exit_code == 0
+def test_without_a_kept_trial_there_is_nothing_to_divide(cli: Cli, ran: Ran) -> None:
+    ran("--trials", 1, "--target", "1000")
     found = cli("ablate-best")
     assert found.exit_code == 2
     assert "has kept no trial" in found.stderr

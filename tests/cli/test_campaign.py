@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 from autogen_agentchat.messages import MessageFactory
 
-from .conftest import Cli
+from .conftest import Cli, Ran
+
+CAMPAIGN = ("--seed", 1, "--trials", 12)
 
 
 def run(cli: Cli, *words: str, trials: int = 5, seed: int = 1) -> dict[str, Any]:
@@ -39,9 +41,11 @@ def rows(cli: Cli, name: str) -> list[dict[str, Any]]:
     return found
 
 
-def test_a_campaign_improves_the_recipe_and_leaves_its_papers(cli: Cli, project: Path) -> None:
-    facts = run(cli, trials=8)
-    assert facts["trials"] == 8
+def test_a_campaign_improves_the_recipe_and_leaves_its_papers(
+    cli: Cli, ran: Ran, project: Path
+) -> None:
+    facts = ran(*CAMPAIGN)
+    assert facts["trials"] == 12
     assert facts["state"] == "finished"
     assert facts["best"]["score"] < facts["baseline"]["score"]
     assert facts["counts"]["kept"] >= 1
@@ -64,8 +68,8 @@ def test_a_campaign_improves_the_recipe_and_leaves_its_papers(cli: Cli, project:
         assert words in transcript
 
 
-def test_the_transcript_reads_back_as_autogen_messages(cli: Cli) -> None:
-    folder = Path(run(cli, trials=2)["folder"])
+def test_the_transcript_reads_back_as_autogen_messages(ran: Ran) -> None:
+    folder = Path(ran(*CAMPAIGN)["folder"])
     lines = (folder / "transcript.jsonl").read_text().splitlines()
     messages = [MessageFactory().create(json.loads(line)) for line in lines]
     assert {"user", "left", "right", "evaluator"} <= {message.source for message in messages}
@@ -76,20 +80,17 @@ def test_the_same_seed_proposes_the_same_edits(cli: Cli) -> None:
     edits = {}
     for name, seed in names.items():
         # What is proposed ahead depends on how fast trials end.
-        run(cli, "--ahead", "0", "--name", name, seed=seed)
-        shown = [json.loads(cli("show", n, "--name", name, "--json").stdout) for n in range(1, 6)]
+        run(cli, "--ahead", "0", "--name", name, seed=seed, trials=4)
+        shown = [json.loads(cli("show", n, "--name", name, "--json").stdout) for n in range(1, 5)]
         edits[name] = [trial["edits"] for trial in shown]
     assert edits["one"] == edits["two"]
     assert edits["one"] != edits["other"]
 
 
-def test_a_proposal_is_never_repeated(cli: Cli) -> None:
-    run(cli, "--name", "long", trials=14)
-    tried = [row for row in rows(cli, "long") if row["status"] != "rejected"]
-    digests = {
-        json.loads(cli("show", row["trial"], "--name", "long", "--json").stdout)["digest"]
-        for row in tried
-    }
+def test_a_proposal_is_never_repeated(cli: Cli, ran: Ran) -> None:
+    ran(*CAMPAIGN)
+    tried = [row for row in rows(cli, "toy-1") if row["status"] != "rejected"]
+    digests = {json.loads(cli("show", row["trial"], "--json").stdout)["digest"] for row in tried}
     assert len(digests) == len(tried)
 
 

@@ -10,18 +10,9 @@ import pytest
 from recipelab.evaluation.certifying import certification_seeds
 from recipelab.packs import load_pack
 
-from .conftest import Cli
+from .conftest import Cli, Ran
 
-
-def run(cli: Cli, *words: str) -> dict[str, Any]:
-    result = cli(
-        *("run", "toy", "--profile", "confirmed", "--trials", 4, "--seed", 1),
-        *("--sandbox", "local", "--slots", 1, "--ahead", 0, "--json"),
-        *words,
-    )
-    assert result.exit_code == 0, result.output
-    facts: dict[str, Any] = json.loads(result.stdout)
-    return facts
+CONFIRMED = ("--profile", "confirmed", "--trials", 4, "--seed", 1)
 
 
 def verify(cli: Cli, *words: str) -> tuple[int, dict[str, Any]]:
@@ -30,10 +21,9 @@ def verify(cli: Cli, *words: str) -> tuple[int, dict[str, Any]]:
 
 
 @pytest.fixture
-def best(cli: Cli) -> int:
+def best(ran: Ran) -> int:
     """A campaign that kept something."""
-    facts = run(cli)
-    number = facts["best"]["trial"]
+    number = ran(*CONFIRMED)["best"]["trial"]
     assert number > 0
     return int(number)
 
@@ -91,9 +81,8 @@ def test_a_campaign_says_its_noise_before_its_first_trial(cli: Cli) -> None:
     assert "Noise, from 3 seed runs" in " ".join(transcript.split())
 
 
-def test_stopped_seed_runs_are_told(cli: Cli) -> None:
-    facts = run(cli)
-    racing = facts["racing"]
+def test_stopped_seed_runs_are_told(ran: Ran) -> None:
+    racing = ran(*CONFIRMED)["racing"]
     assert racing["left_out"] > 0
     assert racing["planned"] == 4 * 3
     assert racing["saved_seconds"] > 0
