@@ -65,6 +65,11 @@ def fill(
     for number, (_, _, ended, _) in reversed(list(enumerate(trials))):
         if ended is not None:
             store.record(CAMPAIGN, number, ended)
+            if ended.seed_runs:
+                store.add_further_runs(CAMPAIGN, number, ended.seed_runs)
+                store.add_further_runs(CAMPAIGN, number, ended.seed_runs[:1])
+            store.add_certificate(CAMPAIGN, number, {"status": "certified", "seeds": [number, 2]})
+            store.add_certificate(CAMPAIGN, number, {"status": "not_certified"})
     for text in ("hello", "\x00 and \ud800"):
         store.add_message(
             CAMPAIGN, round_number=1, source="a", type="T", payload={"content": text}, trial=0
@@ -86,6 +91,7 @@ def test_export_and_import_and_export_give_the_same(
         assert replace(copy_of(store, "copy")) == copy_of(store, CAMPAIGN)
         assert store.best("copy").number == store.best(CAMPAIGN).number
         assert store.campaign("copy").state == "finished"
+        assert store.certificates("copy") == store.certificates(CAMPAIGN)
 
 
 def test_a_released_run_comes_through_an_export(store: LineageStore, tmp_path: Path) -> None:
@@ -112,6 +118,8 @@ def test_equal_files_are_written_once(store: LineageStore) -> None:
         "messages": 0,
         "notes": 0,
         "usage": 0,
+        "further_runs": 0,
+        "certificates": 0,
     }
 
 
@@ -128,13 +136,15 @@ def _written(store: LineageStore, file: Path) -> list[str]:
         diff="",
         round_number=None,
     )
+    store.add_further_runs(CAMPAIGN, 0, outcome().seed_runs[:1])
+    store.add_certificate(CAMPAIGN, 1, {"status": "certified"})
     return exported(store, CAMPAIGN).splitlines()
 
 
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        ('"line":"end"', '"line":"ende"', "line 6: unknown line 'ende'; valid: end, file"),
+        ('"line":"end"', '"line":"ende"', "line 8: unknown line 'ende'; valid: certificate, end"),
         ('"trials":2', '"trials":3', "is not complete"),
         ("x = 1", "x = 7", "not what its SHA-256 says"),
         ('"status":"baseline"', '"status":"won"', r"line 4: outcome.status: "),
@@ -150,6 +160,9 @@ def _written(store: LineageStore, file: Path) -> list[str]:
         ('"files":{}', '"files":[]', "line 5: "),
         ('"seed":0', '"seed":1' + 30 * "0", "cannot import"),
         ('"rounds":[', '"rounds":[' + ROUND + "," + ROUND, "a round is there twice"),
+        ('"further_run":{"trial":0', '"further_run":{"trial":7', "a trial that is not there"),
+        ('"certificate":{"trial":1', '"certificate":{"trial":-1', "a trial that is not there"),
+        ('"further_runs":1', '"further_runs":2', "is not complete"),
         ('"settings":{', '"settings":{"x":' + 100_000 * "[", "line 1: not JSON"),
     ],
 )

@@ -38,11 +38,13 @@ def each_trial(
 def copy_of(store: LineageStore, name: str) -> CampaignCopy:
     """All of a campaign, times in UTC.
 
-    A campaign may be running meanwhile: what the copy holds fits together, because messages are
-    read before the trials that they are about, and trials before rounds and the order of judging.
+    A campaign may be running meanwhile: what the copy holds fits together, because messages and
+    evidence are read before the trials that they are about, and trials before rounds and the order
+    of judging.
     """
     campaign = store.campaign(name)
     messages = tuple(replace(m, created_at=utc(m.created_at)) for m in store.messages(name))
+    further, certificates = store.all_further_runs(name), store.certificates(name)
     trials = tuple(_timed(record) for record in each_trial(store, name))
     known = {record.number for record in trials if record.outcome is not None}
     rounds = tuple(
@@ -61,6 +63,8 @@ def copy_of(store: LineageStore, name: str) -> CampaignCopy:
             for note in store.notes(name, retired=True)
         ),
         usage=store.usage(name),
+        further=tuple(replace(run, made_at=utc(run.made_at)) for run in further),
+        certificates=tuple(replace(item, made_at=utc(item.made_at)) for item in certificates),
     )
 
 

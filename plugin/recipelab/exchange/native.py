@@ -1,8 +1,8 @@
 """Writes a campaign as JSON Lines, without loss; :mod:`native_reading` reads it back.
 
 The first line is the campaign, then come trials, each after those files of its recipe that no
-earlier trial had, then messages, notes and usage. The last line counts the others, so that a torn
-file is told.
+earlier trial had, then messages, notes, usage, further seed runs and certificates. The last line
+counts the others, so that a torn file is told.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from recipelab.exchange.campaign_copy import copy_of
 from recipelab.exchange.mark import metric_of
 from recipelab.lineage import (
     CampaignRecord,
+    CertificateRecord,
+    FurtherRunRecord,
     LineageStore,
     MessageRecord,
     Note,
@@ -36,6 +38,8 @@ TRIAL: TypeAdapter[TrialRecord] = TypeAdapter(TrialRecord)
 MESSAGE: TypeAdapter[MessageRecord] = TypeAdapter(MessageRecord)
 NOTE: TypeAdapter[Note] = TypeAdapter(Note)
 USAGE: TypeAdapter[UsageTotal] = TypeAdapter(UsageTotal)
+FURTHER: TypeAdapter[FurtherRunRecord] = TypeAdapter(FurtherRunRecord)
+CERTIFICATE: TypeAdapter[CertificateRecord] = TypeAdapter(CertificateRecord)
 
 
 def export_lines(store: LineageStore, name: str) -> Iterator[str]:
@@ -74,12 +78,18 @@ def _tables(copy: CampaignCopy, metric: dict[str, str] | None) -> Iterator[dict[
         yield {"line": "note", "note": NOTE.dump_python(note, mode="json")}
     for usage in copy.usage:
         yield {"line": "usage", "usage": USAGE.dump_python(usage, mode="json")}
+    for run in copy.further:
+        yield {"line": "further_run", "further_run": FURTHER.dump_python(run, mode="json")}
+    for found in copy.certificates:
+        yield {"line": "certificate", "certificate": CERTIFICATE.dump_python(found, mode="json")}
     counts = {
         "trials": len(copy.trials),
         "files": len(written),
         "messages": len(copy.messages),
         "notes": len(copy.notes),
         "usage": len(copy.usage),
+        "further_runs": len(copy.further),
+        "certificates": len(copy.certificates),
     }
     yield {"line": "end", **counts}
 

@@ -14,7 +14,9 @@ from recipelab.errors import RecipelabError
 from recipelab.exchange.mark import MARK
 from recipelab.exchange.native import (
     CAMPAIGN,
+    CERTIFICATE,
     FORMAT,
+    FURTHER,
     MESSAGE,
     NOTE,
     ROUNDS,
@@ -22,11 +24,22 @@ from recipelab.exchange.native import (
     USAGE,
     sha256,
 )
-from recipelab.lineage import CampaignRecord, MessageRecord, Note, TrialRecord, UsageTotal
+from recipelab.lineage import (
+    CampaignRecord,
+    CertificateRecord,
+    FurtherRunRecord,
+    MessageRecord,
+    Note,
+    TrialRecord,
+    UsageTotal,
+)
 from recipelab.lineage.importing import CampaignCopy
 from recipelab.recipe import stays_inside
 
 Table = Mapping[str, Any]
+
+KINDS = ("certificate", "end", "file", "further_run", "message", "note", "trial", "usage")
+"""What a line after the first can be."""
 
 
 @dataclass
@@ -39,6 +52,8 @@ class _Lines:
     messages: list[MessageRecord] = field(default_factory=list[MessageRecord])
     notes: list[Note] = field(default_factory=list[Note])
     usage: list[UsageTotal] = field(default_factory=list[UsageTotal])
+    further: list[FurtherRunRecord] = field(default_factory=list[FurtherRunRecord])
+    certificates: list[CertificateRecord] = field(default_factory=list[CertificateRecord])
     end: Table | None = None
 
 
@@ -79,9 +94,18 @@ def read_export(file: Path, name: str) -> CampaignCopy:
         raise RecipelabError(f"{place}: {_told(error)}") from None
     _check(lines, judged, [item.number for item in rounds], file)
     marked = _marked(campaign, name, head.get("metric"), file)
-    trials, messages = tuple(lines.trials), tuple(lines.messages)
-    notes, usage = tuple(lines.notes), tuple(lines.usage)
-    return CampaignCopy(marked, rounds, trials, lines.files, judged, messages, notes, usage)
+    return CampaignCopy(
+        campaign=marked,
+        rounds=rounds,
+        trials=tuple(lines.trials),
+        files=lines.files,
+        judged=judged,
+        messages=tuple(lines.messages),
+        notes=tuple(lines.notes),
+        usage=tuple(lines.usage),
+        further=tuple(lines.further),
+        certificates=tuple(lines.certificates),
+    )
 
 
 def _tables(file: Path) -> Iterator[tuple[str, Table]]:
@@ -127,10 +151,14 @@ def _take(lines: _Lines, table: Table) -> None:
         lines.notes.append(NOTE.validate_python(table["note"]))
     elif kind == "usage":
         lines.usage.append(USAGE.validate_python(table["usage"]))
+    elif kind == "further_run":
+        lines.further.append(FURTHER.validate_python(table["further_run"]))
+    elif kind == "certificate":
+        lines.certificates.append(CERTIFICATE.validate_python(table["certificate"]))
     elif kind == "end":
         lines.end = table
     else:
-        raise ValueError(f"unknown line {kind!r}; valid: end, file, message, note, trial, usage")
+        raise ValueError(f"unknown line {kind!r}; valid: {', '.join(KINDS)}")
 
 
 def _check(lines: _Lines, judged: Iterable[int], rounds: Sequence[int], file: Path) -> None:
@@ -144,8 +172,10 @@ def _check(lines: _Lines, judged: Iterable[int], rounds: Sequence[int], file: Pa
         "messages": len(lines.messages),
         "notes": len(lines.notes),
         "usage": len(lines.usage),
+        "further_runs": len(lines.further),
+        "certificates": len(lines.certificates),
     }
-    if lines.end is None or any(lines.end.get(key) != many for key, many in counts.items()):
+    if lines.end is None or any(lines.end.get(key, 0) != many for key, many in counts.items()):
         raise RecipelabError(f"{file} is not complete: its last line is missing, or others are")
     with_outcome = [record.number for record in lines.trials if record.outcome is not None]
     if sorted(judged) != with_outcome:
@@ -156,6 +186,8 @@ def _check(lines: _Lines, judged: Iterable[int], rounds: Sequence[int], file: Pa
     last = len(lines.trials) - 1
     if any(item.trial is not None and not 0 <= item.trial <= last for item in lines.messages):
         raise RecipelabError(f"{file}: a message is about a trial that is not there")
+    if any(not 0 <= item.trial <= last for item in (*lines.further, *lines.certificates)):
+        raise RecipelabError(f"{file}: evidence is about a trial that is not there")
     if len(rounds) != len(set(rounds)):
         raise RecipelabError(f"{file}: a round is there twice")
     if [item.position for item in lines.messages] != list(range(len(lines.messages))):

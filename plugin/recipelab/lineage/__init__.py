@@ -16,6 +16,7 @@ from recipelab.lineage.query import TrialFilter
 from recipelab.lineage.records import (
     CampaignRecord,
     CertificateRecord,
+    FurtherRunRecord,
     MessageRecord,
     NewMessage,
     Page,
@@ -30,6 +31,7 @@ __all__ = [
     "CampaignRecord",
     "CertificateRecord",
     "FailureGroup",
+    "FurtherRunRecord",
     "Lease",
     "LineageStore",
     "MessageRecord",

@@ -6,6 +6,7 @@ campaign comes from elsewhere, and what it says of its past is kept.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -16,9 +17,16 @@ from sqlmodel import col
 
 from recipelab.errors import LineageError
 from recipelab.lineage.answers import Note, UsageTotal
+from recipelab.lineage.evidence import CertificateRow, FurtherRunRow
 from recipelab.lineage.finding import find_campaign
 from recipelab.lineage.ledgers import NoteRow, UsageTotalRow
-from recipelab.lineage.records import CampaignRecord, MessageRecord, TrialRecord
+from recipelab.lineage.records import (
+    CampaignRecord,
+    CertificateRecord,
+    FurtherRunRecord,
+    MessageRecord,
+    TrialRecord,
+)
 from recipelab.lineage.saving import save_outcome, save_trial
 from recipelab.lineage.states import TrialState
 from recipelab.lineage.store import LineageStore
@@ -26,6 +34,7 @@ from recipelab.lineage.tables import CampaignRow, MessageRow, RoundRow, TrialRow
 from recipelab.lineage.text import to_json
 from recipelab.lineage.writing.base import lock_names
 from recipelab.lineage.writing.campaigns import check_campaign
+from recipelab.lineage.writing.runs import check_run, run_values
 from recipelab.trial import Proposal
 
 _STANDS = update(TrialRow).where(col(TrialRow.id) == bindparam("trial_id"))
@@ -53,6 +62,8 @@ class CampaignCopy:
         messages: Its messages in order.
         notes: Notes from people in order, retired ones too.
         usage: What its models took in all.
+        further: Seed runs of judged trials that were made to compare others with them, by trial.
+        certificates: What certifications found, oldest first.
     """
 
     campaign: CampaignRecord
@@ -63,6 +74,8 @@ class CampaignCopy:
     messages: tuple[MessageRecord, ...]
     notes: tuple[Note, ...] = ()
     usage: tuple[UsageTotal, ...] = ()
+    further: tuple[FurtherRunRecord, ...] = ()
+    certificates: tuple[CertificateRecord, ...] = ()
 
 
 def rounds_of(store: LineageStore, campaign: str) -> tuple[RoundRecord, ...]:
@@ -93,6 +106,8 @@ def add_copy(store: LineageStore, copy: CampaignCopy) -> None:
     """
     name = copy.campaign.name
     check_campaign(name, copy.campaign.seed, copy.campaign.trials)
+    for item in copy.further:
+        check_run(item.run)
     with store._writing() as connection:
         lock_names(connection)
         if connection.scalar(select(col(CampaignRow.id)).where(col(CampaignRow.name) == name)):
@@ -103,14 +118,16 @@ def add_copy(store: LineageStore, copy: CampaignCopy) -> None:
         if copy.rounds:
             rows = [{"campaign_id": campaign_id, **vars(item)} for item in copy.rounds]
             connection.execute(insert(RoundRow), rows)
-        _add_trials(connection, campaign_id, copy)
+        ids = _add_trials(connection, campaign_id, copy)
+        _add_evidence(connection, ids, copy)
         if copy.messages:
             connection.execute(insert(MessageRow), [_row(campaign_id, m) for m in copy.messages])
         _add_all(connection, NoteRow, campaign_id, map(_note, copy.notes))
         _add_all(connection, UsageTotalRow, campaign_id, map(asdict, copy.usage))
 
 
-def _add_trials(connection: Connection, campaign_id: int, copy: CampaignCopy) -> None:
+def _add_trials(connection: Connection, campaign_id: int, copy: CampaignCopy) -> Mapping[int, int]:
+    """Adds the trials; gives their ids by their numbers."""
     ids: dict[int, int] = {}
     for record in copy.trials:
         ids[record.number] = _add_trial(connection, campaign_id, record, copy, ids)
@@ -124,6 +141,31 @@ def _add_trials(connection: Connection, campaign_id: int, copy: CampaignCopy) ->
         if record.state not in (TrialState.PROPOSED, TrialState.JUDGED):
             stands = {"state": record.state.value, "phase": record.phase and record.phase.value}
             connection.execute(_STANDS, {"trial_id": ids[record.number], **stands})
+    return ids
+
+
+def _add_evidence(connection: Connection, ids: Mapping[int, int], copy: CampaignCopy) -> None:
+    further = [
+        {"trial_id": ids[item.trial], "made_at": item.made_at, **run_values(item.run)}
+        for item in copy.further
+    ]
+    found = [
+        {"trial_id": ids[item.trial], "made_at": item.made_at, "found": to_json(item.found)}
+        for item in copy.certificates
+    ]
+    for table, rows in ((FurtherRunRow, further), (CertificateRow, found)):
+        if rows:
+            connection.execute(insert(table), _in_order(rows))
+
+
+def _in_order(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Numbers the rows of each trial from 0."""
+    counted: Counter[int] = Counter()
+    placed = []
+    for row in rows:
+        placed.append(row | {"position": counted[row["trial_id"]]})
+        counted[row["trial_id"]] += 1
+    return placed
 
 
 def _add_trial(

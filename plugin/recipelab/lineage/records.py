@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 from recipelab.lineage.states import TrialState
-from recipelab.trial import Edit, Outcome, Phase, Status
+from recipelab.trial import Edit, Outcome, Phase, SeedRun, Status
 
 T = TypeVar("T")
 
@@ -133,6 +133,21 @@ class CertificateRecord:
     trial: int
     made_at: datetime
     found: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class FurtherRunRecord:
+    """A seed run of a judged trial, made to compare another one with it.
+
+    Attributes:
+        trial: The trial's number.
+        made_at: When it was stored, in UTC.
+        run: The seed run.
+    """
+
+    trial: int
+    made_at: datetime
+    run: SeedRun
 
 
 @dataclass(frozen=True)

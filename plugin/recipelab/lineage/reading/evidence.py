@@ -12,7 +12,7 @@ from recipelab.lineage.evidence import CertificateRow, EvidenceRow, FurtherRunRo
 from recipelab.lineage.finding import find_trial
 from recipelab.lineage.reading.base import Asking
 from recipelab.lineage.reading.loading import seed_run
-from recipelab.lineage.records import CertificateRecord
+from recipelab.lineage.records import CertificateRecord, FurtherRunRecord
 from recipelab.lineage.tables import TrialRow, number_of
 from recipelab.trial import SeedRun, Status
 
@@ -38,11 +38,25 @@ _FURTHER = (
     .where(col(FurtherRunRow.trial_id) == bindparam("trial_id"))
     .order_by(col(FurtherRunRow.position))
 )
+_ALL_FURTHER = (
+    select(
+        col(FurtherRunRow.trial_id),
+        col(FurtherRunRow.made_at),
+        col(FurtherRunRow.seed),
+        col(FurtherRunRow.timings),
+        col(FurtherRunRow.measures),
+    )
+    .join(TrialRow, col(TrialRow.id) == col(FurtherRunRow.trial_id))
+    .where(col(TrialRow.campaign_id) == bindparam("campaign_id"))
+    .order_by(col(FurtherRunRow.trial_id), col(FurtherRunRow.position))
+)
 _CERTIFICATES = (
     select(col(CertificateRow.trial_id), col(CertificateRow.made_at), col(CertificateRow.found))
     .join(TrialRow, col(TrialRow.id) == col(CertificateRow.trial_id))
     .where(col(TrialRow.campaign_id) == bindparam("campaign_id"))
-    .order_by(col(CertificateRow.made_at), col(CertificateRow.trial_id))
+    .order_by(
+        col(CertificateRow.made_at), col(CertificateRow.trial_id), col(CertificateRow.position)
+    )
 )
 
 
@@ -86,6 +100,15 @@ class EvidenceReader(Asking):
             trial_id = find_trial(connection, campaign_id, number, campaign)
             rows = connection.execute(_FURTHER, {"trial_id": trial_id})
             return tuple(seed_run(*row) for row in rows)
+
+    def all_further_runs(self, campaign: str) -> tuple[FurtherRunRecord, ...]:
+        """The further seed runs of all trials of a campaign, by trial and in order."""
+        with self._asking(campaign) as (connection, campaign_id):
+            rows = connection.execute(_ALL_FURTHER, {"campaign_id": campaign_id}).all()
+        return tuple(
+            FurtherRunRecord(number_of(trial_id), made_at, seed_run(*run))
+            for trial_id, made_at, *run in rows
+        )
 
     def certificates(self, campaign: str) -> tuple[CertificateRecord, ...]:
         """All certifications of a campaign's trials, oldest first."""
