@@ -24,7 +24,15 @@ from recipelab.lineage.schema.sqlite import BUSY_MILLISECONDS
 from recipelab.lineage.tables import SCHEMA
 from recipelab.trial import Status
 from tests.lineage.conftest import MakeDatabase
-from tests.lineage.helpers import CAMPAIGN, FILES, judged, outcome, proposal, with_campaign
+from tests.lineage.helpers import (
+    CAMPAIGN,
+    FILES,
+    judged,
+    outcome,
+    proposal,
+    propose,
+    with_campaign,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -170,6 +178,17 @@ def test_many_open_a_new_lineage_at_the_same_time(tmp_path: Path) -> None:
             list(pool.map(opened, names))
         with LineageStore.open(tmp_path / f"{again}.db") as store:
             assert sorted(campaign.name for campaign in store.campaigns()) == names
+
+
+def test_all_answers_of_a_moment_fit_together(store: LineageStore) -> None:
+    propose(store)
+    with LineageStore.open(store.url) as other:
+        with store.moment():
+            assert store.trial_count(CAMPAIGN) == 1
+            propose(store)
+            assert store.trial_count(CAMPAIGN) == len(store.in_flight(CAMPAIGN)) == 1
+            assert other.trial_count(CAMPAIGN) == 2
+        assert store.trial_count(CAMPAIGN) == len(store.in_flight(CAMPAIGN)) == 2
 
 
 def test_commits_are_on_the_disk_and_references_hold(tmp_path: Path) -> None:

@@ -49,10 +49,11 @@ def render_view(frame: Frame, wanted: Sequence[Part] = PARTS) -> str:
     Returns:
         Markdown; no part is longer than its budget, whatever it holds.
     """
-    return "\n\n".join(
-        f"## {part.title}\n{_capped(part.lines(frame), part.characters, part.more)}"
-        for part in wanted
-    )
+    with frame.store.moment():  # so that the parts fit together
+        return "\n\n".join(
+            f"## {part.title}\n{_capped(part.lines(frame), part.characters, part.more)}"
+            for part in wanted
+        )
 
 
 def _capped(lines: Sequence[str], characters: int, more: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DatabaseError, OperationalError
@@ -11,6 +12,9 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 from recipelab.errors import LineageError
 from recipelab.lineage.database import reading
 from recipelab.lineage.finding import find_campaign
+
+_MOMENT: ContextVar[tuple[Engine, Connection] | None] = ContextVar("moment", default=None)
+"""The moment that answers see in the code that asked for one, and of which database."""
 
 
 @contextmanager
@@ -43,7 +47,24 @@ class Asking:
         self._campaign_ids: dict[str, int] = {}
 
     @contextmanager
+    def moment(self) -> Iterator[None]:
+        """Within it, all answers see the lineage as it is at the first of them.
+
+        Not for code that awaits, or that reads what it has itself written meanwhile.
+        """
+        with self._reading() as connection:
+            before = _MOMENT.set((self._read_engine, connection))
+            try:
+                yield
+            finally:
+                _MOMENT.reset(before)
+
+    @contextmanager
     def _reading(self) -> Iterator[Connection]:
+        held = _MOMENT.get()
+        if held is not None and held[0] is self._read_engine:
+            yield held[1]
+            return
         # A connection is one transaction: all the queries of an answer see the same moment.
         with told_in_words(), self._read_engine.connect() as connection:
             yield connection
