@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -136,7 +138,8 @@ LINES = st.lists(st.text(max_size=200).map(lambda text: text.replace("\n", " "))
 @given(LINES, st.integers(200, 2_000))
 def test_no_part_is_longer_than_its_budget(lines: list[str], characters: int) -> None:
     wanted = [Part("A", characters, lambda frame: lines), Part("B", 200, lambda frame: ["- b"])]
-    text = render_view(None, wanted)  # type: ignore[arg-type]
+    frame = SimpleNamespace(store=SimpleNamespace(moment=nullcontext))
+    text = render_view(frame, wanted)  # type: ignore[arg-type]
     first, second = text.split("\n\n## B\n")
     assert second == "- b"
     assert len(first) <= len("## A\n") + characters
