@@ -186,7 +186,9 @@ def _check(lines: _Lines, judged: Iterable[int], rounds: Sequence[int], file: Pa
     last = len(lines.trials) - 1
     if any(item.trial is not None and not 0 <= item.trial <= last for item in lines.messages):
         raise RecipelabError(f"{file}: a message is about a trial that is not there")
-    if any(not 0 <= item.trial <= last for item in (*lines.further, *lines.certificates)):
+    measured = [item.trial for item in lines.further]
+    measured += [item.trial for item in lines.certificates]
+    if any(not 0 <= number <= last for number in measured):
         raise RecipelabError(f"{file}: evidence is about a trial that is not there")
     if len(rounds) != len(set(rounds)):
         raise RecipelabError(f"{file}: a round is there twice")

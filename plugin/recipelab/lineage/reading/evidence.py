@@ -106,8 +106,8 @@ class EvidenceReader(Asking):
         with self._asking(campaign) as (connection, campaign_id):
             rows = connection.execute(_ALL_FURTHER, {"campaign_id": campaign_id}).all()
         return tuple(
-            FurtherRunRecord(number_of(trial_id), made_at, seed_run(*run))
-            for trial_id, made_at, *run in rows
+            FurtherRunRecord(number_of(trial_id), made_at, seed_run(seed, timings, measures))
+            for trial_id, made_at, seed, timings, measures in rows
         )
 
     def certificates(self, campaign: str) -> tuple[CertificateRecord, ...]:
