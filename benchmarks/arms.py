@@ -23,11 +23,11 @@ from terrain_evaluator import PACK, TerrainEvaluator
 
 from recipelab import Evaluator, LineageStore, Plan, ResearchGroupChat
 from recipelab.analysis.arms import BASE, RunFigures, compare, run_figures
-from recipelab.arms import Arm, Speakers
-from recipelab.budget import Limits
-from recipelab.home import Home
-from recipelab.lab import Parts
-from recipelab.packs import load_pack
+from recipelab.budget import BudgetLimits
+from recipelab.core.content import Home
+from recipelab.evaluation.session import Overrides
+from recipelab.packs.load import load_pack
+from recipelab.plan import Arm, Speakers
 
 TOLD = ("gain_percent", "kept", "failures", "repeated", "overruns", "duplicates")
 
@@ -35,7 +35,7 @@ TOLD = ("gain_percent", "kept", "failures", "repeated", "overruns", "duplicates"
 async def campaign(plan: Plan, home: Home, store: LineageStore) -> None:
     """Runs one campaign on the terrain of its seed."""
     evaluator = TerrainEvaluator(load_pack(plan.pack), plan.seed, slots=plan.slots or 1)
-    parts = Parts(store=store, evaluator=cast(Evaluator, evaluator))
+    parts = Overrides(store=store, evaluator=cast(Evaluator, evaluator))
     team = ResearchGroupChat(plan, home=home, parts=parts)
     async for _ in team.run_stream():
         pass
@@ -58,7 +58,7 @@ def one_seed(seed: int, given: argparse.Namespace) -> dict[str, RunFigures]:
                 speakers=Speakers(given.speakers),
                 slots=given.slots,
                 ahead=0,
-                limits=Limits(trials=given.trials),
+                limits=BudgetLimits(trials=given.trials),
             )
             with LineageStore.open(cast(Path, home.lineage)) as store:
                 asyncio.run(campaign(plan, home, store))

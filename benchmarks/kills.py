@@ -24,9 +24,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from recipelab.core.trial import Status
 from recipelab.lineage import LineageStore, TrialFilter, TrialRecord
 from recipelab.sandbox.docker.options import LABEL_PREFIX
-from recipelab.trial import Status
 
 ROOT = Path(__file__).parents[1]
 COMMAND = [sys.executable, "-m", "recipelab"]

@@ -16,12 +16,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from recipelab.core.trial import Edit, Proposal
 from recipelab.lineage import LineageStore
 from recipelab.lineage.keys import stored_keys
 from recipelab.lineage.tables import number_of, trial_key
 from recipelab.lineage.writing.indexing import judged_words, proposed_words
 from recipelab.lineage.writing.tallies import HOUR, scopes_of
-from recipelab.trial import Edit, Proposal
 
 CAMPAIGN = "bench"
 SURFACES = ("arch", "opt", "quant", "reg", "loss", "eval", "curr", "tok", "ttt", "meta")

@@ -23,9 +23,8 @@ from typing import Any
 
 from lineage_fill import CAMPAIGN, PLAIN, RARE, START, SURFACES, fill, recipe
 
-from recipelab.lineage import LineageStore, TrialFilter
-from recipelab.recipe import Recipe
-from recipelab.trial import (
+from recipelab.core.recipe import Recipe
+from recipelab.core.trial import (
     Edit,
     FailureKind,
     GateResult,
@@ -36,6 +35,7 @@ from recipelab.trial import (
     SeedRun,
     Status,
 )
+from recipelab.lineage import LineageStore, TrialFilter
 
 Ask = Callable[[], object]
 WRITERS = 8

@@ -22,9 +22,9 @@ from typing import Any
 from lineage_fill import CAMPAIGN, PLAIN, RARE, SURFACES
 
 from recipelab import LineageWorkbench
+from recipelab.agents.lineage_view import ViewContext, render_view
 from recipelab.lineage import LineageStore
-from recipelab.packs import load_pack
-from recipelab.view import Frame, render_view
+from recipelab.packs.load import load_pack
 
 Call = Callable[[], Awaitable[object]]
 
@@ -97,7 +97,7 @@ async def measure(file: Path, times: int) -> dict[str, Any]:
 
         async def view() -> None:
             name = random.choice(names)
-            render_view(Frame(store, CAMPAIGN, pack, name, (name.split("-")[0],)))
+            render_view(ViewContext(store, CAMPAIGN, pack, name, (name.split("-")[0],)))
 
         for name, call in {**todo, "lineage view": view}.items():
             p50, p95 = await timed(call, times)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from recipelab.acceptance import (
     Acceptance,
-    More,
+    NeedMoreSeeds,
     Noise,
     Samples,
     Standing,
@@ -18,7 +18,7 @@ from recipelab.acceptance import (
     unpaired,
     waves,
 )
-from recipelab.pack_measures import Goal
+from recipelab.packs.sections import Goal
 
 HOPELESS = 0.02
 """The chance at which a screening stops, as in a pack."""
@@ -114,8 +114,8 @@ def try_out(
             if promise is not None and promise < HOPELESS:
                 return Tried(False, len(screen), False)
     fresh = Samples({}, {})
-    found: Verdict | More = policy.judge(standing(fresh))
-    while isinstance(found, More):
+    found: Verdict | NeedMoreSeeds = policy.judge(standing(fresh))
+    while isinstance(found, NeedMoreSeeds):
         more = range(1000 + len(fresh.candidate), 1000 + found.seeds)
         fresh = Samples(
             {**fresh.candidate, **{seed: line.run(gain) for seed in more}},

@@ -19,9 +19,9 @@ from simulated_clock import run_simulated
 from stubs import StubEvaluator, StubModel, toy_pack
 
 from recipelab import Plan, ResearchGroupChat
-from recipelab.budget import Limits
-from recipelab.home import Home
-from recipelab.lab import Parts
+from recipelab.budget import BudgetLimits
+from recipelab.core.content import Home
+from recipelab.evaluation.session import Overrides
 
 
 class Use:
@@ -65,12 +65,12 @@ async def busy(args: argparse.Namespace) -> tuple[float, float]:
         evaluator = StubEvaluator(pack, args.slots, args.trial, use)
         # As many trials at once as slots: one seed a trial.
         pack = evaluator.pack = pack.model_copy(update={"seeds": (1,)})
-        plan = Plan(pack="toy", limits=Limits(trials=args.trials), ahead=args.ahead)
+        plan = Plan(pack="toy", limits=BudgetLimits(trials=args.trials), ahead=args.ahead)
         model = UnevenModel(args.turn, itertools.count(1), args.uneven)
         team = ResearchGroupChat(
             plan,
             home=Home(Path(folder)),
-            parts=Parts(evaluator=evaluator),  # type: ignore[arg-type]
+            parts=Overrides(evaluator=evaluator),  # type: ignore[arg-type]
             clients={"": model},
         )
         team._lab.pack = pack

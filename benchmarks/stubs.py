@@ -21,13 +21,13 @@ from autogen_core.models import (
 from autogen_core.tools import Tool, ToolSchema
 from pydantic import BaseModel
 
+from recipelab.core.recipe import Recipe
+from recipelab.core.trial import Outcome, Phase, PhaseTiming, SeedRun, Status
 from recipelab.evaluation.metric import METRIC, Reference
-from recipelab.evaluation.watch import Watch
+from recipelab.evaluation.observers import Watch
 from recipelab.models import OfflineClient
-from recipelab.pack import Pack
-from recipelab.packs import load_pack
-from recipelab.recipe import Recipe
-from recipelab.trial import Outcome, Phase, PhaseTiming, SeedRun, Status
+from recipelab.packs.load import load_pack
+from recipelab.packs.pack import Pack
 
 PROJECT = Path(__file__).parents[1] / "tests/project"
 

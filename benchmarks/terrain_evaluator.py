@@ -10,16 +10,16 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from recipelab.acceptance import More
+from recipelab.acceptance import NeedMoreSeeds
+from recipelab.core.recipe import Recipe
+from recipelab.core.trial import Failure, FailureKind, Outcome, Phase, SeedRun, Status
 from recipelab.evaluation.failures import kind_of, signature_of
-from recipelab.evaluation.judging import Judge, Measured
+from recipelab.evaluation.judge import Judge, Measured
 from recipelab.evaluation.metric import METRIC, Reference
-from recipelab.evaluation.seeds import fresh_seeds
-from recipelab.evaluation.trying import calibration_seeds, screening_seeds
-from recipelab.evaluation.watch import Watch
-from recipelab.pack import Pack
-from recipelab.recipe import Recipe
-from recipelab.trial import Failure, FailureKind, Outcome, Phase, SeedRun, Status
+from recipelab.evaluation.observers import Watch
+from recipelab.evaluation.protocol import calibration_seeds, screening_seeds
+from recipelab.evaluation.seed_runs import fresh_seeds
+from recipelab.packs.pack import Pack
 
 PACK = Path(__file__).parent / "landscape"
 sys.path.insert(0, str(PACK / "evaluator"))
@@ -77,7 +77,7 @@ class TerrainEvaluator:
         screen = self._runs(recipe, seeds)
         measured = Measured(screen, len(seeds))
         found = self._judge.trial(measured, best)
-        while isinstance(found, More):
+        while isinstance(found, NeedMoreSeeds):
             key = f"{campaign}/confirm/{labels.get('trial', '')}"
             fresh = fresh_seeds(key, found.seeds, taken=seeds)
             self._run_best(best, fresh)

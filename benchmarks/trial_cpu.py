@@ -41,12 +41,12 @@ class OtherLines(StubModel):
 async def chat_trials(folder: Path, trials: int, *, one_knob: bool) -> AsyncIterator[Seconds]:
     """Runs a campaign in the group chat, and gives the CPU seconds of each trial."""
     from recipelab import Plan, ResearchGroupChat
-    from recipelab.budget import Limits
-    from recipelab.home import Home
-    from recipelab.lab import Parts
+    from recipelab.budget import BudgetLimits
+    from recipelab.core.content import Home
+    from recipelab.evaluation.session import Overrides
 
-    parts = Parts(evaluator=StubEvaluator(toy_pack()))  # type: ignore[arg-type]
-    plan = Plan(pack="toy", limits=Limits(trials=trials), ahead=0)
+    parts = Overrides(evaluator=StubEvaluator(toy_pack()))  # type: ignore[arg-type]
+    plan = Plan(pack="toy", limits=BudgetLimits(trials=trials), ahead=0)
     model = StubModel() if one_knob else OtherLines()
     team = ResearchGroupChat(plan, home=Home(folder), parts=parts, clients={"": model})
     mark: float | None = None

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from stubs import StubEvaluator, toy_pack
 
-from recipelab.evaluation.desk import TrialDesk
+from recipelab.agents.lineage_view import ViewContext, render_view
+from recipelab.core.trial import Edit, Proposal
+from recipelab.evaluation.queue import TrialQueue
 from recipelab.lineage import LineageStore
-from recipelab.pack import Pack
-from recipelab.trial import Edit, Proposal
-from recipelab.view import Frame, render_view
+from recipelab.packs.pack import Pack
 
 CAMPAIGN, SPECIALIST = "toy-1", "left"
 
@@ -66,7 +66,7 @@ async def desk_trials(file: Path, trials: int, *, one_knob: bool) -> AsyncIterat
             yield stages.seconds
 
 
-def open_desk(store: LineageStore, evaluator: StubEvaluator) -> TrialDesk:
+def open_desk(store: LineageStore, evaluator: StubEvaluator) -> TrialQueue:
     """A desk of a new campaign."""
     pack = evaluator.pack
     store.create_campaign(
@@ -80,11 +80,11 @@ def open_desk(store: LineageStore, evaluator: StubEvaluator) -> TrialDesk:
         hours=None,
         settings={},
     )
-    return TrialDesk(store, CAMPAIGN, evaluator)  # type: ignore[arg-type]
+    return TrialQueue(store, CAMPAIGN, evaluator)  # type: ignore[arg-type]
 
 
-def _frame(store: LineageStore, pack: Pack) -> Frame:
-    return Frame(store, CAMPAIGN, pack, SPECIALIST, (SPECIALIST,))
+def _frame(store: LineageStore, pack: Pack) -> ViewContext:
+    return ViewContext(store, CAMPAIGN, pack, SPECIALIST, (SPECIALIST,))
 
 
 def proposal(number: int, one_knob: bool) -> Proposal:

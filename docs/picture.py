@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from recipelab.cli.summary import print_summary
-from recipelab.home import Home
+from recipelab.core.content import Home
 from recipelab.lineage import LineageStore
 
 WIDTH = 124

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from recipelab.budget import Ledger, Limits
-from recipelab.data import ensure_data
-from recipelab.evaluation.desk import TrialDesk
+from recipelab.budget import BudgetLimits, Ledger
 from recipelab.evaluation.evaluator import Evaluator
+from recipelab.evaluation.queue import TrialQueue
 from recipelab.lineage import LineageStore
-from recipelab.pack import Pack
-from recipelab.packs import load_pack
+from recipelab.packs.data import ensure_data
+from recipelab.packs.load import load_pack
+from recipelab.packs.pack import Pack
 from recipelab.sandbox import LocalSandbox
-from recipelab.sandbox.slots.pool import ANYWHERE, SlotPool
+from recipelab.sandbox.slots import ANYWHERE, SlotPool
 
 PROJECT = Path(__file__).parent / "project"
 
@@ -76,9 +76,9 @@ def store(project: Path) -> Iterator[LineageStore]:
 
 
 @pytest.fixture
-async def desk(store: LineageStore, evaluator: Evaluator) -> AsyncIterator[TrialDesk]:
+async def desk(store: LineageStore, evaluator: Evaluator) -> AsyncIterator[TrialQueue]:
     """A desk with a judged baseline and a budget of ten trials."""
-    desk = TrialDesk(store, "c", evaluator, ledger=Ledger(store, "c", Limits(trials=10)))
+    desk = TrialQueue(store, "c", evaluator, ledger=Ledger(store, "c", BudgetLimits(trials=10)))
     desk.propose_baseline()
     await desk.next_ended()
     yield desk

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from recipelab.pack_template import Wish, write_pack
-from recipelab.packs import load_pack, pack_names
+from recipelab.packs.load import load_pack, pack_names
+from recipelab.packs.template import Wish, write_pack
 
 METADATA = "Metadata-Version: 2.1\nName: my-packs\nVersion: 1.0\n"
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from recipelab.data import ensure_data, is_cached
-from recipelab.errors import DataError
-from recipelab.pack import Pack
-from recipelab.pack_parts import DataFile
+from recipelab.core.errors import DataError
+from recipelab.packs.data import ensure_data, is_cached
+from recipelab.packs.pack import Pack
+from recipelab.packs.sections import DataFile
 
 CONTENT = b"nine little numbers\n" * 40
 

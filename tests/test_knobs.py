@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recipelab.knobs import KnobValue, find_knobs, parse_knob
-from recipelab.recipe import Recipe
+from recipelab.core.recipe import KnobValue, Recipe, find_knobs, parse_knob
 
 PATH = "recipe/train.py"
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from recipelab.errors import RecipelabError
-from recipelab.log import bound, configure_logs, hide_cancellations, logger
+from recipelab.core.errors import RecipelabError
+from recipelab.core.logs import bound, configure_logs, hide_cancellations, logger
 
 _log = logger("recipelab.test")
 

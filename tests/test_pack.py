@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from recipelab.errors import PackError, RecipelabError
-from recipelab.pack_measures import Goal
-from recipelab.packs import load_pack, pack_names, read_pack
-from recipelab.playbook import load_playbook
+from recipelab.core.errors import PackError, RecipelabError
+from recipelab.packs.load import load_pack, load_playbook, pack_names, read_pack
+from recipelab.packs.sections import Goal
 
 TOY = Path(__file__).parent / "project" / "task_packs" / "toy"
 

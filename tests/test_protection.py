@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from recipelab.pack_upstream import Protected
-from recipelab.protection import changed_names, defined_names
+from recipelab.packs.sections import Protected
+from recipelab.packs.upstream import changed_names, defined_names
 
 BEFORE = '''import math
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recipelab.errors import EditError
-from recipelab.recipe import Recipe, syntax_error
-from recipelab.trial import Edit
+from recipelab.core.errors import EditError
+from recipelab.core.recipe import Recipe, syntax_error
+from recipelab.core.trial import Edit
 
 EDITABLE = ("recipe/*.py",)
 RECIPE = Recipe({"recipe/train.py": "a = 1\nb = 2\nb = 2\n", "recipe/notes.txt": "hello\n"})

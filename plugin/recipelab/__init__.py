@@ -9,12 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from recipelab.evaluation.desk import TrialDesk
     from recipelab.evaluation.evaluator import Evaluator
+    from recipelab.evaluation.queue import TrialQueue
     from recipelab.executor import SandboxCodeExecutor
     from recipelab.lineage import LineageStore
     from recipelab.models import OfflineClient
-    from recipelab.packs import load_pack
+    from recipelab.packs.load import load_pack
     from recipelab.plan import Plan
     from recipelab.team import ResearchGroupChat, research_team
     from recipelab.tools import LineageQueryTool, LineageWorkbench
@@ -30,8 +30,8 @@ _HOMES = {
     "Plan": "recipelab.plan",
     "ResearchGroupChat": "recipelab.team",
     "SandboxCodeExecutor": "recipelab.executor",
-    "TrialDesk": "recipelab.evaluation.desk",
-    "load_pack": "recipelab.packs",
+    "TrialQueue": "recipelab.evaluation.queue",
+    "load_pack": "recipelab.packs.load",
     "research_team": "recipelab.team",
 }
 
@@ -44,7 +44,7 @@ __all__ = [
     "Plan",
     "ResearchGroupChat",
     "SandboxCodeExecutor",
-    "TrialDesk",
+    "TrialQueue",
     "__version__",
     "load_pack",
     "research_team",

@@ -1,17 +1,35 @@
-"""What is asked of a campaign, as plain data: everything that JSON can carry."""
+"""Who works on a campaign, and who picks the next speaker: the closed lists."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from recipelab.arms import Arm, Speakers
-from recipelab.budget import Limits
-from recipelab.errors import RecipelabError
+from recipelab.budget import BudgetLimits
+from recipelab.core.errors import RecipelabError
 from recipelab.lineage import CampaignRecord
 from recipelab.lineage.priors import PRIORS
+
+
+class Arm(StrEnum):
+    """Who works on a campaign; all but ``specialists`` are controls to compare with."""
+
+    SPECIALISTS = "specialists"
+    GENERIC = "generic"
+    SINGLE = "single"
+    NO_LINEAGE = "no-lineage"
+
+
+class Speakers(StrEnum):
+    """Who picks the next speaker."""
+
+    CREDIT = "credit"
+    ROUND_ROBIN = "round-robin"
+    MODEL = "model"
+
 
 SavedModel = str | dict[str, Any]
 """A model: a specification as after ``--model``, or a dumped AutoGen component without keys."""
@@ -58,7 +76,7 @@ class Plan(BaseModel):
     base_url: str | None = None
     prices: str | None = None
     seed: int = 0
-    limits: Limits = Limits()
+    limits: BudgetLimits = BudgetLimits()
     sandbox: str = "auto"
     slots: int | None = Field(default=None, ge=1)
     share_devices: bool = False
@@ -126,7 +144,7 @@ def _early_plan(record: CampaignRecord) -> Plan:
         profile=record.profile,
         model=record.model,
         seed=record.seed,
-        limits=Limits(trials=record.trials, hours=record.hours),
+        limits=BudgetLimits(trials=record.trials, hours=record.hours),
         sandbox=record.sandbox,
         slots=slots if isinstance(slots, int) else None,
         share_devices=record.settings.get("share_devices") is True,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import t as student
 
 from recipelab.acceptance import Samples, compare, mean_and_error, spread_of, unpaired
-from recipelab.pack_measures import Goal
+from recipelab.packs.sections import Goal
 
 scores = st.floats(-1e3, 1e3).map(lambda x: round(x, 6))
 samples = st.dictionaries(st.integers(1, 6), scores, min_size=2, max_size=6)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from recipelab.acceptance import (
     Confirmed,
     KeepIfBetter,
-    More,
+    NeedMoreSeeds,
     Noise,
     PairedTwoSigma,
     Samples,
@@ -21,7 +21,7 @@ from recipelab.acceptance import (
     power,
     smallest_gain,
 )
-from recipelab.pack_measures import Goal
+from recipelab.packs.sections import Goal
 
 NOISE = Noise(Spread(0.0, 1.0, 10), {})
 
@@ -55,7 +55,7 @@ def test_a_gain_within_the_noise_is_discarded_without_more() -> None:
 
 def test_a_promising_trial_is_never_kept_for_what_made_it_promising() -> None:
     found = Confirmed().judge(standing(50.0, 50.1))
-    assert found == More(4, found.reason) if isinstance(found, More) else False
+    assert found == NeedMoreSeeds(4, found.reason) if isinstance(found, NeedMoreSeeds) else False
 
 
 def test_only_fresh_seeds_count() -> None:
@@ -69,7 +69,7 @@ def test_only_fresh_seeds_count() -> None:
 
 def test_what_is_neither_clear_nor_hopeless_gets_more_seeds() -> None:
     found = Confirmed().judge(standing(2.0, 2.0, fresh=(2.0, 0.5, 3.0, 1.0)))
-    assert isinstance(found, More)
+    assert isinstance(found, NeedMoreSeeds)
     assert found.seeds == 8
 
 
@@ -84,7 +84,7 @@ def test_each_confirmation_makes_the_next_stricter() -> None:
     first = Confirmed().judge(standing(3.0, 3.0, fresh=fresh))
     assert isinstance(first, Verdict) and first.kept
     late = Standing(Goal.MINIMIZE, *_both(standing(3.0, 3.0, fresh=fresh)), NOISE, (False,) * 3000)
-    assert isinstance(Confirmed().judge(late), More)
+    assert isinstance(Confirmed().judge(late), NeedMoreSeeds)
 
 
 def _both(of: Standing) -> tuple[Samples, Samples]:
@@ -95,11 +95,11 @@ def test_where_nothing_has_noise_nothing_has_to_be_confirmed() -> None:
     quiet = Noise(Spread(0.0, 0.0, 4), {})
     assert verdict(Confirmed(), standing(0.25, 0.25, noise=quiet)).kept
     # A trial that brings noise with it is confirmed all the same.
-    assert isinstance(Confirmed().judge(standing(0.25, 0.75, noise=quiet)), More)
+    assert isinstance(Confirmed().judge(standing(0.25, 0.75, noise=quiet)), NeedMoreSeeds)
 
 
 def test_without_calibration_any_gain_is_confirmed() -> None:
-    assert isinstance(Confirmed().judge(standing(0.01, 0.02, noise=None)), More)
+    assert isinstance(Confirmed().judge(standing(0.01, 0.02, noise=None)), NeedMoreSeeds)
 
 
 def test_a_hopeless_trial_shows_early() -> None:

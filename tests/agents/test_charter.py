@@ -8,7 +8,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recipelab.agents.bench import workbench_of
 from recipelab.agents.charter import (
     Charter,
     CharterError,
@@ -17,10 +16,11 @@ from recipelab.agents.charter import (
     read_charter,
 )
 from recipelab.agents.prompt import system_message
-from recipelab.errors import RecipelabError
-from recipelab.evaluation.desk import TrialDesk
-from recipelab.pack import Pack
-from recipelab.tool_names import LINEAGE_TOOLS, TOOLS
+from recipelab.agents.specialist import workbench_of
+from recipelab.core.errors import RecipelabError
+from recipelab.evaluation.queue import TrialQueue
+from recipelab.packs.pack import Pack
+from recipelab.tools.base import LINEAGE_TOOLS, TOOLS
 
 KEYS = "name, title, surfaces, model, tools, temperature, guided"
 GOOD = "---\nname: arch\ntitle: Architect\nsurfaces: [arch]\n---\nYou draw.\n"
@@ -176,7 +176,7 @@ def test_a_star_is_every_surface_of_the_pack(toy: Pack) -> None:
         other.on(toy.surface_names)
 
 
-async def test_the_names_of_tools_are_those_of_the_tools(desk: TrialDesk) -> None:
+async def test_the_names_of_tools_are_those_of_the_tools(desk: TrialQueue) -> None:
     charter = load_charter("left").model_copy(update={"tools": TOOLS})
     for_all = await workbench_of(load_charter("left"), desk, (), 1).list_tools()
     chosen = await workbench_of(charter, desk, (), 1).list_tools()

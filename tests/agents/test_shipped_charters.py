@@ -9,9 +9,9 @@ import pytest
 
 from recipelab.agents.charter import Charter, read_charter
 from recipelab.agents.prompt import system_message
-from recipelab.content import shipped_root
-from recipelab.pack import Pack
-from recipelab.trial import Status
+from recipelab.core.content import shipped_root
+from recipelab.core.trial import Status
+from recipelab.packs.pack import Pack
 
 FOLDER = shipped_root() / "agents"
 PAGE = Path(__file__).parents[2] / "docs" / "charters.md"

@@ -6,10 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from recipelab.analysis import History
-from recipelab.exchange.mark import MetricFacts
-from recipelab.lineage import TrialRecord
-from recipelab.pack_measures import Goal
-from recipelab.trial import (
+from recipelab.core.trial import (
     Failure,
     FailureKind,
     GateResult,
@@ -19,6 +16,9 @@ from recipelab.trial import (
     SeedRun,
     Status,
 )
+from recipelab.exchange.metric import MetricFacts
+from recipelab.lineage import TrialRecord
+from recipelab.packs.sections import Goal
 
 WHEN = datetime(2026, 1, 2, tzinfo=UTC)
 

@@ -10,10 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recipelab.analysis.arms import RunFigures, compare, repeated
+from recipelab.analysis.arms import RunFigures, compare, paired, repeated, sign_flip
 from recipelab.analysis.history import Judged
-from recipelab.analysis.paired import paired, sign_flip
-from recipelab.trial import Status
+from recipelab.core.trial import Status
 
 from .histories import WHEN, trial
 

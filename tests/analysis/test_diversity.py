@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recipelab.analysis.diversity import MOST, clusters, diversity
-from recipelab.analysis.similarity import cosine, vectors, words
-from recipelab.trial import Status
+from recipelab.analysis.similarity import MOST, clusters, cosine, diversity, vectors, words
+from recipelab.core.trial import Status
 
 from .histories import history, trial
 

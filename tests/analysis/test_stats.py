@@ -8,13 +8,10 @@ import math
 import pytest
 
 from recipelab.analysis import campaign_stats
-from recipelab.analysis.chains import chain_facts
-from recipelab.analysis.curve import best_so_far, curve, sparkline
-from recipelab.analysis.near_misses import near_misses
-from recipelab.analysis.repeats import repeats
-from recipelab.analysis.spending import spending
-from recipelab.pack_measures import Goal
-from recipelab.trial import Status
+from recipelab.analysis.similarity import near_misses
+from recipelab.analysis.stats import best_so_far, chain_facts, curve, repeats, sparkline, spending
+from recipelab.core.trial import Status
+from recipelab.packs.sections import Goal
 
 from .histories import history, small, trial
 

@@ -8,9 +8,11 @@ from collections.abc import Mapping
 
 import pytest
 
-from recipelab.attribution import Attributing, Attribution, Chain, Effect, Losses, Measure, Measured
-from recipelab.pack_measures import Goal
-from recipelab.recipe import Recipe
+from recipelab.ablation.attribution import Effect, Losses
+from recipelab.ablation.measure import Chain, Measure, MeasuredRecipe
+from recipelab.ablation.run import Attributing, Attribution
+from recipelab.core.recipe import Recipe
+from recipelab.packs.sections import Goal
 
 SEEDS = range(8)
 NAMES = "abcdefg"
@@ -52,11 +54,11 @@ class Bench:
         return self._samples.setdefault(one.digest, new)
 
     def against(self, best: Recipe) -> Measure:
-        async def measure(one: Recipe) -> Measured:
+        async def measure(one: Recipe) -> MeasuredRecipe:
             self.measured.append(one)
             if values_of(one)["c"] < 0:
-                return Measured(failure="gate_missed: accuracy 0.9 is below 0.95")
-            return Measured(self.sample(one), self.sample(best))
+                return MeasuredRecipe(failure="gate_missed: accuracy 0.9 is below 0.95")
+            return MeasuredRecipe(self.sample(one), self.sample(best))
 
         return measure
 
@@ -146,9 +148,9 @@ async def test_steps_that_build_on_one_step_alone_are_taken_off_together() -> No
     scores["x\nm\nn\nO\ny\n"] = 5.0
     chain = Chain((0, 4, 5, 9), tuple(Recipe({"r.txt": text}) for text in texts))
 
-    async def measure(one: Recipe) -> Measured:
+    async def measure(one: Recipe) -> MeasuredRecipe:
         sides = (scores[one.files["r.txt"]], 7.0)
-        return Measured(*(dict.fromkeys(SEEDS, score) for score in sides))
+        return MeasuredRecipe(*(dict.fromkeys(SEEDS, score) for score in sides))
 
     found = await Attributing(chain, measure, Goal.MAXIMIZE).run(6)
     assert [share.steps for share in found.shares] == [(1, 2, 3), (2,), (3,)]
@@ -186,7 +188,7 @@ def test_intervals_of_sums_hold_what_they_promise() -> None:
         best = {seed: 7.0 + draw.gauss(0, 0.1) for seed in SEEDS}
         for steps in (whole, *((step,) for step in whole)):
             candidate = {seed: 7.0 - len(steps) + draw.gauss(0, 0.1) for seed in SEEDS}
-            losses.add(steps, Measured(candidate, best))
+            losses.add(steps, MeasuredRecipe(candidate, best))
         found = losses.effect(rest)
         wrong += found is not None and found.certain
     # One in twenty; as if all losses were independent it would be one in five.

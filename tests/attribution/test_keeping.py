@@ -6,42 +6,42 @@ from pathlib import Path
 
 import pytest
 
-from recipelab.attribution import Kept, Measured
-from recipelab.errors import RecipelabError
-from recipelab.recipe import Recipe
+from recipelab.ablation.measure import Kept, MeasuredRecipe
+from recipelab.core.errors import RecipelabError
+from recipelab.core.recipe import Recipe
 
 ONE, TWO = Recipe({"r.py": "1\n"}), Recipe({"r.py": "2\n"})
 
 
 def test_what_was_measured_is_there_after_a_stop(tmp_path: Path) -> None:
-    file, measured = tmp_path / "folder" / "ablation.json", Measured({1: 1.0}, {1: 2.0})
+    file, measured = tmp_path / "folder" / "ablation.json", MeasuredRecipe({1: 1.0}, {1: 2.0})
     Kept(file, "k").put(ONE, measured)
-    Kept(file, "k").put(TWO, Measured(failure="crashed"))
+    Kept(file, "k").put(TWO, MeasuredRecipe(failure="crashed"))
     again = Kept(file, "k")
     assert again.get(ONE) == measured
-    assert again.get(TWO) == Measured(failure="crashed")
-    assert again.get(Recipe({})) == Measured()
-    assert Kept(file, "other").get(ONE) == Measured()
+    assert again.get(TWO) == MeasuredRecipe(failure="crashed")
+    assert again.get(Recipe({})) == MeasuredRecipe()
+    assert Kept(file, "other").get(ONE) == MeasuredRecipe()
 
 
 def test_two_that_keep_at_once_lose_nothing(tmp_path: Path) -> None:
     file = tmp_path / "ablation.json"
     first, second = Kept(file, "k"), Kept(file, "l")
-    first.put(ONE, Measured({1: 1.0}, {1: 2.0}))
-    second.put(ONE, Measured({1: 3.0}, {1: 4.0}))
-    first.put(TWO, Measured({1: 5.0}, {1: 6.0}))
+    first.put(ONE, MeasuredRecipe({1: 1.0}, {1: 2.0}))
+    second.put(ONE, MeasuredRecipe({1: 3.0}, {1: 4.0}))
+    first.put(TWO, MeasuredRecipe({1: 5.0}, {1: 6.0}))
     assert Kept(file, "k").get(ONE).candidate == {1: 1.0}
     assert Kept(file, "l").get(ONE).candidate == {1: 3.0}
     assert [path.name for path in tmp_path.iterdir()] == ["ablation.json"]
 
 
 def test_more_seeds_are_measured_beside_those_there_are() -> None:
-    few = Measured({1: 1.0, 2: 2.0}, {1: 5.0, 2: 6.0})
+    few = MeasuredRecipe({1: 1.0, 2: 2.0}, {1: 5.0, 2: 6.0})
     assert few.missing((1, 2, 3, 4)) == (3, 4)
-    more = few.plus(Measured({3: 3.0}, {3: 7.0}))
-    assert more.on((1, 3)) == Measured({1: 1.0, 3: 3.0}, {1: 5.0, 3: 7.0})
-    assert few.plus(Measured(failure="crashed")) == Measured(failure="crashed")
-    assert Measured(failure="crashed").missing((1, 2)) == ()
+    more = few.plus(MeasuredRecipe({3: 3.0}, {3: 7.0}))
+    assert more.on((1, 3)) == MeasuredRecipe({1: 1.0, 3: 3.0}, {1: 5.0, 3: 7.0})
+    assert few.plus(MeasuredRecipe(failure="crashed")) == MeasuredRecipe(failure="crashed")
+    assert MeasuredRecipe(failure="crashed").missing((1, 2)) == ()
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"k": {"d": {"candidate": {"x": 1}}}}'])

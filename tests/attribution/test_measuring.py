@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from recipelab.attribution import Kept, Measured, Measuring, reference_of
-from recipelab.data import ensure_data
-from recipelab.errors import RecipelabError
+from recipelab.ablation.measure import Kept, MeasuredRecipe, Measuring, reference_of
+from recipelab.core.errors import RecipelabError
+from recipelab.core.recipe import Recipe
+from recipelab.core.trial import Edit, Outcome, SeedRun, Status
 from recipelab.evaluation.evaluator import Evaluator
-from recipelab.pack import Pack
-from recipelab.pack_measures import Metric
-from recipelab.recipe import Recipe
+from recipelab.packs.data import ensure_data
+from recipelab.packs.pack import Pack
+from recipelab.packs.sections import Metric
 from recipelab.sandbox import LocalSandbox, PhaseRequest, PhaseResult
-from recipelab.sandbox.slots.pool import ANYWHERE, SlotPool
-from recipelab.trial import Edit, Outcome, SeedRun, Status
+from recipelab.sandbox.slots import ANYWHERE, SlotPool
 
 SEEDS = (11, 12)
 
@@ -50,7 +50,7 @@ async def test_what_is_kept_is_not_measured_again(evaluator: Evaluator, tmp_path
     assert set(found.candidate) == set(found.best) == set(SEEDS)
     assert all(found.candidate[seed] > found.best[seed] + 1 for seed in SEEDS)
     # A file that says otherwise is believed, so nothing ran.
-    Kept(file, "k").put(start, Measured(dict.fromkeys(SEEDS, 7.0), dict.fromkeys(SEEDS, 5.0)))
+    Kept(file, "k").put(start, MeasuredRecipe(dict.fromkeys(SEEDS, 7.0), dict.fromkeys(SEEDS, 5.0)))
     again = await measuring(evaluator, file).prepared()
     assert (await again(start)).candidate == dict.fromkeys(SEEDS, 7.0)
     more = await measuring(evaluator, file, seeds=(*SEEDS, 13)).prepared()

@@ -6,10 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recipelab.attribution import Chain, removals
-from recipelab.attribution.merging import merged_files
-from recipelab.attribution.removal import removal
-from recipelab.recipe import Recipe
+from recipelab.ablation.measure import Chain, merged_files, removal, removals
+from recipelab.core.recipe import Recipe
 
 BASE = {"a.py": "".join(f"x{n} = {n}\n" for n in range(8)), "b.py": "y = 1\n"}
 

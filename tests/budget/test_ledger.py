@@ -11,12 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from recipelab.budget import DEVICE, Ledger, Limits
-from recipelab.budget.ledger import WARNINGS
-from recipelab.errors import BudgetSpent
+from recipelab.budget import DEVICE, WARNINGS, BudgetLimits, Ledger
+from recipelab.core.errors import BudgetSpent
+from recipelab.core.trial import Outcome, Status
 from recipelab.lineage import LineageStore
-from recipelab.pack_measures import Goal
-from recipelab.trial import Outcome, Status
+from recipelab.packs.sections import Goal
 
 
 class Clock:
@@ -28,7 +27,7 @@ class Clock:
 
 
 def ledger(store: LineageStore, **limits: Any) -> Ledger:
-    return Ledger(store, "c", Limits(**limits))
+    return Ledger(store, "c", BudgetLimits(**limits))
 
 
 def judged(status: Status, score: float | None = None) -> Outcome:
@@ -66,7 +65,7 @@ def test_device_time_leaves_room_for_a_whole_trial(store: LineageStore) -> None:
 
 def test_time_is_up(store: LineageStore) -> None:
     clock = Clock()
-    book = Ledger(store, "c", Limits(hours=1.0), clock=clock)
+    book = Ledger(store, "c", BudgetLimits(hours=1.0), clock=clock)
     clock.now += 3599
     assert book.over is None
     clock.now += 1
@@ -79,7 +78,7 @@ def test_time_is_up(store: LineageStore) -> None:
 def test_a_target_ends_a_campaign(
     store: LineageStore, goal: Goal, near: float, there: float
 ) -> None:
-    book = Ledger(store, "c", Limits(trials=9, target=0.5), goal=goal)
+    book = Ledger(store, "c", BudgetLimits(trials=9, target=0.5), goal=goal)
     tried(book, 0, Status.BASELINE, near)
     assert book.over is None
     tried(book, 1, Status.KEPT, there)
@@ -141,7 +140,7 @@ def test_each_warning_is_given_once_and_in_order(steps: list[int]) -> None:
             settings={},
         )
         told: list[str] = []
-        book = Ledger(store, "c", Limits(tokens=100), say=told.append)
+        book = Ledger(store, "c", BudgetLimits(tokens=100), say=told.append)
         for step in steps:
             book.used("a", "m", prompt_tokens=step, completion_tokens=0, seconds=0.0, cost=None)
         marks = [float(text.partition("%")[0]) / 100 for text in told]
@@ -154,9 +153,9 @@ def test_each_warning_is_given_once_and_in_order(steps: list[int]) -> None:
 @pytest.mark.parametrize("bad", [{"trials": 0}, {"hours": 0}, {"money": -1}, {"days": 3}])
 def test_limits_that_make_no_sense_are_refused(bad: dict[str, float]) -> None:
     with pytest.raises(ValidationError, match=next(iter(bad))):
-        Limits(**bad)  # type: ignore[arg-type]
+        BudgetLimits(**bad)  # type: ignore[arg-type]
 
 
 def test_a_target_alone_bounds_nothing() -> None:
-    assert not Limits(target=1.0).bounded
-    assert Limits(target=1.0, plateau=3).bounded
+    assert not BudgetLimits(target=1.0).bounded
+    assert BudgetLimits(target=1.0, plateau=3).bounded

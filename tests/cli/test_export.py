@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from recipelab.core.trial import Status
 from recipelab.lineage import LineageStore
-from recipelab.trial import Status
 from tests.exchange.runs import airbench, write_run
 from tests.lineage.helpers import CAMPAIGN, add_campaign, outcome, proposal
 

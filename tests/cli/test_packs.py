@@ -14,9 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recipelab.pack_schema import pack_schema
-from recipelab.pack_template import Wish, write_pack
-from recipelab.packs import load_pack, read_pack
+from recipelab.packs.load import load_pack, pack_schema, read_pack
+from recipelab.packs.template import Wish, write_pack
 
 from .conftest import Cli
 

@@ -15,10 +15,10 @@ import pytest
 from rich.console import Console
 
 from recipelab.cli.progress import Progress
-from recipelab.home import Home
+from recipelab.core.content import Home
+from recipelab.core.recipe import Recipe
+from recipelab.core.trial import FailureKind, Status
 from recipelab.lineage import LineageStore
-from recipelab.recipe import Recipe
-from recipelab.trial import FailureKind, Status
 
 from .background import answer, begun, call, judged, start, stopped, trials_of, until
 from .conftest import Cli

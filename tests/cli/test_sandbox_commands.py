@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 
 from recipelab.cli.app import app
 from recipelab.sandbox import DockerSandbox, LocalSandbox
-from recipelab.sandbox.check.check import Finding, Verdict, check_sandbox
-from recipelab.sandbox.owner import owner_identity
-from recipelab.sandbox.profile import ContainerProfile
+from recipelab.sandbox.check.check import SandboxFinding, SandboxVerdict, check_sandbox
+from recipelab.sandbox.processes import owner_identity
+from recipelab.sandbox.spec import ContainerProfile
 
 from ..sandbox.conftest import docker_daemon, docker_image
 from .conftest import Cli
@@ -115,7 +115,7 @@ async def test_without_isolation_nothing_of_the_users_is_tried() -> None:
     async with LocalSandbox(namespaces=False) as sandbox:
         findings = await check_sandbox(sandbox, ContainerProfile(), core=CORE)
     assert failed(findings) == set()
-    kept = {finding.what for finding in findings if finding.verdict is Verdict.OK}
+    kept = {finding.what for finding in findings if finding.verdict is SandboxVerdict.OK}
     assert kept == PROMISED_BY_LOCAL
     measured = {finding.what: finding.measured for finding in findings}
     assert "not tried" in measured["writable places"]
@@ -137,15 +137,15 @@ async def test_a_local_promise_that_does_not_hold() -> None:
     assert failed(findings) == {"environment of the host"}
 
 
-def failed(findings: tuple[Finding, ...]) -> set[str]:
+def failed(findings: tuple[SandboxFinding, ...]) -> set[str]:
     """What does not hold."""
-    return {finding.what for finding in findings if finding.verdict is Verdict.FAILED}
+    return {finding.what for finding in findings if finding.verdict is SandboxVerdict.FAILED}
 
 
 @pytest.fixture
 def docker_cli(docker_image: str, project: Path) -> Cli:
     """The command line with the real daemon, and a sandbox ``light`` of a light image."""
-    from recipelab.content import shipped_root
+    from recipelab.core.content import shipped_root
 
     folder = shutil.copytree(shipped_root() / "sandboxes" / "cpu", project / "sandboxes" / "light")
     (folder / "requirements.txt").write_text("# none\n")
@@ -298,7 +298,7 @@ def containers(docker_image: str) -> Iterator[Callable[[], dict[str, bool]]]:
     owners = {"live": owner_identity(), "dead": dead_owner(), "elsewhere": "0123456789-1-1"}
     made = {}
     for key, owner in owners.items():
-        labels = {OWNER_LABEL: owner, "recipelab.phase": "train", "recipelab.trial": "7"}
+        labels = {OWNER_LABEL: owner, "recipelab.phase": "train", "recipelab.core.trial": "7"}
         made[key] = api.create_container(docker_image, ["sh"], labels=labels)["Id"]
 
     def there() -> dict[str, bool]:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from recipelab.evaluation.certifying import certification_seeds
-from recipelab.packs import load_pack
+from recipelab.evaluation.certify import certification_seeds
+from recipelab.packs.load import load_pack
 
 from .conftest import Cli, Ran
 

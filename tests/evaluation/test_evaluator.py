@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from recipelab.data import ensure_data
-from recipelab.errors import SandboxError
+from recipelab.core.errors import SandboxError
+from recipelab.core.recipe import Recipe
+from recipelab.core.trial import Edit, FailureKind, Outcome, Phase, SeedRun, Status
 from recipelab.evaluation.evaluator import ATTEMPTS, Evaluator
 from recipelab.evaluation.metric import METRIC, Reference
-from recipelab.pack import Pack
-from recipelab.recipe import Recipe
+from recipelab.packs.data import ensure_data
+from recipelab.packs.pack import Pack
 from recipelab.sandbox import LocalSandbox, PhaseRequest, PhaseResult
-from recipelab.sandbox.slots.pool import ANYWHERE, SlotPool
-from recipelab.trial import Edit, FailureKind, Outcome, Phase, SeedRun, Status
+from recipelab.sandbox.slots import ANYWHERE, SlotPool
 
 TRAIN, PREDICT = "recipe/train.py", "recipe/predict.py"
 LAST = '    print("loss 0.0 accuracy 1.0")'

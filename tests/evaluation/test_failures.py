@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recipelab.core.trial import FailureKind, Phase, Status
 from recipelab.evaluation.failures import (
     EXCERPT_CHARACTERS,
     SIGNATURE_CHARACTERS,
@@ -14,7 +15,6 @@ from recipelab.evaluation.failures import (
     status_of,
 )
 from recipelab.sandbox.base import Ending, PhaseResult
-from recipelab.trial import FailureKind, Phase, Status
 
 
 def exited(log: str, code: int = 1) -> PhaseResult:

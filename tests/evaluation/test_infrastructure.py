@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from recipelab.data import ensure_data
+from recipelab.core.trial import Edit, FailureKind, Outcome, Phase, Status
 from recipelab.evaluation.evaluator import Evaluator
-from recipelab.evaluation.watch import Watch
-from recipelab.pack import Pack
+from recipelab.evaluation.observers import Watch
+from recipelab.packs.data import ensure_data
+from recipelab.packs.pack import Pack
 from recipelab.sandbox import DockerSandbox, LocalSandbox
-from recipelab.sandbox.owner import owner_identity
-from recipelab.sandbox.slots.pool import Slot, SlotPool
-from recipelab.trial import Edit, FailureKind, Outcome, Phase, Status
+from recipelab.sandbox.processes import owner_identity
+from recipelab.sandbox.slots import Slot, SlotPool
 
 from ..sandbox.conftest import docker_daemon, docker_image
 from ..sandbox.helpers import names_in, wait_until

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from recipelab.evaluation.faults import EvaluatorFault
+from recipelab.core.recipe import Recipe
+from recipelab.core.trial import SeedRun
+from recipelab.evaluation.failures import EvaluatorFault
 from recipelab.evaluation.metric import (
     METRIC,
     PREDICT_PART,
@@ -13,9 +15,7 @@ from recipelab.evaluation.metric import (
     mean_predict,
     with_metric,
 )
-from recipelab.pack_measures import Metric
-from recipelab.recipe import Recipe
-from recipelab.trial import SeedRun
+from recipelab.packs.sections import Metric
 
 
 def metric(**options: bool) -> Metric:

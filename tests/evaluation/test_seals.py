@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recipelab.evaluation.seals import Seals
+from recipelab.evaluation.integrity import FileHashes
 
 
 @pytest.fixture
@@ -21,8 +21,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "in"
 
 
-def sealed(*places: Path) -> Seals:
-    seals = Seals()
+def sealed(*places: Path) -> FileHashes:
+    seals = FileHashes()
     seals.add(*places)
     return seals
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from recipelab.evaluation.desk import TrialDesk
+from recipelab.core.trial import Edit, Proposal, Status
 from recipelab.evaluation.evaluator import Evaluator
+from recipelab.evaluation.queue import TrialQueue
 from recipelab.lineage import LineageStore, TrialRecord
-from recipelab.trial import Edit, Proposal, Status
 
 CAMPAIGN = "c"
 
@@ -15,7 +15,7 @@ def proposal(replacement: str) -> Proposal:
     return Proposal("left", "left", 0, "It helps.", -1.0, (edit,))
 
 
-async def judged(desk: TrialDesk) -> TrialRecord:
+async def judged(desk: TrialQueue) -> TrialRecord:
     (record,) = await desk.next_ended()
     return record
 
@@ -23,7 +23,7 @@ async def judged(desk: TrialDesk) -> TrialRecord:
 async def test_a_recipe_that_was_kept_is_no_second_gain(
     store: LineageStore, evaluator: Evaluator
 ) -> None:
-    desk = TrialDesk(store, CAMPAIGN, evaluator, repeats=True)
+    desk = TrialQueue(store, CAMPAIGN, evaluator, repeats=True)
     desk.propose_baseline()
     assert (await judged(desk)).status is Status.BASELINE
     desk.submit(proposal("X = 2.0"), round_number=1)
@@ -42,7 +42,7 @@ async def test_a_recipe_that_was_kept_is_no_second_gain(
 async def test_a_recipe_that_failed_fails_as_it_did(
     store: LineageStore, evaluator: Evaluator
 ) -> None:
-    desk = TrialDesk(store, CAMPAIGN, evaluator, repeats=True)
+    desk = TrialQueue(store, CAMPAIGN, evaluator, repeats=True)
     desk.propose_baseline()
     await judged(desk)
     desk.submit(proposal("X = 1 / 0"), round_number=1)
@@ -57,7 +57,7 @@ async def test_a_recipe_that_failed_fails_as_it_did(
 async def test_where_nothing_may_be_repeated_it_is_refused_at_once(
     store: LineageStore, evaluator: Evaluator
 ) -> None:
-    desk = TrialDesk(store, CAMPAIGN, evaluator)
+    desk = TrialQueue(store, CAMPAIGN, evaluator)
     desk.propose_baseline()
     await judged(desk)
     desk.submit(proposal("X = 0.5"), round_number=1)

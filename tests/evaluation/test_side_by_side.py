@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from recipelab.data import ensure_data
+from recipelab.core.recipe import Recipe
+from recipelab.core.trial import Edit, SeedRun, Status
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.metric import METRIC as METRIC_NAME
 from recipelab.evaluation.metric import TRAIN_PART, Reference
-from recipelab.pack import Pack
-from recipelab.pack_measures import Metric
-from recipelab.recipe import Recipe
+from recipelab.packs.data import ensure_data
+from recipelab.packs.pack import Pack
+from recipelab.packs.sections import Metric
 from recipelab.sandbox import Limits, LocalSandbox, PhaseRequest, PhaseResult
-from recipelab.sandbox.slots.pool import ANYWHERE, Slot, SlotPool
-from recipelab.trial import Edit, SeedRun, Status
+from recipelab.sandbox.slots import ANYWHERE, Slot, SlotPool
 
 METRIC = Metric.model_validate(
     {

@@ -12,12 +12,12 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
-from recipelab.errors import SandboxError
+from recipelab.core.errors import SandboxError
+from recipelab.core.recipe import Recipe
+from recipelab.core.trial import Edit, Outcome
 from recipelab.evaluation.evaluator import Evaluator
-from recipelab.pack import Pack
-from recipelab.recipe import Recipe
+from recipelab.packs.pack import Pack
 from recipelab.sandbox import LocalSandbox, PhaseRequest, PhaseResult
-from recipelab.trial import Edit, Outcome
 
 LABELS = {"campaign": "c", "trial": "3", "specialist": "left"}
 
@@ -54,10 +54,10 @@ async def test_a_trial_is_a_span_with_its_phases_below(
     spans: Spans, toy: Pack, evaluator: Evaluator
 ) -> None:
     outcome = await evaluator.evaluate(toy.baseline(), None, labels=LABELS)
-    (trial,) = spans.named("recipelab.trial")
+    (trial,) = spans.named("recipelab.core.trial")
     assert dict(trial.attributes or {}) == {
         "recipelab.campaign": "c",
-        "recipelab.trial": 3,
+        "recipelab.core.trial": 3,
         "recipelab.specialist": "left",
         "recipelab.status": "baseline",
         "recipelab.score": outcome.score,
@@ -83,7 +83,7 @@ async def test_a_crash_fails_its_phase_and_its_trial(
     edit = Edit("recipe/predict.py", "model = json", "1 / 0\nmodel = json")
     recipe = toy.baseline().apply([edit], toy.recipe.editable)
     await evaluator.evaluate(recipe, None, labels=LABELS)
-    (trial,) = spans.named("recipelab.trial")
+    (trial,) = spans.named("recipelab.core.trial")
     assert trial.status.status_code is StatusCode.ERROR
     assert trial.status.description == "crashed: value"
     failed = [
@@ -110,7 +110,7 @@ async def test_failing_machinery_is_recorded(
         Recipe({}), None, labels={}
     )
     assert outcome.status == "aborted"
-    (trial,) = spans.named("recipelab.trial")
+    (trial,) = spans.named("recipelab.core.trial")
     assert trial.status.description == "aborted: infrastructure"
     phases = spans.named("recipelab.phase")
     assert len(phases) == 3

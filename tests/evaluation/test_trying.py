@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from recipelab.data import ensure_data
+from recipelab.core.recipe import Recipe
+from recipelab.core.trial import Edit, Outcome, SeedRun, Status
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.metric import METRIC, Reference, noise_of
-from recipelab.pack import Pack
-from recipelab.packs import load_pack
-from recipelab.recipe import Recipe
+from recipelab.packs.data import ensure_data
+from recipelab.packs.load import load_pack
+from recipelab.packs.pack import Pack
 from recipelab.sandbox import LocalSandbox, PhaseRequest, PhaseResult
-from recipelab.sandbox.slots.pool import ANYWHERE, SlotPool
-from recipelab.trial import Edit, Outcome, SeedRun, Status
+from recipelab.sandbox.slots import ANYWHERE, SlotPool
 
 LABELS = {"campaign": "c", "trial": "1"}
 

@@ -7,16 +7,15 @@ from dataclasses import replace
 
 import pytest
 
-from recipelab.data import ensure_data
+from recipelab.core.recipe import Recipe
+from recipelab.core.trial import Edit, Status
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.metric import Reference, noise_of
-from recipelab.pack import Pack
-from recipelab.pack_measures import Metric
-from recipelab.pack_parts import AcceptanceSpec
-from recipelab.recipe import Recipe
+from recipelab.packs.data import ensure_data
+from recipelab.packs.pack import Pack
+from recipelab.packs.sections import AcceptanceSpec, Metric
 from recipelab.sandbox import LocalSandbox, PhaseRequest, PhaseResult
-from recipelab.sandbox.slots.pool import ANYWHERE, SlotPool
-from recipelab.trial import Edit, Status
+from recipelab.sandbox.slots import ANYWHERE, SlotPool
 
 METRIC = Metric.model_validate(
     {

@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recipelab.core.trial import FailureKind, Phase
 from recipelab.evaluation.failures import failure_of
-from recipelab.evaluation.withholding import NOTICE, withheld
+from recipelab.evaluation.integrity import NOTICE, withheld
 from recipelab.sandbox.base import Ending, PhaseResult
-from recipelab.trial import FailureKind, Phase
 
 FILES = ("recipe/predict.py", "recipe/model.py")
 CRASH = """loading

@@ -11,11 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recipelab.errors import RecipelabError
-from recipelab.exchange.exporting import export_campaign
-from recipelab.exchange.importing import import_campaign
+from recipelab.core.errors import RecipelabError
+from recipelab.core.trial import Proposal, Status
+from recipelab.exchange.files import export_campaign, import_campaign
 from recipelab.lineage import LineageStore
-from recipelab.trial import Proposal, Status
 from tests.lineage.helpers import CAMPAIGN, TEXT, add_campaign, outcome, with_campaign
 
 from .runs import airbench, write_run

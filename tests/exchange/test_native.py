@@ -11,13 +11,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recipelab.errors import RecipelabError
+from recipelab.core.errors import RecipelabError
+from recipelab.core.trial import Outcome, Proposal, Status
 from recipelab.exchange.campaign_copy import copy_of
-from recipelab.exchange.importing import import_campaign
-from recipelab.exchange.mark import metric_of
-from recipelab.exchange.native import export_lines
+from recipelab.exchange.files import import_campaign
+from recipelab.exchange.jsonl import export_lines
+from recipelab.exchange.metric import metric_of
 from recipelab.lineage import LineageStore
-from recipelab.trial import Outcome, Proposal, Status
 from tests.lineage.helpers import (
     CAMPAIGN,
     OUTCOMES,

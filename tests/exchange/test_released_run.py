@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from recipelab.errors import RecipelabError
-from recipelab.exchange.importing import Imported, import_campaign
-from recipelab.exchange.mark import mark_of, metric_of, source_ids
+from recipelab.core.errors import RecipelabError
+from recipelab.core.trial import FailureKind, Phase, Status
+from recipelab.exchange.files import Imported, import_campaign
+from recipelab.exchange.metric import mark_of, metric_of, source_ids
 from recipelab.lineage import LineageStore
-from recipelab.pack_measures import Goal
-from recipelab.trial import FailureKind, Phase, Status
+from recipelab.packs.sections import Goal
 
 from .runs import AIRBENCH, GOLF, NANOCHAT, airbench, line, row, write_run
 

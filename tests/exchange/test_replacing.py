@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from recipelab.errors import RecipelabError
-from recipelab.exchange.exporting import export_campaign
+from recipelab.core.errors import RecipelabError
+from recipelab.core.trial import Status
+from recipelab.exchange.files import export_campaign
 from recipelab.exchange.replacing import replacing
 from recipelab.lineage import LineageStore
-from recipelab.trial import Status
 from tests.lineage.helpers import CAMPAIGN, add_campaign, judged
 
 

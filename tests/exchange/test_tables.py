@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from recipelab.errors import RecipelabError
-from recipelab.exchange.exporting import export_campaign
-from recipelab.exchange.importing import import_campaign
+from recipelab.core.errors import RecipelabError
+from recipelab.core.trial import Status
+from recipelab.exchange.files import export_campaign, import_campaign
 from recipelab.exchange.tables import COLUMNS, trial_rows
 from recipelab.lineage import LineageStore
-from recipelab.trial import Status
 from tests.lineage.helpers import CAMPAIGN, add_campaign, judged, propose
 
 from .runs import airbench, write_run

@@ -7,7 +7,7 @@ from autogen_core.code_executor import CodeBlock
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recipelab.executor.blocks import BlockError, program_of
+from recipelab.executor.work import BlockError, program_of
 from recipelab.sandbox.outputs import name_fault
 
 

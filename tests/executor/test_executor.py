@@ -11,7 +11,7 @@ from autogen_core import CancellationToken
 from autogen_core.code_executor import CodeBlock
 
 from recipelab import SandboxCodeExecutor
-from recipelab.errors import RecipelabError, SandboxUnavailable
+from recipelab.core.errors import RecipelabError, SandboxUnavailable
 
 from ..sandbox.helpers import processes_with, wait_until
 from .conftest import Make

@@ -14,9 +14,9 @@ from autogen_core.code_executor import (
 )
 
 from recipelab import SandboxCodeExecutor
-from recipelab.errors import RecipelabError
+from recipelab.core.errors import RecipelabError
 from recipelab.executor import FunctionSource
-from recipelab.executor.functions import function_source, module_text
+from recipelab.executor.work import function_source, module_text
 
 from .conftest import Make
 from .helpers import execute, python

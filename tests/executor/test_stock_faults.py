@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from recipelab import SandboxCodeExecutor
-from recipelab.sandbox.docker.client import connect
+from recipelab.sandbox.docker.containers import connect
 from recipelab.sandbox.docker.options import OWNER_LABEL
 
 from ..sandbox.helpers import processes_with, wait_until

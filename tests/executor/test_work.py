@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from recipelab.errors import SandboxError
+from recipelab.core.errors import SandboxError
 from recipelab.executor.inside import PLACEHOLDER
 from recipelab.executor.work import adopt, drop_placeholders, listing
 

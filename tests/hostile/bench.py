@@ -9,13 +9,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from recipelab.data import ensure_data
+from recipelab.core.recipe import Recipe
+from recipelab.core.trial import Edit, Outcome
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.metric import Reference, mean_predict
-from recipelab.packs import load_pack
-from recipelab.recipe import Recipe
+from recipelab.packs.data import ensure_data
+from recipelab.packs.load import load_pack
 from recipelab.sandbox import DockerSandbox, PhaseRequest, PhaseResult
-from recipelab.trial import Edit, Outcome
 
 from .case import TRAIN, Case
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from recipelab.pack import Pack
-from recipelab.recipe import Recipe
-from recipelab.trial import Edit
+from recipelab.core.recipe import Recipe
+from recipelab.core.trial import Edit
+from recipelab.packs.pack import Pack
 
 TRAIN, PREDICT = "recipe/train.py", "recipe/predict.py"
 

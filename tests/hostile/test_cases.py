@@ -13,7 +13,7 @@ import pytest
 
 from recipelab.sandbox import Ending
 from recipelab.sandbox.docker.options import OWNER_LABEL
-from recipelab.sandbox.owner import owner_identity
+from recipelab.sandbox.processes import owner_identity
 
 from .case import Case
 from .cases import ALL

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
-from recipelab.lineage import LineageStore
-from recipelab.trial import (
+from recipelab.core.trial import (
     Edit,
     Evidence,
     Failure,
@@ -21,6 +20,7 @@ from recipelab.trial import (
     SeedRun,
     Status,
 )
+from recipelab.lineage import LineageStore
 
 CAMPAIGN = "night-1"
 FILES = {"recipe/train.py": "x = 1\n", "recipe/model.py": "y = 2\n"}

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from recipelab.errors import LineageError
+from recipelab.core.errors import LineageError
+from recipelab.core.trial import Status
 from recipelab.lineage import LineageStore
-from recipelab.trial import Status
 from tests.lineage.helpers import CAMPAIGN, add_campaign, judged, outcome, propose
 
 

@@ -18,11 +18,11 @@ import pytest
 from sqlalchemy import create_engine, inspect, text
 from sqlmodel import Field, SQLModel
 
-from recipelab.errors import LineageError
+from recipelab.core.errors import LineageError
+from recipelab.core.trial import Status
 from recipelab.lineage import LineageStore
 from recipelab.lineage.schema.sqlite import BUSY_MILLISECONDS
 from recipelab.lineage.tables import SCHEMA
-from recipelab.trial import Status
 from tests.lineage.conftest import MakeDatabase
 from tests.lineage.helpers import (
     CAMPAIGN,

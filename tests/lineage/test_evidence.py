@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recipelab.errors import LineageError
+from recipelab.core.errors import LineageError
+from recipelab.core.trial import Evidence, Outcome, SeedRun, Status
 from recipelab.lineage import LineageStore
-from recipelab.trial import Evidence, Outcome, SeedRun, Status
 from tests.lineage.helpers import CAMPAIGN, FILES, judged, outcome, proposal, with_campaign
 
 

@@ -6,10 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from recipelab.errors import LineageError
-from recipelab.lineage import LineageStore, TrialFilter
-from recipelab.recipe import Recipe
-from recipelab.trial import (
+from recipelab.core.errors import LineageError
+from recipelab.core.recipe import Recipe
+from recipelab.core.trial import (
     Edit,
     Failure,
     FailureKind,
@@ -19,6 +18,7 @@ from recipelab.trial import (
     Proposal,
     Status,
 )
+from recipelab.lineage import LineageStore, TrialFilter
 from tests.lineage.helpers import CAMPAIGN, judged, outcome, propose
 
 TEXT = "RATE = 0.1  # knob opt: 0.01 .. 1 log\nSTEPS = 10\n\n\ndef train(x):\n    return x + 1\n"

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from recipelab.errors import LineageError
+from recipelab.core.errors import LineageError
 from recipelab.lineage import LineageStore, prior_campaigns
 from recipelab.lineage.priors import PRIORS, checked_priors, comparable, prior_note
 from tests.lineage.helpers import CAMPAIGN, add_campaign

@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from sqlalchemy import delete, event, update
 from sqlmodel import col
 
-from recipelab.errors import LineageError
+from recipelab.core.errors import LineageError
+from recipelab.core.trial import Failure, FailureKind, Outcome, Phase, Status
 from recipelab.lineage import LineageStore, TrialFilter, TrialRecord
 from recipelab.lineage.finding import find_campaign
 from recipelab.lineage.ledgers import HourRow
 from recipelab.lineage.reading import search
 from recipelab.lineage.tables import TrialRow, trial_key
 from recipelab.lineage.writing import tallies
-from recipelab.trial import Failure, FailureKind, Outcome, Phase, Status
 from tests.lineage.conftest import DATABASES, MakeDatabase
 from tests.lineage.helpers import CAMPAIGN, add_campaign, cleaned, outcome, proposal, with_campaign
 

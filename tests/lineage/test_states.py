@@ -9,9 +9,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from recipelab.errors import LineageError
+from recipelab.core.errors import LineageError
+from recipelab.core.trial import Failure, FailureKind, Outcome, Phase, Status
 from recipelab.lineage import LineageStore, TrialFilter, TrialState
-from recipelab.trial import Failure, FailureKind, Outcome, Phase, Status
 from tests.lineage.helpers import CAMPAIGN, FILES, add_campaign, proposal, propose
 
 S = TrialState

@@ -13,11 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recipelab.errors import LineageError
-from recipelab.lineage import LineageStore
-from recipelab.lineage.reading import loading
-from recipelab.lineage.text import MARK
-from recipelab.trial import (
+from recipelab.core.errors import LineageError
+from recipelab.core.trial import (
     Failure,
     FailureKind,
     GateResult,
@@ -28,6 +25,9 @@ from recipelab.trial import (
     SeedRun,
     Status,
 )
+from recipelab.lineage import LineageStore
+from recipelab.lineage.reading import loading
+from recipelab.lineage.text import MARK
 from tests.lineage.conftest import DATABASES, MakeDatabase
 from tests.lineage.helpers import (
     CAMPAIGN,

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from recipelab.errors import LineageError
+from recipelab.core.errors import LineageError
+from recipelab.core.trial import FailureKind, Status
 from recipelab.lineage import LineageStore, TrialFilter, TrialState
-from recipelab.trial import FailureKind, Status
 from tests.lineage.helpers import CAMPAIGN, judged, outcome, proposal, with_campaign
 
 OLD = Path(__file__).parent / "data" / "v1.sql"

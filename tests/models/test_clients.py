@@ -11,13 +11,13 @@ from autogen_core import CancellationToken
 from autogen_core.models import ChatCompletionClient, UserMessage
 
 from recipelab import Plan, ResearchGroupChat
-from recipelab.budget import Ledger, Limits
-from recipelab.errors import BudgetSpent, ModelError
+from recipelab.budget import BudgetLimits, Ledger
+from recipelab.core.errors import BudgetSpent, ModelError
 from recipelab.lineage import LineageStore
 from recipelab.models import (
     MeteredClient,
-    PatientClient,
     Prices,
+    RetryingClient,
     loaded_model,
     open_model,
     parse_models,
@@ -40,9 +40,9 @@ def local(url: str, model: str = "openai:small") -> ChatCompletionClient:
     return open_model(model, seed=0, base_url=url)
 
 
-def patient(inner: ChatCompletionClient, said: list[str] | None = None) -> PatientClient:
+def patient(inner: ChatCompletionClient, said: list[str] | None = None) -> RetryingClient:
     say = said.append if said is not None else lambda text: None
-    return PatientClient(inner, first_wait=0.01, longest_wait=0.02, say=say)
+    return RetryingClient(inner, first_wait=0.01, longest_wait=0.02, say=say)
 
 
 async def test_any_openai_compatible_server_works_without_a_key() -> None:
@@ -109,7 +109,7 @@ async def test_what_is_refused_for_good_is_not_asked_again(status: int, words: s
 
 async def test_a_provider_that_stays_away_is_given_up_at_last() -> None:
     with serving(Reply("busy", status=503)) as server:
-        client = PatientClient(local(server.url), first_wait=0.01, most_seconds=0.1)
+        client = RetryingClient(local(server.url), first_wait=0.01, most_seconds=0.1)
         with pytest.raises(Exception, match="busy"):
             await asyncio.wait_for(client.create(ASKED), 20)
         await client.close()
@@ -137,7 +137,7 @@ async def test_the_pause_that_a_provider_asks_for_is_kept_and_can_be_cancelled()
 async def test_calls_are_booked_with_their_price(store: LineageStore, tmp_path: Path) -> None:
     table = tmp_path / "prices.toml"
     table.write_text('[prices."openai:small"]\ninput = 1.0\noutput = 10.0\n')
-    ledger = Ledger(store, "c", Limits(tokens=1_500))
+    ledger = Ledger(store, "c", BudgetLimits(tokens=1_500))
     with serving(Reply("Hi.")) as server:
         inner = local(server.url)
         client = MeteredClient(
@@ -201,7 +201,7 @@ async def test_no_key_gets_into_json(
     assert KEY not in json.dumps(saved)
     assert "*****" not in json.dumps(saved)
     again = loaded_model(saved)
-    team = ResearchGroupChat(Plan(pack="toy", limits=Limits(trials=1)), clients={"": client})
+    team = ResearchGroupChat(Plan(pack="toy", limits=BudgetLimits(trials=1)), clients={"": client})
     text = team.dump_component().model_dump_json()
     assert KEY not in text
     assert KEY not in repr(team.plan)
@@ -235,4 +235,4 @@ def test_a_file_with_a_key_is_refused(tmp_path: Path) -> None:
 
 def test_a_client_that_is_no_component_is_told() -> None:
     with pytest.raises(ModelError, match="PatientClient cannot be saved"):
-        saved_model(PatientClient(open_model("offline", seed=0)))
+        saved_model(RetryingClient(open_model("offline", seed=0)))

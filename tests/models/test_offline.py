@@ -11,13 +11,11 @@ from autogen_core.models import ChatCompletionClient
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recipelab.errors import ModelError
-from recipelab.knobs import find_knobs
+from recipelab.core.errors import ModelError
+from recipelab.core.recipe import Recipe, find_knobs
+from recipelab.core.trial import Edit
 from recipelab.models import OfflineClient, open_model
-from recipelab.models.evidence import read_evidence
-from recipelab.models.moves import Move, ranked_moves
-from recipelab.recipe import Recipe
-from recipelab.trial import Edit
+from recipelab.models.offline_moves import Move, ranked_moves, read_evidence
 
 TEXT = """\
 EPOCHS = 4  # knob opt: 1 .. 8

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from recipelab import content
+from recipelab.core import content
 
 SHIPPED = content.shipped_root() / content.TASK_PACKS
 

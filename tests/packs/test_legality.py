@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from recipelab.packs import read_pack
+from recipelab.packs.load import read_pack
 
 from .full import SHIPPED, loaded
 

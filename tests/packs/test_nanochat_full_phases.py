@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from recipelab import content
+from recipelab.core import content
 
 FULL = content.shipped_root() / content.TASK_PACKS / "nanochat_d12" / "full"
 

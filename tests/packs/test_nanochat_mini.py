@@ -17,7 +17,7 @@ from types import ModuleType
 import pytest
 
 import recipelab.scoring
-from recipelab import content
+from recipelab.core import content
 
 from .full import as_scripts_in
 

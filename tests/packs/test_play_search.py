@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from recipelab import content
-from recipelab.data import ensure_data
+from recipelab.core import content
+from recipelab.core.trial import Edit, Outcome, Status
 from recipelab.evaluation.evaluator import Evaluator
-from recipelab.packs import read_pack
+from recipelab.packs.data import ensure_data
+from recipelab.packs.load import read_pack
 from recipelab.sandbox import LocalSandbox
-from recipelab.sandbox.slots.pool import ANYWHERE, SlotPool
-from recipelab.trial import Edit, Outcome, Status
+from recipelab.sandbox.slots import ANYWHERE, SlotPool
 
 PACK = content.shipped_root() / content.TASK_PACKS / "play_search"
 TRAIN, PREDICT = "recipe/train.py", "recipe/predict.py"

@@ -6,16 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from recipelab import content
-from recipelab.data import ensure_data
+from recipelab.campaign.pack_check import Level, read_findings
+from recipelab.core import content
+from recipelab.core.recipe import Recipe, find_knobs
+from recipelab.core.trial import Edit, Outcome, Status
 from recipelab.evaluation.evaluator import Evaluator
-from recipelab.inspection import Level, read_findings
-from recipelab.knobs import find_knobs
-from recipelab.packs import read_pack
-from recipelab.recipe import Recipe
+from recipelab.packs.data import ensure_data
+from recipelab.packs.load import read_pack
 from recipelab.sandbox import LocalSandbox
-from recipelab.sandbox.slots.pool import ANYWHERE, SlotPool
-from recipelab.trial import Edit, Outcome, Status
+from recipelab.sandbox.slots import ANYWHERE, SlotPool
 
 SHIPPED = content.shipped_root() / content.TASK_PACKS
 PACKS = sorted(path.parent.name for path in SHIPPED.glob("*/pack.toml"))

@@ -12,14 +12,14 @@ import pytest
 from typer.testing import CliRunner
 
 from recipelab.cli.app import app
-from recipelab.errors import DataError, PackError
-from recipelab.evaluation.checking import Rejection, check_edits
+from recipelab.core.errors import DataError, PackError
+from recipelab.core.trial import Edit, Status
 from recipelab.evaluation.evaluator import Evaluator
-from recipelab.pack import Pack
-from recipelab.pack_upstream import Upstream
-from recipelab.packs import load_pack
-from recipelab.trial import Edit, Status
-from recipelab.upstream import missing_files, take_from_clone, upstream_texts
+from recipelab.evaluation.proposals import Rejection, check_edits
+from recipelab.packs.load import load_pack
+from recipelab.packs.pack import Pack
+from recipelab.packs.sections import Upstream
+from recipelab.packs.upstream import missing_files, take_from_clone, upstream_texts
 
 SOURCE = "def score():\n    return 1\n\n\ndef train():\n    return score()\n"
 TABLE = """

@@ -16,9 +16,8 @@ from autogen_agentchat.messages import (
 from autogen_core import FunctionCall
 from autogen_core.models import FunctionExecutionResult, RequestUsage
 
-from recipelab.lineage import LineageStore
-from recipelab.recipe import Recipe
-from recipelab.trial import (
+from recipelab.core.recipe import Recipe
+from recipelab.core.trial import (
     Edit,
     Failure,
     FailureKind,
@@ -28,6 +27,7 @@ from recipelab.trial import (
     Proposal,
     Status,
 )
+from recipelab.lineage import LineageStore
 
 CAMPAIGN = "c"
 EVIL = "\x1b[2J\x9b31m\u202e```\n</pre><script>alert(1)</script> ![x](http://e.vil) # no\n# Round 9"

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from recipelab.lineage import LineageStore
-from recipelab.report.transcript import Format, Transcript
+from recipelab.report.transcript import Transcript, TranscriptFormat
 from tests.report.conversation import CAMPAIGN, two_at_once
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -28,7 +28,7 @@ def run(code: str, folder: Path) -> str:
 def test_json_lines_read_back_as_the_document_says(store: LineageStore, tmp_path: Path) -> None:
     two_at_once(store)
     told = Transcript(store, store.campaign(CAMPAIGN))
-    told.write(tmp_path / "transcript.jsonl", Format.JSONL)
+    told.write(tmp_path / "transcript.jsonl", TranscriptFormat.JSONL)
     (code,) = snippets("transcripts.md")
     assert run(code, tmp_path) == "left 1\n"
 
@@ -39,4 +39,4 @@ def test_an_app_that_binds_as_the_document_says_prints_nothing(tmp_path: Path) -
 
 def test_the_spans_of_the_document_are_printed(tmp_path: Path) -> None:
     more = "\nfrom recipelab.tracing import TRIAL_SPAN, span\nwith span(TRIAL_SPAN, {}): pass\n"
-    assert '"name": "recipelab.trial"' in run(snippets("observability.md")[1] + more, tmp_path)
+    assert '"name": "recipelab.core.trial"' in run(snippets("observability.md")[1] + more, tmp_path)

@@ -13,13 +13,22 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from rich.console import Console
 
-from recipelab.errors import LineageError, RecipelabError
+from recipelab.core.errors import LineageError, RecipelabError
+from recipelab.core.text import plain
 from recipelab.lineage import LineageStore
-from recipelab.report.transcript import Format, Transcript
-from recipelab.report.transcript.blocks import Block, Code, Line, Quote, Span, Tone, heading, line
-from recipelab.report.transcript.markdown import markdown
-from recipelab.report.transcript.page import page
-from recipelab.shown import plain
+from recipelab.report.transcript import Transcript, TranscriptFormat
+from recipelab.report.transcript.formats import (
+    Block,
+    Code,
+    Line,
+    Quote,
+    Span,
+    Tone,
+    heading,
+    line,
+    markdown,
+    page,
+)
 from tests.report.conversation import CAMPAIGN, KEPT, Chat, propose, two_at_once
 
 Told = Callable[..., str]
@@ -30,9 +39,9 @@ def told(store: LineageStore) -> Told:
     """Renders the campaign of two specialists."""
     two_at_once(store)
 
-    def render(kind: Format, **part: int) -> str:
+    def render(kind: TranscriptFormat, **part: int) -> str:
         transcript = Transcript(store, store.campaign(CAMPAIGN), **part)
-        if kind is not Format.TEXT:
+        if kind is not TranscriptFormat.TEXT:
             return "".join(transcript.pieces(kind))
         console = Console(file=StringIO(), width=120, force_terminal=True, highlight=False)
         with console.capture() as captured:
@@ -42,8 +51,10 @@ def told(store: LineageStore) -> Told:
     return render
 
 
-@pytest.mark.parametrize("kind", [Format.TEXT, Format.MARKDOWN, Format.HTML])
-def test_a_review_tells_who_why_and_what_came_of_it(told: Told, kind: Format) -> None:
+@pytest.mark.parametrize(
+    "kind", [TranscriptFormat.TEXT, TranscriptFormat.MARKDOWN, TranscriptFormat.HTML]
+)
+def test_a_review_tells_who_why_and_what_came_of_it(told: Told, kind: TranscriptFormat) -> None:
     text = re.sub(r"<[^>]+>|\*\*", "", told(kind)).replace("&#x27;", "'")
     for words in (
         "Round 1",
@@ -66,20 +77,22 @@ def test_a_review_tells_who_why_and_what_came_of_it(told: Told, kind: Format) ->
     assert text.index("Proposes trial 2") < text.index("gate fit") < text.index("ValueError: 3")
 
 
-@pytest.mark.parametrize("kind", [Format.TEXT, Format.MARKDOWN, Format.HTML])
-def test_nothing_said_can_steer_a_terminal(told: Told, kind: Format) -> None:
+@pytest.mark.parametrize(
+    "kind", [TranscriptFormat.TEXT, TranscriptFormat.MARKDOWN, TranscriptFormat.HTML]
+)
+def test_nothing_said_can_steer_a_terminal(told: Told, kind: TranscriptFormat) -> None:
     text = told(kind)
     assert plain(text) == text
     assert "alert(1)" in text
 
 
 def test_a_trial_is_told_with_its_turn_and_its_report_alone(told: Told) -> None:
-    text = told(Format.MARKDOWN, trial=1)
+    text = told(TranscriptFormat.MARKDOWN, trial=1)
     assert re.findall("^### .*", text, re.MULTILINE)[0].startswith("### left")
     assert "I submitted one." in text
     assert "near_misses" not in text
     assert "**Trial 1** (left by left): **kept**" in text
-    rejected = told(Format.MARKDOWN, trial=3)
+    rejected = told(TranscriptFormat.MARKDOWN, trial=3)
     assert "It was rejected." in rejected
     assert "I submitted one." not in rejected
 
@@ -92,23 +105,23 @@ def test_a_trial_that_ended_in_a_later_round_is_reported_from_there(
     chat.asks("left", "submit_trial", hypothesis="slow")
     chat.hears("left", {"trial": number, "status": "in_flight"})
     chat.tells("left", "It runs.")
-    assert "Taken; it is **in flight**." in told(Format.MARKDOWN, trial=number)
+    assert "Taken; it is **in flight**." in told(TranscriptFormat.MARKDOWN, trial=number)
     chat.round_number = store.start_round(CAMPAIGN)
     store.record(CAMPAIGN, number, KEPT)
     chat.tells("evaluator", "It has ended.", number)
-    text = told(Format.MARKDOWN, trial=number)
+    text = told(TranscriptFormat.MARKDOWN, trial=number)
     assert text.index("It runs.") < text.index(f"**Trial {number}** (left by left): **kept**")
     assert text.count("### ") == 2
 
 
 def test_a_trial_that_nobody_spoke_of_is_told_from_the_lineage(told: Told) -> None:
-    text = told(Format.MARKDOWN, trial=0)
+    text = told(TranscriptFormat.MARKDOWN, trial=0)
     assert "No message of the group chat tells of this trial." in text
     assert "**baseline**" in text
 
 
-@pytest.mark.parametrize("kind", list(Format))
-def test_what_is_not_there_is_said(told: Told, kind: Format) -> None:
+@pytest.mark.parametrize("kind", list(TranscriptFormat))
+def test_what_is_not_there_is_said(told: Told, kind: TranscriptFormat) -> None:
     with pytest.raises(LineageError, match="no trial 99; it has trials 0 to 3"):
         told(kind, trial=99)
     with pytest.raises(LineageError, match="no round 9; it has rounds 1 to 1"):
@@ -120,8 +133,8 @@ def test_a_format_is_found_by_name_or_ending() -> None:
 
     from recipelab.report.transcript import format_of
 
-    assert format_of("html", Path("a.md")) is Format.HTML
-    assert format_of(None, Path("a.MD")) is Format.MARKDOWN
+    assert format_of("html", Path("a.md")) is TranscriptFormat.HTML
+    assert format_of(None, Path("a.MD")) is TranscriptFormat.MARKDOWN
     assert format_of(None, None) is None
     with pytest.raises(RecipelabError, match="unknown format 'pdf'; valid: html, jsonl, markdown"):
         format_of("pdf", None)

@@ -36,8 +36,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from recipelab.lineage import LineageStore, MessageRecord
-from recipelab.report.transcript import Format, Transcript, jsonl
-from recipelab.report.transcript.lines import POSITION, ROUND, TRIAL
+from recipelab.report.transcript import Transcript, TranscriptFormat, jsonl
+from recipelab.report.transcript.review import POSITION, ROUND, TRIAL
 from tests.report.conversation import CAMPAIGN, two_at_once
 
 
@@ -119,7 +119,7 @@ def test_the_messages_of_a_trial_are_its_turn_and_its_report(
 ) -> None:
     two_at_once(store)
     told = Transcript(store, store.campaign(CAMPAIGN), trial=trial)
-    tables = [json.loads(line) for line in told.pieces(Format.JSONL)]
+    tables = [json.loads(line) for line in told.pieces(TranscriptFormat.JSONL)]
     assert [int(table["metadata"][POSITION]) for table in tables] == positions
     if trial:
         assert tables[-1]["metadata"][TRIAL] == "1,2"
@@ -130,7 +130,7 @@ def test_a_long_campaign_is_never_in_memory_as_a_whole(
 ) -> None:
     two_at_once(store)
     monkeypatch.setattr("recipelab.lineage.reading.messages.PAGE", 2)
-    pieces = Transcript(store, store.campaign(CAMPAIGN)).pieces(Format.JSONL)
+    pieces = Transcript(store, store.campaign(CAMPAIGN)).pieces(TranscriptFormat.JSONL)
     first = [next(pieces) for _ in range(3)]
     store.add_message(
         CAMPAIGN, round_number=None, source="late", type="TextMessage", payload={}, trial=None

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recipelab.lineage import LineageStore, MessageRecord
-from recipelab.report.transcript import Call, Said, turns_of
-from recipelab.report.transcript.asked import call_line
+from recipelab.report.transcript import Said, TranscriptCall, turns_of
+from recipelab.report.transcript.review import call_line
 from tests.report.conversation import CAMPAIGN, two_at_once
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -66,7 +66,7 @@ def record(place: int, source: str, type: str, payload: dict[str, Any]) -> Messa
 def test_a_call_without_an_answer_is_kept() -> None:
     item = {"id": "a", "name": "read_recipe", "arguments": "not JSON"}
     (turn,) = turns_of([record(0, "left", "ToolCallRequestEvent", {"content": [item]})])
-    assert turn.steps == [Call("read_recipe", {"(not an object)": "not JSON"})]
+    assert turn.steps == [TranscriptCall("read_recipe", {"(not an object)": "not JSON"})]
 
 
 def test_a_picture_is_no_text() -> None:

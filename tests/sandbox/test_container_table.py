@@ -11,11 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recipelab.errors import RecipelabError
+from recipelab.core.errors import RecipelabError
 from recipelab.sandbox.base import Limits, PhaseRequest
-from recipelab.sandbox.docker.container_table import RESERVED_USER, container_profile
-from recipelab.sandbox.images.spec import ImageSpec, load_image_spec, read_image_spec
-from recipelab.sandbox.profile import ContainerProfile
+from recipelab.sandbox.spec import (
+    RESERVED_USER,
+    ContainerProfile,
+    ImageSpec,
+    container_profile,
+    load_image_spec,
+    read_image_spec,
+)
 
 from .helpers import CPU_SANDBOX
 

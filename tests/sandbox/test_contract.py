@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from recipelab.errors import SandboxError
+from recipelab.core.errors import SandboxError
 from recipelab.sandbox import Ending, Input, LocalSandbox, Sandbox
-from recipelab.sandbox.owner import owner_identity
+from recipelab.sandbox.processes import owner_identity
 
 from .helpers import names_in, phase, processes_with, wait_until
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from recipelab.errors import SandboxUnavailable
+from recipelab.core.errors import SandboxUnavailable
 from recipelab.sandbox import DockerSandbox, Ending, Sandbox
 from recipelab.sandbox.docker.holder import usage_from_counters
 from recipelab.sandbox.docker.options import OWNER_LABEL
-from recipelab.sandbox.owner import owner_identity
+from recipelab.sandbox.processes import owner_identity
 
 from .helpers import names_in, phase, processes_with, wait_until
 
@@ -176,7 +176,7 @@ async def test_labels_and_no_container_left(
     assert seen == {
         "recipelab.owner": owner_identity(),
         "recipelab.phase": "test",
-        "recipelab.trial": "7",
+        "recipelab.core.trial": "7",
     }
     assert containers_of(owner_identity()) == []
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from recipelab.errors import SandboxError
+from recipelab.core.errors import SandboxError
 from recipelab.sandbox import DockerSandbox, Ending, PhaseRequest
 from recipelab.sandbox.docker.options import container_options
-from recipelab.sandbox.profile import ContainerProfile
+from recipelab.sandbox.spec import ContainerProfile
 
 from .helpers import names_in, phase
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from recipelab.errors import RecipelabError, SandboxUnavailable
+from recipelab.core.errors import RecipelabError, SandboxUnavailable
 from recipelab.sandbox import LocalSandbox
 from recipelab.sandbox.choose import docker_daemon_error, open_sandbox
-from recipelab.sandbox.images.spec import ImageSpec, load_image_spec, read_image_spec
+from recipelab.sandbox.spec import ImageSpec, load_image_spec, read_image_spec
 
 from .helpers import CPU_SANDBOX
 
@@ -115,7 +115,7 @@ def test_auto_takes_docker(docker_daemon: None, spec: ImageSpec) -> None:
 
 @pytest.mark.docker
 def test_a_base_that_cannot_be_had(docker_daemon: None, spec: ImageSpec) -> None:
-    from recipelab.sandbox.images.build import build_image
+    from recipelab.sandbox.images import build_image
 
     with pytest.raises(SandboxUnavailable, match="--base IMAGE"):
         build_image(spec, base="localhost:1/recipelab/nowhere:1")
@@ -123,7 +123,7 @@ def test_a_base_that_cannot_be_had(docker_daemon: None, spec: ImageSpec) -> None
 
 @pytest.mark.docker
 def test_a_build_that_fails_shows_why(docker_image: str, folder: Path) -> None:
-    from recipelab.sandbox.images.build import build_image
+    from recipelab.sandbox.images import build_image
 
     (folder / "requirements.txt").write_text("# none\n")
     (folder / "Dockerfile").write_text("ARG BASE\nFROM ${BASE}\nRUN echo because-of-this; exit 3\n")

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from recipelab.errors import SandboxError
+from recipelab.core.errors import SandboxError
 from recipelab.sandbox import Ending, Input, LocalSandbox
-from recipelab.sandbox.local.probe import namespaces_fault
+from recipelab.sandbox.local.sandbox import namespaces_fault
 
 from .helpers import names_in, phase
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from recipelab.sandbox import Ending, Input, LocalSandbox, PhaseResult
-from recipelab.sandbox.local.probe import namespaces_fault
+from recipelab.sandbox.local.sandbox import namespaces_fault
 
 from .helpers import names_in, phase, processes_with, wait_until
 

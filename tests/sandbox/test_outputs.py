@@ -16,14 +16,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recipelab.errors import SandboxError
-from recipelab.sandbox.docker.outputs import unreadable_in
-from recipelab.sandbox.output_sources import PieceReader, collect_folder, collect_tar
+from recipelab.core.errors import SandboxError
+from recipelab.sandbox.docker.phase import unreadable_in
 from recipelab.sandbox.outputs import (
     MAX_DEPTH,
     MAX_REFUSED,
     Collector,
     OutputLimitReached,
+    PieceReader,
+    collect_folder,
+    collect_tar,
     name_fault,
     shown,
 )

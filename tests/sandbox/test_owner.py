@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from recipelab.sandbox import owner
-from recipelab.sandbox.owner import OwnerState, owner_identity, owner_state
-from recipelab.sandbox.staging import reap_folders
+from recipelab.sandbox import processes as owner
+from recipelab.sandbox.files import reap_folders
+from recipelab.sandbox.processes import OwnerState, owner_identity, owner_state
 
 
 def test_this_process_is_alive() -> None:

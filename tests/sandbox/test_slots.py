@@ -13,10 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from recipelab.errors import RecipelabError, SandboxError
-from recipelab.sandbox.slots.gpus import gpu_fault
-from recipelab.sandbox.slots.machine import machine_pool, machine_slots
-from recipelab.sandbox.slots.pool import ANYWHERE, Slot, SlotPool, is_leased
+from recipelab.core.errors import RecipelabError, SandboxError
+from recipelab.sandbox.slots import (
+    ANYWHERE,
+    Slot,
+    SlotPool,
+    gpu_fault,
+    is_leased,
+    machine_pool,
+    machine_slots,
+)
 
 ZERO, ONE = Slot("gpu-0", gpus=("0",)), Slot("gpu-1", gpus=("1",))
 

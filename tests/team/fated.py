@@ -10,11 +10,11 @@ from autogen_core import FunctionCall
 from autogen_core.models import AssistantMessage, CreateResult, LLMMessage, SystemMessage
 from autogen_core.tools import Tool, ToolSchema
 
-from recipelab.evaluation.watch import Watch
+from recipelab.core.recipe import Recipe
+from recipelab.core.trial import Failure, FailureKind, Outcome, Phase, SeedRun, Status
+from recipelab.evaluation.observers import Watch
 from recipelab.models import OfflineClient
-from recipelab.pack import Pack
-from recipelab.recipe import Recipe
-from recipelab.trial import Failure, FailureKind, Outcome, Phase, SeedRun, Status
+from recipelab.packs.pack import Pack
 
 Fate = Callable[[Recipe], Outcome]
 

@@ -12,7 +12,7 @@ from autogen_core.tools import Tool, ToolSchema
 from pydantic import BaseModel
 
 from recipelab import Plan, ResearchGroupChat
-from recipelab.budget import Limits
+from recipelab.budget import BudgetLimits
 from recipelab.models import OfflineClient
 
 
@@ -92,5 +92,5 @@ def team_of(
     """A team on the toy pack of the working directory, one trial at a time by default."""
     rest = {name: more.pop(name) for name in list(more) if name not in Plan.model_fields}
     fields = {"sandbox": "local", "slots": 1, "ahead": 0, "speakers": "round-robin", **more}
-    limits = fields.pop("limits", Limits(trials=trials))
+    limits = fields.pop("limits", BudgetLimits(trials=trials))
     return ResearchGroupChat(Plan(pack="toy", limits=limits, **fields), clients=clients, **rest)

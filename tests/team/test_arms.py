@@ -11,13 +11,13 @@ from typing import cast
 import pytest
 
 from recipelab import LineageStore
-from recipelab.arms import Arm
+from recipelab.core.trial import Status
 from recipelab.evaluation.evaluator import Evaluator
-from recipelab.lab import Parts
+from recipelab.evaluation.session import Overrides
 from recipelab.lineage import TrialFilter, TrialRecord
-from recipelab.packs import load_pack
-from recipelab.team.roster import roster
-from recipelab.trial import Status
+from recipelab.packs.load import load_pack
+from recipelab.plan import Arm
+from recipelab.team.participants import roster
 
 from .fated import Fate, Fated, Recorder, crashed, own_words, scored, standing, told
 from .helpers import team_of
@@ -32,7 +32,7 @@ async def campaign(
     """Runs a campaign on the toy pack; all its agents share one model that notes all."""
     client = Recorder()
     if fate is not None:
-        more["parts"] = Parts(evaluator=cast(Evaluator, Fated(load_pack("toy"), fate)))
+        more["parts"] = Overrides(evaluator=cast(Evaluator, Fated(load_pack("toy"), fate)))
     team = team_of(trials, {"": client}, arm=arm, name=name, ahead=0, **more)
     await asyncio.wait_for(team.run(), SECONDS)
     return client

@@ -20,8 +20,8 @@ from autogen_ext.ui import RichConsole
 
 from recipelab import LineageStore, OfflineClient, research_team
 from recipelab.agents import LineageContext
-from recipelab.errors import ModelError, RecipelabError
-from recipelab.models import PatientClient
+from recipelab.core.errors import ModelError, RecipelabError
+from recipelab.models import RetryingClient
 from recipelab.sandbox import LocalSandbox
 from recipelab.team import PlateauTermination, ResearchGroupChat, TrialsTermination
 
@@ -114,6 +114,6 @@ def test_bad_arguments_are_told(project: Path, given: dict[str, object], told: s
 
 
 def test_a_model_that_json_cannot_hold_is_told(project: Path) -> None:
-    team = small(model=PatientClient(OfflineClient()))
+    team = small(model=RetryingClient(OfflineClient()))
     with pytest.raises(ModelError, match="PatientClient cannot be saved"):
         team.dump_component()

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from recipelab.agents import SEAT
 from recipelab.budget import Spent
+from recipelab.core.trial import Status
 from recipelab.lineage import TrialBrief, TrialState
-from recipelab.pack_measures import Goal
+from recipelab.packs.sections import Goal
 from recipelab.team import (
     DeviceTimeTermination,
     MoneyTermination,
@@ -25,9 +26,7 @@ from recipelab.team import (
     TrialsTermination,
     WallClockTermination,
 )
-from recipelab.team.credit import Credit
-from recipelab.team.speakers import RoundRobin
-from recipelab.trial import Status
+from recipelab.team.speakers import RoundRobin, UCBSpeaker
 
 SURFACES = {"arch": ("arch",), "opt": ("opt",), "data": ("data",)}
 NAMES = tuple(SURFACES)
@@ -59,7 +58,7 @@ def brief(specialist: str, status: Status, delta: float = 0.0, surface: str = ""
     )
 
 
-def played(policy: Credit, gains: dict[str, float], turns: int) -> Counter[str]:
+def played(policy: UCBSpeaker, gains: dict[str, float], turns: int) -> Counter[str]:
     """Lets a policy choose, where each specialist's trials always gain the same."""
     chosen: Counter[str] = Counter()
     for _ in range(turns):
@@ -71,20 +70,20 @@ def played(policy: Credit, gains: dict[str, float], turns: int) -> Counter[str]:
 
 
 def test_credit_goes_to_gains_and_still_looks_at_the_others() -> None:
-    chosen = played(Credit(SURFACES, Goal.MINIMIZE), {"arch": 0.0, "opt": 1.0, "data": 0.1}, 60)
+    chosen = played(UCBSpeaker(SURFACES, Goal.MINIMIZE), {"arch": 0.0, "opt": 1.0, "data": 0.1}, 60)
     assert chosen["opt"] > 40
     assert min(chosen.values()) >= 2
 
 
 def test_credit_turns_away_when_gains_run_dry() -> None:
-    policy = Credit(SURFACES, Goal.MINIMIZE)
+    policy = UCBSpeaker(SURFACES, Goal.MINIMIZE)
     played(policy, {"arch": 0.0, "opt": 1.0, "data": 0.0}, 100)
     later = played(policy, {"arch": 1.0, "opt": 0.0, "data": 0.0}, 150)
     assert later["arch"] > later["opt"]
 
 
 def test_credit_begins_with_whoever_has_not_been_heard() -> None:
-    policy = Credit(SURFACES, Goal.MINIMIZE, past=[brief("arch", Status.KEPT, -5.0)])
+    policy = UCBSpeaker(SURFACES, Goal.MINIMIZE, past=[brief("arch", Status.KEPT, -5.0)])
     assert policy.choose(NAMES, {}) == "opt"
     # Who thinks or has a trial in flight is not asked again before the others.
     assert policy.choose(NAMES, {"opt": 1}) == "data"
@@ -97,19 +96,19 @@ def test_credit_counts_what_others_find_on_a_surface_and_not_what_machines_break
         brief("arch", Status.REJECTED),
         brief("data", Status.CRASHED),
     ]
-    scores = Credit(SURFACES, Goal.MINIMIZE, past=past).scores()
+    scores = UCBSpeaker(SURFACES, Goal.MINIMIZE, past=past).scores()
     assert scores == {"arch": (0, 0.0), "opt": (1, 1.0), "data": (1, 0.0)}
 
 
 def test_credit_is_signed_by_the_goal() -> None:
-    better = Credit(SURFACES, Goal.MAXIMIZE, past=[brief("arch", Status.KEPT, 2.0)])
+    better = UCBSpeaker(SURFACES, Goal.MAXIMIZE, past=[brief("arch", Status.KEPT, 2.0)])
     assert better.scores()["arch"] == (1, 1.0)
 
 
 def test_who_owns_everything_is_judged_by_what_it_proposed() -> None:
     surfaces = {**SURFACES, "meta": ("arch", "opt", "data")}
     past = [brief("opt", Status.KEPT, -1.0)] * 5
-    assert Credit(surfaces, Goal.MINIMIZE, past=past).scores()["meta"] == (0, 0.0)
+    assert UCBSpeaker(surfaces, Goal.MINIMIZE, past=past).scores()["meta"] == (0, 0.0)
 
 
 @given(
@@ -125,7 +124,7 @@ def test_a_choice_is_always_one_of_the_candidates(
     exploration: float,
 ) -> None:
     briefs = [brief(name, status, delta) for name, status, delta in past]
-    policy = Credit(SURFACES, Goal.MINIMIZE, exploration=exploration, past=briefs)
+    policy = UCBSpeaker(SURFACES, Goal.MINIMIZE, exploration=exploration, past=briefs)
     assert policy.choose(candidates, busy) in candidates
     assert RoundRobin(Counter(name for name, _, _ in past)).choose(candidates, busy) in candidates
 

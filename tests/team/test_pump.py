@@ -9,7 +9,7 @@ from contextlib import aclosing
 import pytest
 from autogen_core import CancellationToken
 
-from recipelab.team import pump
+from recipelab.team import round as pump
 
 
 async def numbers(token: CancellationToken, told: list[str]) -> AsyncGenerator[int]:

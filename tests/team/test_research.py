@@ -17,8 +17,8 @@ from autogen_core import CancellationToken
 
 from recipelab import LineageStore, ResearchGroupChat
 from recipelab.agents import SEAT
+from recipelab.core.trial import Status
 from recipelab.lineage import TrialFilter
-from recipelab.trial import Status
 
 from .helpers import Naming, Watched, team_of
 

@@ -14,13 +14,13 @@ from autogen_core import CancellationToken
 from autogen_core.models import CreateResult, LLMMessage
 
 from recipelab import ResearchGroupChat, research_team
-from recipelab.budget import Limits
-from recipelab.errors import RecipelabError
-from recipelab.home import Home
+from recipelab.budget import BudgetLimits
+from recipelab.core.content import Home
+from recipelab.core.errors import RecipelabError
+from recipelab.core.trial import Status
 from recipelab.lineage import LineageStore, TrialFilter, TrialRecord
 from recipelab.models import OfflineClient
 from recipelab.plan import Plan
-from recipelab.trial import Status
 
 WORDS = "Leave the padding alone."
 
@@ -93,6 +93,6 @@ async def test_an_app_is_asked_before_each_trial_but_the_baseline(project: Path)
 
 
 async def test_a_campaign_that_is_to_ask_does_not_run_without_anybody(project: Path) -> None:
-    plan = Plan(pack="toy", sandbox="local", limits=Limits(trials=1), approve=True)
+    plan = Plan(pack="toy", sandbox="local", limits=BudgetLimits(trials=1), approve=True)
     with pytest.raises(RecipelabError, match="nobody is there to ask"):
         await ResearchGroupChat(plan).run()

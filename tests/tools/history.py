@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from recipelab.lineage import LineageStore
-from recipelab.recipe import Recipe
-from recipelab.trial import (
+from recipelab.core.recipe import Recipe
+from recipelab.core.trial import (
     Edit,
     Failure,
     FailureKind,
@@ -18,6 +17,7 @@ from recipelab.trial import (
     SeedRun,
     Status,
 )
+from recipelab.lineage import LineageStore
 
 FILES = {
     "recipe/train.py": "RATE = 0.1  # knob opt: 0.01 .. 1 log\n",

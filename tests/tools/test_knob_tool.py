@@ -9,8 +9,8 @@ from autogen_agentchat.agents import AssistantAgent
 from autogen_agentchat.messages import ToolCallExecutionEvent
 
 from recipelab.agents import load_charter
-from recipelab.agents.bench import workbench_of
-from recipelab.evaluation.desk import TrialDesk
+from recipelab.agents.specialist import workbench_of
+from recipelab.evaluation.queue import TrialQueue
 from recipelab.models import GuidedClient, open_model
 from recipelab.tools import SpecialistWorkbench
 
@@ -19,7 +19,7 @@ from ..models.server import Reply, serving
 ORDER = ("surface_summary", "turn_knob")
 
 
-def bench_of(desk: TrialDesk) -> SpecialistWorkbench:
+def bench_of(desk: TrialQueue) -> SpecialistWorkbench:
     charter = load_charter("left").model_copy(update={"tools": ORDER})
     return workbench_of(charter, desk, (), 1)
 
@@ -31,7 +31,7 @@ async def menu_of(bench: SpecialistWorkbench) -> list[str]:
     return menu
 
 
-async def test_the_menu_holds_legal_changes_that_nobody_has_tried(desk: TrialDesk) -> None:
+async def test_the_menu_holds_legal_changes_that_nobody_has_tried(desk: TrialQueue) -> None:
     bench = bench_of(desk)
     menu = await menu_of(bench)
     assert menu
@@ -50,7 +50,7 @@ async def test_the_menu_holds_legal_changes_that_nobody_has_tried(desk: TrialDes
     assert (record.parents, record.surface, record.hypothesis) == ((0,), "left", idea)
 
 
-async def test_a_guided_model_is_led_from_tool_to_tool(desk: TrialDesk) -> None:
+async def test_a_guided_model_is_led_from_tool_to_tool(desk: TrialQueue) -> None:
     bench = bench_of(desk)
     change = (await menu_of(bench))[0]
     arguments = json.dumps({"change": change, "hypothesis": "It may be better there."})

@@ -19,9 +19,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recipelab import LineageWorkbench
+from recipelab.core.trial import Edit, FailureKind
 from recipelab.lineage import LineageStore
-from recipelab.tools.answers import ANSWER_CHARACTERS
-from recipelab.trial import Edit, FailureKind
+from recipelab.tools.base import ANSWER_CHARACTERS
 
 from .history import add_campaign, failed, propose, tell
 

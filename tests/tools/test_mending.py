@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recipelab.agents import load_charter
-from recipelab.agents.bench import workbench_of
-from recipelab.evaluation.desk import TrialDesk
-from recipelab.models import TidyClient, open_model
-from recipelab.models.tidy import tidied
+from recipelab.agents.specialist import workbench_of
+from recipelab.evaluation.queue import TrialQueue
+from recipelab.models import JsonRepairClient, open_model
+from recipelab.models.wrappers import tidied
 from recipelab.tools import SpecialistWorkbench
-from recipelab.tools.arguments import SubmitTrialArguments
-from recipelab.tools.mending import mended
+from recipelab.tools.base import mended
+from recipelab.tools.recipe import SubmitTrialArguments
 
 from ..models.server import Reply, serving
 
@@ -33,7 +33,7 @@ GOOD = {
 
 
 @pytest.fixture
-def bench(desk: TrialDesk) -> SpecialistWorkbench:
+def bench(desk: TrialQueue) -> SpecialistWorkbench:
     return workbench_of(load_charter("left"), desk, (), 1)
 
 
@@ -117,7 +117,7 @@ async def test_a_model_over_http_is_answered_and_can_mend_its_call(
 ) -> None:
     good = Reply(calls=[("check_edit", json.dumps({"parent": 0, "edits": [EDIT]}))])
     with serving(Reply(calls=[call]), good, Reply("Done.")) as server:
-        client = TidyClient(open_model("openai:small", seed=0, base_url=server.url))
+        client = JsonRepairClient(open_model("openai:small", seed=0, base_url=server.url))
         agent = AssistantAgent("left", client, workbench=bench, max_tool_iterations=5)
         result = await agent.run(task="Go.")
         await client.close()

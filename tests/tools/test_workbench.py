@@ -11,23 +11,23 @@ from autogen_core import CancellationToken
 from autogen_core.tools import BaseTool, ToolResult
 from pydantic import BaseModel
 
-from recipelab.agents.bench import frame_of, workbench_of
 from recipelab.agents.charter import load_charter
-from recipelab.budget import Ledger, Limits
-from recipelab.evaluation.desk import TrialDesk
+from recipelab.agents.lineage_view import render_view
+from recipelab.agents.specialist import frame_of, workbench_of
+from recipelab.budget import BudgetLimits, Ledger
+from recipelab.core.trial import Status
 from recipelab.evaluation.evaluator import Evaluator
-from recipelab.pack import Pack
-from recipelab.playbook import load_playbook
+from recipelab.evaluation.queue import TrialQueue
+from recipelab.packs.load import load_playbook
+from recipelab.packs.pack import Pack
 from recipelab.tools import LineageQueryTool, SpecialistWorkbench, Turn
 from recipelab.tools.base import Answer, TextTool
-from recipelab.trial import Status
-from recipelab.view import render_view
 
 EDIT = {"path": "recipe/train.py", "search": "X = 1.0", "replace": "X = 3.0"}
 
 
 @pytest.fixture
-def bench(desk: TrialDesk, toy: Pack) -> SpecialistWorkbench:
+def bench(desk: TrialQueue, toy: Pack) -> SpecialistWorkbench:
     """The tools of the specialist of the left surface."""
     return workbench_of(load_charter("left"), desk, load_playbook(toy), 1)
 
@@ -63,7 +63,7 @@ async def test_the_look_counts_for_its_turn_only(bench: SpecialistWorkbench) -> 
 
 
 async def test_a_trial_goes_from_proposal_to_outcome(
-    bench: SpecialistWorkbench, desk: TrialDesk
+    bench: SpecialistWorkbench, desk: TrialQueue
 ) -> None:
     await call(bench, "lineage_query")
     submitted = await call(bench, "submit_trial", **proposal())
@@ -80,9 +80,11 @@ async def test_a_trial_goes_from_proposal_to_outcome(
 
 
 async def test_one_trial_a_turn_and_no_more_than_the_budget(
-    desk: TrialDesk, evaluator: Evaluator
+    desk: TrialQueue, evaluator: Evaluator
 ) -> None:
-    desk = TrialDesk(desk.store, "c", evaluator, ledger=Ledger(desk.store, "c", Limits(trials=2)))
+    desk = TrialQueue(
+        desk.store, "c", evaluator, ledger=Ledger(desk.store, "c", BudgetLimits(trials=2))
+    )
     bench = workbench_of(load_charter("left"), desk, (), 1)
     for value in ("3.0", "4.0"):
         bench.begin_turn()
@@ -107,7 +109,7 @@ async def test_one_trial_a_turn_and_no_more_than_the_budget(
     ],
 )
 async def test_a_bad_edit_is_rejected_at_once_and_remembered(
-    bench: SpecialistWorkbench, desk: TrialDesk, edit: dict[str, str], kind: str, words: str
+    bench: SpecialistWorkbench, desk: TrialQueue, edit: dict[str, str], kind: str, words: str
 ) -> None:
     await call(bench, "lineage_query")
     checked = await call(bench, "check_edit", parent=0, edits=[edit])
@@ -122,7 +124,7 @@ async def test_a_bad_edit_is_rejected_at_once_and_remembered(
     assert "no recipe" in await refused(bench, "read_recipe", trial=answer["trial"])
 
 
-async def test_a_recipe_is_tried_once(bench: SpecialistWorkbench, desk: TrialDesk) -> None:
+async def test_a_recipe_is_tried_once(bench: SpecialistWorkbench, desk: TrialQueue) -> None:
     await call(bench, "lineage_query")
     await call(bench, "submit_trial", **proposal())
     running = await call(bench, "check_edit", parent=0, edits=[EDIT])
@@ -172,7 +174,7 @@ async def test_bad_arguments_are_answered_with_words_that_help(
     ],
 )
 async def test_a_proposal_that_is_none_is_not_recorded(
-    bench: SpecialistWorkbench, desk: TrialDesk, more: dict[str, Any], words: str
+    bench: SpecialistWorkbench, desk: TrialQueue, more: dict[str, Any], words: str
 ) -> None:
     await call(bench, "lineage_query")
     assert words in await refused(bench, "submit_trial", **proposal(**more))
@@ -203,7 +205,7 @@ async def test_a_cancelled_call_ends_at_once_with_a_result() -> None:
     assert (result.is_error, result.to_text()) == (True, "cancelled")
 
 
-async def test_the_lineage_tool_is_a_component(desk: TrialDesk) -> None:
+async def test_the_lineage_tool_is_a_component(desk: TrialQueue) -> None:
     tool = LineageQueryTool(desk.store, "c")
     loaded = BaseTool.load_component(json.loads(tool.dump_component().model_dump_json()))
     assert isinstance(loaded, LineageQueryTool)

@@ -10,13 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recipelab.agents.lineage_view import (
+    OWN,
+    PARTS,
+    PLATEAU,
+    SATURATED,
+    ViewContext,
+    ViewPart,
+    render_view,
+)
+from recipelab.core.trial import FailureKind, Outcome, Status
 from recipelab.lineage import LineageStore
-from recipelab.pack import Pack
-from recipelab.trial import FailureKind, Outcome, Status
-from recipelab.view import Frame, Part, render_view
-from recipelab.view.parts import OWN
-from recipelab.view.render import PARTS
-from recipelab.view.signals import PLATEAU, SATURATED
+from recipelab.packs.pack import Pack
 
 from ..tools.history import add_campaign, failed, measured, propose, rate, tell
 
@@ -32,7 +37,7 @@ def store(project: object) -> Iterator[LineageStore]:
 
 
 def view(store: LineageStore, pack: Pack, specialist: str = "opt", **more: object) -> str:
-    frame = Frame(store, "c", pack, specialist, (specialist,), **more)  # type: ignore[arg-type]
+    frame = ViewContext(store, "c", pack, specialist, (specialist,), **more)  # type: ignore[arg-type]
     return render_view(frame)
 
 
@@ -137,7 +142,10 @@ LINES = st.lists(st.text(max_size=200).map(lambda text: text.replace("\n", " "))
 
 @given(LINES, st.integers(200, 2_000))
 def test_no_part_is_longer_than_its_budget(lines: list[str], characters: int) -> None:
-    wanted = [Part("A", characters, lambda frame: lines), Part("B", 200, lambda frame: ["- b"])]
+    wanted = [
+        ViewPart("A", characters, lambda frame: lines),
+        ViewPart("B", 200, lambda frame: ["- b"]),
+    ]
     frame = SimpleNamespace(store=SimpleNamespace(moment=nullcontext))
     text = render_view(frame, wanted)  # type: ignore[arg-type]
     first, second = text.split("\n\n## B\n")

@@ -3,7 +3,7 @@
 from recipelab.acceptance.comparison import Comparison, compare
 from recipelab.acceptance.confirmed import Confirmed
 from recipelab.acceptance.noise import Noise, Spread, spread_of, unpaired
-from recipelab.acceptance.policy import Acceptance, More, Standing, Verdict
+from recipelab.acceptance.policy import Acceptance, NeedMoreSeeds, Standing, Verdict
 from recipelab.acceptance.power import power, smallest_gain
 from recipelab.acceptance.racing import chance_to_reach, waves
 from recipelab.acceptance.sample import Sample, Samples, mean_and_error
@@ -15,7 +15,7 @@ __all__ = [
     "Comparison",
     "Confirmed",
     "KeepIfBetter",
-    "More",
+    "NeedMoreSeeds",
     "Noise",
     "PairedTwoSigma",
     "Sample",

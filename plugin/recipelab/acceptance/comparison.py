@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from recipelab.acceptance.sample import Samples
-from recipelab.pack_measures import Goal
+from recipelab.packs.sections import Goal
 
 PAIRED, WELCH = "paired by seed", "Welch"
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from recipelab.acceptance.comparison import Comparison, compare
-from recipelab.acceptance.policy import More, Standing, Verdict
+from recipelab.acceptance.policy import NeedMoreSeeds, Standing, Verdict
 from recipelab.acceptance.racing import chance_to_reach
 from recipelab.acceptance.sample import mean_and_error
 from recipelab.acceptance.spending import level_of_next
@@ -47,7 +47,7 @@ class Confirmed:
         """
         return self.looks[look] / sum(self.looks)
 
-    def judge(self, standing: Standing) -> Verdict | More:
+    def judge(self, standing: Standing) -> Verdict | NeedMoreSeeds:
         """See :class:`~recipelab.acceptance.policy.Acceptance`."""
         if standing.confirm.differences:
             return self._confirmed(standing)
@@ -60,7 +60,7 @@ class Confirmed:
             return None
         return chance_to_reach(gains, seeds, _threshold(standing, seeds), standing.noise.pair)
 
-    def _screened(self, standing: Standing) -> Verdict | More:
+    def _screened(self, standing: Standing) -> Verdict | NeedMoreSeeds:
         gains = _gains(standing)
         if not gains:
             raise ValueError("candidate and best have no seed in common")
@@ -75,9 +75,11 @@ class Confirmed:
         if _exact(standing, gains):
             reason = f"gain {gain:+.4g} on {_seeds(len(gains))}, and nothing here has any noise"
             return Verdict(True, standing.goal.sign * gain, 0.0, reason, 0.0, self._level(standing))
-        return More(self.looks[0], f"gain {gain:+.4g} is promising: confirmed on fresh seeds")
+        return NeedMoreSeeds(
+            self.looks[0], f"gain {gain:+.4g} is promising: confirmed on fresh seeds"
+        )
 
-    def _confirmed(self, standing: Standing) -> Verdict | More:
+    def _confirmed(self, standing: Standing) -> Verdict | NeedMoreSeeds:
         found = compare(standing.confirm, standing.goal)
         look = sum(found.seeds >= count for count in self.looks) - 1
         level = self._level(standing) * self.share(max(look, 0))
@@ -86,7 +88,9 @@ class Confirmed:
             return _verdict(True, found, level, "is more than luck")
         if last or (look >= 0 and found.p > _FUTILE[min(look, len(_FUTILE) - 1)]):
             return _verdict(False, found, level, "may be luck" if last else "did not show again")
-        return More(self.looks[look + 1], f"p {found.p:.2g} is not yet at most {level:.2g}")
+        return NeedMoreSeeds(
+            self.looks[look + 1], f"p {found.p:.2g} is not yet at most {level:.2g}"
+        )
 
     def _level(self, standing: Standing) -> float:
         return level_of_next(self.false_keep_rate, standing.history, self.half)

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from recipelab.acceptance.noise import Noise
 from recipelab.acceptance.sample import Samples
-from recipelab.pack_measures import Goal
+from recipelab.packs.sections import Goal
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class More:
+class NeedMoreSeeds:
     """A policy wants to see more before it says anything.
 
     Attributes:
@@ -66,7 +66,7 @@ class More:
 class Acceptance(Protocol):
     """Compares a candidate with the best; owns no gates, no sandbox and no store."""
 
-    def judge(self, standing: Standing) -> Verdict | More:
+    def judge(self, standing: Standing) -> Verdict | NeedMoreSeeds:
         """Says whether the candidate is better than the best, or what it wants to see first."""
         ...
 

@@ -2,13 +2,13 @@
 
 from recipelab.agents.charter import Charter, charter_names, load_charter
 from recipelab.agents.context import LineageContext, LineageContextConfig, TurnContext
-from recipelab.agents.seat import SEAT, EvaluatorSeat, report
+from recipelab.agents.evaluator_agent import SEAT, EvaluatorAgent, report
 from recipelab.agents.specialist import Specialist
 
 __all__ = [
     "SEAT",
     "Charter",
-    "EvaluatorSeat",
+    "EvaluatorAgent",
     "LineageContext",
     "LineageContextConfig",
     "Specialist",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from recipelab.agents.charter import Charter
-from recipelab.pack import Pack
-from recipelab.pack_measures import Gate
+from recipelab.packs.pack import Pack
+from recipelab.packs.sections import Gate
 
 RULES = """\
 You are a specialist in a team that improves a training recipe. You own some surfaces of it.

@@ -10,16 +10,26 @@ from autogen_agentchat.messages import BaseAgentEvent, BaseChatMessage, TextMess
 from autogen_core import CancellationToken
 from autogen_core.models import ChatCompletionClient
 
-from recipelab.agents.bench import frame_of, workbench_of
 from recipelab.agents.charter import Charter
 from recipelab.agents.context import CHARACTERS, TurnContext
+from recipelab.agents.lineage_view import ViewContext, render_view
 from recipelab.agents.prompt import system_message
-from recipelab.evaluation.desk import TrialDesk
-from recipelab.log import logger
-from recipelab.pack import Pack
-from recipelab.playbook import Play
-from recipelab.tools import SpecialistWorkbench, Turn
-from recipelab.view import render_view
+from recipelab.core.logs import logger
+from recipelab.evaluation.queue import TrialQueue
+from recipelab.lineage import prior_campaigns
+from recipelab.packs.load import Play
+from recipelab.packs.pack import Pack
+from recipelab.tools import (
+    CheckEditTool,
+    ReadRecipeTool,
+    Scope,
+    SpecialistWorkbench,
+    SubmitTrialTool,
+    Turn,
+    TurnKnobTool,
+    lineage_tools,
+)
+from recipelab.tools.base import AnyTool
 
 MAX_TOOL_ITERATIONS = 16
 """How many times in one turn a specialist may call tools."""
@@ -57,7 +67,7 @@ class Specialist(AssistantAgent):
         charter: Charter,
         client: ChatCompletionClient,
         pack: Pack,
-        desk: TrialDesk | None,
+        desk: TrialQueue | None,
         *,
         plays: tuple[Play, ...] = (),
         round_number: int | None = None,
@@ -114,3 +124,53 @@ def _of_people(messages: Sequence[BaseChatMessage]) -> list[BaseChatMessage]:
     """What people said; a model has to be told something, or some providers refuse the call."""
     heard = [message for message in messages if message.source == "user"]
     return heard or [TextMessage(content=YOUR_TURN, source="user")]
+
+
+def frame_of(charter: Charter, desk: TrialQueue) -> ViewContext:
+    """What the lineage view of one specialist is rendered from, at this moment."""
+    return ViewContext(
+        desk.store,
+        desk.campaign,
+        desk.pack,
+        charter.name,
+        charter.surfaces,
+        remaining=desk.remaining,
+        priors=prior_campaigns(desk.store.campaign(desk.campaign)),
+    )
+
+
+def workbench_of(
+    charter: Charter,
+    desk: TrialQueue,
+    plays: tuple[Play, ...],
+    round_number: int | None,
+    *,
+    blind: bool = False,
+) -> SpecialistWorkbench:
+    """The tools of one specialist, sharing what it has done in its turn.
+
+    Args:
+        charter: The specialist.
+        desk: The campaign's desk.
+        plays: The pack's plays.
+        round_number: The round that it takes part in.
+        blind: Whether it is told nothing of past trials: it then has no lineage tools, reads only
+            the recipe that is to be edited, and need not ask before it submits.
+    """
+    turn = Turn(round_number, blind=blind)
+    own = tuple(play for play in plays if play.surface in charter.surfaces)
+    submit = SubmitTrialTool(desk, charter.name, charter.surfaces, turn)
+    tools: list[AnyTool] = [
+        ReadRecipeTool(desk, own, blind=blind),
+        CheckEditTool(desk, blind=blind),
+        submit,
+    ]
+    if not blind:
+        priors = prior_campaigns(desk.store.campaign(desk.campaign))
+        scope = Scope(desk.store, desk.campaign, desk.pack.metric.goal, priors)
+        tools = [*lineage_tools(scope), *tools]
+    if charter.tools is not None:
+        # A menu says which changes were tried, so those who may not know do not have it.
+        menu = [] if blind else [TurnKnobTool(desk, charter.surfaces, submit)]
+        tools = [tool for tool in (*tools, *menu) if tool.name in charter.tools]
+    return SpecialistWorkbench(tools, turn)

@@ -1,19 +1,81 @@
-"""The arms of a comparison side by side: what each campaign came to, and whether arms differ."""
+"""Whether two arms differ: a test on differences that are paired by seed."""
 
 from __future__ import annotations
 
+import math
+import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from statistics import fmean, median, stdev
 from typing import Any
 
-from recipelab.analysis.curve import best_so_far
 from recipelab.analysis.history import History, Judged, history_of
-from recipelab.analysis.paired import METHOD as TEST
-from recipelab.analysis.paired import paired
-from recipelab.budget.ledger import DEVICE
+from recipelab.analysis.stats import best_so_far
+from recipelab.budget import DEVICE
+from recipelab.core.trial import FailureKind, Status
 from recipelab.lineage import LineageStore
-from recipelab.trial import FailureKind, Status
+
+EXACT = 14
+"""Up to so many differences every pattern of signs is looked at; beyond, some are drawn."""
+
+DRAWS = 20_000
+
+PAIRED_METHOD = (
+    "p: two-sided sign-flip test on differences paired by seed. If an arm made no difference, each "
+    "difference would be as likely with the other sign; p is the share of patterns of signs whose "
+    f"mean lies as far from zero as the one found (all patterns up to {EXACT} seeds, else {DRAWS} "
+    "that are drawn). With n seeds it cannot be below 2 / 2^n: six seeds for p < 0.05, eight for "
+    "p < 0.01. effect: mean difference in standard deviations of the differences"
+)
+
+
+def sign_flip(differences: Sequence[float]) -> float:
+    """How often chance alone would give a mean as far from zero.
+
+    Args:
+        differences: One for each pair.
+
+    Returns:
+        The two-sided p-value; 1 if there is no difference at all.
+    """
+    values = [value for value in differences if value]
+    if not values:
+        return 1.0
+    # Sums that are equal but for rounding are equal.
+    bound = abs(math.fsum(values)) * (1.0 - 1e-9)
+    if len(values) <= EXACT:
+        patterns = product((1, -1), repeat=len(values))
+        found = [abs(_sum(values, signs)) >= bound for signs in patterns]
+        return sum(found) / len(found)
+    rng = random.Random(0)
+    hits = sum(
+        abs(_sum(values, rng.choices((1, -1), k=len(values)))) >= bound for _ in range(DRAWS)
+    )
+    return (1 + hits) / (1 + DRAWS)
+
+
+def paired(values: Sequence[float], base: Sequence[float]) -> dict[str, Any]:
+    """Compares two lists of the same length, value by value.
+
+    Returns:
+        The number of pairs, their mean difference, the effect in standard deviations of the
+        differences (``None`` where it does not exist), and the p-value.
+    """
+    differences = [value - other for value, other in zip(values, base, strict=True)]
+    spread = stdev(differences) if len(differences) > 1 else 0.0
+    mean = fmean(differences) if differences else None
+    return {
+        "pairs": len(differences),
+        "difference": mean,
+        "effect": mean / spread if mean is not None and spread else None,
+        "p": sign_flip(differences) if differences else None,
+    }
+
+
+def _sum(values: Sequence[float], signs: Sequence[int]) -> float:
+    return sum(value if sign > 0 else -value for value, sign in zip(values, signs, strict=True))
+
 
 BASE = "specialists"
 """The arm that others are held against."""
@@ -34,7 +96,7 @@ METHOD = (
     "proposer could have known. overruns: failures by time. duplicates: proposals of a recipe that "
     "the campaign had already, tried again or refused. trials_to_90: trials until 90 % of the best "
     "gain that any arm reached with the same seed, median over seeds, where one that never got "
-    f"there counts as later than all. {TEST}"
+    f"there counts as later than all. {PAIRED_METHOD}"
 )
 
 

@@ -8,8 +8,8 @@ from statistics import median
 from typing import Any
 
 from recipelab.analysis.history import History, Judged
+from recipelab.core.trial import Status
 from recipelab.lineage import TrialRecord
-from recipelab.trial import Status
 
 
 def status_counts(history: History) -> dict[str, int]:

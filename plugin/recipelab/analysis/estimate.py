@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from recipelab.budget import DEVICE
 from recipelab.lineage import LineageStore
-from recipelab.pack import Pack
+from recipelab.packs.pack import Pack
 from recipelab.plan import Plan
 
 

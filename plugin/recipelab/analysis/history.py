@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from recipelab.core.trial import Outcome, Status
 from recipelab.exchange.campaign_copy import each_trial
-from recipelab.exchange.mark import MetricFacts, metric_of, source_ids
+from recipelab.exchange.metric import MetricFacts, metric_of, source_ids
 from recipelab.lineage import LineageStore, TrialRecord
 from recipelab.lineage.importing import judged_order
-from recipelab.trial import Outcome, Status
 
 
 @dataclass(frozen=True)

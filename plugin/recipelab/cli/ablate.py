@@ -11,7 +11,6 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from recipelab.arms import Arm
 from recipelab.cli.common import AsJson, HomeOption, clear_errors, err, out, print_json
 from recipelab.cli.options import (
     BaseUrl,
@@ -21,8 +20,9 @@ from recipelab.cli.options import (
     Slots,
     slot_count,
 )
-from recipelab.errors import RecipelabError, unknown_name
-from recipelab.home import Home
+from recipelab.core.content import Home
+from recipelab.core.errors import RecipelabError, unknown_name
+from recipelab.plan import Arm
 
 if TYPE_CHECKING:
     from recipelab.lineage import LineageStore
@@ -61,9 +61,9 @@ def ablate(
         from recipelab.analysis.arms import METHOD, compare, run_figures
         from recipelab.lineage import LineageStore
         from recipelab.models import parse_models
-        from recipelab.packs import load_pack
+        from recipelab.packs.load import load_pack
         from recipelab.plan import Plan
-        from recipelab.report.curves import check_plot, draw
+        from recipelab.report.figures import check_plot, draw
 
         if plot is not None:
             check_plot(plot)
@@ -109,7 +109,7 @@ def _arms(text: str) -> list[Arm]:
 
 
 def _plans(common: Plan, prefix: str, arms: list[Arm], seeds: range, trials: int) -> Iterator[Plan]:
-    from recipelab.budget import Limits
+    from recipelab.budget import BudgetLimits
 
     for seed in seeds:
         for arm in arms:
@@ -117,7 +117,7 @@ def _plans(common: Plan, prefix: str, arms: list[Arm], seeds: range, trials: int
                 "name": f"{prefix}-{arm}-{seed}",
                 "arm": arm,
                 "seed": seed,
-                "limits": Limits(trials=trials),
+                "limits": BudgetLimits(trials=trials),
             }
             yield common.model_copy(update=update)
 
@@ -128,11 +128,11 @@ def _run(plan: Plan, place: Home, store: LineageStore) -> None:
     Raises:
         RecipelabError: It stopped early.
     """
-    from recipelab.lab import Parts
+    from recipelab.evaluation.session import Overrides
     from recipelab.team import ResearchGroupChat
 
     async def ran() -> str | None:
-        team = ResearchGroupChat(plan, home=place, parts=Parts(store=store))
+        team = ResearchGroupChat(plan, home=place, parts=Overrides(store=store))
         try:
             async for _ in team.run_stream():
                 pass

@@ -20,13 +20,13 @@ from recipelab.cli.common import (
     print_json,
 )
 from recipelab.cli.options import Slots, slot_count
-from recipelab.errors import RecipelabError
-from recipelab.home import Home
+from recipelab.core.content import Home
+from recipelab.core.errors import RecipelabError
 
 if TYPE_CHECKING:
-    from recipelab.attribution import Chain, Measuring
+    from recipelab.ablation.measure import Chain, Measuring
     from recipelab.evaluation.evaluator import Evaluator
-    from recipelab.lab import Lab
+    from recipelab.evaluation.session import CampaignSession
     from recipelab.lineage import CampaignRecord, LineageStore, TrialRecord
     from recipelab.plan import Plan
 
@@ -51,8 +51,8 @@ def ablate_best(
 
     What was measured is kept: stopped and started again, or with more seeds, it goes on.
     """
-    from recipelab.exchange.mark import metric_of
-    from recipelab.report.attribution import attribution_parts
+    from recipelab.exchange.metric import metric_of
+    from recipelab.report.evidence import attribution_parts
 
     with clear_errors(), opened(home, name) as (store, campaign):
         records = _steps(store, campaign)
@@ -75,7 +75,7 @@ def ablate_best(
 
 def _steps(store: LineageStore, campaign: CampaignRecord) -> tuple[TrialRecord, ...]:
     """The trials from the baseline to the best."""
-    from recipelab.exchange.mark import mark_of
+    from recipelab.exchange.metric import mark_of
 
     if mark_of(campaign) is not None:
         raise RecipelabError(f"campaign {campaign.name} was imported: its pack is not here")
@@ -105,14 +105,14 @@ async def _attributed(
     count: int,
     pairs: int,
 ) -> dict[str, Any]:
-    from recipelab.attribution import Attributing, attribution_facts
-    from recipelab.lab import Lab
+    from recipelab.ablation.run import Attributing, attribution_facts
+    from recipelab.evaluation.session import CampaignSession
 
     # SIGTERM ends it as cleanly as Ctrl-C does.
     if (task := asyncio.current_task()) is not None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     chain = _chain(store, campaign, records)
-    lab = Lab(plan, home, say=_say)
+    lab = CampaignSession(plan, home, say=_say)
     goal = lab.pack.metric.goal
     async with lab.measuring() as evaluator:
         measuring = _measuring(lab, evaluator, campaign.name, records, chain, count)
@@ -123,15 +123,15 @@ async def _attributed(
 
 
 def _measuring(
-    lab: Lab,
+    lab: CampaignSession,
     evaluator: Evaluator,
     campaign: str,
     records: tuple[TrialRecord, ...],
     chain: Chain,
     count: int,
 ) -> Measuring:
-    from recipelab.attribution import Kept, Measuring, reference_of
-    from recipelab.evaluation.seeds import fresh_seeds
+    from recipelab.ablation.measure import Kept, Measuring, reference_of
+    from recipelab.evaluation.seed_runs import fresh_seeds
 
     pack = lab.pack
     baseline, best = records[0].outcome, records[-1].outcome
@@ -152,8 +152,8 @@ def _measuring(
 def _chain(
     store: LineageStore, campaign: CampaignRecord, records: tuple[TrialRecord, ...]
 ) -> Chain:
-    from recipelab.attribution import Chain
-    from recipelab.recipe import Recipe
+    from recipelab.ablation.measure import Chain
+    from recipelab.core.recipe import Recipe
 
     numbers = tuple(record.number for record in records)
     return Chain(numbers, tuple(Recipe(store.files(campaign.name, one)) for one in numbers))

@@ -9,11 +9,10 @@ from rich.table import Table
 from rich.text import Text
 
 from recipelab.cli.common import BAD_INPUT, AsJson, clear_errors, err, out, print_json
-from recipelab.shown import plain, short
+from recipelab.core.text import plain, short
 
 if TYPE_CHECKING:
-    from recipelab.agents.charter import Charter
-    from recipelab.agents.found import FoundCharter
+    from recipelab.agents.charter import Charter, FoundCharter
 
 agents_app = typer.Typer(help="The charters that make specialists.", no_args_is_help=True)
 
@@ -32,7 +31,7 @@ _CELL = 200
 @agents_app.command("list")
 def list_all(as_json: AsJson = False) -> None:
     """List the charters that can be found from here."""
-    from recipelab.agents.found import found_charters
+    from recipelab.agents.charter import found_charters
 
     with clear_errors():
         found = found_charters()
@@ -55,9 +54,9 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show a charter; with --pack, all that this specialist would be told on it."""
-    from recipelab.agents.found import charter_of
+    from recipelab.agents.charter import charter_of
     from recipelab.agents.prompt import system_message
-    from recipelab.packs import load_pack
+    from recipelab.packs.load import load_pack
 
     with clear_errors():
         charter = charter_of(name)
@@ -82,9 +81,8 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Say all that is wrong with charters, and with a pack's specialists; exit code 2 if any."""
-    from recipelab.agents.charter import charter_names
-    from recipelab.agents.found import charter_problems, pack_problems
-    from recipelab.packs import load_pack
+    from recipelab.agents.charter import charter_names, charter_problems, pack_problems
+    from recipelab.packs.load import load_pack
 
     with clear_errors():
         names = charters or list(charter_names())

@@ -10,11 +10,11 @@ from rich.text import Text
 
 from recipelab.cli.answering import AnswerLines
 from recipelab.cli.common import err
-from recipelab.shown import plain
+from recipelab.core.text import plain
 
 if TYPE_CHECKING:
     from recipelab.cli.progress import Progress
-    from recipelab.evaluation.approval import Approve
+    from recipelab.evaluation.proposals import Approve
     from recipelab.lineage import TrialRecord
 
 DIFF_CHARACTERS = 8_000

@@ -12,11 +12,11 @@ import typer
 from rich.text import Text
 
 from recipelab.cli.common import FAILED, AsJson, clear_errors, err, out, print_json
-from recipelab.errors import RecipelabError
+from recipelab.core.errors import RecipelabError
 
 if TYPE_CHECKING:
     from recipelab.sandbox import Sandbox
-    from recipelab.sandbox.check.check import Finding
+    from recipelab.sandbox.check.check import SandboxFinding
 
 _GPU = re.compile(r"[0-9]+|(GPU|MIG)-[A-Za-z0-9/-]+")
 _STYLES = {"ok": "green", "FAILED": "red", "not promised": "yellow"}
@@ -32,7 +32,7 @@ def check(
 ) -> None:
     """Measure from inside what a sandbox enforces; exit code 1 if a promise does not hold."""
     from recipelab.sandbox.choose import open_sandbox
-    from recipelab.sandbox.images.spec import load_image_spec
+    from recipelab.sandbox.spec import load_image_spec
 
     with clear_errors():
         spec = load_image_spec(name)
@@ -58,7 +58,9 @@ def check(
         raise typer.Exit(FAILED)
 
 
-async def _findings(sandbox: Sandbox, profile: Any, gpus: tuple[str, ...]) -> tuple[Finding, ...]:
+async def _findings(
+    sandbox: Sandbox, profile: Any, gpus: tuple[str, ...]
+) -> tuple[SandboxFinding, ...]:
     from recipelab.sandbox.check.check import check_sandbox
 
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
@@ -75,7 +77,7 @@ def _checked_gpus(gpus: tuple[str, ...]) -> tuple[str, ...]:
     return gpus
 
 
-def _line(finding: Finding) -> Text:
+def _line(finding: SandboxFinding) -> Text:
     verdict = (f"{finding.verdict:<13}", _STYLES[finding.verdict])
     promised = f" (promised: {finding.promised})" if finding.verdict == "FAILED" else ""
     # What was measured comes from inside an image, so it may hold anything.
@@ -83,7 +85,7 @@ def _line(finding: Finding) -> Text:
     return Text.assemble(verdict, f"  {finding.what}: {measured}{promised}")
 
 
-def _summary(kind: str, findings: tuple[Finding, ...]) -> Text:
+def _summary(kind: str, findings: tuple[SandboxFinding, ...]) -> Text:
     counts = {verdict: 0 for verdict in _STYLES}
     for finding in findings:
         counts[finding.verdict] += 1

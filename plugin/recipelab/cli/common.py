@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from recipelab.errors import RecipelabError
-from recipelab.home import Home
+from recipelab.core.content import Home
+from recipelab.core.errors import RecipelabError
 
 if TYPE_CHECKING:
     from recipelab.lineage import CampaignRecord, LineageStore

@@ -8,7 +8,7 @@ from typing import Any
 from rich.text import Text
 
 from recipelab.cli.common import out, print_json
-from recipelab.home import Home
+from recipelab.core.content import Home
 from recipelab.plan import Plan
 
 
@@ -35,12 +35,12 @@ def estimate(plan: Plan, place: Home, *, as_json: bool) -> None:
 
 def _facts(plan: Plan, place: Home) -> dict[str, Any]:
     from recipelab.analysis.estimate import Experience, experience, most_device_seconds
-    from recipelab.lab import seeds_at_once, slots_for, trials_at_once
+    from recipelab.evaluation.session import seeds_at_once, slots_for, trials_at_once
     from recipelab.lineage import LineageStore
     from recipelab.models import Prices
-    from recipelab.packs import load_pack
-    from recipelab.sandbox.images.spec import load_image_spec
-    from recipelab.team.roster import roster
+    from recipelab.packs.load import load_pack
+    from recipelab.sandbox.spec import load_image_spec
+    from recipelab.team.participants import roster
 
     pack = load_pack(plan.pack, plan.profile)
     charters = roster(pack, plan.arm, plan.specialists)

@@ -12,10 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from recipelab.cli.common import AsJson, HomeOption, clear_errors, out, print_json
-from recipelab.home import Home
+from recipelab.core.content import Home
 
 if TYPE_CHECKING:
-    from recipelab.exchange.importing import Imported
+    from recipelab.exchange.files import Imported
 
 SHOWN_CHARACTERS = 60
 
@@ -32,7 +32,7 @@ def import_(
     as_json: AsJson = False,
 ) -> None:
     """Import a campaign: a released run, or an export of this program."""
-    from recipelab.exchange.importing import import_campaign
+    from recipelab.exchange.files import import_campaign
     from recipelab.lineage import LineageStore
 
     with clear_errors():
@@ -60,7 +60,7 @@ def _facts(imported: Imported, counts: dict[Any, int]) -> dict[str, Any]:
 
 
 def _print(imported: Imported, counts: dict[Any, int]) -> None:
-    from recipelab.shown import plain, short
+    from recipelab.core.text import plain, short
 
     facts = _facts(imported, counts)
     if imported.damage:

@@ -17,7 +17,7 @@ from recipelab.cli.common import (
     out,
     print_json,
 )
-from recipelab.errors import RecipelabError
+from recipelab.core.errors import RecipelabError
 
 if TYPE_CHECKING:
     from recipelab.lineage import LineageStore
@@ -82,7 +82,7 @@ def export(
 def _campaign(
     name: str, to: Path, format_name: str | None, home: Path | None, *, force: bool, as_json: bool
 ) -> None:
-    from recipelab.exchange.exporting import export_campaign
+    from recipelab.exchange.files import export_campaign
 
     with opened(home, name) as (store, campaign):
         written = export_campaign(store, campaign.name, to, format_name=format_name, force=force)
@@ -107,7 +107,7 @@ def _number(what: str) -> int:
 
 
 def _trial(store: LineageStore, campaign: str, number: int) -> dict[str, Any]:
-    from recipelab.report.papers import patch_of
+    from recipelab.report.figures import patch_of
 
     files = store.files(campaign, number)
     if not files:

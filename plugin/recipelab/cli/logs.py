@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from recipelab.cli.common import clear_errors
-from recipelab.errors import RecipelabError, unknown_name
-from recipelab.log import LEVELS, configure_logs
+from recipelab.core.errors import RecipelabError, unknown_name
+from recipelab.core.logs import LEVELS, configure_logs
 
 FORMATS = ("auto", "console", "json")
 """For people, with colors on a terminal; for people, without colors; one JSON object a line."""

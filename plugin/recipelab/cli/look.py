@@ -16,8 +16,8 @@ from recipelab.cli.common import (
     out,
     print_json,
 )
-from recipelab.errors import RecipelabError, unknown_name
-from recipelab.trial import FailureKind, Status
+from recipelab.core.errors import RecipelabError, unknown_name
+from recipelab.core.trial import FailureKind, Status
 
 T = TypeVar("T", Status, FailureKind)
 
@@ -27,9 +27,8 @@ Number = Annotated[int, typer.Argument(help="Number of the trial; 0 is the basel
 def trials(name: NameOption = None, home: HomeOption = None, as_json: AsJson = False) -> None:
     """List all trials of a campaign."""
     from recipelab.exchange.campaign_copy import each_trial
-    from recipelab.exchange.mark import metric_of
-    from recipelab.report.facts import campaign_facts, trial_facts
-    from recipelab.report.tables import trials_table
+    from recipelab.exchange.metric import metric_of
+    from recipelab.report.trial import campaign_facts, trial_facts, trials_table
 
     with clear_errors(), opened(home, name) as (store, campaign):
         records = list(each_trial(store, campaign.name))
@@ -46,9 +45,8 @@ def show(
     number: Number, name: NameOption = None, home: HomeOption = None, as_json: AsJson = False
 ) -> None:
     """Show one trial: hypothesis, diff, phases, failure and log."""
-    from recipelab.exchange.mark import metric_of
-    from recipelab.report.facts import trial_facts
-    from recipelab.report.tables import trial_sheet
+    from recipelab.exchange.metric import metric_of
+    from recipelab.report.trial import trial_facts, trial_sheet
 
     with clear_errors(), opened(home, name) as (store, campaign):
         record = store.trial(campaign.name, number)
@@ -80,10 +78,9 @@ def lineage(
     as_json: AsJson = False,
 ) -> None:
     """Ask the lineage, with the filters that agents have."""
-    from recipelab.exchange.mark import metric_of
+    from recipelab.exchange.metric import metric_of
     from recipelab.lineage import TrialFilter
-    from recipelab.report.facts import trial_facts
-    from recipelab.report.tables import trials_table
+    from recipelab.report.trial import trial_facts, trials_table
 
     with clear_errors(), opened(home, name) as (store, campaign):
         metric = metric_of(campaign)
@@ -117,7 +114,7 @@ def lineage(
 
 def campaigns(home: HomeOption = None, as_json: AsJson = False) -> None:
     """List the campaigns of this lineage."""
-    from recipelab.report.facts import campaign_facts
+    from recipelab.report.trial import campaign_facts
 
     with clear_errors(), opened(home, None) as (store, _):
         facts = [campaign_facts(store, campaign) for campaign in store.campaigns()]

@@ -43,7 +43,7 @@ def _docker() -> dict[str, Any]:
 
 
 def _gpus() -> dict[str, Any]:
-    from recipelab.sandbox.slots.gpus import list_gpus
+    from recipelab.sandbox.slots import list_gpus
 
     gpus = list_gpus()
     names = ", ".join(f"{gpu.index} {gpu.name} ({gpu.memory_mb:,} MiB)" for gpu in gpus)
@@ -52,8 +52,8 @@ def _gpus() -> dict[str, Any]:
 
 
 def _data() -> list[dict[str, Any]]:
-    from recipelab.data import is_cached
-    from recipelab.packs import load_pack, pack_names
+    from recipelab.packs.data import is_cached
+    from recipelab.packs.load import load_pack, pack_names
 
     rows = []
     for name in pack_names():

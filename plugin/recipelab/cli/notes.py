@@ -34,7 +34,7 @@ def note(
     as_json: AsJson = False,
 ) -> None:
     """Leave a note for the specialists, who see it from their next turn on until it is retired."""
-    from recipelab.errors import RecipelabError
+    from recipelab.core.errors import RecipelabError
 
     with clear_errors(), opened(home, name) as (store, campaign):
         if text is not None and retire is not None:
@@ -61,7 +61,7 @@ def _facts(item: Note) -> dict[str, Any]:
 
 
 def _line(item: Note) -> str:
-    from recipelab.shown import plain
+    from recipelab.core.text import plain
 
     whom = f" to {item.specialist}" if item.specialist else ""
     about = f" on trial {item.trial}" if item.trial is not None else ""

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from recipelab.arms import Arm, Speakers
-from recipelab.errors import RecipelabError
+from recipelab.core.errors import RecipelabError
+from recipelab.plan import Arm, Speakers
 
 Trials = Annotated[int | None, typer.Option(min=1, help="Trials to spend.")]
 Hours = Annotated[float | None, typer.Option(min=0.001, help="Wall-clock hours to spend.")]

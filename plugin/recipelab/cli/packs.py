@@ -12,12 +12,12 @@ from rich.text import Text
 
 from recipelab.cli.common import FAILED, AsJson, clear_errors, err, out, print_json
 from recipelab.cli.options import SandboxOption, Slots, slot_count
-from recipelab.shown import plain
+from recipelab.core.text import plain
 
 if TYPE_CHECKING:
-    from recipelab.inspection import Finding
-    from recipelab.pack import Pack
-    from recipelab.pack_upstream import Upstream
+    from recipelab.campaign.pack_check import PackFinding
+    from recipelab.packs.pack import Pack
+    from recipelab.packs.sections import Upstream
 
 packs_app = typer.Typer(help="Task packs: list, show, write, check and fetch.")
 
@@ -36,7 +36,7 @@ def packs(context: typer.Context, as_json: AsJson = False) -> None:
 @packs_app.command("list")
 def list_packs(as_json: AsJson = False) -> None:
     """List the task packs that can be found from here."""
-    from recipelab.packs import load_pack, pack_names
+    from recipelab.packs.load import load_pack, pack_names
 
     with clear_errors():
         found = [load_pack(name) for name in pack_names()]
@@ -50,7 +50,7 @@ def list_packs(as_json: AsJson = False) -> None:
 @packs_app.command("show")
 def show(name: PackName, profile: Profile = None, as_json: AsJson = False) -> None:
     """Show a pack: what is measured, limits, surfaces, data."""
-    from recipelab.packs import load_pack
+    from recipelab.packs.load import load_pack
 
     with clear_errors():
         facts = _facts(load_pack(name, profile))
@@ -71,7 +71,7 @@ def new(
     as_json: AsJson = False,
 ) -> None:
     """Write a pack that works as it is: a recipe, an evaluator, data, a test."""
-    from recipelab.pack_template import Wish, check_name, write_pack
+    from recipelab.packs.template import Wish, check_name, write_pack
 
     with clear_errors():
         check_name(name)
@@ -104,7 +104,7 @@ def check(
 
     Exit code 1 if something is wrong with it.
     """
-    from recipelab.packs import load_pack
+    from recipelab.packs.load import load_pack
 
     with clear_errors():
         pack = load_pack(name, profile)
@@ -129,8 +129,8 @@ def fetch(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Fetch a pack's upstream recipe and data, after saying how much and under which licences."""
-    from recipelab.data import ensure_data, is_cached
-    from recipelab.packs import load_pack
+    from recipelab.packs.data import ensure_data, is_cached
+    from recipelab.packs.load import load_pack
 
     with clear_errors():
         pack = load_pack(name, profile)
@@ -150,15 +150,15 @@ def fetch(
 @packs_app.command("schema")
 def schema() -> None:
     """Print a JSON schema of pack.toml, for editors."""
-    from recipelab.pack_schema import pack_schema
+    from recipelab.packs.load import pack_schema
 
     print_json(pack_schema())
 
 
 def _fetch_upstream(upstream: Upstream, source: Path | None, yes: bool) -> None:
     """Takes the recipe's files from the user's clone, or by git with the user's yes."""
-    from recipelab.errors import RecipelabError
-    from recipelab.upstream import missing_files, take_by_git, take_from_clone
+    from recipelab.core.errors import RecipelabError
+    from recipelab.packs.upstream import missing_files, take_by_git, take_from_clone
 
     missing = missing_files(upstream)
     size = sum(item.bytes for item in upstream.files) / 1e3
@@ -188,9 +188,9 @@ def _asked(question: str, default: str) -> str:
 
 
 def _facts(pack: Pack) -> dict[str, Any]:
-    from recipelab.knobs import find_knobs
-    from recipelab.playbook import load_playbook
-    from recipelab.upstream import missing_files
+    from recipelab.core.recipe import find_knobs
+    from recipelab.packs.load import load_playbook
+    from recipelab.packs.upstream import missing_files
 
     here = pack.upstream is None or not missing_files(pack.upstream)
     knobs = len(find_knobs(pack.baseline().files)) if here else "known when upstream is fetched"
@@ -228,8 +228,8 @@ def _hardware(pack: Pack) -> str:
 
 async def _inspected(
     pack: Pack, name: str, run: bool, sandbox: str, slots: int | None, quiet: bool
-) -> list[Finding]:
-    from recipelab.inspection import (
+) -> list[PackFinding]:
+    from recipelab.campaign.pack_check import (
         lacks_gpus,
         lacks_upstream,
         left_to_prove,
@@ -238,9 +238,9 @@ async def _inspected(
         rules_on_baseline,
     )
 
-    found: list[Finding] = []
+    found: list[PackFinding] = []
 
-    def tell(finding: Finding) -> None:
+    def tell(finding: PackFinding) -> None:
         found.append(finding)
         _tell(finding, quiet)
 
@@ -259,15 +259,17 @@ async def _inspected(
 
 
 async def _run(
-    pack: Pack, name: str, sandbox: str, slots: int | None, found: list[Finding], quiet: bool
+    pack: Pack, name: str, sandbox: str, slots: int | None, found: list[PackFinding], quiet: bool
 ) -> None:
-    from recipelab.home import Home
-    from recipelab.inspection import probe_scorer, try_baseline
-    from recipelab.lab import Lab
+    from recipelab.campaign.pack_check import probe_scorer, try_baseline
+    from recipelab.core.content import Home
+    from recipelab.evaluation.session import CampaignSession
     from recipelab.plan import Plan
 
     plan = Plan(pack=name, profile=pack.profile, sandbox=sandbox, slots=slots)
-    lab = Lab(plan, Home.find(None), say=lambda text: err.print(text, markup=False, soft_wrap=True))
+    lab = CampaignSession(
+        plan, Home.find(None), say=lambda text: err.print(text, markup=False, soft_wrap=True)
+    )
     labels = {"campaign": f"check-{pack.name}", "trial": "0"}
     async with lab.measuring() as evaluator:
         async for finding in try_baseline(evaluator, labels):
@@ -280,7 +282,7 @@ async def _run(
             _tell(finding, quiet)
 
 
-def _tell(finding: Finding, quiet: bool) -> None:
+def _tell(finding: PackFinding, quiet: bool) -> None:
     if not quiet:
         mark = MARKS[finding.level]
         out.print(Text.assemble(mark, plain(f"  {finding.what}: {finding.told}")), soft_wrap=True)

@@ -19,8 +19,8 @@ from recipelab.cli.common import (
     out,
     print_json,
 )
-from recipelab.errors import RecipelabError
-from recipelab.home import Home
+from recipelab.core.content import Home
+from recipelab.core.errors import RecipelabError
 
 
 def pause(

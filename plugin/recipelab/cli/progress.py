@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.status import Status as Spinner
 from rich.text import Text
 
-from recipelab.report.tables import score_text, status_text
-from recipelab.shown import plain, short
-from recipelab.team.listener import Listener
-from recipelab.trial import Phase, Status
+from recipelab.core.text import plain, short
+from recipelab.core.trial import Phase, Status
+from recipelab.report.trial import score_text, status_text
+from recipelab.team.loop import Listener
 
 if TYPE_CHECKING:
     from autogen_agentchat.messages import BaseAgentEvent, BaseChatMessage

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from recipelab.arms import Arm, Speakers
 from recipelab.cli.common import AsJson, HomeOption, clear_errors, err
 from recipelab.cli.options import (
     Ahead,
@@ -34,8 +33,9 @@ from recipelab.cli.options import (
     Trials,
     slot_count,
 )
-from recipelab.errors import RecipelabError
-from recipelab.home import Home
+from recipelab.core.content import Home
+from recipelab.core.errors import RecipelabError
+from recipelab.plan import Arm, Speakers
 
 if TYPE_CHECKING:
     from recipelab.lineage import LineageStore
@@ -85,14 +85,14 @@ def run(
 ) -> None:
     """Start a campaign: specialists propose, a sandbox trains, the evaluator judges."""
     with clear_errors():
-        from recipelab.budget import Limits
+        from recipelab.budget import BudgetLimits
         from recipelab.cli.running import finish
         from recipelab.lineage import LineageStore
         from recipelab.models import parse_models
         from recipelab.plan import Plan
 
         place = Home.find(home)
-        limits = Limits(
+        limits = BudgetLimits(
             trials=trials,
             hours=hours,
             device_hours=device_hours,
@@ -151,7 +151,7 @@ def resume(
     """
     from recipelab.cli.common import opened
     from recipelab.cli.running import finish
-    from recipelab.exchange.mark import mark_of
+    from recipelab.exchange.metric import mark_of
     from recipelab.plan import plan_of
 
     with clear_errors(), opened(home, name) as (store, record):
@@ -174,7 +174,7 @@ def resume(
 
 def _settled(plan: Plan, store: LineageStore, if_exists: IfExists) -> Plan:
     """The plan to run when a campaign of its name is there already."""
-    from recipelab.lab import free_name
+    from recipelab.evaluation.session import free_name
     from recipelab.plan import plan_of
 
     if plan.name is None:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import typer
 
 from recipelab.cli.common import FAILED, STOPPED, err, out, print_json
-from recipelab.home import Home
+from recipelab.core.content import Home
+from recipelab.core.logs import hide_cancellations
 from recipelab.lineage import LineageStore
-from recipelab.log import hide_cancellations
 from recipelab.plan import Plan
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def finish(plan: Plan, place: Home, store: LineageStore, *, as_json: bool) -> No
         typer.Exit: It was stopped by hand, or ended before its budget was spent.
     """
     from recipelab.cli.summary import print_summary
-    from recipelab.report.facts import campaign_facts
+    from recipelab.report.trial import campaign_facts
 
     name = str(plan.name)
     hide_cancellations()
@@ -56,8 +56,8 @@ def finish(plan: Plan, place: Home, store: LineageStore, *, as_json: bool) -> No
 async def _ran(plan: Plan, place: Home, store: LineageStore, *, quiet: bool) -> Ended:
     from recipelab.cli.approving import approver
     from recipelab.cli.progress import Progress
-    from recipelab.lab import Parts
-    from recipelab.report.papers import write_papers
+    from recipelab.evaluation.session import Overrides
+    from recipelab.report.figures import write_papers
     from recipelab.team import Ended, ResearchGroupChat
 
     # SIGTERM ends a campaign as cleanly as Ctrl-C does.
@@ -66,7 +66,7 @@ async def _ran(plan: Plan, place: Home, store: LineageStore, *, quiet: bool) -> 
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     with Progress(err if quiet else out, plan.limits.trials) as progress:
         approve = approver(progress, task.cancel) if plan.approve and task else None
-        parts = Parts(store=store, approve=approve)
+        parts = Overrides(store=store, approve=approve)
         team = ResearchGroupChat(plan, home=place, parts=parts, listener=progress)
         progress.note(
             f"Campaign {plan.name}: {plan.pack}, model {plan.model_name}, sandbox {plan.sandbox}"

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from recipelab.cli.check import check
 from recipelab.cli.common import AsJson, clear_errors, err, out, print_json
-from recipelab.errors import RecipelabError, SandboxUnavailable
+from recipelab.core.errors import RecipelabError, SandboxUnavailable
 
 if TYPE_CHECKING:
     from docker import APIClient
@@ -36,8 +36,8 @@ def build(
     as_json: AsJson = False,
 ) -> None:
     """Build the image of a sandbox."""
-    from recipelab.sandbox.images.build import build_image
-    from recipelab.sandbox.images.spec import load_image_spec
+    from recipelab.sandbox.images import build_image
+    from recipelab.sandbox.spec import load_image_spec
 
     with clear_errors():
         spec = load_image_spec(name)
@@ -52,7 +52,7 @@ def build(
 @sandbox_app.command("list")
 def list_all(as_json: AsJson = False) -> None:
     """List the sandboxes with the state of their images, then the containers there are now."""
-    from recipelab.sandbox.images.spec import image_spec_names
+    from recipelab.sandbox.spec import image_spec_names
 
     with clear_errors():
         names = image_spec_names()
@@ -82,7 +82,7 @@ def reap(
     as_json: AsJson = False,
 ) -> None:
     """Remove containers and temporary folders of processes that are dead."""
-    from recipelab.sandbox.staging import reap_folders
+    from recipelab.sandbox.files import reap_folders
 
     with clear_errors():
         containers, fault = _from_daemon(lambda api: _reaped_containers(api, dry_run=dry_run))
@@ -110,7 +110,7 @@ def reap(
 def _from_daemon(ask: Callable[[APIClient], Any]) -> tuple[Any, str | None]:
     """What the daemon answers, or ``None`` and why there is no daemon."""
     try:
-        from recipelab.sandbox.docker.client import daemon
+        from recipelab.sandbox.docker.containers import daemon
     except ImportError as error:
         return None, f"the Python package {error.name} is not installed"
     try:
@@ -121,7 +121,7 @@ def _from_daemon(ask: Callable[[APIClient], Any]) -> tuple[Any, str | None]:
 
 
 def _reaped_containers(api: APIClient, *, dry_run: bool) -> list[dict[str, Any]]:
-    from recipelab.sandbox.docker.reap import reap_containers
+    from recipelab.sandbox.docker.containers import reap_containers
 
     return [_facts(container) for container in reap_containers(api, dry_run=dry_run)]
 
@@ -145,7 +145,7 @@ def _facts(container: OwnedContainer) -> dict[str, Any]:
 
 
 def _sandbox_facts(name: str, api: APIClient | None) -> dict[str, Any]:
-    from recipelab.sandbox.images.spec import load_image_spec
+    from recipelab.sandbox.spec import load_image_spec
 
     try:
         spec = load_image_spec(name)
@@ -155,7 +155,7 @@ def _sandbox_facts(name: str, api: APIClient | None) -> dict[str, Any]:
     facts = {"sandbox": name, "description": spec.description, "image": spec.image}
     if api is None:
         return facts | {"state": "unknown"}
-    from recipelab.sandbox.images.state import image_state
+    from recipelab.sandbox.images import image_state
 
     state = image_state(api, spec)
     told = {"state": state.freshness.value, "reason": state.reason}

@@ -7,18 +7,17 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from recipelab.errors import RecipelabError, unknown_name
-from recipelab.evaluation.checking import Checked, Rejection
-from recipelab.evaluation.intake import Intake
-from recipelab.exchange.mark import mark_of
-from recipelab.exchange.patches import edits_of_patch
+from recipelab.core.errors import RecipelabError, unknown_name
+from recipelab.core.text import plain
+from recipelab.core.trial import Proposal
+from recipelab.evaluation.proposals import Checked, Intake, Rejection
+from recipelab.exchange.git import edits_of_patch
+from recipelab.exchange.metric import mark_of
 from recipelab.lineage import CampaignRecord, LineageStore
-from recipelab.pack import Pack
-from recipelab.packs import load_pack
+from recipelab.packs.load import load_pack
+from recipelab.packs.pack import Pack
 from recipelab.plan import plan_of
-from recipelab.report.facts import spent
-from recipelab.shown import plain
-from recipelab.trial import Proposal
+from recipelab.report.trial import spent
 
 HYPOTHESIS_CHARACTERS = 4_000
 

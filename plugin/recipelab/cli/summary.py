@@ -8,21 +8,20 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from recipelab.report.certificates import newest_words
-from recipelab.report.facts import spent
-from recipelab.report.papers import PATCH, TRANSCRIPT
-from recipelab.report.tables import comparison, racing_words, trials_table
-from recipelab.trial import Status
+from recipelab.core.trial import Status
+from recipelab.report.evidence import newest_words
+from recipelab.report.figures import PATCH, TRANSCRIPT
+from recipelab.report.trial import comparison, racing_words, spent, trials_table
 
 if TYPE_CHECKING:
-    from recipelab.home import Home
+    from recipelab.core.content import Home
     from recipelab.lineage import LineageStore
 
 
 def print_summary(console: Console, store: LineageStore, home: Home, name: str) -> None:
     """Prints the trials, the totals, the best recipe against the baseline, and the papers."""
     from recipelab.exchange.campaign_copy import each_trial
-    from recipelab.packs import load_pack
+    from recipelab.packs.load import load_pack
 
     campaign = store.campaign(name)
     metric = load_pack(campaign.pack, campaign.profile).metric

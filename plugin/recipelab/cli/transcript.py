@@ -17,10 +17,10 @@ from recipelab.cli.common import (
     out,
     print_json,
 )
-from recipelab.errors import RecipelabError
+from recipelab.core.errors import RecipelabError
 
 if TYPE_CHECKING:
-    from recipelab.report.transcript import Format, Transcript
+    from recipelab.report.transcript import Transcript, TranscriptFormat
 
 Round = Annotated[int | None, typer.Option("--round", help="Only this round.")]
 Trial = Annotated[
@@ -78,7 +78,7 @@ def _check(
         raise RecipelabError("--json prints one JSON list; for a file or a format leave it out")
 
 
-def _write(told: Transcript, output: Path, kind: Format, *, force: bool) -> None:
+def _write(told: Transcript, output: Path, kind: TranscriptFormat, *, force: bool) -> None:
     from recipelab.exchange.replacing import replacing
 
     with replacing(output, force=force) as place:
@@ -86,12 +86,12 @@ def _write(told: Transcript, output: Path, kind: Format, *, force: bool) -> None
     out.print(Text(f"transcript of {told.campaign.name}: {output} ({kind})"), soft_wrap=True)
 
 
-def _print(told: Transcript, kind: Format | None) -> None:
-    from recipelab.report.transcript import Format
+def _print(told: Transcript, kind: TranscriptFormat | None) -> None:
+    from recipelab.report.transcript import TranscriptFormat
 
     if kind is None:
-        kind = Format.TEXT if out.is_terminal else Format.MARKDOWN
-    if kind is Format.TEXT:
+        kind = TranscriptFormat.TEXT if out.is_terminal else TranscriptFormat.MARKDOWN
+    if kind is TranscriptFormat.TEXT:
         told.show(out)
         return
     for piece in told.pieces(kind):

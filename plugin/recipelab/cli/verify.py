@@ -19,8 +19,8 @@ from recipelab.cli.common import (
     print_json,
 )
 from recipelab.cli.options import SandboxOption, Slots, slot_count
-from recipelab.errors import RecipelabError
-from recipelab.home import Home
+from recipelab.core.content import Home
+from recipelab.core.errors import RecipelabError
 
 if TYPE_CHECKING:
     from recipelab.lineage import CampaignRecord, LineageStore
@@ -43,7 +43,7 @@ def verify(
 
     Exit code 1 if the gain does not hold. What is found is kept in the lineage.
     """
-    from recipelab.report.certificates import certificate_words
+    from recipelab.report.evidence import certificate_words
 
     with clear_errors(), opened(home, name) as (store, campaign):
         number = _number(store, campaign, trial)
@@ -61,8 +61,8 @@ def verify(
 
 def leaderboard(name: NameOption = None, home: HomeOption = None, as_json: AsJson = False) -> None:
     """List certified trials, best certified score first, with their search scores beside."""
-    from recipelab.exchange.mark import metric_of
-    from recipelab.report.certificates import leaderboard_rows, leaderboard_table
+    from recipelab.exchange.metric import metric_of
+    from recipelab.report.evidence import leaderboard_rows, leaderboard_table
 
     with clear_errors(), opened(home, name) as (store, campaign):
         metric = metric_of(campaign)
@@ -92,16 +92,18 @@ def _certified(
     seeds: int | None,
     options: dict[str, Any],
 ) -> dict[str, Any]:
-    from recipelab.evaluation.certifying import certification_seeds, certify
-    from recipelab.evaluation.intake import Intake
-    from recipelab.exchange.mark import mark_of
-    from recipelab.lab import Lab
+    from recipelab.core.recipe import Recipe
+    from recipelab.evaluation.certify import certification_seeds, certify
+    from recipelab.evaluation.proposals import Intake
+    from recipelab.evaluation.session import CampaignSession
+    from recipelab.exchange.metric import mark_of
     from recipelab.plan import plan_of
-    from recipelab.recipe import Recipe
 
     if mark_of(campaign) is not None:
         raise RecipelabError(f"campaign {campaign.name} was imported: its pack is not here")
-    lab = Lab(plan_of(campaign).model_copy(update=options), home, say=lambda text: err.print(text))
+    lab = CampaignSession(
+        plan_of(campaign).model_copy(update=options), home, say=lambda text: err.print(text)
+    )
     intake = Intake(store, campaign.name, lab.pack)
     recipes = [Recipe(intake.recipe_of(one)) for one in (0, number)]
     chosen = certification_seeds(lab.pack, campaign.name, seeds or lab.pack.certify.seeds)

@@ -1,43 +1,66 @@
-"""The one choke point: a recipe in, a judged outcome out.
-
-Whatever a trial is called by, it gets its status here and nowhere else. The evaluator owns the
-score: nothing that a recipe prints or writes is read as one.
-"""
+"""A trial whose recipe was tried before shares what was measured then."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 
-from tenacity import (
-    AsyncRetrying,
-    retry_if_exception_type,
-    stop_after_attempt,
-    wait_exponential,
-)
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from recipelab.acceptance import Acceptance
-from recipelab.errors import SandboxError
-from recipelab.evaluation.failures import signature_of
-from recipelab.evaluation.faults import EvaluatorFault, PhaseFailed
-from recipelab.evaluation.judging import Judge, Measured
-from recipelab.evaluation.measurement import Measurement
+from recipelab.core.errors import SandboxError
+from recipelab.core.recipe import Recipe
+from recipelab.core.trial import Evidence, Failure, FailureKind, Outcome, SeedRun, Status
+from recipelab.evaluation.failures import EvaluatorFault, PhaseFailed, signature_of
+from recipelab.evaluation.integrity import FileHashes
+from recipelab.evaluation.judge import Judge, Measured
 from recipelab.evaluation.metric import Reference
-from recipelab.evaluation.observing import observed_trial, tries_again
+from recipelab.evaluation.observers import Watch, observed_trial, tries_again
 from recipelab.evaluation.phases import PhaseRunner
-from recipelab.evaluation.seals import Seals
-from recipelab.evaluation.trying import Trying, calibration_seeds
-from recipelab.evaluation.watch import Watch
+from recipelab.evaluation.protocol import TrialProtocol, calibration_seeds
+from recipelab.evaluation.seed_runs import SeedRuns
 from recipelab.evaluation.workspace import Workspace
-from recipelab.pack import Pack
-from recipelab.recipe import Recipe
+from recipelab.lineage import LineageStore, TrialRecord
+from recipelab.packs.pack import Pack
 from recipelab.sandbox.base import Sandbox
-from recipelab.sandbox.slots.pool import ANYWHERE, SlotPool
-from recipelab.trial import Failure, FailureKind, Outcome, SeedRun, Status
+from recipelab.sandbox.slots import ANYWHERE, SlotPool
 
-Work = Callable[[Measurement], Awaitable[Outcome]]
+
+def shared_outcome(store: LineageStore, campaign: str, number: int) -> Outcome | None:
+    """The outcome of a trial that has the recipe of an earlier one, comments and layout aside.
+
+    The same recipe measured twice can look better by luck; it is never a gain.
+
+    Args:
+        store: The lineage.
+        campaign: Name of the campaign.
+        number: The trial.
+
+    Returns:
+        What it shares; ``None`` if no earlier trial with its recipe has been judged.
+    """
+    twin = store.find_same(campaign, store.files(campaign, number))
+    if twin is None or twin.number >= number or twin.outcome is None:
+        return None
+    return _shared(twin, twin.outcome, store.best_brief(campaign).number)
+
+
+def _shared(twin: TrialRecord, outcome: Outcome, best: int) -> Outcome:
+    same = f"the same recipe as trial {twin.number}, whose measurements it shares"
+    status = outcome.status
+    if status in (Status.BASELINE, Status.KEPT):
+        status, same = Status.DISCARDED, f"{same}; it is no new gain"
+    evidence = Evidence(against=best, planned=0, screened=0, same_as=twin.number)
+    # Its seed runs stay with the twin: they took no time again.
+    return replace(
+        outcome, status=status, reason=same, seed_runs=(), log_tail="", evidence=evidence
+    )
+
+
+Work = Callable[[SeedRuns], Awaitable[Outcome]]
 """What is done with a recipe that got through its preflight."""
 
 ATTEMPTS = 3
@@ -72,7 +95,7 @@ class Evaluator:
         self._judge = Judge(pack, acceptance)
         self._confirming = asyncio.Lock()
         self._pool = pool or SlotPool([ANYWHERE])
-        self._seals = Seals()
+        self._seals = FileHashes()
         self._sealed = (*self._data.values(), pack.root / pack.evaluator.folder)
         self._retry_seconds = retry_seconds
 
@@ -119,10 +142,10 @@ class Evaluator:
             (``aborted``); only cancellation is raised.
         """
 
-        async def work(trial: Measurement) -> Outcome:
+        async def work(trial: SeedRuns) -> Outcome:
             if reference is None:
                 return await self._baseline(trial)
-            return await Trying(self._judge, trial, reference, self._confirming).outcome()
+            return await TrialProtocol(self._judge, trial, reference, self._confirming).outcome()
 
         return await self._tried(work, recipe, labels or {}, watch or Watch())
 
@@ -148,7 +171,7 @@ class Evaluator:
             The outcome: ``baseline`` if it passes all gates, else as of a trial that failed.
         """
 
-        async def work(trial: Measurement) -> Outcome:
+        async def work(trial: SeedRuns) -> Outcome:
             await trial.run(seeds, beside if self.pack.metric.side_by_side else None)
             return self._passed(trial, seeds, beside)
 
@@ -187,9 +210,7 @@ class Evaluator:
     ) -> Outcome:
         self._check_seals()
         async with AsyncExitStack() as stack:
-            trial = Measurement(
-                self.pack, self._pool, stack, recipe, labels, watch, self._new_runner
-            )
+            trial = SeedRuns(self.pack, self._pool, stack, recipe, labels, watch, self._new_runner)
             try:
                 await trial.preflight()
                 outcome = await work(trial)
@@ -198,14 +219,14 @@ class Evaluator:
             watch.measured()
             return outcome
 
-    async def _baseline(self, trial: Measurement) -> Outcome:
+    async def _baseline(self, trial: SeedRuns) -> Outcome:
         """Measures the starting recipe, beside itself where trials run beside the best."""
         seeds = calibration_seeds(self.pack, trial.labels.get("campaign", ""))
         beside = self.pack.metric.side_by_side
         await trial.run(seeds, Reference(0, trial.recipe, {}) if beside else None)
         return self._passed(trial, seeds, None)
 
-    def _passed(self, trial: Measurement, seeds: Sequence[int], best: Reference | None) -> Outcome:
+    def _passed(self, trial: SeedRuns, seeds: Sequence[int], best: Reference | None) -> Outcome:
         runs = trial.runs(seeds, best)
         measured = Measured(runs, len(seeds), log=trial.log, environment=trial.environment)
         return self._judge.baseline(measured)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from recipelab.core.trial import Failure, FailureKind, Phase, Status
 from recipelab.sandbox.base import Ending, PhaseResult
-from recipelab.trial import Failure, FailureKind, Phase, Status
 
 EXCERPT_LINES = 14
 EXCERPT_CHARACTERS = 1_600
@@ -140,3 +140,23 @@ def _tail(log: str, count: int) -> list[str]:
 def _excerpt(lines: list[str]) -> str:
     # The cause is at the end of a traceback, so a cut takes the beginning.
     return "\n".join(lines)[-EXCERPT_CHARACTERS:]
+
+
+class PhaseFailed(Exception):
+    """A phase failed for a reason that lies in the recipe.
+
+    Attributes:
+        status: The status that the trial gets.
+        failure: What went wrong.
+        result: What the sandbox saw.
+    """
+
+    def __init__(self, status: Status, failure: Failure, result: PhaseResult) -> None:
+        super().__init__(failure.signature)
+        self.status = status
+        self.failure = failure
+        self.result = result
+
+
+class EvaluatorFault(Exception):
+    """The pack's own evaluator failed, or gave no usable figures: not the recipe's fault."""

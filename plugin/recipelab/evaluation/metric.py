@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from recipelab.acceptance import Noise, Sample, Spread, spread_of, unpaired
-from recipelab.evaluation.faults import EvaluatorFault
-from recipelab.pack_measures import Metric
-from recipelab.recipe import Recipe
-from recipelab.trial import SeedRun
+from recipelab.core.recipe import Recipe
+from recipelab.core.trial import SeedRun
+from recipelab.evaluation.failures import EvaluatorFault
+from recipelab.packs.sections import Metric
 
 METRIC = "metric"
 """Name of the metric among the measurements of a seed run."""

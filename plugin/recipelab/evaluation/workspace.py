@@ -10,12 +10,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from recipelab.errors import SandboxError
-from recipelab.pack import Pack
-from recipelab.recipe import Recipe
+from recipelab.core.errors import SandboxError
+from recipelab.core.recipe import Recipe
+from recipelab.core.trial import Phase
+from recipelab.packs.pack import Pack
 from recipelab.sandbox.base import Input
-from recipelab.sandbox.staging import new_folder, remove_tree
-from recipelab.trial import Phase
+from recipelab.sandbox.files import new_folder, remove_tree
 
 SCORING_LIBRARY = Path(__file__).parents[1] / "scoring"
 """What evaluators of packs may import as ``recipelab_scoring``."""

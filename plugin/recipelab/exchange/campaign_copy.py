@@ -7,10 +7,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from recipelab.exchange.mark import MARK
+from recipelab.core.trial import Status
+from recipelab.exchange.metric import MARK
 from recipelab.lineage import CampaignRecord, LineageStore, TrialFilter, TrialRecord
 from recipelab.lineage.importing import CampaignCopy, judged_order, rounds_of
-from recipelab.trial import Status
 
 PAGE = 200
 

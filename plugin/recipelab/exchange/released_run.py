@@ -9,25 +9,30 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from recipelab.errors import RecipelabError
-from recipelab.exchange.mark import MARK
-from recipelab.exchange.released_rows import (
+from recipelab.core.errors import RecipelabError
+from recipelab.exchange.metric import MARK
+from recipelab.exchange.released_trials import (
+    BEGINNING,
     ROW_BEGINS,
+    STATUSES,
     TREE_BEGINS,
     Damage,
+    RawRow,
+    ReleasedTask,
     Row,
     from_tree,
     is_sound,
     number,
     problem_of,
+    read_table,
     realign,
+    record_of,
+    task_of,
+    time_of,
     tree_is_sound,
     tree_row,
     trial_key,
 )
-from recipelab.exchange.released_tasks import STATUSES, ReleasedTask, task_of
-from recipelab.exchange.released_trials import BEGINNING, record_of, time_of
-from recipelab.exchange.tsv import RawRow, read_table
 from recipelab.lineage.importing import CampaignCopy
 from recipelab.lineage.records import CampaignRecord
 

@@ -1,15 +1,348 @@
-"""Turns the rows of a released run into trials."""
+"""Reads tables whose free text may have broken rows: by what a row must begin with.
+
+A released run is a text file with tabs between columns and a line for each row, and text from
+agents stood in it as it was. A tab in that text shifts all columns after it, and a line end tears
+the row in two. So a row is taken to begin where its first columns look like the beginning of a
+row, and all lines up to the next such place belong to it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import csv
+import io
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
+from recipelab.core.errors import RecipelabError
+from recipelab.core.trial import Failure, FailureKind, GateResult, Outcome, Phase, SeedRun, Status
 from recipelab.evaluation.failures import kind_of, signature_of
-from recipelab.exchange.released_rows import TEXT_COLUMNS, Row, number, trial_key
-from recipelab.exchange.released_tasks import STATUSES, ReleasedTask
+from recipelab.exchange.metric import MetricFacts
 from recipelab.lineage import TrialRecord
-from recipelab.trial import Failure, FailureKind, GateResult, Outcome, Phase, SeedRun, Status
+from recipelab.packs.sections import Goal
+
+
+@dataclass(frozen=True)
+class RawRow:
+    """A row as it stands in the file.
+
+    Attributes:
+        line: Its first line, counted from 1.
+        text: All of its text, line ends inside it included.
+        cells: Its cells.
+        whole: Whether they are as many as the header has, and no stray line end is in them.
+    """
+
+    line: int
+    text: str
+    cells: tuple[str, ...]
+    whole: bool
+
+
+@dataclass(frozen=True)
+class RawTable:
+    """A file of rows.
+
+    Attributes:
+        header: Names of the columns.
+        rows: Its rows in order.
+        strays: Text before the first row that begins like one, if there is any.
+    """
+
+    header: tuple[str, ...]
+    rows: tuple[RawRow, ...]
+    strays: tuple[RawRow, ...]
+
+
+def read_table(file: Path, begins: re.Pattern[str]) -> RawTable:
+    """Reads a file.
+
+    Args:
+        file: The file; bytes that are no UTF-8 are replaced.
+        begins: What the text of a row must begin with.
+
+    Raises:
+        RecipelabError: The file cannot be read, or is empty.
+    """
+    try:
+        text = file.read_bytes().decode("utf-8", "replace").removeprefix("\ufeff")
+    except OSError as error:
+        raise RecipelabError(f"cannot read {file}: {error.strerror}") from None
+    lines = text.replace("\r\n", "\n").split("\n")
+    header = tuple(cell.strip() for cell in lines[0].split("\t"))
+    if len(header) < 2:
+        raise RecipelabError(f"{file} has no header with tabs between its columns")
+    rows: list[RawRow] = []
+    starts = [i for i in range(1, len(lines)) if begins.match(lines[i])]
+    first = starts[0] if starts else len(lines)
+    strays = [RawRow(i + 1, lines[i], (), False) for i in range(1, first) if lines[i].strip()]
+    for start, end in zip(starts, [*starts[1:], len(lines)][: len(starts)], strict=True):
+        own = "\n".join(lines[start:end]).rstrip("\n")
+        cells, whole = _cells(own, len(header))
+        rows.append(RawRow(start + 1, own, cells, whole))
+    return RawTable(header, tuple(rows), tuple(strays))
+
+
+def _cells(text: str, columns: int) -> tuple[tuple[str, ...], bool]:
+    """The cells of a row, and whether it is whole; quotes count where they make it so."""
+    plain = text.split("\t")
+    if len(plain) == columns and "\n" not in text:
+        return tuple(unquoted(cell) for cell in plain), True
+    try:
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter="\t"))
+    except csv.Error:
+        rows = []
+    if len(rows) == 1 and len(rows[0]) == columns:
+        return tuple(rows[0]), True
+    return tuple(plain), False
+
+
+def unquoted(cell: str) -> str:
+    """The text of a cell that was quoted as CSV quotes it, or the cell as it is."""
+    inner = cell[1:-1]
+    quoted = len(cell) >= 2 and cell[0] == cell[-1] == '"'
+    return inner.replace('""', '"') if quoted and '"' not in inner.replace('""', "") else cell
+
+
+def joined(cells: Sequence[str]) -> str:
+    """Cells that were one text before tabs broke it, with the tabs put back."""
+    return unquoted("\t".join(cells).strip("\t"))
+
+
+STATUSES = {
+    "baseline": Status.BASELINE,
+    "keep": Status.KEPT,
+    "discard": Status.DISCARDED,
+    "crash": Status.CRASHED,
+    "preflight_crash": Status.CRASHED,
+    "size_blocked": Status.OVERSIZE,
+    "train_budget_overrun": Status.TRAIN_OVERRUN,
+    "eval_budget_overrun": Status.EVAL_OVERRUN,
+    "disqualified": Status.GATE_MISSED,
+    "harness_abort": Status.ABORTED,
+}
+"""What the statuses of a released run are here."""
+
+_ROUNDING = 5e-7
+"""Half of the last digit that a released run prints."""
+
+
+@dataclass(frozen=True)
+class ReleasedGate:
+    """A limit of a task.
+
+    Attributes:
+        column: Column of the measured value.
+        limit: The limit.
+        sign: +1 if the value must not be below the limit, -1 if it must not be above.
+        status: How a trial ends that misses it.
+    """
+
+    column: str
+    limit: float
+    sign: int
+    status: Status
+
+    def judge(self, value: float, status: Status) -> GateResult:
+        """The gate of a trial; the released status decides where rounding hides a miss."""
+        margin = self.sign * (value - self.limit)
+        if status is self.status:
+            margin = min(margin, -_ROUNDING)
+        return GateResult(self.column, value, self.limit, margin)
+
+
+@dataclass(frozen=True)
+class ReleasedTask:
+    """A task of the release.
+
+    Attributes:
+        name: Its name.
+        metric: What the score is.
+        column: Column of the score in ``results.tsv`` and ``tree.tsv``.
+        stands_in: Column that holds the score of trials that missed a gate; empty for none.
+        gates: Its limits.
+        devices: How many GPUs a trial occupies.
+        marks: Columns by which its runs are told from those of the others.
+    """
+
+    name: str
+    metric: MetricFacts
+    column: str
+    stands_in: str
+    gates: tuple[ReleasedGate, ...]
+    devices: int
+    marks: frozenset[str]
+
+
+_TASKS = (
+    ReleasedTask(
+        name="parameter-golf",
+        metric=MetricFacts("val_bpb", "bits/byte", Goal.MINIMIZE),
+        column="val_bpb",
+        stands_in="",
+        gates=(
+            ReleasedGate("artifact_bytes", 16_000_000.0, -1, Status.OVERSIZE),
+            ReleasedGate("eval_s", 600.0, -1, Status.EVAL_OVERRUN),
+        ),
+        devices=8,
+        marks=frozenset({"val_bpb", "artifact_bytes", "eval_s"}),
+    ),
+    ReleasedTask(
+        name="nanochat-d12",
+        metric=MetricFacts("core_metric", "", Goal.MAXIMIZE),
+        column="core_metric",
+        stands_in="",
+        gates=(),
+        devices=8,
+        marks=frozenset({"core_metric"}),
+    ),
+    ReleasedTask(
+        name="airbench96",
+        metric=MetricFacts("train_s", "s", Goal.MINIMIZE),
+        column="train_s",
+        # The mean seconds of a seed: equal to train_s wherever that is given.
+        stands_in="total_s",
+        gates=(ReleasedGate("accuracy", 0.96, 1, Status.GATE_MISSED),),
+        devices=1,
+        marks=frozenset({"train_s", "accuracy"}),
+    ),
+)
+
+REQUIRED = ("exp_id", "timestamp", "specialist", "parent_exp", "domain")
+"""Columns before the free text of a row."""
+
+
+def task_of(header: Sequence[str]) -> ReleasedTask:
+    """The task whose columns a ``results.tsv`` has.
+
+    Raises:
+        RecipelabError: It lacks columns that every run has, or those of any task.
+    """
+    needed = (*REQUIRED, "hypothesis", "expected_delta", "status")
+    if missing := [name for name in needed if name not in header]:
+        raise RecipelabError(f"results.tsv has no column {', '.join(missing)}")
+    for task in _TASKS:
+        if task.marks <= set(header):
+            return task
+    told = "; ".join(f"{task.name}: {', '.join(sorted(task.marks))}" for task in _TASKS)
+    raise RecipelabError(f"results.tsv has the columns of no known task; known: {told}")
+
+
+ROW_BEGINS = re.compile(r"(?:exp_)?(?:\d{3,}(?:\t|$)|\d+\t\d{4}-\d\d-\d\dT)")
+TREE_BEGINS = re.compile(r"(?:exp_)?\d+\t(?:exp_)?\d*\t\d+\t")
+TEXT_COLUMNS = frozenset({"job_name", "snapshot_path", "notes"})
+"""Columns after the status that hold no number."""
+
+Row = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Damage:
+    """Something that was wrong with a row, and what became of it.
+
+    Attributes:
+        file: File it is in.
+        line: Line of the file; ``None`` if the row is not there at all.
+        trial: The trial's name in the source; empty if it has none.
+        problem: What is wrong.
+        repair: How it was mended; ``None`` if it was not.
+        text: The text as it stands in the file.
+    """
+
+    file: str
+    line: int | None
+    trial: str
+    problem: str
+    repair: str | None
+    text: str = ""
+
+
+def trial_key(text: str) -> int | None:
+    """The number in the name of a trial, as 70 for ``070`` and ``exp_070``."""
+    match = re.fullmatch(r"(?:exp_)?(\d{1,18})", text.strip())
+    return int(match[1]) if match else None
+
+
+def number(text: str) -> float | None:
+    """The number that a cell holds; ``None`` if it is empty or holds another thing."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def is_sound(row: Row, header: Sequence[str]) -> bool:
+    """Whether a row holds a known status, and numbers where numbers belong."""
+    after = header[header.index("status") + 1 :]
+    figures = (row[name] for name in after if name not in TEXT_COLUMNS)
+    return row["status"] in STATUSES and all(
+        not text or number(text) is not None for text in figures
+    )
+
+
+def realign(raw: RawRow, header: Sequence[str]) -> tuple[Row, str] | None:
+    """Puts the cells of a damaged row back under their columns.
+
+    The columns before the free text are in place. The status is the first cell after it that holds
+    a known status with a number before it and numbers after it. What lies between is free text.
+
+    Returns:
+        The row and which columns the file has lost, or ``None`` if no status can be found.
+    """
+    cells, text = raw.cells, header.index("hypothesis")
+    after = header[header.index("status") + 1 :]
+    for at in range(text + 2, len(cells)):
+        if cells[at] not in STATUSES or number(cells[at - 1] or "0") is None:
+            continue
+        rest = cells[at + 1 :]
+        ends = [*rest[: len(after) - 1], joined(rest[len(after) - 1 :])]
+        values = [*cells[:text], joined(cells[text : at - 1]), cells[at - 1], cells[at]]
+        values += [unquoted(cell) for cell in ends]
+        row = dict.fromkeys(header, "") | dict(zip(header, values, strict=False))
+        if is_sound(row, header):
+            lost = after[len(rest) :]
+            return row, ", ".join(lost)
+    return None
+
+
+def from_tree(task: ReleasedTask, header: Sequence[str], raw: RawRow | None, tree: Row) -> Row:
+    """A row out of what ``tree.tsv`` holds, with the columns before the free text if they stand."""
+    front = header[: header.index("hypothesis")]
+    known = dict(zip(front, raw.cells, strict=False)) if raw is not None else {}
+    row = dict.fromkeys(header, "") | known
+    row |= {name: tree[name] for name in ("exp_id", "specialist", "status", "hypothesis")}
+    row[task.column] = tree[task.column]
+    row["delta_vs_best"] = tree.get("delta_vs_best", "")
+    row["parent_exp"] = row["parent_exp"] or tree["parent_exp"]
+    row["domain"] = row["domain"] or tree["specialist"]
+    return row
+
+
+def tree_row(raw: RawRow, header: Sequence[str]) -> Row:
+    """A row of ``tree.tsv``: its free text is the last column, so a break in it shifts nothing."""
+    last = len(header) - 1
+    values = [*raw.cells[:last], joined(raw.cells[last:])]
+    return dict.fromkeys(header, "") | dict(zip(header, values, strict=False))
+
+
+def tree_is_sound(row: Row, task: ReleasedTask) -> bool:
+    """Whether a row of ``tree.tsv`` can stand in for one of ``results.tsv``."""
+    score = row.get(task.column, "")
+    return row.get("status") in STATUSES and (not score or number(score) is not None)
+
+
+def problem_of(raw: RawRow, header: Sequence[str]) -> str:
+    """What is wrong with a damaged row, in words."""
+    many = len(raw.cells)
+    if many != len(header):
+        told = f"{many} cells in place of {len(header)}"
+        return f"{told}, and a line end inside" if "\n" in raw.text else told
+    return "a line end inside a cell" if "\n" in raw.text else "cells that do not fit their columns"
+
 
 UNREADABLE = "unreadable row of a released run"
 """Signature of trials whose outcome the source has lost."""

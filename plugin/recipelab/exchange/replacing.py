@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from recipelab.errors import RecipelabError
+from recipelab.core.errors import RecipelabError
 
 
 def is_file(path: Path) -> bool:

@@ -13,12 +13,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from recipelab.errors import RecipelabError
+from recipelab.core.errors import RecipelabError
+from recipelab.core.text import plain
+from recipelab.core.trial import Outcome
 from recipelab.exchange.campaign_copy import each_trial, utc
-from recipelab.exchange.mark import source_ids
+from recipelab.exchange.metric import source_ids
 from recipelab.lineage import LineageStore, TrialRecord
-from recipelab.shown import plain
-from recipelab.trial import Outcome
 
 COLUMNS: dict[str, type] = {
     "trial": int,

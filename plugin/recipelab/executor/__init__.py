@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from recipelab.executor.config import FunctionSource, SandboxCodeExecutorConfig
 from recipelab.executor.executor import SandboxCodeExecutor
-from recipelab.executor.report import SandboxCodeResult
+from recipelab.executor.runner import SandboxCodeResult
 
 __all__ = [
     "FunctionSource",

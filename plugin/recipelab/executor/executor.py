@@ -12,16 +12,12 @@ from typing import Self, Unpack, cast
 from autogen_core import CancellationToken, Component
 from autogen_core.code_executor import CodeBlock, CodeExecutor
 
-from recipelab.errors import RecipelabError
-from recipelab.executor.blocks import LANGUAGES
-from recipelab.executor.config import SandboxCodeExecutorConfig, Settings
-from recipelab.executor.functions import Function, function_source
-from recipelab.executor.opening import make_sandbox
-from recipelab.executor.report import Report, SandboxCodeResult
-from recipelab.executor.runner import BlockRunner
-from recipelab.executor.waiting import finished
+from recipelab.core.errors import RecipelabError
+from recipelab.executor.config import SandboxCodeExecutorConfig, Settings, make_sandbox
+from recipelab.executor.runner import BlockRunner, ExecutionReport, SandboxCodeResult, finished
+from recipelab.executor.work import LANGUAGES, Function, function_source
 from recipelab.sandbox import Sandbox
-from recipelab.sandbox.staging import new_folder, reap_folders, remove_tree
+from recipelab.sandbox.files import new_folder, reap_folders, remove_tree
 
 
 class SandboxCodeExecutor(CodeExecutor, Component[SandboxCodeExecutorConfig]):
@@ -102,7 +98,7 @@ class SandboxCodeExecutor(CodeExecutor, Component[SandboxCodeExecutorConfig]):
         """
         if not code_blocks:
             raise ValueError("there is no code block to execute")
-        report = Report()
+        report = ExecutionReport()
         task = asyncio.create_task(self._run(code_blocks, report))
         self._running.add(task)
         cancellation_token.link_future(task)
@@ -146,7 +142,7 @@ class SandboxCodeExecutor(CodeExecutor, Component[SandboxCodeExecutorConfig]):
             self._stopped = False
             await self._ready()
 
-    async def _run(self, blocks: Sequence[CodeBlock], report: Report) -> None:
+    async def _run(self, blocks: Sequence[CodeBlock], report: ExecutionReport) -> None:
         async with self._turn:
             if self._stopped:
                 raise RecipelabError(

@@ -1,23 +1,184 @@
-"""Runs code blocks one by one: each in a phase of its own, its files handed to the next."""
+"""Blocking work beside the event loop that a cancellation does not leave half done."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
-from autogen_core.code_executor import CodeBlock
+from autogen_core.code_executor import CodeBlock, CodeResult
 
-from recipelab.errors import RecipelabError, SandboxError
-from recipelab.executor.blocks import BlockError, Program, program_of
-from recipelab.executor.config import SandboxCodeExecutorConfig
-from recipelab.executor.functions import module_text, packages
-from recipelab.executor.opening import image_of
-from recipelab.executor.report import UNCHANGED, Report, names, report_phase
-from recipelab.executor.waiting import finished
-from recipelab.executor.work import Listing, adopt, drop_placeholders, listing
-from recipelab.sandbox import Input, PhaseRequest, PhaseResult, Sandbox
-from recipelab.sandbox.staging import remove_tree
+from recipelab.core.errors import RecipelabError, SandboxError
+from recipelab.executor.config import SandboxCodeExecutorConfig, image_of
+from recipelab.executor.inside import NOT_PLACED
+from recipelab.executor.work import (
+    BlockError,
+    Listing,
+    Program,
+    adopt,
+    drop_placeholders,
+    listing,
+    module_text,
+    packages,
+    program_of,
+)
+from recipelab.sandbox import Ending, Input, PhaseRequest, PhaseResult, Sandbox
+from recipelab.sandbox.files import remove_tree
+from recipelab.sandbox.processes import in_thread
+
+T = TypeVar("T")
+
+
+async def finished(work: Callable[[], T]) -> T:
+    """Runs short work in a thread; a cancellation goes on only when it is done.
+
+    Args:
+        work: What to run. It must end by itself.
+    """
+    future = asyncio.wrap_future(in_thread(work, name="code-executor"))
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        while not future.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([future])
+        future.exception()  # Looked at, so that asyncio does not report it as forgotten.
+        raise
+
+
+TIMEOUT_CODE = 124
+MEMORY_CODE = 137
+FAILED_CODE = 1
+CANCELLED = "Code execution was cancelled."
+UNCHANGED = "The files are as they were before this block."
+_NAMED = 8
+
+
+@dataclass
+class SandboxCodeResult(CodeResult):
+    """What came of code blocks.
+
+    Attributes:
+        code_file: Host path of the first block's code, or ``None`` if it was not kept.
+        timed_out: Whether the last block was stopped at its timeout. Its exit code is 124 then; but
+            code may also exit with 124 by itself.
+    """
+
+    code_file: str | None = None
+    timed_out: bool = False
+
+
+@dataclass
+class ExecutionReport:
+    """Grows block by block; after the first block that fails nothing more is added."""
+
+    _parts: list[str] = field(default_factory=list)
+    _exit_code: int = 0
+    _code_file: str | None = None
+    _timed_out: bool = False
+
+    def output(self, text: str) -> None:
+        """Adds what a block printed."""
+        self._parts.append(text)
+
+    def note(self, text: str) -> None:
+        """Adds a line of ours, told from those of the code."""
+        before = "".join(self._parts)
+        start = "" if not before or before.endswith("\n") else "\n"
+        self._parts.append(f"{start}[sandbox] {text}\n")
+
+    def fail(self, text: str, exit_code: int = FAILED_CODE) -> None:
+        """Adds why a block did not do what it should."""
+        self.note(text)
+        self._exit_code = exit_code
+
+    def exited(self, exit_code: int) -> None:
+        """Notes the exit code of a block that ended by itself."""
+        self._exit_code = exit_code
+
+    def timeout(self, seconds: float) -> None:
+        """Notes that a block was stopped at its timeout."""
+        self._timed_out = True
+        self.fail(f"Timeout: stopped after {seconds:g} seconds. {UNCHANGED}", TIMEOUT_CODE)
+
+    def kept(self, code_file: str) -> None:
+        """Notes where the code of a block lies."""
+        self._code_file = self._code_file or code_file
+
+    def cancelled(self) -> None:
+        """Notes that the whole was cancelled."""
+        self.fail(f"{CANCELLED} The files are as the last finished block left them.")
+
+    @property
+    def failed(self) -> bool:
+        """Whether a block has failed."""
+        return self._exit_code != 0
+
+    def result(self) -> SandboxCodeResult:
+        """All of it."""
+        return SandboxCodeResult(
+            exit_code=self._exit_code,
+            output="".join(self._parts),
+            code_file=self._code_file,
+            timed_out=self._timed_out,
+        )
+
+
+def report_phase(
+    result: PhaseResult, config: SandboxCodeExecutorConfig, report: ExecutionReport
+) -> bool:
+    """Adds how a block ended.
+
+    Returns:
+        Whether its files may be taken.
+    """
+    before, found, reason = result.log.rpartition(NOT_PLACED)
+    if found and not before and result.exit_code == FAILED_CODE:
+        report.fail(f"The files could not be put in place:{reason.rstrip()}. {UNCHANGED}")
+        return False
+    report.output(result.log)
+    match result.ending:
+        case Ending.DEADLINE:
+            report.timeout(config.timeout)
+        case Ending.MEMORY:
+            used = f"Killed: more than {config.memory_mb} MiB of memory, files included."
+            report.fail(f"{used} {UNCHANGED}", MEMORY_CODE)
+        case Ending.OUTPUT:
+            report.fail(f"{_too_much(result, config)} {UNCHANGED}")
+        case Ending.EXITED:
+            _report_exit(result, config, report)
+    return result.ending is Ending.EXITED
+
+
+def names(items: tuple[str, ...]) -> str:
+    """Some of the items, and how many there are beyond them."""
+    more = len(items) - _NAMED
+    text = ", ".join(items[:_NAMED])
+    return f"{text} and {more} more" if more > 0 else text
+
+
+def _report_exit(
+    result: PhaseResult, config: SandboxCodeExecutorConfig, report: ExecutionReport
+) -> None:
+    code = FAILED_CODE if result.exit_code is None else result.exit_code
+    report.exited(code if code >= 0 else 128 - code)
+    if result.refused:
+        refused = tuple(each.removeprefix("out/") for each in result.refused)
+        report.note(f"Not kept: {names(refused)}. No file was removed because of that.")
+    if code and result.refused_processes:
+        report.note(f"Some processes were refused: the limit is {config.pids}.")
+
+
+def _too_much(result: PhaseResult, config: SandboxCodeExecutorConfig) -> str:
+    limits = f"{config.output_mb} MiB and {config.output_files} files"
+    refused = tuple(each.removeprefix("out/") for each in result.refused[-1:])
+    return f"Files were left beyond the limits of {limits}: {names(refused) or 'too many'}."
+
 
 _HERE = Path(__file__).parent
 _MIB = 1 << 20
@@ -73,7 +234,7 @@ class BlockRunner:
         if not result.ok:
             raise RecipelabError(f"the functions cannot be imported:\n{result.log}")
 
-    async def run(self, block: CodeBlock, report: Report) -> None:
+    async def run(self, block: CodeBlock, report: ExecutionReport) -> None:
         """Runs one block and takes its files.
 
         Args:
@@ -126,7 +287,12 @@ class BlockRunner:
         return await self._sandbox.run(request)
 
     def _take(
-        self, new: Path, program: Program, before: Listing, result: PhaseResult, report: Report
+        self,
+        new: Path,
+        program: Program,
+        before: Listing,
+        result: PhaseResult,
+        report: ExecutionReport,
     ) -> None:
         """Makes the work folder what the block left in it."""
         drop_placeholders(new)

@@ -1,22 +1,177 @@
-"""The work folder on the host: what a block may see of it, and how it takes what a block left.
-
-Only this process writes to it. No container has it mounted writable, so no code can lead these
-writes elsewhere; links that are in it all the same are neither shown to code nor written through.
-"""
+"""What a code block asks for: which program runs it, and the name of its file."""
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import filecmp
+import hashlib
+import inspect
 import os
+import posixpath
 import shutil
-from collections.abc import Callable, Iterator
+import textwrap
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
-from recipelab.errors import SandboxError
+from autogen_core.code_executor import (
+    Alias,
+    CodeBlock,
+    FunctionWithRequirements,
+    FunctionWithRequirementsStr,
+    Import,
+)
+
+from recipelab.core.errors import SandboxError, unknown_name
+from recipelab.executor.config import FunctionSource
 from recipelab.executor.inside import PLACEHOLDER
-from recipelab.sandbox.staging import new_folder, remove_tree
+from recipelab.sandbox.files import new_folder, remove_tree
+from recipelab.sandbox.outputs import name_fault, shown
+
+_PROGRAMS = {
+    "python": "python",
+    "python3": "python",
+    "py": "python",
+    "bash": "bash",
+    "sh": "sh",
+    "shell": "sh",
+}
+LANGUAGES = tuple(_PROGRAMS)
+"""The languages of code blocks, in any case."""
+
+_MARK = "# filename:"
+
+
+class BlockError(ValueError):
+    """A code block cannot be run; the message is for the agent that wrote it."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """A code block that can be run.
+
+    Attributes:
+        interpreter: ``python``, ``bash`` or ``sh``.
+        file: Where its code lies, below the work folder.
+        code: The code as it is stored.
+        named: Whether the block itself names its file.
+    """
+
+    interpreter: str
+    file: str
+    code: bytes
+    named: bool
+
+
+def program_of(block: CodeBlock) -> Program:
+    """Reads a code block.
+
+    Raises:
+        BlockError: Its language is not known, or its file would lie outside of the work folder.
+    """
+    interpreter = _PROGRAMS.get(block.language.strip().lower())
+    if interpreter is None:
+        raise BlockError(unknown_name("language", block.language, LANGUAGES))
+    code = block.code.encode("utf-8", errors="replace")
+    named = _file_name(block.code)
+    return Program(interpreter, named or _temporary_name(interpreter, code), code, bool(named))
+
+
+def _file_name(code: str) -> str | None:
+    """The name in the first line, as ``# filename: train.py``, or ``None``."""
+    line = code.partition("\n")[0]
+    if not line.startswith(_MARK):
+        return None
+    asked = line.removeprefix(_MARK).strip()
+    name = posixpath.normpath(asked)
+    if not asked or asked.endswith("/") or name == "." or posixpath.isabs(name):
+        raise _bad_name(asked, "it is not the relative path of a file")
+    if fault := name_fault(name):
+        raise _bad_name(asked, fault)
+    return name
+
+
+def _bad_name(name: str, reason: str) -> BlockError:
+    return BlockError(f"Filename is not in the workspace: {shown(name)!r} is refused, {reason}")
+
+
+def _temporary_name(interpreter: str, code: bytes) -> str:
+    """The name of a block that asks for none: the same one for the same code."""
+    end = "py" if interpreter == "python" else interpreter
+    return f"tmp_code_{hashlib.sha256(code).hexdigest()}.{end}"
+
+
+Function = (
+    FunctionSource
+    | FunctionWithRequirementsStr
+    | FunctionWithRequirements[Any, Any]
+    | Callable[..., Any]
+)
+"""What an executor takes as a function."""
+
+
+def function_source(function: Function) -> FunctionSource:
+    """The source of a function with what it requires.
+
+    Raises:
+        ValueError: It has no source of its own, or uses variables of a function around it.
+    """
+    if isinstance(function, FunctionSource):
+        return function
+    if isinstance(function, FunctionWithRequirements | FunctionWithRequirementsStr):
+        return FunctionSource(
+            source=text if isinstance(text := function.func, str) else _source_of(text),
+            python_packages=tuple(function.python_packages),
+            global_imports=tuple(_import_statement(line) for line in function.global_imports),
+        )
+    return FunctionSource(source=_source_of(function))
+
+
+def module_text(functions: Iterable[FunctionSource]) -> str:
+    """The module that code blocks import the functions from."""
+    functions = tuple(functions)
+    imports = dict.fromkeys(line for each in functions for line in each.global_imports)
+    return "\n\n\n".join(("\n".join(imports), *(each.source.strip() for each in functions))) + "\n"
+
+
+def packages(functions: Iterable[FunctionSource]) -> tuple[str, ...]:
+    """What must be installed for the functions, each once."""
+    return tuple(dict.fromkeys(name for each in functions for name in each.python_packages))
+
+
+def _source_of(function: Callable[..., Any]) -> str:
+    """The ``def`` without decorators and indentation.
+
+    AutoGen's own helper drops the first line only, so a decorator of several lines is left half
+    there.
+    """
+    name = getattr(function, "__qualname__", repr(function))
+    if not inspect.isfunction(function):
+        raise ValueError(f"{name} is not a plain function; valid: a function, or its source")
+    if function.__code__.co_freevars:
+        used = ", ".join(function.__code__.co_freevars)
+        raise ValueError(
+            f"{name} uses variables of the function around it, which has no source: {used}"
+        )
+    try:
+        text = textwrap.dedent(inspect.getsource(function))
+    except (OSError, TypeError) as error:
+        raise ValueError(f"{name} has no source that can be read: {error}") from error
+    node = ast.parse(text).body[0]
+    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        raise ValueError(f"{name} is not defined by `def`")
+    return "\n".join(text.splitlines()[node.lineno - 1 : node.end_lineno]) + "\n"
+
+
+def _import_statement(line: Import) -> str:
+    if isinstance(line, str):
+        return f"import {line}"
+    if isinstance(line, Alias):
+        return f"import {line.name} as {line.alias}"
+    names = (f"{i.name} as {i.alias}" if isinstance(i, Alias) else i for i in line.imports)
+    return f"from {line.module} import {', '.join(names)}"
 
 
 @dataclass(frozen=True)

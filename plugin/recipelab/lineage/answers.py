@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from recipelab.core.trial import FailureKind, Phase, Status
 from recipelab.lineage.states import TrialState
-from recipelab.trial import FailureKind, Phase, Status
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from sqlalchemy import URL, Engine, make_url
 from sqlalchemy.exc import ArgumentError
 
-from recipelab.errors import LineageError
+from recipelab.core.errors import LineageError
 from recipelab.lineage.schema.postgres import open_postgres, reading_postgres
 from recipelab.lineage.schema.sqlite import open_sqlite, writing_sqlite
 

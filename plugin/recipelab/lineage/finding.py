@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, RowMapping, bindparam, func, select
 from sqlmodel import col
 
-from recipelab.errors import LineageError, unknown_name
+from recipelab.core.errors import LineageError, unknown_name
 from recipelab.lineage.tables import (
     LARGEST_NUMBER,
     CampaignRow,

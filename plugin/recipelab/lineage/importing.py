@@ -15,7 +15,8 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, insert, select, update
 from sqlmodel import col
 
-from recipelab.errors import LineageError
+from recipelab.core.errors import LineageError
+from recipelab.core.trial import Proposal
 from recipelab.lineage.answers import Note, UsageTotal
 from recipelab.lineage.evidence import CertificateRow, FurtherRunRow
 from recipelab.lineage.finding import find_campaign
@@ -35,7 +36,6 @@ from recipelab.lineage.text import to_json
 from recipelab.lineage.writing.base import lock_names
 from recipelab.lineage.writing.campaigns import check_campaign
 from recipelab.lineage.writing.runs import check_run, run_values
-from recipelab.trial import Proposal
 
 _STANDS = update(TrialRow).where(col(TrialRow.id) == bindparam("trial_id"))
 

@@ -15,9 +15,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from recipelab.errors import EditError
-from recipelab.recipe import Recipe
-from recipelab.trial import Edit
+from recipelab.core.errors import EditError
+from recipelab.core.recipe import Recipe
+from recipelab.core.trial import Edit
 
 MAX_KNOBS = 8
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from recipelab.errors import LineageError, unknown_name
+from recipelab.core.errors import LineageError, unknown_name
 from recipelab.lineage.reader import LineageReader
 from recipelab.lineage.records import CampaignRecord
 

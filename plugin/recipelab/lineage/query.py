@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from recipelab.errors import LineageError, unknown_name
-from recipelab.trial import FailureKind, Status
+from recipelab.core.errors import LineageError, unknown_name
+from recipelab.core.trial import FailureKind, Status
 
 ORDERS = ("newest", "oldest", "best", "worst")
 GOALS = ("minimize", "maximize")

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
+from recipelab.core.trial import Edit, Outcome, Phase, SeedRun, Status
 from recipelab.lineage.states import TrialState
-from recipelab.trial import Edit, Outcome, Phase, SeedRun, Status
 
 T = TypeVar("T")
 

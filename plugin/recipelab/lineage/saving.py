@@ -13,6 +13,8 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 from sqlmodel import col
 
+from recipelab.core.recipe import Recipe
+from recipelab.core.trial import Edit, Outcome, Proposal, Status
 from recipelab.lineage import text
 from recipelab.lineage.keys import stored_keys
 from recipelab.lineage.ledgers import FailureGroupRow
@@ -30,8 +32,6 @@ from recipelab.lineage.tables import (
 )
 from recipelab.lineage.text import clean, cut, cut_front
 from recipelab.lineage.writing import ancestry, failures, indexing, recipes, runs, tallies
-from recipelab.recipe import Recipe
-from recipelab.trial import Edit, Outcome, Proposal, Status
 
 _LAST = select(func.max(col(TrialRow.id))).where(
     col(TrialRow.id).between(bindparam("low"), bindparam("high"))

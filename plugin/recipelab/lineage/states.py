@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from recipelab.errors import LineageError
-from recipelab.trial import Phase, Status
+from recipelab.core.errors import LineageError
+from recipelab.core.trial import Phase, Status
 
 
 class TrialState(StrEnum):

@@ -8,13 +8,13 @@ from typing import TypeVar
 from sqlalchemy import Connection, RowMapping, bindparam, select, update
 from sqlmodel import col
 
-from recipelab.errors import LineageError, unknown_name
+from recipelab.core.errors import LineageError, unknown_name
+from recipelab.core.trial import Outcome, Phase, Proposal, Status
 from recipelab.lineage.finding import check_round, find_campaign, find_trial, find_trials
 from recipelab.lineage.saving import drop_outcome, save_outcome, save_trial
 from recipelab.lineage.states import TrialState, check_move
 from recipelab.lineage.tables import TrialRow
 from recipelab.lineage.writing.ledger import LedgerWriter
-from recipelab.trial import Outcome, Phase, Proposal, Status
 
 Named = TypeVar("Named", TrialState, Phase)
 

@@ -17,7 +17,7 @@ from autogen_core.models import (
 from autogen_core.tools import BaseTool, Tool, ToolSchema
 from pydantic import BaseModel
 
-from recipelab.models.wrapped import ToolChoice, WrappedClient
+from recipelab.models.wrappers import ToolChoice, WrappedClient
 
 CLOSING = "I have taken my turn."
 

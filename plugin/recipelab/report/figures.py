@@ -1,16 +1,102 @@
-"""The figures of ``recipelab stats`` for a terminal."""
+"""What a campaign leaves in its folder: the transcript and the best recipe as a patch."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from recipelab.shown import plain, short
+from recipelab.core.errors import RecipelabError
+from recipelab.core.recipe import Recipe
+from recipelab.core.text import plain, short
+from recipelab.core.trial import Status
+from recipelab.lineage import LineageStore
+from recipelab.report.transcript import Transcript, TranscriptFormat
+
+if TYPE_CHECKING:
+    from recipelab.analysis.arms import RunFigures
+
+TRANSCRIPT, MESSAGES, PATCH = "transcript.md", "transcript.jsonl", "best.patch"
+
+
+def patch_of(store: LineageStore, campaign: str, number: int) -> str:
+    """The diff from the baseline to a trial's recipe, as ``git apply`` takes it.
+
+    Raises:
+        LineageError: There is no such trial.
+    """
+    baseline = Recipe(store.files(campaign, 0))
+    return baseline.diff(Recipe(store.files(campaign, number)))
+
+
+def write_papers(folder: Path, store: LineageStore, campaign: str) -> None:
+    """Writes transcript and patch; a campaign without a better recipe gets no patch."""
+    folder.mkdir(parents=True, exist_ok=True)
+    told = Transcript(store, store.campaign(campaign))
+    told.write(folder / TRANSCRIPT, TranscriptFormat.MARKDOWN)
+    told.write(folder / MESSAGES, TranscriptFormat.JSONL)
+    patch = folder / PATCH
+    if store.counts(campaign).get(Status.KEPT):
+        best = store.best(campaign)
+        patch.write_text(patch_of(store, campaign, best.number), "utf-8", newline="")
+    else:
+        patch.unlink(missing_ok=True)
+
+
+KINDS = (".svg", ".png", ".pdf")
+
+
+def check_plot(path: Path) -> None:
+    """Makes sure that a picture can be drawn, before hours are spent on what it shows.
+
+    Raises:
+        RecipelabError: The library is not installed, or the file is of no kind that it writes.
+    """
+    if path.suffix not in KINDS:
+        raise RecipelabError(f"--plot: {path} must end with one of {', '.join(KINDS)}")
+    if not path.absolute().parent.is_dir():
+        raise RecipelabError(f"--plot: there is no folder {path.absolute().parent}")
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise RecipelabError("--plot needs matplotlib: install recipelab[plot]") from None
+
+
+def draw(path: Path, runs: Mapping[str, Mapping[int, RunFigures]]) -> None:
+    """Draws the mean over seeds for each arm, and the range from worst to best seed.
+
+    Args:
+        path: Where the picture goes.
+        runs: Of each arm its campaigns by seed.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.add_subplot()
+    for arm, found in runs.items():
+        columns = _columns([run.scores for run in found.values()])
+        trials = range(len(columns))
+        (line,) = axes.plot(trials, [fmean(column) for column in columns], label=arm)
+        low, high = [min(c) for c in columns], [max(c) for c in columns]
+        axes.fill_between(trials, low, high, color=line.get_color(), alpha=0.15)
+    axes.set_xlabel("trials")
+    axes.set_ylabel("best score so far")
+    axes.legend()
+    figure.savefig(path)
+
+
+def _columns(scores: Sequence[Sequence[float]]) -> list[list[float]]:
+    """The scores of all seeds after each number of trials; a shorter run keeps its last."""
+    known = [one for one in scores if one]
+    longest = max((len(one) for one in known), default=0)
+    return [[one[min(place, len(one) - 1)] for one in known] for place in range(longest)]
+
 
 SIGNATURES = 8
 """How many signatures are shown; ``--json`` has more."""

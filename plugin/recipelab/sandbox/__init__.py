@@ -4,14 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from recipelab.sandbox.base import (
-    Ending,
-    Input,
-    Limits,
-    PhaseRequest,
-    PhaseResult,
-    Sandbox,
-)
+from recipelab.sandbox.base import Ending, Input, Limits, PhaseRequest, PhaseResult, Sandbox
 from recipelab.sandbox.local.sandbox import LocalSandbox
 
 if TYPE_CHECKING:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from recipelab.errors import SandboxUnavailable, unknown_name
+from recipelab.core.errors import SandboxUnavailable, unknown_name
 from recipelab.sandbox.base import Sandbox
-from recipelab.sandbox.images.spec import ImageSpec
 from recipelab.sandbox.local.sandbox import LocalSandbox
+from recipelab.sandbox.spec import ImageSpec
 
 KINDS = ("auto", "docker", "local")
 _ANSWER_SECONDS = 3
@@ -16,7 +16,7 @@ _ANSWER_SECONDS = 3
 def docker_daemon_error() -> str | None:
     """Why Docker cannot be used, or ``None`` if a daemon answers within three seconds."""
     try:
-        from recipelab.sandbox.docker.client import connect
+        from recipelab.sandbox.docker.containers import connect
     except ImportError as error:
         return f"the Python package {error.name} is not installed"
     try:
@@ -64,7 +64,7 @@ def open_sandbox(
 def _docker_sandbox(spec: ImageSpec, *, build: bool, say: Callable[[str], None]) -> Sandbox:
     # The SDK takes a while to load, and the local sandbox does without.
     from recipelab.sandbox.docker.sandbox import DockerSandbox
-    from recipelab.sandbox.images.build import build_image, image_exists
+    from recipelab.sandbox.images import build_image, image_exists
 
     if build and not image_exists(spec):
         build_image(spec, progress=say)

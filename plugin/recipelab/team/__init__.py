@@ -1,6 +1,8 @@
 """The group chat that coordinates specialists and the evaluator's seat."""
 
-from recipelab.team.conditions import (
+from recipelab.team.group_chat import ResearchGroupChat, ResearchGroupChatConfig, research_team
+from recipelab.team.loop import Ended, Listener
+from recipelab.team.termination import (
     DeviceTimeTermination,
     MoneyTermination,
     PlateauTermination,
@@ -9,11 +11,6 @@ from recipelab.team.conditions import (
     TrialsTermination,
     WallClockTermination,
 )
-from recipelab.team.conductor import Ended
-from recipelab.team.config import ResearchGroupChatConfig
-from recipelab.team.listener import Listener
-from recipelab.team.opening import research_team
-from recipelab.team.research import ResearchGroupChat
 
 __all__ = [
     "DeviceTimeTermination",

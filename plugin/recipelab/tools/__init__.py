@@ -1,6 +1,5 @@
 """The tools that agents use, as AutoGen tools and workbenches."""
 
-from recipelab.tools.knob_tool import TurnKnobTool
 from recipelab.tools.lineage import (
     LineageQueryConfig,
     LineageQueryTool,
@@ -9,8 +8,13 @@ from recipelab.tools.lineage import (
     Scope,
     lineage_tools,
 )
-from recipelab.tools.recipe_tools import CheckEditTool, ReadRecipeTool
-from recipelab.tools.submit_tool import SubmitTrialTool, Turn
+from recipelab.tools.recipe import (
+    CheckEditTool,
+    ReadRecipeTool,
+    SubmitTrialTool,
+    Turn,
+    TurnKnobTool,
+)
 from recipelab.tools.workbench import SpecialistWorkbench
 
 __all__ = [

@@ -7,12 +7,12 @@ from typing import Any, cast
 
 from pydantic import BaseModel
 
-from recipelab.tools.bench import AnyTool, ToolBench
-from recipelab.tools.lineage.scope import LineageTool
-from recipelab.tools.submit_tool import Turn
+from recipelab.tools.base import AnyTool, ToolWorkbench
+from recipelab.tools.lineage import LineageTool
+from recipelab.tools.recipe import Turn
 
 
-class SpecialistWorkbench(ToolBench):
+class SpecialistWorkbench(ToolWorkbench):
     """The tools of one specialist. Any look at the lineage counts as having asked.
 
     Args:

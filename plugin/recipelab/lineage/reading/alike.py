@@ -8,6 +8,8 @@ from itertools import pairwise
 from sqlalchemy import Connection, bindparam, select
 from sqlmodel import col
 
+from recipelab.core.recipe import Recipe
+from recipelab.core.trial import Edit
 from recipelab.lineage.answers import Similar
 from recipelab.lineage.finding import find_trial
 from recipelab.lineage.keys import EditKeys, diff_of, hashed, keys_of
@@ -21,8 +23,6 @@ from recipelab.lineage.reading.trials import best_id, with_digest, with_key
 from recipelab.lineage.records import TrialRecord
 from recipelab.lineage.tables import LARGEST_NUMBER, TrialKeyRow, TrialRow, trial_key
 from recipelab.lineage.words import asked_words, words_of
-from recipelab.recipe import Recipe
-from recipelab.trial import Edit
 
 SAME_RECIPE = "same recipe"
 SAME_EDIT = "same edit"

@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DatabaseError, OperationalError
 
-from recipelab.errors import LineageError
+from recipelab.core.errors import LineageError
 from recipelab.lineage.database import reading
 from recipelab.lineage.finding import find_campaign
 

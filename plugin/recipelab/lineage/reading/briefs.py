@@ -9,11 +9,11 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, select
 from sqlmodel import col
 
+from recipelab.core.trial import FailureKind, Phase, Status
 from recipelab.lineage.answers import TrialBrief
 from recipelab.lineage.ledgers import FailureGroupRow
 from recipelab.lineage.states import TrialState
 from recipelab.lineage.tables import ParentRow, TrialRow, number_of
-from recipelab.trial import FailureKind, Phase, Status
 
 BATCH = 500
 """Trials that are loaded together: databases bound the values of a statement."""

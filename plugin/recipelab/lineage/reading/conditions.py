@@ -26,13 +26,7 @@ from recipelab.lineage.ledgers import FailureGroupRow, HourRow
 from recipelab.lineage.query import TrialFilter
 from recipelab.lineage.tables import LARGEST_NUMBER, ParentRow, TrialRow, trial_key
 from recipelab.lineage.text import NAME_CHARACTERS, clean, cut
-from recipelab.lineage.words import (
-    asked_words,
-    mark,
-    postgres_match,
-    sqlite_match,
-    status_mark,
-)
+from recipelab.lineage.words import asked_words, mark, postgres_match, sqlite_match, status_mark
 from recipelab.lineage.writing.tallies import HOUR
 
 MANY_GROUPS = 50

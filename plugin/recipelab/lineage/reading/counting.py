@@ -9,13 +9,13 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, func, select
 from sqlmodel import col
 
+from recipelab.core.trial import Status
 from recipelab.lineage.answers import SurfaceSummary
 from recipelab.lineage.ledgers import TallyRow
 from recipelab.lineage.query import TrialFilter
 from recipelab.lineage.tables import number_of
 from recipelab.lineage.text import NAME_CHARACTERS, cut
 from recipelab.lineage.writing.tallies import specialist_scope, surface_scope
-from recipelab.trial import Status
 
 _CAMPAIGN = col(TallyRow.campaign_id) == bindparam("campaign_id")
 _ROWS = select(TallyRow).where(_CAMPAIGN, col(TallyRow.scope) == bindparam("scope"))

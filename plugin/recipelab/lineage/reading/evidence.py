@@ -8,13 +8,13 @@ from typing import Any
 from sqlalchemy import bindparam, func, select
 from sqlmodel import col
 
+from recipelab.core.trial import SeedRun, Status
 from recipelab.lineage.evidence import CertificateRow, EvidenceRow, FurtherRunRow
 from recipelab.lineage.finding import find_trial
 from recipelab.lineage.reading.base import Asking
 from recipelab.lineage.reading.loading import seed_run
 from recipelab.lineage.records import CertificateRecord, FurtherRunRecord
 from recipelab.lineage.tables import TrialRow, number_of
-from recipelab.trial import SeedRun, Status
 
 _HISTORY = (
     select(col(TrialRow.status))

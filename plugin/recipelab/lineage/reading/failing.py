@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import BindParameter, Connection, Select, bindparam, func, select
 from sqlmodel import col
 
+from recipelab.core.trial import FailureKind, Phase, Status
 from recipelab.lineage.answers import FailureGroup, MissedGate, NearMiss
 from recipelab.lineage.ledgers import FailureCountRow, FailureGroupRow, FixRow
 from recipelab.lineage.reading.briefs import trial_briefs
@@ -16,7 +17,6 @@ from recipelab.lineage.reading.search import CAP
 from recipelab.lineage.records import Page
 from recipelab.lineage.tables import FailureRow, GateRow, ParentRow, TrialRow, number_of
 from recipelab.lineage.writing.failures import failure_scope
-from recipelab.trial import FailureKind, Phase, Status
 
 FIXES = 5
 """Trials that mended a failure that are told, at most."""

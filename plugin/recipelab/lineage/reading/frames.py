@@ -7,7 +7,7 @@ from dataclasses import fields
 from importlib import import_module
 from typing import Any, overload
 
-from recipelab.errors import LineageError
+from recipelab.core.errors import LineageError
 from recipelab.lineage.answers import TrialBrief
 
 

@@ -10,6 +10,18 @@ from typing import Any
 from sqlalchemy import BindParameter, Connection, RowMapping, Select, bindparam, select
 from sqlmodel import col
 
+from recipelab.core.trial import (
+    Edit,
+    Evidence,
+    Failure,
+    FailureKind,
+    GateResult,
+    Outcome,
+    Phase,
+    PhaseTiming,
+    SeedRun,
+    Status,
+)
 from recipelab.lineage.evidence import EvidenceRow
 from recipelab.lineage.ledgers import FailureGroupRow
 from recipelab.lineage.records import CampaignRecord, MessageRecord, TrialRecord
@@ -23,18 +35,6 @@ from recipelab.lineage.tables import (
     TrialRow,
     TrialTextRow,
     number_of,
-)
-from recipelab.trial import (
-    Edit,
-    Evidence,
-    Failure,
-    FailureKind,
-    GateResult,
-    Outcome,
-    Phase,
-    PhaseTiming,
-    SeedRun,
-    Status,
 )
 
 BATCH = 500

@@ -9,11 +9,11 @@ from typing import Any
 from sqlalchemy import Executable, bindparam, select
 from sqlmodel import col
 
-from recipelab.errors import LineageError
+from recipelab.core.errors import LineageError
+from recipelab.core.trial import Edit, GateResult
 from recipelab.lineage.query import MAX_LIMIT
 from recipelab.lineage.reading.base import Asking
 from recipelab.lineage.tables import LARGEST_NUMBER, EditRow, GateRow, number_of, trial_key
-from recipelab.trial import Edit, GateResult
 
 _EDITS = (
     select(col(EditRow.trial_id), col(EditRow.path), col(EditRow.search), col(EditRow.replace))

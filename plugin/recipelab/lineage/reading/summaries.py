@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from recipelab.core.trial import FailureKind, Status
 from recipelab.lineage.answers import FailureGroup, NearMiss, SurfaceSummary
 from recipelab.lineage.query import GOALS, check_name, check_page
 from recipelab.lineage.reading.base import Asking
@@ -12,7 +13,6 @@ from recipelab.lineage.reading.counting import counts_of, summaries
 from recipelab.lineage.reading.failing import failure_groups, near_misses
 from recipelab.lineage.reading.trials import best_id
 from recipelab.lineage.records import Page
-from recipelab.trial import FailureKind, Status
 
 
 class SummaryReader(Asking):

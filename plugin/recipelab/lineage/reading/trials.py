@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, bindparam, select
 from sqlmodel import col
 
+from recipelab.core.trial import Status
 from recipelab.lineage.answers import TrialBrief
 from recipelab.lineage.finding import find_trial
 from recipelab.lineage.keys import hashed
@@ -24,7 +25,6 @@ from recipelab.lineage.reading.search import Found, search
 from recipelab.lineage.records import Page, TrialRecord
 from recipelab.lineage.tables import TrialKeyRow, TrialRow
 from recipelab.lineage.text import clean
-from recipelab.trial import Status
 
 _UNMEASURED = (Status.REJECTED.value, Status.ABORTED.value)
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection, func, insert, inspect, select, text
 from sqlmodel import col
 
-from recipelab.errors import LineageError
+from recipelab.core.errors import LineageError
 from recipelab.lineage import evidence, ledgers
 from recipelab.lineage.tables import SCHEMA, LineageTable, SchemaVersion
 

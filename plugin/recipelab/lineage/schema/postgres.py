@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from sqlalchemy import URL, Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
-from recipelab.errors import LineageError
+from recipelab.core.errors import LineageError
 from recipelab.lineage.schema.making import make_tables, version_of
 from recipelab.lineage.schema.upgrade import upgrade
 from recipelab.lineage.tables import SCHEMA

@@ -12,7 +12,7 @@ from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
 from sqlalchemy.exc import DatabaseError
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
 
-from recipelab.errors import LineageError
+from recipelab.core.errors import LineageError
 from recipelab.lineage.schema.making import make_tables, version_of
 from recipelab.lineage.schema.upgrade import upgrade
 from recipelab.lineage.tables import SCHEMA

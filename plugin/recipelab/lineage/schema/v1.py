@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
-from recipelab.trial import (
+from recipelab.core.trial import (
     Edit,
     Failure,
     FailureKind,

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, insert, select, update
 from sqlmodel import col
 
-from recipelab.errors import LineageError, unknown_name
+from recipelab.core.errors import LineageError, unknown_name
 from recipelab.lineage.finding import find_campaign, last_round
 from recipelab.lineage.query import LARGEST
 from recipelab.lineage.reading.loading import campaign_record

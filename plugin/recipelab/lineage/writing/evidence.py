@@ -8,13 +8,13 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, select
 from sqlmodel import col
 
+from recipelab.core.trial import SeedRun
 from recipelab.lineage.evidence import CertificateRow, FurtherRunRow
 from recipelab.lineage.finding import find_campaign, find_trial
 from recipelab.lineage.saving import now
 from recipelab.lineage.text import to_json
 from recipelab.lineage.writing.base import Writing
 from recipelab.lineage.writing.runs import check_run, run_values
-from recipelab.trial import SeedRun
 
 
 class EvidenceWriter(Writing):

@@ -8,10 +8,10 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, text
 from sqlmodel import col
 
+from recipelab.core.trial import Failure, Status
 from recipelab.lineage.ledgers import FailureGroupRow, FixRow
 from recipelab.lineage.tables import FailureRow, TrialRow
 from recipelab.lineage.text import EXCERPT_CHARACTERS, SIGNATURE_CHARACTERS, cut
-from recipelab.trial import Failure, Status
 
 FIXES = 8
 """Failed trials in a row that one valid trial is linked to, at most."""

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, text, update
 from sqlmodel import col
 
-from recipelab.errors import LineageError
+from recipelab.core.errors import LineageError
 from recipelab.lineage.answers import Note
 from recipelab.lineage.finding import check_round, find_campaign, find_trial, find_trials
 from recipelab.lineage.ledgers import LeaseRow, NoteRow, UsageRow

@@ -10,10 +10,10 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert
 from sqlmodel import col
 
+from recipelab.core.trial import GateResult, Outcome, SeedRun
 from recipelab.lineage.evidence import EvidenceRow
 from recipelab.lineage.tables import GateRow, SeedRunRow
 from recipelab.lineage.text import clean
-from recipelab.trial import GateResult, Outcome, SeedRun
 
 _RUNS = insert(SeedRunRow)
 _GATES = insert(GateRow)

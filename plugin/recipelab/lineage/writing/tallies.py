@@ -8,8 +8,8 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, func, select, text
 from sqlmodel import col
 
+from recipelab.core.trial import Status
 from recipelab.lineage.ledgers import TallyRow
-from recipelab.trial import Status
 
 HOUR = 3_600
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from recipelab.sandbox.base import Ending
 from recipelab.sandbox.check.host import CANARY
 from recipelab.sandbox.check.phases import Measurements
-from recipelab.sandbox.environment import MIB
+from recipelab.sandbox.processes import MIB
 
 Judged = tuple[bool, str]
 Judge = Callable[[Measurements], Judged]

@@ -12,11 +12,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recipelab.errors import SandboxError
+from recipelab.core.errors import SandboxError
 from recipelab.sandbox.base import Input, Limits, PhaseRequest, PhaseResult, Sandbox
 from recipelab.sandbox.check import host as check_host
-from recipelab.sandbox.profile import ContainerProfile
-from recipelab.sandbox.staging import new_folder, remove_tree
+from recipelab.sandbox.files import new_folder, remove_tree
+from recipelab.sandbox.spec import ContainerProfile
 
 _PROBES = ("probe.py", "probe_limits.py")
 _LOOK = Limits(seconds=60, memory_mb=256, pids=24, output_mb=4, scratch_mb=8, cpu_set=(0,))

@@ -1,14 +1,81 @@
-"""The containers of this program that a daemon has, whoever started them."""
+"""Connects to the Docker daemon that the environment names."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
 
 from docker import APIClient
+from docker.errors import APIError, DockerException
+from docker.utils import kwargs_from_env
+from requests import RequestException
 
+from recipelab.core.errors import SandboxUnavailable
 from recipelab.sandbox.docker.options import LABEL_PREFIX, OWNER_LABEL, SANDBOX_LABEL
-from recipelab.sandbox.owner import OwnerState, owner_state
+from recipelab.sandbox.processes import OwnerState, owner_state
+
+_DEFAULT_SOCKET = "unix:///var/run/docker.sock"
+_REACH_SECONDS = 3.0
+
+
+def connect(*, timeout: int) -> APIClient:
+    """Connects to the daemon; ``DOCKER_HOST`` and its kin say which.
+
+    Args:
+        timeout: Seconds that the daemon may take for an answer, now and later.
+
+    Raises:
+        SandboxUnavailable: No daemon answers; the message says why.
+    """
+    try:
+        options = kwargs_from_env()
+        _reach(options.get("base_url", _DEFAULT_SOCKET))
+        return APIClient(version="auto", timeout=timeout, **options)
+    except (DockerException, RequestException) as error:
+        raise SandboxUnavailable(f"no Docker daemon answers: {error}") from error
+
+
+@contextmanager
+def daemon(*, timeout: int) -> Iterator[APIClient]:
+    """A connection to the daemon for a few questions.
+
+    Args:
+        timeout: Seconds that the daemon may take for an answer.
+
+    Raises:
+        SandboxUnavailable: There is no daemon, or it failed.
+    """
+    api = connect(timeout=timeout)
+    try:
+        yield api
+    except (DockerException, RequestException) as error:
+        raise SandboxUnavailable(f"Docker cannot be used: {error}") from error
+    finally:
+        api.close()
+
+
+def _reach(url: str) -> None:
+    """Tries the daemon's socket, where it has one: the SDK's own words for a failure are long.
+
+    Raises:
+        SandboxUnavailable: Nobody listens there.
+    """
+    path = Path(url.removeprefix("http+").removeprefix("unix://"))
+    if "unix://" not in url:
+        return
+    with socket.socket(socket.AF_UNIX) as tried:
+        tried.settimeout(_REACH_SECONDS)
+        try:
+            tried.connect(str(path))
+        except OSError as error:
+            raise SandboxUnavailable(
+                f"no Docker daemon answers at {path}: {error.strerror or error}"
+            ) from error
+
 
 IMAGE_LABEL_PREFIX = f"{LABEL_PREFIX}image."
 """Labels of images, which Docker hands on to their containers."""
@@ -75,3 +142,52 @@ def _container(facts: dict[str, object]) -> OwnedContainer:
             and not name.startswith(IMAGE_LABEL_PREFIX)
         },
     )
+
+
+def reap_containers(api: APIClient, *, dry_run: bool = False) -> tuple[OwnedContainer, ...]:
+    """Removes containers of this program whose owners are dead for certain.
+
+    Args:
+        api: A connection to the daemon.
+        dry_run: Whether to leave them there after all.
+
+    Returns:
+        What was removed, or would be.
+
+    Raises:
+        SandboxUnavailable: The daemon failed.
+    """
+    try:
+        dead = [found for found in list_containers(api) if found.owner_state is OwnerState.DEAD]
+        return tuple(found for found in dead if dry_run or _removed(api, found.id))
+    except (DockerException, RequestException) as error:
+        raise SandboxUnavailable(f"cannot remove containers of dead processes: {error}") from error
+
+
+def remove_containers_of(api: APIClient, sandbox: str) -> None:
+    """Removes what a sandbox could not, because the daemon did not answer at the time.
+
+    Args:
+        api: A connection to the daemon.
+        sandbox: Identity of a sandbox that has stopped.
+
+    Raises:
+        SandboxUnavailable: The daemon failed.
+    """
+    try:
+        left = api.containers(all=True, filters={"label": f"{SANDBOX_LABEL}={sandbox}"})
+        for container in left:
+            _removed(api, container["Id"])
+    except (DockerException, RequestException) as error:
+        raise SandboxUnavailable(f"cannot remove containers: {error}") from error
+
+
+def _removed(api: APIClient, container: str) -> bool:
+    """Removes a container; ``False`` where another process reaps it at the same time."""
+    try:
+        api.remove_container(container, force=True, v=True)
+    except APIError as error:
+        if error.status_code in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
+            return False
+        raise
+    return True

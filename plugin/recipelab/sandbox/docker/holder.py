@@ -1,24 +1,98 @@
-"""The trusted process of a container: it keeps it alive and tells what it has used.
+"""One connection to the streams of a process in a container.
 
-Docker's own statistics take up to a second each (a daemon of 20.10 waits for its next collection),
-and starting a process inside costs 50 ms. The holder is there anyway, so it answers instead: for
-each line that it reads it prints the kernel's counters of the container's control group. It runs
-under a user id of its own, so the command can neither stop it nor speak in its place.
-
-Its standard input ends when the connection does. So a container does not outlive the process that
-asked for it, even if that is killed.
+The SDK can read these streams too, but it cannot close the connection, cannot write, and has no
+timeout; so this speaks the few bytes of framing itself.
 """
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import struct
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
 
 from docker import APIClient
 
-from recipelab.errors import SandboxError
-from recipelab.sandbox.docker.stream import ContainerStream
-from recipelab.sandbox.environment import MIB
+from recipelab.core.errors import SandboxError
+from recipelab.sandbox.processes import MIB
+
+_HEADER = struct.Struct(">BxxxL")
+STANDARD_OUTPUT = 1
+
+
+class ContainerStream:
+    """Output of a process in pieces, and a way to write to its input. Use it in a ``with``."""
+
+    def __init__(self, opened: Any, *, timeout: float | None) -> None:
+        """Takes over what the SDK opened.
+
+        Args:
+            opened: What ``exec_start(socket=True)`` or ``attach_socket`` returned.
+            timeout: Seconds to wait for data; ``None`` waits without end.
+        """
+        self._opened = opened
+        # The SDK gives a reader around a socket; only the socket itself can also be written to.
+        self._socket = getattr(opened, "_sock", opened)
+        self._socket.settimeout(timeout)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def send(self, data: bytes) -> None:
+        """Writes to the process's standard input.
+
+        Raises:
+            OSError: The connection is broken.
+        """
+        self._socket.sendall(data)
+
+    def pieces(self) -> Iterator[tuple[int, bytes]]:
+        """The output in pieces, each with its stream: 1 standard output, 2 standard error.
+
+        Ends where the connection ends, be it that the process did or that its container was killed.
+
+        Raises:
+            OSError: The connection is broken, or nothing came in time.
+        """
+        while len(header := self._read(_HEADER.size)) == _HEADER.size:
+            number, left = _HEADER.unpack(header)
+            while left:
+                piece = self._socket.recv(min(left, 1 << 16))
+                if not piece:
+                    return
+                left -= len(piece)
+                yield number, piece
+
+    def close(self) -> None:
+        """Disconnects. May be called twice."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        # The SDK's response holds the connection too, and would keep it open.
+        response = getattr(self._opened, "_response", None)
+        if response is not None:
+            response.close()
+        self._opened.close()
+        self._socket.close()
+
+    def _read(self, size: int) -> bytes:
+        """Exactly ``size`` bytes, or fewer at the end."""
+        taken = b""
+        while len(taken) < size and (piece := self._socket.recv(size - len(taken))):
+            taken += piece
+        return taken
+
 
 _FILES = (
     "cpu.stat pids.current pids.events memory.peak memory.events"

@@ -13,8 +13,8 @@ from typing import Any
 
 from recipelab.sandbox.base import OUTPUT_DIRECTORY, Limits, PhaseRequest
 from recipelab.sandbox.docker.holder import HOLDER_COMMAND
-from recipelab.sandbox.environment import MIB, clean_environment
-from recipelab.sandbox.profile import ContainerProfile
+from recipelab.sandbox.processes import MIB, clean_environment
+from recipelab.sandbox.spec import ContainerProfile
 
 PHASE_ROOT = "/trial"
 OUTPUT_FOLDER = f"{PHASE_ROOT}/{OUTPUT_DIRECTORY}"

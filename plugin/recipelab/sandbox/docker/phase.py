@@ -1,11 +1,12 @@
-"""One phase of the Docker sandbox: a container from its creation to its removal."""
+"""Fetches what a command left in ``out/`` of its container."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,117 @@ from docker import APIClient
 from docker.errors import APIError, DockerException
 from requests import RequestException
 
-from recipelab.errors import SandboxError
-from recipelab.sandbox.base import Ending, PhaseRequest, PhaseResult
-from recipelab.sandbox.docker.holder import ContainerGone, Holder, Usage
-from recipelab.sandbox.docker.options import KILL_COMMAND, PHASE_ROOT, RUN_COMMAND
-from recipelab.sandbox.docker.outputs import Fetched, fetch_outputs
-from recipelab.sandbox.docker.stream import ContainerStream
-from recipelab.sandbox.log import BoundedLog
-from recipelab.sandbox.outputs import clear_folder
-from recipelab.sandbox.staging import readable_sources
-from recipelab.sandbox.threads import in_thread
+from recipelab.core.errors import SandboxError
+from recipelab.sandbox.base import OUTPUT_DIRECTORY, Ending, PhaseRequest, PhaseResult
+from recipelab.sandbox.docker.holder import (
+    STANDARD_OUTPUT,
+    ContainerGone,
+    ContainerStream,
+    Holder,
+    Usage,
+)
+from recipelab.sandbox.docker.options import KILL_COMMAND, PHASE_ROOT, RUN_COMMAND, fetch_command
+from recipelab.sandbox.files import readable_sources
+from recipelab.sandbox.outputs import (
+    Collector,
+    OutputLimitReached,
+    PieceReader,
+    clear_folder,
+    collect_tar,
+)
+from recipelab.sandbox.processes import MIB, BoundedLog, in_thread
+
+_FETCH_SECONDS = 120.0
+_TAR_BYTES_PER_ENTRY = 4096
+_ERROR_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What came of fetching.
+
+    Attributes:
+        ending: How the command ended, now that its outputs are known.
+        refused: The outputs that were not taken, with reasons.
+        tampered: What lay in tripwires.
+    """
+
+    ending: Ending
+    refused: tuple[str, ...] = ()
+    tampered: tuple[str, ...] = ()
+
+
+def fetch_outputs(api: APIClient, container: str, request: PhaseRequest, *, user: str) -> Fetched:
+    """Fetches outputs into ``request.output``. Nothing of the command may run any more.
+
+    Args:
+        api: A connection to the daemon.
+        container: Id of the container, which still runs.
+        request: The phase.
+        user: User and group of the command; outputs are read with its rights and no others.
+
+    Raises:
+        SandboxError: The archive is damaged or the host cannot store it.
+        docker.errors.APIError: The daemon failed, or the container is dead.
+    """
+    limits = request.limits
+    collector = Collector(
+        request.output, max_bytes=limits.output_mb * MIB, max_files=limits.output_files
+    )
+    created = api.exec_create(container, fetch_command(request), user=user)["Id"]
+    # An archive that does not end would hold the phase forever.
+    timer = threading.Timer(_FETCH_SECONDS, api.kill, args=(container,))
+    timer.daemon = True
+    timer.start()
+    try:
+        _read_archive(api.exec_start(created, socket=True), collector, request)
+    except OutputLimitReached:
+        collector.discard()
+        return Fetched(Ending.OUTPUT, collector.refused, collector.tampered)
+    finally:
+        timer.cancel()
+    refused = collector.refused
+    if api.exec_inspect(created)["ExitCode"]:
+        # Only the command can have taken the right to read from its own user.
+        refused = (*refused, f"{OUTPUT_DIRECTORY}/ (something in it cannot be read)")
+    return Fetched(Ending.EXITED, refused, collector.tampered)
+
+
+def _read_archive(opened: Any, collector: Collector, request: PhaseRequest) -> None:
+    limits = request.limits
+    entries = 5 * limits.output_files + 200
+    size = limits.output_mb * MIB + entries * _TAR_BYTES_PER_ENTRY
+    errors = bytearray()
+    with ContainerStream(opened, timeout=_FETCH_SECONDS) as stream:
+        pieces = _archive_pieces(stream, errors)
+        try:
+            collect_tar(PieceReader(pieces, limit=size), collector)
+            for _ in pieces:  # The padding after the archive's end; then the exit code is there.
+                pass
+        finally:
+            for line in unreadable_in(request.tripwires, errors.decode("utf-8", "replace")):
+                collector.tamper(line)
+
+
+def _archive_pieces(stream: ContainerStream, errors: bytearray) -> Iterator[bytes]:
+    """The archive; what tar has to say beside it is added to ``errors``, up to a bound."""
+    for number, piece in stream.pieces():
+        if number == STANDARD_OUTPUT:
+            yield piece
+        else:
+            errors += piece[: _ERROR_BYTES - len(errors)]
+
+
+def unreadable_in(tripwires: Collection[str], errors: str) -> list[str]:
+    """What tar says that it could not read in tripwires; only the command can have hidden it.
+
+    Args:
+        tripwires: Names of the tripwires.
+        errors: What tar wrote on its standard error, as ``tar: evaluator/a: Cannot open``.
+    """
+    lines = [line.removeprefix("tar: ") for line in errors.splitlines()]
+    return [line for line in lines if line.split(":")[0].split("/")[0] in tripwires]
+
 
 _LAST_READING_SECONDS = 0.5
 _STEP_SECONDS = 0.01

@@ -15,17 +15,14 @@ from docker import APIClient
 from docker.errors import DockerException, ImageNotFound
 from requests import RequestException
 
-from recipelab.errors import SandboxError, SandboxUnavailable
+from recipelab.core.errors import SandboxError, SandboxUnavailable
 from recipelab.sandbox.base import PhaseRequest, PhaseResult, Sandbox
-from recipelab.sandbox.docker.client import connect
+from recipelab.sandbox.docker.containers import connect, reap_containers, remove_containers_of
 from recipelab.sandbox.docker.options import container_options, user_of
 from recipelab.sandbox.docker.phase import DockerPhase
-from recipelab.sandbox.docker.reap import reap_containers, remove_containers_of
-from recipelab.sandbox.inputs import check_request
-from recipelab.sandbox.owner import owner_identity
-from recipelab.sandbox.profile import ContainerProfile
-from recipelab.sandbox.staging import reap_folders
-from recipelab.sandbox.threads import RunningPhases, in_thread
+from recipelab.sandbox.files import check_request, reap_folders
+from recipelab.sandbox.processes import RunningPhases, in_thread, owner_identity
+from recipelab.sandbox.spec import ContainerProfile
 
 T = TypeVar("T")
 _API_SECONDS = 60

@@ -1,0 +1,314 @@
+"""What a campaign may spend, and what it is after."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from recipelab.core.errors import BudgetSpent
+from recipelab.core.trial import Outcome, Status
+from recipelab.lineage import LineageStore
+from recipelab.packs.sections import Goal
+
+
+class BudgetLimits(BaseModel):
+    """Bounds of a campaign; ``None`` is no bound. The first that is reached ends it.
+
+    Attributes:
+        trials: Trials that count (see :attr:`recipelab.core.trial.Status.counts`).
+        hours: Wall-clock hours of one run; a resumed campaign has them anew.
+        device_hours: Hours that trials hold slots (a GPU or a set of cores each).
+        tokens: Tokens sent to and received from models.
+        money: US dollars for models, as far as prices are known.
+        target: Score that is good enough.
+        plateau: Judged trials in a row without one kept.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    trials: int | None = Field(default=None, ge=1)
+    hours: float | None = Field(default=None, gt=0)
+    device_hours: float | None = Field(default=None, gt=0)
+    tokens: int | None = Field(default=None, ge=1)
+    money: float | None = Field(default=None, gt=0)
+    target: float | None = None
+    plateau: int | None = Field(default=None, ge=1)
+
+    @property
+    def bounded(self) -> bool:
+        """Whether a campaign under these limits comes to an end of its own."""
+        # A target may never be reached, so it bounds nothing.
+        return any(value is not None for name, value in self if name != "target")
+
+    def given(self) -> dict[str, Any]:
+        """The limits that are set, by name."""
+        return {name: value for name, value in self if value is not None}
+
+
+def reached(score: float, target: float, goal: Goal) -> bool:
+    """Whether a score is at least as good as a target."""
+    return goal.sign * (score - target) >= 0
+
+
+DEVICE = "device"
+"""Stands for the model in rows of usage that tell how long trials held slots."""
+
+WARNINGS = (0.5, 0.8, 1.0)
+"""Shares of a limit at which people are told."""
+
+_HOUR = 3600.0
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a campaign has used so far.
+
+    Attributes:
+        trials: Trials that count.
+        hours: Wall-clock hours of this run.
+        device_hours: Hours that trials held slots.
+        tokens: Tokens sent and received.
+        money: US dollars, as far as prices are known.
+        unpriced: Tokens of models whose price is unknown.
+        since_kept: Judged trials since one was kept.
+        best: Score of the best trial; ``None`` before the baseline.
+    """
+
+    trials: int
+    hours: float
+    device_hours: float
+    tokens: int
+    money: float
+    unpriced: int
+    since_kept: int
+    best: float | None
+
+
+class Ledger:
+    """Keeps the account of one campaign: trials, time, devices, tokens and money.
+
+    It reads the lineage once, and is told of everything that happens afterwards.
+
+    Args:
+        store: The lineage.
+        campaign: Name of the campaign.
+        limits: What may be spent.
+        goal: Which way the metric is better.
+        say: Told when a warning is due.
+        clock: Seconds that only go up.
+    """
+
+    def __init__(
+        self,
+        store: LineageStore,
+        campaign: str,
+        limits: BudgetLimits,
+        *,
+        goal: Goal = Goal.MINIMIZE,
+        say: Callable[[str], None] = lambda text: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.limits = limits
+        self.round: int | None = None
+        self._store = store
+        self._campaign = campaign
+        self._goal = goal
+        self._say = say
+        self._clock = clock
+        self._began = clock()
+        self._running: set[int] = set()
+        self._tokens_reserved = 0
+        self._money_reserved = 0.0
+        self._unpriced = 0
+        self._read()
+        self._warned = dict(self._shares())
+
+    def _read(self) -> None:
+        counts = self._store.counts(self._campaign)
+        self._trials = sum(n for status, n in counts.items() if status and status.counts)
+        surfaces = self._store.surfaces(self._campaign, goal=self._goal)
+        kept = max((item.last_kept for item in surfaces if item.last_kept is not None), default=0)
+        newest = max((item.last_tried for item in surfaces), default=0)
+        self._since_kept = newest - kept
+        # Only a judged baseline or a kept trial stands on the chain, and has a score.
+        has_best = any(status and status.is_parent for status in counts)
+        self._best = self._store.best_brief(self._campaign).score if has_best else None
+        usage = self._store.usage(self._campaign)
+        held = [item for item in usage if item.model == DEVICE]
+        self._device_seconds = sum(item.seconds for item in held)
+        self._device_trials = sum(item.calls for item in held)
+        asked = [item for item in usage if item.model != DEVICE]
+        self._tokens = sum(item.prompt_tokens + item.completion_tokens for item in asked)
+        self._money = sum(item.cost for item in asked)
+
+    @property
+    def spent(self) -> Spent:
+        """What has been used so far."""
+        return Spent(
+            trials=self._trials,
+            hours=(self._clock() - self._began) / _HOUR,
+            device_hours=self._device_seconds / _HOUR,
+            tokens=self._tokens,
+            money=self._money,
+            unpriced=self._unpriced,
+            since_kept=self._since_kept,
+            best=self._best,
+        )
+
+    @property
+    def remaining(self) -> int | None:
+        """Trials that may still begin; ``None`` without a bound of any kind."""
+        if self.over is not None:
+            return 0
+        bounds = list(self._bounds())
+        return max(0, min(bounds)) if bounds else None
+
+    def _bounds(self) -> Iterator[int]:
+        if self.limits.trials is not None:
+            yield self.limits.trials - self._trials - len(self._running)
+        if self.limits.device_hours is not None and self._device_trials:
+            each = self._device_seconds / self._device_trials
+            left = self.limits.device_hours * _HOUR - self._device_seconds
+            yield int(left / each) - len(self._running) if each else len(self._running) + 1
+
+    @property
+    def over(self) -> str | None:
+        """Why no trial may begin any more; ``None`` while one may."""
+        limits, spent = self.limits, self.spent
+        if limits.trials is not None and spent.trials >= limits.trials:
+            return "the budget of trials is spent"
+        if limits.hours is not None and spent.hours >= limits.hours:
+            return "the time is up"
+        if limits.device_hours is not None and not self._device_left():
+            return "the budget of device time is spent"
+        if limits.tokens is not None and spent.tokens >= limits.tokens:
+            return "the budget of tokens is spent"
+        if limits.money is not None and spent.money >= limits.money:
+            return "the budget of money is spent"
+        if limits.target is not None and self._has_reached(limits.target):
+            return f"the target of {limits.target:g} is reached"
+        if limits.plateau is not None and spent.since_kept >= limits.plateau:
+            return f"none of the last {spent.since_kept} trials was kept"
+        return None
+
+    def _has_reached(self, target: float) -> bool:
+        return self._best is not None and reached(self._best, target, self._goal)
+
+    def _device_left(self) -> bool:
+        """Whether the limit of device time has room for one more trial of the usual length."""
+        limit = (self.limits.device_hours or 0.0) * _HOUR
+        each = self._device_seconds / self._device_trials if self._device_trials else 0.0
+        return self._device_seconds + each * len(self._running) + each <= limit
+
+    def began(self, trial: int) -> None:
+        """Reserves a trial: it was submitted, and counts until it has ended."""
+        self._running.add(trial)
+
+    def ended(
+        self, trial: int, specialist: str, outcome: Outcome | None, device_seconds: float
+    ) -> None:
+        """Settles a trial.
+
+        Args:
+            trial: Its number.
+            specialist: Who proposed it.
+            outcome: How it ended; ``None`` if it was stopped and will be run again.
+            device_seconds: How long it held slots, in seconds.
+        """
+        self._running.discard(trial)
+        if device_seconds > 0:
+            self._device_seconds += device_seconds
+            self._device_trials += 1
+            self._book(specialist, DEVICE, 0, 0, device_seconds, 0.0)
+        if outcome is not None:
+            self._judged(outcome)
+        self._warn()
+
+    def _judged(self, outcome: Outcome) -> None:
+        if outcome.status.is_parent:
+            self._best = outcome.score
+            self._since_kept = 0
+        elif outcome.status not in (Status.ABORTED, Status.REJECTED):
+            self._since_kept += 1
+        self._trials += outcome.status.counts
+
+    def reserve(self, tokens: int, cost: float | None) -> None:
+        """Reserves what a call of a model may take.
+
+        Args:
+            tokens: Estimated tokens, sent and received.
+            cost: Estimated cost in US dollars; ``None`` if the price is unknown.
+
+        Raises:
+            BudgetSpent: It would go beyond a limit; nothing is reserved.
+        """
+        limits = self.limits
+        asked = self._tokens + self._tokens_reserved + tokens
+        if limits.tokens is not None and asked > limits.tokens:
+            raise BudgetSpent(
+                f"the budget of {limits.tokens:,} tokens has no room for a call of {tokens:,}"
+            )
+        money = self._money + self._money_reserved + (cost or 0.0)
+        if limits.money is not None and money > limits.money:
+            raise BudgetSpent(f"the budget of ${limits.money:g} has no room for another call")
+        self._tokens_reserved += tokens
+        self._money_reserved += cost or 0.0
+
+    def release(self, tokens: int, cost: float | None) -> None:
+        """Gives back what :meth:`reserve` took; what was used is told by :meth:`used`."""
+        self._tokens_reserved -= tokens
+        self._money_reserved -= cost or 0.0
+
+    def used(
+        self,
+        specialist: str,
+        model: str,
+        *,
+        prompt_tokens: int,
+        completion_tokens: int,
+        seconds: float,
+        cost: float | None,
+    ) -> None:
+        """Books a call of a model; an unknown cost is counted as tokens without a price."""
+        tokens = prompt_tokens + completion_tokens
+        self._tokens += tokens
+        self._money += cost or 0.0
+        if cost is None:
+            self._unpriced += tokens
+        self._book(specialist, model, prompt_tokens, completion_tokens, seconds, cost or 0.0)
+        self._warn()
+
+    def _book(
+        self, specialist: str, model: str, sent: int, received: int, seconds: float, cost: float
+    ) -> None:
+        self._store.add_usage(
+            self._campaign,
+            specialist=specialist,
+            model=model,
+            prompt_tokens=sent,
+            completion_tokens=received,
+            seconds=seconds,
+            cost=cost,
+            round_number=self.round,
+        )
+
+    def _shares(self) -> Iterator[tuple[str, float]]:
+        """How much of each limit is used: name and share."""
+        spent = self.spent
+        for name in ("trials", "hours", "device_hours", "tokens", "money"):
+            limit = getattr(self.limits, name)
+            if limit is not None:
+                yield name, getattr(spent, name) / limit
+
+    def _warn(self) -> None:
+        for name, share in self._shares():
+            due = [mark for mark in WARNINGS if self._warned[name] < mark <= share]
+            self._warned[name] = max(self._warned[name], share)
+            if due:
+                limit, used = getattr(self.limits, name), getattr(self.spent, name)
+                what = name.replace("_", " ")
+                self._say(f"{due[-1]:.0%} of the {what} are used: {used:.4g} of {limit:g}")

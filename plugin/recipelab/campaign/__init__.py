@@ -1,0 +1,1 @@
+"""A campaign as one object, and the check of a task pack."""

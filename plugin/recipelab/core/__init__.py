@@ -1,0 +1,1 @@
+"""The nouns everything else is built from: trials, recipes, errors, text, logs and content."""

@@ -1,0 +1,310 @@
+"""A recipe: the files that train a model, and the edits that agents make to them.
+
+Everything here is pure: text in, text out. Reading folders is the pack's work, storing is the
+lineage's.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import hashlib
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from pathlib import PurePosixPath
+from typing import TypeAlias
+
+from recipelab.core.errors import EditError
+from recipelab.core.trial import Edit
+
+MAX_FILE_CHARACTERS = 400_000
+"""A recipe file longer than this is refused: it is data, not a recipe."""
+MAX_PATH_BYTES = 200
+"""A longer path is refused: every file system must be able to store the recipe."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The files of a recipe by path.
+
+    Attributes:
+        files: Path with forward slashes, as ``recipe/train.py``, to text.
+    """
+
+    files: Mapping[str, str]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over paths and contents, so that equal recipes are found again."""
+        total = hashlib.sha256()
+        for path in sorted(self.files):
+            for part in (path, self.files[path]):
+                data = part.encode("utf-8", "surrogatepass")
+                total.update(len(data).to_bytes(8, "big"))
+                total.update(data)
+        return total.hexdigest()
+
+    @property
+    def meaning(self) -> str:
+        """SHA-256 over what Python sees of each file: equal recipes but for comments and layout.
+
+        Files that are not Python, or do not parse, count as they are.
+        """
+        total = hashlib.sha256()
+        for path in sorted(self.files):
+            total.update(hashlib.sha256(path.encode("utf-8", "surrogatepass")).digest())
+            total.update(_meaning(path.endswith(".py"), self.files[path]))
+        return total.hexdigest()
+
+    def editable(self, patterns: Iterable[str]) -> tuple[str, ...]:
+        """The paths of its files that match one of some globs, in order."""
+        globs = tuple(patterns)
+        return tuple(path for path in sorted(self.files) if _matches(path, globs))
+
+    def apply(self, edits: Iterable[Edit], editable: Iterable[str]) -> Recipe:
+        """Applies edits in order.
+
+        Args:
+            edits: Search/replace blocks or whole files.
+            editable: Glob patterns of the paths that may change.
+
+        Returns:
+            The edited recipe; this one is unchanged.
+
+        Raises:
+            EditError: An edit leaves the editable files, does not apply, or there is none.
+        """
+        patterns = tuple(editable)
+        files = dict(self.files)
+        edits = tuple(edits)
+        if not edits:
+            raise EditError("the proposal has no edits; give at least one")
+        for number, edit in enumerate(edits, start=1):
+            where = f"edit {number} ({edit.path})"
+            _check_path(edit.path, patterns, where)
+            files[edit.path] = _edited(files, edit, where)
+        return Recipe(files)
+
+    def diff(self, other: Recipe) -> str:
+        """Unified diff from this recipe to another, in the form that ``git apply`` takes."""
+        parts: list[str] = []
+        for path in sorted({*self.files, *other.files}):
+            before, after = self.files.get(path), other.files.get(path)
+            if before != after:
+                parts.append(_file_diff(path, before, after))
+        return "".join(parts)
+
+
+def stays_inside(path: str) -> bool:
+    """Whether a path is a plain one that leads out of no folder it is put below."""
+    pure = PurePosixPath(path)
+    plain = pure.as_posix() == path and path not in ("", ".") and path.isprintable()
+    return plain and not pure.is_absolute() and not {"..", ".git"} & set(pure.parts)
+
+
+def _matches(path: str, globs: tuple[str, ...]) -> bool:
+    # fnmatch lets "*" cross folders, which is what "recipe/*.py" should not do.
+    return any(fnmatchcase(path, glob) and path.count("/") == glob.count("/") for glob in globs)
+
+
+def _check_path(path: str, editable: tuple[str, ...], where: str) -> None:
+    clean = stays_inside(path)
+    allowed = _matches(path, editable)
+    storable = path.isprintable() and "\\" not in path
+    if not clean or not allowed or not storable or len(path.encode()) > MAX_PATH_BYTES:
+        raise EditError(
+            f"{where}: this path may not be edited; editable: {', '.join(editable) or '(none)'}"
+        )
+
+
+def _edited(files: Mapping[str, str], edit: Edit, where: str) -> str:
+    if edit.search is None:
+        result = edit.replace
+    elif edit.path not in files:
+        raise EditError(f"{where}: no such file; files: {', '.join(sorted(files))}")
+    else:
+        result = _replace_once(files[edit.path], edit.search, edit.replace, where)
+    if len(result) > MAX_FILE_CHARACTERS:
+        raise EditError(f"{where}: the file would pass {MAX_FILE_CHARACTERS:,} characters")
+    try:
+        result.encode("utf-8")
+    except UnicodeEncodeError as error:
+        # JSON can name halves of characters, which no file can hold.
+        raise EditError(f"{where}: the file would not be Unicode text: {error.reason}") from None
+    return result
+
+
+def _replace_once(text: str, search: str, replace: str, where: str) -> str:
+    if not search:
+        raise EditError(f"{where}: the search text is empty; to write a whole file, leave it out")
+    count = text.count(search)
+    if count == 0:
+        raise EditError(
+            f"{where}: the search text does not occur in the file{_nearest(text, search)}; "
+            "read the recipe of the parent and copy the text exactly"
+        )
+    if count > 1:
+        raise EditError(f"{where}: the search text occurs {count} times; add lines until it is one")
+    return text.replace(search, replace)
+
+
+def _nearest(text: str, search: str) -> str:
+    """Names the line most like the first line of the search text, to help mend the edit."""
+    wanted = next((line.strip() for line in search.splitlines() if line.strip()), "")
+    lines = {line.strip(): number for number, line in enumerate(text.splitlines(), start=1)}
+    close = difflib.get_close_matches(wanted, lines, n=1, cutoff=0.6)
+    return f" (nearest: line {lines[close[0]]}: {close[0][:120]!r})" if close else ""
+
+
+def _file_diff(path: str, before: str | None, after: str | None) -> str:
+    lines = difflib.unified_diff(
+        _lines(before),
+        _lines(after),
+        fromfile="/dev/null" if before is None else f"a/{path}",
+        tofile="/dev/null" if after is None else f"b/{path}",
+    )
+    head = f"diff --git a/{path} b/{path}\n"
+    if before is None:
+        head += "new file mode 100644\n"
+    if after is None:
+        head += "deleted file mode 100644\n"
+    return head + "".join(_terminated(line) for line in lines)
+
+
+def _lines(text: str | None) -> list[str]:
+    # Only "\n" ends a line for a patch; splitlines() would also split on form feeds and the like.
+    *whole, last = (text or "").split("\n")
+    return [*(line + "\n" for line in whole), *([last] if last else [])]
+
+
+def _terminated(line: str) -> str:
+    return line if line.endswith("\n") else line + "\n\\ No newline at end of file\n"
+
+
+def syntax_error(files: Mapping[str, str], *, python: str | None = None) -> str | None:
+    """The first syntax error in the Python files, as ``path:line: message``, or ``None``.
+
+    Parsing runs no code, so this is safe on text from agents.
+
+    Args:
+        files: The recipe.
+        python: The version that it is written for, as ``3.12``. A Python that is older than that
+            cannot tell, and then nothing is said: the preflight will.
+    """
+    if python is not None and tuple(map(int, python.split("."))) > sys.version_info[:2]:
+        return None
+    for path in sorted(files):
+        if not path.endswith(".py"):
+            continue
+        try:
+            ast.parse(files[path], filename=path)
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            line = getattr(error, "lineno", None) or 0
+            return f"{path}:{line}: {type(error).__name__}: {getattr(error, 'msg', error)}"
+    return None
+
+
+@lru_cache(maxsize=256)
+def _meaning(python: bool, text: str) -> bytes:
+    if python:
+        try:
+            text = ast.dump(ast.parse(text))
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            python = False
+    return hashlib.sha256(bytes([python]) + text.encode("utf-8", "surrogatepass")).digest()
+
+
+KnobValue: TypeAlias = int | float | bool | str
+
+_LINE = re.compile(
+    r"^(?P<name>[A-Za-z_]\w*)[ \t]*=[ \t]*(?P<value>[^#\n]*?)[ \t]*"
+    r"#[ \t]*knob[ \t]+(?P<surface>\w+):[ \t]*(?P<domain>[^\n]+?)[ \t]*$"
+)
+_RANGE = re.compile(r"^(?P<low>\S+)[ \t]*\.\.[ \t]*(?P<high>\S+?)(?P<log>[ \t]+log)?$")
+
+
+@dataclass(frozen=True)
+class Knob:
+    """One open number or choice.
+
+    Attributes:
+        path: File that holds it.
+        line: Line number, from 1.
+        name: Name of the constant.
+        surface: Surface it belongs to.
+        value: Its value now.
+        choices: The valid values, if it is a choice; else empty.
+        low: Smallest value of a range.
+        high: Largest value of a range.
+        log: Whether steps multiply.
+        text: The whole line, for a search/replace edit.
+    """
+
+    path: str
+    line: int
+    name: str
+    surface: str
+    value: KnobValue
+    choices: tuple[KnobValue, ...]
+    low: float
+    high: float
+    log: bool
+    text: str
+
+    def edit(self, value: KnobValue) -> Edit:
+        """The edit that gives this knob another value."""
+        head, _, tail = self.text.partition("=")
+        body = tail[len(tail) - len(tail.lstrip()) :]
+        old = body.split("#", 1)[0].rstrip()
+        return Edit(self.path, self.text, f"{head}= {value!r}{body[len(old) :]}")
+
+
+def find_knobs(files: Mapping[str, str]) -> tuple[Knob, ...]:
+    """All knobs of a recipe, in order of path and line; lines that do not parse are no knobs."""
+    found = [
+        knob
+        for path in sorted(files)
+        for number, line in enumerate(files[path].split("\n"), start=1)
+        if (knob := parse_knob(path, number, line)) is not None
+    ]
+    return tuple(knob for knob in found if files[knob.path].count(knob.text) == 1)
+
+
+def parse_knob(path: str, number: int, line: str) -> Knob | None:
+    """Reads one line as a knob, or ``None`` if it is not a valid one."""
+    match = _LINE.match(line)
+    value = _literal(match["value"]) if match else None
+    if match is None or value is None:
+        return None
+    domain = _domain(match["domain"], value)
+    if domain is None:
+        return None
+    choices, low, high, log = domain
+    return Knob(path, number, match["name"], match["surface"], value, choices, low, high, log, line)
+
+
+def _domain(text: str, value: KnobValue) -> tuple[tuple[KnobValue, ...], float, float, bool] | None:
+    span = _RANGE.match(text)
+    if span is None:
+        choices = tuple(_literal(part.strip()) for part in text.split("|"))
+        known = tuple(choice for choice in choices if choice is not None)
+        return (known, 0.0, 0.0, False) if len(known) == len(choices) and value in known else None
+    low, high = _literal(span["low"]), _literal(span["high"])
+    numbers = all(
+        isinstance(x, int | float) and not isinstance(x, bool) for x in (low, high, value)
+    )
+    if not numbers or not float(low or 0) <= float(value) <= float(high or 0):
+        return None
+    return (), float(low or 0), float(high or 0), span["log"] is not None
+
+
+def _literal(text: str) -> KnobValue | None:
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return None
+    return value if isinstance(value, int | float | bool | str) else None

@@ -1,0 +1,78 @@
+"""The mark in the settings of an imported campaign: where it came from, and what it measures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from recipelab.core.errors import RecipelabError
+from recipelab.lineage import CampaignRecord
+from recipelab.packs.sections import Goal
+
+MARK = "imported"
+"""Key of the mark in a campaign's settings."""
+
+
+@dataclass(frozen=True)
+class MetricFacts:
+    """What the scores of a campaign are.
+
+    Attributes:
+        name: Name of the metric.
+        unit: Its unit; empty for none.
+        goal: Which way it is better.
+    """
+
+    name: str
+    unit: str
+    goal: Goal
+
+    def to_json(self) -> dict[str, str]:
+        """The facts as plain data."""
+        return {key: str(value) for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, table: Mapping[str, Any]) -> MetricFacts:
+        """The facts out of plain data.
+
+        Raises:
+            RecipelabError: A key is missing, or the goal is none.
+        """
+        try:
+            return cls(str(table["name"]), str(table["unit"]), Goal(table["goal"]))
+        except (KeyError, ValueError) as error:
+            raise RecipelabError(
+                f"not a metric (name, unit, goal: minimize or maximize): {error}"
+            ) from None
+
+
+def mark_of(campaign: CampaignRecord) -> Mapping[str, Any] | None:
+    """The mark of an imported campaign; ``None`` for one that ran here."""
+    mark = campaign.settings.get(MARK)
+    return mark if isinstance(mark, Mapping) else None
+
+
+def metric_of(campaign: CampaignRecord) -> MetricFacts:
+    """What a campaign measures: from the mark if it was imported, else from its pack.
+
+    Raises:
+        RecipelabError: It ran here, and its pack cannot be read.
+    """
+    mark = mark_of(campaign)
+    if mark is not None and mark.get("metric"):
+        return MetricFacts.from_json(mark["metric"])
+    from recipelab.packs.load import load_pack
+
+    metric = load_pack(campaign.pack, campaign.profile).metric
+    return MetricFacts(metric.name, metric.unit, metric.goal)
+
+
+def source_ids(campaign: CampaignRecord) -> tuple[str, ...]:
+    """The names that the trials had in a released run, by number; empty for other campaigns."""
+    mark: Mapping[str, Any] | None = mark_of(campaign)
+    while mark is not None:
+        if mark.get("source_ids"):
+            return tuple(map(str, mark["source_ids"]))
+        mark = mark.get("earlier")
+    return ()

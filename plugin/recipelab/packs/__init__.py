@@ -1,0 +1,1 @@
+"""Task packs: what is measured, the limits, the starting recipe and the evaluator."""

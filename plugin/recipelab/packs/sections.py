@@ -1,0 +1,354 @@
+"""Parts of a ``pack.toml`` on their own: where data comes from, what acceptance wants."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from recipelab.core.trial import Phase, Status
+
+
+class Part(BaseModel):
+    """A part of a pack: frozen, and without keys that nobody reads."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class AcceptanceSpec(Part):
+    """What tells a gain from noise; see :mod:`recipelab.acceptance`.
+
+    Attributes:
+        policy: ``confirmed``, ``paired-two-sigma`` or ``keep-if-better``.
+        false_keep_rate: Chance that a campaign keeps anything if nothing is ever better.
+        confirm: On how many fresh seeds a promising trial is tested, one look after the other.
+        calibration: Seed runs of the baseline, which tell the noise; all the pack's seeds at least.
+        racing_error: Chance at which a trial counts as hopeless and its seed runs stop; 0 runs all.
+    """
+
+    policy: Literal["confirmed", "paired-two-sigma", "keep-if-better"] = "confirmed"
+    false_keep_rate: float = Field(default=0.05, gt=0, lt=1)
+    confirm: tuple[Annotated[int, Field(ge=2)], ...] = Field(default=(4, 8, 16), min_length=1)
+    calibration: int = Field(default=4, ge=2)
+    racing_error: float = Field(default=0.02, ge=0, le=0.5)
+
+    @model_validator(mode="after")
+    def _growing(self) -> Self:
+        if list(self.confirm) != sorted(set(self.confirm)):
+            raise ValueError("confirm: each look has more seeds than the one before")
+        return self
+
+
+class DebianSource(Part):
+    """A file inside a Debian package."""
+
+    kind: Literal["debian"]
+    package: str = Field(pattern=r"^[a-z0-9][a-z0-9+.-]+$")
+    path: str
+
+
+class PypiSource(Part):
+    """A file inside a distribution on the Python package index."""
+
+    kind: Literal["pypi"]
+    package: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    version: str
+    path: str
+
+
+class SdistSource(Part):
+    """A file inside a Python source distribution.
+
+    pip runs the distribution's own setup to read its metadata, so it is checked by its hash before.
+    """
+
+    kind: Literal["sdist"]
+    package: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    version: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    path: str
+
+
+class UrlSource(Part):
+    """A file at an address, or inside a tar archive there."""
+
+    kind: Literal["url"]
+    url: str = Field(pattern=r"^https?://")
+    member: str | None = None
+    bytes: int | None = Field(default=None, ge=0, description="Of the archive, if it is one.")
+
+
+class PathSource(Part):
+    """A file on this machine; a relative path starts at the pack's folder."""
+
+    kind: Literal["path"]
+    path: str
+
+
+class CloneSource(Part):
+    """A file in the user's clone of upstream, where upstream's own tools have put it."""
+
+    kind: Literal["clone"]
+    path: str
+
+
+Source = Annotated[
+    DebianSource | PypiSource | SdistSource | UrlSource | PathSource | CloneSource,
+    Field(discriminator="kind"),
+]
+
+
+class DataFile(Part):
+    """A data file that the pack names; whichever source answers, the hash decides.
+
+    A gzip file may be compressed anew by whoever packages it: ``content_sha256``, the hash of what
+    is inside, then says that it is the same data.
+
+    Where nobody publishes a hash, ``sha256`` is left out: the hash of what was fetched first is
+    written down beside it, and from then on it has to be that.
+    """
+
+    file: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    content_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    bytes: int = Field(ge=0)
+    license: str
+    sources: tuple[Source, ...] = Field(min_length=1)
+
+
+class PhaseSpec(Part):
+    """The command of a phase, and which data files it sees where below the phase root."""
+
+    command: tuple[str, ...] = Field(min_length=1)
+    data: dict[str, str] = Field(default_factory=dict[str, str])
+
+
+class Phases(Part):
+    """The phases. ``prepare`` is for packs whose evaluator makes what predict sees."""
+
+    preflight: PhaseSpec
+    train: PhaseSpec
+    prepare: PhaseSpec | None = None
+    predict: PhaseSpec
+    score: PhaseSpec
+
+    def __getitem__(self, phase: Phase) -> PhaseSpec:
+        """The phase; an empty one for a ``prepare`` that the pack does not have."""
+        found: PhaseSpec | None = getattr(self, phase.value)
+        return found or PhaseSpec(command=("true",))
+
+
+class CertifySpec(Part):
+    """How a trial is certified: on seeds that no trial had, and on answers that none was held to.
+
+    Attributes:
+        seeds: Seed runs of a certification.
+        prepare: In place of the phase of trials; ``None`` for the same.
+        predict: In place of the phase of trials; ``None`` for the same.
+        score: In place of the phase of trials; ``None`` for the same.
+    """
+
+    seeds: int = Field(default=8, ge=2)
+    prepare: PhaseSpec | None = None
+    predict: PhaseSpec | None = None
+    score: PhaseSpec | None = None
+
+    @property
+    def held_out(self) -> bool:
+        """Whether it is scored on something that no trial was scored on."""
+        return self.score is not None or self.prepare is not None
+
+
+SANDBOX_MEASURES = ("cpu_seconds", "wall_seconds", "peak_memory_mb")
+"""What the sandbox measures of a phase, as in ``train.cpu_seconds``."""
+PACKED = "submission.packed_bytes"
+SIZE_MEASURES = ("artifact.bytes", "recipe.bytes", "submission.bytes", PACKED)
+"""What the evaluator measures of files, without running anything; a submission is both.
+
+Packed, the code counts as a contest's authors hand it in: its editable files as a Python file that
+unpacks and runs them.
+"""
+
+
+class Goal(StrEnum):
+    """Which way the metric is better."""
+
+    MINIMIZE = "minimize"
+    MAXIMIZE = "maximize"
+
+    @property
+    def sign(self) -> int:
+        """+1 if larger is better, else -1."""
+        return 1 if self is Goal.MAXIMIZE else -1
+
+
+def check_measure(name: str) -> str:
+    """Checks the name of a measurement.
+
+    Raises:
+        ValueError: It is neither of the sandbox, nor of a file size, nor of the scorer.
+    """
+    head, _, tail = name.partition(".")
+    of_sandbox = head in tuple(Phase) and tail in SANDBOX_MEASURES
+    of_scorer = head == "score" and tail.isidentifier()
+    if not (of_sandbox or of_scorer or name in SIZE_MEASURES):
+        valid = [f"<phase>.{x}" for x in SANDBOX_MEASURES]
+        raise ValueError(
+            f"no such measurement {name!r}; valid: {', '.join([*valid, *SIZE_MEASURES])}, "
+            f"score.<key of score.json>; phases: {', '.join(Phase)}"
+        )
+    return name
+
+
+class Metric(Part):
+    """The score: one measurement, averaged over seeds.
+
+    With ``side_by_side`` the best trains again beside every trial, seed by seed and on the same
+    slot, and the two are compared at that moment: a time means little on a machine that drifts.
+    CPU times are compared while both run at once, wall-clock times (as on GPUs) in turns, best
+    trial trial best; where the best's own times are further apart than ``drift``, a share of their
+    mean, the comparison is repeated.
+
+    With ``charge_predict`` the time that predict takes beyond the baseline's own is added to the
+    metric, so that nothing is won by moving work from train to predict.
+    """
+
+    name: str
+    unit: str
+    goal: Goal
+    measure: str
+    side_by_side: bool = False
+    charge_predict: bool = False
+    drift: float = Field(default=0.05, gt=0)
+
+    _measure = field_validator("measure")(check_measure)
+
+    @model_validator(mode="after")
+    def _of_training(self) -> Self:
+        times = (f"{Phase.TRAIN}.cpu_seconds", f"{Phase.TRAIN}.wall_seconds")
+        for key in ("side_by_side", "charge_predict"):
+            if getattr(self, key) and self.measure not in times:
+                raise ValueError(f"{key} is for the measures {' and '.join(times)}")
+        return self
+
+    @property
+    def in_turns(self) -> bool:
+        """Whether trial and best run in turns, and not at the same moment."""
+        return self.side_by_side and self.measure == f"{Phase.TRAIN}.wall_seconds"
+
+    @property
+    def predict_measure(self) -> str:
+        """The measurement of predict that answers to that of train, as ``predict.cpu_seconds``."""
+        return f"{Phase.PREDICT}.{self.measure.partition('.')[2]}"
+
+
+class Gate(Part):
+    """A pass/fail limit beside the score, on a measurement averaged over seeds."""
+
+    name: str
+    measure: str
+    at_least: float | None = None
+    at_most: float | None = None
+    failure: Literal[
+        Status.GATE_MISSED,
+        Status.OVERSIZE,
+        Status.TRAIN_OVERRUN,
+        Status.EVAL_OVERRUN,
+        Status.ILLEGAL,
+    ] = Status.GATE_MISSED
+
+    _measure = field_validator("measure")(check_measure)
+
+    @model_validator(mode="after")
+    def _one_limit(self) -> Self:
+        if (self.at_least is None) == (self.at_most is None):
+            raise ValueError("a gate has exactly one of: at_least, at_most")
+        return self
+
+    @property
+    def limit(self) -> float:
+        """The limit, whichever way it points."""
+        return self.at_least if self.at_least is not None else float(self.at_most or 0.0)
+
+    def margin(self, value: float) -> float:
+        """Signed distance of a value to the limit; negative when the gate is missed."""
+        return value - self.limit if self.at_least is not None else self.limit - value
+
+
+class UpstreamFile(Part):
+    """One file of an upstream repository.
+
+    Attributes:
+        path: Where it is in the repository.
+        target: Where it is in the recipe, below the recipe's folder.
+        sha256: Its hash in the repository.
+        bytes: Its size there.
+        unpack: ``lzma-b85`` for a Python file that holds its source compressed, as contests that
+            count bytes make people write it; the recipe then has the source.
+    """
+
+    path: str
+    target: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    bytes: int = Field(ge=0)
+    unpack: Literal["lzma-b85"] | None = None
+
+
+class Upstream(Part):
+    """The repository of somebody else that a recipe starts from; its code is never in the pack.
+
+    Attributes:
+        name: ``owner/name``, for people.
+        url: Address for git.
+        commit: The pinned commit.
+        license: Its licence.
+        files: The files that the recipe takes.
+    """
+
+    name: str
+    url: str
+    commit: str = Field(pattern=r"^[0-9a-f]{40}$")
+    license: str
+    files: tuple[UpstreamFile, ...] = Field(min_length=1)
+
+
+class Protected(Part):
+    """Functions and classes of an editable file that have to stay as they were.
+
+    Attributes:
+        path: The file, as the recipe names it.
+        names: Top-level functions and classes.
+    """
+
+    path: str
+    names: tuple[str, ...] = Field(min_length=1)
+
+
+class LegalityCheck(Part):
+    """A rule of the task, and what enforces it.
+
+    Attributes:
+        name: A few words.
+        proves: What is known of a recipe that passes, and if need be what is not.
+        by: What enforces it: the sandbox, the evaluator, a gate, acceptance, the protection of
+            functions, or the pack's own static rules.
+    """
+
+    name: str
+    proves: str
+    by: Literal["sandbox", "evaluator", "gate", "acceptance", "protection", "rules"]
+
+
+class Hardware(Part):
+    """What a profile is made for.
+
+    Attributes:
+        gpus: GPUs that one phase has to itself.
+        kind: Which, for people.
+        note: What else to know.
+    """
+
+    gpus: int = Field(default=0, ge=0)
+    kind: str = "one CPU thread"
+    note: str = ""

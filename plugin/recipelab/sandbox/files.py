@@ -1,0 +1,176 @@
+"""Checks where inputs go, and makes copies of them that the command may read."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from recipelab.core.errors import SandboxError
+from recipelab.sandbox.base import OUTPUT_DIRECTORY, PhaseRequest
+from recipelab.sandbox.processes import is_dead, owner_identity
+
+
+def check_request(request: PhaseRequest) -> None:
+    """Refuses a request that no sandbox could honor.
+
+    Raises:
+        SandboxError: An input is missing, the target of one or a tripwire leaves the phase root or
+            collides with another, or the output folder is not an empty folder.
+    """
+    if not request.command:
+        raise SandboxError(f"phase {request.phase}: the command is empty")
+    if not request.output.is_dir() or any(request.output.iterdir()):
+        raise SandboxError(f"phase {request.phase}: {request.output} is not an empty folder")
+    for entry in request.inputs:
+        if not entry.source.is_absolute() or not entry.source.exists():
+            raise SandboxError(f"phase {request.phase}: no input at {entry.source}")
+    wanted = [("input target", entry.target) for entry in request.inputs]
+    wanted += [("tripwire", name) for name in request.tripwires]
+    taken: list[tuple[str, ...]] = [(OUTPUT_DIRECTORY,)]
+    for what, path in wanted:
+        parts = _parts_below_root(what, path)
+        if any(parts[: len(other)] == other[: len(parts)] for other in taken):
+            raise SandboxError(f"phase {request.phase}: {what} {path!r} is taken")
+        taken.append(parts)
+
+
+def _parts_below_root(what: str, path: str) -> tuple[str, ...]:
+    parts = PurePosixPath(path).parts
+    if not parts or ".." in parts or path.startswith("/") or not path.isprintable():
+        raise SandboxError(f"{what} {path!r} is not a path below the phase root")
+    return parts
+
+
+def copy_read_only(source: Path, target: Path) -> None:
+    """Copies a file or folder, readable for everybody and writable for nobody.
+
+    Symbolic links stay links: what they point to is not copied.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        shutil.copytree(source, target, symlinks=True, copy_function=shutil.copy)
+    else:
+        shutil.copy(source, target)
+    for path in _tree(target):
+        if not path.is_symlink():
+            runs = path.is_dir() or path.stat().st_mode & 0o111
+            path.chmod(0o555 if runs else 0o444)
+
+
+def readable_for_all(source: Path) -> bool:
+    """Whether another user could read a file, or everything in a folder."""
+    for path in _tree(source):
+        mode = path.lstat().st_mode
+        needed = 0o005 if stat.S_ISDIR(mode) else 0o004
+        if not stat.S_ISLNK(mode) and mode & needed != needed:
+            return False
+    return True
+
+
+def _tree(top: Path) -> Iterator[Path]:
+    yield top
+    if top.is_dir() and not top.is_symlink():
+        for folder, folders, files in os.walk(top):
+            yield from (Path(folder, name) for name in (*folders, *files))
+
+
+_OWNED = re.compile(r"recipelab-[a-z-]+-(?P<owner>[0-9a-f]{10}-\d+-\d+)-[^-]+")
+"""A folder's name: what it is for, its owner, and what makes it unlike others."""
+
+
+def new_folder(temporary: Path, *, what: str = "phase") -> Path:
+    """Makes an empty folder that names this process as its owner.
+
+    Args:
+        temporary: Where it is made.
+        what: What it is for, a word of its name.
+
+    Raises:
+        SandboxError: The host cannot make one.
+    """
+    try:
+        return Path(tempfile.mkdtemp(prefix=f"recipelab-{what}-{owner_identity()}-", dir=temporary))
+    except OSError as error:
+        raise SandboxError(f"cannot make a temporary folder: {error}") from error
+
+
+def reap_folders(temporary: Path, *, dry_run: bool = False) -> tuple[Path, ...]:
+    """Removes this user's folders of any kind whose owners are dead.
+
+    Args:
+        temporary: Where they lie.
+        dry_run: Whether to leave them there after all.
+
+    Returns:
+        What was removed, or would be.
+    """
+    dead = tuple(path for path in sorted(temporary.glob("recipelab-*")) if _is_orphan(path))
+    if not dry_run:
+        for folder in dead:
+            remove_tree(folder)
+    return dead
+
+
+def _is_orphan(folder: Path) -> bool:
+    name = _OWNED.fullmatch(folder.name)
+    if name is None or not is_dead(name["owner"]):
+        return False
+    try:
+        found = folder.lstat()
+    except FileNotFoundError:
+        return False  # Another process reaps at the same time.
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
+
+
+def remove_tree(folder: Path) -> None:
+    """Removes a folder whose parts may be read-only."""
+    # Another process may remove it at the same time.
+    with contextlib.suppress(FileNotFoundError):
+        folder.chmod(0o700)
+        for path, names, _ in os.walk(folder):
+            for inner in (Path(path, name) for name in names):
+                if not inner.is_symlink():
+                    inner.chmod(0o700)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def readable_sources(request: PhaseRequest, temporary: Path) -> Iterator[list[tuple[Path, str]]]:
+    """The inputs as sources that every user can read, with their targets.
+
+    A command in a container runs under a user id of its own, so an input that only its owner can
+    read is copied first. The folder of the copies is closed to other users of the host.
+
+    Args:
+        request: The phase.
+        temporary: Where such a folder is made if one is needed.
+
+    Raises:
+        SandboxError: An input cannot be copied.
+    """
+    hidden = {entry.target for entry in request.inputs if not readable_for_all(entry.source)}
+    folder = new_folder(temporary) if hidden else None
+    try:
+        yield [
+            (_copied(request, entry.source, folder / str(number)), entry.target)
+            if folder and entry.target in hidden
+            else (entry.source, entry.target)
+            for number, entry in enumerate(request.inputs)
+        ]
+    finally:
+        if folder:
+            remove_tree(folder)
+
+
+def _copied(request: PhaseRequest, source: Path, target: Path) -> Path:
+    try:
+        copy_read_only(source, target)
+    except (OSError, shutil.Error) as error:
+        raise SandboxError(f"phase {request.phase}: {error}") from error
+    return target

@@ -1,1 +1,0 @@
-"""Images of sandboxes: what they are built from, and whether they are up to date."""

@@ -1,0 +1,370 @@
+"""The GPUs of this machine, as NVIDIA's own tool tells of them."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import math
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from recipelab.core.errors import RecipelabError, SandboxError
+from recipelab.core.logs import logger
+
+TOOL = "nvidia-smi"
+_FIELDS = ("index", "uuid", "name", "memory.total", "memory.used")
+_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One GPU.
+
+    Attributes:
+        index: Its number, as Docker and CUDA take it.
+        uuid: Its id, which stays when numbers change.
+        name: Its model.
+        memory_mb: Its memory in MiB.
+        used_mb: How much of that is in use now, by anybody.
+    """
+
+    index: str
+    uuid: str
+    name: str
+    memory_mb: int
+    used_mb: int
+
+
+def list_gpus() -> tuple[Gpu, ...]:
+    """The GPUs that this machine has; none where the tool is not there or finds none."""
+    answer = _ask()
+    return () if answer is None else tuple(_read(line) for line in answer.splitlines() if line)
+
+
+def gpu_fault(gpu: str) -> str | None:
+    """Why a GPU cannot be used any more, or ``None`` if it answers, or nothing can be told.
+
+    A GPU that has fallen off the bus fails whatever ran on it. That is no fault of the recipe, but
+    a recipe could print the same words; so the driver is asked, from outside.
+
+    Args:
+        gpu: Its index or uuid.
+    """
+    if shutil.which(TOOL) is None:
+        return None  # The daemon may be another machine's.
+    answer = _ask("--id", gpu)
+    return f"GPU {gpu} does not answer {TOOL}" if not answer else None
+
+
+def _ask(*options: str) -> str | None:
+    """What the tool answers; ``None`` if it fails or takes too long."""
+    command = [TOOL, f"--query-gpu={','.join(_FIELDS)}", "--format=csv,noheader,nounits", *options]
+    try:
+        ended = subprocess.run(
+            command, capture_output=True, text=True, timeout=_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return ended.stdout.strip() if ended.returncode == 0 else None
+
+
+def _read(line: str) -> Gpu:
+    index, uuid, name, total, used = (word.strip() for word in line.split(","))
+    # Some boards share the machine's memory and tell no figure of their own.
+    numbers = [int(word) if word.isdigit() else 0 for word in (total, used)]
+    return Gpu(index, uuid, name, *numbers)
+
+
+_log = logger(__name__)
+
+_LOOK_SECONDS = 0.1
+"""How often a slot is looked at that another process has leased."""
+
+TELL_SECONDS = 3.0
+"""How long a wait for another process is before people are told why nothing runs."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where one phase may run.
+
+    Attributes:
+        name: Name of what is leased, as ``gpu-0`` or ``cpu-2-3``; empty where nothing is.
+        cores: Numbers of the only cores; ``None`` for any.
+        gpus: Ids of the only GPUs.
+        devices: Names of the devices in it, if there are several: each is leased, since campaigns
+            may cut the same machine into slots of different widths.
+    """
+
+    name: str = ""
+    cores: tuple[int, ...] | None = None
+    gpus: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
+
+    @property
+    def leases(self) -> tuple[str, ...]:
+        """Names of what is leased, in the order in which everybody takes them."""
+        return tuple(sorted(self.devices)) or ((self.name,) if self.name else ())
+
+
+ANYWHERE = Slot()
+"""Leases nothing: for work that needs no place of its own."""
+
+
+class SlotPool:
+    """Leases slots. A slot with a name has one holder at a time, over all processes of a user.
+
+    The lease of a named slot is a file lock, so it ends with the process that holds it, however
+    that dies. Within a process, who waited longest comes first.
+
+    Args:
+        slots: The slots; several without a name may be given.
+        width: How many are held at the same time; ``None`` for all. If there are more slots than
+            that, whichever no other process holds are taken.
+        folder: Where the lock files lie; by default one of this user's own, for this machine.
+        shared: Whether other processes may use the same slots at the same time.
+    """
+
+    def __init__(
+        self,
+        slots: Sequence[Slot],
+        *,
+        width: int | None = None,
+        folder: Path | None = None,
+        shared: bool = False,
+    ) -> None:
+        self._folder = folder or lock_folder()
+        self._shared = shared
+        self._retired: dict[str, str] = {}
+        self._all = tuple(slots)
+        self._free: list[Slot] = list(slots)
+        self._most = len(slots) if width is None else width
+        self._held = 0
+        self._told = False
+        self._turn = asyncio.Lock()
+        self._freed = asyncio.Event()
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        """The slots that are not retired."""
+        return tuple(slot for slot in self._all if slot.name not in self._retired)
+
+    @property
+    def width(self) -> int:
+        """How many slots can be held at the same time."""
+        return min(self._most, len(self.slots))
+
+    def retire(self, slot: Slot, reason: str) -> None:
+        """Takes a slot out of use, as when its GPU no longer answers. Its lease goes on.
+
+        Args:
+            slot: A named slot of this pool.
+            reason: Why, for whoever asks for a slot when none is left.
+        """
+        self._retired[slot.name] = reason
+        self._free = [other for other in self._free if other.name != slot.name]
+        self._freed.set()
+
+    @asynccontextmanager
+    async def lease(self) -> AsyncIterator[Slot]:
+        """Waits for a slot and holds it.
+
+        Raises:
+            SandboxError: Every slot has been retired.
+        """
+        async with self._turn:
+            slot, locks = await self._taken()
+        try:
+            yield slot
+        finally:
+            _release(locks)
+            self._held -= 1
+            if slot.name not in self._retired:
+                # In front: the next piece of work stays where the last one was.
+                self._free.insert(0, slot)
+            self._freed.set()
+
+    async def _taken(self) -> tuple[Slot, list[int]]:
+        began = time.monotonic()
+        while True:
+            if not self.slots:
+                reasons = "; ".join(self._retired.values()) or "there are none"
+                raise SandboxError(f"no slot is left: {reasons}")
+            self._freed.clear()
+            elsewhere = self._free if self._held < self._most else []
+            for slot in elsewhere:
+                locks = self._locked(slot)
+                if locks is not None:
+                    self._free.remove(slot)
+                    self._held += 1
+                    return slot, locks
+            if elsewhere and time.monotonic() - began > TELL_SECONDS:
+                self._tell(elsewhere)
+            # Another process tells nobody when it is done, so its slots are looked at again.
+            await self._wait(_LOOK_SECONDS if elsewhere else None)
+
+    def _tell(self, elsewhere: Sequence[Slot]) -> None:
+        """Says once why nothing runs: a second campaign on a small machine looks like a hang."""
+        if self._told:
+            return
+        self._told = True
+        _log.warning(
+            "waiting for a slot that another campaign holds (with --share-devices none waits)",
+            slots=", ".join(slot.name for slot in elsewhere),
+        )
+
+    async def _wait(self, seconds: float | None) -> None:
+        try:
+            await asyncio.wait_for(self._freed.wait(), seconds)
+        except TimeoutError:
+            return
+
+    def _locked(self, slot: Slot) -> list[int] | None:
+        """Takes the locks of a slot.
+
+        Returns:
+            Their file descriptors, or ``None`` if another process has one of them.
+        """
+        if self._shared or not slot.leases:
+            return []
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        locks: list[int] = []
+        for name in slot.leases:
+            lock = os.open(self._folder / f"{name}.lock", flags, 0o600)
+            locks.append(lock)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                _release(locks)
+                return None
+        return locks
+
+
+def lock_folder() -> Path:
+    """The folder with the lock files of this user on this machine."""
+    # Not the cache: that may be a home folder that several machines share.
+    return Path(tempfile.gettempdir()) / f"recipelab-slots-{os.getuid()}"
+
+
+def _release(locks: Sequence[int]) -> None:
+    for lock in locks:
+        os.close(lock)
+
+
+def is_leased(slot: Slot, folder: Path | None = None) -> bool:
+    """Whether some process holds a named slot, or a device of it, now."""
+    return any(_is_locked((folder or lock_folder()) / f"{name}.lock") for name in slot.leases)
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        lock = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
+BUSY_MB = 1024
+"""A GPU with more memory in use than this belongs to somebody else right now."""
+
+
+def machine_slots(*, cpus: float, gpus: int) -> list[Slot]:
+    """Every slot that the machine has for phases of one size.
+
+    Args:
+        cpus: Cores that a phase has.
+        gpus: How many GPUs a phase needs for itself.
+
+    Raises:
+        RecipelabError: The machine has no GPU, or too few that are free.
+    """
+    return _gpu_slots(gpus) if gpus else _cpu_slots(math.ceil(cpus))
+
+
+def machine_pool(
+    *, cpus: float, gpus: int, wanted: int | None, most: int, share: bool = False
+) -> SlotPool:
+    """Leases the slots of this machine, so many at a time.
+
+    Where fewer are wanted than there are, campaigns get out of each other's way: each takes those
+    that no other holds.
+
+    Args:
+        cpus: Cores that a phase has.
+        gpus: How many GPUs a phase needs for itself.
+        wanted: How many slots; ``None`` takes as many as have a device of their own.
+        most: How many are of use at most; it bounds only what is taken without being wanted.
+        share: Whether more slots than devices may be had, which then share.
+
+    Raises:
+        RecipelabError: The machine has no GPU, or fewer devices than slots are wanted.
+    """
+    slots = machine_slots(cpus=cpus, gpus=gpus)
+    if wanted is None:
+        return SlotPool(slots, width=min(most, len(slots)), shared=share)
+    if wanted > len(slots) and not share:
+        what = _gpu_words(gpus) if gpus else f"sets of {math.ceil(cpus)} cores"
+        raise RecipelabError(
+            f"{wanted} slots do not fit on this machine, which has {len(slots)} {what}; "
+            f"valid: 1 to {len(slots)}, or more with --share-devices"
+        )
+    devices = [slots[number % len(slots)] for number in range(max(wanted, len(slots)))]
+    return SlotPool(devices, width=wanted, shared=share)
+
+
+def _gpu_words(gpus: int) -> str:
+    return "free GPUs" if gpus == 1 else f"sets of {gpus} free GPUs"
+
+
+def _gpu_slots(width: int) -> list[Slot]:
+    found = list_gpus()
+    free = [gpu for gpu in found if gpu.used_mb <= BUSY_MB]
+    if not free:
+        why = f"all {len(found)} are in use by others" if found else "nvidia-smi finds none"
+        raise RecipelabError(f"this pack's sandbox needs a GPU, and no GPU is free: {why}")
+    if len(free) < width:
+        have = f"{len(free)} of {len(found)} are free"
+        raise RecipelabError(f"this pack's profile needs {width} GPUs at once, and {have}")
+    sets = [free[start : start + width] for start in range(0, len(free) - width + 1, width)]
+    return [
+        Slot(
+            f"gpu-{'-'.join(gpu.uuid for gpu in one)}",
+            gpus=tuple(gpu.index for gpu in one),
+            devices=tuple(f"gpu-{gpu.uuid}" for gpu in one) if width > 1 else (),
+        )
+        for one in sets
+    ]
+
+
+def _cpu_slots(width: int) -> list[Slot]:
+    cores = _cores()
+    sets = [tuple(cores[i : i + width]) for i in range(0, len(cores) - width + 1, width)]
+    # A machine with fewer cores than a phase may use still has one slot: all of it.
+    return [
+        Slot(
+            f"cpu-{'-'.join(map(str, one))}",
+            one,
+            devices=tuple(f"cpu-{core}" for core in one) if len(one) > 1 else (),
+        )
+        for one in sets or [tuple(cores)]
+    ]
+
+
+def _cores() -> list[int]:
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))

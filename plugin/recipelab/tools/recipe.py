@@ -1,0 +1,368 @@
+"""The arguments of the tools, as a model sees them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from autogen_core.tools import ParametersSchema, ToolSchema
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from recipelab.core.errors import RecipelabError, unknown_name
+from recipelab.core.recipe import Knob, KnobValue, find_knobs
+from recipelab.core.trial import Edit, Proposal
+from recipelab.evaluation.proposals import Rejection
+from recipelab.evaluation.queue import TrialQueue
+from recipelab.packs.load import Play
+from recipelab.tools.base import TextTool, knob_rows, to_json
+
+MAX_EDITS = 24
+MAX_TEXT = 400_000
+
+
+class Arguments(BaseModel):
+    """Arguments of a tool; unknown keys are refused so that a typo does not pass in silence."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class ReadRecipeArguments(Arguments):
+    """Which recipe to read."""
+
+    trial: int | None = Field(
+        default=None, description="Number of the trial; leave out for the best so far."
+    )
+
+
+class EditArguments(Arguments):
+    """One change of one file."""
+
+    path: str = Field(max_length=300, description="File, as recipe/train.py.")
+    search: str | None = Field(
+        default=None,
+        max_length=MAX_TEXT,
+        description="Text that occurs exactly once in the file; leave out to write a whole file.",
+    )
+    replace: str = Field(max_length=MAX_TEXT, description="What takes its place.")
+
+    def to_edit(self) -> Edit:
+        """The edit as the core knows it."""
+        return Edit(self.path, self.search, self.replace)
+
+
+class CheckEditArguments(Arguments):
+    """Edits to check without submitting them."""
+
+    parent: int = Field(ge=0, description="Number of the trial whose recipe is edited.")
+    edits: list[EditArguments] = Field(min_length=1, max_length=MAX_EDITS)
+
+
+class SubmitTrialArguments(CheckEditArguments):
+    """A proposal."""
+
+    surface: str | None = Field(
+        default=None, description="Surface the edit is about; leave out if you own only one."
+    )
+    hypothesis: str = Field(
+        min_length=10, max_length=4_000, description="Why the edit should help, in a few sentences."
+    )
+    expected_delta: float = Field(
+        description="Expected change of the metric, signed, in the metric's unit."
+    )
+
+    @field_validator("expected_delta")
+    @classmethod
+    def _finite(cls, value: float) -> float:
+        if not math.isfinite(value):
+            raise ValueError("must be a finite number")
+        return value
+
+
+DIFF_CHARACTERS = 8_000
+
+READ = "a trial's recipe (the best so far if you name none)"
+WITH = (
+    "with its knobs (values that are meant to be changed) and the playbook's ideas for your "
+    "surface."
+)
+CHECK = (
+    "Check edits without submitting them: do they apply to the parent's recipe, does the result "
+    "parse, and is it new? Answers with the diff, and with trials whose edit was alike: look at "
+    "how they ended before you submit."
+)
+CHECK_BLIND = (
+    "Check edits without submitting them: do they apply to the parent's recipe, and does the "
+    "result parse? Answers with the diff."
+)
+
+
+class ReadRecipeTool(TextTool[ReadRecipeArguments]):
+    """Shows the files of a trial's recipe, its knobs, and the pack's plays.
+
+    Args:
+        desk: The campaign's desk.
+        plays: Plays on the surfaces of the specialist that reads.
+        blind: Whether only the recipe that is to be edited may be read, without its number.
+    """
+
+    def __init__(self, desk: TrialQueue, plays: tuple[Play, ...], *, blind: bool = False) -> None:
+        whose = "the recipe that is to be edited" if blind else READ
+        super().__init__(ReadRecipeArguments, "read_recipe", f"Read the files of {whose}, {WITH}")
+        self._desk = desk
+        self._plays = plays
+        self._blind = blind
+
+    async def answer(self, args: ReadRecipeArguments) -> str:
+        """Answers with the recipe as JSON.
+
+        Raises:
+            LineageError: There is no such trial.
+        """
+        wanted = None if self._blind else args.trial
+        number = self._desk.best().number if wanted is None else wanted
+        files = self._desk.recipe_of(number)
+        return to_json(
+            {
+                "trial": 0 if self._blind else number,
+                "files": files,
+                "editable": list(self._desk.pack.recipe.editable),
+                "knobs": knob_rows(files),
+                "playbook": [play.model_dump() for play in self._plays],
+            }
+        )
+
+
+class CheckEditTool(TextTool[CheckEditArguments]):
+    """Says whether edits apply, parse and are new, at no cost.
+
+    Args:
+        desk: The campaign's desk.
+        blind: Whether edits are always of the recipe that is to be edited, whatever its number.
+    """
+
+    def __init__(self, desk: TrialQueue, *, blind: bool = False) -> None:
+        super().__init__(CheckEditArguments, "check_edit", CHECK_BLIND if blind else CHECK)
+        self._desk = desk
+        self._blind = blind
+
+    async def answer(self, args: CheckEditArguments) -> str:
+        """Answers with the diff, or with what is wrong.
+
+        Raises:
+            LineageError: There is no such parent.
+        """
+        parent = self._desk.best().number if self._blind else args.parent
+        checked = self._desk.check(parent, tuple(edit.to_edit() for edit in args.edits))
+        if isinstance(checked, Rejection):
+            return to_json({"ok": False, "kind": checked.kind, "reason": checked.reason})
+        alike = {"alike": checked.alike} if checked.alike else {}
+        return to_json({"ok": True, **alike, "diff": checked.diff[:DIFF_CHARACTERS]})
+
+
+DESCRIPTION = (
+    "Submit a proposal: edits of a parent trial's recipe with a hypothesis and an expected change "
+    "of the metric. It is checked, then trained and measured in a sandbox while you go on; the "
+    "evaluator reports the outcome in the chat. One trial a turn."
+)
+
+
+class Refused(RecipelabError):
+    """A submission that is not even a trial; the message says what to do instead."""
+
+
+@dataclass
+class Turn:
+    """What a specialist has done since it was given the floor.
+
+    Attributes:
+        round_number: The round of the chat; ``None`` outside of rounds.
+        blind: Whether there is no lineage to ask.
+        asked: Whether it has asked the lineage.
+        submitted: Number of the trial it has running, if it has submitted one.
+    """
+
+    round_number: int | None
+    blind: bool = False
+    asked: bool = False
+    submitted: int | None = None
+
+    def begin(self) -> None:
+        """A new turn begins."""
+        self.asked = False
+        self.submitted = None
+
+
+class SubmitTrialTool(TextTool[SubmitTrialArguments]):
+    """Hands a proposal in at the desk.
+
+    Args:
+        desk: The campaign's desk.
+        specialist: Name of the specialist that proposes.
+        surfaces: The surfaces that it owns.
+        turn: What it has done in this turn.
+    """
+
+    def __init__(
+        self, desk: TrialQueue, specialist: str, surfaces: tuple[str, ...], turn: Turn
+    ) -> None:
+        super().__init__(SubmitTrialArguments, "submit_trial", DESCRIPTION)
+        self._desk = desk
+        self._specialist = specialist
+        self._surfaces = surfaces
+        self._turn = turn
+
+    async def answer(self, args: SubmitTrialArguments) -> str:
+        """Answers with the trial's number, and why it was rejected if it was.
+
+        Raises:
+            Refused: The specialist has not asked the lineage, has submitted already, the queue is
+                full or the budget spent; nothing is recorded.
+            LineageError: There is no such parent.
+        """
+        self._check_turn()
+        proposal = self._proposal(args)
+        submitted = self._desk.submit(proposal, round_number=self._turn.round_number)
+        if submitted.rejection is not None:
+            answer = {
+                "trial": submitted.number,
+                "status": "rejected",
+                "kind": submitted.rejection.kind,
+                "reason": submitted.rejection.reason,
+                "next": "no sandbox time was spent; mend the edit and submit again",
+            }
+            return to_json(answer)
+        self._turn.submitted = submitted.number
+        note = "it is queued and runs while you go on; end your turn with one short sentence"
+        alike = {"alike": submitted.alike} if submitted.alike else {}
+        return to_json({"trial": submitted.number, "status": "in_flight", **alike, "next": note})
+
+    def _check_turn(self) -> None:
+        if not self._turn.asked and not self._turn.blind:
+            raise Refused(
+                "ask lineage_query or another lineage tool first: look up past crashes, overruns "
+                "and gate misses on your surface in this turn, then submit"
+            )
+        if self._turn.submitted is not None:
+            raise Refused(
+                f"you have submitted trial {self._turn.submitted} in this turn; end your turn"
+            )
+        if self._desk.remaining == 0:
+            raise Refused("the campaign's budget of trials is spent; end your turn")
+        if self._desk.is_full:
+            raise Refused("the queue is full now; end your turn and wait for an outcome")
+
+    def _proposal(self, args: SubmitTrialArguments) -> Proposal:
+        surface = args.surface or self._surfaces[0]
+        if surface not in self._surfaces:
+            raise Refused(unknown_name("surface of yours", surface, self._surfaces))
+        return Proposal(
+            specialist=self._specialist,
+            surface=surface,
+            parent=self._desk.best().number if self._turn.blind else args.parent,
+            hypothesis=args.hypothesis,
+            expected_delta=args.expected_delta,
+            edits=tuple(edit.to_edit() for edit in args.edits),
+        )
+
+
+MENU = 24
+"""Changes on the menu at most."""
+
+FACTORS = (1.5, 1 / 1.5, 1.2, 1 / 1.2)
+"""By what a number is turned."""
+
+
+class TurnKnobArguments(Arguments):
+    """A change from the menu."""
+
+    change: str = Field(max_length=200, description="The change to try, from the menu.")
+    hypothesis: str = Field(
+        min_length=10, max_length=1_000, description="Why it should help, in a sentence."
+    )
+
+
+class TurnKnobTool(TextTool[TurnKnobArguments]):
+    """Submits a trial that gives one knob of the best recipe another value.
+
+    The menu is a part of its schema: legal changes that nobody has tried. So a server that holds a
+    model to the schema holds it to legal edits.
+
+    Args:
+        desk: The campaign's desk.
+        surfaces: The surfaces whose knobs may be turned.
+        submit: Submits what was chosen.
+    """
+
+    def __init__(
+        self, desk: TrialQueue, surfaces: tuple[str, ...], submit: SubmitTrialTool
+    ) -> None:
+        super().__init__(
+            TurnKnobArguments,
+            "turn_knob",
+            "Submit a trial that changes one value of the best recipe. Choose from the menu.",
+        )
+        self._desk = desk
+        self._surfaces = surfaces
+        self._submit = submit
+
+    @property
+    def schema(self) -> ToolSchema:
+        """The schema with the menu of this moment."""
+        menu = list(self._menu()[1])
+        parameters: ParametersSchema = {
+            "type": "object",
+            "properties": {
+                "change": {"type": "string", **({"enum": menu} if menu else {})},
+                "hypothesis": {"type": "string"},
+            },
+            "required": ["change", "hypothesis"],
+            "additionalProperties": False,
+        }
+        return ToolSchema(name=self.name, description=self.description, parameters=parameters)
+
+    async def answer(self, args: TurnKnobArguments) -> str:
+        """Submits the change; answers as ``submit_trial`` does.
+
+        Raises:
+            Refused: It is not on the menu, or ``submit_trial`` refuses it.
+        """
+        parent, menu = self._menu()
+        chosen = menu.get(args.change.strip())
+        if chosen is None:
+            raise Refused(unknown_name("change", args.change, menu))
+        knob, value = chosen
+        edit = knob.edit(value)
+        return await self._submit.answer(
+            SubmitTrialArguments(
+                parent=parent,
+                surface=knob.surface,
+                hypothesis=args.hypothesis,
+                expected_delta=0.0,
+                edits=[EditArguments(path=edit.path, search=edit.search, replace=edit.replace)],
+            )
+        )
+
+    def _menu(self) -> tuple[int, dict[str, tuple[Knob, KnobValue]]]:
+        """The best trial, and the changes of its recipe that have not been tried."""
+        parent = self._desk.best().number
+        knobs = find_knobs(self._desk.recipe_of(parent))
+        mine = [knob for knob in knobs if knob.surface in self._surfaces]
+        found: dict[str, tuple[Knob, KnobValue]] = {}
+        for knob in mine:
+            for value in other_values(knob):
+                tried = isinstance(self._desk.check(parent, (knob.edit(value),)), Rejection)
+                if not tried and len(found) < MENU:
+                    found[f"{knob.name} = {value!r}"] = (knob, value)
+        return parent, found
+
+
+def other_values(knob: Knob) -> list[KnobValue]:
+    """A few other values of a knob: its choices, or steps up and down within its range."""
+    if knob.choices:
+        return [choice for choice in knob.choices if choice != knob.value]
+    whole = isinstance(knob.value, int)
+    now = float(knob.value) or knob.high / 3
+    steps = [*(now * factor for factor in FACTORS), knob.low]
+    values = [min(max(step, knob.low), knob.high) for step in steps]
+    rounded = [round(value) if whole else float(f"{value:.3g}") for value in values]
+    return [value for value in dict.fromkeys(rounded) if value != knob.value]
