@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from recipelab.cli.common import BAD_INPUT, AsJson, clear_errors, err, out, print_json
-from recipelab.core.text import plain, short
+from recipelab.core.text import plain, shorten
 
 if TYPE_CHECKING:
     from recipelab.agents.charter import Charter, FoundCharter
@@ -119,7 +119,7 @@ def _row(item: FoundCharter) -> tuple[Text, ...]:
         tools = ", ".join(charter.tools) if charter.tools else "all"
         told = (charter.title, ", ".join(charter.surfaces), charter.model or "", tools)
     style = "red" if charter is None else ""
-    return tuple(Text(short(word, _CELL), style=style) for word in (item.name, *told, origin))
+    return tuple(Text(shorten(word, _CELL), style=style) for word in (item.name, *told, origin))
 
 
 def _as_text(charter: Charter) -> str:

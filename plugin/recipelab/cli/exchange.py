@@ -60,7 +60,7 @@ def _facts(imported: Imported, counts: dict[Any, int]) -> dict[str, Any]:
 
 
 def _print(imported: Imported, counts: dict[Any, int]) -> None:
-    from recipelab.core.text import plain, short
+    from recipelab.core.text import plain, shorten
 
     facts = _facts(imported, counts)
     if imported.damage:
@@ -71,7 +71,7 @@ def _print(imported: Imported, counts: dict[Any, int]) -> None:
             line = "-" if item.line is None else str(item.line)
             repair = item.repair or "not repairable"
             cells = (item.file, line, item.trial or "-", item.problem, repair)
-            begins = short(item.text, SHOWN_CHARACTERS)
+            begins = shorten(item.text, SHOWN_CHARACTERS)
             table.add_row(*(Text(plain(cell)) for cell in (*cells, begins)))
         out.print(table)
     told = ", ".join(f"{many} {status}" for status, many in counts.items())

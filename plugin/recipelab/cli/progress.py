@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.status import Status as Spinner
 from rich.text import Text
 
-from recipelab.core.text import plain, short
+from recipelab.core.text import plain, shorten
 from recipelab.core.trial import Phase, Status
 from recipelab.report.trial import score_text, status_text
 from recipelab.team.loop import Listener
@@ -90,7 +90,7 @@ class Progress(Listener):
         status = status_text(outcome)
         status.pad_right(max(0, 14 - len(status)))
         score = f"{score_text(outcome):>15}  "
-        told = short(record.hypothesis, 90)
+        told = shorten(record.hypothesis, 90)
         line = Text.assemble(head, status, score, told)
         line.no_wrap = True
         self._print(line)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import reprlib
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class RecipelabError(Exception):
@@ -50,3 +55,29 @@ class SandboxUnavailable(RecipelabError):
 def unknown_name(what: str, name: str, valid: Iterable[str]) -> str:
     """Words for a name that is not one of the valid ones, with the valid ones listed."""
     return f"unknown {what} {name!r}; valid: {', '.join(sorted(valid)) or '(none)'}"
+
+
+def validation_problems(
+    error: ValidationError,
+    *,
+    root: str,
+    valid: Callable[[tuple[int | str, ...]], Iterable[str]] | None = None,
+) -> list[str]:
+    """Return the words for each mistake that pydantic found: place, mistake, and what was given.
+
+    Args:
+        error: What pydantic raised.
+        root: The place of a mistake that concerns the whole input, as ``"pack"``.
+        valid: Maps the place of an unknown key to the keys that are valid there.
+    """
+    lines = []
+    for item in error.errors(include_url=False, include_context=False):
+        place = ".".join(str(part) for part in item["loc"]) or root
+        text = str(item["msg"]).removeprefix("Value error, ")
+        if item["type"] == "extra_forbidden":
+            keys = sorted(valid(item["loc"])) if valid else []
+            text = "no such key" + (f"; valid: {', '.join(keys)}" if keys else "")
+        elif item["type"] != "missing" and isinstance(item["input"], str | int | float | bool):
+            text += f" (it is {reprlib.repr(item['input'])})"
+        lines.append(f"{place}: {text}")
+    return lines

@@ -18,8 +18,8 @@ def plain(text: str) -> str:
     )
 
 
-def short(text: str, length: int) -> str:
-    """The first line of the text, cut to a length."""
+def shorten(text: str, length: int) -> str:
+    """Return the text on one line without control characters, cut to ``length`` characters."""
     line = " ".join(plain(text).split())
     return line if len(line) <= length else line[: length - 1] + "…"
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from recipelab.core.errors import EditError, RecipelabError
 from recipelab.core.recipe import stays_inside
-from recipelab.core.text import plain, short
+from recipelab.core.text import plain, shorten
 from recipelab.core.trial import Edit, Outcome, Status
 from recipelab.exchange.campaign_copy import each_trial, utc
 from recipelab.exchange.metric import MetricFacts, metric_of
@@ -104,7 +104,7 @@ def commit_message(
         bare: Whether the lineage holds no recipe of it.
     """
     hypothesis = plain(record.hypothesis).strip() or "(no hypothesis)"
-    subject = short(f"trial {record.number}, {record.surface}: {hypothesis}", SUBJECT_CHARACTERS)
+    subject = shorten(f"trial {record.number}, {record.surface}: {hypothesis}", SUBJECT_CHARACTERS)
     parts = [
         subject,
         hypothesis,

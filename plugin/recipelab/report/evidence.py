@@ -10,7 +10,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from recipelab.core.text import plain, short
+from recipelab.core.text import plain, shorten
 from recipelab.lineage import LineageStore, TrialRecord
 from recipelab.packs.sections import Goal
 
@@ -82,7 +82,7 @@ def leaderboard_table(rows: Sequence[Mapping[str, Any]], *, title: str) -> Table
             _interval(row),
             str(row["seeds"]),
             str(row["status"]).replace("_", " "),
-            Text(short(row["hypothesis"], 40)),
+            Text(shorten(row["hypothesis"], 40)),
         )
     return table
 
@@ -135,8 +135,8 @@ def _steps(facts: Facts) -> Table:
     # The only column that may wrap, so that figures and names stay whole.
     table.add_column("what it was")
     for step in facts["steps"]:
-        who = [Text(short(step[key], 24)) for key in ("surface", "specialist")]
-        words = Text(short(step["hypothesis"], 60))
+        who = [Text(shorten(step[key], 24)) for key in ("surface", "specialist")]
+        words = Text(shorten(step["hypothesis"], 60))
         table.add_row(_named(step["without"]), *who, *_figures(step), words)
     return table
 
@@ -169,7 +169,7 @@ def _share(row: Facts) -> str:
 
 
 def _failure(step: Facts) -> Text:
-    return Text(f"without {_named(step['without'])}: {short(step['failure'], 120)}")
+    return Text(f"without {_named(step['without'])}: {shorten(step['failure'], 120)}")
 
 
 def _surfaces(facts: Facts) -> Table:
@@ -183,7 +183,7 @@ def _surfaces(facts: Facts) -> Table:
         steps = ", ".join(
             f"{n} (not known)" if n in row["unknown"] else f"{n}" for n in row["trials"]
         )
-        table.add_row(Text(short(row["surface"], 24)), value, _share(row), steps)
+        table.add_row(Text(shorten(row["surface"], 24)), value, _share(row), steps)
     return table
 
 

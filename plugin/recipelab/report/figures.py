@@ -14,7 +14,7 @@ from rich.text import Text
 
 from recipelab.core.errors import RecipelabError
 from recipelab.core.recipe import Recipe
-from recipelab.core.text import plain, short
+from recipelab.core.text import plain, shorten
 from recipelab.core.trial import Status
 from recipelab.lineage import LineageStore
 from recipelab.report.transcript import Transcript, TranscriptFormat
@@ -151,7 +151,7 @@ def _groups(title: str, head: str, groups: Mapping[str, Facts]) -> Table:
     for name, group in groups.items():
         told = ", ".join(f"{many} {status}" for status, many in group["by_status"].items())
         counts = (str(group[key]) for key in ("trials", "kept", "failed"))
-        table.add_row(Text(short(name, 40)), *counts, told)
+        table.add_row(Text(shorten(name, 40)), *counts, told)
     return table
 
 
@@ -179,14 +179,14 @@ def _failures(stats: Facts) -> Iterator[RenderableType]:
     for name, gate in failures["missed_gates"].items():
         excess = f"{gate['median_excess']:.6g}"
         missed = f"missed by {gate['missed']}, at the median by {excess}"
-        yield Text(f"  gate {short(name, 40)}: {missed}")
+        yield Text(f"  gate {shorten(name, 40)}: {missed}")
     repeats = stats["repeats"]
     yield Text(
         f"  repeats: {repeats['repeated']} of {repeats['failures']} failures had the signature of "
         f"an earlier one ({repeats['signatures']} signatures)"
     )
     for item in repeats["most_frequent"][:SIGNATURES]:
-        yield Text(f"  {item['count']:>5}  {short(item['signature'], SIGNATURE_CHARACTERS)}")
+        yield Text(f"  {item['count']:>5}  {shorten(item['signature'], SIGNATURE_CHARACTERS)}")
 
 
 def _sentences(stats: Facts) -> Iterator[str]:
@@ -223,7 +223,7 @@ def _table(title: str, texts: Sequence[str], numbers: Sequence[str]) -> Table:
 
 def _named(item: Facts) -> str:
     """A trial by the name that it had in a released run, or by its number."""
-    return short(str(item.get("source_id") or item["trial"]), 20)
+    return shorten(str(item.get("source_id") or item["trial"]), 20)
 
 
 def _number(value: float | None) -> str:

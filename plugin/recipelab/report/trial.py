@@ -14,7 +14,7 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
-from recipelab.core.text import plain, short
+from recipelab.core.text import plain, shorten
 from recipelab.core.trial import Outcome, SeedRun, Status
 from recipelab.lineage import CampaignRecord, LineageStore, TrialRecord, prior_campaigns
 
@@ -141,7 +141,7 @@ def trials_table(records: Sequence[TrialRecord], *, unit: str, title: str, width
         table.add_column(head, justify=side, no_wrap=True)
     table.add_column("hypothesis", no_wrap=True)
     for record, row in zip(records, rows, strict=True):
-        table.add_row(*row, Text(short(record.hypothesis, left)))
+        table.add_row(*row, Text(shorten(record.hypothesis, left)))
     return table
 
 
@@ -237,7 +237,7 @@ def _outcome_parts(outcome: Outcome) -> list[RenderableType]:
     if outcome.failure is not None:
         failure = outcome.failure
         where = f" in {failure.phase}" if failure.phase else ""
-        title = f"{failure.kind}{where}: {short(failure.signature, 80)}"
+        title = f"{failure.kind}{where}: {shorten(failure.signature, 80)}"
         parts.append(Panel(Text(plain(failure.excerpt)), title=Text(title), border_style="red"))
     return parts
 

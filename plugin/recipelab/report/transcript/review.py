@@ -12,7 +12,7 @@ from typing import Any
 
 from recipelab.budget import DEVICE
 from recipelab.core.errors import RecipelabError
-from recipelab.core.text import short
+from recipelab.core.text import shorten
 from recipelab.core.trial import GateResult, Outcome, Status
 from recipelab.exchange.metric import metric_of
 from recipelab.lineage import CampaignRecord, LineageStore, MessageRecord, TrialRecord
@@ -150,7 +150,7 @@ def call_line(call: TranscriptCall) -> Line:
     if call.answer is None:
         return line(*head, Span("no answer", Tone.BAD), is_item=True)
     if call.is_error:
-        told = short(call.answer, ERROR_CHARACTERS)
+        told = shorten(call.answer, ERROR_CHARACTERS)
         return line(*head, Span("error", Tone.BAD), f": {told}", is_item=True)
     return line(*head, summary(call), is_item=True)
 
@@ -163,16 +163,16 @@ def summary(call: TranscriptCall) -> str:
     if call.name == "check_edit" and "ok" in table:
         return _checked(table)
     if call.name == "trial_detail" and "trial" in table:
-        return short(f"trial {table['trial']}, {table.get('status')}", ANSWER_CHARACTERS)
+        return shorten(f"trial {table['trial']}, {table.get('status')}", ANSWER_CHARACTERS)
     rows = next((name for name, value in table.items() if isinstance(value, list)), None)
     if rows is not None and "total" in table:
         return _rows(rows, table)
-    return short(str(call.answer), ANSWER_CHARACTERS)
+    return shorten(str(call.answer), ANSWER_CHARACTERS)
 
 
 def _arguments(arguments: Mapping[str, Any]) -> str:
     told = [
-        f"{short(str(name), 40)}={short(_json(value), ARGUMENT_CHARACTERS)}"
+        f"{shorten(str(name), 40)}={shorten(_json(value), ARGUMENT_CHARACTERS)}"
         for name, value in arguments.items()
         if name not in _LONG and value not in (None, "", [], {})
     ]
@@ -188,7 +188,7 @@ def _recipe(table: Mapping[str, Any]) -> str:
     names = ", ".join(map(str, files)) if isinstance(files, Mapping | list) else str(files)
     count = len(knobs) if isinstance(knobs, list) else 0
     told = f"recipe of trial {table.get('trial')}: {names}; {count} knobs"
-    return short(told, ANSWER_CHARACTERS)
+    return shorten(told, ANSWER_CHARACTERS)
 
 
 def _checked(table: Mapping[str, Any]) -> str:
@@ -196,7 +196,7 @@ def _checked(table: Mapping[str, Any]) -> str:
     alike = table.get("alike")
     if isinstance(alike, list) and alike:
         told += f"; alike: {'; '.join(map(str, alike))}"
-    return short(told, ANSWER_CHARACTERS)
+    return shorten(told, ANSWER_CHARACTERS)
 
 
 def _rows(name: str, table: Mapping[str, Any]) -> str:
@@ -208,7 +208,7 @@ def _rows(name: str, table: Mapping[str, Any]) -> str:
     where = f" of {table['prior_campaign']}" if "prior_campaign" in table else ""
     found = f"{name.replace('_', ' ')} found{where}: {table['total']}"
     shown = f", {len(rows)} shown" if str(table["total"]) != str(len(rows)) else ""
-    return short(f"{found}{shown}{f' ({told})' if told else ''}", ANSWER_CHARACTERS)
+    return shorten(f"{found}{shown}{f' ({told})' if told else ''}", ANSWER_CHARACTERS)
 
 
 _GOOD = (Status.KEPT, Status.BASELINE)
