@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from recipelab.budget import BudgetLimits
 from recipelab.core.errors import RecipelabError
 from recipelab.lineage import CampaignRecord
-from recipelab.lineage.priors import PRIORS
+from recipelab.lineage.campaigns import PRIORS
 
 
 class Arm(StrEnum):
@@ -122,32 +122,11 @@ def plan_of(record: CampaignRecord) -> Plan:
         RecipelabError: Its settings hold none that this version can read.
     """
     saved = record.settings.get(PLAN)
-    if isinstance(saved, Mapping):
-        try:
-            plan = Plan.model_validate(saved)
-        except ValidationError as error:
-            raise RecipelabError(
-                f"campaign {record.name}: its plan cannot be read: {error}"
-            ) from None
-        limits = plan.limits.model_copy(update={"trials": record.trials, "hours": record.hours})
-        return plan.model_copy(update={"name": record.name, "limits": limits})
-    return _early_plan(record)
-
-
-def _early_plan(record: CampaignRecord) -> Plan:
-    """The plan of a campaign that was started before plans were saved whole."""
-    slots = record.settings.get("slots")
-    priors = record.settings.get(PRIORS)
-    return Plan(
-        name=record.name,
-        pack=record.pack,
-        profile=record.profile,
-        model=record.model,
-        seed=record.seed,
-        limits=BudgetLimits(trials=record.trials, hours=record.hours),
-        sandbox=record.sandbox,
-        slots=slots if isinstance(slots, int) else None,
-        share_devices=record.settings.get("share_devices") is True,
-        priors=tuple(priors) if isinstance(priors, list | tuple) else (),
-        speakers=Speakers.ROUND_ROBIN,
-    )
+    if not isinstance(saved, Mapping):
+        raise RecipelabError(f"campaign {record.name}: its settings hold no plan")
+    try:
+        plan = Plan.model_validate(saved)
+    except ValidationError as error:
+        raise RecipelabError(f"campaign {record.name}: its plan cannot be read: {error}") from None
+    limits = plan.limits.model_copy(update={"trials": record.trials, "hours": record.hours})
+    return plan.model_copy(update={"name": record.name, "limits": limits})

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from recipelab.core.trial import Outcome, Status
-from recipelab.exchange.campaign_copy import each_trial
 from recipelab.exchange.metric import MetricFacts, metric_of, source_ids
 from recipelab.lineage import LineageStore, TrialRecord
-from recipelab.lineage.importing import judged_order
 
 
 @dataclass(frozen=True)
@@ -85,12 +83,12 @@ def history_of(store: LineageStore, campaign: str) -> History:
         RecipelabError: There is no such campaign, or its pack cannot be read.
     """
     record = store.campaign(campaign)
-    trials = tuple(each_trial(store, campaign))
+    trials = tuple(store.each_trial(campaign))
     known = {trial.number for trial in trials}
     return History(
         campaign=record.name,
         trials=trials,
-        order=tuple(n for n in judged_order(store, campaign) if n in known),
+        order=tuple(n for n in store.judged_order(campaign) if n in known),
         metric=metric_of(record),
         names=source_ids(record),
     )

@@ -10,7 +10,7 @@ from typing import Any
 from recipelab.core.errors import RecipelabError, unknown_name
 from recipelab.core.text import plain
 from recipelab.core.trial import Proposal
-from recipelab.evaluation.proposals import Checked, Intake, Rejection
+from recipelab.evaluation.proposals import Candidate, ProposalChecker, Rejected
 from recipelab.exchange.git import edits_of_patch
 from recipelab.exchange.metric import mark_of
 from recipelab.lineage import CampaignRecord, LineageStore
@@ -72,9 +72,9 @@ def taken(
     if runs:
         _check_room(store, campaign)
     pack = load_pack(campaign.pack, campaign.profile)
-    intake = Intake(store, campaign.name, pack, repeats=plan_of(campaign).blind)
-    proposal = _proposal(store, campaign, intake, request)
-    number, checked = intake.take(proposal, round_number=None)
+    checker = ProposalChecker(store, campaign.name, pack, repeats=plan_of(campaign).blind)
+    proposal = _proposal(store, campaign, checker, request)
+    number, checked = checker.take(proposal, round_number=None)
     return _facts(campaign, number, checked, runs=runs)
 
 
@@ -98,18 +98,18 @@ def _check_room(store: LineageStore, campaign: CampaignRecord) -> None:
 
 
 def _proposal(
-    store: LineageStore, campaign: CampaignRecord, intake: Intake, request: Request
+    store: LineageStore, campaign: CampaignRecord, checker: ProposalChecker, request: Request
 ) -> Proposal:
     parent = request.parent
     if parent is None:
         parent = store.best_brief(campaign.name).number
     return Proposal(
-        specialist=_person(request.proposer, intake.pack),
-        surface=_surface(request.surface, intake.pack),
+        specialist=_person(request.proposer, checker.pack),
+        surface=_surface(request.surface, checker.pack),
         parent=parent,
         hypothesis=_hypothesis(request.hypothesis),
         expected_delta=_finite(request.expected_delta),
-        edits=edits_of_patch(intake.recipe_of(parent), request.patch),
+        edits=edits_of_patch(checker.recipe_of(parent), request.patch),
     )
 
 
@@ -149,10 +149,10 @@ def _finite(value: float) -> float:
 
 
 def _facts(
-    campaign: CampaignRecord, number: int, checked: Checked | Rejection, *, runs: bool
+    campaign: CampaignRecord, number: int, checked: Candidate | Rejected, *, runs: bool
 ) -> dict[str, Any]:
     facts: dict[str, Any] = {"campaign": campaign.name, "trial": number}
-    if isinstance(checked, Rejection):
+    if isinstance(checked, Rejected):
         return facts | {"status": "rejected", "kind": checked.kind, "reason": checked.reason}
     resume = f"recipelab resume {campaign.name}"
     then = "it is taken up within a second" if runs else f"run it with: {resume}"

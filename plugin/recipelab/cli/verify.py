@@ -94,7 +94,7 @@ def _certified(
 ) -> dict[str, Any]:
     from recipelab.core.recipe import Recipe
     from recipelab.evaluation.certify import certification_seeds, certify
-    from recipelab.evaluation.proposals import Intake
+    from recipelab.evaluation.proposals import ProposalChecker
     from recipelab.evaluation.session import CampaignSession
     from recipelab.exchange.metric import mark_of
     from recipelab.plan import plan_of
@@ -104,8 +104,8 @@ def _certified(
     lab = CampaignSession(
         plan_of(campaign).model_copy(update=options), home, say=lambda text: err.print(text)
     )
-    intake = Intake(store, campaign.name, lab.pack)
-    recipes = [Recipe(intake.recipe_of(one)) for one in (0, number)]
+    checker = ProposalChecker(store, campaign.name, lab.pack)
+    recipes = [Recipe(checker.recipe_of(one)) for one in (0, number)]
     chosen = certification_seeds(lab.pack, campaign.name, seeds or lab.pack.certify.seeds)
 
     async def work() -> dict[str, Any]:

@@ -117,6 +117,10 @@ def tries_again(state: RetryCallState) -> None:
     _log.warning("the machinery failed; trying again", attempt=state.attempt_number, error=error)
 
 
+NOTE_SECONDS = 1.0
+"""Least time between two notes of phases other than ``train``."""
+
+
 class Watch:
     """Is told of the steps of one trial; this one does nothing with it."""
 
@@ -153,6 +157,7 @@ class LineageWatch(Watch):
         number: The trial's number.
         sandbox: Name of the sandbox, for the leases.
         told: Told of each phase, too.
+        is_queued: Whether the lineage is known to have the trial as queued.
 
     Attributes:
         device_seconds: How long the trial has held slots so far, in seconds.
@@ -165,27 +170,40 @@ class LineageWatch(Watch):
         number: int,
         sandbox: str,
         told: Callable[[Phase, int | None], None],
+        *,
+        is_queued: bool = False,
     ) -> None:
         self._store = store
         self._campaign = campaign
         self._number = number
         self._sandbox = sandbox
         self._told = told
+        self._is_queued = is_queued
+        self._noted: Phase | None = None
+        self._noted_at = 0.0
         self.device_seconds = 0.0
 
     def queued(self) -> None:
         """Notes that the trial waits; an aborted one loses its outcome."""
+        self._noted = None
+        if self._is_queued:
+            return
         if self._store.brief(self._campaign, self._number).state is not TrialState.QUEUED:
             self._store.advance(self._campaign, self._number, TrialState.QUEUED)
+        self._is_queued = True
 
     def began(self, phase: Phase, seed: int | None) -> None:
-        """Notes the phase, and tells of it."""
-        self._told(phase, seed)
-        self._store.advance(self._campaign, self._number, TrialState.RUNNING, phase)
+        """Notes that the trial runs, and tells of the phase.
 
-    def measured(self) -> None:
-        """Notes that the trial is measured."""
-        self._store.advance(self._campaign, self._number, TrialState.MEASURED)
+        A later phase is noted if it is ``train``, where the time of a trial goes, or if the last
+        note is a second old: phases that short are over before anybody has looked.
+        """
+        self._told(phase, seed)
+        now = time.monotonic()
+        is_due = phase is Phase.TRAIN or now - self._noted_at >= NOTE_SECONDS
+        if self._noted is None or (phase is not self._noted and is_due):
+            self._store.advance(self._campaign, self._number, TrialState.RUNNING, phase)
+            self._noted, self._noted_at, self._is_queued = phase, now, False
 
     @contextmanager
     def holding(self, slot: Slot) -> Iterator[None]:

@@ -16,7 +16,7 @@ from recipelab.core.errors import LineageError, unknown_name
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import FailureKind, Outcome, Status
 from recipelab.lineage import LineageStore, TrialFilter, TrialRecord
-from recipelab.lineage.priors import prior_note
+from recipelab.lineage.campaigns import prior_note
 from recipelab.packs.sections import Goal
 from recipelab.tools.base import (
     AnyTool,
@@ -212,7 +212,8 @@ class LineageTool(TextTool[ScopeT], Generic[ScopeT]):
 
     def _told(self, args: ScopeT) -> str:
         campaign = self._scope.chosen(args.campaign)
-        return to_json({**self._scope.mark(campaign), **self.look_up(campaign, args)})
+        with self._store.moment():  # so that the parts of an answer fit together
+            return to_json({**self._scope.mark(campaign), **self.look_up(campaign, args)})
 
 
 DIFF_CHARACTERS = 12_000

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from recipelab.core.errors import RecipelabError, unknown_name
 from recipelab.core.recipe import Knob, KnobValue, find_knobs
 from recipelab.core.trial import Edit, Proposal
-from recipelab.evaluation.proposals import Rejection
+from recipelab.evaluation.proposals import Rejected
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.packs.load import Play
 from recipelab.tools.base import TextTool, knob_rows, to_json
@@ -153,7 +153,7 @@ class CheckEditTool(TextTool[CheckEditArguments]):
         """
         parent = self._desk.best().number if self._blind else args.parent
         checked = self._desk.check(parent, tuple(edit.to_edit() for edit in args.edits))
-        if isinstance(checked, Rejection):
+        if isinstance(checked, Rejected):
             return to_json({"ok": False, "kind": checked.kind, "reason": checked.reason})
         alike = {"alike": checked.alike} if checked.alike else {}
         return to_json({"ok": True, **alike, "diff": checked.diff[:DIFF_CHARACTERS]})
@@ -350,7 +350,7 @@ class TurnKnobTool(TextTool[TurnKnobArguments]):
         found: dict[str, tuple[Knob, KnobValue]] = {}
         for knob in mine:
             for value in other_values(knob):
-                tried = isinstance(self._desk.check(parent, (knob.edit(value),)), Rejection)
+                tried = isinstance(self._desk.check(parent, (knob.edit(value),)), Rejected)
                 if not tried and len(found) < MENU:
                     found[f"{knob.name} = {value!r}"] = (knob, value)
         return parent, found
