@@ -5,14 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from recipelab.core.errors import BudgetSpent
 from recipelab.core.trial import Outcome, Status
-from recipelab.lineage import LineageStore
 from recipelab.packs.sections import Goal
+
+if TYPE_CHECKING:
+    from recipelab.lineage import LineageStore
 
 
 class BudgetLimits(BaseModel):

@@ -203,7 +203,7 @@ class CampaignSession:
                 seed=plan.seed,
                 trials=plan.limits.trials,
                 hours=plan.limits.hours,
-                settings=settings_of(plan),
+                settings=settings_of(plan, self.pack.metric),
             )
         for prior in plan.priors:
             self.say(prior_note(record, store.campaign(prior)))
