@@ -14,7 +14,7 @@ from recipelab.core.trial import Outcome, Status
 from recipelab.packs.sections import Goal
 
 if TYPE_CHECKING:
-    from recipelab.lineage import LineageStore
+    from recipelab.lineage import LineageStore, NewUsage
 
 
 class BudgetLimits(BaseModel):
@@ -80,14 +80,34 @@ class Spent:
         best: Score of the best trial; ``None`` before the baseline.
     """
 
-    trials: int
-    hours: float
-    device_hours: float
-    tokens: int
-    money: float
-    unpriced: int
-    since_kept: int
-    best: float | None
+    trials: int = 0
+    hours: float = 0.0
+    device_hours: float = 0.0
+    tokens: int = 0
+    money: float = 0.0
+    unpriced: int = 0
+    since_kept: int = 0
+    best: float | None = None
+
+
+def spent_limit(limits: BudgetLimits, spent: Spent, goal: Goal) -> str | None:
+    """Return which limit has been reached, in words; ``None`` if none has."""
+    if limits.trials is not None and spent.trials >= limits.trials:
+        return "the budget of trials is spent"
+    if limits.hours is not None and spent.hours >= limits.hours:
+        return "the time is up"
+    if limits.device_hours is not None and spent.device_hours >= limits.device_hours:
+        return "the budget of device time is spent"
+    if limits.tokens is not None and spent.tokens >= limits.tokens:
+        return "the budget of tokens is spent"
+    if limits.money is not None and spent.money >= limits.money:
+        return "the budget of money is spent"
+    target, best = limits.target, spent.best
+    if target is not None and best is not None and reached(best, target, goal):
+        return f"the target of {target:g} is reached"
+    if limits.plateau is not None and spent.since_kept >= limits.plateau:
+        return f"none of the last {spent.since_kept} trials was kept"
+    return None
 
 
 class Ledger:
@@ -126,6 +146,7 @@ class Ledger:
         self._tokens_reserved = 0
         self._money_reserved = 0.0
         self._unpriced = 0
+        self._keep_usage: Callable[[NewUsage], None] | None = None
         self._read()
         self._warned = dict(self._shares())
 
@@ -180,25 +201,10 @@ class Ledger:
     @property
     def over(self) -> str | None:
         """Why no trial may begin any more; ``None`` while one may."""
-        limits, spent = self.limits, self.spent
-        if limits.trials is not None and spent.trials >= limits.trials:
-            return "the budget of trials is spent"
-        if limits.hours is not None and spent.hours >= limits.hours:
-            return "the time is up"
-        if limits.device_hours is not None and not self._device_left():
+        reason = spent_limit(self.limits, self.spent, self._goal)
+        if reason is None and self.limits.device_hours is not None and not self._device_left():
             return "the budget of device time is spent"
-        if limits.tokens is not None and spent.tokens >= limits.tokens:
-            return "the budget of tokens is spent"
-        if limits.money is not None and spent.money >= limits.money:
-            return "the budget of money is spent"
-        if limits.target is not None and self._has_reached(limits.target):
-            return f"the target of {limits.target:g} is reached"
-        if limits.plateau is not None and spent.since_kept >= limits.plateau:
-            return f"none of the last {spent.since_kept} trials was kept"
-        return None
-
-    def _has_reached(self, target: float) -> bool:
-        return self._best is not None and reached(self._best, target, self._goal)
+        return reason
 
     def _device_left(self) -> bool:
         """Whether the limit of device time has room for one more trial of the usual length."""
@@ -284,19 +290,31 @@ class Ledger:
         self._book(specialist, model, prompt_tokens, completion_tokens, seconds, cost or 0.0)
         self._warn()
 
+    def defer_usage(self, keep: Callable[[NewUsage], None] | None) -> None:
+        """Hand usage to ``keep``, which sees to it that it is written; ``None`` writes it at once.
+
+        A group chat writes it with the messages of a turn, so that a turn costs one transaction.
+        """
+        self._keep_usage = keep
+
     def _book(
         self, specialist: str, model: str, sent: int, received: int, seconds: float, cost: float
     ) -> None:
-        self._store.add_usage(
-            self._campaign,
-            specialist=specialist,
-            model=model,
-            prompt_tokens=sent,
-            completion_tokens=received,
-            seconds=seconds,
-            cost=cost,
-            round_number=self.round,
-        )
+        if self._keep_usage is None:
+            self._store.add_usage(
+                self._campaign,
+                specialist=specialist,
+                model=model,
+                prompt_tokens=sent,
+                completion_tokens=received,
+                seconds=seconds,
+                cost=cost,
+                round_number=self.round,
+            )
+            return
+        from recipelab.lineage import NewUsage
+
+        self._keep_usage(NewUsage(specialist, model, sent, received, seconds, cost, self.round))
 
     def _shares(self) -> Iterator[tuple[str, float]]:
         """How much of each limit is used: name and share."""

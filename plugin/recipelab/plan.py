@@ -1,18 +1,20 @@
-"""The plan of a campaign: what a user asks for, as the command line, JSON and the lineage hold it."""
+"""The plan of a campaign: what a user asks for, as command line, JSON and lineage hold it."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from recipelab.budget import BudgetLimits
-from recipelab.core.errors import RecipelabError, validation_problems
+from recipelab.core.errors import RecipelabError, unknown_name, validation_problems
+from recipelab.core.registry import Registry
 
 if TYPE_CHECKING:
     from recipelab.lineage import CampaignRecord
     from recipelab.packs.sections import Metric
+    from recipelab.team.speakers import SpeakerFactory
 
 
 class Arm(StrEnum):
@@ -24,12 +26,20 @@ class Arm(StrEnum):
     NO_LINEAGE = "no-lineage"
 
 
-class Speakers(StrEnum):
-    """The policies that pick the next speaker."""
+CREDIT = "credit"
+"""The speaker policy of a plan that names none."""
 
-    CREDIT = "credit"
-    ROUND_ROBIN = "round-robin"
-    MODEL = "model"
+SPEAKERS: Registry[SpeakerFactory] = Registry(
+    "speaker policy",
+    "recipelab.speakers",
+    {
+        CREDIT: "recipelab.team.speakers:UCBSpeaker",
+        "round-robin": "recipelab.team.speakers:RoundRobin",
+        "model": "recipelab.team.speakers:ModelSpeaker",
+    },
+)
+"""The policies that pick the next speaker, by name; see
+:class:`recipelab.team.speakers.SpeakerPolicy`."""
 
 
 SavedModel = str | dict[str, Any]
@@ -58,7 +68,7 @@ class Plan(BaseModel):
         priors: Campaigns of the lineage that agents may ask about, besides this one.
         arm: The agents that work on it.
         specialists: Names of the charters to work with; empty for those that the pack names.
-        speakers: The policy that picks the next speaker.
+        speakers: Name of the policy that picks the next speaker; see :data:`SPEAKERS`.
         exploration: How much ``credit`` explores; 0 follows past gains alone.
         ahead: Trials that may be proposed before a slot is free for them; ``None`` measures how
             many keep the slots busy.
@@ -84,12 +94,19 @@ class Plan(BaseModel):
     priors: tuple[str, ...] = ()
     arm: Arm = Arm.SPECIALISTS
     specialists: tuple[str, ...] = ()
-    speakers: Speakers = Speakers.CREDIT
+    speakers: str = CREDIT
     exploration: float = Field(default=0.7, ge=0)
     ahead: int | None = Field(default=None, ge=0)
     turns: int | None = Field(default=None, ge=1)
     characters: int | None = Field(default=None, ge=1000)
     approve: bool = False
+
+    @field_validator("speakers")
+    @classmethod
+    def _check_speakers(cls, name: str) -> str:
+        if name not in SPEAKERS:
+            raise ValueError(unknown_name(SPEAKERS.what, name, SPEAKERS.names()))
+        return name
 
     @property
     def blind(self) -> bool:

@@ -17,7 +17,7 @@ from recipelab.evaluation.session import Overrides
 from recipelab.lineage import TrialFilter, TrialRecord
 from recipelab.packs.load import load_pack
 from recipelab.plan import Arm
-from recipelab.team.participants import roster
+from recipelab.team.participants import charters_for
 
 from .fated import Fate, Fated, Recorder, crashed, own_words, scored, standing, told
 from .helpers import team_of
@@ -130,7 +130,7 @@ async def test_without_lineage_specialists_take_turns_whatever_they_gain(project
     ],
 )
 async def test_each_arm_has_its_agents(project: Path, arm: Arm, names: list[str]) -> None:
-    charters = roster(load_pack("toy"), arm)
+    charters = charters_for(load_pack("toy"), arm)
     assert [charter.name for charter in charters] == names
     owned = {charter.surfaces for charter in charters}
     whole = {("left", "right")}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 from autogen_agentchat.agents import BaseChatAgent
@@ -30,6 +30,7 @@ class EvaluatorAgent(BaseChatAgent):
         desk: The campaign's desk; ``None`` while the campaign is not open.
         closing: Set when the round is to end, so that nobody waits for a trial any more.
         blind: Whether outcomes are kept from the chat.
+        before_report: Called with the judged trials before they are reported.
     """
 
     def __init__(
@@ -38,11 +39,13 @@ class EvaluatorAgent(BaseChatAgent):
         closing: asyncio.Event | None = None,
         *,
         blind: bool = False,
+        before_report: Callable[[Sequence[TrialRecord]], None] | None = None,
     ) -> None:
         super().__init__(SEAT, "Reports how trials ended; measures, never proposes.")
         self._desk = desk
         self._closing = closing
         self._blind = blind
+        self._before_report = before_report
 
     @property
     def produced_message_types(self) -> Sequence[type[BaseChatMessage]]:
@@ -58,6 +61,8 @@ class EvaluatorAgent(BaseChatAgent):
         waiting = asyncio.ensure_future(self._desk.next_ended(self._closing))
         cancellation_token.link_future(waiting)
         ended = await waiting
+        if self._before_report is not None:
+            self._before_report(ended)
         told = report(self._desk, ended, blind=self._blind) if ended else self._nothing(self._desk)
         return Response(chat_message=told)
 

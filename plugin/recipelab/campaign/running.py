@@ -24,7 +24,7 @@ from recipelab.evaluation.session import CampaignSession, Overrides
 from recipelab.lineage import TrialFilter, TrialRecord
 from recipelab.sandbox.processes import is_dead
 from recipelab.team import Listener, ResearchGroupChat
-from recipelab.team.loop import attended
+from recipelab.team.loop import following_lineage
 
 if TYPE_CHECKING:
     from recipelab.campaign.campaign import Campaign
@@ -168,7 +168,7 @@ async def open_queue(campaign: Campaign, approve: Approve | None) -> AsyncIterat
                 await _measure_baseline(queue)
                 _retry_unfinished(queue)
                 opened = OpenQueue(queue)
-                async with attended(queue, campaign.say):
+                async with following_lineage(queue, campaign.say):
                     collector = asyncio.create_task(opened.collect())
                     try:
                         yield opened

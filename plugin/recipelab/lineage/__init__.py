@@ -19,6 +19,7 @@ from recipelab.lineage.records import (
     FurtherRunRecord,
     MessageRecord,
     NewMessage,
+    NewUsage,
     Page,
     TrialRecord,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "MissedGate",
     "NearMiss",
     "NewMessage",
+    "NewUsage",
     "Note",
     "Page",
     "Similar",

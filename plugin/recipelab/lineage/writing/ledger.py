@@ -13,7 +13,7 @@ from recipelab.lineage.answers import Note
 from recipelab.lineage.finding import check_round, find_campaign, find_trial, find_trials
 from recipelab.lineage.ledgers import LeaseRow, NoteRow, UsageRow
 from recipelab.lineage.query import LARGEST
-from recipelab.lineage.records import NewMessage
+from recipelab.lineage.records import NewMessage, NewUsage
 from recipelab.lineage.saving import now
 from recipelab.lineage.tables import MessageRow
 from recipelab.lineage.text import HYPOTHESIS_CHARACTERS, NAME_CHARACTERS, cut, to_json
@@ -75,21 +75,31 @@ class LedgerWriter(Writing):
         )
 
     def add_messages(
-        self, campaign: str, messages: Sequence[NewMessage], *, round_number: int | None
+        self,
+        campaign: str,
+        messages: Sequence[NewMessage],
+        *,
+        round_number: int | None,
+        usage: Sequence[NewUsage] = (),
     ) -> int:
-        """Adds messages of the group chat, all or none.
+        """Adds messages of the group chat, and what was used for them, all or none.
 
         Args:
             campaign: Name of the campaign.
-            messages: The messages, in the order in which they were said; at least one.
+            messages: The messages, in the order in which they were said.
             round_number: The round in which they were said; ``None`` outside of rounds.
+            usage: What calls of models and trials used.
 
         Returns:
             The place of the first among the messages of the campaign, from 0.
 
         Raises:
-            LineageError: There is no such campaign, round or trial.
+            LineageError: There is no such campaign, round or trial, or a number of the usage is
+                negative or too large.
+            ValueError: Seconds or cost of the usage is not a finite number.
         """
+        for one in usage:
+            _check_usage(one)
         with self._writing() as connection:
             campaign_id = _checked(connection, campaign, round_number, None)
             trials = {message.trial for message in messages if message.trial is not None}
@@ -109,7 +119,12 @@ class LedgerWriter(Writing):
                 }
                 for place, message in enumerate(messages)
             ]
-            connection.execute(_ADD_MESSAGE, rows)
+            if rows:
+                connection.execute(_ADD_MESSAGE, rows)
+            for one in usage:
+                if one.round is not None and one.round != round_number:
+                    check_round(connection, campaign_id, one.round, campaign)
+                _insert_usage(connection, campaign_id, one)
             return position
 
     def add_note(
@@ -196,27 +211,10 @@ class LedgerWriter(Writing):
             LineageError: There is no such campaign or round, or a number is negative or too large.
             ValueError: Seconds or cost is not a finite number.
         """
-        require_finite({"seconds": seconds, "cost": cost})
-        figures = {
-            "prompt_tokens": prompt_tokens,
-            "completion_tokens": completion_tokens,
-            "seconds": seconds,
-            "cost": cost,
-        }
-        for name, figure in figures.items():
-            if not 0 <= figure <= LARGEST:
-                raise LineageError(f"{name} must be from 0 to {LARGEST}, not {figure}")
-        with self._writing() as connection:
-            campaign_id = _checked(connection, campaign, round_number, None)
-            values = {
-                "campaign_id": campaign_id,
-                "specialist": cut(specialist, NAME_CHARACTERS),
-                "model": cut(model, NAME_CHARACTERS),
-                **figures,
-            }
-            call = values | {"round_number": round_number, "created_at": now()}
-            connection.execute(_ADD_USAGE, call)
-            connection.execute(_ADD_UP, values)
+        usage = NewUsage(
+            specialist, model, prompt_tokens, completion_tokens, seconds, cost, round_number
+        )
+        self.add_messages(campaign, (), round_number=None, usage=[usage])
 
     def lease_slot(self, campaign: str, trial: int, slot: str, *, sandbox: str, owner: str) -> None:
         """Notes that a trial holds a slot, in place of what was noted of the two before.
@@ -258,6 +256,28 @@ class LedgerWriter(Writing):
         with self._writing() as connection:
             campaign_id = _checked(connection, campaign, None, trial)
             _release(connection, campaign_id, trial, slot)
+
+
+def _check_usage(usage: NewUsage) -> None:
+    require_finite({"seconds": usage.seconds, "cost": usage.cost})
+    for name in ("prompt_tokens", "completion_tokens", "seconds", "cost"):
+        figure = getattr(usage, name)
+        if not 0 <= figure <= LARGEST:
+            raise LineageError(f"{name} must be from 0 to {LARGEST}, not {figure}")
+
+
+def _insert_usage(connection: Connection, campaign_id: int, usage: NewUsage) -> None:
+    values = {
+        "campaign_id": campaign_id,
+        "specialist": cut(usage.specialist, NAME_CHARACTERS),
+        "model": cut(usage.model, NAME_CHARACTERS),
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "seconds": usage.seconds,
+        "cost": usage.cost,
+    }
+    connection.execute(_ADD_USAGE, values | {"round_number": usage.round, "created_at": now()})
+    connection.execute(_ADD_UP, values)
 
 
 def _checked(

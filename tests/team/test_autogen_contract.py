@@ -1,0 +1,189 @@
+"""The private names of AutoGen that ``team/round.py`` relies on, each by itself.
+
+When one of these tests fails after an upgrade of AutoGen, the name in its title has moved: adapt
+``plugin/recipelab/team/round.py``, and then ``AUTOGEN_VERSIONS`` there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from importlib.metadata import PackageNotFoundError, requires
+from typing import Any
+
+import pytest
+from autogen_agentchat.teams import BaseGroupChat, SelectorGroupChat
+from autogen_agentchat.teams._group_chat import _events
+from autogen_agentchat.teams._group_chat._base_group_chat_manager import BaseGroupChatManager
+from autogen_agentchat.teams._group_chat._selector_group_chat import SelectorGroupChatManager
+from autogen_core import SingleThreadedAgentRuntime
+
+from recipelab.agents import SEAT, EvaluatorAgent
+from recipelab.models import OfflineClient
+from recipelab.team.round import (
+    AUTOGEN_VERSIONS,
+    QuietRuntime,
+    RoundGroupChat,
+    RoundManager,
+    TeamLabel,
+    check_autogen_version,
+)
+
+
+def assembled() -> RoundGroupChat:
+    team = RoundGroupChat.__new__(RoundGroupChat)
+    team._assemble(
+        TeamLabel("team", "A team."),
+        [EvaluatorAgent(None)],
+        OfflineClient(),
+        scheduler=object(),  # type: ignore[arg-type]
+        policy=object(),  # type: ignore[arg-type]
+        termination_condition=None,
+        max_turns=3,
+    )
+    return team
+
+
+def manager_arguments() -> dict[str, Any]:
+    """The arguments that AutoGen's team gives its factory of managers, by name."""
+    names = inspect.signature(BaseGroupChat._create_group_chat_manager_factory).parameters
+    values: dict[str, Any] = dict.fromkeys(names)
+    del values["self"]
+    return values | {
+        "name": "manager",
+        "group_topic_type": "group",
+        "output_topic_type": "output",
+        "participant_topic_types": ["evaluator_1"],
+        "participant_names": [SEAT],
+        "participant_descriptions": ["Reports."],
+        "output_message_queue": asyncio.Queue(),
+        "max_turns": 3,
+    }
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "_model_client",
+        "_selector_prompt",
+        "_allow_repeated_speaker",
+        "_max_selector_attempts",
+        "_emit_team_events",
+        "_model_context",
+        "_runtime",
+        "_embedded_runtime",
+        "_base_group_chat_manager_class",
+    ],
+)
+def test_a_team_has_the_attribute(name: str) -> None:
+    team = SelectorGroupChat([EvaluatorAgent(None)], OfflineClient())
+    assert hasattr(team, name), f"SelectorGroupChat.{name} has moved"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "_name",
+        "_active_speakers",
+        "_termination_condition",
+        "_current_turn",
+        "_max_turns",
+        "_participant_names",
+        "_participant_descriptions",
+        "_previous_speaker",
+        "_max_selector_attempts",
+    ],
+)
+async def test_a_manager_has_the_attribute(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    team = assembled()
+    # An agent can be made outside of a runtime only this way; AutoGen's own tests do the same.
+    monkeypatch.setattr(
+        "autogen_core._agent_instantiation.AgentInstantiationContext.current_runtime",
+        lambda: SingleThreadedAgentRuntime(),
+    )
+    monkeypatch.setattr(
+        "autogen_core._agent_instantiation.AgentInstantiationContext.current_agent_id",
+        lambda: None,
+    )
+    manager = team._create_group_chat_manager_factory(**manager_arguments())()
+    assert isinstance(manager, RoundManager)
+    assert hasattr(manager, name), f"SelectorGroupChatManager.{name} has moved"
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "parameters"),
+    [
+        (BaseGroupChatManager, "handle_agent_response", ["self", "message", "ctx"]),
+        (BaseGroupChatManager, "handle_group_chat_error", ["self", "message", "ctx"]),
+        (BaseGroupChatManager, "_transition_to_next_speakers", ["self", "cancellation_token"]),
+        (BaseGroupChatManager, "_signal_termination", ["self", "message"]),
+        (BaseGroupChatManager, "_signal_termination_with_error", ["self", "error"]),
+        (SelectorGroupChatManager, "update_message_thread", ["self", "messages"]),
+        (SelectorGroupChatManager, "select_speaker", ["self", "thread"]),
+        (
+            SelectorGroupChatManager,
+            "_select_speaker",
+            ["self", "roles", "participants", "max_attempts"],
+        ),
+        (SingleThreadedAgentRuntime, "_try_serialize", ["self", "message"]),
+    ],
+)
+def test_a_method_takes_what_it_took(owner: type, name: str, parameters: list[str]) -> None:
+    method = getattr(owner, name, None)
+    assert method is not None, f"{owner.__name__}.{name} has moved"
+    method = getattr(method, "__wrapped__", method)
+    assert list(inspect.signature(method).parameters) == parameters
+
+
+def test_a_managers_factory_is_given_what_its_class_takes() -> None:
+    given = set(manager_arguments())
+    taken = set(inspect.signature(SelectorGroupChatManager.__init__).parameters) - {"self"}
+    ours = {
+        "model_client",
+        "selector_prompt",
+        "allow_repeated_speaker",
+        "selector_func",
+        "max_selector_attempts",
+        "candidate_func",
+        "emit_team_events",
+        "model_context",
+        "model_client_streaming",
+    }
+    assert given | ours == taken
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["GroupChatAgentResponse", "GroupChatError", "GroupChatTeamResponse", "SerializableException"],
+)
+def test_an_event_is_where_it_was(name: str) -> None:
+    assert hasattr(_events, name), f"_group_chat._events.{name} has moved"
+
+
+def test_the_runtime_of_a_round_is_ours_and_is_stopped_by_autogen() -> None:
+    team = assembled()
+    assert isinstance(team._runtime, QuietRuntime)
+    assert team._embedded_runtime
+
+
+@pytest.mark.parametrize("found", ["0.7.5", "0.7.6", "0.7.12", "0.7.99"])
+def test_a_known_version_passes(found: str) -> None:
+    check_autogen_version("autogen-core", found)
+
+
+@pytest.mark.parametrize("found", ["0.7.4", "0.6.9", "0.8", "0.8.0", "1.0.0"])
+def test_an_unknown_version_is_refused_with_the_range(found: str) -> None:
+    with pytest.raises(ImportError, match=rf"autogen-core>=0\.7\.5,<0\.8, and {found} is"):
+        check_autogen_version("autogen-core", found)
+
+
+def test_the_range_is_that_of_the_packages_metadata() -> None:
+    try:
+        wanted = requires("recipelab") or []
+    except PackageNotFoundError:
+        pytest.skip("recipelab is not installed")
+    first, end = (".".join(map(str, numbers)) for numbers in AUTOGEN_VERSIONS)
+    for package in ("autogen-agentchat", "autogen-core"):
+        (line,) = (line for line in wanted if line.startswith(package) and "extra" not in line)
+        assert f">={first}" in line
+        assert f"<{end}" in line
