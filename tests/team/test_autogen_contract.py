@@ -12,11 +12,12 @@ from importlib.metadata import PackageNotFoundError, requires
 from typing import Any
 
 import pytest
+from autogen_agentchat.agents import UserProxyAgent
 from autogen_agentchat.teams import BaseGroupChat, SelectorGroupChat
 from autogen_agentchat.teams._group_chat import _events
 from autogen_agentchat.teams._group_chat._base_group_chat_manager import BaseGroupChatManager
 from autogen_agentchat.teams._group_chat._selector_group_chat import SelectorGroupChatManager
-from autogen_core import SingleThreadedAgentRuntime
+from autogen_core import AgentId, AgentInstantiationContext, SingleThreadedAgentRuntime
 
 from recipelab.agents import SEAT, EvaluatorAgent
 from recipelab.models import OfflineClient
@@ -34,7 +35,7 @@ def assembled() -> RoundGroupChat:
     team = RoundGroupChat.__new__(RoundGroupChat)
     team._assemble(
         TeamLabel("team", "A team."),
-        [EvaluatorAgent(None)],
+        [EvaluatorAgent(None), UserProxyAgent("me")],
         OfflineClient(),
         scheduler=object(),  # type: ignore[arg-type]
         policy=object(),  # type: ignore[arg-type]
@@ -76,7 +77,7 @@ def manager_arguments() -> dict[str, Any]:
     ],
 )
 def test_a_team_has_the_attribute(name: str) -> None:
-    team = SelectorGroupChat([EvaluatorAgent(None)], OfflineClient())
+    team = SelectorGroupChat([EvaluatorAgent(None), UserProxyAgent("me")], OfflineClient())
     assert hasattr(team, name), f"SelectorGroupChat.{name} has moved"
 
 
@@ -94,18 +95,11 @@ def test_a_team_has_the_attribute(name: str) -> None:
         "_max_selector_attempts",
     ],
 )
-async def test_a_manager_has_the_attribute(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    team = assembled()
-    # An agent can be made outside of a runtime only this way; AutoGen's own tests do the same.
-    monkeypatch.setattr(
-        "autogen_core._agent_instantiation.AgentInstantiationContext.current_runtime",
-        lambda: SingleThreadedAgentRuntime(),
-    )
-    monkeypatch.setattr(
-        "autogen_core._agent_instantiation.AgentInstantiationContext.current_agent_id",
-        lambda: None,
-    )
-    manager = team._create_group_chat_manager_factory(**manager_arguments())()
+def test_a_manager_has_the_attribute(name: str) -> None:
+    make = assembled()._create_group_chat_manager_factory(**manager_arguments())
+    runtime, own_id = SingleThreadedAgentRuntime(), AgentId("manager", "default")
+    with AgentInstantiationContext.populate_context((runtime, own_id)):
+        manager = make()
     assert isinstance(manager, RoundManager)
     assert hasattr(manager, name), f"SelectorGroupChatManager.{name} has moved"
 

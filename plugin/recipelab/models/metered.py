@@ -279,5 +279,25 @@ def estimated_tokens(messages: Sequence[LLMMessage], tools: Sequence[Tool | Tool
     """About how many tokens a call sends: characters by four."""
     schemas = (tool if isinstance(tool, Mapping) else tool.schema for tool in tools)
     characters = sum(len(str(message.content)) for message in messages)
-    characters += sum(len(str(schema)) for schema in schemas)
+    characters += sum(map(_schema_length, schemas))
     return characters // CHARACTERS_PER_TOKEN
+
+
+_MAX_SCHEMAS = 256
+_SCHEMA_LENGTHS: dict[int, tuple[Mapping[str, Any], int]] = {}
+
+
+def _schema_length(schema: Mapping[str, Any]) -> int:
+    """Return the characters of a schema, counted once for each object.
+
+    Tools give out the same object at every call. The table holds the schema itself, so that its
+    id stays its own.
+    """
+    known = _SCHEMA_LENGTHS.get(id(schema))
+    if known is not None:
+        return known[1]
+    if len(_SCHEMA_LENGTHS) >= _MAX_SCHEMAS:
+        _SCHEMA_LENGTHS.clear()
+    length = len(str(schema))
+    _SCHEMA_LENGTHS[id(schema)] = (schema, length)
+    return length
