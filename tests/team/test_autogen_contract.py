@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 from importlib.metadata import PackageNotFoundError, requires
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +19,13 @@ from autogen_agentchat.teams import BaseGroupChat, SelectorGroupChat
 from autogen_agentchat.teams._group_chat import _events
 from autogen_agentchat.teams._group_chat._base_group_chat_manager import BaseGroupChatManager
 from autogen_agentchat.teams._group_chat._selector_group_chat import SelectorGroupChatManager
-from autogen_core import AgentId, AgentInstantiationContext, SingleThreadedAgentRuntime
+from autogen_core import (
+    EVENT_LOGGER_NAME,
+    AgentId,
+    AgentInstantiationContext,
+    SingleThreadedAgentRuntime,
+)
+from autogen_core.logging import MessageEvent
 
 from recipelab.agents import SEAT, EvaluatorAgent
 from recipelab.models import OfflineClient
@@ -29,6 +37,8 @@ from recipelab.team.round import (
     TeamLabel,
     check_autogen_version,
 )
+
+from .helpers import team_of
 
 
 def assembled() -> RoundGroupChat:
@@ -120,6 +130,11 @@ def test_a_manager_has_the_attribute(name: str) -> None:
             ["self", "roles", "participants", "max_attempts"],
         ),
         (SingleThreadedAgentRuntime, "_try_serialize", ["self", "message"]),
+        (
+            SingleThreadedAgentRuntime,
+            "_create_otel_attributes",
+            ["self", "sender_agent_id", "recipient_agent_id", "message_context", "message"],
+        ),
     ],
 )
 def test_a_method_takes_what_it_took(owner: type, name: str, parameters: list[str]) -> None:
@@ -154,6 +169,12 @@ def test_an_event_is_where_it_was(name: str) -> None:
     assert hasattr(_events, name), f"_group_chat._events.{name} has moved"
 
 
+def test_the_helper_for_spans_has_the_names_that_are_replaced() -> None:
+    helper = SingleThreadedAgentRuntime()._tracer_helper
+    assert callable(helper.trace_block)
+    assert helper.tracer_provider is not None
+
+
 def test_the_runtime_of_a_round_is_ours_and_is_stopped_by_autogen() -> None:
     team = assembled()
     assert isinstance(team._runtime, QuietRuntime)
@@ -181,3 +202,17 @@ def test_the_range_is_that_of_the_packages_metadata() -> None:
         (line,) = (line for line in wanted if line.startswith(package) and "extra" not in line)
         assert f">={first}" in line
         assert f"<{end}" in line
+
+
+async def test_a_round_serializes_messages_only_for_a_log_that_is_on(
+    project: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def payloads() -> list[str]:
+        events = (record.msg for record in caplog.records if record.name == EVENT_LOGGER_NAME)
+        return [event.kwargs["payload"] for event in events if isinstance(event, MessageEvent)]
+
+    await asyncio.wait_for(team_of(1).run(), 180)
+    assert payloads() == []
+    with caplog.at_level(logging.INFO, EVENT_LOGGER_NAME):
+        await asyncio.wait_for(team_of(1).run(), 180)
+    assert any("Trial 1" in payload for payload in payloads())

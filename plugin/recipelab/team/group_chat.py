@@ -31,7 +31,6 @@ from recipelab.team.loop import (
     Ended,
     Listener,
     closing_message,
-    following_lineage,
     opening_message,
 )
 from recipelab.team.participants import Participants
@@ -259,7 +258,7 @@ class ResearchGroupChat(RoundGroupChat):
             yield message
         loop.requeue_unfinished()
         turns_left, tokens = self._turn_limit, RoundTokens(token)
-        async with following_lineage(queue, self.listener.note):
+        async with loop.following_lineage():
             while self.ended is None and (ended := loop.ended) is None:
                 number = loop.start_round()
                 await self._assemble_round(queue, loop, turns_left)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -44,6 +46,9 @@ MAX_UNWRITTEN = 50
 
 MAX_RETRIED = 200
 """Aborted trials that a resumed campaign runs again at most."""
+
+WRITE_SECONDS = 1.0
+"""Time between two transactions that write messages."""
 
 LOOK_SECONDS = 1.0
 """Time between two looks at the lineage for changes by other processes."""
@@ -114,9 +119,10 @@ class CampaignLoop:
        round, and :meth:`end_round`,
     4. :meth:`end`.
 
-    Messages are written to the lineage a turn at a time, together with the usage that was booked
-    meanwhile, because every transaction waits for the disk. A process that is killed loses the
-    words of the turns it was in, and no trial: those are written by the trial queue itself.
+    Messages are written to the lineage when a turn ends, at most once in :data:`WRITE_SECONDS`,
+    together with the usage that was booked meanwhile: every transaction waits for the disk. A
+    process that is killed loses the words of the turns that it was in, and no trial, because
+    trials are written by the trial queue itself.
 
     Attributes:
         round: Number of the current round; ``None`` before the first.
@@ -154,6 +160,7 @@ class CampaignLoop:
         self._judged: dict[int, TrialRecord] = {}
         self._unwritten: list[NewMessage] = []
         self._unwritten_usage: list[NewUsage] = []
+        self._written = -math.inf
         queue.ledger.defer_usage(self._unwritten_usage.append)
 
     async def measure_baseline(
@@ -224,7 +231,8 @@ class CampaignLoop:
         about = trials[0] if trials else None
         kind = type(message).__name__
         self._unwritten.append(NewMessage(message.source, kind, message.dump(), about))
-        if isinstance(message, BaseChatMessage) or len(self._unwritten) >= MAX_UNWRITTEN:
+        ends_turn = isinstance(message, BaseChatMessage)
+        if (ends_turn and self._is_write_due()) or len(self._unwritten) >= MAX_UNWRITTEN:
             self._write()
         self._listener.message(message)
         if isinstance(message, ToolCallExecutionEvent):
@@ -290,6 +298,19 @@ class CampaignLoop:
         state = "finished" if ended.finished else "stopped"
         self._store.end_campaign(self._campaign, state, ended.reason)
 
+    @asynccontextmanager
+    async def following_lineage(self) -> AsyncIterator[None]:
+        """Follow the lineage, and write messages that are overdue, while the context lasts."""
+        async with following_lineage(self._queue, self._listener.note, self._write_overdue):
+            yield
+
+    def _write_overdue(self) -> None:
+        if self._unwritten and self._is_write_due():
+            self._write()
+
+    def _is_write_due(self) -> bool:
+        return time.monotonic() - self._written >= WRITE_SECONDS
+
     def _write(self) -> None:
         if self._unwritten or self._unwritten_usage:
             self._store.add_messages(
@@ -300,20 +321,26 @@ class CampaignLoop:
             )
             self._unwritten.clear()
             self._unwritten_usage.clear()
+        self._written = time.monotonic()
 
 
 @asynccontextmanager
-async def following_lineage(queue: TrialQueue, say: Callable[[str], None]) -> AsyncIterator[None]:
+async def following_lineage(
+    queue: TrialQueue, say: Callable[[str], None], at_each_look: Callable[[], None] | None = None
+) -> AsyncIterator[None]:
     """Follow what other processes write to the lineage, for as long as the context lasts.
 
     Args:
         queue: The campaign's trial queue.
         say: Called with the text when the campaign is paused, goes on, or gets a proposal.
+        at_each_look: Called after each look at the lineage.
     """
 
     async def follow() -> None:
         while True:
             apply_external_changes(queue, say)
+            if at_each_look is not None:
+                at_each_look()
             await asyncio.sleep(LOOK_SECONDS)
 
     task = asyncio.ensure_future(follow())

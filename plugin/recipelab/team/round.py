@@ -17,8 +17,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, aclosing, nullcontext, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, TypeVar
@@ -42,7 +42,7 @@ from autogen_core import (
 )
 from autogen_core.model_context import BufferedChatCompletionContext
 from autogen_core.models import ChatCompletionClient
-from opentelemetry.trace import NoOpTracerProvider, ProxyTracerProvider, get_tracer_provider
+from opentelemetry.trace import INVALID_SPAN, NoOpTracerProvider, ProxyTracerProvider, Span
 
 from recipelab.agents import SEAT as EVALUATOR
 from recipelab.core.logs import logger
@@ -181,18 +181,32 @@ async def relay(source: AsyncGenerator[T], token: CancellationToken) -> AsyncGen
                 await task
 
 
-class QuietRuntime(SingleThreadedAgentRuntime):
-    """A runtime that serializes messages only where something receives the result.
+class _NoTracing:
+    """Stands for AutoGen's helper for spans where no tracer is set."""
 
-    AutoGen turns every message into JSON once when it is sent and once for each receiver, for its
-    event log and the attributes of its spans, even if the log is off and no tracer is set.
+    def trace_block(self, *args: Any, **options: Any) -> AbstractContextManager[Span]:
+        return nullcontext(INVALID_SPAN)
+
+
+class QuietRuntime(SingleThreadedAgentRuntime):
+    """A runtime that logs and traces only where something receives the result.
+
+    AutoGen turns every message into JSON once when it is sent and once for each receiver, and
+    makes four spans of it, even if its event log is off and no tracer is set.
     """
 
     def __init__(self) -> None:
         # As in BaseGroupChat: an ignored exception would end the round without a word.
         super().__init__(ignore_unhandled_exceptions=False)
-        provider = get_tracer_provider()
+        provider = self._tracer_helper.tracer_provider
         self._is_traced = not isinstance(provider, ProxyTracerProvider | NoOpTracerProvider)
+        if not self._is_traced:
+            self._tracer_helper = _NoTracing()  # type: ignore[assignment]
+
+    async def _create_otel_attributes(self, *args: Any, **facts: Any) -> Mapping[str, str]:
+        if not self._is_traced:
+            return {}
+        return await super()._create_otel_attributes(*args, **facts)
 
     def _try_serialize(self, message: Any) -> str:
         if self._is_traced or _autogen_events.isEnabledFor(logging.INFO):
