@@ -229,10 +229,10 @@ def test_a_file_with_a_key_is_refused(tmp_path: Path) -> None:
     file.write_text(json.dumps({"provider": provider, "config": config}))
     with pytest.raises(ModelError) as error:
         open_model(str(file), seed=0)
-    assert "config.api_key: a key does not belong into a file" in str(error.value)
+    assert "config.api_key: a key does not belong in a file" in str(error.value)
     assert KEY not in str(error.value)
 
 
 def test_a_client_that_is_no_component_is_told() -> None:
-    with pytest.raises(ModelError, match="PatientClient cannot be saved"):
+    with pytest.raises(ModelError, match="RetryingClient cannot be saved"):
         saved_model(RetryingClient(open_model("offline", seed=0)))

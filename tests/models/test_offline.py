@@ -15,7 +15,7 @@ from recipelab.core.errors import ModelError
 from recipelab.core.recipe import Recipe, find_knobs
 from recipelab.core.trial import Edit
 from recipelab.models import OfflineClient, open_model
-from recipelab.models.offline_moves import Move, ranked_moves, read_evidence
+from recipelab.models.offline_moves import Move, ranked_moves, read_history
 
 TEXT = """\
 EPOCHS = 4  # knob opt: 1 .. 8
@@ -46,7 +46,7 @@ def moves(rows: list[dict[str, Any]], **more: Any) -> list[Move]:
         "typical_gain": -0.1,
         "rng": random.Random(0),
     }
-    return ranked_moves(RECIPE, read_evidence(rows), **(given_ | more))
+    return ranked_moves(RECIPE, read_history(rows), **(given_ | more))
 
 
 def values(found: list[Move], name: str) -> dict[object, float]:
@@ -101,7 +101,7 @@ def test_what_costs_time_may_be_left_out() -> None:
     recipe = {**RECIPE, "files": {PATH: "SHIFT = 2.0  # knob opt: 0.0 .. 4.0\n"}}
     found = ranked_moves(
         recipe,
-        read_evidence([]),
+        read_history([]),
         surfaces=("opt",),
         costs_time=True,
         typical_gain=-0.1,
@@ -125,9 +125,9 @@ def test_a_play_is_tried_once() -> None:
         "costs_time": True,
         "typical_gain": -0.1,
     }
-    fresh = ranked_moves(recipe, read_evidence([]), rng=random.Random(0), **more)
+    fresh = ranked_moves(recipe, read_history([]), rng=random.Random(0), **more)
     assert any(move.hypothesis.startswith("[play fuse]") for move in fresh)
-    tried = read_evidence([row(2, "", "discarded", "[play fuse] Fuse. Fewer kernels.")])
+    tried = read_history([row(2, "", "discarded", "[play fuse] Fuse. Fewer kernels.")])
     again = ranked_moves(recipe, tried, rng=random.Random(0), **more)
     assert not any(move.hypothesis.startswith("[play fuse]") for move in again)
 
