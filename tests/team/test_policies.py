@@ -12,7 +12,7 @@ from autogen_agentchat.messages import TextMessage
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recipelab.agents import SEAT
+from recipelab.agents import EVALUATOR
 from recipelab.budget import Spent
 from recipelab.core.trial import Status
 from recipelab.lineage import TrialBrief, TrialState
@@ -137,7 +137,7 @@ def test_round_robin_goes_on_where_earlier_rounds_stopped() -> None:
 def report(**figures: float | None) -> TextMessage:
     spent = Spent(0, 0.0, 0.0, 0, 0.0, 0, 0, None)
     told = {**vars(spent), **figures}
-    return TextMessage(content="", source=SEAT, metadata={"spent": json.dumps(told)})
+    return TextMessage(content="", source=EVALUATOR, metadata={"spent": json.dumps(told)})
 
 
 @pytest.mark.parametrize(

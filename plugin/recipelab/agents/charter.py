@@ -13,7 +13,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from recipelab.agents.evaluator_agent import SEAT
+from recipelab.agents.evaluator_agent import EVALUATOR
 from recipelab.core import content
 from recipelab.core.errors import RecipelabError, unknown_name
 from recipelab.core.text import plain
@@ -279,7 +279,7 @@ def read_charter(file: Path) -> Charter:
 
 
 SHIPPED, PROJECT = "shipped", "project"
-RESERVED = (SEAT, "user")
+RESERVED = (EVALUATOR, "user")
 """Names in the group chat that are taken."""
 
 

@@ -15,7 +15,7 @@ from autogen_core.models import (
 )
 from pydantic import BaseModel
 
-from recipelab.agents.lineage_view import ViewContext, render_view
+from recipelab.agents.lineage_view import ViewContext, render_lineage_view
 from recipelab.lineage import LineageStore, prior_campaigns
 from recipelab.packs.load import load_pack
 
@@ -182,7 +182,7 @@ class LineageContext(TurnContext, Component[LineageContextConfig]):
             tuple(surfaces),
             priors=prior_campaigns(record),
         )
-        super().__init__(lambda: render_view(frame), characters=characters)
+        super().__init__(lambda: render_lineage_view(frame), characters=characters)
         self._config = LineageContextConfig(
             lineage=store.url,
             campaign=campaign,

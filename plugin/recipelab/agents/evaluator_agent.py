@@ -16,7 +16,7 @@ from recipelab.evaluation.queue import TrialQueue
 from recipelab.lineage import TrialRecord
 from recipelab.packs.sections import Metric
 
-SEAT = "evaluator"
+EVALUATOR = "evaluator"
 """Name of the seat in the group chat."""
 
 TRIALS, SPENT = "trials", "spent"
@@ -39,7 +39,7 @@ class EvaluatorAgent(BaseChatAgent):
         *,
         blind: bool = False,
     ) -> None:
-        super().__init__(SEAT, "Reports how trials ended; measures, never proposes.")
+        super().__init__(EVALUATOR, "Reports how trials ended; measures, never proposes.")
         self._desk = desk
         self._closing = closing
         self._blind = blind
@@ -58,7 +58,11 @@ class EvaluatorAgent(BaseChatAgent):
         waiting = asyncio.ensure_future(self._desk.next_ended(self._closing))
         cancellation_token.link_future(waiting)
         ended = await waiting
-        told = report(self._desk, ended, blind=self._blind) if ended else self._nothing(self._desk)
+        told = (
+            outcome_report(self._desk, ended, blind=self._blind)
+            if ended
+            else self._nothing(self._desk)
+        )
         return Response(chat_message=told)
 
     async def on_reset(self, cancellation_token: CancellationToken) -> None:
@@ -70,7 +74,9 @@ class EvaluatorAgent(BaseChatAgent):
         return TextMessage(content=text, source=self.name)
 
 
-def report(desk: TrialQueue, ended: Sequence[TrialRecord], *, blind: bool = False) -> TextMessage:
+def outcome_report(
+    desk: TrialQueue, ended: Sequence[TrialRecord], *, blind: bool = False
+) -> TextMessage:
     """What the seat says of trials that have ended.
 
     Args:
@@ -83,7 +89,9 @@ def report(desk: TrialQueue, ended: Sequence[TrialRecord], *, blind: bool = Fals
     """
     metric = desk.pack.metric
     texts = ("A trial has ended." if blind else _told(record, metric) for record in ended)
-    return TextMessage(content="\n\n".join(texts), source=SEAT, metadata=_metadata(desk, ended))
+    return TextMessage(
+        content="\n\n".join(texts), source=EVALUATOR, metadata=_metadata(desk, ended)
+    )
 
 
 def _metadata(desk: TrialQueue, ended: Sequence[TrialRecord]) -> dict[str, str]:

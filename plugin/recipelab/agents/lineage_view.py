@@ -289,7 +289,7 @@ PARTS = (
 )
 
 
-def render_view(frame: ViewContext, wanted: Sequence[ViewPart] = PARTS) -> str:
+def render_lineage_view(frame: ViewContext, wanted: Sequence[ViewPart] = PARTS) -> str:
     """Renders what one specialist is shown at this moment.
 
     Args:

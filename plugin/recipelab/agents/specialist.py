@@ -12,7 +12,7 @@ from autogen_core.models import ChatCompletionClient
 
 from recipelab.agents.charter import Charter
 from recipelab.agents.context import CHARACTERS, TurnContext
-from recipelab.agents.lineage_view import ViewContext, render_view
+from recipelab.agents.lineage_view import ViewContext, render_lineage_view
 from recipelab.agents.prompt import system_message
 from recipelab.core.logs import logger
 from recipelab.evaluation.queue import TrialQueue
@@ -77,7 +77,7 @@ class Specialist(AssistantAgent):
         self._blind = blind
 
         def view() -> str:
-            return render_view(frame_of(charter, desk)) if desk and not blind else ""
+            return render_lineage_view(view_context_of(charter, desk)) if desk and not blind else ""
 
         self._turn_context = TurnContext(view, characters=characters)
         self._bench = (
@@ -126,7 +126,7 @@ def _of_people(messages: Sequence[BaseChatMessage]) -> list[BaseChatMessage]:
     return heard or [TextMessage(content=YOUR_TURN, source="user")]
 
 
-def frame_of(charter: Charter, desk: TrialQueue) -> ViewContext:
+def view_context_of(charter: Charter, desk: TrialQueue) -> ViewContext:
     """What the lineage view of one specialist is rendered from, at this moment."""
     return ViewContext(
         desk.store,

@@ -18,7 +18,7 @@ from autogen_agentchat.messages import (
 )
 from autogen_core import CancellationToken
 
-from recipelab.agents import SEAT, report
+from recipelab.agents import EVALUATOR, outcome_report
 from recipelab.agents.evaluator_agent import TRIALS
 from recipelab.agents.specialist import FAULT
 from recipelab.core.errors import RecipelabError
@@ -130,7 +130,7 @@ class Tally:
             for result in message.content:
                 if result.is_error:
                     self._refused[f"{result.name}: {_short(result.content)}"] += 1
-        elif isinstance(message, BaseChatMessage) and message.source not in (SEAT, "user"):
+        elif isinstance(message, BaseChatMessage) and message.source not in (EVALUATOR, "user"):
             self._turns += 1
             self._silent += message.source not in self._acted
             self._acted.discard(message.source)
@@ -352,7 +352,7 @@ class CampaignLoop:
             waiting = asyncio.ensure_future(self._desk.next_ended())
             token.link_future(waiting)
             ended = await waiting
-            told = report(self._desk, ended, blind=self._blind)
+            told = outcome_report(self._desk, ended, blind=self._blind)
             self.hear(told)
         return told
 

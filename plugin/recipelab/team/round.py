@@ -23,7 +23,7 @@ from autogen_core import CancellationToken, MessageContext, event
 from autogen_core.model_context import BufferedChatCompletionContext
 from autogen_core.models import ChatCompletionClient
 
-from recipelab.agents import SEAT
+from recipelab.agents import EVALUATOR
 from recipelab.core.logs import logger
 from recipelab.team.scheduler import TurnScheduler
 from recipelab.team.speakers import RoundRobin, SpeakerPolicy
@@ -202,8 +202,8 @@ class ResearchManager(SelectorGroupChatManager):
             self._floor.give(name)
             chosen.append(name)
         if self._floor.seat_is_due() or (not chosen and self._floor.empty):
-            self._floor.give(SEAT)
-            chosen.append(SEAT)
+            self._floor.give(EVALUATOR)
+            chosen.append(EVALUATOR)
         return chosen
 
     async def reset(self) -> None:

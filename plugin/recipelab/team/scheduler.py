@@ -7,7 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from recipelab.agents import SEAT
+from recipelab.agents import EVALUATOR
 from recipelab.evaluation.queue import TrialQueue
 
 _SMALL = 0.05
@@ -59,7 +59,7 @@ class TurnScheduler:
     @property
     def only_waiting(self) -> bool:
         """Whether nobody has the floor but the seat, which waits for trials."""
-        return not set(self._since) - {SEAT}
+        return not set(self._since) - {EVALUATOR}
 
     @property
     def empty(self) -> bool:
@@ -121,7 +121,7 @@ class TurnScheduler:
     def seat_is_due(self) -> bool:
         """Whether the evaluator's seat should have the floor: a trial has ended, or will."""
         waits = bool(self._desk.running) or self._desk.paused
-        return waits and SEAT not in self._since and not self.closing.is_set()
+        return waits and EVALUATOR not in self._since and not self.closing.is_set()
 
     def give(self, name: str) -> None:
         """Somebody gets the floor."""

@@ -17,7 +17,7 @@ from recipelab.agents.lineage_view import (
     SATURATED,
     ViewContext,
     ViewPart,
-    render_view,
+    render_lineage_view,
 )
 from recipelab.core.trial import FailureKind, Outcome, Status
 from recipelab.lineage import LineageStore
@@ -38,7 +38,7 @@ def store(project: object) -> Iterator[LineageStore]:
 
 def view(store: LineageStore, pack: Pack, specialist: str = "opt", **more: object) -> str:
     frame = ViewContext(store, "c", pack, specialist, (specialist,), **more)  # type: ignore[arg-type]
-    return render_view(frame)
+    return render_lineage_view(frame)
 
 
 def part(text: str, title: str) -> str:
@@ -147,7 +147,7 @@ def test_no_part_is_longer_than_its_budget(lines: list[str], characters: int) ->
         ViewPart("B", 200, lambda frame: ["- b"]),
     ]
     frame = SimpleNamespace(store=SimpleNamespace(moment=nullcontext))
-    text = render_view(frame, wanted)  # type: ignore[arg-type]
+    text = render_lineage_view(frame, wanted)  # type: ignore[arg-type]
     first, second = text.split("\n\n## B\n")
     assert second == "- b"
     assert len(first) <= len("## A\n") + characters
