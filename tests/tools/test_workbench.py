@@ -11,7 +11,7 @@ from autogen_core import CancellationToken
 from autogen_core.tools import BaseTool, ToolResult
 from pydantic import BaseModel
 
-from recipelab.agents.charter import load_charter
+from recipelab.agents.charters import load_charter
 from recipelab.agents.lineage_view import render_lineage_view
 from recipelab.agents.specialist import view_context_of, workbench_of
 from recipelab.budget import BudgetLimits, Ledger
