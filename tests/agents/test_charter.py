@@ -89,7 +89,7 @@ def test_an_unknown_charter_lists_the_valid_ones(project: Path) -> None:
 
 
 def test_the_instructions_hold_rules_pack_surface_and_charter(toy: Pack) -> None:
-    told = system_message(toy, load_charter("left"))
+    message = system_message(toy, load_charter("left"))
     for words in (
         "lineage_query",
         "minimize",
@@ -98,8 +98,8 @@ def test_the_instructions_hold_rules_pack_surface_and_charter(toy: Pack) -> None
         "You move the left coordinate",
         "recipe/*.py",
     ):
-        assert words in told
-    assert "The second coordinate" not in told
+        assert words in message
+    assert "The second coordinate" not in message
 
 
 def test_all_mistakes_are_told_in_one_go(tmp_path: Path) -> None:
