@@ -27,7 +27,7 @@ from autogen_core import (
 )
 from autogen_core.logging import MessageEvent
 
-from recipelab.agents import SEAT, EvaluatorAgent
+from recipelab.agents import EVALUATOR, EvaluatorAgent
 from recipelab.models import OfflineClient
 from recipelab.team.round import (
     AUTOGEN_VERSIONS,
@@ -65,7 +65,7 @@ def manager_arguments() -> dict[str, Any]:
         "group_topic_type": "group",
         "output_topic_type": "output",
         "participant_topic_types": ["evaluator_1"],
-        "participant_names": [SEAT],
+        "participant_names": [EVALUATOR],
         "participant_descriptions": ["Reports."],
         "output_message_queue": asyncio.Queue(),
         "max_turns": 3,

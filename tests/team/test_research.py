@@ -16,7 +16,7 @@ from autogen_agentchat.teams import BaseGroupChat, SelectorGroupChat
 from autogen_core import CancellationToken
 
 from recipelab import LineageStore, ResearchGroupChat
-from recipelab.agents import SEAT
+from recipelab.agents import EVALUATOR
 from recipelab.core.trial import Status
 from recipelab.lineage import TrialFilter
 
@@ -41,8 +41,14 @@ async def finished(team: ResearchGroupChat, **more: object) -> TaskResult:
 async def test_specialists_take_turns_and_the_seat_reports_each_outcome(project: Path) -> None:
     result = await finished(team_of(4), task="Improve it.")
     sources = [message.source for message in said(result)]
-    assert sources == [SEAT, "recipelab", "user", *("left", SEAT, "right", SEAT) * 2, "recipelab"]
-    reports = [message for message in said(result) if message.source == SEAT]
+    assert sources == [
+        EVALUATOR,
+        "recipelab",
+        "user",
+        *("left", EVALUATOR, "right", EVALUATOR) * 2,
+        "recipelab",
+    ]
+    reports = [message for message in said(result) if message.source == EVALUATOR]
     assert [message.metadata["trials"] for message in reports] == ["0", "1", "2", "3", "4"]
     assert result.stop_reason == "the budget of trials is spent"
     assert "4 trials" in said(result)[-1].to_text()
@@ -82,7 +88,7 @@ async def test_trials_run_while_specialists_think_and_nobody_waits_for_the_slowe
     async def listen() -> int:
         told = 0
         async for item in team.run_stream():
-            if isinstance(item, BaseChatMessage) and item.source == SEAT:
+            if isinstance(item, BaseChatMessage) and item.source == EVALUATOR:
                 told += len(item.metadata["trials"].split(",")) if "trials" in item.metadata else 0
             # The other specialist has proposed, and its trial has ended, while this one thinks.
             if told >= 2:
@@ -167,7 +173,7 @@ async def test_a_model_that_never_submits_is_stopped_with_a_report(project: Path
     assert not team.ended.finished
 
 
-@pytest.mark.parametrize("answer", ["nobody that I know", "evaluator", "left or right", SEAT])
+@pytest.mark.parametrize("answer", ["nobody that I know", "evaluator", "left or right", EVALUATOR])
 async def test_a_selector_that_names_nobody_valid_does_not_stall_the_team(
     project: Path, answer: str
 ) -> None:

@@ -8,7 +8,7 @@ import pytest
 from autogen_agentchat.base import TerminatedException, TerminationCondition
 from autogen_agentchat.messages import TextMessage
 
-from recipelab.agents import SEAT
+from recipelab.agents import EVALUATOR
 from recipelab.budget import BudgetLimits, Spent
 from recipelab.packs.sections import Goal
 from recipelab.team import BudgetTermination
@@ -16,7 +16,7 @@ from recipelab.team import BudgetTermination
 
 def report(**figures: float | None) -> TextMessage:
     spent = {**vars(Spent()), **figures}
-    return TextMessage(content="", source=SEAT, metadata={"spent": json.dumps(spent)})
+    return TextMessage(content="", source=EVALUATOR, metadata={"spent": json.dumps(spent)})
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from recipelab.agents.charter import pack_problems
+from recipelab.agents.charters import pack_problems
 from recipelab.core.content import cache_root
 from recipelab.core.errors import EditError, RecipelabError
 from recipelab.core.recipe import Recipe, find_knobs, syntax_error

@@ -17,7 +17,7 @@ from autogen_agentchat.messages import (
 )
 from autogen_core import CancellationToken
 
-from recipelab.agents import report
+from recipelab.agents import outcome_report
 from recipelab.core.errors import RecipelabError
 from recipelab.core.logs import logger
 from recipelab.core.trial import Phase, Status
@@ -188,7 +188,7 @@ class CampaignLoop:
             waiting = asyncio.ensure_future(self._queue.next_ended())
             token.link_future(waiting)
             records = await waiting
-            message = report(self._queue, records, blind=self._blind)
+            message = outcome_report(self._queue, records, blind=self._blind)
             self.keep_judged(records)
             self.hear(message)
         record = self._store.trial(self._campaign, BASELINE)

@@ -44,7 +44,7 @@ from autogen_core.model_context import BufferedChatCompletionContext
 from autogen_core.models import ChatCompletionClient
 from opentelemetry.trace import INVALID_SPAN, NoOpTracerProvider, ProxyTracerProvider, Span
 
-from recipelab.agents import SEAT as EVALUATOR
+from recipelab.agents import EVALUATOR
 from recipelab.core.logs import logger
 from recipelab.team.scheduler import TurnScheduler
 from recipelab.team.speakers import ModelSpeaker, SpeakerPolicy

@@ -7,7 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from recipelab.agents import SEAT as EVALUATOR
+from recipelab.agents import EVALUATOR
 from recipelab.evaluation.queue import TrialQueue
 
 _SHORT_TURN = 0.05
