@@ -11,7 +11,7 @@ from recipelab.packs.sections import Goal
 
 
 @dataclass(frozen=True)
-class Standing:
+class Observations:
     """All that is known of a candidate when a policy is asked.
 
     Attributes:
@@ -66,15 +66,15 @@ class NeedMoreSeeds:
 class Acceptance(Protocol):
     """Compares a candidate with the best; owns no gates, no sandbox and no store."""
 
-    def judge(self, standing: Standing) -> Verdict | NeedMoreSeeds:
+    def judge(self, observed: Observations) -> Verdict | NeedMoreSeeds:
         """Says whether the candidate is better than the best, or what it wants to see first."""
         ...
 
-    def promise(self, standing: Standing, seeds: int) -> float | None:
+    def promise(self, observed: Observations, seeds: int) -> float | None:
         """Chance that a candidate is still found promising when all its seeds have run.
 
         Args:
-            standing: As far as it is known.
+            observed: As far as it is known.
             seeds: On how many seeds the screening ends.
 
         Returns:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from recipelab.acceptance.comparison import compare
-from recipelab.acceptance.policy import Standing, Verdict
+from recipelab.acceptance.policy import Observations, Verdict
 
 
 @dataclass(frozen=True)
@@ -17,13 +17,13 @@ class PairedTwoSigma:
     several.
     """
 
-    def judge(self, standing: Standing) -> Verdict:
+    def judge(self, observed: Observations) -> Verdict:
         """See :class:`~recipelab.acceptance.policy.Acceptance`.
 
         Raises:
             ValueError: Fewer than two seeds, so that no standard error exists.
         """
-        found = compare(standing.screen, standing.goal)
+        found = compare(observed.screen, observed.goal)
         kept = found.gain > 2.0 * found.delta_se
         words = "more" if kept else "not more"
         reason = (
@@ -32,7 +32,7 @@ class PairedTwoSigma:
         )
         return Verdict(kept, found.delta, found.delta_se, reason, found.p)
 
-    def promise(self, standing: Standing, seeds: int) -> None:
+    def promise(self, observed: Observations, seeds: int) -> None:
         """It says nothing before all seeds have run."""
 
 
@@ -40,12 +40,12 @@ class PairedTwoSigma:
 class KeepIfBetter:
     """Kept if the mean is better at all: what published systems do, for comparison."""
 
-    def judge(self, standing: Standing) -> Verdict:
+    def judge(self, observed: Observations) -> Verdict:
         """See :class:`~recipelab.acceptance.policy.Acceptance`."""
-        delta = fmean(standing.screen.differences)
-        gain = standing.goal.sign * delta
+        delta = fmean(observed.screen.differences)
+        gain = observed.goal.sign * delta
         reason = f"gain {gain:+.4g}, noise or not" if gain > 0 else f"gain {gain:+.4g} is no gain"
         return Verdict(gain > 0, delta, None, reason)
 
-    def promise(self, standing: Standing, seeds: int) -> None:
+    def promise(self, observed: Observations, seeds: int) -> None:
         """It says nothing before all seeds have run."""

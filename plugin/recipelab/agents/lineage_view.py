@@ -15,7 +15,6 @@ from recipelab.lineage import (
     TrialFilter,
 )
 from recipelab.packs.pack import Pack
-from recipelab.packs.sections import Gate
 
 
 @dataclass(frozen=True)
@@ -179,7 +178,7 @@ def rules(frame: ViewContext) -> list[str]:
         f"- {metric.goal} {metric.name}"
         + (f" ({metric.unit})" if metric.unit else "")
         + "; a trial is kept only if it passes every gate and its gain stands out of the noise.",
-        *(f"- Gate {_gate(gate)}." for gate in frame.pack.gates),
+        *(f"- Gate {gate.rule}." for gate in frame.pack.gates),
         f"- Trials so far: {told}. Budget of trials: {left}.",
         *(
             f"- Prior knowledge: lineage tools take campaign={name!r} too; their answers say what "
@@ -187,11 +186,6 @@ def rules(frame: ViewContext) -> list[str]:
             for name in frame.priors
         ),
     ]
-
-
-def _gate(gate: Gate) -> str:
-    side = "at least" if gate.at_least is not None else "at most"
-    return f"{gate.name}: mean of {gate.measure} {side} {gate.limit:g}"
 
 
 def best(frame: ViewContext) -> list[str]:

@@ -98,7 +98,7 @@ def _participant(model: ComponentModel) -> ChatAgent | Team:
 
 def saved_url(lab: CampaignSession) -> str | None:
     """Where a lab's lineage is, as it may be saved: a password stays in the environment."""
-    url = lab.parts.store.url if lab.parts.store else lab.lineage
+    url = lab.overrides.store.url if lab.overrides.store else lab.lineage
     if url is None or "://" not in url:
         return url
     return make_url(url).set(password=None).render_as_string(hide_password=False)
@@ -162,7 +162,7 @@ class ResearchGroupChat(RoundChat):
             lineage,
             parts or Overrides(),
             say=lambda text: self.listener.note(text),
-            watch=lambda trial, phase, seed: self.listener.phase(trial, phase, seed),
+            on_phase=lambda trial, phase, seed: self.listener.phase(trial, phase, seed),
         )
         self._crew = Participants(self._lab, clients or {}, participants)
         self._shown: Shown = {
@@ -387,9 +387,9 @@ class ResearchGroupChat(RoundChat):
         )
 
     def _pause(self, paused: bool) -> None:
-        if self._lab.desk is None:
+        if self._lab.queue is None:
             raise RuntimeError("The group chat has not been initialized: it does not run.")
-        self._lab.desk.paused = paused
+        self._lab.queue.paused = paused
 
     def _to_config(self) -> ResearchGroupChatConfig:  # type: ignore[override]
         return ResearchGroupChatConfig(

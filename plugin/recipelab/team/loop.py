@@ -24,7 +24,7 @@ from recipelab.agents.specialist import FAULT
 from recipelab.core.errors import RecipelabError
 from recipelab.core.logs import bound, logger
 from recipelab.core.trial import Phase, Status
-from recipelab.evaluation.judge import noise_words
+from recipelab.evaluation.judge import baseline_noise_text
 from recipelab.evaluation.proposals import BASELINE
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.lineage import PAUSED, NewMessage, TrialFilter, TrialRecord
@@ -268,7 +268,7 @@ class CampaignLoop:
             raise RecipelabError(f"the baseline of {self._desk.pack.name} fails: {reason}")
         if told is None:
             return ()
-        words = noise_words(self._desk.pack, record)
+        words = baseline_noise_text(self._desk.pack, record)
         self._listener.note(words)
         noise = TextMessage(content=words, source=source)
         self.hear(noise)

@@ -121,7 +121,7 @@ class ModelClients:
             client = GuidedClient(client, charter.tools or ())
         return MeteredClient(
             RetryingClient(client, say=self._lab.say),
-            lambda: self._lab.desk.ledger if self._lab.desk else None,
+            lambda: self._lab.queue.ledger if self._lab.queue else None,
             specialist=name,
             model=model,
             prices=self._prices,
