@@ -1,4 +1,4 @@
-"""Acceptance under noise: what tells a gain from luck. It runs nothing and stores nothing."""
+"""Acceptance under noise: tells a gain from luck. It runs nothing and stores nothing."""
 
 from recipelab.acceptance.comparison import Comparison, compare
 from recipelab.acceptance.confirmed import Confirmed

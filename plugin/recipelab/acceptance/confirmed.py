@@ -22,7 +22,7 @@ _FUTILE = (0.25, 0.1)
 
 @dataclass(frozen=True)
 class Confirmed:
-    """Kept only if a gain shows on seeds that nobody had run when the trial was chosen.
+    """Keeps a gain only if it shows on seeds that nobody had run when the trial was chosen.
 
     A trial that looks promising on the usual seeds was chosen for its luck as well. So these seeds
     only decide whether it is worth a confirmation: candidate and best run on fresh seeds, and only
@@ -41,20 +41,20 @@ class Confirmed:
     half: int = 20
 
     def share(self, look: int) -> float:
-        """Which share of a level a look has: as its seeds are to those of all looks together.
+        """Return the share of a level that a look has: its seeds over those of all looks.
 
         The last look sees most and is worth most; the first has enough to see a large gain soon.
         """
         return self.looks[look] / sum(self.looks)
 
     def judge(self, observed: Observations) -> Verdict | NeedMoreSeeds:
-        """See :class:`~recipelab.acceptance.policy.Acceptance`."""
+        """Judge by the confirmation once there is one, else by the screening."""
         if observed.confirm.differences:
             return self._confirmed(observed)
         return self._screened(observed)
 
     def promise(self, observed: Observations, seeds: int) -> float | None:
-        """See :class:`~recipelab.acceptance.policy.Acceptance`."""
+        """Return the chance that the screened gain ends up promising."""
         gains = _gains(observed)
         if observed.noise is None or not gains:
             return None
@@ -66,10 +66,10 @@ class Confirmed:
             raise ValueError("candidate and best have no seed in common")
         gain, threshold = fmean(gains), _threshold(observed, len(gains))
         if gain <= 0.0 or gain < threshold:
-            told = (
+            words = (
                 "is no gain" if gain <= 0.0 else f"is within the noise (less than {threshold:.3g})"
             )
-            reason = f"gain {gain:+.4g} on {_seeds(len(gains))} {told}"
+            reason = f"gain {gain:+.4g} on {_seeds(len(gains))} {words}"
             error = mean_and_error(dict(enumerate(gains)))[1]
             return Verdict(False, observed.goal.sign * gain, error, reason)
         if _exact(observed, gains):
@@ -101,7 +101,7 @@ def _gains(observed: Observations) -> tuple[float, ...]:
 
 
 def _threshold(observed: Observations, seeds: int) -> float:
-    """What a screened gain has to reach to be promising."""
+    """Return the screened gain from which a trial is promising."""
     noise = observed.noise
     return 0.0 if noise is None else PROMISING * noise.pair.sd / math.sqrt(seeds)
 
