@@ -5,7 +5,7 @@ from recipelab.ablation.ablate import (
     AblationReport,
     Attribution,
     ChainAblation,
-    ablate_best,
+    ablate_campaign,
     ablation_report,
     ablation_seeds,
 )
@@ -28,7 +28,7 @@ __all__ = [
     "RecipeMeasurer",
     "Removal",
     "StepLoss",
-    "ablate_best",
+    "ablate_campaign",
     "ablation_report",
     "ablation_seeds",
     "records_of_chain",

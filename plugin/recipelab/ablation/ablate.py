@@ -30,13 +30,11 @@ from recipelab.lineage import LineageStore, TrialRecord
 from recipelab.packs.pack import Pack
 from recipelab.packs.sections import Goal
 
-Say = Callable[[str], None]
-
 ABLATION_FILE = "ablation.json"
 """Name of the file of measurements, in the campaign's folder."""
 
 
-async def ablate_best(
+async def ablate_campaign(
     store: LineageStore,
     campaign: str,
     evaluator: Evaluator,
@@ -44,7 +42,7 @@ async def ablate_best(
     *,
     seeds: int = 4,
     pairs: int = 6,
-    say: Say = lambda text: None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> AblationReport:
     """Measure the best recipe without each of its edits, and return what each gave of the gain.
 
@@ -138,7 +136,7 @@ class ChainAblation:
         goal: Goal,
         *,
         recorded: Mapping[int, float] | None = None,
-        say: Say = lambda text: None,
+        say: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._chain = chain
         self._measure = measure

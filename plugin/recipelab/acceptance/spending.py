@@ -23,7 +23,7 @@ def level_of_next(rate: float, history: Sequence[bool], half: int) -> float:
     Returns:
         The level, between 0 and ``rate``.
     """
-    passed_on = 0.0
+    level = passed_on = 0.0
     for position, kept in enumerate((*history, False)):
         level = rate * half / ((half + position) * (half + position + 1)) + passed_on
         passed_on = level if kept else 0.0

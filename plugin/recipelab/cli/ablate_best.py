@@ -91,7 +91,7 @@ async def _ablated(
     session = CampaignSession(plan, home, say=_say)
     async with session.measuring() as evaluator:
         file = home.campaign(campaign) / ablation.ABLATION_FILE
-        return await ablation.ablate_best(
+        return await ablation.ablate_campaign(
             store, campaign, evaluator, file, seeds=seeds, pairs=pairs, say=_say
         )
 
