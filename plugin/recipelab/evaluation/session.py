@@ -25,7 +25,7 @@ from recipelab.sandbox.choose import open_sandbox
 from recipelab.sandbox.slots import SlotPool, machine_pool
 from recipelab.sandbox.spec import ImageSpec, load_image_spec
 
-OFFLINE = "offline"
+_OFFLINE = "offline"
 """The model that writes no code of its own."""
 
 PROTECTED_WARNING = (
@@ -196,7 +196,7 @@ class CampaignSession:
             build=True,
             say=self.say,
             # A real model writes code that nobody has read: without isolation only if asked for.
-            allow_local_fallback=self.plan.model == OFFLINE and not self.plan.models,
+            allow_local_fallback=self.plan.model == _OFFLINE and not self.plan.models,
         )
 
     def _register(self, store: LineageStore, name: str) -> None:
