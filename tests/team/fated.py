@@ -12,7 +12,7 @@ from autogen_core.tools import Tool, ToolSchema
 
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Failure, FailureKind, Outcome, Phase, SeedRun, Status
-from recipelab.evaluation.observers import Watch
+from recipelab.evaluation.observers import TrialObserver
 from recipelab.models import OfflineClient
 from recipelab.packs.pack import Pack
 
@@ -37,17 +37,17 @@ class Fated:
     async def evaluate(
         self,
         recipe: Recipe,
-        reference: object | None,
+        incumbent: object | None,
         *,
         labels: Mapping[str, str] | None = None,
-        watch: Watch | None = None,
+        observer: TrialObserver | None = None,
     ) -> Outcome:
         """Judges at once."""
-        watch = watch or Watch()
-        watch.queued()
-        watch.began(Phase.TRAIN, 1)
-        watch.measured()
-        return scored(Status.BASELINE, 1.0) if reference is None else self._fate(recipe)
+        observer = observer or TrialObserver()
+        observer.queued()
+        observer.began(Phase.TRAIN, 1)
+        observer.measured()
+        return scored(Status.BASELINE, 1.0) if incumbent is None else self._fate(recipe)
 
 
 def scored(status: Status, score: float) -> Outcome:

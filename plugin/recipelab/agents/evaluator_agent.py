@@ -111,9 +111,7 @@ def _outcome_text(record: TrialRecord, metric: Metric) -> str:
     if outcome.delta is not None:
         error = f" +- {outcome.delta_se:.2g}" if outcome.delta_se is not None else ""
         lines.append(f"Against the best: {outcome.delta:+.4g}{error} {metric.unit}.")
-    lines += [
-        f"Gate {gate.name}: {gate.value:.4g}, margin {gate.margin:+.3g}." for gate in outcome.gates
-    ]
+    lines += [f"Gate {gate.name}: {gate.figures}." for gate in outcome.gates]
     lines.append(f"Reason: {outcome.reason}.")
     excerpt = outcome.failure.excerpt if outcome.failure is not None else ""
     if excerpt and excerpt != outcome.reason:

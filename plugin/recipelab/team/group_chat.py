@@ -137,7 +137,7 @@ class ResearchGroupChat(RoundGroupChat):
             lineage,
             parts or Overrides(),
             say=lambda text: self.listener.note(text),
-            watch=lambda trial, phase, seed: self.listener.phase(trial, phase, seed),
+            on_phase=lambda trial, phase, seed: self.listener.phase(trial, phase, seed),
         )
         self._members = Participants(self._session, clients or {}, participants)
         self._label = TeamLabel(name, description, emit_team_events)
@@ -346,9 +346,9 @@ class ResearchGroupChat(RoundGroupChat):
         self._pause(False)
 
     def _pause(self, paused: bool) -> None:
-        if self._session.desk is None:
+        if self._session.queue is None:
             raise RuntimeError("The group chat has not been initialized: it does not run.")
-        self._session.desk.paused = paused
+        self._session.queue.paused = paused
 
     async def save_state(self) -> Mapping[str, Any]:
         """Return the chat of the last round, and the name of its campaign."""
@@ -371,7 +371,7 @@ class ResearchGroupChat(RoundGroupChat):
         self._pending_state = chat
 
     def _to_config(self) -> ResearchGroupChatConfig:  # type: ignore[override]
-        store = self._session.parts.store
+        store = self._session.overrides.store
         lineage = store.url if store else self._session.lineage
         if lineage is not None and "://" in lineage:
             # A password stays in the environment.

@@ -21,7 +21,7 @@ from recipelab.agents import outcome_report
 from recipelab.core.errors import RecipelabError
 from recipelab.core.logs import logger
 from recipelab.core.trial import Phase, Status
-from recipelab.evaluation.judge import noise_words
+from recipelab.evaluation.judge import baseline_noise_text
 from recipelab.evaluation.proposals import BASELINE
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.lineage import PAUSED, NewMessage, NewUsage, TrialFilter, TrialRecord
@@ -197,7 +197,7 @@ class CampaignLoop:
             raise RecipelabError(f"the baseline of {self._queue.pack.name} fails: {reason}")
         if message is None:
             return ()
-        text = noise_words(self._queue.pack, record)
+        text = baseline_noise_text(self._queue.pack, record)
         self._listener.note(text)
         noise = TextMessage(content=text, source=source)
         self.hear(noise)

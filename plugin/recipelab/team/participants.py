@@ -137,7 +137,7 @@ class ModelClients:
             client = GuidedClient(client, charter.tools or ())
         return MeteredClient(
             RetryingClient(client, say=self._session.say),
-            lambda: queue.ledger if (queue := self._session.desk) else None,
+            lambda: queue.ledger if (queue := self._session.queue) else None,
             specialist=name,
             model=model,
             prices=self._prices,
