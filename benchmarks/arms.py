@@ -35,8 +35,8 @@ TOLD = ("gain_percent", "kept", "failures", "repeated", "overruns", "duplicates"
 async def campaign(plan: Plan, home: Home, store: LineageStore) -> None:
     """Runs one campaign on the terrain of its seed."""
     evaluator = TerrainEvaluator(load_pack(plan.pack), plan.seed, slots=plan.slots or 1)
-    parts = Overrides(store=store, evaluator=cast(Evaluator, evaluator))
-    team = ResearchGroupChat(plan, home=home, parts=parts)
+    overrides = Overrides(store=store, evaluator=cast(Evaluator, evaluator))
+    team = ResearchGroupChat(plan, home=home, overrides=overrides)
     async for _ in team.run_stream():
         pass
     await team.close()

@@ -1,4 +1,4 @@
-"""An evaluator whose verdicts are set beforehand, and a model that notes all it is told."""
+"""An evaluator whose verdicts are set beforehand, and a model that notes all that it is sent."""
 
 from __future__ import annotations
 
@@ -97,18 +97,18 @@ class Recorder(OfflineClient):
         return FunctionCall(call.id, json.dumps(arguments), call.name)
 
 
-def standing(call: tuple[list[LLMMessage], str]) -> tuple[str, str]:
-    """What a call is told that should be the same in every turn: instructions and tools."""
-    told = [str(m.content) for m in call[0] if isinstance(m, SystemMessage)]
-    return "\n".join(told), call[1]
+def fixed_part(call: tuple[list[LLMMessage], str]) -> tuple[str, str]:
+    """Return what should be the same in every turn: instructions and tools."""
+    texts = [str(m.content) for m in call[0] if isinstance(m, SystemMessage)]
+    return "\n".join(texts), call[1]
 
 
-def told(call: tuple[list[LLMMessage], str]) -> str:
-    """What a call is told besides, without what the model itself has said in its turn."""
+def turn_part(call: tuple[list[LLMMessage], str]) -> str:
+    """Return the rest, without what the model itself has said in its turn."""
     own = (SystemMessage, AssistantMessage)
     return "\n".join(str(m.content) for m in call[0] if not isinstance(m, own))
 
 
 def own_words(call: tuple[list[LLMMessage], str]) -> str:
-    """What the model itself has said in its turn so far."""
+    """Return what the model itself has said in its turn so far."""
     return "\n".join(str(m.content) for m in call[0] if isinstance(m, AssistantMessage))

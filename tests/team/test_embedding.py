@@ -104,7 +104,7 @@ async def test_whoever_leaves_early_can_come_back(project: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         ({"trials": 0}, "trials: Input should be greater than or equal to 1"),
         (
@@ -115,10 +115,10 @@ async def test_whoever_leaves_early_can_come_back(project: Path) -> None:
         ({"models": {"up": "offline"}}, "unknown participant with a model 'up'; valid: left"),
     ],
 )
-def test_bad_arguments_are_told(project: Path, given: dict[str, object], told: str) -> None:
+def test_bad_arguments_are_told(project: Path, given: dict[str, object], message: str) -> None:
     with pytest.raises(RecipelabError) as error:
         research_team("toy", **{"trials": 1, **given})  # type: ignore[arg-type]
-    assert told in str(error.value)
+    assert message in str(error.value)
 
 
 def test_a_model_that_json_cannot_hold_is_told(project: Path) -> None:

@@ -54,7 +54,7 @@ def research_chat(
     return ResearchGroupChat(
         campaign.plan,
         home=campaign.home,
-        parts=_overrides(campaign, approve),
+        overrides=_overrides(campaign, approve),
         listener=listener or _SayingListener(campaign),
         **options,
     )

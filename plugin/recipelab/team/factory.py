@@ -101,7 +101,7 @@ def research_team(
         plan,
         home=Home.find(Path(home) if home else None),
         lineage=None if store or lineage is None else str(lineage),
-        parts=Overrides(store=store, sandbox=box, approve=approve),
+        overrides=Overrides(store=store, sandbox=box, approve=approve),
         clients=clients,
         **more,
     )

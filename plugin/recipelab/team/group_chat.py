@@ -94,7 +94,7 @@ class ResearchGroupChat(RoundGroupChat):
         plan: The plan of the campaign.
         home: Folder of its papers, and of its lineage by default.
         lineage: Path or URL of the lineage, if it is elsewhere.
-        parts: Parts of the campaign that the caller brings along.
+        overrides: Parts of the campaign that the caller brings along.
         clients: Model clients of the caller, by name of the participant; the empty name stands for
             every participant without one.
         participants: Agents or teams besides the specialists; each has a turn at the beginning of
@@ -119,7 +119,7 @@ class ResearchGroupChat(RoundGroupChat):
         *,
         home: Home | None = None,
         lineage: str | None = None,
-        parts: Overrides | None = None,
+        overrides: Overrides | None = None,
         clients: Mapping[str, ChatCompletionClient] | None = None,
         participants: Sequence[ChatAgent | Team] = (),
         termination_condition: TerminationCondition | None = None,
@@ -135,7 +135,7 @@ class ResearchGroupChat(RoundGroupChat):
             plan,
             home or Home.find(),
             lineage,
-            parts or Overrides(),
+            overrides or Overrides(),
             say=lambda text: self.listener.note(text),
             on_phase=lambda trial, phase, seed: self.listener.phase(trial, phase, seed),
         )
