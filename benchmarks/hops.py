@@ -6,11 +6,7 @@ record <= 8, and pack.toml to a ready evaluator <= 8.
 
 from __future__ import annotations
 
-import argparse
-import asyncio
-import json
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,7 +15,7 @@ from types import CodeType, FrameType
 from typing import Any
 
 from stubs import StubEvaluator, toy_pack
-from trial_desk import CAMPAIGN, open_desk, proposal
+from trial_desk import CAMPAIGN, open_desk
 
 import recipelab
 from recipelab.lineage import LineageStore

@@ -22,7 +22,7 @@ from typing import Any
 from lineage_fill import CAMPAIGN, PLAIN, RARE, SURFACES
 
 from recipelab import LineageWorkbench
-from recipelab.agents.lineage_view import ViewContext, render_view
+from recipelab.agents.lineage_view import ViewContext, render_lineage_view
 from recipelab.lineage import LineageStore
 from recipelab.packs.load import load_pack
 
@@ -97,7 +97,7 @@ async def measure(file: Path, times: int) -> dict[str, Any]:
 
         async def view() -> None:
             name = random.choice(names)
-            render_view(ViewContext(store, CAMPAIGN, pack, name, (name.split("-")[0],)))
+            render_lineage_view(ViewContext(store, CAMPAIGN, pack, name, (name.split("-")[0],)))
 
         for name, call in {**todo, "lineage view": view}.items():
             p50, p95 = await timed(call, times)

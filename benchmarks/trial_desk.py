@@ -13,7 +13,7 @@ from pathlib import Path
 
 from stubs import StubEvaluator, toy_pack
 
-from recipelab.agents.lineage_view import ViewContext, render_view
+from recipelab.agents.lineage_view import ViewContext, render_lineage_view
 from recipelab.core.trial import Edit, Proposal
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.lineage import LineageStore
@@ -56,7 +56,7 @@ async def desk_trials(file: Path, trials: int, *, one_knob: bool) -> AsyncIterat
         await desk.next_ended()
         for number in range(1, trials + 1):
             stages = Stages()
-            render_view(frame)
+            render_lineage_view(frame)
             stages.ended("view")
             submitted = desk.submit(proposal(number, one_knob), round_number=None)
             assert submitted.rejection is None, submitted.rejection

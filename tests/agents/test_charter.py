@@ -8,13 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recipelab.agents.charter import (
-    Charter,
-    CharterError,
-    charter_names,
-    load_charter,
-    read_charter,
-)
+from recipelab.agents.charter import Charter, CharterError, read_charter
+from recipelab.agents.charters import charter_names, load_charter
 from recipelab.agents.prompt import system_message
 from recipelab.agents.specialist import workbench_of
 from recipelab.core.errors import RecipelabError
@@ -22,7 +17,7 @@ from recipelab.evaluation.queue import TrialQueue
 from recipelab.packs.pack import Pack
 from recipelab.tools.base import LINEAGE_TOOLS, TOOLS
 
-KEYS = "name, title, surfaces, model, tools, temperature, guided"
+KEYS = "guided, model, name, surfaces, temperature, title, tools"
 GOOD = "---\nname: arch\ntitle: Architect\nsurfaces: [arch]\n---\nYou draw.\n"
 
 
@@ -43,16 +38,16 @@ def test_a_charter_is_read(tmp_path: Path) -> None:
     [
         ("You draw.", "front matter"),
         (GOOD.replace("surfaces: [arch]", "surfaces: []"), "surfaces"),
-        (GOOD.replace("title: Architect\n", ""), "title: the key is missing; valid: one line"),
+        (GOOD.replace("title: Architect\n", ""), "title: Field required; valid: one line"),
         (GOOD.replace("name: arch", "name: Arch-1"), "name"),
         (GOOD.replace("name: arch", "name: opt"), "the file is arch.md"),
-        (GOOD.replace("title:", "tilte:"), "tilte.*valid keys: name, title, surfaces"),
+        (GOOD.replace("title:", "tilte:"), "tilte.*valid: guided, model, name"),
         (GOOD.replace("[arch]", "[arch"), "not valid YAML"),
         ("---\n- a\n---\nbody", "table of name"),
         ("---\n---\nbody", "table of name"),
         ("---\nname: arch\n", "two lines of ---"),
-        (GOOD.replace("title:", "tilte:"), f"tilte: no such key; valid keys: {KEYS}"),
-        (GOOD.replace("title:", "body:"), f"body: no such key; valid keys: {KEYS}"),
+        (GOOD.replace("title:", "tilte:"), f"tilte: no such key; valid: {KEYS}"),
+        (GOOD.replace("title:", "body:"), f"body: no such key; valid: {KEYS}"),
         (GOOD.replace("title:", "name: opt\ntitle:"), "name: the key is there twice"),
         (GOOD.replace("title:", "? [a]\n: b\ntitle:"), "a key must be a word"),
         (GOOD.replace("Architect", ""), "title: .*valid: one line"),
@@ -94,7 +89,7 @@ def test_an_unknown_charter_lists_the_valid_ones(project: Path) -> None:
 
 
 def test_the_instructions_hold_rules_pack_surface_and_charter(toy: Pack) -> None:
-    told = system_message(toy, load_charter("left"))
+    message = system_message(toy, load_charter("left"))
     for words in (
         "lineage_query",
         "minimize",
@@ -103,8 +98,8 @@ def test_the_instructions_hold_rules_pack_surface_and_charter(toy: Pack) -> None
         "You move the left coordinate",
         "recipe/*.py",
     ):
-        assert words in told
-    assert "The second coordinate" not in told
+        assert words in message
+    assert "The second coordinate" not in message
 
 
 def test_all_mistakes_are_told_in_one_go(tmp_path: Path) -> None:

@@ -63,10 +63,10 @@ def test_a_shipped_charter_has_the_structure(name: str) -> None:
 @pytest.mark.parametrize("name", [*NAMES, *OWN])
 def test_what_to_do_next_is_said_of_outcomes_that_exist(name: str) -> None:
     last = shipped(name).body.partition("## After the outcome")[2]
-    told = {word for found in OUTCOMES.findall(last) for word in re.findall("[a-z_]+", found)}
+    words = {word for found in OUTCOMES.findall(last) for word in re.findall("[a-z_]+", found)}
     known = {status.value for status in Status} | {"nan"}
-    assert {"kept", "discarded", "crashed"} <= told
-    assert {word for word in told if "_" in word} <= known
+    assert {"kept", "discarded", "crashed"} <= words
+    assert {word for word in words if "_" in word} <= known
 
 
 @pytest.mark.parametrize("name", LEGAL)
@@ -78,10 +78,10 @@ def test_surfaces_near_the_score_say_what_is_legal(name: str) -> None:
 
 
 def test_a_charter_of_all_surfaces_is_told_all_of_them(toy: Pack) -> None:
-    told = system_message(toy, shipped("meta").on(toy.surface_names))
-    assert "# Your surfaces (left, right)" in told
+    text = system_message(toy, shipped("meta").on(toy.surface_names))
+    assert "# Your surfaces (left, right)" in text
     for words in ("best_chain", "near_misses", "surface_summary"):
-        assert words in told
+        assert words in text
 
 
 def test_a_generalist_is_given_no_advice_on_a_surface() -> None:
@@ -91,9 +91,9 @@ def test_a_generalist_is_given_no_advice_on_a_surface() -> None:
 
 def test_the_page_has_every_charter_with_its_tasks() -> None:
     rows = re.findall(r"^\| `(\w+)` \|[^|]+\|([^|]*)\|([^|]*)\|([^|]*)\|$", PAGE.read_text(), re.M)
-    told = {row[0]: [cell.strip() == "x" for cell in row[1:]] for row in rows}
+    tasks = {row[0]: [cell.strip() == "x" for cell in row[1:]] for row in rows}
     wanted = {name: [name in names.split() for names in TASKS.values()] for name in NAMES}
-    assert told == wanted
+    assert tasks == wanted
 
 
 def test_the_example_of_the_page_is_a_charter(tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ def test_check_of_a_pack(cli: Cli, project: Path) -> None:
         "pack toy: specialists: 'left' is there twice",
         "pack toy: specialists: unknown charter 'up'; valid: ",
         "pack toy: specialists: charter opt: unknown surface 'opt'; valid: left, right",
-        "pack toy: surface right: no specialist of it owns it",
+        "pack toy: surface right: no specialist of the pack owns it",
     ):
         assert words in result.stderr
     file.write_text(file.read_text().replace('"left", "left", "up", "opt"', '"meta"'))

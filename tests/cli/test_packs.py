@@ -107,7 +107,12 @@ def spoil(pack: Path, file: str, old: str, new: str) -> None:
     ("file", "old", "new", "words"),
     [
         ("pack.toml", '"recipe/*.py"', '"recipe/*.txt"', "no file matches"),
-        ("pack.toml", '["arch", "opt"]', '["arch"]', "surface opt: no specialist of it owns it"),
+        (
+            "pack.toml",
+            '["arch", "opt"]',
+            '["arch"]',
+            "surface opt: no specialist of the pack owns it",
+        ),
         ("recipe/model.py", "knob arch: 1", "knob aug: 1", "of surface 'aug'; valid: arch, opt"),
         ("playbook.toml", 'search = "', 'search = "not there ', "play fading-rate does not apply"),
         ("recipe/train.py", "def main", "def main(", "does not parse"),

@@ -57,7 +57,7 @@ async def test_any_openai_compatible_server_works_without_a_key() -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "told"),
+    ("spec", "message"),
     [
         ("gpt", "unknown model 'gpt'; valid: offline, openai:NAME, anthropic:NAME"),
         ("openai:", "unknown model 'openai:'"),
@@ -67,10 +67,10 @@ async def test_any_openai_compatible_server_works_without_a_key() -> None:
         ("nowhere.json", "nowhere.json: cannot be read"),
     ],
 )
-def test_what_cannot_be_opened_says_what_to_do(spec: str, told: str) -> None:
+def test_what_cannot_be_opened_says_what_to_do(spec: str, message: str) -> None:
     with pytest.raises(ModelError) as error:
         open_model(spec, seed=0)
-    assert told in str(error.value)
+    assert message in str(error.value)
 
 
 def test_specialists_can_have_models_of_their_own() -> None:
@@ -79,8 +79,8 @@ def test_specialists_can_have_models_of_their_own() -> None:
         "openai:a",
         {"opt": "ollama:b=c", "arch": "offline"},
     )
-    for values, told in ((["a", "b"], "for everybody"), (["x=a", "x=b"], "two models for x")):
-        with pytest.raises(ModelError, match=told):
+    for values, message in ((["a", "b"], "for everybody"), (["x=a", "x=b"], "two models for x")):
+        with pytest.raises(ModelError, match=message):
             parse_models(values)
 
 
@@ -173,7 +173,7 @@ def test_prices_come_from_the_catalogue_and_are_unknown_where_they_are() -> None
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("prices = 3", "prices: Input should be a valid dictionary"),
         ('[prices."a"]\ninput = -1\noutput = 0', "prices.a.input"),
@@ -181,13 +181,13 @@ def test_prices_come_from_the_catalogue_and_are_unknown_where_they_are() -> None
         ("[", "not valid TOML"),
     ],
 )
-def test_a_bad_price_table_is_told(tmp_path: Path, text: str, told: str) -> None:
+def test_a_bad_price_table_is_told(tmp_path: Path, text: str, message: str) -> None:
     table = tmp_path / "prices.toml"
     table.write_text(text)
     with pytest.raises(ModelError) as error:
         Prices.read(table)
     assert str(table) in str(error.value)
-    assert told in str(error.value)
+    assert message in str(error.value)
 
 
 @pytest.mark.parametrize("spec", ["openai:gpt-4o", "anthropic:claude-sonnet-4-0"])
@@ -229,10 +229,10 @@ def test_a_file_with_a_key_is_refused(tmp_path: Path) -> None:
     file.write_text(json.dumps({"provider": provider, "config": config}))
     with pytest.raises(ModelError) as error:
         open_model(str(file), seed=0)
-    assert "config.api_key: a key does not belong into a file" in str(error.value)
+    assert "config.api_key: a key does not belong in a file" in str(error.value)
     assert KEY not in str(error.value)
 
 
 def test_a_client_that_is_no_component_is_told() -> None:
-    with pytest.raises(ModelError, match="PatientClient cannot be saved"):
+    with pytest.raises(ModelError, match="RetryingClient cannot be saved"):
         saved_model(RetryingClient(open_model("offline", seed=0)))

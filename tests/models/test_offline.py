@@ -7,15 +7,22 @@ import random
 from typing import Any
 
 import pytest
-from autogen_core.models import ChatCompletionClient
+from autogen_core.models import ChatCompletionClient, SystemMessage, UserMessage
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recipelab.agents import Specialist, load_charter
+from recipelab.agents.prompt import system_message
+from recipelab.agents.specialist import workbench_of
 from recipelab.core.errors import ModelError
 from recipelab.core.recipe import Recipe, find_knobs
 from recipelab.core.trial import Edit
+from recipelab.evaluation.queue import TrialQueue
 from recipelab.models import OfflineClient, open_model
-from recipelab.models.offline_moves import Move, ranked_moves, read_evidence
+from recipelab.models.offline import read_prompt
+from recipelab.models.offline_moves import Move, ranked_moves, read_history
+from recipelab.packs.load import load_playbook
+from recipelab.packs.pack import Pack
 
 TEXT = """\
 EPOCHS = 4  # knob opt: 1 .. 8
@@ -46,7 +53,7 @@ def moves(rows: list[dict[str, Any]], **more: Any) -> list[Move]:
         "typical_gain": -0.1,
         "rng": random.Random(0),
     }
-    return ranked_moves(RECIPE, read_evidence(rows), **(given_ | more))
+    return ranked_moves(RECIPE, read_history(rows), **(given_ | more))
 
 
 def values(found: list[Move], name: str) -> dict[object, float]:
@@ -101,7 +108,7 @@ def test_what_costs_time_may_be_left_out() -> None:
     recipe = {**RECIPE, "files": {PATH: "SHIFT = 2.0  # knob opt: 0.0 .. 4.0\n"}}
     found = ranked_moves(
         recipe,
-        read_evidence([]),
+        read_history([]),
         surfaces=("opt",),
         costs_time=True,
         typical_gain=-0.1,
@@ -125,9 +132,9 @@ def test_a_play_is_tried_once() -> None:
         "costs_time": True,
         "typical_gain": -0.1,
     }
-    fresh = ranked_moves(recipe, read_evidence([]), rng=random.Random(0), **more)
+    fresh = ranked_moves(recipe, read_history([]), rng=random.Random(0), **more)
     assert any(move.hypothesis.startswith("[play fuse]") for move in fresh)
-    tried = read_evidence([row(2, "", "discarded", "[play fuse] Fuse. Fewer kernels.")])
+    tried = read_history([row(2, "", "discarded", "[play fuse] Fuse. Fewer kernels.")])
     again = ranked_moves(recipe, tried, rng=random.Random(0), **more)
     assert not any(move.hypothesis.startswith("[play fuse]") for move in again)
 
@@ -176,3 +183,47 @@ def test_a_missing_key_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(ModelError, match="OPENAI_API_KEY"):
         open_model("openai:gpt-4o", seed=0)
+
+
+def test_it_reads_the_instructions_that_specialists_have(toy: Pack) -> None:
+    for name in ("left", "right"):
+        text = system_message(toy, load_charter(name))
+        task = UserMessage(content="Go.", source="user")
+        facts = read_prompt([SystemMessage(content=text), task])
+        assert facts.surfaces == (name,)
+        assert facts.unit == toy.metric.unit
+        assert facts.minimize == (toy.metric.goal == "minimize")
+        assert (facts.task, facts.calls) == ("Go.", ())
+
+
+async def test_it_reads_the_answers_that_tools_give(desk: TrialQueue, toy: Pack) -> None:
+    charter = load_charter("left")
+    for turn in (1, 2):
+        plays = load_playbook(toy)
+        agent = Specialist(charter, OfflineClient(seed=3), toy, desk, plays=plays, round_number=1)
+        result = await agent.run(task="Go.")
+        assert f"I submitted trial {turn};" in result.messages[-1].to_model_text()
+        await desk.next_ended()
+    answer = await workbench_of(charter, desk, (), 1).call_tool(
+        "lineage_query", {"order": "newest"}
+    )
+    history = read_history(json.loads(answer.to_text())["trials"])
+    edits = [edit for number in (2, 1) for edit in desk.store.trial("c", number).edits]
+    assert len(history.turns) + len(history.plays) == 2
+    for turned in history.turns:
+        assert any(f"{turned.name} = {turned.new}" in edit.replace for edit in edits)
+        assert {turned.trial, *history.plays} & {1, 2, "straight-there"}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {},
+        {"total": 1, "trials": []},
+        {"trials": [{}], "best": None},
+        {"trials": [{"trial": 1, "status": "kept", "changes": ["reads otherwise", "X: ? -> !"]}]},
+    ],
+)
+def test_rows_that_read_otherwise_are_skipped(answer: dict[str, Any]) -> None:
+    history = read_history(answer.get("trials", []))
+    assert (history.turns, history.plays) == ((), frozenset())

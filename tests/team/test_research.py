@@ -16,7 +16,7 @@ from autogen_agentchat.teams import BaseGroupChat, SelectorGroupChat
 from autogen_core import CancellationToken
 
 from recipelab import LineageStore, ResearchGroupChat
-from recipelab.agents import SEAT
+from recipelab.agents import EVALUATOR
 from recipelab.core.trial import Status
 from recipelab.lineage import TrialFilter
 
@@ -38,11 +38,17 @@ async def finished(team: ResearchGroupChat, **more: object) -> TaskResult:
     return await asyncio.wait_for(team.run(**more), SECONDS)  # type: ignore[arg-type]
 
 
-async def test_specialists_take_turns_and_the_seat_reports_each_outcome(project: Path) -> None:
+async def test_specialists_take_turns_and_the_evaluator_reports_each_outcome(project: Path) -> None:
     result = await finished(team_of(4), task="Improve it.")
     sources = [message.source for message in said(result)]
-    assert sources == [SEAT, "recipelab", "user", *("left", SEAT, "right", SEAT) * 2, "recipelab"]
-    reports = [message for message in said(result) if message.source == SEAT]
+    assert sources == [
+        EVALUATOR,
+        "recipelab",
+        "user",
+        *("left", EVALUATOR, "right", EVALUATOR) * 2,
+        "recipelab",
+    ]
+    reports = [message for message in said(result) if message.source == EVALUATOR]
     assert [message.metadata["trials"] for message in reports] == ["0", "1", "2", "3", "4"]
     assert result.stop_reason == "the budget of trials is spent"
     assert "4 trials" in said(result)[-1].to_text()
@@ -80,14 +86,16 @@ async def test_trials_run_while_specialists_think_and_nobody_waits_for_the_slowe
     team = team_of(6, {"": quick, "left": slow}, slots=2, share_devices=True, ahead=2)
 
     async def listen() -> int:
-        told = 0
+        reported = 0
         async for item in team.run_stream():
-            if isinstance(item, BaseChatMessage) and item.source == SEAT:
-                told += len(item.metadata["trials"].split(",")) if "trials" in item.metadata else 0
+            if isinstance(item, BaseChatMessage) and item.source == EVALUATOR:
+                reported += (
+                    len(item.metadata["trials"].split(",")) if "trials" in item.metadata else 0
+                )
             # The other specialist has proposed, and its trial has ended, while this one thinks.
-            if told >= 2:
+            if reported >= 2:
                 held.set()
-        return told
+        return reported
 
     assert await asyncio.wait_for(listen(), SECONDS) == 7
     assert slow.most_at_once == 1
@@ -161,13 +169,13 @@ async def test_a_model_that_never_submits_is_stopped_with_a_report(project: Path
     team = team_of(4, {"": Naming(*["I would rather not."] * 1000)})
     result = await finished(team)
     assert result.stop_reason is not None
-    told = r"3 rounds in a row brought no trial: (\d+) turns, \1 of them without"
-    assert re.match(told, result.stop_reason)
+    expected = r"3 rounds in a row brought no trial: (\d+) turns, \1 of them without"
+    assert re.match(expected, result.stop_reason)
     assert team.ended is not None
     assert not team.ended.finished
 
 
-@pytest.mark.parametrize("answer", ["nobody that I know", "evaluator", "left or right", SEAT])
+@pytest.mark.parametrize("answer", ["nobody that I know", "evaluator", "left or right", EVALUATOR])
 async def test_a_selector_that_names_nobody_valid_does_not_stall_the_team(
     project: Path, answer: str
 ) -> None:

@@ -16,7 +16,7 @@ from recipelab.agents import load_charter
 from recipelab.agents.specialist import workbench_of
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.models import JsonRepairClient, open_model
-from recipelab.models.wrappers import tidied
+from recipelab.models.wrappers import repaired_arguments
 from recipelab.tools import SpecialistWorkbench
 from recipelab.tools.base import mended
 from recipelab.tools.recipe import SubmitTrialArguments
@@ -134,10 +134,10 @@ async def test_a_model_over_http_is_answered_and_can_mend_its_call(
 @given(st.dictionaries(st.text(), st.recursive(st.none() | st.integers() | st.text(), st.lists)))
 def test_json_and_python_tables_are_read_as_what_they_say(table: dict[str, Any]) -> None:
     for text in (json.dumps(table), f"```json\n{json.dumps(table)}\n```", repr(table)):
-        assert json.loads(tidied(text)) == table
-    assert tidied(json.dumps(json.dumps(table))) == json.dumps(table)
+        assert json.loads(repaired_arguments(text)) == table
+    assert repaired_arguments(json.dumps(json.dumps(table))) == json.dumps(table)
 
 
 @given(st.text())
 def test_whatever_is_written_becomes_a_table(text: str) -> None:
-    assert isinstance(json.loads(tidied(text)), dict)
+    assert isinstance(json.loads(repaired_arguments(text)), dict)

@@ -11,9 +11,9 @@ from autogen_core import CancellationToken
 from autogen_core.tools import BaseTool, ToolResult
 from pydantic import BaseModel
 
-from recipelab.agents.charter import load_charter
-from recipelab.agents.lineage_view import render_view
-from recipelab.agents.specialist import frame_of, workbench_of
+from recipelab.agents.charters import load_charter
+from recipelab.agents.lineage_view import render_lineage_view
+from recipelab.agents.specialist import view_context_of, workbench_of
 from recipelab.budget import BudgetLimits, Ledger
 from recipelab.core.trial import Status
 from recipelab.evaluation.evaluator import Evaluator
@@ -70,7 +70,9 @@ async def test_a_trial_goes_from_proposal_to_outcome(
     assert submitted["trial"] == 1
     flight = await call(bench, "lineage_query", surface=["left"])
     assert flight["trials"][0]["status"] == "in_flight"
-    assert "1 (left by left) in flight" in render_view(frame_of(load_charter("left"), desk))
+    assert "1 (left by left) in flight" in render_lineage_view(
+        view_context_of(load_charter("left"), desk)
+    )
     (record,) = await desk.next_ended()
     assert record.outcome is not None
     assert record.outcome.status is Status.KEPT

@@ -1,12 +1,13 @@
-"""The agents: specialists made from charters, and the evaluator's seat."""
+"""The agents of a campaign: specialists made from charters, and the evaluator that reports."""
 
-from recipelab.agents.charter import Charter, charter_names, load_charter
+from recipelab.agents.charter import Charter
+from recipelab.agents.charters import charter_names, load_charter
 from recipelab.agents.context import LineageContext, LineageContextConfig, TurnContext
-from recipelab.agents.evaluator_agent import SEAT, EvaluatorAgent, report
+from recipelab.agents.evaluator_agent import EVALUATOR, EvaluatorAgent, outcome_report
 from recipelab.agents.specialist import Specialist
 
 __all__ = [
-    "SEAT",
+    "EVALUATOR",
     "Charter",
     "EvaluatorAgent",
     "LineageContext",
@@ -15,5 +16,5 @@ __all__ = [
     "TurnContext",
     "charter_names",
     "load_charter",
-    "report",
+    "outcome_report",
 ]

@@ -1,4 +1,4 @@
-"""Keeps a conversation within a bound without parting a call from its result."""
+"""The model context of a specialist: one turn behind a lineage view, within a bound."""
 
 from __future__ import annotations
 
@@ -15,18 +15,24 @@ from autogen_core.models import (
 )
 from pydantic import BaseModel
 
-from recipelab.agents.lineage_view import ViewContext, render_view
+from recipelab.agents.lineage_view import ViewContext, render_lineage_view
 from recipelab.lineage import LineageStore, prior_campaigns
 from recipelab.packs.load import load_pack
+
+VIEW_SOURCE = "lineage"
+"""Source of the message that carries the lineage view."""
+
+CHARACTERS = 240_000
+"""The characters that a context holds by default; some 60,000 tokens."""
 
 LEFT_OUT = "(earlier calls of this turn were left out, as they did not fit any more)"
 
 
 def trimmed(messages: Sequence[LLMMessage], characters: int) -> list[LLMMessage]:
-    """Drops the oldest exchanges until the rest fits.
+    """Return the messages without their oldest exchanges, so that the rest fits.
 
-    An exchange is a message of the assistant with the results of its calls. What others said stays,
-    and so does the newest exchange, whatever its size.
+    An exchange is a message of the assistant with the results of its calls. Messages of others
+    stay, and so does the newest exchange, whatever its size.
 
     Args:
         messages: A conversation in which every result follows its call.
@@ -35,55 +41,38 @@ def trimmed(messages: Sequence[LLMMessage], characters: int) -> list[LLMMessage]
     Returns:
         The messages that stay, in order; a note stands where something was left out.
     """
+    exchanges: list[list[int]] = []  # the positions of the messages of each
+    for position, message in enumerate(messages):
+        if isinstance(message, AssistantMessage):
+            exchanges.append([position])
+        elif isinstance(message, FunctionExecutionResultMessage) and exchanges:
+            exchanges[-1].append(position)
     size = sum(_size(message) for message in messages)
-    if size <= characters:
-        return list(messages)
-    exchanges = _exchanges(messages)
     dropped: set[int] = set()
     for exchange in exchanges[:-1]:
         if size <= characters:
             break
         dropped.update(exchange)
-        size -= sum(_size(messages[place]) for place in exchange)
-    if not dropped:
-        return list(messages)
+        size -= sum(_size(messages[position]) for position in exchange)
     kept: list[LLMMessage] = []
-    for place, message in enumerate(messages):
-        if place == min(dropped):
-            kept.append(UserMessage(content=LEFT_OUT, source="context"))
-        if place not in dropped:
+    for position, message in enumerate(messages):
+        if position not in dropped:
             kept.append(message)
+        elif position == min(dropped):
+            kept.append(UserMessage(content=LEFT_OUT, source="context"))
     return kept
 
 
-def _exchanges(messages: Sequence[LLMMessage]) -> list[list[int]]:
-    """Places of the messages of each exchange."""
-    found: list[list[int]] = []
-    for place, message in enumerate(messages):
-        if isinstance(message, AssistantMessage):
-            found.append([place])
-        elif isinstance(message, FunctionExecutionResultMessage) and found:
-            found[-1].append(place)
-    return found
-
-
 def _size(message: LLMMessage) -> int:
-    content = message.content
-    if isinstance(content, str):
-        return len(content)
-    return sum(len(part) if isinstance(part, str) else _part(part) for part in content)
-
-
-def _part(part: object) -> int:
-    told = getattr(part, "arguments", None) or getattr(part, "content", "")
-    return len(told) if isinstance(told, str) else 0
-
-
-VIEW_SOURCE = "lineage"
-"""Source of the message that carries the lineage view."""
-
-CHARACTERS = 240_000
-"""How much a turn's context holds by default; some 60,000 tokens."""
+    """Return the characters of a message; pictures count as none."""
+    if isinstance(message.content, str):
+        return len(message.content)
+    size = 0
+    for part in message.content:
+        text = part if isinstance(part, str) else getattr(part, "arguments", None)
+        text = text or getattr(part, "content", "")
+        size += len(text) if isinstance(text, str) else 0
+    return size
 
 
 class TurnContext(ChatCompletionContext):
@@ -93,9 +82,9 @@ class TurnContext(ChatCompletionContext):
     without the other.
 
     Args:
-        view: Renders the lineage view for the specialist that owns this context; an empty text
-            shows nothing.
-        characters: How much it holds, in characters of text.
+        view: Renders the lineage view of the specialist that owns this context; an empty text
+            adds no message.
+        characters: The bound, in characters of text.
     """
 
     component_provider_override = "recipelab.agents.TurnContext"
@@ -107,18 +96,18 @@ class TurnContext(ChatCompletionContext):
         self._opening: UserMessage | None = None
 
     async def begin_turn(self) -> None:
-        """Forgets the last turn and takes a new view."""
+        """Forget the last turn and render a new view."""
         await self.clear()
         text = self._view()
         self._opening = UserMessage(content=text, source=VIEW_SOURCE) if text else None
 
     async def get_messages(self) -> list[LLMMessage]:
-        """The view, then what was said to the specialist, then what it did in this turn."""
+        """Return the view, the messages to the specialist, and its calls in this turn."""
         opening: Sequence[LLMMessage] = [self._opening] if self._opening else []
         return trimmed([*opening, *self._messages], self._characters)
 
     def _to_config(self) -> BaseModel:
-        # The view reads a running campaign, which no JSON can carry.
+        # The view reads a running campaign, which JSON cannot hold.
         raise NotImplementedError("a turn's context lives inside a running campaign")
 
 
@@ -127,11 +116,11 @@ class LineageContextConfig(BaseModel):
 
     Attributes:
         lineage: Path or URL of the lineage.
-        campaign: Name of the campaign that is shown.
-        specialist: Whose own trials are set apart from those of the others.
+        campaign: Name of the campaign to view.
+        specialist: The specialist whose own trials are set apart from those of the others.
         surfaces: The surfaces that it owns.
         pack: Name or folder of the campaign's pack; ``None`` for the one it was started with.
-        characters: How much the context holds, in characters.
+        characters: The bound of the context, in characters of text.
     """
 
     lineage: str
@@ -143,18 +132,18 @@ class LineageContextConfig(BaseModel):
 
 
 class LineageContext(TurnContext, Component[LineageContextConfig]):
-    """A model context for any AutoGen assistant that is to see the lineage view.
+    """A model context that shows the lineage view to any AutoGen assistant.
 
-    A word from outside after the assistant has acted begins a new turn: what came before is
-    forgotten, and the view is taken anew. So nothing grows, however long the chat.
+    A message from outside after the assistant has acted begins a new turn: everything before it is
+    forgotten, and the view is rendered anew. So the context does not grow with the chat.
 
     Args:
         store: An open lineage.
-        campaign: Name of the campaign that is shown.
-        specialist: Whose own trials are set apart from those of the others.
+        campaign: Name of the campaign to view.
+        specialist: The specialist whose own trials are set apart from those of the others.
         surfaces: The surfaces that it owns.
         pack: Name or folder of the campaign's pack; ``None`` for the one it was started with.
-        characters: How much the context holds, in characters.
+        characters: The bound of the context, in characters of text.
 
     Raises:
         RecipelabError: There is no such campaign or pack.
@@ -174,7 +163,7 @@ class LineageContext(TurnContext, Component[LineageContextConfig]):
         characters: int = CHARACTERS,
     ) -> None:
         record = store.campaign(campaign)
-        frame = ViewContext(
+        context = ViewContext(
             store,
             campaign,
             load_pack(pack or record.pack, record.profile),
@@ -182,7 +171,7 @@ class LineageContext(TurnContext, Component[LineageContextConfig]):
             tuple(surfaces),
             priors=prior_campaigns(record),
         )
-        super().__init__(lambda: render_view(frame), characters=characters)
+        super().__init__(lambda: render_lineage_view(context), characters=characters)
         self._config = LineageContextConfig(
             lineage=store.url,
             campaign=campaign,
@@ -193,7 +182,7 @@ class LineageContext(TurnContext, Component[LineageContextConfig]):
         )
 
     async def add_message(self, message: LLMMessage) -> None:
-        """Adds a message; one from outside that follows a turn begins the next."""
+        """Add a message; one from outside that follows a turn begins the next."""
         last = self._messages[-1] if self._messages else None
         if isinstance(message, UserMessage) and not isinstance(last, UserMessage):
             await self.begin_turn()

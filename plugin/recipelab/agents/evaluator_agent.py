@@ -1,10 +1,10 @@
-"""The evaluator's seat: an agent without a model that says aloud how trials ended."""
+"""The evaluator in the group chat: an agent without a model that reports how trials ended."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 from autogen_agentchat.agents import BaseChatAgent
@@ -16,33 +16,36 @@ from recipelab.evaluation.queue import TrialQueue
 from recipelab.lineage import TrialRecord
 from recipelab.packs.sections import Metric
 
-SEAT = "evaluator"
-"""Name of the seat in the group chat."""
+EVALUATOR = "evaluator"
+"""Name of the evaluator in the group chat."""
 
 TRIALS, SPENT = "trials", "spent"
-"""Keys of a report's metadata: numbers of the trials told of; what the campaign has used."""
+"""Keys of a report's metadata: numbers of its trials; what the campaign has used."""
 
 
 class EvaluatorAgent(BaseChatAgent):
     """Waits for the next trials to end and reports them, so that the transcript holds the outcome.
 
     Args:
-        desk: The campaign's desk; ``None`` while the campaign is not open.
+        queue: The campaign's queue of trials; ``None`` while the campaign is not open.
         closing: Set when the round is to end, so that nobody waits for a trial any more.
         blind: Whether outcomes are kept from the chat.
+        before_report: Called with the judged trials before they are reported.
     """
 
     def __init__(
         self,
-        desk: TrialQueue | None,
+        queue: TrialQueue | None,
         closing: asyncio.Event | None = None,
         *,
         blind: bool = False,
+        before_report: Callable[[Sequence[TrialRecord]], None] | None = None,
     ) -> None:
-        super().__init__(SEAT, "Reports how trials ended; measures, never proposes.")
-        self._desk = desk
+        super().__init__(EVALUATOR, "Reports how trials ended; measures, never proposes.")
+        self._queue = queue
         self._closing = closing
         self._blind = blind
+        self._before_report = before_report
 
     @property
     def produced_message_types(self) -> Sequence[type[BaseChatMessage]]:
@@ -52,46 +55,52 @@ class EvaluatorAgent(BaseChatAgent):
     async def on_messages(
         self, messages: Sequence[BaseChatMessage], cancellation_token: CancellationToken
     ) -> Response:
-        """Reports the next trials that end; says so if none is running."""
-        if self._desk is None:
-            raise RuntimeError("the evaluator's seat has no desk: its campaign is not open")
-        waiting = asyncio.ensure_future(self._desk.next_ended(self._closing))
+        """Report the next trials that end, or that none is running."""
+        if self._queue is None:
+            raise RuntimeError("the evaluator has no queue of trials: its campaign is not open")
+        waiting = asyncio.ensure_future(self._queue.next_ended(self._closing))
         cancellation_token.link_future(waiting)
         ended = await waiting
-        told = report(self._desk, ended, blind=self._blind) if ended else self._nothing(self._desk)
-        return Response(chat_message=told)
+        if self._before_report is not None:
+            self._before_report(ended)
+        if ended:
+            return Response(chat_message=outcome_report(self._queue, ended, blind=self._blind))
+        running = len(self._queue.in_flight)
+        text = (
+            f"The round ends; trials in flight: {running}." if running else "No trial is running."
+        )
+        return Response(chat_message=TextMessage(content=text, source=self.name))
 
     async def on_reset(self, cancellation_token: CancellationToken) -> None:
-        """The seat keeps nothing to forget."""
-
-    def _nothing(self, desk: TrialQueue) -> TextMessage:
-        going = len(desk.in_flight)
-        text = f"The round ends; trials in flight: {going}." if going else "No trial is running."
-        return TextMessage(content=text, source=self.name)
+        """Do nothing: there is no state to forget."""
 
 
-def report(desk: TrialQueue, ended: Sequence[TrialRecord], *, blind: bool = False) -> TextMessage:
-    """What the seat says of trials that have ended.
+def outcome_report(
+    queue: TrialQueue, ended: Sequence[TrialRecord], *, blind: bool = False
+) -> TextMessage:
+    """Return the evaluator's report of trials that have ended.
 
     Args:
-        desk: The campaign's desk.
+        queue: The campaign's queue of trials.
         ended: The judged trials.
         blind: Whether outcomes are kept from the chat.
 
     Returns:
         A message; its metadata holds the numbers of the trials and what the campaign has used.
     """
-    metric = desk.pack.metric
-    texts = ("A trial has ended." if blind else _told(record, metric) for record in ended)
-    return TextMessage(content="\n\n".join(texts), source=SEAT, metadata=_metadata(desk, ended))
+    metric = queue.pack.metric
+    texts = ("A trial has ended." if blind else _outcome_text(record, metric) for record in ended)
+    return TextMessage(
+        content="\n\n".join(texts),
+        source=EVALUATOR,
+        metadata={
+            TRIALS: ",".join(str(record.number) for record in ended),
+            SPENT: json.dumps(asdict(queue.ledger.spent)),
+        },
+    )
 
 
-def _metadata(desk: TrialQueue, ended: Sequence[TrialRecord]) -> dict[str, str]:
-    numbers = ",".join(str(record.number) for record in ended)
-    return {TRIALS: numbers, SPENT: json.dumps(asdict(desk.ledger.spent))}
-
-
-def _told(record: TrialRecord, metric: Metric) -> str:
+def _outcome_text(record: TrialRecord, metric: Metric) -> str:
     outcome = record.outcome
     if outcome is None:
         return f"Trial {record.number} has no outcome yet."
@@ -102,9 +111,7 @@ def _told(record: TrialRecord, metric: Metric) -> str:
     if outcome.delta is not None:
         error = f" +- {outcome.delta_se:.2g}" if outcome.delta_se is not None else ""
         lines.append(f"Against the best: {outcome.delta:+.4g}{error} {metric.unit}.")
-    lines += [
-        f"Gate {gate.name}: {gate.value:.4g}, margin {gate.margin:+.3g}." for gate in outcome.gates
-    ]
+    lines += [f"Gate {gate.name}: {gate.figures}." for gate in outcome.gates]
     lines.append(f"Reason: {outcome.reason}.")
     excerpt = outcome.failure.excerpt if outcome.failure is not None else ""
     if excerpt and excerpt != outcome.reason:

@@ -1,10 +1,16 @@
-"""Whom a view is for, and in which campaign."""
+"""The lineage view: the part of the lineage that a specialist sees when its turn begins.
+
+It is Markdown in parts, each with a budget of characters of its own, so that no part can push out
+another. A part asks the lineage for a few rows, never for all, and texts of agents are put on one
+line, so that they cannot make headings.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from recipelab.core.text import shorten
 from recipelab.core.trial import Status
 from recipelab.lineage import (
     FailureGroup,
@@ -15,18 +21,43 @@ from recipelab.lineage import (
     TrialFilter,
 )
 from recipelab.packs.pack import Pack
-from recipelab.packs.sections import Gate
+
+CHAIN, NEAR_MISSES, OWN, OTHERS, FAILURES = 8, 6, 10, 14, 8
+"""Lines of each part at most."""
+
+NEWEST = 40
+"""Newest trials among which those of the others are looked for."""
+
+IN_FLIGHT_SPARE = 8
+"""Additional trials to ask for, because some of the newest are in flight."""
+
+REPEATED = 2
+"""Trials from which on a failure counts as one that repeats."""
+
+SATURATED = 8
+"""Judged trials on a surface without one kept, from which it counts as saturated."""
+
+PLATEAU = 15
+"""Judged trials of all without one kept, from which the search counts as stuck."""
+
+ENOUGH, TOO_MANY_FAILED = 6, 0.5
+"""Judged trials from which a share of failures is telling, and the share that is too large."""
+
+HYPOTHESIS_CHARACTERS = 140
+REASON_CHARACTERS = 160
+SIGNATURE_CHARACTERS = 160
+NOTE_CHARACTERS = 400
 
 
 @dataclass(frozen=True)
 class ViewContext:
-    """What a view is rendered from.
+    """The campaign and the specialist that a view is rendered for.
 
     Attributes:
         store: An open lineage.
         campaign: Name of the campaign.
         pack: Its pack.
-        specialist: Whose turn begins.
+        specialist: The specialist whose turn begins.
         surfaces: The surfaces that it owns.
         remaining: Trials left in the budget; ``None`` without a bound.
         priors: Names of campaigns that serve as prior knowledge.
@@ -41,41 +72,29 @@ class ViewContext:
     priors: tuple[str, ...] = ()
 
     def score(self, value: float | None) -> str:
-        """A score in words."""
+        """Return a score with its unit."""
         metric = self.pack.metric
         return "no score" if value is None else f"{value:.4g} {metric.unit}".strip()
 
 
-HYPOTHESIS_CHARACTERS = 140
-REASON_CHARACTERS = 160
-SIGNATURE_CHARACTERS = 160
-
-
-def one_line(text: str, characters: int) -> str:
-    """A text on one line, cut where it is too long: text of agents cannot make headings."""
-    text = " ".join(text.split())
-    return text if len(text) <= characters else f"{text[: characters - 3]}..."
-
-
-def trial_line(frame: ViewContext, brief: TrialBrief) -> str:
-    """One trial: how it ended, what it was about, and why it ended so."""
+def _trial_line(context: ViewContext, brief: TrialBrief) -> str:
+    """Return one trial: how it ended, its idea, and the reason of its outcome."""
     status = brief.status or (f"in flight, {brief.phase}" if brief.phase else "in flight")
     gain = f" ({brief.delta:+.3g})" if brief.delta is not None else ""
-    reason = one_line(brief.reason, REASON_CHARACTERS)
+    reason = shorten(brief.reason, REASON_CHARACTERS)
     return (
         f"- {brief.number} ({brief.surface} by {brief.specialist}) {status}, "
-        f"{frame.score(brief.score)}{gain}: {one_line(brief.hypothesis, HYPOTHESIS_CHARACTERS)}"
+        f"{context.score(brief.score)}{gain}: {shorten(brief.hypothesis, HYPOTHESIS_CHARACTERS)}"
         + (f" | {reason}" if reason else "")
     )
 
 
-def trial_lines(frame: ViewContext, briefs: Iterable[TrialBrief]) -> list[str]:
-    """Some trials, a line each."""
-    return [trial_line(frame, brief) for brief in briefs]
+def _trial_lines(context: ViewContext, briefs: Iterable[TrialBrief]) -> list[str]:
+    return [_trial_line(context, brief) for brief in briefs]
 
 
-def near_miss_line(frame: ViewContext, miss: NearMiss) -> str:
-    """One near miss: what it would gain, and what has to go."""
+def _near_miss_line(context: ViewContext, miss: NearMiss) -> str:
+    """Return one near miss: its gain, and the excess that has to go."""
     brief = miss.brief
     excess = "; ".join(
         f"{gate.name} {gate.value:.5g}, limit {gate.limit:.5g}: remove {gate.excess:.3g}"
@@ -83,42 +102,32 @@ def near_miss_line(frame: ViewContext, miss: NearMiss) -> str:
     )
     tried = f", {miss.children} made from it" if miss.children else ""
     return (
-        f"- {brief.number} ({brief.surface}) {brief.status}, {frame.score(brief.score)}, "
+        f"- {brief.number} ({brief.surface}) {brief.status}, {context.score(brief.score)}, "
         f"{miss.gain:.3g} better than the best{tried}: {excess or brief.reason[:80]} | "
-        f"{one_line(brief.hypothesis, HYPOTHESIS_CHARACTERS)}"
+        f"{shorten(brief.hypothesis, HYPOTHESIS_CHARACTERS)}"
     )
 
 
-def failure_line(group: FailureGroup) -> str:
-    """One failure that repeats, and which trials got past it."""
+def _failure_line(group: FailureGroup) -> str:
+    """Return one failure that repeats, and the trials that got past it."""
     fixed = f"; got past it: {', '.join(map(str, group.fixed_by))}" if group.fixed_by else ""
     where = f" in {group.phase}" if group.phase else ""
     return (
         f"- {group.count} x {group.kind}{where}, last trial {group.last}: "
-        f"{one_line(group.signature, SIGNATURE_CHARACTERS)}{fixed}"
+        f"{shorten(group.signature, SIGNATURE_CHARACTERS)}{fixed}"
     )
 
 
-SATURATED = 8
-"""Judged trials on a surface without one kept, from which it counts as saturated."""
-
-PLATEAU = 15
-"""Judged trials of all without one kept, from which the search counts as stuck."""
-
-ENOUGH, TOO_MANY_FAILED = 6, 0.5
-"""Judged trials from which a share of failures says something, and the share that is too large."""
-
-
-def signals(frame: ViewContext) -> list[str]:
-    """The signals for one specialist, the most general first."""
-    goal = frame.pack.metric.goal
-    surfaces = {item.name: item for item in frame.store.surfaces(frame.campaign, goal=goal)}
-    own = [surfaces[name] for name in frame.surfaces if name in surfaces]
-    untouched = [name for name in frame.surfaces if name not in surfaces]
+def _signals(context: ViewContext) -> list[str]:
+    """Return advice from the counts of the campaign, the most general first."""
+    goal = context.pack.metric.goal
+    surfaces = {item.name: item for item in context.store.surfaces(context.campaign, goal=goal)}
+    own = [surfaces[name] for name in context.surfaces if name in surfaces]
+    untouched = [name for name in context.surfaces if name not in surfaces]
     return [
         *_plateau(surfaces.values()),
         *(line for item in own for line in _saturation(item)),
-        *(line for item in own for line in _failing(item)),
+        *(line for item in own for line in _many_failures(item)),
         *(f"- Nobody has tried {name} yet: a first look is worth much." for name in untouched),
     ]
 
@@ -143,7 +152,7 @@ def _saturation(item: SurfaceSummary) -> Iterator[str]:
         )
 
 
-def _failing(item: SurfaceSummary) -> Iterator[str]:
+def _many_failures(item: SurfaceSummary) -> Iterator[str]:
     judged = {status: count for status, count in item.statuses.items() if status is not None}
     total = sum(count for status, count in judged.items() if status is not Status.ABORTED)
     failed = sum(
@@ -158,104 +167,88 @@ def _failing(item: SurfaceSummary) -> Iterator[str]:
         )
 
 
-CHAIN, NEAR_MISSES, OWN, OTHERS, FAILURES = 8, 6, 10, 14, 8
-LOOKED_THROUGH = 40
-"""Newest trials among which those of the others are looked for."""
-
-RUNNING = 8
-"""How many more are asked for, in place of those among them that are in flight."""
-
-NOTE_CHARACTERS = 400
-REPEATED = 2
-"""From how many times on a failure is a repeated one."""
-
-
-def rules(frame: ViewContext) -> list[str]:
-    """The rules in force: the metric, the gates, the budget."""
-    metric, counts = frame.pack.metric, frame.store.counts(frame.campaign)
-    told = ", ".join(f"{status or 'in flight'} {count}" for status, count in counts.items())
-    left = "no bound" if frame.remaining is None else f"{frame.remaining} left"
+def _rules(context: ViewContext) -> list[str]:
+    """Return the rules in force: the metric, the gates, the budget."""
+    metric, counts = context.pack.metric, context.store.counts(context.campaign)
+    trials = ", ".join(f"{status or 'in flight'} {count}" for status, count in counts.items())
+    left = "no bound" if context.remaining is None else f"{context.remaining} left"
     return [
         f"- {metric.goal} {metric.name}"
         + (f" ({metric.unit})" if metric.unit else "")
-        + "; a trial is kept only if it passes every gate and its gain stands out of the noise.",
-        *(f"- Gate {_gate(gate)}." for gate in frame.pack.gates),
-        f"- Trials so far: {told}. Budget of trials: {left}.",
+        + "; a trial is kept only if it passes every gate and its gain stands out from the noise.",
+        *(f"- Gate {gate.rule}." for gate in context.pack.gates),
+        f"- Trials so far: {trials}. Budget of trials: {left}.",
         *(
             f"- Prior knowledge: lineage tools take campaign={name!r} too; their answers say what "
             "its scores mean here."
-            for name in frame.priors
+            for name in context.priors
         ),
     ]
 
 
-def _gate(gate: Gate) -> str:
-    side = "at least" if gate.at_least is not None else "at most"
-    return f"{gate.name}: mean of {gate.measure} {side} {gate.limit:g}"
-
-
-def best(frame: ViewContext) -> list[str]:
-    """The best trial and the chain that led to it, the newest first."""
-    number = frame.store.best_brief(frame.campaign).number
-    chain = frame.store.chain_briefs(frame.campaign, number, limit=CHAIN)
-    lines = trial_lines(frame, reversed(chain.items))
+def _best(context: ViewContext) -> list[str]:
+    """Return the best trial and the chain that led to it, the newest first."""
+    number = context.store.best_brief(context.campaign).number
+    chain = context.store.chain_briefs(context.campaign, number, limit=CHAIN)
+    lines = _trial_lines(context, reversed(chain.items))
     hidden = chain.total - len(chain.items)
     return [*lines, f"- ... {hidden} older: ask best_chain"] if hidden > 0 else lines
 
 
-def near_misses(frame: ViewContext) -> list[str]:
-    """Near misses, the largest gain first."""
-    page = frame.store.near_misses(frame.campaign, goal=frame.pack.metric.goal, limit=NEAR_MISSES)
-    return [near_miss_line(frame, miss) for miss in page.items]
+def _near_misses(context: ViewContext) -> list[str]:
+    """Return near misses, the largest gain first."""
+    goal = context.pack.metric.goal
+    page = context.store.near_misses(context.campaign, goal=goal, limit=NEAR_MISSES)
+    return [_near_miss_line(context, miss) for miss in page.items]
 
 
-def own(frame: ViewContext) -> list[str]:
-    """The specialist's own last trials."""
-    return trial_lines(frame, _judged(frame, OWN, specialists=(frame.specialist,)))
+def _own(context: ViewContext) -> list[str]:
+    """Return the specialist's own newest judged trials."""
+    return _trial_lines(context, _judged(context, OWN, specialists=(context.specialist,)))
 
 
-def others(frame: ViewContext) -> list[str]:
-    """The last trials of the others."""
-    page = _judged(frame, LOOKED_THROUGH)
-    theirs = [brief for brief in page if brief.specialist != frame.specialist]
-    return trial_lines(frame, theirs[:OTHERS])
+def _others(context: ViewContext) -> list[str]:
+    """Return the newest judged trials of the others."""
+    page = _judged(context, NEWEST)
+    others = [brief for brief in page if brief.specialist != context.specialist]
+    return _trial_lines(context, others[:OTHERS])
 
 
 def _judged(
-    frame: ViewContext, count: int, *, specialists: tuple[str, ...] = ()
+    context: ViewContext, count: int, *, specialists: tuple[str, ...] = ()
 ) -> Sequence[TrialBrief]:
-    """The newest judged trials.
+    """Return the newest judged trials.
 
-    To ask for judged ones makes the lineage look through what matches, up to a thousand rows, so
-    a few more of all are taken instead, as long as that is enough.
+    A filter for judged ones makes the lineage look through what matches, up to a thousand rows.
+    So a few more are asked for without it first, which is nearly always enough.
     """
-    some = TrialFilter(specialists=specialists, limit=count + RUNNING)
-    page = frame.store.briefs(frame.campaign, some).items
+    newest = TrialFilter(specialists=specialists, limit=count + IN_FLIGHT_SPARE)
+    page = context.store.briefs(context.campaign, newest).items
     judged = [brief for brief in page if brief.status is not None][:count]
-    if len(judged) == count or len(page) < some.limit:
+    if len(judged) == count or len(page) < newest.limit:
         return judged
-    exactly = TrialFilter(specialists=specialists, in_flight=False, limit=count)
-    return frame.store.briefs(frame.campaign, exactly).items
+    only_judged = TrialFilter(specialists=specialists, in_flight=False, limit=count)
+    return context.store.briefs(context.campaign, only_judged).items
 
 
-def in_flight(frame: ViewContext) -> list[str]:
-    """What runs now."""
-    return trial_lines(frame, frame.store.in_flight_briefs(frame.campaign))
+def _in_flight(context: ViewContext) -> list[str]:
+    """Return the trials that run now."""
+    return _trial_lines(context, context.store.in_flight_briefs(context.campaign))
 
 
-def failures(frame: ViewContext) -> list[str]:
-    """Failures that came more than once, the most frequent first."""
-    page = frame.store.failures(frame.campaign, limit=FAILURES)
-    return [failure_line(group) for group in page.items if group.count >= REPEATED]
+def _failures(context: ViewContext) -> list[str]:
+    """Return the failures that came more than once, the most frequent first."""
+    page = context.store.failures(context.campaign, limit=FAILURES)
+    return [_failure_line(group) for group in page.items if group.count >= REPEATED]
 
 
-def notes(frame: ViewContext) -> list[str]:
-    """What people say, the newest first."""
-    found = frame.store.notes(frame.campaign, specialist=frame.specialist)
+def _notes(context: ViewContext) -> list[str]:
+    """Return the notes from people, the newest first."""
+    notes = context.store.notes(context.campaign, specialist=context.specialist)
     return [
         f"- {f'on trial {note.trial}: ' if note.trial is not None else ''}"
-        f"{one_line(note.text, NOTE_CHARACTERS)}"
-        for note in sorted(found, key=lambda note: -note.number)
+        f"{shorten(note.text, NOTE_CHARACTERS)}"
+        for note in sorted(notes, key=lambda note: -note.number)
     ]
 
 
@@ -265,9 +258,9 @@ class ViewPart:
 
     Attributes:
         title: Its heading.
-        characters: Its budget, heading left out.
+        characters: Its budget, without the heading.
         lines: Makes its lines, the most important first.
-        more: The tool that tells the rest.
+        more: The tool to ask for what lies beyond the budget.
     """
 
     title: str
@@ -275,49 +268,48 @@ class ViewPart:
     lines: Callable[[ViewContext], list[str]]
     more: str = "lineage_query"
 
+    def render(self, context: ViewContext) -> str:
+        """Return the part: whole lines up to the budget, and whom to ask for the rest."""
+        return f"## {self.title}\n{self._body(self.lines(context))}"
+
+    def _body(self, lines: Sequence[str]) -> str:
+        if not lines:
+            return "(none)"
+        if sum(len(line) + 1 for line in lines) <= self.characters + 1:
+            return "\n".join(lines)
+        rest = f"- ... and more: ask {self.more}"
+        room = self.characters - len(rest)
+        kept: list[str] = []
+        for line in lines:
+            if len(line) + 1 > room:
+                break
+            kept.append(line)
+            room -= len(line) + 1
+        return "\n".join([*kept, rest])
+
 
 PARTS = (
-    ViewPart("Rules in force", 1_400, rules),
-    ViewPart("Notes from people", 1_600, notes),
-    ViewPart("Best trial and those that led to it, newest first", 2_400, best, "best_chain"),
-    ViewPart("Near misses worth repairing", 1_800, near_misses, "near_misses"),
-    ViewPart("Your last trials", 2_400, own),
-    ViewPart("Last trials of the others", 2_400, others),
-    ViewPart("Running now: do not propose the same", 1_600, in_flight, "in_flight"),
-    ViewPart("Failures that repeat", 1_800, failures, "lineage_failures"),
-    ViewPart("Signals", 1_200, signals, "surface_summary"),
+    ViewPart("Rules in force", 1_400, _rules),
+    ViewPart("Notes from people", 1_600, _notes),
+    ViewPart("Best trial and those that led to it, newest first", 2_400, _best, "best_chain"),
+    ViewPart("Near misses worth repairing", 1_800, _near_misses, "near_misses"),
+    ViewPart("Your last trials", 2_400, _own),
+    ViewPart("Last trials of the others", 2_400, _others),
+    ViewPart("Running now: do not propose the same", 1_600, _in_flight, "in_flight"),
+    ViewPart("Failures that repeat", 1_800, _failures, "lineage_failures"),
+    ViewPart("Signals", 1_200, _signals, "surface_summary"),
 )
 
 
-def render_view(frame: ViewContext, wanted: Sequence[ViewPart] = PARTS) -> str:
-    """Renders what one specialist is shown at this moment.
+def render_lineage_view(context: ViewContext, parts: Sequence[ViewPart] = PARTS) -> str:
+    """Return the lineage view of one specialist at this moment.
 
     Args:
-        frame: Whom it is for.
-        wanted: The parts, in order.
+        context: The campaign and the specialist.
+        parts: The parts, in order.
 
     Returns:
-        Markdown; no part is longer than its budget, whatever it holds.
+        Markdown; no part is longer than its budget, whatever the lineage holds.
     """
-    with frame.store.moment():  # so that the parts fit together
-        return "\n\n".join(
-            f"## {part.title}\n{_capped(part.lines(frame), part.characters, part.more)}"
-            for part in wanted
-        )
-
-
-def _capped(lines: Sequence[str], characters: int, more: str) -> str:
-    """Whole lines up to the budget, and whom to ask for what lies beyond it."""
-    if not lines:
-        return "(none)"
-    if sum(len(line) + 1 for line in lines) <= characters + 1:
-        return "\n".join(lines)
-    rest = f"- ... and more: ask {more}"
-    room = characters - len(rest)
-    kept: list[str] = []
-    for line in lines:
-        if len(line) + 1 > room:
-            break
-        kept.append(line)
-        room -= len(line) + 1
-    return "\n".join([*kept, rest])
+    with context.store.moment():  # one read transaction, so that the parts agree
+        return "\n\n".join(part.render(context) for part in parts)

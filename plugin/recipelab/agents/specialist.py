@@ -12,9 +12,10 @@ from autogen_core.models import ChatCompletionClient
 
 from recipelab.agents.charter import Charter
 from recipelab.agents.context import CHARACTERS, TurnContext
-from recipelab.agents.lineage_view import ViewContext, render_view
+from recipelab.agents.lineage_view import ViewContext, render_lineage_view
 from recipelab.agents.prompt import system_message
 from recipelab.core.logs import logger
+from recipelab.core.text import shorten
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.lineage import prior_campaigns
 from recipelab.packs.load import Play
@@ -35,10 +36,13 @@ MAX_TOOL_ITERATIONS = 16
 """How many times in one turn a specialist may call tools."""
 
 FAULT = "fault"
-"""Key of the metadata of a message that says why a turn came to nothing."""
+"""Key of the metadata of a message that says which error ended a turn."""
 
 YOUR_TURN = "It is your turn."
-"""What a specialist hears that is told nothing of past trials, once the round has begun."""
+"""The message for a blind specialist that nobody has written to."""
+
+EXCUSE_CHARACTERS = 400
+"""Characters of an error at most, in the message that a turn failed."""
 
 _log = logger(__name__)
 
@@ -46,14 +50,15 @@ _log = logger(__name__)
 class Specialist(AssistantAgent):
     """An assistant whose every turn begins with a fresh context and an empty turn record.
 
-    A turn whose model fails ends with a message that says so: an error that left an agent would
-    end the whole group chat, and with it the turns of all others.
+    A turn whose model fails ends with a message that says so: an error that leaves an agent ends
+    the whole group chat, and with it the turns of all others.
 
     Args:
-        charter: What it owns and how it works.
+        charter: Its surfaces and its instructions.
         client: Its model.
         pack: The campaign's pack.
-        desk: The campaign's desk; ``None`` while the campaign is not open, and then it cannot act.
+        queue: The campaign's queue of trials; ``None`` while the campaign is not open, and then it
+            cannot act.
         plays: The pack's plays.
         round_number: The round that it takes part in.
         blind: Whether it is told nothing of past trials, for control campaigns.
@@ -67,7 +72,7 @@ class Specialist(AssistantAgent):
         charter: Charter,
         client: ChatCompletionClient,
         pack: Pack,
-        desk: TrialQueue | None,
+        queue: TrialQueue | None,
         *,
         plays: tuple[Play, ...] = (),
         round_number: int | None = None,
@@ -77,18 +82,20 @@ class Specialist(AssistantAgent):
         self._blind = blind
 
         def view() -> str:
-            return render_view(frame_of(charter, desk)) if desk and not blind else ""
+            if queue is None or blind:
+                return ""
+            return render_lineage_view(view_context_of(charter, queue))
 
         self._turn_context = TurnContext(view, characters=characters)
-        self._bench = (
-            workbench_of(charter, desk, plays, round_number, blind=blind)
-            if desk
+        self._turn_workbench = (
+            workbench_of(charter, queue, plays, round_number, blind=blind)
+            if queue
             else SpecialistWorkbench([], Turn(round_number))
         )
         super().__init__(
             charter.name,
             client,
-            workbench=self._bench,
+            workbench=self._turn_workbench,
             model_context=self._turn_context,
             description=f"{charter.title}; owns {', '.join(charter.surfaces)}",
             system_message=system_message(pack, charter, blind=blind),
@@ -100,58 +107,55 @@ class Specialist(AssistantAgent):
     async def on_messages_stream(
         self, messages: Sequence[BaseChatMessage], cancellation_token: CancellationToken
     ) -> AsyncGenerator[BaseAgentEvent | BaseChatMessage | Response, None]:
-        """Takes a turn; see :class:`autogen_agentchat.agents.AssistantAgent`."""
-        self._bench.begin_turn()
+        """Take a turn; see :class:`autogen_agentchat.agents.AssistantAgent`."""
+        self._turn_workbench.begin_turn()
         await self._turn_context.begin_turn()
-        heard = _of_people(messages) if self._blind else messages
+        visible = _from_people(messages) if self._blind else messages
         try:
-            async for item in super().on_messages_stream(heard, cancellation_token):
+            async for item in super().on_messages_stream(visible, cancellation_token):
                 yield item
         except Exception as error:  # whatever a model client raises, the others go on
             _log.warning("turn failed", specialist=self.name, error=repr(error))
-            yield Response(chat_message=self._excuse(error))
-
-    def _excuse(self, error: Exception) -> TextMessage:
-        told = " ".join(str(error).split())[:400] or type(error).__name__
-        return TextMessage(
-            content=f"I could not finish my turn: {told}",
-            source=self.name,
-            metadata={FAULT: type(error).__name__},
-        )
+            kind = type(error).__name__
+            text = shorten(str(error), EXCUSE_CHARACTERS) or kind
+            excuse = f"I could not finish my turn: {text}"
+            yield Response(
+                chat_message=TextMessage(content=excuse, source=self.name, metadata={FAULT: kind})
+            )
 
 
-def _of_people(messages: Sequence[BaseChatMessage]) -> list[BaseChatMessage]:
-    """What people said; a model has to be told something, or some providers refuse the call."""
-    heard = [message for message in messages if message.source == "user"]
-    return heard or [TextMessage(content=YOUR_TURN, source="user")]
+def _from_people(messages: Sequence[BaseChatMessage]) -> list[BaseChatMessage]:
+    """Return the messages from people, or one, as some providers refuse a call without any."""
+    from_people = [message for message in messages if message.source == "user"]
+    return from_people or [TextMessage(content=YOUR_TURN, source="user")]
 
 
-def frame_of(charter: Charter, desk: TrialQueue) -> ViewContext:
-    """What the lineage view of one specialist is rendered from, at this moment."""
+def view_context_of(charter: Charter, queue: TrialQueue) -> ViewContext:
+    """Return the context of a specialist's lineage view, at this moment."""
     return ViewContext(
-        desk.store,
-        desk.campaign,
-        desk.pack,
+        queue.store,
+        queue.campaign,
+        queue.pack,
         charter.name,
         charter.surfaces,
-        remaining=desk.remaining,
-        priors=prior_campaigns(desk.store.campaign(desk.campaign)),
+        remaining=queue.remaining,
+        priors=prior_campaigns(queue.store.campaign(queue.campaign)),
     )
 
 
 def workbench_of(
     charter: Charter,
-    desk: TrialQueue,
+    queue: TrialQueue,
     plays: tuple[Play, ...],
     round_number: int | None,
     *,
     blind: bool = False,
 ) -> SpecialistWorkbench:
-    """The tools of one specialist, sharing what it has done in its turn.
+    """Return the tools of a specialist, which share the record of its turn.
 
     Args:
         charter: The specialist.
-        desk: The campaign's desk.
+        queue: The campaign's queue of trials.
         plays: The pack's plays.
         round_number: The round that it takes part in.
         blind: Whether it is told nothing of past trials: it then has no lineage tools, reads only
@@ -159,18 +163,18 @@ def workbench_of(
     """
     turn = Turn(round_number, blind=blind)
     own = tuple(play for play in plays if play.surface in charter.surfaces)
-    submit = SubmitTrialTool(desk, charter.name, charter.surfaces, turn)
+    submit = SubmitTrialTool(queue, charter.name, charter.surfaces, turn)
     tools: list[AnyTool] = [
-        ReadRecipeTool(desk, own, blind=blind),
-        CheckEditTool(desk, blind=blind),
+        ReadRecipeTool(queue, own, blind=blind),
+        CheckEditTool(queue, blind=blind),
         submit,
     ]
     if not blind:
-        priors = prior_campaigns(desk.store.campaign(desk.campaign))
-        scope = Scope(desk.store, desk.campaign, desk.pack.metric.goal, priors)
+        priors = prior_campaigns(queue.store.campaign(queue.campaign))
+        scope = Scope(queue.store, queue.campaign, queue.pack.metric.goal, priors)
         tools = [*lineage_tools(scope), *tools]
     if charter.tools is not None:
-        # A menu says which changes were tried, so those who may not know do not have it.
-        menu = [] if blind else [TurnKnobTool(desk, charter.surfaces, submit)]
+        # The menu of turn_knob shows which changes were tried, so a blind specialist has none.
+        menu = [] if blind else [TurnKnobTool(queue, charter.surfaces, submit)]
         tools = [tool for tool in (*tools, *menu) if tool.name in charter.tools]
     return SpecialistWorkbench(tools, turn)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from recipelab.agents.charter import pack_problems
+from recipelab.agents.charters import pack_problems
 from recipelab.core.content import cache_root
 from recipelab.core.errors import EditError, RecipelabError
 from recipelab.core.recipe import Recipe, find_knobs, syntax_error
@@ -16,9 +16,9 @@ from recipelab.core.trial import Outcome, Phase, SeedRun, Status
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.failures import EvaluatorFault, PhaseFailed
 from recipelab.evaluation.integrity import FileHashes
-from recipelab.evaluation.judge import calibration_of, calibration_words
+from recipelab.evaluation.judge import calibration_of, calibration_text
 from recipelab.evaluation.metric import noise_of
-from recipelab.evaluation.observers import Watch
+from recipelab.evaluation.observers import TrialObserver
 from recipelab.evaluation.phases import PhaseRunner
 from recipelab.evaluation.workspace import Workspace
 from recipelab.packs.data import is_cached
@@ -285,7 +285,7 @@ def _gates(pack: Pack, outcome: Outcome) -> Iterator[PackFinding]:
 def _noise(pack: Pack, outcome: Outcome) -> Iterator[PackFinding]:
     found = calibration_of(pack, outcome.seed_runs)
     if found is not None:
-        yield ok("noise", calibration_words(pack, found))
+        yield ok("noise", calibration_text(pack, found))
 
 
 async def _repeated(evaluator: Evaluator, outcome: Outcome, labels: dict[str, str]) -> PackFinding:
@@ -351,8 +351,10 @@ async def rules_on_baseline(pack: Pack) -> AsyncIterator[PackFinding]:
     async with LocalSandbox() as sandbox:
         recipe = pack.baseline()
         with Workspace(pack, recipe, {}) as workspace:
-            watch, labels = Watch(), {"campaign": f"check-{pack.name}", "trial": "0"}
-            runner = PhaseRunner(pack, sandbox, workspace, FileHashes(), labels=labels, watch=watch)
+            observer, labels = TrialObserver(), {"campaign": f"check-{pack.name}", "trial": "0"}
+            runner = PhaseRunner(
+                pack, sandbox, workspace, FileHashes(), labels=labels, observer=observer
+            )
             try:
                 await runner.check_rules()
             except PhaseFailed as failed:

@@ -132,7 +132,7 @@ def _run(plan: Plan, place: Home, store: LineageStore) -> None:
     from recipelab.team import ResearchGroupChat
 
     async def ran() -> str | None:
-        team = ResearchGroupChat(plan, home=place, parts=Overrides(store=store))
+        team = ResearchGroupChat(plan, home=place, overrides=Overrides(store=store))
         try:
             async for _ in team.run_stream():
                 pass

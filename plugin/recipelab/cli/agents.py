@@ -12,7 +12,8 @@ from recipelab.cli.common import BAD_INPUT, AsJson, clear_errors, err, out, prin
 from recipelab.core.text import plain, shorten
 
 if TYPE_CHECKING:
-    from recipelab.agents.charter import Charter, FoundCharter
+    from recipelab.agents.charter import Charter
+    from recipelab.agents.charters import FoundCharter
 
 agents_app = typer.Typer(help="The charters that make specialists.", no_args_is_help=True)
 
@@ -31,7 +32,7 @@ _CELL = 200
 @agents_app.command("list")
 def list_all(as_json: AsJson = False) -> None:
     """List the charters that can be found from here."""
-    from recipelab.agents.charter import found_charters
+    from recipelab.agents.charters import found_charters
 
     with clear_errors():
         found = found_charters()
@@ -54,7 +55,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show a charter; with --pack, all that this specialist would be told on it."""
-    from recipelab.agents.charter import charter_of
+    from recipelab.agents.charters import charter_of
     from recipelab.agents.prompt import system_message
     from recipelab.packs.load import load_pack
 
@@ -81,7 +82,7 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Say all that is wrong with charters, and with a pack's specialists; exit code 2 if any."""
-    from recipelab.agents.charter import charter_names, charter_problems, pack_problems
+    from recipelab.agents.charters import charter_names, charter_problems, pack_problems
     from recipelab.packs.load import load_pack
 
     with clear_errors():

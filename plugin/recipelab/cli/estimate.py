@@ -40,10 +40,10 @@ def _facts(plan: Plan, place: Home) -> dict[str, Any]:
     from recipelab.models import Prices
     from recipelab.packs.load import load_pack
     from recipelab.sandbox.spec import load_image_spec
-    from recipelab.team.participants import roster
+    from recipelab.team.participants import charters_for
 
     pack = load_pack(plan.pack, plan.profile)
-    charters = roster(pack, plan.arm, plan.specialists)
+    charters = charters_for(pack, plan.arm, plan.specialists)
     slots = slots_for(pack, load_image_spec(pack.sandbox), plan).width
     past = Experience(0, None, None, None)
     lineage = place.lineage

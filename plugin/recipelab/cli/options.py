@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from recipelab.core.errors import RecipelabError
-from recipelab.plan import Arm, Speakers
+from recipelab.core.errors import RecipelabError, unknown_name
+from recipelab.plan import SPEAKERS, Arm
 
 Trials = Annotated[int | None, typer.Option(min=1, help="Trials to spend.")]
 Hours = Annotated[float | None, typer.Option(min=0.001, help="Wall-clock hours to spend.")]
@@ -48,9 +48,12 @@ SpecialistOption = Annotated[
     typer.Option("--specialist", help="Charter to work with, in place of the pack's; repeatable."),
 ]
 SpeakersOption = Annotated[
-    Speakers,
+    str,
     typer.Option(
-        help="Who picks the next speaker: measured gains, turns, or a model.",
+        metavar="NAME",
+        help="Policy that picks the next speaker: credit (measured gains), round-robin, model, or "
+        "that of another package.",
+        callback=lambda name: speaker_policy(name),
     ),
 ]
 SandboxOption = Annotated[
@@ -79,6 +82,17 @@ DryRun = Annotated[
 ]
 
 AUTO = "auto"
+
+
+def speaker_policy(name: str) -> str:
+    """Return the name of a speaker policy.
+
+    Raises:
+        typer.BadParameter: No policy has that name; the message lists the valid ones.
+    """
+    if name not in SPEAKERS:
+        raise typer.BadParameter(unknown_name(SPEAKERS.what, name, SPEAKERS.names()))
+    return name
 
 
 def slot_count(text: str) -> int | None:

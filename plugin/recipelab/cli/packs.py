@@ -195,11 +195,7 @@ def _facts(pack: Pack) -> dict[str, Any]:
     here = pack.upstream is None or not missing_files(pack.upstream)
     knobs = len(find_knobs(pack.baseline().files)) if here else "known when upstream is fetched"
     metric = pack.metric
-    gates = [
-        f"{gate.name}: {gate.measure} {'at least' if gate.at_least is not None else 'at most'} "
-        f"{gate.limit:g}, else {gate.failure}"
-        for gate in pack.gates
-    ]
+    gates = [f"{gate.rule}, else {gate.failure}" for gate in pack.gates]
     return {
         "pack": f"{pack.name} ({pack.profile}): {pack.title}",
         "description": pack.description.strip(),

@@ -35,7 +35,7 @@ from recipelab.cli.options import (
 )
 from recipelab.core.content import Home
 from recipelab.core.errors import RecipelabError
-from recipelab.plan import Arm, Speakers
+from recipelab.plan import CREDIT, Arm
 
 if TYPE_CHECKING:
     from recipelab.lineage import LineageStore
@@ -67,7 +67,7 @@ def run(
     seed: Seed = 0,
     arm: ArmOption = Arm.SPECIALISTS,
     specialist: SpecialistOption = None,
-    speakers: SpeakersOption = Speakers.CREDIT,
+    speakers: SpeakersOption = CREDIT,
     sandbox: SandboxOption = "auto",
     slots: Slots = "auto",
     share_devices: ShareDevices = False,

@@ -66,8 +66,8 @@ async def _ran(plan: Plan, place: Home, store: LineageStore, *, quiet: bool) -> 
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     with Progress(err if quiet else out, plan.limits.trials) as progress:
         approve = approver(progress, task.cancel) if plan.approve and task else None
-        parts = Overrides(store=store, approve=approve)
-        team = ResearchGroupChat(plan, home=place, parts=parts, listener=progress)
+        overrides = Overrides(store=store, approve=approve)
+        team = ResearchGroupChat(plan, home=place, overrides=overrides, listener=progress)
         progress.note(
             f"Campaign {plan.name}: {plan.pack}, model {plan.model_name}, sandbox {plan.sandbox}"
         )

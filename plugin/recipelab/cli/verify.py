@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -23,6 +24,7 @@ from recipelab.core.content import Home
 from recipelab.core.errors import RecipelabError
 
 if TYPE_CHECKING:
+    from recipelab.core.trial import Certificate
     from recipelab.lineage import CampaignRecord, LineageStore
 
 BEST = "best"
@@ -49,13 +51,13 @@ def verify(
         number = _number(store, campaign, trial)
         plan = {"sandbox": sandbox, "slots": slot_count(slots)}
         found = _certified(store, campaign, Home.find(home), number, seeds, plan)
-        store.add_certificate(campaign.name, number, found)
+        store.add_certificate(campaign.name, number, asdict(found))
         if as_json:
-            print_json({"campaign": campaign.name, "trial": number, **found})
+            print_json({"campaign": campaign.name, "trial": number, **asdict(found)})
         else:
             record = store.trial(campaign.name, number)
             out.print(certificate_words(record, found), markup=False, soft_wrap=True)
-        if found["status"] != "certified":
+        if not found.certified:
             raise typer.Exit(FAILED)
 
 
@@ -68,7 +70,7 @@ def leaderboard(name: NameOption = None, home: HomeOption = None, as_json: AsJso
         metric = metric_of(campaign)
         rows = leaderboard_rows(store, campaign.name, metric.goal)
         if as_json:
-            print_json({"campaign": campaign.name, "rows": rows})
+            print_json({"campaign": campaign.name, "rows": [row.as_json() for row in rows]})
         elif rows:
             out.print(leaderboard_table(rows, title=f"Certified trials of {campaign.name}"))
         else:
@@ -91,7 +93,7 @@ def _certified(
     number: int,
     seeds: int | None,
     options: dict[str, Any],
-) -> dict[str, Any]:
+) -> Certificate:
     from recipelab.core.recipe import Recipe
     from recipelab.evaluation.certify import certification_seeds, certify
     from recipelab.evaluation.proposals import ProposalChecker
@@ -101,15 +103,15 @@ def _certified(
 
     if mark_of(campaign) is not None:
         raise RecipelabError(f"campaign {campaign.name} was imported: its pack is not here")
-    lab = CampaignSession(
+    session = CampaignSession(
         plan_of(campaign).model_copy(update=options), home, say=lambda text: err.print(text)
     )
-    checker = ProposalChecker(store, campaign.name, lab.pack)
+    checker = ProposalChecker(store, campaign.name, session.pack)
     recipes = [Recipe(checker.recipe_of(one)) for one in (0, number)]
-    chosen = certification_seeds(lab.pack, campaign.name, seeds or lab.pack.certify.seeds)
+    chosen = certification_seeds(session.pack, campaign.name, seeds)
 
-    async def work() -> dict[str, Any]:
-        async with lab.measuring(lab.pack.certified()) as evaluator:
+    async def work() -> Certificate:
+        async with session.measuring(session.pack.certified()) as evaluator:
             labels = {"campaign": campaign.name, "trial": str(number), "purpose": "certify"}
             return await certify(evaluator, recipes[0], recipes[1], chosen, labels)
 

@@ -16,6 +16,7 @@ from recipelab.lineage.records import (
     Lease,
     MessageRecord,
     NewMessage,
+    NewUsage,
     Note,
     UsageTotal,
 )
@@ -160,21 +161,31 @@ class LedgerStore(OpenLineage):
         )
 
     def add_messages(
-        self, campaign: str, messages: Sequence[NewMessage], *, round_number: int | None
+        self,
+        campaign: str,
+        messages: Sequence[NewMessage],
+        *,
+        round_number: int | None,
+        usage: Sequence[NewUsage] = (),
     ) -> int:
-        """Add messages of the group chat, all or none.
+        """Add messages of the group chat, and what was used for them, all or none.
 
         Args:
             campaign: Name of the campaign.
-            messages: The messages, in the order in which they were said; at least one.
+            messages: The messages, in the order in which they were said.
             round_number: The round in which they were said; ``None`` outside of rounds.
+            usage: What calls of models and trials used.
 
         Returns:
             The place of the first among the messages of the campaign, from 0.
 
         Raises:
-            LineageError: There is no such campaign, round or trial.
+            LineageError: There is no such campaign, round or trial, or a number of the usage is
+                negative or too large.
+            ValueError: Seconds or cost of the usage is not a finite number.
         """
+        for one in usage:
+            _check_usage(one)
         with self._writing_to(campaign) as (transaction, campaign_id):
             if round_number is not None:
                 check_round(transaction, campaign_id, round_number, campaign)
@@ -197,6 +208,10 @@ class LedgerStore(OpenLineage):
                     payload=to_json(message.payload),
                     created_at=to_stamp(message.created_at),
                 )
+            for one in usage:
+                if one.round is not None and one.round != round_number:
+                    check_round(transaction, campaign_id, one.round, campaign)
+                _insert_call(transaction, campaign_id, one)
             return position
 
     def notes(
@@ -319,25 +334,10 @@ class LedgerStore(OpenLineage):
             LineageError: There is no such campaign or round, or a number is negative or too large.
             ValueError: Seconds or cost is not a finite number.
         """
-        require_finite("seconds", seconds)
-        require_finite("cost", cost)
-        total = UsageTotal(
-            cut_name(specialist),
-            cut_name(model),
-            1,
-            prompt_tokens,
-            completion_tokens,
-            seconds,
-            cost,
+        usage = NewUsage(
+            specialist, model, prompt_tokens, completion_tokens, seconds, cost, round_number
         )
-        for name in ("prompt_tokens", "completion_tokens", "seconds", "cost"):
-            if not 0 <= getattr(total, name) <= LARGEST_INTEGER:
-                value = getattr(total, name)
-                raise LineageError(f"{name} must be from 0 to {LARGEST_INTEGER}, not {value}")
-        with self._writing_to(campaign) as (transaction, campaign_id):
-            if round_number is not None:
-                check_round(transaction, campaign_id, round_number, campaign)
-            insert_usage(transaction, campaign_id, total, round_number)
+        self.add_messages(campaign, (), round_number=None, usage=[usage])
 
     def leases(self, campaign: str | None = None) -> tuple[Lease, ...]:
         """Return the slots that trials hold, in the order in which they were taken.
@@ -472,6 +472,28 @@ class LedgerStore(OpenLineage):
             trial_id = trial_id_of(transaction, campaign_id, number, campaign)
             record = CertificateRecord(number, now(), dict(found))
             insert_certificate(transaction, trial_id, record)
+
+
+def _check_usage(usage: NewUsage) -> None:
+    require_finite("seconds", usage.seconds)
+    require_finite("cost", usage.cost)
+    for name in ("prompt_tokens", "completion_tokens", "seconds", "cost"):
+        value = getattr(usage, name)
+        if not 0 <= value <= LARGEST_INTEGER:
+            raise LineageError(f"{name} must be from 0 to {LARGEST_INTEGER}, not {value}")
+
+
+def _insert_call(transaction: Transaction, campaign_id: int, usage: NewUsage) -> None:
+    total = UsageTotal(
+        cut_name(usage.specialist),
+        cut_name(usage.model),
+        1,
+        usage.prompt_tokens,
+        usage.completion_tokens,
+        usage.seconds,
+        usage.cost,
+    )
+    insert_usage(transaction, campaign_id, total, usage.round)
 
 
 def _message(row: Row) -> MessageRecord:

@@ -195,6 +195,29 @@ class NewMessage:
 
 
 @dataclass(frozen=True)
+class NewUsage:
+    """What one call of a model, or one trial on a device, used.
+
+    Attributes:
+        specialist: The specialist that it is booked for.
+        model: The model; or the word that stands for devices.
+        prompt_tokens: Tokens sent.
+        completion_tokens: Tokens received.
+        seconds: Time waited, in seconds.
+        cost: Cost, in the currency that the caller counts in.
+        round: Number of the round; ``None`` outside of rounds.
+    """
+
+    specialist: str
+    model: str
+    prompt_tokens: int
+    completion_tokens: int
+    seconds: float
+    cost: float = 0.0
+    round: int | None = None
+
+
+@dataclass(frozen=True)
 class Page(Generic[T]):
     """A part of an answer.
 

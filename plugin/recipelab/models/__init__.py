@@ -1,4 +1,4 @@
-"""Model clients: the rule-based default and the way to any other."""
+"""Model clients: the rule-based default, real ones by provider and name, and wrappers of both."""
 
 from recipelab.models.guided import GuidedClient
 from recipelab.models.metered import Meter, MeteredClient, Prices

@@ -1,9 +1,9 @@
-"""Leads a model that cannot follow an order of steps by the hand: one tool after the other."""
+"""A client that leads a model through its tools, for models that cannot keep an order of steps."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
 
 from autogen_core import CancellationToken, FunctionCall
 from autogen_core.models import (
@@ -17,17 +17,17 @@ from autogen_core.models import (
 from autogen_core.tools import BaseTool, Tool, ToolSchema
 from pydantic import BaseModel
 
-from recipelab.models.wrappers import ToolChoice, WrappedClient
+from recipelab.models.wrappers import ModelRequest, Piece, SendRequest, WrappedClient
 
 CLOSING = "I have taken my turn."
 
 
 class GuidedClient(WrappedClient):
-    """Has the model call given tools in a given order, once each in a turn, and then stop.
+    """Makes the model call given tools in a given order, once each in a turn, and then stop.
 
-    It offers one tool at a time and insists on it, so a server that holds a model to the schema of
-    a forced call gets a valid one from the weakest. Arguments that may be left out are not offered,
-    and where nothing is left to decide the model is not asked.
+    Each request offers one tool and forces its call, so that a server that holds a model to the
+    schema of a forced call gets a valid call even from the weakest one. Optional arguments are not
+    offered, and where no argument is left to choose the model is not asked at all.
 
     Args:
         inner: The client inside.
@@ -38,59 +38,49 @@ class GuidedClient(WrappedClient):
         super().__init__(inner)
         self._order = tuple(order)
 
-    async def create(
-        self,
-        messages: Sequence[LLMMessage],
-        *,
-        tools: Sequence[Tool | ToolSchema] = (),
-        tool_choice: ToolChoice = "auto",
-        json_output: bool | type[BaseModel] | None = None,
-        extra_create_args: Mapping[str, Any] = {},
-        cancellation_token: CancellationToken | None = None,
-    ) -> CreateResult:
-        """The next call of the turn, or its end."""
-        done = _calls_of_turn(messages)
-        step = self._order[done] if done < len(self._order) else None
-        offered = [tool for tool in tools if _schema(tool)["name"] == step]
-        if not offered:
-            return _said(CLOSING)
-        least = _least(_schema(offered[0]))
-        if not least.get("parameters", {}).get("properties"):
-            return _said([FunctionCall(id=f"{step}-{done}", name=str(step), arguments="{}")])
-        result = await super().create(
-            messages,
-            tools=[least],
-            tool_choice=_Forced(least),
-            json_output=json_output,
-            extra_create_args=extra_create_args,
-            cancellation_token=cancellation_token,
-        )
-        return result.model_copy(update={"thought": result.thought or _thought(str(step))})
+    async def around(self, request: ModelRequest, send: SendRequest) -> AsyncGenerator[Piece, None]:
+        """Answer with the next call of the turn, or with the words that end it."""
+        step = _calls_of_turn(request.messages)
+        name = self._order[step] if step < len(self._order) else ""
+        schemas = [tool.schema if isinstance(tool, Tool) else tool for tool in request.tools]
+        schema = next((schema for schema in schemas if schema["name"] == name), None)
+        if schema is None:
+            yield _answer(CLOSING)
+            return
+        schema = _required_only(schema)
+        if not schema.get("parameters", {}).get("properties"):
+            yield _answer([FunctionCall(id=f"{name}-{step}", name=name, arguments="{}")])
+            return
+        forced = replace(request, tools=[schema], tool_choice=_ForcedTool(schema))
+        async for piece in send(forced):
+            if isinstance(piece, CreateResult) and not piece.thought:
+                piece = piece.model_copy(update={"thought": _thought(name)})
+            yield piece
 
 
-class _Nothing(BaseModel):
+class _NoArguments(BaseModel):
     """No arguments."""
 
 
-class _Forced(BaseTool[_Nothing, _Nothing]):
-    """Stands for a tool of another in the place where a tool is forced."""
+class _ForcedTool(BaseTool[_NoArguments, _NoArguments]):
+    """A tool that can be named as the choice of tool, where there is only the schema of one."""
 
     def __init__(self, schema: ToolSchema) -> None:
-        super().__init__(_Nothing, _Nothing, schema["name"], schema.get("description", ""))
-        self._told = schema
+        super().__init__(_NoArguments, _NoArguments, schema["name"], schema.get("description", ""))
+        self._schema = schema
 
     @property
     def schema(self) -> ToolSchema:
-        """The schema of the tool that it stands for."""
-        return self._told
+        """The given schema."""
+        return self._schema
 
-    async def run(self, args: _Nothing, cancellation_token: CancellationToken) -> _Nothing:
-        """It is named, never called."""
+    async def run(self, args: _NoArguments, cancellation_token: CancellationToken) -> _NoArguments:
+        """Raise an error: the tool is named, never called."""
         raise NotImplementedError(self.name)
 
 
-def _said(content: str | list[FunctionCall]) -> CreateResult:
-    """What is said without asking the model."""
+def _answer(content: str | list[FunctionCall]) -> CreateResult:
+    """Return an answer that no model was asked for."""
     return CreateResult(
         finish_reason="stop" if isinstance(content, str) else "function_calls",
         content=content,
@@ -105,25 +95,25 @@ def _thought(tool: str) -> str:
     return f"I call {tool}."
 
 
-def _least(schema: ToolSchema) -> ToolSchema:
-    """A schema with the arguments alone that a call must have."""
+def _required_only(schema: ToolSchema) -> ToolSchema:
+    """Return the schema without its optional arguments."""
     parameters = schema.get("parameters")
     if parameters is None:
         return schema
-    needed = list(parameters.get("required", ()))
-    offered = {name: parameters["properties"][name] for name in needed}
-    return {**schema, "parameters": {**parameters, "properties": offered, "required": needed}}
-
-
-def _schema(tool: Tool | ToolSchema) -> ToolSchema:
-    return tool.schema if isinstance(tool, Tool) else tool
+    required = list(parameters.get("required", ()))
+    properties = {name: parameters["properties"][name] for name in required}
+    return {
+        **schema,
+        "parameters": {**parameters, "properties": properties, "required": required},
+    }
 
 
 def _calls_of_turn(messages: Sequence[LLMMessage]) -> int:
-    """How many calls have been answered since somebody else spoke last."""
+    """Count the answered calls since the last message from outside, which began the turn."""
     count = 0
     for message in messages:
         if isinstance(message, UserMessage):
             count = 0
-        count += isinstance(message, FunctionExecutionResultMessage)
+        elif isinstance(message, FunctionExecutionResultMessage):
+            count += 1
     return count

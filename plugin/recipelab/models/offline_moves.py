@@ -1,4 +1,9 @@
-"""What the rule-based client learns from the rows of ``lineage_query``."""
+"""The moves of the offline client: what past trials say, and which changes look promising.
+
+A move turns one knob or makes one play of the playbook. Its weight is that of its kind, times a
+factor for every past trial that turned the same knob: a kept one speaks for going on in its
+direction, a failed one for going back or for a smaller step. Moves are sampled by weight.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +16,6 @@ from typing import Any
 
 from recipelab.core.recipe import Knob, KnobValue, find_knobs
 from recipelab.core.trial import Status
-
-_CHANGE = re.compile(r"^(?P<name>\w+): (?P<old>.+) -> (?P<new>.+)$")
-_PLAY = re.compile(r"^\[play ([a-z0-9-]+)\]")
 
 FACTORS: Mapping[str, float] = {
     Status.KEPT: 3.0,
@@ -28,7 +30,7 @@ FACTORS: Mapping[str, float] = {
 """How an outcome changes the weight of going on in the same direction."""
 
 BEYOND = 0.1
-"""What is left of such a factor for a step at least as far as the one that did no good."""
+"""The share that is left of a factor below one, for a step at least as far as the failed one."""
 
 TURN_BACK = 1.3
 """How a failure in one direction changes the weight of the other."""
@@ -40,16 +42,36 @@ UNDO = 0.3
 """How a kept trial changes the weight of taking its step back."""
 
 INERT = 0.4
-"""How a trial that measured no difference changes the weight of its knob, either way."""
+"""How a trial that measured no difference changes the weight of its knob, in either direction."""
 
 REPAIR, OVERSHOOT = 2.5, 0.1
-"""After a step that gained but missed a gate: a smaller one is the way, a larger one is not."""
+"""After a step that gained but missed a gate: factors of a smaller step, and of a larger one."""
 
+PLAY_WEIGHT = 1.0
+
+LARGE, SMALL = 1.5, 1.2
+"""Factors by which a number is turned up or down."""
+
+SMALL_STEP = 0.6
+"""Weight of a small step beside a large one, until the large one has failed."""
+
+LEAVE_OUT = 6.0
+"""Weight of leaving a part out (a knob at zero or off), if the metric is a time: ablate first."""
+
+ASIDE = 0.5
+"""Weight of a knob that has nothing to do with time, if the metric is a time."""
+
+LESS_WORK = ("EPOCH", "STEP", "ITER", "WIDTH", "DEPTH", "LAYER", "BLOCK", "CHANNEL", "IMAGES")
+MORE_AT_ONCE = ("BATCH",)
+"""Words in a knob's name that say what it costs; a rule of thumb, no knowledge of the recipe."""
+
+_CHANGE = re.compile(r"^(?P<name>\w+): (?P<old>.+) -> (?P<new>.+)$")
+_PLAY = re.compile(r"^\[play ([a-z0-9-]+)\]")
 _FAILED = frozenset(FACTORS) - {Status.KEPT, Status.DISCARDED}
 
 
 @dataclass(frozen=True)
-class Turned:
+class KnobTurn:
     """One knob that a past trial turned.
 
     Attributes:
@@ -72,100 +94,104 @@ class Turned:
 
     @property
     def inert(self) -> bool:
-        """Whether it made no difference that stands out of the noise."""
+        """Whether it made no difference beyond the noise."""
         known = self.status == Status.DISCARDED and self.delta_se > 0
         return known and abs(self.delta) <= 2.0 * self.delta_se
 
-    def beyond(self, new: KnobValue) -> bool:
-        """Whether a value lies at least as far from the old one as what was tried."""
+    def reaches(self, new: KnobValue) -> bool:
+        """Return whether a step to ``new`` goes at least as far as this one."""
         if not all(isinstance(x, int | float) for x in (self.old, self.new, new)):
             return new == self.new
         return abs(float(new) - float(self.old)) >= abs(float(self.new) - float(self.old))
 
     def overshot(self, *, minimize: bool) -> bool:
-        """Whether it gained, but at the price of a gate."""
+        """Return whether it improved the score but missed a gate."""
         missed = self.status in (Status.GATE_MISSED, Status.OVERSIZE)
         return missed and (self.delta < 0) == minimize and self.delta != 0
 
 
 @dataclass(frozen=True)
-class PromptFacts:
-    """What past trials on some surfaces say.
+class SearchHistory:
+    """The knobs and plays that past trials on some surfaces tried.
 
     Attributes:
-        turned: The knobs that were turned, newest first.
+        turns: The knobs that were turned, newest first.
         plays: Ids of the plays that were tried.
         minimize: Whether a smaller score is better.
     """
 
-    turned: tuple[Turned, ...]
+    turns: tuple[KnobTurn, ...]
     plays: frozenset[str]
     minimize: bool = True
 
     def tried(self, name: str, value: KnobValue) -> bool:
-        """Whether a knob was set to this value before, or left it for a better one."""
+        """Return whether a knob had this value before, set by a trial or left by a kept one."""
         return any(
-            item.name == name
-            and (item.new == value or (item.old == value and item.status == Status.KEPT))
-            for item in self.turned
+            turn.name == name
+            and (turn.new == value or (turn.old == value and turn.status == Status.KEPT))
+            for turn in self.turns
         )
 
+    def last_turn(self, name: str) -> KnobTurn | None:
+        """Return the newest turn of this knob."""
+        return next((turn for turn in self.turns if turn.name == name), None)
+
     def factor(self, name: str, old: KnobValue, new: KnobValue) -> float:
-        """How much past trials speak for turning this knob in this direction."""
-        total = 1.0
-        for item in self.turned:
-            if item.name != name:
+        """Return the factor of past trials for turning this knob from ``old`` to ``new``."""
+        product = 1.0
+        for turn in self.turns:
+            if turn.name != name:
                 continue
-            if item.inert:
-                total *= INERT
-            elif _direction(item.old, item.new) == _direction(old, new):
-                total *= self._same_way(item, new)
+            if turn.inert:
+                product *= INERT
+            elif _direction(turn.old, turn.new) == _direction(old, new):
+                product *= self._same_direction(turn, new)
             else:
-                total *= self._other_way(item)
-        return total
+                product *= self._other_direction(turn)
+        return product
 
-    def _same_way(self, item: Turned, new: KnobValue) -> float:
-        """How much a trial speaks for going its way again, up to a new value."""
-        numbers = not any(isinstance(x, str) for x in (item.old, item.new, new))
-        if item.overshot(minimize=self.minimize) and numbers:
-            between = min(item.old, item.new) < new < max(item.old, item.new)  # type: ignore[operator]
+    def _same_direction(self, turn: KnobTurn, new: KnobValue) -> float:
+        numbers = not any(isinstance(x, str) for x in (turn.old, turn.new, new))
+        if turn.overshot(minimize=self.minimize) and numbers:
+            between = min(turn.old, turn.new) < new < max(turn.old, turn.new)  # type: ignore[operator]
             return REPAIR if between else OVERSHOOT
-        factor = FACTORS.get(item.status, 1.0)
-        # A cliff that was met does not go away further on, and a slope seldom turns.
-        return factor * BEYOND if factor < 1.0 and item.beyond(new) else factor
+        factor = FACTORS.get(turn.status, 1.0)
+        # A step that failed fails further on, too, and a slope seldom turns.
+        return factor * BEYOND if factor < 1.0 and turn.reaches(new) else factor
 
-    def _other_way(self, item: Turned) -> float:
-        """How much a trial speaks for going the other way."""
-        if item.status == Status.KEPT:
+    def _other_direction(self, turn: KnobTurn) -> float:
+        if turn.status == Status.KEPT:
             return UNDO
-        if item.status == Status.DISCARDED and item.delta_se > 0:
+        if turn.status == Status.DISCARDED and turn.delta_se > 0:
             return DOWNHILL
-        return TURN_BACK if item.status in _FAILED else 1.0
-
-    def last(self, name: str) -> Turned | None:
-        """The newest trial that turned this knob."""
-        return next((item for item in self.turned if item.name == name), None)
+        return TURN_BACK if turn.status in _FAILED else 1.0
 
 
-def read_evidence(rows: Iterable[Mapping[str, Any]], *, minimize: bool = True) -> PromptFacts:
-    """Reads rows, newest first, as ``lineage_query`` answers them."""
-    turned: list[Turned] = []
+def _direction(old: KnobValue, new: KnobValue) -> str:
+    """Return up or down for numbers; the new value itself for choices."""
+    numbers = all(isinstance(x, int | float) and not isinstance(x, bool) for x in (old, new))
+    if not numbers:
+        return repr(new)
+    return "up" if float(new) > float(old) else "down"
+
+
+def read_history(rows: Iterable[Mapping[str, Any]], *, minimize: bool = True) -> SearchHistory:
+    """Read rows of trials, newest first, as ``lineage_query`` answers them."""
+    turns: list[KnobTurn] = []
     plays: set[str] = set()
     for row in rows:
-        status = str(row.get("status"))
-        if status == Status.ABORTED:
+        if row.get("status") == Status.ABORTED:
             continue
-        played = _PLAY.match(str(row.get("hypothesis", "")))
-        if played:
-            plays.add(played[1])
-        for change in row.get("changes", []):
-            item = _turned(row, str(change), status)
-            if item is not None and not played:
-                turned.append(item)
-    return PromptFacts(tuple(turned), frozenset(plays), minimize)
+        play = _PLAY.match(str(row.get("hypothesis", "")))
+        if play:
+            plays.add(play[1])
+            continue
+        changes = (_knob_turn(row, str(change)) for change in row.get("changes", []))
+        turns += [turn for turn in changes if turn is not None]
+    return SearchHistory(tuple(turns), frozenset(plays), minimize)
 
 
-def _turned(row: Mapping[str, Any], change: str, status: str) -> Turned | None:
+def _knob_turn(row: Mapping[str, Any], change: str) -> KnobTurn | None:
     match = _CHANGE.match(change)
     if match is None:
         return None
@@ -174,43 +200,19 @@ def _turned(row: Mapping[str, Any], change: str, status: str) -> Turned | None:
     except (ValueError, SyntaxError):
         return None
     delta, error = (float(row.get(name) or 0.0) for name in ("delta", "delta_se"))
-    return Turned(int(row["trial"]), match["name"], old, new, status, delta, error)
-
-
-def _direction(old: KnobValue, new: KnobValue) -> str:
-    """Up or down for numbers; the new value itself for choices."""
-    numbers = all(isinstance(x, int | float) and not isinstance(x, bool) for x in (old, new))
-    if not numbers:
-        return repr(new)
-    return "up" if float(new) > float(old) else "down"
-
-
-PLAY_WEIGHT = 1.0
-LARGE, SMALL = 1.5, 1.2
-"""Factors by which a number is turned up or down."""
-
-SMALL_STEP = 0.6
-"""Weight of a small step beside a large one, until the large one has failed."""
-
-LEAVE_OUT = 6.0
-"""Weight of leaving a part out (a knob at zero or off), if the metric is a time: ablate first."""
-
-ASIDE = 0.5
-"""Weight of a knob that has nothing to do with time, if the metric is a time."""
-
-LESS_WORK = ("EPOCH", "STEP", "ITER", "WIDTH", "DEPTH", "LAYER", "BLOCK", "CHANNEL", "IMAGES")
-MORE_AT_ONCE = ("BATCH",)
-"""Words in a knob's name that say what it costs; a rule of thumb, no knowledge of the recipe."""
+    return KnobTurn(
+        int(row["trial"]), match["name"], old, new, str(row.get("status")), delta, error
+    )
 
 
 @dataclass(frozen=True)
 class Move:
-    """Something to propose.
+    """A change to propose.
 
     Attributes:
         weight: How promising it looks.
-        surface: The part of the recipe that it is about.
-        hypothesis: What is written in the proposal.
+        surface: The part of the recipe that it changes.
+        hypothesis: The hypothesis of the proposal.
         expected_delta: Expected change of the metric.
         edits: The edits as the tools take them.
     """
@@ -224,18 +226,18 @@ class Move:
 
 def ranked_moves(
     recipe: Mapping[str, Any],
-    evidence: PromptFacts,
+    history: SearchHistory,
     *,
     surfaces: Sequence[str],
     costs_time: bool,
     typical_gain: float,
     rng: random.Random,
 ) -> list[Move]:
-    """All moves that were not tried, in a random order that favors the heavier ones.
+    """Return all moves that were not tried, in a random order that favors the heavier ones.
 
     Args:
         recipe: The answer of ``read_recipe``.
-        evidence: What past trials say.
+        history: The knobs and plays that past trials tried.
         surfaces: The surfaces that may be changed.
         costs_time: Whether the metric is a time to be shortened.
         typical_gain: Expected change of the metric for a knob, signed.
@@ -249,16 +251,9 @@ def ranked_moves(
     moves = [
         move
         for knob in knobs
-        for move in _knob_moves(knob, evidence, costs_time=costs_time, gain=typical_gain)
+        for move in _knob_moves(knob, history, costs_time=costs_time, gain=typical_gain)
     ]
-    moves += _play_moves(recipe.get("playbook", []), evidence, surfaces)
-    return sorted(moves, key=lambda move: rng.random() ** (1.0 / move.weight), reverse=True)
-
-
-def _play_moves(
-    plays: Iterable[Mapping[str, Any]], evidence: PromptFacts, surfaces: Sequence[str]
-) -> list[Move]:
-    return [
+    moves += [
         Move(
             PLAY_WEIGHT,
             str(play["surface"]),
@@ -266,26 +261,27 @@ def _play_moves(
             float(play["expected_delta"]),
             tuple(play["edits"]),
         )
-        for play in plays
-        if play["surface"] in surfaces and play["id"] not in evidence.plays
+        for play in recipe.get("playbook", [])
+        if play["surface"] in surfaces and play["id"] not in history.plays
     ]
+    return sorted(moves, key=lambda move: rng.random() ** (1.0 / move.weight), reverse=True)
 
 
-def _knob_moves(knob: Knob, evidence: PromptFacts, *, costs_time: bool, gain: float) -> list[Move]:
+def _knob_moves(knob: Knob, history: SearchHistory, *, costs_time: bool, gain: float) -> list[Move]:
     moves = []
-    for value, step in _values(knob):
-        if value == knob.value or evidence.tried(knob.name, value):
+    for value, step in _steps(knob):
+        if value == knob.value or history.tried(knob.name, value):
             continue
-        weight = step * evidence.factor(knob.name, knob.value, value)
-        weight *= _rule_of_thumb(knob, value) if costs_time else 1.0
+        weight = step * history.factor(knob.name, knob.value, value)
+        weight *= _time_factor(knob, value) if costs_time else 1.0
         edit = knob.edit(value)
         row = {"path": edit.path, "search": edit.search, "replace": edit.replace}
-        moves.append(Move(weight, knob.surface, _why(knob, value, evidence), gain, (row,)))
+        moves.append(Move(weight, knob.surface, _hypothesis(knob, value, history), gain, (row,)))
     return moves
 
 
-def _values(knob: Knob) -> list[tuple[KnobValue, float]]:
-    """Other values of a knob with the weight of the step that leads there."""
+def _steps(knob: Knob) -> list[tuple[KnobValue, float]]:
+    """Return other values of a knob, each with the weight of the step that leads there."""
     if knob.choices:
         return [(choice, 1.0) for choice in knob.choices]
     if knob.value == 0:
@@ -298,16 +294,16 @@ def _values(knob: Knob) -> list[tuple[KnobValue, float]]:
     ]
     if knob.low == 0:
         steps.insert(0, (0.0, 1.0))
-    result: dict[KnobValue, float] = {}
+    weights: dict[KnobValue, float] = {}
     for value, weight in steps:
-        result.setdefault(_rounded(knob, value), weight)
-    return list(result.items())
+        weights.setdefault(_rounded(knob, value), weight)
+    return list(weights.items())
 
 
 def _rounded(knob: Knob, value: float) -> KnobValue:
     value = min(max(value, knob.low), knob.high)
     if isinstance(knob.value, int):
-        # A step that rounds away would be no step.
+        # A step that rounds away would not be a step.
         whole = round(value)
         if whole == knob.value and value != knob.value:
             whole += 1 if value > knob.value else -1
@@ -315,8 +311,8 @@ def _rounded(knob: Knob, value: float) -> KnobValue:
     return float(f"{value:.3g}")
 
 
-def _rule_of_thumb(knob: Knob, value: KnobValue) -> float:
-    """Leaving things out costs less time, and so does doing less, or more at once."""
+def _time_factor(knob: Knob, value: KnobValue) -> float:
+    """Return a factor by the rule of thumb that less work, or more at once, saves time."""
     if isinstance(knob.value, bool):
         return LEAVE_OUT if knob.value else ASIDE
     if isinstance(knob.value, str) or isinstance(value, str):
@@ -329,12 +325,12 @@ def _rule_of_thumb(knob: Knob, value: KnobValue) -> float:
     return LEAVE_OUT if value == 0 else ASIDE
 
 
-def _why(knob: Knob, value: KnobValue, evidence: PromptFacts) -> str:
-    told = f"[knob {knob.name}] set it from {knob.value!r} to {value!r}"
-    last = evidence.last(knob.name)
+def _hypothesis(knob: Knob, value: KnobValue, history: SearchHistory) -> str:
+    change = f"[knob {knob.name}] set it from {knob.value!r} to {value!r}"
+    last = history.last_turn(knob.name)
     if last is None:
-        return f"{told}: nothing says that it was turned before, so its effect is worth knowing."
+        return f"{change}: nothing says that it was turned before, so its effect is worth knowing."
     before = f"trial {last.trial} turned it from {last.old!r} to {last.new!r}"
     if last.status == Status.KEPT:
-        return f"{told}: {before} and was kept, so this presses on from there."
-    return f"{told}: {before} and ended as {last.status}, so this goes elsewhere."
+        return f"{change}: {before} and was kept, so this presses on from there."
+    return f"{change}: {before} and ended as {last.status}, so this goes elsewhere."

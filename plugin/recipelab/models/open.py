@@ -1,4 +1,8 @@
-"""Model clients as JSON that holds no key."""
+"""Opening model clients: by provider and name, or from a saved component that holds no key.
+
+Keys are read from the environment and from nowhere else: by the function of a provider here, or by
+the provider's library where a component is loaded.
+"""
 
 from __future__ import annotations
 
@@ -13,111 +17,16 @@ from autogen_core.models import ChatCompletionClient, ModelFamily, ModelInfo
 from pydantic import ValidationError
 
 from recipelab.core.errors import ModelError
-from recipelab.models.wrappers import without_function_call
 
-HIDDEN = "**********"
-"""What AutoGen writes in the place of a key; loaded back it would be taken for the key."""
+OFFLINE = "offline"
 
-_SECRET = re.compile(
-    r"(api|auth|access|secret)[_-]?(key|token)|password|secret|authorization|^key$"
-)
-
-
-def saved_model(client: ChatCompletionClient) -> dict[str, Any]:
-    """A client as plain data; whoever loads it reads the key from the environment.
-
-    Raises:
-        ModelError: The client is no component, so that JSON cannot hold it.
-    """
-    try:
-        dumped: dict[str, Any] = client.dump_component().model_dump(mode="json")
-    except (TypeError, AttributeError, NotImplementedError, ValueError) as error:
-        raise ModelError(
-            f"the model client {type(client).__name__} cannot be saved as JSON: {error}"
-        ) from None
-    clean: dict[str, Any] = _without_secrets(dumped)
-    return clean
-
-
-def _without_secrets(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {
-            key: _without_secrets(item)
-            for key, item in value.items()
-            if not _is_secret(str(key), item)
-        }
-    return [_without_secrets(item) for item in value] if isinstance(value, list) else value
-
-
-def _is_secret(key: str, value: Any) -> bool:
-    return isinstance(value, str) and (value == HIDDEN or bool(_SECRET.search(key.lower())))
-
-
-def loaded_model(
-    saved: Mapping[str, Any], *, where: str = "the saved model"
-) -> ChatCompletionClient:
-    """The client of a saved component.
-
-    Args:
-        saved: What :func:`saved_model` gave, or a component written by hand.
-        where: What to call it in errors.
-
-    Raises:
-        ModelError: It is no component of a model client, or it holds a key.
-    """
-    clean = _without_secrets({key: value for key, value in saved.items() if value != HIDDEN})
-    keys = _secrets(saved)
-    if keys:
-        raise ModelError(
-            f"{where}: {', '.join(keys)}: a key does not belong into a file; leave it out and set "
-            "it in the environment, where the provider's library looks for it"
-        )
-    try:
-        return ChatCompletionClient.load_component(clean)
-    except (ValueError, ValidationError, TypeError, ImportError, AttributeError) as error:
-        raise ModelError(f"{where}: not a model client component: {error}") from None
-    except Exception as error:  # a provider's own complaint that its key is missing
-        raise ModelError(f"{where}: cannot be opened: {error}") from None
-
-
-def _secrets(value: Any, place: str = "") -> list[str]:
-    """Places of keys that are written out."""
-    found: list[str] = []
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            here = f"{place}.{key}" if place else str(key)
-            written = _is_secret(str(key), item) and item not in (HIDDEN, "")
-            found += [here] if written else _secrets(item, here)
-    elif isinstance(value, list):
-        for number, item in enumerate(value):
-            found += _secrets(item, f"{place}[{number}]")
-    return found
-
-
-def model_from_file(path: Path) -> ChatCompletionClient:
-    """The client of a component's JSON file.
-
-    Raises:
-        ModelError: The file cannot be read, holds a key, or is no model client component.
-    """
-    try:
-        table = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise ModelError(f"{path}: not a model client component: {error}") from None
-    if not isinstance(table, dict):
-        raise ModelError(f"{path}: not a model client component: it is no table")
-    return loaded_model(table, where=str(path))
-
-
-Open = Callable[[str, str | None, float | None], ChatCompletionClient]
-"""Opens a model: its name, the address of its server, the temperature."""
+OpenProvider = Callable[[str, str | None, float | None], ChatCompletionClient]
+"""Opens a model of one provider: its name, the address of its server, the temperature."""
 
 NO_KEY = "no-key"
 """Stands for the key where a server of the user's own asks for none."""
 
-PLAIN = ModelInfo(
+ASSUMED_INFO = ModelInfo(
     vision=False,
     function_calling=True,
     json_output=False,
@@ -125,10 +34,10 @@ PLAIN = ModelInfo(
     structured_output=False,
     multiple_system_messages=True,
 )
-"""What is assumed of a model that AutoGen does not know: text and tool calls."""
+"""The abilities of a model that AutoGen does not know: text and tool calls."""
 
-_RETRIES_ELSEWHERE = 0
-"""Providers' libraries must not retry on their own: we do, and say so."""
+_NO_RETRIES = 0
+"""The retries of providers' libraries: ours is the one place that retries, and announces it."""
 
 
 def _openai(name: str, base_url: str | None, temperature: float | None) -> ChatCompletionClient:
@@ -137,35 +46,50 @@ def _openai(name: str, base_url: str | None, temperature: float | None) -> ChatC
     if key is None:
         raise ModelError(f"openai:{name}: set OPENAI_API_KEY, or give the address of a server")
     try:
-        from autogen_ext.models.openai import OpenAIChatCompletionClient
+        from autogen_ext.models.openai import OpenAIChatCompletionClient, _model_info
     except ImportError as error:
-        raise _missing("openai", name, error) from None
-    more = _given(base_url=base_url, temperature=temperature)
-    if base_url or not _known_to_openai(name):
-        more["model_info"] = PLAIN
+        raise _not_installed("openai", name, error) from None
+    options = _without_none(base_url=base_url, temperature=temperature)
+    try:
+        _model_info.get_info(name)
+        is_known = True
+    except (KeyError, ValueError):
+        is_known = False
+    if base_url or not is_known:
+        options["model_info"] = ASSUMED_INFO
     if base_url:
         from openai import DefaultAsyncHttpxClient
 
-        hooks = {"response": [without_function_call]}
-        more["http_client"] = DefaultAsyncHttpxClient(event_hooks=hooks)
-    # The name of a speaker in a message is refused by many servers that are not OpenAI's.
+        hooks = {"response": [_drop_function_call]}
+        options["http_client"] = DefaultAsyncHttpxClient(event_hooks=hooks)
+    # Many servers that are not OpenAI's refuse the name of a speaker in a message.
     return OpenAIChatCompletionClient(
         model=name,
         api_key=key,
-        max_retries=_RETRIES_ELSEWHERE,
+        max_retries=_NO_RETRIES,
         include_name_in_message=base_url is None,
-        **more,
+        **options,
     )
 
 
-def _known_to_openai(name: str) -> bool:
-    from autogen_ext.models.openai import _model_info
+async def _drop_function_call(response: Any) -> None:
+    """Remove the outdated ``function_call`` from an answer that has ``tool_calls`` too.
 
-    try:
-        _model_info.get_info(name)
-    except (KeyError, ValueError):
-        return False
-    return True
+    The server of llama-cpp-python sends both, and AutoGen's client refuses the outdated one. This
+    is a hook of an HTTP client.
+    """
+    if "application/json" not in response.headers.get("content-type", ""):
+        return
+    body = await response.aread()
+    if b'"function_call"' not in body:
+        return
+    table = json.loads(body)
+    for choice in table.get("choices", ()):
+        message = choice.get("message") or {}
+        if message.get("tool_calls"):
+            message["function_call"] = None
+            choice["finish_reason"] = "tool_calls"
+    response._content = json.dumps(table).encode()
 
 
 def _anthropic(name: str, base_url: str | None, temperature: float | None) -> ChatCompletionClient:
@@ -175,14 +99,14 @@ def _anthropic(name: str, base_url: str | None, temperature: float | None) -> Ch
     try:
         from autogen_ext.models.anthropic import AnthropicChatCompletionClient
     except ImportError as error:
-        raise _missing("anthropic", name, error) from None
-    info = {**PLAIN, "vision": True, "family": ModelFamily.CLAUDE_4_SONNET}
+        raise _not_installed("anthropic", name, error) from None
+    info = {**ASSUMED_INFO, "vision": True, "family": ModelFamily.CLAUDE_4_SONNET}
     return AnthropicChatCompletionClient(
         model=name,
         api_key=key,
         model_info=ModelInfo(**info),  # type: ignore[typeddict-item]
-        max_retries=_RETRIES_ELSEWHERE,
-        **_given(base_url=base_url, temperature=temperature),
+        max_retries=_NO_RETRIES,
+        **_without_none(base_url=base_url, temperature=temperature),
     )
 
 
@@ -190,65 +114,64 @@ def _ollama(name: str, base_url: str | None, temperature: float | None) -> ChatC
     try:
         from autogen_ext.models.ollama import OllamaChatCompletionClient
     except ImportError as error:
-        raise _missing("ollama", name, error) from None
-    options = _given(temperature=temperature)
+        raise _not_installed("ollama", name, error) from None
+    options = _without_none(temperature=temperature)
     return OllamaChatCompletionClient(
-        model=name, model_info=PLAIN, **_given(host=base_url, options=options or None)
+        model=name,
+        model_info=ASSUMED_INFO,
+        **_without_none(host=base_url, options=options or None),
     )
 
 
 def _azure(name: str, base_url: str | None, temperature: float | None) -> ChatCompletionClient:
-    wanted = {"azure_endpoint": "AZURE_OPENAI_ENDPOINT", "api_key": "AZURE_OPENAI_API_KEY"}
-    found = {field: os.environ.get(variable) for field, variable in wanted.items()}
-    found["azure_endpoint"] = base_url or found["azure_endpoint"]
-    missing = [wanted[field] for field, value in found.items() if not value]
+    variables = {"azure_endpoint": "AZURE_OPENAI_ENDPOINT", "api_key": "AZURE_OPENAI_API_KEY"}
+    options = {option: os.environ.get(variable) for option, variable in variables.items()}
+    options["azure_endpoint"] = base_url or options["azure_endpoint"]
+    missing = [variables[option] for option, value in options.items() if not value]
     if missing:
         raise ModelError(f"azure:{name}: set {' and '.join(missing)}")
     try:
         from autogen_ext.models.openai import AzureOpenAIChatCompletionClient
     except ImportError as error:
-        raise _missing("openai", name, error) from None
+        raise _not_installed("openai", name, error) from None
     return AzureOpenAIChatCompletionClient(
         model=name,
         azure_deployment=name,
         api_version=os.environ.get("OPENAI_API_VERSION", "2024-10-21"),
-        model_info=PLAIN,
-        max_retries=_RETRIES_ELSEWHERE,
-        **_given(temperature=temperature, **found),
+        model_info=ASSUMED_INFO,
+        max_retries=_NO_RETRIES,
+        **_without_none(temperature=temperature, **options),
     )
 
 
-PROVIDERS: Mapping[str, Open] = {
+def _without_none(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _not_installed(extra: str, name: str, error: ImportError) -> ModelError:
+    return ModelError(f"install recipelab[{extra}] to use the model {name} ({error})")
+
+
+PROVIDERS: Mapping[str, OpenProvider] = {
     "openai": _openai,
     "anthropic": _anthropic,
     "ollama": _ollama,
     "azure": _azure,
 }
-"""How to open a model of each provider."""
+"""The function that opens the models of each provider."""
 
-
-def _given(**values: Any) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def _missing(extra: str, name: str, error: ImportError) -> ModelError:
-    return ModelError(f"install recipelab[{extra}] to use the model {name} ({error})")
-
-
-OFFLINE = "offline"
 CHOICES = (
     OFFLINE,
     *(f"{name}:NAME" for name in PROVIDERS),
     "FILE.json (any AutoGen model client component)",
 )
-
-_FOR_ONE = re.compile(r"([A-Za-z_]\w*)=(.+)", re.DOTALL)
+"""The forms of a model's specification, for errors that list the valid ones."""
 
 
 def open_model(
     spec: str, *, seed: int, base_url: str | None = None, temperature: float | None = None
 ) -> ChatCompletionClient:
-    """Opens a model client. Keys are read from the environment and from nowhere else.
+    """Open a model client.
 
     Args:
         spec: ``offline``, ``PROVIDER:NAME``, or the path of a component's JSON.
@@ -260,8 +183,8 @@ def open_model(
         The client.
 
     Raises:
-        ModelError: The specification is none of these, a file cannot be read, a package or a key
-            is missing.
+        ModelError: The specification has none of these forms, a file cannot be read, or a package
+            or a key is missing.
     """
     if spec == OFFLINE:
         from recipelab.models.offline import OfflineClient
@@ -275,22 +198,25 @@ def open_model(
     return PROVIDERS[provider](name, base_url, temperature)
 
 
+_FOR_SPECIALIST = re.compile(r"([A-Za-z_]\w*)=(.+)", re.DOTALL)
+
+
 def parse_models(values: Sequence[str]) -> tuple[str, dict[str, str]]:
-    """Reads a repeated ``--model``.
+    """Parse the values of a repeated ``--model``.
 
     Args:
         values: Each ``SPEC``, or ``SPECIALIST=SPEC`` for one specialist alone.
 
     Returns:
-        The model of all, and those of single specialists by name.
+        The model of everybody, and the models of single specialists by name.
 
     Raises:
-        ModelError: There are two for all, or two for one specialist.
+        ModelError: There are two for everybody, or two for one specialist.
     """
     default: str | None = None
     own: dict[str, str] = {}
     for value in values:
-        match = _FOR_ONE.fullmatch(value)
+        match = _FOR_SPECIALIST.fullmatch(value)
         if match is None:
             if default is not None:
                 raise ModelError(f"--model: {default!r} and {value!r} are both for everybody")
@@ -300,3 +226,98 @@ def parse_models(values: Sequence[str]) -> tuple[str, dict[str, str]]:
         else:
             own[match[1]] = match[2]
     return default or OFFLINE, own
+
+
+HIDDEN = "**********"
+"""AutoGen writes this in place of a key, and would take it for the key when it is loaded."""
+
+_SECRET = re.compile(
+    r"(api|auth|access|secret)[_-]?(key|token)|password|secret|authorization|^key$"
+)
+
+
+def saved_model(client: ChatCompletionClient) -> dict[str, Any]:
+    """Return a client as plain data without its key, as :func:`loaded_model` takes it.
+
+    Raises:
+        ModelError: The client is not a component, so JSON cannot hold it.
+    """
+    try:
+        component = client.dump_component().model_dump(mode="json")
+    except (TypeError, AttributeError, NotImplementedError, ValueError) as error:
+        raise ModelError(
+            f"the model client {type(client).__name__} cannot be saved as JSON: {error}"
+        ) from None
+    return _without_secrets(component)
+
+
+def loaded_model(
+    saved: Mapping[str, Any], *, where: str = "the saved model"
+) -> ChatCompletionClient:
+    """Open the client of a saved component.
+
+    Args:
+        saved: The result of :func:`saved_model`, or a component written by hand.
+        where: The name of its place in errors.
+
+    Raises:
+        ModelError: It is not a component of a model client, or it holds a key.
+    """
+    secrets = _places_of_secrets(saved)
+    if secrets:
+        raise ModelError(
+            f"{where}: {', '.join(secrets)}: a key does not belong in a file; leave it out and set "
+            "it in the environment, where the provider's library looks for it"
+        )
+    try:
+        return ChatCompletionClient.load_component(_without_secrets(saved))
+    except (ValueError, ValidationError, TypeError, ImportError, AttributeError) as error:
+        raise ModelError(f"{where}: not a model client component: {error}") from None
+    except Exception as error:  # a provider's own complaint that its key is missing
+        raise ModelError(f"{where}: cannot be opened: {error}") from None
+
+
+def model_from_file(path: Path) -> ChatCompletionClient:
+    """Open the client of a component's JSON file.
+
+    Raises:
+        ModelError: The file cannot be read, holds a key, or is not a model client component.
+    """
+    try:
+        component = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise ModelError(f"{path}: not a model client component: {error}") from None
+    if not isinstance(component, dict):
+        raise ModelError(f"{path}: not a model client component: it is not a JSON object")
+    return loaded_model(component, where=str(path))
+
+
+def _without_secrets(table: Mapping[str, Any]) -> dict[str, Any]:
+    def clean(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return _without_secrets(value)
+        return [clean(item) for item in value] if isinstance(value, list) else value
+
+    return {key: clean(value) for key, value in table.items() if not _is_secret(key, value)}
+
+
+def _places_of_secrets(value: Any, place: str = "") -> list[str]:
+    """Return the places of the keys that are written out."""
+    if isinstance(value, list):
+        return [
+            found
+            for number, item in enumerate(value)
+            for found in _places_of_secrets(item, f"{place}[{number}]")
+        ]
+    places: list[str] = []
+    for key, item in value.items() if isinstance(value, Mapping) else ():
+        here = f"{place}.{key}" if place else str(key)
+        written_out = _is_secret(key, item) and item not in (HIDDEN, "")
+        places += [here] if written_out else _places_of_secrets(item, here)
+    return places
+
+
+def _is_secret(key: str, value: Any) -> bool:
+    return isinstance(value, str) and (value == HIDDEN or bool(_SECRET.search(key.lower())))

@@ -1,4 +1,4 @@
-"""A model client around another: what wrappers have in common."""
+"""Model clients around another client: their one hook, retries, and repair of arguments."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import json
 import re
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from autogen_core import CancellationToken, FunctionCall
@@ -32,9 +33,46 @@ from tenacity import (
 
 ToolChoice = Tool | Literal["auto", "required", "none"]
 
+Piece = str | CreateResult
+"""A piece of an answer: some text of a stream, or the result that ends it."""
+
+
+@dataclass(frozen=True)
+class ModelRequest:
+    """One request to a model, as AutoGen's agents make it.
+
+    Attributes:
+        messages: The conversation so far.
+        tools: The tools that the model may call.
+        tool_choice: Whether it must call one, or which.
+        json_output: Whether its answer is to be JSON, or of which type.
+        extra_create_args: Arguments that only the provider knows.
+        cancellation_token: Cancels the request.
+    """
+
+    messages: Sequence[LLMMessage]
+    tools: Sequence[Tool | ToolSchema] = ()
+    tool_choice: ToolChoice = "auto"
+    json_output: bool | type[BaseModel] | None = None
+    extra_create_args: Mapping[str, Any] = field(default_factory=dict)
+    cancellation_token: CancellationToken | None = None
+
+    def options(self) -> dict[str, Any]:
+        """Return all but the messages, as keyword arguments of a client's ``create``."""
+        return {
+            item.name: getattr(self, item.name) for item in fields(self) if item.name != "messages"
+        }
+
+
+SendRequest = Callable[[ModelRequest], AsyncGenerator[Piece, None]]
+"""Sends a request to the client inside, and yields its answer piece by piece."""
+
 
 class WrappedClient(ChatCompletionClient):
-    """Passes everything on to the client inside.
+    """A client that passes every request on to the client inside.
+
+    Subclasses override :meth:`around` alone. An answer of ``create`` reaches it as a stream of one
+    piece, so a request is treated the same whether or not its answer is streamed.
 
     Args:
         inner: The client inside.
@@ -42,6 +80,19 @@ class WrappedClient(ChatCompletionClient):
 
     def __init__(self, inner: ChatCompletionClient) -> None:
         self.inner = inner
+
+    async def around(self, request: ModelRequest, send: SendRequest) -> AsyncGenerator[Piece, None]:
+        """Answer a request; as it stands here, with the answer of the client inside.
+
+        Args:
+            request: The request.
+            send: Sends a request to the client inside, this one or a changed one.
+
+        Yields:
+            The pieces of the answer; the last one is the result.
+        """
+        async for piece in send(request):
+            yield piece
 
     async def create(
         self,
@@ -53,15 +104,13 @@ class WrappedClient(ChatCompletionClient):
         extra_create_args: Mapping[str, Any] = {},
         cancellation_token: CancellationToken | None = None,
     ) -> CreateResult:
-        """See :class:`autogen_core.models.ChatCompletionClient`."""
-        return await self.inner.create(
-            messages,
-            tools=tools,
-            tool_choice=tool_choice,
-            json_output=json_output,
-            extra_create_args=extra_create_args,
-            cancellation_token=cancellation_token,
+        """Return the answer; see :class:`autogen_core.models.ChatCompletionClient`."""
+        request = ModelRequest(
+            messages, tools, tool_choice, json_output, extra_create_args, cancellation_token
         )
+        pieces = [piece async for piece in self.around(request, self._create)]
+        (result,) = (piece for piece in pieces if isinstance(piece, CreateResult))
+        return result
 
     def create_stream(
         self,
@@ -72,83 +121,62 @@ class WrappedClient(ChatCompletionClient):
         json_output: bool | type[BaseModel] | None = None,
         extra_create_args: Mapping[str, Any] = {},
         cancellation_token: CancellationToken | None = None,
-    ) -> AsyncGenerator[str | CreateResult, None]:
-        """See :class:`autogen_core.models.ChatCompletionClient`."""
-        return self.inner.create_stream(
-            messages,
-            tools=tools,
-            tool_choice=tool_choice,
-            json_output=json_output,
-            extra_create_args=extra_create_args,
-            cancellation_token=cancellation_token,
+    ) -> AsyncGenerator[Piece, None]:
+        """Yield the answer; see :class:`autogen_core.models.ChatCompletionClient`."""
+        request = ModelRequest(
+            messages, tools, tool_choice, json_output, extra_create_args, cancellation_token
         )
+        return self.around(request, self._create_stream)
+
+    async def _create(self, request: ModelRequest) -> AsyncGenerator[Piece, None]:
+        yield await self.inner.create(request.messages, **request.options())
+
+    def _create_stream(self, request: ModelRequest) -> AsyncGenerator[Piece, None]:
+        return self.inner.create_stream(request.messages, **request.options())
 
     async def close(self) -> None:
-        """Closes the client inside."""
+        """Close the client inside."""
         await self.inner.close()
 
     def actual_usage(self) -> RequestUsage:
-        """That of the client inside."""
+        """Return the usage of the client inside."""
         return self.inner.actual_usage()
 
     def total_usage(self) -> RequestUsage:
-        """That of the client inside."""
+        """Return the total usage of the client inside."""
         return self.inner.total_usage()
 
     def count_tokens(
         self, messages: Sequence[LLMMessage], *, tools: Sequence[Tool | ToolSchema] = ()
     ) -> int:
-        """As the client inside counts."""
+        """Count tokens as the client inside does."""
         return self.inner.count_tokens(messages, tools=tools)
 
     def remaining_tokens(
         self, messages: Sequence[LLMMessage], *, tools: Sequence[Tool | ToolSchema] = ()
     ) -> int:
-        """As the client inside counts."""
+        """Count the tokens left as the client inside does."""
         return self.inner.remaining_tokens(messages, tools=tools)
 
     @property
     def capabilities(self) -> ModelCapabilities:
-        """Those of the client inside."""
+        """The capabilities of the client inside."""
         return self.inner.capabilities
 
     @property
     def model_info(self) -> ModelInfo:
-        """That of the client inside."""
+        """The model information of the client inside."""
         return self.inner.model_info
 
     def _to_config(self) -> BaseModel:
-        # A wrapper belongs to a running campaign; what is saved is the client inside.
+        # A wrapper belongs to a running campaign; the client inside is what can be saved.
         raise NotImplementedError("save the client inside")
 
 
-async def without_function_call(response: Any) -> None:
-    """Takes the old ``function_call`` out of an answer that has tool calls as well.
+TRANSIENT_STATUS_CODES = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529})
+"""HTTP status codes worth a wait: timeouts, rate limits, faults and overload of the server."""
 
-    The server of llama-cpp-python sends both, and AutoGen's client refuses what has the old one.
-    For use as an event hook of an HTTP client.
-
-    Args:
-        response: The answer, as the HTTP library of the OpenAI package has it.
-    """
-    if "application/json" not in response.headers.get("content-type", ""):
-        return
-    body = await response.aread()
-    if b'"function_call"' not in body:
-        return
-    table = json.loads(body)
-    for choice in table.get("choices", ()):
-        message = choice.get("message") or {}
-        if message.get("tool_calls"):
-            message["function_call"] = None
-            choice["finish_reason"] = "tool_calls"
-    response._content = json.dumps(table).encode()
-
-
-BUSY = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529})
-"""HTTP status codes that pass: time-outs, limits of rate, faults and overload of the server."""
-
-_UNREACHABLE = frozenset(
+_CONNECTION_ERRORS = frozenset(
     [
         "ConnectError",
         "ConnectTimeout",
@@ -161,55 +189,57 @@ _UNREACHABLE = frozenset(
         "APITimeoutError",
     ]
 )
-"""Names of errors of connections, as the libraries of providers have them."""
+"""Names of connection errors in the libraries of providers, which may not be installed."""
 
-_SPENT = ("insufficient_quota", "billing", "credit balance")
-"""Words of a limit that no waiting lifts."""
+_QUOTA_WORDS = ("insufficient_quota", "billing", "credit balance")
+"""Words of an error that no waiting lifts, although its status code is that of a rate limit."""
 
 
 def outage(error: BaseException | None) -> str | None:
-    """What is wrong with the provider; ``None`` if waiting does not help.
+    """Return a short description of a transient fault; ``None`` if waiting does not help.
 
     Args:
-        error: What its library raised.
+        error: What the provider's library raised.
     """
-    if error is None or any(word in str(error).lower() for word in _SPENT):
+    if error is None or any(word in str(error).lower() for word in _QUOTA_WORDS):
         return None
     status = getattr(error, "status_code", None)
     if isinstance(status, int):
-        return f"HTTP {status}" if status in BUSY else None
+        return f"HTTP {status}" if status in TRANSIENT_STATUS_CODES else None
     name = type(error).__name__
-    if name in _UNREACHABLE or isinstance(error, ConnectionError | TimeoutError):
+    if name in _CONNECTION_ERRORS or isinstance(error, ConnectionError | TimeoutError):
         return name
     return None
 
 
-def wait_asked_for(error: BaseException | None) -> float | None:
-    """The pause that a provider asks for in its ``Retry-After`` header, in seconds."""
+def retry_after(error: BaseException | None) -> float | None:
+    """Return the seconds that a provider asks for in its ``Retry-After`` header, if it does."""
     response = getattr(error, "response", None)
     headers: Mapping[str, Any] | None = getattr(response, "headers", None)
-    told = headers.get("retry-after") if headers is not None else None
+    value = headers.get("retry-after") if headers is not None else None
     try:
-        return max(0.0, float(told)) if told is not None else None
+        return max(0.0, float(value)) if value is not None else None
     except ValueError:
-        return None  # a date: the pauses of our own will do
+        return None  # a date; the exponential wait will do
 
 
 DAY = 86_400.0
 LONGEST_WAIT = 300.0
 
-SAID_AFTER = 10.0
-"""Waits shorter than this, in seconds, are not worth a word."""
+ANNOUNCED_WAIT = 10.0
+"""Waits of at least so many seconds are announced."""
 
 
 class RetryingClient(WrappedClient):
-    """Tries a call again while the provider limits the rate, is down or cannot be reached.
+    """Repeats a request while the provider limits the rate, is down or cannot be reached.
 
-    What a provider refuses for good (a bad request, a wrong key, a spent quota) is raised at once.
+    Errors that no waiting lifts (a bad request, a wrong key, a spent quota) are raised at once, and
+    so is the last transient one when the provider has been down for too long. Once a piece of a
+    streamed answer has arrived, nothing is repeated.
 
     Args:
         inner: The client inside.
-        say: Told when it begins to wait, and when it goes on.
+        say: Called with a line of text when a long wait begins, and when it is over.
         most_seconds: How long a provider may be down, in seconds.
         first_wait: First pause, in seconds; each is twice the one before, with jitter.
         longest_wait: Longest pause, in seconds, unless the provider asks for a longer one.
@@ -230,64 +260,24 @@ class RetryingClient(WrappedClient):
         self._wait = wait_exponential(multiplier=first_wait, max=longest_wait) + wait_random(
             0, first_wait
         )
-        self._since: float | None = None
+        self._down_since: float | None = None
 
-    async def create(
-        self,
-        messages: Sequence[LLMMessage],
-        *,
-        tools: Sequence[Tool | ToolSchema] = (),
-        tool_choice: ToolChoice = "auto",
-        json_output: bool | type[BaseModel] | None = None,
-        extra_create_args: Mapping[str, Any] = {},
-        cancellation_token: CancellationToken | None = None,
-    ) -> CreateResult:
-        """See :class:`autogen_core.models.ChatCompletionClient`.
+    async def around(self, request: ModelRequest, send: SendRequest) -> AsyncGenerator[Piece, None]:
+        """Send a request until its answer begins."""
 
-        Raises:
-            Exception: What the provider refused for good, or its fault after all that time.
-        """
-        async for attempt in self._attempts(cancellation_token):
-            with attempt:
-                result = await super().create(
-                    messages,
-                    tools=tools,
-                    tool_choice=tool_choice,
-                    json_output=json_output,
-                    extra_create_args=extra_create_args,
-                    cancellation_token=cancellation_token,
-                )
-        self._goes_on()
-        return result
+        async def begin() -> tuple[Piece, AsyncGenerator[Piece, None]]:
+            pieces = send(request)
+            return await anext(pieces), pieces
 
-    async def create_stream(
-        self,
-        messages: Sequence[LLMMessage],
-        *,
-        tools: Sequence[Tool | ToolSchema] = (),
-        tool_choice: ToolChoice = "auto",
-        json_output: bool | type[BaseModel] | None = None,
-        extra_create_args: Mapping[str, Any] = {},
-        cancellation_token: CancellationToken | None = None,
-    ) -> AsyncGenerator[str | CreateResult, None]:
-        """As :meth:`create`; once something has come, nothing is tried again."""
-        async for attempt in self._attempts(cancellation_token):
-            with attempt:
-                stream = super().create_stream(
-                    messages,
-                    tools=tools,
-                    tool_choice=tool_choice,
-                    json_output=json_output,
-                    extra_create_args=extra_create_args,
-                    cancellation_token=cancellation_token,
-                )
-                first = await anext(stream)
-        self._goes_on()
+        first: Piece
+        rest: AsyncGenerator[Piece, None]
+        first, rest = await self._retrying(request.cancellation_token)(begin)
+        self._announce_recovery()
         yield first
-        async for item in stream:
-            yield item
+        async for piece in rest:
+            yield piece
 
-    def _attempts(self, token: CancellationToken | None) -> AsyncRetrying:
+    def _retrying(self, token: CancellationToken | None) -> AsyncRetrying:
         async def sleep(seconds: float) -> None:
             waiting = asyncio.ensure_future(asyncio.sleep(seconds))
             if token is not None:
@@ -299,23 +289,22 @@ class RetryingClient(WrappedClient):
             wait=self._pause,
             stop=stop_after_delay(self._most_seconds),
             retry=retry_if_exception(lambda error: outage(error) is not None),
-            before_sleep=self._waits,
+            before_sleep=self._announce_wait,
             reraise=True,
         )
 
     def _pause(self, state: RetryCallState) -> float:
-        asked = wait_asked_for(_error(state)) or 0.0
-        return max(asked, self._wait(state))
+        return max(retry_after(_error(state)) or 0.0, self._wait(state))
 
-    def _waits(self, state: RetryCallState) -> None:
+    def _announce_wait(self, state: RetryCallState) -> None:
         seconds = state.next_action.sleep if state.next_action else 0.0
-        if self._since is None and seconds >= SAID_AFTER:
-            self._since = time.monotonic() - (state.seconds_since_start or 0.0)
+        if self._down_since is None and seconds >= ANNOUNCED_WAIT:
+            self._down_since = time.monotonic() - (state.seconds_since_start or 0.0)
             self._say(f"the model does not answer ({outage(_error(state))}): waiting for it")
 
-    def _goes_on(self) -> None:
-        if self._since is not None:
-            seconds, self._since = time.monotonic() - self._since, None
+    def _announce_recovery(self) -> None:
+        if self._down_since is not None:
+            seconds, self._down_since = time.monotonic() - self._down_since, None
             self._say(f"the model answers again, after {seconds:.0f} s")
 
 
@@ -324,78 +313,68 @@ def _error(state: RetryCallState) -> BaseException | None:
 
 
 UNREADABLE = "unreadable_arguments"
-"""The argument that holds what is no JSON, so that the tool itself can say how to call it."""
+"""The argument that holds text that is not JSON, so that the tool can explain how to call it."""
 
-_KEPT = 2_000
+_UNREADABLE_CHARACTERS = 2_000
 _FENCE = re.compile(r"^\s*```(?:json)?\s*(.*?)\s*```\s*$", re.DOTALL)
-_TRAILING = re.compile(r",(\s*[}\]])")
+_TRAILING_COMMA = re.compile(r",(\s*[}\]])")
 
 
 class JsonRepairClient(WrappedClient):
-    """Puts the form of arguments right, and never their content."""
+    """Repairs the JSON of tool calls: its form, never its content."""
 
-    async def create(
-        self,
-        messages: Sequence[LLMMessage],
-        *,
-        tools: Sequence[Tool | ToolSchema] = (),
-        tool_choice: ToolChoice = "auto",
-        json_output: bool | type[BaseModel] | None = None,
-        extra_create_args: Mapping[str, Any] = {},
-        cancellation_token: CancellationToken | None = None,
-    ) -> CreateResult:
-        """See :class:`autogen_core.models.ChatCompletionClient`."""
-        result = await super().create(
-            messages,
-            tools=tools,
-            tool_choice=tool_choice,
-            json_output=json_output,
-            extra_create_args=extra_create_args,
-            cancellation_token=cancellation_token,
-        )
-        if isinstance(result.content, str):
-            return result
-        return result.model_copy(update={"content": [_tidy(call) for call in result.content]})
+    async def around(self, request: ModelRequest, send: SendRequest) -> AsyncGenerator[Piece, None]:
+        """Answer with the same calls, whose arguments are the JSON of an object."""
+        async for piece in send(request):
+            if isinstance(piece, CreateResult) and isinstance(piece.content, list):
+                calls = [
+                    FunctionCall(
+                        id=call.id, name=call.name, arguments=repaired_arguments(call.arguments)
+                    )
+                    for call in piece.content
+                ]
+                piece = piece.model_copy(update={"content": calls})
+            yield piece
 
 
-def _tidy(call: FunctionCall) -> FunctionCall:
-    return FunctionCall(id=call.id, name=call.name, arguments=tidied(call.arguments))
-
-
-def tidied(arguments: str) -> str:
-    """Arguments as the JSON of a table.
+def repaired_arguments(arguments: str) -> str:
+    """Return arguments as the JSON of an object.
 
     Args:
-        arguments: What a model wrote; an empty text is an empty table.
+        arguments: The text that a model wrote; an empty one stands for an empty object.
 
     Returns:
-        The same table in proper JSON; what cannot be read is in it as text.
+        The same object in valid JSON, or one that holds the text if it cannot be read.
     """
-    for read in (_plain, _unfenced, _without_trailing_commas, ast.literal_eval):
+    text = arguments or "{}"
+    for read in _READERS:
         try:
-            found = read(arguments or "{}")
+            value = read(text)
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             continue
-        if isinstance(found, str):
-            return tidied(found) if found != arguments else _unreadable(arguments)
-        if isinstance(found, dict):
-            return json.dumps(found) if read is not _plain else arguments or "{}"
-    return _unreadable(arguments)
+        if isinstance(value, dict):
+            return text if read is json.loads else json.dumps(value)
+        if value == text:
+            break
+        if isinstance(value, str):
+            return repaired_arguments(value)
+    return json.dumps({UNREADABLE: text[:_UNREADABLE_CHARACTERS]})
 
 
-def _plain(text: str) -> Any:
-    return json.loads(text)
-
-
-def _unfenced(text: str) -> Any:
+def _without_fence(text: str) -> Any:
     match = _FENCE.match(text)
     return json.loads(match[1] if match else text, strict=False)
 
 
 def _without_trailing_commas(text: str) -> Any:
-    # A comma before a bracket inside a text would go, too; so only what is no JSON comes here.
-    return json.loads(_TRAILING.sub(r"\1", text), strict=False)
+    # This would also drop a comma before a bracket inside a string, so valid JSON is read before.
+    return json.loads(_TRAILING_COMMA.sub(r"\1", text), strict=False)
 
 
-def _unreadable(text: str) -> str:
-    return json.dumps({UNREADABLE: text[:_KEPT]})
+_READERS: tuple[Callable[[str], Any], ...] = (
+    json.loads,
+    _without_fence,
+    _without_trailing_commas,
+    ast.literal_eval,
+)
+"""Ways to read the JSON that models write, the strictest first."""

@@ -230,10 +230,7 @@ def _outcome_parts(outcome: Outcome) -> list[RenderableType]:
         parts.append(Text(f"ran in: {plain(outcome.environment)}"))
     if outcome.seed_runs:
         parts.append(_phases_table(outcome.seed_runs))
-    parts += [
-        Text(f"gate {gate.name}: {gate.value:.5g}, limit {gate.limit:g}, margin {gate.margin:+.4g}")
-        for gate in outcome.gates
-    ]
+    parts += [Text(f"gate {gate.name}: {gate.figures}") for gate in outcome.gates]
     if outcome.failure is not None:
         failure = outcome.failure
         where = f" in {failure.phase}" if failure.phase else ""

@@ -31,7 +31,7 @@ from recipelab.report.transcript.formats import (
 )
 from recipelab.tools.base import SUBMITTING
 
-ROUND, TRIAL, POSITION = "recipelab.round", "recipelab.core.trial", "recipelab.position"
+ROUND, TRIAL, POSITION = "recipelab.round", "recipelab.trial", "recipelab.position"
 """Keys in a message's metadata that tie it to the campaign."""
 
 
@@ -264,8 +264,7 @@ def _error(value: float | None) -> str:
 
 def _gate(gate: GateResult) -> Line:
     verdict = Span("passed", Tone.GOOD) if gate.passed else Span("missed", Tone.BAD)
-    figures = f": {gate.value:.4g}, limit {gate.limit:g}, margin {gate.margin:+.3g}"
-    return line(f"gate {gate.name} ", verdict, figures, is_item=True)
+    return line(f"gate {gate.name} ", verdict, f": {gate.figures}", is_item=True)
 
 
 _UNTOLD = ("ModelClientStreamingChunkEvent", "ToolCallSummaryMessage")

@@ -9,10 +9,10 @@ from contextlib import aclosing
 import pytest
 from autogen_core import CancellationToken
 
-from recipelab.team import round as pump
+from recipelab.team import round as team_round
 
 
-async def numbers(token: CancellationToken, told: list[str]) -> AsyncGenerator[int]:
+async def numbers(token: CancellationToken, events: list[str]) -> AsyncGenerator[int]:
     """Counts until the token is cancelled, and takes its time to close."""
     number = 0
     try:
@@ -20,20 +20,20 @@ async def numbers(token: CancellationToken, told: list[str]) -> AsyncGenerator[i
             yield number
             number += 1
             await asyncio.sleep(0)
-        told.append("heard")
+        events.append("heard")
     finally:
         await asyncio.sleep(0.01)
-        told.append("closed")
+        events.append("closed")
 
 
-async def deaf(told: list[str]) -> AsyncGenerator[int]:
+async def deaf(events: list[str]) -> AsyncGenerator[int]:
     """Speaks once, and never looks at a token."""
     try:
         yield 0
         await asyncio.Event().wait()
     finally:
         await asyncio.sleep(0.01)
-        told.append("closed")
+        events.append("closed")
 
 
 async def counted(items: AsyncGenerator[int], upto: int) -> list[int]:
@@ -49,32 +49,34 @@ async def counted(items: AsyncGenerator[int], upto: int) -> list[int]:
 async def test_who_leaves_finds_the_stream_ended_by_its_token(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(pump, "STOP_SECONDS", 3600.0)  # It must not come to that.
-    told: list[str] = []
+    monkeypatch.setattr(team_round, "STOP_SECONDS", 3600.0)  # It must not come to that.
+    events: list[str] = []
     token = CancellationToken()
-    items = pump.pumped(numbers(token, told), token)
+    items = team_round.relay(numbers(token, events), token)
     assert await asyncio.wait_for(counted(items, 3), 30) == [0, 1, 2]
-    assert told == ["heard", "closed"]
+    assert events == ["heard", "closed"]
 
 
 async def test_a_stream_that_does_not_end_is_given_up_and_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(pump, "STOP_SECONDS", 0.05)
-    told: list[str] = []
-    assert await asyncio.wait_for(counted(pump.pumped(deaf(told), CancellationToken()), 1), 30)
-    assert told == ["closed"]
+    monkeypatch.setattr(team_round, "STOP_SECONDS", 0.05)
+    events: list[str] = []
+    assert await asyncio.wait_for(
+        counted(team_round.relay(deaf(events), CancellationToken()), 1), 30
+    )
+    assert events == ["closed"]
 
 
 async def test_a_cancelled_listener_closes_it_too() -> None:
-    told: list[str] = []
+    events: list[str] = []
     token = CancellationToken()
-    listening = asyncio.ensure_future(counted(pump.pumped(numbers(token, told), token), -1))
+    listening = asyncio.ensure_future(counted(team_round.relay(numbers(token, events), token), -1))
     await asyncio.sleep(0.02)
     listening.cancel()
     with pytest.raises(asyncio.CancelledError):
         await listening
-    assert told == ["heard", "closed"]
+    assert events == ["heard", "closed"]
 
 
 async def test_what_goes_wrong_comes_out_after_what_was_said() -> None:
@@ -84,6 +86,6 @@ async def test_what_goes_wrong_comes_out_after_what_was_said() -> None:
 
     seen = []
     with pytest.raises(LookupError, match="lost"):
-        async for item in pump.pumped(wrong(), CancellationToken()):
+        async for item in team_round.relay(wrong(), CancellationToken()):
             seen.append(item)
     assert seen == [1]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recipelab.ablation.measure import Chain, merged_files, removal, removals
+from recipelab.ablation.chain import Chain, merged_files, removal, removals
 from recipelab.core.recipe import Recipe
 
 BASE = {"a.py": "".join(f"x{n} = {n}\n" for n in range(8)), "b.py": "y = 1\n"}

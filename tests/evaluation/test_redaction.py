@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from recipelab.core.trial import FailureKind, Phase
 from recipelab.evaluation.failures import failure_of
-from recipelab.evaluation.integrity import NOTICE, withheld
+from recipelab.evaluation.integrity import REDACTED, redacted
 from recipelab.sandbox.base import Ending, PhaseResult
 
 FILES = ("recipe/predict.py", "recipe/model.py")
@@ -26,7 +26,7 @@ def result(log: str, **more: tuple[str, ...]) -> PhaseResult:
 
 
 def test_where_it_failed_is_told_and_the_message_is_not() -> None:
-    told = withheld(result(CRASH), FILES)
+    told = redacted(result(CRASH), FILES)
     assert "the hidden text" not in told.log
     failure = failure_of(told, Phase.PREDICT, seed=1, budget=1.0)
     assert failure.kind is FailureKind.VALUE
@@ -35,11 +35,11 @@ def test_where_it_failed_is_told_and_the_message_is_not() -> None:
 
 
 def test_without_an_exception_only_the_notice_is_left() -> None:
-    assert withheld(result("loss 1.0\nthe hidden text"), FILES).log == NOTICE
+    assert redacted(result("loss 1.0\nthe hidden text"), FILES).log == REDACTED
 
 
 def test_names_of_outputs_and_of_what_lies_in_tripwires_are_not_told() -> None:
-    told = withheld(
+    told = redacted(
         result("", refused=("out/hidden (symbolic link)",), tampered=("evaluator/hidden",)), FILES
     )
     assert told.refused == ("1 outputs were not taken; their names are withheld",)
@@ -51,4 +51,4 @@ def test_nothing_that_is_said_gets_through(said: str) -> None:
     said = f"s3cret{said}s3cret"
     frame = f'  File "/{said}/recipe/model.py", line 3, in {said}'
     log = f"{said}\n{frame}\n{said}: {said}\nKeyError: {said}"
-    assert "s3cret" not in withheld(result(log), FILES).log
+    assert "s3cret" not in redacted(result(log), FILES).log

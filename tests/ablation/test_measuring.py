@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from recipelab.ablation.measure import Kept, MeasuredRecipe, Measuring, reference_of
+from recipelab.ablation import MeasuredRecipe, MeasurementFile, RecipeMeasurer
 from recipelab.core.errors import RecipelabError
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Edit, Outcome, SeedRun, Status
 from recipelab.evaluation.evaluator import Evaluator
+from recipelab.evaluation.metric import Incumbent
 from recipelab.packs.data import ensure_data
 from recipelab.packs.pack import Pack
 from recipelab.packs.sections import Metric
@@ -34,33 +35,38 @@ def ended(**measures: float) -> Outcome:
 
 def measuring(
     evaluator: Evaluator, file: Path, *, x: str = "3.0", seeds: tuple[int, ...] = SEEDS
-) -> Measuring:
+) -> RecipeMeasurer:
     best = edited(evaluator.pack, x)
-    reference = reference_of(5, best, ended(metric=1.0, **{"metric.train": 1.0}), ended(metric=9.0))
-    return Measuring(evaluator, reference, seeds, Kept(file, "k"), {"campaign": "c"})
+    outcome = ended(metric=1.0, **{"metric.train": 1.0})
+    incumbent = Incumbent.of_trial(5, best, outcome, ended(metric=9.0).seed_runs)
+    return RecipeMeasurer(
+        evaluator, incumbent, seeds, MeasurementFile(file, "k"), {"campaign": "c"}
+    )
 
 
 async def test_what_is_kept_is_not_measured_again(evaluator: Evaluator, tmp_path: Path) -> None:
     file = tmp_path / "ablation.json"
     plan = measuring(evaluator, file)
-    measure = await plan.prepared()
+    measure = await plan.prepare()
     start = evaluator.pack.baseline()
     found = await measure(start)
     assert found.failure is None
     assert set(found.candidate) == set(found.best) == set(SEEDS)
     assert all(found.candidate[seed] > found.best[seed] + 1 for seed in SEEDS)
     # A file that says otherwise is believed, so nothing ran.
-    Kept(file, "k").put(start, MeasuredRecipe(dict.fromkeys(SEEDS, 7.0), dict.fromkeys(SEEDS, 5.0)))
-    again = await measuring(evaluator, file).prepared()
+    MeasurementFile(file, "k").put(
+        start, MeasuredRecipe(dict.fromkeys(SEEDS, 7.0), dict.fromkeys(SEEDS, 5.0))
+    )
+    again = await measuring(evaluator, file).prepare()
     assert (await again(start)).candidate == dict.fromkeys(SEEDS, 7.0)
-    more = await measuring(evaluator, file, seeds=(*SEEDS, 13)).prepared()
+    more = await measuring(evaluator, file, seeds=(*SEEDS, 13)).prepare()
     longer = await more(start)
     assert [longer.candidate[seed] == 7.0 for seed in (*SEEDS, 13)] == [True, True, False]
     assert longer.best[13] == pytest.approx(found.best[11], abs=1.0)
 
 
 async def test_how_a_recipe_fails_is_a_finding(evaluator: Evaluator, tmp_path: Path) -> None:
-    measure = await measuring(evaluator, tmp_path / "ablation.json").prepared()
+    measure = await measuring(evaluator, tmp_path / "ablation.json").prepare()
     found = await measure(edited(evaluator.pack, "1 / 0"))
     assert found.failure is not None
     assert found.failure.startswith("crashed: ")
@@ -72,7 +78,7 @@ async def test_how_a_recipe_fails_is_a_finding(evaluator: Evaluator, tmp_path: P
 
 async def test_a_best_that_fails_is_no_measure(evaluator: Evaluator, tmp_path: Path) -> None:
     with pytest.raises(RecipelabError, match=r"trial 5, the best, fails by now.*gate_missed"):
-        await measuring(evaluator, tmp_path / "ablation.json", x="40.0").prepared()
+        await measuring(evaluator, tmp_path / "ablation.json", x="40.0").prepare()
 
 
 class SlowingSandbox(LocalSandbox):
@@ -102,7 +108,7 @@ async def test_times_are_compared_at_the_same_moment_and_told_in_the_units_of_th
     data = ensure_data(timed, say=lambda text: None)
     async with SlowingSandbox() as sandbox:
         evaluator = Evaluator(timed, sandbox, data, pool=SlotPool([ANYWHERE]))
-        measure = await measuring(evaluator, tmp_path / "ablation.json").prepared()
+        measure = await measuring(evaluator, tmp_path / "ablation.json").prepare()
         assert sandbox.moment == {}
         found = await measure(timed.baseline())
     assert found.best == dict.fromkeys(SEEDS, 1.0)

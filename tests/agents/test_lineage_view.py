@@ -1,4 +1,4 @@
-"""What a specialist is shown when its turn begins."""
+"""The lineage view that a specialist sees when its turn begins."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from recipelab.agents.lineage_view import (
     SATURATED,
     ViewContext,
     ViewPart,
-    render_view,
+    render_lineage_view,
 )
 from recipelab.core.trial import FailureKind, Outcome, Status
 from recipelab.lineage import LineageStore
@@ -37,8 +37,8 @@ def store(project: object) -> Iterator[LineageStore]:
 
 
 def view(store: LineageStore, pack: Pack, specialist: str = "opt", **more: object) -> str:
-    frame = ViewContext(store, "c", pack, specialist, (specialist,), **more)  # type: ignore[arg-type]
-    return render_view(frame)
+    context = ViewContext(store, "c", pack, specialist, (specialist,), **more)  # type: ignore[arg-type]
+    return render_lineage_view(context)
 
 
 def part(text: str, title: str) -> str:
@@ -99,8 +99,8 @@ def test_trials_in_flight_take_no_room_of_judged_ones(
         propose(store, "c", 0, f"running {n}", EDIT, digest=f"r{n}")
     for title, specialist in (("Your last", "opt"), ("Last trials of the others", "arch")):
         lines = part(view(store, toy, specialist), title).splitlines()
-        told = [int(line.split()[1]) for line in lines if " idea " in line]
-        assert told == numbers[::-1]
+        trials = [int(line.split()[1]) for line in lines if " idea " in line]
+        assert trials == numbers[::-1]
         assert not any("in flight" in line for line in lines)
 
 
@@ -109,9 +109,9 @@ def test_failures_that_repeat_and_what_got_past_them(store: LineageStore, toy: P
     assert "ValueError" not in part(view(store, toy), "Failures")
     add(store, 1, Status.CRASHED)
     fixed = add(store, 2, Status.DISCARDED, parent=crashed)
-    told = part(view(store, toy), "Failures")
-    assert told.startswith("- 2 x value in train, last trial 8: ValueError: bad step")
-    assert told.endswith(f"got past it: {fixed}")
+    text = part(view(store, toy), "Failures")
+    assert text.startswith("- 2 x value in train, last trial 8: ValueError: bad step")
+    assert text.endswith(f"got past it: {fixed}")
 
 
 def test_signals_say_what_to_do(store: LineageStore, toy: Pack) -> None:
@@ -119,9 +119,9 @@ def test_signals_say_what_to_do(store: LineageStore, toy: Pack) -> None:
     assert part(view(store, toy), "Signals") == "(none)"
     for n in range(PLATEAU):
         add(store, n, Status.DISCARDED)
-    told = part(view(store, toy), "Signals")
-    assert "- Plateau: none of the" in told
-    assert "opt is saturated" in told
+    text = part(view(store, toy), "Signals")
+    assert "- Plateau: none of the" in text
+    assert "opt is saturated" in text
     assert PLATEAU > SATURATED
     for n in range(PLATEAU, 3 * PLATEAU):
         add(store, n, Status.CRASHED)
@@ -143,14 +143,14 @@ LINES = st.lists(st.text(max_size=200).map(lambda text: text.replace("\n", " "))
 @given(LINES, st.integers(200, 2_000))
 def test_no_part_is_longer_than_its_budget(lines: list[str], characters: int) -> None:
     wanted = [
-        ViewPart("A", characters, lambda frame: lines),
-        ViewPart("B", 200, lambda frame: ["- b"]),
+        ViewPart("A", characters, lambda context: lines),
+        ViewPart("B", 200, lambda context: ["- b"]),
     ]
-    frame = SimpleNamespace(store=SimpleNamespace(moment=nullcontext))
-    text = render_view(frame, wanted)  # type: ignore[arg-type]
+    context = SimpleNamespace(store=SimpleNamespace(moment=nullcontext))
+    text = render_lineage_view(context, wanted)  # type: ignore[arg-type]
     first, second = text.split("\n\n## B\n")
     assert second == "- b"
     assert len(first) <= len("## A\n") + characters
-    shown = first.split("\n", 1)[1]
+    body = first.split("\n", 1)[1]
     if lines and sum(len(line) + 1 for line in lines) <= characters:
-        assert shown == "\n".join(lines)
+        assert body == "\n".join(lines)

@@ -8,9 +8,16 @@ from collections.abc import Mapping
 
 import pytest
 
-from recipelab.ablation.attribution import Effect, Losses
-from recipelab.ablation.measure import Chain, Measure, MeasuredRecipe
-from recipelab.ablation.run import Attributing, Attribution
+from recipelab.ablation import (
+    Attribution,
+    Chain,
+    ChainAblation,
+    Effect,
+    Losses,
+    Measure,
+    MeasuredRecipe,
+)
+from recipelab.ablation.attribution import share_of
 from recipelab.core.recipe import Recipe
 from recipelab.packs.sections import Goal
 
@@ -67,7 +74,7 @@ class Bench:
     ) -> Attribution:
         chain = Chain(tuple(range(len(recipes))), recipes)
         goal = Goal.MAXIMIZE if self.sign > 0 else Goal.MINIMIZE
-        return await Attributing(
+        return await ChainAblation(
             chain, self.against(chain.best), goal, recorded=recorded or {}
         ).run(pairs)
 
@@ -89,10 +96,11 @@ async def test_each_step_has_its_share(sign: int) -> None:
     )
     whole = found.whole.loss
     assert value(whole) == close(4.0)
-    assert [share.of(whole) for share in found.shares] == pytest.approx([0.75, 0.25, 0], abs=0.02)
-    assert [share.own.certain for share in found.shares if share.own] == [True, True, False]
-    assert found.shares[0].own and found.shares[0].own.low < 3.0 < found.shares[0].own.high
-    assert found.shares[2].same_as == 2
+    shares = [share_of(part.own, whole) for part in found.parts]
+    assert shares == pytest.approx([0.75, 0.25, 0], abs=0.02)
+    assert [part.own.certain for part in found.parts if part.own] == [True, True, False]
+    assert found.parts[0].own and found.parts[0].own.low < 3.0 < found.parts[0].own.high
+    assert found.parts[2].same_as == 2
     assert found.adds_up
     assert found.interactions == ()
 
@@ -115,7 +123,7 @@ async def test_of_two_steps_either_of_which_will_do_none_gives_anything_by_itsel
     scores = [bench.score(one) for one in recipes]
     recorded = {place: scores[place] - scores[place - 1] for place in range(1, len(scores))}
     found = await bench.attributed(*recipes, recorded=recorded)
-    assert [value(found.shares[place].own) for place in (1, 3)] == pytest.approx([0, 0], abs=0.05)
+    assert [value(found.parts[place].own) for place in (1, 3)] == pytest.approx([0, 0], abs=0.05)
     assert value(found.rest) == close(5.0)
     (pair,) = [item for item in found.interactions if item.more.certain]
     assert pair.steps == ((2,), (4,))
@@ -135,9 +143,9 @@ async def test_no_more_pairs_are_measured_than_are_asked_for() -> None:
 async def test_what_builds_on_a_step_is_not_counted_twice() -> None:
     steps = (recipe(), recipe(a=1), recipe(a=3), recipe(a=6), recipe(a=6, d=2))
     found = await Bench().attributed(*steps)
-    assert [share.steps for share in found.shares] == [(1, 2, 3), (2, 3), (3,), (4,)]
-    assert [value(share.loss) for share in found.shares] == pytest.approx([6, 5, 3, 2], abs=0.05)
-    assert [value(share.own) for share in found.shares] == pytest.approx([1, 2, 3, 2], abs=0.05)
+    assert [part.steps for part in found.parts] == [(1, 2, 3), (2, 3), (3,), (4,)]
+    assert [value(part.loss) for part in found.parts] == pytest.approx([6, 5, 3, 2], abs=0.05)
+    assert [value(part.own) for part in found.parts] == pytest.approx([1, 2, 3, 2], abs=0.05)
     assert found.adds_up
 
 
@@ -152,18 +160,18 @@ async def test_steps_that_build_on_one_step_alone_are_taken_off_together() -> No
         sides = (scores[one.files["r.txt"]], 7.0)
         return MeasuredRecipe(*(dict.fromkeys(SEEDS, score) for score in sides))
 
-    found = await Attributing(chain, measure, Goal.MAXIMIZE).run(6)
-    assert [share.steps for share in found.shares] == [(1, 2, 3), (2,), (3,)]
-    assert [value(share.own) for share in found.shares] == [1.0, 2.0, 4.0]
+    found = await ChainAblation(chain, measure, Goal.MAXIMIZE).run(6)
+    assert [part.steps for part in found.parts] == [(1, 2, 3), (2,), (3,)]
+    assert [value(part.own) for part in found.parts] == [1.0, 2.0, 4.0]
     assert found.adds_up
 
 
 async def test_a_step_without_which_the_recipe_fails_is_told() -> None:
     found = await Bench().attributed(recipe(c=-1), recipe(c=1), recipe(c=1, a=1))
     words = "gate_missed: accuracy 0.9 is below 0.95"
-    assert found.whole.failure == found.shares[0].failure == words
-    assert found.shares[0].own is None
-    assert value(found.shares[1].own) == close(1.0)
+    assert found.whole.failure == found.parts[0].failure == words
+    assert found.parts[0].own is None
+    assert value(found.parts[1].own) == close(1.0)
     assert found.rest is None
 
 
@@ -172,8 +180,8 @@ async def test_a_step_that_was_undone_costs_no_measurement() -> None:
     found = await bench.attributed(
         recipe(g=1), recipe(g=1, a=1), recipe(g=1, a=1), recipe(g=1, a=1, d=1)
     )
-    assert [share.changes for share in found.shares] == [True, False, True]
-    assert value(found.shares[1].own) == 0.0
+    assert [part.changes for part in found.parts] == [True, False, True]
+    assert value(found.parts[1].own) == 0.0
     assert len(bench.measured) == 3
     assert found.adds_up
 

@@ -12,7 +12,7 @@ import pytest
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Edit, Outcome, SeedRun, Status
 from recipelab.evaluation.evaluator import Evaluator
-from recipelab.evaluation.metric import METRIC, Reference, noise_of
+from recipelab.evaluation.metric import METRIC, Incumbent, noise_of
 from recipelab.packs.data import ensure_data
 from recipelab.packs.load import load_pack
 from recipelab.packs.pack import Pack
@@ -47,10 +47,10 @@ def edited(pack: Pack, search: str, replacement: str) -> Recipe:
     return pack.baseline().apply([edit], pack.recipe.editable)
 
 
-def held(pack: Pack, outcome: Outcome, kept: Callable[..., None] = lambda runs: None) -> Reference:
+def held(pack: Pack, outcome: Outcome, kept: Callable[..., None] = lambda runs: None) -> Incumbent:
     runs = {run.seed: run for run in outcome.seed_runs}
     noise = noise_of(outcome.seed_runs, pack.metric)
-    return Reference(0, pack.baseline(), runs, noise=noise, kept_runs=kept)
+    return Incumbent(0, pack.baseline(), runs, noise=noise, store_runs=kept)
 
 
 def evaluator_of(pack: Pack, sandbox: LocalSandbox) -> Evaluator:

@@ -1,4 +1,4 @@
-"""Sealed files: every change is seen, and nothing else is called one."""
+"""File hashes: every change is seen, and nothing else is called one."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "in"
 
 
-def sealed(*places: Path) -> FileHashes:
-    seals = FileHashes()
-    seals.add(*places)
-    return seals
+def hashed(*places: Path) -> FileHashes:
+    hashes = FileHashes()
+    hashes.add(*places)
+    return hashes
 
 
 def same_size(path: Path) -> None:
@@ -61,40 +61,40 @@ def linked(path: Path) -> None:
 )
 def test_a_change_is_seen(folder: Path, change: object) -> None:
     assert callable(change)
-    seals = sealed(folder)
-    assert seals.broken() is None
+    hashes = hashed(folder)
+    assert hashes.changed() is None
     change(folder / "a")
-    broken = seals.broken()
-    assert broken is not None
-    path, before, after = broken
+    changed = hashes.changed()
+    assert changed is not None
+    path, before, after = changed
     assert path == folder / "a"
     assert before != after
 
 
 def test_a_touch_is_no_change(folder: Path) -> None:
-    seals = sealed(folder)
+    hashes = hashed(folder)
     os.utime(folder / "a")
     (folder / "a").chmod(0o600)
-    (folder / "new").write_text("not sealed")
-    assert seals.broken() is None
+    (folder / "new").write_text("not hashed")
+    assert hashes.changed() is None
 
 
-def test_a_copy_knows_what_was_sealed_and_adds_for_itself(folder: Path, tmp_path: Path) -> None:
-    seals = sealed(folder / "a")
-    other = seals.copy()
+def test_a_copy_knows_what_was_hashed_and_adds_for_itself(folder: Path, tmp_path: Path) -> None:
+    hashes = hashed(folder / "a")
+    other = hashes.copy()
     other.add(folder / "b")
     (folder / "b").write_text("changed")
-    assert seals.broken() is None
-    assert other.broken() is not None
+    assert hashes.changed() is None
+    assert other.changed() is not None
     (folder / "a").write_text("changed too")
-    assert seals.broken() is not None
+    assert hashes.changed() is not None
 
 
 @given(st.binary(max_size=50), st.binary(max_size=50))
 def test_only_content_counts(tmp_path_factory: pytest.TempPathFactory, a: bytes, b: bytes) -> None:
-    path = tmp_path_factory.mktemp("seal") / "file"
+    path = tmp_path_factory.mktemp("hashes") / "file"
     path.write_bytes(a)
-    seals = sealed(path)
+    hashes = hashed(path)
     path.unlink()
     path.write_bytes(b)
-    assert (seals.broken() is None) == (a == b)
+    assert (hashes.changed() is None) == (a == b)

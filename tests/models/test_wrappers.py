@@ -1,0 +1,165 @@
+"""Clients around a client: whole and streamed answers are treated alike."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
+
+import pytest
+from autogen_core import CancellationToken, FunctionCall
+from autogen_core.models import ChatCompletionClient, CreateResult, LLMMessage, RequestUsage
+from autogen_core.models import UserMessage as Said
+from autogen_core.tools import ToolSchema
+
+from recipelab.budget import BudgetLimits, Ledger
+from recipelab.lineage import LineageStore
+from recipelab.models import (
+    GuidedClient,
+    JsonRepairClient,
+    MeteredClient,
+    OfflineClient,
+    Prices,
+    RetryingClient,
+)
+from recipelab.models.wrappers import Piece, WrappedClient
+
+ASKED = [Said(content="Hello?", source="user")]
+USAGE = RequestUsage(prompt_tokens=100, completion_tokens=10)
+TOOL: ToolSchema = {
+    "name": "turn_knob",
+    "description": "Turns a knob.",
+    "parameters": {
+        "type": "object",
+        "properties": {"change": {"type": "string"}, "note": {"type": "string"}},
+        "required": ["change"],
+        "additionalProperties": False,
+    },
+}
+
+
+def answer(content: str | list[FunctionCall]) -> CreateResult:
+    return CreateResult(finish_reason="stop", content=content, usage=USAGE, cached=False)
+
+
+def called(arguments: str) -> CreateResult:
+    return answer([FunctionCall(id="1", name="turn_knob", arguments=arguments)])
+
+
+class Scripted(OfflineClient):
+    """Answers with set pieces, and notes what it is asked; an error among them is raised."""
+
+    def __init__(self, *answers: Sequence[Piece | Exception]) -> None:
+        super().__init__()
+        self.answers = list(answers)
+        self.requests: list[dict[str, Any]] = []
+
+    async def create(self, messages: Sequence[LLMMessage], **options: Any) -> CreateResult:
+        pieces = [piece async for piece in self.create_stream(messages, **options)]
+        assert isinstance(pieces[-1], CreateResult)
+        return pieces[-1]
+
+    async def create_stream(
+        self, messages: Sequence[LLMMessage], **options: Any
+    ) -> AsyncGenerator[Piece, None]:
+        self.requests.append({"messages": messages, **options})
+        for piece in self.answers.pop(0):
+            if isinstance(piece, Exception):
+                raise piece
+            yield piece
+
+
+async def ask(client: ChatCompletionClient, *, stream: bool, **options: Any) -> list[Piece]:
+    if not stream:
+        return [await client.create(ASKED, **options)]
+    return [piece async for piece in client.create_stream(ASKED, **options)]
+
+
+whole_and_streamed = pytest.mark.parametrize("stream", [False, True])
+
+
+@whole_and_streamed
+async def test_every_option_reaches_the_client_inside(stream: bool) -> None:
+    options = {
+        "tools": [TOOL],
+        "tool_choice": "required",
+        "json_output": True,
+        "extra_create_args": {"top_p": 0.5},
+        "cancellation_token": CancellationToken(),
+    }
+    inner = Scripted([answer("Hi.")])
+    client = JsonRepairClient(RetryingClient(WrappedClient(inner)))
+    assert await ask(client, stream=stream, **options) == [answer("Hi.")]
+    assert inner.requests == [{"messages": ASKED, **options}]
+
+
+async def test_a_stream_comes_piece_by_piece() -> None:
+    inner = Scripted(["Hel", "lo.", answer("Hello.")])
+    client = MeteredClient(
+        RetryingClient(JsonRepairClient(inner)),
+        lambda: None,
+        specialist="left",
+        model="offline",
+        prices=Prices(),
+    )
+    assert await ask(client, stream=True) == ["Hel", "lo.", answer("Hello.")]
+
+
+@whole_and_streamed
+async def test_arguments_are_repaired(stream: bool) -> None:
+    client = JsonRepairClient(Scripted([called("{'change': 'X = 1',}")]))
+    assert await ask(client, stream=stream) == [called('{"change": "X = 1"}')]
+
+
+@whole_and_streamed
+async def test_an_outage_is_waited_out(stream: bool) -> None:
+    inner = Scripted([ConnectionError()], [TimeoutError()], [answer("Hi.")])
+    client = RetryingClient(inner, first_wait=0.01)
+    assert await ask(client, stream=stream) == [answer("Hi.")]
+    assert len(inner.requests) == 3
+
+
+async def test_a_stream_that_has_begun_is_not_repeated() -> None:
+    inner = Scripted(["Hel", ConnectionError()], [answer("Hello.")])
+    stream = RetryingClient(inner, first_wait=0.01).create_stream(ASKED)
+    assert await anext(stream) == "Hel"
+    with pytest.raises(ConnectionError):
+        await anext(stream)
+    assert len(inner.requests) == 1
+
+
+@whole_and_streamed
+async def test_a_call_is_booked_and_a_failed_one_frees_its_budget(
+    store: LineageStore, stream: bool
+) -> None:
+    # Room for one answer of the size that is expected first, and not for two.
+    ledger = Ledger(store, "c", BudgetLimits(tokens=1_500))
+    client = MeteredClient(
+        Scripted([ValueError("no")], [answer("Hi.")]),
+        lambda: ledger,
+        specialist="left",
+        model="offline",
+        prices=Prices(),
+    )
+    with pytest.raises(ValueError, match="no"):
+        await ask(client, stream=stream)
+    assert ledger.spent.tokens == 0
+    assert await ask(client, stream=stream) == [answer("Hi.")]
+    assert ledger.spent.tokens == 110
+
+
+@whole_and_streamed
+async def test_a_guided_model_is_offered_one_tool_and_its_required_arguments(
+    stream: bool,
+) -> None:
+    inner = Scripted([called('{"change": "X = 1"}')])
+    client = GuidedClient(inner, ["turn_knob"])
+    other: ToolSchema = {"name": "read_recipe", "description": "Reads."}
+    (result,) = await ask(client, stream=stream, tools=[other, TOOL])
+    assert isinstance(result, CreateResult)
+    assert result.thought == "I call turn_knob."
+    (request,) = inner.requests
+    (offered,) = request["tools"]
+    assert list(offered["parameters"]["properties"]) == ["change"]
+    assert request["tool_choice"].schema == offered
+    (closing,) = await ask(client, stream=stream, tools=[other])
+    assert isinstance(closing, CreateResult) and isinstance(closing.content, str)
