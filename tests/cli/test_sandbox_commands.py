@@ -37,7 +37,7 @@ PROMISED_BY_LOCAL = {
 
 def dead_owner() -> str:
     """The identity of a process that has ended."""
-    code = "from recipelab.sandbox.owner import *; print(owner_identity())"
+    code = "from recipelab.sandbox.processes import *; print(owner_identity())"
     environment = {"PYTHONPATH": ":".join(sys.path)}
     ended = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
@@ -298,7 +298,7 @@ def containers(docker_image: str) -> Iterator[Callable[[], dict[str, bool]]]:
     owners = {"live": owner_identity(), "dead": dead_owner(), "elsewhere": "0123456789-1-1"}
     made = {}
     for key, owner in owners.items():
-        labels = {OWNER_LABEL: owner, "recipelab.phase": "train", "recipelab.core.trial": "7"}
+        labels = {OWNER_LABEL: owner, "recipelab.phase": "train", "recipelab.trial": "7"}
         made[key] = api.create_container(docker_image, ["sh"], labels=labels)["Id"]
 
     def there() -> dict[str, bool]:

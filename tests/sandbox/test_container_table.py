@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recipelab.core.errors import RecipelabError
-from recipelab.sandbox.base import Limits, PhaseRequest
+from recipelab.sandbox.base import PhaseLimits, PhaseRequest
 from recipelab.sandbox.spec import (
     RESERVED_USER,
     ContainerProfile,
@@ -152,7 +152,7 @@ def test_cuda_asks_for_its_gpu_and_nothing_else(tmp_path: Path) -> None:
     spec = load_image_spec("cuda")
     assert spec.container == ContainerProfile(gpu=True, shm_mb=1024)
     assert "!=2.13.0+cpu" in spec.requirements.read_text()
-    limits = Limits(seconds=1, memory_mb=4096, gpus=("1",))
+    limits = PhaseLimits(seconds=1, memory_mb=4096, gpus=("1",))
     options = container_options(
         PhaseRequest("train", ("python", "x"), (), tmp_path, limits),
         image=spec.image,

@@ -176,7 +176,7 @@ async def test_labels_and_no_container_left(
     assert seen == {
         "recipelab.owner": owner_identity(),
         "recipelab.phase": "test",
-        "recipelab.core.trial": "7",
+        "recipelab.trial": "7",
     }
     assert containers_of(owner_identity()) == []
 
@@ -187,7 +187,7 @@ def idle_containers(docker_image: str) -> Iterator[dict[str, str]]:
     from docker import APIClient
 
     child = subprocess.Popen(
-        [sys.executable, "-c", "from recipelab.sandbox.owner import *; print(owner_identity())"],
+        [sys.executable, "-c", "from recipelab.sandbox.processes import *; print(owner_identity())"],
         stdout=subprocess.PIPE,
         text=True,
         env={"PYTHONPATH": ":".join(sys.path)},
@@ -232,13 +232,13 @@ async def test_no_daemon(no_daemon: None) -> None:
 KILLED_OWNER = """
 import asyncio, sys
 from pathlib import Path
-from recipelab.sandbox import DockerSandbox, Limits, PhaseRequest
+from recipelab.sandbox import DockerSandbox, PhaseLimits, PhaseRequest
 
 async def main():
     output, marker = Path(sys.argv[1]), sys.argv[2]
     async with DockerSandbox(image="recipelab/test") as sandbox:
         command = ("python", "-c", "import time; time.sleep(100) # in-container-" + marker)
-        await sandbox.run(PhaseRequest("test", command, (), output, Limits(seconds=100)))
+        await sandbox.run(PhaseRequest("test", command, (), output, PhaseLimits(seconds=100)))
 
 asyncio.run(main())
 """

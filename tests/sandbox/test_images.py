@@ -134,7 +134,7 @@ def test_a_build_that_fails_shows_why(docker_image: str, folder: Path) -> None:
 
 def test_docker_is_not_imported_with_the_package() -> None:
     code = (
-        "import sys, recipelab.sandbox, recipelab.sandbox.choose, recipelab.sandbox.images.spec\n"
+        "import sys, recipelab.sandbox, recipelab.sandbox.choose, recipelab.sandbox.spec\n"
         "raise SystemExit('docker' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path)})

@@ -29,7 +29,7 @@ ZERO, ONE = Slot("gpu-0", gpus=("0",)), Slot("gpu-1", gpus=("1",))
 HOLD = """
 import asyncio, sys
 from pathlib import Path
-from recipelab.sandbox.slots.pool import Slot, SlotPool
+from recipelab.sandbox.slots import Slot, SlotPool
 
 async def main():
     async with SlotPool([Slot("gpu-0")], folder=Path(sys.argv[1])).lease():
@@ -161,7 +161,7 @@ async def test_a_long_wait_for_another_campaign_is_told_once(
     holder: subprocess.Popen[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("recipelab.sandbox.slots.pool.TELL_SECONDS", 0.2)
+    monkeypatch.setattr("recipelab.sandbox.slots.TELL_SECONDS", 0.2)
     pool = SlotPool([ZERO], folder=tmp_path)
 
     async def wait() -> None:

@@ -32,7 +32,7 @@ from recipelab.evaluation.observers import Watch, observed_phase
 from recipelab.evaluation.workspace import Workspace, folder_bytes, packed_bytes, recipe_bytes
 from recipelab.packs.pack import Pack
 from recipelab.packs.sections import PACKED, SANDBOX_MEASURES
-from recipelab.sandbox.base import Input, Limits, PhaseRequest, PhaseResult, Sandbox
+from recipelab.sandbox.base import Input, PhaseLimits, PhaseRequest, PhaseResult, Sandbox
 from recipelab.sandbox.slots import ANYWHERE, Slot
 
 SCORE_LIMIT_BYTES = 65_536
@@ -315,7 +315,7 @@ class PhaseRunner:
             command=tuple(_filled(word, words) for word in self._pack.phases[phase].command),
             inputs=inputs,
             output=output,
-            limits=Limits(
+            limits=PhaseLimits(
                 seconds=self._pack.seconds(phase) * sharing,
                 memory_mb=limits.memory_mb,
                 cpus=limits.cpus,

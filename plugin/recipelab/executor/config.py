@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self, TypedDict
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from recipelab.core.errors import SandboxUnavailable
-from recipelab.sandbox import Limits, LocalSandbox, Sandbox
+from recipelab.sandbox import LocalSandbox, PhaseLimits, Sandbox
 from recipelab.sandbox.choose import docker_daemon_error
 from recipelab.sandbox.spec import load_image_spec
 
@@ -149,9 +149,9 @@ class SandboxCodeExecutorConfig(BaseModel):
             raise ValueError("image and sandbox both name an image; give one of them")
         return self
 
-    def limits(self) -> Limits:
+    def limits(self) -> PhaseLimits:
         """The bounds of one code block."""
-        return Limits(
+        return PhaseLimits(
             seconds=self.timeout,
             memory_mb=self.memory_mb,
             cpus=self.cpus,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from recipelab.sandbox.base import Ending, Input, Limits, PhaseRequest, PhaseResult, Sandbox
+from recipelab.sandbox.base import Ending, Input, PhaseLimits, PhaseRequest, PhaseResult, Sandbox
 from recipelab.sandbox.local.sandbox import LocalSandbox
 
 if TYPE_CHECKING:
@@ -14,8 +14,8 @@ __all__ = [
     "DockerSandbox",
     "Ending",
     "Input",
-    "Limits",
     "LocalSandbox",
+    "PhaseLimits",
     "PhaseRequest",
     "PhaseResult",
     "Sandbox",

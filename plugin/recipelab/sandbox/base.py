@@ -22,7 +22,7 @@ OUTPUT_DIRECTORY = "out"
 
 
 @dataclass(frozen=True)
-class Limits:
+class PhaseLimits:
     """Bounds that a sandbox puts on one phase.
 
     Attributes:
@@ -85,7 +85,7 @@ class PhaseRequest:
     command: tuple[str, ...]
     inputs: tuple[Input, ...]
     output: Path
-    limits: Limits
+    limits: PhaseLimits
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
     tripwires: tuple[str, ...] = ()

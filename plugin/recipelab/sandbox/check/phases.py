@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from recipelab.core.errors import SandboxError
-from recipelab.sandbox.base import Input, Limits, PhaseRequest, PhaseResult, Sandbox
+from recipelab.sandbox.base import Input, PhaseLimits, PhaseRequest, PhaseResult, Sandbox
 from recipelab.sandbox.check import host as check_host
 from recipelab.sandbox.files import new_folder, remove_tree
 from recipelab.sandbox.spec import ContainerProfile
 
 _PROBES = ("probe.py", "probe_limits.py")
-_LOOK = Limits(seconds=60, memory_mb=256, pids=24, output_mb=4, scratch_mb=8, cpu_set=(0,))
+_LOOK = PhaseLimits(seconds=60, memory_mb=256, pids=24, output_mb=4, scratch_mb=8, cpu_set=(0,))
 _DEADLINE_SECONDS = 1.0
 
 
@@ -40,7 +40,7 @@ class Visit:
         error: Why there is no result.
     """
 
-    limits: Limits
+    limits: PhaseLimits
     result: PhaseResult | None = None
     report: Mapping[str, Any] = field(default_factory=dict[str, Any])
     taken_bytes: int = 0
@@ -102,7 +102,7 @@ class Measurements:
         return report["found"][name]
 
 
-def limits_by_mode(core: int, gpus: tuple[str, ...]) -> dict[str, Limits]:
+def limits_by_mode(core: int, gpus: tuple[str, ...]) -> dict[str, PhaseLimits]:
     """The limits of each phase of a check.
 
     Args:
@@ -111,17 +111,17 @@ def limits_by_mode(core: int, gpus: tuple[str, ...]) -> dict[str, Limits]:
     """
     common = {**asdict(_LOOK), "cpu_set": None}
     modes = {
-        "look": Limits(**{**common, "cpu_set": (core,)}),
-        "memory": Limits(**common),
-        "processes": Limits(**common),
-        "storage": Limits(**common),
-        "overflow": Limits(**common),
-        "cores": Limits(**{**common, "cpus": 0.5}),
-        "stay": Limits(**{**common, "seconds": _DEADLINE_SECONDS}),
+        "look": PhaseLimits(**{**common, "cpu_set": (core,)}),
+        "memory": PhaseLimits(**common),
+        "processes": PhaseLimits(**common),
+        "storage": PhaseLimits(**common),
+        "overflow": PhaseLimits(**common),
+        "cores": PhaseLimits(**{**common, "cpus": 0.5}),
+        "stay": PhaseLimits(**{**common, "seconds": _DEADLINE_SECONDS}),
     }
     if gpus:
         # PyTorch alone takes more than a GiB before it has found a GPU.
-        modes["gpu"] = Limits(**{**common, "seconds": 120, "memory_mb": 4096, "gpus": gpus})
+        modes["gpu"] = PhaseLimits(**{**common, "seconds": 120, "memory_mb": 4096, "gpus": gpus})
     return modes
 
 
@@ -166,7 +166,7 @@ async def _visit(
     sandbox: Sandbox,
     folder: Path,
     mode: str,
-    limits: Limits,
+    limits: PhaseLimits,
     told: Mapping[str, Any],
     marker: str,
 ) -> Visit:

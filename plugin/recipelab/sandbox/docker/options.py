@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from recipelab.sandbox.base import OUTPUT_DIRECTORY, Limits, PhaseRequest
+from recipelab.sandbox.base import OUTPUT_DIRECTORY, PhaseLimits, PhaseRequest
 from recipelab.sandbox.docker.holder import HOLDER_COMMAND
 from recipelab.sandbox.processes import MIB, clean_environment
 from recipelab.sandbox.spec import ContainerProfile
@@ -154,7 +154,7 @@ def _writable(request: PhaseRequest, profile: ContainerProfile) -> dict[str, str
     }
 
 
-def _devices(limits: Limits) -> dict[str, Any]:
+def _devices(limits: PhaseLimits) -> dict[str, Any]:
     """The cores and GPUs, where they are named. A GPU that is not named is not there."""
     found: dict[str, Any] = {}
     if limits.cpu_set:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from recipelab.core.errors import SandboxError, SandboxUnavailable
-from recipelab.sandbox.base import Limits, PhaseRequest, PhaseResult, Sandbox
+from recipelab.sandbox.base import PhaseLimits, PhaseRequest, PhaseResult, Sandbox
 from recipelab.sandbox.files import check_request, reap_folders
 from recipelab.sandbox.local.phase import LocalPhase
 from recipelab.sandbox.processes import RunningPhases
@@ -24,7 +24,7 @@ for folder in sys.path:
         os.stat(folder)
         os.path.isdir(folder) and os.listdir(folder)
 """
-_LIMITS = Limits(seconds=10, output_mb=1, scratch_mb=1, output_files=1, log_kb=4)
+_LIMITS = PhaseLimits(seconds=10, output_mb=1, scratch_mb=1, output_files=1, log_kb=4)
 
 
 _OLDEST_LINUX = (5, 14)
