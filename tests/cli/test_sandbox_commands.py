@@ -37,7 +37,7 @@ PROMISED_BY_LOCAL = {
 
 def dead_owner() -> str:
     """The identity of a process that has ended."""
-    code = "from recipelab.sandbox.processes import *; print(owner_identity())"
+    code = "from recipelab.sandbox.processes import owner_identity; print(owner_identity())"
     environment = {"PYTHONPATH": ":".join(sys.path)}
     ended = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment

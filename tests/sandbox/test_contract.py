@@ -258,7 +258,11 @@ def test_only_the_local_sandbox_has_a_notice() -> None:
 
 def test_a_dead_owners_folders_are_removed(tmp_path: Path) -> None:
     ended = subprocess.Popen(
-        [sys.executable, "-c", "from recipelab.sandbox.processes import *; print(owner_identity())"],
+        [
+            sys.executable,
+            "-c",
+            "from recipelab.sandbox.processes import owner_identity; print(owner_identity())",
+        ],
         stdout=subprocess.PIPE,
         text=True,
         env={"PYTHONPATH": ":".join(sys.path)},

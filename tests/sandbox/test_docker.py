@@ -187,7 +187,11 @@ def idle_containers(docker_image: str) -> Iterator[dict[str, str]]:
     from docker import APIClient
 
     child = subprocess.Popen(
-        [sys.executable, "-c", "from recipelab.sandbox.processes import *; print(owner_identity())"],
+        [
+            sys.executable,
+            "-c",
+            "from recipelab.sandbox.processes import owner_identity; print(owner_identity())",
+        ],
         stdout=subprocess.PIPE,
         text=True,
         env={"PYTHONPATH": ":".join(sys.path)},
