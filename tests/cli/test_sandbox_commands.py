@@ -49,7 +49,10 @@ def dead_owner() -> str:
     ("words", "message"),
     [
         (("check", "gpu9"), "unknown sandbox 'gpu9'; valid: cpu, cuda, cuda-compile, cuda-golf"),
-        (("check", "--sandbox", "podman"), "unknown sandbox 'podman'; valid: auto, docker, local"),
+        (
+            ("check", "--sandbox", "podman"),
+            "kind 'podman'; valid: auto, docker, local",
+        ),
         (("check", "--gpu", "all of them"), "--gpu: 'all of them' is not valid; valid: a number"),
         (("check", "--sandbox", "docker"), "start Docker, or ask for `--sandbox local`"),
         (("build", "gpu9"), "unknown sandbox 'gpu9'; valid: cpu, cuda, cuda-compile, cuda-golf"),

@@ -253,7 +253,7 @@ async def test_result_names_its_environment(sandbox: Sandbox, output: Path) -> N
 
 def test_only_the_local_sandbox_has_a_notice() -> None:
     assert not LocalSandbox.isolated
-    assert "--sandbox docker" in (LocalSandbox.notice or "")
+    assert "--sandbox docker" in LocalSandbox().notice()
 
 
 def test_a_dead_owners_folders_are_removed(tmp_path: Path) -> None:

@@ -252,7 +252,7 @@ from recipelab.sandbox import PhaseLimits, LocalSandbox, PhaseRequest
 async def main():
     try: await LocalSandbox(namespaces=True).start()
     except SandboxUnavailable as error: print(error)
-    print(LocalSandbox().notice_here())
+    print(LocalSandbox().notice())
     async with LocalSandbox() as sandbox:
         import os; os.mkdir('/tmp/out')
         from pathlib import Path
@@ -273,10 +273,10 @@ asyncio.run(main())
 
 
 async def test_the_notice_tells_what_is_not_enforced() -> None:
-    notice = LocalSandbox().notice_here()
+    notice = LocalSandbox().notice()
     assert "memory is limited for each process" in notice and "`--sandbox docker`" in notice
     assert "\n" not in notice
-    assert "does not isolate:" in LocalSandbox(namespaces=False).notice_here()
+    assert "does not isolate:" in LocalSandbox(namespaces=False).notice()
 
 
 AS_SOMEBODY_ELSE = """

@@ -8,17 +8,23 @@ import os
 import re
 import sys
 import warnings
-from typing import Annotated, Any, Literal, Self, TypedDict
+from typing import Annotated, Any, Self, TypedDict
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from recipelab.core.errors import SandboxUnavailable
-from recipelab.sandbox import LocalSandbox, PhaseLimits, Sandbox
-from recipelab.sandbox.choose import docker_daemon_error
+from recipelab.core.errors import RecipelabError, unknown_name
+from recipelab.sandbox import PhaseLimits, Sandbox
+from recipelab.sandbox.choose import (
+    AUTO,
+    DOCKER,
+    LOCAL,
+    SANDBOX_KINDS,
+    resolve_kind,
+    sandbox_kind_names,
+)
 from recipelab.sandbox.spec import load_image_spec
 
 DEFAULT_SANDBOX = "cpu"
-Kind = Literal["docker", "local", "auto"]
 
 
 class FunctionSource(BaseModel):
@@ -59,7 +65,7 @@ class FunctionSource(BaseModel):
 class Settings(TypedDict, total=False):
     """What :class:`SandboxCodeExecutorConfig` takes, less the functions."""
 
-    kind: Kind
+    kind: str
     sandbox: str | None
     image: str | None
     allow_local: bool
@@ -82,7 +88,8 @@ class SandboxCodeExecutorConfig(BaseModel):
     """Configuration of :class:`~recipelab.executor.SandboxCodeExecutor`.
 
     Attributes:
-        kind: ``docker``; ``local``, which does not isolate; ``auto``, Docker if a daemon answers.
+        kind: ``docker``; ``local``, which does not isolate; ``auto``, Docker if a daemon answers;
+            or a kind of another distribution.
         sandbox: Name of the sandbox whose image and container are taken; ``cpu`` unless an image
             is named.
         image: Name of any image with Python 3.9, ``sh`` and ``tar``, in place of ``sandbox``.
@@ -106,7 +113,7 @@ class SandboxCodeExecutorConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    kind: Kind = "docker"
+    kind: str = DOCKER
     sandbox: Annotated[str | None, Field(min_length=1)] = None
     image: Annotated[str | None, Field(pattern=r"^[A-Za-z0-9]\S*$")] = None
     allow_local: bool = False
@@ -124,6 +131,13 @@ class SandboxCodeExecutorConfig(BaseModel):
     delete_tmp_files: bool = False
     functions: tuple[FunctionSource, ...] = ()
     functions_module: str = "functions"
+
+    @field_validator("kind")
+    @classmethod
+    def _is_a_kind(cls, kind: str) -> str:
+        if kind not in sandbox_kind_names():
+            raise ValueError(unknown_name("sandbox kind", kind, sandbox_kind_names()))
+        return kind
 
     @field_validator("environment")
     @classmethod
@@ -175,51 +189,40 @@ def _path_text(value: Any) -> Any:
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
-def make_sandbox(config: SandboxCodeExecutorConfig) -> Sandbox:
-    """Makes a sandbox; it is not started yet. Blocks for a moment while it looks for Docker.
+def open_code_sandbox(config: SandboxCodeExecutorConfig) -> Sandbox:
+    """Return the sandbox of an executor; it is not started. Blocks while it looks for Docker.
 
     Raises:
         SandboxUnavailable: Docker is asked for and does not answer.
-        RecipelabError: There is no sandbox of the name given.
+        RecipelabError: No sandbox has the name given, or its kind cannot run an image by name.
     """
-    if config.kind == "local":
-        return _local()
-    fault = docker_daemon_error()
-    if fault is None:
-        return _docker(config)
-    if config.kind == "auto" and config.allow_local:
-        return _local()
-    way = "allow_local=True" if config.kind == "auto" else 'kind="local"'
-    raise SandboxUnavailable(f"{fault}; start Docker, or give {way}, which does not isolate")
+    option = "allow_local=True" if config.kind == AUTO else 'kind="local"'
+    kind = resolve_kind(
+        config.kind, allow_local_fallback=config.allow_local, local_option=f"give {option}"
+    )
+    if config.image is not None and kind == DOCKER:
+        # Its SDK takes a while to load, and the other kinds do without.
+        from recipelab.sandbox.docker.sandbox import DockerSandbox
 
-
-def image_of(config: SandboxCodeExecutorConfig, sandbox: Sandbox) -> str:
-    """What the code runs in, for messages."""
-    if sandbox.name == LocalSandbox.name:
-        return "this Python"
-    return f"the image {config.image}" if config.image else f"the sandbox {_name(config)}"
-
-
-def _local() -> Sandbox:
-    sandbox = LocalSandbox()
-    # A warning and no log: apps that have set up no logging must see it, too.
-    warnings.warn(sandbox.notice_here(), stacklevel=4)
+        return DockerSandbox(image=config.image, build_hint=f"docker pull {config.image}")
+    if config.image is not None and kind != LOCAL:
+        raise RecipelabError(f"image: a sandbox of kind {kind!r} takes a sandbox, not an image")
+    spec = load_image_spec(config.sandbox or DEFAULT_SANDBOX)
+    sandbox = SANDBOX_KINDS.get(kind).from_spec(spec, build=False, progress=_warn)
+    if notice := sandbox.notice():
+        _warn(notice)
     return sandbox
 
 
-def _docker(config: SandboxCodeExecutorConfig) -> Sandbox:
-    # The SDK takes a while to load, and the local sandbox does without.
-    from recipelab.sandbox.docker.sandbox import DockerSandbox
-
+def image_name(config: SandboxCodeExecutorConfig, sandbox: Sandbox) -> str:
+    """Return what the code runs in, for messages."""
+    if sandbox.name == LOCAL:
+        return "this Python"
     if config.image is not None:
-        return DockerSandbox(image=config.image, build_hint=f"docker pull {config.image}")
-    spec = load_image_spec(_name(config))
-    return DockerSandbox(
-        image=spec.image,
-        profile=spec.container,
-        build_hint=f"recipelab sandbox build {spec.name}",
-    )
+        return f"the image {config.image}"
+    return f"the sandbox {config.sandbox or DEFAULT_SANDBOX}"
 
 
-def _name(config: SandboxCodeExecutorConfig) -> str:
-    return config.sandbox or DEFAULT_SANDBOX
+def _warn(line: str) -> None:
+    # A warning and no log: apps that have set up no logging must see it, too.
+    warnings.warn(line, stacklevel=5)

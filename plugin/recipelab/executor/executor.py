@@ -13,7 +13,7 @@ from autogen_core import CancellationToken, Component
 from autogen_core.code_executor import CodeBlock, CodeExecutor
 
 from recipelab.core.errors import RecipelabError
-from recipelab.executor.config import SandboxCodeExecutorConfig, Settings, make_sandbox
+from recipelab.executor.config import SandboxCodeExecutorConfig, Settings, open_code_sandbox
 from recipelab.executor.runner import BlockRunner, ExecutionReport, SandboxCodeResult, finished
 from recipelab.executor.work import LANGUAGES, Function, function_source
 from recipelab.sandbox import Sandbox
@@ -165,7 +165,7 @@ class SandboxCodeExecutor(CodeExecutor, Component[SandboxCodeExecutorConfig]):
         self.work_dir.mkdir(parents=True, exist_ok=True)
         try:
             await finished(lambda: reap_folders(self.work_dir))
-            self._sandbox = await finished(lambda: make_sandbox(self._config))
+            self._sandbox = await finished(lambda: open_code_sandbox(self._config))
             await self._sandbox.start()
             runner = BlockRunner(
                 self._sandbox, self._config, work=self.work_dir, private=self._private

@@ -14,7 +14,7 @@ from typing import TypeVar
 from autogen_core.code_executor import CodeBlock, CodeResult
 
 from recipelab.core.errors import RecipelabError, SandboxError
-from recipelab.executor.config import SandboxCodeExecutorConfig, image_of
+from recipelab.executor.config import SandboxCodeExecutorConfig, image_name
 from recipelab.executor.inside import NOT_PLACED
 from recipelab.executor.work import (
     BlockError,
@@ -226,7 +226,7 @@ class BlockRunner:
             remove_tree(stage)
         if lines:
             raise RecipelabError(
-                f"the functions need what {image_of(self._config, self._sandbox)} does not have: "
+                f"the functions need what {image_name(self._config, self._sandbox)} does not have: "
                 f"{', '.join(lines)}. Code runs without network, so nothing can be installed then: "
                 "name the packages in requirements.txt of a sandbox of your own, and build it with "
                 "`recipelab sandbox build NAME`"

@@ -147,8 +147,9 @@ class Sandbox(ABC):
     isolated: ClassVar[bool]
     """Whether code in it is kept from the host's files, network and processes."""
 
-    notice: ClassVar[str | None]
-    """One line on what this sandbox cannot promise, and how to get it; ``None`` if nothing."""
+    def notice(self) -> str | None:
+        """Return one line on what it cannot promise here, and how to get that; or ``None``."""
+        return None
 
     @abstractmethod
     async def run(self, request: PhaseRequest) -> PhaseResult:

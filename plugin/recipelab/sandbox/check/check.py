@@ -132,7 +132,7 @@ async def check_sandbox(
 def kind_of(sandbox: Sandbox) -> str:
     """Which promises a sandbox gives: ``docker``, ``namespaces`` or ``local``."""
     if isinstance(sandbox, LocalSandbox):
-        return NAMESPACES if sandbox.notice_here() == IN_NAMESPACES else LOCAL
+        return NAMESPACES if sandbox.notice() == IN_NAMESPACES else LOCAL
     return sandbox.name
 
 

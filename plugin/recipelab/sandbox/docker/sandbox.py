@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from docker import APIClient
 from docker.errors import DockerException, ImageNotFound
@@ -21,8 +21,9 @@ from recipelab.sandbox.docker.containers import connect, reap_containers, remove
 from recipelab.sandbox.docker.options import container_options, user_of
 from recipelab.sandbox.docker.phase import DockerPhase
 from recipelab.sandbox.files import check_request, reap_folders
+from recipelab.sandbox.images import build_image, image_exists
 from recipelab.sandbox.processes import RunningPhases, in_thread, owner_identity
-from recipelab.sandbox.spec import ContainerProfile
+from recipelab.sandbox.spec import ContainerProfile, ImageSpec
 
 T = TypeVar("T")
 _API_SECONDS = 60
@@ -37,7 +38,6 @@ class DockerSandbox(Sandbox):
 
     name: ClassVar[str] = "docker"
     isolated: ClassVar[bool] = True
-    notice: ClassVar[str | None] = None
 
     def __init__(
         self,
@@ -65,6 +65,17 @@ class DockerSandbox(Sandbox):
         self._cores = 1
         self._identity = uuid.uuid4().hex
         self._phases = RunningPhases()
+
+    @classmethod
+    def from_spec(cls, spec: ImageSpec, *, build: bool, progress: Callable[[str], None]) -> Self:
+        """Return a sandbox with the image of a specification; see :class:`SandboxKind`."""
+        if build and not image_exists(spec):
+            build_image(spec, progress=progress)
+        return cls(
+            image=spec.image,
+            profile=spec.container,
+            build_hint=f"recipelab sandbox build {spec.name}",
+        )
 
     @property
     def started(self) -> bool:

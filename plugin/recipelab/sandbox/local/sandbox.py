@@ -6,15 +6,17 @@ import asyncio
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from recipelab.core.errors import SandboxError, SandboxUnavailable
 from recipelab.sandbox.base import PhaseLimits, PhaseRequest, PhaseResult, Sandbox
 from recipelab.sandbox.files import check_request, reap_folders
 from recipelab.sandbox.local.phase import LocalPhase
 from recipelab.sandbox.processes import RunningPhases
+from recipelab.sandbox.spec import ImageSpec
 
 # Not only that Python starts: root's command is another user, who may not read all of root's files.
 _PROGRAM = """
@@ -84,13 +86,11 @@ class LocalSandbox(Sandbox):
 
     Elsewhere a command runs in a temporary folder as the same user, may do what that user may, and
     the number of processes and the scratch space are not limited; use it for code that you would
-    run by hand. :meth:`notice_here` tells which it is.
+    run by hand. :meth:`notice` tells which of the two it is.
     """
 
     name: ClassVar[str] = "local"
     isolated: ClassVar[bool] = False
-    notice: ClassVar[str | None] = WITHOUT_NAMESPACES.format(why="")
-    """The least that is promised; see :meth:`notice_here`."""
 
     def __init__(
         self,
@@ -114,8 +114,13 @@ class LocalSandbox(Sandbox):
         self._started = False
         self._namespaces = False
 
-    def notice_here(self) -> str:
-        """One line on what it cannot promise on this machine, and how to get it.
+    @classmethod
+    def from_spec(cls, spec: ImageSpec, *, build: bool, progress: Callable[[str], None]) -> Self:
+        """Return a sandbox that runs this Python, whatever the image; see :class:`SandboxKind`."""
+        return cls()
+
+    def notice(self) -> str:
+        """Return one line on what it cannot promise on this machine, and how to get it.
 
         May be called before :meth:`start`; the first call runs a trivial command to find out.
         """
