@@ -1,4 +1,4 @@
-"""Looks around inside a phase: what can be seen, reached and written there.
+"""Look around inside a phase: what can be seen, reached and written there.
 
 `recipelab sandbox check` hands this file to a phase as an input, beside a ``config.json``. It runs
 under the image's own Python, so it imports the standard library alone. It judges nothing: it writes
