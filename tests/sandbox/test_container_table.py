@@ -149,9 +149,9 @@ def test_a_dockerfile_elsewhere(tmp_path: Path, path: str) -> None:
         read_image_spec(file)
 
 
-def test_the_reserved_user_is_the_holders() -> None:
+def test_the_reserved_user_is_the_monitors() -> None:
     docker_options = pytest.importorskip("recipelab.sandbox.docker.options")
-    assert docker_options.HOLDER_ID == RESERVED_USER
+    assert f"{RESERVED_USER}:{RESERVED_USER}" == docker_options.MONITOR_USER
 
 
 def test_cuda_asks_for_its_gpu_and_nothing_else(tmp_path: Path) -> None:

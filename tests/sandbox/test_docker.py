@@ -14,7 +14,7 @@ import pytest
 
 from recipelab.core.errors import SandboxUnavailable
 from recipelab.sandbox import DockerSandbox, Ending, Sandbox
-from recipelab.sandbox.docker.holder import usage_from_counters
+from recipelab.sandbox.docker.monitor import usage_from_counters
 from recipelab.sandbox.docker.options import OWNER_LABEL
 from recipelab.sandbox.processes import owner_identity
 
@@ -57,7 +57,7 @@ async def test_no_privileges(docker_sandbox: Sandbox, output: Path) -> None:
     assert status["Gid"].split() == ["65534"] * 4
 
 
-async def test_the_holder_cannot_be_touched(docker_sandbox: Sandbox, output: Path) -> None:
+async def test_the_monitor_cannot_be_touched(docker_sandbox: Sandbox, output: Path) -> None:
     code = (
         "import os\n"
         "pids = [int(name) for name in os.listdir('/proc') if name.isdigit()]\n"
@@ -68,7 +68,7 @@ async def test_the_holder_cannot_be_touched(docker_sandbox: Sandbox, output: Pat
         "    try: os.listdir(f'/proc/{pid}/fd'); print('looked')\n"
         "    except PermissionError: print('refused')"
     )
-    assert await logged(docker_sandbox, output, code) == "refused\n" * 4  # Init and holder
+    assert await logged(docker_sandbox, output, code) == "refused\n" * 4  # Init and monitor
 
 
 async def test_fork_bomb_is_stopped(docker_sandbox: Sandbox, output: Path) -> None:
@@ -258,7 +258,7 @@ def test_nothing_runs_on_after_the_owner_is_killed(
     wait_until(lambda: processes_with(f"in-container-{marker}"))
     child.kill()
     child.wait()
-    # Its end of the holder's input is closed, so the container ends by itself.
+    # Its end of the monitor's input is closed, so the container ends by itself.
     wait_until(lambda: not processes_with(f"in-container-{marker}"))
     asyncio.run(DockerSandbox(image=docker_image).start())
 
