@@ -28,7 +28,7 @@ from recipelab.core.errors import SandboxError, unknown_name
 from recipelab.executor.config import FunctionSource
 from recipelab.executor.inside import PLACEHOLDER
 from recipelab.sandbox.files import new_folder, remove_tree
-from recipelab.sandbox.outputs import name_fault, shown
+from recipelab.sandbox.outputs import name_fault, printable_name
 
 _PROGRAMS = {
     "python": "python",
@@ -94,7 +94,9 @@ def _file_name(code: str) -> str | None:
 
 
 def _bad_name(name: str, reason: str) -> BlockError:
-    return BlockError(f"Filename is not in the workspace: {shown(name)!r} is refused, {reason}")
+    return BlockError(
+        f"Filename is not in the workspace: {printable_name(name)!r} is refused, {reason}"
+    )
 
 
 def _temporary_name(interpreter: str, code: bytes) -> str:

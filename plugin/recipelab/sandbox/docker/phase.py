@@ -27,7 +27,7 @@ from recipelab.sandbox.docker.monitor import (
 from recipelab.sandbox.docker.options import KILL_COMMAND, PHASE_ROOT, RUN_COMMAND, fetch_command
 from recipelab.sandbox.files import readable_sources
 from recipelab.sandbox.outputs import (
-    Collector,
+    OutputCollector,
     OutputLimitReached,
     PieceReader,
     clear_folder,
@@ -74,7 +74,7 @@ def fetch_outputs(
         docker.errors.APIError: The daemon failed, or the container is dead.
     """
     limits = request.limits
-    collector = Collector(
+    collector = OutputCollector(
         request.output, max_bytes=limits.output_mb * MIB, max_files=limits.output_files
     )
     created = api.exec_create(container, fetch_command(request), user=user)["Id"]
@@ -96,7 +96,7 @@ def fetch_outputs(
     return FetchedOutputs(Ending.EXITED, refused, collector.tampered)
 
 
-def _read_archive(opened: Any, collector: Collector, request: PhaseRequest) -> None:
+def _read_archive(opened: Any, collector: OutputCollector, request: PhaseRequest) -> None:
     limits = request.limits
     entries = 5 * limits.output_files + 200
     size = limits.output_mb * MIB + entries * _TAR_BYTES_PER_ENTRY

@@ -1,4 +1,4 @@
-"""Finds out whether this machine lets the local sandbox make namespaces, by making some."""
+"""Runs each command as a process of this machine, in namespaces if the system allows them."""
 
 from __future__ import annotations
 
@@ -9,16 +9,23 @@ import tempfile
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from recipelab.core.errors import SandboxError, SandboxUnavailable
 from recipelab.sandbox.base import PhaseLimits, PhaseRequest, PhaseResult, Sandbox
 from recipelab.sandbox.files import check_request, reap_folders
 from recipelab.sandbox.local.phase import LocalPhase
 from recipelab.sandbox.processes import RunningPhases
-from recipelab.sandbox.spec import ImageSpec
 
-# Not only that Python starts: root's command is another user, who may not read all of root's files.
+if TYPE_CHECKING:
+    # It needs pydantic, and phases run without it.
+    from recipelab.sandbox.spec import ImageSpec
+
+_OLDEST_LINUX = (5, 14)
+"""Older kernels count all processes of the user in the bound on processes inside."""
+
+# It tests more than the start of Python: the command of root runs as another user, who may not be
+# allowed to read all of Python's folders.
 _PROGRAM = """
 import os, sys
 for folder in sys.path:
@@ -27,42 +34,6 @@ for folder in sys.path:
         os.path.isdir(folder) and os.listdir(folder)
 """
 _LIMITS = PhaseLimits(seconds=10, output_mb=1, scratch_mb=1, output_files=1, log_kb=4)
-
-
-_OLDEST_LINUX = (5, 14)
-"""Older ones count all processes of the user in the bound on processes inside."""
-
-
-@lru_cache(maxsize=8)
-def namespaces_fault(temporary: Path) -> str | None:
-    """Why namespaces cannot be made here, or ``None`` if a trivial phase ran in some.
-
-    The answer is kept: it does not change while this process lives.
-
-    Args:
-        temporary: Where phases have their folders.
-    """
-    if not sys.platform.startswith("linux"):
-        return "only Linux has them"
-    if tuple(map(int, os.uname().release.split("-")[0].split(".")[:2])) < _OLDEST_LINUX:
-        return f"this is Linux {os.uname().release}; 5.14 or newer is needed"
-    with tempfile.TemporaryDirectory() as output:
-        request = PhaseRequest(
-            phase="probe",
-            command=("python", "-I", "-c", _PROGRAM),
-            inputs=(),
-            output=Path(output),
-            limits=_LIMITS,
-        )
-        try:
-            result = LocalPhase(request, temporary=temporary, namespaces=True).run()
-        except SandboxError as error:
-            return str(error).strip().splitlines()[-1]
-    if result.ok:
-        return None
-    last = (result.log.strip().splitlines() or ["it did not end"])[-1]
-    return f"a Python in them ended with {result.ending} {result.exit_code}: {last}"
-
 
 WITHOUT_NAMESPACES = (
     "the local sandbox does not isolate{why}: code runs as you and sees your files and network; "
@@ -84,8 +55,8 @@ class LocalSandbox(Sandbox):
     user, no network and no other processes. Outputs, scratch space and the number of processes are
     limited. Memory is limited for each process, not for all together.
 
-    Elsewhere a command runs in a temporary folder as the same user, may do what that user may, and
-    the number of processes and the scratch space are not limited; use it for code that you would
+    Elsewhere a command runs in a temporary folder as the same user, with all of that user's rights.
+    Neither the number of processes nor the scratch space is limited; use it for code that you would
     run by hand. :meth:`notice` tells which of the two it is.
     """
 
@@ -99,13 +70,13 @@ class LocalSandbox(Sandbox):
         namespaces: bool | None = None,
         pass_environment: tuple[str, ...] = (),
     ) -> None:
-        """Makes a sandbox; nothing is touched before :meth:`start`.
+        """Create a sandbox; nothing is touched before :meth:`start`.
 
         Args:
-            temporary_folder: Where phase roots are made; the system's by default.
-            namespaces: Whether commands get namespaces: ``None`` for where that is possible, and
-                ``True`` to be refused where it is not.
-            pass_environment: Names of variables of the host that commands get too, if they are set.
+            temporary_folder: Where phase roots are made; the system's temporary folder by default.
+            namespaces: Whether commands get namespaces: ``None`` if that is possible, and ``True``
+                to make :meth:`start` fail if it is not.
+            pass_environment: Names of host variables that commands get if they are set.
         """
         self._temporary = temporary_folder or Path(tempfile.gettempdir())
         self._wanted = namespaces
@@ -136,7 +107,7 @@ class LocalSandbox(Sandbox):
         return self._started
 
     async def start(self) -> None:
-        """Finds out what is possible and removes what dead processes left; see :class:`Sandbox`."""
+        """Try namespaces, and remove what dead processes left; see :meth:`Sandbox.start`."""
         if not self._temporary.is_dir():
             raise SandboxUnavailable(f"no temporary folder at {self._temporary}")
         reap_folders(self._temporary)
@@ -148,12 +119,12 @@ class LocalSandbox(Sandbox):
         self._started = True
 
     async def stop(self) -> None:
-        """Kills every phase that still runs; see :meth:`Sandbox.stop`."""
+        """Kill every phase that still runs; see :meth:`Sandbox.stop`."""
         self._started = False
         await self._phases.stop_all()
 
     async def run(self, request: PhaseRequest) -> PhaseResult:
-        """Runs one command; see :meth:`Sandbox.run`."""
+        """Run one command; see :meth:`Sandbox.run`."""
         if not self._started:
             raise SandboxError("the local sandbox is not started")
         check_request(request)
@@ -164,3 +135,34 @@ class LocalSandbox(Sandbox):
             passed=self._passed,
         )
         return await self._phases.run(phase, name=f"phase-{request.phase}")
+
+
+@lru_cache(maxsize=8)
+def namespaces_fault(temporary: Path) -> str | None:
+    """Return why namespaces cannot be made here, or ``None`` if a trivial phase ran in some.
+
+    The answer is cached: it does not change while this process lives.
+
+    Args:
+        temporary: Where phases have their folders.
+    """
+    if not sys.platform.startswith("linux"):
+        return "only Linux has them"
+    if tuple(map(int, os.uname().release.split("-")[0].split(".")[:2])) < _OLDEST_LINUX:
+        return f"this is Linux {os.uname().release}; 5.14 or newer is needed"
+    with tempfile.TemporaryDirectory() as output:
+        request = PhaseRequest(
+            phase="probe",
+            command=("python", "-I", "-c", _PROGRAM),
+            inputs=(),
+            output=Path(output),
+            limits=_LIMITS,
+        )
+        try:
+            result = LocalPhase(request, temporary=temporary, namespaces=True).run()
+        except SandboxError as error:
+            return str(error).strip().splitlines()[-1]
+    if result.ok:
+        return None
+    last = (result.log.strip().splitlines() or ["it did not end"])[-1]
+    return f"a Python in them ended with {result.ending} {result.exit_code}: {last}"
