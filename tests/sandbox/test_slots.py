@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
 import os
 import signal
@@ -19,7 +20,6 @@ from recipelab.sandbox.slots import (
     Slot,
     SlotPool,
     gpu_fault,
-    is_leased,
     machine_pool,
     machine_slots,
 )
@@ -38,6 +38,17 @@ async def main():
 
 asyncio.run(main())
 """
+
+
+def is_leased(slot: Slot, folder: Path) -> bool:
+    """Whether some process holds a slot, or a device of it, now."""
+    for name in slot.leases:
+        with (folder / f"{name}.lock").open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+    return False
 
 
 async def most_at_once(pool: SlotPool, work: int) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Where code runs: a contract, and the sandboxes that keep it."""
+"""Sandboxes, which run commands under limits: their contract, and those that ship."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Imports the Docker sandbox when it is first asked for: its SDK takes a while to load."""
+    """Import the Docker sandbox when it is first used, because its SDK takes a while to load."""
     if name == "DockerSandbox":
         from recipelab.sandbox.docker.sandbox import DockerSandbox
 
