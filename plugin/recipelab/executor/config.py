@@ -1,8 +1,7 @@
-"""What a code executor is rebuilt from. All of it is plain JSON, and nothing is left out."""
+"""The configuration of a code executor: complete, and plain JSON; and the sandbox it opens."""
 
 from __future__ import annotations
 
-import ast
 import keyword
 import os
 import re
@@ -13,6 +12,7 @@ from typing import Annotated, Any, Self, TypedDict
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from recipelab.core.errors import RecipelabError, unknown_name
+from recipelab.executor.functions import FunctionSource
 from recipelab.sandbox import PhaseLimits, Sandbox
 from recipelab.sandbox.choose import (
     AUTO,
@@ -27,43 +27,8 @@ from recipelab.sandbox.spec import load_image_spec
 DEFAULT_SANDBOX = "cpu"
 
 
-class FunctionSource(BaseModel):
-    """A function that code blocks can import, as source.
-
-    It is only parsed here. Unlike AutoGen's own loader of functions, loading one from JSON runs
-    nothing outside of the sandbox.
-
-    Attributes:
-        source: Python code that defines the function.
-        python_packages: What must be installed in the image, as ``pandas>=2``.
-        global_imports: Import statements that the function relies on, as ``import numpy as np``.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    source: str
-    python_packages: tuple[str, ...] = ()
-    global_imports: tuple[str, ...] = ()
-
-    @field_validator("source")
-    @classmethod
-    def _is_a_function(cls, source: str) -> str:
-        defined = [type(node) for node in _parsed(source)]
-        if not {ast.FunctionDef, ast.AsyncFunctionDef}.intersection(defined):
-            raise ValueError("the source must define a function at its top level")
-        return source
-
-    @field_validator("global_imports")
-    @classmethod
-    def _are_imports(cls, lines: tuple[str, ...]) -> tuple[str, ...]:
-        for line in lines:
-            if not all(isinstance(node, ast.Import | ast.ImportFrom) for node in _parsed(line)):
-                raise ValueError(f"{line!r} is not an import statement, as `import numpy as np`")
-        return lines
-
-
 class Settings(TypedDict, total=False):
-    """What :class:`SandboxCodeExecutorConfig` takes, less the functions."""
+    """The keys of :class:`SandboxCodeExecutorConfig` but the functions, as keyword arguments."""
 
     kind: str
     sandbox: str | None
@@ -90,25 +55,25 @@ class SandboxCodeExecutorConfig(BaseModel):
     Attributes:
         kind: ``docker``; ``local``, which does not isolate; ``auto``, Docker if a daemon answers;
             or a kind of another distribution.
-        sandbox: Name of the sandbox whose image and container are taken; ``cpu`` unless an image
-            is named.
-        image: Name of any image with Python 3.9, ``sh`` and ``tar``, in place of ``sandbox``.
-        allow_local: Whether ``auto`` may give the local sandbox.
+        sandbox: Name of the sandbox whose image and container to use; ``cpu`` unless an image is
+            named.
+        image: Name of any image with Python 3.9, ``sh`` and ``tar``, instead of ``sandbox``.
+        allow_local: Whether ``auto`` may be the local sandbox.
         timeout: Seconds that one code block may take.
-        work_dir: Folder whose files the blocks share; a temporary one by default, removed at stop.
+        work_dir: Folder whose files the blocks share; by default a temporary one, removed at stop.
         memory_mb: Memory of a block in MiB; its files count as memory.
         cpus: CPU cores.
         pids: Number of processes and threads.
         output_mb: Size of all files of the work folder in MiB.
         output_files: Number of files of the work folder.
         scratch_mb: Size of ``/tmp`` in MiB.
-        log_kb: Size of a block's kept output in KiB; of a longer one, head and tail are kept.
+        log_kb: Size of a block's output in KiB; of a longer one, head and tail are kept.
         gpus: Ids of the GPUs that blocks get, as ``["0"]``.
-        environment: Variables of the code. They are saved with the rest in plain text, and code
+        environment: Environment variables. They are saved in plain text with the rest, and code
             that a model wrote can print them: no place for secrets.
-        delete_tmp_files: Whether the code of a block that names no file is not kept.
-        functions: What blocks can import from the functions module.
-        functions_module: Name of that module.
+        delete_tmp_files: Whether to remove the code of a block that names no file.
+        functions: Functions that blocks can import.
+        functions_module: Name of the module to import them from.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -152,7 +117,7 @@ class SandboxCodeExecutorConfig(BaseModel):
     def _is_a_module(cls, name: str) -> str:
         if not name.isidentifier() or keyword.iskeyword(name):
             raise ValueError(f"{name!r} is not a name that Python can import")
-        # It comes before the standard library, whose own modules would import it.
+        # It would shadow a module that the standard library itself imports.
         if name in sys.stdlib_module_names:
             raise ValueError(f"{name!r} is a module of Python itself")
         return name
@@ -164,7 +129,7 @@ class SandboxCodeExecutorConfig(BaseModel):
         return self
 
     def limits(self) -> PhaseLimits:
-        """The bounds of one code block."""
+        """Return the limits of one code block."""
         return PhaseLimits(
             seconds=self.timeout,
             memory_mb=self.memory_mb,
@@ -176,13 +141,6 @@ class SandboxCodeExecutorConfig(BaseModel):
             log_kb=self.log_kb,
             gpus=self.gpus,
         )
-
-
-def _parsed(code: str) -> list[ast.stmt]:
-    try:
-        return ast.parse(code).body
-    except SyntaxError as error:
-        raise ValueError(f"not valid Python: {error}") from error
 
 
 def _path_text(value: Any) -> Any:
