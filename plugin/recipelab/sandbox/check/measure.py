@@ -47,7 +47,7 @@ class ProbeRun:
         limits: Its limits.
         result: What the sandbox measured; ``None`` if its machinery failed.
         report: What the probe wrote; empty if it wrote nothing.
-        taken_bytes: Size of all outputs that the host received.
+        collected_bytes: Size of all outputs that the host received.
         seconds: How long the whole phase took.
         error: Why there is no result.
     """
@@ -55,7 +55,7 @@ class ProbeRun:
     limits: PhaseLimits
     result: PhaseResult | None = None
     report: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    taken_bytes: int = 0
+    collected_bytes: int = 0
     seconds: float = 0.0
     error: str = ""
 
@@ -67,7 +67,7 @@ class Measurements:
     Attributes:
         profile: What containers of the sandbox should have.
         runs: The phases by mode: ``look`` and the modes of ``probe_limits.py``.
-        namespaces: Those of this process, by kind; empty where the system has none.
+        namespaces: Those of this process, by kind; empty if the system has none.
         session: The process session of this process.
         left_running: Number of processes of the check that still run.
     """
@@ -193,7 +193,7 @@ async def _run_probe(
         output=output,
         limits=limits,
     )
-    began = time.monotonic()
+    start = time.monotonic()
     try:
         result = await sandbox.run(request)
     except SandboxError as error:
@@ -202,8 +202,8 @@ async def _run_probe(
         limits=limits,
         result=result,
         report=_read_report(output),
-        taken_bytes=sum(path.lstat().st_size for path in output.rglob("*") if path.is_file()),
-        seconds=time.monotonic() - began,
+        collected_bytes=sum(path.lstat().st_size for path in output.rglob("*") if path.is_file()),
+        seconds=time.monotonic() - start,
     )
 
 
@@ -222,7 +222,7 @@ class HostEndpoints:
     Attributes:
         addresses: Addresses of the host.
         port: A port that is listened on at each of them.
-        abstract: Name of an abstract socket; empty where the system has none.
+        abstract: Name of an abstract socket; empty if the system has none.
     """
 
     addresses: tuple[str, ...]
@@ -286,4 +286,4 @@ def _command(process: Path) -> bytes:
     try:
         return (process / "cmdline").read_bytes()
     except OSError:
-        return b""  # It ended while we looked, or belongs to a user whose processes are hidden.
+        return b""  # It has ended, or belongs to a user whose processes are hidden.

@@ -20,7 +20,7 @@ WRITABLE = ("/dev/mqueue", "/dev/shm", "/tmp", "/trial/out", "/var/tmp")
 
 _GRACE_SECONDS = 2.0
 _OWN_PROCESSES = 3
-_SHOWN = 16
+_LISTED = 16
 _CPU_TOLERANCE = 1.25
 _DEVICES = {
     *("null", "zero", "full", "random", "urandom"),
@@ -59,9 +59,8 @@ class Promise:
 
 
 def _listed(values: list[str]) -> str:
-    more = len(values) - _SHOWN
-    shown = values[:_SHOWN] + ([f"and {more} more"] if more > 0 else [])
-    return ", ".join(shown) or "none"
+    more = len(values) - _LISTED
+    return ", ".join([*values[:_LISTED], *([f"and {more} more"] if more > 0 else [])]) or "none"
 
 
 def _none_of(name: str) -> Rule:
@@ -208,9 +207,9 @@ def _shared_memory(measurements: Measurements) -> Ruling:
 def _overflow(measurements: Measurements) -> Ruling:
     """Check that no more outputs are taken than the limit."""
     run, ending = measurements.runs["overflow"], measurements.result("overflow").ending
-    taken = run.taken_bytes / MIB
-    text = f"{taken:.1f} of {run.limits.output_mb} MiB taken, ending {ending}"
-    return taken <= run.limits.output_mb, text
+    collected = run.collected_bytes / MIB
+    text = f"{collected:.1f} of {run.limits.output_mb} MiB taken, ending {ending}"
+    return collected <= run.limits.output_mb, text
 
 
 def _root(measurements: Measurements) -> Ruling:
