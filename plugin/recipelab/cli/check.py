@@ -16,7 +16,7 @@ from recipelab.core.errors import RecipelabError
 
 if TYPE_CHECKING:
     from recipelab.sandbox import Sandbox
-    from recipelab.sandbox.check.check import SandboxFinding
+    from recipelab.sandbox.check.check import PromiseFinding
 
 _GPU = re.compile(r"[0-9]+|(GPU|MIG)-[A-Za-z0-9/-]+")
 _STYLES = {"ok": "green", "FAILED": "red", "not promised": "yellow"}
@@ -60,7 +60,7 @@ def check(
 
 async def _findings(
     sandbox: Sandbox, profile: Any, gpus: tuple[str, ...]
-) -> tuple[SandboxFinding, ...]:
+) -> tuple[PromiseFinding, ...]:
     from recipelab.sandbox.check.check import check_sandbox
 
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
@@ -77,7 +77,7 @@ def _checked_gpus(gpus: tuple[str, ...]) -> tuple[str, ...]:
     return gpus
 
 
-def _line(finding: SandboxFinding) -> Text:
+def _line(finding: PromiseFinding) -> Text:
     verdict = (f"{finding.verdict:<13}", _STYLES[finding.verdict])
     promised = f" (promised: {finding.promised})" if finding.verdict == "FAILED" else ""
     # What was measured comes from inside an image, so it may hold anything.
@@ -85,7 +85,7 @@ def _line(finding: SandboxFinding) -> Text:
     return Text.assemble(verdict, f"  {finding.what}: {measured}{promised}")
 
 
-def _summary(kind: str, findings: tuple[SandboxFinding, ...]) -> Text:
+def _summary(kind: str, findings: tuple[PromiseFinding, ...]) -> Text:
     counts = {verdict: 0 for verdict in _STYLES}
     for finding in findings:
         counts[finding.verdict] += 1

@@ -1,7 +1,10 @@
-"""One connection to the streams of a process in a container.
+"""Talks to processes in a container: their streams, and the monitor that counts for us.
 
-The SDK can read these streams too, but it cannot close the connection, cannot write, and has no
-timeout; so this speaks the few bytes of framing itself.
+The *monitor* is the container's first process and a trusted one: it does nothing but answer each
+line on its input with the counters of the container's control group. The command runs beside it
+under another user id, so that it cannot touch the monitor. When the command has ended the container
+still lives, so what it used can be read and its outputs fetched. A container whose monitor loses
+its input ends, so none outlives the process that asked for it.
 """
 
 from __future__ import annotations
@@ -23,12 +26,35 @@ from recipelab.sandbox.processes import MIB
 _HEADER = struct.Struct(">BxxxL")
 STANDARD_OUTPUT = 1
 
+_FILES = (
+    "cpu.stat pids.current pids.events memory.peak memory.events"
+    " cpuacct/cpuacct.usage pids/pids.current pids/pids.events"
+    " memory/memory.max_usage_in_bytes memory/memory.oom_control"
+)
+"""Counters of control groups v2, then of v1; each machine has some of them."""
+
+# Only what the shell does itself: a child of it would be counted as a process of the command.
+MONITOR_COMMAND = (
+    "sh",
+    "-c",
+    f"cd /sys/fs/cgroup || exit; while read -r _; do for file in {_FILES}; do"
+    ' [ -r "$file" ] && while read -r line; do echo "${file##*/} $line"; done <"$file";'
+    " done; echo end; done",
+)
+
+_ANSWER_SECONDS = 10.0
+_END = b"end\n"
+
 
 class ContainerStream:
-    """Output of a process in pieces, and a way to write to its input. Use it in a ``with``."""
+    """The output of a process in pieces, and its input. Use it as a context manager.
+
+    The SDK can read these streams too, but it cannot close the connection, cannot write, and has no
+    timeout; so this class speaks the few bytes of framing itself.
+    """
 
     def __init__(self, opened: Any, *, timeout: float | None) -> None:
-        """Takes over what the SDK opened.
+        """Take over a connection of the SDK.
 
         Args:
             opened: What ``exec_start(socket=True)`` or ``attach_socket`` returned.
@@ -51,7 +77,7 @@ class ContainerStream:
         self.close()
 
     def send(self, data: bytes) -> None:
-        """Writes to the process's standard input.
+        """Write to the standard input of the process.
 
         Raises:
             OSError: The connection is broken.
@@ -59,9 +85,9 @@ class ContainerStream:
         self._socket.sendall(data)
 
     def pieces(self) -> Iterator[tuple[int, bytes]]:
-        """The output in pieces, each with its stream: 1 standard output, 2 standard error.
+        """Yield the output in pieces, each with its stream: 1 is standard output, 2 standard error.
 
-        Ends where the connection ends, be it that the process did or that its container was killed.
+        It ends with the connection: the process has ended, or its container was killed.
 
         Raises:
             OSError: The connection is broken, or nothing came in time.
@@ -76,7 +102,7 @@ class ContainerStream:
                 yield number, piece
 
     def close(self) -> None:
-        """Disconnects. May be called twice."""
+        """Disconnect. May be called twice."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         # The SDK's response holds the connection too, and would keep it open.
@@ -87,48 +113,28 @@ class ContainerStream:
         self._socket.close()
 
     def _read(self, size: int) -> bytes:
-        """Exactly ``size`` bytes, or fewer at the end."""
-        taken = b""
-        while len(taken) < size and (piece := self._socket.recv(size - len(taken))):
-            taken += piece
-        return taken
-
-
-_FILES = (
-    "cpu.stat pids.current pids.events memory.peak memory.events"
-    " cpuacct/cpuacct.usage pids/pids.current pids/pids.events"
-    " memory/memory.max_usage_in_bytes memory/memory.oom_control"
-)
-"""Counters of cgroups v2, then of v1; each machine has some of them."""
-
-# Only what the shell does itself: a child of it would be counted as a process of the command.
-HOLDER_COMMAND = (
-    "sh",
-    "-c",
-    f"cd /sys/fs/cgroup || exit; while read -r _; do for file in {_FILES}; do"
-    ' [ -r "$file" ] && while read -r line; do echo "${file##*/} $line"; done <"$file";'
-    " done; echo end; done",
-)
-
-_ANSWER_SECONDS = 10.0
-_END = b"end\n"
+        """Return exactly ``size`` bytes, or fewer at the end."""
+        data = b""
+        while len(data) < size and (piece := self._socket.recv(size - len(data))):
+            data += piece
+        return data
 
 
 class ContainerGone(SandboxError):
-    """The container died, and not because it was told to."""
+    """The container died, and nobody asked it to."""
 
 
 @dataclass(frozen=True)
-class Usage:
-    """What a whole container has used so far, processes that have ended included.
+class ContainerUsage:
+    """What a container has used so far, including processes that have ended.
 
     Attributes:
         cpu_seconds: CPU time in seconds.
-        processes: Number of processes and threads that live now.
-        peak_memory_mb: Largest memory use in MiB; ``None`` where the kernel does not tell.
-        memory_kills: Number of processes that the kernel killed for want of memory.
+        processes: Number of processes and threads that are alive now.
+        peak_memory_mb: Largest memory use in MiB; ``None`` if the kernel does not say.
+        memory_kills: Number of processes that the kernel killed for lack of memory.
         refused_processes: Number of processes and threads that were refused at the limit; ``None``
-            where the kernel does not tell.
+            if the kernel does not say.
     """
 
     cpu_seconds: float = 0.0
@@ -138,8 +144,8 @@ class Usage:
     refused_processes: int | None = None
 
 
-def usage_from_counters(text: str) -> Usage:
-    """Reads the holder's answer: lines of a file's name and one line of that file.
+def usage_from_counters(text: str) -> ContainerUsage:
+    """Parse the monitor's answer: lines of a file's name and one line of that file.
 
     Raises:
         SandboxError: A counter is missing.
@@ -156,26 +162,26 @@ def usage_from_counters(text: str) -> Usage:
             cpu = found["cpuacct.usage"] / 1e9
         processes = found["pids.current"]
     except KeyError as error:
-        raise SandboxError(f"the kernel does not tell {error} of a container") from error
+        raise SandboxError(f"the kernel has no counter {error} of a container") from error
     peak = found.get("memory.peak", found.get("memory.max_usage_in_bytes"))
     kills = found.get("memory.events oom_kill", found.get("memory.oom_control oom_kill", 0))
     refused = found.get("pids.events max")
-    return Usage(cpu, processes, None if peak is None else peak / MIB, kills, refused)
+    return ContainerUsage(cpu, processes, None if peak is None else peak / MIB, kills, refused)
 
 
-class Holder:
-    """A connection to the holder of one container. Connect before the container starts."""
+class ContainerMonitor:
+    """A connection to the monitor of one container. Connect before the container starts."""
 
     def __init__(self, api: APIClient, container: str) -> None:
-        """Connects to standard input and output of the container's first process."""
+        """Connect to standard input and output of the container's first process."""
         params = {"stdin": 1, "stdout": 1, "stream": 1}
         opened = api.attach_socket(container, params=params)
         self._stream = ContainerStream(opened, timeout=_ANSWER_SECONDS)
         self._pieces = self._stream.pieces()
         self._lock = threading.Lock()
 
-    def usage(self) -> Usage:
-        """Asks for what the container has used.
+    def usage(self) -> ContainerUsage:
+        """Ask what the container has used.
 
         Raises:
             ContainerGone: The container is dead.
@@ -193,5 +199,5 @@ class Holder:
         raise ContainerGone("the container has ended")
 
     def close(self) -> None:
-        """Disconnects. A container that still runs ends then."""
+        """Disconnect. A container that still runs ends then."""
         self._stream.close()
