@@ -21,12 +21,12 @@ from recipelab.packs.load import Play
 from recipelab.packs.pack import Pack
 from recipelab.tools import (
     CheckEditTool,
+    LineageScope,
     ReadRecipeTool,
-    Scope,
     SpecialistWorkbench,
     SubmitTrialTool,
-    Turn,
     TurnKnobTool,
+    TurnState,
     lineage_tools,
 )
 from recipelab.tools.base import AnyTool
@@ -83,7 +83,7 @@ class Specialist(AssistantAgent):
         self._bench = (
             workbench_of(charter, desk, plays, round_number, blind=blind)
             if desk
-            else SpecialistWorkbench([], Turn(round_number))
+            else SpecialistWorkbench([], TurnState(round_number))
         )
         super().__init__(
             charter.name,
@@ -157,7 +157,7 @@ def workbench_of(
         blind: Whether it is told nothing of past trials: it then has no lineage tools, reads only
             the recipe that is to be edited, and need not ask before it submits.
     """
-    turn = Turn(round_number, blind=blind)
+    turn = TurnState(round_number, blind=blind)
     own = tuple(play for play in plays if play.surface in charter.surfaces)
     submit = SubmitTrialTool(desk, charter.name, charter.surfaces, turn)
     tools: list[AnyTool] = [
@@ -167,7 +167,7 @@ def workbench_of(
     ]
     if not blind:
         priors = prior_campaigns(desk.store.campaign(desk.campaign))
-        scope = Scope(desk.store, desk.campaign, desk.pack.metric.goal, priors)
+        scope = LineageScope(desk.store, desk.campaign, desk.pack.metric.goal, priors)
         tools = [*lineage_tools(scope), *tools]
     if charter.tools is not None:
         # A menu says which changes were tried, so those who may not know do not have it.
