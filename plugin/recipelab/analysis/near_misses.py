@@ -6,13 +6,14 @@ import math
 import re
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from statistics import median
 from typing import Any
 
 from recipelab.analysis.history import History, PastTrial
-from recipelab.analysis.similarity import Vector, WordWeights, cosine
+from recipelab.analysis.similarity import WordWeights, alike_pairs, cosine
 from recipelab.core.trial import Status
 
 MISSES = (
@@ -37,8 +38,8 @@ NEAR_MISS_METHOD = (
 def near_misses(history: History) -> dict[str, Any]:
     """Return the near misses, the limits that each missed, and the trial that repaired it."""
     found = [trial for trial in history.judged if _is_near_miss(history, trial)]
-    repairs = Repairs(history, {trial.surface for trial in found})
-    listed = [_facts(history, trial, repairs.first(trial)) for trial in found]
+    repairs = Repairs(history).first(found) if found else {}
+    listed = [_facts(history, trial, repairs.get(trial.number)) for trial in found]
     repaired = [item["repaired_by"] for item in listed if item["repaired_by"] is not None]
     counts = {status: sum(trial.status is status for trial in found) for status in MISSES}
     return {
@@ -81,22 +82,21 @@ NEVER = math.inf
 
 
 class Repairs:
-    """Finds the trial that repaired a near miss, without a walk over all later trials.
+    """Finds the trials that repaired near misses, without a walk over all later trials for each.
 
     A repair is a candidate (kept or discarded) that was judged after the miss. Places count the
-    judged trials. Each of the three ways to be one has an index:
+    judged trials. Each of the three ways to be one is looked up on its own:
 
     - child: the earliest place of a candidate below each trial, found from the last trial to the
       first;
     - named: the places of the candidates that mention a number;
-    - alike: :class:`AlikeIndex`.
+    - alike: :func:`first_alike`, surface by surface.
 
     Args:
         history: The campaign.
-        surfaces: The surfaces of the near misses.
     """
 
-    def __init__(self, history: History, surfaces: Iterable[str]) -> None:
+    def __init__(self, history: History) -> None:
         self._history = history
         self._place = {trial.number: place for place, trial in enumerate(history.judged)}
         self._candidates = {
@@ -105,28 +105,36 @@ class Repairs:
         self._children: dict[int, list[int]] = defaultdict(list)
         self._first_below: dict[int, float] = {}
         self._mentions: dict[str, list[int]] = defaultdict(list)
-        self._alike: dict[str, AlikeIndex] = {}
-        wanted = set(surfaces)
-        if wanted:
-            self._index_descendants()
-            self._index_mentions()
-            weights = WordWeights(trial.hypothesis for trial in history.trials)
-            self._alike = {surface: AlikeIndex(weights) for surface in wanted}
-            for place, trial in self._candidates.items():
-                if trial.surface in wanted:
-                    self._alike[trial.surface].add(place, trial.hypothesis)
+        self._index_descendants()
+        self._index_mentions()
 
-    def first(self, miss: PastTrial) -> tuple[PastTrial, str] | None:
-        """Return the first repair of a near miss, and how it is one."""
+    def first(self, misses: Sequence[PastTrial]) -> dict[int, tuple[PastTrial, str]]:
+        """Return the first repair of each near miss that was repaired, and how it is one."""
+        found: dict[int, tuple[PastTrial, str]] = {}
+        weights = WordWeights(trial.hypothesis for trial in self._history.trials)
+        for surface in {miss.surface for miss in misses}:
+            some = [miss for miss in misses if miss.surface == surface]
+            ways = [self._child_and_mention(miss) for miss in some]
+            queries = [
+                AlikeQuery(miss.hypothesis, self._place[miss.number], min(way))
+                for miss, way in zip(some, ways, strict=True)
+            ]
+            candidates = {
+                place: trial.hypothesis
+                for place, trial in self._candidates.items()
+                if trial.surface == surface
+            }
+            alike = first_alike(weights, queries, candidates)
+            for miss, (child, named), third in zip(some, ways, alike, strict=True):
+                place = min(child, named, third)
+                if place != NEVER:
+                    how = "child" if place == child else "named" if place == named else "alike"
+                    found[miss.number] = self._candidates[int(place)], how
+        return found
+
+    def _child_and_mention(self, miss: PastTrial) -> tuple[float, float]:
         after = self._place[miss.number]
-        child, named = self._first_child(miss, after), self._first_mention(miss, after)
-        before = min(child, named)
-        alike = self._alike[miss.surface].first(miss.hypothesis, after, before)
-        place = min(before, alike)
-        if place == NEVER:
-            return None
-        how = "child" if place == child else "named" if place == named else "alike"
-        return self._history.judged[int(place)], how
+        return self._first_child(miss, after), self._first_mention(miss, after)
 
     def _index_descendants(self) -> None:
         for trial in reversed(self._history.trials):
@@ -184,86 +192,59 @@ def _significant(digits: str) -> str:
     return digits.lstrip("0") or "0"
 
 
-NEARBY = 8
-"""Candidates that are compared one by one before the index is asked."""
+_BLOCK = 512
+"""Candidates that are compared with the near misses at once."""
 
 
-class AlikeIndex:
-    """Finds the first hypothesis that is like another one, among the candidates of a surface.
+@dataclass(frozen=True)
+class AlikeQuery:
+    """A search for the first candidate whose hypothesis is like another one.
 
-    It follows prefix filtering (Bayardo, Ma and Srikant, "Scaling Up All Pairs Similarity Search",
-    WWW 2007). The words of each vector are sorted from rare to common, and behind each word stands
-    the length of the rest of the vector from that word on. If w is the first word that two vectors
-    share in that order, their cosine is at most the product of their rests from w on. So a vector
-    is found under those of its words alone whose rest is at least :data:`ALIKE`, and is compared
-    only if the product of the rests suffices.
+    Attributes:
+        hypothesis: The hypothesis.
+        after: Only candidates at later places.
+        before: Only candidates at earlier places.
+    """
+
+    hypothesis: str
+    after: int
+    before: float
+
+
+def first_alike(
+    weights: WordWeights, queries: Sequence[AlikeQuery], candidates: Mapping[int, str]
+) -> list[float]:
+    """Return for each query the place of the first candidate that is alike, or :data:`NEVER`.
+
+    All queries are compared with a block of candidates at a time, by a product of sparse matrices,
+    until they are answered.
 
     Args:
         weights: The weights of words in the campaign.
+        queries: The queries.
+        candidates: The hypotheses of the candidates by their places, in order.
     """
-
-    def __init__(self, weights: WordWeights) -> None:
-        self._weights = weights
-        self._vector = lru_cache(maxsize=4_096)(weights.vector)
-        self._places: list[int] = []
-        self._texts: dict[int, str] = {}
-        self._postings: dict[str, list[tuple[float, int]]] = defaultdict(list)
-        self._is_sorted = True
-
-    def add(self, place: int, hypothesis: str) -> None:
-        """Add a candidate; places are added in order."""
-        self._places.append(place)
-        self._texts[place] = hypothesis
-        for word, rest in self._rests(self._weights.vector(hypothesis)):
-            self._postings[word].append((rest, place))
-        self._is_sorted = False
-
-    def first(self, hypothesis: str, after: int, before: float) -> float:
-        """Return the first place between two others whose hypothesis is like this one."""
-        vector = self._vector(hypothesis)
-        start = bisect_right(self._places, after)
-        for place in self._places[start : start + NEARBY]:
-            if place >= before:
-                return NEVER
-            if cosine(vector, self._vector(self._texts[place])) >= ALIKE:
-                return place
-        if start + NEARBY >= len(self._places):
-            return NEVER
-        after = self._places[start + NEARBY - 1]
-        for place in sorted(self._possible(vector, after, before)):
-            if cosine(vector, self._vector(self._texts[place])) >= ALIKE:
-                return place
-        return NEVER
-
-    def _possible(self, vector: Vector, after: int, before: float) -> set[int]:
-        """Return the places between two others whose hypothesis may be alike."""
-        if not self._is_sorted:
-            for postings in self._postings.values():
-                postings.sort(reverse=True)
-            self._is_sorted = True
-        found: set[int] = set()
-        for word, rest in self._rests(vector):
-            for other, place in self._postings.get(word, ()):
-                if other * rest < ALIKE - _ROUNDING:
-                    break
-                if after < place < before:
-                    found.add(place)
-        return found
-
-    def _rests(self, vector: Vector) -> Iterator[tuple[str, float]]:
-        """Yield the words of a vector from rare to common, while the rest may suffice."""
-        rarity = self._weights.rarity
-        square = 1.0
-        for word in sorted(vector, key=lambda word: (-rarity[word], word)):
-            rest = math.sqrt(max(square, 0.0))
-            if rest < ALIKE - _ROUNDING:
-                return
-            yield word, rest
-            square -= vector[word] ** 2
-
-
-_ROUNDING = 1e-9
-"""By so much sums of floating-point numbers may be off."""
+    found: list[float] = [NEVER] * len(queries)
+    own = [weights.vector(query.hypothesis) for query in queries]
+    matrix = weights.matrix(own)
+    items = iter(candidates.items())
+    while some := list(islice(items, _BLOCK)):
+        places = [place for place, _ in some]
+        active = [
+            row
+            for row, query in enumerate(queries)
+            if found[row] == NEVER and query.after < places[-1] and query.before > places[0]
+        ]
+        if not active:
+            continue
+        vectors = [weights.vector(hypothesis) for _, hypothesis in some]
+        rows, columns = alike_pairs(matrix[active], weights.matrix(vectors), ALIKE)
+        for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
+            query, place = queries[active[row]], places[column]
+            is_wanted = found[active[row]] == NEVER and query.after < place < query.before
+            if is_wanted and cosine(own[active[row]], vectors[column]) >= ALIKE:
+                found[active[row]] = place
+    return found
 
 
 def excesses(trials: Iterable[PastTrial]) -> dict[str, dict[str, Any]]:

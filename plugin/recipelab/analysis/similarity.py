@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import re
+from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from recipelab.analysis.history import History
@@ -36,14 +38,47 @@ class WordWeights:
         for text in texts:
             spread.update(set(words(text)))
             total += 1
-        self.rarity = {w: math.log((1 + total) / (1 + many)) + 1 for w, many in spread.items()}
+        self._rarity = {w: math.log((1 + total) / (1 + many)) + 1 for w, many in spread.items()}
+        self._columns = {word: column for column, word in enumerate(spread)}
 
     def vector(self, text: str) -> Vector:
         """Return the vector of a text of the collection; empty for a text without words."""
         counts = Counter(words(text))
-        weights = {w: (1 + math.log(many)) * self.rarity[w] for w, many in counts.items()}
+        weights = {w: (1 + math.log(many)) * self._rarity[w] for w, many in counts.items()}
         length = math.sqrt(math.fsum(weight * weight for weight in weights.values()))
         return {word: weight / length for word, weight in weights.items()} if length else {}
+
+    def matrix(self, vectors: Iterable[Vector]) -> Any:
+        """Return vectors as the rows of a sparse matrix of scipy's."""
+        from scipy.sparse import csr_array
+
+        weights, columns, ends = array("d"), array("i"), array("i", [0])
+        for vector in vectors:
+            columns.extend(map(self._columns.__getitem__, vector))
+            weights.extend(vector.values())
+            ends.append(len(weights))
+        return csr_array((weights, columns, ends), shape=(len(ends) - 1, len(self._columns)))
+
+
+def alike_pairs(rows: Any, others: Any, threshold: float) -> tuple[Any, Any]:
+    """Return the pairs of rows of two matrices whose cosine may reach a threshold.
+
+    The cosines are those of scipy, whose sums may be off in the last digits; so some pairs are
+    given whose cosine is below the threshold by less than they are off.
+
+    Args:
+        rows: A matrix of vectors; see :meth:`WordWeights.matrix`.
+        others: Another one.
+        threshold: The least cosine.
+
+    Returns:
+        Two arrays, of the places in one matrix and in the other, sorted.
+    """
+    likeness = (rows @ others.T).tocoo()
+    may_reach = likeness.data >= threshold - 1e-9
+    first, second = likeness.row[may_reach], likeness.col[may_reach]
+    order = (first.astype("int64") * others.shape[0] + second).argsort()
+    return first[order], second[order]
 
 
 def vectors(texts: Sequence[str]) -> list[Vector]:
@@ -60,6 +95,9 @@ def cosine(one: Vector, other: Vector) -> float:
 
 THRESHOLD = 0.3
 """From this cosine on, a hypothesis belongs to a cluster."""
+
+_BLOCK = 500
+"""Rows of a matrix that are compared with all others at once."""
 
 MOST = 2_000
 """Hypotheses that are clustered at most, as the work grows with their square."""
@@ -84,27 +122,31 @@ def clusters(texts: Sequence[str], threshold: float = THRESHOLD) -> list[list[in
     Returns:
         The positions of the texts of each cluster, in order.
     """
-    found: list[list[int]] = []
-    founders: dict[str, list[tuple[int, float]]] = {}
-    for position, vector in enumerate(vectors(texts)):
-        alike = _alike(vector, founders)
-        nearest = max(alike, key=lambda group: (alike[group], -group), default=None)
-        if nearest is not None and alike[nearest] >= threshold:
-            found[nearest].append(position)
-            continue
-        for word, weight in vector.items():
-            founders.setdefault(word, []).append((len(found), weight))
-        found.append([position])
-    return found
+    weights = WordWeights(texts)
+    own = [weights.vector(text) for text in texts]
+    found: dict[int, list[int]] = {}
+    for position, others in enumerate(_alike_before(weights.matrix(own), threshold)):
+        alike = {other: _dot(own[position], own[other]) for other in others if other in found}
+        founder = max(alike, key=lambda other: (alike[other], -other), default=None)
+        if founder is not None and alike[founder] >= threshold:
+            found[founder].append(position)
+        else:
+            found[position] = [position]
+    return list(found.values())
 
 
-def _alike(vector: Vector, founders: Mapping[str, list[tuple[int, float]]]) -> dict[int, float]:
-    """Return the cosine to the first text of each cluster that shares a word with a text."""
-    alike: dict[int, float] = {}
-    for word, weight in vector.items():
-        for group, other in founders.get(word, ()):
-            alike[group] = alike.get(group, 0.0) + weight * other
-    return alike
+def _alike_before(matrix: Any, threshold: float) -> Iterator[list[int]]:
+    """Yield for each row the rows before it whose cosine to it may reach a threshold."""
+    for start in range(0, matrix.shape[0], _BLOCK):
+        block = matrix[start : start + _BLOCK]
+        rows, others = alike_pairs(block, matrix, threshold)
+        ends = rows.searchsorted(range(block.shape[0]), side="right").tolist()
+        for row, (begin, end) in enumerate(pairwise([0, *ends])):
+            yield [other for other in others[begin:end].tolist() if other < start + row]
+
+
+def _dot(one: Vector, other: Vector) -> float:
+    return sum(weight * other[word] for word, weight in one.items() if word in other)
 
 
 def diversity(history: History) -> dict[str, Any]:
