@@ -37,7 +37,7 @@ from pydantic import BaseModel
 
 from recipelab.lineage import LineageStore, MessageRecord
 from recipelab.report.transcript import Transcript, TranscriptFormat, jsonl
-from recipelab.report.transcript.review import POSITION, ROUND, TRIAL
+from recipelab.report.transcript.turns import POSITION, ROUND, TRIAL
 from tests.report.conversation import CAMPAIGN, two_at_once
 
 

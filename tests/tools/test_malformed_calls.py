@@ -18,7 +18,7 @@ from recipelab.evaluation.queue import TrialQueue
 from recipelab.models import JsonRepairClient, open_model
 from recipelab.models.wrappers import repaired_arguments
 from recipelab.tools import SpecialistWorkbench
-from recipelab.tools.base import mended
+from recipelab.tools.base import repaired
 from recipelab.tools.recipe import SubmitTrialArguments
 
 from ..models.server import Reply, serving
@@ -98,7 +98,7 @@ def test_right_arguments_are_left_alone_and_quoted_ones_read(
         "parameters": SubmitTrialArguments.model_json_schema(),  # type: ignore[typeddict-item]
     }
     given_ = {k: json.dumps(v) if k in quoted else v for k, v in arguments.items()}
-    found = SubmitTrialArguments.model_validate(mended(given_, schema))
+    found = SubmitTrialArguments.model_validate(repaired(given_, schema))
     assert found == SubmitTrialArguments.model_validate(arguments)
 
 
