@@ -110,9 +110,12 @@ class Specialist(AssistantAgent):
         """Take a turn; see :class:`autogen_agentchat.agents.AssistantAgent`."""
         self._turn_workbench.begin_turn()
         await self._turn_context.begin_turn()
-        visible = _from_people(messages) if self._blind else messages
+        if self._blind:
+            messages = [message for message in messages if message.source == "user"]
+            # Some providers refuse a call without any message.
+            messages = messages or [TextMessage(content=YOUR_TURN, source="user")]
         try:
-            async for item in super().on_messages_stream(visible, cancellation_token):
+            async for item in super().on_messages_stream(messages, cancellation_token):
                 yield item
         except Exception as error:  # whatever a model client raises, the others go on
             _log.warning("turn failed", specialist=self.name, error=repr(error))
@@ -122,12 +125,6 @@ class Specialist(AssistantAgent):
             yield Response(
                 chat_message=TextMessage(content=excuse, source=self.name, metadata={FAULT: kind})
             )
-
-
-def _from_people(messages: Sequence[BaseChatMessage]) -> list[BaseChatMessage]:
-    """Return the messages from people, or one, as some providers refuse a call without any."""
-    from_people = [message for message in messages if message.source == "user"]
-    return from_people or [TextMessage(content=YOUR_TURN, source="user")]
 
 
 def view_context_of(charter: Charter, queue: TrialQueue) -> ViewContext:
