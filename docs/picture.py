@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from recipelab.cli.summary import print_summary
+from recipelab.cli.progress import print_summary
 from recipelab.core.content import Home
 from recipelab.lineage import LineageStore
 

@@ -1,4 +1,4 @@
-"""The plan of a campaign: what a user asks for, as the command line, JSON and the lineage hold it."""
+"""The plan of a campaign: what a user asks for, and how the lineage keeps it."""
 
 from __future__ import annotations
 

@@ -74,6 +74,7 @@ async def ablate_best(
     campaign: Campaign, *, seeds: int, pairs: int, sandbox: str | None, slots: int | None
 ) -> dict[str, Any]:
     """Measure the best recipe without each of its edits; see :meth:`Campaign.ablate`."""
+    goal = campaign.pack.metric.goal
     records = campaign.store.chain(campaign.name, campaign.store.best_brief(campaign.name).number)
     if len(records) < 2:
         raise RecipelabError(
@@ -83,7 +84,6 @@ async def ablate_best(
     numbers = tuple(record.number for record in records)
     chain = Chain(numbers, tuple(Recipe(campaign.files(number)) for number in numbers))
     session = measuring_session(campaign, sandbox, slots)
-    goal = campaign.pack.metric.goal
     async with session.measuring() as evaluator:
         measuring = _measuring(campaign, evaluator, records, chain, seeds)
         attributing = Attributing(
