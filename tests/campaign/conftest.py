@@ -22,7 +22,7 @@ def toy_plan(trials: int = 3, **more: Any) -> Plan:
 
 
 def set_x(value: float, old: float = 1.0) -> Edit:
-    """An edit of the toy recipe; its loss is least near 3.5."""
+    """An edit of the toy recipe; its loss is least at 4.0."""
     return Edit(TRAIN, f"X = {old}", f"X = {value}")
 
 

@@ -22,6 +22,13 @@ def move(campaign: Campaign, value: float) -> Proposal:
     return campaign.proposal("Nearer.", edits=[set_x(value)], parent=0, surface="left")
 
 
+async def judged(campaign: Campaign, number: int) -> None:
+    """Waits until a trial that another object runs has its outcome."""
+    async with asyncio.timeout(60):
+        while campaign.trial(number).in_flight:
+            await asyncio.sleep(0.05)
+
+
 async def test_proposals_are_judged_and_the_best_is_kept(make: Make) -> None:
     campaign = make(5)
     async with campaign.opened() as opened:
@@ -151,9 +158,7 @@ async def test_another_process_submits_pauses_and_lets_go_on(make: Make) -> None
         outside = Campaign.open(campaign.name)
         submission = outside.submit(move(outside, 3.3))
         assert submission.pickup is Pickup.NOW
-        async with asyncio.timeout(30):
-            while outside.trial(submission.number).in_flight:
-                await asyncio.sleep(0.05)
+        await judged(outside, submission.number)
         outside.pause()
         assert campaign.is_paused
         waiting = outside.submit(move(outside, 3.2))
@@ -161,9 +166,7 @@ async def test_another_process_submits_pauses_and_lets_go_on(make: Make) -> None
         await asyncio.sleep(1.5)
         assert outside.trial(waiting.number).in_flight
         assert outside.unpause() and not outside.unpause()
-        async with asyncio.timeout(30):
-            while outside.trial(waiting.number).in_flight:
-                await asyncio.sleep(0.05)
+        await judged(outside, waiting.number)
     assert outside.submit(move(outside, 3.4)).pickup is Pickup.RESUMED
     with pytest.raises(RecipelabError, match="no process runs campaign toy-1"):
         outside.pause()
