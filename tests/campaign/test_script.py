@@ -25,7 +25,7 @@ def move(campaign: Campaign, value: float) -> Proposal:
 async def judged(campaign: Campaign, number: int) -> None:
     """Waits until a trial that another object runs has its outcome."""
     async with asyncio.timeout(60):
-        while campaign.trial(number).in_flight:
+        while campaign.trial(number).in_flight:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
 
