@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from recipelab.campaign.campaign import Campaign
 from recipelab.cli.progress import print_summary
 
 WIDTH = 124
