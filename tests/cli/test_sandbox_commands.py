@@ -102,7 +102,7 @@ def test_reap_without_a_daemon(cli: Cli, tmp_path: Path, monkeypatch: pytest.Mon
     assert shown.stdout.count("removed folder") == 3
     assert not any(folder.exists() for folder in orphans)
     assert all(folder.exists() for folder in others) and link.is_symlink()
-    assert "nothing of a dead process is here" in cli("sandbox", "reap").stdout
+    assert "no containers or folders of dead processes" in cli("sandbox", "reap").stdout
 
 
 def test_local_promises_little_and_says_so(cli: Cli) -> None:
