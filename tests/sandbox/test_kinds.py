@@ -12,7 +12,13 @@ from typer.testing import CliRunner
 from recipelab.cli.app import app
 from recipelab.core.errors import RecipelabError, SandboxUnavailable
 from recipelab.executor import SandboxCodeExecutor
-from recipelab.sandbox.choose import SANDBOX_KINDS, open_sandbox, sandbox_kind_names
+from recipelab.sandbox import DockerSandbox, LocalSandbox
+from recipelab.sandbox.choose import (
+    SANDBOX_KINDS,
+    SandboxKind,
+    open_sandbox,
+    sandbox_kind_names,
+)
 from recipelab.sandbox.spec import load_image_spec
 
 MODULE = """
@@ -52,6 +58,12 @@ def another_distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.delitem(sys.modules, "another_distribution", raising=False)
 
 
+def test_the_classes_that_ship_are_kinds() -> None:
+    kinds: list[SandboxKind] = [DockerSandbox, LocalSandbox]
+    assert [kind.isolated for kind in kinds] == [True, False]
+    assert [SANDBOX_KINDS.get(name) for name in ("docker", "local")] == kinds
+
+
 def test_it_is_one_of_the_names(another_distribution: None) -> None:
     assert sandbox_kind_names() == ("auto", "docker", "local", "elsewhere", "gone")
 
@@ -68,7 +80,7 @@ async def test_it_is_opened_by_its_name(another_distribution: None) -> None:
 
 
 def test_it_does_not_replace_one_that_ships(another_distribution: None) -> None:
-    assert SANDBOX_KINDS.get("docker").__name__ == "DockerSandbox"  # type: ignore[attr-defined]
+    assert SANDBOX_KINDS.get("docker") is DockerSandbox
 
 
 def test_the_command_line_opens_it(another_distribution: None) -> None:

@@ -243,7 +243,7 @@ def _gpu_nodes(config: Config) -> list[str]:
     return sorted(glob.glob("/dev/nvidia[0-9]*"))
 
 
-def look(config: Config) -> dict[str, Any]:
+def look_around(config: Config) -> dict[str, Any]:
     """Look at everything that can be seen without running into a limit."""
     measures = (
         _interfaces, _host, _abstract_socket, _metadata, _resolved, _daemons, _status, _ids,
@@ -266,7 +266,7 @@ def main() -> None:
     with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "config.json")) as file:
         config = json.load(file)
     with open("out/report.json", "w") as file:
-        json.dump(look(config), file)
+        json.dump(look_around(config), file)
 
 
 if __name__ == "__main__":
