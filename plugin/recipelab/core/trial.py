@@ -180,6 +180,11 @@ class GateResult:
         """Whether the value is on the right side of the limit."""
         return self.margin >= 0.0
 
+    @property
+    def figures(self) -> str:
+        """Value, limit and margin in words, as ``0.931, limit 0.94, margin -0.009``."""
+        return f"{self.value:.5g}, limit {self.limit:g}, margin {self.margin:+.3g}"
+
 
 @dataclass(frozen=True)
 class Failure:

@@ -20,7 +20,7 @@ from recipelab.exchange.campaign_copy import each_trial, utc
 from recipelab.exchange.metric import MetricFacts, metric_of
 from recipelab.exchange.replacing import check_paths
 from recipelab.lineage import LineageStore, TrialRecord
-from recipelab.lineage.trial_view import gate_figures, measure_means
+from recipelab.lineage.trial_view import measure_means
 
 _SAFE = (
     f"core.hooksPath={os.devnull}",
@@ -126,7 +126,8 @@ def _measured(record: TrialRecord, outcome: Outcome, metric: MetricFacts | None)
         f"expected {_number(record.expected_delta)}"
     )
     for gate in outcome.gates:
-        yield _line(f"gate {gate.name}: {gate_figures(gate, exact=True)}")
+        limits = f"limit {_number(gate.limit)}, margin {_number(gate.margin)}"
+        yield _line(f"gate {gate.name}: {_number(gate.value)}, {limits}")
     means = measure_means(outcome.seed_runs)
     if means:
         yield f"means over seed runs (n = {len(outcome.seed_runs)}):"

@@ -276,18 +276,6 @@ def missed_by(gates: Iterable[GateResult]) -> dict[str, float]:
     return {gate.name: -gate.margin for gate in gates if not gate.passed}
 
 
-def gate_figures(gate: GateResult, *, exact: bool = False) -> str:
-    """Return value, limit and margin of a gate, as ``0.94, limit 0.93, margin +0.01``.
-
-    Args:
-        gate: The gate.
-        exact: Whether to give all digits, so that nothing measured is rounded away.
-    """
-    if exact:
-        return f"{gate.value!r}, limit {gate.limit!r}, margin {gate.margin!r}"
-    return f"{gate.value:.5g}, limit {gate.limit:g}, margin {gate.margin:+.4g}"
-
-
 def plus_minus(text: str, error: float | None) -> str:
     """Return a figure with its standard error, as ``31.5 ± 0.25``."""
     return text if error is None else f"{text} ± {error:.2g}"

@@ -30,7 +30,6 @@ from recipelab.lineage.trial_view import (
     REPORT,
     TrialView,
     failure_place,
-    gate_figures,
 )
 
 
@@ -302,7 +301,7 @@ def _outcome_parts(outcome: Outcome) -> list[RenderableType]:
         parts.append(Text(f"ran in: {plain(outcome.environment)}"))
     if outcome.seed_runs:
         parts.append(_phases_table(outcome.seed_runs))
-    parts += [Text(plain(f"gate {gate.name}: {gate_figures(gate)}")) for gate in outcome.gates]
+    parts += [Text(plain(f"gate {gate.name}: {gate.figures}")) for gate in outcome.gates]
     if outcome.failure is not None:
         failure = outcome.failure
         title = f"{failure_place(failure)}: {shorten(failure.signature, 80)}"

@@ -14,7 +14,7 @@ from recipelab.core.text import shorten
 from recipelab.core.trial import Status
 from recipelab.exchange.metric import metric_of
 from recipelab.lineage import CampaignRecord, LineageStore, TrialRecord
-from recipelab.lineage.trial_view import failure_place, gate_figures, measured_words
+from recipelab.lineage.trial_view import failure_place, measured_words
 from recipelab.report.transcript.markdown import (
     code,
     code_block,
@@ -154,7 +154,7 @@ class Review:
             yield item(measured)
         for gate in outcome.gates:
             verdict = strong("passed" if gate.passed else "missed")
-            yield item(f"gate {gate.name} ", verdict, f": {gate_figures(gate)}")
+            yield item(f"gate {gate.name} ", verdict, f": {gate.figures}")
         if outcome.reason:
             yield item(f"reason: {outcome.reason}")
         failure = outcome.failure
