@@ -57,7 +57,7 @@ def transcript(
         with opened(home, name) as (store, campaign):
             told = Transcript(store, campaign, round_number, trial)
             if as_json:
-                print_json(told.payloads())
+                print_json(list(told.payloads()))
             elif output is not None and kind is not None:
                 _write(told, output, kind, force=force)
             else:
