@@ -185,11 +185,6 @@ class GateResult:
         """Value, limit and margin in words, as ``0.931, limit 0.94, margin -0.009``."""
         return f"{self.value:.5g}, limit {self.limit:g}, margin {self.margin:+.3g}"
 
-    @property
-    def exact_figures(self) -> str:
-        """The figures with all digits, so that nothing measured is rounded away."""
-        return f"{self.value!r}, limit {self.limit!r}, margin {self.margin!r}"
-
 
 @dataclass(frozen=True)
 class Failure:

@@ -126,7 +126,8 @@ def _measured(record: TrialRecord, outcome: Outcome, metric: MetricFacts | None)
         f"expected {_number(record.expected_delta)}"
     )
     for gate in outcome.gates:
-        yield _line(f"gate {gate.name}: {gate.exact_figures}")
+        limits = f"limit {_number(gate.limit)}, margin {_number(gate.margin)}"
+        yield _line(f"gate {gate.name}: {_number(gate.value)}, {limits}")
     means = measure_means(outcome.seed_runs)
     if means:
         yield f"means over seed runs (n = {len(outcome.seed_runs)}):"

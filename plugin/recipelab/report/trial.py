@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from textwrap import indent
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from rich.box import SIMPLE_HEAD
@@ -17,11 +15,9 @@ from rich.text import Text
 
 from recipelab.core.text import plain, shorten
 from recipelab.core.trial import Outcome, SeedRun, Status
-from recipelab.exchange.campaign_copy import each_trial
 from recipelab.lineage import (
     CampaignRecord,
     LineageStore,
-    TrialFilter,
     TrialRecord,
     prior_campaigns,
 )
@@ -67,33 +63,6 @@ def campaign_facts(store: LineageStore, campaign: CampaignRecord) -> dict[str, A
     return facts
 
 
-def trials_json(store: LineageStore, campaign: CampaignRecord) -> Iterator[str]:
-    """Yield a campaign with all its trials as one JSON object, in pieces to be joined.
-
-    The object is that of :func:`campaign_facts`, with the trials under ``rows``.
-    """
-    head = json.dumps(campaign_facts(store, campaign), ensure_ascii=False, indent=2)
-    yield f'{head.removesuffix("}").rstrip()},\n  "rows": '
-    rows = (trial_facts(record) for record in each_trial(store, campaign.name))
-    yield from json_list(rows, depth=1)
-    yield "\n}\n"
-
-
-def json_list(items: Iterable[Any], *, depth: int = 0) -> Iterator[str]:
-    """Yield a JSON list in pieces to be joined, so that its items need not be in memory together.
-
-    Args:
-        items: The items, as plain values.
-        depth: How many levels of indentation the list stands at.
-    """
-    margin, is_first = "  " * (depth + 1), True
-    for item in items:
-        text = indent(json.dumps(item, ensure_ascii=False, indent=2), margin)
-        yield f"{'[' if is_first else ','}\n{text}"
-        is_first = False
-    yield "[]" if is_first else f"\n{'  ' * depth}]"
-
-
 def spent(counts: Mapping[Status | None, int]) -> int:
     """Return how many trials count toward the budget."""
     return sum(count for status, count in counts.items() if status is not None and status.counts)
@@ -120,12 +89,6 @@ FAILED_STYLE = "red"
 
 PADDING = 3
 """Columns between two cells of a table."""
-
-PAGE = 200
-"""Trials that the lineage gives at once at most."""
-
-TRIALS_SHOWN = 50
-"""Trials that ``recipelab trials`` shows, if no limit is given."""
 
 
 class TrialColumn(NamedTuple):
@@ -179,36 +142,6 @@ def trials_table(records: Sequence[TrialRecord], *, unit: str, title: str, width
     for record, row in zip(records, rows, strict=True):
         table.add_row(*row, Text(shorten(record.hypothesis, left)))
     return table
-
-
-def trials_page(
-    store: LineageStore, campaign: str, *, unit: str, width: int, limit: int = TRIALS_SHOWN
-) -> Iterator[RenderableType]:
-    """Yield the table of the newest trials, then a line about those that it leaves out.
-
-    Args:
-        store: The lineage.
-        campaign: Name of the campaign.
-        unit: Unit of the score.
-        width: Width of the terminal.
-        limit: How many trials to show at most.
-    """
-    total = store.trial_count(campaign)
-    records: list[TrialRecord] = []
-    while len(records) < min(limit, total):
-        page = TrialFilter(limit=min(PAGE, limit - len(records)), offset=len(records))
-        found = store.query(campaign, page).items
-        if not found:
-            break
-        records += found
-    records.reverse()
-    yield trials_table(records, unit=unit, title=f"Campaign {campaign}", width=width)
-    hidden = total - len(records)
-    if hidden > 0:
-        yield Text(
-            f"{hidden:,} older trials are not shown. For more of them: --limit {4 * limit}; "
-            "for all: --json, or recipelab export --to trials.csv"
-        )
 
 
 def status_text(outcome: Outcome | None) -> Text:

@@ -81,9 +81,9 @@ class Transcript:
         with path.open("w", encoding="utf-8", newline="\n") as file:
             file.writelines(self.pieces(kind))
 
-    def payloads(self) -> list[dict[str, Any]]:
-        """Return the messages as AutoGen dumped them."""
-        return [message.payload for message in self.messages()]
+    def payloads(self) -> Iterator[dict[str, Any]]:
+        """Return the messages as AutoGen dumped them, one after the other."""
+        return (message.payload for message in self.messages())
 
     def messages(self) -> Iterator[MessageRecord]:
         """Return the messages, one after the other."""
