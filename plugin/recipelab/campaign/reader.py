@@ -16,7 +16,7 @@ from recipelab.core.errors import LineageError, RecipelabError
 from recipelab.core.recipe import Recipe
 from recipelab.exchange.metric import MetricFacts, mark_of, metric_of
 from recipelab.lineage import PAUSED, CampaignRecord, LineageStore, Page, TrialFilter, TrialRecord
-from recipelab.lineage.query import MAX_LIMIT
+from recipelab.lineage.filter import MAX_LIMIT
 from recipelab.plan import Plan, plan_of
 
 if TYPE_CHECKING:
