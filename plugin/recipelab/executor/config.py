@@ -11,7 +11,7 @@ from typing import Annotated, Any, Self, TypedDict
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from recipelab.core.errors import RecipelabError, unknown_name
+from recipelab.core.errors import RecipelabError, SandboxUnavailable
 from recipelab.executor.functions import FunctionSource
 from recipelab.sandbox import PhaseLimits, Sandbox
 from recipelab.sandbox.choose import (
@@ -19,8 +19,8 @@ from recipelab.sandbox.choose import (
     DOCKER,
     LOCAL,
     SANDBOX_KINDS,
+    check_kind_name,
     resolve_kind,
-    sandbox_kind_names,
 )
 from recipelab.sandbox.spec import load_image_spec
 
@@ -100,8 +100,10 @@ class SandboxCodeExecutorConfig(BaseModel):
     @field_validator("kind")
     @classmethod
     def _is_a_kind(cls, kind: str) -> str:
-        if kind not in sandbox_kind_names():
-            raise ValueError(unknown_name("sandbox kind", kind, sandbox_kind_names()))
+        try:
+            check_kind_name(kind)
+        except SandboxUnavailable as error:
+            raise ValueError(str(error)) from None
         return kind
 
     @field_validator("environment")

@@ -53,6 +53,17 @@ def sandbox_kind_names() -> tuple[str, ...]:
     return (AUTO, *SANDBOX_KINDS.names())
 
 
+def check_kind_name(name: str) -> None:
+    """Check that a kind may be asked for.
+
+    Raises:
+        SandboxUnavailable: The kind is unknown; the valid ones are listed.
+    """
+    # Other distributions last: to look for their entry points takes a while.
+    if name not in (AUTO, DOCKER, LOCAL) and name not in SANDBOX_KINDS.names():
+        raise SandboxUnavailable(unknown_name("sandbox kind", name, sandbox_kind_names()))
+
+
 def docker_daemon_error() -> str | None:
     """Return why Docker cannot be used, or ``None`` if a daemon answers within three seconds."""
     try:
@@ -82,8 +93,7 @@ def resolve_kind(
         SandboxUnavailable: The kind is unknown (the valid ones are listed), or Docker is needed
             and does not answer.
     """
-    if name not in sandbox_kind_names():
-        raise SandboxUnavailable(unknown_name("sandbox kind", name, sandbox_kind_names()))
+    check_kind_name(name)
     if name not in (AUTO, DOCKER):
         return name
     fault = docker_daemon_error()
