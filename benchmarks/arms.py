@@ -27,7 +27,7 @@ from recipelab.budget import BudgetLimits
 from recipelab.core.content import Home
 from recipelab.evaluation.session import Overrides
 from recipelab.packs.load import load_pack
-from recipelab.plan import Arm, Speakers
+from recipelab.plan import Arm
 
 TOLD = ("gain_percent", "kept", "failures", "repeated", "overruns", "duplicates")
 
@@ -35,8 +35,8 @@ TOLD = ("gain_percent", "kept", "failures", "repeated", "overruns", "duplicates"
 async def campaign(plan: Plan, home: Home, store: LineageStore) -> None:
     """Runs one campaign on the terrain of its seed."""
     evaluator = TerrainEvaluator(load_pack(plan.pack), plan.seed, slots=plan.slots or 1)
-    parts = Overrides(store=store, evaluator=cast(Evaluator, evaluator))
-    team = ResearchGroupChat(plan, home=home, parts=parts)
+    overrides = Overrides(store=store, evaluator=cast(Evaluator, evaluator))
+    team = ResearchGroupChat(plan, home=home, overrides=overrides)
     async for _ in team.run_stream():
         pass
     await team.close()
@@ -55,7 +55,7 @@ def one_seed(seed: int, given: argparse.Namespace) -> dict[str, RunFigures]:
                 pack=str(PACK),
                 seed=seed,
                 arm=Arm(arm),
-                speakers=Speakers(given.speakers),
+                speakers=given.speakers,
                 slots=given.slots,
                 ahead=0,
                 limits=BudgetLimits(trials=given.trials),
@@ -96,7 +96,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=30)
     parser.add_argument("--trials", type=int, default=60)
     parser.add_argument("--arms", nargs="+", default=[BASE, Arm.NO_LINEAGE.value])
-    parser.add_argument("--speakers", default=Speakers.ROUND_ROBIN.value)
+    parser.add_argument("--speakers", default="round-robin")
     parser.add_argument("--slots", type=int, default=1)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--folder", help="Where the lineages are; default the system's.")

@@ -11,8 +11,8 @@ from recipelab.acceptance import (
     Acceptance,
     NeedMoreSeeds,
     Noise,
+    Observations,
     Samples,
-    Standing,
     Verdict,
     spread_of,
     unpaired,
@@ -104,22 +104,22 @@ def try_out(
     screen: dict[int, float] = {}
     best = {seed: line.screened[seed] for seed in range(seeds)}
 
-    def standing(confirm: Samples) -> Standing:
-        return Standing(Goal.MAXIMIZE, Samples(dict(screen), best), confirm, noise, history)
+    def observed(confirm: Samples) -> Observations:
+        return Observations(Goal.MAXIMIZE, Samples(dict(screen), best), confirm, noise, history)
 
     for wave in waves(range(seeds)):
         screen |= {seed: line.run(gain) for seed in wave}
         if len(screen) < seeds:
-            promise = policy.promise(standing(Samples()), seeds)
+            promise = policy.promise(observed(Samples()), seeds)
             if promise is not None and promise < HOPELESS:
                 return Tried(False, len(screen), False)
     fresh = Samples({}, {})
-    found: Verdict | NeedMoreSeeds = policy.judge(standing(fresh))
+    found: Verdict | NeedMoreSeeds = policy.judge(observed(fresh))
     while isinstance(found, NeedMoreSeeds):
         more = range(1000 + len(fresh.candidate), 1000 + found.seeds)
         fresh = Samples(
             {**fresh.candidate, **{seed: line.run(gain) for seed in more}},
             {**fresh.best, **{seed: line.run(0.0) for seed in more}},
         )
-        found = policy.judge(standing(fresh))
+        found = policy.judge(observed(fresh))
     return Tried(found.kept, len(screen) + 2 * len(fresh.candidate), bool(fresh.candidate))

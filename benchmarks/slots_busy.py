@@ -70,7 +70,7 @@ async def busy(args: argparse.Namespace) -> tuple[float, float]:
         team = ResearchGroupChat(
             plan,
             home=Home(Path(folder)),
-            parts=Overrides(evaluator=evaluator),  # type: ignore[arg-type]
+            overrides=Overrides(evaluator=evaluator),  # type: ignore[arg-type]
             clients={"": model},
         )
         team._lab.pack = pack

@@ -23,8 +23,8 @@ from pydantic import BaseModel
 
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Outcome, Phase, PhaseTiming, SeedRun, Status
-from recipelab.evaluation.metric import METRIC, Reference
-from recipelab.evaluation.observers import Watch
+from recipelab.evaluation.metric import METRIC, Incumbent
+from recipelab.evaluation.observers import TrialObserver
 from recipelab.models import OfflineClient
 from recipelab.packs.load import load_pack
 from recipelab.packs.pack import Pack
@@ -122,24 +122,24 @@ class StubEvaluator:
     async def evaluate(
         self,
         recipe: Recipe,
-        reference: Callable[[], Reference] | None,
+        incumbent: Callable[[], Incumbent] | None,
         *,
         labels: Mapping[str, str] | None = None,
-        watch: Watch | None = None,
+        observer: TrialObserver | None = None,
     ) -> Outcome:
         """Gives an outcome after the set time."""
-        watch = watch or Watch()
-        watch.queued()
-        watch.began(Phase.TRAIN, 1)
+        observer = observer or TrialObserver()
+        observer.queued()
+        observer.began(Phase.TRAIN, 1)
         since = asyncio.get_running_loop().time()
         if self._seconds:
             await asyncio.sleep(self._seconds)
         self._busy(since, asyncio.get_running_loop().time())
-        watch.measured()
+        observer.measured()
         timings = (PhaseTiming(Phase.TRAIN, 1.0, 1.0, 10.0),)
         measures = {"score.loss": 1.0, METRIC: 1.0}
         runs = tuple(SeedRun(seed, timings, measures) for seed in self.pack.seeds)
-        if reference is None:
+        if incumbent is None:
             status, delta = Status.BASELINE, None
         else:
             status = Status.KEPT if self._random.random() < 0.05 else Status.DISCARDED

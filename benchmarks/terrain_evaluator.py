@@ -14,9 +14,9 @@ from recipelab.acceptance import NeedMoreSeeds
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Failure, FailureKind, Outcome, Phase, SeedRun, Status
 from recipelab.evaluation.failures import kind_of, signature_of
-from recipelab.evaluation.judge import Judge, Measured
-from recipelab.evaluation.metric import METRIC, Reference
-from recipelab.evaluation.observers import Watch
+from recipelab.evaluation.judge import Judge, TrialRuns
+from recipelab.evaluation.metric import METRIC, Incumbent
+from recipelab.evaluation.observers import TrialObserver
 from recipelab.evaluation.protocol import calibration_seeds, screening_seeds
 from recipelab.evaluation.seed_runs import fresh_seeds
 from recipelab.packs.pack import Pack
@@ -47,45 +47,45 @@ class TerrainEvaluator:
     async def evaluate(
         self,
         recipe: Recipe,
-        reference: Callable[[], Reference] | None,
+        incumbent: Callable[[], Incumbent] | None,
         *,
         labels: Mapping[str, str] | None = None,
-        watch: Watch | None = None,
+        observer: TrialObserver | None = None,
     ) -> Outcome:
         """Measures and judges a recipe as :meth:`recipelab.Evaluator.evaluate` does."""
-        watch = watch or Watch()
-        watch.queued()
-        watch.began(Phase.TRAIN, self.pack.seeds[0])
+        observer = observer or TrialObserver()
+        observer.queued()
+        observer.began(Phase.TRAIN, self.pack.seeds[0])
         await asyncio.sleep(0)
         try:
-            outcome = self._tried(recipe, reference() if reference else None, labels or {})
+            outcome = self._tried(recipe, incumbent() if incumbent else None, labels or {})
         except Diverged as error:
             return _failed(Status.CRASHED, kind_of(str(error)), str(error))
         except Overran:
             line = f"{Phase.TRAIN} was killed at its budget of {self.pack.budgets.train:g} s"
             return _failed(Status.TRAIN_OVERRUN, FailureKind.TIMEOUT, line)
-        watch.measured()
+        observer.measured()
         return outcome
 
-    def _tried(self, recipe: Recipe, best: Reference | None, labels: Mapping[str, str]) -> Outcome:
+    def _tried(self, recipe: Recipe, best: Incumbent | None, labels: Mapping[str, str]) -> Outcome:
         campaign = labels.get("campaign", "")
         if best is None:
             runs = self._runs(recipe, calibration_seeds(self.pack, campaign))
-            return self._judge.baseline(Measured(runs, len(runs)))
+            return self._judge.baseline(TrialRuns(runs, len(runs)))
         seeds = screening_seeds(self.pack, best, campaign)
         self._run_best(best, seeds)
         screen = self._runs(recipe, seeds)
-        measured = Measured(screen, len(seeds))
+        measured = TrialRuns(screen, len(seeds))
         found = self._judge.trial(measured, best)
         while isinstance(found, NeedMoreSeeds):
             key = f"{campaign}/confirm/{labels.get('trial', '')}"
             fresh = fresh_seeds(key, found.seeds, taken=seeds)
             self._run_best(best, fresh)
-            measured = Measured(screen, len(seeds), confirm=self._runs(recipe, fresh))
+            measured = TrialRuns(screen, len(seeds), confirm=self._runs(recipe, fresh))
             found = self._judge.trial(measured, best)
         return found
 
-    def _run_best(self, best: Reference, seeds: tuple[int, ...]) -> None:
+    def _run_best(self, best: Incumbent, seeds: tuple[int, ...]) -> None:
         missing = tuple(seed for seed in seeds if seed not in best.runs)
         if missing:
             best.add(self._runs(best.recipe, missing))

@@ -45,10 +45,10 @@ async def chat_trials(folder: Path, trials: int, *, one_knob: bool) -> AsyncIter
     from recipelab.core.content import Home
     from recipelab.evaluation.session import Overrides
 
-    parts = Overrides(evaluator=StubEvaluator(toy_pack()))  # type: ignore[arg-type]
+    overrides = Overrides(evaluator=StubEvaluator(toy_pack()))  # type: ignore[arg-type]
     plan = Plan(pack="toy", limits=BudgetLimits(trials=trials), ahead=0)
     model = StubModel() if one_knob else OtherLines()
-    team = ResearchGroupChat(plan, home=Home(folder), parts=parts, clients={"": model})
+    team = ResearchGroupChat(plan, home=Home(folder), overrides=overrides, clients={"": model})
     mark: float | None = None
     async for item in team.run_stream():
         if "trials" in getattr(item, "metadata", {}):

@@ -1,8 +1,8 @@
 """Puts a specialist of one's own to work: a charter is all it takes.
 
 ``python examples/own_specialist.py [PACK]``. A charter in ``agents/`` of the working folder is
-found by its name. The team here also has a guest: an agent of one's own that has the floor once a
-round, and whose words the specialists hear.
+found by its name. The team here also has a guest: an agent of one's own that has a turn at the
+beginning of each round, and whose words the specialists hear.
 """
 
 from __future__ import annotations

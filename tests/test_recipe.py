@@ -146,6 +146,11 @@ def test_good_files_have_no_syntax_error() -> None:
         ("x = 'a'\n", 'x = "a"\n', True),
         ("x = '#a'\n", "x = '#b'\n", False),
         ("x = (\n", "x = (  # broken\n", False),
+        ("a = 1; b = 2\n", "a = 1\n\nb = 2  # two\n", True),
+        ("a = 1; b = 2\n", "a = 1; b = 3\n", False),
+        ("@f\ndef g(): ...\n", "@h\ndef g(): ...\n", False),
+        ('x = """a\nb"""; y = 2\n', 'x = "a\\nb"\ny = 2\n', True),
+        ("a = 1\nb = 2\n", "b = 2\na = 1\n", False),
     ],
 )
 def test_the_meaning_is_what_python_sees(one: str, other: str, same: bool) -> None:

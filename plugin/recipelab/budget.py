@@ -1,22 +1,24 @@
-"""What a campaign may spend, and what it is after."""
+"""The budget of a campaign: its limits, and the ledger of what is spent."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from recipelab.core.errors import BudgetSpent
 from recipelab.core.trial import Outcome, Status
-from recipelab.lineage import LineageStore
 from recipelab.packs.sections import Goal
+
+if TYPE_CHECKING:
+    from recipelab.lineage import LineageStore, NewUsage
 
 
 class BudgetLimits(BaseModel):
-    """Bounds of a campaign; ``None`` is no bound. The first that is reached ends it.
+    """The limits of a campaign; ``None`` is no limit. The first that is reached ends it.
 
     Attributes:
         trials: Trials that count (see :attr:`recipelab.core.trial.Status.counts`).
@@ -40,32 +42,32 @@ class BudgetLimits(BaseModel):
 
     @property
     def bounded(self) -> bool:
-        """Whether a campaign under these limits comes to an end of its own."""
+        """Whether a campaign under these limits ends by itself."""
         # A target may never be reached, so it bounds nothing.
         return any(value is not None for name, value in self if name != "target")
 
     def given(self) -> dict[str, Any]:
-        """The limits that are set, by name."""
+        """Return the limits that are set, by name."""
         return {name: value for name, value in self if value is not None}
 
 
 def reached(score: float, target: float, goal: Goal) -> bool:
-    """Whether a score is at least as good as a target."""
+    """Return whether a score is at least as good as a target."""
     return goal.sign * (score - target) >= 0
 
 
 DEVICE = "device"
-"""Stands for the model in rows of usage that tell how long trials held slots."""
+"""Takes the place of a model's name in rows of usage that hold the time on slots."""
 
 WARNINGS = (0.5, 0.8, 1.0)
-"""Shares of a limit at which people are told."""
+"""Shares of a limit at which a warning is given."""
 
 _HOUR = 3600.0
 
 
 @dataclass(frozen=True)
 class Spent:
-    """What a campaign has used so far.
+    """What a campaign has spent so far.
 
     Attributes:
         trials: Trials that count.
@@ -78,28 +80,55 @@ class Spent:
         best: Score of the best trial; ``None`` before the baseline.
     """
 
-    trials: int
-    hours: float
-    device_hours: float
-    tokens: int
-    money: float
-    unpriced: int
-    since_kept: int
-    best: float | None
+    trials: int = 0
+    hours: float = 0.0
+    device_hours: float = 0.0
+    tokens: int = 0
+    money: float = 0.0
+    unpriced: int = 0
+    since_kept: int = 0
+    best: float | None = None
+
+
+def spent_limit(limits: BudgetLimits, spent: Spent, goal: Goal) -> str | None:
+    """Return which limit has been reached, in words; ``None`` if none has."""
+    if limits.trials is not None and spent.trials >= limits.trials:
+        return "the budget of trials is spent"
+    if limits.hours is not None and spent.hours >= limits.hours:
+        return "the time is up"
+    if limits.device_hours is not None and spent.device_hours >= limits.device_hours:
+        return "the budget of device time is spent"
+    if limits.tokens is not None and spent.tokens >= limits.tokens:
+        return "the budget of tokens is spent"
+    if limits.money is not None and spent.money >= limits.money:
+        return "the budget of money is spent"
+    target, best = limits.target, spent.best
+    if target is not None and best is not None and reached(best, target, goal):
+        return f"the target of {target:g} is reached"
+    if limits.plateau is not None and spent.since_kept >= limits.plateau:
+        return f"none of the last {spent.since_kept} trials was kept"
+    return None
 
 
 class Ledger:
-    """Keeps the account of one campaign: trials, time, devices, tokens and money.
+    """The account of one campaign: trials, time, devices, tokens and money.
 
-    It reads the lineage once, and is told of everything that happens afterwards.
+    It reads the lineage once; afterwards everything is booked here first. A trial counts against
+    the limits from its submission (:meth:`began`), a call of a model from its estimate
+    (:meth:`reserve`), so that what runs at the same time cannot overspend together. What was really
+    used is booked at the end (:meth:`ended`, :meth:`used`), and stored in the lineage.
 
     Args:
         store: The lineage.
         campaign: Name of the campaign.
         limits: What may be spent.
         goal: Which way the metric is better.
-        say: Told when a warning is due.
-        clock: Seconds that only go up.
+        say: Called with each warning that is due.
+        clock: Returns seconds that only go up.
+
+    Attributes:
+        limits: What may be spent.
+        round: The round that usage is booked under.
     """
 
     def __init__(
@@ -124,10 +153,12 @@ class Ledger:
         self._tokens_reserved = 0
         self._money_reserved = 0.0
         self._unpriced = 0
-        self._read()
+        self._keep_usage: Callable[[NewUsage], None] | None = None
+        self._read_lineage()
         self._warned = dict(self._shares())
 
-    def _read(self) -> None:
+    def _read_lineage(self) -> None:
+        """Read what earlier runs of the campaign have spent."""
         counts = self._store.counts(self._campaign)
         self._trials = sum(n for status, n in counts.items() if status and status.counts)
         surfaces = self._store.surfaces(self._campaign, goal=self._goal)
@@ -147,7 +178,7 @@ class Ledger:
 
     @property
     def spent(self) -> Spent:
-        """What has been used so far."""
+        """What has been spent so far."""
         return Spent(
             trials=self._trials,
             hours=(self._clock() - self._began) / _HOUR,
@@ -161,57 +192,42 @@ class Ledger:
 
     @property
     def remaining(self) -> int | None:
-        """Trials that may still begin; ``None`` without a bound of any kind."""
+        """Trials that may still begin; ``None`` without a limit on their number."""
         if self.over is not None:
             return 0
-        bounds = list(self._bounds())
-        return max(0, min(bounds)) if bounds else None
-
-    def _bounds(self) -> Iterator[int]:
+        running, bounds = len(self._running), []
         if self.limits.trials is not None:
-            yield self.limits.trials - self._trials - len(self._running)
+            bounds.append(self.limits.trials - self._trials - running)
         if self.limits.device_hours is not None and self._device_trials:
-            each = self._device_seconds / self._device_trials
+            each = self._seconds_per_trial
             left = self.limits.device_hours * _HOUR - self._device_seconds
-            yield int(left / each) - len(self._running) if each else len(self._running) + 1
+            bounds.append(int(left / each) - running if each else running + 1)
+        return max(0, min(bounds)) if bounds else None
 
     @property
     def over(self) -> str | None:
         """Why no trial may begin any more; ``None`` while one may."""
-        limits, spent = self.limits, self.spent
-        if limits.trials is not None and spent.trials >= limits.trials:
-            return "the budget of trials is spent"
-        if limits.hours is not None and spent.hours >= limits.hours:
-            return "the time is up"
-        if limits.device_hours is not None and not self._device_left():
-            return "the budget of device time is spent"
-        if limits.tokens is not None and spent.tokens >= limits.tokens:
-            return "the budget of tokens is spent"
-        if limits.money is not None and spent.money >= limits.money:
-            return "the budget of money is spent"
-        if limits.target is not None and self._has_reached(limits.target):
-            return f"the target of {limits.target:g} is reached"
-        if limits.plateau is not None and spent.since_kept >= limits.plateau:
-            return f"none of the last {spent.since_kept} trials was kept"
-        return None
+        reason = spent_limit(self.limits, self.spent, self._goal)
+        if reason is None and self.limits.device_hours is not None:
+            # The running trials and one more of the usual length have to fit in.
+            needed = self._seconds_per_trial * (len(self._running) + 1)
+            if self._device_seconds + needed > self.limits.device_hours * _HOUR:
+                return "the budget of device time is spent"
+        return reason
 
-    def _has_reached(self, target: float) -> bool:
-        return self._best is not None and reached(self._best, target, self._goal)
-
-    def _device_left(self) -> bool:
-        """Whether the limit of device time has room for one more trial of the usual length."""
-        limit = (self.limits.device_hours or 0.0) * _HOUR
-        each = self._device_seconds / self._device_trials if self._device_trials else 0.0
-        return self._device_seconds + each * len(self._running) + each <= limit
+    @property
+    def _seconds_per_trial(self) -> float:
+        """Mean time that a trial has held slots; 0 before the first."""
+        return self._device_seconds / self._device_trials if self._device_trials else 0.0
 
     def began(self, trial: int) -> None:
-        """Reserves a trial: it was submitted, and counts until it has ended."""
+        """Reserve a trial that was submitted; it counts until it has ended."""
         self._running.add(trial)
 
     def ended(
         self, trial: int, specialist: str, outcome: Outcome | None, device_seconds: float
     ) -> None:
-        """Settles a trial.
+        """Book a trial that has ended.
 
         Args:
             trial: Its number.
@@ -225,26 +241,22 @@ class Ledger:
             self._device_trials += 1
             self._book(specialist, DEVICE, 0, 0, device_seconds, 0.0)
         if outcome is not None:
-            self._judged(outcome)
+            self._trials += outcome.status.counts
+            if outcome.status.is_parent:
+                self._best, self._since_kept = outcome.score, 0
+            elif outcome.status not in (Status.ABORTED, Status.REJECTED):
+                self._since_kept += 1
         self._warn()
 
-    def _judged(self, outcome: Outcome) -> None:
-        if outcome.status.is_parent:
-            self._best = outcome.score
-            self._since_kept = 0
-        elif outcome.status not in (Status.ABORTED, Status.REJECTED):
-            self._since_kept += 1
-        self._trials += outcome.status.counts
-
     def reserve(self, tokens: int, cost: float | None) -> None:
-        """Reserves what a call of a model may take.
+        """Reserve what a call of a model may take.
 
         Args:
             tokens: Estimated tokens, sent and received.
             cost: Estimated cost in US dollars; ``None`` if the price is unknown.
 
         Raises:
-            BudgetSpent: It would go beyond a limit; nothing is reserved.
+            BudgetSpent: It would go beyond a limit; nothing was reserved.
         """
         limits = self.limits
         asked = self._tokens + self._tokens_reserved + tokens
@@ -259,7 +271,7 @@ class Ledger:
         self._money_reserved += cost or 0.0
 
     def release(self, tokens: int, cost: float | None) -> None:
-        """Gives back what :meth:`reserve` took; what was used is told by :meth:`used`."""
+        """Give back what :meth:`reserve` took; :meth:`used` books what was really used."""
         self._tokens_reserved -= tokens
         self._money_reserved -= cost or 0.0
 
@@ -273,7 +285,7 @@ class Ledger:
         seconds: float,
         cost: float | None,
     ) -> None:
-        """Books a call of a model; an unknown cost is counted as tokens without a price."""
+        """Book a call of a model; one of unknown cost counts as tokens without a price."""
         tokens = prompt_tokens + completion_tokens
         self._tokens += tokens
         self._money += cost or 0.0
@@ -282,22 +294,34 @@ class Ledger:
         self._book(specialist, model, prompt_tokens, completion_tokens, seconds, cost or 0.0)
         self._warn()
 
+    def defer_usage(self, keep: Callable[[NewUsage], None] | None) -> None:
+        """Hand usage to ``keep``, which sees to it that it is written; ``None`` writes it at once.
+
+        A group chat writes it with the messages of a turn, so that a turn costs one transaction.
+        """
+        self._keep_usage = keep
+
     def _book(
         self, specialist: str, model: str, sent: int, received: int, seconds: float, cost: float
     ) -> None:
-        self._store.add_usage(
-            self._campaign,
-            specialist=specialist,
-            model=model,
-            prompt_tokens=sent,
-            completion_tokens=received,
-            seconds=seconds,
-            cost=cost,
-            round_number=self.round,
-        )
+        if self._keep_usage is None:
+            self._store.add_usage(
+                self._campaign,
+                specialist=specialist,
+                model=model,
+                prompt_tokens=sent,
+                completion_tokens=received,
+                seconds=seconds,
+                cost=cost,
+                round_number=self.round,
+            )
+            return
+        from recipelab.lineage import NewUsage
+
+        self._keep_usage(NewUsage(specialist, model, sent, received, seconds, cost, self.round))
 
     def _shares(self) -> Iterator[tuple[str, float]]:
-        """How much of each limit is used: name and share."""
+        """Yield name and used share of each limit."""
         spent = self.spent
         for name in ("trials", "hours", "device_hours", "tokens", "money"):
             limit = getattr(self.limits, name)
@@ -305,6 +329,7 @@ class Ledger:
                 yield name, getattr(spent, name) / limit
 
     def _warn(self) -> None:
+        """Give each warning that is due, once."""
         for name, share in self._shares():
             due = [mark for mark in WARNINGS if self._warned[name] < mark <= share]
             self._warned[name] = max(self._warned[name], share)

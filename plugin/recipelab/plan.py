@@ -1,21 +1,24 @@
-"""Who works on a campaign, and who picks the next speaker: the closed lists."""
+"""The plan of a campaign: what a user asks for, as command line, JSON and lineage hold it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from recipelab.budget import BudgetLimits
-from recipelab.core.errors import RecipelabError
-from recipelab.lineage import CampaignRecord
-from recipelab.lineage.priors import PRIORS
+from recipelab.core.errors import RecipelabError, unknown_name, validation_problems
+from recipelab.core.registry import Registry
+
+if TYPE_CHECKING:
+    from recipelab.lineage import CampaignRecord
+    from recipelab.packs.sections import Metric
+    from recipelab.team.speakers import SpeakerFactory
 
 
 class Arm(StrEnum):
-    """Who works on a campaign; all but ``specialists`` are controls to compare with."""
+    """The agents that work on a campaign; all but ``specialists`` are controls to compare with."""
 
     SPECIALISTS = "specialists"
     GENERIC = "generic"
@@ -23,29 +26,37 @@ class Arm(StrEnum):
     NO_LINEAGE = "no-lineage"
 
 
-class Speakers(StrEnum):
-    """Who picks the next speaker."""
+CREDIT = "credit"
+"""The speaker policy of a plan that names none."""
 
-    CREDIT = "credit"
-    ROUND_ROBIN = "round-robin"
-    MODEL = "model"
+SPEAKERS: Registry[SpeakerFactory] = Registry(
+    "speaker policy",
+    "recipelab.speakers",
+    {
+        CREDIT: "recipelab.team.speakers:UCBSpeaker",
+        "round-robin": "recipelab.team.speakers:RoundRobin",
+        "model": "recipelab.team.speakers:ModelSpeaker",
+    },
+)
+"""The policies that pick the next speaker, by name; see
+:class:`recipelab.team.speakers.SpeakerPolicy`."""
 
 
 SavedModel = str | dict[str, Any]
 """A model: a specification as after ``--model``, or a dumped AutoGen component without keys."""
 
-PLAN = "plan"
-"""Key of a campaign's settings that holds its plan."""
+PLAN, METRIC = "plan", "metric"
+"""Keys of a campaign's settings in the lineage."""
 
 
 class Plan(BaseModel):
-    """What a user asks for.
+    """What a user asks of a campaign.
 
     Attributes:
         name: Name of the campaign; ``None`` takes the first free one.
         pack: Name or path of the task pack.
         profile: Profile of the pack; ``None`` for its default.
-        model: The model of every specialist that has none of its own.
+        model: The model of each specialist without one of its own.
         models: Models of single specialists, by name; ``selector`` is the one that picks speakers.
         base_url: Address of an OpenAI-compatible server for models given by name.
         prices: A file with prices of models; ``None`` uses the catalogue alone.
@@ -55,12 +66,12 @@ class Plan(BaseModel):
         slots: Phases that run at the same time; ``None`` reads the machine.
         share_devices: Whether slots may share devices, with each other and other campaigns.
         priors: Campaigns of the lineage that agents may ask about, besides this one.
-        arm: Who works on it.
-        specialists: Charters to work with; none for those that the pack names.
-        speakers: Who picks the next speaker.
-        exploration: How much ``credit`` explores; 0 goes where gains were alone.
-        ahead: Trials that are proposed before there is a slot for them; ``None`` measures how many
-            it takes to keep the slots busy.
+        arm: The agents that work on it.
+        specialists: Names of the charters to work with; empty for those that the pack names.
+        speakers: Name of the policy that picks the next speaker; see :data:`SPEAKERS`.
+        exploration: How much ``credit`` explores; 0 follows past gains alone.
+        ahead: Trials that may be proposed before a slot is free for them; ``None`` measures how
+            many keep the slots busy.
         turns: Turns of specialists in a round; ``None`` takes two for each.
         characters: How much the context of a turn holds, in characters; ``None`` for the default.
         approve: Whether a person is asked before each trial.
@@ -83,26 +94,33 @@ class Plan(BaseModel):
     priors: tuple[str, ...] = ()
     arm: Arm = Arm.SPECIALISTS
     specialists: tuple[str, ...] = ()
-    speakers: Speakers = Speakers.CREDIT
+    speakers: str = CREDIT
     exploration: float = Field(default=0.7, ge=0)
     ahead: int | None = Field(default=None, ge=0)
     turns: int | None = Field(default=None, ge=1)
     characters: int | None = Field(default=None, ge=1000)
     approve: bool = False
 
+    @field_validator("speakers")
+    @classmethod
+    def _check_speakers(cls, name: str) -> str:
+        if name not in SPEAKERS:
+            raise ValueError(unknown_name(SPEAKERS.what, name, SPEAKERS.names()))
+        return name
+
     @property
     def blind(self) -> bool:
-        """Whether agents are told nothing of past trials."""
+        """Whether agents learn nothing of past trials."""
         return self.arm is Arm.NO_LINEAGE
 
     @property
     def model_name(self) -> str:
-        """The model in a word."""
+        """The name of the model."""
         return model_name(self.model)
 
 
 def model_name(model: SavedModel) -> str:
-    """A model in a word: its specification, or what its component says of itself."""
+    """Return the name of a model: its specification, or what its component says of itself."""
     if isinstance(model, str):
         return model
     config = model.get("config", {})
@@ -110,44 +128,37 @@ def model_name(model: SavedModel) -> str:
     return f"{label}:{config['model']}" if "model" in config else str(label)
 
 
-def settings_of(plan: Plan) -> dict[str, Any]:
-    """What a campaign's settings hold of its plan."""
-    return {PLAN: plan.model_dump(mode="json"), PRIORS: list(plan.priors)}
+def settings_of(plan: Plan, metric: Metric) -> dict[str, Any]:
+    """Return the settings under which the lineage keeps a campaign.
+
+    Args:
+        plan: The campaign's plan.
+        metric: The metric of its pack, so that the trials can be shown without the pack's folder.
+    """
+    from recipelab.lineage.campaigns import PRIORS
+
+    return {
+        PLAN: plan.model_dump(mode="json"),
+        METRIC: {"name": metric.name, "unit": metric.unit, "goal": str(metric.goal)},
+        PRIORS: list(plan.priors),
+    }
 
 
 def plan_of(record: CampaignRecord) -> Plan:
-    """The plan under which a campaign was started.
+    """Return the plan under which a campaign was started, with its present limits.
 
     Raises:
-        RecipelabError: Its settings hold none that this version can read.
+        RecipelabError: Its settings hold no plan, or one that this version cannot read.
     """
     saved = record.settings.get(PLAN)
-    if isinstance(saved, Mapping):
-        try:
-            plan = Plan.model_validate(saved)
-        except ValidationError as error:
-            raise RecipelabError(
-                f"campaign {record.name}: its plan cannot be read: {error}"
-            ) from None
-        limits = plan.limits.model_copy(update={"trials": record.trials, "hours": record.hours})
-        return plan.model_copy(update={"name": record.name, "limits": limits})
-    return _early_plan(record)
-
-
-def _early_plan(record: CampaignRecord) -> Plan:
-    """The plan of a campaign that was started before plans were saved whole."""
-    slots = record.settings.get("slots")
-    priors = record.settings.get(PRIORS)
-    return Plan(
-        name=record.name,
-        pack=record.pack,
-        profile=record.profile,
-        model=record.model,
-        seed=record.seed,
-        limits=BudgetLimits(trials=record.trials, hours=record.hours),
-        sandbox=record.sandbox,
-        slots=slots if isinstance(slots, int) else None,
-        share_devices=record.settings.get("share_devices") is True,
-        priors=tuple(priors) if isinstance(priors, list | tuple) else (),
-        speakers=Speakers.ROUND_ROBIN,
-    )
+    if saved is None:
+        raise RecipelabError(f"campaign {record.name}: its settings hold no plan")
+    try:
+        plan = Plan.model_validate(saved)
+    except ValidationError as error:
+        problems = "\n".join(validation_problems(error, root=PLAN))
+        raise RecipelabError(
+            f"campaign {record.name}: its plan cannot be read:\n{problems}"
+        ) from None
+    limits = plan.limits.model_copy(update={"trials": record.trials, "hours": record.hours})
+    return plan.model_copy(update={"name": record.name, "limits": limits})

@@ -10,7 +10,7 @@ from recipelab.core.errors import SandboxError
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Edit, FailureKind, Outcome, Phase, SeedRun, Status
 from recipelab.evaluation.evaluator import ATTEMPTS, Evaluator
-from recipelab.evaluation.metric import METRIC, Reference
+from recipelab.evaluation.metric import METRIC, Incumbent
 from recipelab.packs.data import ensure_data
 from recipelab.packs.pack import Pack
 from recipelab.sandbox import LocalSandbox, PhaseRequest, PhaseResult
@@ -24,8 +24,8 @@ def edited(pack: Pack, path: str, search: str, replace: str) -> Recipe:
     return pack.baseline().apply([Edit(path, search, replace)], pack.recipe.editable)
 
 
-def reference(outcome: Outcome) -> Reference:
-    return Reference(0, Recipe({}), {run.seed: run for run in outcome.seed_runs})
+def reference(outcome: Outcome) -> Incumbent:
+    return Incumbent(0, Recipe({}), {run.seed: run for run in outcome.seed_runs})
 
 
 def measured(sample: dict[int, float]) -> dict[int, SeedRun]:
@@ -88,7 +88,7 @@ async def test_every_failure_has_status_phase_kind_signature_and_excerpt(
     evaluator = Evaluator(
         quick, sandbox, ensure_data(toy, say=lambda text: None), pool=SlotPool([ANYWHERE, ANYWHERE])
     )
-    best = Reference(0, Recipe({}), measured({1: 34.0, 2: 34.1, 3: 34.2}))
+    best = Incumbent(0, Recipe({}), measured({1: 34.0, 2: 34.1, 3: 34.2}))
     outcome = await evaluator.evaluate(edited(toy, path, search, replace), lambda: best)
     assert (outcome.status, outcome.failure is not None) == (status, True)
     assert outcome.failure is not None

@@ -14,7 +14,7 @@ import pytest
 
 from recipelab.core.trial import Edit, FailureKind, Outcome, Phase, Status
 from recipelab.evaluation.evaluator import Evaluator
-from recipelab.evaluation.observers import Watch
+from recipelab.evaluation.observers import TrialObserver
 from recipelab.packs.data import ensure_data
 from recipelab.packs.pack import Pack
 from recipelab.sandbox import DockerSandbox, LocalSandbox
@@ -78,14 +78,14 @@ async def test_a_daemon_that_goes_away_aborts_the_trial(
 ) -> None:
     training = asyncio.Event()
 
-    class Training(Watch):
+    class Training(TrialObserver):
         def began(self, phase: Phase, seed: int | None) -> None:
             if phase is Phase.TRAIN:
                 training.set()
 
     async with DockerSandbox(image=docker_image) as sandbox:
         evaluator = evaluator_of(toy, sandbox)
-        trial = asyncio.create_task(evaluator.evaluate(toy.baseline(), None, watch=Training()))
+        trial = asyncio.create_task(evaluator.evaluate(toy.baseline(), None, observer=Training()))
         await asyncio.wait_for(training.wait(), 20)
         await asyncio.to_thread(proxy.cut)
         outcome = await asyncio.wait_for(trial, 20)
@@ -101,14 +101,14 @@ async def test_a_daemon_that_comes_back_costs_nothing(
 ) -> None:
     seen: list[Phase] = []
 
-    class Seen(Watch):
+    class Seen(TrialObserver):
         def began(self, phase: Phase, seed: int | None) -> None:
             seen.append(phase)
 
     async with DockerSandbox(image=docker_image) as sandbox:
         evaluator = evaluator_of(toy, sandbox, retry_seconds=1.0)
         await asyncio.to_thread(proxy.cut)
-        trial = asyncio.create_task(evaluator.evaluate(toy.baseline(), None, watch=Seen()))
+        trial = asyncio.create_task(evaluator.evaluate(toy.baseline(), None, observer=Seen()))
         # The second preflight is the second attempt: the first met no daemon.
         await asyncio.to_thread(wait_until, lambda: seen.count(Phase.PREFLIGHT) >= 2)
         proxy.mend()

@@ -11,7 +11,7 @@ from recipelab.evaluation.metric import (
     METRIC,
     PREDICT_PART,
     TRAIN_PART,
-    Reference,
+    Incumbent,
     mean_predict,
     with_metric,
 )
@@ -32,12 +32,12 @@ def run(train: float, predict: float, *, beside: tuple[float, float] | None = No
     return SeedRun(1, (), measures)
 
 
-def best(train: float, predict: float, baseline_predict: float) -> Reference:
+def best(train: float, predict: float, baseline_predict: float) -> Incumbent:
     measures = {METRIC: train, TRAIN_PART: train, PREDICT_PART: predict}
-    return Reference(0, Recipe({}), {1: SeedRun(1, (), measures)}, baseline_predict)
+    return Incumbent(0, Recipe({}), {1: SeedRun(1, (), measures)}, baseline_predict)
 
 
-def value(one: SeedRun, of: Metric, reference: Reference | None) -> float:
+def value(one: SeedRun, of: Metric, reference: Incumbent | None) -> float:
     (result,) = with_metric([one], of, reference)
     return result.measures[METRIC]
 

@@ -13,11 +13,11 @@ from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Edit, SeedRun, Status
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.metric import METRIC as METRIC_NAME
-from recipelab.evaluation.metric import TRAIN_PART, Reference
+from recipelab.evaluation.metric import TRAIN_PART, Incumbent
 from recipelab.packs.data import ensure_data
 from recipelab.packs.pack import Pack
 from recipelab.packs.sections import Metric
-from recipelab.sandbox import Limits, LocalSandbox, PhaseRequest, PhaseResult
+from recipelab.sandbox import LocalSandbox, PhaseLimits, PhaseRequest, PhaseResult
 from recipelab.sandbox.slots import ANYWHERE, Slot, SlotPool
 
 METRIC = Metric.model_validate(
@@ -78,7 +78,7 @@ async def test_only_a_real_gain_is_kept_however_the_machine_drifts(
     async with DriftingSandbox(1.2) as sandbox:
         evaluator = Evaluator(timed, sandbox, data, pool=SlotPool([ANYWHERE] * slots))
         baseline = await evaluator.evaluate(priced(timed, 3.0), None)
-        best = Reference(0, priced(timed, 3.0), {run.seed: run for run in baseline.seed_runs})
+        best = Incumbent(0, priced(timed, 3.0), {run.seed: run for run in baseline.seed_runs})
         sandbox.trial = 1
         padded = Edit("recipe/train.py", '"""Writes', '"""Also writes')
         recipe = priced(timed, price).apply([padded], timed.recipe.editable)
@@ -94,7 +94,7 @@ async def test_only_a_real_gain_is_kept_however_the_machine_drifts(
 async def test_a_pair_shares_its_cores_and_has_twice_the_time(timed: Pack) -> None:
     core = min(os.sched_getaffinity(0))
     data = ensure_data(timed, say=lambda text: None)
-    best = Reference(0, timed.baseline(), ONES)
+    best = Incumbent(0, timed.baseline(), ONES)
     async with DriftingSandbox(1.0) as sandbox:
         evaluator = Evaluator(timed, sandbox, data, pool=SlotPool([Slot(cores=(core,))]))
         await evaluator.evaluate(priced(timed, 2.0), lambda: best)
@@ -103,7 +103,7 @@ async def test_a_pair_shares_its_cores_and_has_twice_the_time(timed: Pack) -> No
 
 async def test_a_best_that_fails_beside_a_trial_is_not_the_trials_fault(timed: Pack) -> None:
     data = ensure_data(timed, say=lambda text: None)
-    best = Reference(0, Recipe({"recipe/train.py": "1 / 0\n"}), ONES)
+    best = Incumbent(0, Recipe({"recipe/train.py": "1 / 0\n"}), ONES)
     async with LocalSandbox() as sandbox:
         evaluator = Evaluator(timed, sandbox, data, retry_seconds=0.01)
         outcome = await evaluator.evaluate(timed.baseline(), lambda: best)
@@ -118,6 +118,6 @@ async def test_a_pinned_phase_stays_on_its_core(sandbox: LocalSandbox, tmp_path:
         ("python", "-c", "import os; print(sorted(os.sched_getaffinity(0)))"),
         (),
         tmp_path,
-        Limits(10.0, cpu_set=(core,)),
+        PhaseLimits(10.0, cpu_set=(core,)),
     )
     assert (await sandbox.run(request)).log.strip() == f"[{core}]"

@@ -10,7 +10,7 @@ import pytest
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Edit, Status
 from recipelab.evaluation.evaluator import Evaluator
-from recipelab.evaluation.metric import Reference, noise_of
+from recipelab.evaluation.metric import Incumbent, noise_of
 from recipelab.packs.data import ensure_data
 from recipelab.packs.pack import Pack
 from recipelab.packs.sections import AcceptanceSpec, Metric
@@ -102,7 +102,7 @@ def _evaluator(pack: Pack, machine: Machine) -> Evaluator:
     return Evaluator(pack, machine, data, pool=SlotPool([ANYWHERE]), retry_seconds=0.01)
 
 
-async def _best(evaluator: Evaluator, pack: Pack, price: float) -> Reference:
+async def _best(evaluator: Evaluator, pack: Pack, price: float) -> Incumbent:
     outcome = await evaluator.evaluate(priced(pack, price), None)
     runs = {run.seed: run for run in outcome.seed_runs}
-    return Reference(0, priced(pack, price), runs, noise=noise_of(outcome.seed_runs, pack.metric))
+    return Incumbent(0, priced(pack, price), runs, noise=noise_of(outcome.seed_runs, pack.metric))

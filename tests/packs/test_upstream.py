@@ -15,7 +15,7 @@ from recipelab.cli.app import app
 from recipelab.core.errors import DataError, PackError
 from recipelab.core.trial import Edit, Status
 from recipelab.evaluation.evaluator import Evaluator
-from recipelab.evaluation.proposals import Rejection, check_edits
+from recipelab.evaluation.proposals import Rejected, check_edits
 from recipelab.packs.load import load_pack
 from recipelab.packs.pack import Pack
 from recipelab.packs.sections import Upstream
@@ -148,9 +148,9 @@ def test_what_scores_may_not_be_edited(theirs: Path, clone: Path) -> None:
         return check_edits(pack, files, [edit], lambda recipe: None)
 
     refused = check("    return 1", "    return 2")
-    assert isinstance(refused, Rejection)
+    assert isinstance(refused, Rejected)
     assert "as it scores: recipe/theirs.py: score" in refused.reason
-    assert not isinstance(check("    return score()", "    return 2 * score()"), Rejection)
+    assert not isinstance(check("    return score()", "    return 2 * score()"), Rejected)
 
 
 def test_compressed_sources_are_unpacked(project: Path, tmp_path: Path) -> None:

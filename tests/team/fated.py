@@ -1,4 +1,4 @@
-"""An evaluator whose verdicts are set beforehand, and a model that notes all it is told."""
+"""An evaluator whose verdicts are set beforehand, and a model that notes all that it is sent."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from autogen_core.tools import Tool, ToolSchema
 
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Failure, FailureKind, Outcome, Phase, SeedRun, Status
-from recipelab.evaluation.observers import Watch
+from recipelab.evaluation.observers import TrialObserver
 from recipelab.models import OfflineClient
 from recipelab.packs.pack import Pack
 
@@ -37,17 +37,17 @@ class Fated:
     async def evaluate(
         self,
         recipe: Recipe,
-        reference: object | None,
+        incumbent: object | None,
         *,
         labels: Mapping[str, str] | None = None,
-        watch: Watch | None = None,
+        observer: TrialObserver | None = None,
     ) -> Outcome:
         """Judges at once."""
-        watch = watch or Watch()
-        watch.queued()
-        watch.began(Phase.TRAIN, 1)
-        watch.measured()
-        return scored(Status.BASELINE, 1.0) if reference is None else self._fate(recipe)
+        observer = observer or TrialObserver()
+        observer.queued()
+        observer.began(Phase.TRAIN, 1)
+        observer.measured()
+        return scored(Status.BASELINE, 1.0) if incumbent is None else self._fate(recipe)
 
 
 def scored(status: Status, score: float) -> Outcome:
@@ -97,18 +97,18 @@ class Recorder(OfflineClient):
         return FunctionCall(call.id, json.dumps(arguments), call.name)
 
 
-def standing(call: tuple[list[LLMMessage], str]) -> tuple[str, str]:
-    """What a call is told that should be the same in every turn: instructions and tools."""
-    told = [str(m.content) for m in call[0] if isinstance(m, SystemMessage)]
-    return "\n".join(told), call[1]
+def fixed_part(call: tuple[list[LLMMessage], str]) -> tuple[str, str]:
+    """Return what should be the same in every turn: instructions and tools."""
+    texts = [str(m.content) for m in call[0] if isinstance(m, SystemMessage)]
+    return "\n".join(texts), call[1]
 
 
-def told(call: tuple[list[LLMMessage], str]) -> str:
-    """What a call is told besides, without what the model itself has said in its turn."""
+def turn_part(call: tuple[list[LLMMessage], str]) -> str:
+    """Return the rest, without what the model itself has said in its turn."""
     own = (SystemMessage, AssistantMessage)
     return "\n".join(str(m.content) for m in call[0] if not isinstance(m, own))
 
 
 def own_words(call: tuple[list[LLMMessage], str]) -> str:
-    """What the model itself has said in its turn so far."""
+    """Return what the model itself has said in its turn so far."""
     return "\n".join(str(m.content) for m in call[0] if isinstance(m, AssistantMessage))

@@ -17,9 +17,9 @@ from recipelab.evaluation.session import Overrides
 from recipelab.lineage import TrialFilter, TrialRecord
 from recipelab.packs.load import load_pack
 from recipelab.plan import Arm
-from recipelab.team.participants import roster
+from recipelab.team.participants import charters_for
 
-from .fated import Fate, Fated, Recorder, crashed, own_words, scored, standing, told
+from .fated import Fate, Fated, Recorder, crashed, fixed_part, own_words, scored, turn_part
 from .helpers import team_of
 
 SECONDS = 180
@@ -32,7 +32,7 @@ async def campaign(
     """Runs a campaign on the toy pack; all its agents share one model that notes all."""
     client = Recorder()
     if fate is not None:
-        more["parts"] = Overrides(evaluator=cast(Evaluator, Fated(load_pack("toy"), fate)))
+        more["overrides"] = Overrides(evaluator=cast(Evaluator, Fated(load_pack("toy"), fate)))
     team = team_of(trials, {"": client}, arm=arm, name=name, ahead=0, **more)
     await asyncio.wait_for(team.run(), SECONDS)
     return client
@@ -83,18 +83,18 @@ async def test_without_lineage_nothing_of_past_trials_is_shown(project: Path) ->
     for record in records:
         assert record.outcome is not None
         secrets |= {record.outcome.reason, f"{record.outcome.score:.4g}", str(record.outcome.score)}
-    standards = {standing(call) for call in client.calls}
+    standards = {fixed_part(call) for call in client.calls}
     assert len(standards) == 2, "instructions and tools of two specialists never change"
     for call in client.calls:
-        shown, own = told(call), own_words(call)
-        assert not [secret for secret in secrets if secret in shown]
-        assert not [mark for mark in client.marks if mark in shown]
-        assert not re.search(r"[Tt]rial \d", shown)
+        visible, own = turn_part(call), own_words(call)
+        assert not [secret for secret in secrets if secret in visible]
+        assert not [mark for mark in client.marks if mark in visible]
+        assert not re.search(r"[Tt]rial \d", visible)
         # A turn knows its own proposal and no other.
         assert len([mark for mark in client.marks if mark in own]) <= 1
         # The recipe to be edited is called 0, whatever its number; other numbers are its own.
-        numbers = set(re.findall(r'"trial":\s*([1-9]\d*)', shown))
-        assert len(numbers) <= shown.count("name='submit_trial'")
+        numbers = set(re.findall(r'"trial":\s*([1-9]\d*)', visible))
+        assert len(numbers) <= visible.count("name='submit_trial'")
     tools = {name for _, schemas in standards for name in _tools(schemas)}
     assert tools == {"read_recipe", "check_edit", "submit_trial"}
 
@@ -130,7 +130,7 @@ async def test_without_lineage_specialists_take_turns_whatever_they_gain(project
     ],
 )
 async def test_each_arm_has_its_agents(project: Path, arm: Arm, names: list[str]) -> None:
-    charters = roster(load_pack("toy"), arm)
+    charters = charters_for(load_pack("toy"), arm)
     assert [charter.name for charter in charters] == names
     owned = {charter.surfaces for charter in charters}
     whole = {("left", "right")}

@@ -1,61 +1,39 @@
-"""Who speaks next, and how many think at once."""
+"""Who speaks next: the policies that ship."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
 
-import pytest
-from autogen_agentchat.base import TerminatedException, TerminationCondition
-from autogen_agentchat.messages import TextMessage
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recipelab.agents import EVALUATOR
-from recipelab.budget import Spent
 from recipelab.core.trial import Status
-from recipelab.lineage import TrialBrief, TrialState
 from recipelab.packs.sections import Goal
-from recipelab.team import (
-    DeviceTimeTermination,
-    MoneyTermination,
-    PlateauTermination,
-    TargetScoreTermination,
-    TokensTermination,
-    TrialsTermination,
-    WallClockTermination,
+from recipelab.team.speakers import (
+    ModelSpeaker,
+    RoundRobin,
+    SpeakerContext,
+    TrialResult,
+    UCBSpeaker,
 )
-from recipelab.team.speakers import RoundRobin, UCBSpeaker
 
 SURFACES = {"arch": ("arch",), "opt": ("opt",), "data": ("data",)}
 NAMES = tuple(SURFACES)
 
 
-def brief(specialist: str, status: Status, delta: float = 0.0, surface: str = "") -> TrialBrief:
-    moment = datetime(2026, 1, 1, tzinfo=UTC)
-    return TrialBrief(
-        number=1,
-        status=status,
-        state=TrialState.JUDGED,
-        phase=None,
-        specialist=specialist,
-        surface=surface or specialist,
-        hypothesis="",
-        reason="",
-        score=1.0,
-        score_se=None,
-        delta=delta,
-        delta_se=None,
-        parents=(0,),
-        failure_kind=None,
-        failure_phase=None,
-        signature="",
-        cpu_seconds=0.0,
-        proposed_at=moment,
-        judged_at=moment,
-        round=1,
-    )
+def result(specialist: str, status: Status, delta: float = 0.0, surface: str = "") -> TrialResult:
+    return TrialResult(1, specialist, surface or specialist, status, delta)
+
+
+def context(
+    past: Sequence[TrialResult] = (),
+    *,
+    goal: Goal = Goal.MINIMIZE,
+    surfaces: Mapping[str, tuple[str, ...]] = SURFACES,
+    exploration: float = 0.7,
+) -> SpeakerContext:
+    return SpeakerContext(surfaces, goal, exploration=exploration, past=past)
 
 
 def played(policy: UCBSpeaker, gains: dict[str, float], turns: int) -> Counter[str]:
@@ -65,25 +43,25 @@ def played(policy: UCBSpeaker, gains: dict[str, float], turns: int) -> Counter[s
         name = policy.choose(NAMES, {})
         chosen[name] += 1
         gain = gains[name]
-        policy.learn(brief(name, Status.KEPT if gain else Status.DISCARDED, -gain))
+        policy.trial_judged(result(name, Status.KEPT if gain else Status.DISCARDED, -gain))
     return chosen
 
 
 def test_credit_goes_to_gains_and_still_looks_at_the_others() -> None:
-    chosen = played(UCBSpeaker(SURFACES, Goal.MINIMIZE), {"arch": 0.0, "opt": 1.0, "data": 0.1}, 60)
+    chosen = played(UCBSpeaker(context()), {"arch": 0.0, "opt": 1.0, "data": 0.1}, 60)
     assert chosen["opt"] > 40
     assert min(chosen.values()) >= 2
 
 
 def test_credit_turns_away_when_gains_run_dry() -> None:
-    policy = UCBSpeaker(SURFACES, Goal.MINIMIZE)
+    policy = UCBSpeaker(context())
     played(policy, {"arch": 0.0, "opt": 1.0, "data": 0.0}, 100)
     later = played(policy, {"arch": 1.0, "opt": 0.0, "data": 0.0}, 150)
     assert later["arch"] > later["opt"]
 
 
 def test_credit_begins_with_whoever_has_not_been_heard() -> None:
-    policy = UCBSpeaker(SURFACES, Goal.MINIMIZE, past=[brief("arch", Status.KEPT, -5.0)])
+    policy = UCBSpeaker(context([result("arch", Status.KEPT, -5.0)]))
     assert policy.choose(NAMES, {}) == "opt"
     # Who thinks or has a trial in flight is not asked again before the others.
     assert policy.choose(NAMES, {"opt": 1}) == "data"
@@ -91,24 +69,24 @@ def test_credit_begins_with_whoever_has_not_been_heard() -> None:
 
 def test_credit_counts_what_others_find_on_a_surface_and_not_what_machines_break() -> None:
     past = [
-        brief("person", Status.KEPT, -1.0, surface="opt"),
-        brief("arch", Status.ABORTED),
-        brief("arch", Status.REJECTED),
-        brief("data", Status.CRASHED),
+        result("person", Status.KEPT, -1.0, surface="opt"),
+        result("arch", Status.ABORTED),
+        result("arch", Status.REJECTED),
+        result("data", Status.CRASHED),
     ]
-    scores = UCBSpeaker(SURFACES, Goal.MINIMIZE, past=past).scores()
-    assert scores == {"arch": (0, 0.0), "opt": (1, 1.0), "data": (1, 0.0)}
+    rewards = UCBSpeaker(context(past)).rewards()
+    assert rewards == {"arch": (0, 0.0), "opt": (1, 1.0), "data": (1, 0.0)}
 
 
 def test_credit_is_signed_by_the_goal() -> None:
-    better = UCBSpeaker(SURFACES, Goal.MAXIMIZE, past=[brief("arch", Status.KEPT, 2.0)])
-    assert better.scores()["arch"] == (1, 1.0)
+    better = UCBSpeaker(context([result("arch", Status.KEPT, 2.0)], goal=Goal.MAXIMIZE))
+    assert better.rewards()["arch"] == (1, 1.0)
 
 
 def test_who_owns_everything_is_judged_by_what_it_proposed() -> None:
     surfaces = {**SURFACES, "meta": ("arch", "opt", "data")}
-    past = [brief("opt", Status.KEPT, -1.0)] * 5
-    assert UCBSpeaker(surfaces, Goal.MINIMIZE, past=past).scores()["meta"] == (0, 0.0)
+    past = [result("opt", Status.KEPT, -1.0)] * 5
+    assert UCBSpeaker(context(past, surfaces=surfaces)).rewards()["meta"] == (0, 0.0)
 
 
 @given(
@@ -123,53 +101,13 @@ def test_a_choice_is_always_one_of_the_candidates(
     busy: dict[str, int],
     exploration: float,
 ) -> None:
-    briefs = [brief(name, status, delta) for name, status, delta in past]
-    policy = UCBSpeaker(SURFACES, Goal.MINIMIZE, exploration=exploration, past=briefs)
-    assert policy.choose(candidates, busy) in candidates
-    assert RoundRobin(Counter(name for name, _, _ in past)).choose(candidates, busy) in candidates
+    results = [result(name, status, delta) for name, status, delta in past]
+    campaign = context(results, exploration=exploration)
+    for policy in (UCBSpeaker(campaign), RoundRobin(campaign), ModelSpeaker(campaign)):
+        assert policy.choose(candidates, busy) in candidates
 
 
 def test_round_robin_goes_on_where_earlier_rounds_stopped() -> None:
-    policy = RoundRobin({"arch": 2, "opt": 1, "data": 1})
+    past = [result(name, Status.DISCARDED) for name in ("arch", "arch", "opt", "data")]
+    policy = RoundRobin(context(past))
     assert [policy.choose(NAMES, {}) for _ in range(5)] == ["opt", "data", "arch", "opt", "data"]
-
-
-def report(**figures: float | None) -> TextMessage:
-    spent = Spent(0, 0.0, 0.0, 0, 0.0, 0, 0, None)
-    told = {**vars(spent), **figures}
-    return TextMessage(content="", source=EVALUATOR, metadata={"spent": json.dumps(told)})
-
-
-@pytest.mark.parametrize(
-    ("condition", "before", "after"),
-    [
-        (TrialsTermination(5), {"trials": 4}, {"trials": 5}),
-        (DeviceTimeTermination(3600), {"device_hours": 0.9}, {"device_hours": 1.0}),
-        (TokensTermination(100), {"tokens": 99}, {"tokens": 130}),
-        (MoneyTermination(2.0), {"money": 1.5}, {"money": 2.5}),
-        (TargetScoreTermination(0.5), {"best": 0.6}, {"best": 0.5}),
-        (TargetScoreTermination(0.5, Goal.MAXIMIZE), {"best": 0.4}, {"best": 0.6}),
-        (PlateauTermination(3), {"since_kept": 2}, {"since_kept": 3}),
-    ],
-)
-async def test_conditions_on_figures_are_met_reset_and_survive_json(
-    condition: TerminationCondition, before: dict[str, float], after: dict[str, float]
-) -> None:
-    saved = condition.dump_component().model_dump_json()
-    loaded = TerminationCondition.load_component(json.loads(saved))
-    for one in (condition, loaded):
-        assert await one([report(**before), TextMessage(content="", source="left")]) is None
-        assert await one([report(**after)]) is not None
-        assert one.terminated
-        with pytest.raises(TerminatedException):
-            await one([report(**after)])
-        await one.reset()
-        assert await one([]) is None
-
-
-async def test_the_clock_starts_with_the_first_message() -> None:
-    condition = WallClockTermination(0.000001)
-    assert await condition([report()]) is None
-    assert await condition([report()]) is not None
-    both = WallClockTermination(1000) | TrialsTermination(1)
-    assert await both([report(trials=1)]) is not None

@@ -38,7 +38,7 @@ async def finished(team: ResearchGroupChat, **more: object) -> TaskResult:
     return await asyncio.wait_for(team.run(**more), SECONDS)  # type: ignore[arg-type]
 
 
-async def test_specialists_take_turns_and_the_seat_reports_each_outcome(project: Path) -> None:
+async def test_specialists_take_turns_and_the_evaluator_reports_each_outcome(project: Path) -> None:
     result = await finished(team_of(4), task="Improve it.")
     sources = [message.source for message in said(result)]
     assert sources == [
@@ -86,14 +86,16 @@ async def test_trials_run_while_specialists_think_and_nobody_waits_for_the_slowe
     team = team_of(6, {"": quick, "left": slow}, slots=2, share_devices=True, ahead=2)
 
     async def listen() -> int:
-        told = 0
+        reported = 0
         async for item in team.run_stream():
             if isinstance(item, BaseChatMessage) and item.source == EVALUATOR:
-                told += len(item.metadata["trials"].split(",")) if "trials" in item.metadata else 0
+                reported += (
+                    len(item.metadata["trials"].split(",")) if "trials" in item.metadata else 0
+                )
             # The other specialist has proposed, and its trial has ended, while this one thinks.
-            if told >= 2:
+            if reported >= 2:
                 held.set()
-        return told
+        return reported
 
     assert await asyncio.wait_for(listen(), SECONDS) == 7
     assert slow.most_at_once == 1
@@ -167,8 +169,8 @@ async def test_a_model_that_never_submits_is_stopped_with_a_report(project: Path
     team = team_of(4, {"": Naming(*["I would rather not."] * 1000)})
     result = await finished(team)
     assert result.stop_reason is not None
-    told = r"3 rounds in a row brought no trial: (\d+) turns, \1 of them without"
-    assert re.match(told, result.stop_reason)
+    expected = r"3 rounds in a row brought no trial: (\d+) turns, \1 of them without"
+    assert re.match(expected, result.stop_reason)
     assert team.ended is not None
     assert not team.ended.finished
 

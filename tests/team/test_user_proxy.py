@@ -26,7 +26,7 @@ WORDS = "Leave the padding alone."
 
 
 class Hearing(OfflineClient):
-    """Keeps what specialists are told."""
+    """The offline model, which keeps what specialists hear."""
 
     def __init__(self) -> None:
         super().__init__(seed=1)
@@ -37,7 +37,7 @@ class Hearing(OfflineClient):
         return await super().create(messages, **more)
 
 
-async def test_a_person_has_the_floor_once_a_round_and_is_heard_in_it(project: Path) -> None:
+async def test_a_person_has_a_turn_in_each_round_and_is_heard_in_it(project: Path) -> None:
     asked: list[str] = []
 
     async def person(prompt: str, token: CancellationToken | None = None) -> str:

@@ -1,34 +1,37 @@
-"""Which edit gave what share of a gain: the best recipe without each of its steps, measured."""
+"""Ablation: which edit gave what share of a gain, by measuring the best without each of them."""
 
-from recipelab.ablation.attribution import Effect, Interaction, Losses, Share
-from recipelab.ablation.measure import (
-    Chain,
-    Kept,
-    Measure,
-    MeasuredRecipe,
-    Measuring,
-    Removal,
-    reference_of,
-    removal,
-    removals,
+from recipelab.ablation.ablate import (
+    ABLATION_FILE,
+    AblationReport,
+    Attribution,
+    ChainAblation,
+    ablate_campaign,
+    ablation_report,
+    ablation_seeds,
 )
-from recipelab.ablation.run import Attributing, Attribution, attribution_facts
+from recipelab.ablation.attribution import Effect, Interaction, Losses, StepLoss
+from recipelab.ablation.chain import Chain, Removal, records_of_chain, removal, removals
+from recipelab.ablation.measure import Measure, MeasuredRecipe, MeasurementFile, RecipeMeasurer
 
 __all__ = [
-    "Attributing",
+    "ABLATION_FILE",
+    "AblationReport",
     "Attribution",
     "Chain",
+    "ChainAblation",
     "Effect",
     "Interaction",
-    "Kept",
     "Losses",
     "Measure",
     "MeasuredRecipe",
-    "Measuring",
+    "MeasurementFile",
+    "RecipeMeasurer",
     "Removal",
-    "Share",
-    "attribution_facts",
-    "reference_of",
+    "StepLoss",
+    "ablate_campaign",
+    "ablation_report",
+    "ablation_seeds",
+    "records_of_chain",
     "removal",
     "removals",
 ]

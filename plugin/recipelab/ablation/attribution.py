@@ -1,23 +1,23 @@
-"""What the best loses by removals, seed by seed, and sums of such losses with their errors."""
+"""The arithmetic of an ablation: losses by seed, and sums of them with their errors."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean, stdev
 
 from recipelab.ablation.measure import MeasuredRecipe
 from recipelab.packs.sections import Goal
 
-CONFIDENCE = 0.95
+LOSS_CONFIDENCE = 0.95
 """Confidence of the intervals."""
 
 Steps = tuple[int, ...]
 """Places in the chain of the steps that are left out, in order."""
 
-Form = tuple[tuple[float, Steps], ...]
-"""A sum of losses: what each removal counts, and which it is."""
+LossSum = tuple[tuple[float, Steps], ...]
+"""A weighted sum of losses: the weight of each removal, and its steps."""
 
 _EXACT = 1e-12
 """A figure below this share of the metric is rounding."""
@@ -25,7 +25,7 @@ _EXACT = 1e-12
 
 @dataclass(frozen=True)
 class Effect:
-    """A sum of losses, in the metric's unit.
+    """The size of a sum of losses, in the metric's unit.
 
     Attributes:
         value: Its mean over seeds; above zero, the best is better for what was left out.
@@ -33,21 +33,22 @@ class Effect:
         low: Lower end of its 95 % interval (Student's t, by Bonferroni's rule if it is one of
             several that are looked through).
         high: Upper end.
+        certain: Whether the interval leaves out zero.
     """
 
     value: float
     error: float
     low: float
     high: float
+    certain: bool = field(init=False)
 
-    @property
-    def certain(self) -> bool:
-        """Whether the interval leaves out zero."""
-        return self.low > 0.0 or self.high < 0.0
+    def __post_init__(self) -> None:
+        """Derive whether the interval leaves out zero."""
+        object.__setattr__(self, "certain", self.low > 0.0 or self.high < 0.0)
 
 
 class Losses:
-    """How much worse the best is without some steps, by the steps and the seed.
+    """How much worse the best is without some steps, by steps and seed.
 
     Args:
         goal: Which way the metric is better.
@@ -57,14 +58,14 @@ class Losses:
         self._goal = goal
         self._by_steps: dict[Steps, Mapping[int, float]] = {}
         self._failures: dict[Steps, str] = {}
-        self._none: set[Steps] = set()
+        self._unchanged: set[Steps] = set()
         self._size = 0.0
 
     def __contains__(self, steps: Steps) -> bool:
-        return steps in self._by_steps or steps in self._failures or steps in self._none
+        return steps in self._by_steps or steps in self._failures or steps in self._unchanged
 
     def add(self, steps: Steps, measured: MeasuredRecipe) -> None:
-        """Takes in what came of a removal."""
+        """Add what was measured without some steps."""
         if measured.failure is not None:
             self._failures[steps] = measured.failure
             return
@@ -76,28 +77,28 @@ class Losses:
             for seed in seeds
         }
 
-    def add_none(self, steps: Steps) -> None:
-        """Takes in a removal that leaves the best as it is, so that nothing can be lost by it."""
-        self._none.add(steps)
+    def add_unchanged(self, steps: Steps) -> None:
+        """Add steps without which the best stays as it is, so that nothing can be lost by it."""
+        self._unchanged.add(steps)
 
     def failure(self, steps: Steps) -> str | None:
-        """How the best fails without some steps, in a sentence; ``None`` if it does not."""
+        """Return how the best fails without some steps, in a sentence; ``None`` if it works."""
         return self._failures.get(steps)
 
-    def effect(self, form: Form, *, among: int = 1) -> Effect | None:
-        """A sum of losses.
+    def effect(self, loss_sum: LossSum, *, among: int = 1) -> Effect | None:
+        """Return the size of a sum of losses.
 
         It is taken seed by seed, so that the noise which its parts share, that of the best above
         all, counts as often as it is in the sum, and no more.
 
         Args:
-            form: The sum.
+            loss_sum: The sum.
             among: How many sums are looked through for one that stands out.
 
         Returns:
-            The sum; ``None`` if one of its parts was not measured, or fails.
+            The size; ``None`` if one of its parts was not measured, or fails.
         """
-        parts = [(weight, steps) for weight, steps in form if steps not in self._none]
+        parts = [(weight, steps) for weight, steps in loss_sum if steps not in self._unchanged]
         if any(steps not in self._by_steps for _, steps in parts):
             return None
         if not parts:
@@ -110,14 +111,14 @@ class Losses:
         return _effect(sums, _EXACT * self._size * len(parts), among)
 
 
-def total(forms: Iterable[Form]) -> Form:
-    """The sum of sums."""
-    return tuple(part for form in forms for part in form)
+def sum_of(loss_sums: Iterable[LossSum]) -> LossSum:
+    """Return the sum of sums."""
+    return tuple(part for loss_sum in loss_sums for part in loss_sum)
 
 
-def minus(form: Form, other: Form) -> Form:
-    """The difference of two sums."""
-    return (*form, *((-weight, steps) for weight, steps in other))
+def difference(one: LossSum, other: LossSum) -> LossSum:
+    """Return the difference of two sums."""
+    return (*one, *((-weight, steps) for weight, steps in other))
 
 
 def _effect(values: Sequence[float], rounding: float, among: int) -> Effect | None:
@@ -130,20 +131,20 @@ def _effect(values: Sequence[float], rounding: float, among: int) -> Effect | No
     from scipy.stats import t
 
     error = spread / math.sqrt(len(values))
-    reach = float(t.isf((1.0 - CONFIDENCE) / 2.0 / among, len(values) - 1)) * error
+    reach = float(t.isf((1.0 - LOSS_CONFIDENCE) / 2.0 / among, len(values) - 1)) * error
     return Effect(mean, error, mean - reach, mean + reach)
 
 
 @dataclass(frozen=True)
-class Share:
-    """What one removal tells.
+class StepLoss:
+    """What the best loses without one step.
 
     Attributes:
         steps: Places of the steps that were left out: the first one, and those that build on it.
         loss: How much worse the best is without them; ``None`` if what is left fails.
         own: The part of the loss that is the first step's own, without what the others cost;
             ``None`` if one of the two fails.
-        form: How ``own`` is made of losses.
+        own_sum: The sum of losses that ``own`` is the size of.
         failure: How the best fails without them, in a sentence.
         changes: Whether leaving them out changes the recipe at all.
         same_as: Place of the recipe of the chain that is left, if it is one of these.
@@ -152,14 +153,10 @@ class Share:
     steps: Steps
     loss: Effect | None
     own: Effect | None
-    form: Form
+    own_sum: LossSum
     failure: str | None = None
     changes: bool = True
     same_as: int | None = None
-
-    def of(self, whole: Effect | None) -> float | None:
-        """What is its own, as a share of the whole gain; ``None`` if there is none."""
-        return share_of(self.own, whole)
 
 
 @dataclass(frozen=True)
@@ -178,29 +175,25 @@ class Interaction:
 
 
 def share_of(effect: Effect | None, whole: Effect | None) -> float | None:
-    """An effect as a share of the whole gain; ``None`` if there is no gain."""
+    """Return an effect as a share of the whole gain; ``None`` if there is no gain."""
     if effect is None or whole is None or whole.value <= 0.0:
         return None
     return effect.value / whole.value
 
 
-def own_form(steps: Steps) -> Form:
-    """The loss of a group without what those cost that build on its first step."""
-    alone: Form = ((1.0, steps),)
-    return minus(alone, ((1.0, steps[1:]),)) if len(steps) > 1 else alone
+def own_part(steps: Steps) -> LossSum:
+    """Return the loss of a group without what those cost that build on its first step."""
+    alone: LossSum = ((1.0, steps),)
+    return difference(alone, ((1.0, steps[1:]),)) if len(steps) > 1 else alone
 
 
-def unexplained(losses: Losses, whole: Steps, shares: Sequence[Share]) -> Effect | None:
-    """The whole gain minus what is each step's own.
-
-    Returns:
-        What is left; ``None`` if that cannot be told, because something fails.
-    """
-    return losses.effect(minus(((1.0, whole),), total(share.form for share in shares)))
+def unexplained(losses: Losses, whole: Steps, parts: Sequence[StepLoss]) -> Effect | None:
+    """Return the whole gain minus each step's own part; ``None`` if something fails."""
+    return losses.effect(difference(((1.0, whole),), sum_of(part.own_sum for part in parts)))
 
 
 def interaction(losses: Losses, pair: tuple[Steps, Steps], among: int) -> Interaction | None:
-    """How two removals interact; ``None`` if one of the three fails.
+    """Return how two removals interact; ``None`` if one of the three recipes fails.
 
     Args:
         losses: What was measured.

@@ -1,4 +1,4 @@
-"""Two recipes compared: how large is the gain, and could noise alone have made it?"""
+"""The comparison of two recipes: how large is the gain, and could noise alone have made it?"""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _EXACT = 1e-12
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a test says of a candidate against the best.
+    """The result of a test of a candidate against the best.
 
     Attributes:
         delta: Mean of candidate minus best, in the metric's unit.
@@ -39,7 +39,7 @@ class Comparison:
     test: str
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float]:
-        """Where the true delta lies, at a confidence: Student's t at ``df`` degrees of freedom."""
+        """Return the interval of the true delta: Student's t at ``df`` degrees of freedom."""
         from scipy.stats import t
 
         reach = float(t.ppf(0.5 + confidence / 2.0, self.df)) * self.delta_se
@@ -47,7 +47,7 @@ class Comparison:
 
 
 def compare(samples: Samples, goal: Goal) -> Comparison:
-    """Compares a candidate with the best.
+    """Compare a candidate with the best.
 
     Seeds that both have run are compared in pairs (Student's paired t-test), which takes out what
     the seeds have in common. Where fewer than two are shared, Welch's test is used, which does not
@@ -111,6 +111,6 @@ def _side(goal: Goal) -> str:
 
 
 def _spread(values: Sequence[float]) -> float:
-    """Standard deviation, with the mean taken in floating point as it is used elsewhere."""
+    """Return the standard deviation about the mean as it is rounded elsewhere."""
     mean = fmean(values)
     return math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))

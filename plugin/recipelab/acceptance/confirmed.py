@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from recipelab.acceptance.comparison import Comparison, compare
-from recipelab.acceptance.policy import NeedMoreSeeds, Standing, Verdict
+from recipelab.acceptance.policy import NeedMoreSeeds, Observations, Verdict
 from recipelab.acceptance.racing import chance_to_reach
 from recipelab.acceptance.sample import mean_and_error
 from recipelab.acceptance.spending import level_of_next
@@ -22,7 +22,7 @@ _FUTILE = (0.25, 0.1)
 
 @dataclass(frozen=True)
 class Confirmed:
-    """Kept only if a gain shows on seeds that nobody had run when the trial was chosen.
+    """Keeps a gain only if it shows on seeds that nobody had run when the trial was chosen.
 
     A trial that looks promising on the usual seeds was chosen for its luck as well. So these seeds
     only decide whether it is worth a confirmation: candidate and best run on fresh seeds, and only
@@ -41,48 +41,48 @@ class Confirmed:
     half: int = 20
 
     def share(self, look: int) -> float:
-        """Which share of a level a look has: as its seeds are to those of all looks together.
+        """Return the share of a level that a look has: its seeds over those of all looks.
 
         The last look sees most and is worth most; the first has enough to see a large gain soon.
         """
         return self.looks[look] / sum(self.looks)
 
-    def judge(self, standing: Standing) -> Verdict | NeedMoreSeeds:
-        """See :class:`~recipelab.acceptance.policy.Acceptance`."""
-        if standing.confirm.differences:
-            return self._confirmed(standing)
-        return self._screened(standing)
+    def judge(self, observed: Observations) -> Verdict | NeedMoreSeeds:
+        """Judge by the confirmation once there is one, else by the screening."""
+        if observed.confirm.differences:
+            return self._confirmed(observed)
+        return self._screened(observed)
 
-    def promise(self, standing: Standing, seeds: int) -> float | None:
-        """See :class:`~recipelab.acceptance.policy.Acceptance`."""
-        gains = _gains(standing)
-        if standing.noise is None or not gains:
+    def promise(self, observed: Observations, seeds: int) -> float | None:
+        """Return the chance that the screened gain ends up promising."""
+        gains = _gains(observed)
+        if observed.noise is None or not gains:
             return None
-        return chance_to_reach(gains, seeds, _threshold(standing, seeds), standing.noise.pair)
+        return chance_to_reach(gains, seeds, _threshold(observed, seeds), observed.noise.pair)
 
-    def _screened(self, standing: Standing) -> Verdict | NeedMoreSeeds:
-        gains = _gains(standing)
+    def _screened(self, observed: Observations) -> Verdict | NeedMoreSeeds:
+        gains = _gains(observed)
         if not gains:
             raise ValueError("candidate and best have no seed in common")
-        gain, threshold = fmean(gains), _threshold(standing, len(gains))
+        gain, threshold = fmean(gains), _threshold(observed, len(gains))
         if gain <= 0.0 or gain < threshold:
-            told = (
+            words = (
                 "is no gain" if gain <= 0.0 else f"is within the noise (less than {threshold:.3g})"
             )
-            reason = f"gain {gain:+.4g} on {_seeds(len(gains))} {told}"
+            reason = f"gain {gain:+.4g} on {_seeds(len(gains))} {words}"
             error = mean_and_error(dict(enumerate(gains)))[1]
-            return Verdict(False, standing.goal.sign * gain, error, reason)
-        if _exact(standing, gains):
+            return Verdict(False, observed.goal.sign * gain, error, reason)
+        if _exact(observed, gains):
             reason = f"gain {gain:+.4g} on {_seeds(len(gains))}, and nothing here has any noise"
-            return Verdict(True, standing.goal.sign * gain, 0.0, reason, 0.0, self._level(standing))
+            return Verdict(True, observed.goal.sign * gain, 0.0, reason, 0.0, self._level(observed))
         return NeedMoreSeeds(
             self.looks[0], f"gain {gain:+.4g} is promising: confirmed on fresh seeds"
         )
 
-    def _confirmed(self, standing: Standing) -> Verdict | NeedMoreSeeds:
-        found = compare(standing.confirm, standing.goal)
+    def _confirmed(self, observed: Observations) -> Verdict | NeedMoreSeeds:
+        found = compare(observed.confirm, observed.goal)
         look = sum(found.seeds >= count for count in self.looks) - 1
-        level = self._level(standing) * self.share(max(look, 0))
+        level = self._level(observed) * self.share(max(look, 0))
         last = look + 1 >= len(self.looks)
         if look >= 0 and found.gain > 0 and found.p <= level:
             return _verdict(True, found, level, "is more than luck")
@@ -92,24 +92,24 @@ class Confirmed:
             self.looks[look + 1], f"p {found.p:.2g} is not yet at most {level:.2g}"
         )
 
-    def _level(self, standing: Standing) -> float:
-        return level_of_next(self.false_keep_rate, standing.history, self.half)
+    def _level(self, observed: Observations) -> float:
+        return level_of_next(self.false_keep_rate, observed.history, self.half)
 
 
-def _gains(standing: Standing) -> tuple[float, ...]:
-    return tuple(standing.goal.sign * difference for difference in standing.screen.differences)
+def _gains(observed: Observations) -> tuple[float, ...]:
+    return tuple(observed.goal.sign * difference for difference in observed.screen.differences)
 
 
-def _threshold(standing: Standing, seeds: int) -> float:
-    """What a screened gain has to reach to be promising."""
-    noise = standing.noise
+def _threshold(observed: Observations, seeds: int) -> float:
+    """Return the screened gain from which a trial is promising."""
+    noise = observed.noise
     return 0.0 if noise is None else PROMISING * noise.pair.sd / math.sqrt(seeds)
 
 
-def _exact(standing: Standing, gains: Sequence[float]) -> bool:
+def _exact(observed: Observations, gains: Sequence[float]) -> bool:
     """Whether neither the calibration nor this trial shows any noise."""
-    quiet = standing.noise is not None and standing.noise.pair.sd == 0.0
-    return quiet and len(gains) > 1 and compare(standing.screen, standing.goal).delta_se == 0.0
+    quiet = observed.noise is not None and observed.noise.pair.sd == 0.0
+    return quiet and len(gains) > 1 and compare(observed.screen, observed.goal).delta_se == 0.0
 
 
 def _verdict(kept: bool, found: Comparison, level: float, words: str) -> Verdict:

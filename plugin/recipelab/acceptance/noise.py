@@ -1,4 +1,4 @@
-"""How much a measurement moves when nothing has changed."""
+"""Noise: how much measurements vary when nothing has changed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Spread:
         return self.runs - 1
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float]:
-        """Where the true standard deviation lies, if the noise is normal.
+        """Return the interval of the true standard deviation, if the noise is normal.
 
         ``sd * sqrt(df / chi2)`` with the quantiles of chi-squared at ``df`` degrees of freedom.
         """
@@ -41,7 +41,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Noise:
-    """What calibration found.
+    """The noise that calibration found.
 
     Attributes:
         pair: The spread of the metric of one recipe minus that of another, equally good one with
@@ -54,7 +54,7 @@ class Noise:
 
 
 def spread_of(values: Sequence[float]) -> Spread:
-    """The spread of measurements.
+    """Return the spread of measurements.
 
     Raises:
         ValueError: There are fewer than two.
@@ -68,7 +68,7 @@ def spread_of(values: Sequence[float]) -> Spread:
 
 
 def unpaired(spread: Spread) -> Spread:
-    """The spread of the difference of two independent measurements: ``sqrt(2)`` times as large.
+    """Return the spread of the difference of two independent measurements: times ``sqrt(2)``.
 
     Shared seeds can only make it smaller, so it is on the safe side for pairs.
     """

@@ -1,4 +1,4 @@
-"""The protocol of acceptance policies: what they are told, and what they answer."""
+"""The protocol of acceptance policies: what they observe, and what they answer."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from recipelab.packs.sections import Goal
 
 
 @dataclass(frozen=True)
-class Standing:
-    """All that is known of a candidate when a policy is asked.
+class Observations:
+    """All that was observed of a candidate when a policy is asked.
 
     Attributes:
         goal: Which way the metric is better.
@@ -31,7 +31,7 @@ class Standing:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a policy says of a candidate in the end.
+    """The final answer of a policy.
 
     Attributes:
         kept: Whether the candidate is better beyond the noise.
@@ -52,7 +52,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class NeedMoreSeeds:
-    """A policy wants to see more before it says anything.
+    """The answer of a policy that needs more seed runs before its verdict.
 
     Attributes:
         seeds: On how many fresh seeds both should have run in all.
@@ -64,18 +64,22 @@ class NeedMoreSeeds:
 
 
 class Acceptance(Protocol):
-    """Compares a candidate with the best; owns no gates, no sandbox and no store."""
+    """Compares a candidate with the best; owns no gates, no sandbox and no store.
 
-    def judge(self, standing: Standing) -> Verdict | NeedMoreSeeds:
-        """Says whether the candidate is better than the best, or what it wants to see first."""
+    A distribution registers a policy of its own by name: see
+    :data:`~recipelab.acceptance.registry.AcceptanceFactory`.
+    """
+
+    def judge(self, observed: Observations) -> Verdict | NeedMoreSeeds:
+        """Return the verdict on the candidate, or how many fresh seeds have to run first."""
         ...
 
-    def promise(self, standing: Standing, seeds: int) -> float | None:
-        """Chance that a candidate is still found promising when all its seeds have run.
+    def promise(self, observed: Observations, seeds: int) -> float | None:
+        """Return the chance that a candidate is promising when its whole screening has run.
 
         Args:
-            standing: As far as it is known.
-            seeds: On how many seeds the screening ends.
+            observed: What was observed so far.
+            seeds: Seeds of the whole screening.
 
         Returns:
             The chance, between 0 and 1; ``None`` if the policy does not say.

@@ -1,4 +1,4 @@
-"""How small a gain a policy can see."""
+"""The power of a policy: how small a gain it can see."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from recipelab.acceptance.spending import level_of_next
 
 
 def power(policy: Confirmed, gain: float, pair: Spread, seeds: int, tested: int = 0) -> float:
-    """Chance that a true gain is kept.
+    """Return the chance that a true gain is kept.
 
     It has to look promising on the usual seeds, ``Phi(gain * sqrt(seeds) / sd - 1.2)``, and to pass
     the last look on ``n`` fresh ones, which is the upper tail of the noncentral t distribution at
@@ -40,7 +40,7 @@ def power(policy: Confirmed, gain: float, pair: Spread, seeds: int, tested: int 
 def smallest_gain(
     policy: Confirmed, pair: Spread, seeds: int, *, chance: float = 0.8, tested: int = 0
 ) -> float:
-    """The smallest true gain that is kept with a chance, in the metric's unit.
+    """Return the smallest true gain that is kept with a given chance, in the metric's unit.
 
     Args:
         policy: The policy.

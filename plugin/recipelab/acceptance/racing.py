@@ -1,4 +1,4 @@
-"""What the mean over all seeds will be, when only some of them have run."""
+"""Racing: stops a screening early whose result is clear before all seeds have run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from recipelab.acceptance.noise import Spread
 
 
 def chance_to_reach(values: Sequence[float], total: int, limit: float, spread: Spread) -> float:
-    """Chance that the mean over all seeds will be at least a limit.
+    """Return the chance that the mean over all seeds will be at least a limit.
 
     With ``k`` of ``n`` values known, their mean ``m`` and ``r = n - k`` to come, the mean of those
     that come has to be ``(n * limit - k * m) / r``. What comes differs from what is known by noise
@@ -38,7 +38,7 @@ def chance_to_reach(values: Sequence[float], total: int, limit: float, spread: S
 
 
 def waves(seeds: Sequence[int], *, first: int = 1) -> list[tuple[int, ...]]:
-    """In which portions seeds are run, so that a hopeless trial shows early: 1, 1, 2, 2, 2 ...
+    """Return seeds in portions of 1, 1, 2, 2, 2 ..., so that a hopeless trial shows early.
 
     Args:
         seeds: All of them.

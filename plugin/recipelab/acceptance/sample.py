@@ -1,4 +1,4 @@
-"""What is compared: the metric of each seed, of one recipe or of two."""
+"""Samples: the metric of each seed, of one recipe or of two."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Samples:
 
 
 def mean_and_error(sample: Sample) -> tuple[float, float | None]:
-    """Mean over seeds and its standard error (``None`` with a single seed)."""
+    """Return the mean over seeds and its standard error (``None`` with a single seed)."""
     values = list(sample.values())
     error = stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
     return fmean(values), error

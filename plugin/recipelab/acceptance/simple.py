@@ -6,24 +6,24 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from recipelab.acceptance.comparison import compare
-from recipelab.acceptance.policy import Standing, Verdict
+from recipelab.acceptance.policy import Observations, Verdict
 
 
 @dataclass(frozen=True)
 class PairedTwoSigma:
-    """Kept if the gain is more than twice the standard error of the difference.
+    """Keeps a gain of more than twice the standard error of the difference.
 
     It knows nothing of how many trials a campaign has: of 200 trials that change nothing, it keeps
     several.
     """
 
-    def judge(self, standing: Standing) -> Verdict:
-        """See :class:`~recipelab.acceptance.policy.Acceptance`.
+    def judge(self, observed: Observations) -> Verdict:
+        """Keep a gain of more than two standard errors.
 
         Raises:
             ValueError: Fewer than two seeds, so that no standard error exists.
         """
-        found = compare(standing.screen, standing.goal)
+        found = compare(observed.screen, observed.goal)
         kept = found.gain > 2.0 * found.delta_se
         words = "more" if kept else "not more"
         reason = (
@@ -32,20 +32,20 @@ class PairedTwoSigma:
         )
         return Verdict(kept, found.delta, found.delta_se, reason, found.p)
 
-    def promise(self, standing: Standing, seeds: int) -> None:
-        """It says nothing before all seeds have run."""
+    def promise(self, observed: Observations, seeds: int) -> None:
+        """Return nothing: all seeds have to run."""
 
 
 @dataclass(frozen=True)
 class KeepIfBetter:
-    """Kept if the mean is better at all: what published systems do, for comparison."""
+    """Keeps a mean that is better at all: what published systems do, for comparison."""
 
-    def judge(self, standing: Standing) -> Verdict:
-        """See :class:`~recipelab.acceptance.policy.Acceptance`."""
-        delta = fmean(standing.screen.differences)
-        gain = standing.goal.sign * delta
+    def judge(self, observed: Observations) -> Verdict:
+        """Keep any gain."""
+        delta = fmean(observed.screen.differences)
+        gain = observed.goal.sign * delta
         reason = f"gain {gain:+.4g}, noise or not" if gain > 0 else f"gain {gain:+.4g} is no gain"
         return Verdict(gain > 0, delta, None, reason)
 
-    def promise(self, standing: Standing, seeds: int) -> None:
-        """It says nothing before all seeds have run."""
+    def promise(self, observed: Observations, seeds: int) -> None:
+        """Return nothing: all seeds have to run."""

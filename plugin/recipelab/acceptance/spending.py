@@ -1,4 +1,4 @@
-"""How the false-keep rate of a whole campaign is divided among its confirmations."""
+"""Alpha spending: divides a campaign's false-keep rate among its confirmations."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def level_of_next(rate: float, history: Sequence[bool], half: int) -> float:
-    """The level at which the next confirmation is tested.
+    """Return the level at which the next confirmation is tested.
 
     Confirmation ``k`` (from 1) has ``rate * half / ((half + k - 1) * (half + k))``. The sum over
     all ``k`` telescopes to ``rate``, so however long a campaign is, the chance that it ever keeps a
@@ -23,7 +23,7 @@ def level_of_next(rate: float, history: Sequence[bool], half: int) -> float:
     Returns:
         The level, between 0 and ``rate``.
     """
-    passed_on = 0.0
+    level = passed_on = 0.0
     for position, kept in enumerate((*history, False)):
         level = rate * half / ((half + position) * (half + position + 1)) + passed_on
         passed_on = level if kept else 0.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 from autogen_agentchat.agents import BaseChatAgent
@@ -30,6 +30,7 @@ class EvaluatorAgent(BaseChatAgent):
         queue: The campaign's queue of trials; ``None`` while the campaign is not open.
         closing: Set when the round is to end, so that nobody waits for a trial any more.
         blind: Whether outcomes are kept from the chat.
+        before_report: Called with the judged trials before they are reported.
     """
 
     def __init__(
@@ -38,11 +39,13 @@ class EvaluatorAgent(BaseChatAgent):
         closing: asyncio.Event | None = None,
         *,
         blind: bool = False,
+        before_report: Callable[[Sequence[TrialRecord]], None] | None = None,
     ) -> None:
         super().__init__(EVALUATOR, "Reports how trials ended; measures, never proposes.")
         self._queue = queue
         self._closing = closing
         self._blind = blind
+        self._before_report = before_report
 
     @property
     def produced_message_types(self) -> Sequence[type[BaseChatMessage]]:
@@ -58,6 +61,8 @@ class EvaluatorAgent(BaseChatAgent):
         waiting = asyncio.ensure_future(self._queue.next_ended(self._closing))
         cancellation_token.link_future(waiting)
         ended = await waiting
+        if self._before_report is not None:
+            self._before_report(ended)
         if ended:
             return Response(chat_message=outcome_report(self._queue, ended, blind=self._blind))
         running = len(self._queue.in_flight)
@@ -106,9 +111,7 @@ def _outcome_text(record: TrialRecord, metric: Metric) -> str:
     if outcome.delta is not None:
         error = f" +- {outcome.delta_se:.2g}" if outcome.delta_se is not None else ""
         lines.append(f"Against the best: {outcome.delta:+.4g}{error} {metric.unit}.")
-    lines += [
-        f"Gate {gate.name}: {gate.value:.4g}, margin {gate.margin:+.3g}." for gate in outcome.gates
-    ]
+    lines += [f"Gate {gate.name}: {gate.figures}." for gate in outcome.gates]
     lines.append(f"Reason: {outcome.reason}.")
     excerpt = outcome.failure.excerpt if outcome.failure is not None else ""
     if excerpt and excerpt != outcome.reason:

@@ -21,7 +21,6 @@ from recipelab.lineage import (
     TrialFilter,
 )
 from recipelab.packs.pack import Pack
-from recipelab.packs.sections import Gate
 
 CHAIN, NEAR_MISSES, OWN, OTHERS, FAILURES = 8, 6, 10, 14, 8
 """Lines of each part at most."""
@@ -177,7 +176,7 @@ def _rules(context: ViewContext) -> list[str]:
         f"- {metric.goal} {metric.name}"
         + (f" ({metric.unit})" if metric.unit else "")
         + "; a trial is kept only if it passes every gate and its gain stands out from the noise.",
-        *(f"- Gate {_gate(gate)}." for gate in context.pack.gates),
+        *(f"- Gate {gate.rule}." for gate in context.pack.gates),
         f"- Trials so far: {trials}. Budget of trials: {left}.",
         *(
             f"- Prior knowledge: lineage tools take campaign={name!r} too; their answers say what "
@@ -185,11 +184,6 @@ def _rules(context: ViewContext) -> list[str]:
             for name in context.priors
         ),
     ]
-
-
-def _gate(gate: Gate) -> str:
-    side = "at least" if gate.at_least is not None else "at most"
-    return f"{gate.name}: mean of {gate.measure} {side} {gate.limit:g}"
 
 
 def _best(context: ViewContext) -> list[str]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from recipelab.agents.charter import Charter
 from recipelab.packs.pack import Pack
-from recipelab.packs.sections import Gate
 
 RULES = """\
 You are a specialist in a team that improves a training recipe. You own some surfaces of it.
@@ -82,13 +81,8 @@ def _limits(pack: Pack) -> str:
     lines = [
         f"Metric: {metric.name} in {metric.unit}, {metric.goal} ({metric.measure}, mean over "
         f"seeds {', '.join(map(str, pack.seeds))}).",
-        *(f"Gate: {_gate(gate)}." for gate in pack.gates),
+        *(f"Gate {gate.rule}." for gate in pack.gates),
         f"Budgets in seconds: train {pack.budgets.train:g}, predict {pack.budgets.predict:g}.",
         f"Editable files: {', '.join(pack.recipe.editable)}.",
     ]
     return "\n".join(lines)
-
-
-def _gate(gate: Gate) -> str:
-    side = "at least" if gate.at_least is not None else "at most"
-    return f"{gate.name}, mean of {gate.measure} {side} {gate.limit:g}"

@@ -22,12 +22,12 @@ from recipelab.packs.load import Play
 from recipelab.packs.pack import Pack
 from recipelab.tools import (
     CheckEditTool,
+    LineageScope,
     ReadRecipeTool,
-    Scope,
     SpecialistWorkbench,
     SubmitTrialTool,
-    Turn,
     TurnKnobTool,
+    TurnState,
     lineage_tools,
 )
 from recipelab.tools.base import AnyTool
@@ -90,7 +90,7 @@ class Specialist(AssistantAgent):
         self._turn_workbench = (
             workbench_of(charter, queue, plays, round_number, blind=blind)
             if queue
-            else SpecialistWorkbench([], Turn(round_number))
+            else SpecialistWorkbench([], TurnState(round_number))
         )
         super().__init__(
             charter.name,
@@ -158,7 +158,7 @@ def workbench_of(
         blind: Whether it is told nothing of past trials: it then has no lineage tools, reads only
             the recipe that is to be edited, and need not ask before it submits.
     """
-    turn = Turn(round_number, blind=blind)
+    turn = TurnState(round_number, blind=blind)
     own = tuple(play for play in plays if play.surface in charter.surfaces)
     submit = SubmitTrialTool(queue, charter.name, charter.surfaces, turn)
     tools: list[AnyTool] = [
@@ -168,7 +168,7 @@ def workbench_of(
     ]
     if not blind:
         priors = prior_campaigns(queue.store.campaign(queue.campaign))
-        scope = Scope(queue.store, queue.campaign, queue.pack.metric.goal, priors)
+        scope = LineageScope(queue.store, queue.campaign, queue.pack.metric.goal, priors)
         tools = [*lineage_tools(scope), *tools]
     if charter.tools is not None:
         # The menu of turn_knob shows which changes were tried, so a blind specialist has none.

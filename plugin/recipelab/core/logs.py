@@ -184,7 +184,7 @@ _PEOPLE = {
 }
 
 
-TRIAL_SPAN, PHASE_SPAN = "recipelab.core.trial", "recipelab.phase"
+TRIAL_SPAN, PHASE_SPAN = "recipelab.trial", "recipelab.phase"
 
 Value = str | bool | int | float | None
 

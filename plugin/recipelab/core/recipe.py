@@ -11,10 +11,10 @@ import difflib
 import hashlib
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import PurePosixPath
 from typing import TypeAlias
 
@@ -23,6 +23,9 @@ from recipelab.core.trial import Edit
 
 MAX_FILE_CHARACTERS = 400_000
 """A recipe file longer than this is refused: it is data, not a recipe."""
+_LINE_END = re.compile(r"\r\n|\r|\n")
+"""What ends a line for Python's parser."""
+
 MAX_PATH_BYTES = 200
 """A longer path is refused: every file system must be able to store the recipe."""
 
@@ -37,7 +40,7 @@ class Recipe:
 
     files: Mapping[str, str]
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 over paths and contents, so that equal recipes are found again."""
         total = hashlib.sha256()
@@ -48,7 +51,7 @@ class Recipe:
                 total.update(data)
         return total.hexdigest()
 
-    @property
+    @cached_property
     def meaning(self) -> str:
         """SHA-256 over what Python sees of each file: equal recipes but for comments and layout.
 
@@ -57,7 +60,7 @@ class Recipe:
         total = hashlib.sha256()
         for path in sorted(self.files):
             total.update(hashlib.sha256(path.encode("utf-8", "surrogatepass")).digest())
-            total.update(_meaning(path.endswith(".py"), self.files[path]))
+            total.update(_meaning(path, self.files[path]))
         return total.hexdigest()
 
     def editable(self, patterns: Iterable[str]) -> tuple[str, ...]:
@@ -198,24 +201,62 @@ def syntax_error(files: Mapping[str, str], *, python: str | None = None) -> str 
     if python is not None and tuple(map(int, python.split("."))) > sys.version_info[:2]:
         return None
     for path in sorted(files):
-        if not path.endswith(".py"):
-            continue
-        try:
-            ast.parse(files[path], filename=path)
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            line = getattr(error, "lineno", None) or 0
-            return f"{path}:{line}: {type(error).__name__}: {getattr(error, 'msg', error)}"
+        if path.endswith(".py") and (error := _parsed(files[path]).error):
+            return f"{path}:{error}"
     return None
 
 
+@dataclass(frozen=True)
+class _Parsed:
+    """What the parser makes of a text: its first error, or a digest of its meaning."""
+
+    error: str = ""
+    meaning: bytes | None = None
+
+
+def _meaning(path: str, text: str) -> bytes:
+    meaning = _parsed(text).meaning if path.endswith(".py") else None
+    return meaning or hashlib.sha256(b"\0" + text.encode("utf-8", "surrogatepass")).digest()
+
+
 @lru_cache(maxsize=256)
-def _meaning(python: bool, text: str) -> bytes:
-    if python:
-        try:
-            text = ast.dump(ast.parse(text))
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            python = False
-    return hashlib.sha256(bytes([python]) + text.encode("utf-8", "surrogatepass")).digest()
+def _parsed(text: str) -> _Parsed:
+    try:
+        module = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        line = getattr(error, "lineno", None) or 0
+        return _Parsed(f"{line}: {type(error).__name__}: {getattr(error, 'msg', error)}")
+    try:
+        meanings = [_segment_meaning(segment) for segment in _segments(text, module)]
+    except (RecursionError, MemoryError):
+        return _Parsed()
+    return _Parsed(meaning=hashlib.sha256(b"\1" + b"".join(meanings)).digest())
+
+
+def _segments(text: str, module: ast.Module) -> Iterator[str]:
+    """Yield the lines of each statement; statements that share a line come together."""
+    lines = _LINE_END.split(text)
+    begin, end = 0, 0
+    for statement in module.body:
+        decorators = getattr(statement, "decorator_list", [])
+        first = min([statement.lineno, *(node.lineno for node in decorators)])
+        if first > end:
+            if end:
+                yield "\n".join(lines[begin - 1 : end])
+            begin = first
+        end = statement.end_lineno or statement.lineno
+    if end:
+        yield "\n".join(lines[begin - 1 : end])
+
+
+# An edit changes few statements of a recipe, and to write out the syntax tree of the others again
+# would take longer than all the rest of a check.
+@lru_cache(maxsize=4096)
+def _segment_meaning(segment: str) -> bytes:
+    return b"".join(
+        hashlib.sha256(ast.dump(statement).encode("utf-8", "surrogatepass")).digest()
+        for statement in ast.parse(segment).body
+    )
 
 
 KnobValue: TypeAlias = int | float | bool | str

@@ -37,6 +37,12 @@ class Registry(Generic[T]):
         self.group = group
         self._builtin = dict(builtin)
 
+    def __contains__(self, name: object) -> bool:
+        """Whether an implementation has that name."""
+        return name in self._builtin or (
+            isinstance(name, str) and bool(entry_points(group=self.group, name=name))
+        )
+
     def names(self) -> tuple[str, ...]:
         """Return the valid names: those that ship first, then those of other distributions."""
         others = {point.name for point in entry_points(group=self.group)}

@@ -8,14 +8,22 @@ import unicodedata
 _KEPT = "\n\t"
 
 
+class _PlainCharacters(dict[int, int]):
+    """Code point to the one that is shown for it, worked out when it is first met."""
+
+    def __missing__(self, code: int) -> int:
+        char = chr(code)
+        is_plain = char in _KEPT or unicodedata.category(char)[0] != "C"
+        self[code] = code if is_plain else ord("\N{REPLACEMENT CHARACTER}")
+        return self[code]
+
+
+_PLAIN_CHARACTERS = _PlainCharacters()
+
+
 def plain(text: str) -> str:
-    """The text without control and format characters, so that it cannot steer a terminal."""
-    return "".join(
-        char
-        if char in _KEPT or unicodedata.category(char)[0] != "C"
-        else "\N{REPLACEMENT CHARACTER}"
-        for char in text
-    )
+    """Return the text without control and format characters: it cannot steer a terminal."""
+    return text if text.isprintable() else text.translate(_PLAIN_CHARACTERS)
 
 
 def shorten(text: str, length: int) -> str:

@@ -180,6 +180,11 @@ class GateResult:
         """Whether the value is on the right side of the limit."""
         return self.margin >= 0.0
 
+    @property
+    def figures(self) -> str:
+        """Value, limit and margin in words, as ``0.931, limit 0.94, margin -0.009``."""
+        return f"{self.value:.5g}, limit {self.limit:g}, margin {self.margin:+.3g}"
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -259,6 +264,54 @@ class Outcome:
     evidence: Evidence | None = None
 
     @property
+    def judged_seeds(self) -> frozenset[int]:
+        """The seeds that the score rests on: the fresh ones, if the trial was confirmed."""
+        confirmed = self.evidence.confirmed if self.evidence is not None else 0
+        return frozenset(run.seed for run in self.seed_runs[-confirmed:])
+
+    @property
     def cpu_seconds(self) -> float:
         """CPU time of all phases of all seed runs, in seconds."""
         return sum(timing.cpu_seconds for run in self.seed_runs for timing in run.timings)
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What a certification of a trial found, on seeds and answers that no trial had.
+
+    Attributes:
+        status: ``certified``, ``not_certified``, or how a recipe failed, as the status of a trial.
+        reason: One sentence that says why it has this status.
+        held_out: Whether it was scored on answers that no trial was scored on.
+        seeds: Seed runs of the recipe.
+        score: Mean of the metric; ``None`` without a full measurement.
+        score_se: Standard error of that mean.
+        baseline_score: Mean of the metric of the starting recipe.
+        delta: Score minus that of the baseline; ``None`` if one of them failed.
+        delta_low: Lower end of its 95 % interval.
+        delta_high: Upper end.
+        p: Chance of so large a gain without any.
+        test: Name of the statistical test.
+        gates: The gates that were judged.
+        environment: What it ran in.
+    """
+
+    status: str
+    reason: str = ""
+    held_out: bool = False
+    seeds: int = 0
+    score: float | None = None
+    score_se: float | None = None
+    baseline_score: float | None = None
+    delta: float | None = None
+    delta_low: float | None = None
+    delta_high: float | None = None
+    p: float | None = None
+    test: str = ""
+    gates: tuple[GateResult, ...] = ()
+    environment: str = ""
+
+    @property
+    def certified(self) -> bool:
+        """Whether the gain holds."""
+        return self.status == "certified"

@@ -1,4 +1,4 @@
-"""A trial whose recipe was tried before shares what was measured then."""
+"""The evaluator: the one way from a recipe to a judged outcome."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential
@@ -13,69 +14,46 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt,
 from recipelab.acceptance import Acceptance
 from recipelab.core.errors import SandboxError
 from recipelab.core.recipe import Recipe
-from recipelab.core.trial import Evidence, Failure, FailureKind, Outcome, SeedRun, Status
-from recipelab.evaluation.failures import EvaluatorFault, PhaseFailed, signature_of
+from recipelab.core.trial import Evidence, Failure, FailureKind, Outcome, Status
+from recipelab.evaluation.failures import (
+    EXCERPT_CHARACTERS,
+    EvaluatorFault,
+    PhaseFailed,
+    signature_of,
+)
 from recipelab.evaluation.integrity import FileHashes
-from recipelab.evaluation.judge import Judge, Measured
-from recipelab.evaluation.metric import Reference
-from recipelab.evaluation.observers import Watch, observed_trial, tries_again
+from recipelab.evaluation.judge import Judge, TrialRuns
+from recipelab.evaluation.metric import Incumbent
+from recipelab.evaluation.observers import TrialObserver, log_retry, observed_trial
 from recipelab.evaluation.phases import PhaseRunner
 from recipelab.evaluation.protocol import TrialProtocol, calibration_seeds
 from recipelab.evaluation.seed_runs import SeedRuns
 from recipelab.evaluation.workspace import Workspace
-from recipelab.lineage import LineageStore, TrialRecord
+from recipelab.lineage import LineageStore
 from recipelab.packs.pack import Pack
 from recipelab.sandbox.base import Sandbox
 from recipelab.sandbox.slots import ANYWHERE, SlotPool
 
-
-def shared_outcome(store: LineageStore, campaign: str, number: int) -> Outcome | None:
-    """The outcome of a trial that has the recipe of an earlier one, comments and layout aside.
-
-    The same recipe measured twice can look better by luck; it is never a gain.
-
-    Args:
-        store: The lineage.
-        campaign: Name of the campaign.
-        number: The trial.
-
-    Returns:
-        What it shares; ``None`` if no earlier trial with its recipe has been judged.
-    """
-    twin = store.find_same(campaign, store.files(campaign, number))
-    if twin is None or twin.number >= number or twin.outcome is None:
-        return None
-    return _shared(twin, twin.outcome, store.best_brief(campaign).number)
-
-
-def _shared(twin: TrialRecord, outcome: Outcome, best: int) -> Outcome:
-    same = f"the same recipe as trial {twin.number}, whose measurements it shares"
-    status = outcome.status
-    if status in (Status.BASELINE, Status.KEPT):
-        status, same = Status.DISCARDED, f"{same}; it is no new gain"
-    evidence = Evidence(against=best, planned=0, screened=0, same_as=twin.number)
-    # Its seed runs stay with the twin: they took no time again.
-    return replace(
-        outcome, status=status, reason=same, seed_runs=(), log_tail="", evidence=evidence
-    )
-
-
-Work = Callable[[SeedRuns], Awaitable[Outcome]]
-"""What is done with a recipe that got through its preflight."""
-
 ATTEMPTS = 3
-"""How often a trial is tried when the machinery fails."""
+"""How often a trial is tried if the machinery fails."""
 
 
 class Evaluator:
     """Measures and judges recipes of one pack in one sandbox.
 
+    What happens to one trial: the pack's files are checked to be as they were when the campaign
+    began; the recipe runs its preflight; then come the seeds, which
+    :class:`~recipelab.evaluation.protocol.TrialProtocol` chooses for a trial. A recipe that fails
+    gets the outcome of its failure. If the machinery fails (the sandbox, the incumbent, the pack's
+    own evaluator), the recipe is not to blame: the trial is tried again from the beginning, and
+    ``aborted`` at last.
+
     Args:
         pack: What is measured, under which limits.
         sandbox: Where code runs; it must have been started.
-        data: Name of each data file of the pack to its path.
+        data: Path of each data file of the pack, by its name.
         acceptance: The policy that tells a gain from noise; by default the pack's own.
-        pool: The slots that phases run in; by default one that is bound to no device.
+        pool: The slots that phases run in; by default a single one that is bound to no device.
         retry_seconds: First pause before a trial is tried again after the machinery failed.
     """
 
@@ -95,8 +73,7 @@ class Evaluator:
         self._judge = Judge(pack, acceptance)
         self._confirming = asyncio.Lock()
         self._pool = pool or SlotPool([ANYWHERE])
-        self._seals = FileHashes()
-        self._sealed = (*self._data.values(), pack.root / pack.evaluator.folder)
+        self._hashes = FileHashes()
         self._retry_seconds = retry_seconds
 
     @property
@@ -110,164 +87,209 @@ class Evaluator:
         return self._sandbox.name
 
     def with_pack(self, pack: Pack) -> Evaluator:
-        """An evaluator of another pack, with the same data, sandbox and slots."""
+        """Return an evaluator of another pack, with the same data, sandbox and slots."""
         return Evaluator(
-            pack,
-            self._sandbox,
-            self._data,
-            pool=self._pool,
-            retry_seconds=self._retry_seconds,
+            pack, self._sandbox, self._data, pool=self._pool, retry_seconds=self._retry_seconds
         )
 
     async def evaluate(
         self,
         recipe: Recipe,
-        reference: Callable[[], Reference] | None,
+        incumbent: Callable[[], Incumbent] | None,
         *,
         labels: Mapping[str, str] | None = None,
-        watch: Watch | None = None,
+        observer: TrialObserver | None = None,
     ) -> Outcome:
-        """Measures a recipe and gives it its status.
+        """Measure a recipe and give it its status.
 
         Args:
             recipe: The recipe to train.
-            reference: Gives the best of the moment, which may change while the trial runs;
+            incumbent: Returns the incumbent of the moment, which may change while the trial runs;
                 ``None`` for the baseline itself.
             labels: What the trial belongs to, for the sandbox, logs and traces: ``campaign`` and
                 ``trial``, and ``specialist`` if it is known.
-            watch: Told how the trial gets on.
+            observer: Told of the trial's steps.
 
         Returns:
             The judged outcome. A failing recipe is an outcome, and so is failing machinery
             (``aborted``); only cancellation is raised.
         """
-
-        async def work(trial: SeedRuns) -> Outcome:
-            if reference is None:
-                return await self._baseline(trial)
-            return await TrialProtocol(self._judge, trial, reference, self._confirming).outcome()
-
-        return await self._tried(work, recipe, labels or {}, watch or Watch())
+        work = (
+            self._run_baseline
+            if incumbent is None
+            else TrialProtocol(self._judge, incumbent, self._confirming).run
+        )
+        return await self._evaluate(work, recipe, labels or {}, observer or TrialObserver())
 
     async def measure(
         self,
         recipe: Recipe,
         seeds: Sequence[int],
         *,
-        beside: Reference | None = None,
+        incumbent: Incumbent | None = None,
         labels: Mapping[str, str] | None = None,
-        watch: Watch | None = None,
+        observer: TrialObserver | None = None,
     ) -> Outcome:
-        """Measures a recipe on certain seeds, all of them, and holds it against the gates alone.
+        """Measure a recipe on all of the given seeds, and judge it by the gates alone.
 
         Args:
             recipe: The recipe to train.
             seeds: The seeds.
-            beside: What it runs beside, where the pack compares times side by side.
+            incumbent: What it runs beside, where the pack compares times side by side.
             labels: As in :meth:`evaluate`.
-            watch: As in :meth:`evaluate`.
+            observer: As in :meth:`evaluate`.
 
         Returns:
-            The outcome: ``baseline`` if it passes all gates, else as of a trial that failed.
+            The outcome: ``baseline`` if all gates pass, else that of a trial that failed.
         """
+        work = partial(self._run_seeds, seeds=seeds, incumbent=incumbent)
+        return await self._evaluate(work, recipe, labels or {}, observer or TrialObserver())
 
-        async def work(trial: SeedRuns) -> Outcome:
-            await trial.run(seeds, beside if self.pack.metric.side_by_side else None)
-            return self._passed(trial, seeds, beside)
-
-        return await self._tried(work, recipe, labels or {}, watch or Watch())
-
-    async def _tried(
-        self, work: Work, recipe: Recipe, labels: Mapping[str, str], watch: Watch
+    async def _evaluate(
+        self,
+        work: Callable[[SeedRuns], Awaitable[Outcome]],
+        recipe: Recipe,
+        labels: Mapping[str, str],
+        observer: TrialObserver,
     ) -> Outcome:
-        with observed_trial(labels) as observed:
-            return observed.judged(await self._repeated(work, recipe, labels, watch))
-
-    async def _repeated(
-        self, work: Work, recipe: Recipe, labels: Mapping[str, str], watch: Watch
-    ) -> Outcome:
-        """Does the work, again if the machinery fails."""
-        try:
-            async for attempt in self._attempts():
-                with attempt:
-                    watch.queued()
-                    return await self._once(work, recipe, labels, watch)
-        except (SandboxError, EvaluatorFault) as error:
-            return _aborted(error)
-        raise AssertionError("unreachable: the last attempt returns or raises")
-
-    def _attempts(self) -> AsyncRetrying:
-        return AsyncRetrying(
+        """Attempt the work on a recipe, again if the machinery fails, in a span of its own."""
+        attempts = AsyncRetrying(
             stop=stop_after_attempt(ATTEMPTS),
             wait=wait_exponential(multiplier=self._retry_seconds, max=30.0),
             retry=retry_if_exception_type(SandboxError),
-            before_sleep=tries_again,
+            before_sleep=log_retry,
             reraise=True,
         )
+        with observed_trial(labels) as observed:
+            try:
+                outcome: Outcome = await attempts(self._attempt, work, recipe, labels, observer)
+            except (SandboxError, EvaluatorFault) as error:
+                text = str(error)
+                first = text.splitlines()[0] if text else repr(error)
+                outcome = Outcome(
+                    status=Status.ABORTED,
+                    reason=f"the machinery failed, not the recipe: {first}",
+                    failure=Failure(
+                        None,
+                        FailureKind.INFRASTRUCTURE,
+                        signature_of(text),
+                        text[:EXCERPT_CHARACTERS],
+                    ),
+                    log_tail=text,
+                )
+            return observed.judged(outcome)
 
-    async def _once(
-        self, work: Work, recipe: Recipe, labels: Mapping[str, str], watch: Watch
+    async def _attempt(
+        self,
+        work: Callable[[SeedRuns], Awaitable[Outcome]],
+        recipe: Recipe,
+        labels: Mapping[str, str],
+        observer: TrialObserver,
     ) -> Outcome:
-        self._check_seals()
+        """Do the work once, for a recipe that gets through its preflight."""
+        observer.queued()
+        self._check_files()
         async with AsyncExitStack() as stack:
-            trial = SeedRuns(self.pack, self._pool, stack, recipe, labels, watch, self._new_runner)
+            trial = SeedRuns(
+                self.pack, self._pool, stack, recipe, labels, observer, self._new_runner
+            )
             try:
                 await trial.preflight()
                 outcome = await work(trial)
             except PhaseFailed as failed:
-                return _failed(failed, trial.finished())
-            watch.measured()
+                return Outcome(
+                    status=failed.status,
+                    reason=f"{failed.failure.phase}: {failed.failure.signature}",
+                    seed_runs=trial.finished(),
+                    failure=failed.failure,
+                    log_tail=failed.result.log,
+                    environment=failed.result.environment,
+                )
+            observer.measured()
             return outcome
 
-    async def _baseline(self, trial: SeedRuns) -> Outcome:
-        """Measures the starting recipe, beside itself where trials run beside the best."""
-        seeds = calibration_seeds(self.pack, trial.labels.get("campaign", ""))
-        beside = self.pack.metric.side_by_side
-        await trial.run(seeds, Reference(0, trial.recipe, {}) if beside else None)
-        return self._passed(trial, seeds, None)
+    async def _run_baseline(self, trial: SeedRuns) -> Outcome:
+        """Measure the starting recipe, beside itself where trials run beside the incumbent."""
+        seeds = calibration_seeds(self.pack, trial.campaign)
+        await trial.run(seeds, self._beside(Incumbent(0, trial.recipe, {})))
+        return self._judge_alone(trial, seeds, None)
 
-    def _passed(self, trial: SeedRuns, seeds: Sequence[int], best: Reference | None) -> Outcome:
-        runs = trial.runs(seeds, best)
-        measured = Measured(runs, len(seeds), log=trial.log, environment=trial.environment)
-        return self._judge.baseline(measured)
+    async def _run_seeds(
+        self, trial: SeedRuns, seeds: Sequence[int], incumbent: Incumbent | None
+    ) -> Outcome:
+        await trial.run(seeds, self._beside(incumbent))
+        return self._judge_alone(trial, seeds, incumbent)
+
+    def _beside(self, incumbent: Incumbent | None) -> Incumbent | None:
+        """Return what a recipe runs beside that is compared with nothing."""
+        return incumbent if self.pack.metric.side_by_side else None
+
+    def _judge_alone(
+        self, trial: SeedRuns, seeds: Sequence[int], incumbent: Incumbent | None
+    ) -> Outcome:
+        runs = trial.runs(seeds, incumbent)
+        return self._judge.baseline(
+            TrialRuns(runs, len(seeds), log=trial.log, environment=trial.environment)
+        )
 
     def _new_runner(
-        self, stack: AsyncExitStack, recipe: Recipe, labels: Mapping[str, str], watch: Watch
+        self,
+        stack: AsyncExitStack,
+        recipe: Recipe,
+        labels: Mapping[str, str],
+        observer: TrialObserver,
     ) -> PhaseRunner:
         workspace = stack.enter_context(Workspace(self.pack, recipe, self._data))
-        seals = self._seals.copy()
-        seals.add(workspace.recipe)
-        return PhaseRunner(self.pack, self._sandbox, workspace, seals, labels=labels, watch=watch)
+        hashes = self._hashes.copy()
+        hashes.add(workspace.recipe)
+        return PhaseRunner(
+            self.pack, self._sandbox, workspace, hashes, labels=labels, observer=observer
+        )
 
-    def _check_seals(self) -> None:
-        """Makes sure that data and evaluator are what they were when the campaign began.
+    def _check_files(self) -> None:
+        """Check that data and evaluator are what they were when the campaign began.
 
         Raises:
-            EvaluatorFault: Something has changed, and so no trial can be compared any more.
+            EvaluatorFault: Something has changed, so no trial can be compared any more.
         """
-        if not self._seals:
-            self._seals.add(*self._sealed)
-        if broken := self._seals.broken():
-            path, before, after = broken
+        if not self._hashes:
+            self._hashes.add(*self._data.values(), self.pack.root / self.pack.evaluator.folder)
+        if changed := self._hashes.changed():
+            path, before, now = changed
             raise EvaluatorFault(
                 f"{path} has changed since the campaign began "
-                f"(sha256 {before[:12]} became {after[:12]}); put it back and resume"
+                f"(sha256 {before[:12]} became {now[:12]}); put it back and resume"
             )
 
 
-def _failed(failed: PhaseFailed, runs: tuple[SeedRun, ...]) -> Outcome:
-    return Outcome(
-        status=failed.status,
-        reason=f"{failed.failure.phase}: {failed.failure.signature}",
-        seed_runs=runs,
-        failure=failed.failure,
-        log_tail=failed.result.log,
-        environment=failed.result.environment,
+def shared_outcome(store: LineageStore, campaign: str, number: int) -> Outcome | None:
+    """Return the outcome that a trial shares with an earlier one of the same recipe.
+
+    Recipes are the same if they differ in comments and layout alone. The same recipe measured
+    twice can look better by luck; it is never a gain.
+
+    Args:
+        store: The lineage.
+        campaign: Name of the campaign.
+        number: The trial.
+
+    Returns:
+        The outcome; ``None`` if no earlier trial with its recipe has been judged.
+    """
+    twin = store.find_same(campaign, store.files(campaign, number))
+    if twin is None or twin.number >= number or twin.outcome is None:
+        return None
+    status = twin.outcome.status
+    reason = f"the same recipe as trial {twin.number}, whose measurements it shares"
+    if status in (Status.BASELINE, Status.KEPT):
+        status, reason = Status.DISCARDED, f"{reason}; it is no new gain"
+    best = store.best_brief(campaign).number
+    return replace(
+        twin.outcome,
+        status=status,
+        reason=reason,
+        # Its seed runs stay with the twin: they took no time again.
+        seed_runs=(),
+        log_tail="",
+        evidence=Evidence(against=best, planned=0, screened=0, same_as=twin.number),
     )
-
-
-def _aborted(error: Exception) -> Outcome:
-    text = str(error)
-    failure = Failure(None, FailureKind.INFRASTRUCTURE, signature_of(text), text[:1_600])
-    reason = f"the machinery failed, not the recipe: {text.splitlines()[0] if text else error!r}"
-    return Outcome(status=Status.ABORTED, reason=reason, failure=failure, log_tail=text)

@@ -1,4 +1,4 @@
-"""Reads a failed phase: what kind of failure, its signature, and the lines that show the cause."""
+"""Failures: the kind of a failed phase, its signature, and the lines that show the cause."""
 
 from __future__ import annotations
 
@@ -43,21 +43,21 @@ _NORMAL: tuple[tuple[re.Pattern[str], str], ...] = (
 
 
 def signature_of(text: str) -> str:
-    """The text with numbers and paths taken out, so that repeats can be counted."""
+    """Return the text with numbers and paths taken out, so that repeats can be counted."""
     for pattern, put in _NORMAL:
         text = pattern.sub(put, text)
     return text.strip()[:SIGNATURE_CHARACTERS].rstrip()
 
 
 def status_of(result: PhaseResult, phase: Phase) -> Status:
-    """The status of a trial whose phase did not end well."""
+    """Return the status of a trial whose phase did not end well."""
     if result.ending is Ending.DEADLINE and phase is not Phase.PREFLIGHT:
         return Status.TRAIN_OVERRUN if phase is Phase.TRAIN else Status.EVAL_OVERRUN
     return Status.OVERSIZE if result.ending is Ending.OUTPUT else Status.CRASHED
 
 
 def failure_of(result: PhaseResult, phase: Phase, *, seed: int, budget: float) -> Failure:
-    """Reads what went wrong in a phase that did not end with exit code 0.
+    """Return what went wrong in a phase that did not end with exit code 0.
 
     Args:
         result: What the sandbox saw.
@@ -76,18 +76,20 @@ def failure_of(result: PhaseResult, phase: Phase, *, seed: int, budget: float) -
         case Ending.OUTPUT:
             line, kind = f"{phase} left more output than the pack allows", FailureKind.SIZE
         case Ending.EXITED:
-            return _of_exit(result, phase, seed)
-    return _of_line(phase, kind, line, result, seed)
+            return _failure_of_exit(result, phase, seed)
+    return _failure_of_line(phase, kind, line, result, seed)
 
 
 def missing_output(phase: Phase, what: str, *, seed: int, result: PhaseResult) -> Failure:
-    """The failure of a phase that ended well but did not leave what the next one needs."""
+    """Return the failure of a phase that ended well but left not what the next one needs."""
     line = f"{phase} ended with exit code 0 but left no {what} in out/"
-    return _of_line(phase, FailureKind.MISSING_OUTPUT, line, result, seed)
+    return _failure_of_line(phase, FailureKind.MISSING_OUTPUT, line, result, seed)
 
 
-def _of_line(phase: Phase, kind: FailureKind, line: str, result: PhaseResult, seed: int) -> Failure:
-    """A failure that one line of ours tells, with what the sandbox and the log have to add."""
+def _failure_of_line(
+    phase: Phase, kind: FailureKind, line: str, result: PhaseResult, seed: int
+) -> Failure:
+    """Return a failure that one line of ours states, with what sandbox and log have to add."""
     lines = [line, *_refused_processes(result), *result.refused, *_tail(result.log, 6)]
     text = "\n".join(lines)[:EXCERPT_CHARACTERS]
     return Failure(phase, kind, signature_of(line), text, seed)
@@ -98,7 +100,7 @@ def _refused_processes(result: PhaseResult) -> list[str]:
     return [f"{count} processes or threads were refused at the limit"] if count else []
 
 
-def _of_exit(result: PhaseResult, phase: Phase, seed: int) -> Failure:
+def _failure_of_exit(result: PhaseResult, phase: Phase, seed: int) -> Failure:
     if refused := _refused_processes(result):
         line = f"{phase} came to its limit of processes"
         excerpt = _excerpt([*refused, *_tail(result.log, EXCERPT_LINES)])
@@ -121,12 +123,12 @@ def _of_exit(result: PhaseResult, phase: Phase, seed: int) -> Failure:
 
 
 def kind_of(line: str) -> FailureKind:
-    """What kind of failure the line that tells of an error means."""
+    """Return the kind of failure that an error's last line stands for."""
     return next((kind for kind, rule in _KINDS if rule.search(line)), FailureKind.OTHER)
 
 
 def _innermost(lines: list[str]) -> str:
-    """The innermost frame of the recipe's own files, as ``train.py:main``."""
+    """Return the innermost frame of the recipe's own files, as ``train.py:main``."""
     frames = [match for line in lines if (match := _FRAME.match(line))]
     own = [match for match in frames if "site-packages" not in match["path"]]
     own = [match for match in own if "/lib/python" not in match["path"]]

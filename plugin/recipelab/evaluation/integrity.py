@@ -1,4 +1,4 @@
-"""Hashes of files that nobody may change while a trial runs."""
+"""Integrity: what a recipe may not touch, may not break, and may not say."""
 
 from __future__ import annotations
 
@@ -7,85 +7,97 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import Self
 
 from recipelab.core.trial import Failure, FailureKind, Phase
-from recipelab.evaluation.failures import EXCERPT_CHARACTERS, signature_of
+from recipelab.evaluation.failures import EXCERPT_CHARACTERS, SIGNATURE_CHARACTERS, signature_of
 from recipelab.packs.pack import Pack
 from recipelab.sandbox.base import OUTPUT_DIRECTORY, Input, PhaseResult
 
-_Signature = tuple[int, int, int, int]
+SCORE_FILE = "score.json"
+"""Where the scorer writes; a recipe that leaves such a file wants it read as a score."""
+
+REDACTED = "(this phase sees hidden text, so what it printed is withheld)"
+"""Takes the place of a redacted log."""
+
+_HASH_CHARACTERS = 12
 _GONE = "(gone)"
 _NO_FILE = "(no regular file)"
-_PIECE = 1 << 20
+
+_FRAME = re.compile(r'^\s*File "(?P<path>[^"\n]+)", line (?P<line>\d{1,6})\b', re.MULTILINE)
+_EXCEPTION = re.compile(r"^(?P<name>[A-Za-z_]\w*)(?::.*)?$", re.MULTILINE)
+
+_Touched = tuple[int, int, int, int]
+"""What the kernel changes when a file is touched."""
 
 
 class FileHashes:
-    """Remembers what files were, and tells which of them have changed since.
+    """The tamper check: hashes of files as they were, to tell which of them have changed since.
 
     A file is read again only if the kernel says that it was touched: its size, its inode or the
-    time of its last change, which no unprivileged program can set. So looking is cheap, and data of
+    time of its last change, which no unprivileged program can set. So a check is cheap, and data of
     many gigabytes is hashed once.
     """
 
     def __init__(self) -> None:
-        self._sealed: dict[Path, str] = {}
-        self._hashed: dict[Path, tuple[_Signature, str]] = {}
+        self._expected: dict[Path, str] = {}
+        self._cache: dict[Path, tuple[_Touched, str]] = {}
 
-    def copy(self) -> FileHashes:
-        """The same seals, to add others to. What was hashed once is not hashed again."""
-        other = FileHashes()
-        other._sealed, other._hashed = dict(self._sealed), self._hashed
+    def copy(self) -> Self:
+        """Return the same hashes, to add others to; no file that was hashed is hashed again."""
+        other = type(self)()
+        other._expected, other._cache = dict(self._expected), self._cache
         return other
 
     def __len__(self) -> int:
-        return len(self._sealed)
+        """Return the number of files."""
+        return len(self._expected)
 
     def add(self, *places: Path) -> None:
-        """Seals files, and every file below folders, as they are now."""
-        for path in _files(places):
-            self._sealed[path] = self._hash(path)
+        """Add files, and every file below folders, as they are now."""
+        for path in _files_below(places):
+            self._expected[path] = self._hash(path)
 
     def drop(self, folder: Path) -> None:
-        """Forgets the seals of every file below a folder."""
-        self._sealed = {
-            path: before for path, before in self._sealed.items() if folder not in path.parents
+        """Forget every file below a folder."""
+        self._expected = {
+            path: expected
+            for path, expected in self._expected.items()
+            if folder not in path.parents
         }
 
-    def broken(self) -> tuple[Path, str, str] | None:
-        """The first sealed file that is not what it was, with both hashes; ``None`` if all are."""
-        for path, before in self._sealed.items():
-            after = self._hash(path)
-            if after != before:
-                return path, before, after
+    def changed(self) -> tuple[Path, str, str] | None:
+        """Return the first file that has changed, with its hash before and now, if there is one."""
+        for path, before in self._expected.items():
+            now = self._hash(path)
+            if now != before:
+                return path, before, now
         return None
 
     def _hash(self, path: Path) -> str:
         try:
             found = path.stat()
-            signature = (found.st_size, found.st_ino, found.st_mtime_ns, found.st_ctime_ns)
-            known = self._hashed.get(path)
-            if known is None or known[0] != signature:
-                known = self._hashed[path] = (signature, _sha256(path))
+            touched = (found.st_size, found.st_ino, found.st_mtime_ns, found.st_ctime_ns)
+            known = self._cache.get(path)
+            if known is None or known[0] != touched:
+                known = self._cache[path] = (touched, _sha256(path))
         except OSError:
             return _GONE
         return known[1]
 
 
 def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    # Not blocking matters where a named pipe has taken the place of a file.
+    # Without O_NONBLOCK, a named pipe that has taken the place of a file would block for ever.
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             return _NO_FILE
-        while piece := file.read(_PIECE):
-            digest.update(piece)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _files(places: Iterable[Path]) -> Iterable[Path]:
+def _files_below(places: Iterable[Path]) -> Iterator[Path]:
     for place in places:
         if place.is_dir():
             below = sorted(path for path in place.rglob("*") if path.is_file())
@@ -94,14 +106,8 @@ def _files(places: Iterable[Path]) -> Iterable[Path]:
             yield place
 
 
-SCORE_FILE = "score.json"
-"""Where the scorer writes; a recipe that leaves such a file wants it read as a score."""
-
-_SHOWN_HASH = 12
-
-
 def tripwires(pack: Pack, inputs: Sequence[Input]) -> tuple[str, ...]:
-    """Folders that only the evaluator's own phases have, to be watched in the recipe's phases.
+    """Return folders that only the evaluator's phases have, to be watched in the recipe's phases.
 
     Args:
         pack: The pack.
@@ -109,62 +115,54 @@ def tripwires(pack: Pack, inputs: Sequence[Input]) -> tuple[str, ...]:
     """
     trusted = [phase for phase in Phase if not phase.runs_recipe]
     targets = [target for phase in trusted for target in pack.phases[phase].data]
-    wanted = {PurePosixPath(path).parts[0] for path in (pack.evaluator.folder, *targets)}
-    taken = {PurePosixPath(entry.target).parts[0] for entry in inputs} | {OUTPUT_DIRECTORY}
-    return tuple(sorted(wanted - taken))
+    watched = {PurePosixPath(path).parts[0] for path in (pack.evaluator.folder, *targets)}
+    seen = {PurePosixPath(entry.target).parts[0] for entry in inputs} | {OUTPUT_DIRECTORY}
+    return tuple(sorted(watched - seen))
 
 
 def tampering(
-    phase: Phase, result: PhaseResult, output: Path, seals: FileHashes, *, seed: int
+    phase: Phase, result: PhaseResult, output: Path, hashes: FileHashes, *, seed: int
 ) -> Failure | None:
-    """Evidence that a recipe's phase touched what it may not, or ``None``.
+    """Return the evidence that a recipe's phase touched what it may not, if there is any.
 
     Args:
-        phase: Which phase ran.
+        phase: The phase that ran.
         result: What the sandbox saw.
         output: What the phase left.
-        seals: Files that must be as they were.
+        hashes: Files that must be as they were.
         seed: The seed of the run.
     """
     if result.tampered:
         lines = [
             f"{phase} left {name}, where only the evaluator writes" for name in result.tampered
         ]
-        return _failure(phase, lines, seed)
-    if (output / SCORE_FILE).exists():
-        line = f"{phase} left {OUTPUT_DIRECTORY}/{SCORE_FILE}, which only the evaluator writes"
-        return _failure(phase, [line], seed)
-    if broken := seals.broken():
-        path, before, after = broken
-        line = (
+    elif (output / SCORE_FILE).exists():
+        lines = [f"{phase} left {OUTPUT_DIRECTORY}/{SCORE_FILE}, which only the evaluator writes"]
+    elif changed := hashes.changed():
+        path, before, now = changed
+        lines = [
             f"{phase} changed {path.name}, which it may not: "
-            f"sha256 {before[:_SHOWN_HASH]} became {after[:_SHOWN_HASH]}"
-        )
-        return _failure(phase, [line], seed)
-    return None
+            f"sha256 {before[:_HASH_CHARACTERS]} became {now[:_HASH_CHARACTERS]}"
+        ]
+    else:
+        return None
+    text = "\n".join(lines)[:EXCERPT_CHARACTERS]
+    # Names of files tell these failures apart, so they stay in the signature.
+    return Failure(phase, FailureKind.TAMPERING, lines[0][:SIGNATURE_CHARACTERS], text, seed)
 
 
 def broken_rule(log: str, *, seed: int, phase: Phase = Phase.SCORE) -> Failure:
-    """The failure of what breaks a rule, from the last line of the evaluator's log."""
+    """Return the failure of a recipe that breaks a rule, from the end of the evaluator's log."""
     lines = log.strip().splitlines() or ["the evaluator found that a rule is broken"]
     text = "\n".join(lines[-6:])[:EXCERPT_CHARACTERS]
     return Failure(phase, FailureKind.RULE, signature_of(lines[-1]), text, seed)
 
 
-def _failure(phase: Phase, lines: list[str], seed: int) -> Failure:
-    text = "\n".join(lines)[:EXCERPT_CHARACTERS]
-    # Names of files tell these failures apart, so they stay.
-    return Failure(phase, FailureKind.TAMPERING, lines[0][:200], text, seed)
+def redacted(result: PhaseResult, files: Collection[str]) -> PhaseResult:
+    """Return the result of a phase that saw hidden text, without anything that could carry it.
 
-
-NOTICE = "(this phase sees hidden text, so what it printed is withheld)"
-
-_FRAME = re.compile(r'^\s*File "(?P<path>[^"\n]+)", line (?P<line>\d{1,6})\b', re.MULTILINE)
-_EXCEPTION = re.compile(r"^(?P<name>[A-Za-z_]\w*)(?::.*)?$", re.MULTILINE)
-
-
-def withheld(result: PhaseResult, files: Collection[str]) -> PhaseResult:
-    """The result without anything that the recipe chose to say.
+    Left of the log are the name of a built-in exception and the innermost line of the recipe's own
+    files; left of the names in tripwires are the watched folders, which the recipe cannot choose.
 
     Args:
         result: What the sandbox saw.
@@ -172,28 +170,22 @@ def withheld(result: PhaseResult, files: Collection[str]) -> PhaseResult:
     """
     count = len(result.refused)
     refused = (f"{count} outputs were not taken; their names are withheld",) if count else ()
-    # Names in tripwires are the recipe's choice too; the watched folders are not.
     tampered = tuple(sorted({name.split("/", 1)[0] for name in result.tampered}))
-    log = _readable(result.log, files)
-    return replace(result, log=log, refused=refused, tampered=tampered)
+    return replace(result, log=_redacted_log(result.log, files), refused=refused, tampered=tampered)
 
 
-def _readable(log: str, files: Collection[str]) -> str:
+def _redacted_log(log: str, files: Collection[str]) -> str:
     names = [match["name"] for match in _EXCEPTION.finditer(log) if _is_exception(match["name"])]
     if not names:
-        return NOTICE
-    # The innermost frame alone: a made-up traceback could spell a text in many line numbers.
-    frames = [match for match in _FRAME.finditer(log) if _own(match["path"], files)]
-    lines = [
-        f'  File "{_own(frame["path"], files)}", line {frame["line"]}, in predict'
-        for frame in frames[-1:]
+        return REDACTED
+    frames = [
+        (file, match["line"])
+        for match in _FRAME.finditer(log)
+        if (file := next((f for f in files if f"/{match['path']}".endswith(f"/{f}")), None))
     ]
-    return "\n".join([NOTICE, *lines, f"{names[-1]}: the message is withheld"])
-
-
-def _own(path: str, files: Collection[str]) -> str | None:
-    """The recipe's file that a path of a traceback means."""
-    return next((file for file in files if path == file or path.endswith(f"/{file}")), None)
+    # The innermost frame alone: a made-up traceback could spell a text in many line numbers.
+    lines = [f'  File "{file}", line {line}, in predict' for file, line in frames[-1:]]
+    return "\n".join([REDACTED, *lines, f"{names[-1]}: the message is withheld"])
 
 
 def _is_exception(name: str) -> bool:

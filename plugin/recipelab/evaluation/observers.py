@@ -1,4 +1,7 @@
-"""What logs and traces are told of a trial and its phases: figures and names, never their text."""
+"""Who is told of a trial and its phases: logs, traces, the lineage, and callers.
+
+Logs and traces get figures and names, never text of an agent or of a recipe.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ class ObservedTrial:
     began: float = field(default_factory=time.monotonic)
 
     def judged(self, outcome: Outcome) -> Outcome:
-        """Tells how it ended, and gives the outcome back."""
+        """Log and trace how the trial ended, and return its outcome."""
         kind = None if outcome.failure is None else outcome.failure.kind.value
         facts: dict[str, Value] = {"status": outcome.status.value, "score": outcome.score}
         describe(self.span, {**facts, "failure_kind": kind})
@@ -47,13 +50,13 @@ class ObservedTrial:
 
 @contextmanager
 def observed_trial(labels: Mapping[str, str]) -> Iterator[ObservedTrial]:
-    """Around the evaluation of a trial: all that is logged meanwhile says which trial it is.
+    """Trace the evaluation of a trial; all that is logged meanwhile says which trial it is.
 
     Args:
         labels: What the trial belongs to: ``campaign``, ``trial``, and ``specialist`` if known.
     """
-    told = labels.get("trial", "")
-    trial: int | str | None = int(told) if told.isascii() and told.isdigit() else told or None
+    text = labels.get("trial", "")
+    trial: int | str | None = int(text) if text.isascii() and text.isdigit() else text or None
     campaign, specialist = labels.get("campaign"), labels.get("specialist")
     facts: dict[str, Value] = {"campaign": campaign, "trial": trial, "specialist": specialist}
     with bound(campaign=campaign, trial=trial), span(TRIAL_SPAN, facts) as started:
@@ -73,7 +76,7 @@ class ObservedPhase:
     facts: Mapping[str, Value]
 
     def ended(self, result: PhaseResult) -> PhaseResult:
-        """Tells how it ended, and gives the result back."""
+        """Log and trace how the phase ended, and return its result."""
         exit_code = {} if result.exit_code is None else {"exit": result.exit_code}
         measured: dict[str, Value] = {
             "ending": result.ending.value,
@@ -93,13 +96,13 @@ class ObservedPhase:
 def observed_phase(
     phase: Phase, seed: int, slot: Slot, labels: Mapping[str, str]
 ) -> Iterator[ObservedPhase]:
-    """Around a phase in the sandbox.
+    """Trace a phase in the sandbox.
 
     Args:
         phase: The phase.
         seed: Its seed.
         slot: Where it runs.
-        labels: What it belongs to; ``beside`` says that the best runs it beside a trial.
+        labels: What it belongs to; ``beside`` is the number of the incumbent that runs it.
     """
     facts: dict[str, Value] = {
         "phase": phase.value,
@@ -111,20 +114,24 @@ def observed_phase(
         yield ObservedPhase(started, facts)
 
 
-def tries_again(state: RetryCallState) -> None:
-    """Tells that the machinery failed, and that the trial is tried once more."""
+def log_retry(state: RetryCallState) -> None:
+    """Log that the machinery failed, and that the trial is tried once more."""
     error = state.outcome.exception() if state.outcome is not None else None
     _log.warning("the machinery failed; trying again", attempt=state.attempt_number, error=error)
 
 
-class Watch:
-    """Is told of the steps of one trial; this one does nothing with it."""
+NOTE_SECONDS = 1.0
+"""Least time between two notes of phases other than ``train``, in seconds."""
+
+
+class TrialObserver:
+    """Is told of the steps of one trial; this one ignores them."""
 
     def queued(self) -> None:
-        """The trial waits for a slot, for the first time or once more."""
+        """Note that the trial waits for a slot, for the first time or once more."""
 
     def began(self, phase: Phase, seed: int | None) -> None:
-        """A phase begins.
+        """Note that a phase begins.
 
         Args:
             phase: The phase.
@@ -132,19 +139,19 @@ class Watch:
         """
 
     def measured(self) -> None:
-        """Every seed run has its score; what is left is to judge."""
+        """Note that every seed run has its score, and the trial is to be judged."""
 
     @contextmanager
     def holding(self, slot: Slot) -> Iterator[None]:
-        """The trial holds a slot, as long as the context lasts."""
+        """Note that the trial holds a slot, as long as the context lasts."""
         yield
 
-    def of_the_best(self) -> Watch:
-        """Who is told while the best runs for the sake of this trial: nobody, by default."""
-        return Watch()
+    def of_incumbent(self) -> TrialObserver:
+        """Return the observer of the incumbent's phases that run for the sake of this trial."""
+        return TrialObserver()
 
 
-class LineageWatch(Watch):
+class LineageObserver(TrialObserver):
     """Writes the steps to the lineage, so that anybody can see what runs where.
 
     Args:
@@ -152,7 +159,8 @@ class LineageWatch(Watch):
         campaign: Name of the campaign.
         number: The trial's number.
         sandbox: Name of the sandbox, for the leases.
-        told: Told of each phase, too.
+        on_phase: Called with each phase and its seed, too.
+        is_queued: Whether the lineage is known to have the trial as queued.
 
     Attributes:
         device_seconds: How long the trial has held slots so far, in seconds.
@@ -164,32 +172,45 @@ class LineageWatch(Watch):
         campaign: str,
         number: int,
         sandbox: str,
-        told: Callable[[Phase, int | None], None],
+        on_phase: Callable[[Phase, int | None], None],
+        *,
+        is_queued: bool = False,
     ) -> None:
         self._store = store
         self._campaign = campaign
         self._number = number
         self._sandbox = sandbox
-        self._told = told
+        self._on_phase = on_phase
+        self._is_queued = is_queued
+        self._noted: Phase | None = None
+        self._noted_at = 0.0
         self.device_seconds = 0.0
 
     def queued(self) -> None:
-        """Notes that the trial waits; an aborted one loses its outcome."""
+        """Set the trial to queued; an aborted one loses its outcome."""
+        self._noted = None
+        if self._is_queued:
+            return
         if self._store.brief(self._campaign, self._number).state is not TrialState.QUEUED:
             self._store.advance(self._campaign, self._number, TrialState.QUEUED)
+        self._is_queued = True
 
     def began(self, phase: Phase, seed: int | None) -> None:
-        """Notes the phase, and tells of it."""
-        self._told(phase, seed)
-        self._store.advance(self._campaign, self._number, TrialState.RUNNING, phase)
+        """Set the trial to running in a phase.
 
-    def measured(self) -> None:
-        """Notes that the trial is measured."""
-        self._store.advance(self._campaign, self._number, TrialState.MEASURED)
+        A later phase is written if it is ``train``, where the time of a trial goes, or if the last
+        write is a second old: shorter phases are over before anyone has looked.
+        """
+        self._on_phase(phase, seed)
+        now = time.monotonic()
+        is_due = phase is Phase.TRAIN or now - self._noted_at >= NOTE_SECONDS
+        if self._noted is None or (phase is not self._noted and is_due):
+            self._store.advance(self._campaign, self._number, TrialState.RUNNING, phase)
+            self._noted, self._noted_at, self._is_queued = phase, now, False
 
     @contextmanager
     def holding(self, slot: Slot) -> Iterator[None]:
-        """Notes the lease of a slot for as long as it lasts."""
+        """Store the lease of a slot, and release it when the context ends."""
         self._store.lease_slot(
             self._campaign,
             self._number,
@@ -204,15 +225,15 @@ class LineageWatch(Watch):
             self.device_seconds += time.monotonic() - since
             self._store.release_slot(self._campaign, self._number, slot.name)
 
-    def of_the_best(self) -> Watch:
-        """The slots that the best holds are this trial's; its phases are not."""
-        return _Holder(self)
+    def of_incumbent(self) -> TrialObserver:
+        """Return an observer for which the incumbent's slots are this trial's; its phases not."""
+        return _SlotObserver(self)
 
 
-class _Holder(Watch):
+class _SlotObserver(TrialObserver):
     """Passes on which slots are held, and nothing else."""
 
-    def __init__(self, trial: LineageWatch) -> None:
+    def __init__(self, trial: LineageObserver) -> None:
         self._trial = trial
 
     @contextmanager

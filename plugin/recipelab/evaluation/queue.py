@@ -1,76 +1,74 @@
-"""Waiting for one of several things."""
+"""The queue of trials: proposals go in, judged trials come out."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from recipelab.budget import BudgetLimits, Ledger
 from recipelab.core.recipe import Recipe
-from recipelab.core.trial import Edit, Outcome, Phase, Proposal, SeedRun, Status
+from recipelab.core.trial import Edit, Outcome, Phase, Proposal
 from recipelab.evaluation.evaluator import Evaluator, shared_outcome
-from recipelab.evaluation.metric import Reference, mean_predict, noise_of
-from recipelab.evaluation.observers import LineageWatch
-from recipelab.evaluation.proposals import BASELINE, Approve, Checked, Intake, Rejection, declined
+from recipelab.evaluation.metric import Incumbent, noise_of
+from recipelab.evaluation.observers import LineageObserver
+from recipelab.evaluation.proposals import (
+    BASELINE,
+    Approve,
+    Candidate,
+    ProposalChecker,
+    Rejected,
+    declined,
+)
 from recipelab.lineage import LineageStore, TrialRecord
 from recipelab.packs.pack import Pack
 
+OnPhase = Callable[[int, Phase, int | None], None]
+"""Called with trial, phase and seed when a phase begins; the seed is ``None`` in preflight."""
 
-def is_set(event: asyncio.Event | None) -> bool:
-    """Whether there is an event, and it is set."""
-    return event is not None and event.is_set()
-
-
-async def either(one: asyncio.Event, other: asyncio.Event | None) -> None:
-    """Waits until one of two events is set."""
-    waits = [asyncio.ensure_future(event.wait()) for event in (one, other) if event is not None]
-    try:
-        await asyncio.wait(waits, return_when="FIRST_COMPLETED")
-    finally:
-        for wait in waits:
-            wait.cancel()
-
-
-TrialWatch = Callable[[int, Phase, int | None], None]
-"""Told trial, phase and seed when a phase begins."""
-
-QUEUE = 2
+WAITING_PER_SLOT = 2
 """Trials that may wait for each slot before agents are asked to submit no more."""
 
-_NEW = 0.3
-"""Weight of the newest trial in the mean of their lengths."""
+_NEWEST_WEIGHT = 0.3
+"""Weight of the newest trial in the moving mean of their lengths."""
 
 
 @dataclass(frozen=True)
 class Submitted:
-    """What came of handing in a proposal.
+    """The result of submitting a proposal.
 
     Attributes:
         number: The trial's number.
         rejection: Why it is not tried, or ``None`` if it is queued or being tried now.
-        alike: Earlier trials with an edit like this one, a line each.
+        alike: Earlier trials with a similar edit, a line each.
     """
 
     number: int
-    rejection: Rejection | None
+    rejection: Rejected | None
     alike: tuple[str, ...] = ()
 
 
 class TrialQueue:
-    """Takes proposals into a queue and runs their trials, at most ``slots`` at the same time.
+    """Takes proposals in and runs their trials, at most ``slots`` of them at the same time.
+
+    A proposal is checked and recorded when it is submitted. Its trial then waits for a slot, runs
+    in a task of its own, and is recorded with its outcome before anybody hears of it. The caller
+    collects ended trials with :meth:`next_ended`.
 
     Args:
         store: The lineage.
         campaign: Name of the campaign.
         evaluator: Judges recipes; its sandbox must have been started.
         slots: How many trials may run at once.
-        ledger: Says what may still be spent; by default there is no bound.
+        ledger: Knows what may still be spent; by default nothing is bounded.
         approve: Asked before a proposal is tried; ``None`` asks nobody.
-        repeats: Whether a recipe may be tried twice; see :class:`Intake`.
-        watch: Told when a phase begins.
+        repeats: Whether a recipe may be tried twice; see :class:`ProposalChecker`.
+        on_phase: Called when a phase begins.
+
+    Attributes:
+        trial_seconds: Moving mean of the trials' lengths; ``None`` before the first has ended.
     """
 
     def __init__(
@@ -83,7 +81,7 @@ class TrialQueue:
         ledger: Ledger | None = None,
         approve: Approve | None = None,
         repeats: bool = False,
-        watch: TrialWatch = lambda number, phase, seed: None,
+        on_phase: OnPhase = lambda number, phase, seed: None,
     ) -> None:
         self.store = store
         self.campaign = campaign
@@ -92,13 +90,14 @@ class TrialQueue:
             store, campaign, BudgetLimits(), goal=evaluator.pack.metric.goal
         )
         self.trial_seconds: float | None = None
-        self._intake = Intake(store, campaign, evaluator.pack, repeats=repeats)
+        self._checker = ProposalChecker(store, campaign, evaluator.pack, repeats=repeats)
         self._evaluator = evaluator
         self._approve = approve
-        self._watch = watch
+        self._on_phase = on_phase
         self._paused = False
         self._waiting: deque[int] = deque()
         self._owners: dict[int, str] = {}
+        self._recipes: dict[int, Recipe] = {}
         self._running: dict[int, asyncio.Task[None]] = {}
         self._ended: deque[int] = deque()
         self._changed = asyncio.Event()
@@ -121,10 +120,10 @@ class TrialQueue:
     @property
     def is_full(self) -> bool:
         """Whether so many trials wait that agents should submit no more for now."""
-        return len(self._waiting) >= QUEUE * self.slots
+        return len(self._waiting) >= WAITING_PER_SLOT * self.slots
 
     def owners(self) -> Counter[str]:
-        """How many trials of each specialist are in flight."""
+        """Return how many trials of each specialist are in flight."""
         return Counter(self._owners.values())
 
     @property
@@ -134,7 +133,7 @@ class TrialQueue:
 
     @property
     def paused(self) -> bool:
-        """Whether no trial is begun for now; those that run go on."""
+        """Whether no new trial begins for now; those that run go on."""
         return self._paused
 
     @paused.setter
@@ -144,75 +143,77 @@ class TrialQueue:
         self._fill()
 
     def best(self) -> TrialRecord:
-        """The best trial so far: the last one kept, or the baseline."""
+        """Return the best trial so far: the last one kept, or the baseline."""
         return self.store.best(self.campaign)
 
-    def check(self, parent: int, edits: tuple[Edit, ...]) -> Checked | Rejection:
-        """Checks edits as :meth:`submit` would, without recording anything.
+    def check(self, parent: int, edits: tuple[Edit, ...]) -> Candidate | Rejected:
+        """Check edits as :meth:`submit` would, without recording anything.
 
         Raises:
             LineageError: There is no such parent.
         """
-        return self._intake.check(parent, edits)
+        return self._checker.check(parent, edits)
 
     def recipe_of(self, number: int) -> dict[str, str]:
-        """The files of a trial's recipe.
+        """Return the files of a trial's recipe.
 
         Raises:
             LineageError: There is no such trial, or it was rejected and so has no recipe.
         """
-        return self._intake.recipe_of(number)
+        return self._checker.recipe_of(number)
 
     def submit(self, proposal: Proposal, *, round_number: int | None) -> Submitted:
-        """Hands in a proposal: it is recorded, and queued unless it is rejected at once.
+        """Record a proposal, and queue its trial unless it is rejected at once.
 
         Raises:
             LineageError: There is no such parent.
         """
-        number, checked = self._intake.take(proposal, round_number=round_number)
-        if isinstance(checked, Rejection):
+        number, checked = self._checker.take(proposal, round_number=round_number)
+        if isinstance(checked, Rejected):
             return Submitted(number, checked)
-        self._queue(number, proposal.specialist)
+        self._queue(number, proposal.specialist, checked.recipe)
         return Submitted(number, None, checked.alike)
 
     def propose_baseline(self) -> None:
-        """Records the starting recipe as trial 0 and runs it."""
-        number, _ = self._intake.take_baseline()
-        self._queue(number, "campaign")
+        """Record the starting recipe as trial 0, and queue it."""
+        number, recipe = self._checker.take_baseline()
+        self._queue(number, "campaign", recipe)
 
     def retry(self, number: int) -> None:
-        """Runs a recorded trial again that never got its outcome, or was aborted."""
+        """Queue a recorded trial again that never got its outcome, or was aborted."""
         self._queue(number, self.store.brief(self.campaign, number).specialist)
 
     def adopt(self) -> tuple[int, ...]:
-        """Queues trials that somebody else wrote to the lineage, as a person does.
+        """Queue trials that another process wrote to the lineage, as a person's submission.
 
         Returns:
             Their numbers.
         """
         known = set(self.running)
-        found = self.store.in_flight_briefs(self.campaign)
-        new = [brief for brief in found if brief.number not in known]
+        in_flight = self.store.in_flight_briefs(self.campaign)
+        new = [brief for brief in in_flight if brief.number not in known]
         for brief in new:
             self._queue(brief.number, brief.specialist)
         return tuple(brief.number for brief in new)
 
     async def next_ended(self, until: asyncio.Event | None = None) -> tuple[TrialRecord, ...]:
-        """Waits for the next trials to end and gives their records, lowest number first.
+        """Wait for the next trials to end, and return their records, lowest number first.
 
         Args:
-            until: Set to end the waiting.
+            until: Ends the waiting when it is set.
 
         Returns:
-            The judged trials; empty if none is in flight and the desk is not paused, or the
+            The judged trials; empty if none is in flight and the queue is not paused, or if the
             waiting was ended.
 
         Raises:
             Exception: What a trial's task raised; it is a fault of this program.
         """
-        while not self._ended and (self.in_flight or self._paused) and not is_set(until):
+        while not self._ended and (self.in_flight or self._paused):
+            if until is not None and until.is_set():
+                break
             self._changed.clear()
-            await either(self._changed, until)
+            await _first_of(self._changed, until)
         ended, self._ended = sorted(self._ended), deque()
         for number in ended:
             task = self._running.pop(number, None)
@@ -221,23 +222,26 @@ class TrialQueue:
         return tuple(self.store.trial(self.campaign, number) for number in ended)
 
     async def stop(self) -> None:
-        """Stops the running trials; they stay without an outcome and can be retried."""
+        """Stop the running trials; they stay without an outcome and can be retried."""
         tasks = list(self._running.values())
         self._running.clear()
         self._waiting.clear()
+        self._recipes.clear()
         self._ended.clear()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _queue(self, number: int, specialist: str) -> None:
+    def _queue(self, number: int, specialist: str, recipe: Recipe | None = None) -> None:
         self._owners[number] = specialist
+        if recipe is not None:
+            self._recipes[number] = recipe
         self.ledger.began(number)
         self._waiting.append(number)
         self._fill()
 
     def _fill(self) -> None:
-        """Begins trials while there are slots for them."""
+        """Begin trials while there are slots for them."""
         while self._waiting and len(self._running) < self.slots and not self._paused:
             number = self._waiting.popleft()
             name = f"{self.campaign}-trial-{number}"
@@ -247,7 +251,7 @@ class TrialQueue:
 
     def _done(self, number: int, task: asyncio.Task[None]) -> None:
         if self._running.get(number) is not task:
-            return  # stopped
+            return  # The queue was stopped meanwhile.
         if not task.cancelled() and task.exception() is None:
             del self._running[number]
         self._owners.pop(number, None)
@@ -256,15 +260,18 @@ class TrialQueue:
         self._fill()
 
     async def _run(self, number: int) -> None:
+        """Run one trial from approval to recorded outcome, and settle it in the ledger."""
         specialist = self._owners[number]
         clock = asyncio.get_running_loop().time
         began = clock()
-        watch = LineageWatch(
+        recipe = self._recipes.pop(number, None)
+        observer = LineageObserver(
             self.store,
             self.campaign,
             number,
             self._evaluator.sandbox_name,
-            partial(self._watch, number),
+            partial(self._on_phase, number),
+            is_queued=recipe is not None,  # It was proposed here, and nobody has run it.
         )
         outcome = None
         try:
@@ -275,60 +282,57 @@ class TrialQueue:
                 outcome = shared
             else:
                 outcome = await self._evaluator.evaluate(
-                    Recipe(self.store.files(self.campaign, number)),
-                    None if number == BASELINE else self._reference,
+                    recipe or Recipe(self.store.files(self.campaign, number)),
+                    None if number == BASELINE else self._incumbent,
                     labels={
                         "campaign": self.campaign,
                         "trial": str(number),
                         "specialist": specialist,
                     },
-                    watch=watch,
+                    observer=observer,
                 )
             self.store.record(self.campaign, number, outcome)
         finally:
-            self.ledger.ended(number, specialist, outcome, watch.device_seconds)
-        self._took(clock() - began)
+            self.ledger.ended(number, specialist, outcome, observer.device_seconds)
+        seconds, mean = clock() - began, self.trial_seconds
+        self.trial_seconds = seconds if mean is None else mean + _NEWEST_WEIGHT * (seconds - mean)
 
     def _shared(self, number: int) -> Outcome | None:
-        """What a trial shares with an earlier one, where a recipe may be tried twice."""
-        if number == BASELINE or not self._intake.repeats:
+        """Return what a trial shares with an earlier one, where a recipe may be tried twice."""
+        if number == BASELINE or not self._checker.repeats:
             return None
         return shared_outcome(self.store, self.campaign, number)
 
     async def _refusal(self, number: int) -> str | None:
-        """Why a person does not want a trial; ``None`` if nobody is asked, or nobody minds."""
+        """Return why a person declines a trial; ``None`` if it is approved or nobody is asked."""
         if self._approve is None or number == BASELINE:
             return None
         return await self._approve(self.store.trial(self.campaign, number))
 
-    def _took(self, seconds: float) -> None:
-        before = self.trial_seconds
-        self.trial_seconds = seconds if before is None else before + _NEW * (seconds - before)
-
-    def _reference(self) -> Reference:
+    def _incumbent(self) -> Incumbent:
+        """Return the best trial of the moment, with all that a comparison needs to know of it."""
         best = self.best()
-        outcome = best.outcome
-        if outcome is None or outcome.status not in (Status.BASELINE, Status.KEPT):
+        if best.outcome is None or not best.outcome.status.is_parent:
             raise RuntimeError("a trial cannot be judged before the baseline")
-        runs = (*outcome.seed_runs, *self.store.further_runs(self.campaign, best.number))
-        baseline = self._baseline()
-        return Reference(
-            best.number,
-            Recipe(self.recipe_of(best.number)),
-            {run.seed: run for run in runs},
-            mean_predict(baseline),
+        first = self.store.trial(self.campaign, BASELINE).outcome
+        baseline = first.seed_runs if first is not None else ()
+        recipe = Recipe(self.recipe_of(best.number))
+        incumbent = Incumbent.of_trial(best.number, recipe, best.outcome, baseline)
+        further = self.store.further_runs(self.campaign, best.number)
+        return replace(
+            incumbent,
+            runs={**incumbent.runs, **{run.seed: run for run in further}},
             noise=noise_of(baseline, self.pack.metric),
             history=self.store.confirmations(self.campaign),
-            kept_runs=partial(self.store.add_further_runs, self.campaign, best.number),
-            judged=_judged_on(outcome),
+            store_runs=partial(self.store.add_further_runs, self.campaign, best.number),
         )
 
-    def _baseline(self) -> tuple[SeedRun, ...]:
-        outcome = self.store.trial(self.campaign, BASELINE).outcome
-        return outcome.seed_runs if outcome is not None else ()
 
-
-def _judged_on(outcome: Outcome) -> frozenset[int]:
-    """The seeds that gave a trial its score: the fresh ones, if it was confirmed."""
-    fresh = outcome.evidence.confirmed if outcome.evidence is not None else 0
-    return frozenset(run.seed for run in outcome.seed_runs[-fresh:])
+async def _first_of(one: asyncio.Event, other: asyncio.Event | None) -> None:
+    """Wait until one of the events is set."""
+    waits = [asyncio.ensure_future(event.wait()) for event in (one, other) if event is not None]
+    try:
+        await asyncio.wait(waits, return_when="FIRST_COMPLETED")
+    finally:
+        for wait in waits:
+            wait.cancel()

@@ -1,4 +1,4 @@
-"""A campaign's parts, put together when it is run: pack, data, sandbox, lineage, desk."""
+"""A session of one campaign run: opens pack, data, sandbox, lineage and queue, and closes them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from recipelab.core.content import Home
 from recipelab.core.errors import RecipelabError
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.proposals import Approve
-from recipelab.evaluation.queue import TrialQueue, TrialWatch
+from recipelab.evaluation.queue import OnPhase, TrialQueue
 from recipelab.lineage import LineageStore
-from recipelab.lineage.priors import checked_priors, prior_note
+from recipelab.lineage.campaigns import checked_priors, prior_note
 from recipelab.packs.data import ensure_data
 from recipelab.packs.load import load_pack
 from recipelab.packs.pack import Pack
@@ -25,27 +25,27 @@ from recipelab.sandbox.choose import open_sandbox
 from recipelab.sandbox.slots import SlotPool, machine_pool
 from recipelab.sandbox.spec import ImageSpec, load_image_spec
 
-OFFLINE = "offline"
+_OFFLINE = "offline"
 """The model that writes no code of its own."""
 
-PROTECTED = (
+PROTECTED_WARNING = (
     "this profile is protected, not isolated: code of the recipe runs beside what scores it, so "
     "read the best trial's patch before you believe it (docs/full-profiles.md)"
 )
-"""Told at the start where a recipe's own file scores it."""
+"""Shown at the start where a recipe's own file scores it."""
 
 MOST_SLOTS = 8
-"""Slots that a campaign takes of its own accord; it has more if more are asked for."""
+"""Slots that a campaign takes by default; it may be given more."""
 
 
 @dataclass(frozen=True)
 class Overrides:
-    """Parts of a campaign that a caller brings along, in place of those that a plan names.
+    """Parts of a session that a caller brings along, in place of those that the plan names.
 
     Attributes:
         store: An open lineage; it stays open.
         sandbox: A sandbox, started or not; one that was started stays so.
-        evaluator: A whole evaluator; no data is fetched and no sandbox opened.
+        evaluator: A whole evaluator; no data is fetched and no sandbox is opened.
         approve: Asked before each trial.
     """
 
@@ -57,26 +57,29 @@ class Overrides:
 
 @dataclass
 class CampaignSession:
-    """Where one campaign is run. It is opened for a run and closed after it.
+    """Everything that one run of a campaign needs, from its opening to its closing.
+
+    :meth:`opened` opens the queue of a campaign, which runs trials and records them in the lineage.
+    :meth:`measuring` opens an evaluator alone, to certify or ablate, and records nothing.
 
     Attributes:
-        plan: What is asked for; it has the campaign's name once the lab was open.
-        home: Where the campaign's papers are, and its lineage by default.
+        plan: What is asked for; it has the campaign's name once the session was open.
+        home: Where the campaign's files are, and its lineage by default.
         lineage: Path or URL of the lineage, if it is elsewhere.
-        parts: Parts that the caller brings along.
-        say: Told what a person should know.
-        watch: Told when a phase begins.
+        overrides: Parts that the caller brings along.
+        say: Called with what a person should know.
+        on_phase: Called when a phase begins.
         pack: The campaign's pack.
     """
 
     plan: Plan
     home: Home
     lineage: str | None = None
-    parts: Overrides = Overrides()
+    overrides: Overrides = Overrides()
     say: Callable[[str], None] = lambda text: None
-    watch: TrialWatch = lambda number, phase, seed: None
+    on_phase: OnPhase = lambda number, phase, seed: None
     pack: Pack = field(init=False)
-    _desk: TrialQueue | None = field(init=False, default=None)
+    _queue: TrialQueue | None = field(init=False, default=None)
     _users: int = field(init=False, default=0)
     _stack: AsyncExitStack = field(init=False, default_factory=AsyncExitStack)
 
@@ -84,100 +87,107 @@ class CampaignSession:
         self.pack = load_pack(self.plan.pack, self.plan.profile)
 
     @property
-    def desk(self) -> TrialQueue | None:
-        """The desk, while the lab is open."""
-        return self._desk
+    def queue(self) -> TrialQueue | None:
+        """The queue, while the session is open."""
+        return self._queue
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[TrialQueue]:
-        """Opens the lab; whoever opened it first closes it last.
+        """Open the session, which may be nested: it is closed when the outermost context ends.
 
         Raises:
-            RecipelabError: Something the user can mend: data, sandbox, slots, lineage, budget.
+            RecipelabError: Something the user can fix: data, sandbox, slots, lineage, budget.
         """
-        if self._desk is None:
-            self._desk = await self._open()
+        if self._queue is None:
+            self._queue = await self._open()
         self._users += 1
         try:
-            yield self._desk
+            yield self._queue
         finally:
             self._users -= 1
             if not self._users:
-                self._desk = None
+                self._queue = None
                 await self._stack.aclose()
 
     @asynccontextmanager
     async def measuring(self, pack: Pack | None = None) -> AsyncIterator[Evaluator]:
-        """Opens what measures, and no campaign: nothing is written to a lineage.
+        """Open an evaluator without a campaign: nothing is written to a lineage.
 
         Args:
             pack: The pack to measure with; ``None`` for that of the plan.
 
         Raises:
-            RecipelabError: Something the user can mend: data, sandbox, slots.
+            RecipelabError: Something the user can fix: data, sandbox, slots.
         """
         self.pack = pack or self.pack
         self._stack = AsyncExitStack()
         async with self._stack:
-            yield self.parts.evaluator or await self._evaluator()
+            yield self.overrides.evaluator or await self._open_evaluator()
 
     async def _open(self) -> TrialQueue:
+        self._check_plan()
         self._stack = AsyncExitStack()
         try:
-            return await self._opened()
+            return await self._open_queue()
         except BaseException:
             await self._stack.aclose()
             raise
 
-    async def _opened(self) -> TrialQueue:
+    def _check_plan(self) -> None:
+        """Check that the campaign comes to an end, and that whoever it asks is there.
+
+        Raises:
+            RecipelabError: It does not.
+        """
         plan = self.plan
         if not plan.limits.bounded:
             raise RecipelabError(
                 "a campaign needs a budget: give trials, hours, device hours, tokens, money or a "
                 "plateau"
             )
-        if plan.approve and self.parts.approve is None:
+        if plan.approve and self.overrides.approve is None:
             # To go on without asking would train what a person wanted to see first.
             raise RecipelabError(
                 "the campaign is to ask a person before each trial, and nobody is there to ask: "
                 "run it by the command line, or give approve a function that is told of a trial"
             )
-        store = self.parts.store or self._stack.enter_context(self._lineage())
+
+    async def _open_queue(self) -> TrialQueue:
+        plan = self.plan
+        store = self.overrides.store or self._stack.enter_context(
+            LineageStore.open(self.lineage or self.home.lineage)
+        )
         priors = checked_priors(store, plan.priors, plan.name or "")
         name = plan.name or free_name(store, Path(plan.pack).name)
         self.plan = plan = plan.model_copy(update={"name": name, "priors": priors})
         self._stack.enter_context(self.home.locked(name))
-        evaluator = self.parts.evaluator or await self._evaluator()
+        evaluator = self.overrides.evaluator or await self._open_evaluator()
         self._register(store, name)
         if self.pack.trust == "protected":
-            self.say(PROTECTED)
-        slots = evaluator.slots
-        desk = TrialQueue(
+            self.say(PROTECTED_WARNING)
+        queue = TrialQueue(
             store,
             name,
             evaluator,
-            slots=trials_at_once(slots, seeds_at_once(self.pack)),
+            slots=trials_at_once(evaluator.slots, seeds_at_once(self.pack)),
             ledger=Ledger(store, name, plan.limits, goal=self.pack.metric.goal, say=self.say),
-            approve=self.parts.approve,
+            approve=self.overrides.approve,
             repeats=plan.blind,
-            watch=lambda number, phase, seed: self.watch(number, phase, seed),
+            on_phase=lambda number, phase, seed: self.on_phase(number, phase, seed),
         )
-        self._stack.push_async_callback(desk.stop)
-        return desk
+        self._stack.push_async_callback(queue.stop)
+        return queue
 
-    def _lineage(self) -> LineageStore:
-        return LineageStore.open(self.lineage or self.home.lineage)
-
-    async def _evaluator(self) -> Evaluator:
+    async def _open_evaluator(self) -> Evaluator:
         spec = load_image_spec(self.pack.sandbox)
         pool = slots_for(self.pack, spec, self.plan)
         data = await asyncio.to_thread(ensure_data, self.pack, say=self.say)
-        sandbox = self.parts.sandbox or await self._sandbox(spec)
+        sandbox = self.overrides.sandbox or await self._open_sandbox(spec)
         if not sandbox.started:
             await self._stack.enter_async_context(sandbox)
         return Evaluator(self.pack, sandbox, data, pool=pool)
 
-    async def _sandbox(self, spec: ImageSpec) -> Sandbox:
+    async def _open_sandbox(self, spec: ImageSpec) -> Sandbox:
         # Building an image takes minutes; in a thread, Ctrl-C still ends the command at once.
         return await asyncio.to_thread(
             open_sandbox,
@@ -186,10 +196,11 @@ class CampaignSession:
             build=True,
             say=self.say,
             # A real model writes code that nobody has read: without isolation only if asked for.
-            allow_local_fallback=self.plan.model == OFFLINE and not self.plan.models,
+            allow_local_fallback=self.plan.model == _OFFLINE and not self.plan.models,
         )
 
     def _register(self, store: LineageStore, name: str) -> None:
+        """Create the campaign in the lineage, or reopen it."""
         plan = self.plan
         if name in {campaign.name for campaign in store.campaigns()}:
             record = store.reopen_campaign(name, trials=plan.limits.trials, hours=plan.limits.hours)
@@ -203,19 +214,19 @@ class CampaignSession:
                 seed=plan.seed,
                 trials=plan.limits.trials,
                 hours=plan.limits.hours,
-                settings=settings_of(plan),
+                settings=settings_of(plan, self.pack.metric),
             )
         for prior in plan.priors:
             self.say(prior_note(record, store.campaign(prior)))
 
 
 def seeds_at_once(pack: Pack) -> int:
-    """How many seeds of a trial run at the same time, at the least: one, if hopeless ones stop."""
+    """Return how many seeds of a trial surely run at the same time: one, if it may be stopped."""
     return 1 if pack.acceptance.racing_error > 0.0 else len(pack.seeds)
 
 
 def trials_at_once(slots: int, seeds: int) -> int:
-    """How many trials run at the same time, so that every slot has work.
+    """Return how many trials run at the same time, so that every slot has work.
 
     A trial has a phase to run for each of its seeds; while the last of them end, the next trial
     takes the slots that are free.
@@ -230,13 +241,13 @@ def trials_at_once(slots: int, seeds: int) -> int:
 
 
 def free_name(store: LineageStore, stem: str) -> str:
-    """The first of ``stem-1``, ``stem-2``, ... that no campaign has."""
+    """Return the first of ``stem-1``, ``stem-2``, ... that no campaign has as its name."""
     taken = {campaign.name for campaign in store.campaigns()}
     return next(name for i in range(1, len(taken) + 2) if (name := f"{stem}-{i}") not in taken)
 
 
 def slots_for(pack: Pack, spec: ImageSpec, plan: Plan) -> SlotPool:
-    """The slots that phases of a pack run in on this machine.
+    """Return the slots that the phases of a pack run in on this machine.
 
     Raises:
         RecipelabError: The machine does not have what is asked for.

@@ -1,4 +1,4 @@
-"""The host folders of one trial: its recipe, and what each phase of each seed leaves behind."""
+"""The workspace: host folders of one trial, with its recipe and what each phase leaves behind."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _WRAPPER = (
     "import lzma as L,base64 as B\n"
     'exec(L.decompress(B.b85decode(""),format=L.FORMAT_RAW,filters=[{"id":L.FILTER_LZMA2}]))\n'
 )
-"""What unpacks compressed code, without the code."""
+"""The program that unpacks and runs compressed code, without the code."""
 
 
 class Workspace:
@@ -73,11 +73,11 @@ class Workspace:
         return self._root / self._pack.recipe.folder
 
     def recipe_files(self) -> tuple[str, ...]:
-        """The paths of the recipe's files, as the recipe sees them."""
+        """Return the paths of the recipe's files, as the recipe sees them."""
         return tuple(self._recipe.files)
 
     def output(self, phase: Phase, seed: int) -> Path:
-        """The host folder that receives what a phase leaves.
+        """Return the host folder that receives what a phase leaves.
 
         Raises:
             SandboxError: The host cannot make it.
@@ -90,24 +90,24 @@ class Workspace:
         return folder
 
     def clear(self, phase: Phase, seed: int) -> None:
-        """Removes what a phase left with a seed."""
+        """Remove what a phase left with a seed."""
         remove_tree(self._root / f"{phase}-{seed}")
 
     def inputs(self, phase: Phase, seed: int) -> tuple[Input, ...]:
-        """What a phase sees: never the recipe beside the answers."""
-        code = self._recipe_input() if phase.runs_recipe else self._evaluator()
+        """Return what a phase sees: never the recipe beside the answers."""
+        code = self._recipe_inputs() if phase.runs_recipe else self._evaluator_inputs()
         files = tuple(
             Input(self._data[file], target)
             for target, file in self._pack.phases[phase].data.items()
         )
-        return (*code, *files, *self._carried(phase, seed))
+        return (*code, *files, *self._inputs_of_earlier_phases(phase, seed))
 
-    def readers_inputs(self) -> tuple[Input, ...]:
-        """What the pack's rules see: the recipe as text, and the evaluator that reads it."""
-        return (*self._recipe_input(), *self._evaluator())
+    def rules_inputs(self) -> tuple[Input, ...]:
+        """Return what the static rules see: the recipe as text, and the evaluator."""
+        return (*self._recipe_inputs(), *self._evaluator_inputs())
 
     def rounds(self, seed: int) -> list[tuple[tuple[Input, ...], Path]]:
-        """Inputs and output folder of each round of predict; one round where none is prepared."""
+        """Return inputs and output folder of each round of predict; one if none is prepared."""
         inputs, output = self.inputs(Phase.PREDICT, seed), self.output(Phase.PREDICT, seed)
         if self._pack.phases.prepare is None:
             return [(inputs, output)]
@@ -118,8 +118,8 @@ class Workspace:
             found.append(((*inputs, Input(folder, "inputs")), left))
         return found
 
-    def _carried(self, phase: Phase, seed: int) -> tuple[Input, ...]:
-        """What a phase sees of earlier phases."""
+    def _inputs_of_earlier_phases(self, phase: Phase, seed: int) -> tuple[Input, ...]:
+        """Return what a phase sees of earlier phases."""
         if phase is Phase.PREDICT:
             return (Input(self.output(Phase.TRAIN, seed), "artifact"),)
         if phase is not Phase.SCORE:
@@ -128,28 +128,29 @@ class Workspace:
         planned = (Input(plan, "plan"),) if self._pack.phases.prepare is not None else ()
         return (Input(self.output(Phase.PREDICT, seed), "predictions"), *planned)
 
-    def _recipe_input(self) -> tuple[Input, ...]:
+    def _recipe_inputs(self) -> tuple[Input, ...]:
         return (Input(self.recipe, self._pack.recipe.folder),)
 
-    def _evaluator(self) -> tuple[Input, ...]:
+    def _evaluator_inputs(self) -> tuple[Input, ...]:
         folder = self._pack.evaluator.folder
         library = Input(SCORING_LIBRARY, "lib/recipelab_scoring")
         return (Input(self._pack.root / folder, folder), library)
 
 
 def folder_bytes(folder: Path) -> int:
-    """Size of all files below a folder in bytes, their paths included: names can hold data too."""
+    """Return the bytes of all files below a folder and of their paths: names can hold data, too."""
     files = [path for path in folder.rglob("*") if path.is_file()]
-    return sum(path.stat().st_size + len(_name(path, folder)) for path in files)
+    names = [path.relative_to(folder).as_posix().encode() for path in files]
+    return sum(path.stat().st_size for path in files) + sum(map(len, names))
 
 
 def recipe_bytes(recipe: Recipe) -> int:
-    """Size of all files of a recipe in bytes, their paths included."""
+    """Return the bytes of all files of a recipe and of their paths."""
     return sum(len(path.encode()) + len(text.encode()) for path, text in recipe.files.items())
 
 
 def packed_bytes(recipe: Recipe, editable: Iterable[str]) -> int:
-    """Size of the editable files in bytes, each compressed into a Python file that unpacks it."""
+    """Return the bytes of the editable files, each compressed into a file that unpacks it."""
     filters = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME}]
     total = 0
     for path in recipe.editable(editable):
@@ -157,7 +158,3 @@ def packed_bytes(recipe: Recipe, editable: Iterable[str]) -> int:
         body = b85encode(lzma.compress(raw, format=lzma.FORMAT_RAW, filters=filters))
         total += len(_WRAPPER) + len(body)
     return total
-
-
-def _name(path: Path, folder: Path) -> bytes:
-    return path.relative_to(folder).as_posix().encode()

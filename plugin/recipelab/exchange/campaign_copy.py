@@ -9,10 +9,8 @@ from typing import Any
 
 from recipelab.core.trial import Status
 from recipelab.exchange.metric import MARK
-from recipelab.lineage import CampaignRecord, LineageStore, TrialFilter, TrialRecord
-from recipelab.lineage.importing import CampaignCopy, judged_order, rounds_of
-
-PAGE = 200
+from recipelab.lineage import CampaignRecord, LineageStore, TrialRecord
+from recipelab.lineage.copy import CampaignCopy
 
 
 def each_trial(
@@ -25,14 +23,7 @@ def each_trial(
         name: Name of the campaign.
         statuses: Only trials that ended so; empty for all.
     """
-    seen = 0
-    while True:
-        wanted = TrialFilter(statuses=statuses, order="oldest", limit=PAGE, offset=seen)
-        page = store.query(name, wanted)
-        yield from page.items
-        seen += len(page.items)
-        if len(page.items) < PAGE:
-            return
+    return store.each_trial(name, statuses)
 
 
 def copy_of(store: LineageStore, name: str) -> CampaignCopy:
@@ -49,14 +40,14 @@ def copy_of(store: LineageStore, name: str) -> CampaignCopy:
     known = {record.number for record in trials if record.outcome is not None}
     rounds = tuple(
         replace(item, started_at=utc(item.started_at), ended_at=_utc(item.ended_at))
-        for item in rounds_of(store, name)
+        for item in store.rounds(name)
     )
     return CampaignCopy(
         campaign=as_it_was(campaign),
         rounds=rounds,
         trials=trials,
         files={record.number: store.files(name, record.number) for record in trials},
-        judged=tuple(number for number in judged_order(store, name) if number in known),
+        judged=tuple(number for number in store.judged_order(name) if number in known),
         messages=messages,
         notes=tuple(
             replace(note, created_at=utc(note.created_at), retired_at=_utc(note.retired_at))

@@ -14,7 +14,7 @@ from recipelab.exchange.released_trials import Damage
 from recipelab.exchange.replacing import is_file, replacing
 from recipelab.exchange.tables import write_csv, write_parquet
 from recipelab.lineage import LineageStore
-from recipelab.lineage.importing import CampaignCopy, add_copy
+from recipelab.lineage.copy import CampaignCopy, add_copy
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from recipelab.core.trial import Edit, Outcome, Status
 from recipelab.exchange.campaign_copy import each_trial, utc
 from recipelab.exchange.metric import MetricFacts, metric_of
 from recipelab.exchange.replacing import check_paths
-from recipelab.exchange.tables import measure_means
 from recipelab.lineage import LineageStore, TrialRecord
+from recipelab.lineage.trial_view import measure_means
 
 _SAFE = (
     f"core.hooksPath={os.devnull}",
@@ -94,7 +94,7 @@ SUBJECT_CHARACTERS = 72
 def commit_message(
     record: TrialRecord, outcome: Outcome, *, campaign: str, metric: MetricFacts | None, bare: bool
 ) -> str:
-    """The message of a trial's commit.
+    """Return the message of a trial's commit.
 
     Args:
         record: The trial.
@@ -128,7 +128,7 @@ def _measured(record: TrialRecord, outcome: Outcome, metric: MetricFacts | None)
     for gate in outcome.gates:
         limits = f"limit {_number(gate.limit)}, margin {_number(gate.margin)}"
         yield _line(f"gate {gate.name}: {_number(gate.value)}, {limits}")
-    means = measure_means(outcome)
+    means = measure_means(outcome.seed_runs)
     if means:
         yield f"means over seed runs (n = {len(outcome.seed_runs)}):"
     for key, mean in means.items():

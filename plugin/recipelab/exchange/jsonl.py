@@ -27,10 +27,11 @@ from recipelab.lineage import (
     LineageStore,
     MessageRecord,
     Note,
+    RoundRecord,
     TrialRecord,
     UsageTotal,
 )
-from recipelab.lineage.importing import CampaignCopy, RoundRecord
+from recipelab.lineage.copy import CampaignCopy
 
 FORMAT = 1
 """Version of the format."""

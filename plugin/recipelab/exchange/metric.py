@@ -9,6 +9,7 @@ from typing import Any
 from recipelab.core.errors import RecipelabError
 from recipelab.lineage import CampaignRecord
 from recipelab.packs.sections import Goal
+from recipelab.plan import METRIC
 
 MARK = "imported"
 """Key of the mark in a campaign's settings."""
@@ -54,14 +55,15 @@ def mark_of(campaign: CampaignRecord) -> Mapping[str, Any] | None:
 
 
 def metric_of(campaign: CampaignRecord) -> MetricFacts:
-    """What a campaign measures: from the mark if it was imported, else from its pack.
+    """Return what a campaign measures, from the lineage if it says so, else from its pack.
 
     Raises:
-        RecipelabError: It ran here, and its pack cannot be read.
+        RecipelabError: The lineage does not say it, and the pack cannot be read.
     """
     mark = mark_of(campaign)
-    if mark is not None and mark.get("metric"):
-        return MetricFacts.from_json(mark["metric"])
+    facts = (mark and mark.get("metric")) or campaign.settings.get(METRIC)
+    if facts:
+        return MetricFacts.from_json(facts)
     from recipelab.packs.load import load_pack
 
     metric = load_pack(campaign.pack, campaign.profile).metric

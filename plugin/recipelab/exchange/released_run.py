@@ -33,7 +33,7 @@ from recipelab.exchange.released_trials import (
     tree_row,
     trial_key,
 )
-from recipelab.lineage.importing import CampaignCopy
+from recipelab.lineage.copy import CampaignCopy
 from recipelab.lineage.records import CampaignRecord
 
 RESULTS, TREE, BEST = "results.tsv", "tree.tsv", "best.json"

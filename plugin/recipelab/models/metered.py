@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from autogen_core.models import ChatCompletionClient, CreateResult, RequestUsage
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -223,5 +223,25 @@ def estimated_tokens(request: ModelRequest) -> int:
     """Return about how many tokens a request sends, from its number of characters."""
     schemas = (tool if isinstance(tool, Mapping) else tool.schema for tool in request.tools)
     characters = sum(len(str(message.content)) for message in request.messages)
-    characters += sum(len(str(schema)) for schema in schemas)
+    characters += sum(map(_schema_length, schemas))
     return characters // CHARACTERS_PER_TOKEN
+
+
+_MAX_SCHEMAS = 256
+_SCHEMA_LENGTHS: dict[int, tuple[Mapping[str, Any], int]] = {}
+
+
+def _schema_length(schema: Mapping[str, Any]) -> int:
+    """Return the characters of a schema, counted once for each object.
+
+    Tools give out the same object at every call. The table holds the schema itself, so that its
+    id stays its own.
+    """
+    known = _SCHEMA_LENGTHS.get(id(schema))
+    if known is not None:
+        return known[1]
+    if len(_SCHEMA_LENGTHS) >= _MAX_SCHEMAS:
+        _SCHEMA_LENGTHS.clear()
+    length = len(str(schema))
+    _SCHEMA_LENGTHS[id(schema)] = (schema, length)
+    return length

@@ -7,6 +7,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from recipelab.core.errors import unknown_name
+from recipelab.core.registry import Registry
 from recipelab.core.trial import Phase, Status
 
 
@@ -16,22 +18,52 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+ACCEPTANCE_POLICIES: Registry[object] = Registry(
+    "acceptance policy",
+    "recipelab.acceptance",
+    {
+        "confirmed": "recipelab.acceptance.registry:confirmed",
+        "paired-two-sigma": "recipelab.acceptance.registry:paired_two_sigma",
+        "keep-if-better": "recipelab.acceptance.registry:keep_if_better",
+    },
+)
+"""The policies that a pack may name: makers of policies, which only acceptance itself calls."""
+
+
 class AcceptanceSpec(Part):
-    """What tells a gain from noise; see :mod:`recipelab.acceptance`.
+    """How a gain is told from noise; see :mod:`recipelab.acceptance`.
 
     Attributes:
-        policy: ``confirmed``, ``paired-two-sigma`` or ``keep-if-better``.
+        policy: ``confirmed``, ``paired-two-sigma``, ``keep-if-better``, or the name under which an
+            installed distribution registers a policy of its own.
         false_keep_rate: Chance that a campaign keeps anything if nothing is ever better.
         confirm: On how many fresh seeds a promising trial is tested, one look after the other.
         calibration: Seed runs of the baseline, which tell the noise; all the pack's seeds at least.
         racing_error: Chance at which a trial counts as hopeless and its seed runs stop; 0 runs all.
     """
 
-    policy: Literal["confirmed", "paired-two-sigma", "keep-if-better"] = "confirmed"
+    policy: str = Field(
+        default="confirmed",
+        json_schema_extra={
+            "anyOf": [
+                {"enum": ["confirmed", "paired-two-sigma", "keep-if-better"]},
+                {"description": "A policy that an installed distribution registers."},
+            ]
+        },
+    )
     false_keep_rate: float = Field(default=0.05, gt=0, lt=1)
     confirm: tuple[Annotated[int, Field(ge=2)], ...] = Field(default=(4, 8, 16), min_length=1)
     calibration: int = Field(default=4, ge=2)
     racing_error: float = Field(default=0.02, ge=0, le=0.5)
+
+    @field_validator("policy")
+    @classmethod
+    def _registered(cls, name: str) -> str:
+        if name not in ACCEPTANCE_POLICIES:
+            raise ValueError(
+                unknown_name(ACCEPTANCE_POLICIES.what, name, ACCEPTANCE_POLICIES.names())
+            )
+        return name
 
     @model_validator(mode="after")
     def _growing(self) -> Self:
@@ -272,8 +304,18 @@ class Gate(Part):
         return self.at_least if self.at_least is not None else float(self.at_most or 0.0)
 
     def margin(self, value: float) -> float:
-        """Signed distance of a value to the limit; negative when the gate is missed."""
+        """Return the signed distance of a value to the limit; negative when the gate is missed."""
         return value - self.limit if self.at_least is not None else self.limit - value
+
+    @property
+    def bound(self) -> str:
+        """The limit in words, as ``at least 0.94``."""
+        return f"at {'least' if self.at_least is not None else 'most'} {self.limit:g}"
+
+    @property
+    def rule(self) -> str:
+        """The whole gate in words, as ``accuracy: mean of score.accuracy at least 0.94``."""
+        return f"{self.name}: mean of {self.measure} {self.bound}"
 
 
 class UpstreamFile(Part):

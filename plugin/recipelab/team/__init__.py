@@ -1,28 +1,23 @@
-"""The group chat that coordinates specialists and the evaluator's seat."""
+"""The group chat in which specialists propose trials and the evaluator reports them."""
 
-from recipelab.team.group_chat import ResearchGroupChat, ResearchGroupChatConfig, research_team
+from recipelab.team.factory import research_team
+from recipelab.team.group_chat import ResearchGroupChat, ResearchGroupChatConfig
 from recipelab.team.loop import Ended, Listener
-from recipelab.team.termination import (
-    DeviceTimeTermination,
-    MoneyTermination,
-    PlateauTermination,
-    TargetScoreTermination,
-    TokensTermination,
-    TrialsTermination,
-    WallClockTermination,
-)
+from recipelab.team.speakers import SpeakerContext, SpeakerPolicy, TrialResult
+from recipelab.team.termination import BudgetTermination, BudgetTerminationConfig
+from recipelab.team.turns import TurnOutcome, TurnResult
 
 __all__ = [
-    "DeviceTimeTermination",
+    "BudgetTermination",
+    "BudgetTerminationConfig",
     "Ended",
     "Listener",
-    "MoneyTermination",
-    "PlateauTermination",
     "ResearchGroupChat",
     "ResearchGroupChatConfig",
-    "TargetScoreTermination",
-    "TokensTermination",
-    "TrialsTermination",
-    "WallClockTermination",
+    "SpeakerContext",
+    "SpeakerPolicy",
+    "TrialResult",
+    "TurnOutcome",
+    "TurnResult",
     "research_team",
 ]

@@ -1,4 +1,4 @@
-"""The configuration of a research group chat: all that JSON needs to hold to run it again."""
+"""The AutoGen team that runs a campaign, and its configuration as JSON holds it."""
 
 from __future__ import annotations
 
@@ -13,52 +13,49 @@ from autogen_agentchat.messages import (
     BaseAgentEvent,
     BaseChatMessage,
     ModelClientStreamingChunkEvent,
+    TextMessage,
 )
 from autogen_agentchat.state import TeamState
 from autogen_core import CancellationToken, ComponentModel
 from autogen_core.models import ChatCompletionClient
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 from sqlalchemy.engine import make_url
 
-from recipelab.budget import BudgetLimits
 from recipelab.core.content import Home
-from recipelab.core.errors import RecipelabError
 from recipelab.core.logs import bound
-from recipelab.evaluation.proposals import Approve
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.evaluation.session import CampaignSession, Overrides
-from recipelab.lineage import LineageStore
 from recipelab.plan import Plan
-from recipelab.sandbox import Sandbox
 from recipelab.team.loop import (
     CampaignLoop,
     Ended,
     Listener,
-    Task,
-    attended,
-    closing_words,
-    messages_of,
-    opening_words,
-    told_as,
-    turns_left,
+    closing_message,
+    opening_message,
 )
 from recipelab.team.participants import Participants
-from recipelab.team.round import Item, RoundChat, RoundTokens, Shown, pumped
-from recipelab.team.speakers import policy_of
+from recipelab.team.round import Item, RoundGroupChat, RoundTokens, TeamLabel, relay
+from recipelab.team.speakers import open_policy
 
 NAME = "recipelab"
-DESCRIPTION = "Specialists that improve a training recipe, and the evaluator's seat."
+DESCRIPTION = "Specialists that improve a training recipe, and the evaluator that measures it."
+
+MAX_KEPT_MESSAGES = 1_000
+"""Newest messages that the result of a run holds; the lineage has all."""
+
+Task = str | BaseChatMessage | Sequence[BaseChatMessage] | None
+"""The task of a run, as AutoGen's teams take it."""
 
 
 class ResearchGroupChatConfig(BaseModel):
     """Configuration of :class:`recipelab.team.ResearchGroupChat`.
 
     Attributes:
-        plan: What is asked of the campaign.
+        plan: The plan of the campaign.
         home: Folder of papers and lineage; ``None`` for ``$RECIPELAB_HOME`` or ``.recipelab``.
         lineage: Path or URL of the lineage, without a password; ``None`` for that of the home.
         name: Name of the team.
-        description: What a selector of a larger team is told of it.
+        description: The description that the selector of a larger team is shown.
         participants: Agents or teams besides the specialists.
         termination_condition: Ends a run before the campaign's budget does.
         max_turns: Turns after which a run ends.
@@ -75,60 +72,38 @@ class ResearchGroupChatConfig(BaseModel):
     max_turns: int | None = None
     emit_team_events: bool = False
 
-    def arguments(self) -> dict[str, Any]:
-        """What the team is made from, besides its plan."""
-        condition = self.termination_condition
-        return {
-            "home": Home.find(Path(self.home) if self.home else None),
-            "lineage": self.lineage,
-            "participants": [_participant(model) for model in self.participants],
-            "termination_condition": condition and TerminationCondition.load_component(condition),
-            "max_turns": self.max_turns,
-            "name": self.name,
-            "description": self.description,
-            "emit_team_events": self.emit_team_events,
-        }
 
-
-def _participant(model: ComponentModel) -> ChatAgent | Team:
-    if model.component_type == Team.component_type:
-        return Team.load_component(model)
-    return ChatAgent.load_component(model)
-
-
-def saved_url(lab: CampaignSession) -> str | None:
-    """Where a lab's lineage is, as it may be saved: a password stays in the environment."""
-    url = lab.parts.store.url if lab.parts.store else lab.lineage
-    if url is None or "://" not in url:
-        return url
-    return make_url(url).set(password=None).render_as_string(hide_password=False)
-
-
-KEPT_MESSAGES = 1_000
-"""Newest messages that the result of a run holds; the lineage has all."""
-
-
-class ResearchGroupChat(RoundChat):
+class ResearchGroupChat(RoundGroupChat):
     """A selector group chat of specialists that runs a campaign.
 
-    A run measures the baseline if that is still to do, and then goes through rounds until the
-    budget is spent. Each round is a fresh group chat, so nothing grows with the number of trials,
-    and an error in one round does not harm the next. Everything measured is in the lineage; a run
-    of a campaign that is there already goes on with it.
+    A run measures the baseline, unless the lineage has it already, and goes through rounds until
+    the budget is spent. Each round is a fresh group chat, so nothing grows with the number of
+    trials, and an error in one round does not harm the next. Everything that is measured is in the
+    lineage; a run of a campaign that is there already continues it.
+
+    A run reads from top to bottom in ``_run`` (open the campaign, keep the newest messages, close)
+    and ``_messages`` (baseline, then round after round). The steps of the campaign are methods of
+    :class:`recipelab.team.loop.CampaignLoop`; the life of a single round is told by
+    :class:`recipelab.team.round.RoundManager`.
+
+    Attributes:
+        ended: The end of the last run; ``None`` before and while it runs.
+        listener: Hears how the campaign goes on.
 
     Args:
-        plan: What is asked of the campaign.
-        home: Where its papers are, and its lineage by default.
+        plan: The plan of the campaign.
+        home: Folder of its papers, and of its lineage by default.
         lineage: Path or URL of the lineage, if it is elsewhere.
-        parts: Parts that the caller brings along.
-        clients: Model clients of the caller's own, by name of the participant; the empty name
-            stands for all others.
-        participants: Agents or teams besides the specialists; each has the floor once a round.
+        overrides: Parts of the campaign that the caller brings along.
+        clients: Model clients of the caller, by name of the participant; the empty name stands for
+            every participant without one.
+        participants: Agents or teams besides the specialists; each has a turn at the beginning of
+            every round.
         termination_condition: Ends a run before the budget does.
         max_turns: Turns after which a run ends.
-        listener: Told how it goes on.
+        listener: Hears how the campaign goes on.
         name: Name of the team.
-        description: What a selector of a larger team is told of it.
+        description: The description that the selector of a larger team is shown.
         emit_team_events: Whether the stream says who was selected.
 
     Raises:
@@ -144,7 +119,7 @@ class ResearchGroupChat(RoundChat):
         *,
         home: Home | None = None,
         lineage: str | None = None,
-        parts: Overrides | None = None,
+        overrides: Overrides | None = None,
         clients: Mapping[str, ChatCompletionClient] | None = None,
         participants: Sequence[ChatAgent | Team] = (),
         termination_condition: TerminationCondition | None = None,
@@ -156,48 +131,45 @@ class ResearchGroupChat(RoundChat):
     ) -> None:
         self.ended: Ended | None = None
         self.listener = listener or Listener()
-        self._lab = CampaignSession(
+        self._session = CampaignSession(
             plan,
             home or Home.find(),
             lineage,
-            parts or Overrides(),
+            overrides or Overrides(),
             say=lambda text: self.listener.note(text),
-            watch=lambda trial, phase, seed: self.listener.phase(trial, phase, seed),
+            on_phase=lambda trial, phase, seed: self.listener.phase(trial, phase, seed),
         )
-        self._crew = Participants(self._lab, clients or {}, participants)
-        self._shown: Shown = {
-            "name": name,
-            "description": description,
-            "emit_team_events": emit_team_events,
-        }
+        self._members = Participants(self._session, clients or {}, participants)
+        self._label = TeamLabel(name, description, emit_team_events)
         self._condition = termination_condition
         self._turn_limit = max_turns
-        self._pending: Mapping[str, Any] | None = None
-        self._conducting = False
+        self._turn_seconds: float | None = None
+        self._pending_state: Mapping[str, Any] | None = None
+        self._running = False
         self._entered: AbstractAsyncContextManager[TrialQueue] | None = None
-        self._put_together(None, None)
+        self._assemble_idle()
 
     @property
     def plan(self) -> Plan:
-        """What is asked of the campaign; with its name once it has begun."""
-        return self._lab.plan
+        """The plan of the campaign; it has the campaign's name once the campaign has begun."""
+        return self._session.plan
 
     async def __aenter__(self) -> Self:
-        """Keeps the campaign open over several runs, so that trials go on between them."""
-        self._entered = self._lab.opened()
+        """Keep the campaign open over several runs, so that trials go on between them."""
+        self._entered = self._session.opened()
         await self._entered.__aenter__()
         return self
 
     async def __aexit__(self, *exc: Any) -> None:
-        """Stops what runs, and closes models that are this team's own."""
+        """Stop what runs, and close the models that were opened here."""
         entered, self._entered = self._entered, None
         if entered is not None:
             await entered.__aexit__(*exc)
         await self.close()
 
     async def close(self) -> None:
-        """Closes models that are this team's own; it cannot run any more."""
-        await self._crew.close()
+        """Close the models that were opened here; the team cannot run any more."""
+        await self._members.models.close()
 
     async def run_stream(
         self,
@@ -206,51 +178,159 @@ class ResearchGroupChat(RoundChat):
         cancellation_token: CancellationToken | None = None,
         output_task_messages: bool = True,
     ) -> AsyncGenerator[Item, None]:
-        """Runs the campaign; see :meth:`autogen_agentchat.teams.BaseGroupChat.run_stream`.
+        """Run the campaign; see :meth:`autogen_agentchat.teams.BaseGroupChat.run_stream`.
 
         Args:
-            task: What the specialists are told at the beginning of every round.
-            cancellation_token: Ends the run; what is in flight can be gone on with.
+            task: The task that the specialists are given at the beginning of every round.
+            cancellation_token: Ends the run; the next run continues what was in flight.
             output_task_messages: Whether the task is in the stream.
 
         Yields:
             Messages as they come, and at last the result, which holds the newest messages.
 
         Raises:
-            ValueError: The team is running already, or the task is none.
-            RecipelabError: Something the user can mend: data, sandbox, slots, budget, baseline.
-            asyncio.CancelledError: The run was cancelled.
+            ValueError: The team is running already, or the task is neither text nor messages.
+            RecipelabError: Data, sandbox, slots, budget or baseline is not as it has to be; the
+                message says what to do.
+            asyncio.CancelledError: The run was canceled.
         """
-        if self._conducting:
+        if self._running:
             raise ValueError(
                 "The team is already running, it cannot run again until it is stopped."
             )
-        self._conducting = True
+        self._running = True
         token = cancellation_token or CancellationToken()
         try:
-            source = self._run(messages_of(task), token, output_task_messages)
-            # Closed here and now, should whoever listens leave: Python alone would do it some day.
-            async with aclosing(pumped(source, token)) as items:
+            run = self._run(_task_messages(task), token, show_task=output_task_messages)
+            # Closed here, should the consumer leave: Python alone would close it at some time.
+            async with aclosing(relay(run, token)) as items:
                 async for item in items:
                     yield item
         finally:
-            self._conducting = False
+            self._running = False
+
+    async def _run(
+        self, task: list[BaseChatMessage] | None, token: CancellationToken, *, show_task: bool
+    ) -> AsyncGenerator[Item, None]:
+        """Open the campaign, yield the messages of its rounds, and tell how it ended."""
+        self.ended = None
+        async with self._session.opened() as queue:
+            with bound(campaign=queue.campaign):
+                charters = self._members.charters
+                loop = CampaignLoop(
+                    queue,
+                    self.listener,
+                    open_policy(self.plan, charters, queue),
+                    [charter.name for charter in charters],
+                    blind=self.plan.blind,
+                )
+                newest: deque[BaseAgentEvent | BaseChatMessage] = deque(maxlen=MAX_KEPT_MESSAGES)
+                try:
+                    messages = self._messages(queue, loop, task, token, show_task=show_task)
+                    async with aclosing(messages):
+                        async for message in messages:
+                            if not isinstance(message, ModelClientStreamingChunkEvent):
+                                newest.append(message)
+                            yield message
+                except BaseException as error:
+                    await queue.stop()
+                    reason = str(error) if isinstance(error, Exception) else "stopped by hand"
+                    loop.end(Ended(False, reason))
+                    raise
+                ended = self.ended or Ended(False, "it was stopped")
+                closing = closing_message(queue, self.name, ended)
+                loop.hear(closing)
+                loop.end(ended)
+                yield closing
+                yield TaskResult(messages=[*newest, closing], stop_reason=ended.reason)
+
+    async def _messages(
+        self,
+        queue: TrialQueue,
+        loop: CampaignLoop,
+        task: list[BaseChatMessage] | None,
+        token: CancellationToken,
+        *,
+        show_task: bool,
+    ) -> AsyncGenerator[BaseAgentEvent | BaseChatMessage, None]:
+        """Measure the baseline, and yield the messages of round after round to the end."""
+        for message in await loop.measure_baseline(token, self.name):
+            yield message
+        loop.requeue_unfinished()
+        turns_left, tokens = self._turn_limit, RoundTokens(token)
+        async with loop.following_lineage():
+            while self.ended is None and (ended := loop.ended) is None:
+                number = loop.start_round()
+                await self._assemble_round(queue, loop, turns_left)
+                words = task or [opening_message(queue, number)]
+                round_stream = self._round_stream(words, tokens.next_round(), show_task=show_task)
+                error = ""
+                with bound(round=number):
+                    try:
+                        async with aclosing(round_stream):
+                            async for item in round_stream:
+                                if isinstance(item, TaskResult):
+                                    self._note_stop(item.stop_reason)
+                                    continue
+                                loop.hear(item)
+                                if turns_left and isinstance(item, BaseChatMessage):
+                                    turns_left = max(1, turns_left - (item.source != "user"))
+                                yield item
+                    except RuntimeError as failure:
+                        # AutoGen raises this for an error of a participant, with its traceback.
+                        error = (str(failure).strip().splitlines() or ["unknown"])[-1]
+                if self._scheduler is not None:
+                    self._turn_seconds = self._scheduler.turn_seconds
+                loop.end_round(error)
+            self.ended = self.ended or ended
+
+    async def _assemble_round(
+        self, queue: TrialQueue, loop: CampaignLoop, turns_left: int | None
+    ) -> None:
+        scheduler = self._members.scheduler(queue, self._turn_seconds)
+        self._assemble(
+            self._label,
+            self._members.for_round(queue, loop.round, scheduler, loop.keep_judged),
+            self._members.selector,
+            scheduler=scheduler,
+            policy=loop.policy,
+            termination_condition=self._condition,
+            max_turns=turns_left,
+        )
+        state, self._pending_state = self._pending_state, None
+        if state is not None:
+            await super().load_state(state)
+
+    def _note_stop(self, reason: str | None) -> None:
+        if self._scheduler is None or not self._scheduler.round_over:
+            # The user's own condition ended it: another run can continue the campaign.
+            self.ended = Ended(False, reason or "it was stopped")
+
+    def _assemble_idle(self) -> None:
+        """Assemble a team that can be described and saved between runs, but not run as it is."""
+        self._assemble(
+            self._label,
+            self._members.for_round(),
+            self._members.selector,
+            termination_condition=self._condition,
+            max_turns=self._turn_limit,
+        )
 
     async def reset(self) -> None:
-        """Forgets the chat. What was measured stays, and the next run goes on with it.
+        """Forget the chat. What was measured stays, and the next run continues the campaign.
 
         Raises:
             RuntimeError: The team is running.
         """
-        if self._conducting:
+        if self._running:
             raise RuntimeError("The group chat is currently running. It must be stopped first.")
-        self._pending = None
+        self._pending_state = None
         if self._condition is not None:
             await self._condition.reset()
-        self._put_together(None, None)
+        self._assemble_idle()
 
     async def pause(self) -> None:
-        """Begins no trial and no turn until :meth:`resume`; what runs goes on.
+        """Begin no trial and no turn until :meth:`resume`; trials that run go on.
 
         Raises:
             RuntimeError: The team does not run.
@@ -258,247 +338,92 @@ class ResearchGroupChat(RoundChat):
         self._pause(True)
 
     async def resume(self) -> None:
-        """Goes on after :meth:`pause`.
+        """Begin trials and turns again after :meth:`pause`.
 
         Raises:
             RuntimeError: The team does not run.
         """
         self._pause(False)
 
+    def _pause(self, paused: bool) -> None:
+        if self._session.queue is None:
+            raise RuntimeError("The group chat has not been initialized: it does not run.")
+        self._session.queue.paused = paused
+
     async def save_state(self) -> Mapping[str, Any]:
-        """The chat of the last round, and which campaign it belongs to."""
-        state = self._pending or await super().save_state()
+        """Return the chat of the last round, and the name of its campaign."""
+        state = self._pending_state or await super().save_state()
         return {**state, "campaign": self.plan.name}
 
     async def load_state(self, state: Mapping[str, Any]) -> None:
-        """Takes up a saved chat: the next round begins with it, in the saved campaign.
+        """Load a saved chat: the next round begins with it, in the saved campaign.
 
         Raises:
             RuntimeError: The team is running.
-            ValidationError: It is no state of a team.
+            ValidationError: The state is not that of a team.
         """
-        if self._conducting:
+        if self._running:
             raise RuntimeError("The team cannot be loaded while it is running.")
         chat = {key: value for key, value in state.items() if key != "campaign"}
         TeamState.model_validate(chat)
         if state.get("campaign"):
-            self._lab.plan = self.plan.model_copy(update={"name": state["campaign"]})
-        self._pending = chat
-
-    async def _run(
-        self, task: list[BaseChatMessage] | None, token: CancellationToken, show: bool
-    ) -> AsyncGenerator[Item, None]:
-        self.ended = None
-        async with self._lab.opened() as desk, told_as(desk):
-            policy = policy_of(self.plan, self._crew.charters, desk)
-            conductor = CampaignLoop(desk, self.listener, policy, blind=self.plan.blind)
-            said: deque[BaseAgentEvent | BaseChatMessage] = deque(maxlen=KEPT_MESSAGES)
-            try:
-                rounds = self._rounds(conductor, desk, task, token, show)
-                async with aclosing(rounds):
-                    async for message in rounds:
-                        if not isinstance(message, ModelClientStreamingChunkEvent):
-                            said.append(message)
-                        yield message
-            except BaseException as error:
-                await desk.stop()
-                why = str(error) if isinstance(error, Exception) else "stopped by hand"
-                conductor.end(Ended(False, why))
-                raise
-            ended = self.ended or Ended(False, "it was stopped")
-            closing = closing_words(self.name, desk, ended)
-            conductor.hear(closing)
-            conductor.end(ended)
-            yield closing
-            yield TaskResult(messages=[*said, closing], stop_reason=ended.reason)
-
-    async def _rounds(
-        self,
-        conductor: CampaignLoop,
-        desk: TrialQueue,
-        task: list[BaseChatMessage] | None,
-        token: CancellationToken,
-        show: bool,
-    ) -> AsyncGenerator[BaseAgentEvent | BaseChatMessage, None]:
-        for told in await conductor.baseline(token, self.name):
-            yield told
-        conductor.unfinished()
-        turns, tokens = self._turn_limit, RoundTokens(token)
-        async with attended(desk, self.listener.note):
-            while self.ended is None and (ended := conductor.ended) is None:
-                number = conductor.begin_round()
-                self._put_together(desk, conductor, turns)
-                await self._take_up()
-                words = task or [opening_words(number, desk)]
-                messages = self._round(conductor, words, tokens.fresh(), show)
-                with bound(round=number):
-                    async with aclosing(messages):
-                        async for message in messages:
-                            turns = turns_left(turns, message)
-                            yield message
-            self.ended = self.ended or ended
-
-    async def _round(
-        self,
-        conductor: CampaignLoop,
-        task: list[BaseChatMessage],
-        token: CancellationToken,
-        show: bool,
-    ) -> AsyncGenerator[BaseAgentEvent | BaseChatMessage, None]:
-        error = ""
-        try:
-            async for item in self._round_stream(task, token, show=show):
-                if isinstance(item, TaskResult):
-                    self._note_stop(item.stop_reason)
-                else:
-                    conductor.hear(item)
-                    yield item
-        except RuntimeError as failed:
-            # An error of a participant comes out of AutoGen as this, its traceback as text.
-            error = (str(failed).strip().splitlines() or ["unknown"])[-1]
-        self._crew.learn(self._floor)
-        conductor.end_round(error)
-
-    def _note_stop(self, reason: str | None) -> None:
-        if self._floor is None or not self._floor.round_over:
-            # The user's own condition ended it: the campaign can go on another time.
-            self.ended = Ended(False, reason or "it was stopped")
-
-    async def _take_up(self) -> None:
-        """Takes up a chat that was loaded, if there is one."""
-        pending, self._pending = self._pending, None
-        if pending is not None:
-            await super().load_state(pending)
-
-    def _put_together(
-        self, desk: TrialQueue | None, conductor: CampaignLoop | None, turns: int | None = None
-    ) -> None:
-        floor = self._crew.floor(desk) if desk else None
-        number = conductor.round if conductor else None
-        self._assembled(
-            self._crew.participants(desk, number, floor),
-            self._crew.selector,
-            floor=floor,
-            policy=conductor.policy if conductor else None,
-            ask_model=self._crew.asks_model,
-            termination_condition=self._condition,
-            max_turns=turns,
-            **self._shown,
-        )
-
-    def _pause(self, paused: bool) -> None:
-        if self._lab.desk is None:
-            raise RuntimeError("The group chat has not been initialized: it does not run.")
-        self._lab.desk.paused = paused
+            self._session.plan = self.plan.model_copy(update={"name": state["campaign"]})
+        self._pending_state = chat
 
     def _to_config(self) -> ResearchGroupChatConfig:  # type: ignore[override]
+        store = self._session.overrides.store
+        lineage = store.url if store else self._session.lineage
+        if lineage is not None and "://" in lineage:
+            # A password stays in the environment.
+            url = make_url(lineage).set(password=None)
+            lineage = url.render_as_string(hide_password=False)
         return ResearchGroupChatConfig(
-            plan=self._crew.saved_plan(),
-            lineage=saved_url(self._lab),
-            home=str(self._lab.home.root),
-            participants=[guest.dump_component() for guest in self._crew.guests],
+            plan=self._members.models.saved_plan(),
+            lineage=lineage,
+            home=str(self._session.home.root),
+            participants=[guest.dump_component() for guest in self._members.guests],
             termination_condition=self._condition.dump_component() if self._condition else None,
             max_turns=self._turn_limit,
-            **self._shown,
+            name=self._label.name,
+            description=self._label.description,
+            emit_team_events=self._label.emit_team_events,
         )
 
     @classmethod
     def _from_config(cls, config: ResearchGroupChatConfig) -> Self:  # type: ignore[override]
-        return cls(config.plan, **config.arguments())
+        condition = config.termination_condition
+        guests: list[ChatAgent | Team] = [
+            Team.load_component(model)
+            if model.component_type == Team.component_type
+            else ChatAgent.load_component(model)
+            for model in config.participants
+        ]
+        return cls(
+            config.plan,
+            home=Home.find(Path(config.home) if config.home else None),
+            lineage=config.lineage,
+            participants=guests,
+            termination_condition=TerminationCondition.load_component(condition)
+            if condition
+            else None,
+            max_turns=config.max_turns,
+            name=config.name,
+            description=config.description,
+            emit_team_events=config.emit_team_events,
+        )
 
 
-Model = str | ChatCompletionClient
-
-_LIMITS = tuple(BudgetLimits.model_fields)
-
-
-def research_team(
-    pack: str,
-    *,
-    profile: str | None = None,
-    model: Model = "offline",
-    models: Mapping[str, Model] | None = None,
-    lineage: str | Path | LineageStore | None = None,
-    sandbox: str | Sandbox = "auto",
-    home: str | Path | None = None,
-    approve: Approve | None = None,
-    **more: Any,
-) -> ResearchGroupChat:
-    """Makes the AutoGen team of a campaign.
-
-    Args:
-        pack: Name or folder of a task pack.
-        profile: Profile of the pack; ``None`` for its default.
-        model: A model as after ``--model``, or an AutoGen model client; a client is not closed.
-        models: Models of single specialists, by name.
-        lineage: Path or URL of the lineage, or an open one, which stays open.
-        sandbox: ``auto``, ``docker``, ``local``, or a sandbox; one that was started stays so.
-        home: Folder of papers and lineage; ``None`` for ``$RECIPELAB_HOME`` or ``.recipelab``.
-        approve: Asked before each trial: an async function that is told of the trial and returns
-            ``None``, or why it is not to be tried; ``None`` asks nobody.
-        **more: limits (``trials``, ``hours``, ``device_hours``, ``tokens``, ``money``, ``target``,
-            ``plateau``), other fields of :class:`recipelab.Plan` (``name``, ``seed``, ``slots``,
-            ``arm``, ``speakers``, ...), and other arguments of
-            :class:`recipelab.ResearchGroupChat` (``participants``, ``termination_condition``,
-            ``max_turns``, ``listener``, ...).
-
-    Returns:
-        A team that is run like any other: ``run``, ``run_stream``, ``Console``, as a participant of
-        another team, or saved with ``dump_component``.
+def _task_messages(task: Task) -> list[BaseChatMessage] | None:
+    """Return a task as messages; ``None`` if there is none.
 
     Raises:
-        RecipelabError: An argument is not valid, or something cannot be had; the message lists the
-            valid choices.
-
-    Examples:
-        .. code-block:: python
-
-            import asyncio
-
-            from autogen_agentchat.ui import Console
-
-            from recipelab import research_team
-
-
-            async def main() -> None:
-                team = research_team("airbench96", profile="mini", sandbox="local", trials=3)
-                await Console(team.run_stream())
-
-
-            asyncio.run(main())
+        ValueError: It is neither text nor chat messages.
     """
-    given = {"": model, **(models or {})}
-    clients = {name: one for name, one in given.items() if isinstance(one, ChatCompletionClient)}
-    limits = {name: more.pop(name) for name in _LIMITS if name in more}
-    fields = {name: more.pop(name) for name in Plan.model_fields if name in more}
-    try:
-        plan = Plan(
-            pack=str(pack),
-            profile=profile,
-            model=model if isinstance(model, str) else "offline",
-            models={name: one for name, one in (models or {}).items() if isinstance(one, str)},
-            sandbox=sandbox if isinstance(sandbox, str) else sandbox.name,
-            approve=approve is not None,
-            limits=BudgetLimits(**limits) if limits else fields.pop("limits", BudgetLimits()),
-            **fields,
-        )
-    except ValidationError as error:
-        raise RecipelabError(_explained(error)) from None
-    store = lineage if isinstance(lineage, LineageStore) else None
-    box = None if isinstance(sandbox, str) else sandbox
-    return ResearchGroupChat(
-        plan,
-        home=Home.find(Path(home) if home else None),
-        lineage=None if store or lineage is None else str(lineage),
-        parts=Overrides(store=store, sandbox=box, approve=approve),
-        clients=clients,
-        **more,
-    )
-
-
-def _explained(error: ValidationError) -> str:
-    lines = []
-    for item in error.errors(include_url=False, include_context=False):
-        place = ".".join(str(part) for part in item["loc"]) or "arguments"
-        lines.append(f"{place}: {item['msg']}")
-    return "\n".join(lines)
+    if not task:
+        return None
+    if isinstance(task, str):
+        return [TextMessage(content=task, source="user")]
+    messages = [task] if isinstance(task, BaseChatMessage) else list(task)
+    if not all(isinstance(message, BaseChatMessage) for message in messages):
+        raise ValueError("Task must be a string, a BaseChatMessage, or a list of BaseChatMessage.")
+    return messages

@@ -1,14 +1,13 @@
-"""Who is told how a campaign goes on."""
+"""The loop of a campaign: baseline, rounds, and the reasons to stop."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+import math
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from autogen_agentchat.messages import (
     BaseAgentEvent,
@@ -18,177 +17,23 @@ from autogen_agentchat.messages import (
 )
 from autogen_core import CancellationToken
 
-from recipelab.agents import EVALUATOR, outcome_report
-from recipelab.agents.evaluator_agent import TRIALS
-from recipelab.agents.specialist import FAULT
+from recipelab.agents import outcome_report
 from recipelab.core.errors import RecipelabError
-from recipelab.core.logs import bound, logger
+from recipelab.core.logs import logger
 from recipelab.core.trial import Phase, Status
-from recipelab.evaluation.judge import noise_words
+from recipelab.evaluation.judge import baseline_noise_text
 from recipelab.evaluation.proposals import BASELINE
 from recipelab.evaluation.queue import TrialQueue
-from recipelab.lineage import PAUSED, NewMessage, TrialFilter, TrialRecord
+from recipelab.lineage import PAUSED, NewMessage, NewUsage, TrialFilter, TrialRecord
 from recipelab.sandbox.processes import is_dead
-from recipelab.team.speakers import SpeakerPolicy
-from recipelab.tools.base import SUBMITTING
-
-
-class Listener:
-    """Told how a campaign goes on; this one does nothing with it."""
-
-    def note(self, text: str) -> None:
-        """Something a person should know."""
-
-    def phase(self, trial: int, phase: Phase, seed: int | None) -> None:
-        """A phase of a trial begins."""
-
-    def judged(self, record: TrialRecord) -> None:
-        """A trial got its status."""
-
-    def message(self, message: BaseAgentEvent | BaseChatMessage) -> None:
-        """Somebody said something in the group chat."""
-
-
-Task = str | BaseChatMessage | Sequence[BaseChatMessage] | None
-"""What a run may be given to do."""
-
-
-@asynccontextmanager
-async def told_as(desk: TrialQueue) -> AsyncIterator[None]:
-    """Logs of a run tell which campaign they are of."""
-    with bound(campaign=desk.campaign):
-        yield
-
-
-def messages_of(task: Task) -> list[BaseChatMessage] | None:
-    """A task as messages; ``None`` if there is none.
-
-    Raises:
-        ValueError: It is neither text nor chat messages.
-    """
-    if not task:
-        return None
-    if isinstance(task, str):
-        return [TextMessage(content=task, source="user")]
-    messages = [task] if isinstance(task, BaseChatMessage) else list(task)
-    if not all(isinstance(message, BaseChatMessage) for message in messages):
-        raise ValueError("Task must be a string, a BaseChatMessage, or a list of BaseChatMessage.")
-    return messages
-
-
-def opening_words(number: int, desk: TrialQueue) -> BaseChatMessage:
-    """What specialists are told at the beginning of a round, if nobody gives a task."""
-    words = f"Round {number}: improve {desk.pack.metric.name} of {desk.pack.name}."
-    return TextMessage(content=words, source="user")
-
-
-def turns_left(turns: int | None, message: BaseAgentEvent | BaseChatMessage) -> int | None:
-    """The turns that are left after a message."""
-    if turns is None or not isinstance(message, BaseChatMessage) or message.source == "user":
-        return turns
-    return max(1, turns - 1)
-
-
-def closing_words(source: str, desk: TrialQueue, ended: Ended) -> TextMessage:
-    """The last word of a run, for whoever listens to the team as one of their own.
-
-    Args:
-        source: Name of the team.
-        desk: The campaign's desk.
-        ended: Why the run is over.
-    """
-    best, metric = desk.best(), desk.pack.metric
-    score = best.outcome.score if best.outcome else None
-    figure = f", {metric.name} {score:.4g} {metric.unit}".rstrip() if score is not None else ""
-    trials = desk.ledger.spent.trials
-    told = f"Campaign {desk.campaign}: {trials} trials, best {best.number}{figure}. "
-    metadata = {"best": str(best.number)}
-    return TextMessage(content=f"{told}It ends: {ended.reason}.", source=source, metadata=metadata)
-
-
-_TEXT = 160
-
-
-class Tally:
-    """What has happened since a trial was taken last."""
-
-    def __init__(self) -> None:
-        self.clear()
-
-    def clear(self) -> None:
-        """Begins anew."""
-        self._turns = 0
-        self._silent = 0
-        self._acted: set[str] = set()
-        self._refused: Counter[str] = Counter()
-        self._faults: Counter[str] = Counter()
-
-    def hear(self, message: BaseAgentEvent | BaseChatMessage) -> None:
-        """Takes in a message of the group chat."""
-        if isinstance(message, ToolCallExecutionEvent):
-            self._acted.add(message.source)
-            for result in message.content:
-                if result.is_error:
-                    self._refused[f"{result.name}: {_short(result.content)}"] += 1
-        elif isinstance(message, BaseChatMessage) and message.source not in (EVALUATOR, "user"):
-            self._turns += 1
-            self._silent += message.source not in self._acted
-            self._acted.discard(message.source)
-            if FAULT in message.metadata:
-                self._faults[_short(message.to_text())] += 1
-
-    def told(self) -> str:
-        """The report, in a sentence or two."""
-        parts = [f"{self._turns} turns, {self._silent} of them without a tool call"]
-        for what, counts in (("tools answered", self._refused), ("models failed", self._faults)):
-            if counts:
-                (most, times), total = counts.most_common(1)[0], counts.total()
-                parts.append(f"{what} {total} times with an error, most often ({times}) {most!r}")
-        return "; ".join(parts)
-
-
-def _short(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= _TEXT else f"{text[: _TEXT - 3]}..."
-
-
-LOOK_SECONDS = 1.0
-"""How often it looks."""
-
-
-@asynccontextmanager
-async def attended(desk: TrialQueue, say: Callable[[str], None]) -> AsyncIterator[None]:
-    """Looks every second, for as long as the context lasts.
-
-    Args:
-        desk: The campaign's desk.
-        say: Told when the campaign is paused, goes on, or gets a proposal.
-    """
-    task = asyncio.ensure_future(_look(desk, say))
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-async def _look(desk: TrialQueue, say: Callable[[str], None]) -> None:
-    while True:
-        look(desk, say)
-        await asyncio.sleep(LOOK_SECONDS)
-
-
-def look(desk: TrialQueue, say: Callable[[str], None]) -> None:
-    """Takes in what has changed since the last look."""
-    paused = desk.store.campaign(desk.campaign).state == PAUSED
-    if paused != desk.paused:
-        say("paused: trials that run go on, none is begun" if paused else "going on")
-        desk.paused = paused
-    for number in desk.adopt():
-        say(f"trial {number} was proposed from outside: it is queued")
-
-
-_log = logger(__name__)
+from recipelab.team.speakers import SpeakerPolicy, TrialResult
+from recipelab.team.turns import (
+    TurnOutcome,
+    TurnReader,
+    idle_report,
+    submission_answers,
+    trials_of,
+)
 
 MAX_IDLE_ROUNDS = 3
 """Rounds in a row without a trial after which a campaign stops."""
@@ -196,19 +41,43 @@ MAX_IDLE_ROUNDS = 3
 MAX_ABORTED = 3
 """Aborted trials in a row after which a campaign stops: the machinery is broken."""
 
-UNWRITTEN = 50
-"""Messages of a turn that wait for its end before they are written."""
+MAX_UNWRITTEN = 50
+"""Messages of a turn that may wait for its end before they are written."""
 
-RETRIED = 200
+MAX_RETRIED = 200
 """Aborted trials that a resumed campaign runs again at most."""
+
+WRITE_SECONDS = 1.0
+"""Time between two transactions that write messages."""
+
+LOOK_SECONDS = 1.0
+"""Time between two looks at the lineage for changes by other processes."""
+
+_log = logger(__name__)
+
+
+class Listener:
+    """Hears how a campaign goes on; this one ignores it all."""
+
+    def note(self, text: str) -> None:
+        """Hear something that a person should know."""
+
+    def phase(self, trial: int, phase: Phase, seed: int | None) -> None:
+        """Hear that a phase of a trial begins."""
+
+    def judged(self, record: TrialRecord) -> None:
+        """Hear that a trial was judged."""
+
+    def message(self, message: BaseAgentEvent | BaseChatMessage) -> None:
+        """Hear a message of the group chat."""
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a run of a campaign came to its end.
+    """The end of a run of a campaign.
 
     Attributes:
-        finished: Whether the budget was spent or the goal reached, as planned.
+        finished: Whether the budget was spent or the target reached, as planned.
         reason: Why it ended, in a sentence.
     """
 
@@ -216,173 +85,277 @@ class Ended:
     reason: str
 
 
+def opening_message(queue: TrialQueue, round_number: int) -> BaseChatMessage:
+    """Return the task of a round, if the caller of the run gave none."""
+    text = f"Round {round_number}: improve {queue.pack.metric.name} of {queue.pack.name}."
+    return TextMessage(content=text, source="user")
+
+
+def closing_message(queue: TrialQueue, source: str, ended: Ended) -> TextMessage:
+    """Return the last message of a run, for a larger team that the group chat takes part in.
+
+    Args:
+        queue: The campaign's trial queue.
+        source: Name of the group chat.
+        ended: The end of the run.
+    """
+    best, metric = queue.best(), queue.pack.metric
+    score = best.outcome.score if best.outcome else None
+    figure = f", {metric.name} {score:.4g} {metric.unit}".rstrip() if score is not None else ""
+    trials = queue.ledger.spent.trials
+    facts = f"Campaign {queue.campaign}: {trials} trials, best {best.number}{figure}."
+    text = f"{facts} It ends: {ended.reason}."
+    return TextMessage(content=text, source=source, metadata={"best": str(best.number)})
+
+
 class CampaignLoop:
     """Leads one run of a campaign from its baseline to its end.
 
+    :meth:`recipelab.team.ResearchGroupChat.run_stream` calls it in this order:
+
+    1. :meth:`measure_baseline`, which measures trial 0 unless the lineage has it already,
+    2. :meth:`requeue_unfinished`, for what an earlier run left behind,
+    3. while :attr:`ended` is ``None``: :meth:`start_round`, :meth:`hear` for every message of the
+       round, and :meth:`end_round`,
+    4. :meth:`end`.
+
+    Messages are written to the lineage when a turn ends, at most once in :data:`WRITE_SECONDS`,
+    together with the usage that was booked meanwhile: every transaction waits for the disk. A
+    process that is killed loses the words of the turns that it was in, and no trial, because
+    trials are written by the trial queue itself.
+
+    Attributes:
+        round: Number of the current round; ``None`` before the first.
+
     Args:
-        desk: The campaign's desk.
-        listener: Told how it goes on.
-        policy: Picks specialists; learns from outcomes.
+        queue: The campaign's trial queue.
+        listener: Hears how the campaign goes on.
+        policy: Picks specialists; learns from turns and trials.
+        specialists: Their names.
         blind: Whether outcomes are kept from the chat.
     """
 
     def __init__(
-        self, desk: TrialQueue, listener: Listener, policy: SpeakerPolicy, *, blind: bool = False
+        self,
+        queue: TrialQueue,
+        listener: Listener,
+        policy: SpeakerPolicy,
+        specialists: Collection[str],
+        *,
+        blind: bool = False,
     ) -> None:
-        self._desk = desk
-        self._store = desk.store
-        self._name = desk.campaign
-        self._listener = listener
         self.policy = policy
-        self._blind = blind
-        self._tally = Tally()
-        self._aborted_in_a_row = 0
-        self._idle_rounds = 0
-        self._submitted = 0
-        self._error = ""
-        self._unwritten: list[NewMessage] = []
         self.round: int | None = None
+        self._queue = queue
+        self._store = queue.store
+        self._campaign = queue.campaign
+        self._listener = listener
+        self._blind = blind
+        self._turns = TurnReader(specialists)
+        self._idle_turns: list[TurnOutcome] = []
+        self._idle_rounds = 0
+        self._submitted = False
+        self._aborted_in_a_row = 0
+        self._round_error = ""
+        self._judged: dict[int, TrialRecord] = {}
+        self._unwritten: list[NewMessage] = []
+        self._unwritten_usage: list[NewUsage] = []
+        self._written = -math.inf
+        queue.ledger.defer_usage(self._unwritten_usage.append)
 
-    async def baseline(self, token: CancellationToken, source: str) -> tuple[BaseChatMessage, ...]:
-        """Sees to it that the baseline has been measured.
+    async def measure_baseline(
+        self, token: CancellationToken, source: str
+    ) -> tuple[BaseChatMessage, ...]:
+        """Measure the baseline, unless it was measured before.
 
         Args:
             token: Cancels the waiting.
-            source: Who tells of the noise.
+            source: The source of the message about the noise.
 
         Returns:
-            What is said of it, and of the noise; nothing if it was measured before.
+            The report on the baseline, and a message about the noise of the metric; nothing if it
+            was measured before.
 
         Raises:
-            RecipelabError: It does not pass its own gates.
+            RecipelabError: The baseline does not pass its own gates.
         """
-        counts = self._store.counts(self._name)
-        if not counts:
-            self._desk.propose_baseline()
-        elif self._is_open(BASELINE):
-            self._desk.retry(BASELINE)
-        told = await self._awaited(token)
-        record = self._store.trial(self._name, BASELINE)
+        if not self._store.counts(self._campaign):
+            self._queue.propose_baseline()
+        elif self._lacks_outcome(BASELINE):
+            self._queue.retry(BASELINE)
+        message: BaseChatMessage | None = None
+        while self._queue.running:
+            waiting = asyncio.ensure_future(self._queue.next_ended())
+            token.link_future(waiting)
+            records = await waiting
+            message = outcome_report(self._queue, records, blind=self._blind)
+            self.keep_judged(records)
+            self.hear(message)
+        record = self._store.trial(self._campaign, BASELINE)
         if record.outcome is None or record.outcome.status is not Status.BASELINE:
             reason = record.outcome.reason if record.outcome else "it has no outcome"
-            raise RecipelabError(f"the baseline of {self._desk.pack.name} fails: {reason}")
-        if told is None:
+            raise RecipelabError(f"the baseline of {self._queue.pack.name} fails: {reason}")
+        if message is None:
             return ()
-        words = noise_words(self._desk.pack, record)
-        self._listener.note(words)
-        noise = TextMessage(content=words, source=source)
+        text = baseline_noise_text(self._queue.pack, record)
+        self._listener.note(text)
+        noise = TextMessage(content=text, source=source)
         self.hear(noise)
-        return told, noise
+        return message, noise
 
-    def unfinished(self) -> None:
-        """Queues what a dead process left in flight, and what was aborted."""
+    def _lacks_outcome(self, number: int) -> bool:
+        outcome = self._store.trial(self._campaign, number).outcome
+        return outcome is None or outcome.status is Status.ABORTED
+
+    def requeue_unfinished(self) -> None:
+        """Queue the trials that a dead process left in flight, and those that were aborted."""
         for lease in self._store.dead_leases(lambda owner: not is_dead(owner)):
             self._store.release_slot(lease.campaign, lease.trial, lease.slot)
-        wanted = TrialFilter(statuses=(Status.ABORTED,), order="oldest", limit=RETRIED)
-        aborted = self._store.briefs(self._name, wanted).items
-        for brief in [*self._store.in_flight_briefs(self._name), *aborted]:
+        wanted = TrialFilter(statuses=(Status.ABORTED,), order="oldest", limit=MAX_RETRIED)
+        aborted = self._store.briefs(self._campaign, wanted).items
+        for brief in [*self._store.in_flight_briefs(self._campaign), *aborted]:
             self._listener.note(f"trial {brief.number} has no measured outcome: running it again")
-            self._desk.retry(brief.number)
+            self._queue.retry(brief.number)
 
-    def begin_round(self) -> int:
-        """Begins the next round."""
-        self.round = self._store.start_round(self._name)
-        self._desk.ledger.round = self.round
-        self._submitted = 0
+    def start_round(self) -> int:
+        """Start the next round, and return its number."""
+        self.round = self._store.start_round(self._campaign)
+        self._queue.ledger.round = self.round
+        self._submitted = False
+        self._turns.start_round()
         return self.round
 
+    def hear(self, message: BaseAgentEvent | BaseChatMessage) -> None:
+        """Keep a message of the group chat for the lineage, and follow what it says."""
+        trials = trials_of(message)
+        about = trials[0] if trials else None
+        kind = type(message).__name__
+        self._unwritten.append(NewMessage(message.source, kind, message.dump(), about))
+        ends_turn = isinstance(message, BaseChatMessage)
+        if (ends_turn and self._is_write_due()) or len(self._unwritten) >= MAX_UNWRITTEN:
+            self._write()
+        self._listener.message(message)
+        if isinstance(message, ToolCallExecutionEvent):
+            self._submitted |= any(not a.rejected for a in submission_answers(message))
+        turn = self._turns.read(message)
+        if turn is not None:
+            self._idle_turns.append(turn)
+            self.policy.turn_ended(turn)
+        if isinstance(message, BaseChatMessage):
+            for trial in trials:
+                record = self._judged.pop(trial, None)
+                if record is not None:
+                    self._learn(record)
+
+    def keep_judged(self, records: Sequence[TrialRecord]) -> None:
+        """Keep trials that the evaluator is about to report, so that nobody reads them again."""
+        self._judged |= {record.number: record for record in records}
+
+    def _learn(self, record: TrialRecord) -> None:
+        aborted = record.status is Status.ABORTED
+        self._aborted_in_a_row = self._aborted_in_a_row + 1 if aborted else 0
+        self.policy.trial_judged(TrialResult.of_record(record))
+        self._listener.judged(record)
+
     def end_round(self, error: str = "") -> None:
-        """Takes note of how a round went.
+        """End a round.
 
         Args:
-            error: What ended it before its time.
+            error: The error that ended it early; empty if none did.
         """
-        self._error = error
-        self.write()
+        self._round_error = error
+        self._write()
         if error:
-            _log.warning("round ended early", campaign=self._name, round=self.round, reason=error)
+            _log.warning(
+                "round ended early", campaign=self._campaign, round=self.round, reason=error
+            )
             self._listener.note(f"round {self.round} ended early: {error}")
-        self._idle_rounds = 0 if self._submitted else self._idle_rounds + 1
         if self._submitted:
-            self._tally.clear()
+            self._idle_rounds = 0
+            self._idle_turns.clear()
+        else:
+            self._idle_rounds += 1
 
     @property
     def ended(self) -> Ended | None:
         """Why the campaign is over; ``None`` while it goes on."""
         if self._aborted_in_a_row >= MAX_ABORTED:
             return Ended(False, f"{MAX_ABORTED} trials in a row were aborted by the machinery")
-        if self._desk.remaining == 0 and not self._desk.running:
-            return Ended(True, self._desk.ledger.over or "the budget has no room for another trial")
-        if self._idle_rounds >= MAX_IDLE_ROUNDS and not self._desk.running:
-            why = self._error or self._tally.told()
+        if self._queue.running:
+            return None
+        if self._queue.remaining == 0:
+            reason = self._queue.ledger.over or "the budget has no room for another trial"
+            return Ended(True, reason)
+        if self._idle_rounds >= MAX_IDLE_ROUNDS:
+            why = self._round_error or idle_report(self._idle_turns)
             return Ended(False, f"{self._idle_rounds} rounds in a row brought no trial: {why}")
         return None
 
-    def hear(self, message: BaseAgentEvent | BaseChatMessage) -> None:
-        """Writes a message of the group chat to the lineage, and follows what it says."""
-        trials = trials_of(message)
-        about = trials[0] if trials else None
-        kind = type(message).__name__
-        self._unwritten.append(NewMessage(message.source, kind, message.dump(), about))
-        if isinstance(message, BaseChatMessage) or len(self._unwritten) >= UNWRITTEN:
-            self.write()
-        self._listener.message(message)
-        self._tally.hear(message)
-        if isinstance(message, ToolCallExecutionEvent):
-            self._submitted += len(accepted(message))
-        if isinstance(message, BaseChatMessage):
-            for trial in trials:
-                self._judged(self._store.trial(self._name, trial))
-
-    def write(self) -> None:
-        """Writes to the lineage what was heard: a turn at a time, as a write waits for the disk."""
-        if self._unwritten:
-            self._store.add_messages(self._name, self._unwritten, round_number=self.round)
-            self._unwritten = []
-
     def end(self, ended: Ended) -> None:
-        """Writes to the lineage how the run ended."""
-        self.write()
+        """Write to the lineage how the run ended."""
+        self._write()
+        self._queue.ledger.defer_usage(None)
         state = "finished" if ended.finished else "stopped"
-        self._store.end_campaign(self._name, state, ended.reason)
+        self._store.end_campaign(self._campaign, state, ended.reason)
 
-    async def _awaited(self, token: CancellationToken) -> BaseChatMessage | None:
-        told: BaseChatMessage | None = None
-        while self._desk.running:
-            waiting = asyncio.ensure_future(self._desk.next_ended())
-            token.link_future(waiting)
-            ended = await waiting
-            told = outcome_report(self._desk, ended, blind=self._blind)
-            self.hear(told)
-        return told
+    @asynccontextmanager
+    async def following_lineage(self) -> AsyncIterator[None]:
+        """Follow the lineage, and write messages that are overdue, while the context lasts."""
+        async with following_lineage(self._queue, self._listener.note, self._write_overdue):
+            yield
 
-    def _is_open(self, number: int) -> bool:
-        outcome = self._store.trial(self._name, number).outcome
-        return outcome is None or outcome.status is Status.ABORTED
+    def _write_overdue(self) -> None:
+        if self._unwritten and self._is_write_due():
+            self._write()
 
-    def _judged(self, record: TrialRecord) -> None:
-        aborted = record.outcome is not None and record.outcome.status is Status.ABORTED
-        self._aborted_in_a_row = self._aborted_in_a_row + 1 if aborted else 0
-        self.policy.learn(self._store.brief(self._name, record.number))
-        self._listener.judged(record)
+    def _is_write_due(self) -> bool:
+        return time.monotonic() - self._written >= WRITE_SECONDS
 
-
-def trials_of(message: BaseAgentEvent | BaseChatMessage) -> Sequence[int]:
-    """The trials that a message of the group chat is about."""
-    if isinstance(message, BaseChatMessage):
-        told = message.metadata.get(TRIALS, "")
-        return [int(number) for number in told.split(",") if number]
-    if isinstance(message, ToolCallExecutionEvent):
-        return [int(table["trial"]) for table in _submitted(message)]
-    return []
+    def _write(self) -> None:
+        if self._unwritten or self._unwritten_usage:
+            self._store.add_messages(
+                self._campaign,
+                self._unwritten,
+                round_number=self.round,
+                usage=self._unwritten_usage,
+            )
+            self._unwritten.clear()
+            self._unwritten_usage.clear()
+        self._written = time.monotonic()
 
 
-def accepted(message: ToolCallExecutionEvent) -> list[int]:
-    """The trials that were taken, as a message with the answers of tools tells."""
-    return [int(t["trial"]) for t in _submitted(message) if t.get("status") != Status.REJECTED]
+@asynccontextmanager
+async def following_lineage(
+    queue: TrialQueue, say: Callable[[str], None], at_each_look: Callable[[], None] | None = None
+) -> AsyncIterator[None]:
+    """Follow what other processes write to the lineage, for as long as the context lasts.
+
+    Args:
+        queue: The campaign's trial queue.
+        say: Called with the text when the campaign is paused, goes on, or gets a proposal.
+        at_each_look: Called after each look at the lineage.
+    """
+
+    async def follow() -> None:
+        while True:
+            apply_external_changes(queue, say)
+            if at_each_look is not None:
+                at_each_look()
+            await asyncio.sleep(LOOK_SECONDS)
+
+    task = asyncio.ensure_future(follow())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
-def _submitted(message: ToolCallExecutionEvent) -> list[Mapping[str, Any]]:
-    answers = [r.content for r in message.content if r.name in SUBMITTING and not r.is_error]
-    tables: list[Mapping[str, Any]] = [json.loads(answer) for answer in answers]
-    return [table for table in tables if "trial" in table]
+def apply_external_changes(queue: TrialQueue, say: Callable[[str], None]) -> None:
+    """Pause or resume a queue as its campaign in the lineage is, and queue new proposals."""
+    paused = queue.store.campaign(queue.campaign).state == PAUSED
+    if paused != queue.paused:
+        say("paused: trials that run go on, none is begun" if paused else "going on")
+        queue.paused = paused
+    for number in queue.adopt():
+        say(f"trial {number} was proposed from outside: it is queued")

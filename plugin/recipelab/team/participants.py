@@ -1,8 +1,8 @@
-"""Who works on a campaign, by the arm of it."""
+"""The agents of a campaign's group chat, by the campaign's arm, and their models."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from autogen_agentchat.base import ChatAgent, Team
@@ -13,6 +13,7 @@ from recipelab.agents.context import CHARACTERS
 from recipelab.core.errors import ModelError, unknown_name
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.evaluation.session import CampaignSession
+from recipelab.lineage import TrialRecord
 from recipelab.models import (
     GuidedClient,
     JsonRepairClient,
@@ -25,23 +26,29 @@ from recipelab.models import (
 )
 from recipelab.packs.load import load_playbook
 from recipelab.packs.pack import Pack
-from recipelab.plan import Arm, Plan, SavedModel, Speakers, model_name
+from recipelab.plan import Arm, Plan, SavedModel, model_name
 from recipelab.team.scheduler import TurnScheduler
 
 GENERALIST = "generalist"
 """The charter of agents that own every surface."""
 
+SELECTOR = "selector"
+"""The name that calls of the selector are booked for, and under which it can have a model."""
 
-def roster(pack: Pack, arm: Arm, names: Sequence[str] = ()) -> tuple[Charter, ...]:
-    """The charters of a campaign's agents, with the surfaces that they own in the pack.
+TURNS_EACH = 2
+"""Turns of each specialist in a round, on average, unless the plan says otherwise."""
+
+
+def charters_for(pack: Pack, arm: Arm, names: Sequence[str] = ()) -> tuple[Charter, ...]:
+    """Return the charters of a campaign's agents, with the surfaces that they own in the pack.
 
     The arms differ in nothing but who proposes: ``generic`` has as many agents as the pack has
-    specialists, each free to change anything, ``single`` has one.
+    specialists, each free to change anything; ``single`` has one.
 
     Args:
         pack: The campaign's pack.
         arm: The arm.
-        names: Charters to work with; none for those that the pack names.
+        names: Names of the charters; empty for those that the pack names.
 
     Raises:
         RecipelabError: A charter is missing or cannot be read, or owns no surface of the pack.
@@ -49,60 +56,61 @@ def roster(pack: Pack, arm: Arm, names: Sequence[str] = ()) -> tuple[Charter, ..
     if arm in (Arm.SPECIALISTS, Arm.NO_LINEAGE):
         wanted = names or pack.specialists
         return tuple(load_charter(name).on(pack.surface_names) for name in wanted)
-    general = load_charter(GENERALIST).on(pack.surface_names)
+    generalist = load_charter(GENERALIST).on(pack.surface_names)
     if arm is Arm.SINGLE:
-        return (general,)
+        return (generalist,)
     return tuple(
-        general.model_copy(update={"name": f"generic_{number}"})
+        generalist.model_copy(update={"name": f"generic_{number}"})
         for number in range(1, len(pack.specialists) + 1)
     )
 
 
-SELECTOR = "selector"
-"""Whom calls of the selector are booked for, and the name under which it can have a model."""
-
-
 class ModelClients:
-    """Opens the models of a plan; participants with the same model share a client.
+    """The model clients of a campaign's participants; those with the same model share one inside.
 
-    Each call waits out what passes (see :class:`recipelab.models.PatientClient`), and is reserved
-    and booked in the ledger of the run.
+    Each client repairs malformed tool calls, retries what passes by itself (see
+    :class:`recipelab.models.RetryingClient`), and reserves and books every call in the ledger of
+    the run.
 
     Args:
-        lab: Says which models, and has the ledger.
+        session: The campaign; its plan names the models.
         charters: The specialists.
-        given: Clients that the caller brings along, by name of the participant; the empty name
-            stands for all that have none of their own. They are not closed.
+        given: Clients of the caller, by name of the participant; the empty name stands for every
+            participant without one. They are not closed.
 
     Raises:
-        ModelError: A model cannot be opened, or is for somebody who takes no part.
+        ModelError: A model cannot be opened, or is for a name that is no participant.
     """
 
     def __init__(
         self,
-        lab: CampaignSession,
+        session: CampaignSession,
         charters: Sequence[Charter],
         given: Mapping[str, ChatCompletionClient],
     ) -> None:
-        self._lab = lab
+        self._session = session
         self._given = dict(given)
         self._opened: dict[str, ChatCompletionClient] = {}
-        self._prices = Prices.read(Path(lab.plan.prices) if lab.plan.prices else None)
-        own = {charter.name: charter for charter in charters}
-        _check_names([*own, SELECTOR], [*lab.plan.models, *given])
-        self._clients = {name: self._client(name, own.get(name)) for name in (*own, SELECTOR)}
+        plan = session.plan
+        self._prices = Prices.read(Path(plan.prices) if plan.prices else None)
+        owners: dict[str, Charter | None] = {charter.name: charter for charter in charters}
+        owners[SELECTOR] = None
+        for name in (*plan.models, *given):
+            if name and name not in owners:
+                raise ModelError(unknown_name("participant with a model", name, owners))
+        self._clients = {name: self._client(name, charter) for name, charter in owners.items()}
 
     def client(self, name: str) -> ChatCompletionClient:
-        """The model of a participant."""
+        """Return the client of a participant."""
         return self._clients[name]
 
     def saved_plan(self) -> Plan:
-        """The plan with models that JSON can carry.
+        """Return the plan with the models as JSON can hold them.
 
         Raises:
-            ModelError: A model of the caller's own cannot be saved.
+            ModelError: A client of the caller cannot be saved.
         """
-        plan = self._lab.plan
+        plan = self._session.plan
         saved: dict[str, SavedModel] = {
             name: saved_model(client) for name, client in self._given.items()
         }
@@ -110,38 +118,35 @@ class ModelClients:
         return plan.model_copy(update={"model": default, "models": {**plan.models, **saved}})
 
     async def close(self) -> None:
-        """Closes the clients that were opened here."""
+        """Close the clients that were opened here."""
         for client in self._opened.values():
             await client.close()
 
     def _client(self, name: str, charter: Charter | None) -> ChatCompletionClient:
-        client, model = self._chosen(name, charter)
+        plan = self._session.plan
+        own: SavedModel | None = plan.models.get(name)
+        given = self._given.get(name) or (None if own else self._given.get(""))
+        if given is not None:
+            client, model = given, type(given).__name__
+        else:
+            wanted = own or (charter and charter.model) or plan.model
+            client = self._open(wanted, charter.temperature if charter else None)
+            model = model_name(wanted)
         client = JsonRepairClient(client)
         if charter and charter.guided:
             client = GuidedClient(client, charter.tools or ())
         return MeteredClient(
-            RetryingClient(client, say=self._lab.say),
-            lambda: self._lab.desk.ledger if self._lab.desk else None,
+            RetryingClient(client, say=self._session.say),
+            lambda: queue.ledger if (queue := self._session.queue) else None,
             specialist=name,
             model=model,
             prices=self._prices,
         )
 
-    def _chosen(self, name: str, charter: Charter | None) -> tuple[ChatCompletionClient, str]:
-        """The client of a participant, and what its model is called."""
-        plan = self._lab.plan
-        mine: SavedModel | None = plan.models.get(name)
-        given = self._given.get(name) or (None if mine else self._given.get(""))
-        if given is not None:
-            return given, type(given).__name__
-        model = mine or (charter and charter.model) or plan.model
-        temperature = charter.temperature if charter else None
-        return self._open(model, temperature), model_name(model)
-
     def _open(self, model: SavedModel, temperature: float | None) -> ChatCompletionClient:
         key = f"{model}/{temperature}"
         if key not in self._opened:
-            plan = self._lab.plan
+            plan = self._session.plan
             self._opened[key] = (
                 open_model(model, seed=plan.seed, base_url=plan.base_url, temperature=temperature)
                 if isinstance(model, str)
@@ -150,23 +155,14 @@ class ModelClients:
         return self._opened[key]
 
 
-def _check_names(there: Sequence[str], named: Sequence[str]) -> None:
-    for name in named:
-        if name and name not in there:
-            raise ModelError(unknown_name("participant with a model", name, there))
-
-
-ROUNDS_OF_TURNS = 2
-"""Turns that each specialist has in a round, on average."""
-
-
 class Participants:
-    """Makes the participants of each round.
+    """Makes the participants of each round anew: specialists, the evaluator, and guests.
 
     Args:
-        lab: Where the campaign is run.
-        clients: Model clients of the caller's own, by name of the participant.
-        guests: Participants besides the specialists.
+        session: The campaign.
+        clients: Model clients of the caller, by name of the participant; see
+            :class:`ModelClients`.
+        guests: Participants besides the specialists; these are the same in every round.
 
     Raises:
         RecipelabError: A charter or a model cannot be had.
@@ -174,56 +170,60 @@ class Participants:
 
     def __init__(
         self,
-        lab: CampaignSession,
+        session: CampaignSession,
         clients: Mapping[str, ChatCompletionClient],
         guests: Sequence[ChatAgent | Team],
     ) -> None:
         self.guests = tuple(guests)
-        self.charters = roster(lab.pack, lab.plan.arm, lab.plan.specialists)
-        self._lab = lab
-        self._plays = load_playbook(lab.pack)
-        self._cast = ModelClients(lab, self.charters, clients)
-        self._turn_seconds: float | None = None
+        self.charters = charters_for(session.pack, session.plan.arm, session.plan.specialists)
+        self.models = ModelClients(session, self.charters, clients)
+        self._session = session
+        self._plays = load_playbook(session.pack)
 
     @property
     def selector(self) -> ChatCompletionClient:
-        """The model that picks speakers, if one does."""
-        return self._cast.client(SELECTOR)
+        """The model that picks speakers, if a model does."""
+        return self.models.client(SELECTOR)
 
-    @property
-    def asks_model(self) -> bool:
-        """Whether a model picks speakers."""
-        return self._lab.plan.speakers is Speakers.MODEL
+    def scheduler(self, queue: TrialQueue, turn_seconds: float | None) -> TurnScheduler:
+        """Return the scheduler of the next round.
 
-    def floor(self, desk: TrialQueue) -> TurnScheduler:
-        """The floor of the next round."""
-        plan = self._lab.plan
-        many = max(ROUNDS_OF_TURNS * len(self.charters), ROUNDS_OF_TURNS * desk.slots)
+        Args:
+            queue: The campaign's trial queue.
+            turn_seconds: Mean length of a turn in earlier rounds, in seconds.
+        """
+        plan = self._session.plan
         return TurnScheduler(
-            desk,
+            queue,
             [charter.name for charter in self.charters],
             guests=[guest.name for guest in self.guests],
-            turns=plan.turns or many,
+            turns=plan.turns or TURNS_EACH * max(len(self.charters), queue.slots),
             ahead=plan.ahead,
-            turn_seconds=self._turn_seconds,
+            turn_seconds=turn_seconds,
         )
 
-    def learn(self, floor: TurnScheduler | None) -> None:
-        """Keeps what a round has shown: how long a turn takes."""
-        if floor is not None:
-            self._turn_seconds = floor.turn_seconds
-
-    def participants(
-        self, desk: TrialQueue | None, number: int | None, floor: TurnScheduler | None
+    def for_round(
+        self,
+        queue: TrialQueue | None = None,
+        number: int | None = None,
+        scheduler: TurnScheduler | None = None,
+        before_report: Callable[[Sequence[TrialRecord]], None] | None = None,
     ) -> list[ChatAgent | Team]:
-        """Fresh participants; without a desk they can be looked at, and cannot act."""
-        plan = self._lab.plan
+        """Return the participants of a round; without a queue they can be listed, and cannot act.
+
+        Args:
+            queue: The campaign's trial queue.
+            number: Number of the round.
+            scheduler: The scheduler of the round.
+            before_report: Called with the trials of each report of the evaluator, before it.
+        """
+        plan = self._session.plan
         specialists = [
             Specialist(
                 charter,
-                self._cast.client(charter.name),
-                self._lab.pack,
-                desk,
+                self.models.client(charter.name),
+                self._session.pack,
+                queue,
                 plays=self._plays,
                 round_number=number,
                 blind=plan.blind,
@@ -231,17 +231,6 @@ class Participants:
             )
             for charter in self.charters
         ]
-        seat = EvaluatorAgent(desk, floor.closing if floor else None, blind=plan.blind)
-        return [*specialists, seat, *self.guests]
-
-    def saved_plan(self) -> Plan:
-        """The plan with models that JSON can carry.
-
-        Raises:
-            ModelError: A model of the caller's own cannot be saved.
-        """
-        return self._cast.saved_plan()
-
-    async def close(self) -> None:
-        """Closes the models that were opened here."""
-        await self._cast.close()
+        closing = scheduler.closing if scheduler else None
+        evaluator = EvaluatorAgent(queue, closing, blind=plan.blind, before_report=before_report)
+        return [*specialists, evaluator, *self.guests]

@@ -1,13 +1,27 @@
-"""Tokens that end what runs, one for each round."""
+"""The AutoGen group chat of one round, and everything that touches AutoGen's private names.
+
+A round is a selector group chat that is assembled anew on the same object, with a manager, a
+runtime and a cancellation token of its own:
+
+- :class:`RoundGroupChat` replaces AutoGen's ``__init__`` by :meth:`RoundGroupChat.assemble`,
+- :class:`RoundManager` replaces the way in which AutoGen's manager waits for speakers,
+- :class:`QuietRuntime` replaces the serialization of every message for a log that is off,
+- :class:`RoundTokens` and :func:`relay` end a round cleanly.
+
+The private names are those of the AutoGen versions in :data:`AUTOGEN_VERSIONS`, which is checked
+when this module is imported. ``tests/team/test_autogen_contract.py`` lists each of them.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing, suppress
-from functools import partial
-from typing import Any, TypedDict, TypeVar, Unpack, cast
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, aclosing, nullcontext, suppress
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any, TypeVar
 
 from autogen_agentchat.base import ChatAgent, TaskResult, Team, TerminationCondition
 from autogen_agentchat.messages import BaseAgentEvent, BaseChatMessage, StopMessage
@@ -19,240 +33,31 @@ from autogen_agentchat.teams._group_chat._events import (
     SerializableException,
 )
 from autogen_agentchat.teams._group_chat._selector_group_chat import SelectorGroupChatManager
-from autogen_core import CancellationToken, MessageContext, event
+from autogen_core import (
+    EVENT_LOGGER_NAME,
+    CancellationToken,
+    MessageContext,
+    SingleThreadedAgentRuntime,
+    event,
+)
 from autogen_core.model_context import BufferedChatCompletionContext
 from autogen_core.models import ChatCompletionClient
+from opentelemetry.trace import INVALID_SPAN, NoOpTracerProvider, ProxyTracerProvider, Span
 
 from recipelab.agents import EVALUATOR
 from recipelab.core.logs import logger
 from recipelab.team.scheduler import TurnScheduler
-from recipelab.team.speakers import RoundRobin, SpeakerPolicy
+from recipelab.team.speakers import ModelSpeaker, SpeakerPolicy
 
-
-class RoundTokens:
-    """Gives each round a token of its own, which the token of the run cancels too.
-
-    A token of AutoGen holds every future that was ever linked to it, finished ones with all that
-    they hold. One token for a campaign would keep each message of it in memory.
-
-    Args:
-        run: The token of the whole run.
-    """
-
-    def __init__(self, run: CancellationToken) -> None:
-        self._run = run
-        self._round = CancellationToken()
-        run.add_callback(self._cancel)
-
-    def fresh(self) -> CancellationToken:
-        """A token for the next round; cancelled at once if the run is."""
-        self._round = CancellationToken()
-        if self._run.is_cancelled():
-            self._round.cancel()
-        return self._round
-
-    def _cancel(self) -> None:
-        self._round.cancel()
-
-
-T = TypeVar("T")
-
-STOP_SECONDS = 5.0
-"""How long a stream is given to end after it was cancelled."""
-
-_END = object()
-
-
-async def pumped(source: AsyncGenerator[T], token: CancellationToken) -> AsyncGenerator[T]:
-    """Passes the items of a stream on.
-
-    AutoGen ends a run cleanly only through its token: a task that is cancelled while it listens
-    waits until every agent has come to its end, which may be hours. Here the token is cancelled
-    when the listener is, or goes away, and what does not end then is given up.
-
-    Args:
-        source: The stream. It is at its end when this is.
-        token: Ends it.
-
-    Yields:
-        Its items, in order.
-
-    Raises:
-        Exception: What the stream raised.
-        asyncio.CancelledError: The listener or the token was cancelled.
-    """
-    queue: asyncio.Queue[object] = asyncio.Queue(maxsize=1)
-
-    async def pump() -> None:
-        try:
-            async with aclosing(source):
-                async for item in source:
-                    if not alone:
-                        await queue.put(item)
-        finally:
-            ending.append(_END)
-            if queue.empty():
-                queue.put_nowait(_END)
-
-    ending: list[object] = []
-    alone: list[bool] = []
-    task = asyncio.ensure_future(pump())
-    try:
-        while not (ending and queue.empty()):
-            item = await queue.get()
-            if item is _END:
-                break
-            yield item  # type: ignore[misc]
-        await task
-    finally:
-        if not task.done():
-            token.cancel()
-            alone.append(True)
-            if not queue.empty():
-                queue.get_nowait()  # It may be waiting for room.
-            await _ended(task)
-
-
-async def _ended(task: asyncio.Future[None]) -> None:
-    """Waits for a cancelled stream; gives it up when it takes too long."""
-    with suppress(asyncio.CancelledError, Exception):
-        await asyncio.wait_for(asyncio.shield(task), STOP_SECONDS)
-    task.cancel()
-    with suppress(asyncio.CancelledError, Exception):
-        await task
-
-
-_log = logger(__name__)
-
-
-class ResearchManager(SelectorGroupChatManager):
-    """Coordinates one round.
-
-    AutoGen's manager waits until all who were selected have spoken. This one gives the floor anew
-    as soon as one has, so that neither a slow specialist nor the evaluator's seat, which waits for
-    trials, holds up the others. And it ends the round only when nobody has the floor.
-
-    Args:
-        floor: Says how many may have the floor.
-        policy: Picks specialists.
-        ask_model: Whether AutoGen's own selector picks, and the policy only if that fails.
-        arguments: What AutoGen's manager takes.
-    """
-
-    def __init__(
-        self, *, floor: TurnScheduler, policy: SpeakerPolicy, ask_model: bool, **arguments: Any
-    ) -> None:
-        super().__init__(**arguments)
-        self._floor = floor
-        self._policy = policy
-        self._ask_model = ask_model
-        self._stop: StopMessage | None = None
-
-    @event
-    async def handle_agent_response(  # type: ignore[override]
-        self, message: GroupChatAgentResponse | GroupChatTeamResponse, ctx: MessageContext
-    ) -> None:
-        """Takes in what somebody said, and gives the floor to whoever may have it now."""
-        try:
-            await self._go_on(message, ctx)
-        except Exception as error:
-            # Nobody would end the round otherwise, and whoever listens would wait for ever.
-            self._floor.closing.set()
-            await self._signal_termination_with_error(SerializableException.from_exception(error))
-            raise
-
-    async def _go_on(
-        self, message: GroupChatAgentResponse | GroupChatTeamResponse, ctx: MessageContext
-    ) -> None:
-        said: list[BaseAgentEvent | BaseChatMessage]
-        if isinstance(message, GroupChatAgentResponse):
-            said = [*(message.response.inner_messages or ()), message.response.chat_message]
-        else:
-            said = list(message.result.messages)
-        await self.update_message_thread(said)
-        self._active_speakers.remove(message.name)
-        self._floor.back(message.name)
-        self._stop = self._stop or await self._asked_to_stop(said)
-        if self._stop is None and self._floor.only_waiting:
-            self._stop = self._round_over()
-        if self._stop is None:
-            await self._transition_to_next_speakers(ctx.cancellation_token)
-        if self._stop is not None:
-            self._floor.closing.set()
-            if not self._active_speakers:
-                await self._signal_termination(self._stop)
-
-    @event
-    async def handle_group_chat_error(  # type: ignore[override]
-        self, message: GroupChatError, ctx: MessageContext
-    ) -> None:
-        """Ends the round; the seat must not go on waiting for a chat that is dead."""
-        self._floor.closing.set()
-        await self._signal_termination_with_error(message.error)
-
-    async def select_speaker(
-        self, thread: Sequence[BaseAgentEvent | BaseChatMessage]
-    ) -> list[str] | str:
-        """Everybody who gets the floor now; nobody is a valid answer while somebody has it."""
-        chosen = self._floor.guests()
-        for name in chosen:
-            self._floor.give(name)
-        for _ in range(self._floor.openings()):
-            name = await self._choose(self._floor.idle())
-            self._floor.give(name)
-            chosen.append(name)
-        if self._floor.seat_is_due() or (not chosen and self._floor.empty):
-            self._floor.give(EVALUATOR)
-            chosen.append(EVALUATOR)
-        return chosen
-
-    async def reset(self) -> None:
-        """Forgets the round."""
-        await super().reset()
-        self._stop = None
-
-    def _round_over(self) -> StopMessage | None:
-        why = self._floor.ended
-        self._floor.round_over = why is not None
-        return StopMessage(content=f"Round over: {why}.", source=self._name) if why else None
-
-    async def _asked_to_stop(
-        self, said: Sequence[BaseAgentEvent | BaseChatMessage]
-    ) -> StopMessage | None:
-        """What the user's own condition says, and the limit of turns."""
-        condition = self._termination_condition
-        stop = await condition(said) if condition else None
-        if condition is not None and stop is not None:
-            await condition.reset()
-        self._current_turn += 1
-        if stop is None and self._max_turns is not None and self._current_turn >= self._max_turns:
-            stop = StopMessage(
-                content=f"Maximum number of turns {self._max_turns} reached.", source=self._name
-            )
-        return stop
-
-    async def _choose(self, candidates: Sequence[str]) -> str:
-        fallback = self._policy.choose(candidates, self._floor.busy())
-        if not self._ask_model or len(candidates) == 1:
-            return fallback
-        roles = "\n".join(
-            re.sub(r"\s+", " ", f"{name}: {told}").strip()
-            for name, told in zip(
-                self._participant_names, self._participant_descriptions, strict=True
-            )
-            if name in candidates
-        )
-        chosen = await self._select_speaker(roles, list(candidates), self._max_selector_attempts)
-        # AutoGen takes any participant's name, and after the last attempt the previous speaker.
-        if chosen not in candidates:
-            _log.info("selector", chosen=chosen, instead=fallback)
-            return fallback
-        self._previous_speaker = chosen
-        return chosen
-
+AUTOGEN_VERSIONS = ((0, 7, 5), (0, 8))
+"""The first version of AutoGen whose private names this module knows, and the first that it does
+not know."""
 
 HISTORY = 40
-"""Newest messages that a selector by model is shown."""
+"""Newest messages that a model which picks speakers is shown."""
+
+STOP_SECONDS = 5.0
+"""How long a canceled stream may take to end before it is abandoned."""
 
 SELECTOR_PROMPT = """\
 You lead a team that improves a training recipe. Who should propose the next trial?
@@ -269,77 +74,344 @@ Answer with one name out of {participants} and nothing else.
 """
 
 Item = BaseAgentEvent | BaseChatMessage | TaskResult
+T = TypeVar("T")
+
+_log = logger(__name__)
+_autogen_events = logging.getLogger(EVENT_LOGGER_NAME)
 
 
-class Shown(TypedDict):
-    """How a team shows itself to others."""
+class _End:
+    """Marks the end of a stream."""
+
+
+def check_autogen_version(package: str, found: str) -> None:
+    """Raise ``ImportError`` if a version of AutoGen is none whose private names are known.
+
+    Args:
+        package: Name of the distribution.
+        found: Its version, as ``0.7.5``.
+    """
+    first, end = AUTOGEN_VERSIONS
+    numbers = tuple(int(number) for number in re.findall(r"\d+", found)[:3])
+    if not first <= numbers < end:
+        wanted, below = (".".join(map(str, numbers)) for numbers in (first, end))
+        raise ImportError(
+            f"recipelab needs {package}>={wanted},<{below}, and {found} is installed: "
+            f'pip install "{package}>={wanted},<{below}"'
+        )
+
+
+for _package in ("autogen-agentchat", "autogen-core"):
+    check_autogen_version(_package, version(_package))
+
+
+class RoundTokens:
+    """Gives each round a cancellation token of its own, which the token of the run cancels too.
+
+    A token of AutoGen holds every future that was ever linked to it, finished ones with all that
+    they hold. One token for a whole campaign would keep every message of it in memory.
+
+    Args:
+        run: The token of the whole run.
+    """
+
+    def __init__(self, run: CancellationToken) -> None:
+        self._run = run
+        self._round = CancellationToken()
+        # Not `self._round.cancel`: the callback must cancel the token of the round at that time.
+        run.add_callback(lambda: self._round.cancel())
+
+    def next_round(self) -> CancellationToken:
+        """Return the token of the next round; it is canceled already if the run is."""
+        self._round = CancellationToken()
+        if self._run.is_cancelled():
+            self._round.cancel()
+        return self._round
+
+
+async def relay(source: AsyncGenerator[T], token: CancellationToken) -> AsyncGenerator[T]:
+    """Yield the items of a stream, and end the stream by its token when the consumer stops.
+
+    AutoGen ends a run cleanly only by its token: a task that is canceled while it consumes a run
+    waits until every agent has finished, which may take hours. So the stream is consumed in a task
+    of its own. When the consumer is canceled, or closes this generator, the token is canceled, and
+    a stream that does not end then is abandoned after :data:`STOP_SECONDS`.
+
+    Args:
+        source: The stream; it has ended when this generator has.
+        token: The token that ends it.
+
+    Raises:
+        Exception: An exception of the stream, after the items before it.
+        asyncio.CancelledError: The consumer or the token was canceled.
+    """
+    queue: asyncio.Queue[T | _End] = asyncio.Queue(maxsize=1)
+    abandoned = ended = False
+
+    async def consume() -> None:
+        nonlocal ended
+        try:
+            async with aclosing(source):
+                async for item in source:
+                    if not abandoned:
+                        await queue.put(item)
+        finally:
+            ended = True
+            if queue.empty():
+                queue.put_nowait(_End())  # The consumer may be waiting for an item.
+
+    task = asyncio.ensure_future(consume())
+    try:
+        while not (ended and queue.empty()):
+            item = await queue.get()
+            if isinstance(item, _End):
+                break
+            yield item
+        await task
+    finally:
+        if not task.done():
+            abandoned = True
+            token.cancel()
+            if not queue.empty():
+                queue.get_nowait()  # The task may be waiting for room.
+            with suppress(asyncio.CancelledError, Exception):
+                await asyncio.wait_for(asyncio.shield(task), STOP_SECONDS)
+            task.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await task
+
+
+class _NoTracing:
+    """Stands for AutoGen's helper for spans where no tracer is set."""
+
+    def trace_block(self, *args: Any, **options: Any) -> AbstractContextManager[Span]:
+        return nullcontext(INVALID_SPAN)
+
+
+class QuietRuntime(SingleThreadedAgentRuntime):
+    """A runtime that logs and traces only where something receives the result.
+
+    AutoGen turns every message into JSON once when it is sent and once for each receiver, and
+    makes four spans of it, even if its event log is off and no tracer is set.
+    """
+
+    def __init__(self) -> None:
+        # As in BaseGroupChat: an ignored exception would end the round without a word.
+        super().__init__(ignore_unhandled_exceptions=False)
+        provider = self._tracer_helper.tracer_provider
+        self._is_traced = not isinstance(provider, ProxyTracerProvider | NoOpTracerProvider)
+        if not self._is_traced:
+            self._tracer_helper = _NoTracing()  # type: ignore[assignment]
+
+    async def _create_otel_attributes(self, *args: Any, **facts: Any) -> Mapping[str, str]:
+        if not self._is_traced:
+            return {}
+        return await super()._create_otel_attributes(*args, **facts)
+
+    def _try_serialize(self, message: Any) -> str:
+        if self._is_traced or _autogen_events.isEnabledFor(logging.INFO):
+            return super()._try_serialize(message)
+        return ""
+
+
+class RoundManager(SelectorGroupChatManager):
+    """Gives out the turns of one round.
+
+    AutoGen's manager selects speakers, waits until all of them have spoken, and selects again.
+    This one selects again as soon as one of them has spoken: neither a slow specialist nor the
+    evaluator, which waits for trials, holds up the others. A round goes like this:
+
+    1. AutoGen's ``handle_start`` hands the task to every participant and asks
+       :meth:`select_speaker` for the first turns: every guest, as many specialists as the
+       :class:`recipelab.team.scheduler.TurnScheduler` has openings for, and the evaluator if a
+       trial is in flight.
+    2. Each speaker that has finished comes back to :meth:`handle_agent_response`. Its turn ends,
+       the condition of the user and the limit of turns are asked, and the next turns are given
+       out, which may be none.
+    3. When nobody but the evaluator has a turn, and the scheduler gives a reason for the end, the
+       round stops: the scheduler's event ``closing`` tells the evaluator to wait no longer, and
+       the last speaker to finish ends the stream.
+    4. An exception in an agent or in this manager sets ``closing`` too, and ends the stream with
+       an error. The next round is assembled anew, and does not know of it.
+
+    Args:
+        scheduler: Says how many may speak.
+        policy: Picks specialists.
+        arguments: The arguments of AutoGen's manager.
+    """
+
+    def __init__(self, *, scheduler: TurnScheduler, policy: SpeakerPolicy, **arguments: Any):
+        super().__init__(**arguments)
+        self._scheduler = scheduler
+        self._policy = policy
+        self._stop: StopMessage | None = None
+
+    @event
+    async def handle_agent_response(  # type: ignore[override]
+        self, message: GroupChatAgentResponse | GroupChatTeamResponse, ctx: MessageContext
+    ) -> None:
+        """End the turn of a speaker, and give out the turns that are free now."""
+        try:
+            await self._end_turn(message, ctx.cancellation_token)
+        except Exception as error:
+            # Otherwise nobody would end the round, and its consumer would wait for ever.
+            self._scheduler.closing.set()
+            await self._signal_termination_with_error(SerializableException.from_exception(error))
+            raise
+
+    async def _end_turn(
+        self, message: GroupChatAgentResponse | GroupChatTeamResponse, token: CancellationToken
+    ) -> None:
+        messages: list[BaseAgentEvent | BaseChatMessage]
+        if isinstance(message, GroupChatAgentResponse):
+            messages = [*(message.response.inner_messages or ()), message.response.chat_message]
+        else:
+            messages = list(message.result.messages)
+        await self.update_message_thread(messages)
+        self._active_speakers.remove(message.name)
+        self._scheduler.end_turn(message.name)
+        self._stop = self._stop or await self._stop_of_user(messages)
+        if self._stop is None and self._scheduler.only_evaluator_active:
+            reason = self._scheduler.end_reason
+            if reason is not None:
+                self._scheduler.round_over = True
+                self._stop = StopMessage(content=f"Round over: {reason}.", source=self._name)
+        if self._stop is None:
+            await self._transition_to_next_speakers(token)
+        if self._stop is not None:
+            self._scheduler.closing.set()
+            if not self._active_speakers:
+                await self._signal_termination(self._stop)
+
+    @event
+    async def handle_group_chat_error(  # type: ignore[override]
+        self, message: GroupChatError, ctx: MessageContext
+    ) -> None:
+        """End the round; the evaluator must not go on waiting in a chat that is dead."""
+        self._scheduler.closing.set()
+        await self._signal_termination_with_error(message.error)
+
+    async def select_speaker(
+        self, thread: Sequence[BaseAgentEvent | BaseChatMessage]
+    ) -> list[str] | str:
+        """Return everybody whose turn begins now; none is a valid answer while somebody speaks."""
+        chosen = self._scheduler.next_guests()
+        for name in chosen:
+            self._scheduler.start_turn(name)
+        for _ in range(self._scheduler.openings()):
+            name = await self._pick(self._scheduler.idle())
+            self._scheduler.start_turn(name)
+            chosen.append(name)
+        nothing_goes_on = not chosen and self._scheduler.nobody_active
+        if self._scheduler.evaluator_is_due() or nothing_goes_on:
+            self._scheduler.start_turn(EVALUATOR)
+            chosen.append(EVALUATOR)
+        return chosen
+
+    async def reset(self) -> None:
+        """Forget the round."""
+        await super().reset()
+        self._stop = None
+
+    async def _stop_of_user(
+        self, messages: Sequence[BaseAgentEvent | BaseChatMessage]
+    ) -> StopMessage | None:
+        """Return why the user's condition or the limit of turns ends the run, if one does."""
+        condition = self._termination_condition
+        stop = await condition(messages) if condition else None
+        if condition is not None and stop is not None:
+            await condition.reset()
+        self._current_turn += 1
+        if stop is None and self._max_turns is not None and self._current_turn >= self._max_turns:
+            stop = StopMessage(
+                content=f"Maximum number of turns {self._max_turns} reached.", source=self._name
+            )
+        return stop
+
+    async def _pick(self, candidates: Sequence[str]) -> str:
+        """Return the specialist that speaks next, by the policy or by the selector's model."""
+        choice = self._policy.choose(candidates, self._scheduler.busy())
+        if not isinstance(self._policy, ModelSpeaker) or len(candidates) == 1:
+            return choice
+        descriptions = zip(self._participant_names, self._participant_descriptions, strict=True)
+        roles = "\n".join(
+            " ".join(f"{name}: {description}".split())
+            for name, description in descriptions
+            if name in candidates
+        )
+        answer = await self._select_speaker(roles, list(candidates), self._max_selector_attempts)
+        # AutoGen takes any participant's name, and after the last attempt the previous speaker.
+        if answer not in candidates:
+            _log.info("selector", chosen=answer, instead=choice)
+            return choice
+        self._previous_speaker = answer
+        return answer
+
+
+@dataclass(frozen=True)
+class TeamLabel:
+    """The way in which a team presents itself.
+
+    Attributes:
+        name: Name of the team.
+        description: The description that the selector of a larger team is shown.
+        emit_team_events: Whether the stream says who was selected.
+    """
 
     name: str
     description: str
-    emit_team_events: bool
+    emit_team_events: bool = False
 
 
-class RoundChat(SelectorGroupChat):
-    """A selector group chat that can be put together again.
+class RoundGroupChat(SelectorGroupChat):
+    """A selector group chat that is assembled anew for every round.
 
-    AutoGen's team is dead after an error or a cancellation, and what its agents have heard grows
-    without end. So this one is assembled for every round: the same object, with fresh agents, a
-    fresh manager and a fresh runtime.
+    AutoGen's team is dead after an error or a cancellation, and its agents keep all that they
+    heard. So each round has fresh agents, a fresh manager and a fresh runtime, on the same object.
     """
 
-    _floor: TurnScheduler | None
-    _policy: SpeakerPolicy
-    _ask_model: bool
+    _scheduler: TurnScheduler | None
+    _policy: SpeakerPolicy | None
 
-    def _assembled(
+    def _assemble(
         self,
+        label: TeamLabel,
         participants: Sequence[ChatAgent | Team],
         selector: ChatCompletionClient,
         *,
-        floor: TurnScheduler | None,
+        scheduler: TurnScheduler | None = None,
         policy: SpeakerPolicy | None = None,
-        ask_model: bool = False,
         termination_condition: TerminationCondition | None,
         max_turns: int | None,
-        **shown: Unpack[Shown],
     ) -> None:
+        """Make the group chat of the next round; without scheduler and policy it cannot run."""
         SelectorGroupChat.__init__(
             self,
             list(participants),
             selector,
+            name=label.name,
+            description=label.description,
             termination_condition=termination_condition,
             max_turns=max_turns,
-            **shown,
             selector_prompt=SELECTOR_PROMPT,
-            # Who may speak is decided by the floor; a specialist may well speak twice.
+            # The scheduler decides who may speak; a specialist may well speak twice in a row.
             allow_repeated_speaker=True,
+            emit_team_events=label.emit_team_events,
             model_context=BufferedChatCompletionContext(buffer_size=HISTORY),
         )
-        self._base_group_chat_manager_class = ResearchManager
-        self._floor = floor
-        self._policy = policy or RoundRobin()
-        self._ask_model = ask_model
+        # Not as an argument: AutoGen starts and stops only a runtime of its own making.
+        self._runtime = QuietRuntime()
+        self._base_group_chat_manager_class = RoundManager
+        self._scheduler = scheduler
+        self._policy = policy
 
-    def _create_group_chat_manager_factory(
-        self, *args: Any, **kwargs: Any
-    ) -> Callable[[], ResearchManager]:
-        names = (
-            "name",
-            "group_topic_type",
-            "output_topic_type",
-            "participant_topic_types",
-            "participant_names",
-            "participant_descriptions",
-            "output_message_queue",
-            "termination_condition",
-            "max_turns",
-            "message_factory",
-        )
-        return partial(
-            ResearchManager,
-            floor=cast(TurnScheduler, self._floor),
-            policy=self._policy,
-            ask_model=self._ask_model,
+    def _create_group_chat_manager_factory(self, **arguments: Any) -> Callable[[], RoundManager]:  # type: ignore[override]
+        if self._scheduler is None or self._policy is None:
+            raise RuntimeError("the group chat was not assembled for a round")
+        scheduler, policy = self._scheduler, self._policy
+        return lambda: RoundManager(
+            scheduler=scheduler,
+            policy=policy,
             model_client=self._model_client,
             selector_prompt=self._selector_prompt,
             allow_repeated_speaker=self._allow_repeated_speaker,
@@ -349,14 +421,13 @@ class RoundChat(SelectorGroupChat):
             emit_team_events=self._emit_team_events,
             model_context=self._model_context,
             model_client_streaming=False,
-            **dict(zip(names, args, strict=False)),
-            **kwargs,
+            **arguments,
         )
 
     def _round_stream(
-        self, task: list[BaseChatMessage], token: CancellationToken, *, show: bool
+        self, task: list[BaseChatMessage], token: CancellationToken, *, show_task: bool
     ) -> AsyncGenerator[Item, None]:
-        """Runs the round that was assembled last."""
+        """Run the round that was assembled last."""
         return SelectorGroupChat.run_stream(
-            self, task=task, cancellation_token=token, output_task_messages=show
+            self, task=task, cancellation_token=token, output_task_messages=show_task
         )

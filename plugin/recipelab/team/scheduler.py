@@ -1,4 +1,4 @@
-"""The floor of one round: who has it, and how many more may be given it."""
+"""The turns of one round: how many specialists may think at the same time."""
 
 from __future__ import annotations
 
@@ -10,35 +10,40 @@ from collections.abc import Sequence
 from recipelab.agents import EVALUATOR
 from recipelab.evaluation.queue import TrialQueue
 
-_SMALL = 0.05
-"""A turn that takes this share of a trial or less need not be taken ahead of a free slot."""
+_SHORT_TURN = 0.05
+"""A turn this long, as a share of a trial, needs no trial queued ahead of a free slot."""
 
-_NEW = 0.3
-"""Weight of the newest turn in the mean of their lengths."""
+_NEWEST_WEIGHT = 0.3
+"""Weight of the newest turn in the running mean of turn lengths."""
 
 
 class TurnScheduler:
-    """Keeps the slots busy: gives out as many turns as there will be slots for their trials.
+    """Gives out as many turns as there will be free slots for the trials that come of them.
+
+    Turns overlap: several specialists think at the same time, and trials run meanwhile. The
+    scheduler says who may take a turn; a :class:`recipelab.team.speakers.SpeakerPolicy` picks
+    among them. The evaluator takes a turn whenever a trial may end, beside the specialists, and
+    guests take one each at the beginning of the round.
 
     Attributes:
-        closing: Set when nobody is given the floor any more, and the seat is to wait no longer.
-        taken: Turns of specialists so far.
-        turn_seconds: How long a turn takes, in seconds; ``None`` before the first.
-        round_over: Whether it is the round that has come to its end, and not the user who ends it.
+        closing: Set when no further turn is given out and the evaluator is to wait no longer.
+        turns_taken: Turns of specialists so far.
+        turn_seconds: Mean length of a turn, in seconds; ``None`` before the first.
+        round_over: Whether the round ended by itself, and not by a condition of the user.
 
     Args:
-        desk: The campaign's desk.
-        names: The specialists, in the order of the pack.
-        guests: Other participants, who each have the floor once, at the beginning.
-        turns: How many turns of specialists the round has.
-        ahead: Trials that may wait for a slot; ``None`` measures how many it takes.
-        turn_seconds: How long turns took in earlier rounds, in seconds.
+        queue: The campaign's trial queue.
+        specialists: Their names, in the order of the pack.
+        guests: Names of the other participants.
+        turns: Turns of specialists in the round.
+        ahead: Trials that may wait for a slot; ``None`` measures how many keep the slots busy.
+        turn_seconds: Mean length of a turn in earlier rounds, in seconds.
     """
 
     def __init__(
         self,
-        desk: TrialQueue,
-        names: Sequence[str],
+        queue: TrialQueue,
+        specialists: Sequence[str],
         *,
         guests: Sequence[str] = (),
         turns: int,
@@ -46,91 +51,94 @@ class TurnScheduler:
         turn_seconds: float | None = None,
     ) -> None:
         self.closing = asyncio.Event()
-        self.taken = 0
-        self.round_over = False
+        self.turns_taken = 0
         self.turn_seconds = turn_seconds
-        self._desk = desk
-        self._names = tuple(names)
+        self.round_over = False
+        self._queue = queue
+        self._specialists = tuple(specialists)
         self._guests = list(guests)
         self._turns = turns
         self._ahead = ahead
-        self._since: dict[str, float] = {}
+        self._started: dict[str, float] = {}
 
     @property
-    def only_waiting(self) -> bool:
-        """Whether nobody has the floor but the seat, which waits for trials."""
-        return not set(self._since) - {EVALUATOR}
+    def only_evaluator_active(self) -> bool:
+        """Whether no turn is going on but the evaluator's, which waits for trials."""
+        return not set(self._started) - {EVALUATOR}
 
     @property
-    def empty(self) -> bool:
-        """Whether nobody has the floor."""
-        return not self._since
+    def nobody_active(self) -> bool:
+        """Whether no turn is going on."""
+        return not self._started
 
     @property
-    def ended(self) -> str | None:
+    def end_reason(self) -> str | None:
         """Why the round is over; ``None`` while it is not.
 
-        Trials that are in flight when the turns are taken go on, and the next round tells of
-        them. When the budget is spent they are waited for, as an aborted one gives its share back.
+        Trials that are in flight when the last turn ends go on into the next round. When the
+        budget is spent they are waited for, because an aborted trial gives its share back.
         """
-        if self._desk.remaining == 0 and not self._desk.running:
-            return self._desk.ledger.over or "the budget has no room for another trial"
-        if self.taken >= self._turns and self._desk.remaining != 0:
+        if self._queue.remaining == 0 and not self._queue.running:
+            return self._queue.ledger.over or "the budget has no room for another trial"
+        if self.turns_taken >= self._turns and self._queue.remaining != 0:
             return "every turn of the round is taken"
         return None
 
     @property
     def ahead(self) -> int:
-        """Trials that should wait for a slot, so that none stands idle while agents think."""
+        """Trials that should wait for a slot, so that no slot is idle while specialists think."""
         if self._ahead is not None:
             return self._ahead
-        trial, turn = self._desk.trial_seconds, self.turn_seconds
-        if not trial or not turn or turn <= _SMALL * trial:
+        trial, turn = self._queue.trial_seconds, self.turn_seconds
+        if not trial or not turn or turn <= _SHORT_TURN * trial:
             return 0
         # So many trials end during a turn; one more for turns that take longer than the mean.
-        return min(self._desk.slots, math.ceil(self._desk.slots * turn / trial) + 1)
+        return min(self._queue.slots, math.ceil(self._queue.slots * turn / trial) + 1)
 
     @property
     def thinking(self) -> int:
-        """How many specialists have the floor."""
-        return sum(name in self._names for name in self._since)
+        """Number of specialists whose turn it is."""
+        return sum(name in self._specialists for name in self._started)
 
     def busy(self) -> Counter[str]:
-        """Proposals of each specialist that are being thought about or in flight."""
-        return Counter(name for name in self._since if name in self._names) + self._desk.owners()
+        """Return how many proposals of each specialist are being made or in flight."""
+        thinking = Counter(name for name in self._started if name in self._specialists)
+        return thinking + self._queue.owners()
 
-    def guests(self) -> list[str]:
-        """Guests that have not had the floor; they are given it now."""
+    def next_guests(self) -> list[str]:
+        """Return the guests that have had no turn yet; each is returned once."""
         waiting, self._guests = self._guests, []
         return waiting
 
     def openings(self) -> int:
-        """How many specialists may be given the floor now."""
-        if self.closing.is_set() or self._desk.paused:
+        """Return how many specialists may start a turn now."""
+        if self.closing.is_set() or self._queue.paused:
             return 0
-        room = self._desk.slots + self.ahead - len(self._desk.in_flight)
-        if self._desk.remaining is not None:
-            room = min(room, self._desk.remaining)
+        room = self._queue.slots + self.ahead - len(self._queue.in_flight)
+        if self._queue.remaining is not None:
+            room = min(room, self._queue.remaining)
         room -= self.thinking
-        return max(0, min(room, self._turns - self.taken, len(self.idle())))
+        return max(0, min(room, self._turns - self.turns_taken, len(self.idle())))
 
     def idle(self) -> list[str]:
-        """Specialists that do not have the floor."""
-        return [name for name in self._names if name not in self._since]
+        """Return the specialists whose turn it is not."""
+        return [name for name in self._specialists if name not in self._started]
 
-    def seat_is_due(self) -> bool:
-        """Whether the evaluator's seat should have the floor: a trial has ended, or will."""
-        waits = bool(self._desk.running) or self._desk.paused
-        return waits and EVALUATOR not in self._since and not self.closing.is_set()
+    def evaluator_is_due(self) -> bool:
+        """Return whether the evaluator should take a turn: a trial has ended, or will."""
+        waits = bool(self._queue.running) or self._queue.paused
+        return waits and EVALUATOR not in self._started and not self.closing.is_set()
 
-    def give(self, name: str) -> None:
-        """Somebody gets the floor."""
-        self._since[name] = asyncio.get_running_loop().time()
-        self.taken += name in self._names
+    def start_turn(self, name: str) -> None:
+        """Note that the turn of a participant begins."""
+        self._started[name] = asyncio.get_running_loop().time()
+        self.turns_taken += name in self._specialists
 
-    def back(self, name: str) -> None:
-        """Somebody has spoken."""
-        seconds = asyncio.get_running_loop().time() - self._since.pop(name)
-        if name in self._names:
-            before = self.turn_seconds
-            self.turn_seconds = seconds if before is None else before + _NEW * (seconds - before)
+    def end_turn(self, name: str) -> None:
+        """Note that the turn of a participant has ended."""
+        seconds = asyncio.get_running_loop().time() - self._started.pop(name)
+        if name in self._specialists:
+            mean = self.turn_seconds
+            self.turn_seconds = (
+                seconds if mean is None else mean + _NEWEST_WEIGHT * (seconds - mean)
+            )

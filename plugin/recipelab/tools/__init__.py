@@ -1,33 +1,25 @@
 """The tools that agents use, as AutoGen tools and workbenches."""
 
-from recipelab.tools.lineage import (
-    LineageQueryConfig,
-    LineageQueryTool,
-    LineageWorkbench,
-    LineageWorkbenchConfig,
-    Scope,
-    lineage_tools,
-)
+from recipelab.tools.lineage import LineageConfig, LineageQueryTool, LineageScope, lineage_tools
 from recipelab.tools.recipe import (
     CheckEditTool,
     ReadRecipeTool,
     SubmitTrialTool,
-    Turn,
     TurnKnobTool,
+    TurnState,
 )
-from recipelab.tools.workbench import SpecialistWorkbench
+from recipelab.tools.workbench import LineageWorkbench, SpecialistWorkbench
 
 __all__ = [
     "CheckEditTool",
-    "LineageQueryConfig",
+    "LineageConfig",
     "LineageQueryTool",
+    "LineageScope",
     "LineageWorkbench",
-    "LineageWorkbenchConfig",
     "ReadRecipeTool",
-    "Scope",
     "SpecialistWorkbench",
     "SubmitTrialTool",
-    "Turn",
     "TurnKnobTool",
+    "TurnState",
     "lineage_tools",
 ]

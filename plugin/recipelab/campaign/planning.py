@@ -1,0 +1,182 @@
+"""What happens before a campaign begins: it gets its name, and an estimate of what it will take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from recipelab.core.content import Home
+from recipelab.core.errors import RecipelabError
+from recipelab.plan import Plan, plan_of
+
+if TYPE_CHECKING:
+    from recipelab.lineage import LineageStore
+
+Say = Callable[[str], None]
+"""Called with each text that a person should read."""
+
+
+class IfExists(StrEnum):
+    """What to do if the lineage has a campaign of that name already."""
+
+    FAIL = "fail"
+    CONTINUE = "continue"
+
+
+def open_lineage(home: Home, lineage: str | Path | None = None, *, create: bool) -> LineageStore:
+    """Open the lineage of a home, or one that is elsewhere.
+
+    Args:
+        home: The folder of papers and, by default, of the lineage.
+        lineage: Path or URL of a lineage elsewhere; ``None`` for that of the home.
+        create: Whether to make the lineage if there is none.
+
+    Raises:
+        RecipelabError: There is no lineage and none may be made, or it cannot be opened.
+    """
+    from recipelab.lineage import LineageStore
+
+    target = home.lineage if lineage is None else lineage
+    path = None if "://" in str(target) else Path(target)
+    if not create and path is not None and not path.is_file():
+        raise RecipelabError(f"no lineage at {path}; start a campaign with: recipelab run PACK")
+    return LineageStore.open(target)
+
+
+def named_plan(plan: Plan, store: LineageStore, if_exists: IfExists, say: Say) -> Plan:
+    """Return the plan to run: the given one under a name of its own, or that of an older campaign.
+
+    Args:
+        plan: What a user asks for; without a name it gets the first free one.
+        store: The lineage.
+        if_exists: With ``CONTINUE``, a campaign that is not finished goes on under its own plan.
+            If it is finished, the next of its family begins: ``night`` is followed by ``night-1``.
+        say: Called with the choice that was made among campaigns.
+
+    Raises:
+        RecipelabError: The name is taken, and nothing says to continue.
+    """
+    from recipelab.evaluation.session import free_name
+
+    if plan.name is None:
+        return plan.model_copy(update={"name": free_name(store, Path(plan.pack).name)})
+    campaigns = store.campaigns()
+    if plan.name not in {campaign.name for campaign in campaigns}:
+        return plan
+    if if_exists is IfExists.FAIL:
+        raise RecipelabError(
+            f"there is a campaign {plan.name} already; go on with it (recipelab resume "
+            f"{plan.name}), choose another --name, or give --if-exists continue"
+        )
+    newest = [
+        campaign
+        for campaign in campaigns
+        if plan.name in (campaign.name, campaign.name.rpartition("-")[0])
+    ][-1]
+    if newest.state != "finished":
+        say(f"Campaign {newest.name} is not finished: resuming it.")
+        return plan_of(newest)
+    following = plan.model_copy(update={"name": free_name(store, plan.name)})
+    say(f"Campaign {newest.name} is finished: starting {following.name}.")
+    return following
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a campaign will take, as far as that is known before it runs.
+
+    Attributes:
+        pack: Name of the task pack.
+        profile: Its profile.
+        specialists: Names of the agents.
+        model: Name of the model.
+        limits: The limits of the plan that are set, by name.
+        slots: Phases that run at the same time on this machine.
+        trials_at_once: Trials that run at the same time.
+        seed_runs_a_trial: Seed runs of a trial.
+        device_hours_at_most: Device time if every phase runs to its limit; ``None`` without a
+            limit of trials. So are the figures below.
+        wall_hours_at_most: Wall-clock time if every phase runs to its limit.
+        device_hours_expected: Device time if trials take what earlier ones took; ``None`` if the
+            lineage has no trial of the pack. So are the figures below.
+        wall_hours_expected: Wall-clock time if trials take what earlier ones took.
+        tokens_expected: Tokens sent and received.
+        dollars_expected: Cost of the model in US dollars.
+        price: US dollars for a million tokens sent, and received; ``None`` if unknown.
+        past_trials: Earlier trials of the pack on which the expected figures rest.
+    """
+
+    pack: str
+    profile: str
+    specialists: tuple[str, ...]
+    model: str
+    limits: dict[str, float]
+    slots: int
+    trials_at_once: int
+    seed_runs_a_trial: int
+    device_hours_at_most: float | None
+    wall_hours_at_most: float | None
+    device_hours_expected: float | None
+    wall_hours_expected: float | None
+    tokens_expected: float | None
+    dollars_expected: float | None
+    price: tuple[float, float] | None
+    past_trials: int
+
+
+def estimate_plan(plan: Plan, home: Home, lineage: str | Path | None = None) -> Estimate:
+    """Estimate what a campaign will take: bounds from its pack, means from earlier campaigns.
+
+    Nothing runs, and no lineage is made.
+
+    Raises:
+        RecipelabError: Pack, charters, prices or slots cannot be had.
+    """
+    from recipelab.analysis.estimate import Experience, experience, most_device_seconds
+    from recipelab.evaluation.session import seeds_at_once, slots_for, trials_at_once
+    from recipelab.models import Prices
+    from recipelab.packs.load import load_pack
+    from recipelab.sandbox.spec import load_image_spec
+    from recipelab.team.participants import charters_for
+
+    pack = load_pack(plan.pack, plan.profile)
+    charters = charters_for(pack, plan.arm, plan.specialists)
+    slots = slots_for(pack, load_image_spec(pack.sandbox), plan).width
+    price = Prices.read(Path(plan.prices) if plan.prices else None).price(plan.model_name)
+    past = Experience(0, None, None, None)
+    target = lineage or home.lineage
+    if "://" in str(target) or Path(target).is_file():
+        with open_lineage(home, lineage, create=False) as store:
+            past = experience(store, pack, plan)
+    trials = plan.limits.trials
+    with_baseline = None if trials is None else trials + 1
+    most, mean = most_device_seconds(pack), past.device_seconds
+    return Estimate(
+        pack=pack.name,
+        profile=pack.profile,
+        specialists=tuple(charter.name for charter in charters),
+        model=plan.model_name,
+        limits=plan.limits.given(),
+        slots=slots,
+        trials_at_once=trials_at_once(slots, seeds_at_once(pack)),
+        seed_runs_a_trial=len(pack.seeds),
+        device_hours_at_most=_hours(with_baseline, most),
+        wall_hours_at_most=_hours(with_baseline, most / slots),
+        device_hours_expected=_hours(with_baseline, mean),
+        wall_hours_expected=_hours(with_baseline, mean and mean / slots),
+        tokens_expected=_product(trials, past.tokens, 6),
+        dollars_expected=_product(trials, past.money, 6),
+        price=(price.input, price.output) if price else None,
+        past_trials=past.trials,
+    )
+
+
+def _hours(trials: int | None, seconds: float | None) -> float | None:
+    return _product(trials, None if seconds is None else seconds / 3600, 4)
+
+
+def _product(trials: int | None, each: float | None, digits: int) -> float | None:
+    return None if trials is None or each is None else round(trials * each, digits)

@@ -1,0 +1,291 @@
+"""The half of a campaign that only reads: what it is, how it stands, and its trials."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from recipelab.campaign.planning import Say, open_lineage
+from recipelab.core.content import Home
+from recipelab.core.errors import LineageError, RecipelabError
+from recipelab.core.recipe import Recipe
+from recipelab.exchange.metric import MetricFacts, mark_of, metric_of
+from recipelab.lineage import PAUSED, CampaignRecord, LineageStore, Page, TrialFilter, TrialRecord
+from recipelab.lineage.filter import MAX_LIMIT
+from recipelab.plan import Plan, plan_of
+
+if TYPE_CHECKING:
+    from recipelab.evaluation.session import Overrides
+    from recipelab.packs.pack import Pack
+    from recipelab.report.transcript import Transcript
+
+
+class CampaignReader:
+    """A campaign as the lineage has it; :class:`Campaign` adds all that changes it.
+
+    Args:
+        store: The lineage; whoever opened it closes it.
+        name: Name of the campaign.
+        plan: Its plan; ``None`` for the one in the lineage.
+        home: Folder of its papers; ``None`` for ``$RECIPELAB_HOME`` or ``.recipelab``.
+        overrides: A sandbox, an evaluator or an approver in place of what the plan names.
+        say: Called with each text that a person should read.
+
+    Attributes:
+        store: The lineage.
+        name: Name of the campaign.
+        home: Folder of its papers.
+        overrides: What takes the place of parts that the plan names.
+        say: Called with each text that a person should read.
+    """
+
+    def __init__(
+        self,
+        store: LineageStore,
+        name: str,
+        *,
+        plan: Plan | None = None,
+        home: Home | None = None,
+        overrides: Overrides | None = None,
+        say: Say = lambda text: None,
+    ) -> None:
+        self.store = store
+        self.name = name
+        self.home = home or Home.find()
+        self.overrides = overrides
+        self.say = say
+        self._plan = plan
+        self._stack = ExitStack()
+
+    @classmethod
+    def open(
+        cls,
+        name: str | None = None,
+        *,
+        home: Home | str | Path | None = None,
+        lineage: LineageStore | str | Path | None = None,
+        overrides: Overrides | None = None,
+        say: Say = lambda text: None,
+    ) -> Self:
+        """Open a campaign of the lineage.
+
+        Args:
+            name: Its name; ``None`` for the newest.
+            home: Folder of papers and lineage; ``None`` for ``$RECIPELAB_HOME`` or ``.recipelab``.
+            lineage: An open lineage, which stays open, or the path or URL of one; ``None`` for that
+                of the home.
+            overrides: A sandbox, an evaluator or an approver in place of what the plan names.
+            say: Called with each text that a person should read.
+
+        Raises:
+            RecipelabError: There is no lineage, no campaign, or none of that name; the message
+                lists the campaigns.
+        """
+        place = find_home(home)
+        with ExitStack() as stack:
+            store = enter_store(place, lineage, stack, create=False)
+            if name is None:
+                campaigns = store.campaigns()
+                if not campaigns:
+                    raise RecipelabError(
+                        "no campaign in this lineage; start one: recipelab run PACK"
+                    )
+                name = campaigns[-1].name
+            record = store.campaign(name)
+            campaign = cls(store, record.name, home=place, overrides=overrides, say=say)
+            campaign._stack = stack.pop_all()
+        return campaign
+
+    def close(self) -> None:
+        """Close the lineage, if this object opened it."""
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def record(self) -> CampaignRecord:
+        """The campaign as the lineage has it now."""
+        return self.store.campaign(self.name)
+
+    @property
+    def plan(self) -> Plan:
+        """What was asked of the campaign.
+
+        Raises:
+            RecipelabError: The lineage holds no plan that this version can read.
+        """
+        return self._plan or plan_of(self.record)
+
+    @cached_property
+    def pack(self) -> Pack:
+        """The task pack.
+
+        Raises:
+            RecipelabError: The campaign was imported, or the pack cannot be read.
+        """
+        from recipelab.packs.load import load_pack
+
+        if self._plan is not None:
+            return load_pack(self._plan.pack, self._plan.profile)
+        record = self.record
+        if mark_of(record) is not None:
+            raise RecipelabError(f"campaign {self.name} was imported: its pack is not here")
+        return load_pack(record.pack, record.profile)
+
+    @property
+    def metric(self) -> MetricFacts:
+        """Name, unit and goal of the metric; known without the pack's folder."""
+        return metric_of(self.record)
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the campaign's papers: transcript, best patch, measurements."""
+        return self.home.campaign(self.name)
+
+    @property
+    def is_imported(self) -> bool:
+        """Whether the campaign came from elsewhere: it can be looked at, but not run."""
+        return mark_of(self.record) is not None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a process on this machine runs the campaign, this one included."""
+        return self.home.is_locked(self.name)
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the campaign is to begin no trial for now."""
+        return self.record.state == PAUSED
+
+    def trials(self, wanted: TrialFilter | None = None) -> Page[TrialRecord]:
+        """Return a page of the trials that match a filter; see :meth:`each_trial` for all.
+
+        Args:
+            wanted: The filter; its goal is that of the metric. ``None`` for the newest trials.
+        """
+        return self.store.query(self.name, replace(wanted or TrialFilter(), goal=self.metric.goal))
+
+    def each_trial(self) -> Iterator[TrialRecord]:
+        """Yield every trial, oldest first; only a page of them is in memory at once."""
+        from recipelab.exchange.campaign_copy import each_trial
+
+        return each_trial(self.store, self.name)
+
+    def newest_trials(self, limit: int) -> list[TrialRecord]:
+        """Return the newest trials, the oldest of them first.
+
+        Args:
+            limit: How many at most.
+        """
+        found: list[TrialRecord] = []
+        while len(found) < limit:
+            size = min(MAX_LIMIT, limit - len(found))
+            page = self.store.query(self.name, TrialFilter(limit=size, offset=len(found)))
+            found += page.items
+            if len(page.items) < size:
+                break
+        return found[::-1]
+
+    def trial(self, number: int) -> TrialRecord:
+        """Return a trial with all that came of it; 0 is the baseline.
+
+        Raises:
+            LineageError: There is no such trial.
+        """
+        return self.store.trial(self.name, number)
+
+    @property
+    def best(self) -> TrialRecord:
+        """The best trial so far: the last one kept, or the baseline."""
+        return self.store.best(self.name)
+
+    def files(self, number: int) -> dict[str, str]:
+        """Return the files of a trial's recipe: path to text.
+
+        Raises:
+            LineageError: There is no such trial, or it was rejected and has no recipe.
+        """
+        files = self.store.files(self.name, number)
+        if not files:
+            raise LineageError(
+                f"the lineage holds no recipe of trial {number}: it was rejected, or imported "
+                "without one"
+            )
+        return files
+
+    def patch(self, number: int) -> str:
+        """Return the diff from the baseline to a trial's recipe, as ``git apply`` takes it.
+
+        Raises:
+            LineageError: There is no such trial, or it was rejected and has no recipe.
+        """
+        return Recipe(self.store.files(self.name, 0)).diff(Recipe(self.files(number)))
+
+    def stats(self) -> dict[str, Any]:
+        """Return the figures of the campaign as plain data; ``docs/analysis.md`` explains them."""
+        from recipelab.analysis import campaign_stats, history_of
+
+        return campaign_stats(history_of(self.store, self.name))
+
+    def transcript(
+        self, *, round_number: int | None = None, trial: int | None = None
+    ) -> Transcript:
+        """Return the group chat as a review, to be shown or written.
+
+        Args:
+            round_number: Only this round.
+            trial: Only the turns that are about this trial.
+        """
+        from recipelab.report.transcript import Transcript
+
+        return Transcript(self.store, self.record, round_number, trial)
+
+    def export(
+        self, path: str | Path, *, format_name: str | None = None, force: bool = False
+    ) -> str:
+        """Write the whole campaign to a file or, as a Git repository, to a folder.
+
+        Args:
+            path: Where it goes; it is there whole at the end, or not at all.
+            format_name: ``jsonl``, ``csv``, ``parquet`` or ``git``; ``None`` goes by the path.
+            force: Whether what an earlier export left there may be replaced.
+
+        Returns:
+            The name of the format.
+
+        Raises:
+            RecipelabError: The format is unknown, or the path is taken or cannot be written.
+        """
+        from recipelab.exchange.files import export_campaign
+
+        return export_campaign(
+            self.store, self.name, Path(path), format_name=format_name, force=force
+        )
+
+
+def find_home(home: Home | str | Path | None) -> Home:
+    """Return the folder of papers and lineage that is meant."""
+    return home if isinstance(home, Home) else Home.find(Path(home) if home else None)
+
+
+def enter_store(
+    home: Home, lineage: LineageStore | str | Path | None, stack: ExitStack, *, create: bool
+) -> LineageStore:
+    """Return the lineage that is meant; one that is opened here closes with the stack."""
+    if isinstance(lineage, LineageStore):
+        return lineage
+    return stack.enter_context(open_lineage(home, lineage, create=create))

@@ -1,0 +1,151 @@
+"""What is measured after a search: certificates, shares of the gain, and comparisons of arms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recipelab.ablation import (
+    ABLATION_FILE,
+    AblationReport,
+    ablate_campaign,
+    records_of_chain,
+)
+from recipelab.analysis.arms import RunFigures, compare, run_figures
+from recipelab.budget import BudgetLimits
+from recipelab.core.content import Home
+from recipelab.core.errors import RecipelabError
+from recipelab.core.recipe import Recipe
+from recipelab.core.trial import Certificate
+from recipelab.evaluation.certify import certification_seeds, certify
+from recipelab.evaluation.session import CampaignSession, Overrides
+from recipelab.packs.load import load_pack
+from recipelab.plan import Arm, Plan
+
+if TYPE_CHECKING:
+    from recipelab.campaign.campaign import Campaign
+    from recipelab.campaign.planning import Say
+
+
+def measuring_session(
+    campaign: Campaign, sandbox: str | None, slots: int | None
+) -> CampaignSession:
+    """Return a session that measures recipes of a campaign outside its search.
+
+    Args:
+        campaign: The campaign.
+        sandbox: ``auto``, ``docker`` or ``local``; ``None`` for the campaign's own.
+        slots: Phases at the same time; ``None`` for what the machine has.
+    """
+    update = {"sandbox": sandbox or campaign.plan.sandbox, "slots": slots}
+    return CampaignSession(
+        campaign.plan.model_copy(update=update),
+        campaign.home,
+        overrides=campaign.overrides or Overrides(),
+        say=campaign.say,
+    )
+
+
+async def certify_trial(
+    campaign: Campaign,
+    number: int,
+    *,
+    seeds: int | None,
+    sandbox: str | None,
+    slots: int | None,
+) -> Certificate:
+    """Certify a trial and keep the certificate in the lineage; see :meth:`Campaign.certify`."""
+    pack = campaign.pack
+    session = measuring_session(campaign, sandbox, slots)
+    baseline, recipe = (Recipe(campaign.files(one)) for one in (0, number))
+    chosen = certification_seeds(pack, campaign.name, seeds)
+    labels = {"campaign": campaign.name, "trial": str(number), "purpose": "certify"}
+    async with session.measuring(pack.certified()) as evaluator:
+        found = await certify(evaluator, baseline, recipe, chosen, labels)
+    campaign.store.add_certificate(campaign.name, number, asdict(found))
+    return found
+
+
+async def ablate_best(
+    campaign: Campaign, *, seeds: int, pairs: int, sandbox: str | None, slots: int | None
+) -> AblationReport:
+    """Measure the best recipe without each of its edits; see :meth:`Campaign.ablate`."""
+    records_of_chain(campaign.store, campaign.name)  # before data is fetched and a sandbox opened
+    session = measuring_session(campaign, sandbox, slots)
+    async with session.measuring() as evaluator:
+        return await ablate_campaign(
+            campaign.store,
+            campaign.name,
+            evaluator,
+            campaign.folder / ABLATION_FILE,
+            seeds=seeds,
+            pairs=pairs,
+            say=campaign.say,
+        )
+
+
+@dataclass(frozen=True)
+class ArmsComparison:
+    """Campaigns of several arms on equal budgets, and how the arms differ.
+
+    Attributes:
+        runs: The figures of each campaign, by arm and seed.
+        facts: The figures of each arm, and its tests against the specialists, as plain data.
+    """
+
+    runs: dict[str, dict[int, RunFigures]]
+    facts: dict[str, Any]
+
+
+async def compare_arms(
+    plan: Plan,
+    *,
+    arms: Sequence[Arm] = tuple(Arm),
+    seeds: int = 3,
+    trials: int = 20,
+    prefix: str | None = None,
+    home: Home | None = None,
+    say: Say = lambda text: None,
+) -> ArmsComparison:
+    """Run arms on equal budgets; called again, it goes on where it stopped.
+
+    The campaigns of one seed run one after the other, arm by arm, so that a slow hour of the
+    machine hits all arms alike.
+
+    Args:
+        plan: What the campaigns have in common.
+        arms: The arms.
+        seeds: Campaigns of each arm.
+        trials: Trials of each campaign.
+        prefix: Prefix of the campaigns' names; ``None`` for that of the pack.
+        home: Folder of papers and lineage.
+        say: Called with each campaign that runs or is there already.
+
+    Raises:
+        RecipelabError: A campaign stopped early, or something is missing.
+    """
+    from recipelab.campaign.campaign import Campaign
+    from recipelab.campaign.planning import open_lineage
+
+    place = home or Home.find()
+    goal = load_pack(plan.pack, plan.profile).metric.goal
+    stem = prefix or f"{Path(plan.pack).name}-ablation"
+    runs: dict[str, dict[int, RunFigures]] = {arm: {} for arm in arms}
+    with open_lineage(place, create=True) as store:
+        for seed in range(1, seeds + 1):
+            for arm in arms:
+                name = f"{stem}-{arm}-{seed}"
+                update = {"arm": arm, "seed": seed, "limits": BudgetLimits(trials=trials)}
+                one = plan.model_copy(update={"name": name, **update})
+                known = {record.name: record for record in store.campaigns()}.get(name)
+                if known and known.state == "finished" and known.trials == trials:
+                    say(f"{name}: there already")
+                else:
+                    say(f"{name}: {trials} trials")
+                    ended = await Campaign(store, name, plan=one, home=place).run()
+                    if not ended.finished:
+                        raise RecipelabError(f"{name} stopped early: {ended.reason}")
+                runs[arm][seed] = run_figures(store, name)
+    return ArmsComparison(runs, compare(runs, goal.sign))
