@@ -17,10 +17,10 @@ from recipelab.core.trial import FailureKind, Status
 from recipelab.lineage import LineageStore
 
 BASE = "specialists"
-"""The arm that others are held against."""
+"""The arm with which the others are compared."""
 
 SHARE = 0.9
-"""Share of the best gain whose cost in trials is told."""
+"""Share of the best gain of which the cost in trials is given."""
 
 AVERAGED = (
     *("best", "gain_percent", "trials", "kept", "failures", "repeated", "overruns"),

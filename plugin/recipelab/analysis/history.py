@@ -177,7 +177,7 @@ class History:
 
 
 def history_of(store: LineageStore, campaign: str) -> History:
-    """Return the history of a campaign; only the slim forms of its trials are in memory together.
+    """Return the history of a campaign; only the slim forms of its trials are kept in memory.
 
     Raises:
         RecipelabError: The campaign does not exist, or its pack cannot be read.

@@ -209,12 +209,12 @@ METHOD = (
     "cpu_seconds: of all processes of those phases; device_seconds: wall_seconds, as a phase holds "
     "one slot (a GPU or a set of cores), or, where an imported run says it, wall_seconds times its "
     "devices; seed_runs: those that finished, or n_seeds of an imported run; sums over the trials "
-    "that tell it, which the counts beside them number"
+    "for which it is known, which the counts beside them number"
 )
 
 
 def spending(history: History) -> dict[str, dict[str, Any]]:
-    """Return seconds by status, each with the number of trials that tell it."""
+    """Return seconds by status, each with the number of trials for which it is known."""
     groups: dict[str, list[PastTrial]] = {}
     for trial in history.judged:
         groups.setdefault(trial.status_name, []).append(trial)

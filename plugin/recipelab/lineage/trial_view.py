@@ -28,7 +28,7 @@ from recipelab.core.trial import (
 from recipelab.lineage import TrialBrief, TrialRecord
 
 MEASURED = ("score", "score_se", "delta", "delta_se")
-"""What a trial measured, always shown together."""
+"""The measurements of a trial, always shown in a row."""
 
 REPORT = (
     *("trial", "round", "specialist", "surface", "parents", "hypothesis", "expected_delta"),

@@ -246,7 +246,7 @@ class LineageTool(TextTool[CampaignArguments]):
         Raises:
             LineageError: The campaign or the trial does not exist; the message lists what does.
         """
-        # A thread of its own, so that a locked database holds up nobody and can be cancelled.
+        # A thread of its own, so that a call to a locked database can be cancelled.
         return await asyncio.to_thread(self._answer, args)
 
     def _answer(self, args: CampaignArguments) -> str:

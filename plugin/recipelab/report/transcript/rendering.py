@@ -29,7 +29,7 @@ from recipelab.core.trial import Status
 GOOD = frozenset({Status.KEPT, Status.BASELINE, "passed"})
 NEUTRAL = frozenset({Status.DISCARDED, Status.ABORTED})
 BAD = frozenset({*Status, "missed", "error", "no answer"} - GOOD - NEUTRAL)
-"""Words that are told in color where they stand out."""
+"""Words that have a color where they stand out."""
 
 _RULES = ("heading", "fence", "list", "blockquote", "newline", "escape", "backticks", "emphasis")
 _PROPOSED = re.compile(r"trial (\d+)")

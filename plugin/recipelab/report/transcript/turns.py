@@ -153,7 +153,7 @@ class TranscriptTurn:
     """A turn: all that one agent did until it said something in the chat.
 
     Messages are added to it in the order in which they were stored; an answer of a tool is put
-    beside its call, whatever came between them.
+    beside its call, whatever lies between them.
 
     Attributes:
         source: Name of the agent.
