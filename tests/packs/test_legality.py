@@ -6,7 +6,7 @@ import pytest
 
 from recipelab.packs.load import read_pack
 
-from .full import SHIPPED, loaded
+from .scripts import SHIPPED, loaded
 
 THREE = ("airbench96", "parameter_golf", "nanochat_d12")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,10 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from .full import SHIPPED, loaded
+from .scripts import loaded, run_script
 
 PACK = "nanochat_d12"
-EVALUATOR = SHIPPED / PACK / "full" / "evaluator"
 CHOICE, SCHEMA, TEXT = "multiple_choice", "schema", "language_modeling"
 TASKS = {  # shots, type, chance in percent
     "hellaswag_zeroshot": (0, CHOICE, 25.0),
@@ -101,8 +99,7 @@ def scored(
     for name, text in (("log.txt", printed), ("core.csv", written)):
         if text is not None:
             (folder / "predictions" / name).write_bytes(text.encode())
-    command = [sys.executable, str(EVALUATOR / "score.py")]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    return run_script(PACK, "evaluator/score.py", root=folder)
 
 
 def test_core_is_computed_anew_from_the_accuracies(tmp_path: Path) -> None:
@@ -201,8 +198,7 @@ def test_answers_that_lack_a_task_are_the_scorers_fault(tmp_path: Path) -> None:
     scored(tmp_path, log(), table())
     path = tmp_path / "answers" / "core.yaml"
     path.write_text(path.read_text().replace("label: squad", "name: squad"))
-    command = [sys.executable, str(EVALUATOR / "score.py"), "predictions", "answers"]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    result = run_script(PACK, "evaluator/score.py", "predictions", "answers", root=tmp_path)
     assert (result.returncode, "21, not 22" in result.stderr) == (1, True)
 
 
