@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recipelab.packs.load import load_pack, pack_schema, read_pack
-from recipelab.packs.template import Wish, write_pack
+from recipelab.packs.template import PackDraft, write_pack
 
 from .conftest import Cli
 
@@ -65,7 +65,7 @@ def test_nothing_is_written_over(cli: Cli, curve: Path) -> None:
     before = (curve / "pack.toml").read_text()
     result = cli("packs", "new", "curve")
     assert result.exit_code == 2
-    assert "is there already" in result.stderr
+    assert "exists already" in result.stderr
     assert (curve / "pack.toml").read_text() == before
 
 
@@ -184,6 +184,6 @@ def test_any_name_and_title_make_a_pack(
     tmp_path_factory: pytest.TempPathFactory, name: str, metric: str, title: str
 ) -> None:
     folder = tmp_path_factory.mktemp("packs") / name
-    write_pack(Wish(name, title, metric), folder)
+    write_pack(PackDraft(name, title, metric), folder)
     pack = read_pack(folder / "pack.toml")
     assert (pack.name, pack.title, pack.metric.measure) == (name, title, f"score.{metric}")

@@ -1,4 +1,10 @@
-"""Parts of a ``pack.toml`` on their own: where data comes from, what acceptance wants."""
+"""The tables of a ``pack.toml``, format version 1, each as a model.
+
+They stand in the order in which a pack is written: what is measured, what must hold, how long and
+how large a phase may be, the recipe, its data, the phases that run it, and the evaluator. A recipe
+that starts from somebody else's repository has three tables more. :class:`~.pack.Pack` puts them
+together.
+"""
 
 from __future__ import annotations
 
@@ -9,156 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from recipelab.core.trial import Phase, Status
 
-
-class Part(BaseModel):
-    """A part of a pack: frozen, and without keys that nobody reads."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class AcceptanceSpec(Part):
-    """What tells a gain from noise; see :mod:`recipelab.acceptance`.
-
-    Attributes:
-        policy: ``confirmed``, ``paired-two-sigma`` or ``keep-if-better``.
-        false_keep_rate: Chance that a campaign keeps anything if nothing is ever better.
-        confirm: On how many fresh seeds a promising trial is tested, one look after the other.
-        calibration: Seed runs of the baseline, which tell the noise; all the pack's seeds at least.
-        racing_error: Chance at which a trial counts as hopeless and its seed runs stop; 0 runs all.
-    """
-
-    policy: Literal["confirmed", "paired-two-sigma", "keep-if-better"] = "confirmed"
-    false_keep_rate: float = Field(default=0.05, gt=0, lt=1)
-    confirm: tuple[Annotated[int, Field(ge=2)], ...] = Field(default=(4, 8, 16), min_length=1)
-    calibration: int = Field(default=4, ge=2)
-    racing_error: float = Field(default=0.02, ge=0, le=0.5)
-
-    @model_validator(mode="after")
-    def _growing(self) -> Self:
-        if list(self.confirm) != sorted(set(self.confirm)):
-            raise ValueError("confirm: each look has more seeds than the one before")
-        return self
-
-
-class DebianSource(Part):
-    """A file inside a Debian package."""
-
-    kind: Literal["debian"]
-    package: str = Field(pattern=r"^[a-z0-9][a-z0-9+.-]+$")
-    path: str
-
-
-class PypiSource(Part):
-    """A file inside a distribution on the Python package index."""
-
-    kind: Literal["pypi"]
-    package: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    version: str
-    path: str
-
-
-class SdistSource(Part):
-    """A file inside a Python source distribution.
-
-    pip runs the distribution's own setup to read its metadata, so it is checked by its hash before.
-    """
-
-    kind: Literal["sdist"]
-    package: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    version: str
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    path: str
-
-
-class UrlSource(Part):
-    """A file at an address, or inside a tar archive there."""
-
-    kind: Literal["url"]
-    url: str = Field(pattern=r"^https?://")
-    member: str | None = None
-    bytes: int | None = Field(default=None, ge=0, description="Of the archive, if it is one.")
-
-
-class PathSource(Part):
-    """A file on this machine; a relative path starts at the pack's folder."""
-
-    kind: Literal["path"]
-    path: str
-
-
-class CloneSource(Part):
-    """A file in the user's clone of upstream, where upstream's own tools have put it."""
-
-    kind: Literal["clone"]
-    path: str
-
-
-Source = Annotated[
-    DebianSource | PypiSource | SdistSource | UrlSource | PathSource | CloneSource,
-    Field(discriminator="kind"),
-]
-
-
-class DataFile(Part):
-    """A data file that the pack names; whichever source answers, the hash decides.
-
-    A gzip file may be compressed anew by whoever packages it: ``content_sha256``, the hash of what
-    is inside, then says that it is the same data.
-
-    Where nobody publishes a hash, ``sha256`` is left out: the hash of what was fetched first is
-    written down beside it, and from then on it has to be that.
-    """
-
-    file: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
-    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
-    content_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
-    bytes: int = Field(ge=0)
-    license: str
-    sources: tuple[Source, ...] = Field(min_length=1)
-
-
-class PhaseSpec(Part):
-    """The command of a phase, and which data files it sees where below the phase root."""
-
-    command: tuple[str, ...] = Field(min_length=1)
-    data: dict[str, str] = Field(default_factory=dict[str, str])
-
-
-class Phases(Part):
-    """The phases. ``prepare`` is for packs whose evaluator makes what predict sees."""
-
-    preflight: PhaseSpec
-    train: PhaseSpec
-    prepare: PhaseSpec | None = None
-    predict: PhaseSpec
-    score: PhaseSpec
-
-    def __getitem__(self, phase: Phase) -> PhaseSpec:
-        """The phase; an empty one for a ``prepare`` that the pack does not have."""
-        found: PhaseSpec | None = getattr(self, phase.value)
-        return found or PhaseSpec(command=("true",))
-
-
-class CertifySpec(Part):
-    """How a trial is certified: on seeds that no trial had, and on answers that none was held to.
-
-    Attributes:
-        seeds: Seed runs of a certification.
-        prepare: In place of the phase of trials; ``None`` for the same.
-        predict: In place of the phase of trials; ``None`` for the same.
-        score: In place of the phase of trials; ``None`` for the same.
-    """
-
-    seeds: int = Field(default=8, ge=2)
-    prepare: PhaseSpec | None = None
-    predict: PhaseSpec | None = None
-    score: PhaseSpec | None = None
-
-    @property
-    def held_out(self) -> bool:
-        """Whether it is scored on something that no trial was scored on."""
-        return self.score is not None or self.prepare is not None
-
+NAME = r"^[a-z][a-z0-9_]{0,63}$"
+SHA256 = r"^[0-9a-f]{64}$"
 
 SANDBOX_MEASURES = ("cpu_seconds", "wall_seconds", "peak_memory_mb")
 """What the sandbox measures of a phase, as in ``train.cpu_seconds``."""
@@ -169,6 +27,12 @@ SIZE_MEASURES = ("artifact.bytes", "recipe.bytes", "submission.bytes", PACKED)
 Packed, the code counts as a contest's authors hand it in: its editable files as a Python file that
 unpacks and runs them.
 """
+
+
+class Section(BaseModel):
+    """A table of a pack: frozen, and without keys that nobody reads."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Goal(StrEnum):
@@ -184,16 +48,16 @@ class Goal(StrEnum):
 
 
 def check_measure(name: str) -> str:
-    """Checks the name of a measurement.
+    """Return the name of a measurement.
 
     Raises:
-        ValueError: It is neither of the sandbox, nor of a file size, nor of the scorer.
+        ValueError: Neither the sandbox nor the evaluator nor the scorer has such a measurement.
     """
     head, _, tail = name.partition(".")
     of_sandbox = head in tuple(Phase) and tail in SANDBOX_MEASURES
     of_scorer = head == "score" and tail.isidentifier()
     if not (of_sandbox or of_scorer or name in SIZE_MEASURES):
-        valid = [f"<phase>.{x}" for x in SANDBOX_MEASURES]
+        valid = [f"<phase>.{measure}" for measure in SANDBOX_MEASURES]
         raise ValueError(
             f"no such measurement {name!r}; valid: {', '.join([*valid, *SIZE_MEASURES])}, "
             f"score.<key of score.json>; phases: {', '.join(Phase)}"
@@ -201,7 +65,7 @@ def check_measure(name: str) -> str:
     return name
 
 
-class Metric(Part):
+class Metric(Section):
     """The score: one measurement, averaged over seeds.
 
     With ``side_by_side`` the best trains again beside every trial, seed by seed and on the same
@@ -225,7 +89,7 @@ class Metric(Part):
     _measure = field_validator("measure")(check_measure)
 
     @model_validator(mode="after")
-    def _of_training(self) -> Self:
+    def _needs_a_time(self) -> Self:
         times = (f"{Phase.TRAIN}.cpu_seconds", f"{Phase.TRAIN}.wall_seconds")
         for key in ("side_by_side", "charge_predict"):
             if getattr(self, key) and self.measure not in times:
@@ -243,7 +107,31 @@ class Metric(Part):
         return f"{Phase.PREDICT}.{self.measure.partition('.')[2]}"
 
 
-class Gate(Part):
+class AcceptanceSpec(Section):
+    """How a gain is told from noise; see :mod:`recipelab.acceptance`.
+
+    Attributes:
+        policy: ``confirmed``, ``paired-two-sigma`` or ``keep-if-better``.
+        false_keep_rate: Chance that a campaign keeps anything if nothing is ever better.
+        confirm: On how many fresh seeds a promising trial is tested, one look after the other.
+        calibration: Seed runs of the baseline, which tell the noise; all the pack's seeds at least.
+        racing_error: Chance at which a trial counts as hopeless and its seed runs stop; 0 runs all.
+    """
+
+    policy: Literal["confirmed", "paired-two-sigma", "keep-if-better"] = "confirmed"
+    false_keep_rate: float = Field(default=0.05, gt=0, lt=1)
+    confirm: tuple[Annotated[int, Field(ge=2)], ...] = Field(default=(4, 8, 16), min_length=1)
+    calibration: int = Field(default=4, ge=2)
+    racing_error: float = Field(default=0.02, ge=0, le=0.5)
+
+    @model_validator(mode="after")
+    def _grows(self) -> Self:
+        if list(self.confirm) != sorted(set(self.confirm)):
+            raise ValueError("confirm: each look has more seeds than the one before")
+        return self
+
+
+class Gate(Section):
     """A pass/fail limit beside the score, on a measurement averaged over seeds."""
 
     name: str
@@ -261,7 +149,7 @@ class Gate(Part):
     _measure = field_validator("measure")(check_measure)
 
     @model_validator(mode="after")
-    def _one_limit(self) -> Self:
+    def _has_one_limit(self) -> Self:
         if (self.at_least is None) == (self.at_most is None):
             raise ValueError("a gate has exactly one of: at_least, at_most")
         return self
@@ -272,11 +160,207 @@ class Gate(Part):
         return self.at_least if self.at_least is not None else float(self.at_most or 0.0)
 
     def margin(self, value: float) -> float:
-        """Signed distance of a value to the limit; negative when the gate is missed."""
+        """Return the signed distance of a value to the limit; negative if the gate is missed."""
         return value - self.limit if self.at_least is not None else self.limit - value
 
 
-class UpstreamFile(Part):
+class Budgets(Section):
+    """Wall-clock seconds that each phase may take."""
+
+    preflight: float = Field(gt=0)
+    train: float = Field(gt=0)
+    prepare: float = Field(default=60, gt=0)
+    predict: float = Field(gt=0)
+    score: float = Field(gt=0)
+
+
+class PackLimits(Section):
+    """Bounds of every phase but time."""
+
+    memory_mb: int = Field(default=2048, ge=64)
+    cpus: float = Field(default=1.0, gt=0)
+    pids: int = Field(default=128, ge=4)
+    output_mb: int = Field(default=256, ge=1)
+    scratch_mb: int = Field(default=512, ge=1)
+    output_files: int = Field(default=256, ge=1)
+
+
+class RecipeSpec(Section):
+    """Where the starting recipe lies, and which of its files agents may change.
+
+    ``python`` is the version of Python that it is written for, as ``3.12``. Where the host's own is
+    older, only the sandbox can tell whether an edit parses.
+    """
+
+    folder: str
+    python: str | None = Field(default=None, pattern=r"^3\.\d+$")
+    editable: tuple[str, ...] = Field(min_length=1)
+
+
+class Surface(Section):
+    """A named part of the recipe."""
+
+    name: str = Field(pattern=NAME)
+    description: str
+
+
+class DebianSource(Section):
+    """A file inside a Debian package."""
+
+    kind: Literal["debian"]
+    package: str = Field(pattern=r"^[a-z0-9][a-z0-9+.-]+$")
+    path: str
+
+
+class PypiSource(Section):
+    """A file inside a distribution on the Python package index."""
+
+    kind: Literal["pypi"]
+    package: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    version: str
+    path: str
+
+
+class SdistSource(Section):
+    """A file inside a Python source distribution.
+
+    pip runs the distribution's own setup to read its metadata, so it is checked by its hash before.
+    """
+
+    kind: Literal["sdist"]
+    package: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    version: str
+    sha256: str = Field(pattern=SHA256)
+    path: str
+
+
+class UrlSource(Section):
+    """A file at an address, or inside a tar archive there."""
+
+    kind: Literal["url"]
+    url: str = Field(pattern=r"^https?://")
+    member: str | None = None
+    bytes: int | None = Field(default=None, ge=0, description="Of the archive, if it is one.")
+
+
+class PathSource(Section):
+    """A file on this machine; a relative path starts at the pack's folder."""
+
+    kind: Literal["path"]
+    path: str
+
+
+class CloneSource(Section):
+    """A file in the user's clone of upstream, where upstream's own tools have put it."""
+
+    kind: Literal["clone"]
+    path: str
+
+
+Source = Annotated[
+    DebianSource | PypiSource | SdistSource | UrlSource | PathSource | CloneSource,
+    Field(discriminator="kind"),
+]
+
+SOURCE_KINDS: dict[str, type[Section]] = {
+    "debian": DebianSource,
+    "pypi": PypiSource,
+    "sdist": SdistSource,
+    "url": UrlSource,
+    "path": PathSource,
+    "clone": CloneSource,
+}
+
+
+class DataFile(Section):
+    """A data file of the pack; whichever source answers, the hash decides.
+
+    A gzip file may be compressed anew by a packager: ``content_sha256``, the hash of what is
+    inside, then says that it is the same data.
+
+    Where nobody publishes a hash, ``sha256`` is left out: the hash of what was fetched first is
+    written down beside it, and from then on it has to be that.
+    """
+
+    file: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
+    sha256: str | None = Field(default=None, pattern=SHA256)
+    content_sha256: str | None = Field(default=None, pattern=SHA256)
+    bytes: int = Field(ge=0)
+    license: str
+    sources: tuple[Source, ...] = Field(min_length=1)
+
+
+class SeriesNumbers(Section):
+    """The numbers of a series of data files.
+
+    A ``[[data]]`` table with ``numbers`` and a ``file`` that holds ``{n}`` stands for many files,
+    one for each number. See :func:`recipelab.packs.load.read_pack`.
+    """
+
+    first: int = Field(ge=0)
+    last: int = Field(ge=0)
+    digits: int = Field(ge=1, le=20)
+
+    def texts(self) -> list[str]:
+        """Return the numbers in order, each with leading zeros."""
+        return [f"{number:0{self.digits}d}" for number in range(self.first, self.last + 1)]
+
+
+class PhaseSpec(Section):
+    """The command of a phase, and which data files it sees where below the phase root."""
+
+    command: tuple[str, ...] = Field(min_length=1)
+    data: dict[str, str] = Field(default_factory=dict[str, str])
+
+
+class Phases(Section):
+    """The phases. ``prepare`` is for packs whose evaluator makes what predict sees."""
+
+    preflight: PhaseSpec
+    train: PhaseSpec
+    prepare: PhaseSpec | None = None
+    predict: PhaseSpec
+    score: PhaseSpec
+
+    def __getitem__(self, phase: Phase) -> PhaseSpec:
+        """Return the phase; an empty one for a ``prepare`` that the pack does not have."""
+        found: PhaseSpec | None = getattr(self, phase.value)
+        return found or PhaseSpec(command=("true",))
+
+
+class CertifySpec(Section):
+    """How a trial is certified: on seeds that no trial had, and on answers that none was held to.
+
+    Attributes:
+        seeds: Seed runs of a certification.
+        prepare: In place of the phase of trials; ``None`` for the same.
+        predict: In place of the phase of trials; ``None`` for the same.
+        score: In place of the phase of trials; ``None`` for the same.
+    """
+
+    seeds: int = Field(default=8, ge=2)
+    prepare: PhaseSpec | None = None
+    predict: PhaseSpec | None = None
+    score: PhaseSpec | None = None
+
+    @property
+    def held_out(self) -> bool:
+        """Whether it is scored on something that no trial was scored on."""
+        return self.score is not None or self.prepare is not None
+
+
+class EvaluatorSpec(Section):
+    """The folder of the scorer, which sees predictions and answers and nothing else.
+
+    ``rules`` is a command that reads a recipe beside the evaluator before any of it has run, and
+    ends with exit status 4 if the recipe breaks a rule.
+    """
+
+    folder: str
+    rules: tuple[str, ...] = ()
+
+
+class UpstreamFile(Section):
     """One file of an upstream repository.
 
     Attributes:
@@ -290,19 +374,19 @@ class UpstreamFile(Part):
 
     path: str
     target: str
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    sha256: str = Field(pattern=SHA256)
     bytes: int = Field(ge=0)
     unpack: Literal["lzma-b85"] | None = None
 
 
-class Upstream(Part):
+class Upstream(Section):
     """The repository of somebody else that a recipe starts from; its code is never in the pack.
 
     Attributes:
         name: ``owner/name``, for people.
         url: Address for git.
         commit: The pinned commit.
-        license: Its licence.
+        license: Its license.
         files: The files that the recipe takes.
     """
 
@@ -313,7 +397,7 @@ class Upstream(Part):
     files: tuple[UpstreamFile, ...] = Field(min_length=1)
 
 
-class Protected(Part):
+class Protected(Section):
     """Functions and classes of an editable file that have to stay as they were.
 
     Attributes:
@@ -325,7 +409,7 @@ class Protected(Part):
     names: tuple[str, ...] = Field(min_length=1)
 
 
-class LegalityCheck(Part):
+class LegalityCheck(Section):
     """A rule of the task, and what enforces it.
 
     Attributes:
@@ -340,8 +424,8 @@ class LegalityCheck(Part):
     by: Literal["sandbox", "evaluator", "gate", "acceptance", "protection", "rules"]
 
 
-class Hardware(Part):
-    """What a profile is made for.
+class Hardware(Section):
+    """The hardware that a profile is made for.
 
     Attributes:
         gpus: GPUs that one phase has to itself.
