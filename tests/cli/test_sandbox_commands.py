@@ -298,7 +298,7 @@ def containers(docker_image: str) -> Iterator[Callable[[], dict[str, bool]]]:
     owners = {"live": owner_identity(), "dead": dead_owner(), "elsewhere": "0123456789-1-1"}
     made = {}
     for key, owner in owners.items():
-        labels = {OWNER_LABEL: owner, "recipelab.phase": "train", "recipelab.core.trial": "7"}
+        labels = {OWNER_LABEL: owner, "recipelab.phase": "train", "recipelab.trial": "7"}
         made[key] = api.create_container(docker_image, ["sh"], labels=labels)["Id"]
 
     def there() -> dict[str, bool]:

@@ -54,10 +54,10 @@ async def test_a_trial_is_a_span_with_its_phases_below(
     spans: Spans, toy: Pack, evaluator: Evaluator
 ) -> None:
     outcome = await evaluator.evaluate(toy.baseline(), None, labels=LABELS)
-    (trial,) = spans.named("recipelab.core.trial")
+    (trial,) = spans.named("recipelab.trial")
     assert dict(trial.attributes or {}) == {
         "recipelab.campaign": "c",
-        "recipelab.core.trial": 3,
+        "recipelab.trial": 3,
         "recipelab.specialist": "left",
         "recipelab.status": "baseline",
         "recipelab.score": outcome.score,
@@ -83,7 +83,7 @@ async def test_a_crash_fails_its_phase_and_its_trial(
     edit = Edit("recipe/predict.py", "model = json", "1 / 0\nmodel = json")
     recipe = toy.baseline().apply([edit], toy.recipe.editable)
     await evaluator.evaluate(recipe, None, labels=LABELS)
-    (trial,) = spans.named("recipelab.core.trial")
+    (trial,) = spans.named("recipelab.trial")
     assert trial.status.status_code is StatusCode.ERROR
     assert trial.status.description == "crashed: value"
     failed = [
@@ -110,7 +110,7 @@ async def test_failing_machinery_is_recorded(
         Recipe({}), None, labels={}
     )
     assert outcome.status == "aborted"
-    (trial,) = spans.named("recipelab.core.trial")
+    (trial,) = spans.named("recipelab.trial")
     assert trial.status.description == "aborted: infrastructure"
     phases = spans.named("recipelab.phase")
     assert len(phases) == 3

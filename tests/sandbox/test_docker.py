@@ -176,7 +176,7 @@ async def test_labels_and_no_container_left(
     assert seen == {
         "recipelab.owner": owner_identity(),
         "recipelab.phase": "test",
-        "recipelab.core.trial": "7",
+        "recipelab.trial": "7",
     }
     assert containers_of(owner_identity()) == []
 

@@ -31,7 +31,7 @@ from recipelab.report.transcript.formats import (
 )
 from recipelab.tools.base import SUBMITTING
 
-ROUND, TRIAL, POSITION = "recipelab.round", "recipelab.core.trial", "recipelab.position"
+ROUND, TRIAL, POSITION = "recipelab.round", "recipelab.trial", "recipelab.position"
 """Keys in a message's metadata that tie it to the campaign."""
 
 
