@@ -5,27 +5,25 @@ from __future__ import annotations
 import re
 import unicodedata
 
-_MARKUP = re.compile(
-    r"[\\`*~]"
-    r"|<(?=[A-Za-z/!?])"  # a tag or a link
-    r"|\](?=[(\[:]|$)"  # the middle of a link, or of its definition
-    r"|&(?=[#\w])"  # a character reference
-    r"|(?<!\w)_|_(?!\w)"  # within a word it is just a letter
-)
-_LINE_START = re.compile(r"^(?:[-+#=>|]|(\d{1,9})(?=[.)]))")
+_KEPT = "\n\t"
+
+
+class _PlainCharacters(dict[int, int]):
+    """Code point to the one that is shown for it, worked out when it is first met."""
+
+    def __missing__(self, code: int) -> int:
+        char = chr(code)
+        is_plain = char in _KEPT or unicodedata.category(char)[0] != "C"
+        self[code] = code if is_plain else ord("\N{REPLACEMENT CHARACTER}")
+        return self[code]
+
+
+_PLAIN_CHARACTERS = _PlainCharacters()
 
 
 def plain(text: str) -> str:
-    """Return the text without control and format characters, so that it cannot steer a terminal.
-
-    Line ends and tabs stay.
-    """
-    return "".join(
-        char
-        if char in "\n\t" or unicodedata.category(char)[0] != "C"
-        else "\N{REPLACEMENT CHARACTER}"
-        for char in text
-    )
+    """Return the text without control and format characters: it cannot steer a terminal."""
+    return text if text.isprintable() else text.translate(_PLAIN_CHARACTERS)
 
 
 def shorten(text: str, length: int) -> str:
@@ -40,6 +38,16 @@ def fenced(text: str, language: str = "") -> str:
     while fence in text:
         fence += "`"
     return f"{fence}{language}\n{plain(text).rstrip()}\n{fence}"
+
+
+_MARKUP = re.compile(
+    r"[\\`*~]"
+    r"|<(?=[A-Za-z/!?])"  # a tag or a link
+    r"|\](?=[(\[:]|$)"  # the middle of a link, or of its definition
+    r"|&(?=[#\w])"  # a character reference
+    r"|(?<!\w)_|_(?!\w)"  # within a word it is just a letter
+)
+_LINE_START = re.compile(r"^(?:[-+#=>|]|(\d{1,9})(?=[.)]))")
 
 
 def in_markdown(text: str) -> str:
