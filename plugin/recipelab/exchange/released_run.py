@@ -1,4 +1,8 @@
-"""Reads a released run: ``results.tsv`` with its ``tree.tsv``, every row of them accounted for."""
+"""Reads a released run: ``results.tsv`` and ``tree.tsv``, with an account of every row.
+
+A run of *Auto Research with Specialist Agents* was released as tables with free text of agents in
+them. Damaged rows are repaired as far as the two tables allow, and each is reported.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +45,7 @@ RESULTS, TREE, BEST = "results.tsv", "tree.tsv", "best.json"
 
 @dataclass
 class _Reading:
-    """What is known of a run while it is read: rows by the number in their trial's name."""
+    """A run while it is read: rows, and their places, by the number in their trial's name."""
 
     task: ReleasedTask
     header: tuple[str, ...]
@@ -52,17 +56,17 @@ class _Reading:
 
 
 def read_released(folder: Path, name: str) -> tuple[CampaignCopy, tuple[Damage, ...]]:
-    """Reads a released run.
+    """Read a released run.
 
     Args:
         folder: Folder with ``results.tsv`` and, beside it, ``tree.tsv`` and ``best.json``.
         name: Name that the campaign gets.
 
     Returns:
-        The campaign, and everything that was wrong with the rows.
+        The campaign, and every damaged row.
 
     Raises:
-        RecipelabError: There is no ``results.tsv``, it is of no known task, or it has no rows.
+        RecipelabError: ``results.tsv`` is missing, has no rows, or is not of a known task.
     """
     table = read_table(folder / RESULTS, ROW_BEGINS)
     task = task_of(table.header)
@@ -71,8 +75,8 @@ def read_released(folder: Path, name: str) -> tuple[CampaignCopy, tuple[Damage, 
         problem = "text that begins like no row"
         reading.damage.append(Damage(RESULTS, stray.line, "", problem, None, stray.text))
     for raw in table.rows:
-        _take(reading, raw)
-    _take_missing(reading)
+        _add_row(reading, raw)
+    _add_missing_rows(reading)
     if not reading.rows:
         raise RecipelabError(f"{folder / RESULTS} has no rows")
     _check_best(reading, folder)
@@ -91,7 +95,7 @@ def _read_tree(folder: Path, task: ReleasedTask) -> dict[int, Row]:
     return {key: row for row in sound if (key := trial_key(row["exp_id"])) is not None}
 
 
-def _take(reading: _Reading, raw: RawRow) -> None:
+def _add_row(reading: _Reading, raw: RawRow) -> None:
     key = trial_key(raw.cells[0]) if raw.cells else None
     if key is None or key in reading.rows:
         problem = "no name of a trial" if key is None else "a trial that has a row already"
@@ -99,13 +103,13 @@ def _take(reading: _Reading, raw: RawRow) -> None:
         return
     row = dict(zip(reading.header, raw.cells, strict=False))
     if not raw.whole or not is_sound(row, reading.header):
-        row = _mended(reading, raw, key)
+        row = _repaired(reading, raw, key)
     reading.rows[key] = row
     reading.places[key] = f"line {raw.line} of {RESULTS}"
     _compare(reading, raw, key)
 
 
-def _mended(reading: _Reading, raw: RawRow, key: int) -> dict[str, str]:
+def _repaired(reading: _Reading, raw: RawRow, key: int) -> dict[str, str]:
     problem, header = problem_of(raw, reading.header), reading.header
     tree = reading.tree.get(key)
     aligned = realign(raw, header)
@@ -133,7 +137,7 @@ def _fill(row: dict[str, str], tree: Row) -> str:
     return ", ".join(gained)
 
 
-def _take_missing(reading: _Reading) -> None:
+def _add_missing_rows(reading: _Reading) -> None:
     for key in sorted(set(reading.tree) - set(reading.rows)):
         row = from_tree(reading.task, reading.header, None, reading.tree[key])
         reading.rows[key] = row
@@ -143,14 +147,14 @@ def _take_missing(reading: _Reading) -> None:
 
 
 def _compare(reading: _Reading, raw: RawRow, key: int) -> None:
-    """Reports where the two files say different things; ``results.tsv`` is believed."""
+    """Report where the two tables differ; ``results.tsv`` is believed."""
     row, tree, column = reading.rows[key], reading.tree.get(key), reading.task.column
     if tree is None or row["status"] not in STATUSES:
         return
     differ = row["status"] != tree["status"] or number(row[column]) != number(tree[column])
     if differ:
-        told = f"{TREE} says {tree['status']} {tree[column]}".strip()
-        problem = f"{row['status']} {row[column]}".strip() + f", but {told}"
+        other = f"{TREE} says {tree['status']} {tree[column]}".strip()
+        problem = f"{row['status']} {row[column]}".strip() + f", but {other}"
         _report(reading, raw, problem, f"{RESULTS} is believed")
 
 
@@ -160,7 +164,7 @@ def _report(reading: _Reading, raw: RawRow, problem: str, repair: str | None) ->
 
 
 def _check_best(reading: _Reading, folder: Path) -> None:
-    """Reports a ``best.json`` that names another trial than the last one kept."""
+    """Report a ``best.json`` that names another trial than the last one kept."""
     file = folder / BEST
     if not file.is_file():
         return
@@ -196,11 +200,11 @@ def _copy(reading: _Reading, folder: Path, name: str) -> CampaignCopy:
 
 
 def _times(reading: _Reading, keys: list[int]) -> dict[int, datetime]:
-    """When each trial was recorded; a row that lost its time has that of its neighbor."""
-    told = {key: time_of(reading.rows[key]["timestamp"]) for key in keys}
-    last = next((when for when in told.values() if when is not None), BEGINNING)
+    """Return when each trial was recorded; a row that lost its time has that of its neighbor."""
+    given = {key: time_of(reading.rows[key]["timestamp"]) for key in keys}
+    last = next((when for when in given.values() if when is not None), BEGINNING)
     times: dict[int, datetime] = {}
-    for key, when in told.items():
+    for key, when in given.items():
         last = times[key] = when or last
     return times
 
