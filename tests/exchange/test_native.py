@@ -144,7 +144,7 @@ def _written(store: LineageStore, file: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        ('"line":"end"', '"line":"ende"', "line 8: unknown line 'ende'; valid: certificate, end, file"),
+        ('"line":"end"', '"line":"ende"', "line 8: unknown line 'ende'; valid: certificate, end"),
         ('"trials":2', '"trials":3', "is not complete"),
         ("x = 1", "x = 7", "not what its SHA-256 says"),
         ('"status":"baseline"', '"status":"won"', r"line 4: trial.outcome.status: "),

@@ -31,7 +31,7 @@ def test_static_rules_are_code_of_the_pack(name: str) -> None:
 
 @pytest.mark.parametrize("name", THREE)
 def test_nothing_of_upstream_is_in_the_pack(name: str) -> None:
-    """Its licence may allow it; our promise does not."""
+    """Its license may allow it; our promise does not."""
     pack = read_pack(SHIPPED / name / "pack.toml", "full")
     assert pack.upstream is not None
     ours = {path.name for path in (pack.root / pack.recipe.folder).rglob("*.py")}

@@ -219,5 +219,5 @@ def test_the_right_candidate_is_what_stands_in_the_play(items: ModuleType, play:
 @pytest.mark.parametrize(
     ("accuracy", "chance", "found"), [(0.25, 0.25, 0), (1, 0.5, 1), (0, 0.5, -1)]
 )
-def test_centred_accuracy(accuracy: float, chance: float, found: float, items: ModuleType) -> None:
-    assert items.centred(accuracy, chance) == pytest.approx(found)
+def test_centered_accuracy(accuracy: float, chance: float, found: float, items: ModuleType) -> None:
+    assert items.centered(accuracy, chance) == pytest.approx(found)

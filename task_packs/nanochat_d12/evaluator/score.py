@@ -1,11 +1,11 @@
-"""Scores the mean centred accuracy over the tasks, from the distributions of every candidate."""
+"""Scores the mean centered accuracy over the tasks, from the distributions of every candidate."""
 
 import json
 import math
 from collections import defaultdict
 from pathlib import Path
 
-from items import TASKS, centred
+from items import TASKS, centered
 from recipelab_scoring import causal, write_score
 
 
@@ -39,8 +39,8 @@ def main():
     scores = {}
     for task in TASKS:
         accuracy = sum(answers[task.name]) / len(answers[task.name])
-        scores[task.name] = centred(accuracy, task.chance)
-        print(f"{task.name}: accuracy {accuracy:.4f}, centred {scores[task.name]:.4f}")
+        scores[task.name] = centered(accuracy, task.chance)
+        print(f"{task.name}: accuracy {accuracy:.4f}, centered {scores[task.name]:.4f}")
     scores["core"] = math.fsum(scores.values()) / len(scores)
     write_score(scores)
 

@@ -64,12 +64,12 @@ def keys(labels: list[str]) -> dict[str, str]:
     found = {label: re.sub(r"\W", "_", label, flags=re.ASCII) for label in labels}
     found = {label: key if key.isidentifier() else f"task_{key}" for label, key in found.items()}
     if len({*found.values(), "core"}) != len(labels) + 1:
-        sys.exit("core.yaml: labels that cannot be told apart as keys")
+        sys.exit("core.yaml: labels that make the same keys")
     return found
 
 
 def score(predictions: Path, labels: list[str], baselines: dict[str, float]) -> dict[str, float]:
-    """Return the centred accuracies by key, and their mean as `core`.
+    """Return the centered accuracies by key, and their mean as `core`.
 
     Raises:
         Malformed: A file is not as nanochat writes it.
