@@ -181,17 +181,15 @@ def _file_diff(path: str, before: str | None, after: str | None) -> str:
         head += "new file mode 100644\n"
     if after is None:
         head += "deleted file mode 100644\n"
-    return head + "".join(_terminated(line) for line in lines)
+    return head + "".join(
+        line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines
+    )
 
 
 def _lines(text: str | None) -> list[str]:
     # Only "\n" ends a line for a patch; splitlines() would also split on form feeds and the like.
     *whole, last = (text or "").split("\n")
     return [*(line + "\n" for line in whole), *([last] if last else [])]
-
-
-def _terminated(line: str) -> str:
-    return line if line.endswith("\n") else line + "\n\\ No newline at end of file\n"
 
 
 def syntax_error(files: Mapping[str, str], *, python: str | None = None) -> str | None:

@@ -62,8 +62,10 @@ class StoredCampaign:
     def trials(self) -> Iterator[tuple[TrialRecord, dict[str, str]]]:
         """Yield its trials in order, each with the files of its recipe: path to text."""
         for record in each_trial(self._store, self._name):
-            times = {"proposed_at": utc(record.proposed_at), "judged_at": _utc(record.judged_at)}
-            yield replace(record, **times), self._store.files(self._name, record.number)
+            timed = replace(
+                record, proposed_at=utc(record.proposed_at), judged_at=_utc(record.judged_at)
+            )
+            yield timed, self._store.files(self._name, record.number)
 
     def messages(self) -> Iterator[MessageRecord]:
         """Yield its messages in order."""

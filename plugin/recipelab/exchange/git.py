@@ -274,7 +274,9 @@ def _commit(
     )
     # Marks begin at 1, trials at 0.
     yield f"commit refs/tags/trial-{record.number}\nmark :{record.number + 1}\n".encode()
-    yield b"author " + _author(record.specialist) + _time(record.proposed_at)
+    name = " ".join(_FORBIDDEN_IN_NAMES.sub(" ", record.specialist).split()).strip(".,:;\"' ")
+    author = f"author {name or 'nobody'} <specialist@localhost>"
+    yield author.encode() + _time(record.proposed_at)
     yield b"committer " + _COMMITTER + _time(record.judged_at or record.proposed_at)
     yield _data(message)
     for place, parent in enumerate(commit.parents):
@@ -282,13 +284,9 @@ def _commit(
     yield b"deleteall\n"
     check_paths(files, record.number)
     for path, text in sorted(files.items()):
-        yield b"M 100644 inline " + _quoted(path) + b"\n" + _data(text)
+        quoted = path.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+        yield f'M 100644 inline "{quoted}"\n'.encode() + _data(text)
     yield b"\n"
-
-
-def _author(specialist: str) -> bytes:
-    name = " ".join(_FORBIDDEN_IN_NAMES.sub(" ", specialist).split()).strip(".,:;\"' ") or "nobody"
-    return f"{name} <specialist@localhost>".encode()
 
 
 def _time(when: datetime) -> bytes:
@@ -299,11 +297,6 @@ def _time(when: datetime) -> bytes:
 def _data(text: str) -> bytes:
     content = text.encode()
     return b"data %d\n%s\n" % (len(content), content)
-
-
-def _quoted(path: str) -> bytes:
-    escaped = path.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return f'"{escaped}"'.encode()
 
 
 def edits_of_patch(files: Mapping[str, str], patch: bytes) -> tuple[Edit, ...]:

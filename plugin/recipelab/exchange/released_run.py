@@ -31,11 +31,11 @@ from recipelab.exchange.released_trials import (
     read_table,
     realign,
     record_of,
+    released_key,
     task_of,
     time_of,
     tree_is_sound,
     tree_row,
-    trial_key,
 )
 from recipelab.lineage.importing import CampaignCopy
 from recipelab.lineage.records import CampaignRecord
@@ -92,11 +92,11 @@ def _read_tree(folder: Path, task: ReleasedTask) -> dict[int, Row]:
         raise RecipelabError(f"{folder / TREE} has no column {', '.join(missing)}")
     rows = (tree_row(raw, table.header) for raw in table.rows)
     sound = (row for row in rows if tree_is_sound(row, task))
-    return {key: row for row in sound if (key := trial_key(row["exp_id"])) is not None}
+    return {key: row for row in sound if (key := released_key(row["exp_id"])) is not None}
 
 
 def _add_row(reading: _Reading, raw: RawRow) -> None:
-    key = trial_key(raw.cells[0]) if raw.cells else None
+    key = released_key(raw.cells[0]) if raw.cells else None
     if key is None or key in reading.rows:
         problem = "no name of a trial" if key is None else "a trial that has a row already"
         _report(reading, raw, problem, None)
@@ -117,8 +117,9 @@ def _repaired(reading: _Reading, raw: RawRow, key: int) -> dict[str, str]:
         row, lost = dict(aligned[0]), aligned[1]
         how = "cells put back under their columns"
         if tree is not None and lost:
-            gained = _fill(row, tree)
-            how += f"; {gained} from {TREE}" if gained else ""
+            gained = [name for name in row if name in tree and tree[name] and not row[name]]
+            row |= {name: tree[name] for name in gained}
+            how += f"; {', '.join(gained)} from {TREE}" if gained else ""
         left = [name for name in lost.split(", ") if lost and not row[name]]
         _report(reading, raw, problem, how + (f"; lost: {', '.join(left)}" if left else ""))
         return row
@@ -129,12 +130,6 @@ def _repaired(reading: _Reading, raw: RawRow, key: int) -> dict[str, str]:
     front = dict(zip(header[: header.index("hypothesis")], raw.cells, strict=False))
     rest = "\t".join(raw.cells[header.index("hypothesis") :])
     return dict.fromkeys(header, "") | front | {"hypothesis": rest, "notes": raw.text}
-
-
-def _fill(row: dict[str, str], tree: Row) -> str:
-    gained = [name for name in row if name in tree and tree[name] and not row[name]]
-    row |= {name: tree[name] for name in gained}
-    return ", ".join(gained)
 
 
 def _add_missing_rows(reading: _Reading) -> None:
@@ -174,7 +169,7 @@ def _check_best(reading: _Reading, folder: Path) -> None:
         reading.damage.append(Damage(BEST, None, "", "it cannot be read", None))
         return
     kept = [key for key, row in reading.rows.items() if row["status"] == "keep"]
-    if trial_key(said) != max(kept, default=None):
+    if released_key(said) != max(kept, default=None):
         last = reading.rows[max(kept)]["exp_id"] if kept else "none"
         problem = f"it names {said}, but the last trial kept is {last}"
         reading.damage.append(Damage(BEST, None, said, problem, f"{RESULTS} is believed"))

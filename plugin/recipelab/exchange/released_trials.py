@@ -276,7 +276,7 @@ class Damage:
     text: str = ""
 
 
-def trial_key(text: str) -> int | None:
+def released_key(text: str) -> int | None:
     """Return the number in the name of a trial, as 70 for ``070`` and ``exp_070``."""
     match = re.fullmatch(r"(?:exp_)?(\d{1,18})", text.strip())
     return int(match[1]) if match else None
@@ -385,8 +385,8 @@ def record_of(
         when: When it was recorded.
         source: Where the row stood, for the record.
     """
-    key = trial_key(row["exp_id"]) or 0
-    parent = trial_key(row["parent_exp"])
+    key = released_key(row["exp_id"]) or 0
+    parent = released_key(row["parent_exp"])
     known = parent is not None and parent in numbers and parent < key
     return TrialRecord(
         number=numbers[key],
@@ -422,7 +422,8 @@ def _outcome(row: Row, task: ReleasedTask, rows: Mapping[int, Row], source: str)
         return Outcome(Status.ABORTED, "its row cannot be read", failure=failure, log_tail=log)
     status = STATUSES[row["status"]]
     score = score_of(row, task)
-    gates = _gates(row, task, status)
+    values = ((gate, number(row.get(gate.column, ""))) for gate in task.gates)
+    gates = tuple(gate.judge(value, status) for gate, value in values if value is not None)
     notes = row.get("notes", "")
     return Outcome(
         status=status,
@@ -435,11 +436,6 @@ def _outcome(row: Row, task: ReleasedTask, rows: Mapping[int, Row], source: str)
         log_tail=log,
         environment=f"released run of {task.name}, {task.devices} GPU",
     )
-
-
-def _gates(row: Row, task: ReleasedTask, status: Status) -> tuple[GateResult, ...]:
-    values = ((gate, number(row.get(gate.column, ""))) for gate in task.gates)
-    return tuple(gate.judge(value, status) for gate, value in values if value is not None)
 
 
 def _runs(row: Row, task: ReleasedTask) -> tuple[SeedRun, ...]:
@@ -459,7 +455,7 @@ def _delta(
     row: Row, task: ReleasedTask, rows: Mapping[int, Row], score: float | None
 ) -> float | None:
     given = number(row.get("delta_vs_best", ""))
-    best = rows.get(trial_key(row.get("baseline_exp", "")) or 0)
+    best = rows.get(released_key(row.get("baseline_exp", "")) or 0)
     if given is not None or score is None or best is None or row["status"] == "baseline":
         return given
     held_against = score_of(best, task)
