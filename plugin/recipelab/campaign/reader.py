@@ -181,9 +181,7 @@ class CampaignReader:
 
     def each_trial(self) -> Iterator[TrialRecord]:
         """Yield every trial, oldest first; only a page of them is in memory at once."""
-        from recipelab.exchange.campaign_copy import each_trial
-
-        return each_trial(self.store, self.name)
+        return self.store.each_trial(self.name)
 
     def newest_trials(self, limit: int) -> list[TrialRecord]:
         """Return the newest trials, the oldest of them first.

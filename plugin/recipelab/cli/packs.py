@@ -81,16 +81,16 @@ def new(
     as_json: AsJson = False,
 ) -> None:
     """Write a pack that works as it is: a recipe, an evaluator, data, a test."""
-    from recipelab.packs.template import Wish, check_name, write_pack
+    from recipelab.packs.template import PackDraft, check_identifier, write_pack
 
     with clear_errors():
-        check_name(name)
-        wish = Wish(
+        check_identifier(name)
+        draft = PackDraft(
             name,
             title or _asked("What is it about, in a line?", f"The task {name}"),
             metric or _asked("What is the metric called? Less is better.", "error"),
         )
-        files = write_pack(wish, folder / name)
+        files = write_pack(draft, folder / name)
         if as_json:
             print_json({"pack": name, "folder": str(folder / name), "files": list(files)})
             return

@@ -15,7 +15,7 @@ from typing import Any
 
 from recipelab.core.errors import RecipelabError
 from recipelab.core.text import plain
-from recipelab.exchange.campaign_copy import each_trial, utc
+from recipelab.exchange.campaign_copy import utc
 from recipelab.exchange.metric import source_ids
 from recipelab.lineage import LineageStore
 from recipelab.lineage.trial_view import TABLE, TrialView
@@ -46,7 +46,7 @@ _BATCH = 10_000
 def trial_rows(store: LineageStore, campaign: str) -> Iterator[dict[str, Any]]:
     """Yield the trials of a campaign, lowest number first, each with the same columns."""
     names = source_ids(store.campaign(campaign))
-    for record in each_trial(store, campaign):
+    for record in store.each_trial(campaign):
         view = TrialView.of_record(record, names[record.number] if names else None)
         judged = {name: cell(view) if view.status else None for name, cell in _JUDGED_CELLS.items()}
         yield (

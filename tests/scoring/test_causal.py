@@ -17,15 +17,14 @@ from recipelab.scoring.causal import (
     ROUNDS,
     SYMBOLS,
     WINDOWS_FILE,
-    BrokenRule,
-    MalformedPredictions,
-    Plan,
+    ProbePlan,
     bits,
     bits_per_byte,
-    checked,
+    checked_windows,
     prepare,
     prepare_windows,
 )
+from recipelab.scoring.predictions import BrokenRule, MalformedPredictions
 
 TEXT = b"the quick brown fox jumps over the lazy dog while the dog dreams of a quick brown hare. "
 LENGTH = 11
@@ -85,7 +84,7 @@ def scored(folder: Path, model: Model, *, nonce: int = 1, text: bytes = TEXT) ->
     """The score of a model."""
     prepare(text, length=LENGTH, nonce=nonce, out=folder)
     predict(folder, folder / "predictions", model)
-    return bits_per_byte(Plan.load(folder / "plan"), folder / "predictions")
+    return bits_per_byte(ProbePlan.load(folder / "plan"), folder / "predictions")
 
 
 def test_an_honest_model_is_scored_on_the_true_windows(tmp_path: Path) -> None:
@@ -164,9 +163,9 @@ def test_predictions_of_another_size_are_malformed(tmp_path: Path, size: int | N
     predict(tmp_path, tmp_path / "predictions", uniform)
     broken = tmp_path / "predictions" / "b" / PREDICTIONS_FILE
     broken.unlink() if size is None else broken.write_bytes(bytes(size))
-    words = "b/probabilities.bin is missing" if size is None else f"has {size} bytes, expected"
+    words = "b/probabilities.bin: is missing" if size is None else f"has {size} bytes, expected"
     with pytest.raises(MalformedPredictions, match=words):
-        bits_per_byte(Plan.load(tmp_path / "plan"), tmp_path / "predictions")
+        bits_per_byte(ProbePlan.load(tmp_path / "plan"), tmp_path / "predictions")
 
 
 @given(
@@ -182,7 +181,7 @@ def test_rounds_have_the_same_past_and_another_byte_at_the_secret_place(
     if len(text) < length or len(set(text[: len(text) // length * length])) < 2:
         return
     plan = prepare(text, length=length, nonce=nonce, out=folder)
-    assert Plan.load(folder / "plan") == plan
+    assert ProbePlan.load(folder / "plan") == plan
     rounds = [(folder / "rounds" / name / WINDOWS_FILE).read_bytes() for name in ROUNDS]
     assert len({len(round_) for round_ in (*rounds, plan.text)}) == 1
     for number, (real, place) in enumerate(zip(plan.real, plan.changed, strict=True)):
@@ -208,7 +207,7 @@ def test_only_the_ends_of_windows_are_asked_for(tmp_path: Path) -> None:
         assert starts == [window[:-3] for window in windows]
         (tmp_path / name).mkdir()
         (tmp_path / name / PREDICTIONS_FILE).write_bytes(rows.tobytes())
-    found = list(checked(Plan.load(tmp_path / "plan"), tmp_path))
+    found = list(checked_windows(ProbePlan.load(tmp_path / "plan"), tmp_path))
     assert [len(ends) for ends in found] == [3, 3, 3]
     assert bits(found[0][0], ord("n")) == pytest.approx(8.0)
     assert plan.window(1) == windows[1]

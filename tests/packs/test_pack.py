@@ -11,7 +11,7 @@ from recipelab.core.errors import PackError, RecipelabError
 from recipelab.packs.load import load_pack, load_playbook, pack_names, read_pack
 from recipelab.packs.sections import Goal
 
-TOY = Path(__file__).parent / "project" / "task_packs" / "toy"
+TOY = Path(__file__).parents[1] / "project" / "task_packs" / "toy"
 
 
 @pytest.fixture

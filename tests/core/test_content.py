@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from recipelab.packs.load import load_pack, pack_names
-from recipelab.packs.template import Wish, write_pack
+from recipelab.packs.template import PackDraft, write_pack
 
 METADATA = "Metadata-Version: 2.1\nName: my-packs\nVersion: 1.0\n"
 
@@ -21,7 +21,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     package.mkdir(parents=True)
     (site / "my_package" / "__init__.py").write_text("")
     (package / "__init__.py").write_text("raise RuntimeError('nobody imports this')\n")
-    write_pack(Wish("wheeled", "From a wheel", "error"), package / "wheeled")
+    write_pack(PackDraft("wheeled", "From a wheel", "error"), package / "wheeled")
     info = site / "my_packs-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(METADATA)
@@ -41,5 +41,5 @@ def test_a_pack_of_another_distribution_is_found(site: Path) -> None:
 
 
 def test_ones_own_pack_comes_first(site: Path, tmp_path: Path) -> None:
-    write_pack(Wish("wheeled", "My own", "error"), tmp_path / "task_packs" / "wheeled")
+    write_pack(PackDraft("wheeled", "My own", "error"), tmp_path / "task_packs" / "wheeled")
     assert load_pack("wheeled").title == "My own"

@@ -51,7 +51,9 @@ def test_an_agent_that_is_stopped_is_no_error(
 
 
 def test_an_app_that_set_up_nothing_sees_nothing() -> None:
-    words = "from recipelab.log import logger; logger('recipelab.x').error('no', why='because')"
+    words = (
+        "from recipelab.core.logs import logger; logger('recipelab.x').error('no', why='because')"
+    )
     done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True)
     assert done.stdout + done.stderr == ""
 

@@ -1,4 +1,4 @@
-"""Helpers for tests of the files of full profiles: they are scripts, and are run as scripts."""
+"""Runs and imports the scripts of packs, which are no modules of a package."""
 
 from __future__ import annotations
 
@@ -12,9 +12,22 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import recipelab.scoring
 from recipelab.core import content
 
 SHIPPED = content.shipped_root() / content.TASK_PACKS
+
+
+def run_evaluator(script: Path, *words: str, root: Path) -> subprocess.CompletedProcess[str]:
+    """Runs a script of an evaluator in a phase root, with the library where the sandbox has it."""
+    library = root / "lib" / "recipelab_scoring"
+    if not library.exists():
+        library.parent.mkdir()
+        library.symlink_to(Path(recipelab.scoring.__file__).parent)
+    command, environment = [sys.executable, str(script), *words], {"PYTHONPATH": "lib"}
+    return subprocess.run(
+        command, cwd=root, env=environment, capture_output=True, text=True, timeout=120
+    )
 
 
 @contextmanager
@@ -40,9 +53,7 @@ def loaded(pack: str, name: str) -> ModuleType:
 
 def run_script(pack: str, script: str, *words: str, root: Path) -> subprocess.CompletedProcess[str]:
     """Runs a script of a pack's full folder in a phase root."""
-    path = SHIPPED / pack / "full" / script
-    command = [sys.executable, str(path), *words]
-    return subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120)
+    return run_evaluator(SHIPPED / pack / "full" / script, *words, root=root)
 
 
 def score_of(root: Path) -> dict[str, Any]:
