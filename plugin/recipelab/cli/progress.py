@@ -111,7 +111,7 @@ class Progress(Listener):
 
     def message(self, message: BaseAgentEvent | BaseChatMessage) -> None:
         """Show who speaks, while no trial runs."""
-        self._show(f"{message.source} has the floor")
+        self._show(f"{message.source} speaks")
 
     def _print(self, line: Text) -> None:
         if self._held is None:
