@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 from recipelab import BudgetLimits, Campaign, Edit, Plan
+from recipelab.lineage import TrialRecord
 from recipelab.packs.template import Wish, write_pack
 
 TRAIN = "recipe/train.py"
@@ -25,6 +26,12 @@ IDEAS = (
 )
 
 
+def show(trial: TrialRecord) -> None:
+    """Prints how a trial ended, and why."""
+    if trial.outcome is not None:
+        print(f"trial {trial.number}: {trial.outcome.status}, {trial.outcome.reason}")
+
+
 async def main() -> None:
     """Tries each idea on top of the best recipe so far, and certifies what was kept."""
     write_pack(Wish("curve", "Fit a hidden curve", "error"), Path("task_packs/curve"))
@@ -33,10 +40,9 @@ async def main() -> None:
         async with campaign.opened():  # the sandbox is there, and the baseline was measured
             for hypothesis, edit in IDEAS:
                 proposal = campaign.proposal(hypothesis, edits=[edit], surface="opt")
-                trial = await campaign.evaluate(proposal)
-                print(f"trial {trial.number}: {trial.status}, {trial.outcome.reason}")
+                show(await campaign.evaluate(proposal))
         best = campaign.best
-        print(f"the best is trial {best.number}: {campaign.metric.name} {best.outcome.score:.4g}")
+        print(f"the best is trial {best.number}: {best.hypothesis}")
         certificate = await campaign.certify()
         print(f"{certificate['status']}: {certificate['reason']}")
         print(campaign.patch(best.number))

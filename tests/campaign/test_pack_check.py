@@ -22,8 +22,8 @@ from recipelab.packs.pack import Pack
 from recipelab.packs.sections import Hardware
 
 
-async def found(pack: Pack, **more: bool) -> dict[str, PackFinding]:
-    return {item.what: item async for item in check_pack(pack, sandbox="local", slots=1, **more)}
+async def found(pack: Pack) -> dict[str, PackFinding]:
+    return {item.what: item async for item in check_pack(pack, sandbox="local", slots=1)}
 
 
 def test_the_files_of_a_sound_pack_are_ok(toy: Pack) -> None:

@@ -59,9 +59,9 @@ async def test_it_goes_out_whole_and_comes_back_to_be_looked_at(
     for work in (copy.run(), copy.resume()):
         with pytest.raises(RecipelabError, match="was imported"):
             await work
-    for work in (copy.certify(), copy.ablate()):
+    for measuring in (copy.certify(), copy.ablate()):
         with pytest.raises(RecipelabError, match="its pack is not here"):
-            await work
+            await measuring
 
 
 async def test_its_transcript_and_notes(make: Make) -> None:

@@ -57,7 +57,7 @@ def test_a_script_has_its_own_proposals_judged(tmp_path: Path) -> None:
     done = subprocess.run(script, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "trial 1: kept, gain +0.02" in done.stdout
-    assert "the best is trial 2: error 0.002896" in done.stdout
+    assert "the best is trial 2: The pull to zero" in done.stdout
     assert "certified: the gain against the baseline holds" in done.stdout
     assert "+EPOCHS = 12" in done.stdout
     assert (tmp_path / "curve.jsonl").is_file()

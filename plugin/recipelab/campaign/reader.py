@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Self
 from recipelab.campaign.planning import Say, open_lineage
 from recipelab.core.content import Home
 from recipelab.core.errors import LineageError, RecipelabError
-from recipelab.core.recipe import Recipe
 from recipelab.exchange.metric import MetricFacts, mark_of, metric_of
 from recipelab.lineage import PAUSED, CampaignRecord, LineageStore, Page, TrialFilter, TrialRecord
 from recipelab.lineage.filter import MAX_LIMIT
@@ -231,7 +230,10 @@ class CampaignReader:
         Raises:
             LineageError: There is no such trial, or it was rejected and has no recipe.
         """
-        return Recipe(self.store.files(self.name, 0)).diff(Recipe(self.files(number)))
+        from recipelab.report.figures import patch_of
+
+        self.files(number)
+        return patch_of(self.store, self.name, number)
 
     def stats(self) -> dict[str, Any]:
         """Return the figures of the campaign as plain data; ``docs/analysis.md`` explains them."""
