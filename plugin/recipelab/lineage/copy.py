@@ -12,12 +12,8 @@ from dataclasses import dataclass
 from recipelab.core.trial import Proposal
 from recipelab.lineage.campaigns import check_campaign, insert_campaign
 from recipelab.lineage.database import Transaction
-from recipelab.lineage.ledger import (
-    insert_certificate,
-    insert_further_run,
-    insert_note,
-    insert_usage,
-)
+from recipelab.lineage.evidence import insert_certificate, insert_further_run
+from recipelab.lineage.ledger import insert_note, insert_usage
 from recipelab.lineage.records import (
     CampaignRecord,
     CertificateRecord,
@@ -30,8 +26,8 @@ from recipelab.lineage.records import (
     UsageTotal,
 )
 from recipelab.lineage.store import LineageStore
+from recipelab.lineage.trial_rows import ProposedRecipe, insert_trial, judge_trial, move_trial
 from recipelab.lineage.values import check_seed_run, to_json, to_stamp
-from recipelab.lineage.writer import insert_trial, judge_trial, move_trial
 
 
 @dataclass(frozen=True)
@@ -108,9 +104,7 @@ def _add_trials(
             _proposal(record),
             parent_ids=[ids[number] for number in record.parents],
             round_number=record.round,
-            files=copy.files.get(record.number, {}),
-            digest=record.digest,
-            diff=record.diff,
+            recipe=ProposedRecipe(copy.files.get(record.number, {}), record.digest, record.diff),
             proposed_at=record.proposed_at,
         )
     by_number = {record.number: record for record in copy.trials}

@@ -1,4 +1,4 @@
-"""Keep what is remembered beside the trials: messages, notes, usage, leases, further evidence."""
+"""Keep what is remembered beside the trials: messages, notes, usage of models, leases of slots."""
 
 from __future__ import annotations
 
@@ -7,32 +7,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from recipelab.core.errors import LineageError
-from recipelab.core.trial import SeedRun
 from recipelab.lineage.database import Row, Transaction
-from recipelab.lineage.lookup import OpenLineage, check_round, number_of, trial_id_of, trial_ids_of
-from recipelab.lineage.records import (
-    CertificateRecord,
-    FurtherRunRecord,
-    Lease,
-    MessageRecord,
-    NewMessage,
-    NewUsage,
-    Note,
-    UsageTotal,
-)
+from recipelab.lineage.lookup import OpenLineage, check_round, trial_id_of, trial_ids_of
+from recipelab.lineage.records import Lease, MessageRecord, NewMessage, NewUsage, Note, UsageTotal
 from recipelab.lineage.values import (
     HYPOTHESIS_CHARACTERS,
     LARGEST_INTEGER,
-    check_seed_run,
     cut,
     cut_name,
     from_optional_stamp,
     from_stamp,
-    measures_json,
     now,
     require_finite,
-    seed_run,
-    timings_json,
     to_json,
     to_stamp,
 )
@@ -53,18 +39,10 @@ _LEASES = """
 SELECT c.name, l.trial_number, l.slot, l.sandbox, l.owner, l.since
 FROM lease l JOIN campaign c ON c.id = l.campaign_id
 """
-_FURTHER_RUNS = """
-SELECT r.trial_id, r.made_at, r.seed, r.timings, r.measures
-FROM further_run r JOIN trial t ON t.id = r.trial_id
-"""
-_CERTIFICATES = """
-SELECT c.trial_id, c.made_at, c.found FROM certificate c JOIN trial t ON t.id = c.trial_id
-WHERE t.campaign_id = :campaign ORDER BY c.made_at, c.trial_id, c.position
-"""
 
 
 class LedgerStore(OpenLineage):
-    """Reads and writes messages, notes, usage, leases, further seed runs and certificates.
+    """Reads and writes messages, notes, usage and leases.
 
     Args:
         database: The open database.
@@ -407,72 +385,6 @@ class LedgerStore(OpenLineage):
             trial_id_of(transaction, campaign_id, trial, campaign)
             _release(transaction, campaign_id, trial, slot)
 
-    def further_runs(self, campaign: str, number: int) -> tuple[SeedRun, ...]:
-        """Return the seed runs of a judged trial that were made to compare others with it.
-
-        Raises:
-            LineageError: There is no such trial.
-        """
-        with self._asking(campaign) as (transaction, campaign_id):
-            trial_id = trial_id_of(transaction, campaign_id, number, campaign)
-            statement = f"{_FURTHER_RUNS} WHERE r.trial_id = :id ORDER BY r.position"
-            rows = transaction.rows(statement, id=trial_id)
-        return tuple(_further_run(row).run for row in rows)
-
-    def all_further_runs(self, campaign: str) -> tuple[FurtherRunRecord, ...]:
-        """Return the further seed runs of all trials of a campaign, by trial and in order."""
-        with self._asking(campaign) as (transaction, campaign_id):
-            rows = transaction.rows(
-                f"{_FURTHER_RUNS} WHERE t.campaign_id = :campaign ORDER BY r.trial_id, r.position",
-                campaign=campaign_id,
-            )
-        return tuple(map(_further_run, rows))
-
-    def add_further_runs(self, campaign: str, number: int, runs: Sequence[SeedRun]) -> None:
-        """Add seed runs of a judged trial that were made to compare another one with it.
-
-        Args:
-            campaign: Name of the campaign.
-            number: The trial that ran again.
-            runs: The seed runs; at least one.
-
-        Raises:
-            LineageError: There is no such trial.
-            ValueError: A figure is not a finite number.
-        """
-        for run in runs:
-            check_seed_run(run)
-        with self._writing_to(campaign) as (transaction, campaign_id):
-            trial_id = trial_id_of(transaction, campaign_id, number, campaign)
-            made_at = now()
-            for run in runs:
-                insert_further_run(transaction, trial_id, FurtherRunRecord(number, made_at, run))
-
-    def certificates(self, campaign: str) -> tuple[CertificateRecord, ...]:
-        """Return all certifications of a campaign's trials, oldest first."""
-        with self._asking(campaign) as (transaction, campaign_id):
-            rows = transaction.rows(_CERTIFICATES, campaign=campaign_id)
-        return tuple(
-            CertificateRecord(number_of(trial_id), from_stamp(made_at), json.loads(found))
-            for trial_id, made_at, found in rows
-        )
-
-    def add_certificate(self, campaign: str, number: int, found: Mapping[str, Any]) -> None:
-        """Add what a certification found.
-
-        Args:
-            campaign: Name of the campaign.
-            number: The trial that was certified.
-            found: Plain data.
-
-        Raises:
-            LineageError: There is no such trial.
-        """
-        with self._writing_to(campaign) as (transaction, campaign_id):
-            trial_id = trial_id_of(transaction, campaign_id, number, campaign)
-            record = CertificateRecord(number, now(), dict(found))
-            insert_certificate(transaction, trial_id, record)
-
 
 def _check_usage(usage: NewUsage) -> None:
     require_finite("seconds", usage.seconds)
@@ -509,12 +421,6 @@ def _message(row: Row) -> MessageRecord:
     )
 
 
-def _further_run(row: Row) -> FurtherRunRecord:
-    trial_id, made_at, seed, timings, measures = row
-    run = seed_run(seed, json.loads(timings), json.loads(measures))
-    return FurtherRunRecord(number_of(trial_id), from_stamp(made_at), run)
-
-
 def _release(transaction: Transaction, campaign_id: int, trial: int, slot: str | None) -> None:
     statement = "DELETE FROM lease WHERE campaign_id = :campaign AND trial_number = :trial"
     if slot is None:
@@ -549,34 +455,3 @@ def insert_usage(
         created_at=to_stamp(now()),
         **vars(total),
     )
-
-
-def insert_further_run(transaction: Transaction, trial_id: int, record: FurtherRunRecord) -> None:
-    """Add a further seed run after those of the trial that are there."""
-    transaction.insert(
-        "further_run",
-        trial_id=trial_id,
-        position=_next_position(transaction, "further_run", trial_id),
-        seed=record.run.seed,
-        timings=timings_json(record.run),
-        measures=measures_json(record.run),
-        made_at=to_stamp(record.made_at),
-    )
-
-
-def insert_certificate(transaction: Transaction, trial_id: int, record: CertificateRecord) -> None:
-    """Add a certificate after those of the trial that are there."""
-    transaction.insert(
-        "certificate",
-        trial_id=trial_id,
-        position=_next_position(transaction, "certificate", trial_id),
-        made_at=to_stamp(record.made_at),
-        found=to_json(record.found),
-    )
-
-
-def _next_position(transaction: Transaction, table: str, trial_id: int) -> int:
-    counted: int = transaction.value(
-        f"SELECT count(*) FROM {table} WHERE trial_id = :id", id=trial_id
-    )
-    return counted

@@ -389,7 +389,7 @@ class Note:
     Attributes:
         number: Its number in its campaign, from 1.
         text: What it says.
-        specialist: Whom it is for; ``None`` for all.
+        specialist: The specialist that it is for; ``None`` for all.
         trial: Number of the trial that it is about, if it is about one.
         created_at: When it was written, in UTC.
         retired_at: When it was retired, in UTC; ``None`` while it holds.
@@ -475,12 +475,12 @@ class TrialBriefs(Sequence[TrialBrief]):
         return f"TrialBriefs({len(self)} trials)"
 
     def columns(self) -> dict[str, list[Any]]:
-        """The values by column, in plain types: names of closed lists as text, parents as lists."""
+        """Return the values by column in plain types: enums as text, parents as lists."""
         names = [field.name for field in fields(TrialBrief)]
         return {name: [_plain(getattr(item, name)) for item in self] for name in names}
 
     def to_pandas(self) -> Any:
-        """The trials as a pandas ``DataFrame``.
+        """Return the trials as a pandas ``DataFrame``.
 
         Raises:
             LineageError: pandas is not installed.
@@ -488,7 +488,7 @@ class TrialBriefs(Sequence[TrialBrief]):
         return _library("pandas").DataFrame(self.columns())
 
     def to_polars(self) -> Any:
-        """The trials as a Polars ``DataFrame``.
+        """Return the trials as a Polars ``DataFrame``.
 
         Raises:
             LineageError: Polars is not installed.

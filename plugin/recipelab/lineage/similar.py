@@ -280,7 +280,7 @@ def _ranked(transaction: Transaction, found: Found, limit: int) -> list[Similar]
 
 
 def keys_of(diff: str) -> EditKeys:
-    """The keys of a unified diff, as :meth:`Recipe.diff` makes it."""
+    """Return the keys of a unified diff, as :meth:`Recipe.diff` makes it."""
     form: list[str] = []
     knobs: list[str] = []
     plain = True
@@ -296,7 +296,7 @@ def keys_of(diff: str) -> EditKeys:
 
 
 def diff_of(edits: Iterable[Edit], files: Mapping[str, str]) -> tuple[str, str]:
-    """The diff and the digest that edits of a recipe make.
+    """Return the diff and the digest that edits of a recipe make.
 
     Returns:
         An empty digest if the edits do not apply to it; the diff is then from the blocks alone.
@@ -311,7 +311,7 @@ def diff_of(edits: Iterable[Edit], files: Mapping[str, str]) -> tuple[str, str]:
 
 
 def key_of(campaign_id: int, kind: str, value: str) -> int:
-    """The number under which a key is stored, unlike that of any other campaign or kind."""
+    """Return the number under which a key is stored, unlike that of any other campaign or kind."""
     text = f"{campaign_id}\0{kind}\0{value}".encode("utf-8", "replace")
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big", signed=True)
 
@@ -347,13 +347,13 @@ def _sides(body: str) -> tuple[list[str], list[str]]:
 
 
 def _plain(line: str) -> str:
-    """The tokens of a line; spacing and comments are none."""
+    """Return the tokens of a line; spacing and comments are none."""
     tokens = [match[0] for match in _TOKEN.finditer(line) if match.lastgroup != "comment"]
     return "\x1f".join(tokens)
 
 
 def _without(lines: list[str], others: list[str]) -> list[str]:
-    """The lines that are not only moved or spaced anew."""
+    """Return the lines that are not only moved or spaced anew."""
     left = Counter(others)
     kept: list[str] = []
     for line in lines:

@@ -8,12 +8,13 @@ from typing import Self
 
 from recipelab.lineage.campaigns import CampaignStore
 from recipelab.lineage.database import open_database
+from recipelab.lineage.evidence import EvidenceStore
 from recipelab.lineage.ledger import LedgerStore
 from recipelab.lineage.similar import SimilarReader
 from recipelab.lineage.writer import TrialWriter
 
 
-class LineageStore(SimilarReader, TrialWriter, CampaignStore, LedgerStore):
+class LineageStore(SimilarReader, TrialWriter, CampaignStore, LedgerStore, EvidenceStore):
     """The lineage in a SQLite file or a PostgreSQL database.
 
     Every write is one transaction that is on the disk when the method returns: kill the process

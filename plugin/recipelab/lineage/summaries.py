@@ -1,4 +1,4 @@
-"""Sum trials up: counts by status, surfaces, failures that repeat, near misses, evidence."""
+"""Sum trials up: counts by status, surfaces, failures that repeat, near misses."""
 
 from __future__ import annotations
 
@@ -52,14 +52,6 @@ _NEAR_MISSES = " UNION ALL ".join(
 )
 _CHILDREN = """
 SELECT parent_id, count(*) FROM parent WHERE parent_id IN :ids GROUP BY parent_id
-"""
-_RACING = """
-SELECT sum(e.planned), sum(e.planned) - sum(e.screened), sum(e.saved_seconds), sum(e.confirmed)
-FROM trial t JOIN evidence e ON e.trial_id = t.id WHERE t.campaign_id = :campaign
-"""
-_CONFIRMED = """
-SELECT t.status FROM evidence e JOIN trial t ON t.id = e.trial_id
-WHERE t.campaign_id = :campaign AND e.confirmed > 0 ORDER BY t.judged_order
 """
 
 
@@ -218,29 +210,6 @@ class SummaryReader(TrialReader):
                 counted = f"SELECT count(*) FROM ({near}) AS near"
                 total = min(COUNTED, transaction.value(counted, **values, most=COUNTED))
             return Page(items, total, total >= COUNTED)
-
-    def confirmations(self, campaign: str) -> tuple[bool, ...]:
-        """Return for each confirmation, in order, whether it ended in a keep."""
-        with self._asking(campaign) as (transaction, campaign_id):
-            statuses = transaction.values(_CONFIRMED, campaign=campaign_id)
-            return tuple(status == Status.KEPT for status in statuses)
-
-    def racing(self, campaign: str) -> dict[str, float]:
-        """Return what racing left out, and what confirmations took.
-
-        Returns:
-            ``planned`` seed runs of all screenings, ``left_out`` of them, ``saved_seconds`` that
-            these would have taken, and ``fresh_seeds`` of confirmations.
-        """
-        with self._asking(campaign) as (transaction, campaign_id):
-            (row,) = transaction.rows(_RACING, campaign=campaign_id)
-        planned, left_out, seconds, fresh = (value or 0 for value in row)
-        return {
-            "planned": int(planned),
-            "left_out": int(left_out),
-            "saved_seconds": float(seconds),
-            "fresh_seeds": int(fresh),
-        }
 
 
 class _Tally(NamedTuple):

@@ -142,11 +142,13 @@ def _check_gate(gate: GateResult) -> None:
 
 
 def check_seed_run(run: SeedRun) -> None:
-    """Check that every figure of a seed run is finite.
+    """Check that every figure of a seed run is finite, and its seed not too large to store.
 
     Raises:
         ValueError: One is not; the message names it.
     """
+    if abs(run.seed) > LARGEST_INTEGER + 1:
+        raise ValueError(f"seed is too large to store: {run.seed}")
     for name, value in run.measures.items():
         require_finite(name, value)
     for timing in run.timings:
