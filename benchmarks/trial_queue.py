@@ -1,7 +1,7 @@
-"""Trials at the desk without a group chat: the part of a trial's cost that is recipelab's own.
+"""Trials at the queue without a group chat: the part of a trial's cost that is recipelab's own.
 
 A specialist's turn, with no AutoGen in it: the lineage view is rendered, a proposal is handed in,
-and the desk records it, has a stub judge it, and gives the judged trial out.
+and the queue records it, has a stub judge it, and gives the judged trial out.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class Stages:
         self._mark = now
 
 
-async def desk_trials(file: Path, trials: int, *, one_knob: bool) -> AsyncIterator[Seconds]:
-    """Runs trials at a desk, and gives the CPU seconds of each by stage.
+async def queue_trials(file: Path, trials: int, *, one_knob: bool) -> AsyncIterator[Seconds]:
+    """Runs trials at a queue, and gives the CPU seconds of each by stage.
 
     Args:
         file: The lineage.
@@ -50,24 +50,24 @@ async def desk_trials(file: Path, trials: int, *, one_knob: bool) -> AsyncIterat
     """
     evaluator = StubEvaluator(toy_pack())
     with LineageStore.open(file) as store:
-        desk = open_desk(store, evaluator)
-        frame = _frame(store, evaluator.pack)
-        desk.propose_baseline()
-        await desk.next_ended()
+        queue = open_queue(store, evaluator)
+        context = _view_context(store, evaluator.pack)
+        queue.propose_baseline()
+        await queue.next_ended()
         for number in range(1, trials + 1):
             stages = Stages()
-            render_lineage_view(frame)
+            render_lineage_view(context)
             stages.ended("view")
-            submitted = desk.submit(proposal(number, one_knob), round_number=None)
+            submitted = queue.submit(proposal(number, one_knob), round_number=None)
             assert submitted.rejection is None, submitted.rejection
             stages.ended("submit")
-            await desk.next_ended()
+            await queue.next_ended()
             stages.ended("run and record")
             yield stages.seconds
 
 
-def open_desk(store: LineageStore, evaluator: StubEvaluator) -> TrialQueue:
-    """A desk of a new campaign."""
+def open_queue(store: LineageStore, evaluator: StubEvaluator) -> TrialQueue:
+    """A queue of a new campaign."""
     pack = evaluator.pack
     store.create_campaign(
         name=CAMPAIGN,
@@ -83,7 +83,7 @@ def open_desk(store: LineageStore, evaluator: StubEvaluator) -> TrialQueue:
     return TrialQueue(store, CAMPAIGN, evaluator)  # type: ignore[arg-type]
 
 
-def _frame(store: LineageStore, pack: Pack) -> ViewContext:
+def _view_context(store: LineageStore, pack: Pack) -> ViewContext:
     return ViewContext(store, CAMPAIGN, pack, SPECIALIST, (SPECIALIST,))
 
 
