@@ -20,7 +20,7 @@ from recipelab.agents.specialist import workbench_of
 from recipelab.core.errors import RecipelabError
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.packs.pack import Pack
-from recipelab.tools.base import LINEAGE_TOOLS, TOOLS
+from recipelab.tools.names import LINEAGE_TOOLS, TOOLS
 
 KEYS = "name, title, surfaces, model, tools, temperature, guided"
 GOOD = "---\nname: arch\ntitle: Architect\nsurfaces: [arch]\n---\nYou draw.\n"

@@ -19,7 +19,7 @@ from recipelab.core.errors import RecipelabError, unknown_name
 from recipelab.core.text import plain
 from recipelab.models.open import CHOICES, OFFLINE, PROVIDERS
 from recipelab.packs.pack import NAME, Pack
-from recipelab.tools.base import LINEAGE_TOOLS, SUBMITTING, TOOLS
+from recipelab.tools.names import LINEAGE_TOOLS, SUBMITTING, TOOLS
 
 _PARTS = re.compile(r"\s*^---[ \t]*\n(.*?)^---[ \t]*(?:\n|\Z)(.*)", re.DOTALL | re.MULTILINE)
 

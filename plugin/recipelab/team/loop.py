@@ -30,7 +30,7 @@ from recipelab.evaluation.queue import TrialQueue
 from recipelab.lineage import PAUSED, NewMessage, TrialFilter, TrialRecord
 from recipelab.sandbox.processes import is_dead
 from recipelab.team.speakers import SpeakerPolicy
-from recipelab.tools.base import SUBMITTING
+from recipelab.tools.names import SUBMITTING
 
 
 class Listener:
