@@ -99,7 +99,7 @@ async def submit_and_record(file: Path) -> tuple[Trail, Trail]:
         store.record = traced_record  # type: ignore[method-assign]
         # The second trial counts: the first compiles statements and imports what is imported late.
         for value in (2.5, 3.5):
-            turn = TurnState(None, asked=True)
+            turn = TurnState(None, has_asked=True)
             tool = SubmitTrialTool(queue, "left", ("left",), turn)
             edit = {"path": "recipe/train.py", "search": "X = 1.0", "replace": f"X = {value}"}
             arguments = SubmitTrialArguments.model_validate(

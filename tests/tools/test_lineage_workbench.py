@@ -22,8 +22,9 @@ from hypothesis import strategies as st
 from recipelab import LineageWorkbench
 from recipelab.core.trial import Edit, FailureKind
 from recipelab.lineage import LineageStore, TrialFilter
-from recipelab.tools.base import ANSWER_CHARACTERS, LINEAGE_TOOLS
+from recipelab.tools.base import ANSWER_CHARACTERS
 from recipelab.tools.lineage import _LISTS, LineageQueryArguments
+from recipelab.tools.names import LINEAGE_TOOLS
 
 from .history import add_campaign, failed, propose, tell
 

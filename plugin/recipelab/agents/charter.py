@@ -21,7 +21,7 @@ from recipelab.core.errors import RecipelabError, unknown_name, validation_probl
 from recipelab.core.text import plain
 from recipelab.models.open import CHOICES, OFFLINE, PROVIDERS
 from recipelab.packs.sections import NAME
-from recipelab.tools.base import LINEAGE_TOOLS, SUBMITTING, TOOLS
+from recipelab.tools.names import LINEAGE_TOOLS, SUBMITTING, TOOLS
 
 EVERY_SURFACE = "*"
 """Stands for every surface of a pack."""

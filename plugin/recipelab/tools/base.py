@@ -1,4 +1,4 @@
-"""What the tools of agents share: names, the base class, JSON answers, and repair of arguments."""
+"""What the tools of agents share: the base class, JSON answers, and repair of arguments."""
 
 from __future__ import annotations
 
@@ -12,26 +12,6 @@ from autogen_core.tools import BaseTool, ToolSchema
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from recipelab.core.text import shorten
-
-LINEAGE_TOOLS = (
-    "lineage_query",
-    "lineage_failures",
-    "near_misses",
-    "trial_detail",
-    "diff_trials",
-    "best_chain",
-    "children",
-    "in_flight",
-    "similar_trials",
-    "surface_summary",
-)
-"""Tools that read the lineage. A specialist must call one of them before it submits a trial."""
-
-SUBMITTING = ("submit_trial", "turn_knob")
-"""Tools that submit a trial; their answer holds its number."""
-
-TOOLS = (*LINEAGE_TOOLS, "read_recipe", "check_edit", *SUBMITTING)
-"""All tools of specialists. Only a charter that names ``turn_knob`` has it."""
 
 
 class ToolArguments(BaseModel):

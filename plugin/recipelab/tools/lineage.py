@@ -1,7 +1,7 @@
 """The ten tools that read the lineage: their arguments, their questions, and the table of them.
 
 To add a tool, write its arguments and its function, add both to :data:`QUESTIONS`, and its name to
-``LINEAGE_TOOLS`` in :mod:`recipelab.tools.base`.
+``LINEAGE_TOOLS`` in :mod:`recipelab.tools.names`.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from recipelab.report.transcript.markdown import (
     strong,
 )
 from recipelab.report.transcript.turns import Said, TranscriptCall, TranscriptTurn, table_of
-from recipelab.tools.base import SUBMITTING
+from recipelab.tools.names import SUBMITTING
 
 ARGUMENT_CHARACTERS = 120
 ANSWER_CHARACTERS = 240

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from recipelab.lineage import MessageRecord
-from recipelab.tools.base import SUBMITTING
+from recipelab.tools.names import SUBMITTING
 
 ROUND, TRIAL, POSITION = "recipelab.round", "recipelab.trial", "recipelab.position"
 """Keys in a message's metadata that tie it to the campaign."""
