@@ -26,7 +26,7 @@ SELECT surface, specialist, status, sum(trials), max(last_id), min(low_delta), m
 FROM tally WHERE campaign_id = :campaign GROUP BY surface, specialist, status
 """
 _KEPT = """
-SELECT surface, specialist, number FROM trial
+SELECT surface, specialist, id FROM trial
 WHERE campaign_id = :campaign AND status = 'kept' ORDER BY judged_order
 """
 _FAILURES = """
@@ -106,27 +106,16 @@ class SummaryReader(TrialReader):
         groups: dict[str, list[_Tally]] = defaultdict(list)
         with self._asking(campaign) as (transaction, campaign_id):
             tallies = _tallies(transaction, campaign_id)
-            kept = transaction.rows(_KEPT, campaign=campaign_id)
+            kept = _kept(transaction, campaign_id)
         for tally in tallies:
             groups[tally.surface if by_surface else tally.specialist].append(tally)
         # Of the trials with one name, the last one stays.
         last_kept = {
-            surface if by_surface else specialist: number for surface, specialist, number in kept
+            surface if by_surface else specialist: number_of(trial_id)
+            for surface, specialist, trial_id in kept
         }
         return tuple(
-            SurfaceSummary(
-                name=name,
-                tried=sum(tally.trials for tally in groups[name]),
-                statuses=_counts(groups[name]),
-                kept=_counts(groups[name]).get(Status.KEPT, 0),
-                best_delta=_best_delta(groups[name], goal),
-                last_kept=last_kept.get(name),
-                since_kept=sum(
-                    tally.since_kept_on_surface if by_surface else tally.since_kept_by_specialist
-                    for tally in groups[name]
-                ),
-                last_tried=number_of(max(tally.last_id for tally in groups[name])),
-            )
+            _summary(name, groups[name], last_kept.get(name), goal, by_surface=by_surface)
             for name in sorted(groups)
         )
 
@@ -235,6 +224,14 @@ def _tallies(transaction: Transaction, campaign_id: int) -> list[_Tally]:
     return known[campaign_id]
 
 
+def _kept(transaction: Transaction, campaign_id: int) -> list[Row]:
+    """Return surface, specialist and id of the kept trials, as they were judged."""
+    known: dict[int, list[Row]] = transaction.memo.setdefault("kept", {})
+    if campaign_id not in known:
+        known[campaign_id] = transaction.rows(_KEPT, campaign=campaign_id)
+    return known[campaign_id]
+
+
 def _counts(tallies: Sequence[_Tally]) -> dict[Status | None, int]:
     """Return trials by status, only what there is, in the order of the statuses."""
     counts: Counter[str] = Counter()
@@ -244,6 +241,26 @@ def _counts(tallies: Sequence[_Tally]) -> dict[Status | None, int]:
         status: counts[status.value] for status in Status if counts[status.value]
     }
     return known | ({None: counts[""]} if counts[""] else {})
+
+
+def _summary(
+    name: str, tallies: Sequence[_Tally], last_kept: int | None, goal: str, *, by_surface: bool
+) -> SurfaceSummary:
+    counts = _counts(tallies)
+    since_kept = (
+        tally.since_kept_on_surface if by_surface else tally.since_kept_by_specialist
+        for tally in tallies
+    )
+    return SurfaceSummary(
+        name=name,
+        tried=sum(counts.values()),
+        statuses=counts,
+        kept=counts.get(Status.KEPT, 0),
+        best_delta=_best_delta(tallies, goal),
+        last_kept=last_kept,
+        since_kept=int(sum(since_kept)),
+        last_tried=number_of(max(tally.last_id for tally in tallies)),
+    )
 
 
 def _best_delta(tallies: Sequence[_Tally], goal: str) -> float | None:

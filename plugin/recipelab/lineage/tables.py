@@ -117,6 +117,8 @@ class TrialRow(LineageTable, table=True):
             "trial_kept",
             "campaign_id",
             "judged_order",
+            "surface",
+            "specialist",
             sqlite_where=text("status = 'kept'"),
             postgresql_where=text("status = 'kept'"),
         ),
