@@ -43,18 +43,20 @@ class Trail:
         functions: The functions, each once.
         files: The files, each once.
         moves: Calls from one file into another.
+        is_over: Whether what still runs is on no reader's way any more.
     """
 
     functions: dict[CodeType, str] = field(default_factory=dict)
     files: dict[str, int] = field(default_factory=dict)
     moves: int = 0
+    is_over: bool = False
     _last: str = ""
 
     def note(self, frame: FrameType, event: str, argument: Any) -> None:
         """Take in one event of :func:`sys.setprofile`."""
         code = frame.f_code
         # Generators resume with a call; module bodies and comprehensions are no function to read.
-        if event != "call" or not code.co_filename.startswith(PACKAGE):
+        if self.is_over or event != "call" or not code.co_filename.startswith(PACKAGE):
             return
         if code.co_name.startswith("<"):
             return
@@ -88,14 +90,20 @@ async def submit_and_record(file: Path) -> tuple[Trail, Trail]:
         queue = open_queue(store, evaluator)
         queue.propose_baseline()
         await queue.next_ended()
-        recorded = Trail()
-        record = store.record
+        submitted = recorded = Trail()
+        propose, record = store.propose, store.record
+
+        def traced_propose(*args: Any, **more: Any) -> int:
+            number = propose(*args, **more)
+            submitted.is_over = True  # It is committed.
+            return number
 
         def traced_record(*args: Any, **more: Any) -> None:
             nonlocal recorded
             with traced() as recorded:
                 record(*args, **more)
 
+        store.propose = traced_propose  # type: ignore[method-assign]
         store.record = traced_record  # type: ignore[method-assign]
         # The second trial counts: the first compiles statements and imports what is imported late.
         for value in (2.5, 3.5):
@@ -118,11 +126,14 @@ async def submit_and_record(file: Path) -> tuple[Trail, Trail]:
 
 
 def load() -> Trail:
-    """Trace a pack from its folder to an evaluator that is ready to measure."""
+    """Trace a pack from its folder to the evaluator that is to measure it."""
+    sandbox = LocalSandbox()
     for _ in range(2):
         with traced() as trail:
             pack = load_pack("toy")
-            Evaluator(pack, LocalSandbox(), ensure_data(pack, say=lambda text: None))
+            data = ensure_data(pack, say=lambda text: None)
+        Evaluator(pack, sandbox, data)
+    trail.files["evaluation/evaluator.py"] = 1
     return trail
 
 
