@@ -118,7 +118,8 @@ async def submit_and_record(file: Path) -> tuple[Trail, Trail]:
                     "edits": [edit],
                 }
             )
-            with traced() as submitted:
+            with traced() as trail:
+                submitted = trail
                 answer = await tool.answer(arguments)
             assert "in_flight" in answer, answer
             await queue.next_ended()

@@ -3,7 +3,7 @@
 A round is a selector group chat that is assembled anew on the same object, with a manager, a
 runtime and a cancellation token of its own:
 
-- :class:`RoundGroupChat` replaces AutoGen's ``__init__`` by :meth:`RoundGroupChat.assemble`,
+- :class:`RoundGroupChat` replaces AutoGen's ``__init__`` by :meth:`RoundGroupChat._assemble`,
 - :class:`RoundManager` replaces the way in which AutoGen's manager waits for speakers,
 - :class:`QuietRuntime` replaces the serialization of every message for a log that is off,
 - :class:`RoundTokens` and :func:`relay` end a round cleanly.
