@@ -1,27 +1,25 @@
 """Fills a lineage in SQLite with as many trials as asked for, in bulk.
 
-Rows are made as the store makes them (the same words, keys, ancestry and counters) but written many
-to a transaction and without the store's checks: a million trials take minutes, not an hour. One in
-two hundred is kept, so that the chain of the best grows long; most are children of the best of
-their day, a tenth repair a recent trial.
+Rows are those that the store makes, but written many to a transaction and without its checks: a
+hundred thousand trials take a minute. One in two hundred is kept, so that the chain of the best
+grows long; most are children of the best of their day, a tenth repair a recent trial.
 """
 
 from __future__ import annotations
 
+import json
 import random
 import sqlite3
-from collections import defaultdict
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from recipelab.core.trial import Edit, Proposal
-from recipelab.lineage import LineageStore
-from recipelab.lineage.keys import stored_keys
-from recipelab.lineage.tables import number_of, trial_key
-from recipelab.lineage.writing.indexing import judged_words, proposed_words
-from recipelab.lineage.writing.tallies import HOUR, scopes_of
+from recipelab.lineage import LineageStore, keys_of
+from recipelab.lineage.lookup import number_of, trial_key
+from recipelab.lineage.similar import stored_keys
+from recipelab.lineage.values import to_stamp
 
 CAMPAIGN = "bench"
 SURFACES = ("arch", "opt", "quant", "reg", "loss", "eval", "curr", "tok", "ttt", "meta")
@@ -77,6 +75,7 @@ PLAIN = [
 RARE = [f"idea{number}" for number in range(20_000)]
 START = datetime(2026, 1, 1, tzinfo=UTC)
 BATCH = 20_000
+TABLES = ("failure", "trial", "trial_text", "parent", "trial_key")
 
 
 def recipe(rng: random.Random, lines: int = 400) -> str:
@@ -86,182 +85,118 @@ def recipe(rng: random.Random, lines: int = 400) -> str:
     )
 
 
+RUNS = (
+    '[[0, [["train", 60.0, 80.0, 900.0], ["predict", 5.0, 10.0, 300.0]], {"score.accuracy": 0.96}]]'
+)
+
+Rows = dict[str, list[dict[str, Any]]]
+"""Rows by table: column to value."""
+
+
 class Filler:
-    """Makes the rows of trials, and counts as the store does."""
+    """Makes the rows of trials."""
 
     def __init__(self, campaign_id: int, files: str, seed: int) -> None:
         self.rng = random.Random(seed)
         self.campaign_id = campaign_id
         self.files = files
         self.best = trial_key(campaign_id, 0)
-        self.tree: dict[int, tuple[int, int | None]] = {self.best: (0, None)}
         self.recent = [self.best]
-        self.previous: dict[str, int] = {}
-        self.groups: dict[tuple[str, int], int] = {}
-        self.group_rows: list[tuple[Any, ...]] = []
-        self.counts: dict[tuple[int, str], list[int]] = {}
-        self.tally: dict[tuple[str, str], list[Any]] = defaultdict(lambda: [0, None, 0, None, None])
-        self.judged: dict[str, int] = defaultdict(int)
-        self.hours: dict[int, list[int]] = {}
+        self.failures: dict[tuple[str, int], int] = {}
 
-    def rows(self, number: int) -> dict[str, list[tuple[Any, ...]]]:
-        """The rows of a trial by table."""
+    def add(self, number: int, rows: Rows) -> None:
+        """Adds the rows of a trial."""
         rng, trial_id = self.rng, trial_key(self.campaign_id, number)
         status = rng.choices(STATUSES, WEIGHTS)[0] if number else "baseline"
         surface = rng.choice(SURFACES)
-        specialist = f"{surface}-specialist"
         parent = rng.choice(self.recent) if rng.random() < 0.1 else self.best
-        parents = [parent] if number else []
-        words = [*rng.choices(PLAIN, k=9), rng.choice(RARE)]
-        hypothesis = " ".join(words)
         knob, value = rng.randrange(400), f"{rng.random():.3f}"
         old, new = f"KNOB_{knob} = 0.5", f"KNOB_{knob} = {value}"
         head = "diff --git a/r/t.py b/r/t.py\n--- a/r/t.py\n+++ b/r/t.py\n"
         diff = f"{head}@@ -1 +1 @@\n-{old}\n+{new}\n"
         valid = status in ("discarded", "kept", "baseline", "gate_missed", "oversize")
-        score = rng.gauss(1.0 - 0.1 * number / 1e6, 0.01) if valid else None
-        delta = rng.gauss(0.0, 0.01) if valid and number else None
-        at = (START + timedelta(seconds=4 * number)).replace(tzinfo=None).isoformat(" ")
-        failure = self.failed(status, surface, trial_id)
-        depth, jump = self.place(trial_id, parents)
-        reason = f"it is {status}"
-        proposed = proposed_words(
-            surface, specialist, [number_of(p) for p in parents], hypothesis, diff
-        )
-        told = judged_words(proposed, status, reason, failure)
-        keys = stored_keys(self.campaign_id, f"digest{number}", diff)
-        self.count(trial_id, surface, specialist, status, delta, number)
-        made: dict[str, list[tuple[Any, ...]]] = {
-            "trial": [
-                (
-                    trial_id, self.campaign_id, number, None, specialist, surface, hypothesis, -0.1,
-                    f"digest{number}", at, "judged", None, status, number + 1, at, reason, score,
-                    None, delta, None, 90.0, failure and failure[0], depth, jump,
-                    parents[0] if parents else None, self.previous.get(specialist),
-                )
-            ],
-            "trial_text": [(trial_id, diff, self.files, "last lines of the log", "docker cpu")],
-            "parent": [(trial_id, 0, p) for p in parents],
-            "edit": [(trial_id, 0, "r/t.py", old, new)],
-            "trial_key": [(key, trial_id) for key in keys],
-            "seed_run": [
-                (trial_id, 0, 0, '[["train", 60.0, 80.0, 900.0], ["predict", 5.0, 10.0, 300.0]]',
-                 '{"score.accuracy": 0.96}')
-            ],
-            "gate": [(trial_id, 0, "accuracy", 0.95, 0.96, -0.01 if status in FAILED else 0.01)],
-            "failure": [(trial_id, failure[0], failure[3], 0)] if failure else [],
-            "words": [(trial_id, " ".join(told))],
+        at = to_stamp(START + timedelta(seconds=4 * number))
+        failure_id, signature = self.failed(status, rows)
+        margin = -0.01 if status in FAILED else 0.01
+        trial = {
+            "id": trial_id, "campaign_id": self.campaign_id, "number": number,
+            "specialist": f"{surface}-specialist", "surface": surface, "expected_delta": -0.1,
+            "digest": f"digest{number}", "meaning": f"meaning{number}",
+            "parents": json.dumps([number_of(parent)] if number else []),
+            "parent_id": parent if number else None, "proposed_at": at, "state": "judged",
+            "status": status, "judged_order": number + 1, "judged_at": at,
+            "score": rng.gauss(1.0 - 0.1 * number / 1e6, 0.01) if valid else None,
+            "delta": rng.gauss(0.0, 0.01) if valid and number else None, "cpu_seconds": 90.0,
+            "failure_id": failure_id, "failure_seed": 0 if failure_id else None,
         }  # fmt: skip
-        self.previous[specialist] = trial_id
+        text = {
+            "trial_id": trial_id,
+            "hypothesis": " ".join([*rng.choices(PLAIN, k=9), rng.choice(RARE)]),
+            "reason": f"it is {status}", "signature": signature,
+            "excerpt": f"the log says: {signature}" if signature else "", "diff": diff,
+            "edits": json.dumps([["r/t.py", old, new]]), "files": self.files, "seed_runs": RUNS,
+            "gates": json.dumps([["accuracy", 0.95, 0.96, margin]]),
+            "log_tail": "last lines of the log", "environment": "docker cpu",
+        }  # fmt: skip
+        rows["trial"].append(trial)
+        rows["trial_text"].append(text)
+        if number:
+            rows["parent"].append({"parent_id": parent, "trial_id": trial_id, "position": 0})
+        keys = stored_keys(self.campaign_id, f"digest{number}", keys_of(diff), f"meaning{number}")
+        rows["trial_key"] += [{"key": key, "trial_id": trial_id} for key in keys]
         self.recent = [*self.recent[-50:], trial_id]
         if status == "kept":
             self.best = trial_id
-        return made
 
-    def place(self, trial_id: int, parents: list[int]) -> tuple[int, int | None]:
-        """Its depth, and the ancestor that it refers to for leaps."""
-        if not parents:
-            return 0, None
-        depth, jump = self.tree[parents[0]]
-        to = parents[0]
-        if jump is not None:
-            jump_depth, after = self.tree[jump]
-            if after is not None and depth - jump_depth == jump_depth - self.tree[after][0]:
-                to = after
-        self.tree[trial_id] = depth + 1, to
-        return depth + 1, to
-
-    def failed(self, status: str, surface: str, trial_id: int) -> tuple[int, str, str, str] | None:
-        """Group, kind, signature and excerpt of its failure, which is counted."""
+    def failed(self, status: str, rows: Rows) -> tuple[int | None, str]:
+        """Returns the id and the signature of a failure, which is new or repeats."""
         if status not in FAILED:
-            return None
+            return None, ""
         kind, phase, words = FAILED[status]
         part = min(int(self.rng.paretovariate(0.8)), SIGNATURES)
-        signature = words.format(part)
-        group = self.groups.get((status, part))
-        if group is None:
-            group = self.groups[status, part] = len(self.groups) + 1
-            self.group_rows.append((group, self.campaign_id, kind, phase, signature))
-        for scope in ("", f"s:{surface}"):
-            row = self.counts.setdefault((group, scope), [0, trial_id, trial_id])
-            row[0], row[2] = row[0] + 1, trial_id
-        return group, kind, signature, f"the log says: {signature}"
-
-    def count(
-        self, trial_id: int, surface: str, specialist: str, status: str, delta: float | None,
-        number: int,
-    ) -> None:  # fmt: skip
-        """Adds the trial to the counters of its scopes."""
-        for scope in scopes_of(surface, specialist):
-            self.tally[scope, ""][1] = trial_id
-            self.judged[scope] += 1
-            row = self.tally[scope, status]
-            row[0], row[1] = row[0] + 1, trial_id
-            row[2] = self.judged[scope] if status == "kept" else 1
-            if delta is not None and status in ("kept", "discarded"):
-                row[3] = delta if row[3] is None else min(row[3], delta)
-                row[4] = delta if row[4] is None else max(row[4], delta)
-        hour = int((START + timedelta(seconds=4 * number)).timestamp()) // HOUR
-        self.hours.setdefault(hour, [trial_id, trial_id])[1] = trial_id
+        known = self.failures.get((status, part))
+        if known is None:
+            known = self.failures[status, part] = len(self.failures) + 1
+            failure = {"id": known, "campaign_id": self.campaign_id, "kind": kind, "phase": phase}
+            rows["failure"].append(failure | {"signature": words.format(part)})
+        return known, words.format(part)
 
 
 def fill(path: Path, trials: int, *, seed: int = 5) -> None:
     """Makes a lineage of so many judged trials, and one more in flight through the store."""
+    text = recipe(random.Random(seed))
+    files = {"recipe/train.py": text}
+    rest = {"files": files, "digest": "d", "diff": "", "round_number": None}
     with LineageStore.open(path) as store:
         store.create_campaign(
             name=CAMPAIGN, pack="toy", profile="quick", model="none", sandbox="local", seed=0,
             trials=None, hours=None, settings={},
         )  # fmt: skip
-        text = recipe(random.Random(seed))
-        first = Proposal("start", "opt", 0, "the start", 0.0, ())
-        files = {"recipe/train.py": text}
-        rest = {"digest": "d", "diff": "", "round_number": None}
-        store.propose(CAMPAIGN, first, parents=(), files=files, **rest)
+        # The recipe is what stays of this one: the trials below share it.
+        store.propose(
+            CAMPAIGN, Proposal("start", "opt", 0, "the start", 0.0, ()), parents=(), **rest
+        )
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA synchronous = OFF")
-        _clear(connection)
+        for table in ("trial_text", "trial_key", "trial", "tally"):
+            connection.execute(f"DELETE FROM {table}")
         filler = Filler(1, '{"recipe/train.py": 1}', seed)
         for start in range(0, trials, BATCH):
+            rows: Rows = {table: [] for table in TABLES}
+            for number in range(start, min(trials, start + BATCH)):
+                filler.add(number, rows)
             connection.execute("BEGIN")
-            _write(connection, filler, range(start, min(trials, start + BATCH)))
+            for table, some in rows.items():
+                _insert(connection, table, some)
             connection.execute("COMMIT")
-        _close(connection, filler)
     with LineageStore.open(path) as store:
         edit = Edit("recipe/train.py", text.split("\n")[0], "KNOB_0 = 0.125")
         waiting = Proposal("opt-specialist", "opt", 0, "raise learning rate", -0.1, (edit,))
-        store.propose(CAMPAIGN, waiting, parents=(0,), files=files, **rest)
+        store.propose(CAMPAIGN, waiting, parents=(0,), **rest)
 
 
-def _clear(connection: sqlite3.Connection) -> None:
-    connection.execute("INSERT INTO words (words) VALUES ('delete-all')")
-    for table in ("trial_text", "parent", "edit", "trial_key", "tally", "hour", "trial"):
-        connection.execute(f"DELETE FROM {table}")
-
-
-def _write(connection: sqlite3.Connection, filler: Filler, numbers: range) -> None:
-    tables: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
-    before = len(filler.group_rows)
-    for number in numbers:
-        for table, rows in filler.rows(number).items():
-            tables[table] += rows
-    _insert(connection, "failure_group", filler.group_rows[before:])
-    for table, rows in tables.items():
-        _insert(connection, table, rows, "(rowid, w)" if table == "words" else "")
-
-
-def _close(connection: sqlite3.Connection, filler: Filler) -> None:
-    own = filler.campaign_id
-    connection.execute("BEGIN")
-    _insert(connection, "tally", [(own, *key, *row) for key, row in filler.tally.items()])
-    _insert(connection, "hour", [(own, key, *row) for key, row in filler.hours.items()])
-    counts = [(group, scope, own, *row) for (group, scope), row in filler.counts.items()]
-    _insert(connection, "failure_count", counts)
-    connection.execute("COMMIT")
-
-
-def _insert(
-    connection: sqlite3.Connection, table: str, rows: list[tuple[Any, ...]], columns: str = ""
-) -> None:
+def _insert(connection: sqlite3.Connection, table: str, rows: list[dict[str, Any]]) -> None:
     if rows:
-        marks = ", ".join("?" * len(rows[0]))
-        connection.executemany(f"INSERT INTO {table} {columns} VALUES ({marks})", rows)
+        names = ", ".join(rows[0])
+        values = ", ".join(f":{name}" for name in rows[0])
+        connection.executemany(f"INSERT INTO {table} ({names}) VALUES ({values})", rows)

@@ -31,9 +31,9 @@ from typing import Any
 
 from docker import APIClient
 
-from recipelab.sandbox import DockerSandbox, Limits, PhaseRequest
+from recipelab.sandbox import DockerSandbox, PhaseLimits, PhaseRequest
 
-LIMITS = Limits(seconds=60, memory_mb=512, cpus=1.0, pids=64, output_mb=16, scratch_mb=16)
+LIMITS = PhaseLimits(seconds=60, memory_mb=512, cpus=1.0, pids=64, output_mb=16, scratch_mb=16)
 SLEEP = "import time; time.sleep({seconds})"
 BURN = "import time\nend = time.process_time() + {seconds}\nwhile time.process_time() < end: pass"
 SECONDS = (0.1, 1.0, 5.0)

@@ -21,7 +21,7 @@ from pathlib import Path
 os.environ.setdefault("AUTOGEN_DISABLE_RUNTIME_TRACING", "true")
 
 from stubs import StubEvaluator, StubModel, toy_pack
-from trial_desk import Seconds, desk_trials
+from trial_queue import Seconds, queue_trials
 
 
 class OtherLines(StubModel):
@@ -78,7 +78,7 @@ async def windows(args: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if args.no_chat:
-            trials = desk_trials(folder / "lineage.db", args.trials, one_knob=args.one_knob)
+            trials = queue_trials(folder / "lineage.db", args.trials, one_knob=args.one_knob)
         else:
             trials = chat_trials(folder, args.trials, one_knob=args.one_knob)
         seconds: defaultdict[str, float] = defaultdict(float)

@@ -7,21 +7,19 @@ from pathlib import Path
 
 from rich.console import Console
 
-from recipelab.cli.summary import print_summary
-from recipelab.core.content import Home
-from recipelab.lineage import LineageStore
+from recipelab.campaign.campaign import Campaign
+from recipelab.cli.progress import print_summary
 
 WIDTH = 124
 
 
 def main(name: str, output: str) -> None:
-    """Prints the end of a campaign into an SVG."""
-    home = Home.find()
-    with LineageStore.open(home.lineage) as store, Path("/dev/null").open("w") as nowhere:
+    """Print the end of a campaign into an SVG."""
+    with Campaign.open(name) as campaign, Path("/dev/null").open("w") as nowhere:
         console = Console(
             record=True, width=WIDTH, file=nowhere, force_terminal=True, highlight=False
         )
-        print_summary(console, store, home, name)
+        print_summary(console, campaign)
         console.save_svg(output, title="make demo")
 
 

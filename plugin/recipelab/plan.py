@@ -45,7 +45,7 @@ SPEAKERS: Registry[SpeakerFactory] = Registry(
 SavedModel = str | dict[str, Any]
 """A model: a specification as after ``--model``, or a dumped AutoGen component without keys."""
 
-PLAN, METRIC, PRIORS = "plan", "metric", "priors"
+PLAN, METRIC = "plan", "metric"
 """Keys of a campaign's settings in the lineage."""
 
 
@@ -135,6 +135,8 @@ def settings_of(plan: Plan, metric: Metric) -> dict[str, Any]:
         plan: The campaign's plan.
         metric: The metric of its pack, so that the trials can be shown without the pack's folder.
     """
+    from recipelab.lineage.campaigns import PRIORS
+
     return {
         PLAN: plan.model_dump(mode="json"),
         METRIC: {"name": metric.name, "unit": metric.unit, "goal": str(metric.goal)},

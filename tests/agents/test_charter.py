@@ -15,7 +15,7 @@ from recipelab.agents.specialist import workbench_of
 from recipelab.core.errors import RecipelabError
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.packs.pack import Pack
-from recipelab.tools.base import LINEAGE_TOOLS, TOOLS
+from recipelab.tools.names import LINEAGE_TOOLS, TOOLS
 
 KEYS = "guided, model, name, surfaces, temperature, title, tools"
 GOOD = "---\nname: arch\ntitle: Architect\nsurfaces: [arch]\n---\nYou draw.\n"

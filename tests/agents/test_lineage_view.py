@@ -14,7 +14,6 @@ from recipelab.agents.lineage_view import (
     OWN,
     PARTS,
     PLATEAU,
-    SATURATED,
     ViewContext,
     ViewPart,
     render_lineage_view,
@@ -22,6 +21,7 @@ from recipelab.agents.lineage_view import (
 from recipelab.core.trial import FailureKind, Outcome, Status
 from recipelab.lineage import LineageStore
 from recipelab.packs.pack import Pack
+from recipelab.tools.rows import SATURATED
 
 from ..tools.history import add_campaign, failed, measured, propose, rate, tell
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from recipelab.analysis import History
+from recipelab.analysis.history import PastTrial
 from recipelab.core.trial import (
     Failure,
     FailureKind,
@@ -74,7 +75,8 @@ def history(
     """A history; ``order`` is that of judging, by default that of the numbers."""
     judged = [record.number for record in trials if record.outcome is not None]
     metric = MetricFacts("seconds", "s", goal)
-    return History("c", trials, tuple(judged if order is None else order), metric)
+    slim = tuple(map(PastTrial.of, trials))
+    return History("c", slim, tuple(judged if order is None else order), metric)
 
 
 def small() -> History:

@@ -8,7 +8,7 @@ import math
 import pytest
 
 from recipelab.analysis import campaign_stats
-from recipelab.analysis.similarity import near_misses
+from recipelab.analysis.near_misses import near_misses
 from recipelab.analysis.stats import best_so_far, chain_facts, curve, repeats, sparkline, spending
 from recipelab.core.trial import Status
 from recipelab.packs.sections import Goal

@@ -35,7 +35,7 @@ def test_arms_run_on_equal_budgets_and_are_not_run_twice(cli: Cli, project: Path
         (("--arms", "best"), "unknown arm 'best'; valid: generic, no-lineage, single"),
         (("--arms", ","), "name at least one"),
         (("--plot", "curves.gif"), "must end with one of .svg"),
-        (("--plot", "nowhere/curves.svg"), "there is no folder"),
+        (("--plot", "nowhere/curves.svg"), "does not exist"),
     ],
 )
 def test_what_makes_no_sense_is_told_at_once(

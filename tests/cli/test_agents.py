@@ -101,7 +101,7 @@ def test_bad_input(cli: Cli, words: tuple[str, ...], message: str) -> None:
 def test_all_is_well(cli: Cli) -> None:
     result = cli("agents", "check", "--pack", "toy")
     assert (result.exit_code, result.stderr) == (0, "")
-    assert "18 charters are well" in result.stdout
+    assert "18 charters are valid" in result.stdout
     facts = json.loads(cli("agents", "check", "left", "--json").stdout)
     assert facts == {"ok": True, "charters": ["left"], "problems": []}
 

@@ -232,3 +232,13 @@ def test_a_baseline_that_fails_its_own_gates_stops_the_campaign(cli: Cli, projec
     assert result.exit_code == 2
     assert "the baseline of toy fails" in result.stderr
     assert "0.99" in result.stderr
+
+
+def test_trials_can_be_looked_at_when_the_pack_is_gone(cli: Cli, ran: Ran, project: Path) -> None:
+    ran(*CAMPAIGN)
+    (project / "task_packs/toy/pack.toml").unlink()
+    assert "score (points)" in cli("trials").stdout
+    assert "points" in cli("show", "1").stdout
+    assert "loss (points), minimize" in cli("stats").stdout
+    for words in (("lineage", "--order", "best"), ("leaderboard",), ("export", "1", "--patch")):
+        assert cli(*words).exit_code == 0

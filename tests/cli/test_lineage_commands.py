@@ -98,3 +98,15 @@ def test_agents_may_ask_a_prior_campaign(cli: Cli) -> None:
     assert cli(*words, "--prior", "c").exit_code == 0
     with LineageStore.open(".recipelab/lineage.db") as store:
         assert prior_campaigns(store.campaign("next")) == ("c",)
+
+
+def test_the_newest_trials_are_shown_and_the_others_counted(cli: Cli) -> None:
+    assert "earlier trials" not in cli("trials").stdout
+    shown = cli("trials", "--limit", "2").stdout
+    lines = [line.split()[0] for line in shown.splitlines() if line.strip()[:1].isdigit()]
+    assert lines == ["5", "6", "5"]
+    assert "5 earlier trials are not shown: recipelab trials --limit N, or --json" in shown
+    rows = json.loads(cli("trials", "--json").stdout)["rows"]
+    assert [row["trial"] for row in rows] == list(range(7))
+    rows = json.loads(cli("trials", "--limit", "2", "--json").stdout)["rows"]
+    assert [row["trial"] for row in rows] == [5, 6]

@@ -142,11 +142,11 @@ def test_what_may_not_be_edited_is_rejected_and_recorded(ended: Cli, project: Pa
     [
         (("--surface", "up"), "unknown surface 'up'; valid: left, right"),
         (("--parent", "7"), "campaign c has no trial 7"),
-        (("--as", "left"), "'left' is no name of a person"),
-        (("--as", "generic_2"), "'generic_2' is no name of a person"),
-        (("--as", "a b"), "'a b' is no name of a person"),
+        (("--as", "left"), "'left' is not the name of a person"),
+        (("--as", "generic_2"), "'generic_2' is not the name of a person"),
+        (("--as", "a b"), "'a b' is not the name of a person"),
         (("--expected-delta", "nan"), "valid: a finite number"),
-        (("--hypothesis", " "), "--hypothesis"),
+        (("--hypothesis", " "), "hypothesis: 1 characters are not valid; valid: 1 to 4,000"),
         (("--patch", "gone.patch"), "cannot read the patch gone.patch"),
         (("--name", "gone"), "gone"),
     ],
@@ -164,7 +164,7 @@ def test_the_surface_is_not_guessed(ended: Cli, project: Path) -> None:
     (project / "my.patch").write_text(a_patch(project))
     result = ended("submit", "--hypothesis", "Near.", "--patch", project / "my.patch")
     assert result.exit_code == 2
-    assert "--surface; valid: left, right" in result.stderr
+    assert "give a surface; valid: left, right" in result.stderr
 
 
 def test_a_running_campaign_takes_no_more_than_its_budget(ended: Cli, project: Path) -> None:

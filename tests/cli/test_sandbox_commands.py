@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from recipelab.cli.app import app
 from recipelab.sandbox import DockerSandbox, LocalSandbox
-from recipelab.sandbox.check.check import SandboxFinding, SandboxVerdict, check_sandbox
+from recipelab.sandbox.check.check import PromiseFinding, PromiseVerdict, check_sandbox
 from recipelab.sandbox.processes import owner_identity
 from recipelab.sandbox.spec import ContainerProfile
 
@@ -37,7 +37,7 @@ PROMISED_BY_LOCAL = {
 
 def dead_owner() -> str:
     """The identity of a process that has ended."""
-    code = "from recipelab.sandbox.owner import *; print(owner_identity())"
+    code = "from recipelab.sandbox.processes import owner_identity; print(owner_identity())"
     environment = {"PYTHONPATH": ":".join(sys.path)}
     ended = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
@@ -49,7 +49,10 @@ def dead_owner() -> str:
     ("words", "message"),
     [
         (("check", "gpu9"), "unknown sandbox 'gpu9'; valid: cpu, cuda, cuda-compile, cuda-golf"),
-        (("check", "--sandbox", "podman"), "unknown sandbox 'podman'; valid: auto, docker, local"),
+        (
+            ("check", "--sandbox", "podman"),
+            "kind 'podman'; valid: auto, docker, local",
+        ),
         (("check", "--gpu", "all of them"), "--gpu: 'all of them' is not valid; valid: a number"),
         (("check", "--sandbox", "docker"), "start Docker, or ask for `--sandbox local`"),
         (("build", "gpu9"), "unknown sandbox 'gpu9'; valid: cpu, cuda, cuda-compile, cuda-golf"),
@@ -99,7 +102,7 @@ def test_reap_without_a_daemon(cli: Cli, tmp_path: Path, monkeypatch: pytest.Mon
     assert shown.stdout.count("removed folder") == 3
     assert not any(folder.exists() for folder in orphans)
     assert all(folder.exists() for folder in others) and link.is_symlink()
-    assert "nothing of a dead process is here" in cli("sandbox", "reap").stdout
+    assert "no containers or folders of dead processes" in cli("sandbox", "reap").stdout
 
 
 def test_local_promises_little_and_says_so(cli: Cli) -> None:
@@ -115,7 +118,7 @@ async def test_without_isolation_nothing_of_the_users_is_tried() -> None:
     async with LocalSandbox(namespaces=False) as sandbox:
         findings = await check_sandbox(sandbox, ContainerProfile(), core=CORE)
     assert failed(findings) == set()
-    kept = {finding.what for finding in findings if finding.verdict is SandboxVerdict.OK}
+    kept = {finding.what for finding in findings if finding.verdict is PromiseVerdict.OK}
     assert kept == PROMISED_BY_LOCAL
     measured = {finding.what: finding.measured for finding in findings}
     assert "not tried" in measured["writable places"]
@@ -137,9 +140,9 @@ async def test_a_local_promise_that_does_not_hold() -> None:
     assert failed(findings) == {"environment of the host"}
 
 
-def failed(findings: tuple[SandboxFinding, ...]) -> set[str]:
+def failed(findings: tuple[PromiseFinding, ...]) -> set[str]:
     """What does not hold."""
-    return {finding.what for finding in findings if finding.verdict is SandboxVerdict.FAILED}
+    return {finding.what for finding in findings if finding.verdict is PromiseVerdict.FAILED}
 
 
 @pytest.fixture

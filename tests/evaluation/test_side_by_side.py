@@ -17,7 +17,7 @@ from recipelab.evaluation.metric import TRAIN_PART, Incumbent
 from recipelab.packs.data import ensure_data
 from recipelab.packs.pack import Pack
 from recipelab.packs.sections import Metric
-from recipelab.sandbox import Limits, LocalSandbox, PhaseRequest, PhaseResult
+from recipelab.sandbox import LocalSandbox, PhaseLimits, PhaseRequest, PhaseResult
 from recipelab.sandbox.slots import ANYWHERE, Slot, SlotPool
 
 METRIC = Metric.model_validate(
@@ -118,6 +118,6 @@ async def test_a_pinned_phase_stays_on_its_core(sandbox: LocalSandbox, tmp_path:
         ("python", "-c", "import os; print(sorted(os.sched_getaffinity(0)))"),
         (),
         tmp_path,
-        Limits(10.0, cpu_set=(core,)),
+        PhaseLimits(10.0, cpu_set=(core,)),
     )
     assert (await sandbox.run(request)).log.strip() == f"[{core}]"

@@ -50,3 +50,26 @@ def test_a_team_in_an_app_of_ones_own(project: Path, script: str, told: str) -> 
     assert done.returncode == 0, done.stderr
     assert told in done.stdout
     assert "Traceback" not in done.stderr
+
+
+def test_a_script_has_its_own_proposals_judged(tmp_path: Path) -> None:
+    script = [sys.executable, str(EXAMPLES / "campaign_script.py"), str(tmp_path)]
+    done = subprocess.run(script, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "trial 1: kept, gain +0.02" in done.stdout
+    assert "the best is trial 2: The pull to zero" in done.stdout
+    assert "certified: the gain against the baseline holds" in done.stdout
+    assert "+EPOCHS = 12" in done.stdout
+    assert (tmp_path / "curve.jsonl").is_file()
+
+
+def test_a_notebook_does_the_same_beside_a_group_chat(tmp_path: Path) -> None:
+    runner = str(Path(__file__).with_name("run_notebook.py"))
+    words = [sys.executable, runner, str(EXAMPLES / "campaign_notebook.ipynb")]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Ended(finished=True" in done.stdout
+    assert "best of 4: trial 1" in done.stdout
+    assert "trial 4: " in done.stdout
+    assert "certified: " in done.stdout
+    assert (tmp_path / "curve.jsonl").is_file()

@@ -147,7 +147,7 @@ def _written(store: LineageStore, file: Path) -> list[str]:
         ('"line":"end"', '"line":"ende"', "line 8: unknown line 'ende'; valid: certificate, end"),
         ('"trials":2', '"trials":3', "is not complete"),
         ("x = 1", "x = 7", "not what its SHA-256 says"),
-        ('"status":"baseline"', '"status":"won"', r"line 4: outcome.status: "),
+        ('"status":"baseline"', '"status":"won"', r"line 4: trial.outcome.status: "),
         ('"parents":[0]', '"parents":[1]', "no earlier trial"),
         ('"number":1', '"number":2', "stands where 1 should"),
         ('"judged":[0,1]', '"judged":[0]', "order of judging"),

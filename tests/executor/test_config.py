@@ -96,7 +96,7 @@ def test_settings_are_the_keys_of_the_configuration() -> None:
     ("settings", "words"),
     [
         ({"image": "a", "sandbox": "cpu"}, "give one of them"),
-        ({"kind": "podman"}, "'docker', 'local' or 'auto'"),
+        ({"kind": "podman"}, "unknown sandbox kind 'podman'; valid: auto, docker, local"),
         ({"timeout": 0}, "greater than 0"),
         ({"timeout": float("inf")}, "finite"),
         ({"container_name": "a"}, "container_name"),

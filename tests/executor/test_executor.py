@@ -284,7 +284,7 @@ async def test_the_same_configuration_runs_again(make: Make) -> None:
 async def test_without_a_daemon(no_daemon: None) -> None:
     for kind, words in (("docker", 'kind="local"'), ("auto", "allow_local=True")):
         with pytest.raises(SandboxUnavailable, match=words):
-            await SandboxCodeExecutor(kind=kind).start()  # type: ignore[arg-type]
+            await SandboxCodeExecutor(kind=kind).start()
     with pytest.warns(UserWarning, match="does not isolate"):
         async with SandboxCodeExecutor(kind="auto", allow_local=True) as executor:
             assert (await execute(executor, shell("echo a"))).output == "a\n"

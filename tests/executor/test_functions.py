@@ -16,7 +16,7 @@ from autogen_core.code_executor import (
 from recipelab import SandboxCodeExecutor
 from recipelab.core.errors import RecipelabError
 from recipelab.executor import FunctionSource
-from recipelab.executor.work import function_source, module_text
+from recipelab.executor.functions import function_source, module_text
 
 from .conftest import Make
 from .helpers import execute, python
@@ -113,7 +113,7 @@ def test_what_has_no_source_of_its_own() -> None:
         return outside
 
     for function, words in (
-        (closure, "uses variables of the function around it.*: outside"),
+        (closure, "uses variables of an enclosing function.*: outside"),
         (lambda: 1, "not defined by `def`"),
         (print, "not a plain function"),
         (FunctionWithRequirements(len), "not a plain function"),

@@ -10,7 +10,7 @@ import pytest
 
 from recipelab.core.errors import SandboxError
 from recipelab.executor.inside import PLACEHOLDER
-from recipelab.executor.work import adopt, drop_placeholders, listing
+from recipelab.executor.work import drop_placeholders, list_folder, update_folder
 
 
 def tree(top: Path, files: dict[str, str]) -> Path:
@@ -27,8 +27,8 @@ def tree(top: Path, files: dict[str, str]) -> Path:
 
 def contents(top: Path) -> dict[str, str]:
     """What :func:`tree` would make it of."""
-    found = {name: (top / name).read_text() for name in listing(top).files}
-    return found | {f"{name}/": "" for name in listing(top).folders}
+    found = {name: (top / name).read_text() for name in list_folder(top).files}
+    return found | {f"{name}/": "" for name in list_folder(top).folders}
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def work(tmp_path: Path) -> Path:
 
 def test_it_becomes_what_was_left(work: Path, tmp_path: Path) -> None:
     new = tree(tmp_path / "new", {"a": "changed", "d": "a file now", "b/x/y": "a folder now"})
-    assert adopt(work, new, before=listing(work), forget=True) == ()
+    assert update_folder(work, new, before=list_folder(work), forget=True) == ()
     assert contents(work) == {
         "a": "changed",
         "d": "a file now",
@@ -50,7 +50,9 @@ def test_it_becomes_what_was_left(work: Path, tmp_path: Path) -> None:
 
 def test_nothing_is_forgotten_where_something_was_refused(work: Path, tmp_path: Path) -> None:
     old = contents(work)
-    adopt(work, tree(tmp_path / "new", {"n": "new"}), before=listing(work), forget=False)
+    update_folder(
+        work, tree(tmp_path / "new", {"n": "new"}), before=list_folder(work), forget=False
+    )
     assert contents(work) == {**old, "n": "new"}
 
 
@@ -59,16 +61,16 @@ def test_what_did_not_change_is_not_touched(work: Path, tmp_path: Path) -> None:
     before = (work / "a").stat()
     (work / "b").chmod(0o750)
     new = tree(tmp_path / "new", {"a": "1", "b": "changed"})
-    adopt(work, new, before=listing(work), forget=True)
+    update_folder(work, new, before=list_folder(work), forget=True)
     after = (work / "a").stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
     assert (work / "b").stat().st_mode & 0o777 == 0o750
 
 
 def test_somebody_elses_new_file_stays(work: Path, tmp_path: Path) -> None:
-    before = listing(work)
+    before = list_folder(work)
     tree(work, {"d/upload": "meanwhile", "late": "too"})
-    adopt(work, tree(tmp_path / "new", {"a": "1"}), before=before, forget=True)
+    update_folder(work, tree(tmp_path / "new", {"a": "1"}), before=before, forget=True)
     assert contents(work) == {"a": "1", "d/": "", "d/upload": "meanwhile", "late": "too"}
 
 
@@ -78,10 +80,10 @@ def test_links_on_the_host_are_neither_shown_nor_written_through(
     tree(tmp_path / "other", {"a": "theirs"})
     (work / "link").symlink_to(tmp_path / "other")
     (work / "file").symlink_to(tmp_path / "other" / "a")
-    before = listing(work)
+    before = list_folder(work)
     assert not {"link", "file"} & {*before.files, *before.folders}
     new = tree(tmp_path / "new", {"link/a": "x", "file": "y", "fine": "z"})
-    assert adopt(work, new, before=before, forget=True) == ("file", "link", "link/a")
+    assert update_folder(work, new, before=before, forget=True) == ("file", "link", "link/a")
     assert contents(tmp_path / "other") == {"a": "theirs"}
     assert contents(work) == {"fine": "z"}
     assert (work / "link").is_symlink() and (work / "file").is_symlink()
@@ -89,12 +91,12 @@ def test_links_on_the_host_are_neither_shown_nor_written_through(
 
 def test_a_failure_leaves_it_as_it_was(work: Path, tmp_path: Path) -> None:
     old = contents(work)
-    before = listing(work)
+    before = list_folder(work)
     # A folder that somebody has put there meanwhile is in the way of the last file.
     tree(work, {"z/in the way": ""})
     new = tree(tmp_path / "new", {"a": "changed", "n/m": "new", "z": "a file"})
     with pytest.raises(SandboxError, match="cannot store"):
-        adopt(work, new, before=before, forget=True)
+        update_folder(work, new, before=before, forget=True)
     assert contents(work) == {**old, "z/": "", "z/in the way": ""}
 
 
@@ -108,7 +110,9 @@ def test_a_full_disk_leaves_it_as_it_was(
 
     monkeypatch.setattr(shutil, "move", full)
     with pytest.raises(SandboxError, match="No space left"):
-        adopt(work, tree(tmp_path / "new", {"a": "x"}), before=listing(work), forget=True)
+        update_folder(
+            work, tree(tmp_path / "new", {"a": "x"}), before=list_folder(work), forget=True
+        )
     assert contents(work) == old
 
 
@@ -120,4 +124,4 @@ def test_placeholders_of_empty_folders(tmp_path: Path) -> None:
 
 def test_the_size_is_told(work: Path) -> None:
     os.truncate(work / "a", 1000)
-    assert listing(work).size == 1002
+    assert list_folder(work).size == 1002

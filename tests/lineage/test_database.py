@@ -21,8 +21,7 @@ from sqlmodel import Field, SQLModel
 from recipelab.core.errors import LineageError
 from recipelab.core.trial import Status
 from recipelab.lineage import LineageStore
-from recipelab.lineage.schema.sqlite import BUSY_MILLISECONDS
-from recipelab.lineage.tables import SCHEMA
+from recipelab.lineage.database import BUSY_MILLISECONDS, SCHEMA
 from tests.lineage.conftest import MakeDatabase
 from tests.lineage.helpers import (
     CAMPAIGN,
@@ -44,6 +43,20 @@ def newer(path: Path) -> None:
         connection.commit()
 
 
+def older(path: Path) -> None:
+    with_campaign(path).close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE recipelab_lineage SET version = version - 1")
+        connection.commit()
+
+
+def of_no_version(path: Path) -> None:
+    with_campaign(path).close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("DELETE FROM recipelab_lineage")
+        connection.commit()
+
+
 def of_something_else(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE trial (id INTEGER)")
@@ -57,7 +70,12 @@ def damaged(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (newer, f"made by a newer recipelab: its schema has version {SCHEMA + 1}"),
+        (
+            newer,
+            f"has version {SCHEMA + 1} of the lineage's tables, and this recipelab reads v",
+        ),
+        (older, rf"lineage\.db has version {SCHEMA - 1} of .* reads version {SCHEMA} alone"),
+        (of_no_version, "has no version of the lineage's tables"),
         (of_something_else, "is not a lineage: it is a database of something else"),
         (damaged, "cannot open the lineage"),
         (lambda path: path.write_text("hello"), "is not a lineage: it is no SQLite database"),
@@ -136,7 +154,7 @@ def test_a_database_of_something_else_or_a_newer_one_is_left_as_it_is(
     LineageStore.open(url).close()
     with engine.begin() as connection:
         connection.execute(text("UPDATE recipelab_lineage SET version = 99"))
-    with pytest.raises(LineageError, match="made by a newer recipelab: its schema has version 99"):
+    with pytest.raises(LineageError, match="has version 99 of the lineage's tables, and this"):
         LineageStore.open(url)
     engine.dispose()
 
@@ -192,12 +210,9 @@ def test_all_answers_of_a_moment_fit_together(store: LineageStore) -> None:
 
 
 def test_commits_are_on_the_disk_and_references_hold(tmp_path: Path) -> None:
-    with (
-        LineageStore.open(tmp_path / "lineage.db") as store,
-        store._engine.connect() as connection,
-    ):
+    with LineageStore.open(tmp_path / "lineage.db") as store, store._writing() as transaction:
         found = {
-            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+            name: transaction.value(f"PRAGMA {name}")
             for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
         }
     full = 2

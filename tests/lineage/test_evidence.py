@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-from pathlib import Path
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,7 +9,7 @@ from hypothesis import strategies as st
 from recipelab.core.errors import LineageError
 from recipelab.core.trial import Evidence, Outcome, SeedRun, Status
 from recipelab.lineage import LineageStore
-from tests.lineage.helpers import CAMPAIGN, FILES, judged, outcome, proposal, with_campaign
+from tests.lineage.helpers import CAMPAIGN, FILES, outcome, proposal, with_campaign
 
 
 def tried(store: LineageStore, status: Status, evidence: Evidence | None = None) -> int:
@@ -114,19 +111,3 @@ def test_a_recipe_is_found_again_whatever_its_comments(store: LineageStore) -> N
     assert store.find_same(CAMPAIGN, {"recipe/train.py": "x = 1\ny = 3\n"}) is None
     store.record(CAMPAIGN, first, outcome(Status.ABORTED))
     assert store.find_same(CAMPAIGN, {"recipe/train.py": "x = 1\ny = 2\n"}) is None
-
-
-def test_a_lineage_of_schema_2_is_upgraded(tmp_path: Path) -> None:
-    file = tmp_path / "lineage.db"
-    with with_campaign(file) as store:
-        number = judged(store, Status.BASELINE)
-    with sqlite3.connect(file) as connection:
-        for table in ("evidence", "further_run", "certificate"):
-            connection.execute(f"DROP TABLE {table}")
-        connection.execute("UPDATE recipelab_lineage SET version = 2")
-    connection.close()
-    with LineageStore.open(file) as store:
-        assert store.trial(CAMPAIGN, number).status is Status.BASELINE
-        store.add_certificate(CAMPAIGN, number, {"status": "certified"})
-        assert store.confirmations(CAMPAIGN) == ()
-    assert (tmp_path / "lineage.db.v2.bak").is_file()

@@ -8,7 +8,7 @@ import pytest
 
 from recipelab.core.errors import LineageError
 from recipelab.lineage import LineageStore, prior_campaigns
-from recipelab.lineage.priors import PRIORS, checked_priors, comparable, prior_note
+from recipelab.lineage.campaigns import PRIORS, checked_priors, comparable, prior_note
 from tests.lineage.helpers import CAMPAIGN, add_campaign
 
 

@@ -16,10 +16,8 @@ from tests.lineage.helpers import CAMPAIGN, FILES, add_campaign, proposal, propo
 
 S = TrialState
 ALLOWED = {
-    S.PROPOSED: {S.QUEUED, S.JUDGED},
     S.QUEUED: {S.RUNNING, S.JUDGED},
-    S.RUNNING: {S.RUNNING, S.MEASURED, S.QUEUED, S.JUDGED},
-    S.MEASURED: {S.JUDGED, S.QUEUED},
+    S.RUNNING: {S.RUNNING, S.QUEUED, S.JUDGED},
     S.JUDGED: set[S](),
 }
 """What the store must enforce, written anew so that it can judge the store's own."""
@@ -60,7 +58,7 @@ class Life(RuleBasedStateMachine):
             round_number=None,
         )
         assert number == len(self.states)
-        self.states.append(S.PROPOSED)
+        self.states.append(S.QUEUED)
         self.surfaces.append(surface)
         self.parents.append(parents)
 
@@ -153,11 +151,10 @@ TestLife = Life.TestCase
 
 def test_a_wrong_move_names_the_valid_ones(store: LineageStore) -> None:
     number = propose(store)
-    with pytest.raises(LineageError, match="is proposed and cannot become measured; valid: queued"):
-        store.advance(CAMPAIGN, number, "measured")
+    with pytest.raises(LineageError, match="is queued and cannot become queued; valid: running"):
+        store.advance(CAMPAIGN, number, "queued")
     with pytest.raises(LineageError, match="unknown state 'done'"):
         store.advance(CAMPAIGN, number, "done")
-    store.advance(CAMPAIGN, number, "queued")
     with pytest.raises(LineageError, match="takes a phase: one of preflight, train"):
         store.advance(CAMPAIGN, number, "running")
     store.advance(CAMPAIGN, number, "running", "train")

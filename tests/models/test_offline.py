@@ -57,7 +57,7 @@ def moves(rows: list[dict[str, Any]], **more: Any) -> list[Move]:
 
 
 def values(found: list[Move], name: str) -> dict[object, float]:
-    result = {}
+    result: dict[object, float] = {}
     for move in found:
         edit = Edit(**move.edits[0])
         knobs = find_knobs(Recipe({PATH: TEXT}).apply([edit], ("recipe/*.py",)).files)
@@ -202,7 +202,7 @@ async def test_it_reads_the_answers_that_tools_give(desk: TrialQueue, toy: Pack)
         plays = load_playbook(toy)
         agent = Specialist(charter, OfflineClient(seed=3), toy, desk, plays=plays, round_number=1)
         result = await agent.run(task="Go.")
-        assert f"I submitted trial {turn};" in result.messages[-1].to_model_text()
+        assert f"I submitted trial {turn};" in result.messages[-1].to_text()
         await desk.next_ended()
     answer = await workbench_of(charter, desk, (), 1).call_tool(
         "lineage_query", {"order": "newest"}
@@ -212,7 +212,7 @@ async def test_it_reads_the_answers_that_tools_give(desk: TrialQueue, toy: Pack)
     assert len(history.turns) + len(history.plays) == 2
     for turned in history.turns:
         assert any(f"{turned.name} = {turned.new}" in edit.replace for edit in edits)
-        assert {turned.trial, *history.plays} & {1, 2, "straight-there"}
+        assert turned.trial in (1, 2)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from .full import SHIPPED, loaded, run_script, score_of
+from .scripts import SHIPPED, loaded, run_script, score_of
 
 PACK = "airbench96"
 rules = loaded(PACK, "rules")

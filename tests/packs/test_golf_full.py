@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from .full import loaded, run_script, score_of
+from .scripts import loaded, run_script, score_of
 
 PACK = "parameter_golf"
 log = loaded(PACK, "contest_log")
@@ -183,7 +183,7 @@ def test_one_final_line_is_a_score(tmp_path: Path) -> None:
         (FINAL.replace("1.08079352", "0.00000001"), 4, "tokens a byte"),
         (FINAL.replace("2.79180191", "0.00000000"), 4, "tokens a byte"),
         (FINAL.replace("2.79180191", "inf"), 3, "no finite figure"),
-        (FINAL + "x" * 5_000_000, 3, "over 5000000 bytes"),
+        (FINAL + "x" * 5_000_000, 3, "longer than 5000000 bytes"),
     ],
 )
 def test_other_logs_are_refused(text: str | None, code: int, words: str, tmp_path: Path) -> None:

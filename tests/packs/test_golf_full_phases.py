@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from .full import SHIPPED, run_script, score_of
+from .scripts import SHIPPED, run_script, score_of
 
 PACK = "parameter_golf"
 RECIPE = SHIPPED / PACK / "full" / "recipe"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from .full import loaded, run_script
+from .scripts import loaded, run_script
 
 PACK = "parameter_golf"
 rules = loaded(PACK, "rules")

@@ -6,7 +6,7 @@ import pytest
 
 from recipelab.packs.load import read_pack
 
-from .full import SHIPPED, loaded
+from .scripts import SHIPPED, loaded
 
 THREE = ("airbench96", "parameter_golf", "nanochat_d12")
 
@@ -31,7 +31,7 @@ def test_static_rules_are_code_of_the_pack(name: str) -> None:
 
 @pytest.mark.parametrize("name", THREE)
 def test_nothing_of_upstream_is_in_the_pack(name: str) -> None:
-    """Its licence may allow it; our promise does not."""
+    """Its license may allow it; our promise does not."""
     pack = read_pack(SHIPPED / name / "pack.toml", "full")
     assert pack.upstream is not None
     ours = {path.name for path in (pack.root / pack.recipe.folder).rglob("*.py")}

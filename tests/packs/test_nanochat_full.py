@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from .full import SHIPPED, loaded
+from .scripts import SHIPPED, loaded, run_script
 
 PACK = "nanochat_d12"
 EVALUATOR = SHIPPED / PACK / "full" / "evaluator"
@@ -48,13 +47,13 @@ PARTIAL = "Step 02000 | CORE metric: 0.9999"
 core_log = loaded(PACK, "core_log")
 
 
-def centred(label: str, accuracy: float) -> float:
+def centered(label: str, accuracy: float) -> float:
     chance = 0.01 * TASKS[label][2]
     return (accuracy - chance) / (1 - chance)
 
 
 def mean(accuracies: dict[str, float]) -> float:
-    return sum(centred(*pair) for pair in accuracies.items()) / len(accuracies)
+    return sum(centered(*pair) for pair in accuracies.items()) / len(accuracies)
 
 
 def log(accuracies: dict[str, float] = ACCURACIES) -> str:
@@ -65,7 +64,7 @@ def log(accuracies: dict[str, float] = ACCURACIES) -> str:
         shots, kind, _ = TASKS[label]
         lines.append(
             f"Evaluating: {label} ({shots}-shot, type: {kind})... accuracy: {accuracy:.4f}"
-            f" | centered: {centred(label, accuracy):.4f} | time: 3.21s"
+            f" | centered: {centered(label, accuracy):.4f} | time: 3.21s"
         )
     end = f"CORE metric: {mean(accuracies):.4f}"
     return "\n".join([*lines, "", "Results written to: base_eval/base_model_002520.csv", end, ""])
@@ -75,7 +74,7 @@ def table(accuracies: dict[str, float] = ACCURACIES) -> str:
     """What base_eval writes."""
     lines = [f"{'Task':<35}, {'Accuracy':<10}, {'Centered':<10}"]
     for label, accuracy in accuracies.items():
-        lines.append(f"{label:<35}, {accuracy:<10.6f}, {centred(label, accuracy):<10.6f}")
+        lines.append(f"{label:<35}, {accuracy:<10.6f}, {centered(label, accuracy):<10.6f}")
     return "\n".join([*lines, f"{'CORE':<35}, {'':<10}, {mean(accuracies):<10.6f}", ""])
 
 
@@ -101,8 +100,7 @@ def scored(
     for name, text in (("log.txt", printed), ("core.csv", written)):
         if text is not None:
             (folder / "predictions" / name).write_bytes(text.encode())
-    command = [sys.executable, str(EVALUATOR / "score.py")]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    return run_script(PACK, "evaluator/score.py", root=folder)
 
 
 def test_core_is_computed_anew_from_the_accuracies(tmp_path: Path) -> None:
@@ -181,7 +179,7 @@ BETTER = ACCURACIES | {"squad": 0.9}
 DISAGREEING: list[tuple[str, str, str, str]] = [
     ("core", log().replace(CORE_LINE, "CORE metric: 0.3100"), table(), "CORE metric: 0.3100"),
     ("table core", log(), table().replace(TABLE_CORE, "0.310000"), "0.310000"),
-    ("centred", log().replace("centered: 0.0667", "centered: 0.0767"), table(), "hellaswag_zero"),
+    ("centered", log().replace("centered: 0.0667", "centered: 0.0767"), table(), "hellaswag_zero"),
     ("squad", log(), table(BETTER), "squad"),
     ("boolq", log().replace("centered: -0.3633", "centered: 0.3633"), table(), "boolq"),
 ]
@@ -201,8 +199,7 @@ def test_answers_that_lack_a_task_are_the_scorers_fault(tmp_path: Path) -> None:
     scored(tmp_path, log(), table())
     path = tmp_path / "answers" / "core.yaml"
     path.write_text(path.read_text().replace("label: squad", "name: squad"))
-    command = [sys.executable, str(EVALUATOR / "score.py"), "predictions", "answers"]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    result = run_script(PACK, "evaluator/score.py", "predictions", "answers", root=tmp_path)
     assert (result.returncode, "21, not 22" in result.stderr) == (1, True)
 
 
@@ -220,7 +217,7 @@ def test_any_honest_accuracies_are_read_and_agree(counts: list[int]) -> None:
 
 @given(st.sampled_from(list(TASKS)), st.floats(0.001, 0.5))
 def test_any_centred_value_that_is_improved_is_noticed(label: str, gain: float) -> None:
-    value = centred(label, ACCURACIES[label])
+    value = centered(label, ACCURACIES[label])
     old, new = f"centered: {value:.4f}", f"centered: {value + gain:.4f}"
     better = log().replace(task_line(label), task_line(label).replace(old, new))
     chance = {name: row[2] for name, row in TASKS.items()}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from .full import loaded
+from .scripts import loaded
 from .test_nanochat_full import EVALUATOR, PACK
 
 rules = loaded(PACK, "rules")

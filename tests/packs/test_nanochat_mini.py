@@ -6,8 +6,6 @@ import importlib
 import json
 import random
 import shutil
-import subprocess
-import sys
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Callable
@@ -16,10 +14,9 @@ from types import ModuleType
 
 import pytest
 
-import recipelab.scoring
 from recipelab.core import content
 
-from .full import as_scripts_in
+from .scripts import as_scripts_in, run_evaluator
 
 EVALUATOR = content.shipped_root() / content.TASK_PACKS / "nanochat_d12" / "evaluator"
 EACH, LENGTH, LAST, SYMBOLS = 6, 64, 24, 256
@@ -66,22 +63,14 @@ def root(tmp_path: Path, play: str) -> Path:
     shutil.copytree(EVALUATOR, tmp_path / "evaluator")
     items = tmp_path / "evaluator" / "items.py"
     items.write_text(items.read_text().replace("EACH = 80", f"EACH = {EACH}"))
-    library = Path(recipelab.scoring.__file__).parent
-    shutil.copytree(library, tmp_path / "lib" / "recipelab_scoring")
     for name in ("hidden", "out", "predictions"):
         (tmp_path / name).mkdir()
     (tmp_path / "hidden" / "play.txt").write_text("x" * 8192 + play)
     return tmp_path
 
 
-def script(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, *words]
-    environment = {"PYTHONPATH": "lib"}
-    return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
-
-
 def prepared(root: Path, nonce: int = 7) -> None:
-    done = script(root, "evaluator/prepare.py", "play.txt", str(nonce))
+    done = run_evaluator(root / "evaluator/prepare.py", "play.txt", str(nonce), root=root)
     assert done.returncode == 0, done.stderr
     shutil.move(root / "out" / "plan", root / "plan")
 
@@ -101,7 +90,7 @@ def predicted(root: Path, model: Model) -> None:
 
 
 def scored(root: Path) -> tuple[int, str]:
-    done = script(root, "evaluator/score.py")
+    done = run_evaluator(root / "evaluator/score.py", root=root)
     return done.returncode, done.stderr
 
 
@@ -230,5 +219,5 @@ def test_the_right_candidate_is_what_stands_in_the_play(items: ModuleType, play:
 @pytest.mark.parametrize(
     ("accuracy", "chance", "found"), [(0.25, 0.25, 0), (1, 0.5, 1), (0, 0.5, -1)]
 )
-def test_centred_accuracy(accuracy: float, chance: float, found: float, items: ModuleType) -> None:
-    assert items.centred(accuracy, chance) == pytest.approx(found)
+def test_centered_accuracy(accuracy: float, chance: float, found: float, items: ModuleType) -> None:
+    assert items.centered(accuracy, chance) == pytest.approx(found)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +17,8 @@ from recipelab.packs.data import ensure_data
 from recipelab.packs.load import read_pack
 from recipelab.sandbox import LocalSandbox
 from recipelab.sandbox.slots import ANYWHERE, SlotPool
+
+from .scripts import run_evaluator
 
 PACK = content.shipped_root() / content.TASK_PACKS / "play_search"
 TRAIN, PREDICT = "recipe/train.py", "recipe/predict.py"
@@ -40,8 +41,7 @@ def scored(
         predictions(path)
     elif predictions is not None:
         path.write_bytes(predictions)
-    command = [sys.executable, str(PACK / "evaluator" / "score.py")]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    return run_evaluator(PACK / "evaluator" / "score.py", root=folder)
 
 
 @pytest.mark.parametrize(
@@ -65,22 +65,22 @@ def test_the_score_is_the_mean_reciprocal_rank(
 @pytest.mark.parametrize(
     ("predictions", "words"),
     [
-        (None, "cannot be opened"),
-        (b"", "must have 2 lines"),
-        (b"4\n", "must have 2 lines"),
-        (b"4\n30", "must have 2 lines"),
-        (b"4\n30\n\n", "must have 2 lines"),
-        (b"4\n\n", "line 2, answer 1: not the number of a passage"),
+        (None, "all/predictions.txt: is missing"),
+        (b"", "has 0 lines, expected 2"),
+        (b"4\n", "has 1 lines, expected 2"),
+        (b"4\n30", "line 2: must end in a line end"),
+        (b"4\n30\n\n", "has 3 lines, expected 2"),
+        (b"4\n\n", "line 2: answer 1: not the number of a passage"),
         (b"4\n30 30\n", "line 2: names a passage twice"),
         (b"1 2 3 4 5 6 7 8 9 10 11\n30\n", "line 1: more than 10 passages"),
-        (b"4\n3 31\n", "line 2, answer 2: there are only 30 passages"),
-        (b"0\n30\n", "line 1, answer 1: not the number"),
-        (b"04\n30\n", "line 1, answer 1: not the number"),
-        (b"+4\n30\n", "line 1, answer 1: not the number"),
-        (b"4  5\n30\n", "line 1, answer 2: not the number"),
-        (b"\xd9\xa4\n30\n", "line 1, answer 1: not the number"),
-        (b"nan\n30\n", "line 1, answer 1: not the number"),
-        (b"9" * 100 + b"\n30\n", "line 1, answer 1: not the number"),
+        (b"4\n3 31\n", "line 2: answer 2: there are only 30 passages"),
+        (b"0\n30\n", "line 1: answer 1: not the number"),
+        (b"04\n30\n", "line 1: answer 1: not the number"),
+        (b"+4\n30\n", "line 1: answer 1: not the number"),
+        (b"4  5\n30\n", "line 1: answer 2: not the number"),
+        (b"\xd9\xa4\n30\n", "line 1: answer 1: not the number"),
+        (b"nan\n30\n", "line 1: answer 1: not the number"),
+        (b"9" * 100 + b"\n30\n", "line 1: is longer than 80 bytes"),
         (b"4\n" * 100, "longer than"),
     ],
 )
@@ -101,15 +101,14 @@ def link(path: Path) -> None:
 def test_only_a_plain_file_is_read(tmp_path: Path, make: Callable[[Path], None]) -> None:
     done = scored(tmp_path, make)
     assert done.returncode == 3
-    assert done.stderr.startswith("predictions.txt: ")
+    assert done.stderr.startswith("all/predictions.txt: ")
 
 
 def prepared(folder: Path, nonce: int) -> tuple[list[str], list[str], list[int]]:
     """Passages, queries and answers, made from a play of nine speeches."""
     (folder / "hidden").mkdir(parents=True)
     (folder / "hidden" / "play.txt").write_text(PLAY)
-    command = [sys.executable, str(PACK / "evaluator" / "prepare.py"), str(nonce)]
-    subprocess.run(command, cwd=folder, check=True)
+    assert run_evaluator(PACK / "evaluator" / "prepare.py", str(nonce), root=folder).returncode == 0
     asked, plan = folder / "out" / "rounds" / "all", folder / "out" / "plan"
     answers = [int(line) for line in (plan / "answers.txt").read_text().split()]
     passages = (asked / "passages.txt").read_text().splitlines()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from recipelab.campaign.pack_check import Level, read_findings
+from recipelab.campaign.pack_check import Level, check_files
 from recipelab.core import content
 from recipelab.core.recipe import Recipe, find_knobs
 from recipelab.core.trial import Edit, Outcome, Status
@@ -27,8 +27,8 @@ def test_nothing_is_wrong_with_what_can_be_read(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     pack = read_pack(SHIPPED / name / "pack.toml")
-    found = list(read_findings(pack))
-    assert not [item.told for item in found if item.level is Level.ERROR]
+    found = list(check_files(pack))
+    assert not [item.text for item in found if item.level is Level.ERROR]
     knobs = find_knobs(pack.baseline().files)
     assert {knob.surface for knob in knobs} == set(pack.surface_names)
     assert pack.certify.held_out

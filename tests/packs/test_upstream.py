@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import lzma
+import re
 import subprocess
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from recipelab.cli.app import app
 from recipelab.core.errors import DataError, PackError
 from recipelab.core.trial import Edit, Status
 from recipelab.evaluation.evaluator import Evaluator
-from recipelab.evaluation.proposals import Rejection, check_edits
+from recipelab.evaluation.proposals import Rejected, check_edits
 from recipelab.packs.load import load_pack
 from recipelab.packs.pack import Pack
 from recipelab.packs.sections import Upstream
@@ -148,9 +149,9 @@ def test_what_scores_may_not_be_edited(theirs: Path, clone: Path) -> None:
         return check_edits(pack, files, [edit], lambda recipe: None)
 
     refused = check("    return 1", "    return 2")
-    assert isinstance(refused, Rejection)
+    assert isinstance(refused, Rejected)
     assert "as it scores: recipe/theirs.py: score" in refused.reason
-    assert not isinstance(check("    return score()", "    return 2 * score()"), Rejection)
+    assert not isinstance(check("    return score()", "    return 2 * score()"), Rejected)
 
 
 def test_compressed_sources_are_unpacked(project: Path, tmp_path: Path) -> None:
@@ -251,14 +252,26 @@ seeds = [1, 2]
     assert code == 0 and "to be fetched" not in told
 
 
-def test_a_series_without_numbers_is_an_error(toy: Pack) -> None:
-    file = toy.root / "pack.toml"
-    file.write_text(
-        file.read_text()
+@pytest.mark.parametrize(
+    ("file", "numbers", "words"),
+    [
+        ("a", "{ first = 1, last = 2, digits = 1 }", "'a' has numbers, so its name must hold {n}"),
+        ("a-{n}", "{ first = 1 }", "numbers of 'a-{n}': last: Field required; digits: Field"),
+        ("a-{n}", '{ first = "1", last = 2, digits = 1, step = 2 }', "valid: digits, first, last"),
+        ("a-{n}", "{ first = 1, last = 2, digits = -1 }", "digits: Input should be greater than"),
+        ("a-{n}", "3", "numbers of 'a-{n}': numbers: Input should be a valid dictionary"),
+    ],
+)
+def test_a_series_whose_numbers_are_wrong_is_an_error(
+    toy: Pack, file: str, numbers: str, words: str
+) -> None:
+    pack = toy.root / "pack.toml"
+    pack.write_text(
+        pack.read_text()
         + "\n[profiles.odd]\nseeds = [1, 2]\n[[profiles.odd.data]]\n"
-        + 'file = "a"\nnumbers = { first = 1 }\n'
+        + f'file = "{file}"\nnumbers = {numbers}\n'
     )
-    with pytest.raises(PackError, match="table of first, last and digits"):
+    with pytest.raises(PackError, match=re.escape(words)):
         load_pack("toy", "odd")
 
 

@@ -38,5 +38,5 @@ def test_an_app_that_binds_as_the_document_says_prints_nothing(tmp_path: Path) -
 
 
 def test_the_spans_of_the_document_are_printed(tmp_path: Path) -> None:
-    more = "\nfrom recipelab.tracing import TRIAL_SPAN, span\nwith span(TRIAL_SPAN, {}): pass\n"
+    more = "\nfrom recipelab.core.logs import TRIAL_SPAN, span\nwith span(TRIAL_SPAN, {}): pass\n"
     assert '"name": "recipelab.trial"' in run(snippets("observability.md")[1] + more, tmp_path)

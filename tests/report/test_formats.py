@@ -17,18 +17,19 @@ from recipelab.core.errors import LineageError, RecipelabError
 from recipelab.core.text import plain
 from recipelab.lineage import LineageStore
 from recipelab.report.transcript import Transcript, TranscriptFormat
-from recipelab.report.transcript.formats import (
-    Block,
-    Code,
-    Line,
-    Quote,
-    Span,
-    Tone,
+from recipelab.report.transcript.markdown import (
+    code,
+    code_block,
+    document,
     heading,
-    line,
-    markdown,
-    page,
+    item,
+    joined,
+    paragraph,
+    quiet,
+    quote,
+    strong,
 )
+from recipelab.report.transcript.rendering import html_page, show_review
 from tests.report.conversation import CAMPAIGN, KEPT, Chat, propose, two_at_once
 
 Told = Callable[..., str]
@@ -55,7 +56,7 @@ def told(store: LineageStore) -> Told:
     "kind", [TranscriptFormat.TEXT, TranscriptFormat.MARKDOWN, TranscriptFormat.HTML]
 )
 def test_a_review_tells_who_why_and_what_came_of_it(told: Told, kind: TranscriptFormat) -> None:
-    text = re.sub(r"<[^>]+>|\*\*", "", told(kind)).replace("&#x27;", "'")
+    text = re.sub(r"<[^>]+>|\*", "", told(kind)).replace("&#x27;", "'")
     for words in (
         "Round 1",
         "left (2,000 + 40 tokens",
@@ -63,14 +64,14 @@ def test_a_review_tells_who_why_and_what_came_of_it(told: Told, kind: Transcript
         "error: LineageError: the lineage is locked",
         "recipe of trial 0: recipe/train.py; 0 knobs",
         "Proposes trial 1 on left, made from trial 0. Expected change: -1.5 points.",
-        "Taken; it ended as kept.",
+        "It ended as kept.",
         "left's words",
         "+X = 2",
         "loss 31.5 ± 0.25 points; against the best -2 ± 0.12",
         "gate fit passed: 0.9, limit 0.2, margin +0.7",
         "failure: value in train",
         "ValueError: 3",
-        "Not taken: it is rejected.",
+        "It was rejected at once.",
         "the text to replace is not there",
     ):
         assert words in text, words
@@ -91,7 +92,7 @@ def test_a_trial_is_told_with_its_turn_and_its_report_alone(told: Told) -> None:
     assert re.findall("^### .*", text, re.MULTILINE)[0].startswith("### left")
     assert "I submitted one." in text
     assert "near_misses" not in text
-    assert "**Trial 1** (left by left): **kept**" in text
+    assert "**Trial 1** *(left by left)*: **kept**" in text
     rejected = told(TranscriptFormat.MARKDOWN, trial=3)
     assert "It was rejected." in rejected
     assert "I submitted one." not in rejected
@@ -105,18 +106,18 @@ def test_a_trial_that_ended_in_a_later_round_is_reported_from_there(
     chat.asks("left", "submit_trial", hypothesis="slow")
     chat.hears("left", {"trial": number, "status": "in_flight"})
     chat.tells("left", "It runs.")
-    assert "Taken; it is **in flight**." in told(TranscriptFormat.MARKDOWN, trial=number)
+    assert "It is **in flight**." in told(TranscriptFormat.MARKDOWN, trial=number)
     chat.round_number = store.start_round(CAMPAIGN)
     store.record(CAMPAIGN, number, KEPT)
     chat.tells("evaluator", "It has ended.", number)
     text = told(TranscriptFormat.MARKDOWN, trial=number)
-    assert text.index("It runs.") < text.index(f"**Trial {number}** (left by left): **kept**")
+    assert text.index("It runs.") < text.index(f"**Trial {number}** *(left by left)*: **kept**")
     assert text.count("### ") == 2
 
 
 def test_a_trial_that_nobody_spoke_of_is_told_from_the_lineage(told: Told) -> None:
     text = told(TranscriptFormat.MARKDOWN, trial=0)
-    assert "No message of the group chat tells of this trial." in text
+    assert "No message of the group chat is about this trial." in text
     assert "**baseline**" in text
 
 
@@ -147,7 +148,7 @@ INLINES = ["`", "**", "*", "_", "[a]", "(b)", "[a]: /b", "![", "<b>", "<!--", "&
 BITS = [*BLOCKS, *INLINES, "\r\n"]
 TEXT = st.lists(st.sampled_from(BITS) | st.text(max_size=4), max_size=8).map("".join)
 ALLOWED = {"heading", "paragraph", "inline", "blockquote", "fence", "bullet_list", "list_item"}
-INLINE = {"text", "strong", "code_inline", "softbreak", "hardbreak", "text_special"}
+INLINE = {"text", "strong", "em", "code_inline", "softbreak", "hardbreak", "text_special"}
 
 
 def words(text: str) -> str:
@@ -157,22 +158,25 @@ def words(text: str) -> str:
 
 @given(TEXT, TEXT, TEXT)
 def test_markdown_shows_what_was_said_and_nothing_else(one: str, two: str, three: str) -> None:
-    blocks: list[Block] = [
+    blocks = [
         heading(3, "x ", one),
-        line(one, Span(f"n{two}", Tone.CODE), "."),
-        line(Span("q"), three, is_item=True),
-        Quote(two),
-        Code(three, is_diff=True),
+        paragraph(one, code(f"n{two}"), "."),
+        item("q", three),
+        paragraph(strong(f"s{one}s"), " ", quiet(f"({two})"), ": ", three),
+        quote(two),
+        code_block(three, "diff"),
     ]
     parser = MarkdownIt("gfm-like", {"linkify": False})
-    tokens = parser.parse("".join(markdown(blocks)))
+    tokens = parser.parse("".join(document([joined(blocks)])))
     kinds = {token.type.removesuffix("_open").removesuffix("_close") for token in tokens}
     assert kinds <= ALLOWED
     assert [token.tag for token in tokens if token.type == "heading_open"] == ["h3"]
     leaves = [leaf for token in tokens for leaf in token.children or ()]
     assert {leaf.type.removesuffix("_open").removesuffix("_close") for leaf in leaves} <= INLINE
+    assert [leaf.type for leaf in leaves].count("strong_open") == 1
+    assert [leaf.type for leaf in leaves].count("em_open") == 1
     shown = "".join(leaf.content for leaf in leaves)
-    assert words(shown) == words(f"x{one}{one}n{two}.q{three}{two}")
+    assert words(shown) == words(f"x{one}{one}n{two}.q{three}s{one}s({two}):{three}{two}")
     (fence,) = (token for token in tokens if token.type == "fence")
     assert words(fence.content) == words(three)
 
@@ -183,10 +187,12 @@ class Tags(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.tags: list[str] = []
+        self.attributes: set[str] = set()
         self.text = ""
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
+        self.attributes |= {name for name, _ in attrs}
 
     def handle_data(self, data: str) -> None:
         self.text += data
@@ -194,13 +200,45 @@ class Tags(HTMLParser):
 
 @given(TEXT)
 def test_a_page_holds_text_and_no_tag_of_an_agent(text: str) -> None:
-    blocks = [line(text, anchor=text), Quote(text), Code(text), Code(text, is_diff=True)]
+    blocks = [paragraph("p", text), quote(text), code_block(text), code_block(text, "diff")]
     parser = Tags()
-    parser.feed("".join(page(blocks, text)).partition("</style>")[2])
+    parser.feed("".join(html_page([joined(blocks)], text)).partition("</style>")[2])
     parser.close()
-    assert set(parser.tags) <= {"body", "p", "blockquote", "pre", "span"}
-    assert words(parser.text) == words(text) * 4
+    assert set(parser.tags) <= {"body", "p", "br", "blockquote", "pre", "span"}
+    assert parser.attributes <= {"class"}
+    assert words(parser.text) == "p" + words(text) * 4
+
+
+@given(TEXT)
+def test_the_pages_parser_has_no_links_even_if_nothing_is_escaped(text: str) -> None:
+    parser = Tags()
+    parser.feed(
+        "".join(html_page([text, "[a](http://b) <b>c</b> ![d](e)"], "t")).split("</style>")[1]
+    )
+    parser.close()
+    assert not {"a", "img", "b", "script", "table"} & set(parser.tags)
+
+
+@given(TEXT)
+def test_a_terminal_is_shown_what_was_said(text: str) -> None:
+    blocks = [paragraph("p", text), quote(text), code_block(text)]
+    console = Console(file=StringIO(), width=500, highlight=False)
+    with console.capture() as captured:
+        show_review([joined(blocks)], console)
+    shown = captured.get()
+    assert plain(shown) == shown
+    assert words(shown.replace("▌", "")) == "p" + words(text.replace("▌", "")) * 3
+
+
+def test_words_that_tell_how_it_ended_have_their_color(told: Told) -> None:
+    page = told(TranscriptFormat.HTML)
+    assert '<strong class="good">kept</strong>' in page
+    assert '<strong class="good">passed</strong>' in page
+    assert '<strong class="bad">crashed</strong>' in page
+    assert '<strong class="bad">error</strong>' in page
+    assert '<p id="trial-1">Proposes <strong>trial 1</strong>' in page
+    assert '<span class="good">+X = 2</span>' in page
 
 
 def test_a_line_is_one_line() -> None:
-    assert line("a\n# b\u2028c") == Line((Span("a # b c"),))
+    assert paragraph("a\n# b\u2028c") == "a # b c"

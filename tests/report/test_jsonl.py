@@ -37,7 +37,7 @@ from pydantic import BaseModel
 
 from recipelab.lineage import LineageStore, MessageRecord
 from recipelab.report.transcript import Transcript, TranscriptFormat, jsonl
-from recipelab.report.transcript.review import POSITION, ROUND, TRIAL
+from recipelab.report.transcript.turns import POSITION, ROUND, TRIAL
 from tests.report.conversation import CAMPAIGN, two_at_once
 
 
@@ -129,7 +129,7 @@ def test_a_long_campaign_is_never_in_memory_as_a_whole(
     store: LineageStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     two_at_once(store)
-    monkeypatch.setattr("recipelab.lineage.reading.messages.PAGE", 2)
+    monkeypatch.setattr("recipelab.lineage.ledger.MESSAGE_PAGE", 2)
     pieces = Transcript(store, store.campaign(CAMPAIGN)).pieces(TranscriptFormat.JSONL)
     first = [next(pieces) for _ in range(3)]
     store.add_message(

@@ -83,4 +83,4 @@ def test_no_payload_is_too_odd(said: list[tuple[str, str, dict[str, Any]]]) -> N
     assert places == list(range(len(records)))
     for turn in turns:
         assert all(number >= 0 for number in (*turn.submitted, *turn.reported))
-        assert all(call_line(call).is_item for call in turn.calls)
+        assert all(call_line(call).startswith("- ") for call in turn.calls)

@@ -28,7 +28,8 @@ def docker_daemon() -> None:
 @pytest.fixture(scope="session")
 def docker_image(docker_daemon: None, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A light image, built from the shipped Dockerfile without any package."""
-    from recipelab.sandbox.images import build_image, read_image_spec
+    from recipelab.sandbox.images import build_image
+    from recipelab.sandbox.spec import read_image_spec
 
     folder = tmp_path_factory.mktemp("image")
     shutil.copy(CPU_SANDBOX / "Dockerfile", folder)

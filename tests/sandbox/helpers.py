@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from recipelab.sandbox import Input, Limits, PhaseRequest
+from recipelab.sandbox import Input, PhaseLimits, PhaseRequest
 
 CPU_SANDBOX = Path(__file__).parents[2] / "sandboxes" / "cpu"
 
@@ -31,7 +31,7 @@ def phase(
         command=command if len(command) > 1 else ("python", "-c", command[0]),
         inputs=inputs,
         output=output,
-        limits=Limits(**({"seconds": 20.0, "memory_mb": 256} | limits)),  # type: ignore[arg-type]
+        limits=PhaseLimits(**({"seconds": 20.0, "memory_mb": 256} | limits)),  # type: ignore[arg-type]
         environment=environment or {},
         labels={"trial": "7"},
         tripwires=tripwires,

@@ -253,12 +253,16 @@ async def test_result_names_its_environment(sandbox: Sandbox, output: Path) -> N
 
 def test_only_the_local_sandbox_has_a_notice() -> None:
     assert not LocalSandbox.isolated
-    assert "--sandbox docker" in (LocalSandbox.notice or "")
+    assert "--sandbox docker" in LocalSandbox().notice()
 
 
 def test_a_dead_owners_folders_are_removed(tmp_path: Path) -> None:
     ended = subprocess.Popen(
-        [sys.executable, "-c", "from recipelab.sandbox.owner import *; print(owner_identity())"],
+        [
+            sys.executable,
+            "-c",
+            "from recipelab.sandbox.processes import owner_identity; print(owner_identity())",
+        ],
         stdout=subprocess.PIPE,
         text=True,
         env={"PYTHONPATH": ":".join(sys.path)},
@@ -276,13 +280,13 @@ def test_a_dead_owners_folders_are_removed(tmp_path: Path) -> None:
 KILLED_OWNER = """
 import asyncio, sys
 from pathlib import Path
-from recipelab.sandbox import LocalSandbox, Limits, PhaseRequest
+from recipelab.sandbox import LocalSandbox, PhaseLimits, PhaseRequest
 
 async def main():
     output, marker = Path(sys.argv[1]), sys.argv[2]
     code = "import os, time; os.fork() or os.setsid(); time.sleep(100) # inner-" + marker
     async with LocalSandbox() as sandbox:
-        request = PhaseRequest("test", ("python", "-c", code), (), output, Limits(seconds=100))
+        request = PhaseRequest("test", ("python", "-c", code), (), output, PhaseLimits(seconds=100))
         await sandbox.run(request)
 
 asyncio.run(main())

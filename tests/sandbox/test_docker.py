@@ -14,7 +14,7 @@ import pytest
 
 from recipelab.core.errors import SandboxUnavailable
 from recipelab.sandbox import DockerSandbox, Ending, Sandbox
-from recipelab.sandbox.docker.holder import usage_from_counters
+from recipelab.sandbox.docker.monitor import usage_from_counters
 from recipelab.sandbox.docker.options import OWNER_LABEL
 from recipelab.sandbox.processes import owner_identity
 
@@ -57,7 +57,7 @@ async def test_no_privileges(docker_sandbox: Sandbox, output: Path) -> None:
     assert status["Gid"].split() == ["65534"] * 4
 
 
-async def test_the_holder_cannot_be_touched(docker_sandbox: Sandbox, output: Path) -> None:
+async def test_the_monitor_cannot_be_touched(docker_sandbox: Sandbox, output: Path) -> None:
     code = (
         "import os\n"
         "pids = [int(name) for name in os.listdir('/proc') if name.isdigit()]\n"
@@ -68,7 +68,7 @@ async def test_the_holder_cannot_be_touched(docker_sandbox: Sandbox, output: Pat
         "    try: os.listdir(f'/proc/{pid}/fd'); print('looked')\n"
         "    except PermissionError: print('refused')"
     )
-    assert await logged(docker_sandbox, output, code) == "refused\n" * 4  # Init and holder
+    assert await logged(docker_sandbox, output, code) == "refused\n" * 4  # Init and monitor
 
 
 async def test_fork_bomb_is_stopped(docker_sandbox: Sandbox, output: Path) -> None:
@@ -187,7 +187,11 @@ def idle_containers(docker_image: str) -> Iterator[dict[str, str]]:
     from docker import APIClient
 
     child = subprocess.Popen(
-        [sys.executable, "-c", "from recipelab.sandbox.owner import *; print(owner_identity())"],
+        [
+            sys.executable,
+            "-c",
+            "from recipelab.sandbox.processes import owner_identity; print(owner_identity())",
+        ],
         stdout=subprocess.PIPE,
         text=True,
         env={"PYTHONPATH": ":".join(sys.path)},
@@ -232,13 +236,13 @@ async def test_no_daemon(no_daemon: None) -> None:
 KILLED_OWNER = """
 import asyncio, sys
 from pathlib import Path
-from recipelab.sandbox import DockerSandbox, Limits, PhaseRequest
+from recipelab.sandbox import DockerSandbox, PhaseLimits, PhaseRequest
 
 async def main():
     output, marker = Path(sys.argv[1]), sys.argv[2]
     async with DockerSandbox(image="recipelab/test") as sandbox:
         command = ("python", "-c", "import time; time.sleep(100) # in-container-" + marker)
-        await sandbox.run(PhaseRequest("test", command, (), output, Limits(seconds=100)))
+        await sandbox.run(PhaseRequest("test", command, (), output, PhaseLimits(seconds=100)))
 
 asyncio.run(main())
 """
@@ -254,7 +258,7 @@ def test_nothing_runs_on_after_the_owner_is_killed(
     wait_until(lambda: processes_with(f"in-container-{marker}"))
     child.kill()
     child.wait()
-    # Its end of the holder's input is closed, so the container ends by itself.
+    # Its end of the monitor's input is closed, so the container ends by itself.
     wait_until(lambda: not processes_with(f"in-container-{marker}"))
     asyncio.run(DockerSandbox(image=docker_image).start())
 

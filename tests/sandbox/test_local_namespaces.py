@@ -247,17 +247,17 @@ async def test_where_there_can_be_none_it_says_so(boxed: LocalSandbox, output: P
     """No namespaces can be made inside of namespaces, so inside is where there can be none."""
     program = """
 import asyncio
-from recipelab.errors import SandboxUnavailable
-from recipelab.sandbox import Limits, LocalSandbox, PhaseRequest
+from recipelab.core.errors import SandboxUnavailable
+from recipelab.sandbox import PhaseLimits, LocalSandbox, PhaseRequest
 async def main():
     try: await LocalSandbox(namespaces=True).start()
     except SandboxUnavailable as error: print(error)
-    print(LocalSandbox().notice_here())
+    print(LocalSandbox().notice())
     async with LocalSandbox() as sandbox:
         import os; os.mkdir('/tmp/out')
         from pathlib import Path
         command = ('python', '-c', 'print(1)')
-        request = PhaseRequest('test', command, (), Path('/tmp/out'), Limits(seconds=9))
+        request = PhaseRequest('test', command, (), Path('/tmp/out'), PhaseLimits(seconds=9))
         print((await sandbox.run(request)).environment)
 asyncio.run(main())
 """
@@ -273,16 +273,16 @@ asyncio.run(main())
 
 
 async def test_the_notice_tells_what_is_not_enforced() -> None:
-    notice = LocalSandbox().notice_here()
+    notice = LocalSandbox().notice()
     assert "memory is limited for each process" in notice and "`--sandbox docker`" in notice
     assert "\n" not in notice
-    assert "does not isolate:" in LocalSandbox(namespaces=False).notice_here()
+    assert "does not isolate:" in LocalSandbox(namespaces=False).notice()
 
 
 AS_SOMEBODY_ELSE = """
 import asyncio, os, sys
 from pathlib import Path
-from recipelab.sandbox import Input, Limits, LocalSandbox, PhaseRequest
+from recipelab.sandbox import Input, PhaseLimits, LocalSandbox, PhaseRequest
 program = '''
 import os, signal
 print(os.getuid(), open('data/input').read())
@@ -295,7 +295,8 @@ open('out/a', 'w').write('output')
 '''
 async def main(folder):
     request = PhaseRequest('test', ('python', '-c', program.format(folder=folder)),
-        (Input(folder / 'input', 'data/input'),), folder / 'output', Limits(seconds=20, pids=8))
+        (Input(folder / 'input', 'data/input'),), folder / 'output',
+        PhaseLimits(seconds=20, pids=8))
     async with LocalSandbox(temporary_folder=folder / 'temporary', namespaces=True) as sandbox:
         result = await sandbox.run(request)
     print(os.getuid(), result.exit_code, result.log, (folder / 'output/a').read_text())

@@ -21,13 +21,13 @@ from recipelab.sandbox.docker.phase import unreadable_in
 from recipelab.sandbox.outputs import (
     MAX_DEPTH,
     MAX_REFUSED,
-    Collector,
+    OutputCollector,
     OutputLimitReached,
     PieceReader,
     collect_folder,
     collect_tar,
     name_fault,
-    shown,
+    printable_name,
 )
 
 MAX_BYTES, MAX_FILES = 4096, 8
@@ -71,9 +71,9 @@ def archive_of(
     return buffer.getvalue() + bytes(1024)
 
 
-def collected(data: bytes, output: Path, *, step: int = 700) -> Collector:
+def collected(data: bytes, output: Path, *, step: int = 700) -> OutputCollector:
     """Collects from an archive that arrives in pieces, as far as it goes."""
-    collector = Collector(output, max_bytes=MAX_BYTES, max_files=MAX_FILES)
+    collector = OutputCollector(output, max_bytes=MAX_BYTES, max_files=MAX_FILES)
     pieces = (data[begin : begin + step] for begin in range(0, len(data), step))
     with contextlib.suppress(OutputLimitReached, SandboxError):
         collect_tar(PieceReader(pieces, limit=1 << 20), collector)
@@ -146,7 +146,7 @@ def test_long_headers_are_bounded(size: int, kind: bytes) -> None:
             yield b"9" * 4096
 
     with tempfile.TemporaryDirectory() as folder:
-        collector = Collector(Path(folder), max_bytes=MAX_BYTES, max_files=MAX_FILES)
+        collector = OutputCollector(Path(folder), max_bytes=MAX_BYTES, max_files=MAX_FILES)
         with pytest.raises((OutputLimitReached, SandboxError)):
             collect_tar(PieceReader(endless(), limit=100_000), collector)
     assert read <= 110_000
@@ -200,14 +200,14 @@ def test_a_path_that_no_host_could_store(top: Path) -> None:
 
 def test_archive_that_ends_early(top: Path) -> None:
     data = archive_of([("out/a", tarfile.REGTYPE, b"x" * 1000, 0)])[:900]
-    collector = Collector(top / "out", max_bytes=MAX_BYTES, max_files=MAX_FILES)
+    collector = OutputCollector(top / "out", max_bytes=MAX_BYTES, max_files=MAX_FILES)
     with pytest.raises(SandboxError):
         collect_tar(PieceReader([data], limit=1 << 20), collector)
 
 
 def test_declared_size_is_believed_before_reading(top: Path) -> None:
     data = archive_of([("out/a", tarfile.REGTYPE, b"", 1 << 40)])
-    collector = Collector(top / "out", max_bytes=MAX_BYTES, max_files=MAX_FILES)
+    collector = OutputCollector(top / "out", max_bytes=MAX_BYTES, max_files=MAX_FILES)
     with pytest.raises(OutputLimitReached):
         collect_tar(PieceReader([data], limit=1 << 20), collector)
     assert collector.refused == ("out/a (too large)",)
@@ -233,7 +233,7 @@ def test_folder_with_everything(top: Path, tmp_path_factory: pytest.TempPathFact
         os.chdir(source)  # A socket's path may not be long.
         listener.bind("socket")
         os.chdir(here)
-        collector = Collector(top / "out", max_bytes=MAX_BYTES, max_files=MAX_FILES)
+        collector = OutputCollector(top / "out", max_bytes=MAX_BYTES, max_files=MAX_FILES)
         collect_folder(source, collector)
     assert_harmless(top)
     assert len(list((top / "out/deep/er").iterdir())) == 1
@@ -252,7 +252,7 @@ def test_out_itself_replaced(top: Path, tmp_path: Path, replaced: str) -> None:
     source = tmp_path / CANARY if replaced == "file" else tmp_path / "source"
     if replaced == "link":
         source.symlink_to(tmp_path)
-    collector = Collector(top / "out", max_bytes=MAX_BYTES, max_files=MAX_FILES)
+    collector = OutputCollector(top / "out", max_bytes=MAX_BYTES, max_files=MAX_FILES)
     collect_folder(source, collector)
     assert list((top / "out").iterdir()) == []
     assert collector.refused == ("out/ (out/ itself was removed or replaced)",)
@@ -263,16 +263,16 @@ def test_very_deep_folder(top: Path, tmp_path_factory: pytest.TempPathFactory) -
     deep = source.joinpath(*["d"] * 40)
     deep.mkdir(parents=True)
     (deep / "a").touch()
-    collector = Collector(top / "out", max_bytes=MAX_BYTES, max_files=MAX_FILES)
+    collector = OutputCollector(top / "out", max_bytes=MAX_BYTES, max_files=MAX_FILES)
     collect_folder(source, collector)
     assert list((top / "out").iterdir()) == []
     assert [line.split(" ", 1)[1] for line in collector.refused] == ["(it lies too deep)"]
 
 
 @given(st.text(max_size=400))
-def test_shown_names_are_one_short_line(name: str) -> None:
-    assert shown(name).isprintable()
-    assert len(shown(name)) <= 120
+def test_printable_names_are_one_short_line(name: str) -> None:
+    assert printable_name(name).isprintable()
+    assert len(printable_name(name)) <= 120
 
 
 @given(names)

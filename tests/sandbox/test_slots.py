@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
 import os
 import signal
@@ -19,7 +20,6 @@ from recipelab.sandbox.slots import (
     Slot,
     SlotPool,
     gpu_fault,
-    is_leased,
     machine_pool,
     machine_slots,
 )
@@ -29,7 +29,7 @@ ZERO, ONE = Slot("gpu-0", gpus=("0",)), Slot("gpu-1", gpus=("1",))
 HOLD = """
 import asyncio, sys
 from pathlib import Path
-from recipelab.sandbox.slots.pool import Slot, SlotPool
+from recipelab.sandbox.slots import Slot, SlotPool
 
 async def main():
     async with SlotPool([Slot("gpu-0")], folder=Path(sys.argv[1])).lease():
@@ -38,6 +38,17 @@ async def main():
 
 asyncio.run(main())
 """
+
+
+def is_leased(slot: Slot, folder: Path) -> bool:
+    """Whether some process holds a slot, or a device of it, now."""
+    for name in slot.leases:
+        with (folder / f"{name}.lock").open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+    return False
 
 
 async def most_at_once(pool: SlotPool, work: int) -> tuple[int, int]:
@@ -161,7 +172,7 @@ async def test_a_long_wait_for_another_campaign_is_told_once(
     holder: subprocess.Popen[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("recipelab.sandbox.slots.pool.TELL_SECONDS", 0.2)
+    monkeypatch.setattr("recipelab.sandbox.slots.TELL_SECONDS", 0.2)
     pool = SlotPool([ZERO], folder=tmp_path)
 
     async def wait() -> None:

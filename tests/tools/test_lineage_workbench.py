@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import threading
 from collections.abc import Iterator
@@ -20,8 +21,10 @@ from hypothesis import strategies as st
 
 from recipelab import LineageWorkbench
 from recipelab.core.trial import Edit, FailureKind
-from recipelab.lineage import LineageStore
+from recipelab.lineage import LineageStore, TrialFilter
 from recipelab.tools.base import ANSWER_CHARACTERS
+from recipelab.tools.lineage import _LISTS, LineageQueryArguments
+from recipelab.tools.names import LINEAGE_TOOLS
 
 from .history import add_campaign, failed, propose, tell
 
@@ -310,3 +313,14 @@ async def test_an_agent_uses_it(bench: LineageWorkbench) -> None:
     ended = await agent.run(task="What is nearly there?")
     assert ended.messages[-1].to_text() == "Repair trial 4."
     assert any("excess_to_remove" in message.to_text() for message in ended.messages[:-1])
+
+
+def test_a_model_can_use_every_filter_of_the_lineage() -> None:
+    fields = {field.name for field in dataclasses.fields(TrialFilter)} - {"goal", "in_flight"}
+    assert fields == {_LISTS.get(name, name) for name in LineageQueryArguments.model_fields} - {
+        "campaign"
+    }
+
+
+def test_charters_name_the_same_ten_tools() -> None:
+    assert tuple(NAMES) == LINEAGE_TOOLS

@@ -20,7 +20,7 @@ from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.packs.load import load_playbook
 from recipelab.packs.pack import Pack
-from recipelab.tools import LineageQueryTool, SpecialistWorkbench, Turn
+from recipelab.tools import LineageQueryTool, SpecialistWorkbench, TurnState
 from recipelab.tools.base import Answer, TextTool
 
 EDIT = {"path": "recipe/train.py", "search": "X = 1.0", "replace": "X = 3.0"}
@@ -198,7 +198,7 @@ class SlowTool(TextTool[Nothing]):
 
 async def test_a_cancelled_call_ends_at_once_with_a_result() -> None:
     tools: list[BaseTool[Any, Answer]] = [SlowTool()]
-    bench = SpecialistWorkbench(tools, Turn(1))
+    bench = SpecialistWorkbench(tools, TurnState(1))
     token = CancellationToken()
     pending: asyncio.Task[ToolResult] = asyncio.create_task(bench.call_tool("slow", {}, token))
     await asyncio.sleep(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 from recipelab.acceptance.confirmed import PROMISING, Confirmed
 from recipelab.acceptance.noise import Spread
@@ -57,4 +58,5 @@ def smallest_gain(
         return power(policy, size * pair.sd, pair, seeds, tested) - chance
 
     # Beyond so many standard deviations a single look at four seeds would do.
-    return float(brentq(lacks, 1e-3, 50.0)) * pair.sd
+    size = cast("float", brentq(lacks, 1e-3, 50.0))
+    return float(size) * pair.sd

@@ -20,8 +20,8 @@ from pydantic import (
 from recipelab.core.errors import RecipelabError, unknown_name, validation_problems
 from recipelab.core.text import plain
 from recipelab.models.open import CHOICES, OFFLINE, PROVIDERS
-from recipelab.packs.pack import NAME
-from recipelab.tools.base import LINEAGE_TOOLS, SUBMITTING, TOOLS
+from recipelab.packs.sections import NAME
+from recipelab.tools.names import LINEAGE_TOOLS, SUBMITTING, TOOLS
 
 EVERY_SURFACE = "*"
 """Stands for every surface of a pack."""

@@ -25,7 +25,7 @@ VIEW_SOURCE = "lineage"
 CHARACTERS = 240_000
 """The characters that a context holds by default; some 60,000 tokens."""
 
-LEFT_OUT = "(earlier calls of this turn were left out, as they did not fit any more)"
+LEFT_OUT = "(earlier calls of this turn were left out, as they no longer fit)"
 
 
 def trimmed(messages: Sequence[LLMMessage], characters: int) -> list[LLMMessage]:

@@ -21,6 +21,7 @@ from recipelab.lineage import (
     TrialFilter,
 )
 from recipelab.packs.pack import Pack
+from recipelab.tools.rows import SATURATED
 
 CHAIN, NEAR_MISSES, OWN, OTHERS, FAILURES = 8, 6, 10, 14, 8
 """Lines of each part at most."""
@@ -33,9 +34,6 @@ IN_FLIGHT_SPARE = 8
 
 REPEATED = 2
 """Trials from which on a failure counts as one that repeats."""
-
-SATURATED = 8
-"""Judged trials on a surface without one kept, from which it counts as saturated."""
 
 PLATEAU = 15
 """Judged trials of all without one kept, from which the search counts as stuck."""

@@ -22,12 +22,12 @@ from recipelab.packs.load import Play
 from recipelab.packs.pack import Pack
 from recipelab.tools import (
     CheckEditTool,
+    LineageScope,
     ReadRecipeTool,
-    Scope,
     SpecialistWorkbench,
     SubmitTrialTool,
-    Turn,
     TurnKnobTool,
+    TurnState,
     lineage_tools,
 )
 from recipelab.tools.base import AnyTool
@@ -90,7 +90,7 @@ class Specialist(AssistantAgent):
         self._turn_workbench = (
             workbench_of(charter, queue, plays, round_number, blind=blind)
             if queue
-            else SpecialistWorkbench([], Turn(round_number))
+            else SpecialistWorkbench([], TurnState(round_number))
         )
         super().__init__(
             charter.name,
@@ -110,9 +110,12 @@ class Specialist(AssistantAgent):
         """Take a turn; see :class:`autogen_agentchat.agents.AssistantAgent`."""
         self._turn_workbench.begin_turn()
         await self._turn_context.begin_turn()
-        visible = _from_people(messages) if self._blind else messages
+        if self._blind:
+            messages = [message for message in messages if message.source == "user"]
+            # Some providers refuse a call without any message.
+            messages = messages or [TextMessage(content=YOUR_TURN, source="user")]
         try:
-            async for item in super().on_messages_stream(visible, cancellation_token):
+            async for item in super().on_messages_stream(messages, cancellation_token):
                 yield item
         except Exception as error:  # whatever a model client raises, the others go on
             _log.warning("turn failed", specialist=self.name, error=repr(error))
@@ -122,12 +125,6 @@ class Specialist(AssistantAgent):
             yield Response(
                 chat_message=TextMessage(content=excuse, source=self.name, metadata={FAULT: kind})
             )
-
-
-def _from_people(messages: Sequence[BaseChatMessage]) -> list[BaseChatMessage]:
-    """Return the messages from people, or one, as some providers refuse a call without any."""
-    from_people = [message for message in messages if message.source == "user"]
-    return from_people or [TextMessage(content=YOUR_TURN, source="user")]
 
 
 def view_context_of(charter: Charter, queue: TrialQueue) -> ViewContext:
@@ -161,7 +158,7 @@ def workbench_of(
         blind: Whether it is told nothing of past trials: it then has no lineage tools, reads only
             the recipe that is to be edited, and need not ask before it submits.
     """
-    turn = Turn(round_number, blind=blind)
+    turn = TurnState(round_number, blind=blind)
     own = tuple(play for play in plays if play.surface in charter.surfaces)
     submit = SubmitTrialTool(queue, charter.name, charter.surfaces, turn)
     tools: list[AnyTool] = [
@@ -171,7 +168,7 @@ def workbench_of(
     ]
     if not blind:
         priors = prior_campaigns(queue.store.campaign(queue.campaign))
-        scope = Scope(queue.store, queue.campaign, queue.pack.metric.goal, priors)
+        scope = LineageScope(queue.store, queue.campaign, queue.pack.metric.goal, priors)
         tools = [*lineage_tools(scope), *tools]
     if charter.tools is not None:
         # The menu of turn_knob shows which changes were tried, so a blind specialist has none.

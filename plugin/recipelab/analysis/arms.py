@@ -1,4 +1,4 @@
-"""Whether two arms differ: a test on differences that are paired by seed."""
+"""Compare the arms of an ablation by the figures of their campaigns, with tests paired by seed."""
 
 from __future__ import annotations
 
@@ -10,11 +10,28 @@ from itertools import product
 from statistics import fmean, median, stdev
 from typing import Any
 
-from recipelab.analysis.history import History, Judged, history_of
+from recipelab.analysis.history import History, PastTrial, history_of
 from recipelab.analysis.stats import best_so_far
 from recipelab.budget import DEVICE
 from recipelab.core.trial import FailureKind, Status
 from recipelab.lineage import LineageStore
+
+BASE = "specialists"
+"""The arm with which the others are compared."""
+
+SHARE = 0.9
+"""Share of the best gain of which the cost in trials is given."""
+
+AVERAGED = (
+    *("best", "gain_percent", "trials", "kept", "failures", "repeated", "overruns"),
+    *("duplicates", "tokens", "device_seconds"),
+)
+"""Figures of which an arm has the mean over its seeds."""
+
+TESTED = ("gain_percent", "kept", "failures", "repeated")
+"""Figures that are compared with those of :data:`BASE`, seed by seed."""
+
+OVERRUNS = (Status.TRAIN_OVERRUN, Status.EVAL_OVERRUN)
 
 EXACT = 14
 """Up to so many differences every pattern of signs is looked at; beyond, some are drawn."""
@@ -28,65 +45,6 @@ PAIRED_METHOD = (
     "that are drawn). With n seeds it cannot be below 2 / 2^n: six seeds for p < 0.05, eight for "
     "p < 0.01. effect: mean difference in standard deviations of the differences"
 )
-
-
-def sign_flip(differences: Sequence[float]) -> float:
-    """How often chance alone would give a mean as far from zero.
-
-    Args:
-        differences: One for each pair.
-
-    Returns:
-        The two-sided p-value; 1 if there is no difference at all.
-    """
-    values = [value for value in differences if value]
-    if not values:
-        return 1.0
-    # Sums that are equal but for rounding are equal.
-    bound = abs(math.fsum(values)) * (1.0 - 1e-9)
-    if len(values) <= EXACT:
-        patterns = product((1, -1), repeat=len(values))
-        found = [abs(_sum(values, signs)) >= bound for signs in patterns]
-        return sum(found) / len(found)
-    rng = random.Random(0)
-    hits = sum(
-        abs(_sum(values, rng.choices((1, -1), k=len(values)))) >= bound for _ in range(DRAWS)
-    )
-    return (1 + hits) / (1 + DRAWS)
-
-
-def paired(values: Sequence[float], base: Sequence[float]) -> dict[str, Any]:
-    """Compares two lists of the same length, value by value.
-
-    Returns:
-        The number of pairs, their mean difference, the effect in standard deviations of the
-        differences (``None`` where it does not exist), and the p-value.
-    """
-    differences = [value - other for value, other in zip(values, base, strict=True)]
-    spread = stdev(differences) if len(differences) > 1 else 0.0
-    mean = fmean(differences) if differences else None
-    return {
-        "pairs": len(differences),
-        "difference": mean,
-        "effect": mean / spread if mean is not None and spread else None,
-        "p": sign_flip(differences) if differences else None,
-    }
-
-
-def _sum(values: Sequence[float], signs: Sequence[int]) -> float:
-    return sum(value if sign > 0 else -value for value, sign in zip(values, signs, strict=True))
-
-
-BASE = "specialists"
-"""The arm that others are held against."""
-
-SHARE = 0.9
-"""Share of the best gain whose cost in trials is told."""
-
-TESTED = ("gain_percent", "kept", "failures", "repeated")
-"""Figures that are compared with those of :data:`BASE`, seed by seed."""
-
-OVERRUNS = (Status.TRAIN_OVERRUN, Status.EVAL_OVERRUN)
 
 METHOD = (
     "All figures are of trials that count toward the budget. gain_percent: the best score against "
@@ -102,7 +60,7 @@ METHOD = (
 
 @dataclass(frozen=True)
 class RunFigures:
-    """What one campaign came to; see :data:`METHOD`.
+    """The figures of one campaign; see :data:`METHOD`.
 
     Attributes:
         campaign: Its name.
@@ -136,7 +94,7 @@ class RunFigures:
         return self.scores[-1] if self.scores else None
 
     def trials_to(self, score: float, sign: int) -> int | None:
-        """Trials until the best was at least as good as a score; ``None`` if it never was."""
+        """Return the trials until the best was at least as good as a score, if it ever was."""
         found = (n for n, best in enumerate(self.scores) if sign * (best - score) >= 0)
         return next(found, None)
 
@@ -146,45 +104,66 @@ Runs = Mapping[str, Mapping[int, RunFigures]]
 
 
 def run_figures(store: LineageStore, campaign: str) -> RunFigures:
-    """Counts what one campaign came to.
+    """Return the figures of one campaign.
 
     Raises:
-        RecipelabError: There is no such campaign, or its pack cannot be read.
+        RecipelabError: The campaign does not exist, or its pack cannot be read.
     """
     history = history_of(store, campaign)
-    counted = [item for item in history.proposed if item.outcome.status.counts]
-    failed = [item for item in counted if item.outcome.status.is_failure]
+    counted = [trial for trial in history.proposed if trial.counts]
+    failed = [trial for trial in counted if trial.is_failure]
     usage = store.usage(campaign)
     scores = _scores(history)
+    gain = None
+    if scores and scores[0]:
+        sign = history.metric.goal.sign
+        gain = 100.0 * sign * (scores[-1] - scores[0]) / abs(scores[0])
     return RunFigures(
         campaign=campaign,
         scores=scores,
-        gain_percent=_gain_percent(scores, history.metric.goal.sign),
+        gain_percent=gain,
         trials=len(counted),
-        kept=sum(item.outcome.status is Status.KEPT for item in counted),
+        kept=sum(trial.status is Status.KEPT for trial in counted),
         failures=len(failed),
         repeated=len(list(repeated(failed))),
-        overruns=sum(item.outcome.status in OVERRUNS for item in failed),
+        overruns=sum(trial.status in OVERRUNS for trial in failed),
         duplicates=_duplicates(history),
         tokens=sum(i.prompt_tokens + i.completion_tokens for i in usage if i.model != DEVICE),
         device_seconds=sum(item.seconds for item in usage if item.model == DEVICE),
     )
 
 
-def repeated(failed: Sequence[Judged]) -> Iterable[Judged]:
-    """Failures that repeat one that was known when they were proposed, in their order."""
-    first: dict[str, Judged] = {}
-    for item in failed:
-        failure = item.outcome.failure
-        if failure is None:
+def repeated(failed: Sequence[PastTrial]) -> Iterable[PastTrial]:
+    """Yield the failures that repeat one that was known when they were proposed."""
+    first: dict[str, PastTrial] = {}
+    for trial in failed:
+        if trial.signature is None:
             continue
-        known = first.setdefault(failure.signature, item).record.judged_at
-        if known is not None and known <= item.record.proposed_at:
-            yield item
+        known = first.setdefault(trial.signature, trial).judged_at
+        if known is not None and known <= trial.proposed_at:
+            yield trial
+
+
+def _scores(history: History) -> tuple[float, ...]:
+    trials = {trial.number: trial for trial in history.judged}
+    order = [n for n in history.order if trials[n].counts or trials[n].status is Status.BASELINE]
+    return tuple(best_so_far(replace(history, order=tuple(order))))
+
+
+def _duplicates(history: History) -> int:
+    seen: set[str] = set()
+    many = 0
+    for trial in history.trials:
+        if trial.status is Status.REJECTED and trial.failure_kind is not None:
+            many += trial.failure_kind is FailureKind.DUPLICATE
+        elif trial.digest:
+            many += trial.digest in seen
+            seen.add(trial.digest)
+    return many
 
 
 def compare(runs: Runs, sign: int) -> dict[str, Any]:
-    """Puts the arms side by side.
+    """Put the arms side by side.
 
     Args:
         runs: The campaigns.
@@ -198,39 +177,13 @@ def compare(runs: Runs, sign: int) -> dict[str, Any]:
     return {
         arm: _means(found, goals, sign)
         | {"against": {} if arm == BASE else _tests(found, runs.get(BASE, {}))}
-        | {"runs": {str(seed): _plain(run) for seed, run in sorted(found.items())}}
+        | {"runs": {str(seed): _facts(run) for seed, run in sorted(found.items())}}
         for arm, found in runs.items()
     }
 
 
-def _scores(history: History) -> tuple[float, ...]:
-    statuses = {item.number: item.outcome.status for item in history.judged}
-    order = [n for n in history.order if statuses[n].counts or statuses[n] is Status.BASELINE]
-    return tuple(best_so_far(replace(history, order=tuple(order))))
-
-
-def _gain_percent(scores: Sequence[float], sign: int) -> float | None:
-    if not scores or not scores[0]:
-        return None
-    return 100.0 * sign * (scores[-1] - scores[0]) / abs(scores[0])
-
-
-def _duplicates(history: History) -> int:
-    seen: set[str] = set()
-    many = 0
-    for record in history.trials:
-        outcome = record.outcome
-        refused = outcome is not None and outcome.status is Status.REJECTED
-        if refused and outcome is not None and outcome.failure is not None:
-            many += outcome.failure.kind is FailureKind.DUPLICATE
-        elif record.digest:
-            many += record.digest in seen
-            seen.add(record.digest)
-    return many
-
-
 def _goals(runs: Runs, sign: int) -> dict[int, float]:
-    """For each seed the score that is 90 % of the way to the best that any arm reached."""
+    """Return for each seed the score that is 90 % of the way to the best that any arm reached."""
     goals: dict[int, float] = {}
     for seed in {seed for found in runs.values() for seed in found}:
         scores = [f[seed].scores for f in runs.values() if seed in f and f[seed].scores]
@@ -244,16 +197,12 @@ def _goals(runs: Runs, sign: int) -> dict[int, float]:
 def _means(
     found: Mapping[int, RunFigures], goals: Mapping[int, float], sign: int
 ) -> dict[str, Any]:
-    names = ("best", "gain_percent", "trials", "kept", "failures", "repeated", "overruns")
-    more = ("duplicates", "tokens", "device_seconds")
-    told = {name: _mean([getattr(run, name) for run in found.values()]) for name in names + more}
     costs = [found[seed].trials_to(goal, sign) for seed, goal in goals.items() if seed in found]
-    late = [float("inf") if cost is None else float(cost) for cost in costs]
-    middle = median(late) if late else float("inf")
+    middle = median([math.inf if cost is None else float(cost) for cost in costs] or [math.inf])
     return {
         "seeds": len(found),
-        **told,
-        "trials_to_90": None if middle == float("inf") else middle,
+        **{name: _mean([getattr(run, name) for run in found.values()]) for name in AVERAGED},
+        "trials_to_90": None if middle == math.inf else middle,
         "reached_90": sum(cost is not None for cost in costs),
     }
 
@@ -268,13 +217,60 @@ def _mean(values: Iterable[float | None]) -> dict[str, float | None]:
 
 def _tests(found: Mapping[int, RunFigures], base: Mapping[int, RunFigures]) -> dict[str, Any]:
     both = sorted(set(found) & set(base))
-    told = {}
-    for name in TESTED:
+    tests = {}
+    for name in TESTED if both else ():
         pairs = [(getattr(found[seed], name), getattr(base[seed], name)) for seed in both]
         known = [(one, other) for one, other in pairs if one is not None and other is not None]
-        told[name] = paired([one for one, _ in known], [other for _, other in known])
-    return told if both else {}
+        tests[name] = paired([one for one, _ in known], [other for _, other in known])
+    return tests
 
 
-def _plain(run: RunFigures) -> dict[str, Any]:
+def _facts(run: RunFigures) -> dict[str, Any]:
     return asdict(run) | {"scores": list(run.scores)}
+
+
+def paired(values: Sequence[float], base: Sequence[float]) -> dict[str, Any]:
+    """Compare two lists of the same length, value by value.
+
+    Returns:
+        The number of pairs, their mean difference, the effect in standard deviations of the
+        differences (``None`` where it does not exist), and the p-value.
+    """
+    differences = [value - other for value, other in zip(values, base, strict=True)]
+    spread = stdev(differences) if len(differences) > 1 else 0.0
+    mean = fmean(differences) if differences else None
+    return {
+        "pairs": len(differences),
+        "difference": mean,
+        "effect": mean / spread if mean is not None and spread else None,
+        "p": sign_flip(differences) if differences else None,
+    }
+
+
+def sign_flip(differences: Sequence[float]) -> float:
+    """Return how often chance alone would give a mean as far from zero.
+
+    Args:
+        differences: One for each pair.
+
+    Returns:
+        The two-sided p-value; 1 if there is no difference at all.
+    """
+    values = [value for value in differences if value]
+    if not values:
+        return 1.0
+    # Sums that are equal but for rounding are equal.
+    bound = abs(math.fsum(values)) * (1.0 - 1e-9)
+    if len(values) <= EXACT:
+        patterns = product((1, -1), repeat=len(values))
+        found = [abs(_sum(values, signs)) >= bound for signs in patterns]
+        return sum(found) / len(found)
+    rng = random.Random(0)
+    hits = sum(
+        abs(_sum(values, rng.choices((1, -1), k=len(values)))) >= bound for _ in range(DRAWS)
+    )
+    return (1 + hits) / (1 + DRAWS)
+
+
+def _sum(values: Sequence[float], signs: Sequence[int]) -> float:
+    return sum(value if sign > 0 else -value for value, sign in zip(values, signs, strict=True))

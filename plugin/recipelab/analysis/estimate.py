@@ -1,4 +1,4 @@
-"""What a campaign will take: bounds from the pack, and means of earlier campaigns."""
+"""Estimate what a campaign takes: bounds from its pack, and means of earlier campaigns."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from recipelab.plan import Plan
 
 @dataclass(frozen=True)
 class Experience:
-    """What trials of a pack and profile took in the campaigns of a lineage.
+    """The means of the campaigns of a lineage with the same pack and profile.
 
     Attributes:
-        trials: Trials that tell of device time.
+        trials: Trials whose device time is known.
         device_seconds: Mean device time of a trial, in seconds; ``None`` without any.
         tokens: Mean tokens sent and received for a trial; ``None`` without any.
         money: Mean cost of a trial in US dollars, as far as prices were known.
@@ -28,7 +28,7 @@ class Experience:
 
 
 def most_device_seconds(pack: Pack) -> float:
-    """The longest that one trial can hold slots: every phase of every seed to its limit."""
+    """Return the longest that one trial can hold slots: every phase of every seed to its limit."""
     budgets = pack.budgets
     beside = 2 if pack.metric.side_by_side else 1
     each = budgets.train + budgets.predict + budgets.score
@@ -36,28 +36,28 @@ def most_device_seconds(pack: Pack) -> float:
 
 
 def experience(store: LineageStore, pack: Pack, plan: Plan) -> Experience:
-    """What trials like those of a plan have taken.
+    """Return the means of the campaigns like a planned one.
 
     Args:
         store: The lineage.
         pack: The plan's pack.
-        plan: Whose model counts for tokens.
+        plan: The plan; only campaigns with its model count for tokens and money.
     """
-    held, tries, tokens, money, asked = 0.0, 0, 0, 0.0, 0
+    device_seconds, device_calls, tokens, money, asked = 0.0, 0, 0, 0.0, 0
     for campaign in store.campaigns():
         if (campaign.pack, campaign.profile) != (plan.pack, pack.profile):
             continue
         usage = store.usage(campaign.name)
-        held += sum(item.seconds for item in usage if item.model == DEVICE)
-        tries += sum(item.calls for item in usage if item.model == DEVICE)
+        device_seconds += sum(item.seconds for item in usage if item.model == DEVICE)
+        device_calls += sum(item.calls for item in usage if item.model == DEVICE)
         if campaign.model == plan.model_name:
             calls = [item for item in usage if item.model != DEVICE]
             tokens += sum(item.prompt_tokens + item.completion_tokens for item in calls)
             money += sum(item.cost for item in calls)
             asked += max(0, store.trial_count(campaign.name) - 1)
     return Experience(
-        trials=tries,
-        device_seconds=held / tries if tries else None,
+        trials=device_calls,
+        device_seconds=device_seconds / device_calls if device_calls else None,
         tokens=tokens / asked if asked else None,
         money=money / asked if asked else None,
     )

@@ -1,16 +1,16 @@
-"""How alike texts are: the cosine of their TF-IDF vectors, in plain Python."""
+"""How alike texts are: the cosine of their TF-IDF vectors, and the clusters that they form."""
 
 from __future__ import annotations
 
 import math
 import re
+from array import array
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
-from recipelab.analysis.counts import excesses
-from recipelab.analysis.history import History, Judged
-from recipelab.core.trial import Status
+from recipelab.analysis.history import History
 
 Vector = Mapping[str, float]
 
@@ -18,38 +18,86 @@ _WORD = re.compile(r"[^\W\d_]{2,}")
 
 
 def words(text: str) -> list[str]:
-    """The words of a text: runs of two letters or more, whatever their case, no digits."""
+    """Return the words of a text: runs of two letters or more, case folded, without digits."""
     return _WORD.findall(text.casefold())
 
 
-def vectors(texts: Sequence[str]) -> list[Vector]:
-    """The TF-IDF vectors of texts, of length 1, or empty for a text without words.
+class WordWeights:
+    """The weights of words in a collection of texts, of which no text has to be kept.
 
     A word that occurs f times in a text and in d of n texts weighs
-    ``(1 + ln f) * (ln((1 + n) / (1 + d)) + 1)``.
+    ``(1 + ln f) * (ln((1 + n) / (1 + d)) + 1)`` in the text's vector, which has length 1.
+
+    Args:
+        texts: The collection.
     """
-    counts = [Counter(words(text)) for text in texts]
-    spread = Counter(word for count in counts for word in count)
-    rarity = {word: math.log((1 + len(texts)) / (1 + many)) + 1 for word, many in spread.items()}
-    return [
-        _unit({word: (1 + math.log(many)) * rarity[word] for word, many in count.items()})
-        for count in counts
-    ]
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        spread: Counter[str] = Counter()
+        total = 0
+        for text in texts:
+            spread.update(set(words(text)))
+            total += 1
+        self._rarity = {w: math.log((1 + total) / (1 + many)) + 1 for w, many in spread.items()}
+        self._columns = {word: column for column, word in enumerate(spread)}
+
+    def vector(self, text: str) -> Vector:
+        """Return the vector of a text of the collection; empty for a text without words."""
+        counts = Counter(words(text))
+        weights = {w: (1 + math.log(many)) * self._rarity[w] for w, many in counts.items()}
+        length = math.sqrt(math.fsum(weight * weight for weight in weights.values()))
+        return {word: weight / length for word, weight in weights.items()} if length else {}
+
+    def matrix(self, vectors: Iterable[Vector]) -> Any:
+        """Return vectors as the rows of a sparse matrix of scipy's."""
+        from scipy.sparse import csr_array
+
+        weights, columns, ends = array("d"), array("i"), array("i", [0])
+        for vector in vectors:
+            columns.extend(map(self._columns.__getitem__, vector))
+            weights.extend(vector.values())
+            ends.append(len(weights))
+        return csr_array((weights, columns, ends), shape=(len(ends) - 1, len(self._columns)))
+
+
+def alike_pairs(rows: Any, others: Any, threshold: float) -> tuple[Any, Any]:
+    """Return the pairs of rows of two matrices whose cosine may reach a threshold.
+
+    The cosines are those of scipy, whose sums may be off in the last digits; so some pairs are
+    given whose cosine is below the threshold by less than they are off.
+
+    Args:
+        rows: A matrix of vectors; see :meth:`WordWeights.matrix`.
+        others: Another one.
+        threshold: The least cosine.
+
+    Returns:
+        Two arrays, of the places in one matrix and in the other, sorted.
+    """
+    likeness = (rows @ others.T).tocoo()
+    may_reach = likeness.data >= threshold - 1e-9
+    first, second = likeness.row[may_reach], likeness.col[may_reach]
+    order = (first.astype("int64") * others.shape[0] + second).argsort()
+    return first[order], second[order]
+
+
+def vectors(texts: Sequence[str]) -> list[Vector]:
+    """Return the TF-IDF vectors of texts; see :class:`WordWeights`."""
+    weights = WordWeights(texts)
+    return [weights.vector(text) for text in texts]
 
 
 def cosine(one: Vector, other: Vector) -> float:
-    """The cosine of the angle between two vectors of length 1."""
+    """Return the cosine of the angle between two vectors of length 1."""
     small, large = (one, other) if len(one) <= len(other) else (other, one)
     return math.fsum(weight * large[word] for word, weight in small.items() if word in large)
 
 
-def _unit(vector: Vector) -> Vector:
-    length = math.sqrt(math.fsum(weight * weight for weight in vector.values()))
-    return {word: weight / length for word, weight in vector.items()} if length else {}
-
-
 THRESHOLD = 0.3
 """From this cosine on, a hypothesis belongs to a cluster."""
+
+_BLOCK = 500
+"""Rows of a matrix that are compared with all others at once."""
 
 MOST = 2_000
 """Hypotheses that are clustered at most, as the work grows with their square."""
@@ -65,7 +113,7 @@ DIVERSITY_METHOD = (
 
 
 def clusters(texts: Sequence[str], threshold: float = THRESHOLD) -> list[list[int]]:
-    """Groups texts by what they are about.
+    """Group texts by the idea that they are about.
 
     Args:
         texts: The texts.
@@ -74,33 +122,37 @@ def clusters(texts: Sequence[str], threshold: float = THRESHOLD) -> list[list[in
     Returns:
         The positions of the texts of each cluster, in order.
     """
-    found: list[list[int]] = []
-    founders: dict[str, list[tuple[int, float]]] = {}
-    for position, vector in enumerate(vectors(texts)):
-        alike = _alike(vector, founders)
-        nearest = max(alike, key=lambda group: (alike[group], -group), default=None)
-        if nearest is not None and alike[nearest] >= threshold:
-            found[nearest].append(position)
-            continue
-        for word, weight in vector.items():
-            founders.setdefault(word, []).append((len(found), weight))
-        found.append([position])
-    return found
+    weights = WordWeights(texts)
+    own = [weights.vector(text) for text in texts]
+    found: dict[int, list[int]] = {}
+    for position, others in enumerate(_alike_before(weights.matrix(own), threshold)):
+        alike = {other: _dot(own[position], own[other]) for other in others if other in found}
+        founder = max(alike, key=lambda other: (alike[other], -other), default=None)
+        if founder is not None and alike[founder] >= threshold:
+            found[founder].append(position)
+        else:
+            found[position] = [position]
+    return list(found.values())
 
 
-def _alike(vector: Vector, founders: Mapping[str, list[tuple[int, float]]]) -> dict[int, float]:
-    """The cosine to the first text of each cluster that shares a word with a text."""
-    alike: dict[int, float] = {}
-    for word, weight in vector.items():
-        for group, other in founders.get(word, ()):
-            alike[group] = alike.get(group, 0.0) + weight * other
-    return alike
+def _alike_before(matrix: Any, threshold: float) -> Iterator[list[int]]:
+    """Yield for each row the rows before it whose cosine to it may reach a threshold."""
+    for start in range(0, matrix.shape[0], _BLOCK):
+        block = matrix[start : start + _BLOCK]
+        rows, others = alike_pairs(block, matrix, threshold)
+        ends = rows.searchsorted(range(block.shape[0]), side="right").tolist()
+        for row, (begin, end) in enumerate(pairwise([0, *ends])):
+            yield [other for other in others[begin:end].tolist() if other < start + row]
+
+
+def _dot(one: Vector, other: Vector) -> float:
+    return sum(weight * other[word] for word, weight in one.items() if word in other)
 
 
 def diversity(history: History) -> dict[str, Any]:
-    """The effective number of clusters of hypotheses, and how it is computed."""
-    numbers = {item.number for item in history.proposed}
-    texts = [record.hypothesis for record in history.trials if record.number in numbers]
+    """Return the effective number of clusters of hypotheses, and how it is computed."""
+    numbers = {trial.number for trial in history.proposed}
+    texts = [trial.hypothesis for trial in history.trials if trial.number in numbers]
     sample = [texts[i * len(texts) // MOST] for i in range(MOST)] if len(texts) > MOST else texts
     groups = clusters(sample)
     shares = [len(group) / len(sample) for group in groups]
@@ -115,93 +167,3 @@ def diversity(history: History) -> dict[str, Any]:
         "threshold": THRESHOLD,
         "method": DIVERSITY_METHOD,
     }
-
-
-MISSES = (
-    Status.GATE_MISSED,
-    Status.OVERSIZE,
-    Status.TRAIN_OVERRUN,
-    Status.EVAL_OVERRUN,
-)
-ALIKE = 0.5
-"""From this cosine on, two hypotheses of a surface are the same idea."""
-
-NEAR_MISS_METHOD = (
-    "A near miss ended gate_missed, oversize, train_overrun or eval_overrun with a score better "
-    "than that of the best at the moment it was judged. It is repaired by the first trial judged "
-    "later that ended kept or discarded and that is its descendant (child), or whose hypothesis "
-    "or reason names it as 'exp_N' or 'trial N' (named), or that is of the same surface with a "
-    f"hypothesis whose TF-IDF cosine to its own is at least {ALIKE} (alike)."
-)
-
-
-def near_misses(history: History) -> dict[str, Any]:
-    """The near misses, what each missed its limits by, and what repaired it."""
-    found = [item for item in history.judged if _is_near_miss(history, item)]
-    texts = [record.hypothesis for record in history.trials]
-    own = dict(zip((r.number for r in history.trials), vectors(texts), strict=True))
-    listed = [_facts(history, item, own) for item in found]
-    return {
-        "count": len(listed),
-        "repaired": sum(item["repaired_by"] is not None for item in listed),
-        "kept_after_repair": sum(
-            item["repaired_by"] is not None and item["repaired_by"]["kept"] for item in listed
-        ),
-        "by_status": {
-            status.value: many
-            for status in MISSES
-            if (many := sum(item["status"] == status.value for item in listed))
-        },
-        "missed_gates": excesses(found),
-        "method": NEAR_MISS_METHOD,
-        "trials": listed,
-    }
-
-
-def _is_near_miss(history: History, item: Judged) -> bool:
-    best, score = history.best_before[item.number], item.outcome.score
-    if item.outcome.status not in MISSES or best is None or score is None:
-        return False
-    return history.metric.goal.sign * (score - best) > 0.0
-
-
-def _facts(history: History, item: Judged, own: Mapping[int, Vector]) -> dict[str, Any]:
-    return history.named(item.number) | {
-        "status": item.outcome.status.value,
-        "score": item.outcome.score,
-        "best": history.best_before[item.number],
-        "excess": {gate.name: -gate.margin for gate in item.outcome.gates if not gate.passed},
-        "repaired_by": next(_repairs(history, item, own), None),
-    }
-
-
-def _repairs(history: History, item: Judged, own: Mapping[int, Vector]) -> Iterator[dict[str, Any]]:
-    name = history.names[item.number] if history.names else str(item.number)
-    digits = name.rpartition("_")[2].lstrip("0") or "0"
-    told = re.compile(rf"\b(?:exp|trial)[\s_#]*0*{re.escape(digits)}(?!\d)", re.IGNORECASE)
-    family = {item.number}
-    for record in history.trials[item.number + 1 :]:
-        if family & set(record.parents):
-            family.add(record.number)
-    for later in history.judged[history.place[item.number] + 1 :]:
-        if later.outcome.status not in (Status.KEPT, Status.DISCARDED):
-            continue
-        if how := _how(item, later, family, told, own):
-            kept = later.outcome.status is Status.KEPT
-            yield history.named(later.number) | {"how": how, "kept": kept}
-
-
-def _how(
-    item: Judged,
-    later: Judged,
-    family: set[int],
-    told: re.Pattern[str],
-    own: Mapping[int, Vector],
-) -> str | None:
-    if later.number in family:
-        return "child"
-    if told.search(later.record.hypothesis) or told.search(later.outcome.reason):
-        return "named"
-    same = later.record.surface == item.record.surface
-    alike = same and cosine(own[item.number], own[later.number]) >= ALIKE
-    return "alike" if alike else None

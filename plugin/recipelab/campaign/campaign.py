@@ -23,10 +23,12 @@ from recipelab.plan import Plan
 if TYPE_CHECKING:
     from autogen_agentchat.messages import BaseAgentEvent, BaseChatMessage
 
+    from recipelab.ablation import AblationReport
     from recipelab.budget import BudgetLimits, Spent
     from recipelab.campaign.planning import Estimate
     from recipelab.campaign.running import OpenQueue
     from recipelab.campaign.submitting import Submission
+    from recipelab.core.trial import Certificate
     from recipelab.evaluation.proposals import Approve
     from recipelab.evaluation.session import Overrides
     from recipelab.team import Ended, Listener, ResearchGroupChat
@@ -119,7 +121,7 @@ class Campaign(CampaignReader):
             campaign = cls(
                 store, str(plan.name), plan=plan, home=place, overrides=overrides, say=say
             )
-            _ = campaign.pack  # a pack that cannot be read is told before anything is begun
+            _ = campaign.pack  # raises for a pack that cannot be read
             campaign._stack = stack.pop_all()
         return campaign
 
@@ -182,7 +184,7 @@ class Campaign(CampaignReader):
         How it ended is in ``ended`` afterwards.
 
         Args:
-            task: What the specialists are told at the beginning of every round.
+            task: The words to the specialists at the beginning of every round.
             listener: As in :meth:`team`.
             approve: As in :meth:`team`.
             **options: As in :meth:`team`.
@@ -196,7 +198,10 @@ class Campaign(CampaignReader):
         from recipelab.team import Ended
 
         self.ended = None
-        team = self.team(listener=listener, approve=approve, **options)
+        plan, team = self.plan, self.team(listener=listener, approve=approve, **options)
+        team.listener.note(
+            f"Campaign {self.name}: {plan.pack}, model {plan.model_name}, sandbox {plan.sandbox}"
+        )
         try:
             async with aclosing(team.run_stream(task=task)) as items:
                 async for item in items:
@@ -237,25 +242,28 @@ class Campaign(CampaignReader):
             raise AssertionError("unreachable: a stream that ends says how")
         return self.ended
 
-    async def resume(
-        self,
-        *,
-        limits: BudgetLimits | None = None,
-        sandbox: str | None = None,
-        listener: Listener | None = None,
-        approve: Approve | None = None,
-        **options: Any,
-    ) -> Ended:
-        """Run what is left of the campaign, with more to spend if limits are given.
-
-        Trials without an outcome run again, then new ones.
+    def extend(self, limits: BudgetLimits | None = None, *, sandbox: str | None = None) -> None:
+        """Give the campaign more to spend, or another sandbox, from its next run on.
 
         Args:
             limits: New limits, in place of those of the same name; the others stay.
             sandbox: ``auto``, ``docker`` or ``local``; ``None`` as before.
-            listener: As in :meth:`run`.
-            approve: As in :meth:`run`.
-            **options: As in :meth:`run`.
+
+        Raises:
+            RecipelabError: The campaign was imported.
+        """
+        self._check_ran_here()
+        plan = self.plan
+        merged = plan.limits.model_copy(update=limits.given() if limits else {})
+        update = {"limits": merged, "sandbox": sandbox or plan.sandbox}
+        self._plan = plan.model_copy(update=update)
+
+    async def resume(self, limits: BudgetLimits | None = None, **options: Any) -> Ended:
+        """Run what is left of the campaign: trials without an outcome again, then new ones.
+
+        Args:
+            limits: As in :meth:`extend`.
+            **options: Arguments of :meth:`run`.
 
         Returns:
             As in :meth:`run`.
@@ -263,12 +271,8 @@ class Campaign(CampaignReader):
         Raises:
             RecipelabError: As in :meth:`run`.
         """
-        self._check_ran_here()
-        plan = self.plan
-        merged = plan.limits.model_copy(update=limits.given() if limits else {})
-        update = {"limits": merged, "sandbox": sandbox or plan.sandbox}
-        self._plan = plan.model_copy(update=update)
-        return await self.run(listener=listener, approve=approve, **options)
+        self.extend(limits)
+        return await self.run(**options)
 
     # Run it from a script.
 
@@ -443,7 +447,7 @@ class Campaign(CampaignReader):
         seeds: int | None = None,
         sandbox: str | None = None,
         slots: int | None = None,
-    ) -> dict[str, Any]:
+    ) -> Certificate:
         """Certify a trial against the baseline on held-out answers and seeds that no trial had.
 
         Args:
@@ -453,8 +457,7 @@ class Campaign(CampaignReader):
             slots: Phases at the same time; ``None`` for what the machine has.
 
         Returns:
-            The certificate as plain data: ``status`` (``certified``, ``not_certified``, or how it
-            failed), ``reason``, score, gain with its interval, gates. The lineage keeps it.
+            The certificate, which the lineage keeps.
 
         Raises:
             RecipelabError: The campaign was imported, the trial has no recipe, or data, sandbox or
@@ -472,7 +475,7 @@ class Campaign(CampaignReader):
         pairs: int = 6,
         sandbox: str | None = None,
         slots: int | None = None,
-    ) -> dict[str, Any]:
+    ) -> AblationReport:
         """Measure the best recipe without each of its edits: which gave what share of the gain.
 
         What was measured is kept in :attr:`folder`: stopped and called again, it goes on.
@@ -484,7 +487,7 @@ class Campaign(CampaignReader):
             slots: As in :meth:`certify`.
 
         Returns:
-            The gain, the steps with their losses and shares, and interactions, as plain data;
+            The gain, the steps with their losses and shares, and interactions;
             ``docs/ablate-best.md`` explains them.
 
         Raises:

@@ -6,11 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from recipelab.core.content import Home
 from recipelab.core.errors import RecipelabError
-from recipelab.lineage import LineageStore
 from recipelab.plan import Plan, plan_of
+
+if TYPE_CHECKING:
+    from recipelab.lineage import LineageStore
 
 Say = Callable[[str], None]
 """Called with each text that a person should read."""
@@ -34,6 +37,8 @@ def open_lineage(home: Home, lineage: str | Path | None = None, *, create: bool)
     Raises:
         RecipelabError: There is no lineage and none may be made, or it cannot be opened.
     """
+    from recipelab.lineage import LineageStore
+
     target = home.lineage if lineage is None else lineage
     path = None if "://" in str(target) else Path(target)
     if not create and path is not None and not path.is_file():

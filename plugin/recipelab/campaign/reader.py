@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any, Self
 from recipelab.campaign.planning import Say, open_lineage
 from recipelab.core.content import Home
 from recipelab.core.errors import LineageError, RecipelabError
-from recipelab.core.recipe import Recipe
 from recipelab.exchange.metric import MetricFacts, mark_of, metric_of
 from recipelab.lineage import PAUSED, CampaignRecord, LineageStore, Page, TrialFilter, TrialRecord
-from recipelab.lineage.query import MAX_LIMIT
+from recipelab.lineage.filter import MAX_LIMIT
 from recipelab.plan import Plan, plan_of
 
 if TYPE_CHECKING:
@@ -181,9 +180,7 @@ class CampaignReader:
 
     def each_trial(self) -> Iterator[TrialRecord]:
         """Yield every trial, oldest first; only a page of them is in memory at once."""
-        from recipelab.exchange.campaign_copy import each_trial
-
-        return each_trial(self.store, self.name)
+        return self.store.each_trial(self.name)
 
     def newest_trials(self, limit: int) -> list[TrialRecord]:
         """Return the newest trials, the oldest of them first.
@@ -233,7 +230,10 @@ class CampaignReader:
         Raises:
             LineageError: There is no such trial, or it was rejected and has no recipe.
         """
-        return Recipe(self.store.files(self.name, 0)).diff(Recipe(self.files(number)))
+        from recipelab.report.figures import patch_of
+
+        self.files(number)
+        return patch_of(self.store, self.name, number)
 
     def stats(self) -> dict[str, Any]:
         """Return the figures of the campaign as plain data; ``docs/analysis.md`` explains them."""

@@ -159,8 +159,8 @@ async def open_queue(campaign: Campaign, approve: Approve | None) -> AsyncIterat
         RecipelabError: Data, sandbox, slots or a budget are missing, another process runs the
             campaign, or the baseline does not pass its own gates.
     """
-    parts = _overrides(campaign, approve)
-    session = CampaignSession(campaign.plan, campaign.home, parts=parts, say=campaign.say)
+    overrides = _overrides(campaign, approve)
+    session = CampaignSession(campaign.plan, campaign.home, overrides=overrides, say=campaign.say)
     async with session.opened() as queue:
         finished, reason = False, "the script that ran it has ended"
         try:

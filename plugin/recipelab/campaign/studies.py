@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recipelab.ablation import Attributing, Chain, Kept, Measuring, attribution_facts, reference_of
+from recipelab.ablation import (
+    ABLATION_FILE,
+    AblationReport,
+    ablate_campaign,
+    records_of_chain,
+)
 from recipelab.analysis.arms import RunFigures, compare, run_figures
 from recipelab.budget import BudgetLimits
 from recipelab.core.content import Home
 from recipelab.core.errors import RecipelabError
 from recipelab.core.recipe import Recipe
+from recipelab.core.trial import Certificate
 from recipelab.evaluation.certify import certification_seeds, certify
-from recipelab.evaluation.evaluator import Evaluator
-from recipelab.evaluation.seed_runs import fresh_seeds
 from recipelab.evaluation.session import CampaignSession, Overrides
-from recipelab.lineage import TrialRecord
 from recipelab.packs.load import load_pack
-from recipelab.packs.sections import Goal
 from recipelab.plan import Arm, Plan
 
 if TYPE_CHECKING:
     from recipelab.campaign.campaign import Campaign
     from recipelab.campaign.planning import Say
-
-MEASUREMENTS = "ablation.json"
-"""File in a campaign's folder that keeps what an ablation has measured."""
 
 
 def measuring_session(
@@ -45,7 +43,7 @@ def measuring_session(
     return CampaignSession(
         campaign.plan.model_copy(update=update),
         campaign.home,
-        parts=campaign.overrides or Overrides(),
+        overrides=campaign.overrides or Overrides(),
         say=campaign.say,
     )
 
@@ -57,74 +55,35 @@ async def certify_trial(
     seeds: int | None,
     sandbox: str | None,
     slots: int | None,
-) -> dict[str, Any]:
+) -> Certificate:
     """Certify a trial and keep the certificate in the lineage; see :meth:`Campaign.certify`."""
     pack = campaign.pack
     session = measuring_session(campaign, sandbox, slots)
     baseline, recipe = (Recipe(campaign.files(one)) for one in (0, number))
-    chosen = certification_seeds(pack, campaign.name, seeds or pack.certify.seeds)
+    chosen = certification_seeds(pack, campaign.name, seeds)
     labels = {"campaign": campaign.name, "trial": str(number), "purpose": "certify"}
     async with session.measuring(pack.certified()) as evaluator:
         found = await certify(evaluator, baseline, recipe, chosen, labels)
-    campaign.store.add_certificate(campaign.name, number, found)
+    campaign.store.add_certificate(campaign.name, number, asdict(found))
     return found
 
 
 async def ablate_best(
     campaign: Campaign, *, seeds: int, pairs: int, sandbox: str | None, slots: int | None
-) -> dict[str, Any]:
+) -> AblationReport:
     """Measure the best recipe without each of its edits; see :meth:`Campaign.ablate`."""
-    records = campaign.store.chain(campaign.name, campaign.store.best_brief(campaign.name).number)
-    if len(records) < 2:
-        raise RecipelabError(
-            f"campaign {campaign.name} has kept no trial, so there is no gain to divide; go on "
-            f"with: recipelab resume {campaign.name} --trials N"
-        )
-    numbers = tuple(record.number for record in records)
-    chain = Chain(numbers, tuple(Recipe(campaign.files(number)) for number in numbers))
+    records_of_chain(campaign.store, campaign.name)  # before data is fetched and a sandbox opened
     session = measuring_session(campaign, sandbox, slots)
-    goal = campaign.pack.metric.goal
     async with session.measuring() as evaluator:
-        measuring = _measuring(campaign, evaluator, records, chain, seeds)
-        attributing = Attributing(
-            chain,
-            await measuring.prepared(),
-            goal,
-            recorded=dict(_recorded_gains(records, goal)),
+        return await ablate_campaign(
+            campaign.store,
+            campaign.name,
+            evaluator,
+            campaign.folder / ABLATION_FILE,
+            seeds=seeds,
+            pairs=pairs,
             say=campaign.say,
         )
-        found = await attributing.run(pairs)
-    return attribution_facts(found, {record.number: record for record in records})
-
-
-def _measuring(
-    campaign: Campaign,
-    evaluator: Evaluator,
-    records: Sequence[TrialRecord],
-    chain: Chain,
-    count: int,
-) -> Measuring:
-    pack, baseline, best = campaign.pack, records[0].outcome, records[-1].outcome
-    if baseline is None or best is None:
-        raise AssertionError("unreachable: the trials that led to the best are judged")
-    # Fresh seeds: on the seeds that chose it, the best looks better than it is.
-    seeds = fresh_seeds(f"{pack.name}/{campaign.name}/ablate", count, taken=pack.seeds)
-    key = f"{chain.best.digest} {evaluator.sandbox_name} {pack.profile}"
-    return Measuring(
-        evaluator,
-        reference_of(chain.numbers[-1], chain.best, best, baseline),
-        seeds,
-        Kept(campaign.folder / MEASUREMENTS, key),
-        {"campaign": campaign.name, "purpose": "ablate-best"},
-    )
-
-
-def _recorded_gains(records: Sequence[TrialRecord], goal: Goal) -> Iterator[tuple[int, float]]:
-    """Yield each step of the chain with its gain on the step before, as far as both have scores."""
-    scores = [record.outcome.score if record.outcome else None for record in records]
-    for step, (before, after) in enumerate(pairwise(scores), start=1):
-        if before is not None and after is not None:
-            yield step, goal.sign * (after - before)
 
 
 @dataclass(frozen=True)

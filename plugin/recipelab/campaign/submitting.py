@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from recipelab.core.errors import BudgetSpent, RecipelabError, unknown_name
 from recipelab.core.trial import Edit, Proposal
-from recipelab.evaluation.proposals import Intake, Rejection
+from recipelab.evaluation.proposals import ProposalChecker, Rejected
 from recipelab.exchange.git import edits_of_patch
 from recipelab.packs.pack import Pack
 
@@ -48,7 +48,7 @@ class Submission:
     """
 
     number: int
-    rejection: Rejection | None
+    rejection: Rejected | None
     alike: tuple[str, ...]
     pickup: Pickup | None
 
@@ -114,9 +114,11 @@ def _checked_surface(name: str | None, pack: Pack) -> str:
     return name
 
 
-def proposal_checker(campaign: Campaign) -> Intake:
+def proposal_checker(campaign: Campaign) -> ProposalChecker:
     """Return what checks proposals of a campaign and records them, in this or any process."""
-    return Intake(campaign.store, campaign.name, campaign.pack, repeats=campaign.plan.blind)
+    return ProposalChecker(
+        campaign.store, campaign.name, campaign.pack, repeats=campaign.plan.blind
+    )
 
 
 def submit_to_lineage(campaign: Campaign, proposal: Proposal) -> Submission:
@@ -139,7 +141,7 @@ def submit_to_lineage(campaign: Campaign, proposal: Proposal) -> Submission:
                 f"{record.trials + 1}"
             )
     number, checked = proposal_checker(campaign).take(proposal, round_number=None)
-    if isinstance(checked, Rejection):
+    if isinstance(checked, Rejected):
         return Submission(number, checked, (), None)
     pickup = Pickup.NOW if runs else Pickup.RESUMED
     if runs and campaign.is_paused:

@@ -54,22 +54,23 @@ def show(
     profile: ProfileOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a charter; with --pack, all that this specialist would be told on it."""
+    """Show a charter; with --pack, the whole prompt of this specialist on it."""
     from recipelab.agents.charters import charter_of
     from recipelab.agents.prompt import system_message
     from recipelab.packs.load import load_pack
 
     with clear_errors():
         charter = charter_of(name)
-        told = None
+        message = None
         if pack is not None:
             loaded = load_pack(pack, profile)
             charter = charter.on(loaded.surface_names)
-            told = system_message(loaded, charter)
+            message = system_message(loaded, charter)
         if as_json:
-            print_json(charter.model_dump() | ({} if told is None else {"system_message": told}))
+            prompt = {} if message is None else {"system_message": message}
+            print_json(charter.model_dump() | prompt)
         else:
-            typer.echo(plain(told or _as_text(charter)))
+            typer.echo(plain(message or _as_text(charter)))
 
 
 @agents_app.command("check")
@@ -98,7 +99,7 @@ def check(
         for problem in problems:
             err.print(Text(plain(problem), style="red"), soft_wrap=True)
         if not problems:
-            out.print(f"{len(names)} charters are well", markup=False)
+            out.print(f"{len(names)} charters are valid", markup=False)
     if problems:
         raise typer.Exit(BAD_INPUT)
 
@@ -115,16 +116,16 @@ def _row(item: FoundCharter) -> tuple[Text, ...]:
     origin = f"{item.origin}, in place of the shipped one" if item.replaces else item.origin
     charter = item.charter
     if charter is None:
-        told = (f"not valid: {item.problem}", "", "", "")
+        cells = (f"not valid: {item.problem}", "", "", "")
     else:
         tools = ", ".join(charter.tools) if charter.tools else "all"
-        told = (charter.title, ", ".join(charter.surfaces), charter.model or "", tools)
+        cells = (charter.title, ", ".join(charter.surfaces), charter.model or "", tools)
     style = "red" if charter is None else ""
-    return tuple(Text(shorten(word, _CELL), style=style) for word in (item.name, *told, origin))
+    return tuple(Text(shorten(word, _CELL), style=style) for word in (item.name, *cells, origin))
 
 
 def _as_text(charter: Charter) -> str:
-    """The charter as one reads it: the keys that are set, then the body."""
+    """Return a charter as text: the keys that are set, then the body."""
     lines = [f"{charter.name}: {charter.title}", f"surfaces: {', '.join(charter.surfaces)}"]
     if charter.model is not None:
         lines.append(f"model: {charter.model}")

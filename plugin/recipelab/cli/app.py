@@ -1,4 +1,4 @@
-"""The ``recipelab`` command."""
+"""The ``recipelab`` command: what there is to type."""
 
 from __future__ import annotations
 
@@ -7,24 +7,10 @@ from typing import Annotated
 import typer
 
 from recipelab import __version__
-from recipelab.cli import (
-    ablate,
-    ablate_best,
-    exchange,
-    export,
-    look,
-    machine,
-    notes,
-    people,
-    run,
-    stats,
-    transcript,
-    verify,
-)
+from recipelab.cli import certify, exchange, look, run, sandbox, steer
 from recipelab.cli.agents import agents_app
-from recipelab.cli.logs import LogFormat, LogLevel, show_logs
+from recipelab.cli.common import LogFormat, LogLevel, show_logs
 from recipelab.cli.packs import packs_app
-from recipelab.cli.sandbox import sandbox_app
 
 app = typer.Typer(
     name="recipelab",
@@ -39,27 +25,27 @@ for command in (
     look.trials,
     look.show,
     look.lineage,
-    transcript.transcript,
-    export.export,
+    look.transcript,
+    exchange.export,
     look.campaigns,
-    ablate.ablate,
-    ablate_best.ablate_best,
-    stats.stats,
-    verify.verify,
-    verify.leaderboard,
-    notes.note,
-    people.pause,
-    people.submit,
-    machine.doctor,
+    certify.ablate,
+    certify.ablate_best,
+    look.stats,
+    certify.verify,
+    certify.leaderboard,
+    steer.note,
+    steer.pause,
+    steer.submit,
+    sandbox.doctor,
 ):
     app.command()(command)
 app.command("import")(exchange.import_)
-app.add_typer(sandbox_app, name="sandbox")
+app.add_typer(sandbox.sandbox_app, name="sandbox")
 app.add_typer(agents_app, name="agents")
 app.add_typer(packs_app, name="packs")
 
 
-def _version(wanted: bool) -> None:
+def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(__version__)
         raise typer.Exit
@@ -68,7 +54,10 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def main(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
     ] = False,
     log_level: LogLevel = "warning",
     log_format: LogFormat = "auto",

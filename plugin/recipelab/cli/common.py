@@ -1,28 +1,34 @@
-"""What the commands share: options, output, and the way errors end a command."""
+"""What the commands share: output, errors, options, and the answers of a person."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import signal
+import termios
+import threading
+from collections.abc import Coroutine, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
 
-from recipelab.core.content import Home
-from recipelab.core.errors import RecipelabError
+from recipelab.core.errors import RecipelabError, unknown_name
+from recipelab.core.logs import LEVELS, configure_logs
 
 if TYPE_CHECKING:
-    from recipelab.lineage import CampaignRecord, LineageStore
+    from recipelab.campaign.campaign import Campaign
+
+T = TypeVar("T")
 
 BAD_INPUT = 2
-"""Exit code for anything that the user can mend."""
+"""Exit code for anything that the user can correct."""
 
 FAILED = 1
-"""Exit code of a campaign that stopped before its budget was spent."""
+"""Exit code of a campaign that stopped before its budget was spent, or of a check that failed."""
 
 STOPPED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -40,6 +46,82 @@ def _console(*, stderr: bool = False) -> Console:
 out = _console()
 err = _console(stderr=True)
 
+
+def say(text: str) -> None:
+    """Print a text that a person should read, on standard error."""
+    # Markup off: the text may hold words of agents, or brackets of TOML.
+    err.print(text, markup=False, soft_wrap=True)
+
+
+@contextmanager
+def clear_errors() -> Iterator[None]:
+    """Turn an error that the user can correct into one message and exit code 2."""
+    try:
+        yield
+    except RecipelabError as error:
+        err.print(f"recipelab: {error}", style="red", markup=False, soft_wrap=True)
+        raise typer.Exit(BAD_INPUT) from None
+
+
+@contextmanager
+def opened_campaign(home: Path | None, name: str | None) -> Iterator[Campaign]:
+    """Open a campaign of the lineage; an error that the user can correct ends the command.
+
+    Args:
+        home: The folder that ``--home`` names.
+        name: Name of the campaign; ``None`` for the newest.
+    """
+    from recipelab.campaign.campaign import Campaign
+
+    with clear_errors(), Campaign.open(name, home=home, say=say) as campaign:
+        yield campaign
+
+
+def run_stoppable(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that SIGTERM ends as cleanly as Ctrl-C does.
+
+    Raises:
+        KeyboardInterrupt: It was stopped by either of them.
+    """
+
+    async def stoppable() -> T:
+        if (task := asyncio.current_task()) is not None:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        return await work
+
+    try:
+        return asyncio.run(stoppable())
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON on standard output."""
+    typer.echo(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def print_json_rows(rows: Iterable[Any], head: Mapping[str, Any] | None = None) -> None:
+    """Print rows as :func:`print_json` would, one at a time, so that they may be many.
+
+    Args:
+        rows: The rows.
+        head: What stands before them in an object, as its last key ``rows``; ``None`` prints a
+            list of the rows alone.
+    """
+    indent = "  "
+    if head is not None:
+        typer.echo(json.dumps(head, ensure_ascii=False, indent=2).removesuffix("\n}"), nl=False)
+        typer.echo(',\n  "rows": ', nl=False)
+        indent = "    "
+    before = "[\n"
+    for row in rows:
+        text = json.dumps(row, ensure_ascii=False, indent=2).replace("\n", f"\n{indent}")
+        typer.echo(f"{before}{indent}{text}", nl=False)
+        before = ",\n"
+    end = "[]" if before == "[\n" else f"\n{indent[2:]}]"
+    typer.echo(end if head is None else f"{end}\n}}")
+
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 HomeOption = Annotated[
     Path | None,
@@ -48,43 +130,134 @@ HomeOption = Annotated[
 NameOption = Annotated[
     str | None, typer.Option("--name", help="Name of the campaign; default the newest.")
 ]
+NameArgument = Annotated[str | None, typer.Argument(help="Campaign; default the newest.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace the file that is there.")]
+ModelOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        help="offline, openai:NAME, anthropic:NAME, ollama:NAME, azure:NAME or a component's "
+        "FILE.json; SPECIALIST=... for one of them alone; repeatable.",
+    ),
+]
+BaseUrl = Annotated[
+    str | None, typer.Option("--base-url", help="Address of an OpenAI-compatible server.")
+]
+SandboxOption = Annotated[
+    str, typer.Option(help="auto, docker, or local (not isolated).", show_default=True)
+]
+Slots = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|N", help="Phases at the same time, each on a GPU or cores of its own."
+    ),
+]
+ShareDevices = Annotated[
+    bool, typer.Option("--share-devices", help="Let slots and campaigns share devices.")
+]
 
 
-@contextmanager
-def clear_errors() -> Iterator[None]:
-    """Turns an error that the user can mend into one message and exit code 2."""
-    try:
-        yield
-    except RecipelabError as error:
-        # Markup off: the message may hold text from agents or brackets from TOML.
-        err.print(f"recipelab: {error}", style="red", markup=False, soft_wrap=True)
-        raise typer.Exit(BAD_INPUT) from None
-
-
-def print_json(value: Any) -> None:
-    """Prints a value as JSON on standard output."""
-    typer.echo(json.dumps(value, ensure_ascii=False, indent=2))
-
-
-@contextmanager
-def opened(home: Path | None, name: str | None) -> Iterator[tuple[LineageStore, CampaignRecord]]:
-    """The existing lineage and one of its campaigns.
-
-    Args:
-        home: The folder asked for.
-        name: Name of the campaign; ``None`` takes the newest.
+def slot_count(text: str) -> int | None:
+    """Return the number of slots that ``--slots`` names; ``None`` for what the machine has.
 
     Raises:
-        RecipelabError: There is no lineage, no campaign, or none of that name.
+        RecipelabError: It is neither ``auto`` nor a number from 1 up.
     """
-    from recipelab.lineage import LineageStore
+    if text == "auto":
+        return None
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise RecipelabError(f"--slots: {text!r} is not valid; valid: auto, or a number from 1 up")
+    return int(text)
 
-    place = Home.find(home)
-    lineage = place.lineage
-    if isinstance(lineage, Path) and not lineage.is_file():
-        raise RecipelabError(f"no lineage at {lineage}; start a campaign with: recipelab run PACK")
-    with LineageStore.open(lineage) as store:
-        campaigns = store.campaigns()
-        if name is None and not campaigns:
-            raise RecipelabError("no campaign in this lineage; start one: recipelab run PACK")
-        yield store, store.campaign(name) if name is not None else campaigns[-1]
+
+LOG_FORMATS = ("auto", "console", "json")
+"""For people, with colors on a terminal; for people, without colors; one JSON object a line."""
+
+LogLevel = Annotated[
+    str,
+    typer.Option(
+        "--log-level",
+        envvar="RECIPELAB_LOG_LEVEL",
+        metavar="|".join(LEVELS),
+        help="Show logs from this level up, on standard error.",
+    ),
+]
+LogFormat = Annotated[
+    str,
+    typer.Option(
+        "--log-format",
+        envvar="RECIPELAB_LOG_FORMAT",
+        metavar="|".join(LOG_FORMATS),
+        help="Logs for people, or one JSON object a line.",
+    ),
+]
+
+
+def show_logs(level: str, format_name: str) -> None:
+    """Set up the logs of this command; a bad value ends it with exit code 2."""
+    with clear_errors():
+        for where, what, given, valid in (
+            ("--log-level (or RECIPELAB_LOG_LEVEL)", "log level", level, LEVELS),
+            ("--log-format (or RECIPELAB_LOG_FORMAT)", "log format", format_name, LOG_FORMATS),
+        ):
+            if given not in valid:
+                raise RecipelabError(f"{where}: {unknown_name(what, given, valid)}")
+        colors = False if format_name == "console" else None
+        configure_logs(json=format_name == "json", level=level, colors=colors)
+
+
+_STDIN = 0
+_CHUNK = 65_536
+
+
+class AnswerLines:
+    """Reads the lines that a person types, in a thread that does not outlive the command.
+
+    A thread of the usual pool would hold up Ctrl-C until a line was typed. A thread that waits in
+    ``sys.stdin`` holds a lock that the interpreter wants at its end, so this one reads the bytes
+    of the file descriptor itself.
+    """
+
+    def __init__(self) -> None:
+        self._lines: asyncio.Queue[str | None] = asyncio.Queue()
+        self._reading = False
+        self._ended = False
+
+    async def next(self) -> str | None:
+        """Return the next line without its end; ``None`` at the end of the input."""
+        if self._ended and self._lines.empty():
+            return None
+        if not self._reading:
+            self._reading = True
+            loop = asyncio.get_running_loop()
+            threading.Thread(target=self._read, args=(loop,), daemon=True).start()
+        return await self._lines.get()
+
+    def forget(self) -> None:
+        """Drop what was typed on a terminal before the question; a pipe answers ahead of time."""
+        if not os.isatty(_STDIN):
+            return
+        termios.tcflush(_STDIN, termios.TCIFLUSH)
+        while not self._lines.empty():
+            self._lines.get_nowait()
+
+    def _read(self, loop: asyncio.AbstractEventLoop) -> None:
+        rest = b""
+        with suppress(OSError):  # a terminal that was closed brings no more
+            while chunk := os.read(_STDIN, _CHUNK):
+                *whole, rest = (rest + chunk).split(b"\n")
+                for line in whole:
+                    self._hand_over(loop, line.decode("utf-8", "replace"))
+        if rest:
+            self._hand_over(loop, rest.decode("utf-8", "replace"))
+        self._hand_over(loop, None)
+
+    def _hand_over(self, loop: asyncio.AbstractEventLoop, line: str | None) -> None:
+        def put() -> None:
+            self._ended = self._ended or line is None
+            self._lines.put_nowait(line)
+
+        try:
+            loop.call_soon_threadsafe(put)
+        except RuntimeError:
+            raise SystemExit from None  # the command has ended meanwhile

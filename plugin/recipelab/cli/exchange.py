@@ -1,4 +1,4 @@
-"""``recipelab import``."""
+"""``recipelab export`` and ``recipelab import``: recipes and whole campaigns, out and in."""
 
 from __future__ import annotations
 
@@ -11,41 +11,160 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from recipelab.cli.common import AsJson, HomeOption, clear_errors, out, print_json
+from recipelab.cli.common import (
+    AsJson,
+    HomeOption,
+    NameOption,
+    clear_errors,
+    opened_campaign,
+    out,
+    print_json,
+)
 from recipelab.core.content import Home
+from recipelab.core.errors import RecipelabError
+from recipelab.core.text import plain, shorten
 
 if TYPE_CHECKING:
     from recipelab.exchange.files import Imported
 
 SHOWN_CHARACTERS = 60
+"""Characters of a damaged row that are shown."""
 
-Source = Annotated[
-    Path,
-    typer.Argument(help="Folder of a released run, its results.tsv, or a JSONL export."),
-]
+
+def export(
+    what: Annotated[
+        str, typer.Argument(help="Number of a trial; with --to, the name of a campaign.")
+    ],
+    to: Annotated[
+        Path | None,
+        typer.Option("--to", help="Export a whole campaign to this FILE, or FOLDER for git."),
+    ] = None,
+    format_name: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="jsonl|csv|parquet|git",
+            help="With --to; default by its ending. jsonl loses nothing.",
+        ),
+    ] = None,
+    patch: Annotated[bool, typer.Option("--patch", help="The diff from the baseline.")] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the trial to this FILE or FOLDER.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+    name: NameOption = None,
+    home: HomeOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Export a trial's recipe (as a patch, or as its files), or with --to a whole campaign."""
+    with clear_errors():
+        if to is not None and (patch or output is not None or name is not None):
+            raise RecipelabError(
+                "--to exports a whole campaign: --patch, --output and --name are for a trial"
+            )
+        if to is None and format_name is not None:
+            raise RecipelabError("--format is for a whole campaign: say where with --to")
+    if to is not None:
+        _export_campaign(what, to, format_name, home, force=force, as_json=as_json)
+    else:
+        _export_trial(what, output, name, home, patch=patch, force=force, as_json=as_json)
+
+
+def _export_campaign(
+    name: str, to: Path, format_name: str | None, home: Path | None, *, force: bool, as_json: bool
+) -> None:
+    with opened_campaign(home, name) as campaign:
+        written = campaign.export(to, format_name=format_name, force=force)
+        trials = campaign.store.trial_count(name)
+    if as_json:
+        print_json({"campaign": name, "format": written, "to": str(to), "trials": trials})
+        return
+    out.print(Text(f"campaign {name}, {trials} trials: {to} ({written})"), soft_wrap=True)
+
+
+def _export_trial(
+    what: str,
+    output: Path | None,
+    name: str | None,
+    home: Path | None,
+    *,
+    patch: bool,
+    force: bool,
+    as_json: bool,
+) -> None:
+    with opened_campaign(home, name) as campaign:
+        if not what.isascii() or not what.isdigit():
+            raise RecipelabError(
+                f"{what!r} is not the number of a trial; to export a whole campaign say where: "
+                "--to FILE"
+            )
+        number = int(what)
+        files, diff = campaign.files(number), campaign.patch(number)
+        if output is not None:
+            _write_trial(number, files, diff if patch else None, output, force=force)
+        if as_json:
+            print_json({"trial": number, "patch": diff, "files": files})
+        elif output is not None:
+            out.print(Text(f"trial {number} of {campaign.name}: {output}"), soft_wrap=True)
+        elif patch:
+            typer.echo(diff, nl=False)
+        else:
+            raise RecipelabError(
+                "say what to export: --patch, --output FOLDER for the files, or --to FILE for a "
+                "whole campaign"
+            )
+
+
+def _write_trial(
+    number: int, files: dict[str, str], diff: str | None, output: Path, *, force: bool
+) -> None:
+    from recipelab.exchange.replacing import check_paths, replacing
+
+    check_paths(files, number)
+    # A folder may hold a user's own files, so not even --force replaces one.
+    with replacing(output, force=force) as place:
+        if diff is not None:
+            place.write_text(diff, "utf-8", newline="")
+            return
+        for path, text in files.items():
+            file = place / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, "utf-8", newline="")
 
 
 def import_(
-    source: Source,
+    source: Annotated[
+        Path,
+        typer.Argument(help="Folder of a released run, its results.tsv, or a JSONL export."),
+    ],
     name: Annotated[str, typer.Option("--as", help="Name that the campaign gets here.")],
     home: HomeOption = None,
     as_json: AsJson = False,
 ) -> None:
     """Import a campaign: a released run, or an export of this program."""
+    from recipelab.campaign.planning import open_lineage
     from recipelab.exchange.files import import_campaign
-    from recipelab.lineage import LineageStore
 
     with clear_errors():
-        with LineageStore.open(Home.find(home).lineage) as store:
+        with open_lineage(Home.find(home), create=True) as store:
             imported = import_campaign(store, source, name)
             counts = {status or "in_flight": n for status, n in store.counts(name).items()}
+        facts = _import_facts(imported, counts)
         if as_json:
-            print_json(_facts(imported, counts))
+            print_json(facts)
             return
-        _print(imported, counts)
+        if imported.damage:
+            out.print(_damage_table(imported))
+        totals = ", ".join(f"{count} {status}" for status, count in counts.items())
+        text = (
+            f"Imported {name} ({imported.kind}): {facts['trials']} trials, {totals}. Damaged "
+            f"rows: {facts['damaged']}, repaired {facts['repaired']}, not repairable "
+            f"{facts['not_repairable']}."
+        )
+        out.print(Text(text), soft_wrap=True)
 
 
-def _facts(imported: Imported, counts: dict[Any, int]) -> dict[str, Any]:
+def _import_facts(imported: Imported, counts: dict[Any, int]) -> dict[str, Any]:
     damage = imported.damage
     return {
         "campaign": imported.copy.campaign.name,
@@ -59,27 +178,14 @@ def _facts(imported: Imported, counts: dict[Any, int]) -> dict[str, Any]:
     }
 
 
-def _print(imported: Imported, counts: dict[Any, int]) -> None:
-    from recipelab.core.text import plain, shorten
-
-    facts = _facts(imported, counts)
-    if imported.damage:
-        table = Table(title="Damaged rows", title_justify="left", box=SIMPLE_HEAD)
-        for head in ("file", "line", "trial", "what is wrong", "repair", "begins"):
-            table.add_column(head, overflow="fold")
-        for item in imported.damage:
-            line = "-" if item.line is None else str(item.line)
-            repair = item.repair or "not repairable"
-            cells = (item.file, line, item.trial or "-", item.problem, repair)
-            begins = shorten(item.text, SHOWN_CHARACTERS)
-            table.add_row(*(Text(plain(cell)) for cell in (*cells, begins)))
-        out.print(table)
-    told = ", ".join(f"{many} {status}" for status, many in counts.items())
-    out.print(
-        Text(
-            f"Imported {facts['campaign']} ({imported.kind}): {facts['trials']} trials, {told}. "
-            f"Damaged rows: {facts['damaged']}, repaired {facts['repaired']}, not repairable "
-            f"{facts['not_repairable']}."
-        ),
-        soft_wrap=True,
-    )
+def _damage_table(imported: Imported) -> Table:
+    table = Table(title="Damaged rows", title_justify="left", box=SIMPLE_HEAD)
+    for head in ("file", "line", "trial", "what is wrong", "repair", "begins"):
+        table.add_column(head, overflow="fold")
+    for item in imported.damage:
+        line = "-" if item.line is None else str(item.line)
+        repair = item.repair or "not repairable"
+        cells = (item.file, line, item.trial or "-", item.problem, repair)
+        begins = shorten(item.text, SHOWN_CHARACTERS)
+        table.add_row(*(Text(plain(cell)) for cell in (*cells, begins)))
+    return table

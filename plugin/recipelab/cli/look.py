@@ -1,60 +1,75 @@
-"""Commands that look at a campaign: trials, show, lineage, campaigns."""
+"""Commands that look at a campaign: trials, show, lineage, stats, transcript, campaigns."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
+from rich.text import Text
 
 from recipelab.cli.common import (
     AsJson,
+    Force,
     HomeOption,
+    NameArgument,
     NameOption,
     clear_errors,
-    opened,
+    opened_campaign,
     out,
     print_json,
+    print_json_rows,
 )
 from recipelab.core.errors import RecipelabError, unknown_name
 from recipelab.core.trial import FailureKind, Status
 
+if TYPE_CHECKING:
+    from recipelab.report.transcript import Transcript, TranscriptFormat
+
 T = TypeVar("T", Status, FailureKind)
 
-Number = Annotated[int, typer.Argument(help="Number of the trial; 0 is the baseline.")]
+SHOWN_TRIALS = 200
+"""Trials in a table unless ``--limit`` says how many."""
 
 
-def trials(name: NameOption = None, home: HomeOption = None, as_json: AsJson = False) -> None:
-    """List all trials of a campaign."""
-    from recipelab.exchange.campaign_copy import each_trial
-    from recipelab.exchange.metric import metric_of
-    from recipelab.report.trial import campaign_facts, trial_facts, trials_table
+def trials(
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help="Show so many of the newest; default 200, with --json all."),
+    ] = None,
+    name: NameOption = None,
+    home: HomeOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the trials of a campaign, the oldest first."""
+    from recipelab.cli.progress import print_trials
+    from recipelab.report.trial import campaign_facts, trial_facts
 
-    with clear_errors(), opened(home, name) as (store, campaign):
-        records = list(each_trial(store, campaign.name))
+    with opened_campaign(home, name) as campaign:
         if as_json:
-            facts = campaign_facts(store, campaign)
-            print_json(facts | {"rows": [trial_facts(record) for record in records]})
+            records = campaign.newest_trials(limit) if limit else campaign.each_trial()
+            facts = campaign_facts(campaign.store, campaign.record)
+            print_json_rows((trial_facts(record) for record in records), facts)
             return
-        unit = metric_of(campaign).unit
-        title = f"Campaign {campaign.name}"
-        out.print(trials_table(records, unit=unit, title=title, width=out.width))
+        print_trials(out, campaign, limit or SHOWN_TRIALS)
 
 
 def show(
-    number: Number, name: NameOption = None, home: HomeOption = None, as_json: AsJson = False
+    number: Annotated[int, typer.Argument(help="Number of the trial; 0 is the baseline.")],
+    name: NameOption = None,
+    home: HomeOption = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show one trial: hypothesis, diff, phases, failure and log."""
-    from recipelab.exchange.metric import metric_of
     from recipelab.report.trial import trial_facts, trial_sheet
 
-    with clear_errors(), opened(home, name) as (store, campaign):
-        record = store.trial(campaign.name, number)
+    with opened_campaign(home, name) as campaign:
+        record = campaign.trial(number)
         if as_json:
             print_json(trial_facts(record, full=True))
             return
-        unit = metric_of(campaign).unit
-        out.print(trial_sheet(record, unit=unit))
+        out.print(trial_sheet(record, unit=campaign.metric.unit))
 
 
 def lineage(
@@ -78,12 +93,10 @@ def lineage(
     as_json: AsJson = False,
 ) -> None:
     """Ask the lineage, with the filters that agents have."""
-    from recipelab.exchange.metric import metric_of
     from recipelab.lineage import TrialFilter
     from recipelab.report.trial import trial_facts, trials_table
 
-    with clear_errors(), opened(home, name) as (store, campaign):
-        metric = metric_of(campaign)
+    with opened_campaign(home, name) as campaign:
         wanted = TrialFilter(
             statuses=tuple(_choices("status", status, Status)),
             surfaces=tuple(surface or ()),
@@ -97,26 +110,105 @@ def lineage(
             since=since,
             until=until,
             text=text,
-            order=_order(order),
-            goal=metric.goal,
+            order=order,
             limit=limit,
             offset=offset,
         )
-        page = store.query(campaign.name, wanted)
+        page = campaign.trials(wanted)
         if as_json:
             rows = [trial_facts(record) for record in page.items]
             print_json({"total": page.total, "capped": page.capped, "rows": rows})
             return
         total = f"{page.total} or more" if page.capped else str(page.total)
         title = f"{len(page.items)} of {total} matching trials of {campaign.name}"
-        out.print(trials_table(page.items, unit=metric.unit, title=title, width=out.width))
+        unit = campaign.metric.unit
+        out.print(trials_table(page.items, unit=unit, title=title, width=out.width))
+
+
+def _choices(what: str, given: list[str] | None, kind: type[T]) -> list[T]:
+    values = {item.value: item for item in kind}
+    for name in given or ():
+        if name not in values:
+            raise RecipelabError(unknown_name(what, name, values))
+    return [values[name] for name in given or ()]
+
+
+def stats(name: NameArgument = None, home: HomeOption = None, as_json: AsJson = False) -> None:
+    """Figures of a campaign: statuses, best so far, failures, chains, time, near misses, ideas."""
+    from recipelab.report.figures import figures
+
+    with opened_campaign(home, name) as campaign:
+        facts = campaign.stats()
+        if as_json:
+            print_json(facts)
+            return
+        for part in figures(facts):
+            out.print(part)
+
+
+def transcript(
+    round_number: Annotated[int | None, typer.Option("--round", help="Only this round.")] = None,
+    trial: Annotated[
+        int | None, typer.Option("--trial", help="Only the turns that tell of this trial.")
+    ] = None,
+    format_name: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="text|markdown|html|jsonl",
+            help="Default: by the ending of --output; else text on a terminal, Markdown elsewhere.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write to this FILE.")
+    ] = None,
+    force: Force = False,
+    name: NameOption = None,
+    home: HomeOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the group chat: who proposed what and why, what was asked, what came of it."""
+    from recipelab.exchange.replacing import replacing
+    from recipelab.report.transcript import format_of
+
+    with clear_errors():
+        if round_number is not None and trial is not None:
+            raise RecipelabError(
+                "--round and --trial: give one of them; a trial belongs to a round"
+            )
+        if as_json and (format_name is not None or output is not None):
+            raise RecipelabError("--json prints one JSON list; for a file or a format leave it out")
+        kind = format_of(format_name, output)
+    with opened_campaign(home, name) as campaign:
+        review = campaign.transcript(round_number=round_number, trial=trial)
+        if as_json:
+            print_json_rows(review.payloads())
+        elif output is None or kind is None:
+            _print_transcript(review, kind)
+        else:
+            with replacing(output, force=force) as place:
+                review.write(place, kind)
+            out.print(Text(f"transcript of {campaign.name}: {output} ({kind})"), soft_wrap=True)
+
+
+def _print_transcript(review: Transcript, kind: TranscriptFormat | None) -> None:
+    from recipelab.report.transcript import TranscriptFormat
+
+    if kind is None:
+        kind = TranscriptFormat.TEXT if out.is_terminal else TranscriptFormat.MARKDOWN
+    if kind is TranscriptFormat.TEXT:
+        review.show(out)
+        return
+    for piece in review.pieces(kind):
+        typer.echo(piece, nl=False)
 
 
 def campaigns(home: HomeOption = None, as_json: AsJson = False) -> None:
     """List the campaigns of this lineage."""
     from recipelab.report.trial import campaign_facts
 
-    with clear_errors(), opened(home, None) as (store, _):
+    with opened_campaign(home, None) as newest:
+        store = newest.store
         facts = [campaign_facts(store, campaign) for campaign in store.campaigns()]
         if as_json:
             print_json(facts)
@@ -129,18 +221,3 @@ def campaigns(home: HomeOption = None, as_json: AsJson = False) -> None:
                 f"{item['trials']} trials{gained}",
                 markup=False,
             )
-
-
-def _choices(what: str, given: list[str] | None, kind: type[T]) -> list[T]:
-    values = {item.value: item for item in kind}
-    for name in given or ():
-        if name not in values:
-            raise RecipelabError(unknown_name(what, name, values))
-    return [values[name] for name in given or ()]
-
-
-def _order(name: str) -> Any:
-    valid = ("newest", "oldest", "best", "worst")
-    if name not in valid:
-        raise RecipelabError(unknown_name("order", name, valid))
-    return name

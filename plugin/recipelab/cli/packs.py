@@ -10,8 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from recipelab.cli.common import FAILED, AsJson, clear_errors, err, out, print_json
-from recipelab.cli.options import SandboxOption, Slots, slot_count
+from recipelab.cli.common import (
+    FAILED,
+    AsJson,
+    SandboxOption,
+    Slots,
+    clear_errors,
+    out,
+    print_json,
+    say,
+    slot_count,
+)
+from recipelab.core.errors import RecipelabError
 from recipelab.core.text import plain
 
 if TYPE_CHECKING:
@@ -57,8 +67,8 @@ def show(name: PackName, profile: Profile = None, as_json: AsJson = False) -> No
         if as_json:
             print_json(facts)
             return
-        for key, told in facts.items():
-            words = "\n".join(told) if isinstance(told, list) else str(told)
+        for key, value in facts.items():
+            words = "\n".join(value) if isinstance(value, list) else str(value)
             out.print(Text(plain(f"{key}:"), style="bold"), Text(plain(words)), soft_wrap=True)
 
 
@@ -71,16 +81,16 @@ def new(
     as_json: AsJson = False,
 ) -> None:
     """Write a pack that works as it is: a recipe, an evaluator, data, a test."""
-    from recipelab.packs.template import Wish, check_name, write_pack
+    from recipelab.packs.template import PackDraft, check_identifier, write_pack
 
     with clear_errors():
-        check_name(name)
-        wish = Wish(
+        check_identifier(name)
+        draft = PackDraft(
             name,
             title or _asked("What is it about, in a line?", f"The task {name}"),
             metric or _asked("What is the metric called? Less is better.", "error"),
         )
-        files = write_pack(wish, folder / name)
+        files = write_pack(draft, folder / name)
         if as_json:
             print_json({"pack": name, "folder": str(folder / name), "files": list(files)})
             return
@@ -100,7 +110,7 @@ def check(
     slots: Slots = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Say whether a pack is sound: its files, its baseline, its noise, what its scorer stands.
+    """Say whether a pack is sound: its files, its baseline, its noise, and its scorer.
 
     Exit code 1 if something is wrong with it.
     """
@@ -108,15 +118,30 @@ def check(
 
     with clear_errors():
         pack = load_pack(name, profile)
-        found = asyncio.run(_inspected(pack, name, run, sandbox, slot_count(slots), as_json))
-        if as_json:
-            print_json([{"level": f.level, "what": f.what, "told": f.told} for f in found])
-        wrong = sum(finding.level == "error" for finding in found)
-        if not as_json:
-            left = sum(finding.level == "warning" for finding in found)
-            out.print(f"{wrong} errors, {left} warnings")
-        if wrong:
-            raise typer.Exit(FAILED)
+        found = asyncio.run(_findings(pack, run, sandbox, slot_count(slots), quiet=as_json))
+    errors, warnings = (
+        sum(finding.level == level for finding in found) for level in ("error", "warning")
+    )
+    if as_json:
+        print_json([{"level": f.level, "what": f.what, "told": f.text} for f in found])
+    else:
+        out.print(f"{errors} errors, {warnings} warnings")
+    if errors:
+        raise typer.Exit(FAILED)
+
+
+async def _findings(
+    pack: Pack, run: bool, sandbox: str, slots: int | None, *, quiet: bool
+) -> list[PackFinding]:
+    from recipelab.campaign.pack_check import check_pack
+
+    found = []
+    async for finding in check_pack(pack, run=run, sandbox=sandbox, slots=slots, say=say):
+        found.append(finding)
+        if not quiet:
+            words = plain(f"  {finding.what}: {finding.text}")
+            out.print(Text.assemble(MARKS[finding.level], words), soft_wrap=True)
+    return found
 
 
 @packs_app.command("fetch")
@@ -128,7 +153,7 @@ def fetch(
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Fetch a pack's upstream recipe and data, after saying how much and under which licences."""
+    """Fetch a pack's upstream recipe and data, after saying how much and under which licenses."""
     from recipelab.packs.data import ensure_data, is_cached
     from recipelab.packs.load import load_pack
 
@@ -139,8 +164,8 @@ def fetch(
         missing = [item for item in pack.data if not is_cached(item)]
         for item in pack.data:
             state = "to be fetched" if item in missing else "is here"
-            told = f"{item.file}: {item.bytes / 1e6:.1f} MB, {item.license}, {state}"
-            out.print(Text(plain(told)))
+            line = f"{item.file}: {item.bytes / 1e6:.1f} MB, {item.license}, {state}"
+            out.print(Text(plain(line)))
         size = sum(item.bytes for item in missing) / 1e6
         if missing and not yes and sys.stdin.isatty():
             typer.confirm(f"Fetch {size:.1f} MB?", abort=True)
@@ -156,15 +181,14 @@ def schema() -> None:
 
 
 def _fetch_upstream(upstream: Upstream, source: Path | None, yes: bool) -> None:
-    """Takes the recipe's files from the user's clone, or by git with the user's yes."""
-    from recipelab.core.errors import RecipelabError
+    """Take the recipe's files from the user's clone, or by git if the user agrees."""
     from recipelab.packs.upstream import missing_files, take_by_git, take_from_clone
 
     missing = missing_files(upstream)
     size = sum(item.bytes for item in upstream.files) / 1e3
-    told = f"{upstream.name} at {upstream.commit[:12]}: {len(upstream.files)} files, {size:.1f} kB"
+    head = f"{upstream.name} at {upstream.commit[:12]}: {len(upstream.files)} files, {size:.1f} kB"
     state = f"{len(missing)} to be fetched" if missing else "all here"
-    out.print(Text(plain(f"{told}, {upstream.license}, {state}")))
+    out.print(Text(plain(f"{head}, {upstream.license}, {state}")))
     if not missing:
         return
     if source is not None:
@@ -180,7 +204,7 @@ def _fetch_upstream(upstream: Upstream, source: Path | None, yes: bool) -> None:
 
 
 def _asked(question: str, default: str) -> str:
-    """An answer from a person; the default where nobody sits."""
+    """Ask a person; without a terminal the answer is the default."""
     if not sys.stdin.isatty():
         return default
     answer: str = typer.prompt(question, default=default)
@@ -220,65 +244,3 @@ def _hardware(pack: Pack) -> str:
     made_for = pack.hardware
     words = f"{made_for.gpus} x {made_for.kind}" if made_for.gpus else made_for.kind
     return f"{words}; {made_for.note}" if made_for.note else words
-
-
-async def _inspected(
-    pack: Pack, name: str, run: bool, sandbox: str, slots: int | None, quiet: bool
-) -> list[PackFinding]:
-    from recipelab.campaign.pack_check import (
-        lacks_gpus,
-        lacks_upstream,
-        left_to_prove,
-        read_findings,
-        readiness,
-        rules_on_baseline,
-    )
-
-    found: list[PackFinding] = []
-
-    def tell(finding: PackFinding) -> None:
-        found.append(finding)
-        _tell(finding, quiet)
-
-    if missing := lacks_upstream(pack):
-        tell(missing)
-        return found
-    for finding in (*read_findings(pack), *readiness(pack)):
-        tell(finding)
-    async for finding in rules_on_baseline(pack):
-        tell(finding)
-    if lacks_gpus(pack):
-        tell(left_to_prove(pack))
-    elif run and not any(finding.level == "error" for finding in found):
-        await _run(pack, name, sandbox, slots, found, quiet)
-    return found
-
-
-async def _run(
-    pack: Pack, name: str, sandbox: str, slots: int | None, found: list[PackFinding], quiet: bool
-) -> None:
-    from recipelab.campaign.pack_check import probe_scorer, try_baseline
-    from recipelab.core.content import Home
-    from recipelab.evaluation.session import CampaignSession
-    from recipelab.plan import Plan
-
-    plan = Plan(pack=name, profile=pack.profile, sandbox=sandbox, slots=slots)
-    lab = CampaignSession(
-        plan, Home.find(None), say=lambda text: err.print(text, markup=False, soft_wrap=True)
-    )
-    labels = {"campaign": f"check-{pack.name}", "trial": "0"}
-    async with lab.measuring() as evaluator:
-        async for finding in try_baseline(evaluator, labels):
-            found.append(finding)
-            _tell(finding, quiet)
-        if any(finding.level == "error" for finding in found):
-            return
-        async for finding in probe_scorer(evaluator, labels):
-            found.append(finding)
-            _tell(finding, quiet)
-
-
-def _tell(finding: PackFinding, quiet: bool) -> None:
-    if not quiet:
-        mark = MARKS[finding.level]
-        out.print(Text.assemble(mark, plain(f"  {finding.what}: {finding.told}")), soft_wrap=True)

@@ -1,7 +1,8 @@
-"""Shows how a campaign goes on: a line a trial, and below it what runs now."""
+"""How a campaign goes on and how it ended, on a terminal: a line a trial, then the whole table."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,17 +15,30 @@ from rich.text import Text
 
 from recipelab.core.text import plain, shorten
 from recipelab.core.trial import Phase, Status
-from recipelab.report.trial import score_text, status_text
+from recipelab.report.evidence import newest_words
+from recipelab.report.figures import PATCH, TRANSCRIPT
+from recipelab.report.trial import (
+    comparison,
+    racing_words,
+    score_text,
+    spent,
+    status_text,
+    trials_table,
+)
 from recipelab.team.loop import Listener
 
 if TYPE_CHECKING:
     from autogen_agentchat.messages import BaseAgentEvent, BaseChatMessage
 
+    from recipelab.campaign.campaign import Campaign
     from recipelab.lineage import TrialRecord
+
+SUMMARY_TRIALS = 200
+"""Trials in the table at the end of a campaign; ``recipelab trials`` has all."""
 
 
 class Progress(Listener):
-    """A campaign's listener for a terminal; on anything else it prints a line a trial.
+    """Shows a campaign: a line for each trial and, on a terminal, what runs now below them.
 
     Args:
         console: Where to show it.
@@ -56,7 +70,7 @@ class Progress(Listener):
 
     @contextmanager
     def silent(self) -> Iterator[None]:
-        """Shows nothing for a while, so that a question can be read; it is shown afterwards."""
+        """Hold back all lines while a question waits, and show them afterwards."""
         self._spinner.stop()
         self._held = []
         try:
@@ -69,16 +83,16 @@ class Progress(Listener):
                 self._spinner.start()
 
     def note(self, text: str) -> None:
-        """See :class:`recipelab.team.Listener`."""
+        """Show a text that a person should read."""
         self._print(Text(plain(text), style="cyan"))
 
     def phase(self, trial: int, phase: Phase, seed: int | None) -> None:
-        """See :class:`recipelab.team.Listener`."""
+        """Show the phase that a trial has begun."""
         self._running[trial] = f"trial {trial}: {phase}" + (f", seed {seed}" if seed else "")
         self._show()
 
     def judged(self, record: TrialRecord) -> None:
-        """See :class:`recipelab.team.Listener`."""
+        """Show how a trial ended."""
         outcome = record.outcome
         if outcome is None:
             return
@@ -90,14 +104,13 @@ class Progress(Listener):
         status = status_text(outcome)
         status.pad_right(max(0, 14 - len(status)))
         score = f"{score_text(outcome):>15}  "
-        told = shorten(record.hypothesis, 90)
-        line = Text.assemble(head, status, score, told)
+        line = Text.assemble(head, status, score, shorten(record.hypothesis, 90))
         line.no_wrap = True
         self._print(line)
         self._show()
 
     def message(self, message: BaseAgentEvent | BaseChatMessage) -> None:
-        """See :class:`recipelab.team.Listener`."""
+        """Show who speaks, while no trial runs."""
         self._show(f"{message.source} speaks")
 
     def _print(self, line: Text) -> None:
@@ -112,3 +125,38 @@ class Progress(Listener):
         minutes, seconds = divmod(int(time.monotonic() - self._started), 60)
         parts = (f"{self._done}{budget} trials", self._best, now, f"{minutes}:{seconds:02d}")
         self._spinner.update(Text(" · ".join(part for part in parts if part)))
+
+
+def print_summary(console: Console, campaign: Campaign) -> None:
+    """Print the trials, the totals, the best recipe against the baseline, and the papers."""
+    store, name, metric = campaign.store, campaign.name, campaign.metric
+    console.print()
+    print_trials(console, campaign, SUMMARY_TRIALS)
+    counts = store.counts(name)
+    totals = ", ".join(
+        f"{count} {status or 'in flight'}"
+        for status, count in counts.items()
+        if status is not Status.BASELINE
+    )
+    console.print(f"{spent(counts)} trials: {totals or 'none'}", markup=False)
+    baseline, best = campaign.trial(0), campaign.best
+    console.print(comparison(baseline, best, metric=metric.name, unit=metric.unit))
+    if words := racing_words(store.racing(name)):
+        console.print(words, markup=False)
+    if best.number != baseline.number:
+        console.print(newest_words(store, name, best.number), markup=False, soft_wrap=True)
+    for label, file in (("patch", PATCH), ("transcript", TRANSCRIPT)):
+        path = campaign.folder / file
+        if path.is_file():
+            # Soft wrap keeps a long path in one piece, to be copied.
+            console.print(Text(f"{label + ':':<12}{os.path.relpath(path)}"), soft_wrap=True)
+
+
+def print_trials(console: Console, campaign: Campaign, limit: int) -> None:
+    """Print the newest trials of a campaign, and how many there are before them."""
+    records = campaign.newest_trials(limit)
+    unit, title = campaign.metric.unit, f"Campaign {campaign.name}"
+    console.print(trials_table(records, unit=unit, title=title, width=console.width))
+    if earlier := campaign.store.trial_count(campaign.name) - len(records):
+        text = f"{earlier:,} earlier trials are not shown: recipelab trials --limit N, or --json"
+        console.print(text, markup=False, soft_wrap=True)

@@ -1,80 +1,115 @@
-"""``recipelab run`` and ``recipelab resume``."""
+"""``recipelab run`` and ``recipelab resume``: dry run, questions before trials, and the end."""
 
 from __future__ import annotations
 
-from enum import StrEnum
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.text import Text
 
-from recipelab.cli.common import AsJson, HomeOption, clear_errors, err
-from recipelab.cli.options import (
-    Ahead,
-    Approve,
-    ArmOption,
+from recipelab.campaign.planning import IfExists
+from recipelab.cli.common import (
+    FAILED,
+    STOPPED,
+    AnswerLines,
+    AsJson,
     BaseUrl,
-    DeviceHours,
-    DryRun,
-    Hours,
+    HomeOption,
     ModelOption,
-    Money,
-    Plateau,
-    PricesOption,
-    Prior,
+    NameArgument,
     SandboxOption,
-    Seed,
     ShareDevices,
     Slots,
-    SpeakersOption,
-    SpecialistOption,
-    Target,
-    Tokens,
-    Trials,
+    clear_errors,
+    err,
+    opened_campaign,
+    out,
+    print_json,
+    run_stoppable,
+    say,
     slot_count,
 )
-from recipelab.core.content import Home
-from recipelab.core.errors import RecipelabError
+from recipelab.core.text import plain
 from recipelab.plan import CREDIT, Arm
 
 if TYPE_CHECKING:
-    from recipelab.lineage import LineageStore
-    from recipelab.plan import Plan
+    from recipelab.campaign.campaign import Campaign
+    from recipelab.campaign.planning import Estimate
+    from recipelab.cli.progress import Progress
+    from recipelab.lineage import TrialRecord
+    from recipelab.team import Ended
 
 DEFAULT_TRIALS = 12
+"""Trials of a campaign that is given no limit."""
 
+DIFF_CHARACTERS = 8_000
+"""Characters of a diff that are shown before a trial is approved."""
 
-class IfExists(StrEnum):
-    """What to do if a campaign of the name is there already."""
-
-    FAIL = "fail"
-    CONTINUE = "continue"
+Hours = Annotated[float | None, typer.Option(min=0.001, help="Wall-clock hours to spend.")]
 
 
 def run(
     pack: Annotated[str, typer.Argument(help="Name or folder of a task pack.")],
     profile: Annotated[str | None, typer.Option(help="Profile of the pack.")] = None,
-    trials: Trials = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="Trials to spend.")] = None,
     hours: Hours = None,
-    device_hours: DeviceHours = None,
-    tokens: Tokens = None,
-    money: Money = None,
-    target: Target = None,
-    plateau: Plateau = None,
+    device_hours: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="Hours that trials may hold GPUs or sets of cores."),
+    ] = None,
+    tokens: Annotated[int | None, typer.Option(min=1, help="Tokens to spend on models.")] = None,
+    money: Annotated[
+        float | None,
+        typer.Option(min=0.000001, help="US dollars to spend on models with a price."),
+    ] = None,
+    target: Annotated[
+        float | None, typer.Option(help="Stop when the best score is this good.")
+    ] = None,
+    plateau: Annotated[
+        int | None, typer.Option(min=1, help="Stop after so many trials without one kept.")
+    ] = None,
     model: ModelOption = None,
     base_url: BaseUrl = None,
-    prices: PricesOption = None,
-    seed: Seed = 0,
-    arm: ArmOption = Arm.SPECIALISTS,
-    specialist: SpecialistOption = None,
-    speakers: SpeakersOption = CREDIT,
+    prices: Annotated[
+        str | None, typer.Option("--prices", help="TOML file with prices of models.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the offline model's choices.")] = 0,
+    arm: Annotated[
+        Arm,
+        typer.Option(help="Who proposes; all but specialists are controls to compare with."),
+    ] = Arm.SPECIALISTS,
+    specialist: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--specialist", help="Charter to work with, in place of the pack's; repeatable."
+        ),
+    ] = None,
+    speakers: Annotated[
+        str,
+        typer.Option(help="Policy that picks the next speaker, by name."),
+    ] = CREDIT,
     sandbox: SandboxOption = "auto",
     slots: Slots = "auto",
     share_devices: ShareDevices = False,
-    ahead: Ahead = None,
-    prior: Prior = None,
-    approve: Approve = False,
-    dry_run: DryRun = False,
+    ahead: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Trials proposed before a slot is free; default as many as needed."
+        ),
+    ] = None,
+    prior: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--prior", help="Campaign that agents may ask as prior knowledge; repeatable."
+        ),
+    ] = None,
+    approve: Annotated[bool, typer.Option("--approve", help="Ask before each trial.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what the campaign would take, and run nothing.")
+    ] = False,
     name: Annotated[str | None, typer.Option(help="Name of the campaign.")] = None,
     if_exists: Annotated[
         IfExists,
@@ -86,12 +121,10 @@ def run(
     """Start a campaign: specialists propose, a sandbox trains, the evaluator judges."""
     with clear_errors():
         from recipelab.budget import BudgetLimits
-        from recipelab.cli.running import finish
-        from recipelab.lineage import LineageStore
+        from recipelab.campaign.campaign import Campaign
         from recipelab.models import parse_models
         from recipelab.plan import Plan
 
-        place = Home.find(home)
         limits = BudgetLimits(
             trials=trials,
             hours=hours,
@@ -125,16 +158,14 @@ def run(
             approve=approve,
         )
         if dry_run:
-            from recipelab.cli.estimate import estimate
-
-            estimate(plan, place, as_json=as_json)
+            _print_estimate(Campaign.estimate(plan, home=home), as_json=as_json)
             return
-        with LineageStore.open(place.lineage) as store:
-            finish(_settled(plan, store, if_exists), place, store, as_json=as_json)
+        with Campaign.create(plan, home=home, if_exists=if_exists, say=say) as campaign:
+            _run(campaign, as_json=as_json)
 
 
 def resume(
-    name: Annotated[str | None, typer.Argument(help="Campaign; default the newest.")] = None,
+    name: NameArgument = None,
     trials: Annotated[
         int | None, typer.Option(min=1, help="New total of trials; default as before.")
     ] = None,
@@ -149,52 +180,129 @@ def resume(
 
     A campaign that is paused and still runs elsewhere goes on there.
     """
-    from recipelab.cli.common import opened
-    from recipelab.cli.running import finish
-    from recipelab.exchange.metric import mark_of
-    from recipelab.plan import plan_of
+    with opened_campaign(home, name) as campaign:
+        from recipelab.budget import BudgetLimits
 
-    with clear_errors(), opened(home, name) as (store, record):
-        if mark_of(record) is not None:
-            raise RecipelabError(
-                f"campaign {record.name} was imported and cannot go on; name another, or start one "
-                f"that can ask it: recipelab run PACK --prior {record.name}"
-            )
-        place = Home.find(home)
-        if record.state == "paused" and place.is_locked(record.name):
-            store.pause_campaign(record.name, paused=False)
-            err.print(f"Campaign {record.name} goes on where it runs.", markup=False)
+        if campaign.unpause():
+            say(f"Campaign {campaign.name} goes on where it runs.")
             return
-        plan = plan_of(record)
-        new = {"trials": trials, "hours": hours}
-        limits = plan.limits.model_copy(update={k: v for k, v in new.items() if v is not None})
-        update = {"limits": limits, "sandbox": sandbox or plan.sandbox}
-        finish(plan.model_copy(update=update), place, store, as_json=as_json)
+        campaign.extend(BudgetLimits(trials=trials, hours=hours), sandbox=sandbox)
+        _run(campaign, as_json=as_json)
 
 
-def _settled(plan: Plan, store: LineageStore, if_exists: IfExists) -> Plan:
-    """The plan to run when a campaign of its name is there already."""
-    from recipelab.evaluation.session import free_name
-    from recipelab.plan import plan_of
+def _run(campaign: Campaign, *, as_json: bool) -> None:
+    """Run a campaign to its end, and print how it ended.
 
-    if plan.name is None:
-        return plan.model_copy(update={"name": free_name(store, Path(plan.pack).name)})
-    same = next((c for c in store.campaigns() if c.name == plan.name), None)
-    if same is None:
-        return plan
-    if if_exists is IfExists.FAIL:
-        raise RecipelabError(
-            f"there is a campaign {plan.name} already; go on with it (recipelab resume "
-            f"{plan.name}), choose another --name, or give --if-exists continue"
+    Raises:
+        typer.Exit: It was stopped by hand, or ended before its budget was spent.
+    """
+    from recipelab.cli.progress import print_summary
+    from recipelab.core.logs import hide_cancellations
+    from recipelab.report.trial import campaign_facts
+
+    hide_cancellations()
+    try:
+        ended = run_stoppable(_shown_run(campaign, quiet=as_json))
+    except KeyboardInterrupt:
+        err.print(
+            f"\nStopped. Nothing measured is lost. Go on with: recipelab resume {campaign.name}"
         )
-    family = [
-        campaign
-        for campaign in store.campaigns()
-        if campaign.name == plan.name or campaign.name.rpartition("-")[0] == plan.name
-    ]
-    if family[-1].state != "finished":
-        err.print(f"Campaign {family[-1].name} is not finished: resuming it.", markup=False)
-        return plan_of(family[-1])
-    new = plan.model_copy(update={"name": free_name(store, plan.name)})
-    err.print(f"Campaign {family[-1].name} is finished: starting {new.name}.", markup=False)
-    return new
+        raise typer.Exit(STOPPED) from None
+    if as_json:
+        facts = campaign_facts(campaign.store, campaign.record)
+        print_json(facts | {"folder": str(campaign.folder)})
+    else:
+        print_summary(out, campaign)
+    if not ended.finished:
+        text = f"The campaign stopped early: {ended.reason}."
+        err.print(text, style="yellow", markup=False, soft_wrap=True)
+        err.print(f"Go on with: recipelab resume {campaign.name}", markup=False)
+        raise typer.Exit(FAILED)
+
+
+async def _shown_run(campaign: Campaign, *, quiet: bool) -> Ended:
+    from recipelab.cli.progress import Progress
+
+    plan, task = campaign.plan, asyncio.current_task()
+    with Progress(err if quiet else out, plan.limits.trials) as progress:
+        ask = Approver(progress, task.cancel) if plan.approve and task else None
+        return await campaign.run(listener=progress, approve=ask)
+
+
+@dataclass
+class Approver:
+    """Asks a person on the terminal before each trial, one question at a time.
+
+    Attributes:
+        progress: The display; it is silent while a question waits.
+        stop: Ends the command. It is called when standard input has ended: with nobody to ask,
+            agents would propose for ever, and nothing would be tried.
+    """
+
+    progress: Progress
+    stop: Callable[[], object]
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _lines: AnswerLines = field(default_factory=AnswerLines)
+
+    async def __call__(self, record: TrialRecord) -> str | None:
+        """Return ``None`` to let a trial run, or why it may not."""
+        async with self._turn:
+            with self.progress.silent():
+                answer = await self._answer(record)
+            if answer is None:
+                self.progress.note("nobody is there to ask: standard input has ended")
+                self.stop()
+                await asyncio.Event().wait()
+            return None if answer == "yes" else answer
+
+    async def _answer(self, record: TrialRecord) -> str | None:
+        """Return ``yes``, or why not; ``None`` at the end of the input."""
+        self._lines.forget()
+        head = f"Trial {record.number} ({record.surface} by {record.specialist})"
+        diff = record.diff[:DIFF_CHARACTERS]
+        rest = ""
+        if len(diff) < len(record.diff):
+            rest = f"\n... ({len(record.diff):,} characters in all)"
+        err.print(Text(f"\n{plain(head)}\n{plain(record.hypothesis)}\n{plain(diff)}{rest}"))
+        while True:
+            err.print("Run it? [y]es, or say why not: ", markup=False, end="")
+            line = await self._lines.next()
+            if line is None:
+                return None
+            answer = line.strip()
+            if answer.lower() in ("y", "yes"):
+                return "yes"
+            if answer:
+                return "" if answer.lower() in ("n", "no") else answer
+
+
+def _print_estimate(estimate: Estimate, *, as_json: bool) -> None:
+    price = "unknown: give --prices, or no limit of money can be held"
+    if estimate.price is not None:
+        sent, received = estimate.price
+        price = f"${sent:g} in, ${received:g} out a million tokens"
+    none = "none of this pack in the lineage, so only bounds are known"
+    facts: dict[str, Any] = {
+        "pack": f"{estimate.pack} ({estimate.profile})",
+        "specialists": list(estimate.specialists),
+        "model": estimate.model,
+        "limits": [f"{name} {value:g}" for name, value in estimate.limits.items()],
+        "slots": estimate.slots,
+        "trials_at_once": estimate.trials_at_once,
+        "seed_runs_a_trial": estimate.seed_runs_a_trial,
+        "device_hours_at_most": estimate.device_hours_at_most,
+        "wall_hours_at_most": estimate.wall_hours_at_most,
+        "device_hours_expected": estimate.device_hours_expected,
+        "wall_hours_expected": estimate.wall_hours_expected,
+        "tokens_expected": estimate.tokens_expected,
+        "dollars_expected": estimate.dollars_expected,
+        "price": price,
+        "from_past_trials": estimate.past_trials or none,
+    }
+    if as_json:
+        print_json(facts)
+        return
+    for name, value in facts.items():
+        if value is not None:
+            words = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            out.print(Text(f"{name.replace('_', ' '):<26}{words}"), soft_wrap=True)

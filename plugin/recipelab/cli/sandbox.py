@@ -1,10 +1,16 @@
-"""``recipelab sandbox``: the images and containers that trials run in."""
+"""``recipelab sandbox`` and ``recipelab doctor``: where trials run, and what is missing here."""
 
 from __future__ import annotations
 
+import asyncio
+import os
+import re
+import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,19 +18,19 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from recipelab.cli.check import check
-from recipelab.cli.common import AsJson, clear_errors, err, out, print_json
+from recipelab.cli.common import FAILED, AsJson, clear_errors, err, out, print_json
 from recipelab.core.errors import RecipelabError, SandboxUnavailable
 
 if TYPE_CHECKING:
     from docker import APIClient
 
+    from recipelab.sandbox import Sandbox
+    from recipelab.sandbox.check.check import PromiseFinding
     from recipelab.sandbox.docker.containers import OwnedContainer
 
 sandbox_app = typer.Typer(
     help="The images and containers that trials run in.", no_args_is_help=True
 )
-sandbox_app.command("check")(check)
 
 _API_SECONDS = 60
 
@@ -41,8 +47,8 @@ def build(
 
     with clear_errors():
         spec = load_image_spec(name)
-        told = err if as_json else out
-        digest = build_image(spec, base=base, progress=lambda text: told.print(Text(text)))
+        console = err if as_json else out
+        digest = build_image(spec, base=base, progress=lambda text: console.print(Text(text)))
         if as_json:
             print_json({"image": spec.image, "id": digest})
         else:
@@ -102,13 +108,13 @@ def reap(
         for name in facts["folders"]:
             out.print(Text(f"{done} folder {name}"), soft_wrap=True)
         if not containers and not folders:
-            out.print("nothing of a dead process is here")
+            out.print("no containers or folders of dead processes")
         if fault:
             out.print(Text(fault, style="yellow"), soft_wrap=True)
 
 
 def _from_daemon(ask: Callable[[APIClient], Any]) -> tuple[Any, str | None]:
-    """What the daemon answers, or ``None`` and why there is no daemon."""
+    """Return what the daemon answers, or ``None`` and why there is no daemon."""
     try:
         from recipelab.sandbox.docker.containers import daemon
     except ImportError as error:
@@ -158,8 +164,8 @@ def _sandbox_facts(name: str, api: APIClient | None) -> dict[str, Any]:
     from recipelab.sandbox.images import image_state
 
     state = image_state(api, spec)
-    told = {"state": state.freshness.value, "reason": state.reason}
-    return facts | told | ({"id": state.id, "bytes": state.size} if state.id else {})
+    facts |= {"state": state.freshness.value, "reason": state.reason}
+    return facts | ({"id": state.id, "bytes": state.size} if state.id else {})
 
 
 _STYLES = {"built": "green", "stale": "yellow", "not valid": "red"}
@@ -190,4 +196,134 @@ def _containers_table(rows: list[dict[str, Any]]) -> Table:
 
 
 def _belongs(labels: dict[str, str]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in labels.items()) or "nothing named"
+    return ", ".join(f"{name} {value}" for name, value in labels.items()) or "no label"
+
+
+_GPU = re.compile(r"[0-9]+|(GPU|MIG)-[A-Za-z0-9/-]+")
+_VERDICT_STYLES = {"ok": "green", "FAILED": "red", "not promised": "yellow"}
+
+
+@sandbox_app.command("check")
+def check(
+    name: Annotated[str, typer.Argument(help="Name of a sandbox, as cpu.")] = "cpu",
+    sandbox: Annotated[str, typer.Option(help="docker, local, or auto.")] = "auto",
+    gpu: Annotated[
+        list[str] | None, typer.Option(help="Id of a GPU to ask for; may be given again.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure from inside what a sandbox enforces; exit code 1 if a promise does not hold."""
+    from recipelab.sandbox.choose import open_sandbox
+    from recipelab.sandbox.spec import load_image_spec
+
+    with clear_errors():
+        spec = load_image_spec(name)
+        gpus = _checked_gpus(gpus=tuple(gpu or ()))
+        console = err if as_json else out
+        opened = open_sandbox(
+            sandbox,
+            spec,
+            build=False,
+            say=lambda text: console.print(Text(text), soft_wrap=True),
+            allow_local_fallback=True,
+        )
+        findings = asyncio.run(_findings(opened, spec.container, gpus))
+    holds = all(finding.verdict != "FAILED" for finding in findings)
+    if as_json:
+        rows = [asdict(finding) for finding in findings]
+        print_json({"sandbox": opened.name, "image": spec.image, "ok": holds, "findings": rows})
+    else:
+        for finding in findings:
+            out.print(_finding_line(finding), soft_wrap=True)
+        out.print(_findings_summary(opened.name, findings))
+    if not holds:
+        raise typer.Exit(FAILED)
+
+
+async def _findings(
+    sandbox: Sandbox, profile: Any, gpus: tuple[str, ...]
+) -> tuple[PromiseFinding, ...]:
+    from recipelab.sandbox.check.check import check_sandbox
+
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
+    async with sandbox:
+        return await check_sandbox(sandbox, profile, core=cores[0], gpus=gpus)
+
+
+def _checked_gpus(gpus: tuple[str, ...]) -> tuple[str, ...]:
+    for gpu in gpus:
+        if not _GPU.fullmatch(gpu):
+            raise RecipelabError(
+                f"--gpu: {gpu!r} is not valid; valid: a number, or GPU-... or MIG-..."
+            )
+    return gpus
+
+
+def _finding_line(finding: PromiseFinding) -> Text:
+    verdict = (f"{finding.verdict:<13}", _VERDICT_STYLES[finding.verdict])
+    promised = f" (promised: {finding.promised})" if finding.verdict == "FAILED" else ""
+    # What was measured comes from inside an image, so it may hold anything.
+    measured = "".join(char if char.isprintable() else "?" for char in finding.measured)
+    return Text.assemble(verdict, f"  {finding.what}: {measured}{promised}")
+
+
+def _findings_summary(kind: str, findings: tuple[PromiseFinding, ...]) -> Text:
+    counts = {verdict: 0 for verdict in _VERDICT_STYLES}
+    for finding in findings:
+        counts[finding.verdict] += 1
+    words = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
+    return Text(f"{kind}: {words}")
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Say what this machine can do, what is missing, and how to get it."""
+    with clear_errors():
+        findings = [_python_facts(), _torch_facts(), _docker_facts(), _gpu_facts(), *_data_facts()]
+        if as_json:
+            print_json(findings)
+        else:
+            for item in findings:
+                mark = ("ok     ", "green") if item["ok"] else ("missing", "yellow")
+                out.print(Text.assemble(mark, f"  {item['what']}: {item['told']}"), soft_wrap=True)
+
+
+def _python_facts() -> dict[str, Any]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    return {"what": "Python", "ok": sys.version_info >= (3, 11), "told": version}
+
+
+def _torch_facts() -> dict[str, Any]:
+    found = find_spec("torch") is not None
+    text = "recipes can train in the local sandbox" if found else "pip install 'recipelab[torch]'"
+    return {"what": "PyTorch", "ok": found, "told": text}
+
+
+def _docker_facts() -> dict[str, Any]:
+    from recipelab.sandbox.choose import docker_daemon_error
+
+    error = docker_daemon_error()
+    text = error or "a daemon answers; trials are isolated"
+    return {"what": "Docker", "ok": error is None, "told": text}
+
+
+def _gpu_facts() -> dict[str, Any]:
+    from recipelab.sandbox.slots import list_gpus
+
+    gpus = list_gpus()
+    names = ", ".join(f"{gpu.index} {gpu.name} ({gpu.memory_mb:,} MiB)" for gpu in gpus)
+    text = names or "nvidia-smi finds none; recipes that need no GPU run all the same"
+    return {"what": "GPU", "ok": bool(gpus), "told": text}
+
+
+def _data_facts() -> list[dict[str, Any]]:
+    from recipelab.packs.data import is_cached
+    from recipelab.packs.load import load_pack, pack_names
+
+    rows = []
+    for name in pack_names():
+        items = load_pack(name).data
+        missing = [item for item in items if not is_cached(item)]
+        size = sum(item.bytes for item in missing) / 1e6
+        text = f"{size:.1f} MB will be fetched by the first run" if missing else "in the cache"
+        rows.append({"what": f"data of {name}", "ok": not missing, "told": text})
+    return rows

@@ -1,4 +1,4 @@
-"""Finds the drop-in content: charters, sandboxes and task packs.
+"""Finds content and folders: charters, sandboxes and task packs, the cache, and recipelab's home.
 
 The folders ``agents/``, ``sandboxes/`` and ``task_packs/`` of the working directory come first,
 then those that ship with recipelab, then those that other distributions bring: an entry point of
@@ -20,28 +20,32 @@ from recipelab.core.errors import RecipelabError, unknown_name
 
 AGENTS, SANDBOXES, TASK_PACKS = "agents", "sandboxes", "task_packs"
 
+HOME_FOLDER = ".recipelab"
+HOME_VARIABLE = "RECIPELAB_HOME"
+LINEAGE_VARIABLE = "RECIPELAB_LINEAGE"
+
 
 def shipped_root() -> Path:
-    """The folder that holds the shipped content: beside the package, or the checkout's top."""
+    """Return the folder of the shipped content: inside the package, or the top of a checkout."""
     inside = Path(__file__).parents[1] / "content"
     return inside if inside.is_dir() else Path(__file__).parents[3]
 
 
 def roots(kind: str) -> tuple[Path, ...]:
-    """The existing folders of one kind of content, the user's own first."""
+    """Return the existing folders of one kind of content, the user's own first."""
     candidates = (Path.cwd() / kind, shipped_root() / kind, *installed(kind))
     found = [path.resolve() for path in candidates if path.is_dir()]
     return tuple(dict.fromkeys(found))
 
 
 def installed(kind: str) -> tuple[Path, ...]:
-    """The folders of one kind of content that other distributions bring, by name."""
+    """Return the folders of one kind of content that other distributions bring, by name."""
     found: list[Path] = []
     for point in sorted(entry_points(group=f"recipelab.{kind}"), key=lambda point: point.name):
         try:
             spec = find_spec(point.module)
         except ModuleNotFoundError:
-            # Its parent package is gone: a broken installation of somebody else is not our error.
+            # The parent package is gone: a broken installation of another distribution.
             continue
         if spec is not None:
             found += [Path(place) for place in spec.submodule_search_locations or ()]
@@ -49,7 +53,7 @@ def installed(kind: str) -> tuple[Path, ...]:
 
 
 def names(kind: str, *, marker: str) -> tuple[str, ...]:
-    """Names of the content of one kind: folders that hold ``marker``, or files that end in it."""
+    """Return the names of the content of one kind; ``marker`` is that of :func:`find`."""
     found: set[str] = set()
     for root in roots(kind):
         if marker.startswith("."):
@@ -60,16 +64,16 @@ def names(kind: str, *, marker: str) -> tuple[str, ...]:
 
 
 def find(kind: str, name: str, *, marker: str, what: str) -> Path:
-    """The path of one piece of content.
+    """Return the path of one piece of content.
 
     Args:
         kind: Name of the folder that holds it.
         name: Its name.
-        marker: ``.md`` for files, or the file that makes a folder one, as ``pack.toml``.
-        what: What to call it in the error.
+        marker: ``.md`` for files, or the file that every folder of the kind has, as ``pack.toml``.
+        what: What it is called in the error, as ``"task pack"``.
 
     Raises:
-        RecipelabError: There is none of that name; the valid names are listed.
+        RecipelabError: Nothing has that name; the valid names are listed.
     """
     for root in roots(kind):
         path = root / f"{name}{marker}" if marker.startswith(".") else root / name / marker
@@ -79,14 +83,9 @@ def find(kind: str, name: str, *, marker: str, what: str) -> Path:
 
 
 def cache_root() -> Path:
-    """The per-user cache folder of recipelab; ``$XDG_CACHE_HOME`` is respected."""
+    """Return the per-user cache folder of recipelab; ``$XDG_CACHE_HOME`` is respected."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "recipelab"
-
-
-DEFAULT = ".recipelab"
-VARIABLE = "RECIPELAB_HOME"
-LINEAGE_VARIABLE = "RECIPELAB_LINEAGE"
 
 
 class Home:
@@ -101,8 +100,8 @@ class Home:
 
     @classmethod
     def find(cls, root: Path | None = None) -> Home:
-        """The folder asked for, else ``$RECIPELAB_HOME``, else ``.recipelab`` here."""
-        return cls((root or Path(os.environ.get(VARIABLE) or DEFAULT)).absolute())
+        """Return the given folder, else ``$RECIPELAB_HOME``, else ``.recipelab`` here."""
+        return cls((root or Path(os.environ.get(HOME_VARIABLE) or HOME_FOLDER)).absolute())
 
     @property
     def lineage(self) -> Path | str:
@@ -110,11 +109,11 @@ class Home:
         return os.environ.get(LINEAGE_VARIABLE) or self.root / "lineage.db"
 
     def campaign(self, name: str) -> Path:
-        """The folder of one campaign."""
+        """Return the folder of one campaign."""
         return self.root / "campaigns" / name
 
     def is_locked(self, name: str) -> bool:
-        """Whether some process runs a campaign."""
+        """Return whether a process runs the campaign."""
         try:
             with (self.campaign(name) / "lock").open() as stream:
                 fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -126,7 +125,7 @@ class Home:
 
     @contextmanager
     def locked(self, name: str) -> Iterator[None]:
-        """Keeps a second process from running the same campaign.
+        """Keep other processes from running the same campaign meanwhile.
 
         Raises:
             RecipelabError: Another process runs it.

@@ -1,4 +1,4 @@
-"""The errors that recipelab raises on purpose, each with the words a user needs to mend it."""
+"""The errors that recipelab raises on purpose; each says how to fix what is wrong."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class RecipelabError(Exception):
-    """Something the user can mend: bad input, a missing file, a wrong name.
+    """Something the user can fix: bad input, a missing file, a wrong name.
 
     The command line prints the message alone and exits with code 2.
     """
@@ -26,11 +26,11 @@ class EditError(RecipelabError):
 
 
 class DataError(RecipelabError):
-    """A data file of a pack cannot be had, or is not the file its hash says."""
+    """A data file of a pack cannot be fetched, or is not the file that its hash says."""
 
 
 class LineageError(RecipelabError):
-    """The lineage store cannot be opened, or holds nothing under the name asked for."""
+    """The lineage store cannot be opened, or holds nothing under the given name."""
 
 
 class ModelError(RecipelabError):
@@ -44,16 +44,16 @@ class BudgetSpent(RecipelabError):
 class SandboxError(Exception):
     """The machinery of a sandbox failed (daemon gone, image missing, host disk full).
 
-    It is never the recipe's fault: a trial that meets it is ``aborted`` and may be retried.
+    It is never the recipe's fault: the trial is ``aborted`` and may be retried.
     """
 
 
 class SandboxUnavailable(RecipelabError):
-    """The sandbox asked for cannot run on this machine; the message says what is missing."""
+    """The chosen sandbox cannot run on this machine; the message says what is missing."""
 
 
 def unknown_name(what: str, name: str, valid: Iterable[str]) -> str:
-    """Words for a name that is not one of the valid ones, with the valid ones listed."""
+    """Return the message for a name that is not one of the valid ones, with these listed."""
     return f"unknown {what} {name!r}; valid: {', '.join(sorted(valid)) or '(none)'}"
 
 
@@ -63,7 +63,7 @@ def validation_problems(
     root: str,
     valid: Callable[[tuple[int | str, ...]], Iterable[str]] | None = None,
 ) -> list[str]:
-    """Return the words for each mistake that pydantic found: place, mistake, and what was given.
+    """Return a line for each mistake that pydantic found: place, mistake, and what was given.
 
     Args:
         error: What pydantic raised.

@@ -1,14 +1,17 @@
-"""Structured logs that go through the standard library, so that an app's own settings hold.
+"""Structured logs that go through the standard library, and spans.
 
-Inside somebody else's AutoGen app recipelab prints nothing of its own accord. The command line
-shows its logs on standard error: see :func:`configure_logs`. No log holds a prompt, a key, or the
-text of a recipe.
+Inside somebody else's AutoGen app recipelab prints nothing of its own accord: its loggers are
+standard ones below ``recipelab``, and the app's settings and handlers hold. The command line shows
+its logs on standard error: see :func:`configure_logs`. No log holds a prompt, a key, or the text of
+a recipe.
+
+An event is logged twice over in one record: as text, which any handler can show, and as facts in an
+attribute of the record, from which the command line's own handler makes JSON or colored lines.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json as json_text
 import logging
 import sys
 from collections.abc import Iterator, Mapping, MutableMapping
@@ -29,17 +32,20 @@ NAME = "recipelab"
 LEVELS = ("debug", "info", "warning", "error")
 """Names of the levels, from the most talkative to the quietest."""
 
-_FACTS = "recipelab_event"
-"""Attribute of a log record that holds an event as facts and not as text."""
+TRIAL_SPAN, PHASE_SPAN = "recipelab.trial", "recipelab.phase"
 
 Event = MutableMapping[str, Any]
+Value = str | bool | int | float | None
+
+_FACTS = "recipelab_event"
+"""Attribute of a log record that holds an event as facts."""
 
 # Without a handler of its own Python would print warnings where an app has set up no logging.
 logging.getLogger(NAME).addHandler(logging.NullHandler())
 
 
 def logger(name: str) -> structlog.stdlib.BoundLogger:
-    """A structured logger on top of the standard logger of that name."""
+    """Return a structured logger on top of the standard logger of that name."""
     wrapped: structlog.stdlib.BoundLogger = structlog.wrap_logger(
         logging.getLogger(name),
         processors=[
@@ -56,12 +62,14 @@ def logger(name: str) -> structlog.stdlib.BoundLogger:
 def bound(
     *, campaign: str | None = None, round: int | None = None, trial: int | str | None = None
 ) -> Iterator[None]:
-    """Says what all that is logged meanwhile belongs to, tasks that start meanwhile included.
+    """Add to every event that is logged meanwhile what it belongs to.
+
+    Tasks that start meanwhile are included. ``None`` leaves what is bound already.
 
     Args:
-        campaign: Name of the campaign; ``None`` leaves what is bound already.
-        round: Number of the round; likewise.
-        trial: Number of the trial; likewise.
+        campaign: Name of the campaign.
+        round: Number of the round.
+        trial: Number of the trial.
     """
     given = {"campaign": campaign, "round": round, "trial": trial}
     known = {name: value for name, value in given.items() if value is not None}
@@ -76,34 +84,34 @@ def configure_logs(
     colors: bool | None = None,
     stream: TextIO | None = None,
 ) -> None:
-    """Shows logs; for the command line alone, as an app has settings of its own.
+    """Show logs; for the command line alone, as an app has settings of its own.
 
-    What is not recipelab's own is shown from warnings up, whatever the level: below that AutoGen
+    The logs of other libraries are shown from warnings up, whatever the level: below that AutoGen
     logs whole prompts. A second call takes the place of the first.
 
     Args:
-        json: One JSON object a line; else lines for people.
+        json: Whether to write one JSON object a line; else lines for people.
         level: The lowest level that is shown: ``debug``, ``info``, ``warning`` or ``error``.
-        colors: Whether lines for people are colored; ``None`` for where they go to a terminal.
-        stream: Where to; ``None`` for what is the standard error at the moment of each line.
+        colors: Whether lines for people are colored; ``None`` for if they go to a terminal.
+        stream: Where to write; ``None`` for the standard error of the moment of each line.
 
     Raises:
-        RecipelabError: There is no such level; the message lists those there are.
+        RecipelabError: There is no such level; the valid ones are listed.
     """
     if level not in LEVELS:
         raise RecipelabError(unknown_name("log level", level, LEVELS))
     number = logging.getLevelNamesMapping()[level.upper()]
     root = logging.getLogger()
     for handler in root.handlers[:]:
-        if isinstance(handler, _Shown):
+        if isinstance(handler, _CommandLineHandler):
             root.removeHandler(handler)
-    root.addHandler(_Shown(_Lines(json=json, colors=colors), stream))
+    root.addHandler(_CommandLineHandler(_json_lines() if json else _lines(colors), stream))
     root.setLevel(max(number, logging.WARNING))
     logging.getLogger(NAME).setLevel(number)
 
 
 def hide_cancellations() -> None:
-    """Keeps AutoGen from logging a traceback for every agent that is stopped on purpose.
+    """Keep AutoGen from logging a traceback for every agent that is stopped on purpose.
 
     For the command line alone, which says itself that it was stopped.
     """
@@ -112,24 +120,27 @@ def hide_cancellations() -> None:
 
 def _is_no_cancellation(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
-    # What an agent meets that would still say something when its chat has been stopped.
-    gone = type(error).__name__ == "QueueShutDown"
-    return not (gone or isinstance(error, asyncio.CancelledError))
+    # An agent meets this error if it sends a message when its chat has been stopped.
+    closed = type(error).__name__ == "QueueShutDown"
+    return not (closed or isinstance(error, asyncio.CancelledError))
 
 
-_as_line = structlog.processors.KeyValueRenderer(key_order=["event"])
+_as_text = structlog.processors.KeyValueRenderer(key_order=["event"])
 
 
 def _as_text_and_facts(
     wrapped: logging.Logger, name: str, event: Event
 ) -> tuple[tuple[str], dict[str, Any]]:
-    """An event as text for the handlers of any app, with the facts beside it for our own."""
+    """Return the arguments of the standard logger: the event as text, and its facts beside it."""
     keywords = {key: event.pop(key) for key in ("exc_info", "stack_info") if key in event}
-    return (str(_as_line(wrapped, name, dict(event))),), {"extra": {_FACTS: event}, **keywords}
+    return (str(_as_text(wrapped, name, dict(event))),), {"extra": {_FACTS: event}, **keywords}
 
 
-class _Shown(logging.StreamHandler[TextIO]):
-    """Writes to a stream, or to what is the standard error then: a display may take its place."""
+class _CommandLineHandler(logging.StreamHandler[TextIO]):
+    """Writes to a given stream, or to the standard error of the moment.
+
+    A live display takes the place of the standard error while it is shown.
+    """
 
     def __init__(self, formatter: logging.Formatter, stream: TextIO | None) -> None:
         super().__init__(stream)
@@ -141,73 +152,77 @@ class _Shown(logging.StreamHandler[TextIO]):
         super().emit(record)
 
 
-class _Lines(logging.Formatter):
-    """A record, ours or another's, as a line: JSON, or for people."""
-
-    def __init__(self, *, json: bool, colors: bool | None) -> None:
-        super().__init__()
-        self._json = json
-        self._colors = colors
-
-    def format(self, record: logging.LogRecord) -> str:
-        facts: Event = {
-            "timestamp": self._time(record.created),
-            "level": record.levelname.lower(),
-            "event": "",
-            "logger": record.name,
-            **structlog.contextvars.get_contextvars(),
-            **(getattr(record, _FACTS, None) or {"event": record.getMessage()}),
-        }
-        if record.exc_info:
-            facts["exception"] = self.formatException(record.exc_info)
-        if self._json:
-            return json_text.dumps(facts, default=str)
-        colored = sys.stderr.isatty() if self._colors is None else self._colors
-        return str(_PEOPLE[colored](None, "", {key: _safe(facts[key]) for key in facts}))
-
-    def _time(self, seconds: float) -> str:
-        when = datetime.fromtimestamp(seconds, UTC)
-        if self._json:
-            return when.isoformat(timespec="milliseconds")
-        return f"{when.astimezone():%H:%M:%S}"
-
-
-def _safe(value: Any) -> Any:
-    return plain(value) if isinstance(value, str) else value
-
-
-_PEOPLE = {
-    colored: structlog.dev.ConsoleRenderer(
-        colors=colored, pad_event_to=0, exception_formatter=structlog.dev.plain_traceback
+def _json_lines() -> logging.Formatter:
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[_facts_of_record, structlog.processors.format_exc_info],
+        processors=[_timestamp, structlog.processors.JSONRenderer(default=str)],
     )
-    for colored in (False, True)
-}
 
 
-TRIAL_SPAN, PHASE_SPAN = "recipelab.trial", "recipelab.phase"
+def _lines(colors: bool | None) -> logging.Formatter:
+    renderers = {
+        colored: structlog.dev.ConsoleRenderer(
+            colors=colored, pad_event_to=0, exception_formatter=structlog.dev.plain_traceback
+        )
+        for colored in (False, True)
+    }
 
-Value = str | bool | int | float | None
+    def render(wrapped: Any, name: str, event: Event) -> str:
+        safe = {key: plain(fact) if isinstance(fact, str) else fact for key, fact in event.items()}
+        colored = sys.stderr.isatty() if colors is None else colors
+        return str(renderers[colored](wrapped, name, safe))
+
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[_facts_of_record, structlog.processors.format_exc_info],
+        processors=[_clock_time, render],
+    )
+
+
+def _facts_of_record(wrapped: Any, name: str, event: Event) -> Event:
+    """Return the facts of a record, ours or another library's, in the order of a line."""
+    record: logging.LogRecord = event["_record"]
+    facts: Event = {
+        "timestamp": datetime.fromtimestamp(record.created, UTC),
+        "level": record.levelname.lower(),
+        "event": event["event"],
+        "logger": record.name,
+        **structlog.contextvars.get_contextvars(),
+        **getattr(record, _FACTS, {}),
+    }
+    if record.exc_info:
+        facts["exc_info"] = record.exc_info
+    return facts
+
+
+def _timestamp(wrapped: Any, name: str, event: Event) -> Event:
+    event["timestamp"] = event["timestamp"].isoformat(timespec="milliseconds")
+    return event
+
+
+def _clock_time(wrapped: Any, name: str, event: Event) -> Event:
+    event["timestamp"] = f"{event['timestamp'].astimezone():%H:%M:%S}"
+    return event
 
 
 @contextmanager
 def span(name: str, facts: Mapping[str, Value]) -> Iterator[Span]:
-    """A span around some work; an error that leaves it is recorded and makes it a failed one.
+    """Make a span around some work; an error that leaves it is recorded and marks it as failed.
 
     Args:
         name: Its name, as :data:`TRIAL_SPAN`.
         facts: What is known when it begins; see :func:`describe`.
     """
-    with trace.get_tracer("recipelab").start_as_current_span(name) as started:
+    with trace.get_tracer(NAME).start_as_current_span(name) as started:
         describe(started, facts)
         yield started
 
 
 def describe(target: Span, facts: Mapping[str, Value]) -> None:
-    """Adds attributes, each with ``recipelab.`` before its name; ``None`` is left out."""
+    """Add attributes to a span, each named ``recipelab.KEY``; ``None`` is left out."""
     known = {f"recipelab.{key}": value for key, value in facts.items() if value is not None}
     target.set_attributes(known)
 
 
-def fail(target: Span, why: str) -> None:
-    """Marks a span as failed."""
-    target.set_status(Status(StatusCode.ERROR, why))
+def fail(target: Span, reason: str) -> None:
+    """Mark a span as failed."""
+    target.set_status(Status(StatusCode.ERROR, reason))

@@ -1,7 +1,11 @@
 """A recipe: the files that train a model, and the edits that agents make to them.
 
-Everything here is pure: text in, text out. Reading folders is the pack's work, storing is the
-lineage's.
+Everything here is pure: text in, text out. Packs read recipes from folders, and the lineage stores
+them.
+
+A constant of a recipe may be marked as a :class:`Knob`, a number or choice that is open to change::
+
+    WIDTH = 64  # knob arch: 16 .. 256 log
 """
 
 from __future__ import annotations
@@ -11,25 +15,36 @@ import difflib
 import hashlib
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import PurePosixPath
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from recipelab.core.errors import EditError
 from recipelab.core.trial import Edit
 
 MAX_FILE_CHARACTERS = 400_000
 """A recipe file longer than this is refused: it is data, not a recipe."""
+_LINE_END = re.compile(r"\r\n|\r|\n")
+"""What ends a line for Python's parser."""
+
 MAX_PATH_BYTES = 200
 """A longer path is refused: every file system must be able to store the recipe."""
+
+KnobValue: TypeAlias = int | float | bool | str
+
+_KNOB_LINE = re.compile(
+    r"^(?P<name>[A-Za-z_]\w*)[ \t]*=[ \t]*(?P<value>[^#\n]*?)[ \t]*"
+    r"#[ \t]*knob[ \t]+(?P<surface>\w+):[ \t]*(?P<domain>[^\n]+?)[ \t]*$"
+)
+_RANGE = re.compile(r"^(?P<low>\S+)[ \t]*\.\.[ \t]*(?P<high>\S+?)(?P<log>[ \t]+log)?$")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """The files of a recipe by path.
+    """The files of a recipe.
 
     Attributes:
         files: Path with forward slashes, as ``recipe/train.py``, to text.
@@ -37,7 +52,7 @@ class Recipe:
 
     files: Mapping[str, str]
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 over paths and contents, so that equal recipes are found again."""
         total = hashlib.sha256()
@@ -48,7 +63,7 @@ class Recipe:
                 total.update(data)
         return total.hexdigest()
 
-    @property
+    @cached_property
     def meaning(self) -> str:
         """SHA-256 over what Python sees of each file: equal recipes but for comments and layout.
 
@@ -57,23 +72,20 @@ class Recipe:
         total = hashlib.sha256()
         for path in sorted(self.files):
             total.update(hashlib.sha256(path.encode("utf-8", "surrogatepass")).digest())
-            total.update(_meaning(path.endswith(".py"), self.files[path]))
+            total.update(_meaning(path, self.files[path]))
         return total.hexdigest()
 
     def editable(self, patterns: Iterable[str]) -> tuple[str, ...]:
-        """The paths of its files that match one of some globs, in order."""
+        """Return the paths of its files that match one of some globs, in order."""
         globs = tuple(patterns)
         return tuple(path for path in sorted(self.files) if _matches(path, globs))
 
     def apply(self, edits: Iterable[Edit], editable: Iterable[str]) -> Recipe:
-        """Applies edits in order.
+        """Return the recipe with edits applied in order; this one is unchanged.
 
         Args:
             edits: Search/replace blocks or whole files.
             editable: Glob patterns of the paths that may change.
-
-        Returns:
-            The edited recipe; this one is unchanged.
 
         Raises:
             EditError: An edit leaves the editable files, does not apply, or there is none.
@@ -90,7 +102,7 @@ class Recipe:
         return Recipe(files)
 
     def diff(self, other: Recipe) -> str:
-        """Unified diff from this recipe to another, in the form that ``git apply`` takes."""
+        """Return the unified diff from this recipe to another, as ``git apply`` reads it."""
         parts: list[str] = []
         for path in sorted({*self.files, *other.files}):
             before, after = self.files.get(path), other.files.get(path)
@@ -100,7 +112,7 @@ class Recipe:
 
 
 def stays_inside(path: str) -> bool:
-    """Whether a path is a plain one that leads out of no folder it is put below."""
+    """Return whether a path is relative, printable, and cannot leave the folder it is put below."""
     pure = PurePosixPath(path)
     plain = pure.as_posix() == path and path not in ("", ".") and path.isprintable()
     return plain and not pure.is_absolute() and not {"..", ".git"} & set(pure.parts)
@@ -153,7 +165,7 @@ def _replace_once(text: str, search: str, replace: str, where: str) -> str:
 
 
 def _nearest(text: str, search: str) -> str:
-    """Names the line most like the first line of the search text, to help mend the edit."""
+    """Name the line that is most like the first line of the search text, to help fix the edit."""
     wanted = next((line.strip() for line in search.splitlines() if line.strip()), "")
     lines = {line.strip(): number for number, line in enumerate(text.splitlines(), start=1)}
     close = difflib.get_close_matches(wanted, lines, n=1, cutoff=0.6)
@@ -172,7 +184,9 @@ def _file_diff(path: str, before: str | None, after: str | None) -> str:
         head += "new file mode 100644\n"
     if after is None:
         head += "deleted file mode 100644\n"
-    return head + "".join(_terminated(line) for line in lines)
+    return head + "".join(
+        line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines
+    )
 
 
 def _lines(text: str | None) -> list[str]:
@@ -181,55 +195,80 @@ def _lines(text: str | None) -> list[str]:
     return [*(line + "\n" for line in whole), *([last] if last else [])]
 
 
-def _terminated(line: str) -> str:
-    return line if line.endswith("\n") else line + "\n\\ No newline at end of file\n"
-
-
 def syntax_error(files: Mapping[str, str], *, python: str | None = None) -> str | None:
-    """The first syntax error in the Python files, as ``path:line: message``, or ``None``.
+    """Return the first syntax error in the Python files, as ``path:line: message``.
 
     Parsing runs no code, so this is safe on text from agents.
 
     Args:
         files: The recipe.
-        python: The version that it is written for, as ``3.12``. A Python that is older than that
-            cannot tell, and then nothing is said: the preflight will.
+        python: The version that it is written for, as ``3.12``. An older Python than that cannot
+            tell, so ``None`` is returned, and the preflight will find the error.
     """
     if python is not None and tuple(map(int, python.split("."))) > sys.version_info[:2]:
         return None
     for path in sorted(files):
-        if not path.endswith(".py"):
-            continue
-        try:
-            ast.parse(files[path], filename=path)
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            line = getattr(error, "lineno", None) or 0
-            return f"{path}:{line}: {type(error).__name__}: {getattr(error, 'msg', error)}"
+        if path.endswith(".py") and (error := _parsed(files[path]).error):
+            return f"{path}:{error}"
     return None
 
 
+@dataclass(frozen=True)
+class _Parsed:
+    """What the parser makes of a text: its first error, or a digest of its meaning."""
+
+    error: str = ""
+    meaning: bytes | None = None
+
+
+def _meaning(path: str, text: str) -> bytes:
+    meaning = _parsed(text).meaning if path.endswith(".py") else None
+    return meaning or hashlib.sha256(b"\0" + text.encode("utf-8", "surrogatepass")).digest()
+
+
 @lru_cache(maxsize=256)
-def _meaning(python: bool, text: str) -> bytes:
-    if python:
-        try:
-            text = ast.dump(ast.parse(text))
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            python = False
-    return hashlib.sha256(bytes([python]) + text.encode("utf-8", "surrogatepass")).digest()
+def _parsed(text: str) -> _Parsed:
+    try:
+        module = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        line = getattr(error, "lineno", None) or 0
+        return _Parsed(f"{line}: {type(error).__name__}: {getattr(error, 'msg', error)}")
+    try:
+        meanings = [_segment_meaning(segment) for segment in _segments(text, module)]
+    except (RecursionError, MemoryError):
+        return _Parsed()
+    return _Parsed(meaning=hashlib.sha256(b"\1" + b"".join(meanings)).digest())
 
 
-KnobValue: TypeAlias = int | float | bool | str
+def _segments(text: str, module: ast.Module) -> Iterator[str]:
+    """Yield the lines of each statement; statements that share a line come together."""
+    lines = _LINE_END.split(text)
+    begin, end = 0, 0
+    for statement in module.body:
+        decorators = getattr(statement, "decorator_list", [])
+        first = min([statement.lineno, *(node.lineno for node in decorators)])
+        if first > end:
+            if end:
+                yield "\n".join(lines[begin - 1 : end])
+            begin = first
+        end = statement.end_lineno or statement.lineno
+    if end:
+        yield "\n".join(lines[begin - 1 : end])
 
-_LINE = re.compile(
-    r"^(?P<name>[A-Za-z_]\w*)[ \t]*=[ \t]*(?P<value>[^#\n]*?)[ \t]*"
-    r"#[ \t]*knob[ \t]+(?P<surface>\w+):[ \t]*(?P<domain>[^\n]+?)[ \t]*$"
-)
-_RANGE = re.compile(r"^(?P<low>\S+)[ \t]*\.\.[ \t]*(?P<high>\S+?)(?P<log>[ \t]+log)?$")
+
+# An edit changes few statements of a recipe, and to write out the syntax tree of the others again
+# would take longer than all the rest of a check.
+@lru_cache(maxsize=4096)
+def _segment_meaning(segment: str) -> bytes:
+    return b"".join(
+        hashlib.sha256(ast.dump(statement).encode("utf-8", "surrogatepass")).digest()
+        for statement in ast.parse(segment).body
+    )
 
 
 @dataclass(frozen=True)
 class Knob:
-    """One open number or choice.
+    """A constant of a recipe, marked as open to change: a number in a range, or a choice.
 
     Attributes:
         path: File that holds it.
@@ -256,7 +295,7 @@ class Knob:
     text: str
 
     def edit(self, value: KnobValue) -> Edit:
-        """The edit that gives this knob another value."""
+        """Return the edit that gives this knob another value."""
         head, _, tail = self.text.partition("=")
         body = tail[len(tail) - len(tail.lstrip()) :]
         old = body.split("#", 1)[0].rstrip()
@@ -264,7 +303,10 @@ class Knob:
 
 
 def find_knobs(files: Mapping[str, str]) -> tuple[Knob, ...]:
-    """All knobs of a recipe, in order of path and line; lines that do not parse are no knobs."""
+    """Return all knobs of a recipe, in order of path and line.
+
+    A line that occurs twice in its file is no knob, as an edit could not name it.
+    """
     found = [
         knob
         for path in sorted(files)
@@ -275,31 +317,45 @@ def find_knobs(files: Mapping[str, str]) -> tuple[Knob, ...]:
 
 
 def parse_knob(path: str, number: int, line: str) -> Knob | None:
-    """Reads one line as a knob, or ``None`` if it is not a valid one."""
-    match = _LINE.match(line)
+    """Return the knob on a line; ``None`` if the line does not mark a valid one."""
+    match = _KNOB_LINE.match(line)
     value = _literal(match["value"]) if match else None
     if match is None or value is None:
         return None
-    domain = _domain(match["domain"], value)
+    domain = _choices(match["domain"], value) or _range(match["domain"], value)
     if domain is None:
         return None
-    choices, low, high, log = domain
-    return Knob(path, number, match["name"], match["surface"], value, choices, low, high, log, line)
+    return Knob(path, number, match["name"], match["surface"], value, *domain, line)
 
 
-def _domain(text: str, value: KnobValue) -> tuple[tuple[KnobValue, ...], float, float, bool] | None:
-    span = _RANGE.match(text)
-    if span is None:
-        choices = tuple(_literal(part.strip()) for part in text.split("|"))
-        known = tuple(choice for choice in choices if choice is not None)
-        return (known, 0.0, 0.0, False) if len(known) == len(choices) and value in known else None
-    low, high = _literal(span["low"]), _literal(span["high"])
-    numbers = all(
-        isinstance(x, int | float) and not isinstance(x, bool) for x in (low, high, value)
-    )
-    if not numbers or not float(low or 0) <= float(value) <= float(high or 0):
+class _Domain(NamedTuple):
+    """The valid values of a knob: the fields of :class:`Knob` of the same names."""
+
+    choices: tuple[KnobValue, ...]
+    low: float
+    high: float
+    log: bool
+
+
+def _choices(text: str, value: KnobValue) -> _Domain | None:
+    if _RANGE.match(text):
         return None
-    return (), float(low or 0), float(high or 0), span["log"] is not None
+    choices = [_literal(part.strip()) for part in text.split("|")]
+    known = tuple(choice for choice in choices if choice is not None)
+    if len(known) < len(choices) or value not in known:
+        return None
+    return _Domain(known, 0.0, 0.0, False)
+
+
+def _range(text: str, value: KnobValue) -> _Domain | None:
+    match = _RANGE.match(text)
+    if match is None:
+        return None
+    numbers = [_literal(match["low"]), value, _literal(match["high"])]
+    if any(isinstance(x, bool) or not isinstance(x, int | float) for x in numbers):
+        return None
+    low, now, high = (float(x or 0) for x in numbers)
+    return _Domain((), low, high, match["log"] is not None) if low <= now <= high else None
 
 
 def _literal(text: str) -> KnobValue | None:

@@ -1,4 +1,4 @@
-"""Policies and kinds by name: those that ship with recipelab, and those of other distributions."""
+"""Implementations by name: those that ship with recipelab, and those of other distributions."""
 
 from __future__ import annotations
 

@@ -8,14 +8,22 @@ import unicodedata
 _KEPT = "\n\t"
 
 
+class _PlainCharacters(dict[int, int]):
+    """Code point to the one that is shown for it, worked out when it is first met."""
+
+    def __missing__(self, code: int) -> int:
+        char = chr(code)
+        is_plain = char in _KEPT or unicodedata.category(char)[0] != "C"
+        self[code] = code if is_plain else ord("\N{REPLACEMENT CHARACTER}")
+        return self[code]
+
+
+_PLAIN_CHARACTERS = _PlainCharacters()
+
+
 def plain(text: str) -> str:
-    """The text without control and format characters, so that it cannot steer a terminal."""
-    return "".join(
-        char
-        if char in _KEPT or unicodedata.category(char)[0] != "C"
-        else "\N{REPLACEMENT CHARACTER}"
-        for char in text
-    )
+    """Return the text without control and format characters: it cannot steer a terminal."""
+    return text if text.isprintable() else text.translate(_PLAIN_CHARACTERS)
 
 
 def shorten(text: str, length: int) -> str:
@@ -25,7 +33,7 @@ def shorten(text: str, length: int) -> str:
 
 
 def fenced(text: str, language: str = "") -> str:
-    """A Markdown code block that the text cannot break out of."""
+    """Return a Markdown code block that the text cannot break out of."""
     fence = "```"
     while fence in text:
         fence += "`"
@@ -36,30 +44,30 @@ _MARKUP = re.compile(
     r"[\\`*~]"
     r"|<(?=[A-Za-z/!?])"  # a tag or a link
     r"|\](?=[(\[:]|$)"  # the middle of a link, or of its definition
-    r"|&(?=[#\w])"  # a letter in other words
+    r"|&(?=[#\w])"  # a character reference
     r"|(?<!\w)_|_(?!\w)"  # within a word it is just a letter
 )
 _LINE_START = re.compile(r"^(?:[-+#=>|]|(\d{1,9})(?=[.)]))")
 
 
 def in_markdown(text: str) -> str:
-    """Text that Markdown shows as it is, within a line: no link, picture, stress or HTML."""
+    """Return the text so that Markdown shows it as it is within a line: no link, image or HTML."""
     return _MARKUP.sub(r"\\\g<0>", plain(text))
 
 
 def at_line_start(escaped: str) -> str:
-    """Escaped text that begins no heading, list, quote or table where it begins a line."""
+    """Return escaped text that begins no heading, list, quote or table at the start of a line."""
     return _LINE_START.sub(lambda found: f"{found[1]}\\" if found[1] else f"\\{found[0]}", escaped)
 
 
 def lines_in_markdown(text: str) -> list[str]:
-    """The lines of a text that Markdown shows as they are, indents and empty ends aside."""
+    """Return the lines of a text so that Markdown shows them as they are, without indentation."""
     lines = plain(text).replace("\t", " ").strip().split("\n")
     return [at_line_start(in_markdown(line.strip())) for line in lines]
 
 
 def inline_code(text: str) -> str:
-    """A name in the letters of a program, in Markdown, that it cannot break out of."""
+    """Return a name as inline code in Markdown that it cannot break out of."""
     text = " ".join(plain(text).split())
     fence = "`"
     while fence in text:

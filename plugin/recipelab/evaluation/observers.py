@@ -120,6 +120,10 @@ def log_retry(state: RetryCallState) -> None:
     _log.warning("the machinery failed; trying again", attempt=state.attempt_number, error=error)
 
 
+NOTE_SECONDS = 1.0
+"""Least time between two notes of phases other than ``train``, in seconds."""
+
+
 class TrialObserver:
     """Is told of the steps of one trial; this one ignores them."""
 
@@ -156,6 +160,7 @@ class LineageObserver(TrialObserver):
         number: The trial's number.
         sandbox: Name of the sandbox, for the leases.
         on_phase: Called with each phase and its seed, too.
+        is_queued: Whether the lineage is known to have the trial as queued.
 
     Attributes:
         device_seconds: How long the trial has held slots so far, in seconds.
@@ -168,27 +173,40 @@ class LineageObserver(TrialObserver):
         number: int,
         sandbox: str,
         on_phase: Callable[[Phase, int | None], None],
+        *,
+        is_queued: bool = False,
     ) -> None:
         self._store = store
         self._campaign = campaign
         self._number = number
         self._sandbox = sandbox
         self._on_phase = on_phase
+        self._is_queued = is_queued
+        self._noted: Phase | None = None
+        self._noted_at = 0.0
         self.device_seconds = 0.0
 
     def queued(self) -> None:
         """Set the trial to queued; an aborted one loses its outcome."""
+        self._noted = None
+        if self._is_queued:
+            return
         if self._store.brief(self._campaign, self._number).state is not TrialState.QUEUED:
             self._store.advance(self._campaign, self._number, TrialState.QUEUED)
+        self._is_queued = True
 
     def began(self, phase: Phase, seed: int | None) -> None:
-        """Set the trial to running in a phase."""
-        self._on_phase(phase, seed)
-        self._store.advance(self._campaign, self._number, TrialState.RUNNING, phase)
+        """Set the trial to running in a phase.
 
-    def measured(self) -> None:
-        """Set the trial to measured."""
-        self._store.advance(self._campaign, self._number, TrialState.MEASURED)
+        A later phase is written if it is ``train``, where the time of a trial goes, or if the last
+        write is a second old: shorter phases are over before anyone has looked.
+        """
+        self._on_phase(phase, seed)
+        now = time.monotonic()
+        is_due = phase is Phase.TRAIN or now - self._noted_at >= NOTE_SECONDS
+        if self._noted is None or (phase is not self._noted and is_due):
+            self._store.advance(self._campaign, self._number, TrialState.RUNNING, phase)
+            self._noted, self._noted_at, self._is_queued = phase, now, False
 
     @contextmanager
     def holding(self, slot: Slot) -> Iterator[None]:

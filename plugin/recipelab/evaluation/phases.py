@@ -32,7 +32,7 @@ from recipelab.evaluation.observers import TrialObserver, observed_phase
 from recipelab.evaluation.workspace import Workspace, folder_bytes, packed_bytes, recipe_bytes
 from recipelab.packs.pack import Pack
 from recipelab.packs.sections import PACKED, SANDBOX_MEASURES
-from recipelab.sandbox.base import Input, Limits, PhaseRequest, PhaseResult, Sandbox
+from recipelab.sandbox.base import Input, PhaseLimits, PhaseRequest, PhaseResult, Sandbox
 from recipelab.sandbox.slots import ANYWHERE, Slot
 
 SCORE_LIMIT_BYTES = 65_536
@@ -273,7 +273,7 @@ class PhaseRunner:
             command=_filled(self._pack.phases[phase].command, values),
             inputs=inputs,
             output=output,
-            limits=Limits(
+            limits=PhaseLimits(
                 seconds=self._pack.seconds(phase) * sharing,
                 memory_mb=limits.memory_mb,
                 cpus=limits.cpus,

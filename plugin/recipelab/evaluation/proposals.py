@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from recipelab.core.errors import EditError, LineageError
 from recipelab.core.recipe import Recipe, syntax_error
 from recipelab.core.trial import Edit, Failure, FailureKind, Outcome, Proposal, Status
-from recipelab.lineage import LineageStore, TrialRecord
+from recipelab.lineage import EditKeys, LineageStore, TrialRecord, keys_of
 from recipelab.packs.pack import Pack
 from recipelab.packs.upstream import changed_names
 
@@ -23,23 +23,32 @@ def declined(reason: str) -> Outcome:
     return Outcome(status=Status.REJECTED, reason=told, failure=failure)
 
 
+BASELINE = 0
+"""Number of the baseline trial."""
+
+MOST_ALIKE = 3
+"""How many trials with an edit like the proposed one are told."""
+
+
 @dataclass(frozen=True)
-class Checked:
-    """A proposal's recipe that may be tried.
+class Candidate:
+    """A recipe that may be tried, with all that is computed of it on the way to its trial.
 
     Attributes:
-        recipe: The edited recipe.
+        recipe: The edited recipe; its digest and meaning are computed once.
         diff: Unified diff from the parent, computed here and never claimed.
+        keys: The keys of the diff, by which repeats are found.
         alike: Earlier trials with an edit like this one, a line each: no reason to refuse it.
     """
 
     recipe: Recipe
     diff: str
+    keys: EditKeys
     alike: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Rejection:
+class Rejected:
     """Why a proposal is not tried, and what to do about it.
 
     Attributes:
@@ -53,7 +62,7 @@ class Rejection:
     diff: str = ""
 
     def outcome(self) -> Outcome:
-        """The rejected trial's outcome."""
+        """Return the rejected trial's outcome."""
         failure = Failure(None, self.kind, self.reason[:200], self.reason[:1_600])
         return Outcome(status=Status.REJECTED, reason=self.reason, failure=failure)
 
@@ -62,55 +71,7 @@ FindTwin = Callable[[Recipe], str | None]
 """Says which trial had a recipe, comments and layout aside, and how that ended, or ``None``."""
 
 
-def check_edits(
-    pack: Pack, parent_files: Mapping[str, str], edits: Sequence[Edit], find_twin: FindTwin
-) -> Checked | Rejection:
-    """Applies edits to the parent's recipe and checks the result without running it.
-
-    Args:
-        pack: Says which files may be edited.
-        parent_files: The parent's recipe.
-        edits: The proposed edits.
-        find_twin: Looks for an earlier trial with the same recipe.
-
-    Returns:
-        The recipe to try, or why it is not tried.
-    """
-    parent = Recipe(parent_files)
-    try:
-        recipe = parent.apply(edits, pack.recipe.editable)
-    except EditError as error:
-        return Rejection(FailureKind.EDIT, str(error))
-    diff = parent.diff(recipe)
-    if not diff:
-        return Rejection(FailureKind.DUPLICATE, "the edits change nothing; propose a real change")
-    touched = _touched(pack, recipe)
-    if touched:
-        return Rejection(FailureKind.EDIT, f"may not be changed, as it scores: {touched[0]}", diff)
-    broken = syntax_error(recipe.files, python=pack.recipe.python)
-    if broken is not None:
-        return Rejection(FailureKind.SYNTAX, f"does not parse: {broken}", diff)
-    twin = find_twin(recipe)
-    if twin is not None:
-        return Rejection(FailureKind.DUPLICATE, f"already tried: {twin}; propose another", diff)
-    return Checked(recipe, diff)
-
-
-def _touched(pack: Pack, recipe: Recipe) -> tuple[str, ...]:
-    # Against the pack's own start and not the parent, so that nothing adds up over generations.
-    if not pack.protected:
-        return ()
-    return changed_names(pack.baseline().files, recipe.files, pack.protected)
-
-
-BASELINE = 0
-"""Number of the baseline trial."""
-
-ALIKE = 3
-"""How many trials with an edit like the proposed one are told."""
-
-
-class Intake:
+class ProposalChecker:
     """Checks proposals and writes them to the lineage; it runs nothing.
 
     Args:
@@ -130,7 +91,7 @@ class Intake:
         self.repeats = repeats
 
     def recipe_of(self, number: int) -> dict[str, str]:
-        """The files of a trial's recipe.
+        """Return the files of a trial's recipe.
 
         Raises:
             LineageError: There is no such trial, or it was rejected and so has no recipe.
@@ -140,21 +101,28 @@ class Intake:
             raise LineageError(f"trial {number} was rejected and has no recipe; take its parent")
         return files
 
-    def check(self, parent: int, edits: tuple[Edit, ...]) -> Checked | Rejection:
-        """Checks edits as :meth:`take` would, without recording anything.
+    def check(self, parent: int, edits: tuple[Edit, ...]) -> Candidate | Rejected:
+        """Check edits as :meth:`take` would, without recording anything.
 
         Raises:
             LineageError: There is no such parent.
         """
-        checked = check_edits(self.pack, self.recipe_of(parent), edits, self._twin)
-        if isinstance(checked, Rejection) or self.repeats:
-            return checked
-        return replace(checked, alike=self._alike(edits, parent))
+        with self.store.moment():
+            checked = check_edits(self.pack, self.recipe_of(parent), edits, self._twin)
+            if isinstance(checked, Rejected) or self.repeats:
+                return checked
+            alike = self.store.edit_alike(self.campaign, edits, parent, keys=checked.keys)
+        lines = tuple(
+            f"{item.why}: trial {item.brief.number} by {item.brief.specialist}, "
+            + (f"{item.brief.status} ({item.brief.reason})" if item.brief.status else "in flight")
+            for item in alike[:MOST_ALIKE]
+        )
+        return replace(checked, alike=lines)
 
     def take(
         self, proposal: Proposal, *, round_number: int | None
-    ) -> tuple[int, Checked | Rejection]:
-        """Records a proposal: one that is to be tried, or one that is rejected at once.
+    ) -> tuple[int, Candidate | Rejected]:
+        """Record a proposal: one that is to be tried, or one that is rejected at once.
 
         Returns:
             The trial's number, and what the check said.
@@ -163,53 +131,43 @@ class Intake:
             LineageError: There is no such parent.
         """
         checked = self.check(proposal.parent, proposal.edits)
-        if isinstance(checked, Rejection):
-            number = self.store.propose_and_record(
-                self.campaign,
-                proposal,
-                checked.outcome(),
-                parents=(proposal.parent,),
-                files={},
-                digest="",
-                diff=checked.diff,
-                round_number=round_number,
-            )
-            return number, checked
-        number = self._propose(proposal, (proposal.parent,), checked.recipe, checked, round_number)
+        if isinstance(checked, Candidate):
+            return self._propose(proposal, checked, (proposal.parent,), round_number), checked
+        number = self.store.propose_and_record(
+            self.campaign,
+            proposal,
+            checked.outcome(),
+            parents=(proposal.parent,),
+            files={},
+            digest="",
+            diff=checked.diff,
+            round_number=round_number,
+        )
         return number, checked
 
     def take_baseline(self) -> tuple[int, Recipe]:
-        """Records the starting recipe as trial 0."""
-        recipe = self.pack.baseline()
+        """Record the starting recipe as trial 0."""
         proposal = Proposal("campaign", "baseline", -1, "the starting recipe of the pack", 0.0, ())
-        return self._propose(proposal, (), recipe, None, None), recipe
+        candidate = Candidate(self.pack.baseline(), "", keys_of(""))
+        return self._propose(proposal, candidate, (), None), candidate.recipe
 
     def _propose(
         self,
         proposal: Proposal,
+        candidate: Candidate,
         parents: tuple[int, ...],
-        recipe: Recipe,
-        checked: Checked | None,
         round_number: int | None,
     ) -> int:
-        files: Mapping[str, str] = recipe.files
         return self.store.propose(
             self.campaign,
             proposal,
             parents=parents,
-            files=files,
-            digest=recipe.digest,
-            diff=checked.diff if checked else "",
+            files=candidate.recipe.files,
+            digest=candidate.recipe.digest,
+            diff=candidate.diff,
             round_number=round_number,
-        )
-
-    def _alike(self, edits: tuple[Edit, ...], parent: int) -> tuple[str, ...]:
-        """Trials that made the same change, formatting aside, or turned a knob so."""
-        found = self.store.edit_alike(self.campaign, edits, parent)
-        return tuple(
-            f"{item.why}: trial {item.brief.number} by {item.brief.specialist}, "
-            + (f"{item.brief.status} ({item.brief.reason})" if item.brief.status else "in flight")
-            for item in found[:ALIKE]
+            meaning=candidate.recipe.meaning,
+            keys=candidate.keys,
         )
 
     def _twin(self, recipe: Recipe) -> str | None:
@@ -217,13 +175,53 @@ class Intake:
             return None
         if record := self.store.find_digest(self.campaign, recipe.digest):
             return describe(record)
-        if record := self.store.find_same(self.campaign, recipe.files):
+        if record := self.store.find_meaning(self.campaign, recipe.meaning):
             return f"{describe(record)}, which differs in comments and layout alone"
         return None
 
 
+def check_edits(
+    pack: Pack, parent_files: Mapping[str, str], edits: Sequence[Edit], find_twin: FindTwin
+) -> Candidate | Rejected:
+    """Apply edits to the parent's recipe and check the result without running it.
+
+    Args:
+        pack: Says which files may be edited.
+        parent_files: The parent's recipe.
+        edits: The proposed edits.
+        find_twin: Looks for an earlier trial with the same recipe.
+
+    Returns:
+        The recipe to try, or why it is not tried.
+    """
+    parent = Recipe(parent_files)
+    try:
+        recipe = parent.apply(edits, pack.recipe.editable)
+    except EditError as error:
+        return Rejected(FailureKind.EDIT, str(error))
+    diff = parent.diff(recipe)
+    if not diff:
+        return Rejected(FailureKind.DUPLICATE, "the edits change nothing; propose a real change")
+    if protected := _changed_protected(pack, recipe):
+        return Rejected(FailureKind.EDIT, f"may not be changed, as it scores: {protected[0]}", diff)
+    broken = syntax_error(recipe.files, python=pack.recipe.python)
+    if broken is not None:
+        return Rejected(FailureKind.SYNTAX, f"does not parse: {broken}", diff)
+    twin = find_twin(recipe)
+    if twin is not None:
+        return Rejected(FailureKind.DUPLICATE, f"already tried: {twin}; propose another", diff)
+    return Candidate(recipe, diff, keys_of(diff))
+
+
+def _changed_protected(pack: Pack, recipe: Recipe) -> tuple[str, ...]:
+    # Against the pack's own start and not the parent, so that nothing adds up over generations.
+    if not pack.protected:
+        return ()
+    return changed_names(pack.baseline().files, recipe.files, pack.protected)
+
+
 def describe(record: TrialRecord) -> str:
-    """One line on a trial and how it ended."""
+    """Return one line on a trial and how it ended."""
     outcome = record.outcome
     if outcome is None:
         return f"trial {record.number} by {record.specialist} is running now"

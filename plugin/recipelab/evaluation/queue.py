@@ -14,7 +14,14 @@ from recipelab.core.trial import Edit, Outcome, Phase, Proposal
 from recipelab.evaluation.evaluator import Evaluator, shared_outcome
 from recipelab.evaluation.metric import Incumbent, noise_of
 from recipelab.evaluation.observers import LineageObserver
-from recipelab.evaluation.proposals import BASELINE, Approve, Checked, Intake, Rejection, declined
+from recipelab.evaluation.proposals import (
+    BASELINE,
+    Approve,
+    Candidate,
+    ProposalChecker,
+    Rejected,
+    declined,
+)
 from recipelab.lineage import LineageStore, TrialRecord
 from recipelab.packs.pack import Pack
 
@@ -39,7 +46,7 @@ class Submitted:
     """
 
     number: int
-    rejection: Rejection | None
+    rejection: Rejected | None
     alike: tuple[str, ...] = ()
 
 
@@ -57,7 +64,7 @@ class TrialQueue:
         slots: How many trials may run at once.
         ledger: Knows what may still be spent; by default nothing is bounded.
         approve: Asked before a proposal is tried; ``None`` asks nobody.
-        repeats: Whether a recipe may be tried twice; see :class:`Intake`.
+        repeats: Whether a recipe may be tried twice; see :class:`ProposalChecker`.
         on_phase: Called when a phase begins.
 
     Attributes:
@@ -83,13 +90,14 @@ class TrialQueue:
             store, campaign, BudgetLimits(), goal=evaluator.pack.metric.goal
         )
         self.trial_seconds: float | None = None
-        self._intake = Intake(store, campaign, evaluator.pack, repeats=repeats)
+        self._checker = ProposalChecker(store, campaign, evaluator.pack, repeats=repeats)
         self._evaluator = evaluator
         self._approve = approve
         self._on_phase = on_phase
         self._paused = False
         self._waiting: deque[int] = deque()
         self._owners: dict[int, str] = {}
+        self._recipes: dict[int, Recipe] = {}
         self._running: dict[int, asyncio.Task[None]] = {}
         self._ended: deque[int] = deque()
         self._changed = asyncio.Event()
@@ -138,13 +146,13 @@ class TrialQueue:
         """Return the best trial so far: the last one kept, or the baseline."""
         return self.store.best(self.campaign)
 
-    def check(self, parent: int, edits: tuple[Edit, ...]) -> Checked | Rejection:
+    def check(self, parent: int, edits: tuple[Edit, ...]) -> Candidate | Rejected:
         """Check edits as :meth:`submit` would, without recording anything.
 
         Raises:
             LineageError: There is no such parent.
         """
-        return self._intake.check(parent, edits)
+        return self._checker.check(parent, edits)
 
     def recipe_of(self, number: int) -> dict[str, str]:
         """Return the files of a trial's recipe.
@@ -152,7 +160,7 @@ class TrialQueue:
         Raises:
             LineageError: There is no such trial, or it was rejected and so has no recipe.
         """
-        return self._intake.recipe_of(number)
+        return self._checker.recipe_of(number)
 
     def submit(self, proposal: Proposal, *, round_number: int | None) -> Submitted:
         """Record a proposal, and queue its trial unless it is rejected at once.
@@ -160,16 +168,16 @@ class TrialQueue:
         Raises:
             LineageError: There is no such parent.
         """
-        number, checked = self._intake.take(proposal, round_number=round_number)
-        if isinstance(checked, Rejection):
+        number, checked = self._checker.take(proposal, round_number=round_number)
+        if isinstance(checked, Rejected):
             return Submitted(number, checked)
-        self._queue(number, proposal.specialist)
+        self._queue(number, proposal.specialist, checked.recipe)
         return Submitted(number, None, checked.alike)
 
     def propose_baseline(self) -> None:
         """Record the starting recipe as trial 0, and queue it."""
-        number, _ = self._intake.take_baseline()
-        self._queue(number, "campaign")
+        number, recipe = self._checker.take_baseline()
+        self._queue(number, "campaign", recipe)
 
     def retry(self, number: int) -> None:
         """Queue a recorded trial again that never got its outcome, or was aborted."""
@@ -218,13 +226,16 @@ class TrialQueue:
         tasks = list(self._running.values())
         self._running.clear()
         self._waiting.clear()
+        self._recipes.clear()
         self._ended.clear()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _queue(self, number: int, specialist: str) -> None:
+    def _queue(self, number: int, specialist: str, recipe: Recipe | None = None) -> None:
         self._owners[number] = specialist
+        if recipe is not None:
+            self._recipes[number] = recipe
         self.ledger.began(number)
         self._waiting.append(number)
         self._fill()
@@ -253,12 +264,14 @@ class TrialQueue:
         specialist = self._owners[number]
         clock = asyncio.get_running_loop().time
         began = clock()
+        recipe = self._recipes.pop(number, None)
         observer = LineageObserver(
             self.store,
             self.campaign,
             number,
             self._evaluator.sandbox_name,
             partial(self._on_phase, number),
+            is_queued=recipe is not None,  # It was proposed here, and nobody has run it.
         )
         outcome = None
         try:
@@ -269,7 +282,7 @@ class TrialQueue:
                 outcome = shared
             else:
                 outcome = await self._evaluator.evaluate(
-                    Recipe(self.store.files(self.campaign, number)),
+                    recipe or Recipe(self.store.files(self.campaign, number)),
                     None if number == BASELINE else self._incumbent,
                     labels={
                         "campaign": self.campaign,
@@ -286,7 +299,7 @@ class TrialQueue:
 
     def _shared(self, number: int) -> Outcome | None:
         """Return what a trial shares with an earlier one, where a recipe may be tried twice."""
-        if number == BASELINE or not self._intake.repeats:
+        if number == BASELINE or not self._checker.repeats:
             return None
         return shared_outcome(self.store, self.campaign, number)
 

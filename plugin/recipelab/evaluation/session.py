@@ -15,7 +15,7 @@ from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.proposals import Approve
 from recipelab.evaluation.queue import OnPhase, TrialQueue
 from recipelab.lineage import LineageStore
-from recipelab.lineage.priors import checked_priors, prior_note
+from recipelab.lineage.campaigns import checked_priors, prior_note
 from recipelab.packs.data import ensure_data
 from recipelab.packs.load import load_pack
 from recipelab.packs.pack import Pack

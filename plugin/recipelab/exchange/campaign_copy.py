@@ -1,4 +1,8 @@
-"""Takes all of a campaign out of a lineage."""
+"""Reads all of a campaign out of a lineage, as it is exported: times in UTC, and as it was.
+
+An imported campaign is exported as it was where it came from, so that an export that was imported
+and is exported again stays the same.
+"""
 
 from __future__ import annotations
 
@@ -7,69 +11,107 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from recipelab.core.trial import Status
 from recipelab.exchange.metric import MARK
-from recipelab.lineage import CampaignRecord, LineageStore, TrialFilter, TrialRecord
-from recipelab.lineage.importing import CampaignCopy, judged_order, rounds_of
+from recipelab.lineage import (
+    CampaignRecord,
+    CertificateRecord,
+    FurtherRunRecord,
+    LineageStore,
+    MessageRecord,
+    Note,
+    RoundRecord,
+    TrialRecord,
+    UsageTotal,
+)
+from recipelab.lineage.copy import CampaignCopy
 
-PAGE = 200
 
+class StoredCampaign:
+    """A campaign of a lineage, read piece by piece so that any number of trials fits in memory.
 
-def each_trial(
-    store: LineageStore, name: str, statuses: tuple[Status, ...] = ()
-) -> Iterator[TrialRecord]:
-    """Every trial of a campaign that ended so, oldest first, a page at a time.
+    What the pieces say of each other fits together if they are read within one
+    :meth:`~recipelab.lineage.LineageStore.moment`, as the campaign may be running meanwhile.
 
     Args:
         store: The lineage.
         name: Name of the campaign.
-        statuses: Only trials that ended so; empty for all.
     """
-    seen = 0
-    while True:
-        wanted = TrialFilter(statuses=statuses, order="oldest", limit=PAGE, offset=seen)
-        page = store.query(name, wanted)
-        yield from page.items
-        seen += len(page.items)
-        if len(page.items) < PAGE:
-            return
+
+    def __init__(self, store: LineageStore, name: str) -> None:
+        self._store = store
+        self._name = name
+
+    def record(self) -> CampaignRecord:
+        """Return its settings and state, from before an import if it was imported."""
+        return as_it_was(self._store.campaign(self._name))
+
+    def rounds(self) -> tuple[RoundRecord, ...]:
+        """Return its rounds in order."""
+        return tuple(
+            replace(item, started_at=utc(item.started_at), ended_at=_utc(item.ended_at))
+            for item in self._store.rounds(self._name)
+        )
+
+    def judged(self) -> tuple[int, ...]:
+        """Return the numbers of its judged trials, in the order in which they were judged."""
+        return self._store.judged_order(self._name)
+
+    def trials(self) -> Iterator[tuple[TrialRecord, dict[str, str]]]:
+        """Yield its trials in order, each with the files of its recipe: path to text."""
+        for record in self._store.each_trial(self._name):
+            timed = replace(
+                record, proposed_at=utc(record.proposed_at), judged_at=_utc(record.judged_at)
+            )
+            yield timed, self._store.files(self._name, record.number)
+
+    def messages(self) -> Iterator[MessageRecord]:
+        """Yield its messages in order."""
+        for message in self._store.each_message(self._name):
+            yield replace(message, created_at=utc(message.created_at))
+
+    def notes(self) -> tuple[Note, ...]:
+        """Return the notes from people in order, retired ones too."""
+        return tuple(
+            replace(note, created_at=utc(note.created_at), retired_at=_utc(note.retired_at))
+            for note in self._store.notes(self._name, retired=True)
+        )
+
+    def usage(self) -> tuple[UsageTotal, ...]:
+        """Return the tokens that its models used in all."""
+        return self._store.usage(self._name)
+
+    def further_runs(self) -> tuple[FurtherRunRecord, ...]:
+        """Return the seed runs of judged trials that were made to compare others with them."""
+        runs = self._store.all_further_runs(self._name)
+        return tuple(replace(run, made_at=utc(run.made_at)) for run in runs)
+
+    def certificates(self) -> tuple[CertificateRecord, ...]:
+        """Return the results of certifications, oldest first."""
+        certificates = self._store.certificates(self._name)
+        return tuple(replace(item, made_at=utc(item.made_at)) for item in certificates)
 
 
 def copy_of(store: LineageStore, name: str) -> CampaignCopy:
-    """All of a campaign, times in UTC.
-
-    A campaign may be running meanwhile: what the copy holds fits together, because messages and
-    evidence are read before the trials that they are about, and trials before rounds and the order
-    of judging.
-    """
-    campaign = store.campaign(name)
-    messages = tuple(replace(m, created_at=utc(m.created_at)) for m in store.messages(name))
-    further, certificates = store.all_further_runs(name), store.certificates(name)
-    trials = tuple(_timed(record) for record in each_trial(store, name))
-    known = {record.number for record in trials if record.outcome is not None}
-    rounds = tuple(
-        replace(item, started_at=utc(item.started_at), ended_at=_utc(item.ended_at))
-        for item in rounds_of(store, name)
-    )
-    return CampaignCopy(
-        campaign=as_it_was(campaign),
-        rounds=rounds,
-        trials=trials,
-        files={record.number: store.files(name, record.number) for record in trials},
-        judged=tuple(number for number in judged_order(store, name) if number in known),
-        messages=messages,
-        notes=tuple(
-            replace(note, created_at=utc(note.created_at), retired_at=_utc(note.retired_at))
-            for note in store.notes(name, retired=True)
-        ),
-        usage=store.usage(name),
-        further=tuple(replace(run, made_at=utc(run.made_at)) for run in further),
-        certificates=tuple(replace(item, made_at=utc(item.made_at)) for item in certificates),
-    )
+    """Return all of a campaign at once; for one of many trials see :class:`StoredCampaign`."""
+    stored = StoredCampaign(store, name)
+    with store.moment():
+        trials = tuple(stored.trials())
+        return CampaignCopy(
+            campaign=stored.record(),
+            rounds=stored.rounds(),
+            trials=tuple(record for record, _ in trials),
+            files={record.number: files for record, files in trials},
+            judged=stored.judged(),
+            messages=tuple(stored.messages()),
+            notes=stored.notes(),
+            usage=stored.usage(),
+            further=stored.further_runs(),
+            certificates=stored.certificates(),
+        )
 
 
 def as_it_was(campaign: CampaignRecord) -> CampaignRecord:
-    """The campaign as it was exported, if it came from an export; else as it is."""
+    """Return a campaign as it was before its import; one that was not imported stays as it is."""
     timed = replace(campaign, created_at=utc(campaign.created_at), ended_at=_utc(campaign.ended_at))
     mark: Mapping[str, Any] = campaign.settings.get(MARK) or {}
     before = mark.get("original")
@@ -90,13 +132,9 @@ def as_it_was(campaign: CampaignRecord) -> CampaignRecord:
 
 
 def utc(when: datetime) -> datetime:
-    """The time in UTC; databases without time zones give it bare."""
+    """Return the time in UTC, which databases without time zones give bare."""
     return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
 
 
 def _utc(when: datetime | None) -> datetime | None:
     return None if when is None else utc(when)
-
-
-def _timed(record: TrialRecord) -> TrialRecord:
-    return replace(record, proposed_at=utc(record.proposed_at), judged_at=_utc(record.judged_at))

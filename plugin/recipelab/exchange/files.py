@@ -1,4 +1,4 @@
-"""``recipelab export NAME --to``: chooses the format and writes it."""
+"""A campaign into a file or folder, and back: chooses the format, and writes or reads it."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from recipelab.exchange.released_trials import Damage
 from recipelab.exchange.replacing import is_file, replacing
 from recipelab.exchange.tables import write_csv, write_parquet
 from recipelab.lineage import LineageStore
-from recipelab.lineage.importing import CampaignCopy, add_copy
+from recipelab.lineage.copy import CampaignCopy, add_copy
 
 
 @dataclass(frozen=True)
 class ExportFormat:
-    """A format.
+    """A format that a campaign can be exported to.
 
     Attributes:
-        ending: The ending of a path that chooses it.
-        write: Writes a campaign to a path that is not there yet.
-        may_go: Whether what is at a path may be replaced by it.
+        suffix: The end of a path that chooses the format.
+        write: Writes a campaign to a path at which nothing is.
+        may_replace: Returns whether the format may replace what is at a path.
     """
 
-    ending: str
+    suffix: str
     write: Callable[[LineageStore, str, Path], None]
-    may_go: Callable[[Path], bool] = is_file
+    may_replace: Callable[[Path], bool] = is_file
 
 
 def write_jsonl(store: LineageStore, campaign: str, file: Path) -> None:
-    """Writes a campaign as JSON Lines, without loss."""
+    """Write a campaign as JSON Lines, without loss."""
     with file.open("w", encoding="utf-8", newline="") as stream:
         stream.writelines(export_lines(store, campaign))
 
@@ -55,37 +55,39 @@ def export_campaign(
     format_name: str | None = None,
     force: bool = False,
 ) -> str:
-    """Writes a campaign to a file or, as a Git repository, to a folder.
+    """Write a campaign to a file or, as a Git repository, to a folder.
 
     Args:
         store: The lineage.
         campaign: Name of the campaign.
-        target: Where it goes; it is there whole at the end, or not at all.
-        format_name: One of :data:`FORMATS`; ``None`` goes by the ending of the target.
+        target: The file or folder; it is there whole at the end, or not at all.
+        format_name: One of :data:`FORMATS`; ``None`` goes by the suffix of the target.
         force: Whether a file, or a folder of an earlier export to Git, may be replaced.
 
     Returns:
         The name of the format.
 
     Raises:
-        RecipelabError: There is no such campaign or format, something is there already, the
-            target cannot be written, or what the format needs is missing.
+        RecipelabError: There is no such campaign or format, the target exists or cannot be
+            written, or a program or package that the format needs is missing.
     """
-    name = format_name or _by_ending(target)
+    name = format_name or _format_by_suffix(target)
     if name not in FORMATS:
         raise RecipelabError(unknown_name("format", name, FORMATS))
     chosen = FORMATS[name]
-    store.campaign(campaign)
-    with replacing(target, force=force, may_go=chosen.may_go) as place:
-        chosen.write(store, campaign, place)
+    # The campaign may be running; everything is exported as it is at one moment.
+    with store.moment():
+        store.campaign(campaign)
+        with replacing(target, force=force, may_replace=chosen.may_replace) as place:
+            chosen.write(store, campaign, place)
     return name
 
 
-def _by_ending(target: Path) -> str:
+def _format_by_suffix(target: Path) -> str:
     for name, item in FORMATS.items():
-        if target.name.endswith(item.ending):
+        if target.name.endswith(item.suffix):
             return name
-    endings = ", ".join(item.ending for item in FORMATS.values())
+    endings = ", ".join(item.suffix for item in FORMATS.values())
     raise RecipelabError(
         f"the format of {target} is not clear: end it in one of {endings}, or give --format "
         f"{'|'.join(FORMATS)}"
@@ -94,12 +96,12 @@ def _by_ending(target: Path) -> str:
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import brought.
+    """An imported campaign.
 
     Attributes:
         kind: ``released run`` or ``export``.
         copy: The campaign as it was stored.
-        damage: Everything that was wrong with the source's rows.
+        damage: Every damaged row of the source.
     """
 
     kind: str
@@ -108,7 +110,7 @@ class Imported:
 
 
 def import_campaign(store: LineageStore, path: Path, name: str) -> Imported:
-    """Reads a campaign from outside into the lineage.
+    """Read a campaign into the lineage.
 
     Args:
         store: The lineage.
@@ -116,7 +118,7 @@ def import_campaign(store: LineageStore, path: Path, name: str) -> Imported:
         name: Name that the campaign gets.
 
     Raises:
-        RecipelabError: The path holds nothing that can be read, or the name cannot be given.
+        RecipelabError: The path holds nothing that can be read, or the name is taken or not valid.
     """
     if name in {campaign.name for campaign in store.campaigns()}:
         raise LineageError(f"there is a campaign {name} already; choose another name with --as")
@@ -124,7 +126,7 @@ def import_campaign(store: LineageStore, path: Path, name: str) -> Imported:
         imported = _read(path, name)
         add_copy(store, imported.copy)
     except (OSError, ValueError, OverflowError) as error:
-        # What no path, number or text can be: the transaction has left nothing behind.
+        # A value that no path, number or text can have: the transaction has left nothing behind.
         raise RecipelabError(f"cannot import {path}: {error}") from None
     return imported
 

@@ -1,4 +1,7 @@
-"""Runs Git so that nothing of the user's settings, hooks or surroundings changes what it does."""
+"""Git: the kept trials of a campaign as a history, and a patch as the edits of a proposal.
+
+Git is run so that none of the user's settings, hooks or surroundings changes its results.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,8 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,11 +20,11 @@ from recipelab.core.errors import EditError, RecipelabError
 from recipelab.core.recipe import stays_inside
 from recipelab.core.text import plain, shorten
 from recipelab.core.trial import Edit, Outcome, Status
-from recipelab.exchange.campaign_copy import each_trial, utc
+from recipelab.exchange.campaign_copy import utc
 from recipelab.exchange.metric import MetricFacts, metric_of
 from recipelab.exchange.replacing import check_paths
-from recipelab.exchange.tables import measure_means
 from recipelab.lineage import LineageStore, TrialRecord
+from recipelab.lineage.trial_view import measure_means
 
 _SAFE = (
     f"core.hooksPath={os.devnull}",
@@ -30,53 +34,70 @@ _SAFE = (
     "core.protectNTFS=true",
 )
 
-TOLD_LINES = 3
-"""Lines of what Git says of an error that are passed on."""
+ERROR_LINES = 3
+"""Lines of Git's error message that are passed on."""
+SUBJECT_CHARACTERS = 72
+MAIN = "main"
+"""The branch that ends at the best trial."""
+EXPORT_MARK = "recipelab-export"
+"""File in ``.git`` that says that the repository is an export, which may be replaced."""
+MAX_PATCH_BYTES = 4_000_000
+"""A longer patch is refused: it carries data, not a change of a recipe."""
+
+_FORBIDDEN_IN_NAMES = re.compile(r"[<>\x00-\x1f\x7f]")
+_COMMITTER = b"recipelab <recipelab@localhost>"
 
 
 def need_git(what: str) -> None:
-    """Makes sure that Git is there.
+    """Raise if Git is not installed.
 
     Args:
         what: What needs it, for the message.
 
     Raises:
-        RecipelabError: It is missing.
+        RecipelabError: Git is missing.
     """
     if shutil.which("git") is None:
         raise RecipelabError(f"{what} needs git, which is missing; install it")
 
 
-def git(folder: Path, *words: str, stream: bytes = b"") -> None:
-    """Runs a Git command.
+def git(folder: Path, *words: str, stream: Iterable[bytes] = ()) -> None:
+    """Run a Git command.
 
     Args:
         folder: Where it runs; no repository above it is looked at.
         words: The command.
-        stream: Its standard input.
+        stream: Its standard input, part by part.
 
     Raises:
         RecipelabError: It failed; the message holds what Git said.
     """
     settings = [word for setting in _SAFE for word in ("-c", setting)]
-    done = subprocess.run(
-        ["git", *settings, *words],
-        cwd=folder,
-        env=_environment(folder),
-        input=stream,
-        capture_output=True,
-        check=False,
-    )
-    if done.returncode:
-        told = done.stderr.decode("utf-8", "replace").strip().splitlines() or ["no reason given"]
-        raise RecipelabError(f"git {words[0]} failed: {'; '.join(told[:TOLD_LINES])}")
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            ["git", *settings, *words],
+            cwd=folder,
+            env=_environment(folder),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+        )
+        # A command that ends before it has read everything says why.
+        with suppress(BrokenPipeError), process:
+            assert process.stdin is not None
+            process.stdin.writelines(stream)
+        if process.returncode:
+            errors.seek(0)
+            lines = errors.read().decode("utf-8", "replace").strip().splitlines()
+            reason = "; ".join(lines[:ERROR_LINES]) or "no reason given"
+            raise RecipelabError(f"git {words[0]} failed: {reason}")
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    """Nothing of the user's but the path to programs."""
+    """Return an environment that has nothing of the user's but the path to programs."""
     return {
         "PATH": os.environ.get("PATH", os.defpath),
-        # A home without configuration; and a folder above that is a repository is not looked at.
+        # The home holds no configuration, and a repository in a folder above is not looked at.
         "HOME": os.fspath(folder),
         "GIT_CEILING_DIRECTORIES": os.fspath(folder.parent),
         "GIT_CONFIG_GLOBAL": os.devnull,
@@ -88,13 +109,10 @@ def _environment(folder: Path) -> dict[str, str]:
     }
 
 
-SUBJECT_CHARACTERS = 72
-
-
 def commit_message(
     record: TrialRecord, outcome: Outcome, *, campaign: str, metric: MetricFacts | None, bare: bool
 ) -> str:
-    """The message of a trial's commit.
+    """Return the message of a trial's commit.
 
     Args:
         record: The trial.
@@ -128,7 +146,7 @@ def _measured(record: TrialRecord, outcome: Outcome, metric: MetricFacts | None)
     for gate in outcome.gates:
         limits = f"limit {_number(gate.limit)}, margin {_number(gate.margin)}"
         yield _line(f"gate {gate.name}: {_number(gate.value)}, {limits}")
-    means = measure_means(outcome)
+    means = measure_means(outcome.seed_runs)
     if means:
         yield f"means over seed runs (n = {len(outcome.seed_runs)}):"
     for key, mean in means.items():
@@ -136,7 +154,7 @@ def _measured(record: TrialRecord, outcome: Outcome, metric: MetricFacts | None)
 
 
 def _trailers(record: TrialRecord, campaign: str) -> Iterator[str]:
-    """The last paragraph: what git reads as trailers, so nothing in the text can pose as one."""
+    """Yield the last paragraph, which Git reads as trailers: no text above can pose as one."""
     yield f"Recipelab-Campaign: {campaign}"
     yield f"Recipelab-Trial: {record.number}"
     yield f"Recipelab-Parents: {' '.join(map(str, record.parents)) or 'none'}"
@@ -150,21 +168,17 @@ def _line(text: str, indent: str = "") -> str:
 
 
 def _number(value: float | None) -> str:
-    """All digits of a number, so that nothing measured is rounded away."""
+    """Return all digits of a number, so that nothing measured is rounded away."""
     return "none" if value is None else repr(value)
 
 
-MADE_HERE = "recipelab-export"
-"""File in ``.git`` that says that the repository is an export, which may be made anew."""
-
-
 def is_export(folder: Path) -> bool:
-    """Whether a folder is a repository that :func:`write_git` made."""
-    return (folder / ".git" / MADE_HERE).is_file()
+    """Return whether a folder is a repository that :func:`write_git` made."""
+    return (folder / ".git" / EXPORT_MARK).is_file()
 
 
 def write_git(store: LineageStore, campaign: str, folder: Path) -> None:
-    """Writes the kept trials as commits into a new repository, and checks out the best.
+    """Write the kept trials as commits into a new repository, and check out the best.
 
     Equal lineages give equal commits: names and times are the lineage's, and neither the user's
     nor the system's configuration, templates or hooks are read.
@@ -180,23 +194,16 @@ def write_git(store: LineageStore, campaign: str, folder: Path) -> None:
     folder.mkdir()
     git(folder, "init", "--template=", f"--initial-branch={MAIN}", "--object-format=sha1")
     stream = stream_of(store, campaign, commits, branches)
-    git(folder, "fast-import", "--quiet", stream=b"".join(stream))
-    # Paths and names come from agents: what Git itself would not trust is not handed out.
+    git(folder, "fast-import", "--quiet", stream=stream)
+    # Paths and names come from agents: Git itself checks what it would not trust.
     git(folder, "fsck", "--strict", "--no-dangling", "--no-progress")
     git(folder, "reset", "--hard", MAIN)
-    (folder / ".git" / MADE_HERE).write_text(f"{campaign}\n", "utf-8")
-
-
-MAIN = "main"
-"""The branch that ends at the best trial."""
-
-_IN_NAMES = re.compile(r"[<>\x00-\x1f\x7f]")
-_COMMITTER = b"recipelab <recipelab@localhost>"
+    (folder / ".git" / EXPORT_MARK).write_text(f"{campaign}\n", "utf-8")
 
 
 @dataclass(frozen=True)
 class Commit:
-    """A kept trial and the trials whose commits are its parents."""
+    """A kept trial, and the numbers of the trials whose commits are its parents."""
 
     record: TrialRecord
     outcome: Outcome
@@ -204,22 +211,21 @@ class Commit:
 
 
 def commits_of(store: LineageStore, campaign: str) -> tuple[Commit, ...]:
-    """The commits of a campaign, each after its parents."""
+    """Return the commits of a campaign, each after its parents."""
     found: dict[int, Commit] = {}
-    for record in each_trial(store, campaign, (Status.BASELINE, Status.KEPT)):
+    for record in store.each_trial(campaign, (Status.BASELINE, Status.KEPT)):
         if record.outcome is not None:
-            above = (_kept(store, campaign, number, found) for number in record.parents)
+            above = (_nearest_kept(store, campaign, number, found) for number in record.parents)
             parents = dict.fromkeys(number for number in above if number is not None)
             found[record.number] = Commit(record, record.outcome, tuple(parents))
     return tuple(found.values())
 
 
 def branches_of(commits: tuple[Commit, ...], best: int) -> dict[str, int]:
-    """The branches by name, each with the trial it ends at.
+    """Return the branches by name, each with the trial at which it ends.
 
-    Returns:
-        ``main``, which ends at the best, and ``side-N`` for every other trial N on which no kept
-        trial stands.
+    They are ``main``, which ends at the best, and ``side-N`` for every other trial N that is no
+    parent of a kept trial.
     """
     used = {parent for commit in commits for parent in commit.parents}
     ends = (commit.record.number for commit in commits if commit.record.number not in used)
@@ -229,7 +235,7 @@ def branches_of(commits: tuple[Commit, ...], best: int) -> dict[str, int]:
 def stream_of(
     store: LineageStore, campaign: str, commits: tuple[Commit, ...], branches: Mapping[str, int]
 ) -> Iterator[bytes]:
-    """What ``git fast-import`` is to read: every commit with its tag, then the branches.
+    """Yield the input of ``git fast-import``: every commit with its tag, then the branches.
 
     Raises:
         RecipelabError: A file of a recipe has a path that no Git repository can hold.
@@ -238,7 +244,7 @@ def stream_of(
     try:
         metric = metric_of(record)
     except RecipelabError:
-        # Its pack is not on this machine: the score goes without its name and unit.
+        # The pack is not on this machine: the score goes without its name and unit.
         metric = None
     yield b"feature done\n"
     for commit in commits:
@@ -249,9 +255,10 @@ def stream_of(
     yield b"done\n"
 
 
-def _kept(
+def _nearest_kept(
     store: LineageStore, campaign: str, number: int, found: Mapping[int, Commit]
 ) -> int | None:
+    """Return the trial itself if it is kept, else the nearest kept trial above it."""
     if number in found:
         return number
     chain = [record.number for record in store.chain(campaign, number) if record.number in found]
@@ -267,7 +274,9 @@ def _commit(
     )
     # Marks begin at 1, trials at 0.
     yield f"commit refs/tags/trial-{record.number}\nmark :{record.number + 1}\n".encode()
-    yield b"author " + _author(record.specialist) + _time(record.proposed_at)
+    name = " ".join(_FORBIDDEN_IN_NAMES.sub(" ", record.specialist).split()).strip(".,:;\"' ")
+    author = f"author {name or 'nobody'} <specialist@localhost>"
+    yield author.encode() + _time(record.proposed_at)
     yield b"committer " + _COMMITTER + _time(record.judged_at or record.proposed_at)
     yield _data(message)
     for place, parent in enumerate(commit.parents):
@@ -275,13 +284,9 @@ def _commit(
     yield b"deleteall\n"
     check_paths(files, record.number)
     for path, text in sorted(files.items()):
-        yield b"M 100644 inline " + _quoted(path) + b"\n" + _data(text)
+        quoted = path.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+        yield f'M 100644 inline "{quoted}"\n'.encode() + _data(text)
     yield b"\n"
-
-
-def _author(specialist: str) -> bytes:
-    name = " ".join(_IN_NAMES.sub(" ", specialist).split()).strip(".,:;\"' ") or "nobody"
-    return f"{name} <specialist@localhost>".encode()
 
 
 def _time(when: datetime) -> bytes:
@@ -294,17 +299,8 @@ def _data(text: str) -> bytes:
     return b"data %d\n%s\n" % (len(content), content)
 
 
-def _quoted(path: str) -> bytes:
-    escaped = path.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return f'"{escaped}"'.encode()
-
-
-MAX_PATCH_BYTES = 4_000_000
-"""A longer patch is refused: it carries data, not a change of a recipe."""
-
-
 def edits_of_patch(files: Mapping[str, str], patch: bytes) -> tuple[Edit, ...]:
-    """Applies a unified diff to the files of a recipe.
+    """Apply a unified diff to the files of a recipe.
 
     Git itself applies it, so that whatever ``git diff`` writes is read: several files, new files,
     renames, quoted names, missing newlines at the end. Contexts must fit exactly; line numbers
@@ -318,8 +314,8 @@ def edits_of_patch(files: Mapping[str, str], patch: bytes) -> tuple[Edit, ...]:
         The whole new content of each file that it changes, in the order of their paths.
 
     Raises:
-        EditError: It does not apply, or says what edits cannot: to delete a file, make a link, or
-            write something other than UTF-8 text.
+        EditError: It does not apply, or does something that edits cannot: deletes a file, makes a
+            link, or writes something other than UTF-8 text.
         RecipelabError: Git is missing.
     """
     need_git("to read a patch recipelab")
@@ -327,7 +323,7 @@ def edits_of_patch(files: Mapping[str, str], patch: bytes) -> tuple[Edit, ...]:
         raise EditError("the patch is empty; make one with: git diff --relative")
     if len(patch) > MAX_PATCH_BYTES:
         raise EditError(f"the patch has {len(patch):,} bytes; at most {MAX_PATCH_BYTES:,} are read")
-    after = _applied_somehow(files, patch)
+    after = _apply_despite_line_ends(files, patch)
     for path in files:
         if path not in after:
             raise EditError(
@@ -340,21 +336,21 @@ def edits_of_patch(files: Mapping[str, str], patch: bytes) -> tuple[Edit, ...]:
     return tuple(Edit(path, None, after[path]) for path in changed)
 
 
-def _applied_somehow(files: Mapping[str, str], patch: bytes) -> dict[str, str]:
-    """Applies a patch as it is, or as it was before its line ends became those of Windows."""
-    # Recipes are read with plain line ends, so a patch of files that had others fits only so.
-    plain = patch.replace(b"\r\n", b"\n")
+def _apply_despite_line_ends(files: Mapping[str, str], patch: bytes) -> dict[str, str]:
+    """Apply a patch as it is, or as it was before its line ends became those of Windows."""
+    # Recipes are read with Unix line ends, so a patch of files that had others fits only so.
+    unix = patch.replace(b"\r\n", b"\n")
     if patch.count(b"\n") == patch.count(b"\r\n"):
-        patch = plain
+        patch = unix
     try:
-        return _applied(files, patch)
+        return _apply(files, patch)
     except EditError:
-        if patch == plain:
+        if patch == unix:
             raise
-    return _applied(files, plain)
+    return _apply(files, unix)
 
 
-def _applied(files: Mapping[str, str], patch: bytes) -> dict[str, str]:
+def _apply(files: Mapping[str, str], patch: bytes) -> dict[str, str]:
     with tempfile.TemporaryDirectory(prefix="recipelab-patch-") as name:
         folder = Path(name)
         for path, text in files.items():
@@ -363,17 +359,17 @@ def _applied(files: Mapping[str, str], patch: bytes) -> dict[str, str]:
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_bytes(text.encode("utf-8"))
         try:
-            git(folder, "apply", "--whitespace=nowarn", "-", stream=patch)
+            git(folder, "apply", "--whitespace=nowarn", "-", stream=[patch])
         except RecipelabError as error:
             known = ", ".join(sorted(files))
             raise EditError(
                 f"the patch does not apply: {error}; it must fit the parent's files: {known} "
                 "(in a folder of a repository, make it with: git diff --relative)"
             ) from None
-        return _read(folder)
+        return _texts_of(folder)
 
 
-def _read(folder: Path) -> dict[str, str]:
+def _texts_of(folder: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     for file in sorted(folder.rglob("*")):
         path = file.relative_to(folder).as_posix()

@@ -1,25 +1,29 @@
-"""Writes a campaign as JSON Lines, without loss; :mod:`native_reading` reads it back.
+"""A campaign as JSON Lines, without loss: written line by line, read and checked line by line.
 
 The first line is the campaign, then come trials, each after those files of its recipe that no
 earlier trial had, then messages, notes, usage, further seed runs and certificates. The last line
-counts the others, so that a torn file is told.
+counts the others, so that a torn file is found out.
+
+Each kind of line is a model. Reading validates a line on its own, then :class:`_Contents` checks
+what it says of earlier lines.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
 
-from recipelab.core.errors import RecipelabError
+from recipelab.core.errors import RecipelabError, unknown_name, validation_problems
 from recipelab.core.recipe import stays_inside
-from recipelab.exchange.campaign_copy import copy_of
-from recipelab.exchange.metric import MARK, metric_of
+from recipelab.core.text import shorten
+from recipelab.exchange.campaign_copy import StoredCampaign
+from recipelab.exchange.metric import MARK, MetricFacts, metric_of
 from recipelab.lineage import (
     CampaignRecord,
     CertificateRecord,
@@ -27,117 +31,211 @@ from recipelab.lineage import (
     LineageStore,
     MessageRecord,
     Note,
+    RoundRecord,
     TrialRecord,
     UsageTotal,
 )
-from recipelab.lineage.importing import CampaignCopy, RoundRecord
+from recipelab.lineage.copy import CampaignCopy
 
 FORMAT = 1
 """Version of the format."""
 
-CAMPAIGN: TypeAdapter[CampaignRecord] = TypeAdapter(CampaignRecord)
-ROUNDS: TypeAdapter[tuple[RoundRecord, ...]] = TypeAdapter(tuple[RoundRecord, ...])
-TRIAL: TypeAdapter[TrialRecord] = TypeAdapter(TrialRecord)
-MESSAGE: TypeAdapter[MessageRecord] = TypeAdapter(MessageRecord)
-NOTE: TypeAdapter[Note] = TypeAdapter(Note)
-USAGE: TypeAdapter[UsageTotal] = TypeAdapter(UsageTotal)
-FURTHER: TypeAdapter[FurtherRunRecord] = TypeAdapter(FurtherRunRecord)
-CERTIFICATE: TypeAdapter[CertificateRecord] = TypeAdapter(CertificateRecord)
+_CAMPAIGN: TypeAdapter[CampaignRecord] = TypeAdapter(CampaignRecord)
 
 
-def export_lines(store: LineageStore, name: str) -> Iterator[str]:
-    """The lines of the export of a campaign, each with its line end."""
-    copy = copy_of(store, name)
-    try:
-        metric: dict[str, str] | None = metric_of(store.campaign(name)).to_json()
-    except RecipelabError:
-        # Its pack is not on this machine; everything else can go all the same.
-        metric = None
-    for table in _tables(copy, metric):
-        yield json.dumps(table, ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n"
+class _Line(BaseModel):
+    """A line of an export."""
+
+    model_config = ConfigDict(frozen=True)
+
+    def text(self) -> str:
+        """Return the line as JSON, with its line end."""
+        table = self.model_dump(mode="json")
+        return json.dumps(table, ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n"
 
 
-def _tables(copy: CampaignCopy, metric: dict[str, str] | None) -> Iterator[dict[str, Any]]:
-    yield {
-        "line": "campaign",
-        "format": FORMAT,
-        "campaign": CAMPAIGN.dump_python(copy.campaign, mode="json"),
-        "metric": metric,
-        "rounds": ROUNDS.dump_python(copy.rounds, mode="json"),
-        "judged": list(copy.judged),
-    }
-    written: set[str] = set()
-    for record in copy.trials:
-        files = copy.files[record.number]
-        sums = {path: sha256(text) for path, text in files.items()}
-        for path, digest in sums.items():
-            if digest not in written:
-                yield {"line": "file", "sha256": digest, "content": files[path]}
-                written.add(digest)
-        yield {"line": "trial", "trial": TRIAL.dump_python(record, mode="json"), "files": sums}
-    for message in copy.messages:
-        yield {"line": "message", "message": MESSAGE.dump_python(message, mode="json")}
-    for note in copy.notes:
-        yield {"line": "note", "note": NOTE.dump_python(note, mode="json")}
-    for usage in copy.usage:
-        yield {"line": "usage", "usage": USAGE.dump_python(usage, mode="json")}
-    for run in copy.further:
-        yield {"line": "further_run", "further_run": FURTHER.dump_python(run, mode="json")}
-    for found in copy.certificates:
-        yield {"line": "certificate", "certificate": CERTIFICATE.dump_python(found, mode="json")}
-    counts = {
-        "trials": len(copy.trials),
-        "files": len(written),
-        "messages": len(copy.messages),
-        "notes": len(copy.notes),
-        "usage": len(copy.usage),
-        "further_runs": len(copy.further),
-        "certificates": len(copy.certificates),
-    }
-    yield {"line": "end", **counts}
+class CampaignLine(_Line):
+    """The first line.
+
+    ``judged`` holds the numbers of the judged trials in the order in which they were judged.
+    """
+
+    line: Literal["campaign"] = "campaign"
+    format: int = FORMAT
+    campaign: CampaignRecord
+    metric: MetricFacts | None
+    rounds: tuple[RoundRecord, ...]
+    judged: tuple[int, ...]
+
+    @model_validator(mode="after")
+    def _has_each_round_once(self) -> Self:
+        numbers = [item.number for item in self.rounds]
+        if len(numbers) != len(set(numbers)):
+            raise ValueError("a round is there twice")
+        return self
+
+
+class FileLine(_Line):
+    """A file of a recipe, once for all trials that have it."""
+
+    line: Literal["file"] = "file"
+    sha256: str
+    content: str
+
+    @model_validator(mode="after")
+    def _has_its_hash(self) -> Self:
+        if sha256(self.content) != self.sha256:
+            raise ValueError("the content of the file is not what its SHA-256 says")
+        return self
+
+
+class TrialLine(_Line):
+    """A trial, with the files of its recipe: path to SHA-256."""
+
+    line: Literal["trial"] = "trial"
+    trial: TrialRecord
+    files: dict[str, str]
+
+    @model_validator(mode="after")
+    def _has_plain_paths_and_earlier_parents(self) -> Self:
+        number = self.trial.number
+        if any(not 0 <= parent < number for parent in self.trial.parents):
+            raise ValueError(f"trial {number} has a parent that is no earlier trial")
+        if outside := [path for path in self.files if not stays_inside(path)]:
+            raise ValueError(f"trial {number} has a file {outside[0]!r}, which is no valid path")
+        return self
+
+
+class MessageLine(_Line):
+    """A message of the group chat."""
+
+    line: Literal["message"] = "message"
+    message: MessageRecord
+
+
+class NoteLine(_Line):
+    """A note from people."""
+
+    line: Literal["note"] = "note"
+    note: Note
+
+
+class UsageLine(_Line):
+    """The tokens that a specialist used of a model."""
+
+    line: Literal["usage"] = "usage"
+    usage: UsageTotal
+
+
+class FurtherRunLine(_Line):
+    """A seed run of a judged trial that was made to compare another one with it."""
+
+    line: Literal["further_run"] = "further_run"
+    further_run: FurtherRunRecord
+
+
+class CertificateLine(_Line):
+    """The result of a certification."""
+
+    line: Literal["certificate"] = "certificate"
+    certificate: CertificateRecord
+
+
+class EndLine(_Line):
+    """The last line: how many there are of each kind."""
+
+    line: Literal["end"] = "end"
+    trials: int = 0
+    files: int = 0
+    messages: int = 0
+    notes: int = 0
+    usage: int = 0
+    further_runs: int = 0
+    certificates: int = 0
+
+
+LINES: dict[str, type[_Line]] = {
+    "file": FileLine,
+    "trial": TrialLine,
+    "message": MessageLine,
+    "note": NoteLine,
+    "usage": UsageLine,
+    "further_run": FurtherRunLine,
+    "certificate": CertificateLine,
+    "end": EndLine,
+}
+"""The kinds of lines after the first."""
 
 
 def sha256(text: str) -> str:
-    """SHA-256 of a file's text."""
+    """Return the SHA-256 of a file's text."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-Table = Mapping[str, Any]
+def export_lines(store: LineageStore, name: str) -> Iterator[str]:
+    """Yield the lines of the export of a campaign, each with its line end.
 
-KINDS = ("certificate", "end", "file", "further_run", "message", "note", "trial", "usage")
-"""What a line after the first can be."""
+    Read them within one :meth:`~recipelab.lineage.LineageStore.moment` if the campaign may be
+    running. No more than a page of trials is in memory.
+    """
+    return (line.text() for line in _lines_of(store, name))
 
 
-@dataclass
-class _Lines:
-    """What the lines of a file hold."""
-
-    contents: dict[str, str] = field(default_factory=dict[str, str])
-    trials: list[TrialRecord] = field(default_factory=list[TrialRecord])
-    files: dict[int, dict[str, str]] = field(default_factory=dict[int, dict[str, str]])
-    messages: list[MessageRecord] = field(default_factory=list[MessageRecord])
-    notes: list[Note] = field(default_factory=list[Note])
-    usage: list[UsageTotal] = field(default_factory=list[UsageTotal])
-    further: list[FurtherRunRecord] = field(default_factory=list[FurtherRunRecord])
-    certificates: list[CertificateRecord] = field(default_factory=list[CertificateRecord])
-    end: Table | None = None
+def _lines_of(store: LineageStore, name: str) -> Iterator[_Line]:
+    stored = StoredCampaign(store, name)
+    try:
+        metric = metric_of(store.campaign(name))
+    except RecipelabError:
+        # Its pack is not on this machine; everything else can be exported all the same.
+        metric = None
+    yield CampaignLine(
+        campaign=stored.record(), metric=metric, rounds=stored.rounds(), judged=stored.judged()
+    )
+    trials, messages = 0, 0
+    written: set[str] = set()
+    for record, files in stored.trials():
+        digests = {path: sha256(text) for path, text in files.items()}
+        for path, digest in digests.items():
+            if digest not in written:
+                written.add(digest)
+                yield FileLine(sha256=digest, content=files[path])
+        yield TrialLine(trial=record, files=digests)
+        trials += 1
+    for message in stored.messages():
+        yield MessageLine(message=message)
+        messages += 1
+    notes, usage = stored.notes(), stored.usage()
+    yield from (NoteLine(note=note) for note in notes)
+    yield from (UsageLine(usage=total) for total in usage)
+    further_runs, certificates = stored.further_runs(), stored.certificates()
+    yield from (FurtherRunLine(further_run=run) for run in further_runs)
+    yield from (CertificateLine(certificate=certificate) for certificate in certificates)
+    yield EndLine(
+        trials=trials,
+        files=len(written),
+        messages=messages,
+        notes=len(notes),
+        usage=len(usage),
+        further_runs=len(further_runs),
+        certificates=len(certificates),
+    )
 
 
 def read_export(file: Path, name: str) -> CampaignCopy:
-    """Reads an export.
+    """Read an export.
 
     Args:
         file: The file.
         name: Name that the campaign gets.
 
     Returns:
-        The campaign, finished and marked as imported; what it was before is in the mark.
+        The campaign, finished and marked as imported; the mark keeps its state before that.
 
     Raises:
         RecipelabError: The file is no export, of another version, or damaged; the message names
             the line.
     """
-    tables = _metric_tables(file)
+    tables = _tables(file)
     place, head = next(tables, (f"{file}", {}))
     if head.get("line") != "campaign":
         raise RecipelabError(
@@ -148,130 +246,167 @@ def read_export(file: Path, name: str) -> CampaignCopy:
         raise RecipelabError(
             f"{place}: the export has format {head.get('format')!r}; this recipelab reads {FORMAT}"
         )
-    lines = _Lines()
+    kind = "campaign"
     try:
-        campaign = CAMPAIGN.validate_python(head["campaign"])
-        rounds = ROUNDS.validate_python(head["rounds"])
-        for line, table in tables:
-            place = line
-            _take(lines, table)
-        judged = tuple(int(number) for number in head["judged"])
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise RecipelabError(f"{place}: {_told(error)}") from None
-    _check(lines, judged, [item.number for item in rounds], file)
-    marked = _marked(campaign, name, head.get("metric"), file)
-    return CampaignCopy(
-        campaign=marked,
-        rounds=rounds,
-        trials=tuple(lines.trials),
-        files=lines.files,
-        judged=judged,
-        messages=tuple(lines.messages),
-        notes=tuple(lines.notes),
-        usage=tuple(lines.usage),
-        further=tuple(lines.further),
-        certificates=tuple(lines.certificates),
-    )
+        contents = _Contents(CampaignLine.model_validate(head))
+        for line_place, table in tables:
+            place, kind = line_place, str(table.get("line"))
+            if kind not in LINES:
+                raise ValueError(unknown_name("line", kind, LINES))
+            contents.add(LINES[kind].model_validate(table))
+    except ValidationError as error:
+        raise RecipelabError(f"{place}: {validation_problems(error, root=kind)[0]}") from None
+    except ValueError as error:
+        raise RecipelabError(f"{place}: {error}") from None
+    try:
+        contents.check_is_complete()
+    except ValueError as error:
+        raise RecipelabError(f"{file}: {error}") from None
+    return contents.copy(name, file)
 
 
-def _metric_tables(file: Path) -> Iterator[tuple[str, Table]]:
+def _tables(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the JSON objects of a file, each with the place of its line."""
     try:
-        text = file.read_bytes().decode("utf-8")
+        # Only "\n" ends a line; text in JSON may hold other characters that do so elsewhere.
+        with file.open(encoding="utf-8", newline="\n") as stream:
+            for number, line in enumerate(stream, start=1):
+                if not line.strip():
+                    continue
+                place = f"{file}, line {number}"
+                try:
+                    table = json.loads(line)
+                except (ValueError, RecursionError) as error:
+                    raise RecipelabError(f"{place}: not JSON: {error}") from None
+                if not isinstance(table, dict):
+                    raise RecipelabError(f"{place}: not a JSON object: {shorten(line, 40)!r}")
+                yield place, table
     except (OSError, UnicodeDecodeError) as error:
         raise RecipelabError(f"cannot read {file}: {error}") from None
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        place = f"{file}, line {number}"
-        try:
-            table = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise RecipelabError(f"{place}: not JSON: {error}") from None
-        if not isinstance(table, dict):
-            raise RecipelabError(f"{place}: not a table: {line[:40]!r}")
-        yield place, table
 
 
-def _take(lines: _Lines, table: Table) -> None:
-    kind = table.get("line")
-    if lines.end is not None:
-        raise ValueError("there are lines after the last one")
-    if kind == "file":
-        if sha256(table["content"]) != table["sha256"]:
-            raise ValueError("the content of the file is not what its SHA-256 says")
-        lines.contents[table["sha256"]] = table["content"]
-    elif kind == "trial":
-        record = TRIAL.validate_python(table["trial"])
-        if record.number != len(lines.trials):
-            raise ValueError(f"trial {record.number} stands where {len(lines.trials)} should")
-        if any(not 0 <= parent < record.number for parent in record.parents):
-            raise ValueError(f"trial {record.number} has a parent that is no earlier trial")
-        lines.trials.append(record)
-        named = table["files"].items()
-        if outside := [path for path, _ in named if not stays_inside(path)]:
-            raise ValueError(f"trial {record.number} has a file {outside[0]!r}, which is no path")
-        lines.files[record.number] = {path: lines.contents[digest] for path, digest in named}
-    elif kind == "message":
-        lines.messages.append(MESSAGE.validate_python(table["message"]))
-    elif kind == "note":
-        lines.notes.append(NOTE.validate_python(table["note"]))
-    elif kind == "usage":
-        lines.usage.append(USAGE.validate_python(table["usage"]))
-    elif kind == "further_run":
-        lines.further.append(FURTHER.validate_python(table["further_run"]))
-    elif kind == "certificate":
-        lines.certificates.append(CERTIFICATE.validate_python(table["certificate"]))
-    elif kind == "end":
-        lines.end = table
-    else:
-        raise ValueError(f"unknown line {kind!r}; valid: {', '.join(KINDS)}")
+class _Contents:
+    """What the lines of an export hold so far; each is checked against those before it.
 
-
-def _check(lines: _Lines, judged: Iterable[int], rounds: Sequence[int], file: Path) -> None:
-    """Checks that what the lines say of each other is there.
-
-    Raises:
-        RecipelabError: It is not, or the file is torn.
+    Args:
+        head: The first line.
     """
-    counts = {
-        "trials": len(lines.trials),
-        "messages": len(lines.messages),
-        "notes": len(lines.notes),
-        "usage": len(lines.usage),
-        "further_runs": len(lines.further),
-        "certificates": len(lines.certificates),
-    }
-    if lines.end is None or any(lines.end.get(key, 0) != many for key, many in counts.items()):
-        raise RecipelabError(f"{file} is not complete: its last line is missing, or others are")
-    with_outcome = [record.number for record in lines.trials if record.outcome is not None]
-    if sorted(judged) != with_outcome:
-        raise RecipelabError(f"{file}: the order of judging does not name the judged trials")
-    used = {record.round for record in lines.trials} | {item.round for item in lines.messages}
-    if missing := sorted(number for number in used - {None} - set(rounds) if number is not None):
-        raise RecipelabError(f"{file}: there is no round {missing[0]}")
-    last = len(lines.trials) - 1
-    if any(item.trial is not None and not 0 <= item.trial <= last for item in lines.messages):
-        raise RecipelabError(f"{file}: a message is about a trial that is not there")
-    measured = [item.trial for item in lines.further]
-    measured += [item.trial for item in lines.certificates]
-    if any(not 0 <= number <= last for number in measured):
-        raise RecipelabError(f"{file}: evidence is about a trial that is not there")
-    if len(rounds) != len(set(rounds)):
-        raise RecipelabError(f"{file}: a round is there twice")
-    if [item.position for item in lines.messages] != list(range(len(lines.messages))):
-        raise RecipelabError(f"{file}: the messages are not in order")
-    if [item.number for item in lines.notes] != list(range(1, len(lines.notes) + 1)):
-        raise RecipelabError(f"{file}: the notes are not in order")
-    if len({(item.specialist, item.model) for item in lines.usage}) != len(lines.usage):
-        raise RecipelabError(f"{file}: usage is told twice")
+
+    def __init__(self, head: CampaignLine) -> None:
+        self.head = head
+        self.end: EndLine | None = None
+        self._texts: dict[str, str] = {}
+        self._trials: list[TrialRecord] = []
+        self._files: dict[int, dict[str, str]] = {}
+        self._messages: list[MessageRecord] = []
+        self._notes: list[Note] = []
+        self._usage: list[UsageTotal] = []
+        self._further_runs: list[FurtherRunRecord] = []
+        self._certificates: list[CertificateRecord] = []
+
+    def add(self, line: _Line) -> None:
+        """Add the next line.
+
+        Raises:
+            ValueError: It does not fit to the lines before it.
+        """
+        if self.end is not None:
+            raise ValueError("there are lines after the last one")
+        match line:
+            case FileLine():
+                self._texts[line.sha256] = line.content
+            case TrialLine():
+                self._add_trial(line)
+            case MessageLine(message=message):
+                self._check_round(message.round)
+                self._check_order("message", message.position, len(self._messages))
+                if message.trial is not None:
+                    self._check_trial("a message", message.trial)
+                self._messages.append(message)
+            case NoteLine(note=note):
+                self._check_order("note", note.number, len(self._notes) + 1)
+                self._notes.append(note)
+            case UsageLine(usage=total):
+                key = (total.specialist, total.model)
+                if any((other.specialist, other.model) == key for other in self._usage):
+                    raise ValueError(f"the usage of {' by '.join(reversed(key))} is there twice")
+                self._usage.append(total)
+            case FurtherRunLine(further_run=run):
+                self._check_trial("a seed run", run.trial)
+                self._further_runs.append(run)
+            case CertificateLine(certificate=certificate):
+                self._check_trial("a certificate", certificate.trial)
+                self._certificates.append(certificate)
+            case EndLine():
+                self.end = line
+
+    def _add_trial(self, line: TrialLine) -> None:
+        record = line.trial
+        self._check_order("trial", record.number, len(self._trials))
+        self._check_round(record.round)
+        if missing := [path for path, digest in line.files.items() if digest not in self._texts]:
+            raise ValueError(f"trial {record.number}: the content of {missing[0]!r} is missing")
+        self._trials.append(record)
+        files = {path: self._texts[digest] for path, digest in line.files.items()}
+        self._files[record.number] = files
+
+    def _check_order(self, kind: str, number: int, expected: int) -> None:
+        if number != expected:
+            raise ValueError(f"{kind} {number} stands where {expected} should")
+
+    def _check_round(self, number: int | None) -> None:
+        if number is not None and all(number != item.number for item in self.head.rounds):
+            raise ValueError(f"there is no round {number}")
+
+    def _check_trial(self, what: str, number: int) -> None:
+        if not 0 <= number < len(self._trials):
+            raise ValueError(f"{what} is about trial {number}, a trial that is not there")
+
+    def check_is_complete(self) -> None:
+        """Check the lines against what the first and the last one say of them.
+
+        Raises:
+            ValueError: Lines are missing, or the trials are not those that were judged.
+        """
+        counts = EndLine(
+            trials=len(self._trials),
+            files=self.end.files if self.end else 0,
+            messages=len(self._messages),
+            notes=len(self._notes),
+            usage=len(self._usage),
+            further_runs=len(self._further_runs),
+            certificates=len(self._certificates),
+        )
+        if self.end != counts:
+            raise ValueError("the export is not complete: its last line is missing, or others are")
+        with_outcome = [record.number for record in self._trials if record.outcome is not None]
+        if sorted(self.head.judged) != with_outcome:
+            raise ValueError("the order of judging does not name the judged trials")
+
+    def copy(self, name: str, file: Path) -> CampaignCopy:
+        """Return the campaign under another name, marked as imported from a file."""
+        return CampaignCopy(
+            campaign=_marked(self.head, name, file),
+            rounds=self.head.rounds,
+            trials=tuple(self._trials),
+            files=self._files,
+            judged=self.head.judged,
+            messages=tuple(self._messages),
+            notes=tuple(self._notes),
+            usage=tuple(self._usage),
+            further=tuple(self._further_runs),
+            certificates=tuple(self._certificates),
+        )
 
 
-def _marked(campaign: CampaignRecord, name: str, metric: object, file: Path) -> CampaignRecord:
-    before = CAMPAIGN.dump_python(campaign, mode="json")
+def _marked(head: CampaignLine, name: str, file: Path) -> CampaignRecord:
+    """Return a finished campaign whose settings say what it was before its import."""
+    campaign = head.campaign
+    before = _CAMPAIGN.dump_python(campaign, mode="json")
     mark = {
         "from": "export",
         "source": file.name,
-        "metric": metric,
+        "metric": None if head.metric is None else head.metric.to_json(),
         "original": {key: before[key] for key in ("name", "state", "stop_reason", "ended_at")},
         "earlier": campaign.settings.get(MARK),
     }
@@ -283,10 +418,3 @@ def _marked(campaign: CampaignRecord, name: str, metric: object, file: Path) -> 
         ended_at=campaign.ended_at or campaign.created_at,
         settings={**campaign.settings, MARK: mark},
     )
-
-
-def _told(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        first = error.errors(include_url=False, include_input=False)[0]
-        return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
-    return f"nothing under {error}" if isinstance(error, KeyError) else str(error)

@@ -1,4 +1,4 @@
-"""The mark in the settings of an imported campaign: where it came from, and what it measures."""
+"""The metric of a campaign, and the mark of an imported one: its origin and its metric."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ MARK = "imported"
 
 @dataclass(frozen=True)
 class MetricFacts:
-    """What the scores of a campaign are.
+    """The metric of a campaign, apart from its pack.
 
     Attributes:
         name: Name of the metric.
         unit: Its unit; empty for none.
-        goal: Which way it is better.
+        goal: Which way the metric is better.
     """
 
     name: str
@@ -30,15 +30,15 @@ class MetricFacts:
     goal: Goal
 
     def to_json(self) -> dict[str, str]:
-        """The facts as plain data."""
+        """Return the facts as plain data."""
         return {key: str(value) for key, value in asdict(self).items()}
 
     @classmethod
     def from_json(cls, table: Mapping[str, Any]) -> MetricFacts:
-        """The facts out of plain data.
+        """Return the facts that plain data holds.
 
         Raises:
-            RecipelabError: A key is missing, or the goal is none.
+            RecipelabError: A key is missing, or the goal is not valid.
         """
         try:
             return cls(str(table["name"]), str(table["unit"]), Goal(table["goal"]))
@@ -49,7 +49,7 @@ class MetricFacts:
 
 
 def mark_of(campaign: CampaignRecord) -> Mapping[str, Any] | None:
-    """The mark of an imported campaign; ``None`` for one that ran here."""
+    """Return the mark of an imported campaign; ``None`` for one that ran here."""
     mark = campaign.settings.get(MARK)
     return mark if isinstance(mark, Mapping) else None
 
@@ -71,7 +71,7 @@ def metric_of(campaign: CampaignRecord) -> MetricFacts:
 
 
 def source_ids(campaign: CampaignRecord) -> tuple[str, ...]:
-    """The names that the trials had in a released run, by number; empty for other campaigns."""
+    """Return the names that trials had in a released run, by number; empty for other campaigns."""
     mark: Mapping[str, Any] | None = mark_of(campaign)
     while mark is not None:
         if mark.get("source_ids"):

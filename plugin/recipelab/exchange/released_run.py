@@ -1,4 +1,8 @@
-"""Reads a released run: ``results.tsv`` with its ``tree.tsv``, every row of them accounted for."""
+"""Reads a released run: ``results.tsv`` and ``tree.tsv``, with an account of every row.
+
+A run of *Auto Research with Specialist Agents* was released as tables with free text of agents in
+them. Damaged rows are repaired as far as the two tables allow, and each is reported.
+"""
 
 from __future__ import annotations
 
@@ -27,13 +31,13 @@ from recipelab.exchange.released_trials import (
     read_table,
     realign,
     record_of,
+    released_key,
     task_of,
     time_of,
     tree_is_sound,
     tree_row,
-    trial_key,
 )
-from recipelab.lineage.importing import CampaignCopy
+from recipelab.lineage.copy import CampaignCopy
 from recipelab.lineage.records import CampaignRecord
 
 RESULTS, TREE, BEST = "results.tsv", "tree.tsv", "best.json"
@@ -41,7 +45,7 @@ RESULTS, TREE, BEST = "results.tsv", "tree.tsv", "best.json"
 
 @dataclass
 class _Reading:
-    """What is known of a run while it is read: rows by the number in their trial's name."""
+    """A run while it is read: rows, and their places, by the number in their trial's name."""
 
     task: ReleasedTask
     header: tuple[str, ...]
@@ -52,17 +56,17 @@ class _Reading:
 
 
 def read_released(folder: Path, name: str) -> tuple[CampaignCopy, tuple[Damage, ...]]:
-    """Reads a released run.
+    """Read a released run.
 
     Args:
         folder: Folder with ``results.tsv`` and, beside it, ``tree.tsv`` and ``best.json``.
         name: Name that the campaign gets.
 
     Returns:
-        The campaign, and everything that was wrong with the rows.
+        The campaign, and every damaged row.
 
     Raises:
-        RecipelabError: There is no ``results.tsv``, it is of no known task, or it has no rows.
+        RecipelabError: ``results.tsv`` is missing, has no rows, or is not of a known task.
     """
     table = read_table(folder / RESULTS, ROW_BEGINS)
     task = task_of(table.header)
@@ -71,8 +75,8 @@ def read_released(folder: Path, name: str) -> tuple[CampaignCopy, tuple[Damage, 
         problem = "text that begins like no row"
         reading.damage.append(Damage(RESULTS, stray.line, "", problem, None, stray.text))
     for raw in table.rows:
-        _take(reading, raw)
-    _take_missing(reading)
+        _add_row(reading, raw)
+    _add_missing_rows(reading)
     if not reading.rows:
         raise RecipelabError(f"{folder / RESULTS} has no rows")
     _check_best(reading, folder)
@@ -88,24 +92,24 @@ def _read_tree(folder: Path, task: ReleasedTask) -> dict[int, Row]:
         raise RecipelabError(f"{folder / TREE} has no column {', '.join(missing)}")
     rows = (tree_row(raw, table.header) for raw in table.rows)
     sound = (row for row in rows if tree_is_sound(row, task))
-    return {key: row for row in sound if (key := trial_key(row["exp_id"])) is not None}
+    return {key: row for row in sound if (key := released_key(row["exp_id"])) is not None}
 
 
-def _take(reading: _Reading, raw: RawRow) -> None:
-    key = trial_key(raw.cells[0]) if raw.cells else None
+def _add_row(reading: _Reading, raw: RawRow) -> None:
+    key = released_key(raw.cells[0]) if raw.cells else None
     if key is None or key in reading.rows:
         problem = "no name of a trial" if key is None else "a trial that has a row already"
         _report(reading, raw, problem, None)
         return
     row = dict(zip(reading.header, raw.cells, strict=False))
     if not raw.whole or not is_sound(row, reading.header):
-        row = _mended(reading, raw, key)
+        row = _repaired(reading, raw, key)
     reading.rows[key] = row
     reading.places[key] = f"line {raw.line} of {RESULTS}"
     _compare(reading, raw, key)
 
 
-def _mended(reading: _Reading, raw: RawRow, key: int) -> dict[str, str]:
+def _repaired(reading: _Reading, raw: RawRow, key: int) -> dict[str, str]:
     problem, header = problem_of(raw, reading.header), reading.header
     tree = reading.tree.get(key)
     aligned = realign(raw, header)
@@ -113,8 +117,9 @@ def _mended(reading: _Reading, raw: RawRow, key: int) -> dict[str, str]:
         row, lost = dict(aligned[0]), aligned[1]
         how = "cells put back under their columns"
         if tree is not None and lost:
-            gained = _fill(row, tree)
-            how += f"; {gained} from {TREE}" if gained else ""
+            gained = [name for name in row if name in tree and tree[name] and not row[name]]
+            row |= {name: tree[name] for name in gained}
+            how += f"; {', '.join(gained)} from {TREE}" if gained else ""
         left = [name for name in lost.split(", ") if lost and not row[name]]
         _report(reading, raw, problem, how + (f"; lost: {', '.join(left)}" if left else ""))
         return row
@@ -127,13 +132,7 @@ def _mended(reading: _Reading, raw: RawRow, key: int) -> dict[str, str]:
     return dict.fromkeys(header, "") | front | {"hypothesis": rest, "notes": raw.text}
 
 
-def _fill(row: dict[str, str], tree: Row) -> str:
-    gained = [name for name in row if name in tree and tree[name] and not row[name]]
-    row |= {name: tree[name] for name in gained}
-    return ", ".join(gained)
-
-
-def _take_missing(reading: _Reading) -> None:
+def _add_missing_rows(reading: _Reading) -> None:
     for key in sorted(set(reading.tree) - set(reading.rows)):
         row = from_tree(reading.task, reading.header, None, reading.tree[key])
         reading.rows[key] = row
@@ -143,14 +142,14 @@ def _take_missing(reading: _Reading) -> None:
 
 
 def _compare(reading: _Reading, raw: RawRow, key: int) -> None:
-    """Reports where the two files say different things; ``results.tsv`` is believed."""
+    """Report where the two tables differ; ``results.tsv`` is believed."""
     row, tree, column = reading.rows[key], reading.tree.get(key), reading.task.column
     if tree is None or row["status"] not in STATUSES:
         return
     differ = row["status"] != tree["status"] or number(row[column]) != number(tree[column])
     if differ:
-        told = f"{TREE} says {tree['status']} {tree[column]}".strip()
-        problem = f"{row['status']} {row[column]}".strip() + f", but {told}"
+        other = f"{TREE} says {tree['status']} {tree[column]}".strip()
+        problem = f"{row['status']} {row[column]}".strip() + f", but {other}"
         _report(reading, raw, problem, f"{RESULTS} is believed")
 
 
@@ -160,7 +159,7 @@ def _report(reading: _Reading, raw: RawRow, problem: str, repair: str | None) ->
 
 
 def _check_best(reading: _Reading, folder: Path) -> None:
-    """Reports a ``best.json`` that names another trial than the last one kept."""
+    """Report a ``best.json`` that names another trial than the last one kept."""
     file = folder / BEST
     if not file.is_file():
         return
@@ -170,7 +169,7 @@ def _check_best(reading: _Reading, folder: Path) -> None:
         reading.damage.append(Damage(BEST, None, "", "it cannot be read", None))
         return
     kept = [key for key, row in reading.rows.items() if row["status"] == "keep"]
-    if trial_key(said) != max(kept, default=None):
+    if released_key(said) != max(kept, default=None):
         last = reading.rows[max(kept)]["exp_id"] if kept else "none"
         problem = f"it names {said}, but the last trial kept is {last}"
         reading.damage.append(Damage(BEST, None, said, problem, f"{RESULTS} is believed"))
@@ -196,11 +195,11 @@ def _copy(reading: _Reading, folder: Path, name: str) -> CampaignCopy:
 
 
 def _times(reading: _Reading, keys: list[int]) -> dict[int, datetime]:
-    """When each trial was recorded; a row that lost its time has that of its neighbor."""
-    told = {key: time_of(reading.rows[key]["timestamp"]) for key in keys}
-    last = next((when for when in told.values() if when is not None), BEGINNING)
+    """Return when each trial was recorded; a row that lost its time has that of its neighbor."""
+    given = {key: time_of(reading.rows[key]["timestamp"]) for key in keys}
+    last = next((when for when in given.values() if when is not None), BEGINNING)
     times: dict[int, datetime] = {}
-    for key, when in told.items():
+    for key, when in given.items():
         last = times[key] = when or last
     return times
 

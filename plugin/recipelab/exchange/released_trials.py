@@ -1,9 +1,9 @@
-"""Reads tables whose free text may have broken rows: by what a row must begin with.
+"""Reads the tables of a released run, and makes trials of their rows.
 
-A released run is a text file with tabs between columns and a line for each row, and text from
-agents stood in it as it was. A tab in that text shifts all columns after it, and a line end tears
-the row in two. So a row is taken to begin where its first columns look like the beginning of a
-row, and all lines up to the next such place belong to it.
+The tables have tabs between columns and a line for each row, and text from agents stands in them as
+it was. A tab in that text shifts all columns after it, and a line end tears the row in two. So a
+row is taken to begin where its first columns look like the beginning of a row, and all lines up to
+the next such place belong to it.
 """
 
 from __future__ import annotations
@@ -24,16 +24,61 @@ from recipelab.exchange.metric import MetricFacts
 from recipelab.lineage import TrialRecord
 from recipelab.packs.sections import Goal
 
+Row = Mapping[str, str]
+
+ROW_BEGINS = re.compile(r"(?:exp_)?(?:\d{3,}(?:\t|$)|\d+\t\d{4}-\d\d-\d\dT)")
+TREE_BEGINS = re.compile(r"(?:exp_)?\d+\t(?:exp_)?\d*\t\d+\t")
+TEXT_COLUMNS = frozenset({"job_name", "snapshot_path", "notes"})
+"""Columns after the status that hold no number."""
+
+REQUIRED = ("exp_id", "timestamp", "specialist", "parent_exp", "domain")
+"""Columns before the free text of a row."""
+STATUSES = {
+    "baseline": Status.BASELINE,
+    "keep": Status.KEPT,
+    "discard": Status.DISCARDED,
+    "crash": Status.CRASHED,
+    "preflight_crash": Status.CRASHED,
+    "size_blocked": Status.OVERSIZE,
+    "train_budget_overrun": Status.TRAIN_OVERRUN,
+    "eval_budget_overrun": Status.EVAL_OVERRUN,
+    "disqualified": Status.GATE_MISSED,
+    "harness_abort": Status.ABORTED,
+}
+"""Statuses of a released run to those of recipelab."""
+
+UNREADABLE = "unreadable row of a released run"
+"""Signature of trials whose outcome is lost."""
+
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+"""Stands for a time that is lost."""
+
+_ROUNDING = 5e-7
+"""Half of the last digit that a released run prints."""
+_PHASES = {
+    Status.TRAIN_OVERRUN: Phase.TRAIN,
+    Status.OVERSIZE: Phase.TRAIN,
+    Status.EVAL_OVERRUN: Phase.PREDICT,
+    Status.GATE_MISSED: Phase.SCORE,
+}
+_KINDS = {
+    Status.TRAIN_OVERRUN: FailureKind.TIMEOUT,
+    Status.EVAL_OVERRUN: FailureKind.TIMEOUT,
+    Status.OVERSIZE: FailureKind.SIZE,
+    Status.GATE_MISSED: FailureKind.GATE,
+    Status.ABORTED: FailureKind.INFRASTRUCTURE,
+}
+
 
 @dataclass(frozen=True)
 class RawRow:
-    """A row as it stands in the file.
+    """A row as the file has it.
 
     Attributes:
         line: Its first line, counted from 1.
         text: All of its text, line ends inside it included.
         cells: Its cells.
-        whole: Whether they are as many as the header has, and no stray line end is in them.
+        whole: Whether there are as many as in the header, without a stray line end.
     """
 
     line: int
@@ -49,7 +94,7 @@ class RawTable:
     Attributes:
         header: Names of the columns.
         rows: Its rows in order.
-        strays: Text before the first row that begins like one, if there is any.
+        strays: Lines before the first text that begins like a row.
     """
 
     header: tuple[str, ...]
@@ -58,11 +103,11 @@ class RawTable:
 
 
 def read_table(file: Path, begins: re.Pattern[str]) -> RawTable:
-    """Reads a file.
+    """Read a table.
 
     Args:
-        file: The file; bytes that are no UTF-8 are replaced.
-        begins: What the text of a row must begin with.
+        file: The file; bytes that are not UTF-8 are replaced.
+        begins: Matches the beginning of a row.
 
     Raises:
         RecipelabError: The file cannot be read, or is empty.
@@ -87,7 +132,7 @@ def read_table(file: Path, begins: re.Pattern[str]) -> RawTable:
 
 
 def _cells(text: str, columns: int) -> tuple[tuple[str, ...], bool]:
-    """The cells of a row, and whether it is whole; quotes count where they make it so."""
+    """Return the cells of a row, and whether it is whole; quotes count where they make it so."""
     plain = text.split("\t")
     if len(plain) == columns and "\n" not in text:
         return tuple(unquoted(cell) for cell in plain), True
@@ -101,44 +146,26 @@ def _cells(text: str, columns: int) -> tuple[tuple[str, ...], bool]:
 
 
 def unquoted(cell: str) -> str:
-    """The text of a cell that was quoted as CSV quotes it, or the cell as it is."""
+    """Return the text of a cell that was quoted as in CSV, or the cell as it is."""
     inner = cell[1:-1]
     quoted = len(cell) >= 2 and cell[0] == cell[-1] == '"'
     return inner.replace('""', '"') if quoted and '"' not in inner.replace('""', "") else cell
 
 
 def joined(cells: Sequence[str]) -> str:
-    """Cells that were one text before tabs broke it, with the tabs put back."""
+    """Return the text of cells that were one before tabs broke it."""
     return unquoted("\t".join(cells).strip("\t"))
-
-
-STATUSES = {
-    "baseline": Status.BASELINE,
-    "keep": Status.KEPT,
-    "discard": Status.DISCARDED,
-    "crash": Status.CRASHED,
-    "preflight_crash": Status.CRASHED,
-    "size_blocked": Status.OVERSIZE,
-    "train_budget_overrun": Status.TRAIN_OVERRUN,
-    "eval_budget_overrun": Status.EVAL_OVERRUN,
-    "disqualified": Status.GATE_MISSED,
-    "harness_abort": Status.ABORTED,
-}
-"""What the statuses of a released run are here."""
-
-_ROUNDING = 5e-7
-"""Half of the last digit that a released run prints."""
 
 
 @dataclass(frozen=True)
 class ReleasedGate:
-    """A limit of a task.
+    """A limit of a released task.
 
     Attributes:
         column: Column of the measured value.
         limit: The limit.
         sign: +1 if the value must not be below the limit, -1 if it must not be above.
-        status: How a trial ends that misses it.
+        status: Status of a trial that misses it.
     """
 
     column: str
@@ -147,7 +174,7 @@ class ReleasedGate:
     status: Status
 
     def judge(self, value: float, status: Status) -> GateResult:
-        """The gate of a trial; the released status decides where rounding hides a miss."""
+        """Return the gate's result; the released status decides where rounding hides a miss."""
         margin = self.sign * (value - self.limit)
         if status is self.status:
             margin = min(margin, -_ROUNDING)
@@ -160,12 +187,12 @@ class ReleasedTask:
 
     Attributes:
         name: Its name.
-        metric: What the score is.
+        metric: Its metric.
         column: Column of the score in ``results.tsv`` and ``tree.tsv``.
         stands_in: Column that holds the score of trials that missed a gate; empty for none.
         gates: Its limits.
         devices: How many GPUs a trial occupies.
-        marks: Columns by which its runs are told from those of the others.
+        marks: Columns by which its runs are recognized.
     """
 
     name: str
@@ -211,12 +238,9 @@ _TASKS = (
     ),
 )
 
-REQUIRED = ("exp_id", "timestamp", "specialist", "parent_exp", "domain")
-"""Columns before the free text of a row."""
-
 
 def task_of(header: Sequence[str]) -> ReleasedTask:
-    """The task whose columns a ``results.tsv`` has.
+    """Return the task whose columns a ``results.tsv`` has.
 
     Raises:
         RecipelabError: It lacks columns that every run has, or those of any task.
@@ -227,29 +251,21 @@ def task_of(header: Sequence[str]) -> ReleasedTask:
     for task in _TASKS:
         if task.marks <= set(header):
             return task
-    told = "; ".join(f"{task.name}: {', '.join(sorted(task.marks))}" for task in _TASKS)
-    raise RecipelabError(f"results.tsv has the columns of no known task; known: {told}")
-
-
-ROW_BEGINS = re.compile(r"(?:exp_)?(?:\d{3,}(?:\t|$)|\d+\t\d{4}-\d\d-\d\dT)")
-TREE_BEGINS = re.compile(r"(?:exp_)?\d+\t(?:exp_)?\d*\t\d+\t")
-TEXT_COLUMNS = frozenset({"job_name", "snapshot_path", "notes"})
-"""Columns after the status that hold no number."""
-
-Row = Mapping[str, str]
+    known = "; ".join(f"{task.name}: {', '.join(sorted(task.marks))}" for task in _TASKS)
+    raise RecipelabError(f"results.tsv has the columns of no known task; known: {known}")
 
 
 @dataclass(frozen=True)
 class Damage:
-    """Something that was wrong with a row, and what became of it.
+    """Damage of a row, and its repair.
 
     Attributes:
         file: File it is in.
         line: Line of the file; ``None`` if the row is not there at all.
         trial: The trial's name in the source; empty if it has none.
-        problem: What is wrong.
-        repair: How it was mended; ``None`` if it was not.
-        text: The text as it stands in the file.
+        problem: The damage, in words.
+        repair: How it was repaired; ``None`` if it was not.
+        text: The text as the file has it.
     """
 
     file: str
@@ -260,14 +276,14 @@ class Damage:
     text: str = ""
 
 
-def trial_key(text: str) -> int | None:
-    """The number in the name of a trial, as 70 for ``070`` and ``exp_070``."""
+def released_key(text: str) -> int | None:
+    """Return the number in the name of a trial, as 70 for ``070`` and ``exp_070``."""
     match = re.fullmatch(r"(?:exp_)?(\d{1,18})", text.strip())
     return int(match[1]) if match else None
 
 
 def number(text: str) -> float | None:
-    """The number that a cell holds; ``None`` if it is empty or holds another thing."""
+    """Return the finite number that a cell holds; ``None`` if it holds none."""
     try:
         value = float(text)
     except ValueError:
@@ -276,7 +292,7 @@ def number(text: str) -> float | None:
 
 
 def is_sound(row: Row, header: Sequence[str]) -> bool:
-    """Whether a row holds a known status, and numbers where numbers belong."""
+    """Return whether a row holds a known status, and numbers where numbers belong."""
     after = header[header.index("status") + 1 :]
     figures = (row[name] for name in after if name not in TEXT_COLUMNS)
     return row["status"] in STATUSES and all(
@@ -285,13 +301,13 @@ def is_sound(row: Row, header: Sequence[str]) -> bool:
 
 
 def realign(raw: RawRow, header: Sequence[str]) -> tuple[Row, str] | None:
-    """Puts the cells of a damaged row back under their columns.
+    """Put the cells of a damaged row back under their columns.
 
     The columns before the free text are in place. The status is the first cell after it that holds
     a known status with a number before it and numbers after it. What lies between is free text.
 
     Returns:
-        The row and which columns the file has lost, or ``None`` if no status can be found.
+        The row and the columns that the file has lost; ``None`` if no status can be found.
     """
     cells, text = raw.cells, header.index("hypothesis")
     after = header[header.index("status") + 1 :]
@@ -310,7 +326,7 @@ def realign(raw: RawRow, header: Sequence[str]) -> tuple[Row, str] | None:
 
 
 def from_tree(task: ReleasedTask, header: Sequence[str], raw: RawRow | None, tree: Row) -> Row:
-    """A row out of what ``tree.tsv`` holds, with the columns before the free text if they stand."""
+    """Return a row from ``tree.tsv``, with the columns before the free text if they are known."""
     front = header[: header.index("hypothesis")]
     known = dict(zip(front, raw.cells, strict=False)) if raw is not None else {}
     row = dict.fromkeys(header, "") | known
@@ -323,50 +339,29 @@ def from_tree(task: ReleasedTask, header: Sequence[str], raw: RawRow | None, tre
 
 
 def tree_row(raw: RawRow, header: Sequence[str]) -> Row:
-    """A row of ``tree.tsv``: its free text is the last column, so a break in it shifts nothing."""
+    """Return a row of ``tree.tsv``, whose free text is last, so that a break shifts nothing."""
     last = len(header) - 1
     values = [*raw.cells[:last], joined(raw.cells[last:])]
     return dict.fromkeys(header, "") | dict(zip(header, values, strict=False))
 
 
 def tree_is_sound(row: Row, task: ReleasedTask) -> bool:
-    """Whether a row of ``tree.tsv`` can stand in for one of ``results.tsv``."""
+    """Return whether a row of ``tree.tsv`` can stand in for one of ``results.tsv``."""
     score = row.get(task.column, "")
     return row.get("status") in STATUSES and (not score or number(score) is not None)
 
 
 def problem_of(raw: RawRow, header: Sequence[str]) -> str:
-    """What is wrong with a damaged row, in words."""
+    """Describe the damage of a row."""
     many = len(raw.cells)
     if many != len(header):
-        told = f"{many} cells in place of {len(header)}"
-        return f"{told}, and a line end inside" if "\n" in raw.text else told
+        counts = f"{many} cells in place of {len(header)}"
+        return f"{counts}, and a line end inside" if "\n" in raw.text else counts
     return "a line end inside a cell" if "\n" in raw.text else "cells that do not fit their columns"
 
 
-UNREADABLE = "unreadable row of a released run"
-"""Signature of trials whose outcome the source has lost."""
-
-BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
-"""Stands for a time that the source does not tell."""
-
-_PHASES = {
-    Status.TRAIN_OVERRUN: Phase.TRAIN,
-    Status.OVERSIZE: Phase.TRAIN,
-    Status.EVAL_OVERRUN: Phase.PREDICT,
-    Status.GATE_MISSED: Phase.SCORE,
-}
-_KINDS = {
-    Status.TRAIN_OVERRUN: FailureKind.TIMEOUT,
-    Status.EVAL_OVERRUN: FailureKind.TIMEOUT,
-    Status.OVERSIZE: FailureKind.SIZE,
-    Status.GATE_MISSED: FailureKind.GATE,
-    Status.ABORTED: FailureKind.INFRASTRUCTURE,
-}
-
-
 def score_of(row: Row, task: ReleasedTask) -> float | None:
-    """The score of a row: of a trial that missed a gate too, where the source has it."""
+    """Return the score of a row; a trial that missed a gate may have one too."""
     score = number(row[task.column])
     return number(row.get(task.stands_in, "")) if score is None else score
 
@@ -380,7 +375,7 @@ def record_of(
     when: datetime,
     source: str,
 ) -> TrialRecord:
-    """The trial of a row.
+    """Return the trial of a row.
 
     Args:
         row: The row.
@@ -390,8 +385,8 @@ def record_of(
         when: When it was recorded.
         source: Where the row stood, for the record.
     """
-    key = trial_key(row["exp_id"]) or 0
-    parent = trial_key(row["parent_exp"])
+    key = released_key(row["exp_id"]) or 0
+    parent = released_key(row["parent_exp"])
     known = parent is not None and parent in numbers and parent < key
     return TrialRecord(
         number=numbers[key],
@@ -411,7 +406,7 @@ def record_of(
 
 
 def time_of(text: str) -> datetime | None:
-    """The time in a cell, if it holds one."""
+    """Return the time in a cell, if it holds one."""
     try:
         when = datetime.fromisoformat(text.strip())
     except ValueError:
@@ -427,7 +422,8 @@ def _outcome(row: Row, task: ReleasedTask, rows: Mapping[int, Row], source: str)
         return Outcome(Status.ABORTED, "its row cannot be read", failure=failure, log_tail=log)
     status = STATUSES[row["status"]]
     score = score_of(row, task)
-    gates = _gates(row, task, status)
+    values = ((gate, number(row.get(gate.column, ""))) for gate in task.gates)
+    gates = tuple(gate.judge(value, status) for gate, value in values if value is not None)
     notes = row.get("notes", "")
     return Outcome(
         status=status,
@@ -442,13 +438,8 @@ def _outcome(row: Row, task: ReleasedTask, rows: Mapping[int, Row], source: str)
     )
 
 
-def _gates(row: Row, task: ReleasedTask, status: Status) -> tuple[GateResult, ...]:
-    values = ((gate, number(row.get(gate.column, ""))) for gate in task.gates)
-    return tuple(gate.judge(value, status) for gate, value in values if value is not None)
-
-
 def _runs(row: Row, task: ReleasedTask) -> tuple[SeedRun, ...]:
-    """One seed run that carries all figures: the source gives no more than their means."""
+    """Return one seed run that carries all figures, as the table has no more than their means."""
     given = list(row)
     names = [n for n in given[given.index("status") + 1 :] if n not in TEXT_COLUMNS]
     measures = {name: value for name in names if (value := number(row[name])) is not None}
@@ -464,7 +455,7 @@ def _delta(
     row: Row, task: ReleasedTask, rows: Mapping[int, Row], score: float | None
 ) -> float | None:
     given = number(row.get("delta_vs_best", ""))
-    best = rows.get(trial_key(row.get("baseline_exp", "")) or 0)
+    best = rows.get(released_key(row.get("baseline_exp", "")) or 0)
     if given is not None or score is None or best is None or row["status"] == "baseline":
         return given
     held_against = score_of(best, task)
@@ -479,9 +470,9 @@ def _failure(row: Row, status: Status, gates: tuple[GateResult, ...]) -> Failure
         broken = error.startswith("infrastructure ")
         kind = FailureKind.INFRASTRUCTURE if broken else kind_of(error)
         phase = Phase.PREFLIGHT if row["status"] == "preflight_crash" else None
-        told = error if broken or error != notes else f"{row['status']} without a report"
-        return Failure(phase, kind, signature_of(told), error)
+        cause = error if broken or error != notes else f"{row['status']} without a report"
+        return Failure(phase, kind, signature_of(cause), error)
     missed = next((gate for gate in gates if not gate.passed), None)
-    told = f"{missed.name} {missed.value:g}, limit {missed.limit:g}" if missed else row["status"]
+    excerpt = f"{missed.name} {missed.value:g}, limit {missed.limit:g}" if missed else row["status"]
     signature = f"{row['status']}: {missed.name}" if missed else row["status"]
-    return Failure(_PHASES.get(status), _KINDS[status], signature, told)
+    return Failure(_PHASES.get(status), _KINDS[status], signature, excerpt)

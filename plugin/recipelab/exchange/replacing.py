@@ -1,4 +1,4 @@
-"""Writes files and folders whole or not at all, and never over what is there unless told to."""
+"""Writes files and folders whole or not at all, and replaces existing ones only if forced."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from recipelab.core.errors import RecipelabError
 
 
 def is_file(path: Path) -> bool:
-    """Whether a path is a file: what may be replaced where nothing else is said."""
+    """Return whether a path is no folder, which is what may be replaced by default."""
     return not path.is_dir()
 
 
 @contextmanager
 def replacing(
-    target: Path, *, force: bool, may_go: Callable[[Path], bool] = is_file
+    target: Path, *, force: bool, may_replace: Callable[[Path], bool] = is_file
 ) -> Iterator[Path]:
-    """A new place beside a path; what is made there takes the path's place at the end.
+    """Give a new place beside a path; what is made there takes the path's place at the end.
 
     Args:
         target: The path; folders above it are made.
         force: Whether what is there may be replaced.
-        may_go: Whether what is there is of the kind that may be replaced at all.
+        may_replace: Returns whether what is there is of a kind that may be replaced at all.
 
     Raises:
-        RecipelabError: Something is there that may not go, or the place cannot be written.
+        RecipelabError: Something is there that may not be replaced, or the place cannot be written.
     """
     above = target.absolute().parent
     try:
-        _check(target, force, may_go)
+        _check_may_write(target, force, may_replace)
         above.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=".recipelab-", dir=above) as folder:
             new = Path(folder) / "new"
@@ -44,11 +44,11 @@ def replacing(
         raise RecipelabError(f"cannot write {target}: {error.strerror or error}") from None
 
 
-def _check(target: Path, force: bool, may_go: Callable[[Path], bool]) -> None:
+def _check_may_write(target: Path, force: bool, may_replace: Callable[[Path], bool]) -> None:
     is_folder = target.is_dir()
     if not os.path.lexists(target) or (is_folder and not any(target.iterdir())):
         return
-    if not may_go(target):
+    if not may_replace(target):
         what = "a folder that is not empty" if is_folder else "a file"
         raise RecipelabError(f"{target} is {what}; name another place")
     if not force:
@@ -56,7 +56,7 @@ def _check(target: Path, force: bool, may_go: Callable[[Path], bool]) -> None:
 
 
 def check_paths(files: Mapping[str, str], number: int) -> None:
-    """Checks that the files of a trial can lie in a folder of their own.
+    """Check that the files of a trial can lie in a folder of their own.
 
     A campaign that was imported may say anything.
 

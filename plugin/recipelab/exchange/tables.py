@@ -1,67 +1,70 @@
-"""A campaign's trials as a flat table, a row each: CSV and Parquet."""
+"""Write a campaign's trials as a flat table, a row each: CSV and Parquet."""
 
 from __future__ import annotations
 
 import csv
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from recipelab.core.errors import RecipelabError
 from recipelab.core.text import plain
-from recipelab.core.trial import Outcome
-from recipelab.exchange.campaign_copy import each_trial, utc
+from recipelab.exchange.campaign_copy import utc
 from recipelab.exchange.metric import source_ids
-from recipelab.lineage import LineageStore, TrialRecord
+from recipelab.lineage import LineageStore
+from recipelab.lineage.trial_view import TABLE, TrialView
 
-COLUMNS: dict[str, type] = {
-    "trial": int,
-    "source_id": str,
-    "round": int,
-    "specialist": str,
-    "surface": str,
-    "parents": str,
-    "hypothesis": str,
-    "expected_delta": float,
-    "status": str,
-    "reason": str,
-    "score": float,
-    "score_se": float,
-    "delta": float,
-    "delta_se": float,
-    "gates": str,
-    "worst_margin": float,
-    "failure_kind": str,
-    "failure_phase": str,
-    "signature": str,
-    "seed_runs": int,
-    "measures": str,
-    "cpu_seconds": float,
-    "digest": str,
-    "proposed_at": datetime,
-    "judged_at": datetime,
+_TYPES: Mapping[str, type] = {
+    **dict.fromkeys(("trial", "round", "seed_runs"), int),
+    **dict.fromkeys(("expected_delta", "score", "score_se", "delta", "delta_se"), float),
+    **dict.fromkeys(("worst_margin", "cpu_seconds"), float),
+    **dict.fromkeys(("proposed_at", "judged_at"), datetime),
 }
-"""The columns in order, and what they hold where they are not empty."""
+
+COLUMNS: Mapping[str, type] = {name: _TYPES.get(name, str) for name in TABLE}
+"""The columns in order, and the types of their values."""
+
+_JUDGED_CELLS: Mapping[str, Callable[[TrialView], Any]] = {
+    "gates": lambda view: json.dumps({gate.name: gate.value for gate in view.gates}),
+    "measures": lambda view: json.dumps(view.measures),
+    "seed_runs": lambda view: len(view.seed_runs),
+}
+"""Cells that are empty until the trial is judged, and hold a summary of what the view holds."""
 
 _ARROW = {int: "int64", float: "float64", str: "string"}
 _FORMULA = ("=", "+", "-", "@")
+_BATCH = 10_000
+"""Rows that are written to Parquet together."""
 
 
 def trial_rows(store: LineageStore, campaign: str) -> Iterator[dict[str, Any]]:
-    """The trials of a campaign, lowest number first, each with the same columns."""
+    """Yield the trials of a campaign, lowest number first, each with the same columns."""
     names = source_ids(store.campaign(campaign))
-    for record in each_trial(store, campaign):
-        yield _row(record, names[record.number] if names else None)
+    for record in store.each_trial(campaign):
+        view = TrialView.of_record(record, names[record.number] if names else None)
+        judged = {name: cell(view) if view.status else None for name, cell in _JUDGED_CELLS.items()}
+        yield (
+            view.select(TABLE)
+            | judged
+            | {
+                "parents": " ".join(map(str, view.parents)),
+                "status": view.status.value if view.status else "in_flight",
+                "failure_kind": view.failure_kind.value if view.failure_kind else None,
+                "failure_phase": view.failure_phase.value if view.failure_phase else None,
+                "proposed_at": utc(view.proposed_at),
+                "judged_at": utc(view.judged_at) if view.judged_at else None,
+            }
+        )
 
 
 def write_csv(store: LineageStore, campaign: str, file: Path) -> None:
-    """Writes the trials as CSV with a header; what a terminal or sheet would obey is taken out."""
+    """Write the trials as CSV with a header, without characters that a terminal or sheet obeys."""
     with file.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(stream, list(COLUMNS))
         writer.writeheader()
@@ -70,7 +73,7 @@ def write_csv(store: LineageStore, campaign: str, file: Path) -> None:
 
 
 def write_parquet(store: LineageStore, campaign: str, file: Path) -> None:
-    """Writes the trials as Parquet.
+    """Write the trials as Parquet, a batch at a time.
 
     Raises:
         RecipelabError: pyarrow is not installed.
@@ -82,63 +85,20 @@ def write_parquet(store: LineageStore, campaign: str, file: Path) -> None:
         )
     arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
     moment = arrow.timestamp("us", tz="UTC")
-    fields = [
-        (name, arrow.type_for_alias(_ARROW[kind]) if kind in _ARROW else moment)
-        for name, kind in COLUMNS.items()
-    ]
-    rows = list(trial_rows(store, campaign))
-    table = arrow.Table.from_pylist(rows, schema=arrow.schema(fields))
-    parquet.write_table(table, os.fspath(file))
-
-
-def _row(record: TrialRecord, source_id: str | None) -> dict[str, Any]:
-    proposed = {
-        "trial": record.number,
-        "source_id": source_id,
-        "round": record.round,
-        "specialist": record.specialist,
-        "surface": record.surface,
-        "parents": " ".join(map(str, record.parents)),
-        "hypothesis": record.hypothesis,
-        "expected_delta": record.expected_delta,
-        "digest": record.digest,
-        "proposed_at": utc(record.proposed_at),
-        "judged_at": utc(record.judged_at) if record.judged_at else None,
-    }
-    ended = _ended(record.outcome) if record.outcome else {"status": "in_flight"}
-    row = proposed | ended
-    return {name: row.get(name) for name in COLUMNS}
-
-
-def _ended(outcome: Outcome) -> dict[str, Any]:
-    failure = outcome.failure
-    return {
-        "status": outcome.status.value,
-        "reason": outcome.reason,
-        "score": outcome.score,
-        "score_se": outcome.score_se,
-        "delta": outcome.delta,
-        "delta_se": outcome.delta_se,
-        "gates": json.dumps({gate.name: gate.value for gate in outcome.gates}),
-        "worst_margin": min((gate.margin for gate in outcome.gates), default=None),
-        "failure_kind": failure.kind.value if failure else None,
-        "failure_phase": failure.phase.value if failure and failure.phase else None,
-        "signature": failure.signature if failure else None,
-        "seed_runs": len(outcome.seed_runs),
-        "measures": json.dumps(measure_means(outcome)),
-        "cpu_seconds": outcome.cpu_seconds,
-    }
-
-
-def measure_means(outcome: Outcome) -> dict[str, float]:
-    """Each measurement's mean over the seed runs that have it, in order of the names."""
-    names = sorted({name for run in outcome.seed_runs for name in run.measures})
-    runs = [run.measures for run in outcome.seed_runs]
-    return {name: fmean(found[name] for found in runs if name in found) for name in names}
+    schema = arrow.schema(
+        [
+            (name, arrow.type_for_alias(_ARROW[kind]) if kind in _ARROW else moment)
+            for name, kind in COLUMNS.items()
+        ]
+    )
+    rows = trial_rows(store, campaign)
+    with parquet.ParquetWriter(os.fspath(file), schema) as writer:
+        while batch := list(islice(rows, _BATCH)):
+            writer.write_table(arrow.Table.from_pylist(batch, schema=schema))
 
 
 def _cell(value: Any) -> Any:
-    """A cell that no spreadsheet takes for a formula and no terminal for a command."""
+    """Return a cell that no spreadsheet takes for a formula and no terminal for a command."""
     if isinstance(value, datetime):
         return value.isoformat()
     if not isinstance(value, str):

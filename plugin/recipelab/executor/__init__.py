@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from recipelab.executor.config import FunctionSource, SandboxCodeExecutorConfig
+from recipelab.executor.config import SandboxCodeExecutorConfig
 from recipelab.executor.executor import SandboxCodeExecutor
+from recipelab.executor.functions import FunctionSource
 from recipelab.executor.runner import SandboxCodeResult
 
 __all__ = [

@@ -1,65 +1,36 @@
-"""What a code executor is rebuilt from. All of it is plain JSON, and nothing is left out."""
+"""The configuration of a code executor: complete, and plain JSON; and the sandbox it opens."""
 
 from __future__ import annotations
 
-import ast
 import keyword
 import os
 import re
 import sys
 import warnings
-from typing import Annotated, Any, Literal, Self, TypedDict
+from typing import Annotated, Any, Self, TypedDict
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from recipelab.core.errors import SandboxUnavailable
-from recipelab.sandbox import Limits, LocalSandbox, Sandbox
-from recipelab.sandbox.choose import docker_daemon_error
+from recipelab.core.errors import RecipelabError, SandboxUnavailable
+from recipelab.executor.functions import FunctionSource
+from recipelab.sandbox import PhaseLimits, Sandbox
+from recipelab.sandbox.choose import (
+    AUTO,
+    DOCKER,
+    LOCAL,
+    SANDBOX_KINDS,
+    check_kind_name,
+    resolve_kind,
+)
 from recipelab.sandbox.spec import load_image_spec
 
 DEFAULT_SANDBOX = "cpu"
-Kind = Literal["docker", "local", "auto"]
-
-
-class FunctionSource(BaseModel):
-    """A function that code blocks can import, as source.
-
-    It is only parsed here. Unlike AutoGen's own loader of functions, loading one from JSON runs
-    nothing outside of the sandbox.
-
-    Attributes:
-        source: Python code that defines the function.
-        python_packages: What must be installed in the image, as ``pandas>=2``.
-        global_imports: Import statements that the function relies on, as ``import numpy as np``.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    source: str
-    python_packages: tuple[str, ...] = ()
-    global_imports: tuple[str, ...] = ()
-
-    @field_validator("source")
-    @classmethod
-    def _is_a_function(cls, source: str) -> str:
-        defined = [type(node) for node in _parsed(source)]
-        if not {ast.FunctionDef, ast.AsyncFunctionDef}.intersection(defined):
-            raise ValueError("the source must define a function at its top level")
-        return source
-
-    @field_validator("global_imports")
-    @classmethod
-    def _are_imports(cls, lines: tuple[str, ...]) -> tuple[str, ...]:
-        for line in lines:
-            if not all(isinstance(node, ast.Import | ast.ImportFrom) for node in _parsed(line)):
-                raise ValueError(f"{line!r} is not an import statement, as `import numpy as np`")
-        return lines
 
 
 class Settings(TypedDict, total=False):
-    """What :class:`SandboxCodeExecutorConfig` takes, less the functions."""
+    """The keys of :class:`SandboxCodeExecutorConfig` but the functions, as keyword arguments."""
 
-    kind: Kind
+    kind: str
     sandbox: str | None
     image: str | None
     allow_local: bool
@@ -82,31 +53,32 @@ class SandboxCodeExecutorConfig(BaseModel):
     """Configuration of :class:`~recipelab.executor.SandboxCodeExecutor`.
 
     Attributes:
-        kind: ``docker``; ``local``, which does not isolate; ``auto``, Docker if a daemon answers.
-        sandbox: Name of the sandbox whose image and container are taken; ``cpu`` unless an image
-            is named.
-        image: Name of any image with Python 3.9, ``sh`` and ``tar``, in place of ``sandbox``.
-        allow_local: Whether ``auto`` may give the local sandbox.
+        kind: ``docker``; ``local``, which does not isolate; ``auto``, Docker if a daemon answers;
+            or a kind of another distribution.
+        sandbox: Name of the sandbox whose image and container to use; ``cpu`` unless an image is
+            named.
+        image: Name of any image with Python 3.9, ``sh`` and ``tar``, instead of ``sandbox``.
+        allow_local: Whether ``auto`` may be the local sandbox.
         timeout: Seconds that one code block may take.
-        work_dir: Folder whose files the blocks share; a temporary one by default, removed at stop.
+        work_dir: Folder whose files the blocks share; by default a temporary one, removed at stop.
         memory_mb: Memory of a block in MiB; its files count as memory.
         cpus: CPU cores.
         pids: Number of processes and threads.
         output_mb: Size of all files of the work folder in MiB.
         output_files: Number of files of the work folder.
         scratch_mb: Size of ``/tmp`` in MiB.
-        log_kb: Size of a block's kept output in KiB; of a longer one, head and tail are kept.
+        log_kb: Size of a block's output in KiB; of a longer one, head and tail are kept.
         gpus: Ids of the GPUs that blocks get, as ``["0"]``.
-        environment: Variables of the code. They are saved with the rest in plain text, and code
+        environment: Environment variables. They are saved in plain text with the rest, and code
             that a model wrote can print them: no place for secrets.
-        delete_tmp_files: Whether the code of a block that names no file is not kept.
-        functions: What blocks can import from the functions module.
-        functions_module: Name of that module.
+        delete_tmp_files: Whether to remove the code of a block that names no file.
+        functions: Functions that blocks can import.
+        functions_module: Name of the module to import them from.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    kind: Kind = "docker"
+    kind: str = DOCKER
     sandbox: Annotated[str | None, Field(min_length=1)] = None
     image: Annotated[str | None, Field(pattern=r"^[A-Za-z0-9]\S*$")] = None
     allow_local: bool = False
@@ -125,6 +97,15 @@ class SandboxCodeExecutorConfig(BaseModel):
     functions: tuple[FunctionSource, ...] = ()
     functions_module: str = "functions"
 
+    @field_validator("kind")
+    @classmethod
+    def _is_a_kind(cls, kind: str) -> str:
+        try:
+            check_kind_name(kind)
+        except SandboxUnavailable as error:
+            raise ValueError(str(error)) from None
+        return kind
+
     @field_validator("environment")
     @classmethod
     def _are_variables(cls, variables: dict[str, str]) -> dict[str, str]:
@@ -138,7 +119,7 @@ class SandboxCodeExecutorConfig(BaseModel):
     def _is_a_module(cls, name: str) -> str:
         if not name.isidentifier() or keyword.iskeyword(name):
             raise ValueError(f"{name!r} is not a name that Python can import")
-        # It comes before the standard library, whose own modules would import it.
+        # It would shadow a module that the standard library itself imports.
         if name in sys.stdlib_module_names:
             raise ValueError(f"{name!r} is a module of Python itself")
         return name
@@ -149,9 +130,9 @@ class SandboxCodeExecutorConfig(BaseModel):
             raise ValueError("image and sandbox both name an image; give one of them")
         return self
 
-    def limits(self) -> Limits:
-        """The bounds of one code block."""
-        return Limits(
+    def limits(self) -> PhaseLimits:
+        """Return the limits of one code block."""
+        return PhaseLimits(
             seconds=self.timeout,
             memory_mb=self.memory_mb,
             cpus=self.cpus,
@@ -164,62 +145,44 @@ class SandboxCodeExecutorConfig(BaseModel):
         )
 
 
-def _parsed(code: str) -> list[ast.stmt]:
-    try:
-        return ast.parse(code).body
-    except SyntaxError as error:
-        raise ValueError(f"not valid Python: {error}") from error
-
-
 def _path_text(value: Any) -> Any:
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
-def make_sandbox(config: SandboxCodeExecutorConfig) -> Sandbox:
-    """Makes a sandbox; it is not started yet. Blocks for a moment while it looks for Docker.
+def open_code_sandbox(config: SandboxCodeExecutorConfig) -> Sandbox:
+    """Return the sandbox of an executor; it is not started. Blocks while it looks for Docker.
 
     Raises:
         SandboxUnavailable: Docker is asked for and does not answer.
-        RecipelabError: There is no sandbox of the name given.
+        RecipelabError: No sandbox has the name given, or its kind cannot run an image by name.
     """
-    if config.kind == "local":
-        return _local()
-    fault = docker_daemon_error()
-    if fault is None:
-        return _docker(config)
-    if config.kind == "auto" and config.allow_local:
-        return _local()
-    way = "allow_local=True" if config.kind == "auto" else 'kind="local"'
-    raise SandboxUnavailable(f"{fault}; start Docker, or give {way}, which does not isolate")
+    option = "allow_local=True" if config.kind == AUTO else 'kind="local"'
+    kind = resolve_kind(
+        config.kind, allow_local_fallback=config.allow_local, local_option=f"give {option}"
+    )
+    if config.image is not None and kind == DOCKER:
+        # Its SDK takes a while to load, and the other kinds do without.
+        from recipelab.sandbox.docker.sandbox import DockerSandbox
 
-
-def image_of(config: SandboxCodeExecutorConfig, sandbox: Sandbox) -> str:
-    """What the code runs in, for messages."""
-    if sandbox.name == LocalSandbox.name:
-        return "this Python"
-    return f"the image {config.image}" if config.image else f"the sandbox {_name(config)}"
-
-
-def _local() -> Sandbox:
-    sandbox = LocalSandbox()
-    # A warning and no log: apps that have set up no logging must see it, too.
-    warnings.warn(sandbox.notice_here(), stacklevel=4)
+        return DockerSandbox(image=config.image, build_hint=f"docker pull {config.image}")
+    if config.image is not None and kind != LOCAL:
+        raise RecipelabError(f"image: a sandbox of kind {kind!r} takes a sandbox, not an image")
+    spec = load_image_spec(config.sandbox or DEFAULT_SANDBOX)
+    sandbox = SANDBOX_KINDS.get(kind).from_spec(spec, build=False, progress=_warn)
+    if notice := sandbox.notice():
+        _warn(notice)
     return sandbox
 
 
-def _docker(config: SandboxCodeExecutorConfig) -> Sandbox:
-    # The SDK takes a while to load, and the local sandbox does without.
-    from recipelab.sandbox.docker.sandbox import DockerSandbox
-
+def image_name(config: SandboxCodeExecutorConfig, sandbox: Sandbox) -> str:
+    """Return what the code runs in, for messages."""
+    if sandbox.name == LOCAL:
+        return "this Python"
     if config.image is not None:
-        return DockerSandbox(image=config.image, build_hint=f"docker pull {config.image}")
-    spec = load_image_spec(_name(config))
-    return DockerSandbox(
-        image=spec.image,
-        profile=spec.container,
-        build_hint=f"recipelab sandbox build {spec.name}",
-    )
+        return f"the image {config.image}"
+    return f"the sandbox {config.sandbox or DEFAULT_SANDBOX}"
 
 
-def _name(config: SandboxCodeExecutorConfig) -> str:
-    return config.sandbox or DEFAULT_SANDBOX
+def _warn(line: str) -> None:
+    # A warning and no log: apps that have set up no logging must see it, too.
+    warnings.warn(line, stacklevel=5)

@@ -13,19 +13,27 @@ from autogen_core import CancellationToken, Component
 from autogen_core.code_executor import CodeBlock, CodeExecutor
 
 from recipelab.core.errors import RecipelabError
-from recipelab.executor.config import SandboxCodeExecutorConfig, Settings, make_sandbox
-from recipelab.executor.runner import BlockRunner, ExecutionReport, SandboxCodeResult, finished
-from recipelab.executor.work import LANGUAGES, Function, function_source
+from recipelab.executor.config import SandboxCodeExecutorConfig, Settings, open_code_sandbox
+from recipelab.executor.functions import Function, function_source
+from recipelab.executor.runner import (
+    BlockRunner,
+    ExecutionReport,
+    SandboxCodeResult,
+    in_executor_thread,
+)
+from recipelab.executor.work import LANGUAGES
 from recipelab.sandbox import Sandbox
 from recipelab.sandbox.files import new_folder, reap_folders, remove_tree
 
+CANCELLED = "Code execution was cancelled."
+
 
 class SandboxCodeExecutor(CodeExecutor, Component[SandboxCodeExecutorConfig]):
-    """Executes code blocks in a hardened container each, with files that live on between them.
+    """Executes each code block in a hardened container of its own; files are kept between blocks.
 
-    Takes the place of AutoGen's ``DockerCommandLineCodeExecutor``. Code has no network. Files that
-    a block leaves in its working directory are there for the next one. Whatever a block leaves
-    running is killed. Calls at the same time run one after the other.
+    It replaces AutoGen's ``DockerCommandLineCodeExecutor``. Code has no network. Files that a block
+    leaves in its working directory are there for the next block. Processes that a block leaves
+    running are killed. Concurrent calls run one after the other.
 
     .. code-block:: python
 
@@ -34,8 +42,8 @@ class SandboxCodeExecutor(CodeExecutor, Component[SandboxCodeExecutorConfig]):
             result = await executor.execute_code_blocks([block], CancellationToken())
 
     Args:
-        functions: Functions that code can import from the functions module: plain ones, those of
-            ``with_requirements``, or sources.
+        functions: Functions that code can import from the functions module: plain functions, those
+            of ``with_requirements``, or sources.
         settings: Keys of :class:`~recipelab.executor.SandboxCodeExecutorConfig`.
     """
 
@@ -47,13 +55,13 @@ class SandboxCodeExecutor(CodeExecutor, Component[SandboxCodeExecutorConfig]):
     def __init__(self, *, functions: Sequence[Function] = (), **settings: Unpack[Settings]) -> None:
         sources = tuple(function_source(function) for function in functions)
         self._config = SandboxCodeExecutorConfig.model_validate({**settings, "functions": sources})
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._running: set[asyncio.Task[None]] = set()
         self._sandbox: Sandbox | None = None
         self._runner: BlockRunner | None = None
         self._stopped = False
         self._private: Path | None = None
-        self._forget_private: weakref.finalize[..., SandboxCodeExecutor] | None = None
+        self._remove_private: weakref.finalize[..., SandboxCodeExecutor] | None = None
 
     @property
     def timeout(self) -> float:
@@ -70,7 +78,7 @@ class SandboxCodeExecutor(CodeExecutor, Component[SandboxCodeExecutorConfig]):
         """Folder on this machine with the files that blocks share.
 
         Raises:
-            RecipelabError: It is a temporary one, and the executor is not started.
+            RecipelabError: It is a temporary folder, and the executor is not started.
         """
         if self._config.work_dir is not None:
             return Path(self._config.work_dir).absolute()
@@ -81,11 +89,11 @@ class SandboxCodeExecutor(CodeExecutor, Component[SandboxCodeExecutorConfig]):
     async def execute_code_blocks(
         self, code_blocks: Sequence[CodeBlock], cancellation_token: CancellationToken
     ) -> SandboxCodeResult:
-        """Executes blocks in order, up to the first that fails. Starts the executor if needed.
+        """Execute blocks in order, up to the first that fails. Starts the executor if needed.
 
         Args:
             code_blocks: The blocks, at least one.
-            cancellation_token: Cancels what runs; that is a result too, with exit code 1.
+            cancellation_token: Cancels the running block; that is a result too, with exit code 1.
 
         Returns:
             The output of all blocks and the exit code of the last: 124 after a timeout, 137 after
@@ -98,7 +106,7 @@ class SandboxCodeExecutor(CodeExecutor, Component[SandboxCodeExecutorConfig]):
         """
         if not code_blocks:
             raise ValueError("there is no code block to execute")
-        report = ExecutionReport()
+        report = ExecutionReport(self._config)
         task = asyncio.create_task(self._run(code_blocks, report))
         self._running.add(task)
         cancellation_token.link_future(task)
@@ -108,42 +116,42 @@ class SandboxCodeExecutor(CodeExecutor, Component[SandboxCodeExecutorConfig]):
             current = asyncio.current_task()
             if current is not None and current.cancelling():
                 raise
-            report.cancelled()
+            report.fail(f"{CANCELLED} The files are as the last finished block left them.")
         finally:
             self._running.discard(task)
-        return report.result()
+        return report.result
 
     async def start(self) -> None:
-        """Gets ready, and looks whether functions find what they need. May be called twice.
+        """Open the sandbox, and check that functions have what they need. May be called twice.
 
         Raises:
-            RecipelabError: The sandbox cannot be had, or it lacks what functions need.
+            RecipelabError: The sandbox cannot be opened, or lacks what functions need.
             SandboxError: The machinery failed.
         """
-        async with self._turn:
+        async with self._lock:
             self._stopped = False
             await self._ready()
 
     async def stop(self) -> None:
-        """Kills what runs and removes a temporary work folder. May be called twice."""
+        """Kill what runs and remove a temporary work folder. May be called twice."""
         self._stopped = True
         await self._cancel_running()
-        async with self._turn:
+        async with self._lock:
             await self._close()
-            if self._forget_private is not None:
-                await finished(self._forget_private)
-            self._private = self._forget_private = None
+            if self._remove_private is not None:
+                await in_executor_thread(self._remove_private)
+            self._private = self._remove_private = None
 
     async def restart(self) -> None:
-        """Kills what runs and connects again; files stay."""
+        """Kill what runs and connect again; files stay."""
         await self._cancel_running()
-        async with self._turn:
+        async with self._lock:
             await self._close()
             self._stopped = False
             await self._ready()
 
     async def _run(self, blocks: Sequence[CodeBlock], report: ExecutionReport) -> None:
-        async with self._turn:
+        async with self._lock:
             if self._stopped:
                 raise RecipelabError(
                     "the executor was stopped; start it again, or use `async with`"
@@ -155,17 +163,17 @@ class SandboxCodeExecutor(CodeExecutor, Component[SandboxCodeExecutorConfig]):
                     return
 
     async def _ready(self) -> BlockRunner:
-        """Starts it where it is not; the turn is ours."""
+        """Start it if it is not started. The caller holds the lock."""
         if self._runner is not None:
             return self._runner
         if self._private is None:
             self._private = new_folder(Path(tempfile.gettempdir()), what="code")
-            # Whoever forgets to stop it leaves nothing behind either.
-            self._forget_private = weakref.finalize(self, remove_tree, self._private)
+            # An executor that nobody stops leaves nothing behind either.
+            self._remove_private = weakref.finalize(self, remove_tree, self._private)
         self.work_dir.mkdir(parents=True, exist_ok=True)
         try:
-            await finished(lambda: reap_folders(self.work_dir))
-            self._sandbox = await finished(lambda: make_sandbox(self._config))
+            await in_executor_thread(lambda: reap_folders(self.work_dir))
+            self._sandbox = await in_executor_thread(lambda: open_code_sandbox(self._config))
             await self._sandbox.start()
             runner = BlockRunner(
                 self._sandbox, self._config, work=self.work_dir, private=self._private

@@ -1,4 +1,4 @@
-"""Runs one code block inside of a sandbox; standard library only, run by its path.
+"""Run one code block inside of a sandbox. Run by its path, with the standard library alone.
 
 The files of earlier blocks lie read-only in ``work``, the code in ``code``, the functions in
 ``modules``. All files are copied to ``out``, where the code runs and from where they come back.
@@ -13,7 +13,7 @@ import signal
 import sys
 
 NOT_PLACED = "recipelab: the files could not be put in place:"
-"""How the only line begins if the code did not run at all."""
+"""Start of the only line if the code did not run at all."""
 
 PLACEHOLDER = ".recipelab-folder"
 """Name of a file that stands for its empty folder: folders alone do not come back."""
@@ -22,7 +22,7 @@ _PIECE = 1 << 20
 
 
 def _place(source: str, target: str) -> None:
-    """Copies the regular files below a folder. What may not come back is not brought either."""
+    """Copy the regular files below a folder; links and the like would not come back either."""
     with os.scandir(source) as entries:
         for entry in entries:
             path = f"{target}/{entry.name}"
@@ -37,33 +37,33 @@ def _copy(entry: os.DirEntry[str], target: str) -> None:
     with open(entry.path, "rb") as reader, open(target, "wb") as writer:
         while piece := reader.read(_PIECE):
             writer.write(piece)
-    # Build tools go by it.
+    # Build tools compare times.
     times = entry.stat().st_mtime_ns
     os.utime(target, ns=(times, times))
 
 
 def _environment(root: str) -> dict[str, str]:
-    """The environment of the code: the functions can be imported and ``python`` is this one."""
-    found = dict(os.environ)
-    search = (f"{root}/modules", found.get("PYTHONPATH", ""))
-    found["PYTHONPATH"] = os.pathsep.join(filter(None, search))
-    path = (os.path.dirname(sys.executable), found.get("PATH", os.defpath))
-    found["PATH"] = os.pathsep.join(path)
-    return found
+    """Return the environment of the code: with the functions module, and this Python first."""
+    variables = dict(os.environ)
+    search = (f"{root}/modules", variables.get("PYTHONPATH", ""))
+    variables["PYTHONPATH"] = os.pathsep.join(filter(None, search))
+    path = (os.path.dirname(sys.executable), variables.get("PATH", os.defpath))
+    variables["PATH"] = os.pathsep.join(path)
+    return variables
 
 
 def _run(interpreter: str, file: str, environment: dict[str, str]) -> int:
-    """Runs the code to its end.
+    """Run the code to its end.
 
     Returns:
-        Its exit code; 128 and the number of a signal that ended it, as a shell says it.
+        Its exit code; 128 + n if signal n ended it, as in a shell.
     """
     program = sys.executable if interpreter == "python" else interpreter
     name = f"./{file}" if file.startswith("-") else file
-    # Python ignores them, and what it starts would too.
-    usual = [signal.SIGPIPE, signal.SIGXFSZ]
+    # Python ignores these signals, and a program that it starts would too.
+    default = [signal.SIGPIPE, signal.SIGXFSZ]
     try:
-        pid = os.posix_spawnp(program, [program, name], environment, setsigdef=usual)
+        pid = os.posix_spawnp(program, [program, name], environment, setsigdef=default)
     except OSError as error:
         sys.stdout.write(f"{interpreter}: {error.strerror}\n")
         return 127
@@ -77,11 +77,11 @@ def _mark_empty_folders(top: str) -> None:
             try:
                 open(os.path.join(folder, PLACEHOLDER), "x").close()
             except OSError:
-                continue  # The code has closed it, or the disk is full.
+                continue  # The code has made it read-only, or the disk is full.
 
 
 def main(interpreter: str, file: str) -> int:
-    """Runs the code; see the top of this file."""
+    """Run the code; see the top of this file."""
     root = os.getcwd()
     try:
         _place("work", "out")

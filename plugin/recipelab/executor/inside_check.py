@@ -1,7 +1,7 @@
-"""Looks inside of a sandbox for what functions need; standard library only, run by its path.
+"""Check inside of a sandbox that functions have what they need. Run by its path, as inside.py.
 
-It writes one line for each package that is not there to ``out/missing``. If there is none, it
-imports the module with the functions, so that a mistake in them shows before any code runs.
+It writes one line for each missing package to ``out/missing``. If no package is missing, it imports
+the module with the functions, so that a mistake in them shows before any code runs.
 
 Usage: inside_check.py MODULE PACKAGE...
 """
@@ -19,7 +19,7 @@ NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 
 
 def _requirement(text: str) -> Any:
-    """A parsed requirement, or ``None`` where nothing here can parse it: pip brings a parser."""
+    """Parse a requirement; ``None`` if no parser is installed (pip brings one)."""
     for home in ("packaging.requirements", "pip._vendor.packaging.requirements"):
         try:
             return importlib.import_module(home).Requirement(text)
@@ -29,7 +29,7 @@ def _requirement(text: str) -> Any:
 
 
 def _fault(text: str) -> str | None:
-    """Why a package will not do, or ``None``."""
+    """Return what is wrong with an installed package, or ``None``."""
     name = NAME.match(text)
     if name is None:
         return "is not the name of a package"
@@ -46,7 +46,7 @@ def _fault(text: str) -> str | None:
 
 
 def main(module: str, packages: list[str]) -> int:
-    """Looks; see the top of this file."""
+    """Check the packages; see the top of this file."""
     faults = [(package, _fault(package)) for package in packages]
     missing = [f"{package} {fault}" for package, fault in faults if fault]
     with open("out/missing", "w", encoding="utf-8") as file:

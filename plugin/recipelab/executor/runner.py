@@ -1,12 +1,10 @@
-"""Blocking work beside the event loop that a cancellation does not leave half done."""
+"""Runs code blocks in a sandbox, one phase for each block, and reports how they ended."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -14,54 +12,35 @@ from typing import TypeVar
 from autogen_core.code_executor import CodeBlock, CodeResult
 
 from recipelab.core.errors import RecipelabError, SandboxError
-from recipelab.executor.config import SandboxCodeExecutorConfig, image_of
+from recipelab.executor.config import SandboxCodeExecutorConfig, image_name
+from recipelab.executor.functions import module_text, required_packages
 from recipelab.executor.inside import NOT_PLACED
 from recipelab.executor.work import (
     BlockError,
     Listing,
     Program,
-    adopt,
     drop_placeholders,
-    listing,
-    module_text,
-    packages,
+    list_folder,
     program_of,
+    update_folder,
 )
 from recipelab.sandbox import Ending, Input, PhaseRequest, PhaseResult, Sandbox
 from recipelab.sandbox.files import remove_tree
-from recipelab.sandbox.processes import in_thread
+from recipelab.sandbox.processes import MIB, uninterrupted
 
 T = TypeVar("T")
-
-
-async def finished(work: Callable[[], T]) -> T:
-    """Runs short work in a thread; a cancellation goes on only when it is done.
-
-    Args:
-        work: What to run. It must end by itself.
-    """
-    future = asyncio.wrap_future(in_thread(work, name="code-executor"))
-    try:
-        return await asyncio.shield(future)
-    except asyncio.CancelledError:
-        while not future.done():
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait([future])
-        future.exception()  # Looked at, so that asyncio does not report it as forgotten.
-        raise
-
 
 TIMEOUT_CODE = 124
 MEMORY_CODE = 137
 FAILED_CODE = 1
-CANCELLED = "Code execution was cancelled."
 UNCHANGED = "The files are as they were before this block."
-_NAMED = 8
+_LISTED = 8
+_HERE = Path(__file__).parent
 
 
 @dataclass
 class SandboxCodeResult(CodeResult):
-    """What came of code blocks.
+    """The result of code blocks.
 
     Attributes:
         code_file: Host path of the first block's code, or ``None`` if it was not kept.
@@ -73,115 +52,73 @@ class SandboxCodeResult(CodeResult):
     timed_out: bool = False
 
 
-@dataclass
 class ExecutionReport:
-    """Grows block by block; after the first block that fails nothing more is added."""
+    """The result of code blocks as it grows; after the first block that fails nothing is added.
 
-    _parts: list[str] = field(default_factory=list)
-    _exit_code: int = 0
-    _code_file: str | None = None
-    _timed_out: bool = False
+    Args:
+        config: The limits, which messages name.
+    """
 
-    def output(self, text: str) -> None:
-        """Adds what a block printed."""
-        self._parts.append(text)
-
-    def note(self, text: str) -> None:
-        """Adds a line of ours, told from those of the code."""
-        before = "".join(self._parts)
-        start = "" if not before or before.endswith("\n") else "\n"
-        self._parts.append(f"{start}[sandbox] {text}\n")
-
-    def fail(self, text: str, exit_code: int = FAILED_CODE) -> None:
-        """Adds why a block did not do what it should."""
-        self.note(text)
-        self._exit_code = exit_code
-
-    def exited(self, exit_code: int) -> None:
-        """Notes the exit code of a block that ended by itself."""
-        self._exit_code = exit_code
-
-    def timeout(self, seconds: float) -> None:
-        """Notes that a block was stopped at its timeout."""
-        self._timed_out = True
-        self.fail(f"Timeout: stopped after {seconds:g} seconds. {UNCHANGED}", TIMEOUT_CODE)
-
-    def kept(self, code_file: str) -> None:
-        """Notes where the code of a block lies."""
-        self._code_file = self._code_file or code_file
-
-    def cancelled(self) -> None:
-        """Notes that the whole was cancelled."""
-        self.fail(f"{CANCELLED} The files are as the last finished block left them.")
+    def __init__(self, config: SandboxCodeExecutorConfig) -> None:
+        self.result = SandboxCodeResult(exit_code=0, output="")
+        self._config = config
 
     @property
     def failed(self) -> bool:
         """Whether a block has failed."""
-        return self._exit_code != 0
+        return self.result.exit_code != 0
 
-    def result(self) -> SandboxCodeResult:
-        """All of it."""
-        return SandboxCodeResult(
-            exit_code=self._exit_code,
-            output="".join(self._parts),
-            code_file=self._code_file,
-            timed_out=self._timed_out,
-        )
+    def note(self, text: str) -> None:
+        """Add a line that the code did not print, marked as such."""
+        output = self.result.output
+        start = "" if not output or output.endswith("\n") else "\n"
+        self.result.output = f"{output}{start}[sandbox] {text}\n"
+
+    def fail(self, text: str, exit_code: int = FAILED_CODE) -> None:
+        """Add why a block failed."""
+        self.note(text)
+        self.result.exit_code = exit_code
+
+    def add_phase(self, phase: PhaseResult) -> bool:
+        """Add what a block printed and how it ended; return whether its files may be taken."""
+        before, found, reason = phase.log.rpartition(NOT_PLACED)
+        if found and not before and phase.exit_code == FAILED_CODE:
+            self.fail(f"The files could not be put in place:{reason.rstrip()}. {UNCHANGED}")
+            return False
+        self.result.output += phase.log
+        config, refused = self._config, tuple(name.removeprefix("out/") for name in phase.refused)
+        match phase.ending:
+            case Ending.DEADLINE:
+                self.result.timed_out = True
+                text = f"Timeout: stopped after {config.timeout:g} seconds."
+                self.fail(f"{text} {UNCHANGED}", TIMEOUT_CODE)
+            case Ending.MEMORY:
+                text = f"Killed: more than {config.memory_mb} MiB of memory, files included."
+                self.fail(f"{text} {UNCHANGED}", MEMORY_CODE)
+            case Ending.OUTPUT:
+                limits = f"{config.output_mb} MiB and {config.output_files} files"
+                names = _names(refused[-1:]) or "too many"
+                self.fail(f"Files were left beyond the limits of {limits}: {names}. {UNCHANGED}")
+            case Ending.EXITED:
+                code = FAILED_CODE if phase.exit_code is None else phase.exit_code
+                self.result.exit_code = code if code >= 0 else 128 - code
+                if refused:
+                    self.note(f"Not kept: {_names(refused)}. No file was removed because of that.")
+                if code and phase.refused_processes:
+                    self.note(f"Some processes were refused: the limit is {config.pids}.")
+        return phase.ending is Ending.EXITED
 
 
-def report_phase(
-    result: PhaseResult, config: SandboxCodeExecutorConfig, report: ExecutionReport
-) -> bool:
-    """Adds how a block ended.
-
-    Returns:
-        Whether its files may be taken.
-    """
-    before, found, reason = result.log.rpartition(NOT_PLACED)
-    if found and not before and result.exit_code == FAILED_CODE:
-        report.fail(f"The files could not be put in place:{reason.rstrip()}. {UNCHANGED}")
-        return False
-    report.output(result.log)
-    match result.ending:
-        case Ending.DEADLINE:
-            report.timeout(config.timeout)
-        case Ending.MEMORY:
-            used = f"Killed: more than {config.memory_mb} MiB of memory, files included."
-            report.fail(f"{used} {UNCHANGED}", MEMORY_CODE)
-        case Ending.OUTPUT:
-            report.fail(f"{_too_much(result, config)} {UNCHANGED}")
-        case Ending.EXITED:
-            _report_exit(result, config, report)
-    return result.ending is Ending.EXITED
-
-
-def names(items: tuple[str, ...]) -> str:
-    """Some of the items, and how many there are beyond them."""
-    more = len(items) - _NAMED
-    text = ", ".join(items[:_NAMED])
+def _names(items: tuple[str, ...]) -> str:
+    """Return the first items as text, and how many more there are."""
+    more = len(items) - _LISTED
+    text = ", ".join(items[:_LISTED])
     return f"{text} and {more} more" if more > 0 else text
 
 
-def _report_exit(
-    result: PhaseResult, config: SandboxCodeExecutorConfig, report: ExecutionReport
-) -> None:
-    code = FAILED_CODE if result.exit_code is None else result.exit_code
-    report.exited(code if code >= 0 else 128 - code)
-    if result.refused:
-        refused = tuple(each.removeprefix("out/") for each in result.refused)
-        report.note(f"Not kept: {names(refused)}. No file was removed because of that.")
-    if code and result.refused_processes:
-        report.note(f"Some processes were refused: the limit is {config.pids}.")
-
-
-def _too_much(result: PhaseResult, config: SandboxCodeExecutorConfig) -> str:
-    limits = f"{config.output_mb} MiB and {config.output_files} files"
-    refused = tuple(each.removeprefix("out/") for each in result.refused[-1:])
-    return f"Files were left beyond the limits of {limits}: {names(refused) or 'too many'}."
-
-
-_HERE = Path(__file__).parent
-_MIB = 1 << 20
+async def in_executor_thread(work: Callable[[], T]) -> T:
+    """Run short work in a thread; a cancellation takes effect only when it is done."""
+    return await uninterrupted(work, name="code-executor")
 
 
 class BlockRunner:
@@ -190,14 +127,13 @@ class BlockRunner:
     def __init__(
         self, sandbox: Sandbox, config: SandboxCodeExecutorConfig, *, work: Path, private: Path
     ) -> None:
-        """Notes where to run; nothing runs yet.
+        """Note where to run; nothing runs yet.
 
         Args:
             sandbox: A started sandbox.
             config: Limits, environment and functions.
             work: The folder whose files blocks share.
-            private: A folder for what lies beside it: the functions, and a phase's comings and
-                goings.
+            private: A folder for the functions, and for the code and outputs of a phase.
         """
         self._sandbox = sandbox
         self._config = config
@@ -206,7 +142,7 @@ class BlockRunner:
         self._modules = private / "modules"
 
     async def check_functions(self) -> None:
-        """Stores the functions, and looks whether the image has what they need.
+        """Store the functions, and check that the image has what they need.
 
         Raises:
             RecipelabError: It lacks packages, or the functions cannot be imported.
@@ -216,7 +152,7 @@ class BlockRunner:
             return
         module = self._modules / f"{self._config.functions_module}.py"
         module.write_text(module_text(self._config.functions), encoding="utf-8")
-        wanted = (self._config.functions_module, *packages(self._config.functions))
+        wanted = (self._config.functions_module, *required_packages(self._config.functions))
         stage = self._stage()
         try:
             result = await self._run(stage, "check", ("inside_check.py", *wanted), ())
@@ -226,8 +162,8 @@ class BlockRunner:
             remove_tree(stage)
         if lines:
             raise RecipelabError(
-                f"the functions need what {image_of(self._config, self._sandbox)} does not have: "
-                f"{', '.join(lines)}. Code runs without network, so nothing can be installed then: "
+                f"the functions need what {image_name(self._config, self._sandbox)} does not have: "
+                f"{', '.join(lines)}. Code runs without network, so they cannot be installed then: "
                 "name the packages in requirements.txt of a sandbox of your own, and build it with "
                 "`recipelab sandbox build NAME`"
             )
@@ -235,11 +171,11 @@ class BlockRunner:
             raise RecipelabError(f"the functions cannot be imported:\n{result.log}")
 
     async def run(self, block: CodeBlock, report: ExecutionReport) -> None:
-        """Runs one block and takes its files.
+        """Run one block and take its files.
 
         Args:
             block: The code.
-            report: What came of it is added here.
+            report: Receives the result.
 
         Raises:
             SandboxError: The machinery failed; the code is not to blame.
@@ -249,8 +185,8 @@ class BlockRunner:
         except BlockError as error:
             report.fail(str(error))
             return
-        before = await finished(partial(listing, self._work))
-        if fault := self._too_much(before):
+        before = await in_executor_thread(partial(list_folder, self._work))
+        if fault := self._size_fault(before):
             report.fail(fault)
             return
         stage = self._stage()
@@ -259,24 +195,26 @@ class BlockRunner:
             code.parent.mkdir(parents=True)
             code.write_bytes(program.code)
             inputs = (Input(self._work, "work"), Input(stage / "code", "code"))
-            words = ("inside.py", program.interpreter, program.file)
-            result = await self._run(stage, "code", words, inputs)
-            if report_phase(result, self._config, report):
-                await finished(partial(self._take, stage / "new", program, before, result, report))
+            script = ("inside.py", program.interpreter, program.file)
+            result = await self._run(stage, "code", script, inputs)
+            if report.add_phase(result):
+                forget = not result.refused  # What is missing may be among what was refused.
+                take = partial(self._take, stage / "new", program, before, forget, report)
+                await in_executor_thread(take)
         finally:
-            await finished(partial(remove_tree, stage))
+            await in_executor_thread(partial(remove_tree, stage))
 
     async def _run(
-        self, stage: Path, phase: str, words: tuple[str, ...], inputs: tuple[Input, ...]
+        self, stage: Path, phase: str, script: tuple[str, ...], inputs: tuple[Input, ...]
     ) -> PhaseResult:
-        script, *arguments = words
+        name, *arguments = script
         output = stage / "new"
         output.mkdir()
         request = PhaseRequest(
             phase=phase,
-            command=("python", f"run/{script}", *arguments),
+            command=("python", f"run/{name}", *arguments),
             inputs=(
-                Input(_HERE / script, f"run/{script}"),
+                Input(_HERE / name, f"run/{name}"),
                 Input(self._modules, "modules"),
                 *inputs,
             ),
@@ -291,29 +229,28 @@ class BlockRunner:
         new: Path,
         program: Program,
         before: Listing,
-        result: PhaseResult,
+        forget: bool,
         report: ExecutionReport,
     ) -> None:
-        """Makes the work folder what the block left in it."""
+        """Bring the work folder to the state in which the block left it."""
         drop_placeholders(new)
-        if passing := self._config.delete_tmp_files and not program.named:
+        if drop_code := self._config.delete_tmp_files and not program.named:
             (new / program.file).unlink(missing_ok=True)
         try:
-            # Where something was refused, what is missing may be there after all.
-            behind = adopt(self._work, new, before=before, forget=not result.refused)
+            linked = update_folder(self._work, new, before=before, forget=forget)
         except SandboxError as error:
             report.fail(f"{error}. {UNCHANGED}")
             return
-        if behind:
-            report.note(f"Not kept, as the work folder has a link there: {names(behind)}.")
-        if not passing:
-            report.kept(str(self._work / program.file))
+        if linked:
+            report.note(f"Not kept, as the work folder has a link there: {_names(linked)}.")
+        if not drop_code:
+            report.result.code_file = report.result.code_file or str(self._work / program.file)
 
-    def _too_much(self, before: Listing) -> str | None:
-        """Why a block could not be given the work folder's files, or ``None``."""
+    def _size_fault(self, before: Listing) -> str | None:
+        """Return why a block cannot be given the files of the work folder, or ``None``."""
         megabytes, files = self._config.output_mb, self._config.output_files
-        if before.size > megabytes * _MIB:
-            return f"The work folder has {before.size / _MIB:.0f} MiB; the limit is {megabytes}."
+        if before.size > megabytes * MIB:
+            return f"The work folder has {before.size / MIB:.0f} MiB; the limit is {megabytes}."
         if len(before.files) >= files:
             return f"The work folder has {len(before.files)} files; the limit is {files}."
         return None

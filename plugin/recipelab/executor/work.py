@@ -1,34 +1,23 @@
-"""What a code block asks for: which program runs it, and the name of its file."""
+"""A code block as a program to run, and the work folder whose files the blocks share."""
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import filecmp
 import hashlib
-import inspect
 import os
 import posixpath
 import shutil
-import textwrap
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
-from autogen_core.code_executor import (
-    Alias,
-    CodeBlock,
-    FunctionWithRequirements,
-    FunctionWithRequirementsStr,
-    Import,
-)
+from autogen_core.code_executor import CodeBlock
 
 from recipelab.core.errors import SandboxError, unknown_name
-from recipelab.executor.config import FunctionSource
 from recipelab.executor.inside import PLACEHOLDER
 from recipelab.sandbox.files import new_folder, remove_tree
-from recipelab.sandbox.outputs import name_fault, shown
+from recipelab.sandbox.outputs import name_fault, printable_name
 
 _PROGRAMS = {
     "python": "python",
@@ -39,7 +28,7 @@ _PROGRAMS = {
     "shell": "sh",
 }
 LANGUAGES = tuple(_PROGRAMS)
-"""The languages of code blocks, in any case."""
+"""The languages of code blocks, in upper or lower case."""
 
 _MARK = "# filename:"
 
@@ -54,7 +43,7 @@ class Program:
 
     Attributes:
         interpreter: ``python``, ``bash`` or ``sh``.
-        file: Where its code lies, below the work folder.
+        file: Path of its code, below the work folder.
         code: The code as it is stored.
         named: Whether the block itself names its file.
     """
@@ -66,112 +55,40 @@ class Program:
 
 
 def program_of(block: CodeBlock) -> Program:
-    """Reads a code block.
+    """Return the program of a code block.
 
     Raises:
-        BlockError: Its language is not known, or its file would lie outside of the work folder.
+        BlockError: Its language is unknown, or its file would lie outside of the work folder.
     """
     interpreter = _PROGRAMS.get(block.language.strip().lower())
     if interpreter is None:
         raise BlockError(unknown_name("language", block.language, LANGUAGES))
     code = block.code.encode("utf-8", errors="replace")
     named = _file_name(block.code)
-    return Program(interpreter, named or _temporary_name(interpreter, code), code, bool(named))
+    # A block that names no file gets the same name for the same code.
+    suffix = "py" if interpreter == "python" else interpreter
+    file = named or f"tmp_code_{hashlib.sha256(code).hexdigest()}.{suffix}"
+    return Program(interpreter, file, code, bool(named))
 
 
 def _file_name(code: str) -> str | None:
-    """The name in the first line, as ``# filename: train.py``, or ``None``."""
+    """Return the file name in the first line, as in ``# filename: train.py``, or ``None``."""
     line = code.partition("\n")[0]
     if not line.startswith(_MARK):
         return None
-    asked = line.removeprefix(_MARK).strip()
-    name = posixpath.normpath(asked)
-    if not asked or asked.endswith("/") or name == "." or posixpath.isabs(name):
-        raise _bad_name(asked, "it is not the relative path of a file")
+    given = line.removeprefix(_MARK).strip()
+    name = posixpath.normpath(given)
+    if not given or given.endswith("/") or name == "." or posixpath.isabs(name):
+        raise _bad_name(given, "it is not the relative path of a file")
     if fault := name_fault(name):
-        raise _bad_name(asked, fault)
+        raise _bad_name(given, fault)
     return name
 
 
 def _bad_name(name: str, reason: str) -> BlockError:
-    return BlockError(f"Filename is not in the workspace: {shown(name)!r} is refused, {reason}")
-
-
-def _temporary_name(interpreter: str, code: bytes) -> str:
-    """The name of a block that asks for none: the same one for the same code."""
-    end = "py" if interpreter == "python" else interpreter
-    return f"tmp_code_{hashlib.sha256(code).hexdigest()}.{end}"
-
-
-Function = (
-    FunctionSource
-    | FunctionWithRequirementsStr
-    | FunctionWithRequirements[Any, Any]
-    | Callable[..., Any]
-)
-"""What an executor takes as a function."""
-
-
-def function_source(function: Function) -> FunctionSource:
-    """The source of a function with what it requires.
-
-    Raises:
-        ValueError: It has no source of its own, or uses variables of a function around it.
-    """
-    if isinstance(function, FunctionSource):
-        return function
-    if isinstance(function, FunctionWithRequirements | FunctionWithRequirementsStr):
-        return FunctionSource(
-            source=text if isinstance(text := function.func, str) else _source_of(text),
-            python_packages=tuple(function.python_packages),
-            global_imports=tuple(_import_statement(line) for line in function.global_imports),
-        )
-    return FunctionSource(source=_source_of(function))
-
-
-def module_text(functions: Iterable[FunctionSource]) -> str:
-    """The module that code blocks import the functions from."""
-    functions = tuple(functions)
-    imports = dict.fromkeys(line for each in functions for line in each.global_imports)
-    return "\n\n\n".join(("\n".join(imports), *(each.source.strip() for each in functions))) + "\n"
-
-
-def packages(functions: Iterable[FunctionSource]) -> tuple[str, ...]:
-    """What must be installed for the functions, each once."""
-    return tuple(dict.fromkeys(name for each in functions for name in each.python_packages))
-
-
-def _source_of(function: Callable[..., Any]) -> str:
-    """The ``def`` without decorators and indentation.
-
-    AutoGen's own helper drops the first line only, so a decorator of several lines is left half
-    there.
-    """
-    name = getattr(function, "__qualname__", repr(function))
-    if not inspect.isfunction(function):
-        raise ValueError(f"{name} is not a plain function; valid: a function, or its source")
-    if function.__code__.co_freevars:
-        used = ", ".join(function.__code__.co_freevars)
-        raise ValueError(
-            f"{name} uses variables of the function around it, which has no source: {used}"
-        )
-    try:
-        text = textwrap.dedent(inspect.getsource(function))
-    except (OSError, TypeError) as error:
-        raise ValueError(f"{name} has no source that can be read: {error}") from error
-    node = ast.parse(text).body[0]
-    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-        raise ValueError(f"{name} is not defined by `def`")
-    return "\n".join(text.splitlines()[node.lineno - 1 : node.end_lineno]) + "\n"
-
-
-def _import_statement(line: Import) -> str:
-    if isinstance(line, str):
-        return f"import {line}"
-    if isinstance(line, Alias):
-        return f"import {line.name} as {line.alias}"
-    names = (f"{i.name} as {i.alias}" if isinstance(i, Alias) else i for i in line.imports)
-    return f"from {line.module} import {', '.join(names)}"
+    return BlockError(
+        f"Filename is not in the workspace: {printable_name(name)!r} is refused, {reason}"
+    )
 
 
 @dataclass(frozen=True)
@@ -189,8 +106,8 @@ class Listing:
     size: int
 
 
-def listing(top: Path) -> Listing:
-    """Looks through a folder; follows no links and lists none."""
+def list_folder(top: Path) -> Listing:
+    """List a folder. Links are neither listed nor followed."""
     files: set[str] = set()
     folders: list[str] = []
     size = 0
@@ -205,22 +122,22 @@ def listing(top: Path) -> Listing:
 
 
 def drop_placeholders(top: Path) -> None:
-    """Removes the files that stand for empty folders; the folders stay."""
+    """Remove the files that stand for empty folders; the folders stay."""
     for path in top.rglob(PLACEHOLDER):
         path.unlink()
 
 
-def adopt(work: Path, new: Path, *, before: Listing, forget: bool) -> tuple[str, ...]:
-    """Makes a work folder what a block left: all of it, or nothing if that fails.
+def update_folder(work: Path, new: Path, *, before: Listing, forget: bool) -> tuple[str, ...]:
+    """Bring a work folder to the state in which a block left it: all of it, or none if that fails.
 
-    A file that the block did not change is not touched, nor is one that somebody else has put there
-    meanwhile. Each file is changed in one step, so nobody ever reads half of one.
+    A file that the block did not change is not touched, nor is one that another process has put
+    there meanwhile. Each file is replaced in one step, so a reader never sees half of one.
 
     Args:
         work: The work folder.
-        new: What the block left; files are moved out of it.
-        before: What the block saw.
-        forget: Whether files that the block saw and did not leave are removed.
+        new: The state in which the block left it; files are moved out of it.
+        before: The state that the block began with.
+        forget: Whether to remove files that the block began with and did not leave.
 
     Returns:
         Names that lie behind a link in the work folder and were not taken.
@@ -228,23 +145,23 @@ def adopt(work: Path, new: Path, *, before: Listing, forget: bool) -> tuple[str,
     Raises:
         SandboxError: The host cannot store it; the work folder is as it was.
     """
-    after = listing(new)
-    behind = {name for name in (*after.folders, *after.files) if _behind_link(work, name)}
-    changed = sorted(name for name in after.files - behind if not _same(work / name, new / name))
-    gone = sorted(before.files - after.files) if forget else []
-    folders = [name for name in after.folders if name not in behind]
-    lost = [name for name in reversed(before.folders) if name not in after.folders]
+    after = list_folder(new)
+    linked = {name for name in (*after.folders, *after.files) if _is_behind_link(work, name)}
+    changed = sorted(name for name in after.files - linked if not _same(work / name, new / name))
+    added = [name for name in after.folders if name not in linked]
+    removed = sorted(before.files - after.files) if forget else []
+    removed_folders = [name for name in reversed(before.folders) if name not in after.folders]
     # In the work folder itself: only within one file system is a move one step.
     stage = new_folder(work, what="work")
     try:
         for name in changed:
             _stage(new / name, stage / "new" / name, like=work / name)
         with _all_or_nothing() as undo:
-            for name in gone:
+            for name in removed:
                 _set_aside(work / name, stage / "old" / name, undo)
-            for name in lost if forget else ():
+            for name in removed_folders if forget else ():
                 _remove_folder(work / name, undo)
-            for name in folders:
+            for name in added:
                 _make_folder(work / name, undo)
             for name in changed:
                 _set_aside(work / name, stage / "old" / name, undo)
@@ -253,7 +170,7 @@ def adopt(work: Path, new: Path, *, before: Listing, forget: bool) -> tuple[str,
         raise SandboxError(f"cannot store files in {work}: {error.strerror}") from error
     finally:
         remove_tree(stage)
-    return tuple(sorted(behind))
+    return tuple(sorted(linked))
 
 
 Undo = list[Callable[[], object]]
@@ -261,7 +178,7 @@ Undo = list[Callable[[], object]]
 
 @contextlib.contextmanager
 def _all_or_nothing() -> Iterator[Undo]:
-    """Collects how each step is undone, and undoes them if one fails."""
+    """Collect how to undo each step, and undo all of them if one fails."""
     steps: Undo = []
     try:
         yield steps
@@ -284,10 +201,10 @@ def _move(source: Path, target: Path, undo: Undo) -> None:
     undo.append(lambda: target.rename(source))
 
 
-def _set_aside(path: Path, place: Path, undo: Undo) -> None:
-    """Moves a file out of the way, if there is one. A folder is left, and will be in the way."""
+def _set_aside(path: Path, target: Path, undo: Undo) -> None:
+    """Move a file out of the way, if there is one. A folder stays, and makes the next move fail."""
     if path.is_file() or path.is_symlink():
-        _move(path, place, undo)
+        _move(path, target, undo)
 
 
 def _make_folder(path: Path, undo: Undo) -> None:
@@ -297,7 +214,7 @@ def _make_folder(path: Path, undo: Undo) -> None:
 
 
 def _remove_folder(path: Path, undo: Undo) -> None:
-    """Removes a folder that is empty by now; somebody else's files keep it."""
+    """Remove a folder if it is empty by now; files of other processes keep it."""
     if path.is_dir() and not any(path.iterdir()):
         path.rmdir()
         undo.append(path.mkdir)
@@ -307,8 +224,8 @@ def _same(old: Path, new: Path) -> bool:
     return old.is_file() and not old.is_symlink() and filecmp.cmp(old, new, shallow=False)
 
 
-def _behind_link(work: Path, name: str) -> bool:
-    """Whether a path of the work folder goes through a link, or is one."""
+def _is_behind_link(work: Path, name: str) -> bool:
+    """Return whether a path of the work folder goes through a link, or is one."""
     parts = PurePosixPath(name).parts
     return any(work.joinpath(*parts[:count]).is_symlink() for count in range(1, len(parts) + 1))
 

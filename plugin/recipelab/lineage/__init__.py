@@ -1,36 +1,36 @@
 """The lineage: every trial of every campaign, with its parents, its edits and its outcome."""
 
-from recipelab.lineage.answers import (
-    FailureGroup,
-    Lease,
-    MissedGate,
-    NearMiss,
-    Note,
-    Similar,
-    SurfaceSummary,
-    TrialBrief,
-    UsageTotal,
-)
-from recipelab.lineage.priors import prior_campaigns
-from recipelab.lineage.query import TrialFilter
+from recipelab.lineage.campaigns import PAUSED, prior_campaigns
+from recipelab.lineage.filter import TrialFilter
 from recipelab.lineage.records import (
     CampaignRecord,
     CertificateRecord,
+    FailureGroup,
     FurtherRunRecord,
+    Lease,
     MessageRecord,
+    MissedGate,
+    NearMiss,
     NewMessage,
     NewUsage,
+    Note,
     Page,
+    RoundRecord,
+    Similar,
+    SurfaceSummary,
+    TrialBrief,
     TrialRecord,
+    TrialState,
+    UsageTotal,
 )
-from recipelab.lineage.states import TrialState
+from recipelab.lineage.similar import EditKeys, keys_of
 from recipelab.lineage.store import LineageStore
-from recipelab.lineage.writing.campaigns import PAUSED
 
 __all__ = [
     "PAUSED",
     "CampaignRecord",
     "CertificateRecord",
+    "EditKeys",
     "FailureGroup",
     "FurtherRunRecord",
     "Lease",
@@ -42,6 +42,7 @@ __all__ = [
     "NewUsage",
     "Note",
     "Page",
+    "RoundRecord",
     "Similar",
     "SurfaceSummary",
     "TrialBrief",
@@ -49,5 +50,6 @@ __all__ = [
     "TrialRecord",
     "TrialState",
     "UsageTotal",
+    "keys_of",
     "prior_campaigns",
 ]

@@ -1,58 +1,173 @@
-"""The tables of what stands behind a judgment, and of what was measured after it."""
+"""Keep what stands behind judgments: confirmations, further seed runs, certificates."""
 
 from __future__ import annotations
 
-from datetime import datetime
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from sqlalchemy import BigInteger, Column, ForeignKey
-from sqlmodel import Field
+from recipelab.core.trial import SeedRun, Status
+from recipelab.lineage.database import Row, Transaction
+from recipelab.lineage.lookup import OpenLineage, number_of, trial_id_of
+from recipelab.lineage.records import CertificateRecord, FurtherRunRecord
+from recipelab.lineage.values import (
+    check_seed_run,
+    from_stamp,
+    measures_json,
+    now,
+    seed_run,
+    timings_json,
+    to_json,
+    to_stamp,
+)
 
-from recipelab.lineage.tables import COMPACT, TRIAL_ID, LineageTable
-
-
-def _of_trial() -> Column[int]:
-    reference = ForeignKey("trial.id")
-    return Column(TRIAL_ID, reference, primary_key=True, nullable=False, autoincrement=False)
-
-
-class EvidenceRow(LineageTable, table=True):
-    """On how many seeds a trial was judged, and how strictly."""
-
-    __tablename__ = "evidence"
-    __table_args__ = COMPACT
-
-    trial_id: int = Field(sa_column=_of_trial())
-    against: int = Field(sa_type=BigInteger)
-    planned: int
-    screened: int
-    confirmed: int
-    saved_seconds: float
-    p: float | None = None
-    level: float | None = None
-    same_as: int | None = Field(default=None, sa_type=BigInteger)
-
-
-class FurtherRunRow(LineageTable, table=True):
-    """A seed run of a judged trial, made to compare another one with it."""
-
-    __tablename__ = "further_run"
-    __table_args__ = COMPACT
-
-    trial_id: int = Field(sa_column=_of_trial())
-    position: int = Field(primary_key=True)
-    seed: int = Field(sa_type=BigInteger)
-    timings: str
-    measures: str
-    made_at: datetime
+_FURTHER_RUNS = """
+SELECT r.trial_id, r.made_at, r.seed, r.timings, r.measures
+FROM further_run r JOIN trial t ON t.id = r.trial_id
+"""
+_CERTIFICATES = """
+SELECT c.trial_id, c.made_at, c.found FROM certificate c JOIN trial t ON t.id = c.trial_id
+WHERE t.campaign_id = :campaign ORDER BY c.made_at, c.trial_id, c.position
+"""
+_RACING = """
+SELECT sum(e.planned), sum(e.planned) - sum(e.screened), sum(e.saved_seconds), sum(e.confirmed)
+FROM trial t JOIN evidence e ON e.trial_id = t.id WHERE t.campaign_id = :campaign
+"""
+_CONFIRMED = """
+SELECT t.status FROM evidence e JOIN trial t ON t.id = e.trial_id
+WHERE t.campaign_id = :campaign AND e.confirmed > 0 ORDER BY t.judged_order
+"""
 
 
-class CertificateRow(LineageTable, table=True):
-    """What a certification on held-out data and seeds found, as JSON."""
+class EvidenceStore(OpenLineage):
+    """Reads and writes what stands behind judgments.
 
-    __tablename__ = "certificate"
-    __table_args__ = COMPACT
+    Args:
+        database: The open database.
+    """
 
-    trial_id: int = Field(sa_column=_of_trial())
-    position: int = Field(primary_key=True)
-    made_at: datetime
-    found: str
+    def confirmations(self, campaign: str) -> tuple[bool, ...]:
+        """Return for each confirmation, in order, whether it ended in a keep."""
+        with self._asking(campaign) as (transaction, campaign_id):
+            statuses = transaction.values(_CONFIRMED, campaign=campaign_id)
+            return tuple(status == Status.KEPT for status in statuses)
+
+    def racing(self, campaign: str) -> dict[str, float]:
+        """Return what racing left out, and what confirmations took.
+
+        Returns:
+            ``planned`` seed runs of all screenings, ``left_out`` of them, ``saved_seconds`` that
+            these would have taken, and ``fresh_seeds`` of confirmations.
+        """
+        with self._asking(campaign) as (transaction, campaign_id):
+            (row,) = transaction.rows(_RACING, campaign=campaign_id)
+        planned, left_out, seconds, fresh = (value or 0 for value in row)
+        return {
+            "planned": int(planned),
+            "left_out": int(left_out),
+            "saved_seconds": float(seconds),
+            "fresh_seeds": int(fresh),
+        }
+
+    def further_runs(self, campaign: str, number: int) -> tuple[SeedRun, ...]:
+        """Return the seed runs of a judged trial that were made to compare others with it.
+
+        Raises:
+            LineageError: There is no such trial.
+        """
+        with self._asking(campaign) as (transaction, campaign_id):
+            trial_id = trial_id_of(transaction, campaign_id, number, campaign)
+            statement = f"{_FURTHER_RUNS} WHERE r.trial_id = :id ORDER BY r.position"
+            rows = transaction.rows(statement, id=trial_id)
+        return tuple(_further_run(row).run for row in rows)
+
+    def all_further_runs(self, campaign: str) -> tuple[FurtherRunRecord, ...]:
+        """Return the further seed runs of all trials of a campaign, by trial and in order."""
+        with self._asking(campaign) as (transaction, campaign_id):
+            rows = transaction.rows(
+                f"{_FURTHER_RUNS} WHERE t.campaign_id = :campaign ORDER BY r.trial_id, r.position",
+                campaign=campaign_id,
+            )
+        return tuple(map(_further_run, rows))
+
+    def add_further_runs(self, campaign: str, number: int, runs: Sequence[SeedRun]) -> None:
+        """Add seed runs of a judged trial that were made to compare another one with it.
+
+        Args:
+            campaign: Name of the campaign.
+            number: The trial that ran again.
+            runs: The seed runs; at least one.
+
+        Raises:
+            LineageError: There is no such trial.
+            ValueError: A figure is not a finite number.
+        """
+        for run in runs:
+            check_seed_run(run)
+        with self._writing_to(campaign) as (transaction, campaign_id):
+            trial_id = trial_id_of(transaction, campaign_id, number, campaign)
+            made_at = now()
+            for run in runs:
+                insert_further_run(transaction, trial_id, FurtherRunRecord(number, made_at, run))
+
+    def certificates(self, campaign: str) -> tuple[CertificateRecord, ...]:
+        """Return all certifications of a campaign's trials, oldest first."""
+        with self._asking(campaign) as (transaction, campaign_id):
+            rows = transaction.rows(_CERTIFICATES, campaign=campaign_id)
+        return tuple(
+            CertificateRecord(number_of(trial_id), from_stamp(made_at), json.loads(found))
+            for trial_id, made_at, found in rows
+        )
+
+    def add_certificate(self, campaign: str, number: int, found: Mapping[str, Any]) -> None:
+        """Add what a certification found.
+
+        Args:
+            campaign: Name of the campaign.
+            number: The trial that was certified.
+            found: Plain data.
+
+        Raises:
+            LineageError: There is no such trial.
+        """
+        with self._writing_to(campaign) as (transaction, campaign_id):
+            trial_id = trial_id_of(transaction, campaign_id, number, campaign)
+            record = CertificateRecord(number, now(), dict(found))
+            insert_certificate(transaction, trial_id, record)
+
+
+def _further_run(row: Row) -> FurtherRunRecord:
+    trial_id, made_at, seed, timings, measures = row
+    run = seed_run(seed, json.loads(timings), json.loads(measures))
+    return FurtherRunRecord(number_of(trial_id), from_stamp(made_at), run)
+
+
+def insert_further_run(transaction: Transaction, trial_id: int, record: FurtherRunRecord) -> None:
+    """Add a further seed run after those of the trial that are there."""
+    transaction.insert(
+        "further_run",
+        trial_id=trial_id,
+        position=_next_position(transaction, "further_run", trial_id),
+        seed=record.run.seed,
+        timings=timings_json(record.run),
+        measures=measures_json(record.run),
+        made_at=to_stamp(record.made_at),
+    )
+
+
+def insert_certificate(transaction: Transaction, trial_id: int, record: CertificateRecord) -> None:
+    """Add a certificate after those of the trial that are there."""
+    transaction.insert(
+        "certificate",
+        trial_id=trial_id,
+        position=_next_position(transaction, "certificate", trial_id),
+        made_at=to_stamp(record.made_at),
+        found=to_json(record.found),
+    )
+
+
+def _next_position(transaction: Transaction, table: str, trial_id: int) -> int:
+    counted: int = transaction.value(
+        f"SELECT count(*) FROM {table} WHERE trial_id = :id", id=trial_id
+    )
+    return counted

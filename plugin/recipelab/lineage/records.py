@@ -1,16 +1,26 @@
-"""What the lineage gives to its callers: plain values that no open database stands behind."""
+"""Define what the lineage gives to its callers: plain typed values without a database."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
-from typing import Any, Generic, TypeVar
+from enum import StrEnum
+from importlib import import_module
+from typing import Any, Generic, TypeVar, overload
 
-from recipelab.core.trial import Edit, Outcome, Phase, SeedRun, Status
-from recipelab.lineage.states import TrialState
+from recipelab.core.errors import LineageError
+from recipelab.core.trial import Edit, FailureKind, Outcome, Phase, SeedRun, Status
 
 T = TypeVar("T")
+
+
+class TrialState(StrEnum):
+    """Where a trial stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    JUDGED = "judged"
 
 
 @dataclass(frozen=True)
@@ -49,6 +59,21 @@ class CampaignRecord:
 
 
 @dataclass(frozen=True)
+class RoundRecord:
+    """A round of a campaign.
+
+    Attributes:
+        number: Its number, from 1.
+        started_at: When it began, in UTC.
+        ended_at: When it ended, in UTC; ``None`` while it lasts.
+    """
+
+    number: int
+    started_at: datetime
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True)
 class TrialRecord:
     """A trial: what was proposed and, once judged, all that came of it.
 
@@ -83,7 +108,7 @@ class TrialRecord:
     outcome: Outcome | None
     proposed_at: datetime
     judged_at: datetime | None
-    state: TrialState = TrialState.PROPOSED
+    state: TrialState = TrialState.QUEUED
     phase: Phase | None = None
 
     @property
@@ -205,3 +230,280 @@ class Page(Generic[T]):
     items: tuple[T, ...]
     total: int
     capped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TrialBrief:
+    """A trial in one row, without its edits, recipe, measurements and logs.
+
+    Attributes:
+        number: Its number in its campaign; 0 is the baseline.
+        status: How it ended; ``None`` while it is in flight.
+        state: Where it stands.
+        phase: The phase that it runs, while it is running.
+        specialist: Who proposed it.
+        surface: The part of the recipe that it is about.
+        hypothesis: Why it should help.
+        reason: Why it has its status.
+        score: Mean of the metric over its seed runs, in the metric's unit.
+        score_se: Standard error of the score.
+        delta: Score minus the score of the best it was held against.
+        delta_se: Standard error of the delta.
+        parents: Numbers of the trials that it was made from, the main one first.
+        failure_kind: What went wrong, if it failed.
+        failure_phase: The phase in which it failed.
+        signature: The error with numbers and paths taken out.
+        cpu_seconds: CPU time of all its phases, in seconds.
+        proposed_at: When it was proposed, in UTC.
+        judged_at: When it was judged, in UTC.
+        round: Number of the round in which it was proposed.
+    """
+
+    number: int
+    status: Status | None
+    state: TrialState
+    phase: Phase | None
+    specialist: str
+    surface: str
+    hypothesis: str
+    reason: str
+    score: float | None
+    score_se: float | None
+    delta: float | None
+    delta_se: float | None
+    parents: tuple[int, ...]
+    failure_kind: FailureKind | None
+    failure_phase: Phase | None
+    signature: str | None
+    cpu_seconds: float
+    proposed_at: datetime
+    judged_at: datetime | None
+    round: int | None
+
+
+@dataclass(frozen=True)
+class FailureGroup:
+    """A failure that was seen at least once.
+
+    Attributes:
+        signature: The error with numbers and paths taken out.
+        kind: What went wrong.
+        phase: The phase in which it went wrong; ``None`` when no sandbox was used.
+        count: How many trials failed so, on the surfaces asked for.
+        first: Number of the first of them.
+        last: Number of the last of them.
+        last_seen: When the last one was judged, in UTC.
+        excerpt: The lines of the last one's log that show the cause.
+        fixed_by: Numbers of trials that measured validly after such a failure, newest first, a few.
+    """
+
+    signature: str
+    kind: FailureKind
+    phase: Phase | None
+    count: int
+    first: int
+    last: int
+    last_seen: datetime
+    excerpt: str
+    fixed_by: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class MissedGate:
+    """A gate that a trial missed.
+
+    Attributes:
+        name: The gate's name in the pack.
+        value: The measured value.
+        limit: The limit it was held against.
+        excess: How far the value must move, in the gate's unit; positive.
+    """
+
+    name: str
+    value: float
+    limit: float
+    excess: float
+
+
+@dataclass(frozen=True)
+class NearMiss:
+    """A trial with a better score than the best, which failed a limit.
+
+    Attributes:
+        brief: The trial.
+        gain: By how much its score beats that of the best of now; positive.
+        missed: The gates that it missed, the one with the largest share of its limit first.
+        children: How many trials were made from it: attempts to repair it, most likely.
+    """
+
+    brief: TrialBrief
+    gain: float
+    missed: tuple[MissedGate, ...]
+    children: int
+
+
+@dataclass(frozen=True)
+class Similar:
+    """A trial like the one asked about.
+
+    Attributes:
+        brief: The trial.
+        why: ``same recipe``, ``same edit``, ``same knob and value`` or ``alike in words``.
+        likeness: From 0 to 1; below 1 for words, where it is the share of words in common.
+    """
+
+    brief: TrialBrief
+    why: str
+    likeness: float
+
+
+@dataclass(frozen=True)
+class SurfaceSummary:
+    """How the trials of one surface, or of one specialist, went.
+
+    Attributes:
+        name: The surface or the specialist.
+        tried: Trials in all, those in flight included.
+        statuses: Trials by status, only what there is; ``None`` counts those in flight.
+        kept: Trials that were kept.
+        best_delta: The best change of the score by a kept or discarded trial, in its unit.
+        last_kept: Number of the trial that was kept last.
+        since_kept: Trials judged since then, or ever if none was kept.
+        last_tried: Number of the newest trial.
+    """
+
+    name: str
+    tried: int
+    statuses: Mapping[Status | None, int]
+    kept: int
+    best_delta: float | None
+    last_kept: int | None
+    since_kept: int
+    last_tried: int
+
+
+@dataclass(frozen=True)
+class Note:
+    """A note from a person.
+
+    Attributes:
+        number: Its number in its campaign, from 1.
+        text: What it says.
+        specialist: The specialist that it is for; ``None`` for all.
+        trial: Number of the trial that it is about, if it is about one.
+        created_at: When it was written, in UTC.
+        retired_at: When it was retired, in UTC; ``None`` while it holds.
+    """
+
+    number: int
+    text: str
+    specialist: str | None
+    trial: int | None
+    created_at: datetime
+    retired_at: datetime | None
+
+
+@dataclass(frozen=True)
+class UsageTotal:
+    """What the calls of one model by one specialist took.
+
+    Attributes:
+        specialist: Who called.
+        model: The model.
+        calls: How many calls.
+        prompt_tokens: Tokens sent.
+        completion_tokens: Tokens received.
+        seconds: Time waited, in seconds.
+        cost: Cost, in the currency that the caller counts in.
+    """
+
+    specialist: str
+    model: str
+    calls: int
+    prompt_tokens: int
+    completion_tokens: int
+    seconds: float
+    cost: float
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A slot that a running trial holds.
+
+    Attributes:
+        campaign: Name of the campaign.
+        trial: The trial's number.
+        slot: Name of the slot.
+        sandbox: Identity of what runs in it, as a container's name.
+        owner: Identity of the process that took it.
+        since: When it was taken, in UTC.
+    """
+
+    campaign: str
+    trial: int
+    slot: str
+    sandbox: str
+    owner: str
+    since: datetime
+
+
+class TrialBriefs(Sequence[TrialBrief]):
+    """Trials in order.
+
+    Args:
+        items: The trials.
+    """
+
+    def __init__(self, items: Sequence[TrialBrief]) -> None:
+        self._items = tuple(items)
+
+    @overload
+    def __getitem__(self, index: int) -> TrialBrief: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> TrialBriefs: ...
+
+    def __getitem__(self, index: int | slice) -> TrialBrief | TrialBriefs:
+        if isinstance(index, slice):
+            return TrialBriefs(self._items[index])
+        return self._items[index]
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __repr__(self) -> str:
+        return f"TrialBriefs({len(self)} trials)"
+
+    def columns(self) -> dict[str, list[Any]]:
+        """Return the values by column in plain types: enums as text, parents as lists."""
+        names = [field.name for field in fields(TrialBrief)]
+        return {name: [_plain(getattr(item, name)) for item in self] for name in names}
+
+    def to_pandas(self) -> Any:
+        """Return the trials as a pandas ``DataFrame``.
+
+        Raises:
+            LineageError: pandas is not installed.
+        """
+        return _library("pandas").DataFrame(self.columns())
+
+    def to_polars(self) -> Any:
+        """Return the trials as a Polars ``DataFrame``.
+
+        Raises:
+            LineageError: Polars is not installed.
+        """
+        return _library("polars").DataFrame(self.columns(), strict=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str):
+        return str(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _library(name: str) -> Any:
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        raise LineageError(f"a frame needs {name}, which is missing: pip install {name}") from error

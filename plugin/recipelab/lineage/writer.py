@@ -1,34 +1,39 @@
-"""The part of the store that writes trials, each step of their life in one transaction."""
+"""Write trials: each step of their life is one transaction that the store's rules allow."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
-from sqlalchemy import Connection, RowMapping, bindparam, select, update
-from sqlmodel import col
-
 from recipelab.core.errors import LineageError, unknown_name
 from recipelab.core.trial import Outcome, Phase, Proposal, Status
-from recipelab.lineage.finding import check_round, find_campaign, find_trial, find_trials
-from recipelab.lineage.saving import drop_outcome, save_outcome, save_trial
-from recipelab.lineage.states import TrialState, check_move
-from recipelab.lineage.tables import TrialRow
-from recipelab.lineage.writing.ledger import LedgerWriter
+from recipelab.lineage.database import Transaction
+from recipelab.lineage.lookup import OpenLineage, check_round, number_of, trial_id_of, trial_ids_of
+from recipelab.lineage.records import TrialState
+from recipelab.lineage.similar import EditKeys
+from recipelab.lineage.trial_rows import (
+    ProposedRecipe,
+    insert_trial,
+    judge_trial,
+    move_trial,
+    reopen_trial,
+)
 
 Named = TypeVar("Named", TrialState, Phase)
 
-_STANDS = select(col(TrialRow.state), col(TrialRow.status)).where(
-    col(TrialRow.id) == bindparam("id")
-)
-_MOVE = update(TrialRow).where(col(TrialRow.id) == bindparam("trial_id"))
+_NEXT_STATES = {
+    TrialState.QUEUED: (TrialState.RUNNING, TrialState.JUDGED),
+    TrialState.RUNNING: (TrialState.RUNNING, TrialState.QUEUED, TrialState.JUDGED),
+}
+
+_STANDING = "SELECT state, status FROM trial WHERE id = :id"
 
 
-class LineageWriter(LedgerWriter):
+class TrialWriter(OpenLineage):
     """Adds trials, leads them through their states, and records how they ended.
 
     Args:
-        engine: The open database.
+        database: The open database.
     """
 
     def propose(
@@ -41,18 +46,22 @@ class LineageWriter(LedgerWriter):
         digest: str,
         diff: str,
         round_number: int | None,
+        meaning: str | None = None,
+        keys: EditKeys | None = None,
     ) -> int:
-        """Adds a trial in flight.
+        """Add a trial, which is queued from now on.
 
         Args:
             campaign: Name of the campaign.
-            proposal: What is proposed; ``parents`` stands in place of its parent.
+            proposal: The proposal; ``parents`` stands in place of its parent.
             parents: Numbers of the trials it was made from, the main one first; none for the
                 baseline.
             files: Its recipe: path to text.
             digest: The recipe's digest.
             diff: Unified diff from its parent.
             round_number: The round in which it is proposed; ``None`` outside of rounds.
+            meaning: The recipe's meaning, where the caller has computed it.
+            keys: The keys of the diff, where the caller has computed them.
 
         Returns:
             The trial's number: 0 for the first of a campaign, then one more each time.
@@ -61,17 +70,18 @@ class LineageWriter(LedgerWriter):
             LineageError: There is no such campaign, parent or round.
             ValueError: The expected change is not a finite number.
         """
-        with self._writing() as connection:
-            return _propose(
-                connection,
-                find_campaign(connection, campaign, to_write=True),
+        recipe = ProposedRecipe(files, digest, diff, meaning, keys)
+        with self._writing_to(campaign) as (transaction, campaign_id):
+            parent_ids = _checked(transaction, campaign_id, campaign, parents, round_number)
+            trial_id = insert_trial(
+                transaction,
+                campaign_id,
                 proposal,
-                parents=parents,
-                files=files,
-                digest=digest,
-                diff=diff,
+                parent_ids=parent_ids,
                 round_number=round_number,
-            )[1]
+                recipe=recipe,
+            )
+            return number_of(trial_id)
 
     def propose_and_record(
         self,
@@ -85,7 +95,7 @@ class LineageWriter(LedgerWriter):
         diff: str,
         round_number: int | None,
     ) -> int:
-        """Adds a trial that is judged already, as a proposal that is rejected at once.
+        """Add a trial that is judged already, as a proposal that is rejected at once.
 
         Args:
             campaign: Name of the campaign.
@@ -104,23 +114,22 @@ class LineageWriter(LedgerWriter):
             LineageError: There is no such campaign, parent or round.
             ValueError: A figure is not a finite number.
         """
-        with self._writing() as connection:
-            owner = find_campaign(connection, campaign, to_write=True)
-            trial_id, number = _propose(
-                connection,
-                owner,
+        recipe = ProposedRecipe(files, digest, diff)
+        with self._writing_to(campaign) as (transaction, campaign_id):
+            parent_ids = _checked(transaction, campaign_id, campaign, parents, round_number)
+            trial_id = insert_trial(
+                transaction,
+                campaign_id,
                 proposal,
-                parents=parents,
-                files=files,
-                digest=digest,
-                diff=diff,
+                parent_ids=parent_ids,
                 round_number=round_number,
+                recipe=recipe,
             )
-            save_outcome(connection, owner["id"], trial_id, outcome)
-            return number
+            judge_trial(transaction, campaign_id, trial_id, outcome)
+            return number_of(trial_id)
 
     def record(self, campaign: str, number: int, outcome: Outcome) -> None:
-        """Records how a trial ended. Only an aborted trial can be judged again.
+        """Record how a trial ended. Only an aborted trial can be judged again.
 
         Args:
             campaign: Name of the campaign.
@@ -131,15 +140,14 @@ class LineageWriter(LedgerWriter):
             LineageError: There is no such trial, or it is judged already.
             ValueError: A figure of the outcome is not a finite number.
         """
-        with self._writing() as connection:
-            campaign_id = find_campaign(connection, campaign, to_write=True)["id"]
-            trial_id = find_trial(connection, campaign_id, number, campaign)
-            _, status = _stands(connection, trial_id)
+        with self._writing_to(campaign) as (transaction, campaign_id):
+            trial_id = trial_id_of(transaction, campaign_id, number, campaign)
+            _, status = _standing(transaction, trial_id)
             if status is Status.ABORTED:
-                drop_outcome(connection, campaign_id, trial_id)
+                reopen_trial(transaction, trial_id)
             elif status is not None:
                 raise LineageError(f"trial {number} of {campaign} is judged already: {status}")
-            save_outcome(connection, campaign_id, trial_id, outcome)
+            judge_trial(transaction, campaign_id, trial_id, outcome)
 
     def advance(
         self,
@@ -148,11 +156,10 @@ class LineageWriter(LedgerWriter):
         state: TrialState | str,
         phase: Phase | str | None = None,
     ) -> None:
-        """Notes where a trial stands. How it ended is for :meth:`record` to say.
+        """Note where a trial stands. How it ended is for :meth:`record` to say.
 
-        A trial goes from ``proposed`` to ``queued``, ``running`` through its phases, and
-        ``measured``; from ``running`` and ``measured`` it may be queued again, and from ``judged``
-        only if it was aborted, which takes its outcome away.
+        A trial goes from ``queued`` to ``running`` and through its phases; from ``running`` it may
+        be queued again, and from ``judged`` only if it was aborted, which takes its outcome away.
 
         Args:
             campaign: Name of the campaign.
@@ -164,26 +171,19 @@ class LineageWriter(LedgerWriter):
             LineageError: There is no such trial, state or phase, or the trial cannot go there; the
                 message names its state and the valid ones.
         """
-        then = _named(TrialState, "state", state)
-        runs = None if phase is None else _named(Phase, "phase", phase)
-        with self._writing() as connection:
-            campaign_id = find_campaign(connection, campaign, to_write=True)["id"]
-            trial_id = find_trial(connection, campaign_id, number, campaign)
-            stands, status = _stands(connection, trial_id)
-            told = f"trial {number} of {campaign}"
-            check_move(told, stands, status, then, runs)
-            if then is TrialState.JUDGED:
-                raise LineageError(f"{told} becomes judged with its outcome alone: use record()")
-            if stands is TrialState.JUDGED:
-                drop_outcome(connection, campaign_id, trial_id)
-                return
-            values = {"trial_id": trial_id, "state": then.value, "phase": runs and runs.value}
-            connection.execute(_MOVE, values)
-
-
-def _stands(connection: Connection, trial_id: int) -> tuple[TrialState, Status | None]:
-    state, status = connection.execute(_STANDS, {"id": trial_id}).one()
-    return TrialState(state), None if status is None else Status(status)
+        target = _named(TrialState, "state", state)
+        running = None if phase is None else _named(Phase, "phase", phase)
+        with self._writing_to(campaign) as (transaction, campaign_id):
+            trial_id = trial_id_of(transaction, campaign_id, number, campaign)
+            standing, status = _standing(transaction, trial_id)
+            trial = f"trial {number} of {campaign}"
+            _check_move(trial, standing, status, target, running)
+            if target is TrialState.JUDGED:
+                raise LineageError(f"{trial} becomes judged with its outcome alone: use record()")
+            if standing is TrialState.JUDGED:
+                reopen_trial(transaction, trial_id)
+            else:
+                move_trial(transaction, trial_id, target, running)
 
 
 def _named(kind: type[Named], what: str, name: str) -> Named:
@@ -193,28 +193,47 @@ def _named(kind: type[Named], what: str, name: str) -> Named:
         raise LineageError(unknown_name(what, name, kind)) from None
 
 
-def _propose(
-    connection: Connection,
-    campaign: RowMapping,
-    proposal: Proposal,
-    *,
+def _standing(transaction: Transaction, trial_id: int) -> tuple[TrialState, Status | None]:
+    ((state, status),) = transaction.rows(_STANDING, id=trial_id)
+    return TrialState(state), None if status is None else Status(status)
+
+
+def _check_move(
+    trial: str, state: TrialState, status: Status | None, target: TrialState, phase: Phase | None
+) -> None:
+    """Check that a trial may go on to a state.
+
+    Args:
+        trial: The trial in words, for the message.
+        state: Where it stands.
+        status: How it ended, if it is judged.
+        target: Where it is to go.
+        phase: The phase it is to run, given for ``running`` alone.
+
+    Raises:
+        LineageError: It may not; the message names its state and the valid ones.
+    """
+    if state is TrialState.JUDGED:
+        valid: tuple[TrialState, ...] = (TrialState.QUEUED,) if status is Status.ABORTED else ()
+    else:
+        valid = _NEXT_STATES[state]
+    if target not in valid:
+        standing = f"{state} ({status})" if status else str(state)
+        known = ", ".join(valid) or "(none)"
+        raise LineageError(f"{trial} is {standing} and cannot become {target}; valid: {known}")
+    if (phase is None) == (target is TrialState.RUNNING):
+        needed = f"one of {', '.join(Phase)}" if phase is None else "none"
+        raise LineageError(f"{trial}: the state {target} takes a phase: {needed}")
+
+
+def _checked(
+    transaction: Transaction,
+    campaign_id: int,
+    campaign: str,
     parents: Sequence[int],
-    files: Mapping[str, str],
-    digest: str,
-    diff: str,
     round_number: int | None,
-) -> tuple[int, int]:
-    """Adds a trial and gives its id and number."""
-    campaign_id, name = campaign["id"], campaign["name"]
+) -> list[int]:
+    """Check the round and the parents of a proposal, and return the ids of the parents."""
     if round_number is not None:
-        check_round(connection, campaign_id, round_number, name)
-    return save_trial(
-        connection,
-        campaign_id,
-        proposal,
-        parent_ids=find_trials(connection, campaign_id, parents, name),
-        files=files,
-        digest=digest,
-        diff=diff,
-        round_number=round_number,
-    )
+        check_round(transaction, campaign_id, round_number, campaign)
+    return trial_ids_of(transaction, campaign_id, parents, campaign) if parents else []

@@ -1,7 +1,4 @@
-"""The task pack, format version 1: what is measured, under which limits, from which recipe.
-
-These are the typed contents of a ``pack.toml``; :mod:`recipelab.packs` finds and reads the file.
-"""
+"""The task pack: what is measured, under which limits, from which recipe."""
 
 from __future__ import annotations
 
@@ -14,80 +11,30 @@ from pydantic import Field, model_validator
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Phase
 from recipelab.packs.sections import (
+    NAME,
     AcceptanceSpec,
+    Budgets,
     CertifySpec,
     DataFile,
+    EvaluatorSpec,
     Gate,
     Hardware,
     LegalityCheck,
     Metric,
-    Part,
+    PackLimits,
     Phases,
     PhaseSpec,
     Protected,
+    RecipeSpec,
+    Section,
+    Surface,
     Upstream,
 )
 from recipelab.packs.upstream import upstream_texts
 
-FORMAT = 1
-"""The only version of the format so far."""
 
-NAME = r"^[a-z][a-z0-9_]{0,63}$"
-
-
-class Budgets(Part):
-    """Wall-clock seconds that each phase may take."""
-
-    preflight: float = Field(gt=0)
-    train: float = Field(gt=0)
-    prepare: float = Field(default=60, gt=0)
-    predict: float = Field(gt=0)
-    score: float = Field(gt=0)
-
-
-class PackLimits(Part):
-    """Bounds of every phase but time."""
-
-    memory_mb: int = Field(default=2048, ge=64)
-    cpus: float = Field(default=1.0, gt=0)
-    pids: int = Field(default=128, ge=4)
-    output_mb: int = Field(default=256, ge=1)
-    scratch_mb: int = Field(default=512, ge=1)
-    output_files: int = Field(default=256, ge=1)
-
-
-class RecipeSpec(Part):
-    """Where the starting recipe lies, and which of its files agents may change.
-
-    ``python`` is the version of Python that it is written for, as ``3.12``. Where the host's own is
-    older, only the sandbox can tell whether an edit parses.
-    """
-
-    folder: str
-    python: str | None = Field(default=None, pattern=r"^3\.\d+$")
-    editable: tuple[str, ...] = Field(min_length=1)
-
-
-class Surface(Part):
-    """A named part of the recipe."""
-
-    name: str = Field(pattern=NAME)
-    description: str
-
-
-class EvaluatorSpec(Part):
-    """The folder of the scorer, which sees predictions and answers and nothing else.
-
-    ``rules`` is a command that reads a recipe beside the evaluator before any of it has run, and
-    ends with exit status 4 if the recipe breaks a rule.
-    """
-
-    folder: str
-    rules: tuple[str, ...] = ()
-
-
-class Pack(Part):
-    """A task pack with one profile applied.
+class Pack(Section):
+    """A task pack with one profile applied; :func:`recipelab.packs.load.load_pack` reads it.
 
     Attributes:
         root: The pack's folder.
@@ -124,56 +71,62 @@ class Pack(Part):
     legality: tuple[LegalityCheck, ...] = ()
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        _unique("surfaces", [surface.name for surface in self.surfaces])
-        _unique("gates", [gate.name for gate in self.gates])
-        _unique("data", [item.file for item in self.data])
-        _unique("seeds", [str(seed) for seed in self.seeds])
-        _unique("legality", [check.name for check in self.legality])
+    def _is_consistent(self) -> Self:
+        _check_unique("surfaces", [surface.name for surface in self.surfaces])
+        _check_unique("gates", [gate.name for gate in self.gates])
+        _check_unique("data", [item.file for item in self.data])
+        _check_unique("seeds", [str(seed) for seed in self.seeds])
+        _check_unique("legality", [check.name for check in self.legality])
         if self.protected and self.trust != "protected":
             raise ValueError('protected: functions are held fixed, so say trust = "protected"')
+        self._check_data_is_named()
+        self._check_answers_are_hidden()
+        return self
+
+    def _check_data_is_named(self) -> None:
         files = {item.file for item in self.data}
-        for place, spec in self._every_phase():
+        for place, spec, _ in self._phases_with_places():
             for target, file in spec.data.items():
                 if file not in files:
                     raise ValueError(
                         f"{place}.data: {target!r} names no data file {file!r}; "
                         f"valid: {', '.join(sorted(files)) or '(none)'}"
                     )
-        self._check_answers()
-        return self
 
-    def _every_phase(self) -> Iterator[tuple[str, PhaseSpec]]:
-        yield from ((f"phases.{phase}", self.phases[phase]) for phase in Phase)
-        for phase in Phase:
-            spec = getattr(self.certify, phase, None)
-            if isinstance(spec, PhaseSpec):
-                yield f"certify.{phase}", spec
+    def _check_answers_are_hidden(self) -> None:
+        """Raise where a phase of the recipe sees a file that the evaluator sees.
 
-    def _check_answers(self) -> None:
-        # The promise "the recipe never sees the answers" is a matter of the pack's own table.
-        def runs_recipe(place: str) -> bool:
-            return Phase(place.rpartition(".")[2]).runs_recipe
-
-        every = list(self._every_phase())
-        hidden = {
-            file for place, spec in every if not runs_recipe(place) for file in spec.data.values()
+        That the recipe never sees the answers is up to the pack's own table of data.
+        """
+        phases = list(self._phases_with_places())
+        answers = {
+            file
+            for _, spec, phase in phases
+            if not phase.runs_recipe
+            for file in spec.data.values()
         }
-        for place, spec in every:
-            shared = hidden & set(spec.data.values()) if runs_recipe(place) else set[str]()
-            if shared:
+        for place, spec, phase in phases:
+            shared = sorted(answers & set(spec.data.values()))
+            if phase.runs_recipe and shared:
                 raise ValueError(
-                    f"{place}.data: {sorted(shared)[0]!r} is an answer of a score "
-                    "(or prepare) phase and may not be seen by the recipe"
+                    f"{place}.data: {shared[0]!r} is an answer of a score (or prepare) phase and "
+                    "may not be seen by the recipe"
                 )
 
+    def _phases_with_places(self) -> Iterator[tuple[str, PhaseSpec, Phase]]:
+        """Yield the phases of trials and of certification, with the keys of their tables."""
+        for phase in Phase:
+            yield f"phases.{phase}", self.phases[phase], phase
+            certified: PhaseSpec | None = getattr(self.certify, phase, None)
+            if certified is not None:
+                yield f"certify.{phase}", certified, phase
+
     def certified(self) -> Pack:
-        """The same pack with the phases of a certification in place of those of a trial."""
-        spec = self.certify
+        """Return the same pack with the phases of a certification in place of those of a trial."""
         changed = {
-            name: part
+            name: spec
             for name in ("prepare", "predict", "score")
-            if (part := getattr(spec, name)) is not None
+            if (spec := getattr(self.certify, name)) is not None
         }
         return self.model_copy(update={"phases": self.phases.model_copy(update=changed)})
 
@@ -183,26 +136,27 @@ class Pack(Part):
         return tuple(surface.name for surface in self.surfaces)
 
     def seconds(self, phase: Phase) -> float:
-        """Budget of a phase in wall-clock seconds."""
+        """Return the budget of a phase in wall-clock seconds."""
         return float(getattr(self.budgets, phase.value))
 
     def baseline(self) -> Recipe:
-        """The starting recipe: every text file below the recipe folder, and those of upstream.
+        """Return the starting recipe: the text files of the recipe's folder, and upstream's.
 
         Raises:
-            PackError: Files of upstream were not fetched yet.
+            PackError: Upstream's files were not fetched yet.
         """
         folder = self.root / self.recipe.folder
-        own = {
+        files = {
             path.relative_to(folder).as_posix(): path.read_text("utf-8")
             for path in sorted(folder.rglob("*"))
             if path.is_file() and "__pycache__" not in path.parts
         }
-        others = upstream_texts(self.upstream, self.name, self.profile) if self.upstream else {}
-        return Recipe({f"{self.recipe.folder}/{k}": v for k, v in {**own, **others}.items()})
+        if self.upstream is not None:
+            files |= upstream_texts(self.upstream, self.name, self.profile)
+        return Recipe({f"{self.recipe.folder}/{path}": text for path, text in files.items()})
 
 
-def _unique(key: str, names: list[str]) -> None:
+def _check_unique(key: str, names: list[str]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"{key}: {twice[0]!r} is there twice")

@@ -1,4 +1,10 @@
-"""Parts of a ``pack.toml`` on their own: where data comes from, what acceptance wants."""
+"""The tables of a ``pack.toml``, format version 1, each as a model.
+
+They stand in the order in which a pack is written: what is measured, what must hold, how long and
+how large a phase may be, the recipe, its data, the phases that run it, and the evaluator. A recipe
+that starts from somebody else's repository has three tables more. :class:`~.pack.Pack` puts them
+together.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +17,96 @@ from recipelab.core.errors import unknown_name
 from recipelab.core.registry import Registry
 from recipelab.core.trial import Phase, Status
 
+NAME = r"^[a-z][a-z0-9_]{0,63}$"
+SHA256 = r"^[0-9a-f]{64}$"
 
-class Part(BaseModel):
-    """A part of a pack: frozen, and without keys that nobody reads."""
+SANDBOX_MEASURES = ("cpu_seconds", "wall_seconds", "peak_memory_mb")
+"""What the sandbox measures of a phase, as in ``train.cpu_seconds``."""
+PACKED = "submission.packed_bytes"
+SIZE_MEASURES = ("artifact.bytes", "recipe.bytes", "submission.bytes", PACKED)
+"""What the evaluator measures of files, without running anything; a submission is both.
+
+Packed, the code counts as a contest's authors hand it in: its editable files as a Python file that
+unpacks and runs them.
+"""
+
+
+class Section(BaseModel):
+    """A table of a pack: frozen, and without keys that nobody reads."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Goal(StrEnum):
+    """Which way the metric is better."""
+
+    MINIMIZE = "minimize"
+    MAXIMIZE = "maximize"
+
+    @property
+    def sign(self) -> int:
+        """+1 if larger is better, else -1."""
+        return 1 if self is Goal.MAXIMIZE else -1
+
+
+def check_measure(name: str) -> str:
+    """Return the name of a measurement.
+
+    Raises:
+        ValueError: Neither the sandbox nor the evaluator nor the scorer has such a measurement.
+    """
+    head, _, tail = name.partition(".")
+    of_sandbox = head in tuple(Phase) and tail in SANDBOX_MEASURES
+    of_scorer = head == "score" and tail.isidentifier()
+    if not (of_sandbox or of_scorer or name in SIZE_MEASURES):
+        valid = [f"<phase>.{measure}" for measure in SANDBOX_MEASURES]
+        raise ValueError(
+            f"no such measurement {name!r}; valid: {', '.join([*valid, *SIZE_MEASURES])}, "
+            f"score.<key of score.json>; phases: {', '.join(Phase)}"
+        )
+    return name
+
+
+class Metric(Section):
+    """The score: one measurement, averaged over seeds.
+
+    With ``side_by_side`` the best trains again beside every trial, seed by seed and on the same
+    slot, and the two are compared at that moment: a time means little on a machine that drifts.
+    CPU times are compared while both run at once, wall-clock times (as on GPUs) in turns, best
+    trial trial best; where the best's own times are further apart than ``drift``, a share of their
+    mean, the comparison is repeated.
+
+    With ``charge_predict`` the time that predict takes beyond the baseline's own is added to the
+    metric, so that nothing is won by moving work from train to predict.
+    """
+
+    name: str
+    unit: str
+    goal: Goal
+    measure: str
+    side_by_side: bool = False
+    charge_predict: bool = False
+    drift: float = Field(default=0.05, gt=0)
+
+    _measure = field_validator("measure")(check_measure)
+
+    @model_validator(mode="after")
+    def _needs_a_time(self) -> Self:
+        times = (f"{Phase.TRAIN}.cpu_seconds", f"{Phase.TRAIN}.wall_seconds")
+        for key in ("side_by_side", "charge_predict"):
+            if getattr(self, key) and self.measure not in times:
+                raise ValueError(f"{key} is for the measures {' and '.join(times)}")
+        return self
+
+    @property
+    def in_turns(self) -> bool:
+        """Whether trial and best run in turns, and not at the same moment."""
+        return self.side_by_side and self.measure == f"{Phase.TRAIN}.wall_seconds"
+
+    @property
+    def predict_measure(self) -> str:
+        """The measurement of predict that answers to that of train, as ``predict.cpu_seconds``."""
+        return f"{Phase.PREDICT}.{self.measure.partition('.')[2]}"
 
 
 ACCEPTANCE_POLICIES: Registry[object] = Registry(
@@ -30,7 +121,7 @@ ACCEPTANCE_POLICIES: Registry[object] = Registry(
 """The policies that a pack may name: makers of policies, which only acceptance itself calls."""
 
 
-class AcceptanceSpec(Part):
+class AcceptanceSpec(Section):
     """How a gain is told from noise; see :mod:`recipelab.acceptance`.
 
     Attributes:
@@ -66,13 +157,96 @@ class AcceptanceSpec(Part):
         return name
 
     @model_validator(mode="after")
-    def _growing(self) -> Self:
+    def _grows(self) -> Self:
         if list(self.confirm) != sorted(set(self.confirm)):
             raise ValueError("confirm: each look has more seeds than the one before")
         return self
 
 
-class DebianSource(Part):
+class Gate(Section):
+    """A pass/fail limit beside the score, on a measurement averaged over seeds."""
+
+    name: str
+    measure: str
+    at_least: float | None = None
+    at_most: float | None = None
+    failure: Literal[
+        Status.GATE_MISSED,
+        Status.OVERSIZE,
+        Status.TRAIN_OVERRUN,
+        Status.EVAL_OVERRUN,
+        Status.ILLEGAL,
+    ] = Status.GATE_MISSED
+
+    _measure = field_validator("measure")(check_measure)
+
+    @model_validator(mode="after")
+    def _has_one_limit(self) -> Self:
+        if (self.at_least is None) == (self.at_most is None):
+            raise ValueError("a gate has exactly one of: at_least, at_most")
+        return self
+
+    @property
+    def limit(self) -> float:
+        """The limit, whichever way it points."""
+        return self.at_least if self.at_least is not None else float(self.at_most or 0.0)
+
+    def margin(self, value: float) -> float:
+        """Return the signed distance of a value to the limit; negative if the gate is missed."""
+        return value - self.limit if self.at_least is not None else self.limit - value
+
+    @property
+    def bound(self) -> str:
+        """The limit in words, as ``at least 0.94``."""
+        return f"at {'least' if self.at_least is not None else 'most'} {self.limit:g}"
+
+    @property
+    def rule(self) -> str:
+        """The whole gate in words, as ``accuracy: mean of score.accuracy at least 0.94``."""
+        return f"{self.name}: mean of {self.measure} {self.bound}"
+
+
+class Budgets(Section):
+    """Wall-clock seconds that each phase may take."""
+
+    preflight: float = Field(gt=0)
+    train: float = Field(gt=0)
+    prepare: float = Field(default=60, gt=0)
+    predict: float = Field(gt=0)
+    score: float = Field(gt=0)
+
+
+class PackLimits(Section):
+    """Bounds of every phase but time."""
+
+    memory_mb: int = Field(default=2048, ge=64)
+    cpus: float = Field(default=1.0, gt=0)
+    pids: int = Field(default=128, ge=4)
+    output_mb: int = Field(default=256, ge=1)
+    scratch_mb: int = Field(default=512, ge=1)
+    output_files: int = Field(default=256, ge=1)
+
+
+class RecipeSpec(Section):
+    """Where the starting recipe lies, and which of its files agents may change.
+
+    ``python`` is the version of Python that it is written for, as ``3.12``. Where the host's own is
+    older, only the sandbox can tell whether an edit parses.
+    """
+
+    folder: str
+    python: str | None = Field(default=None, pattern=r"^3\.\d+$")
+    editable: tuple[str, ...] = Field(min_length=1)
+
+
+class Surface(Section):
+    """A named part of the recipe."""
+
+    name: str = Field(pattern=NAME)
+    description: str
+
+
+class DebianSource(Section):
     """A file inside a Debian package."""
 
     kind: Literal["debian"]
@@ -80,7 +254,7 @@ class DebianSource(Part):
     path: str
 
 
-class PypiSource(Part):
+class PypiSource(Section):
     """A file inside a distribution on the Python package index."""
 
     kind: Literal["pypi"]
@@ -89,7 +263,7 @@ class PypiSource(Part):
     path: str
 
 
-class SdistSource(Part):
+class SdistSource(Section):
     """A file inside a Python source distribution.
 
     pip runs the distribution's own setup to read its metadata, so it is checked by its hash before.
@@ -98,11 +272,11 @@ class SdistSource(Part):
     kind: Literal["sdist"]
     package: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     version: str
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    sha256: str = Field(pattern=SHA256)
     path: str
 
 
-class UrlSource(Part):
+class UrlSource(Section):
     """A file at an address, or inside a tar archive there."""
 
     kind: Literal["url"]
@@ -111,14 +285,14 @@ class UrlSource(Part):
     bytes: int | None = Field(default=None, ge=0, description="Of the archive, if it is one.")
 
 
-class PathSource(Part):
+class PathSource(Section):
     """A file on this machine; a relative path starts at the pack's folder."""
 
     kind: Literal["path"]
     path: str
 
 
-class CloneSource(Part):
+class CloneSource(Section):
     """A file in the user's clone of upstream, where upstream's own tools have put it."""
 
     kind: Literal["clone"]
@@ -130,33 +304,58 @@ Source = Annotated[
     Field(discriminator="kind"),
 ]
 
+SOURCE_KINDS: dict[str, type[Section]] = {
+    "debian": DebianSource,
+    "pypi": PypiSource,
+    "sdist": SdistSource,
+    "url": UrlSource,
+    "path": PathSource,
+    "clone": CloneSource,
+}
 
-class DataFile(Part):
-    """A data file that the pack names; whichever source answers, the hash decides.
 
-    A gzip file may be compressed anew by whoever packages it: ``content_sha256``, the hash of what
-    is inside, then says that it is the same data.
+class DataFile(Section):
+    """A data file of the pack; whichever source answers, the hash decides.
+
+    A gzip file may be compressed anew by a packager: ``content_sha256``, the hash of what is
+    inside, then says that it is the same data.
 
     Where nobody publishes a hash, ``sha256`` is left out: the hash of what was fetched first is
     written down beside it, and from then on it has to be that.
     """
 
     file: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
-    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
-    content_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    sha256: str | None = Field(default=None, pattern=SHA256)
+    content_sha256: str | None = Field(default=None, pattern=SHA256)
     bytes: int = Field(ge=0)
     license: str
     sources: tuple[Source, ...] = Field(min_length=1)
 
 
-class PhaseSpec(Part):
+class SeriesNumbers(Section):
+    """The numbers of a series of data files.
+
+    A ``[[data]]`` table with ``numbers`` and a ``file`` that holds ``{n}`` stands for many files,
+    one for each number. See :func:`recipelab.packs.load.read_pack`.
+    """
+
+    first: int = Field(ge=0)
+    last: int = Field(ge=0)
+    digits: int = Field(ge=1, le=20)
+
+    def texts(self) -> list[str]:
+        """Return the numbers in order, each with leading zeros."""
+        return [f"{number:0{self.digits}d}" for number in range(self.first, self.last + 1)]
+
+
+class PhaseSpec(Section):
     """The command of a phase, and which data files it sees where below the phase root."""
 
     command: tuple[str, ...] = Field(min_length=1)
     data: dict[str, str] = Field(default_factory=dict[str, str])
 
 
-class Phases(Part):
+class Phases(Section):
     """The phases. ``prepare`` is for packs whose evaluator makes what predict sees."""
 
     preflight: PhaseSpec
@@ -166,12 +365,12 @@ class Phases(Part):
     score: PhaseSpec
 
     def __getitem__(self, phase: Phase) -> PhaseSpec:
-        """The phase; an empty one for a ``prepare`` that the pack does not have."""
+        """Return the phase; an empty one for a ``prepare`` that the pack does not have."""
         found: PhaseSpec | None = getattr(self, phase.value)
         return found or PhaseSpec(command=("true",))
 
 
-class CertifySpec(Part):
+class CertifySpec(Section):
     """How a trial is certified: on seeds that no trial had, and on answers that none was held to.
 
     Attributes:
@@ -192,133 +391,18 @@ class CertifySpec(Part):
         return self.score is not None or self.prepare is not None
 
 
-SANDBOX_MEASURES = ("cpu_seconds", "wall_seconds", "peak_memory_mb")
-"""What the sandbox measures of a phase, as in ``train.cpu_seconds``."""
-PACKED = "submission.packed_bytes"
-SIZE_MEASURES = ("artifact.bytes", "recipe.bytes", "submission.bytes", PACKED)
-"""What the evaluator measures of files, without running anything; a submission is both.
+class EvaluatorSpec(Section):
+    """The folder of the scorer, which sees predictions and answers and nothing else.
 
-Packed, the code counts as a contest's authors hand it in: its editable files as a Python file that
-unpacks and runs them.
-"""
-
-
-class Goal(StrEnum):
-    """Which way the metric is better."""
-
-    MINIMIZE = "minimize"
-    MAXIMIZE = "maximize"
-
-    @property
-    def sign(self) -> int:
-        """+1 if larger is better, else -1."""
-        return 1 if self is Goal.MAXIMIZE else -1
-
-
-def check_measure(name: str) -> str:
-    """Checks the name of a measurement.
-
-    Raises:
-        ValueError: It is neither of the sandbox, nor of a file size, nor of the scorer.
-    """
-    head, _, tail = name.partition(".")
-    of_sandbox = head in tuple(Phase) and tail in SANDBOX_MEASURES
-    of_scorer = head == "score" and tail.isidentifier()
-    if not (of_sandbox or of_scorer or name in SIZE_MEASURES):
-        valid = [f"<phase>.{x}" for x in SANDBOX_MEASURES]
-        raise ValueError(
-            f"no such measurement {name!r}; valid: {', '.join([*valid, *SIZE_MEASURES])}, "
-            f"score.<key of score.json>; phases: {', '.join(Phase)}"
-        )
-    return name
-
-
-class Metric(Part):
-    """The score: one measurement, averaged over seeds.
-
-    With ``side_by_side`` the best trains again beside every trial, seed by seed and on the same
-    slot, and the two are compared at that moment: a time means little on a machine that drifts.
-    CPU times are compared while both run at once, wall-clock times (as on GPUs) in turns, best
-    trial trial best; where the best's own times are further apart than ``drift``, a share of their
-    mean, the comparison is repeated.
-
-    With ``charge_predict`` the time that predict takes beyond the baseline's own is added to the
-    metric, so that nothing is won by moving work from train to predict.
+    ``rules`` is a command that reads a recipe beside the evaluator before any of it has run, and
+    ends with exit status 4 if the recipe breaks a rule.
     """
 
-    name: str
-    unit: str
-    goal: Goal
-    measure: str
-    side_by_side: bool = False
-    charge_predict: bool = False
-    drift: float = Field(default=0.05, gt=0)
-
-    _measure = field_validator("measure")(check_measure)
-
-    @model_validator(mode="after")
-    def _of_training(self) -> Self:
-        times = (f"{Phase.TRAIN}.cpu_seconds", f"{Phase.TRAIN}.wall_seconds")
-        for key in ("side_by_side", "charge_predict"):
-            if getattr(self, key) and self.measure not in times:
-                raise ValueError(f"{key} is for the measures {' and '.join(times)}")
-        return self
-
-    @property
-    def in_turns(self) -> bool:
-        """Whether trial and best run in turns, and not at the same moment."""
-        return self.side_by_side and self.measure == f"{Phase.TRAIN}.wall_seconds"
-
-    @property
-    def predict_measure(self) -> str:
-        """The measurement of predict that answers to that of train, as ``predict.cpu_seconds``."""
-        return f"{Phase.PREDICT}.{self.measure.partition('.')[2]}"
+    folder: str
+    rules: tuple[str, ...] = ()
 
 
-class Gate(Part):
-    """A pass/fail limit beside the score, on a measurement averaged over seeds."""
-
-    name: str
-    measure: str
-    at_least: float | None = None
-    at_most: float | None = None
-    failure: Literal[
-        Status.GATE_MISSED,
-        Status.OVERSIZE,
-        Status.TRAIN_OVERRUN,
-        Status.EVAL_OVERRUN,
-        Status.ILLEGAL,
-    ] = Status.GATE_MISSED
-
-    _measure = field_validator("measure")(check_measure)
-
-    @model_validator(mode="after")
-    def _one_limit(self) -> Self:
-        if (self.at_least is None) == (self.at_most is None):
-            raise ValueError("a gate has exactly one of: at_least, at_most")
-        return self
-
-    @property
-    def limit(self) -> float:
-        """The limit, whichever way it points."""
-        return self.at_least if self.at_least is not None else float(self.at_most or 0.0)
-
-    def margin(self, value: float) -> float:
-        """Return the signed distance of a value to the limit; negative when the gate is missed."""
-        return value - self.limit if self.at_least is not None else self.limit - value
-
-    @property
-    def bound(self) -> str:
-        """The limit in words, as ``at least 0.94``."""
-        return f"at {'least' if self.at_least is not None else 'most'} {self.limit:g}"
-
-    @property
-    def rule(self) -> str:
-        """The whole gate in words, as ``accuracy: mean of score.accuracy at least 0.94``."""
-        return f"{self.name}: mean of {self.measure} {self.bound}"
-
-
-class UpstreamFile(Part):
+class UpstreamFile(Section):
     """One file of an upstream repository.
 
     Attributes:
@@ -332,19 +416,19 @@ class UpstreamFile(Part):
 
     path: str
     target: str
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    sha256: str = Field(pattern=SHA256)
     bytes: int = Field(ge=0)
     unpack: Literal["lzma-b85"] | None = None
 
 
-class Upstream(Part):
+class Upstream(Section):
     """The repository of somebody else that a recipe starts from; its code is never in the pack.
 
     Attributes:
         name: ``owner/name``, for people.
         url: Address for git.
         commit: The pinned commit.
-        license: Its licence.
+        license: Its license.
         files: The files that the recipe takes.
     """
 
@@ -355,7 +439,7 @@ class Upstream(Part):
     files: tuple[UpstreamFile, ...] = Field(min_length=1)
 
 
-class Protected(Part):
+class Protected(Section):
     """Functions and classes of an editable file that have to stay as they were.
 
     Attributes:
@@ -367,7 +451,7 @@ class Protected(Part):
     names: tuple[str, ...] = Field(min_length=1)
 
 
-class LegalityCheck(Part):
+class LegalityCheck(Section):
     """A rule of the task, and what enforces it.
 
     Attributes:
@@ -382,8 +466,8 @@ class LegalityCheck(Part):
     by: Literal["sandbox", "evaluator", "gate", "acceptance", "protection", "rules"]
 
 
-class Hardware(Part):
-    """What a profile is made for.
+class Hardware(Section):
+    """The hardware that a profile is made for.
 
     Attributes:
         gpus: GPUs that one phase has to itself.

@@ -1,4 +1,4 @@
-"""What a campaign leaves in its folder: the transcript and the best recipe as a patch."""
+"""The figures of campaigns, printed and as a plot, and the papers that a campaign leaves."""
 
 from __future__ import annotations
 
@@ -22,82 +22,6 @@ from recipelab.report.transcript import Transcript, TranscriptFormat
 if TYPE_CHECKING:
     from recipelab.analysis.arms import RunFigures
 
-TRANSCRIPT, MESSAGES, PATCH = "transcript.md", "transcript.jsonl", "best.patch"
-
-
-def patch_of(store: LineageStore, campaign: str, number: int) -> str:
-    """The diff from the baseline to a trial's recipe, as ``git apply`` takes it.
-
-    Raises:
-        LineageError: There is no such trial.
-    """
-    baseline = Recipe(store.files(campaign, 0))
-    return baseline.diff(Recipe(store.files(campaign, number)))
-
-
-def write_papers(folder: Path, store: LineageStore, campaign: str) -> None:
-    """Writes transcript and patch; a campaign without a better recipe gets no patch."""
-    folder.mkdir(parents=True, exist_ok=True)
-    told = Transcript(store, store.campaign(campaign))
-    told.write(folder / TRANSCRIPT, TranscriptFormat.MARKDOWN)
-    told.write(folder / MESSAGES, TranscriptFormat.JSONL)
-    patch = folder / PATCH
-    if store.counts(campaign).get(Status.KEPT):
-        best = store.best(campaign)
-        patch.write_text(patch_of(store, campaign, best.number), "utf-8", newline="")
-    else:
-        patch.unlink(missing_ok=True)
-
-
-KINDS = (".svg", ".png", ".pdf")
-
-
-def check_plot(path: Path) -> None:
-    """Makes sure that a picture can be drawn, before hours are spent on what it shows.
-
-    Raises:
-        RecipelabError: The library is not installed, or the file is of no kind that it writes.
-    """
-    if path.suffix not in KINDS:
-        raise RecipelabError(f"--plot: {path} must end with one of {', '.join(KINDS)}")
-    if not path.absolute().parent.is_dir():
-        raise RecipelabError(f"--plot: there is no folder {path.absolute().parent}")
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise RecipelabError("--plot needs matplotlib: install recipelab[plot]") from None
-
-
-def draw(path: Path, runs: Mapping[str, Mapping[int, RunFigures]]) -> None:
-    """Draws the mean over seeds for each arm, and the range from worst to best seed.
-
-    Args:
-        path: Where the picture goes.
-        runs: Of each arm its campaigns by seed.
-    """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    axes = figure.add_subplot()
-    for arm, found in runs.items():
-        columns = _columns([run.scores for run in found.values()])
-        trials = range(len(columns))
-        (line,) = axes.plot(trials, [fmean(column) for column in columns], label=arm)
-        low, high = [min(c) for c in columns], [max(c) for c in columns]
-        axes.fill_between(trials, low, high, color=line.get_color(), alpha=0.15)
-    axes.set_xlabel("trials")
-    axes.set_ylabel("best score so far")
-    axes.legend()
-    figure.savefig(path)
-
-
-def _columns(scores: Sequence[Sequence[float]]) -> list[list[float]]:
-    """The scores of all seeds after each number of trials; a shorter run keeps its last."""
-    known = [one for one in scores if one]
-    longest = max((len(one) for one in known), default=0)
-    return [[one[min(place, len(one) - 1)] for one in known] for place in range(longest)]
-
-
 SIGNATURES = 8
 """How many signatures are shown; ``--json`` has more."""
 SIGNATURE_CHARACTERS = 90
@@ -108,10 +32,10 @@ Facts = Mapping[str, Any]
 
 
 def figures(stats: Facts) -> Iterator[RenderableType]:
-    """What is printed of the figures, part by part.
+    """Yield the printed parts of the figures of a campaign.
 
     Args:
-        stats: What :func:`recipelab.analysis.campaign_stats` gives.
+        stats: The figures, from :func:`recipelab.analysis.campaign_stats`.
     """
     yield _headline(stats)
     yield _statuses(stats)
@@ -149,9 +73,9 @@ def _groups(title: str, head: str, groups: Mapping[str, Facts]) -> Table:
     table = _table(title, (head,), ("trials", "kept", "failed"))
     table.add_column("by status")
     for name, group in groups.items():
-        told = ", ".join(f"{many} {status}" for status, many in group["by_status"].items())
+        statuses = ", ".join(f"{many} {status}" for status, many in group["by_status"].items())
         counts = (str(group[key]) for key in ("trials", "kept", "failed"))
-        table.add_row(Text(shorten(name, 40)), *counts, told)
+        table.add_row(Text(shorten(name, 40)), *counts, statuses)
     return table
 
 
@@ -161,9 +85,9 @@ def _curve(stats: Facts) -> Iterator[RenderableType]:
         return
     table = _table("best so far", (), ("trial", "after", "score", "change"))
     for point in points:
-        change = point["change_percent"]
-        told = "-" if change is None else f"{change:+.2f} %"
-        table.add_row(_named(point), str(point["judged"]), f"{point['score']:.8g}", told)
+        percent = point["change_percent"]
+        change = "-" if percent is None else f"{percent:+.2f} %"
+        table.add_row(_named(point), str(point["judged"]), f"{point['score']:.8g}", change)
     yield table
     yield Text(f"  {stats['curve']['sparkline']}\n")
 
@@ -222,7 +146,7 @@ def _table(title: str, texts: Sequence[str], numbers: Sequence[str]) -> Table:
 
 
 def _named(item: Facts) -> str:
-    """A trial by the name that it had in a released run, or by its number."""
+    """Return the name of a trial in a released run, or its number."""
     return shorten(str(item.get("source_id") or item["trial"]), 20)
 
 
@@ -232,3 +156,80 @@ def _number(value: float | None) -> str:
 
 def _percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.1f} %"
+
+
+KINDS = (".svg", ".png", ".pdf")
+
+
+def check_plot(path: Path) -> None:
+    """Check that a picture can be drawn, before hours are spent on its contents.
+
+    Raises:
+        RecipelabError: The library is not installed, it does not write files with this ending, or
+            the folder does not exist.
+    """
+    if path.suffix not in KINDS:
+        raise RecipelabError(f"--plot: {path} must end with one of {', '.join(KINDS)}")
+    if not path.absolute().parent.is_dir():
+        raise RecipelabError(f"--plot: the folder {path.absolute().parent} does not exist")
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise RecipelabError("--plot needs matplotlib: install recipelab[plot]") from None
+
+
+def draw(path: Path, runs: Mapping[str, Mapping[int, RunFigures]]) -> None:
+    """Draw the mean over seeds for each arm, and the range from worst to best seed.
+
+    Args:
+        path: The file of the picture.
+        runs: Of each arm its campaigns by seed.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.add_subplot()
+    for arm, found in runs.items():
+        columns = _columns([run.scores for run in found.values()])
+        trials = range(len(columns))
+        (line,) = axes.plot(trials, [fmean(column) for column in columns], label=arm)
+        low, high = [min(c) for c in columns], [max(c) for c in columns]
+        axes.fill_between(trials, low, high, color=line.get_color(), alpha=0.15)
+    axes.set_xlabel("trials")
+    axes.set_ylabel("best score so far")
+    axes.legend()
+    figure.savefig(path)
+
+
+def _columns(scores: Sequence[Sequence[float]]) -> list[list[float]]:
+    """Return the scores of all seeds after each number of trials; a shorter run keeps its last."""
+    known = [one for one in scores if one]
+    longest = max((len(one) for one in known), default=0)
+    return [[one[min(place, len(one) - 1)] for one in known] for place in range(longest)]
+
+
+TRANSCRIPT, MESSAGES, PATCH = "transcript.md", "transcript.jsonl", "best.patch"
+
+
+def patch_of(store: LineageStore, campaign: str, number: int) -> str:
+    """Return the diff from the baseline to a trial's recipe, as ``git apply`` takes it.
+
+    Raises:
+        LineageError: No trial has that number.
+    """
+    baseline = Recipe(store.files(campaign, 0))
+    return baseline.diff(Recipe(store.files(campaign, number)))
+
+
+def write_papers(folder: Path, store: LineageStore, campaign: str) -> None:
+    """Write transcript and patch; a campaign without a better recipe gets no patch."""
+    folder.mkdir(parents=True, exist_ok=True)
+    transcript = Transcript(store, store.campaign(campaign))
+    transcript.write(folder / TRANSCRIPT, TranscriptFormat.MARKDOWN)
+    transcript.write(folder / MESSAGES, TranscriptFormat.JSONL)
+    patch = folder / PATCH
+    if store.counts(campaign).get(Status.KEPT):
+        best = store.best(campaign)
+        patch.write_text(patch_of(store, campaign, best.number), "utf-8", newline="")
+    else:
+        patch.unlink(missing_ok=True)

@@ -1,10 +1,9 @@
-"""Trials and campaigns as JSON-ready tables, for ``--json`` and for files."""
+"""Show trials and campaigns to people and programs: JSON, tables, one trial in full."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
@@ -16,55 +15,32 @@ from rich.text import Text
 
 from recipelab.core.text import plain, shorten
 from recipelab.core.trial import Outcome, SeedRun, Status
-from recipelab.lineage import CampaignRecord, LineageStore, TrialRecord, prior_campaigns
+from recipelab.lineage import (
+    CampaignRecord,
+    LineageStore,
+    TrialRecord,
+    prior_campaigns,
+)
+from recipelab.lineage.trial_view import (
+    FULL_REPORT,
+    REPORT,
+    TrialView,
+    failure_place,
+)
 
 
 def trial_facts(record: TrialRecord, *, full: bool = False) -> dict[str, Any]:
-    """One trial.
+    """Return one trial as plain values; times are ISO 8601 in UTC.
 
     Args:
         record: The trial.
         full: With edits, diff, seed runs, failure and log.
-
-    Returns:
-        A table of plain values; times are ISO 8601 in UTC.
     """
-    outcome = record.outcome
-    facts: dict[str, Any] = {
-        "trial": record.number,
-        "round": record.round,
-        "specialist": record.specialist,
-        "surface": record.surface,
-        "parents": list(record.parents),
-        "hypothesis": record.hypothesis,
-        "expected_delta": record.expected_delta,
-        "status": outcome.status if outcome else None,
-        "reason": outcome.reason if outcome else None,
-        "score": outcome.score if outcome else None,
-        "score_se": outcome.score_se if outcome else None,
-        "delta": outcome.delta if outcome else None,
-        "delta_se": outcome.delta_se if outcome else None,
-        "evidence": asdict(outcome.evidence) if outcome and outcome.evidence else None,
-        "gates": [asdict(gate) for gate in outcome.gates] if outcome else [],
-        "cpu_seconds": outcome.cpu_seconds if outcome else None,
-        "proposed_at": record.proposed_at.isoformat(),
-        "judged_at": record.judged_at.isoformat() if record.judged_at else None,
-    }
-    if full:
-        facts |= {
-            "edits": [asdict(edit) for edit in record.edits],
-            "diff": record.diff,
-            "digest": record.digest,
-            "seed_runs": [asdict(run) for run in outcome.seed_runs] if outcome else [],
-            "failure": asdict(outcome.failure) if outcome and outcome.failure else None,
-            "environment": outcome.environment if outcome else None,
-            "log_tail": outcome.log_tail if outcome else None,
-        }
-    return facts
+    return TrialView.of_record(record).facts(FULL_REPORT if full else REPORT)
 
 
 def campaign_facts(store: LineageStore, campaign: CampaignRecord) -> dict[str, Any]:
-    """One campaign: what was asked for, how it stands, and baseline against best."""
+    """Return one campaign as plain values: its plan, its state, and baseline against best."""
     counts = store.counts(campaign.name)
     facts: dict[str, Any] = {
         "campaign": campaign.name,
@@ -87,13 +63,13 @@ def campaign_facts(store: LineageStore, campaign: CampaignRecord) -> dict[str, A
     return facts
 
 
-def spent(counts: dict[Status | None, int]) -> int:
-    """How many trials count toward the budget."""
+def spent(counts: Mapping[Status | None, int]) -> int:
+    """Return how many trials count toward the budget."""
     return sum(count for status, count in counts.items() if status is not None and status.counts)
 
 
 def change_percent(baseline: TrialRecord, best: TrialRecord) -> float | None:
-    """How far the best's score lies from the baseline's, in percent of the baseline's."""
+    """Return how far the best's score lies from the baseline's, in percent of the baseline's."""
     before = baseline.outcome.score if baseline.outcome else None
     after = best.outcome.score if best.outcome else None
     if before is None or after is None or before == 0.0:
@@ -115,101 +91,129 @@ PADDING = 3
 """Columns between two cells of a table."""
 
 
-def status_text(outcome: Outcome | None) -> Text:
-    """The status in its color."""
-    if outcome is None:
-        return Text("in flight", style="cyan")
-    return Text(outcome.status, style=STYLES.get(outcome.status, FAILED_STYLE))
+class TrialColumn(NamedTuple):
+    """A column of the table of trials: its head, its cell for a trial, and its alignment."""
+
+    head: str
+    cell: Callable[[TrialView], Text]
+    side: Literal["left", "right"] = "right"
+
+
+def trial_columns(unit: str) -> tuple[TrialColumn, ...]:
+    """Return the columns of the table of trials; the hypothesis follows them.
+
+    The gain is the change against the best of its time with the standard error of the paired
+    difference, in the metric's unit; the error of the score holds what the seeds have in common,
+    too.
+
+    Args:
+        unit: Unit of the score.
+    """
+    return (
+        TrialColumn("trial", lambda view: Text(str(view.trial))),
+        TrialColumn("surface", lambda view: Text(plain(view.surface)), "left"),
+        TrialColumn("status", lambda view: _status(view.status), "left"),
+        TrialColumn(f"score ({unit})", lambda view: Text(_score(view.score, view.score_se))),
+        TrialColumn("gain", _gain),
+        TrialColumn("gates", _gates),
+    )
 
 
 def trials_table(records: Sequence[TrialRecord], *, unit: str, title: str, width: int) -> Table:
-    """One row a trial: number, surface, status, score with its error, gain, gates, hypothesis.
+    """Return a table with one row a trial.
 
-    The gain is the change against the best of its time with the standard error of the paired
-    difference, in the metric's unit; the error of the score holds what the seeds have in common
-    too. The hypothesis gets what is left of the width, in columns of the terminal.
+    Args:
+        records: The trials.
+        unit: Unit of the score.
+        title: Title of the table.
+        width: Width of the terminal, of which the hypothesis gets the rest.
     """
-    rows = [_cells(record) for record in records]
-    heads = ("trial", "surface", "status", f"score ({unit})", "gain", "gates")
+    columns = trial_columns(unit)
+    rows = [[column.cell(TrialView.of_record(record)) for column in columns] for record in records]
     used = [
-        max(map(cell_len, (head, *(row[i].plain for row in rows)))) for i, head in enumerate(heads)
+        max(map(cell_len, (column.head, *(row[i].plain for row in rows))))
+        for i, column in enumerate(columns)
     ]
-    left = max(10, width - sum(used) - PADDING * (len(heads) + 1))
+    left = max(10, width - sum(used) - PADDING * (len(columns) + 1))
     table = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD)
-    for head in heads:
-        side: Literal["left", "right"] = "left" if head in ("surface", "status") else "right"
-        table.add_column(head, justify=side, no_wrap=True)
+    for column in columns:
+        table.add_column(column.head, justify=column.side, no_wrap=True)
     table.add_column("hypothesis", no_wrap=True)
     for record, row in zip(records, rows, strict=True):
         table.add_row(*row, Text(shorten(record.hypothesis, left)))
     return table
 
 
-def _cells(record: TrialRecord) -> list[Text]:
-    return [
-        Text(str(record.number)),
-        Text(plain(record.surface)),
-        status_text(record.outcome),
-        Text(score_text(record.outcome)),
-        _gain(record.outcome),
-        _gates(record.outcome),
-    ]
+def status_text(outcome: Outcome | None) -> Text:
+    """Return the status in its color."""
+    return _status(outcome.status if outcome else None)
+
+
+def _status(status: Status | None) -> Text:
+    if status is None:
+        return Text("in flight", style="cyan")
+    return Text(status, style=STYLES.get(status, FAILED_STYLE))
 
 
 def score_text(outcome: Outcome | None) -> str:
-    """Score with its standard error, or a dash."""
-    if outcome is None or outcome.score is None:
+    """Return the score with its standard error, or a dash."""
+    return "-" if outcome is None else _score(outcome.score, outcome.score_se)
+
+
+def _score(score: float | None, error: float | None) -> str:
+    if score is None:
         return "-"
-    error = f" ± {outcome.score_se:.2f}" if outcome.score_se is not None else ""
-    return f"{outcome.score:.3f}{error}"
+    return f"{score:.3f}" + (f" ± {error:.2f}" if error is not None else "")
 
 
-def _gain(outcome: Outcome | None) -> Text:
-    if outcome is None or outcome.delta is None:
+def _gain(view: TrialView) -> Text:
+    if view.delta is None:
         return Text("-")
-    error = f" ± {outcome.delta_se:.3f}" if outcome.delta_se is not None else ""
-    return Text(f"{outcome.delta:+.3f}{error}")
+    error = f" ± {view.delta_se:.3f}" if view.delta_se is not None else ""
+    return Text(f"{view.delta:+.3f}{error}")
 
 
-def _gates(outcome: Outcome | None) -> Text:
-    gates = outcome.gates if outcome else ()
-    parts = [(f"{gate.name} {gate.value:.4g}", "" if gate.passed else "yellow") for gate in gates]
-    return Text(", ").join(Text(told, style=style) for told, style in parts) if parts else Text("-")
+def _gates(view: TrialView) -> Text:
+    cells = [
+        Text(f"{gate.name} {gate.value:.4g}", style="" if gate.passed else "yellow")
+        for gate in view.gates
+    ]
+    return Text(", ").join(cells) if cells else Text("-")
 
 
 def comparison(baseline: TrialRecord, best: TrialRecord, *, metric: str, unit: str) -> Text:
-    """The best recipe against the baseline, in one line."""
+    """Return the best recipe against the baseline, in one line."""
     percent = change_percent(baseline, best)
-    told = f"{metric}: baseline {score_text(baseline.outcome)} {unit}"
+    start = f"{metric}: baseline {score_text(baseline.outcome)} {unit}"
     if best.number == baseline.number or percent is None:
-        return Text(f"{told}; no trial was better beyond the noise")
+        return Text(f"{start}; no trial was better beyond the noise")
     change = f" ({percent:+.1f} %)"
     return Text.assemble(
-        f"{told}, best {score_text(best.outcome)} {unit}",
+        f"{start}, best {score_text(best.outcome)} {unit}",
         (change, "bold green"),
         f", trial {best.number}",
     )
 
 
 def racing_words(racing: Mapping[str, float]) -> str:
-    """What racing left out and confirmations took; nothing if there was neither."""
-    told = []
+    """Return what racing left out and confirmations took; empty if there was neither."""
+    parts = []
     if racing["left_out"]:
-        told.append(
+        parts.append(
             f"{racing['left_out']:.0f} of {racing['planned']:.0f} seed runs left out as hopeless, "
             f"some {racing['saved_seconds']:,.0f} device seconds"
         )
     if racing["fresh_seeds"]:
-        told.append(f"{racing['fresh_seeds']:.0f} fresh seeds for confirmations")
-    return "; ".join(told)
+        parts.append(f"{racing['fresh_seeds']:.0f} fresh seeds for confirmations")
+    return "; ".join(parts)
 
 
 def trial_sheet(record: TrialRecord, *, unit: str) -> RenderableType:
-    """All of one trial: hypothesis, diff, phases, gates, failure, log."""
+    """Return all of one trial: hypothesis, diff, phases, gates, failure, log."""
     outcome = record.outcome
     head = Text.assemble(
         f"Trial {record.number}, {plain(record.surface)} by {plain(record.specialist)}, ",
-        status_text(outcome),
+        _status(record.status),
     )
     parents = ", ".join(map(str, record.parents)) or "none"
     expected = f"{record.expected_delta:+.4g} {unit}"
@@ -230,11 +234,10 @@ def _outcome_parts(outcome: Outcome) -> list[RenderableType]:
         parts.append(Text(f"ran in: {plain(outcome.environment)}"))
     if outcome.seed_runs:
         parts.append(_phases_table(outcome.seed_runs))
-    parts += [Text(f"gate {gate.name}: {gate.figures}") for gate in outcome.gates]
+    parts += [Text(plain(f"gate {gate.name}: {gate.figures}")) for gate in outcome.gates]
     if outcome.failure is not None:
         failure = outcome.failure
-        where = f" in {failure.phase}" if failure.phase else ""
-        title = f"{failure.kind}{where}: {shorten(failure.signature, 80)}"
+        title = f"{failure_place(failure)}: {shorten(failure.signature, 80)}"
         parts.append(Panel(Text(plain(failure.excerpt)), title=Text(title), border_style="red"))
     return parts
 

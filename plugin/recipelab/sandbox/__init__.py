@@ -1,10 +1,10 @@
-"""Where code runs: a contract, and the sandboxes that keep it."""
+"""Sandboxes, which run commands under limits: their contract, and those that ship."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from recipelab.sandbox.base import Ending, Input, Limits, PhaseRequest, PhaseResult, Sandbox
+from recipelab.sandbox.base import Ending, Input, PhaseLimits, PhaseRequest, PhaseResult, Sandbox
 from recipelab.sandbox.local.sandbox import LocalSandbox
 
 if TYPE_CHECKING:
@@ -14,8 +14,8 @@ __all__ = [
     "DockerSandbox",
     "Ending",
     "Input",
-    "Limits",
     "LocalSandbox",
+    "PhaseLimits",
     "PhaseRequest",
     "PhaseResult",
     "Sandbox",
@@ -23,7 +23,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Imports the Docker sandbox when it is first asked for: its SDK takes a while to load."""
+    """Import the Docker sandbox when it is first used, because its SDK takes a while to load."""
     if name == "DockerSandbox":
         from recipelab.sandbox.docker.sandbox import DockerSandbox
 

@@ -1,10 +1,10 @@
-"""The contract of a sandbox: one phase in, what was measured from outside out.
+"""The contract of a sandbox: it runs one phase, and returns what it measured from outside.
 
-A sandbox runs one command with read-only inputs, collects what it left in ``out/``, and measures
-time and memory itself. It knows nothing of recipes, scores or trials.
+A sandbox runs one command with read-only inputs, collects what the command left in ``out/``, and
+measures time and memory itself. It knows nothing of recipes, scores or trials.
 
-The command's working directory (the *phase root*) holds the inputs at their target paths and an
-empty, writable ``out/``. Everything else is read-only or not there.
+The working directory of the command (the *phase root*) holds the inputs at their target paths and
+an empty, writable ``out/``. Everything else is read-only or missing.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from types import TracebackType
 from typing import ClassVar, Self
 
 OUTPUT_DIRECTORY = "out"
-"""Where a command writes, below the phase root."""
+"""Folder below the phase root that a command writes to."""
 
 
 @dataclass(frozen=True)
-class Limits:
-    """Bounds that a sandbox puts on one phase.
+class PhaseLimits:
+    """The limits that a sandbox enforces on one phase.
 
     Attributes:
         seconds: Wall-clock deadline; at the deadline every process is killed.
         memory_mb: Memory in MiB.
-        cpus: CPU cores (Docker) and the thread count that numeric libraries are told.
+        cpus: Number of CPU cores (Docker), and number of threads that numeric libraries are set to.
         pids: Number of processes and threads.
         output_mb: Size of everything under ``out/`` in MiB.
-        scratch_mb: Size of the temporary folder in MiB, where the sandbox can bound it.
+        scratch_mb: Size of the temporary folder in MiB, if the sandbox can limit it.
         output_files: Number of files under ``out/``.
-        log_kb: Size of the kept log in KiB; of a longer one, head and tail are kept.
+        log_kb: Size of the log in KiB; of a longer one, head and tail are kept.
         cpu_set: Numbers of the only cores that may be used; ``None`` for any. A sandbox that
-            cannot pin (macOS has no way) runs the phase on any core.
-        gpus: Ids of the only GPUs that may be used, as ``("0",)``; without any, none is there.
+            cannot pin processes (macOS has no way to) uses any core.
+        gpus: Ids of the only GPUs that are visible, as ``("0",)``.
     """
 
     seconds: float
@@ -53,7 +53,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Input:
-    """A host file or folder that the command sees read-only.
+    """A file or folder of the host that the command can read and not change.
 
     Attributes:
         source: Absolute path on the host.
@@ -70,29 +70,29 @@ class PhaseRequest:
 
     Attributes:
         phase: Name of the phase, for labels and messages.
-        command: The command line; a first word ``python`` means the sandbox's own Python 3.
-        inputs: What the command may read.
+        command: The command line; ``python`` as its program means the sandbox's own Python 3.
+        inputs: The files and folders that the command may read.
         output: Existing empty host folder that receives the regular files left in ``out/``.
-        limits: The bounds.
-        environment: Extra environment variables; nothing is inherited from the host.
-        labels: What it belongs to (campaign, trial, seed), for reaping and listing.
-        tripwires: Names of folders below the phase root that are there, empty and writable, and
-            that an honest command has no reason to write to, as ``evaluator``. What is left in one
-            is named in :attr:`PhaseResult.tampered` and goes nowhere.
+        limits: The limits.
+        environment: Extra environment variables; none is inherited from the host.
+        labels: What the phase is for (campaign, trial, seed), to list and reap its containers.
+        tripwires: Names of empty, writable folders below the phase root that an honest command has
+            no reason to write to, as ``evaluator``. Files left in one are named in
+            :attr:`PhaseResult.tampered` and are not collected.
     """
 
     phase: str
     command: tuple[str, ...]
     inputs: tuple[Input, ...]
     output: Path
-    limits: Limits
+    limits: PhaseLimits
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
     tripwires: tuple[str, ...] = ()
 
 
 class Ending(StrEnum):
-    """How the command came to its end."""
+    """How the command ended: by itself, or stopped at a limit."""
 
     EXITED = "exited"
     DEADLINE = "deadline"
@@ -102,20 +102,20 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True)
 class PhaseResult:
-    """What the sandbox saw from outside.
+    """What the sandbox measured from outside.
 
     Attributes:
-        ending: Whether the command ended by itself or was stopped by a limit.
-        exit_code: The exit code; negative for a signal; ``None`` when it was killed by a limit.
+        ending: Whether the command ended by itself or was stopped at a limit.
+        exit_code: The exit code; negative for a signal; ``None`` if it was killed at a limit.
         wall_seconds: Wall-clock time of the command in seconds.
         cpu_seconds: CPU time (user + system) of all its processes in seconds.
-        peak_memory_mb: Largest memory use in MiB, or ``None`` where it cannot be told.
-        log: Standard output and error together, bounded, with a line where the middle was cut.
+        peak_memory_mb: Largest memory use in MiB, or ``None`` if it is unknown.
+        log: Standard output and error together; if it was too long, a line tells what was cut out.
         refused: Outputs that were not taken, each with the reason, as ``out/a (symbolic link)``.
-        environment: What it ran in, for the record, as ``docker recipelab/cpu sha256:...``.
-        tampered: What the command left in tripwires, as ``evaluator/score.py``; sorted, at most 64.
+        environment: The environment, for the record, as ``docker recipelab/cpu sha256:...``.
+        tampered: Paths left in tripwires, as ``evaluator/score.py``; sorted, at most 64.
         refused_processes: How often the system refused a process or thread at the limit, or
-            ``None`` where that cannot be told.
+            ``None`` if that is unknown.
     """
 
     ending: Ending
@@ -138,30 +138,32 @@ class PhaseResult:
 class Sandbox(ABC):
     """Runs commands under limits. Use it as an async context manager.
 
-    Entering removes what a dead process left behind; leaving stops everything that still runs.
+    Entering removes what dead processes left behind; leaving stops everything that still runs.
+    Another distribution can add a kind of sandbox: see :mod:`recipelab.sandbox.choose`.
     """
 
     name: ClassVar[str]
     """Short name, as ``docker`` or ``local``."""
 
     isolated: ClassVar[bool]
-    """Whether code in it is kept from the host's files, network and processes."""
+    """Whether it keeps code from the host's files, network and processes."""
 
-    notice: ClassVar[str | None]
-    """One line on what this sandbox cannot promise, and how to get it; ``None`` if nothing."""
+    def notice(self) -> str | None:
+        """Return one line on what it cannot promise on this machine, or ``None``."""
+        return None
 
     @abstractmethod
     async def run(self, request: PhaseRequest) -> PhaseResult:
-        """Runs one command to its end, to a limit, or to cancellation.
+        """Run one command to its end, to a limit, or to cancellation.
 
-        Cancelling the awaiting task kills every process of the phase before the cancellation
-        goes on.
+        If the awaiting task is cancelled, every process of the phase is killed before the
+        cancellation takes effect.
 
         Args:
             request: The command, its inputs and its limits.
 
         Returns:
-            What was measured from outside. A failing command is a result, not an error.
+            The measurements. A failing command is a result, not an error.
 
         Raises:
             SandboxError: The machinery failed; the command is not to blame.
@@ -169,20 +171,20 @@ class Sandbox(ABC):
 
     @abstractmethod
     async def start(self) -> None:
-        """Gets ready and removes what dead processes left behind.
+        """Get ready, and remove what dead processes left behind.
 
         Raises:
-            SandboxUnavailable: This sandbox cannot run here.
+            SandboxUnavailable: This sandbox cannot run on this machine.
         """
 
     @abstractmethod
     async def stop(self) -> None:
-        """Stops whatever still runs and frees everything. Safe to call twice."""
+        """Stop everything that still runs, and free all resources. May be called twice."""
 
     @property
     @abstractmethod
     def started(self) -> bool:
-        """Whether it has been started and not stopped."""
+        """Whether it has been started, and not stopped since."""
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -1,4 +1,4 @@
-"""Checks where inputs go, and makes copies of them that the command may read."""
+"""Files of a phase: checked requests, readable copies of inputs, and folders with an owner."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from recipelab.sandbox.processes import is_dead, owner_identity
 
 
 def check_request(request: PhaseRequest) -> None:
-    """Refuses a request that no sandbox could honor.
+    """Refuse a request that no sandbox could honor.
 
     Raises:
-        SandboxError: An input is missing, the target of one or a tripwire leaves the phase root or
-            collides with another, or the output folder is not an empty folder.
+        SandboxError: The command is empty, an input is missing, an input target or tripwire leaves
+            the phase root or collides with another, or the output is not an empty folder.
     """
     if not request.command:
         raise SandboxError(f"phase {request.phase}: the command is empty")
@@ -30,14 +30,14 @@ def check_request(request: PhaseRequest) -> None:
     for entry in request.inputs:
         if not entry.source.is_absolute() or not entry.source.exists():
             raise SandboxError(f"phase {request.phase}: no input at {entry.source}")
-    wanted = [("input target", entry.target) for entry in request.inputs]
-    wanted += [("tripwire", name) for name in request.tripwires]
-    taken: list[tuple[str, ...]] = [(OUTPUT_DIRECTORY,)]
-    for what, path in wanted:
+    targets = [("input target", entry.target) for entry in request.inputs]
+    targets += [("tripwire", name) for name in request.tripwires]
+    used: list[tuple[str, ...]] = [(OUTPUT_DIRECTORY,)]
+    for what, path in targets:
         parts = _parts_below_root(what, path)
-        if any(parts[: len(other)] == other[: len(parts)] for other in taken):
-            raise SandboxError(f"phase {request.phase}: {what} {path!r} is taken")
-        taken.append(parts)
+        if any(parts[: len(other)] == other[: len(parts)] for other in used):
+            raise SandboxError(f"phase {request.phase}: {what} {path!r} is used twice")
+        used.append(parts)
 
 
 def _parts_below_root(what: str, path: str) -> tuple[str, ...]:
@@ -48,7 +48,7 @@ def _parts_below_root(what: str, path: str) -> tuple[str, ...]:
 
 
 def copy_read_only(source: Path, target: Path) -> None:
-    """Copies a file or folder, readable for everybody and writable for nobody.
+    """Copy a file or folder, readable for all users and writable for none.
 
     Symbolic links stay links: what they point to is not copied.
     """
@@ -59,12 +59,12 @@ def copy_read_only(source: Path, target: Path) -> None:
         shutil.copy(source, target)
     for path in _tree(target):
         if not path.is_symlink():
-            runs = path.is_dir() or path.stat().st_mode & 0o111
-            path.chmod(0o555 if runs else 0o444)
+            executable = path.is_dir() or path.stat().st_mode & 0o111
+            path.chmod(0o555 if executable else 0o444)
 
 
 def readable_for_all(source: Path) -> bool:
-    """Whether another user could read a file, or everything in a folder."""
+    """Return whether other users can read a file, or everything in a folder."""
     for path in _tree(source):
         mode = path.lstat().st_mode
         needed = 0o005 if stat.S_ISDIR(mode) else 0o004
@@ -81,15 +81,15 @@ def _tree(top: Path) -> Iterator[Path]:
 
 
 _OWNED = re.compile(r"recipelab-[a-z-]+-(?P<owner>[0-9a-f]{10}-\d+-\d+)-[^-]+")
-"""A folder's name: what it is for, its owner, and what makes it unlike others."""
+"""A folder's name: what it is for, the identity of its owner, and a random suffix."""
 
 
 def new_folder(temporary: Path, *, what: str = "phase") -> Path:
-    """Makes an empty folder that names this process as its owner.
+    """Make an empty folder that names this process as its owner.
 
     Args:
-        temporary: Where it is made.
-        what: What it is for, a word of its name.
+        temporary: The folder to make it in.
+        what: What it is for, as a part of its name.
 
     Raises:
         SandboxError: The host cannot make one.
@@ -101,14 +101,14 @@ def new_folder(temporary: Path, *, what: str = "phase") -> Path:
 
 
 def reap_folders(temporary: Path, *, dry_run: bool = False) -> tuple[Path, ...]:
-    """Removes this user's folders of any kind whose owners are dead.
+    """Remove the folders of this user whose owners are dead.
 
     Args:
-        temporary: Where they lie.
-        dry_run: Whether to leave them there after all.
+        temporary: The folder that they lie in.
+        dry_run: Whether to remove nothing.
 
     Returns:
-        What was removed, or would be.
+        The folders that were removed, or would be.
     """
     dead = tuple(path for path in sorted(temporary.glob("recipelab-*")) if _is_orphan(path))
     if not dry_run:
@@ -124,12 +124,12 @@ def _is_orphan(folder: Path) -> bool:
     try:
         found = folder.lstat()
     except FileNotFoundError:
-        return False  # Another process reaps at the same time.
+        return False  # Another process removes it at the same time.
     return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
 
 
 def remove_tree(folder: Path) -> None:
-    """Removes a folder whose parts may be read-only."""
+    """Remove a folder whose contents may be read-only."""
     # Another process may remove it at the same time.
     with contextlib.suppress(FileNotFoundError):
         folder.chmod(0o700)
@@ -142,14 +142,14 @@ def remove_tree(folder: Path) -> None:
 
 @contextlib.contextmanager
 def readable_sources(request: PhaseRequest, temporary: Path) -> Iterator[list[tuple[Path, str]]]:
-    """The inputs as sources that every user can read, with their targets.
+    """Give the inputs as sources that every user can read, with their targets.
 
     A command in a container runs under a user id of its own, so an input that only its owner can
     read is copied first. The folder of the copies is closed to other users of the host.
 
     Args:
         request: The phase.
-        temporary: Where such a folder is made if one is needed.
+        temporary: The folder to make the copies in, if any are needed.
 
     Raises:
         SandboxError: An input cannot be copied.

@@ -1,6 +1,8 @@
-"""Whether the image of a sandbox is there, and still what its files say.
+"""Builds the images of sandboxes, and tells whether they are up to date.
 
-An image carries labels that tell what it was built from, so that this can be told later.
+An image is built without a network: pip downloads the wheels on the host, and the base image is
+one that the daemon has, one that it can pull, or one made from the Debian mirror of this machine.
+The image carries labels that name what it was built from, so that a later change shows.
 """
 
 from __future__ import annotations
@@ -12,33 +14,40 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import IO
 
 from docker import APIClient
 from docker.errors import APIError, ImageNotFound
 
+from recipelab.core import content
 from recipelab.core.errors import RecipelabError, SandboxUnavailable
 from recipelab.sandbox.docker.containers import IMAGE_LABEL_PREFIX, daemon
-from recipelab.sandbox.spec import (
-    REQUIREMENTS_FILE,
-    ImageSpec,
-    image_spec_names,
-    load_image_spec,
-    read_image_spec,
-)
+from recipelab.sandbox.spec import REQUIREMENTS_FILE, ImageSpec
 
 SOURCE_LABEL = f"{IMAGE_LABEL_PREFIX}source"
 BASE_LABEL = f"{IMAGE_LABEL_PREFIX}base"
 BASE_ID_LABEL = f"{IMAGE_LABEL_PREFIX}base-id"
+BASE_REPOSITORY = "recipelab/base"
+_APT_FORMAT = "$(ORIGIN)|$(LABEL)|$(COMPONENT)|$(RELEASE)|$(REPO_URI)"
+_LEFT_OUT = ("./var/cache/apt/archives", "./var/lib/apt/lists")
+_PIECE = 1 << 20
+_SHOWN_LINES = 15
+_API_SECONDS = 600
+
+# pip takes each tag literally, and the packages of CUDA are spread over many of them. Debian 12,
+# which the usual base images are made of, has glibc 2.36.
+_GLIBC_TAGS = (*(f"manylinux_2_{minor}" for minor in range(36, 16, -1)), "manylinux2014")
+
+Progress = Callable[[str], None]
 
 
 class Freshness(StrEnum):
-    """State of an image."""
+    """Whether an image is there and up to date."""
 
     BUILT = "built"
     STALE = "stale"
@@ -47,12 +56,12 @@ class Freshness(StrEnum):
 
 @dataclass(frozen=True)
 class ImageState:
-    """What the daemon has of a sandbox.
+    """The image of a sandbox, as the daemon has it.
 
     Attributes:
         freshness: Whether the image is there and up to date.
         reason: Why it is stale; empty otherwise.
-        id: Digest of the image; empty if it is not there.
+        id: Digest of the image; empty if it is missing.
         size: Its size in bytes.
     """
 
@@ -63,7 +72,7 @@ class ImageState:
 
 
 def image_labels(api: APIClient, spec: ImageSpec, base: str) -> dict[str, str]:
-    """The labels of an image that is about to be built.
+    """Return the labels of an image that is about to be built.
 
     Args:
         api: A connection to the daemon.
@@ -78,26 +87,26 @@ def image_labels(api: APIClient, spec: ImageSpec, base: str) -> dict[str, str]:
 
 
 def image_state(api: APIClient, spec: ImageSpec) -> ImageState:
-    """Compares the image that the daemon has with the files that it is built from."""
+    """Compare the image that the daemon has with the files that it is built from."""
     try:
-        found = api.inspect_image(spec.image)
+        image = api.inspect_image(spec.image)
     except ImageNotFound:
         return ImageState(Freshness.MISSING)
-    reason = _stale(api, spec, found["Config"].get("Labels") or {})
+    reason = _stale_reason(api, spec, image["Config"].get("Labels") or {})
     freshness = Freshness.STALE if reason else Freshness.BUILT
-    return ImageState(freshness, reason, str(found["Id"]), int(found["Size"]))
+    return ImageState(freshness, reason, str(image["Id"]), int(image["Size"]))
 
 
-def _stale(api: APIClient, spec: ImageSpec, labels: Mapping[str, str]) -> str:
+def _stale_reason(api: APIClient, spec: ImageSpec, labels: Mapping[str, str]) -> str:
     if not labels.keys() >= {SOURCE_LABEL, BASE_LABEL, BASE_ID_LABEL}:
-        return "it does not say what it was built from"
+        return "it does not name what it was built from"
     if labels[SOURCE_LABEL] != _source_digest(spec):
         return f"{spec.dockerfile}, {spec.requirements.name} or its Python version has changed"
     base = labels[BASE_LABEL]
     try:
         base_id = str(api.inspect_image(base)["Id"])
     except ImageNotFound:
-        return ""  # Nothing is known that is newer.
+        return ""  # No newer base is known.
     return "" if base_id == labels[BASE_ID_LABEL] else f"its base {base} has changed"
 
 
@@ -107,188 +116,13 @@ def _source_digest(spec: ImageSpec) -> str:
         spec.requirements.read_bytes(),
         spec.python.encode(),
     )
-    # Digests of the parts, so that no text can move from one part to the next unnoticed.
+    # Digests of the parts, so that no text can move unnoticed from one part to the next.
     whole = b"".join(hashlib.sha256(part).digest() for part in parts)
     return f"sha256:{hashlib.sha256(whole).hexdigest()}"
 
 
-# pip takes each tag literally, and the packages of CUDA are spread over many of them. Debian 12,
-# which the usual base images are made of, has glibc 2.36.
-_GLIBC_TAGS = (*(f"manylinux_2_{minor}" for minor in range(36, 16, -1)), "manylinux2014")
-_SHOWN_LINES = 15
-
-
-def cache_folder() -> Path:
-    """Folder of this user for what can be downloaded again; made if it is not there."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(home) / "recipelab"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def download_wheels(spec: ImageSpec, progress: Callable[[str], None]) -> Path:
-    """The folder with the wheels of an image, downloaded if they are not in the cache.
-
-    pip runs on the host, so that the user's own configuration (mirrors, certificates, find-links)
-    is what counts; a build in a container would know nothing of it.
-
-    Args:
-        spec: The image.
-        progress: Gets lines for people.
-
-    Raises:
-        RecipelabError: pip failed; its last lines are in the message.
-    """
-    machine = platform.machine()
-    key = f"{spec.requirements.read_text()}|{spec.python}|{machine}"
-    final = cache_folder() / "wheels" / hashlib.sha256(key.encode()).hexdigest()[:16]
-    if final.is_dir():
-        progress(f"wheels: in the cache, {final}")
-        return final
-    final.parent.mkdir(exist_ok=True)
-    progress(f"wheels: downloading to {final}")
-    partial = Path(tempfile.mkdtemp(prefix="partial-", dir=final.parent))
-    try:
-        _pip_download(spec, machine, partial)
-        try:
-            partial.rename(final)
-        except OSError:
-            if not final.is_dir():  # Otherwise somebody else was faster; theirs is as good.
-                raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return final
-
-
-def _pip_download(spec: ImageSpec, machine: str, folder: Path) -> None:
-    tags = [word for tag in _GLIBC_TAGS for word in ("--platform", f"{tag}_{machine}")]
-    command = [sys.executable, "-m", "pip", "download", "--only-binary=:all:", "--no-input"]
-    command += ["--python-version", spec.python, "--implementation", "cp", *tags]
-    command += ["--dest", str(folder), "-r", str(spec.requirements)]
-    ended = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, errors="replace"
-    )
-    if ended.returncode:
-        lines = "\n".join(ended.stdout.splitlines()[-_SHOWN_LINES:])
-        raise RecipelabError(
-            f"pip could not download what {spec.requirements} asks for "
-            f"(is pip installed, and does its configuration reach an index?):\n{lines}"
-        )
-
-
-BASE_REPOSITORY = "recipelab/base"
-_FORMAT = "$(ORIGIN)|$(LABEL)|$(COMPONENT)|$(RELEASE)|$(REPO_URI)"
-_LEFT_OUT = ("./var/cache/apt/archives", "./var/lib/apt/lists")
-_PIECE = 1 << 20
-_BASE_LINES = 10
-
-
-def debian_release() -> tuple[str, str] | None:
-    """Release name and mirror of the Debian that runs here, from apt's own configuration.
-
-    Returns:
-        The two, as ``bookworm`` and an address, or ``None`` where this is not Debian.
-    """
-    if shutil.which("apt-get") is None:
-        return None
-    command = ["apt-get", "indextargets", "--format", _FORMAT, "Created-By: Packages"]
-    listed = subprocess.run(command, capture_output=True, text=True, check=False)
-    for line in listed.stdout.splitlines():
-        origin, label, component, release, mirror = line.split("|", 4)
-        if (origin, label, component) == ("Debian", "Debian", "main") and "-" not in release:
-            return release, mirror
-    return None
-
-
-def base_image_fault() -> str | None:
-    """Why no base image can be made here, or ``None`` if it can."""
-    if os.getuid() != 0:
-        return "making one needs root"
-    if shutil.which("debootstrap") is None:
-        return "making one needs debootstrap (apt-get install debootstrap)"
-    return None if debian_release() else "making one needs Debian, with its mirror known to apt"
-
-
-def make_base_image(api: APIClient, progress: Callable[[str], None]) -> str:
-    """Makes a minimal Debian with Python and pip, and imports it as an image.
-
-    It takes about a minute and 300 MB. It must run as root.
-
-    Args:
-        api: A connection to the daemon.
-        progress: Gets lines for people.
-
-    Returns:
-        Name of the image, as ``recipelab/base:bookworm``.
-
-    Raises:
-        RecipelabError: It cannot be made; the last lines of the failed program are in the message.
-    """
-    release = debian_release()
-    if release is None:
-        raise RecipelabError("apt's configuration names no Debian mirror")
-    suite, mirror = release
-    # Not the temporary folder: that may forbid device files or programs.
-    top = Path(tempfile.mkdtemp(prefix="recipelab-base-", dir="/var/tmp"))
-    try:
-        progress(f"base image: installing Debian {suite} in {top} (about a minute)")
-        _debootstrap(suite, top / "root", mirror)
-        progress("base image: importing")
-        _import(api, top / "root", suite)
-    finally:
-        # Should debootstrap have left a mount there, what is mounted must not be removed.
-        subprocess.run(["rm", "-rf", "--one-file-system", str(top)], check=False)
-    return f"{BASE_REPOSITORY}:{suite}"
-
-
-def _debootstrap(suite: str, root: Path, mirror: str) -> None:
-    include = "--include=python3,python3-pip"
-    command = ["debootstrap", "--variant=minbase", include, suite, str(root), mirror]
-    ended = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, errors="replace"
-    )
-    if ended.returncode:
-        lines = "\n".join(ended.stdout.splitlines()[-_BASE_LINES:])
-        raise RecipelabError(f"debootstrap failed with code {ended.returncode}:\n{lines}")
-
-
-def _import(api: APIClient, root: Path, suite: str) -> None:
-    command = ["tar", "-C", str(root), "--numeric-owner"]
-    command += [word for path in _LEFT_OUT for word in ("--exclude", f"{path}/*")]
-    with subprocess.Popen([*command, "-c", "."], stdout=subprocess.PIPE) as tar:
-        assert tar.stdout is not None
-        answer = api.import_image_from_stream(
-            _pieces(tar.stdout), repository=BASE_REPOSITORY, tag=suite
-        )
-    if tar.returncode or '"error"' in answer:
-        raise RecipelabError(f"the base image cannot be imported: {answer.strip()}")
-
-
-def _pieces(file: IO[bytes]) -> Iterator[bytes]:
-    while piece := file.read(_PIECE):
-        yield piece
-
-
-__all__ = [
-    "ImageSpec",
-    "build_image",
-    "image_exists",
-    "image_spec_names",
-    "load_image_spec",
-    "read_image_spec",
-]
-
-_API_SECONDS = 600
-
-Progress = Callable[[str], None]
-
-
-def _say_nothing(line: str) -> None:
-    """Takes a line of progress and drops it."""
-
-
 def image_exists(spec: ImageSpec) -> bool:
-    """Whether the daemon has the image.
+    """Return whether the daemon has the image.
 
     Raises:
         SandboxUnavailable: No daemon answers.
@@ -298,15 +132,15 @@ def image_exists(spec: ImageSpec) -> bool:
 
 
 def build_image(
-    spec: ImageSpec, base: str | None = None, *, progress: Progress = _say_nothing
+    spec: ImageSpec, base: str | None = None, *, progress: Progress = lambda line: None
 ) -> str:
-    """Builds an image; without a network where wheels and base are there already.
+    """Build an image. No network is needed if the wheels are in the cache and the base is there.
 
     Args:
         spec: The image.
         base: Image to build on. By default the one that the specification names if the daemon has
-            it or can pull it, else one made from this machine's Debian mirror.
-        progress: Gets lines for people.
+            it or can pull it, else one made from the Debian mirror of this machine.
+        progress: Called with lines for people.
 
     Returns:
         Digest of the image.
@@ -333,14 +167,14 @@ def _has(api: APIClient, image: str) -> bool:
 
 
 def _base(api: APIClient, spec: ImageSpec, base: str | None, progress: Progress) -> str:
-    """The image to build on, which the daemon then has."""
+    """Return the image to build on, and make sure that the daemon has it."""
     wanted = base or spec.base
     if _has(api, wanted):
         return wanted
     release = debian_release()
-    made = f"{BASE_REPOSITORY}:{release[0]}" if release else None
-    if base is None and made and _has(api, made):
-        return made
+    own = f"{BASE_REPOSITORY}:{release[0]}" if release else None
+    if base is None and own and _has(api, own):
+        return own
     progress(f"base image: pulling {wanted}")
     try:
         _pull(api, wanted)
@@ -358,16 +192,16 @@ def _base(api: APIClient, spec: ImageSpec, base: str | None, progress: Progress)
 
 def _pull(api: APIClient, image: str) -> None:
     repository, _, tag = image.rpartition(":")
-    if not repository or "/" in tag:  # The colon was a port's, or there was none.
+    if not repository or "/" in tag:  # The colon belongs to a port, or there is none.
         repository, tag = image, "latest"
     api.pull(repository, tag=tag)
 
 
 @contextmanager
 def _build_context(spec: ImageSpec, wheels: Path) -> Iterator[Path]:
-    """A folder with the Dockerfile, the requirements and the wheels."""
-    # Beside the wheels, so that links are enough.
-    with tempfile.TemporaryDirectory(prefix="build-", dir=cache_folder()) as folder:
+    """Give a folder with the Dockerfile, the requirements and the wheels."""
+    # In the cache, as the wheels are, so that hard links will do.
+    with tempfile.TemporaryDirectory(prefix="build-", dir=content.cache_root()) as folder:
         context = Path(folder)
         shutil.copy(spec.folder / spec.dockerfile, context / "Dockerfile")
         shutil.copy(spec.requirements, context / REQUIREMENTS_FILE)
@@ -395,5 +229,137 @@ def _build(api: APIClient, spec: ImageSpec, context: Path, base: str, progress: 
                 lines = [*lines[-_SHOWN_LINES:], line]
                 progress(line)
         if "error" in event:
-            shown = "\n".join([*lines, event["error"]])
-            raise RecipelabError(f"building {spec.image} failed:\n{shown}")
+            log = "\n".join([*lines, event["error"]])
+            raise RecipelabError(f"building {spec.image} failed:\n{log}")
+
+
+def download_wheels(spec: ImageSpec, progress: Progress) -> Path:
+    """Return the folder with the wheels of an image; download them if they are not in the cache.
+
+    pip runs on the host, so that the user's own configuration (mirrors, certificates, find-links)
+    holds; a build in a container would know nothing of it.
+
+    Args:
+        spec: The image.
+        progress: Called with lines for people.
+
+    Raises:
+        RecipelabError: pip failed; its last lines are in the message.
+    """
+    machine = platform.machine()
+    key = f"{spec.requirements.read_text()}|{spec.python}|{machine}"
+    final = content.cache_root() / "wheels" / hashlib.sha256(key.encode()).hexdigest()[:16]
+    if final.is_dir():
+        progress(f"wheels: in the cache, {final}")
+        return final
+    final.parent.mkdir(parents=True, exist_ok=True)
+    progress(f"wheels: downloading to {final}")
+    partial = Path(tempfile.mkdtemp(prefix="partial-", dir=final.parent))
+    try:
+        _pip_download(spec, machine, partial)
+        try:
+            partial.rename(final)
+        except OSError:
+            if not final.is_dir():  # Otherwise another process was faster; its wheels are the same.
+                raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return final
+
+
+def _pip_download(spec: ImageSpec, machine: str, folder: Path) -> None:
+    tags = [word for tag in _GLIBC_TAGS for word in ("--platform", f"{tag}_{machine}")]
+    command = [sys.executable, "-m", "pip", "download", "--only-binary=:all:", "--no-input"]
+    command += ["--python-version", spec.python, "--implementation", "cp", *tags]
+    command += ["--dest", str(folder), "-r", str(spec.requirements)]
+    _run_tool(
+        command,
+        f"pip could not download what {spec.requirements} asks for "
+        "(is pip installed, and does its configuration reach an index?)",
+    )
+
+
+def _run_tool(command: Sequence[str], failure: str) -> None:
+    """Run a program of the host.
+
+    Raises:
+        RecipelabError: It failed; the message is ``failure``, with the last lines that it printed.
+    """
+    ended = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, errors="replace"
+    )
+    if ended.returncode:
+        lines = "\n".join(ended.stdout.splitlines()[-_SHOWN_LINES:])
+        raise RecipelabError(f"{failure}:\n{lines}")
+
+
+def debian_release() -> tuple[str, str] | None:
+    """Return release name and mirror of the Debian that runs here, from apt's configuration.
+
+    Returns:
+        Both, as ``bookworm`` and a URL, or ``None`` if this is not Debian.
+    """
+    if shutil.which("apt-get") is None:
+        return None
+    command = ["apt-get", "indextargets", "--format", _APT_FORMAT, "Created-By: Packages"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=False)
+    for line in listed.stdout.splitlines():
+        origin, label, component, release, mirror = line.split("|", 4)
+        if (origin, label, component) == ("Debian", "Debian", "main") and "-" not in release:
+            return release, mirror
+    return None
+
+
+def base_image_fault() -> str | None:
+    """Return why no base image can be made on this machine, or ``None`` if one can."""
+    if os.getuid() != 0:
+        return "making one needs root"
+    if shutil.which("debootstrap") is None:
+        return "making one needs debootstrap (apt-get install debootstrap)"
+    return None if debian_release() else "making one needs Debian, with its mirror known to apt"
+
+
+def make_base_image(api: APIClient, progress: Progress) -> str:
+    """Make a minimal Debian with Python and pip, and import it as an image.
+
+    It takes about a minute and 300 MB. It must run as root.
+
+    Args:
+        api: A connection to the daemon.
+        progress: Called with lines for people.
+
+    Returns:
+        Name of the image, as ``recipelab/base:bookworm``.
+
+    Raises:
+        RecipelabError: It cannot be made; the message has the last lines of the failed program.
+    """
+    release = debian_release()
+    if release is None:
+        raise RecipelabError("apt's configuration names no Debian mirror")
+    suite, mirror = release
+    # Not the temporary folder: it may be mounted without device files or programs.
+    top = Path(tempfile.mkdtemp(prefix="recipelab-base-", dir="/var/tmp"))
+    try:
+        progress(f"base image: installing Debian {suite} in {top} (about a minute)")
+        include = "--include=python3,python3-pip"
+        command = ["debootstrap", "--variant=minbase", include, suite, str(top / "root"), mirror]
+        _run_tool(command, "debootstrap failed")
+        progress("base image: importing")
+        _import_image(api, top / "root", suite)
+    finally:
+        # If debootstrap has left a mount there, the mounted files must not be removed.
+        subprocess.run(["rm", "-rf", "--one-file-system", str(top)], check=False)
+    return f"{BASE_REPOSITORY}:{suite}"
+
+
+def _import_image(api: APIClient, root: Path, suite: str) -> None:
+    command = ["tar", "-C", str(root), "--numeric-owner"]
+    command += [word for path in _LEFT_OUT for word in ("--exclude", f"{path}/*")]
+    with subprocess.Popen([*command, "-c", "."], stdout=subprocess.PIPE) as tar:
+        assert tar.stdout is not None
+        answer = api.import_image_from_stream(
+            iter(partial(tar.stdout.read, _PIECE), b""), repository=BASE_REPOSITORY, tag=suite
+        )
+    if tar.returncode or '"error"' in answer:
+        raise RecipelabError(f"the base image cannot be imported: {answer.strip()}")

@@ -1,4 +1,12 @@
-"""Reads outputs from a folder of this machine or from a tar stream of a container."""
+"""Takes the outputs of a command that nobody trusts, from a folder or from a tar stream.
+
+A command may leave anything in ``out/``: links out of it, devices, pipes, names with control
+characters, a million files, an archive that never ends. So outputs come one by one to a
+:class:`OutputCollector`, which takes only regular files with plain names, within bounds on their
+size and number, and names what it refuses. Everything is opened without following links, relative
+to an open folder, and looked at again once it is open: the command's processes may still change
+what its names stand for.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +21,14 @@ from typing import IO, Protocol
 from recipelab.core.errors import SandboxError
 from recipelab.sandbox.base import OUTPUT_DIRECTORY
 
+MAX_DEPTH = 16
+"""Number of names in the path of an output; deeper ones are refused."""
+MAX_REFUSED = 64
+"""Number of refused outputs that are named; of the others only the number is reported."""
+_PIECE = 1 << 20
+_MAX_NAME_BYTES = 255
+_MAX_PATH_BYTES = 1024
+"""Systems refuse paths of 4096 bytes (1024 on macOS), and the host's folder comes on top."""
 _READS_BEHIND_END = 8
 
 _KINDS = (
@@ -22,76 +38,6 @@ _KINDS = (
     (stat.S_ISCHR, "device"),
     (stat.S_ISBLK, "device"),
 )
-
-
-def collect_folder(folder: Path, collector: Collector) -> None:
-    """Collects from a folder on this machine.
-
-    Args:
-        folder: What was ``out/`` of the command.
-        collector: Where to put it.
-
-    Raises:
-        OutputLimitReached: There is more than the collector takes.
-        SandboxError: It cannot be read or stored.
-    """
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except OSError:
-        collector.refuse("", "out/ itself was removed or replaced")
-        return
-    _collect_open_folder(descriptor, "", set(), collector)
-
-
-def _collect_open_folder(
-    descriptor: int, prefix: str, seen: set[tuple[int, int]], collector: Collector
-) -> None:
-    """Collects from an open folder and closes it. Names are opened relative to it."""
-    try:
-        with os.scandir(descriptor) as entries:
-            for entry in entries:
-                _collect_entry(descriptor, entry.name, prefix + entry.name, seen, collector)
-    finally:
-        os.close(descriptor)
-
-
-def _collect_entry(
-    parent: int, name: str, path: str, seen: set[tuple[int, int]], collector: Collector
-) -> None:
-    try:
-        found = os.lstat(name, dir_fd=parent)
-        if reason := next((words for test, words in _KINDS if test(found.st_mode)), None):
-            collector.refuse(path, reason)
-            return
-        # Not blocking matters where the entry has become a named pipe since it was looked at.
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
-        descriptor = os.open(name, flags, dir_fd=parent)
-    except OSError as error:
-        collector.refuse(path, f"cannot be read: {error.strerror}")
-        return
-    if stat.S_ISDIR(found.st_mode):
-        _enter(descriptor, path, seen, collector)
-        return
-    with os.fdopen(descriptor, "rb") as file:
-        now = os.fstat(descriptor)
-        if not stat.S_ISREG(now.st_mode):
-            collector.refuse(path, "not a regular file")
-        elif now.st_nlink > 1 and (now.st_dev, now.st_ino) in seen:
-            collector.refuse(path, "hard link")
-        else:
-            seen.add((now.st_dev, now.st_ino))
-            collector.take(path, file, now.st_size)
-
-
-def _enter(descriptor: int, path: str, seen: set[tuple[int, int]], collector: Collector) -> None:
-    if path.count("/") + 1 >= MAX_DEPTH:
-        os.close(descriptor)
-        collector.refuse(path, "it lies too deep")
-        return
-    collector.folder()
-    _collect_open_folder(descriptor, f"{path}/", seen, collector)
-
-
 _TAR_KINDS = {
     tarfile.SYMTYPE: "symbolic link",
     tarfile.LNKTYPE: "hard link",
@@ -101,125 +47,22 @@ _TAR_KINDS = {
 }
 
 
-class PieceReader:
-    """Makes a file of pieces of bytes, and stops after a number of bytes.
-
-    ``tarfile`` reads the long names that a header declares into memory at once; the bound on the
-    whole stream is what bounds that. It also goes on reading behind the end of a stream for as long
-    as a header's size tells it to, which can be days; so that ends here too.
-    """
-
-    def __init__(self, pieces: Iterable[bytes], *, limit: int) -> None:
-        """Makes a reader.
-
-        Args:
-            pieces: The pieces.
-            limit: Number of bytes after which it raises.
-        """
-        self._pieces = iter(pieces)
-        self._left = limit
-        self._rest = b""
-        self._reads_behind_end = 0
-
-    def read(self, size: int, /) -> bytes:
-        """Reads up to ``size`` bytes; none at the end.
-
-        Raises:
-            OutputLimitReached: The stream is longer than the limit.
-            SandboxError: The end was read again and again.
-        """
-        while not self._rest:
-            piece = next(self._pieces, None)
-            if piece is None:
-                return self._end()
-            self._left -= len(piece)
-            if self._left < 0:
-                raise OutputLimitReached
-            self._rest = piece
-        taken, self._rest = self._rest[:size], self._rest[size:]
-        return taken
-
-    def _end(self) -> bytes:
-        self._reads_behind_end += 1
-        if self._reads_behind_end > _READS_BEHIND_END:
-            raise SandboxError("the archive of the outputs ends early")
-        return b""
-
-
-def collect_tar(stream: PieceReader, collector: Collector) -> None:
-    """Collects from a tar stream whose names are relative to the phase root.
-
-    What lies below ``out/`` is taken, or refused; anything else lay in a tripwire.
-
-    Args:
-        stream: The archive.
-        collector: Where to put its files.
-
-    Raises:
-        OutputLimitReached: There is more than the collector or the stream takes.
-        SandboxError: The archive is damaged or ends early, or a file cannot be stored.
-    """
-    try:
-        # The stub wants a whole file object; reading is all that a stream archive needs.
-        with tarfile.open(fileobj=stream, mode="r|", errors="surrogateescape") as archive:  # type: ignore[call-overload]
-            for member in archive:
-                _collect_member(archive, member, collector)
-                # It remembers each member otherwise, and there may be very many.
-                archive.members = []
-    except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
-        raise SandboxError(f"the archive of the outputs is damaged: {error}") from error
-
-
-def _collect_member(
-    archive: tarfile.TarFile, member: tarfile.TarInfo, collector: Collector
-) -> None:
-    top, _, name = member.name.partition("/")
-    if top != OUTPUT_DIRECTORY:
-        if name:  # The tripwire itself is ours.
-            collector.tamper(member.name)
-        return
-    if member.isdir():
-        if name:
-            collector.folder()
-        return
-    content = archive.extractfile(member) if member.type in tarfile.REGULAR_TYPES else None
-    if reason := _TAR_KINDS.get(member.type):
-        collector.refuse(name, reason)
-    elif content is None or member.issparse() or member.size < 0:
-        collector.refuse(name, "not a regular file")
-    else:
-        collector.take(name, content, member.size)
-
-
-MAX_DEPTH = 16
-"""Number of names in the path of an output; deeper ones are refused."""
-MAX_REFUSED = 64
-"""Number of refused outputs that are named; of the others only the number is told."""
-_PIECE = 1 << 20
-_MAX_NAME_BYTES = 255
-_MAX_PATH_BYTES = 1024
-"""Systems refuse paths of 4096 bytes (1024 on macOS), the host's own folder included."""
-
-
 class OutputLimitReached(Exception):
-    """The command left more than it may."""
+    """The command left more than its limits allow."""
 
 
 class _Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
-class Collector:
-    """Receives outputs one by one, within bounds.
-
-    It does not know where they come from: :mod:`recipelab.sandbox.outputs` does.
-    """
+class OutputCollector:
+    """Receives outputs one by one, from wherever they come, within bounds."""
 
     def __init__(self, output: Path, *, max_bytes: int, max_files: int) -> None:
-        """Makes a collector that writes to an existing empty folder.
+        """Create a collector that writes to an existing empty folder.
 
         Args:
-            output: The receiving folder; nobody else writes to it.
+            output: The receiving folder; nothing else writes to it.
             max_bytes: Bound on the size of all files together.
             max_files: Bound on their number. Folders and refused outputs have a bound of their
                 own, four times that plus a hundred.
@@ -234,17 +77,17 @@ class Collector:
 
     @property
     def tampered(self) -> tuple[str, ...]:
-        """What lay in tripwires, in a form that is safe to print."""
+        """The paths that lay in tripwires, in a form that is safe to print."""
         return tuple(sorted(self._tampered))
 
     @property
     def refused(self) -> tuple[str, ...]:
-        """What was not taken, each with the reason, as ``out/a (symbolic link)``."""
+        """The outputs that were refused, each with the reason, as ``out/a (symbolic link)``."""
         more = self._refused_count - len(self._refused)
         return (*self._refused, *((f"{OUTPUT_DIRECTORY}/ ({more} more)",) if more else ()))
 
     def refuse(self, name: str, reason: str) -> None:
-        """Notes that an output is not taken.
+        """Note that an output is refused.
 
         Raises:
             OutputLimitReached: There are too many of them.
@@ -253,20 +96,20 @@ class Collector:
         self._note(name, reason)
 
     def tamper(self, name: str) -> None:
-        """Notes something that lay in a tripwire.
+        """Note a path that lay in a tripwire.
 
         Args:
             name: Its path below the phase root.
 
         Raises:
-            OutputLimitReached: There is too much of it.
+            OutputLimitReached: There are too many of them.
         """
         if len(self._tampered) < MAX_REFUSED:
-            self._tampered.add(shown(name))
+            self._tampered.add(printable_name(name))
         self._count_other()
 
     def folder(self) -> None:
-        """Counts a folder. Folders are made only where a file needs them.
+        """Count a folder. A folder is made only when a file in it is taken.
 
         Raises:
             OutputLimitReached: There are too many of them.
@@ -274,12 +117,12 @@ class Collector:
         self._count_other()
 
     def take(self, name: str, content: _Readable, size: int) -> None:
-        """Takes a regular file, or refuses it for its name.
+        """Take a regular file, or refuse it for its name.
 
         Args:
             name: Path below ``out/``.
             content: Where to read it from.
-            size: Its declared size in bytes; no more than that is read.
+            size: Its declared size in bytes; no more is read.
 
         Raises:
             OutputLimitReached: It is one file or one byte too many.
@@ -297,7 +140,7 @@ class Collector:
         self._store(name, content, size)
 
     def discard(self) -> None:
-        """Removes everything taken so far; the receiving folder is empty again."""
+        """Remove everything taken so far; the receiving folder is empty again."""
         clear_folder(self._output)
 
     def _store(self, name: str, content: _Readable, size: int) -> None:
@@ -309,7 +152,9 @@ class Collector:
             self.refuse(name, "there is already an output of that name")
             return
         except OSError as error:
-            raise SandboxError(f"cannot store output {shown(name)}: {error.strerror}") from error
+            raise SandboxError(
+                f"cannot store output {printable_name(name)}: {error.strerror}"
+            ) from error
         self._files_left -= 1
         self._bytes_left -= size
         with os.fdopen(descriptor, "wb") as file:
@@ -323,11 +168,172 @@ class Collector:
     def _note(self, name: str, reason: str) -> None:
         self._refused_count += 1
         if len(self._refused) < MAX_REFUSED:
-            self._refused.append(f"{OUTPUT_DIRECTORY}/{shown(name)} ({reason})")
+            self._refused.append(f"{OUTPUT_DIRECTORY}/{printable_name(name)} ({reason})")
+
+
+def collect_folder(folder: Path, collector: OutputCollector) -> None:
+    """Collect from a folder on this machine.
+
+    Args:
+        folder: The folder that was ``out/`` of the command.
+        collector: Receives the outputs.
+
+    Raises:
+        OutputLimitReached: There is more than the collector takes.
+        SandboxError: An output cannot be stored.
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        collector.refuse("", "out/ itself was removed or replaced")
+        return
+    _collect_open_folder(descriptor, "", set(), collector)
+
+
+def _collect_open_folder(
+    descriptor: int, prefix: str, seen: set[tuple[int, int]], collector: OutputCollector
+) -> None:
+    """Collect from an open folder, and close it. Names are opened relative to it."""
+    try:
+        with os.scandir(descriptor) as entries:
+            for entry in entries:
+                _collect_entry(descriptor, entry.name, prefix + entry.name, seen, collector)
+    finally:
+        os.close(descriptor)
+
+
+def _collect_entry(
+    parent: int, name: str, path: str, seen: set[tuple[int, int]], collector: OutputCollector
+) -> None:
+    try:
+        found = os.lstat(name, dir_fd=parent)
+        if reason := next((kind for test, kind in _KINDS if test(found.st_mode)), None):
+            collector.refuse(path, reason)
+            return
+        # Non-blocking, as the entry may have become a named pipe since lstat.
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+        descriptor = os.open(name, flags, dir_fd=parent)
+    except OSError as error:
+        collector.refuse(path, f"cannot be read: {error.strerror}")
+        return
+    if stat.S_ISDIR(found.st_mode):
+        _collect_subfolder(descriptor, path, seen, collector)
+        return
+    with os.fdopen(descriptor, "rb") as file:
+        now = os.fstat(descriptor)
+        if not stat.S_ISREG(now.st_mode):
+            collector.refuse(path, "not a regular file")
+        elif now.st_nlink > 1 and (now.st_dev, now.st_ino) in seen:
+            collector.refuse(path, "hard link")
+        else:
+            seen.add((now.st_dev, now.st_ino))
+            collector.take(path, file, now.st_size)
+
+
+def _collect_subfolder(
+    descriptor: int, path: str, seen: set[tuple[int, int]], collector: OutputCollector
+) -> None:
+    if path.count("/") + 1 >= MAX_DEPTH:
+        os.close(descriptor)
+        collector.refuse(path, "it lies too deep")
+        return
+    collector.folder()
+    _collect_open_folder(descriptor, f"{path}/", seen, collector)
+
+
+class PieceReader:
+    """Presents pieces of bytes as a file to read, up to a number of bytes.
+
+    ``tarfile`` reads a long name of the size that a header declares into memory at once; only the
+    bound on the whole stream bounds that. It also goes on reading behind the end of a stream for as
+    long as the size in a header says, which can be days; so reading behind the end is an error here
+    after a few times.
+    """
+
+    def __init__(self, pieces: Iterable[bytes], *, limit: int) -> None:
+        """Create a reader.
+
+        Args:
+            pieces: The pieces.
+            limit: Number of bytes after which it raises.
+        """
+        self._pieces = iter(pieces)
+        self._left = limit
+        self._rest = b""
+        self._reads_behind_end = 0
+
+    def read(self, size: int, /) -> bytes:
+        """Read up to ``size`` bytes; none at the end.
+
+        Raises:
+            OutputLimitReached: The stream is longer than the limit.
+            SandboxError: The end was read again and again.
+        """
+        while not self._rest:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return self._end()
+            self._left -= len(piece)
+            if self._left < 0:
+                raise OutputLimitReached
+            self._rest = piece
+        data, self._rest = self._rest[:size], self._rest[size:]
+        return data
+
+    def _end(self) -> bytes:
+        self._reads_behind_end += 1
+        if self._reads_behind_end > _READS_BEHIND_END:
+            raise SandboxError("the archive of the outputs ends early")
+        return b""
+
+
+def collect_tar(stream: PieceReader, collector: OutputCollector) -> None:
+    """Collect from a tar stream whose names are relative to the phase root.
+
+    A member below ``out/`` is taken, or refused; any other one lay in a tripwire.
+
+    Args:
+        stream: The archive.
+        collector: Receives the outputs.
+
+    Raises:
+        OutputLimitReached: There is more than the collector or the stream takes.
+        SandboxError: The archive is damaged or ends early, or a file cannot be stored.
+    """
+    try:
+        # The type stub wants a whole file object; a stream archive needs read() alone.
+        with tarfile.open(fileobj=stream, mode="r|", errors="surrogateescape") as archive:  # type: ignore[call-overload]
+            for member in archive:
+                _collect_member(archive, member, collector)
+                # Otherwise the archive remembers each member, and there may be very many.
+                archive.members = []
+    except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
+        raise SandboxError(f"the archive of the outputs is damaged: {error}") from error
+
+
+def _collect_member(
+    archive: tarfile.TarFile, member: tarfile.TarInfo, collector: OutputCollector
+) -> None:
+    top, _, name = member.name.partition("/")
+    if top != OUTPUT_DIRECTORY:
+        if name:  # The tripwire folder itself is ours.
+            collector.tamper(member.name)
+        return
+    if member.isdir():
+        if name:
+            collector.folder()
+        return
+    content = archive.extractfile(member) if member.type in tarfile.REGULAR_TYPES else None
+    if reason := _TAR_KINDS.get(member.type):
+        collector.refuse(name, reason)
+    elif content is None or member.issparse() or member.size < 0:
+        collector.refuse(name, "not a regular file")
+    else:
+        collector.take(name, content, member.size)
 
 
 def clear_folder(folder: Path) -> None:
-    """Removes everything in a folder that nobody else writes to."""
+    """Remove everything in a folder that nothing else writes to."""
     for path in folder.iterdir():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
@@ -336,28 +342,30 @@ def clear_folder(folder: Path) -> None:
 
 
 def _copy(name: str, content: _Readable, file: IO[bytes], size: int) -> None:
-    """Copies exactly ``size`` bytes."""
+    """Copy exactly ``size`` bytes."""
     left = size
     while left:
         try:
             piece = content.read(min(left, _PIECE))
             file.write(piece)
         except OSError as error:
-            raise SandboxError(f"cannot store output {shown(name)}: {error.strerror}") from error
+            raise SandboxError(
+                f"cannot store output {printable_name(name)}: {error.strerror}"
+            ) from error
         if not piece:
-            raise SandboxError(f"output {shown(name)} ended {left} bytes early")
+            raise SandboxError(f"output {printable_name(name)} ended {left} bytes early")
         left -= len(piece)
 
 
-def shown(name: str) -> str:
-    """A name from a command in a form that is safe to print: one line, bounded, no escapes."""
+def printable_name(name: str) -> str:
+    """Return a name that a command chose in a form safe to print: one short line, no escapes."""
     text = name.encode("utf-8", errors="backslashreplace").decode()
     text = "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
     return text if len(text) <= 120 else f"{text[:100]}...{text[-17:]}"
 
 
 def name_fault(name: str) -> str | None:
-    """Why a path below ``out/`` is not taken, or ``None`` if it is fine."""
+    """Return why a path below ``out/`` is refused, or ``None`` if it is fine."""
     parts = name.split("/")
     try:
         longest = max(len(part.encode()) for part in parts)

@@ -1,4 +1,4 @@
-"""Tells which process something belongs to, and whether that process is dead for certain."""
+"""Processes of a sandbox: their owners, threads that wait for them, environment and log."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import hashlib
 import os
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from enum import StrEnum
 from functools import lru_cache
@@ -17,17 +17,22 @@ from typing import Any, Protocol, TypeVar
 
 from recipelab.sandbox.base import PhaseRequest, PhaseResult
 
-_UNTOLD = "0"
-"""Start time of a process where it cannot be told."""
+MIB = 1 << 20
+"""Bytes in a MiB."""
+
+T = TypeVar("T")
+
+_UNKNOWN = "0"
+"""Start time of a process whose start time cannot be read."""
 
 
 class OwnerState(StrEnum):
-    """What can be said of the process behind an identity."""
+    """What is known of the process behind an identity."""
 
     ALIVE = "alive"
     DEAD = "dead"
     FOREIGN = "foreign"
-    """It is of another machine or process namespace, or the identity is not one of ours."""
+    """It belongs to another machine or process namespace, or the identity is not one of ours."""
 
 
 def _machine() -> str:
@@ -46,37 +51,36 @@ def _process_namespace() -> str:
 
 @lru_cache(maxsize=1)
 def _domain() -> str:
-    """Names the machine and process namespace that give a process id its meaning."""
+    """Return a name of the machine and process namespace, which give a process id its meaning."""
     parts = (_machine(), _process_namespace())
     return hashlib.sha256("/".join(parts).encode()).hexdigest()[:10]
 
 
 def _started(pid: int) -> str:
-    """Start time of a process in clock ticks since boot."""
+    """Return the start time of a process in clock ticks since boot."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except OSError:
-        return _UNTOLD
+        return _UNKNOWN
     # The second field is the program's name in brackets and may itself hold spaces and brackets.
-    fields = stat.rpartition(")")[2].split()
-    return fields[19]
+    return stat.rpartition(")")[2].split()[19]
 
 
 def owner_identity() -> str:
-    """Identity of this process, as ``<domain>-<pid>-<start time>``."""
+    """Return the identity of this process, as ``<domain>-<pid>-<start time>``."""
     return f"{_domain()}-{os.getpid()}-{_started(os.getpid())}"
 
 
 def is_dead(identity: str) -> bool:
-    """Whether the process behind an identity is dead for certain."""
+    """Return whether the process behind an identity is certainly dead."""
     return owner_state(identity) is OwnerState.DEAD
 
 
 def owner_state(identity: str) -> OwnerState:
-    """Looks for the process behind an identity.
+    """Look for the process behind an identity.
 
-    A process of another machine or process namespace cannot be judged from here, so it counts as
-    foreign. A process id that was given to another process since is told by the start time.
+    A process of another machine or process namespace cannot be seen from here, so it counts as
+    foreign. If its id was given to another process since, the start time differs.
     """
     domain, _, rest = identity.partition("-")
     pid_text, _, started = rest.partition("-")
@@ -89,20 +93,17 @@ def owner_state(identity: str) -> OwnerState:
         return OwnerState.DEAD
     except (PermissionError, OverflowError):
         pass
-    # Where /proc hides other users' processes, one that is there has no start time to be seen.
+    # Where /proc hides the processes of other users, their start times cannot be read.
     now = _started(pid)
-    reused = now != started and _UNTOLD not in (now, started)
+    reused = now != started and _UNKNOWN not in (now, started)
     return OwnerState.DEAD if reused else OwnerState.ALIVE
 
 
-T = TypeVar("T")
-
-
 def in_thread(work: Callable[[], T], *, name: str) -> Future[T]:
-    """Starts ``work`` in a new daemon thread.
+    """Start ``work`` in a new daemon thread.
 
-    The event loop's own pool has a few threads only. Phases would hold all of them for minutes,
-    and then nothing could kill a phase at its deadline; so each gets a thread of its own.
+    The event loop's own pool has few threads. Phases would hold all of them for minutes, and then
+    nothing could kill a phase at its deadline; so each gets a thread of its own.
     """
     future: Future[T] = Future()
     future.set_running_or_notify_cancel()
@@ -119,28 +120,52 @@ def in_thread(work: Callable[[], T], *, name: str) -> Future[T]:
     return future
 
 
+async def uninterrupted(work: Callable[[], T], *, name: str) -> T:
+    """Run short work in a thread; a cancellation takes effect only when it is done.
+
+    Args:
+        work: The work, which must end by itself.
+        name: Name of the thread.
+    """
+    future = asyncio.wrap_future(in_thread(work, name=name))
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        await _all_done([future])
+        raise
+
+
+async def _all_done(futures: Sequence[asyncio.Future[Any]]) -> None:
+    """Wait until all futures are done, whatever cancellations come meanwhile."""
+    while pending := [future for future in futures if not future.done()]:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait(pending)
+    for future in futures:
+        future.exception()  # Retrieved, so that asyncio does not report it as forgotten.
+
+
 class Stoppable(Protocol):
     """A phase as a blocking call that another thread can end."""
 
     def run(self) -> PhaseResult:
-        """Runs to the end. Called once."""
+        """Run to the end. Called once."""
         ...
 
     def stop(self) -> None:
-        """Makes :meth:`run` end soon, whatever it is at. May be called at any time."""
+        """Make :meth:`run` end soon, whatever it is doing. May be called at any time."""
 
 
 class RunningPhases:
-    """The phases that run now, each in its thread. It knows nothing of how they run."""
+    """The phases that run now, each in its thread; it does not matter how they run."""
 
     def __init__(self) -> None:
         self._running: dict[Stoppable, Future[PhaseResult]] = {}
 
     async def run(self, phase: Stoppable, *, name: str) -> PhaseResult:
-        """Awaits a phase; on cancellation stops it and waits for its end first.
+        """Await a phase; on cancellation stop it and wait for its end first.
 
         Args:
-            phase: What to run.
+            phase: The phase.
             name: Name of its thread.
         """
         future = in_thread(phase.run, name=name)
@@ -151,41 +176,29 @@ class RunningPhases:
         try:
             return await asyncio.shield(awaited)
         except asyncio.CancelledError:
-            await self._stopped({phase: future})
+            await self._stop({phase: future})
             raise
         finally:
             del self._running[phase]
 
     async def stop_all(self) -> None:
-        """Stops all phases and waits for their end."""
-        await self._stopped(dict(self._running))
+        """Stop all phases and wait for their end."""
+        await self._stop(dict(self._running))
 
-    async def _stopped(self, phases: dict[Stoppable, Future[PhaseResult]]) -> None:
+    async def _stop(self, phases: Mapping[Stoppable, Future[PhaseResult]]) -> None:
         waiters: list[asyncio.Future[Any]] = []
         for phase, future in phases.items():
             stopping = in_thread(phase.stop, name="phase-stop")
             waiters += [asyncio.wrap_future(future), asyncio.wrap_future(stopping)]
-        # Further cancellations wait: nothing may be left running.
-        while pending := [waiter for waiter in waiters if not waiter.done()]:
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait(pending)
-        for waiter in waiters:
-            waiter.exception()  # Looked at, so that asyncio does not report it as forgotten.
-
-
-MIB = 1 << 20
-"""Bytes in a MiB."""
+        await _all_done(waiters)
 
 
 def clean_environment(request: PhaseRequest, paths: Mapping[str, str]) -> dict[str, str]:
-    """The whole environment of a command.
+    """Return all environment variables of a command.
 
     Args:
-        request: Its limits give the thread counts; its own variables come last.
-        paths: ``HOME``, ``TMPDIR`` and, where the sandbox must give it, ``PATH``.
-
-    Returns:
-        All variables.
+        request: Its limits give the thread counts; its own variables override all others.
+        paths: ``HOME``, ``TMPDIR`` and, if the sandbox must set it, ``PATH``.
     """
     threads = str(max(1, int(request.limits.cpus)))
     return {
@@ -202,10 +215,10 @@ def clean_environment(request: PhaseRequest, paths: Mapping[str, str]) -> dict[s
 
 
 class BoundedLog:
-    """Takes output in pieces and keeps at most ``limit`` bytes: a half of head, a half of tail."""
+    """Takes output in pieces and keeps at most ``limit`` bytes of it: half head, half tail."""
 
     def __init__(self, *, limit: int) -> None:
-        """Makes an empty log.
+        """Create an empty log.
 
         Args:
             limit: Number of bytes to keep.
@@ -217,7 +230,7 @@ class BoundedLog:
         self._passed = 0
 
     def write(self, piece: bytes) -> None:
-        """Adds a piece of output."""
+        """Add a piece of output."""
         room = self._head_limit - len(self._head)
         self._head += piece[:room]
         rest = piece[room:]
@@ -228,7 +241,7 @@ class BoundedLog:
             del self._tail[: -self._tail_limit]
 
     def text(self) -> str:
-        """The kept output as text; bytes that are not UTF-8 become replacement characters."""
+        """Return the kept output; bytes that are not UTF-8 become replacement characters."""
         tail = self._tail[-self._tail_limit :] if self._tail_limit else bytearray()
         cut = self._passed - len(tail)
         if not cut:

@@ -1,8 +1,9 @@
-"""The GPUs of this machine, as NVIDIA's own tool tells of them."""
+"""Slots: the GPUs and cores of this machine, leased to one phase at a time."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import math
 import os
@@ -18,6 +19,17 @@ from pathlib import Path
 from recipelab.core.errors import RecipelabError, SandboxError
 from recipelab.core.logs import logger
 
+_log = logger(__name__)
+
+_RETRY_SECONDS = 0.1
+"""How often to try a slot that another process has leased."""
+
+TELL_SECONDS = 3.0
+"""How long to wait for another process before people are told why nothing runs."""
+
+BUSY_MB = 1024
+"""A GPU with more memory in use than this belongs to somebody else right now."""
+
 TOOL = "nvidia-smi"
 _FIELDS = ("index", "uuid", "name", "memory.total", "memory.used")
 _SECONDS = 20.0
@@ -29,10 +41,10 @@ class Gpu:
 
     Attributes:
         index: Its number, as Docker and CUDA take it.
-        uuid: Its id, which stays when numbers change.
+        uuid: Its id, which stays the same when numbers change.
         name: Its model.
         memory_mb: Its memory in MiB.
-        used_mb: How much of that is in use now, by anybody.
+        used_mb: How much of it is in use now, by any process.
     """
 
     index: str
@@ -43,28 +55,28 @@ class Gpu:
 
 
 def list_gpus() -> tuple[Gpu, ...]:
-    """The GPUs that this machine has; none where the tool is not there or finds none."""
+    """Return the GPUs of this machine, as ``nvidia-smi`` lists them."""
     answer = _ask()
     return () if answer is None else tuple(_read(line) for line in answer.splitlines() if line)
 
 
 def gpu_fault(gpu: str) -> str | None:
-    """Why a GPU cannot be used any more, or ``None`` if it answers, or nothing can be told.
+    """Return why a GPU can no longer be used, or ``None`` if it answers or cannot be asked.
 
-    A GPU that has fallen off the bus fails whatever ran on it. That is no fault of the recipe, but
-    a recipe could print the same words; so the driver is asked, from outside.
+    A GPU that has fallen off the bus fails whatever ran on it. That is not the recipe's fault, but
+    a recipe could print the same error; so the driver is asked, from outside.
 
     Args:
         gpu: Its index or uuid.
     """
     if shutil.which(TOOL) is None:
-        return None  # The daemon may be another machine's.
+        return None  # The Docker daemon may be on another machine.
     answer = _ask("--id", gpu)
     return f"GPU {gpu} does not answer {TOOL}" if not answer else None
 
 
 def _ask(*options: str) -> str | None:
-    """What the tool answers; ``None`` if it fails or takes too long."""
+    """Return what the tool prints, or ``None`` if it fails or takes too long."""
     command = [TOOL, f"--query-gpu={','.join(_FIELDS)}", "--format=csv,noheader,nounits", *options]
     try:
         ended = subprocess.run(
@@ -76,31 +88,22 @@ def _ask(*options: str) -> str | None:
 
 
 def _read(line: str) -> Gpu:
-    index, uuid, name, total, used = (word.strip() for word in line.split(","))
-    # Some boards share the machine's memory and tell no figure of their own.
-    numbers = [int(word) if word.isdigit() else 0 for word in (total, used)]
+    index, uuid, name, total, used = (text.strip() for text in line.split(","))
+    # Some boards share the machine's memory and have no figure of their own.
+    numbers = [int(text) if text.isdigit() else 0 for text in (total, used)]
     return Gpu(index, uuid, name, *numbers)
-
-
-_log = logger(__name__)
-
-_LOOK_SECONDS = 0.1
-"""How often a slot is looked at that another process has leased."""
-
-TELL_SECONDS = 3.0
-"""How long a wait for another process is before people are told why nothing runs."""
 
 
 @dataclass(frozen=True)
 class Slot:
-    """Where one phase may run.
+    """Devices that one phase may use.
 
     Attributes:
-        name: Name of what is leased, as ``gpu-0`` or ``cpu-2-3``; empty where nothing is.
+        name: Name of the lease, as ``gpu-0`` or ``cpu-2-3``; empty if nothing is leased.
         cores: Numbers of the only cores; ``None`` for any.
         gpus: Ids of the only GPUs.
-        devices: Names of the devices in it, if there are several: each is leased, since campaigns
-            may cut the same machine into slots of different widths.
+        devices: Names of the devices, if there are several: each is leased, since campaigns may
+            divide the same machine into slots of different widths.
     """
 
     name: str = ""
@@ -110,25 +113,25 @@ class Slot:
 
     @property
     def leases(self) -> tuple[str, ...]:
-        """Names of what is leased, in the order in which everybody takes them."""
+        """The names to lease, in an order that is the same for all processes."""
         return tuple(sorted(self.devices)) or ((self.name,) if self.name else ())
 
 
 ANYWHERE = Slot()
-"""Leases nothing: for work that needs no place of its own."""
+"""Leases nothing: for work that needs no device of its own."""
 
 
 class SlotPool:
-    """Leases slots. A slot with a name has one holder at a time, over all processes of a user.
+    """Leases slots. A slot with a name is held once at a time, over all processes of a user.
 
     The lease of a named slot is a file lock, so it ends with the process that holds it, however
-    that dies. Within a process, who waited longest comes first.
+    that dies. Within a process, leases are given in the order in which they were asked for.
 
     Args:
         slots: The slots; several without a name may be given.
-        width: How many are held at the same time; ``None`` for all. If there are more slots than
-            that, whichever no other process holds are taken.
-        folder: Where the lock files lie; by default one of this user's own, for this machine.
+        width: How many to hold at the same time; ``None`` for all. If there are more slots than
+            that, those that no other process holds are taken.
+        folder: Folder of the lock files; by default one of this user on this machine.
         shared: Whether other processes may use the same slots at the same time.
     """
 
@@ -147,7 +150,7 @@ class SlotPool:
         self._free: list[Slot] = list(slots)
         self._most = len(slots) if width is None else width
         self._held = 0
-        self._told = False
+        self._warned = False
         self._turn = asyncio.Lock()
         self._freed = asyncio.Event()
 
@@ -162,11 +165,11 @@ class SlotPool:
         return min(self._most, len(self.slots))
 
     def retire(self, slot: Slot, reason: str) -> None:
-        """Takes a slot out of use, as when its GPU no longer answers. Its lease goes on.
+        """Take a slot out of use, as when its GPU no longer answers. Its lease continues.
 
         Args:
             slot: A named slot of this pool.
-            reason: Why, for whoever asks for a slot when none is left.
+            reason: Why, for the error when no slot is left.
         """
         self._retired[slot.name] = reason
         self._free = [other for other in self._free if other.name != slot.name]
@@ -174,63 +177,59 @@ class SlotPool:
 
     @asynccontextmanager
     async def lease(self) -> AsyncIterator[Slot]:
-        """Waits for a slot and holds it.
+        """Wait for a slot and hold it.
 
         Raises:
             SandboxError: Every slot has been retired.
         """
         async with self._turn:
-            slot, locks = await self._taken()
+            slot, locks = await self._acquire()
         try:
             yield slot
         finally:
             _release(locks)
             self._held -= 1
             if slot.name not in self._retired:
-                # In front: the next piece of work stays where the last one was.
+                # In front: the next phase runs where the last one ran.
                 self._free.insert(0, slot)
             self._freed.set()
 
-    async def _taken(self) -> tuple[Slot, list[int]]:
-        began = time.monotonic()
+    async def _acquire(self) -> tuple[Slot, list[int]]:
+        start = time.monotonic()
         while True:
             if not self.slots:
                 reasons = "; ".join(self._retired.values()) or "there are none"
                 raise SandboxError(f"no slot is left: {reasons}")
             self._freed.clear()
-            elsewhere = self._free if self._held < self._most else []
-            for slot in elsewhere:
-                locks = self._locked(slot)
+            candidates = self._free if self._held < self._most else []
+            for slot in candidates:
+                locks = self._lock(slot)
                 if locks is not None:
                     self._free.remove(slot)
                     self._held += 1
                     return slot, locks
-            if elsewhere and time.monotonic() - began > TELL_SECONDS:
-                self._tell(elsewhere)
-            # Another process tells nobody when it is done, so its slots are looked at again.
-            await self._wait(_LOOK_SECONDS if elsewhere else None)
+            if candidates and time.monotonic() - start > TELL_SECONDS:
+                self._warn(candidates)
+            # Another process does not say when it is done, so its slots are tried again.
+            with contextlib.suppress(TimeoutError):
+                seconds = _RETRY_SECONDS if candidates else None
+                await asyncio.wait_for(self._freed.wait(), seconds)
 
-    def _tell(self, elsewhere: Sequence[Slot]) -> None:
-        """Says once why nothing runs: a second campaign on a small machine looks like a hang."""
-        if self._told:
+    def _warn(self, slots: Sequence[Slot]) -> None:
+        """Say once why nothing runs: a second campaign on a small machine looks like a hang."""
+        if self._warned:
             return
-        self._told = True
+        self._warned = True
         _log.warning(
-            "waiting for a slot that another campaign holds (with --share-devices none waits)",
-            slots=", ".join(slot.name for slot in elsewhere),
+            "waiting for a slot that another campaign holds (--share-devices lifts that)",
+            slots=", ".join(slot.name for slot in slots),
         )
 
-    async def _wait(self, seconds: float | None) -> None:
-        try:
-            await asyncio.wait_for(self._freed.wait(), seconds)
-        except TimeoutError:
-            return
-
-    def _locked(self, slot: Slot) -> list[int] | None:
-        """Takes the locks of a slot.
+    def _lock(self, slot: Slot) -> list[int] | None:
+        """Take the locks of a slot.
 
         Returns:
-            Their file descriptors, or ``None`` if another process has one of them.
+            Their file descriptors, or ``None`` if another process holds one of them.
         """
         if self._shared or not slot.leases:
             return []
@@ -249,8 +248,8 @@ class SlotPool:
 
 
 def lock_folder() -> Path:
-    """The folder with the lock files of this user on this machine."""
-    # Not the cache: that may be a home folder that several machines share.
+    """Return the folder of the lock files of this user on this machine."""
+    # Not the cache folder: it may be in a home that several machines share.
     return Path(tempfile.gettempdir()) / f"recipelab-slots-{os.getuid()}"
 
 
@@ -259,35 +258,12 @@ def _release(locks: Sequence[int]) -> None:
         os.close(lock)
 
 
-def is_leased(slot: Slot, folder: Path | None = None) -> bool:
-    """Whether some process holds a named slot, or a device of it, now."""
-    return any(_is_locked((folder or lock_folder()) / f"{name}.lock") for name in slot.leases)
-
-
-def _is_locked(path: Path) -> bool:
-    try:
-        lock = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(lock)
-    return False
-
-
-BUSY_MB = 1024
-"""A GPU with more memory in use than this belongs to somebody else right now."""
-
-
 def machine_slots(*, cpus: float, gpus: int) -> list[Slot]:
-    """Every slot that the machine has for phases of one size.
+    """Return all slots of this machine for phases of one size.
 
     Args:
-        cpus: Cores that a phase has.
-        gpus: How many GPUs a phase needs for itself.
+        cpus: Number of cores of a phase.
+        gpus: Number of GPUs of a phase.
 
     Raises:
         RecipelabError: The machine has no GPU, or too few that are free.
@@ -298,17 +274,17 @@ def machine_slots(*, cpus: float, gpus: int) -> list[Slot]:
 def machine_pool(
     *, cpus: float, gpus: int, wanted: int | None, most: int, share: bool = False
 ) -> SlotPool:
-    """Leases the slots of this machine, so many at a time.
+    """Return a pool that leases slots of this machine.
 
-    Where fewer are wanted than there are, campaigns get out of each other's way: each takes those
-    that no other holds.
+    If fewer slots are wanted than there are, campaigns do not get in each other's way: each takes
+    slots that no other holds.
 
     Args:
-        cpus: Cores that a phase has.
-        gpus: How many GPUs a phase needs for itself.
-        wanted: How many slots; ``None`` takes as many as have a device of their own.
-        most: How many are of use at most; it bounds only what is taken without being wanted.
-        share: Whether more slots than devices may be had, which then share.
+        cpus: Number of cores of a phase.
+        gpus: Number of GPUs of a phase.
+        wanted: Number of slots; ``None`` for as many as have a device of their own.
+        most: Largest useful number of slots if no number is wanted.
+        share: Whether there may be more slots than devices, which then share them.
 
     Raises:
         RecipelabError: The machine has no GPU, or fewer devices than slots are wanted.
@@ -317,7 +293,7 @@ def machine_pool(
     if wanted is None:
         return SlotPool(slots, width=min(most, len(slots)), shared=share)
     if wanted > len(slots) and not share:
-        what = _gpu_words(gpus) if gpus else f"sets of {math.ceil(cpus)} cores"
+        what = _gpu_text(gpus) if gpus else f"sets of {math.ceil(cpus)} cores"
         raise RecipelabError(
             f"{wanted} slots do not fit on this machine, which has {len(slots)} {what}; "
             f"valid: 1 to {len(slots)}, or more with --share-devices"
@@ -326,7 +302,7 @@ def machine_pool(
     return SlotPool(devices, width=wanted, shared=share)
 
 
-def _gpu_words(gpus: int) -> str:
+def _gpu_text(gpus: int) -> str:
     return "free GPUs" if gpus == 1 else f"sets of {gpus} free GPUs"
 
 

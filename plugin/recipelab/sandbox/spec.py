@@ -1,215 +1,235 @@
-"""What the container of a sandbox has beyond the limits of a phase, from ``sandbox.toml``."""
+"""The specification of a sandbox, ``sandbox.toml``: its image, and what its containers have."""
 
 from __future__ import annotations
 
 import json
 import re
 import tomllib
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from recipelab.core import content
-from recipelab.core.errors import RecipelabError
+from recipelab.core.errors import RecipelabError, validation_problems
+
+SPEC_FILE = "sandbox.toml"
+REQUIREMENTS_FILE = "requirements.txt"
 
 NOBODY = 65534
 """User and group id of a command where a profile names no other."""
 
+RESERVED_USER = 65533
+"""User id of the container's monitor; a command under it could speak in the monitor's place."""
 
-@dataclass(frozen=True)
-class ContainerProfile:
-    """Properties of a container; the table ``[container]`` of a ``sandbox.toml``.
+_FORMAT = 1
+_MOST_SHM_MB = (1 << 20) - 1
+_SECCOMP_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\.json")
+
+
+class ContainerProfile(BaseModel):
+    """Properties of a container beyond the limits of a phase: the table ``[container]``.
 
     Attributes:
         user: User and group id of the command; never root's.
         gpu: Whether recipes need a GPU: each phase then gets the GPUs of its slot.
         shm_mb: Size of ``/dev/shm`` in MiB; ``None`` for as much as the memory limit.
         seccomp: A seccomp profile in Docker's JSON; ``None`` for Docker's own.
-        environment: Names of variables of the host that are passed on, if they are set there.
+        environment: Names of host variables that are passed on if they are set.
     """
 
-    user: int = NOBODY
-    gpu: bool = False
-    shm_mb: int | None = None
-    seccomp: Path | None = None
-    environment: tuple[str, ...] = ()
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    user: int = Field(
+        default=NOBODY,
+        ge=1,
+        le=NOBODY,
+        description=f"a user id from 1 to {NOBODY}, but not {RESERVED_USER}, which recipelab "
+        "takes itself",
+    )
+    gpu: bool = Field(default=False, description="true or false")
+    shm_mb: Annotated[int, Field(ge=1, le=_MOST_SHM_MB)] | None = Field(
+        default=None, description=f"MiB of /dev/shm, from 1 to {_MOST_SHM_MB}"
+    )
+    seccomp: Path | None = Field(
+        default=None, description="the name of a JSON file beside it, as seccomp.json"
+    )
+    environment: tuple[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], ...] = Field(
+        default=(),
+        strict=False,  # TOML has arrays, and no tuples.
+        description='a list of different variable names, as ["HF_TOKEN"]',
+    )
+
+    @field_validator("user")
+    @classmethod
+    def _is_free(cls, user: int) -> int:
+        if user == RESERVED_USER:
+            raise ValueError("this user id is reserved")
+        return user
+
+    @field_validator("environment")
+    @classmethod
+    def _differ(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(names)) < len(names):
+            raise ValueError("a variable is listed twice")
+        return names
+
+    @field_validator("seccomp", mode="before")
+    @classmethod
+    def _is_beside(cls, name: object, info: ValidationInfo) -> object:
+        """Replace the name of a seccomp profile in a ``sandbox.toml`` by its path."""
+        if info.context is None:
+            return name
+        if not isinstance(name, str) or not _SECCOMP_FILE.fullmatch(name):
+            raise ValueError("not the name of a JSON file")
+        path = Path(info.context["folder"]) / name
+        try:
+            profile = json.loads(path.read_text("utf-8"))
+        except FileNotFoundError:
+            raise ValueError(f"there must be a file {name} beside it") from None
+        except (OSError, ValueError, RecursionError) as error:
+            raise ValueError(f"{name} is not JSON: {error}") from error
+        # Without a default action Docker's runtime takes the profile and filters nothing.
+        if not isinstance(profile, dict) or "defaultAction" not in profile:
+            raise ValueError(
+                f"{name} is not a seccomp profile: an object with defaultAction, in Docker's format"
+            )
+        return path
 
 
-RESERVED_USER = 65533
-"""User id of the container's trusted process; a command under it could speak in its place."""
-
-_SHM_MB = range(1, 1 << 20)
-_SECCOMP_FILE = r"[A-Za-z0-9][A-Za-z0-9._-]*\.json"
-_VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
-
-
-def _is_user(value: object) -> bool:
-    return type(value) is int and 0 < value <= NOBODY and value != RESERVED_USER
-
-
-def _is_shm(value: object) -> bool:
-    return type(value) is int and value in _SHM_MB
-
-
-def _is_seccomp(value: object) -> bool:
-    return isinstance(value, str) and re.fullmatch(_SECCOMP_FILE, value) is not None
-
-
-def _is_environment(value: object) -> bool:
-    if not isinstance(value, list) or len(set(map(str, value))) != len(value):
-        return False
-    return all(isinstance(name, str) and re.fullmatch(_VARIABLE, name) for name in value)
-
-
-_KEYS: dict[str, tuple[Callable[[object], bool], str]] = {
-    "user": (
-        _is_user,
-        f"a user id from 1 to {NOBODY}, but not {RESERVED_USER}, which recipelab takes itself",
-    ),
-    "gpu": (lambda value: isinstance(value, bool), "true or false"),
-    "shm_mb": (_is_shm, f"MiB of /dev/shm, from 1 to {_SHM_MB[-1]}"),
-    "seccomp": (_is_seccomp, "name of a JSON file beside it, as seccomp.json"),
-    "environment": (_is_environment, 'a list of different variable names, as ["HF_TOKEN"]'),
-}
-
-
-def container_profile(file: Path, table: object) -> ContainerProfile:
-    """Checks a table ``[container]`` and makes a profile of it.
-
-    Args:
-        file: The ``sandbox.toml``, for messages and for what lies beside it.
-        table: What stands under ``container``.
-
-    Raises:
-        RecipelabError: Something is not valid; the message names file, key and valid values.
-    """
-    valid = ", ".join(_KEYS)
-    if not isinstance(table, dict):
-        raise RecipelabError(f"{file}: container: {table!r} is not a table; valid keys: {valid}")
-    values: dict[str, Any] = {}
-    for key, value in table.items():
-        if key not in _KEYS:
-            raise RecipelabError(f"{file}: container.{key}: unknown key; valid: {valid}")
-        is_valid, words = _KEYS[key]
-        if not is_valid(value):
-            raise RecipelabError(f"{file}: container.{key}: {value!r} is not valid; valid: {words}")
-        values[key] = value
-    if "seccomp" in values:
-        values["seccomp"] = _seccomp_file(file, values["seccomp"])
-    if "environment" in values:
-        values["environment"] = tuple(values["environment"])
-    return ContainerProfile(**values)
-
-
-def _seccomp_file(file: Path, name: str) -> Path:
-    path = file.parent / name
-    try:
-        profile = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise RecipelabError(
-            f"{file}: container.seccomp: there must be a file {name} beside it"
-        ) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise RecipelabError(f"{file}: container.seccomp: {name} is not JSON: {error}") from error
-    # Without a default action Docker's runtime takes the profile and filters nothing.
-    if not isinstance(profile, dict) or "defaultAction" not in profile:
-        raise RecipelabError(
-            f"{file}: container.seccomp: {name} is not a seccomp profile; valid: an object with "
-            "defaultAction, in Docker's format"
-        )
-    return path
-
-
-SPEC_FILE = "sandbox.toml"
-REQUIREMENTS_FILE = "requirements.txt"
-CONTAINER_TABLE = "container"
-_FORMAT = 1
-_PATTERNS = {
-    "name": (r"[a-z0-9][a-z0-9_-]*", "lower-case letters, digits, _ and -, as cpu"),
-    "description": (r"[^\n]+", "one line of text"),
-    "image": (r"[a-z0-9][a-z0-9._/-]*(:[A-Za-z0-9._-]+)?", "an image name, as recipelab/cpu"),
-    "dockerfile": (
-        r"(\.\./[a-z0-9][a-z0-9_-]*/)?[A-Za-z0-9][A-Za-z0-9._-]*",
-        "name of a file beside it, as Dockerfile, or of another sandbox's, as ../cpu/Dockerfile",
-    ),
-    "base": (r"[a-z0-9]\S*", "an image name, as python:3.11-slim-bookworm"),
-    "python": (r"3\.[0-9]+", "a Python version, as 3.11"),
-}
-
-
-@dataclass(frozen=True)
-class ImageSpec:
-    """An image that can be built.
+class ImageSpec(BaseModel):
+    """An image that can be built, and what its containers have.
 
     Attributes:
-        folder: Where its files lie: the Dockerfile and ``requirements.txt``.
+        format: Version of the format of ``sandbox.toml``.
         name: Its name among the sandboxes.
         description: One line for people.
         image: Name (and tag) of the image that is built.
         dockerfile: Path of the Dockerfile from the folder: its own, or another sandbox's.
-        base: Name of the image to build on, where nobody names another.
+        base: Name of the image to build on unless another one is asked for.
         python: Python version of the base, which the wheels are for.
         container: What its containers have beyond the limits of a phase.
     """
 
-    folder: Path
-    name: str
-    description: str
-    image: str
-    dockerfile: str
-    base: str
-    python: str
-    container: ContainerProfile = field(default_factory=ContainerProfile)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    format: Literal[1]
+    name: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9_-]*$",
+        description="lower-case letters, digits, _ and -, as cpu",
+    )
+    description: str = Field(pattern=r"^[^\n]+$", description="one line of text")
+    image: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9._/-]*(:[A-Za-z0-9._-]+)?$",
+        description="an image name, as recipelab/cpu",
+    )
+    dockerfile: str = Field(
+        pattern=r"^(\.\./[a-z0-9][a-z0-9_-]*/)?[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="the name of a file beside it, as Dockerfile, or of another sandbox's, as "
+        "../cpu/Dockerfile",
+    )
+    base: str = Field(
+        pattern=r"^[a-z0-9]\S*$", description="an image name, as python:3.11-slim-bookworm"
+    )
+    python: str = Field(pattern=r"^3\.[0-9]+$", description="a Python version, as 3.11")
+    container: ContainerProfile = Field(
+        default_factory=ContainerProfile,
+        description=f"a table with the keys {', '.join(ContainerProfile.model_fields)}",
+    )
+    _folder: Path = PrivateAttr(default=Path())
+
+    def model_post_init(self, context: Mapping[str, Path] | None) -> None:
+        """Note the folder of the ``sandbox.toml``, which is no key of it."""
+        if context is not None:
+            self._folder = context["folder"]
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the ``sandbox.toml`` and ``requirements.txt``."""
+        return self._folder
 
     @property
     def requirements(self) -> Path:
-        """The file with the packages to install."""
+        """The file that lists the packages to install."""
         return self.folder / REQUIREMENTS_FILE
 
 
 def image_spec_names() -> tuple[str, ...]:
-    """Names of the sandboxes that can be found from here."""
+    """Return the names of the sandboxes that can be found from the working directory."""
     return content.names(content.SANDBOXES, marker=SPEC_FILE)
 
 
 def load_image_spec(name: str) -> ImageSpec:
-    """Reads a sandbox's specification by its name.
+    """Read the specification of the sandbox of that name.
 
     Raises:
-        RecipelabError: There is none of that name, or it cannot be read.
+        RecipelabError: No sandbox has that name (the valid ones are listed), or its
+            specification is not valid.
     """
     return read_image_spec(content.find(content.SANDBOXES, name, marker=SPEC_FILE, what="sandbox"))
 
 
 def read_image_spec(file: Path) -> ImageSpec:
-    """Reads one ``sandbox.toml``.
+    """Read one ``sandbox.toml`` and look for the files that it needs.
 
     Raises:
-        RecipelabError: It cannot be read; the message names file, key and valid values.
+        RecipelabError: It cannot be read, is not valid, or a file is missing; the message names
+            the file, the key and the valid values.
     """
     try:
         table = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise RecipelabError(f"{file}: {error}") from error
-    form = table.pop("format", None)
-    if form != _FORMAT:
-        raise RecipelabError(f"{file}: format: {form!r} is not a known format; valid: {_FORMAT}")
-    container = container_profile(file, table.pop(CONTAINER_TABLE, {}))
-    if unknown := sorted(set(table) - set(_PATTERNS)):
-        valid = ", ".join(("format", *_PATTERNS, CONTAINER_TABLE))
-        raise RecipelabError(f"{file}: {unknown[0]}: unknown key; valid: {valid}")
-    values = {key: _checked(file, key, table.get(key)) for key in _PATTERNS}
-    for needed in (values["dockerfile"], REQUIREMENTS_FILE):
+    spec = parse_image_spec(file, table)
+    for needed in (spec.dockerfile, REQUIREMENTS_FILE):
         if not (file.parent / needed).is_file():
             raise RecipelabError(f"{file}: there must be a file {needed} beside it")
-    return ImageSpec(folder=file.parent, container=container, **values)
+    return spec
 
 
-def _checked(file: Path, key: str, value: object) -> str:
-    pattern, words = _PATTERNS[key]
-    if value is None:
-        raise RecipelabError(f"{file}: {key}: missing; valid: {words}")
-    if not isinstance(value, str) or not re.fullmatch(pattern, value):
-        raise RecipelabError(f"{file}: {key}: {value!r} is not valid; valid: {words}")
-    return value
+def parse_image_spec(file: Path, table: Mapping[str, Any]) -> ImageSpec:
+    """Check the contents of a ``sandbox.toml``.
+
+    Args:
+        file: The ``sandbox.toml``, for messages and to find the files beside it.
+        table: Its contents.
+
+    Raises:
+        RecipelabError: A key is missing, unknown or not valid; the message names the file, the key
+            and the valid values.
+    """
+    form = table.get("format")
+    # First, and alone: a file of another format may well have other keys.
+    if form != _FORMAT:
+        raise RecipelabError(f"{file}: format: {form!r} is not a known format; valid: {_FORMAT}")
+    try:
+        return ImageSpec.model_validate(table, context={"folder": file.parent})
+    except ValidationError as error:
+        problems = validation_problems(error, root="sandbox", valid=_valid_keys)
+        locations = [item["loc"] for item in error.errors(include_url=False)]
+        lines = [
+            f"{file}: {problem}{_valid_values(location)}"
+            for problem, location in zip(problems, locations, strict=True)
+        ]
+        raise RecipelabError("\n".join(lines)) from None
+
+
+def _valid_keys(location: tuple[int | str, ...]) -> Iterable[str]:
+    """Return the keys that are valid in the table of an unknown key."""
+    return (ContainerProfile if len(location) > 1 else ImageSpec).model_fields
+
+
+def _valid_values(location: tuple[int | str, ...]) -> str:
+    """Return the end of a message: the values that are valid for a known key."""
+    model = ContainerProfile if len(location) > 1 else ImageSpec
+    field = model.model_fields.get(str(location[min(1, len(location) - 1)]))
+    return f"; valid: {field.description}" if field and field.description else ""

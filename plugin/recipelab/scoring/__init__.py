@@ -1,5 +1,25 @@
-"""What evaluators of task packs share. It runs in the sandbox, where recipelab is not installed.
+"""The library of every pack's evaluator, which imports it as ``recipelab_scoring``.
 
-A phase of the evaluator sees this folder as the package ``recipelab_scoring``. So its modules
-import the standard library alone, and each other by relative imports.
+The sandbox in which an evaluator runs has no recipelab, only a copy of this folder. So its modules
+import the standard library and, by relative imports, each other.
 """
+
+from .predictions import (
+    BrokenRule,
+    MalformedPredictions,
+    PredictionFile,
+    broken_rule,
+    malformed,
+    quoted,
+    write_score,
+)
+
+__all__ = [
+    "BrokenRule",
+    "MalformedPredictions",
+    "PredictionFile",
+    "broken_rule",
+    "malformed",
+    "quoted",
+    "write_score",
+]

@@ -9,7 +9,8 @@ other numbers, and cannot know where or in which round it is compared.
 Windows stand alone: a prediction that depends on other windows of its round counts as look-ahead.
 
 A text is scored whole by :func:`prepare` and :func:`bits_per_byte`. Tasks that ask about the end of
-many short texts, as continuations of a prompt, use :func:`prepare_windows` and :func:`checked`.
+many short texts, as continuations of a prompt, use :func:`prepare_windows` and
+:func:`checked_windows`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from .predictions import PREDICTIONS, PredictionFile, broken_rule
 
 SYMBOLS = 256
 """Number of values of a byte."""
@@ -40,20 +43,10 @@ the true byte, it would be worth ten bits.
 MAX_SUM_ERROR = 1e-3
 """How far the sum of a distribution may be from one."""
 
-_FLOAT_BYTES = 4
-
-
-class MalformedPredictions(Exception):
-    """The predictions are not what they must be: missing, of the wrong size, or no numbers."""
-
-
-class BrokenRule(Exception):
-    """The predictions break a rule; the message is the evidence."""
-
 
 @dataclass(frozen=True)
-class Plan:
-    """What the evaluator knows and the recipe does not.
+class ProbePlan:
+    """The windows and where each is changed: the evaluator knows it, the recipe does not.
 
     Attributes:
         length: Number of bytes in a window.
@@ -70,25 +63,25 @@ class Plan:
     changed: tuple[int, ...]
 
     def save(self, folder: Path) -> None:
-        """Writes the plan into an existing folder."""
+        """Write the plan into an existing folder."""
         table: dict[str, object] = {"length": self.length, "last": self.last}
         table |= {"text": list(self.text), "real": self.real, "changed": self.changed}
         (folder / PLAN_FILE).write_text(json.dumps(table))
 
     @classmethod
-    def load(cls, folder: Path) -> Plan:
-        """Reads a plan."""
+    def load(cls, folder: Path = Path("plan")) -> ProbePlan:
+        """Read the plan that :meth:`save` wrote; ``plan/`` is where the score phase finds it."""
         table = json.loads((folder / PLAN_FILE).read_text())
         real, changed = tuple(table["real"]), tuple(table["changed"])
         return cls(table["length"], table["last"], bytes(table["text"]), real, changed)
 
     def window(self, number: int) -> bytes:
-        """The true bytes of a window."""
+        """Return the true bytes of a window."""
         return self.text[number * self.length : (number + 1) * self.length]
 
 
-def prepare(text: bytes, *, length: int, nonce: int, out: Path) -> Plan:
-    """Makes the rounds that predict sees, and the plan that only the scorer sees.
+def prepare(text: bytes, *, length: int, nonce: int, out: Path = Path("out")) -> ProbePlan:
+    """Write the rounds that predict sees, and the plan that only the scorer sees.
 
     Args:
         text: The hidden text; what does not fill a window at its end is left out.
@@ -106,11 +99,14 @@ def prepare(text: bytes, *, length: int, nonce: int, out: Path) -> Plan:
     return prepare_windows(windows, last=length, nonce=nonce, out=out)
 
 
-def prepare_windows(windows: Sequence[bytes], *, last: int, nonce: int, out: Path) -> Plan:
-    """As :func:`prepare`, for windows of one's own of which the last bytes are scored.
+def prepare_windows(
+    windows: Sequence[bytes], *, last: int, nonce: int, out: Path = Path("out")
+) -> ProbePlan:
+    """Write rounds and plan, as :func:`prepare` does, for given windows.
 
     Args:
-        windows: Texts of the same length; their order is not hidden, so shuffle what it tells.
+        windows: Texts of the same length. Their order is not hidden, so shuffle them if it gives
+            something away.
         last: How many bytes at the end of each window are to be predicted, at least one.
         nonce: A secret number that no recipe can know.
         out: Where ``rounds/<name>/windows.bin`` and ``plan/plan.json`` are written.
@@ -127,7 +123,7 @@ def prepare_windows(windows: Sequence[bytes], *, last: int, nonce: int, out: Pat
     changed = tuple(chosen.randrange(length - last, length) for _ in windows)
     rounds: list[list[bytes]] = [[] for _ in ROUNDS]
     for number, true in enumerate(windows):
-        other = _changed(true, changed[number], text, chosen)
+        other = _changed_window(true, changed[number], text, chosen)
         for index, asked in enumerate(rounds):
             asked.append(true if index == real[number] else other)
     for name, asked in zip(ROUNDS, rounds, strict=True):
@@ -135,13 +131,13 @@ def prepare_windows(windows: Sequence[bytes], *, last: int, nonce: int, out: Pat
         folder.mkdir(parents=True)
         (folder / WINDOWS_FILE).write_bytes(b"".join(asked))
     (out / "plan").mkdir()
-    plan = Plan(length, last, text, real, changed)
+    plan = ProbePlan(length, last, text, real, changed)
     plan.save(out / "plan")
     return plan
 
 
-def bits_per_byte(plan: Plan, predictions: Path) -> float:
-    """Checks the predictions of all rounds, and scores those of the true windows.
+def bits_per_byte(plan: ProbePlan, predictions: Path = PREDICTIONS) -> float:
+    """Check the predictions of all rounds, and score those of the true windows.
 
     Args:
         plan: What was prepared.
@@ -149,21 +145,24 @@ def bits_per_byte(plan: Plan, predictions: Path) -> float:
             distribution over its 256 values as native 32-bit floats, given the bytes before it.
 
     Returns:
-        Mean of ``-log2 p(byte)`` over all bytes of the true windows.
+        Mean of ``-log2 p(byte)`` over all bytes of the true windows; infinite if a byte that came
+        was given the probability 0.
 
     Raises:
-        MalformedPredictions: A file is missing, has the wrong size, or holds no numbers.
+        MalformedPredictions: A file is missing, or has the wrong size.
         BrokenRule: A distribution does not sum to one, or a prediction used what it predicts.
     """
     total = 0.0
-    for number, rows in enumerate(checked(plan, predictions)):
+    for number, rows in enumerate(checked_windows(plan, predictions)):
         for byte, row in zip(plan.window(number), rows, strict=True):
             total += bits(row, byte)
     return total / len(plan.text)
 
 
-def checked(plan: Plan, predictions: Path) -> Iterator[list[Sequence[float]]]:
-    """Checks the predictions of all rounds, window by window.
+def checked_windows(
+    plan: ProbePlan, predictions: Path = PREDICTIONS
+) -> Iterator[list[Sequence[float]]]:
+    """Check the predictions of all rounds, window by window.
 
     Args:
         plan: What was prepared.
@@ -174,66 +173,73 @@ def checked(plan: Plan, predictions: Path) -> Iterator[list[Sequence[float]]]:
         For each window the distributions of its last bytes, as they were given for the true window.
 
     Raises:
-        MalformedPredictions: A file is missing, has the wrong size, or holds no numbers.
+        MalformedPredictions: A file is missing, or has the wrong size.
         BrokenRule: A distribution does not sum to one, or a prediction used what it predicts.
     """
-    found = [_read(predictions / name / PREDICTIONS_FILE, plan, name) for name in ROUNDS]
+    count = len(plan.real) * plan.last * SYMBOLS
+    # A NaN is no probability: the check of each distribution finds it.
+    rounds = [
+        PredictionFile(f"{name}/{PREDICTIONS_FILE}", predictions).read_floats(
+            count=count, finite=False
+        )
+        for name in ROUNDS
+    ]
     for number, real in enumerate(plan.real):
-        mine, theirs = (_rows(found[index], number, plan) for index in (real, 1 - real))
-        _check_window(number, plan, mine, theirs)
-        yield mine
+        given, other = (_rows(rounds[index], number, plan) for index in (real, 1 - real))
+        _check_window(number, plan, given, other)
+        yield given
 
 
 def bits(row: Sequence[float], byte: int) -> float:
-    """What a byte costs under a distribution; infinitely much if it was called impossible."""
+    """Return what a byte costs under a distribution: infinitely much if its probability is 0."""
     # The tolerance of the sum is for rounding, not to be used up.
     probability = row[byte] / math.fsum(row)
     return -math.log2(probability) if probability > 0.0 else math.inf
 
 
-def _changed(true: bytes, place: int, text: bytes, chosen: random.Random) -> bytes:
-    """A window with the same past as the true one, and text from elsewhere behind a place."""
+def _changed_window(true: bytes, place: int, text: bytes, chosen: random.Random) -> bytes:
+    """Return a window with the same past as the true one, and other text from a place on."""
     start = chosen.randrange(len(text))
-    while text[start] == true[place]:  # it varies, so this ends
+    while text[start] == true[place]:  # the text varies, so this ends
         start = chosen.randrange(len(text))
     rest = (text + text)[start : start + len(true) - place]
     return true[:place] + rest
 
 
-def _read(path: Path, plan: Plan, name: str) -> array[float]:
-    wanted = len(plan.real) * plan.last * SYMBOLS * _FLOAT_BYTES
-    shown = f"{name}/{PREDICTIONS_FILE}"
-    try:
-        size = path.stat().st_size
-    except OSError:
-        raise MalformedPredictions(f"{shown} is missing") from None
-    if size != wanted:
-        raise MalformedPredictions(f"{shown} has {size} bytes, expected {wanted}")
-    values = array("f")
-    values.frombytes(path.read_bytes())
-    return values
+def _rows(values: array[float], number: int, plan: ProbePlan) -> list[Sequence[float]]:
+    """Return the distributions of a window, one for each byte that is predicted."""
+    first = number * plan.last
+    starts = range(first * SYMBOLS, (first + plan.last) * SYMBOLS, SYMBOLS)
+    return [values[start : start + SYMBOLS] for start in starts]
 
 
 def _check_window(
-    number: int, plan: Plan, real: Sequence[Sequence[float]], other: Sequence[Sequence[float]]
+    number: int, plan: ProbePlan, given: Sequence[Sequence[float]], other: Sequence[Sequence[float]]
 ) -> None:
+    """End the scorer if the predictions of a window are no distributions, or look ahead.
+
+    Args:
+        number: The window's number.
+        plan: What was prepared.
+        given: The distributions where the window is true.
+        other: The distributions where it is changed.
+    """
     place, window = plan.changed[number], plan.window(number)
-    for offset, mine, theirs in zip(
-        range(plan.length - plan.last, plan.length), real, other, strict=True
-    ):
+    offsets = range(plan.length - plan.last, plan.length)
+    for offset, mine, theirs in zip(offsets, given, other, strict=True):
         where = f"window {number}, byte {offset}"
         _check_distribution(mine, where)
         if offset > place:
             continue
         moved = sum(abs(a - b) for a, b in zip(mine, theirs, strict=True)) / 2
         if not moved <= MAX_MOVED:
-            raise BrokenRule(
+            broken_rule(
                 f"look-ahead: {where}: its prediction moved by {moved:.3g} (total variation; "
                 f"at most {MAX_MOVED:g}) when the bytes from {place} on were changed"
             )
         true = window[offset]
         if abs(mine[true] - theirs[true]) > MAX_SHIFT * max(mine[true], theirs[true]) + SHIFT_FLOOR:
-            raise BrokenRule(
+            broken_rule(
                 f"look-ahead: {where}: the probability of the true byte was {theirs[true]:.3g} and "
                 f"became {mine[true]:.3g} where the bytes from {place} on were true"
             )
@@ -241,13 +247,7 @@ def _check_window(
 
 def _check_distribution(row: Sequence[float], where: str) -> None:
     if not all(0.0 <= value <= 1.0 + MAX_SUM_ERROR for value in row):
-        raise BrokenRule(f"no distribution: {where}: a probability is not between 0 and 1")
+        broken_rule(f"no distribution: {where}: a probability is not between 0 and 1")
     total = math.fsum(row)
     if abs(total - 1.0) > MAX_SUM_ERROR:
-        raise BrokenRule(f"no distribution: {where}: the probabilities sum to {total:.6g}, not 1")
-
-
-def _rows(values: Sequence[float], number: int, plan: Plan) -> list[Sequence[float]]:
-    first = number * plan.last
-    places = range(first * SYMBOLS, (first + plan.last) * SYMBOLS, SYMBOLS)
-    return [values[place : place + SYMBOLS] for place in places]
+        broken_rule(f"no distribution: {where}: the probabilities sum to {total:.6g}, not 1")

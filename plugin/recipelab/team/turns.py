@@ -14,7 +14,7 @@ from recipelab.agents.evaluator_agent import TRIALS
 from recipelab.agents.specialist import FAULT
 from recipelab.core.text import shorten
 from recipelab.core.trial import Status
-from recipelab.tools.base import SUBMITTING
+from recipelab.tools.names import SUBMITTING
 
 _ERROR_LENGTH = 160
 """Characters of an error that a report quotes."""

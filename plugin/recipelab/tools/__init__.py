@@ -1,33 +1,49 @@
 """The tools that agents use, as AutoGen tools and workbenches."""
 
-from recipelab.tools.lineage import (
-    LineageQueryConfig,
-    LineageQueryTool,
-    LineageWorkbench,
-    LineageWorkbenchConfig,
-    Scope,
-    lineage_tools,
-)
-from recipelab.tools.recipe import (
-    CheckEditTool,
-    ReadRecipeTool,
-    SubmitTrialTool,
-    Turn,
-    TurnKnobTool,
-)
-from recipelab.tools.workbench import SpecialistWorkbench
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from recipelab.tools.lineage import LineageConfig, LineageQueryTool, LineageScope, lineage_tools
+    from recipelab.tools.recipe import (
+        CheckEditTool,
+        ReadRecipeTool,
+        SubmitTrialTool,
+        TurnKnobTool,
+        TurnState,
+    )
+    from recipelab.tools.workbench import LineageWorkbench, SpecialistWorkbench
+
+_MODULES = {
+    "CheckEditTool": "recipe",
+    "LineageConfig": "lineage",
+    "LineageQueryTool": "lineage",
+    "LineageScope": "lineage",
+    "LineageWorkbench": "workbench",
+    "ReadRecipeTool": "recipe",
+    "SpecialistWorkbench": "workbench",
+    "SubmitTrialTool": "recipe",
+    "TurnKnobTool": "recipe",
+    "TurnState": "recipe",
+    "lineage_tools": "lineage",
+}
 
 __all__ = [
     "CheckEditTool",
-    "LineageQueryConfig",
+    "LineageConfig",
     "LineageQueryTool",
+    "LineageScope",
     "LineageWorkbench",
-    "LineageWorkbenchConfig",
     "ReadRecipeTool",
-    "Scope",
     "SpecialistWorkbench",
     "SubmitTrialTool",
-    "Turn",
     "TurnKnobTool",
+    "TurnState",
     "lineage_tools",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

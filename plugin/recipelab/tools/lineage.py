@@ -1,10 +1,13 @@
-"""The arguments of the lineage tools, as a model sees them."""
+"""The ten tools that read the lineage: their arguments, their questions, and the table of them.
+
+To add a tool, write its arguments and its function, add both to :data:`QUESTIONS`, and its name to
+``LINEAGE_TOOLS`` in :mod:`recipelab.tools.names`.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, Self, TypeVar
@@ -14,24 +17,33 @@ from pydantic import AfterValidator, BaseModel, Field
 
 from recipelab.core.errors import LineageError, unknown_name
 from recipelab.core.recipe import Recipe
-from recipelab.core.trial import FailureKind, Outcome, Status
+from recipelab.core.trial import FailureKind, Status
 from recipelab.lineage import LineageStore, TrialFilter, TrialRecord
-from recipelab.lineage.priors import prior_note
+from recipelab.lineage.campaigns import prior_note
 from recipelab.packs.sections import Goal
 from recipelab.tools.base import (
     AnyTool,
     Row,
     TextTool,
-    ToolWorkbench,
+    ToolArguments,
     capped_rows,
-    knob_changes,
     paged_text,
-    rounded,
     to_json,
-    without_empty,
 )
-from recipelab.tools.recipe import MAX_EDITS, MAX_TEXT, Arguments, EditArguments
-from recipelab.tools.rows import brief_rows, failure_row, near_miss_row, summary_row
+from recipelab.tools.recipe import MAX_EDITS, MAX_TEXT, EditArguments
+from recipelab.tools.rows import (
+    IN_FLIGHT,
+    SATURATED,
+    brief_rows,
+    detail_row,
+    failure_row,
+    near_miss_row,
+    score_row,
+    summary_row,
+)
+
+DIFF_CHARACTERS = 12_000
+"""Characters of a diff in one answer; the rest is asked for page by page."""
 
 Number = Annotated[int, Field(ge=0)]
 Words = Annotated[str, Field(max_length=300)]
@@ -44,7 +56,7 @@ def _in_utc(moment: datetime) -> datetime:
 Moment = Annotated[datetime, AfterValidator(_in_utc)]
 
 
-class ScopeArguments(Arguments):
+class CampaignArguments(ToolArguments):
     """Which campaign is asked about."""
 
     campaign: str | None = Field(
@@ -52,15 +64,24 @@ class ScopeArguments(Arguments):
     )
 
 
-class PageArguments(ScopeArguments):
+class PageArguments(CampaignArguments):
     """Which part of a long answer is wanted."""
 
     limit: int = Field(default=20, ge=1, le=100, description="How many rows at most.")
     offset: int = Field(default=0, ge=0, description="How many to pass over, for paging.")
 
 
+_LISTS = {
+    "status": "statuses",
+    "surface": "surfaces",
+    "specialist": "specialists",
+    "failure_kind": "failure_kinds",
+}
+"""Arguments that are lists, and what a filter calls them."""
+
+
 class LineageQueryArguments(PageArguments):
-    """What to look for in the lineage. All filters given must hold."""
+    """What to look for in the lineage: :class:`TrialFilter`, as a model gives it."""
 
     status: list[Status] = Field(default=[], description="Only trials that ended so.")
     surface: list[str] = Field(default=[], description="Only trials on these surfaces.")
@@ -87,6 +108,16 @@ class LineageQueryArguments(PageArguments):
         default="newest", description="newest, oldest, best or worst first."
     )
 
+    def to_filter(self, goal: Goal) -> TrialFilter:
+        """Return the filter that the arguments ask for.
+
+        Args:
+            goal: Whether a smaller or a larger score is better, for the order ``best``.
+        """
+        given = self.model_dump(exclude={"campaign", *_LISTS})
+        given |= {name: tuple(getattr(self, argument)) for argument, name in _LISTS.items()}
+        return TrialFilter(goal=goal, **given)
+
 
 class FailuresArguments(PageArguments):
     """Which failures to count."""
@@ -95,7 +126,7 @@ class FailuresArguments(PageArguments):
     surface: list[str] = Field(default=[], description="Only failures on these surfaces.")
 
 
-class TrialArguments(ScopeArguments):
+class TrialArguments(CampaignArguments):
     """One trial, and which part of its long texts."""
 
     trial: Number = Field(description="Number of the trial.")
@@ -104,7 +135,7 @@ class TrialArguments(ScopeArguments):
     )
 
 
-class DiffArguments(ScopeArguments):
+class DiffArguments(CampaignArguments):
     """Two trials whose recipes are compared."""
 
     before: Number = Field(description="Number of the first trial.")
@@ -112,7 +143,7 @@ class DiffArguments(ScopeArguments):
     offset: int = Field(default=0, ge=0, description="Characters to pass over, for paging.")
 
 
-class ChainArguments(ScopeArguments):
+class ChainArguments(CampaignArguments):
     """The end of a chain of parents."""
 
     trial: Number | None = Field(
@@ -127,7 +158,7 @@ class ChildrenArguments(PageArguments):
     trial: Number = Field(description="Number of the trial.")
 
 
-class SimilarArguments(ScopeArguments):
+class SimilarArguments(CampaignArguments):
     """An idea, as edits, as words, or both."""
 
     edits: list[EditArguments] = Field(
@@ -140,17 +171,14 @@ class SimilarArguments(ScopeArguments):
     limit: int = Field(default=10, ge=1, le=50, description="How many trials at most.")
 
 
-ScopeT = TypeVar("ScopeT", bound=ScopeArguments)
-
-
 @dataclass(frozen=True)
-class Scope:
-    """What may be asked about.
+class LineageScope:
+    """The campaigns that tools may read.
 
     Attributes:
         store: An open lineage.
         campaign: Name of the campaign.
-        goal: Which way its metric is better.
+        goal: Whether a smaller or a larger metric is better.
         priors: Names of other campaigns that serve as prior knowledge.
     """
 
@@ -159,11 +187,11 @@ class Scope:
     goal: Goal = Goal.MINIMIZE
     priors: tuple[str, ...] = ()
 
-    def chosen(self, name: str | None) -> str:
-        """The campaign that a call is about.
+    def resolve(self, name: str | None) -> str:
+        """Return the name of the campaign that a call is about.
 
         Raises:
-            LineageError: It is none of those in scope; the message lists them.
+            LineageError: The campaign is not in scope; the message lists those that are.
         """
         if name is None or name == self.campaign:
             return self.campaign
@@ -171,232 +199,246 @@ class Scope:
             raise LineageError(unknown_name("campaign", name, (self.campaign, *self.priors)))
         return name
 
-    def mark(self, campaign: str) -> dict[str, Any]:
-        """How an answer says that it is not about this campaign; nothing if it is."""
+    def prior_mark(self, campaign: str) -> Row:
+        """Return the keys that mark an answer as one about a prior campaign, if it is."""
         if campaign == self.campaign:
             return {}
         own, prior = self.store.campaign(self.campaign), self.store.campaign(campaign)
         return {"prior_campaign": campaign, "note": prior_note(own, prior)}
 
 
-class LineageTool(TextTool[ScopeT], Generic[ScopeT]):
+ArgumentsT = TypeVar("ArgumentsT", bound=CampaignArguments)
+
+
+@dataclass(frozen=True)
+class LineageQuestion(Generic[ArgumentsT]):
+    """A question to the lineage that is a tool.
+
+    Attributes:
+        name: Name of the tool.
+        description: Description of the tool, for the model.
+        arguments: The type of its arguments.
+        look_up: Returns the answer of a campaign in scope.
+    """
+
+    name: str
+    description: str
+    arguments: type[ArgumentsT]
+    look_up: Callable[[LineageScope, str, ArgumentsT], Row]
+
+
+class LineageTool(TextTool[CampaignArguments]):
     """A tool that only reads the lineage.
 
     Args:
-        arguments: The type of its arguments.
-        name: Its name.
-        description: What it does, for the model.
-        scope: What it may tell of.
+        question: The question that it answers.
+        scope: The campaigns that it may read.
     """
 
-    def __init__(self, arguments: type[ScopeT], name: str, description: str, scope: Scope) -> None:
-        super().__init__(arguments, name, description)
+    def __init__(self, question: LineageQuestion[Any], scope: LineageScope) -> None:
+        super().__init__(question.arguments, question.name, question.description)
+        self._look_up = question.look_up
         self._scope = scope
 
-    @property
-    def _store(self) -> LineageStore:
-        return self._scope.store
-
-    @abstractmethod
-    def look_up(self, campaign: str, args: ScopeT) -> Mapping[str, Any]:
-        """Looks up the answer, as plain data."""
-
-    async def answer(self, args: ScopeT) -> str:
-        """Answers with JSON, size-capped.
+    async def answer(self, args: CampaignArguments) -> str:
+        """Return the answer as JSON, size-capped.
 
         Raises:
-            LineageError: There is no such campaign or trial; the message says which there are.
+            LineageError: The campaign or the trial does not exist; the message lists what does.
         """
-        # A thread of its own, so that a locked database holds up nobody and can be cancelled.
-        return await asyncio.to_thread(self._told, args)
+        # A thread of its own, so that a call to a locked database can be cancelled.
+        return await asyncio.to_thread(self._answer, args)
 
-    def _told(self, args: ScopeT) -> str:
-        campaign = self._scope.chosen(args.campaign)
-        return to_json({**self._scope.mark(campaign), **self.look_up(campaign, args)})
-
-
-DIFF_CHARACTERS = 12_000
-LOG_CHARACTERS = 3_000
-DETAIL_CHARACTERS = 4_000
+    def _answer(self, args: CampaignArguments) -> str:
+        campaign = self._scope.resolve(args.campaign)
+        mark = self._scope.prior_mark(campaign)
+        with self._scope.store.moment():  # so that the parts of an answer fit together
+            return to_json({**mark, **self._look_up(self._scope, campaign, args)})
 
 
-class TrialDetailTool(LineageTool[TrialArguments]):
-    """Tells all that came of a trial.
-
-    Args:
-        scope: What it may tell of.
-    """
-
-    def __init__(self, scope: Scope) -> None:
-        super().__init__(
-            TrialArguments,
-            "trial_detail",
-            "Show one trial in full: hypothesis, diff, measurements of every seed, gates with "
-            "margins, the failure with its log.",
-            scope,
-        )
-
-    def look_up(self, campaign: str, args: TrialArguments) -> Mapping[str, Any]:
-        """Gives the trial; long texts are cut, the diff is paged."""
-        record = self._store.trial(campaign, args.trial)
-        head = without_empty(
-            {
-                "trial": record.number,
-                "parents": list(record.parents),
-                "specialist": record.specialist,
-                "surface": record.surface,
-                "status": record.status or "in_flight",
-                "phase": record.phase,
-                "hypothesis": record.hypothesis[:DETAIL_CHARACTERS],
-                "expected_delta": record.expected_delta,
-                "changes": knob_changes(record.edits),
-                "proposed_at": record.proposed_at.isoformat(timespec="seconds"),
-            }
-        )
-        judged = {} if record.outcome is None else _outcome(record.outcome)
-        return head | judged | paged_text("diff", record.diff, args.offset, DIFF_CHARACTERS)
-
-
-def _outcome(outcome: Outcome) -> Row:
-    row = {
-        "reason": outcome.reason[:DETAIL_CHARACTERS],
-        "score": rounded(outcome.score),
-        "score_se": rounded(outcome.score_se),
-        "delta": rounded(outcome.delta),
-        "delta_se": rounded(outcome.delta_se),
-        "gates": [
-            {name: rounded(getattr(gate, name)) for name in ("value", "limit", "margin")}
-            | {"gate": gate.name}
-            for gate in outcome.gates
-        ],
-        "seed_runs": [
-            {"seed": run.seed}
-            | {name: rounded(value) for name, value in sorted(run.measures.items())}
-            for run in outcome.seed_runs
-        ],
-        "failure": _failure(outcome),
-        "log_tail": outcome.log_tail[-LOG_CHARACTERS:],
-        "environment": outcome.environment,
+def _query(scope: LineageScope, campaign: str, args: LineageQueryArguments) -> Row:
+    page = scope.store.briefs(campaign, args.to_filter(scope.goal))
+    counts = scope.store.counts(campaign)
+    best = scope.store.best_brief(campaign)
+    rows = brief_rows(scope.store, campaign, (best, *page.items))
+    head = {
+        "counts": {str(status or IN_FLIGHT): count for status, count in counts.items()},
+        "best": rows[0],
     }
-    return without_empty(row)
+    return head | capped_rows("trials", rows[1:], page.total, args.offset, capped=page.capped)
 
 
-def _failure(outcome: Outcome) -> Row:
-    failure = outcome.failure
-    return {} if failure is None else without_empty(vars(failure))
+def _failures(scope: LineageScope, campaign: str, args: FailuresArguments) -> Row:
+    page = scope.store.failures(
+        campaign,
+        kinds=tuple(args.failure_kind),
+        surfaces=tuple(args.surface),
+        limit=args.limit,
+        offset=args.offset,
+    )
+    rows = map(failure_row, page.items)
+    return capped_rows("failures", rows, page.total, args.offset, capped=page.capped)
 
 
-class DiffTrialsTool(LineageTool[DiffArguments]):
-    """Compares two recipes.
-
-    Args:
-        scope: What it may tell of.
-    """
-
-    def __init__(self, scope: Scope) -> None:
-        super().__init__(
-            DiffArguments,
-            "diff_trials",
-            "Show the difference between the recipes of two trials, and their scores.",
-            scope,
-        )
-
-    def look_up(self, campaign: str, args: DiffArguments) -> Mapping[str, Any]:
-        """Gives the unified diff, paged.
-
-        Raises:
-            LineageError: One of them has no recipe.
-        """
-        before, after = (self._store.trial(campaign, n) for n in (args.before, args.after))
-        diff = self._recipe(campaign, before).diff(self._recipe(campaign, after))
-        scores = {
-            "before": _scored(before),
-            "after": _scored(after),
-        }
-        return scores | paged_text("diff", diff, args.offset, DIFF_CHARACTERS)
-
-    def _recipe(self, campaign: str, record: TrialRecord) -> Recipe:
-        files = self._store.files(campaign, record.number)
-        if not files:
-            raise LineageError(f"trial {record.number} was rejected and has no recipe")
-        return Recipe(files)
+def _near_misses(scope: LineageScope, campaign: str, args: PageArguments) -> Row:
+    page = scope.store.near_misses(campaign, goal=scope.goal, limit=args.limit, offset=args.offset)
+    trials = brief_rows(scope.store, campaign, (miss.brief for miss in page.items))
+    rows = map(near_miss_row, page.items, trials)
+    return capped_rows("near_misses", rows, page.total, args.offset, capped=page.capped)
 
 
-def _scored(record: TrialRecord) -> Row:
-    score = None if record.outcome is None else rounded(record.outcome.score)
-    row = {"trial": record.number, "status": record.status or "in_flight", "score": score}
-    return without_empty(row)
+def _trial_detail(scope: LineageScope, campaign: str, args: TrialArguments) -> Row:
+    record = scope.store.trial(campaign, args.trial)
+    return detail_row(record) | paged_text("diff", record.diff, args.offset, DIFF_CHARACTERS)
 
 
-class LineageFailuresTool(LineageTool[FailuresArguments]):
-    """Tells which failures repeat.
-
-    Args:
-        scope: What it may tell of.
-    """
-
-    def __init__(self, scope: Scope) -> None:
-        super().__init__(
-            FailuresArguments,
-            "lineage_failures",
-            "List failures by signature, the most frequent first: how often, when last, the lines "
-            "of the log that show the cause, and which later trials got past each.",
-            scope,
-        )
-
-    def look_up(self, campaign: str, args: FailuresArguments) -> Mapping[str, Any]:
-        """Gives groups of failures."""
-        page = self._store.failures(
-            campaign,
-            kinds=tuple(args.failure_kind),
-            surfaces=tuple(args.surface),
-            limit=args.limit,
-            offset=args.offset,
-        )
-        rows = map(failure_row, page.items)
-        return capped_rows("failures", rows, page.total, args.offset, capped=page.capped)
+def _diff_trials(scope: LineageScope, campaign: str, args: DiffArguments) -> Row:
+    before, after = (scope.store.trial(campaign, n) for n in (args.before, args.after))
+    diff = _recipe(scope, campaign, before).diff(_recipe(scope, campaign, after))
+    scores = {"before": score_row(before), "after": score_row(after)}
+    return scores | paged_text("diff", diff, args.offset, DIFF_CHARACTERS)
 
 
-class NearMissesTool(LineageTool[PageArguments]):
-    """Tells which trials would be the best, had they kept within a limit.
-
-    Args:
-        scope: What it may tell of.
-    """
-
-    def __init__(self, scope: Scope) -> None:
-        super().__init__(
-            PageArguments,
-            "near_misses",
-            "List trials with a better score than the best that failed a gate, size or time limit, "
-            "the largest gain first, with the excess that a repair has to remove.",
-            scope,
-        )
-
-    def look_up(self, campaign: str, args: PageArguments) -> Mapping[str, Any]:
-        """Gives near misses."""
-        page = self._store.near_misses(
-            campaign, goal=self._scope.goal, limit=args.limit, offset=args.offset
-        )
-        trials = brief_rows(self._store, campaign, (miss.brief for miss in page.items))
-        rows = map(near_miss_row, page.items, trials)
-        return capped_rows("near_misses", rows, page.total, args.offset, capped=page.capped)
+def _recipe(scope: LineageScope, campaign: str, record: TrialRecord) -> Recipe:
+    files = scope.store.files(campaign, record.number)
+    if not files:
+        raise LineageError(f"trial {record.number} was rejected and has no recipe")
+    return Recipe(files)
 
 
-DESCRIPTION = (
+def _best_chain(scope: LineageScope, campaign: str, args: ChainArguments) -> Row:
+    number = args.trial
+    if number is None:
+        number = scope.store.best_brief(campaign).number
+    page = scope.store.chain_briefs(campaign, number, limit=args.limit)
+    rows = brief_rows(scope.store, campaign, reversed(page.items))
+    answer = capped_rows("trials", rows, page.total, 0, capped=page.capped)
+    if "more" in answer:
+        shown = answer["trials"]
+        rest = page.total - len(shown)
+        answer["more"] = f"{rest} more; ask with trial={shown[-1]['parents'][0]}"
+    return answer
+
+
+def _children(scope: LineageScope, campaign: str, args: ChildrenArguments) -> Row:
+    page = scope.store.children(campaign, args.trial, limit=args.limit, offset=args.offset)
+    rows = brief_rows(scope.store, campaign, page.items)
+    return capped_rows("trials", rows, page.total, args.offset, capped=page.capped)
+
+
+def _in_flight(scope: LineageScope, campaign: str, args: CampaignArguments) -> Row:
+    rows = brief_rows(scope.store, campaign, scope.store.in_flight_briefs(campaign))
+    return capped_rows("trials", rows, len(rows), 0)
+
+
+def _similar_trials(scope: LineageScope, campaign: str, args: SimilarArguments) -> Row:
+    if not args.edits and not args.text.strip():
+        raise LineageError("give edits or text: what is to be compared?")
+    found = scope.store.similar(
+        campaign,
+        edits=tuple(edit.to_edit() for edit in args.edits),
+        text=args.text,
+        parent=args.parent,
+        limit=args.limit,
+    )
+    trials = brief_rows(scope.store, campaign, (item.brief for item in found))
+    rows = [
+        {"why": item.why, "likeness": round(item.likeness, 3)} | row
+        for item, row in zip(found, trials, strict=True)
+    ]
+    return capped_rows("trials", rows, len(rows), 0)
+
+
+def _surface_summary(scope: LineageScope, campaign: str, args: CampaignArguments) -> Row:
+    surfaces = scope.store.surfaces(campaign, goal=scope.goal)
+    specialists = scope.store.specialists(campaign, goal=scope.goal)
+    return {
+        "surfaces": [summary_row("surface", item) for item in surfaces],
+        "specialists": [summary_row("specialist", item) for item in specialists],
+    }
+
+
+QUERY = LineageQuestion(
+    "lineage_query",
     "Look up past trials: what was tried, how it ended, and why. Filter by status, surface, "
     "specialist, failure_kind, signature, score, parent, ancestor, time and words of the text; all "
-    "filters must hold. Ask before you propose: a proposal is refused if you have not."
+    "filters must hold. Ask before you propose: a proposal is refused if you have not.",
+    LineageQueryArguments,
+    _query,
 )
 
+QUESTIONS: tuple[LineageQuestion[Any], ...] = (
+    LineageQuestion(
+        "lineage_failures",
+        "List failures by signature, the most frequent first: how often, when last, the lines "
+        "of the log that show the cause, and which later trials got past each.",
+        FailuresArguments,
+        _failures,
+    ),
+    LineageQuestion(
+        "near_misses",
+        "List trials with a better score than the best that failed a gate, size or time limit, "
+        "the largest gain first, with the excess that a repair has to remove.",
+        PageArguments,
+        _near_misses,
+    ),
+    LineageQuestion(
+        "trial_detail",
+        "Show one trial in full: hypothesis, diff, measurements of every seed, gates with "
+        "margins, the failure with its log.",
+        TrialArguments,
+        _trial_detail,
+    ),
+    LineageQuestion(
+        "diff_trials",
+        "Show the difference between the recipes of two trials, and their scores.",
+        DiffArguments,
+        _diff_trials,
+    ),
+    LineageQuestion(
+        "best_chain",
+        "List the trials that led to the best one (or to another), by first parents, the "
+        "newest first: each step with its hypothesis, changes and gain.",
+        ChainArguments,
+        _best_chain,
+    ),
+    LineageQuestion(
+        "children",
+        "List the trials that were made from a trial, the newest first.",
+        ChildrenArguments,
+        _children,
+    ),
+    LineageQuestion(
+        "in_flight",
+        "List the trials that have no outcome yet: do not propose the same.",
+        CampaignArguments,
+        _in_flight,
+    ),
+    LineageQuestion(
+        "similar_trials",
+        "Has this been tried? Give edits, words, or both: lists trials with the same edit "
+        "(formatting aside), the same knob and value, or alike in words, and how they ended.",
+        SimilarArguments,
+        _similar_trials,
+    ),
+    LineageQuestion(
+        "surface_summary",
+        "Summarize every surface and specialist: trials by status, kept, best gain, and "
+        f"whether it is saturated ({SATURATED} judged trials without one kept).",
+        CampaignArguments,
+        _surface_summary,
+    ),
+)
+"""The questions besides ``lineage_query``, in the order in which models are given them."""
 
-class LineageQueryConfig(BaseModel):
-    """Configuration of :class:`LineageQueryTool`.
+
+class LineageConfig(BaseModel):
+    """Configuration of :class:`LineageQueryTool` and of the lineage workbench.
 
     Attributes:
         lineage: Path or URL of the lineage.
         campaign: Name of the campaign to ask about.
-        goal: Which way the metric is better, for the order "best".
+        goal: Whether a smaller or a larger metric is better, for the order "best".
         priors: Names of other campaigns that may be asked about, too.
     """
 
@@ -405,18 +447,25 @@ class LineageQueryConfig(BaseModel):
     goal: Goal = Goal.MINIMIZE
     priors: tuple[str, ...] = ()
 
+    @classmethod
+    def of(cls, scope: LineageScope) -> LineageConfig:
+        """Return the configuration of tools with that scope."""
+        return cls(
+            lineage=scope.store.url, campaign=scope.campaign, goal=scope.goal, priors=scope.priors
+        )
 
-class LineageQueryTool(LineageTool[LineageQueryArguments], Component[LineageQueryConfig]):
+
+class LineageQueryTool(LineageTool, Component[LineageConfig]):
     """Answers questions about past trials from the lineage store.
 
     Args:
         store: An open lineage.
         campaign: Name of the campaign to ask about.
-        goal: Which way the metric is better.
+        goal: Whether a smaller or a larger metric is better.
         priors: Names of other campaigns that may be asked about, too.
     """
 
-    component_config_schema = LineageQueryConfig
+    component_config_schema = LineageConfig
     component_provider_override = "recipelab.tools.LineageQueryTool"
 
     def __init__(
@@ -427,266 +476,18 @@ class LineageQueryTool(LineageTool[LineageQueryArguments], Component[LineageQuer
         goal: Goal = Goal.MINIMIZE,
         priors: tuple[str, ...] = (),
     ) -> None:
-        scope = Scope(store, campaign, goal, priors)
-        super().__init__(LineageQueryArguments, "lineage_query", DESCRIPTION, scope)
+        super().__init__(QUERY, LineageScope(store, campaign, goal, priors))
 
-    def look_up(self, campaign: str, args: LineageQueryArguments) -> Mapping[str, Any]:
-        """Gives the counts by status, the best trial, and the matching trials."""
-        page = self._store.briefs(campaign, _filter(args, self._scope.goal))
-        counts = self._store.counts(campaign)
-        best = self._store.best_brief(campaign)
-        rows = brief_rows(self._store, campaign, (best, *page.items))
-        head = {
-            "counts": {str(status or "in_flight"): count for status, count in counts.items()},
-            "best": rows[0],
-        }
-        return head | capped_rows("trials", rows[1:], page.total, args.offset, capped=page.capped)
-
-    def _to_config(self) -> LineageQueryConfig:
-        scope = self._scope
-        return LineageQueryConfig(
-            lineage=scope.store.url, campaign=scope.campaign, goal=scope.goal, priors=scope.priors
-        )
+    def _to_config(self) -> LineageConfig:
+        return LineageConfig.of(self._scope)
 
     @classmethod
-    def _from_config(cls, config: LineageQueryConfig) -> Self:
+    def _from_config(cls, config: LineageConfig) -> Self:
         store = LineageStore.open(config.lineage)
         return cls(store, config.campaign, goal=config.goal, priors=config.priors)
 
 
-def _filter(args: LineageQueryArguments, goal: Goal) -> TrialFilter:
-    return TrialFilter(
-        statuses=tuple(args.status),
-        surfaces=tuple(args.surface),
-        specialists=tuple(args.specialist),
-        failure_kinds=tuple(args.failure_kind),
-        signature=args.signature,
-        min_score=args.min_score,
-        max_score=args.max_score,
-        parent=args.parent,
-        ancestor=args.ancestor,
-        since=args.since,
-        until=args.until,
-        text=args.text,
-        order=args.order,
-        goal=goal,
-        limit=args.limit,
-        offset=args.offset,
-    )
-
-
-class BestChainTool(LineageTool[ChainArguments]):
-    """Tells how a trial came to be.
-
-    Args:
-        scope: What it may tell of.
-    """
-
-    def __init__(self, scope: Scope) -> None:
-        super().__init__(
-            ChainArguments,
-            "best_chain",
-            "List the trials that led to the best one (or to another), by first parents, the "
-            "newest first: each step with its hypothesis, changes and gain.",
-            scope,
-        )
-
-    def look_up(self, campaign: str, args: ChainArguments) -> Mapping[str, Any]:
-        """Gives the chain, from the trial back to the root."""
-        number = args.trial
-        if number is None:
-            number = self._store.best_brief(campaign).number
-        page = self._store.chain_briefs(campaign, number, limit=args.limit)
-        rows = brief_rows(self._store, campaign, reversed(page.items))
-        answer = capped_rows("trials", rows, page.total, 0, capped=page.capped)
-        if "more" in answer:
-            shown = answer["trials"]
-            rest = page.total - len(shown)
-            answer["more"] = f"{rest} more; ask with trial={shown[-1]['parents'][0]}"
-        return answer
-
-
-class ChildrenTool(LineageTool[ChildrenArguments]):
-    """Tells what was tried on top of a trial.
-
-    Args:
-        scope: What it may tell of.
-    """
-
-    def __init__(self, scope: Scope) -> None:
-        super().__init__(
-            ChildrenArguments,
-            "children",
-            "List the trials that were made from a trial, the newest first.",
-            scope,
-        )
-
-    def look_up(self, campaign: str, args: ChildrenArguments) -> Mapping[str, Any]:
-        """Gives the children."""
-        page = self._store.children(campaign, args.trial, limit=args.limit, offset=args.offset)
-        rows = brief_rows(self._store, campaign, page.items)
-        return capped_rows("trials", rows, page.total, args.offset, capped=page.capped)
-
-
-class InFlightTool(LineageTool[ScopeArguments]):
-    """Tells what runs now.
-
-    Args:
-        scope: What it may tell of.
-    """
-
-    def __init__(self, scope: Scope) -> None:
-        super().__init__(
-            ScopeArguments,
-            "in_flight",
-            "List the trials that have no outcome yet: do not propose the same.",
-            scope,
-        )
-
-    def look_up(self, campaign: str, args: ScopeArguments) -> Mapping[str, Any]:
-        """Gives the trials in flight, lowest number first."""
-        briefs = self._store.in_flight_briefs(campaign)
-        rows = brief_rows(self._store, campaign, briefs)
-        return capped_rows("trials", rows, len(rows), 0)
-
-
-SATURATED = 8
-"""Judged trials in a row without one kept, from which a surface counts as saturated."""
-
-
-class SimilarTrialsTool(LineageTool[SimilarArguments]):
-    """Tells whether an idea has been tried.
-
-    Args:
-        scope: What it may tell of.
-    """
-
-    def __init__(self, scope: Scope) -> None:
-        super().__init__(
-            SimilarArguments,
-            "similar_trials",
-            "Has this been tried? Give edits, words, or both: lists trials with the same edit "
-            "(formatting aside), the same knob and value, or alike in words, and how they ended.",
-            scope,
-        )
-
-    def look_up(self, campaign: str, args: SimilarArguments) -> Mapping[str, Any]:
-        """Gives trials that are alike, the likest first.
-
-        Raises:
-            LineageError: Neither edits nor words are given.
-        """
-        if not args.edits and not args.text.strip():
-            raise LineageError("give edits or text: what is to be compared?")
-        found = self._store.similar(
-            campaign,
-            edits=tuple(edit.to_edit() for edit in args.edits),
-            text=args.text,
-            parent=args.parent,
-            limit=args.limit,
-        )
-        trials = brief_rows(self._store, campaign, (item.brief for item in found))
-        rows = [
-            {"why": item.why, "likeness": round(item.likeness, 3)} | row
-            for item, row in zip(found, trials, strict=True)
-        ]
-        return capped_rows("trials", rows, len(rows), 0)
-
-
-class SurfaceSummaryTool(LineageTool[ScopeArguments]):
-    """Tells what has worked where.
-
-    Args:
-        scope: What it may tell of.
-    """
-
-    def __init__(self, scope: Scope) -> None:
-        super().__init__(
-            ScopeArguments,
-            "surface_summary",
-            "Summarize every surface and specialist: trials by status, kept, best gain, and "
-            f"whether it is saturated ({SATURATED} judged trials without one kept).",
-            scope,
-        )
-
-    def look_up(self, campaign: str, args: ScopeArguments) -> Mapping[str, Any]:
-        """Gives one row a surface and one a specialist."""
-        goal = self._scope.goal
-        return {
-            f"{name}s": [summary_row(name, item, saturated=SATURATED) for item in items]
-            for name, items in (
-                ("surface", self._store.surfaces(campaign, goal=goal)),
-                ("specialist", self._store.specialists(campaign, goal=goal)),
-            )
-        }
-
-
-class LineageWorkbenchConfig(BaseModel):
-    """Configuration of :class:`LineageWorkbench`.
-
-    Attributes:
-        lineage: Path or URL of the lineage.
-        campaign: Name of the campaign to ask about.
-        goal: Which way the metric is better.
-        priors: Names of other campaigns that may be asked about, too.
-    """
-
-    lineage: str
-    campaign: str
-    goal: Goal = Goal.MINIMIZE
-    priors: tuple[str, ...] = ()
-
-
-class LineageWorkbench(ToolWorkbench, Component[LineageWorkbenchConfig]):
-    """Ten tools that answer questions about a campaign. They only read.
-
-    Calls never raise and never hang: errors, cancellation and time-outs become results.
-
-    Args:
-        store: An open lineage.
-        campaign: Name of the campaign to ask about.
-        goal: Which way its metric is better.
-        priors: Names of other campaigns that may be asked about, too.
-    """
-
-    component_config_schema = LineageWorkbenchConfig
-    component_provider_override = "recipelab.tools.LineageWorkbench"
-
-    def __init__(
-        self,
-        store: LineageStore,
-        campaign: str,
-        *,
-        goal: Goal = Goal.MINIMIZE,
-        priors: tuple[str, ...] = (),
-    ) -> None:
-        self._scope = Scope(store, campaign, goal, priors)
-        super().__init__(lineage_tools(self._scope))
-
-    def _to_config(self) -> LineageWorkbenchConfig:
-        scope = self._scope
-        return LineageWorkbenchConfig(
-            lineage=scope.store.url, campaign=scope.campaign, goal=scope.goal, priors=scope.priors
-        )
-
-    @classmethod
-    def _from_config(cls, config: LineageWorkbenchConfig) -> Self:
-        store = LineageStore.open(config.lineage)
-        return cls(store, config.campaign, goal=config.goal, priors=config.priors)
-
-
-def lineage_tools(scope: Scope) -> list[AnyTool]:
-    """The tools that read the lineage."""
+def lineage_tools(scope: LineageScope) -> list[AnyTool]:
+    """Return the ten tools that read the lineage."""
     query = LineageQueryTool(scope.store, scope.campaign, goal=scope.goal, priors=scope.priors)
-    others = (
-        LineageFailuresTool,
-        NearMissesTool,
-        TrialDetailTool,
-        DiffTrialsTool,
-        BestChainTool,
-        ChildrenTool,
-        InFlightTool,
-        SimilarTrialsTool,
-        SurfaceSummaryTool,
-    )
-    return [query, *(tool(scope) for tool in others)]
+    return [query, *(LineageTool(question, scope) for question in QUESTIONS)]

@@ -1,4 +1,4 @@
-"""The arguments of the tools, as a model sees them."""
+"""The tools that act on recipes: read one, check an edit, submit a trial, turn a knob."""
 
 from __future__ import annotations
 
@@ -6,27 +6,23 @@ import math
 from dataclasses import dataclass
 
 from autogen_core.tools import ParametersSchema, ToolSchema
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from recipelab.core.errors import RecipelabError, unknown_name
 from recipelab.core.recipe import Knob, KnobValue, find_knobs
 from recipelab.core.trial import Edit, Proposal
-from recipelab.evaluation.proposals import Rejection
+from recipelab.evaluation.proposals import Rejected
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.packs.load import Play
-from recipelab.tools.base import TextTool, knob_rows, to_json
+from recipelab.tools.base import TextTool, ToolArguments, to_json
+from recipelab.tools.rows import knob_rows
 
 MAX_EDITS = 24
 MAX_TEXT = 400_000
+"""Characters of an edit, or of a text to compare, at most."""
 
 
-class Arguments(BaseModel):
-    """Arguments of a tool; unknown keys are refused so that a typo does not pass in silence."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-class ReadRecipeArguments(Arguments):
+class ReadRecipeArguments(ToolArguments):
     """Which recipe to read."""
 
     trial: int | None = Field(
@@ -34,7 +30,7 @@ class ReadRecipeArguments(Arguments):
     )
 
 
-class EditArguments(Arguments):
+class EditArguments(ToolArguments):
     """One change of one file."""
 
     path: str = Field(max_length=300, description="File, as recipe/train.py.")
@@ -45,16 +41,25 @@ class EditArguments(Arguments):
     )
     replace: str = Field(max_length=MAX_TEXT, description="What takes its place.")
 
+    @classmethod
+    def of(cls, edit: Edit) -> EditArguments:
+        """Return an edit as arguments."""
+        return cls(path=edit.path, search=edit.search, replace=edit.replace)
+
     def to_edit(self) -> Edit:
-        """The edit as the core knows it."""
+        """Return the edit as the core knows it."""
         return Edit(self.path, self.search, self.replace)
 
 
-class CheckEditArguments(Arguments):
+class CheckEditArguments(ToolArguments):
     """Edits to check without submitting them."""
 
     parent: int = Field(ge=0, description="Number of the trial whose recipe is edited.")
     edits: list[EditArguments] = Field(min_length=1, max_length=MAX_EDITS)
+
+    def to_edits(self) -> tuple[Edit, ...]:
+        """Return the edits as the core knows them."""
+        return tuple(edit.to_edit() for edit in self.edits)
 
 
 class SubmitTrialArguments(CheckEditArguments):
@@ -78,13 +83,54 @@ class SubmitTrialArguments(CheckEditArguments):
         return value
 
 
-DIFF_CHARACTERS = 8_000
+class ReadRecipeTool(TextTool[ReadRecipeArguments]):
+    """Shows the files of a trial's recipe, its knobs, and the pack's plays.
 
-READ = "a trial's recipe (the best so far if you name none)"
-WITH = (
-    "with its knobs (values that are meant to be changed) and the playbook's ideas for your "
-    "surface."
-)
+    Args:
+        queue: The campaign's queue of trials.
+        plays: Plays on the surfaces of the specialist that reads.
+        blind: Whether only the recipe that is to be edited may be read, without its number.
+    """
+
+    def __init__(self, queue: TrialQueue, plays: tuple[Play, ...], *, blind: bool = False) -> None:
+        which = (
+            "the recipe that is to be edited"
+            if blind
+            else "a trial's recipe (the best so far if you name none)"
+        )
+        super().__init__(
+            ReadRecipeArguments,
+            "read_recipe",
+            f"Read the files of {which}, with its knobs (values that are meant to be changed) and "
+            "the playbook's ideas for your surface.",
+        )
+        self._queue = queue
+        self._plays = plays
+        self._blind = blind
+
+    async def answer(self, args: ReadRecipeArguments) -> str:
+        """Return the recipe.
+
+        Raises:
+            LineageError: No trial has that number.
+        """
+        wanted = None if self._blind else args.trial
+        number = self._queue.best().number if wanted is None else wanted
+        files = self._queue.recipe_of(number)
+        return to_json(
+            {
+                "trial": 0 if self._blind else number,
+                "files": files,
+                "editable": list(self._queue.pack.recipe.editable),
+                "knobs": knob_rows(files),
+                "playbook": [play.model_dump() for play in self._plays],
+            }
+        )
+
+
+DIFF_CHARACTERS = 8_000
+"""Characters of the diff in the answer of ``check_edit``."""
+
 CHECK = (
     "Check edits without submitting them: do they apply to the parent's recipe, does the result "
     "parse, and is it new? Answers with the diff, and with trials whose edit was alike: look at "
@@ -96,148 +142,112 @@ CHECK_BLIND = (
 )
 
 
-class ReadRecipeTool(TextTool[ReadRecipeArguments]):
-    """Shows the files of a trial's recipe, its knobs, and the pack's plays.
-
-    Args:
-        desk: The campaign's desk.
-        plays: Plays on the surfaces of the specialist that reads.
-        blind: Whether only the recipe that is to be edited may be read, without its number.
-    """
-
-    def __init__(self, desk: TrialQueue, plays: tuple[Play, ...], *, blind: bool = False) -> None:
-        whose = "the recipe that is to be edited" if blind else READ
-        super().__init__(ReadRecipeArguments, "read_recipe", f"Read the files of {whose}, {WITH}")
-        self._desk = desk
-        self._plays = plays
-        self._blind = blind
-
-    async def answer(self, args: ReadRecipeArguments) -> str:
-        """Answers with the recipe as JSON.
-
-        Raises:
-            LineageError: There is no such trial.
-        """
-        wanted = None if self._blind else args.trial
-        number = self._desk.best().number if wanted is None else wanted
-        files = self._desk.recipe_of(number)
-        return to_json(
-            {
-                "trial": 0 if self._blind else number,
-                "files": files,
-                "editable": list(self._desk.pack.recipe.editable),
-                "knobs": knob_rows(files),
-                "playbook": [play.model_dump() for play in self._plays],
-            }
-        )
-
-
 class CheckEditTool(TextTool[CheckEditArguments]):
-    """Says whether edits apply, parse and are new, at no cost.
+    """Says whether edits apply, parse and are new, without using the sandbox.
 
     Args:
-        desk: The campaign's desk.
-        blind: Whether edits are always of the recipe that is to be edited, whatever its number.
+        queue: The campaign's queue of trials.
+        blind: Whether edits are always of the best recipe, whatever parent is named.
     """
 
-    def __init__(self, desk: TrialQueue, *, blind: bool = False) -> None:
+    def __init__(self, queue: TrialQueue, *, blind: bool = False) -> None:
         super().__init__(CheckEditArguments, "check_edit", CHECK_BLIND if blind else CHECK)
-        self._desk = desk
+        self._queue = queue
         self._blind = blind
 
     async def answer(self, args: CheckEditArguments) -> str:
-        """Answers with the diff, or with what is wrong.
+        """Return the diff, or the reason for which the edits would be rejected.
 
         Raises:
-            LineageError: There is no such parent.
+            LineageError: No trial has the parent's number.
         """
-        parent = self._desk.best().number if self._blind else args.parent
-        checked = self._desk.check(parent, tuple(edit.to_edit() for edit in args.edits))
-        if isinstance(checked, Rejection):
+        parent = self._queue.best().number if self._blind else args.parent
+        checked = self._queue.check(parent, args.to_edits())
+        if isinstance(checked, Rejected):
             return to_json({"ok": False, "kind": checked.kind, "reason": checked.reason})
         alike = {"alike": checked.alike} if checked.alike else {}
         return to_json({"ok": True, **alike, "diff": checked.diff[:DIFF_CHARACTERS]})
 
 
-DESCRIPTION = (
-    "Submit a proposal: edits of a parent trial's recipe with a hypothesis and an expected change "
-    "of the metric. It is checked, then trained and measured in a sandbox while you go on; the "
-    "evaluator reports the outcome in the chat. One trial a turn."
-)
-
-
 class Refused(RecipelabError):
-    """A submission that is not even a trial; the message says what to do instead."""
+    """A submission that does not become a trial; the message says what to do instead."""
 
 
 @dataclass
-class Turn:
-    """What a specialist has done since it was given the floor.
+class TurnState:
+    """The record of a specialist's turn, which its tools share.
 
     Attributes:
         round_number: The round of the chat; ``None`` outside of rounds.
         blind: Whether there is no lineage to ask.
-        asked: Whether it has asked the lineage.
-        submitted: Number of the trial it has running, if it has submitted one.
+        has_asked: Whether the specialist has asked the lineage in this turn.
+        submitted: Number of the trial that it has submitted in this turn.
     """
 
     round_number: int | None
     blind: bool = False
-    asked: bool = False
+    has_asked: bool = False
     submitted: int | None = None
 
     def begin(self) -> None:
-        """A new turn begins."""
-        self.asked = False
+        """Begin a new turn."""
+        self.has_asked = False
         self.submitted = None
 
 
 class SubmitTrialTool(TextTool[SubmitTrialArguments]):
-    """Hands a proposal in at the desk.
+    """Submits a proposal to the campaign's queue.
 
     Args:
-        desk: The campaign's desk.
+        queue: The campaign's queue of trials.
         specialist: Name of the specialist that proposes.
         surfaces: The surfaces that it owns.
-        turn: What it has done in this turn.
+        turn: The record of its turn.
     """
 
     def __init__(
-        self, desk: TrialQueue, specialist: str, surfaces: tuple[str, ...], turn: Turn
+        self, queue: TrialQueue, specialist: str, surfaces: tuple[str, ...], turn: TurnState
     ) -> None:
-        super().__init__(SubmitTrialArguments, "submit_trial", DESCRIPTION)
-        self._desk = desk
+        super().__init__(
+            SubmitTrialArguments,
+            "submit_trial",
+            "Submit a proposal: edits of a parent trial's recipe with a hypothesis and an expected "
+            "change of the metric. It is checked, then trained and measured in a sandbox while you "
+            "go on; the evaluator reports the outcome in the chat. One trial a turn.",
+        )
+        self._queue = queue
         self._specialist = specialist
         self._surfaces = surfaces
         self._turn = turn
 
     async def answer(self, args: SubmitTrialArguments) -> str:
-        """Answers with the trial's number, and why it was rejected if it was.
+        """Return the trial's number, and the reason if it was rejected at once.
 
         Raises:
             Refused: The specialist has not asked the lineage, has submitted already, the queue is
                 full or the budget spent; nothing is recorded.
-            LineageError: There is no such parent.
+            LineageError: No trial has the parent's number.
         """
         self._check_turn()
         proposal = self._proposal(args)
-        submitted = self._desk.submit(proposal, round_number=self._turn.round_number)
+        submitted = self._queue.submit(proposal, round_number=self._turn.round_number)
         if submitted.rejection is not None:
-            answer = {
-                "trial": submitted.number,
-                "status": "rejected",
-                "kind": submitted.rejection.kind,
-                "reason": submitted.rejection.reason,
-                "next": "no sandbox time was spent; mend the edit and submit again",
-            }
-            return to_json(answer)
+            return to_json(
+                {
+                    "trial": submitted.number,
+                    "status": "rejected",
+                    "kind": submitted.rejection.kind,
+                    "reason": submitted.rejection.reason,
+                    "next": "no sandbox time was spent; mend the edit and submit again",
+                }
+            )
         self._turn.submitted = submitted.number
         note = "it is queued and runs while you go on; end your turn with one short sentence"
         alike = {"alike": submitted.alike} if submitted.alike else {}
         return to_json({"trial": submitted.number, "status": "in_flight", **alike, "next": note})
 
     def _check_turn(self) -> None:
-        if not self._turn.asked and not self._turn.blind:
+        if not self._turn.has_asked and not self._turn.blind:
             raise Refused(
                 "ask lineage_query or another lineage tool first: look up past crashes, overruns "
                 "and gate misses on your surface in this turn, then submit"
@@ -246,9 +256,9 @@ class SubmitTrialTool(TextTool[SubmitTrialArguments]):
             raise Refused(
                 f"you have submitted trial {self._turn.submitted} in this turn; end your turn"
             )
-        if self._desk.remaining == 0:
+        if self._queue.remaining == 0:
             raise Refused("the campaign's budget of trials is spent; end your turn")
-        if self._desk.is_full:
+        if self._queue.is_full:
             raise Refused("the queue is full now; end your turn and wait for an outcome")
 
     def _proposal(self, args: SubmitTrialArguments) -> Proposal:
@@ -258,21 +268,21 @@ class SubmitTrialTool(TextTool[SubmitTrialArguments]):
         return Proposal(
             specialist=self._specialist,
             surface=surface,
-            parent=self._desk.best().number if self._turn.blind else args.parent,
+            parent=self._queue.best().number if self._turn.blind else args.parent,
             hypothesis=args.hypothesis,
             expected_delta=args.expected_delta,
-            edits=tuple(edit.to_edit() for edit in args.edits),
+            edits=args.to_edits(),
         )
 
 
 MENU = 24
-"""Changes on the menu at most."""
+"""Changes on the menu of ``turn_knob`` at most."""
 
 FACTORS = (1.5, 1 / 1.5, 1.2, 1 / 1.2)
-"""By what a number is turned."""
+"""Factors by which the menu changes a number."""
 
 
-class TurnKnobArguments(Arguments):
+class TurnKnobArguments(ToolArguments):
     """A change from the menu."""
 
     change: str = Field(max_length=200, description="The change to try, from the menu.")
@@ -284,24 +294,24 @@ class TurnKnobArguments(Arguments):
 class TurnKnobTool(TextTool[TurnKnobArguments]):
     """Submits a trial that gives one knob of the best recipe another value.
 
-    The menu is a part of its schema: legal changes that nobody has tried. So a server that holds a
-    model to the schema holds it to legal edits.
+    The menu is a part of its schema: legal changes that have not been tried. So a server that holds
+    a model to the schema holds it to legal edits.
 
     Args:
-        desk: The campaign's desk.
+        queue: The campaign's queue of trials.
         surfaces: The surfaces whose knobs may be turned.
-        submit: Submits what was chosen.
+        submit: The tool that submits the chosen change.
     """
 
     def __init__(
-        self, desk: TrialQueue, surfaces: tuple[str, ...], submit: SubmitTrialTool
+        self, queue: TrialQueue, surfaces: tuple[str, ...], submit: SubmitTrialTool
     ) -> None:
         super().__init__(
             TurnKnobArguments,
             "turn_knob",
             "Submit a trial that changes one value of the best recipe. Choose from the menu.",
         )
-        self._desk = desk
+        self._queue = queue
         self._surfaces = surfaces
         self._submit = submit
 
@@ -321,48 +331,48 @@ class TurnKnobTool(TextTool[TurnKnobArguments]):
         return ToolSchema(name=self.name, description=self.description, parameters=parameters)
 
     async def answer(self, args: TurnKnobArguments) -> str:
-        """Submits the change; answers as ``submit_trial`` does.
+        """Submit the change; return what ``submit_trial`` does.
 
         Raises:
-            Refused: It is not on the menu, or ``submit_trial`` refuses it.
+            Refused: The change is not on the menu, or ``submit_trial`` refuses it.
         """
         parent, menu = self._menu()
         chosen = menu.get(args.change.strip())
         if chosen is None:
             raise Refused(unknown_name("change", args.change, menu))
         knob, value = chosen
-        edit = knob.edit(value)
         return await self._submit.answer(
             SubmitTrialArguments(
                 parent=parent,
                 surface=knob.surface,
                 hypothesis=args.hypothesis,
                 expected_delta=0.0,
-                edits=[EditArguments(path=edit.path, search=edit.search, replace=edit.replace)],
+                edits=[EditArguments.of(knob.edit(value))],
             )
         )
 
     def _menu(self) -> tuple[int, dict[str, tuple[Knob, KnobValue]]]:
-        """The best trial, and the changes of its recipe that have not been tried."""
-        parent = self._desk.best().number
-        knobs = find_knobs(self._desk.recipe_of(parent))
-        mine = [knob for knob in knobs if knob.surface in self._surfaces]
-        found: dict[str, tuple[Knob, KnobValue]] = {}
-        for knob in mine:
+        """Return the best trial, and the changes of its recipe that have not been tried."""
+        parent = self._queue.best().number
+        menu: dict[str, tuple[Knob, KnobValue]] = {}
+        for knob in find_knobs(self._queue.recipe_of(parent)):
+            if knob.surface not in self._surfaces:
+                continue
             for value in other_values(knob):
-                tried = isinstance(self._desk.check(parent, (knob.edit(value),)), Rejection)
-                if not tried and len(found) < MENU:
-                    found[f"{knob.name} = {value!r}"] = (knob, value)
-        return parent, found
+                if len(menu) == MENU:
+                    return parent, menu
+                if not isinstance(self._queue.check(parent, (knob.edit(value),)), Rejected):
+                    menu[f"{knob.name} = {value!r}"] = (knob, value)
+        return parent, menu
 
 
 def other_values(knob: Knob) -> list[KnobValue]:
-    """A few other values of a knob: its choices, or steps up and down within its range."""
+    """Return a few other values of a knob: its choices, or steps up and down within its range."""
     if knob.choices:
         return [choice for choice in knob.choices if choice != knob.value]
-    whole = isinstance(knob.value, int)
+    is_whole = isinstance(knob.value, int)
     now = float(knob.value) or knob.high / 3
     steps = [*(now * factor for factor in FACTORS), knob.low]
     values = [min(max(step, knob.low), knob.high) for step in steps]
-    rounded = [round(value) if whole else float(f"{value:.3g}") for value in values]
-    return [value for value in dict.fromkeys(rounded) if value != knob.value]
+    exact = [round(value) if is_whole else float(f"{value:.3g}") for value in values]
+    return [value for value in dict.fromkeys(exact) if value != knob.value]

@@ -1,72 +1,118 @@
-"""Rows of the answers of lineage tools: short texts, no empty keys."""
+"""Rows of the tools' answers: short texts, rounded figures, no empty keys."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from typing import Any
 
-from recipelab.core.trial import Edit, GateResult
-from recipelab.lineage import FailureGroup, LineageStore, NearMiss, SurfaceSummary, TrialBrief
-from recipelab.tools.base import Row, knob_changes, rounded, shortened, without_empty
+from recipelab.core.recipe import find_knobs
+from recipelab.core.text import shorten
+from recipelab.core.trial import Failure, GateResult, SeedRun
+from recipelab.lineage import (
+    FailureGroup,
+    LineageStore,
+    NearMiss,
+    SurfaceSummary,
+    TrialBrief,
+    TrialRecord,
+)
+from recipelab.lineage.trial_view import DETAIL, ROW, TrialView
+from recipelab.tools.base import Row, without_empty
 
 TEXT_CHARACTERS = 400
 EXCERPT_CHARACTERS = 500
+DETAIL_CHARACTERS = 4_000
+LOG_CHARACTERS = 3_000
+
+IN_FLIGHT = "in_flight"
+"""Shown as the status of a trial that has no outcome yet."""
+
+SATURATED = 8
+"""Judged trials in a row without one kept, from which a surface counts as saturated."""
 
 
-def brief_row(
-    brief: TrialBrief, edits: Sequence[Edit] = (), gates: Sequence[GateResult] = ()
-) -> Row:
-    """One trial.
-
-    Args:
-        brief: The trial.
-        edits: Its edits; the knobs that they turn are told.
-        gates: The gates that it was held against.
-    """
-    return without_empty(
-        {
-            "trial": brief.number,
-            "parents": list(brief.parents),
-            "specialist": brief.specialist,
-            "surface": brief.surface,
-            "hypothesis": shortened(brief.hypothesis, TEXT_CHARACTERS),
-            "changes": knob_changes(edits),
-            "status": brief.status or "in_flight",
-            "phase": brief.phase,
-            "reason": shortened(brief.reason, TEXT_CHARACTERS),
-            "score": rounded(brief.score),
-            "score_se": rounded(brief.score_se),
-            "delta": rounded(brief.delta),
-            "delta_se": rounded(brief.delta_se),
-            "gates": {
-                gate.name: {"value": rounded(gate.value), "margin": rounded(gate.margin)}
-                for gate in gates
-            },
-            "failure": _failure_row(brief),
-        }
-    )
+def rounded(value: float | None) -> float | None:
+    """Return a figure with the digits that a reader needs."""
+    return None if value is None else float(f"{value:.7g}")
 
 
-def _failure_row(brief: TrialBrief) -> Row:
-    if brief.failure_kind is None:
-        return {}
-    failure = {
-        "phase": brief.failure_phase,
-        "kind": brief.failure_kind,
-        "signature": brief.signature,
+def trial_row(view: TrialView) -> Row:
+    """Return a trial as a row among others."""
+    gates = {
+        gate.name: {"value": rounded(gate.value), "margin": rounded(gate.margin)}
+        for gate in view.gates
     }
-    return without_empty(failure)
+    row = {name: _in_row(value) for name, value in view.select(ROW).items()}
+    return without_empty(row | {"status": view.status or IN_FLIGHT, "gates": gates})
+
+
+def _in_row(value: Any) -> Any:
+    """Return a value as it stands in a row: texts on one line, cut."""
+    if isinstance(value, str) and not isinstance(value, StrEnum):
+        return shorten(value, TEXT_CHARACTERS)
+    return _short(value)
+
+
+def _short(value: Any) -> Any:
+    match value:
+        case float():
+            return rounded(value)
+        case tuple():
+            return list(value)
+        case Failure():
+            return without_empty(vars(value))
+        case _:
+            return value
 
 
 def brief_rows(store: LineageStore, campaign: str, briefs: Iterable[TrialBrief]) -> list[Row]:
-    """Some trials of one campaign, with the knobs that they turned and their gates."""
+    """Return the rows of some trials, with the knobs that they turned and their gates."""
     briefs = tuple(briefs)
     numbers = [brief.number for brief in briefs]
     edits, gates = store.edits(campaign, numbers), store.gates(campaign, numbers)
-    return [brief_row(b, edits.get(b.number, ()), gates.get(b.number, ())) for b in briefs]
+    return [
+        trial_row(TrialView.of_brief(b, edits.get(b.number, ()), gates.get(b.number, ())))
+        for b in briefs
+    ]
+
+
+def detail_row(record: TrialRecord) -> Row:
+    """Return a whole trial but its diff; long texts are cut, the log at its front."""
+    view = TrialView.of_record(record)
+    row = {name: _short(value) for name, value in view.select(DETAIL).items()}
+    row |= {
+        "status": view.status or IN_FLIGHT,
+        "hypothesis": view.hypothesis[:DETAIL_CHARACTERS],
+        "expected_delta": view.expected_delta,
+        "reason": (view.reason or "")[:DETAIL_CHARACTERS],
+        "log_tail": (view.log_tail or "")[-LOG_CHARACTERS:],
+        "proposed_at": view.proposed_at.isoformat(timespec="seconds"),
+        "gates": [_gate_row(gate) for gate in view.gates],
+        "seed_runs": [_seed_run_row(run) for run in view.seed_runs],
+    }
+    return without_empty(row)
+
+
+def _gate_row(gate: GateResult) -> Row:
+    figures = ("value", "limit", "margin")
+    return {name: rounded(getattr(gate, name)) for name in figures} | {"gate": gate.name}
+
+
+def _seed_run_row(run: SeedRun) -> Row:
+    measures = {name: rounded(value) for name, value in sorted(run.measures.items())}
+    return {"seed": run.seed} | measures
+
+
+def score_row(record: TrialRecord) -> Row:
+    """Return number, status and score of a trial."""
+    score = None if record.outcome is None else rounded(record.outcome.score)
+    status = record.status or IN_FLIGHT
+    return without_empty({"trial": record.number, "status": status, "score": score})
 
 
 def failure_row(group: FailureGroup) -> Row:
-    """One failure, and which trials got past it."""
+    """Return a failure with the trials that got past it."""
     return without_empty(
         {
             "signature": group.signature,
@@ -83,7 +129,7 @@ def failure_row(group: FailureGroup) -> Row:
 
 
 def near_miss_row(miss: NearMiss, row: Row) -> Row:
-    """One near miss: the trial, what it gained, and what has to go."""
+    """Return the row of a near miss with its gain, and what a repair has to remove."""
     missed = [
         {
             "gate": gate.name,
@@ -93,27 +139,41 @@ def near_miss_row(miss: NearMiss, row: Row) -> Row:
         }
         for gate in miss.missed
     ]
-    told = {"gain_over_best": rounded(miss.gain), "missed": missed, "repairs": miss.children}
-    return without_empty(row | told)
+    gain = {"gain_over_best": rounded(miss.gain), "missed": missed, "repairs": miss.children}
+    return without_empty(row | gain)
 
 
-def summary_row(name: str, summary: SurfaceSummary, *, saturated: int) -> Row:
-    """How trials on a surface, or by a specialist, went.
+def summary_row(name: str, summary: SurfaceSummary) -> Row:
+    """Return how the trials on a surface, or by a specialist, went.
 
     Args:
         name: ``surface`` or ``specialist``.
         summary: The counts.
-        saturated: From how many judged trials without one kept it counts as saturated.
     """
     return {
         name: summary.name,
         "tried": summary.tried,
         "kept": summary.kept,
-        "statuses": {
-            str(status or "in_flight"): count for status, count in summary.statuses.items()
-        },
+        "statuses": {str(status or IN_FLIGHT): many for status, many in summary.statuses.items()},
         "best_delta": rounded(summary.best_delta),
         "last_kept": summary.last_kept,
         "since_kept": summary.since_kept,
-        "saturated": summary.since_kept >= saturated,
+        "saturated": summary.since_kept >= SATURATED,
     }
+
+
+def knob_rows(files: Mapping[str, str]) -> list[Row]:
+    """Return the knobs of a recipe as rows of an answer."""
+    return [
+        {
+            "path": knob.path,
+            "line": knob.text,
+            "name": knob.name,
+            "surface": knob.surface,
+            "value": knob.value,
+            "domain": list(knob.choices)
+            if knob.choices
+            else f"{knob.low:g} .. {knob.high:g}{' log' if knob.log else ''}",
+        }
+        for knob in find_knobs(files)
+    ]

@@ -1,53 +1,183 @@
-"""The workbench of a specialist: tools that share what it has done in its turn."""
+"""The workbenches: tools by name for a specialist, or for any agent that asks a lineage."""
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Self, cast
 
-from pydantic import BaseModel
+from autogen_core import CancellationToken, Component
+from autogen_core.tools import TextResultContent, ToolResult, ToolSchema, Workbench
+from pydantic import BaseModel, ValidationError
 
-from recipelab.tools.base import AnyTool, ToolWorkbench
-from recipelab.tools.lineage import LineageTool
-from recipelab.tools.recipe import Turn
+from recipelab.core.errors import unknown_name
+from recipelab.core.logs import logger
+from recipelab.lineage import LineageStore
+from recipelab.packs.sections import Goal
+from recipelab.tools.base import AnyTool, explained, repaired
+from recipelab.tools.lineage import (
+    LineageConfig,
+    LineageScope,
+    LineageTool,
+    lineage_tools,
+)
+from recipelab.tools.recipe import TurnState
+
+CALL_SECONDS = 30.0
+"""A call that takes longer is given up: the database may be locked, or its server gone."""
+
+_log = logger(__name__)
 
 
-class SpecialistWorkbench(ToolWorkbench):
-    """The tools of one specialist. Any look at the lineage counts as having asked.
+class ToolWorkbench(Workbench):
+    """Tools by name.
+
+    AutoGen's agents hang for ever when a workbench raises, or when a call that was cancelled does
+    not come back. So every error, cancellation and time-out becomes a result that the model reads.
 
     Args:
         tools: The tools.
-        turn: The turn that they share.
+    """
+
+    def __init__(self, tools: Sequence[AnyTool]) -> None:
+        self._tools = {tool.name: tool for tool in tools}
+
+    async def list_tools(self) -> list[ToolSchema]:
+        """Return the schemas of the tools."""
+        # Never kept here: the menu of a tool may change from call to call.
+        return [tool.schema for tool in self._tools.values()]
+
+    async def call_tool(
+        self,
+        name: str,
+        arguments: Mapping[str, Any] | None = None,
+        cancellation_token: CancellationToken | None = None,
+        call_id: str | None = None,
+    ) -> ToolResult:
+        """Call a tool; return an error result if anything goes wrong or the token cancels it."""
+        token = cancellation_token or CancellationToken()
+        started = time.monotonic()
+        try:
+            text, is_error = await self._call(name, arguments or {}, token, call_id), False
+        except asyncio.CancelledError:
+            if not token.is_cancelled():
+                raise
+            text, is_error = "cancelled", True
+        except TimeoutError:
+            text, is_error = f"{name}: no answer within {CALL_SECONDS:g} seconds", True
+        except ValidationError as error:
+            text, is_error = explained(self._tools[name].schema, error), True
+        except Exception as error:  # the agent would hang on anything raised from here
+            text, is_error = f"{type(error).__name__}: {error}", True
+        _log.debug("tool", tool=name, error=is_error, seconds=time.monotonic() - started)
+        return ToolResult(name=name, result=[TextResultContent(content=text)], is_error=is_error)
+
+    async def _call(
+        self, name: str, arguments: Mapping[str, Any], token: CancellationToken, call_id: str | None
+    ) -> str:
+        if name not in self._tools:
+            raise LookupError(unknown_name("tool", name, self._tools))
+        tool = self._tools[name]
+        call = asyncio.ensure_future(
+            tool.run_json(repaired(arguments, tool.schema), token, call_id)
+        )
+        token.link_future(call)
+        answer = tool.return_value_as_string(await asyncio.wait_for(call, CALL_SECONDS))
+        self.note_answer(tool)
+        return answer
+
+    def note_answer(self, tool: AnyTool) -> None:
+        """Called after a tool has answered without an error; here it does nothing."""
+
+    async def start(self) -> None:
+        """Nothing to start."""
+
+    async def stop(self) -> None:
+        """Nothing to stop."""
+
+    async def reset(self) -> None:
+        """Nothing to reset."""
+
+    async def save_state(self) -> Mapping[str, Any]:
+        """Return an empty state."""
+        return {}
+
+    async def load_state(self, state: Mapping[str, Any]) -> None:
+        """Nothing to load."""
+
+
+class SpecialistWorkbench(ToolWorkbench):
+    """The tools of one specialist. Any call of a lineage tool counts as having asked.
+
+    Args:
+        tools: The tools.
+        turn: The record of the specialist's turn, which the tools share.
     """
 
     component_provider_override = "recipelab.tools.SpecialistWorkbench"
 
-    def __init__(self, tools: Sequence[AnyTool], turn: Turn) -> None:
+    def __init__(self, tools: Sequence[AnyTool], turn: TurnState) -> None:
         super().__init__(tools)
         self._turn = turn
 
     def begin_turn(self) -> None:
-        """The specialist was given the floor."""
+        """Begin a turn of the specialist."""
         self._turn.begin()
 
-    def answered(self, name: str) -> None:
-        """Notes that the specialist has asked the lineage, if it has."""
-        if isinstance(self._tools[name], LineageTool):
-            self._turn.asked = True
+    def note_answer(self, tool: AnyTool) -> None:
+        """Note that the specialist has asked, if the tool reads the lineage."""
+        if isinstance(tool, LineageTool):
+            self._turn.has_asked = True
 
     async def reset(self) -> None:
-        """Forgets the turn."""
+        """Forget the turn."""
         self._turn.begin()
 
     async def save_state(self) -> Mapping[str, Any]:
-        """The turn, as far as it is known."""
-        return {"asked": self._turn.asked, "submitted": self._turn.submitted}
+        """Return the record of the turn."""
+        return {"asked": self._turn.has_asked, "submitted": self._turn.submitted}
 
     async def load_state(self, state: Mapping[str, Any]) -> None:
-        """Takes the turn up where :meth:`save_state` left it."""
-        self._turn.asked = bool(state.get("asked"))
+        """Go on with the turn that :meth:`save_state` returned."""
+        self._turn.has_asked = bool(state.get("asked"))
         self._turn.submitted = cast("int | None", state.get("submitted"))
 
     def _to_config(self) -> BaseModel:
-        # A desk owns a running sandbox, which no JSON can carry.
+        # Its queue owns a running sandbox, which no JSON can carry.
         raise NotImplementedError("a specialist's workbench lives inside a running campaign")
+
+
+class LineageWorkbench(ToolWorkbench, Component[LineageConfig]):
+    """The ten tools that answer questions about a campaign. They only read.
+
+    Calls never raise and never hang: errors, cancellation and time-outs become results.
+
+    Args:
+        store: An open lineage.
+        campaign: Name of the campaign to ask about.
+        goal: Whether a smaller or a larger metric is better.
+        priors: Names of other campaigns that may be asked about, too.
+    """
+
+    component_config_schema = LineageConfig
+    component_provider_override = "recipelab.tools.LineageWorkbench"
+
+    def __init__(
+        self,
+        store: LineageStore,
+        campaign: str,
+        *,
+        goal: Goal = Goal.MINIMIZE,
+        priors: tuple[str, ...] = (),
+    ) -> None:
+        self._scope = LineageScope(store, campaign, goal, priors)
+        super().__init__(lineage_tools(self._scope))
+
+    def _to_config(self) -> LineageConfig:
+        return LineageConfig.of(self._scope)
+
+    @classmethod
+    def _from_config(cls, config: LineageConfig) -> Self:
+        store = LineageStore.open(config.lineage)
+        return cls(store, config.campaign, goal=config.goal, priors=config.priors)

@@ -57,7 +57,7 @@ class Task:
     make: Maker
 
 
-def centred(accuracy: float, chance: float) -> float:
+def centered(accuracy: float, chance: float) -> float:
     """Accuracy on the scale where guessing is 0 and perfection 1, as CORE has it."""
     return (accuracy - chance) / (1.0 - chance)
 

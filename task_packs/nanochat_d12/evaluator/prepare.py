@@ -18,8 +18,8 @@ asked = [
     for number, item in enumerate(items)
     for candidate, (context, continuation) in enumerate(item.candidates)
 ]
-# Whoever knows the order knows which candidates belong together, and which one is right.
+# The order would give away which candidates belong together, and which one is right.
 random.Random(nonce + 1).shuffle(asked)
-causal.prepare_windows([row[3] for row in asked], last=SPAN, nonce=nonce, out=Path("out"))
+causal.prepare_windows([row[3] for row in asked], last=SPAN, nonce=nonce)
 key = {"tasks": [item.task for item in items], "windows": [row[:3] for row in asked]}
 Path("out/plan/key.json").write_text(json.dumps(key))

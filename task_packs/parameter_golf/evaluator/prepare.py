@@ -10,4 +10,4 @@ START, SIZE = 8_192, 16_384  # behind the list of persons
 
 play, nonce = sys.argv[1], int(sys.argv[2])
 text = (Path("hidden") / play).read_bytes()[START : START + SIZE]
-causal.prepare(text, length=LENGTH, nonce=nonce, out=Path("out"))
+causal.prepare(text, length=LENGTH, nonce=nonce)

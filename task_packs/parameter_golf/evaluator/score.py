@@ -1,23 +1,10 @@
-"""Bits per byte of the hidden play, if every prediction was made from the past alone."""
+"""Scores bits per byte of the hidden play, if every prediction was made from the past alone."""
 
-import json
 import math
-import sys
-from pathlib import Path
 
-from recipelab_scoring import causal
+from recipelab_scoring import causal, malformed, write_score
 
-MALFORMED, BROKEN_RULE = 3, 4
-
-try:
-    bits = causal.bits_per_byte(causal.Plan.load(Path("plan")), Path("predictions"))
-except causal.MalformedPredictions as error:
-    print(error, file=sys.stderr)
-    sys.exit(MALFORMED)
-except causal.BrokenRule as error:
-    print(error, file=sys.stderr)
-    sys.exit(BROKEN_RULE)
+bits = causal.bits_per_byte(causal.ProbePlan.load())
 if not math.isfinite(bits):
-    print("a byte that came was called impossible", file=sys.stderr)
-    sys.exit(MALFORMED)
-Path("out/score.json").write_text(json.dumps({"bits_per_byte": bits}))
+    malformed("a byte that came was called impossible")
+write_score({"bits_per_byte": bits})

@@ -13,7 +13,7 @@ FEWEST_WORDS = 6  # of a passage: shorter ones, as "Exeunt.", are in a play more
 WINDOW = 14  # words of a passage that a query is made from
 KEPT = 0.4  # chance of a word of the window to be in the query
 FEWEST_KEPT = 3
-MISSPELT = 0.7  # chance of a word that stays
+MISSPELLED = 0.7  # chance of a word that stays
 STRANGERS = 3  # at most so many words of another passage are mixed in
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 WORD = re.compile("[A-Za-z]+(?:'[A-Za-z]+)*")
@@ -25,7 +25,7 @@ def passages_of(play: str) -> list[str]:
     return [part for part in parts if len(WORD.findall(part)) >= FEWEST_WORDS]
 
 
-def misspelt(word: str, chance: random.Random) -> str:
+def misspelled(word: str, chance: random.Random) -> str:
     """The word with one letter left out, doubled, changed, or swapped with the next."""
     place = chance.randrange(len(word) - 1)
     before, letter, after = word[:place], word[place], word[place + 1 :]
@@ -50,7 +50,7 @@ def garbled(passage: str, other: str, chance: random.Random) -> str:
     kept += chance.sample(WORD.findall(other), chance.randint(0, STRANGERS))
     chance.shuffle(kept)
     noisy = (
-        misspelt(word, chance) if len(word) > 3 and chance.random() < MISSPELT else word
+        misspelled(word, chance) if len(word) > 3 and chance.random() < MISSPELLED else word
         for word in kept
     )
     return " ".join(noisy).lower()

@@ -24,7 +24,7 @@ escape = partial(Case, status=NO_HOLE, batch="kernel")
 
 CASES = (
     escape(
-        "escape-to-the-holder",
+        "escape-to-the-monitor",
         "kills, traces, and reads the trusted process beside it",
         log="refused trace",
         train=CALL
@@ -101,7 +101,7 @@ attempt("log", lambda: call(103, 3, bytes(99), 99))
         + """
 import os, stat, subprocess
 attempt("root", lambda: os.setuid(0))
-attempt("holder", lambda: os.setuid(65533))
+attempt("monitor", lambda: os.setuid(65533))
 attempt("groups", lambda: os.setgroups([0]))
 attempt("owner", lambda: os.chown("/tmp", 0, 0))
 attempt("device", lambda: os.mknod("/tmp/mem", 0o600 | stat.S_IFCHR, os.makedev(1, 1)))

@@ -1,6 +1,7 @@
 """The transcript of a campaign: a review to read, or AutoGen's messages as JSON lines."""
 
-from recipelab.report.transcript.review import (
+from recipelab.report.transcript.transcript import Transcript, TranscriptFormat, format_of
+from recipelab.report.transcript.turns import (
     Said,
     TranscriptCall,
     TranscriptTurn,
@@ -8,7 +9,6 @@ from recipelab.report.transcript.review import (
     tied,
     turns_of,
 )
-from recipelab.report.transcript.writing import Transcript, TranscriptFormat, format_of
 
 __all__ = [
     "Said",

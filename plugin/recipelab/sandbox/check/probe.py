@@ -1,8 +1,8 @@
-"""Looks around inside a phase: what can be seen, reached and written there.
+"""Look around inside a phase: what can be seen, reached and written there.
 
-`recipelab sandbox check` hands this file to a phase as an input, beside a ``config.json``. It runs
+`recipelab sandbox check` gives this file to a phase as an input, beside a ``config.json``. It runs
 under the image's own Python, so it imports the standard library alone. It judges nothing: it writes
-what it found to ``out/report.json``. What it takes to meet limits is in ``probe_limits.py``.
+what it found to ``out/report.json``. The probes that run into limits are in ``probe_limits.py``.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _LIMITS = (
     *("memory/memory.limit_in_bytes", "memory/memory.memsw.limit_in_bytes"),
     *("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"),
 )
-"""Files of cgroups v2 and v1; each machine has some of them."""
+"""Files of control groups v2 and v1; each machine has some of them."""
 
 
 def _interfaces(config: Config) -> list[str]:
@@ -55,7 +55,7 @@ def _interfaces(config: Config) -> list[str]:
 
 
 def _connected(address: tuple[str, int]) -> str:
-    """Whether something listens there, as a word: ``connected``, or why not."""
+    """Return ``connected`` if something listens there, or why not."""
     try:
         socket.create_connection(address, timeout=_SECONDS).close()
     except OSError as error:
@@ -64,7 +64,7 @@ def _connected(address: tuple[str, int]) -> str:
 
 
 def _gateways() -> list[str]:
-    """Addresses of routers; behind a Docker bridge that is the host."""
+    """Return the addresses of routers; behind a Docker bridge that is the host."""
     with open("/proc/net/route") as file:
         rows = [line.split() for line in file][1:]
     numbers = [bytes.fromhex(row[2])[::-1] for row in rows]
@@ -72,23 +72,23 @@ def _gateways() -> list[str]:
 
 
 def _host(config: Config) -> list[str]:
-    """Those addresses of the host at which its listener could be reached."""
+    """Return the addresses of the host at which its listener was reached."""
     addresses = list(config["addresses"])
     with contextlib.suppress(OSError):
         addresses += _gateways()
     port = config["port"]
-    return [place for place in addresses if _connected((place, port)) == "connected"]
+    return [host for host in addresses if _connected((host, port)) == "connected"]
 
 
 def _abstract_socket(config: Config) -> bool:
     if not config["abstract"]:
         return False
-    with socket.socket(socket.AF_UNIX) as tried:
-        return tried.connect_ex("\0" + config["abstract"]) == 0
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex("\0" + config["abstract"]) == 0
 
 
 def _metadata(config: Config) -> str:
-    # Without isolation this would be the machine's own network, and nobody asked to try that.
+    # Without isolation this would try the machine's own network, which nobody asked for.
     return _connected(_METADATA) if config["isolated"] else "not tried"
 
 
@@ -101,7 +101,7 @@ def _resolved(config: Config) -> list[str]:
         with contextlib.suppress(OSError):
             found.append(socket.gethostbyname("example.com"))
 
-    # The resolver takes its time and cannot be told to stop.
+    # The resolver can be slow and cannot be interrupted.
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(3 * _SECONDS)
@@ -160,7 +160,7 @@ def _mount_points() -> list[str]:
 
 
 def _can_write(path: str) -> bool:
-    """Tries it: makes a file in a folder and removes it, or opens a file and writes nothing."""
+    """Try it: make a file in a folder and remove it, or open a file and write nothing."""
     made = os.path.join(path, ".recipelab-check") if os.path.isdir(path) else ""
     flags = os.O_WRONLY | (os.O_CREAT if made else 0)
     try:
@@ -173,7 +173,7 @@ def _can_write(path: str) -> bool:
 
 
 def _writable(config: Config) -> list[str] | None:
-    """Every folder, and every file that is a mount, that can be written to."""
+    """Return the folders, and the files that are mounts, that can be written to."""
     if not config["isolated"]:
         return None
     places = set(_mount_points())
@@ -185,7 +185,7 @@ def _writable(config: Config) -> list[str] | None:
 
 
 def _is_plain(path: str) -> bool:
-    """Whether it is a folder or a file: writing to a device is no writing here."""
+    """Return whether it is a folder or a regular file; writing to a device leaves nothing."""
     try:
         mode = os.stat(path).st_mode
     except OSError:
@@ -223,11 +223,11 @@ def _environment(config: Config) -> list[str]:
 
 
 def _processes(config: Config) -> dict[str, int]:
-    """How many processes are seen, and which of other users could be signaled."""
+    """Count the processes that are visible, and those of other users that can be signaled."""
     seen = [int(name) for name in os.listdir("/proc") if name.isdigit()]
     signaled = []
     for pid in seen:
-        # It may have ended, or it refuses.
+        # It may have ended, or signaling it is refused.
         with contextlib.suppress(OSError):
             if os.stat(f"/proc/{pid}").st_uid != os.getuid():
                 os.kill(pid, 0)
@@ -243,8 +243,8 @@ def _gpu_nodes(config: Config) -> list[str]:
     return sorted(glob.glob("/dev/nvidia[0-9]*"))
 
 
-def look(config: Config) -> dict[str, Any]:
-    """Looks at everything that can be told without meeting a limit."""
+def look_around(config: Config) -> dict[str, Any]:
+    """Look at everything that can be seen without running into a limit."""
     measures = (
         _interfaces, _host, _abstract_socket, _metadata, _resolved, _daemons, _status, _ids,
         _namespaces, _session, _limits, _cores, _read_only_root, _shared_memory, _writable,
@@ -256,17 +256,17 @@ def look(config: Config) -> dict[str, Any]:
         name = measure.__name__[1:]
         try:
             found[name] = measure(config)
-        except Exception as error:  # One that cannot be told must not hide the others.
+        except Exception as error:  # A measure that fails must not hide the others.
             errors[name] = f"{type(error).__name__}: {error}"
     return {"found": found, "errors": errors}
 
 
 def main() -> None:
-    """Looks around and writes the report."""
+    """Look around and write the report."""
     with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "config.json")) as file:
         config = json.load(file)
     with open("out/report.json", "w") as file:
-        json.dump(look(config), file)
+        json.dump(look_around(config), file)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Meets the limits of a phase, each in its way.
+"""Run into the limits of a phase, one limit at a time.
 
-`recipelab sandbox check` hands this file to phases as an input, beside a ``config.json``. It runs
-under the image's own Python, so it imports the standard library alone (and PyTorch, if it is
-there). It judges nothing: it writes what it met to ``out/report.json``.
+`recipelab sandbox check` gives this file to phases as an input, beside a ``config.json``. It runs
+under the image's own Python, so it imports the standard library alone (and PyTorch, if that is
+installed). It judges nothing: it writes what happened to ``out/report.json``.
 
 Usage: probe_limits.py MODE MARKER
-MARKER makes its processes known to the host.
+MARKER is in the command lines of its processes, by which the host finds them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _FILE_PIECES = 16
 
 
 def memory(config: Config) -> Config:
-    """Takes four times the memory that it may have."""
+    """Allocate four times the memory limit."""
     held: list[bytes] = []
     with contextlib.suppress(MemoryError):
         for _ in range(4 * config["memory_mb"]):
@@ -36,7 +36,7 @@ def memory(config: Config) -> Config:
 
 
 def processes(config: Config) -> Config:
-    """Starts more processes than it may have."""
+    """Start more processes than the limit."""
     children: list[int] = []
     refused = False
     for _ in range(config["pids"] + 16):
@@ -55,7 +55,7 @@ def processes(config: Config) -> Config:
 
 
 def _fill(folder: str, megabytes: int) -> Config:
-    """Writes up to so much into a folder, and removes it again."""
+    """Write up to so much into a folder, and remove it again."""
     written, reason = 0, ""
     with tempfile.TemporaryDirectory(dir=folder) as inner:
         try:
@@ -69,7 +69,7 @@ def _fill(folder: str, megabytes: int) -> Config:
 
 
 def storage(config: Config) -> Config:
-    """Writes twice as much as fits."""
+    """Write twice as much as fits."""
     return {
         "output": _fill("out", 2 * config["output_mb"]),
         "scratch": _fill(tempfile.gettempdir(), 2 * config["scratch_mb"]),
@@ -77,7 +77,7 @@ def storage(config: Config) -> Config:
 
 
 def overflow(config: Config) -> None:
-    """Leaves twice as much as may be left."""
+    """Leave twice as much output as is allowed."""
     with contextlib.suppress(OSError):
         for number in range(2 * config["output_mb"]):
             with open(f"out/{number}", "wb", buffering=0) as file:
@@ -86,21 +86,21 @@ def overflow(config: Config) -> None:
 
 
 def cores(config: Config) -> Config:
-    """Keeps two cores busy, and tells how many it got."""
-    begun = time.monotonic()
+    """Keep two cores busy, and report how many it got."""
+    start = time.monotonic()
     for _ in range(2):
         if os.fork() == 0:
-            while time.monotonic() < begun + 1.5:
+            while time.monotonic() < start + 1.5:
                 pass
             os._exit(0)
     for _ in range(2):
         os.wait()
     used = os.times()
-    return {"cores": (used.children_user + used.children_system) / (time.monotonic() - begun)}
+    return {"cores": (used.children_user + used.children_system) / (time.monotonic() - start)}
 
 
 def stay(config: Config) -> None:
-    """Does not end: it ignores the signals that ask for it, and has a child that got away."""
+    """Never end: ignore the signals that ask for it, and have a child in another session."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     if os.fork() == 0:
@@ -109,7 +109,7 @@ def stay(config: Config) -> None:
 
 
 def gpu(config: Config) -> Config:
-    """Counts GPUs, by device nodes and by PyTorch where the image has it."""
+    """Count GPUs, by device nodes and by PyTorch if the image has it."""
     nodes = glob.glob("/dev/nvidia[0-9]*")
     try:
         import torch
@@ -122,7 +122,7 @@ _MODES = (memory, processes, storage, overflow, cores, stay, gpu)
 
 
 def main(mode: str) -> None:
-    """Measures, and writes the report if there is one."""
+    """Run one mode, and write its report if it has one."""
     with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "config.json")) as file:
         config = json.load(file)
     report = {known.__name__: known for known in _MODES}[mode](config)

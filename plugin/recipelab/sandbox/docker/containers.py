@@ -1,4 +1,4 @@
-"""Connects to the Docker daemon that the environment names."""
+"""The Docker daemon that the environment names, and the containers of this program in it."""
 
 from __future__ import annotations
 
@@ -18,12 +18,16 @@ from recipelab.core.errors import SandboxUnavailable
 from recipelab.sandbox.docker.options import LABEL_PREFIX, OWNER_LABEL, SANDBOX_LABEL
 from recipelab.sandbox.processes import OwnerState, owner_state
 
+IMAGE_LABEL_PREFIX = f"{LABEL_PREFIX}image."
+"""Labels of images, which Docker copies to their containers."""
+
+_OWNED = {"label": OWNER_LABEL}
 _DEFAULT_SOCKET = "unix:///var/run/docker.sock"
-_REACH_SECONDS = 3.0
+_CONNECT_SECONDS = 3.0
 
 
 def connect(*, timeout: int) -> APIClient:
-    """Connects to the daemon; ``DOCKER_HOST`` and its kin say which.
+    """Connect to the daemon that ``DOCKER_HOST`` and related variables name.
 
     Args:
         timeout: Seconds that the daemon may take for an answer, now and later.
@@ -33,7 +37,7 @@ def connect(*, timeout: int) -> APIClient:
     """
     try:
         options = kwargs_from_env()
-        _reach(options.get("base_url", _DEFAULT_SOCKET))
+        _check_socket(options.get("base_url", _DEFAULT_SOCKET))
         return APIClient(version="auto", timeout=timeout, **options)
     except (DockerException, RequestException) as error:
         raise SandboxUnavailable(f"no Docker daemon answers: {error}") from error
@@ -41,13 +45,13 @@ def connect(*, timeout: int) -> APIClient:
 
 @contextmanager
 def daemon(*, timeout: int) -> Iterator[APIClient]:
-    """A connection to the daemon for a few questions.
+    """Connect to the daemon for a few requests.
 
     Args:
         timeout: Seconds that the daemon may take for an answer.
 
     Raises:
-        SandboxUnavailable: There is no daemon, or it failed.
+        SandboxUnavailable: No daemon answers, or it failed.
     """
     api = connect(timeout=timeout)
     try:
@@ -58,42 +62,36 @@ def daemon(*, timeout: int) -> Iterator[APIClient]:
         api.close()
 
 
-def _reach(url: str) -> None:
-    """Tries the daemon's socket, where it has one: the SDK's own words for a failure are long.
+def _check_socket(url: str) -> None:
+    """Connect to the daemon's socket, if it has one, as the SDK's own message is long.
 
     Raises:
-        SandboxUnavailable: Nobody listens there.
+        SandboxUnavailable: Nothing listens there.
     """
     path = Path(url.removeprefix("http+").removeprefix("unix://"))
     if "unix://" not in url:
         return
-    with socket.socket(socket.AF_UNIX) as tried:
-        tried.settimeout(_REACH_SECONDS)
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(_CONNECT_SECONDS)
         try:
-            tried.connect(str(path))
+            probe.connect(str(path))
         except OSError as error:
             raise SandboxUnavailable(
                 f"no Docker daemon answers at {path}: {error.strerror or error}"
             ) from error
 
 
-IMAGE_LABEL_PREFIX = f"{LABEL_PREFIX}image."
-"""Labels of images, which Docker hands on to their containers."""
-
-_OURS = {"label": OWNER_LABEL}
-
-
 @dataclass(frozen=True)
 class OwnedContainer:
-    """One container.
+    """A container of this program.
 
     Attributes:
         id: Its full id.
         image: Name or id of its image.
         state: Docker's word for its state, as ``running``.
-        created: When it was made, in seconds since 1970.
+        created: When it was created, in seconds since 1970.
         owner: Identity of the process that asked for it.
-        labels: What it belongs to: phase, campaign, trial, seed.
+        labels: What it is for: phase, campaign, trial, seed.
     """
 
     id: str
@@ -105,24 +103,24 @@ class OwnedContainer:
 
     @property
     def owner_state(self) -> OwnerState:
-        """Whether its owner lives."""
+        """Whether the owner is alive."""
         return owner_state(self.owner)
 
     @property
     def short_id(self) -> str:
-        """The id as Docker shows it."""
+        """The id, as short as Docker shows it."""
         return self.id[:12]
 
 
 def list_containers(api: APIClient) -> tuple[OwnedContainer, ...]:
-    """All containers of this program, the oldest first.
+    """Return all containers of this program, the oldest first.
 
     Raises:
         docker.errors.DockerException: The daemon failed.
         requests.RequestException: The daemon does not answer.
     """
-    found = [_container(facts) for facts in api.containers(all=True, filters=_OURS)]
-    return tuple(sorted(found, key=lambda container: (container.created, container.id)))
+    containers = [_container(facts) for facts in api.containers(all=True, filters=_OWNED)]
+    return tuple(sorted(containers, key=lambda container: (container.created, container.id)))
 
 
 def _container(facts: dict[str, object]) -> OwnedContainer:
@@ -145,27 +143,27 @@ def _container(facts: dict[str, object]) -> OwnedContainer:
 
 
 def reap_containers(api: APIClient, *, dry_run: bool = False) -> tuple[OwnedContainer, ...]:
-    """Removes containers of this program whose owners are dead for certain.
+    """Remove containers of this program whose owners are certainly dead.
 
     Args:
         api: A connection to the daemon.
-        dry_run: Whether to leave them there after all.
+        dry_run: Whether to remove nothing.
 
     Returns:
-        What was removed, or would be.
+        The containers that were removed, or would be.
 
     Raises:
         SandboxUnavailable: The daemon failed.
     """
     try:
         dead = [found for found in list_containers(api) if found.owner_state is OwnerState.DEAD]
-        return tuple(found for found in dead if dry_run or _removed(api, found.id))
+        return tuple(found for found in dead if dry_run or _remove(api, found.id))
     except (DockerException, RequestException) as error:
         raise SandboxUnavailable(f"cannot remove containers of dead processes: {error}") from error
 
 
 def remove_containers_of(api: APIClient, sandbox: str) -> None:
-    """Removes what a sandbox could not, because the daemon did not answer at the time.
+    """Remove containers that a sandbox left because the daemon did not answer at the time.
 
     Args:
         api: A connection to the daemon.
@@ -177,13 +175,13 @@ def remove_containers_of(api: APIClient, sandbox: str) -> None:
     try:
         left = api.containers(all=True, filters={"label": f"{SANDBOX_LABEL}={sandbox}"})
         for container in left:
-            _removed(api, container["Id"])
+            _remove(api, container["Id"])
     except (DockerException, RequestException) as error:
         raise SandboxUnavailable(f"cannot remove containers: {error}") from error
 
 
-def _removed(api: APIClient, container: str) -> bool:
-    """Removes a container; ``False`` where another process reaps it at the same time."""
+def _remove(api: APIClient, container: str) -> bool:
+    """Remove a container; return ``False`` if another process removes it at the same time."""
     try:
         api.remove_container(container, force=True, v=True)
     except APIError as error:

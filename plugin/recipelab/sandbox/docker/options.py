@@ -1,8 +1,6 @@
-"""How the container of one phase is made: what it may, and what it sees.
+"""The options of the container of one phase: its rights, its limits, and what it sees.
 
-The first process of the container is a trusted one, the holder. The command runs beside it under
-another user id, so that it cannot touch it. When the command has ended the container still lives,
-so what it used can be read and its outputs fetched.
+:mod:`recipelab.sandbox.docker.monitor` says which processes run in it, and why.
 """
 
 from __future__ import annotations
@@ -11,24 +9,24 @@ import os
 from pathlib import Path
 from typing import Any
 
-from recipelab.sandbox.base import OUTPUT_DIRECTORY, Limits, PhaseRequest
-from recipelab.sandbox.docker.holder import HOLDER_COMMAND
+from recipelab.sandbox.base import OUTPUT_DIRECTORY, PhaseLimits, PhaseRequest
+from recipelab.sandbox.docker.monitor import MONITOR_COMMAND
 from recipelab.sandbox.processes import MIB, clean_environment
-from recipelab.sandbox.spec import ContainerProfile
+from recipelab.sandbox.spec import RESERVED_USER, ContainerProfile
 
 PHASE_ROOT = "/trial"
 OUTPUT_FOLDER = f"{PHASE_ROOT}/{OUTPUT_DIRECTORY}"
-HOLDER_ID = 65533
-HOLDER_USER = f"{HOLDER_ID}:{HOLDER_ID}"
+MONITOR_USER = f"{RESERVED_USER}:{RESERVED_USER}"
 LABEL_PREFIX = "recipelab."
 OWNER_LABEL = f"{LABEL_PREFIX}owner"
 PHASE_LABEL = f"{LABEL_PREFIX}phase"
 SANDBOX_LABEL = f"{LABEL_PREFIX}sandbox"
 
 _OWN_PROCESSES = 3
-"""Processes that are ours: Docker's init, the holder, and the shell above the command."""
+"""Processes beside the command: Docker's init, the monitor, and the shell above the command."""
+
 RUN_COMMAND = ("sh", "-c", '"$@"; code=$?; kill -9 -1 2>/dev/null; exit $code', "sh")
-"""What the command line is appended to.
+"""Runs the command line that is appended to it.
 
 The shell holds the output open until the command ends, even if that closes its own, and kills what
 it left, which would hold the output open for longer. (``kill -1`` spares the shell itself and
@@ -36,23 +34,23 @@ whatever runs under another user id.)
 """
 
 KILL_COMMAND = ("sh", "-c", "kill -9 -1")
-"""Kills every process of the command; run under its user id."""
+"""Kills every process of the command; it runs under the user id of the command."""
 
 _TRIPWIRE_BYTES = 64 * 1024
 _NO_CORE = {"Name": "core", "Soft": 1, "Hard": 1}
 """No memory dumps of crashed commands: a host may pipe them to a program of its own, as root.
 
-One byte, for a limit of none is not heeded where dumps are piped (see core(5)).
+The limit is one byte, because a limit of zero is ignored where dumps are piped (see core(5)).
 """
 
 
 def user_of(profile: ContainerProfile) -> str:
-    """User and group of the command in a container."""
+    """Return user and group of the command in a container, as Docker takes them."""
     return f"{profile.user}:{profile.user}"
 
 
 def fetch_command(request: PhaseRequest) -> list[str]:
-    """Writes what lies in tripwires, and the outputs, as one archive of paths below the root."""
+    """Return the command that archives tripwires and outputs, with paths below the phase root."""
     # Tripwires come first, so that no flood of outputs ends the reading before them.
     return ["tar", "-C", PHASE_ROOT, "-cf", "-", *request.tripwires, OUTPUT_DIRECTORY]
 
@@ -67,12 +65,12 @@ def container_options(
     sandbox: str,
     cores: int,
 ) -> dict[str, Any]:
-    """Arguments of ``APIClient.create_container``, less the host configuration.
+    """Return the arguments of ``APIClient.create_container``.
 
     Args:
         request: The phase.
         image: Name or id of the image.
-        profile: What the container has beyond the limits.
+        profile: Properties of the container beyond the limits.
         sources: Host paths with their targets below the phase root.
         owner: Identity of the process that owns the container.
         sandbox: Identity of the sandbox in that process.
@@ -81,10 +79,10 @@ def container_options(
     labels = {f"{LABEL_PREFIX}{key}": value for key, value in request.labels.items()}
     return {
         "image": image,
-        "entrypoint": list(HOLDER_COMMAND),
+        "entrypoint": list(MONITOR_COMMAND),
         "command": [],
         "stdin_open": True,
-        "user": HOLDER_USER,
+        "user": MONITOR_USER,
         "working_dir": PHASE_ROOT,
         "environment": _environment(request, profile),
         "labels": {
@@ -110,7 +108,7 @@ def _host_config(
     sources: list[tuple[Path, str]],
     cores: int,
 ) -> dict[str, Any]:
-    """The limits and mounts, in the words of Docker's own API."""
+    """Return rights, limits and mounts under the names of Docker's API."""
     limits = request.limits
     memory = limits.memory_mb * MIB
     return {
@@ -142,7 +140,7 @@ def _host_config(
 
 
 def _writable(request: PhaseRequest, profile: ContainerProfile) -> dict[str, str]:
-    """The only writable places. Files in them are memory of the container and count as such."""
+    """Return the only writable folders. Files in them count as memory of the container."""
     limits = request.limits
     owned = f"uid={profile.user},gid={profile.user}"
     tripwire = f"rw,noexec,nosuid,nodev,size={_TRIPWIRE_BYTES},mode=0700,{owned}"
@@ -154,16 +152,16 @@ def _writable(request: PhaseRequest, profile: ContainerProfile) -> dict[str, str
     }
 
 
-def _devices(limits: Limits) -> dict[str, Any]:
-    """The cores and GPUs, where they are named. A GPU that is not named is not there."""
-    found: dict[str, Any] = {}
+def _devices(limits: PhaseLimits) -> dict[str, Any]:
+    """Return the cores and GPUs that are named. A GPU that is not named cannot be seen."""
+    options: dict[str, Any] = {}
     if limits.cpu_set:
-        found["CpusetCpus"] = ",".join(map(str, limits.cpu_set))
+        options["CpusetCpus"] = ",".join(map(str, limits.cpu_set))
     if limits.gpus:
-        found["DeviceRequests"] = [
+        options["DeviceRequests"] = [
             {"Driver": "nvidia", "DeviceIDs": list(limits.gpus), "Capabilities": [["gpu"]]}
         ]
-    return found
+    return options
 
 
 def _security(profile: ContainerProfile) -> list[str]:

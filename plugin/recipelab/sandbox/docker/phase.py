@@ -1,4 +1,4 @@
-"""Fetches what a command left in ``out/`` of its container."""
+"""One phase in one container: run the command, measure it, and fetch what it left in ``out/``."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from requests import RequestException
 
 from recipelab.core.errors import SandboxError
 from recipelab.sandbox.base import OUTPUT_DIRECTORY, Ending, PhaseRequest, PhaseResult
-from recipelab.sandbox.docker.holder import (
+from recipelab.sandbox.docker.monitor import (
     STANDARD_OUTPUT,
     ContainerGone,
+    ContainerMonitor,
     ContainerStream,
-    Holder,
-    Usage,
+    ContainerUsage,
 )
 from recipelab.sandbox.docker.options import KILL_COMMAND, PHASE_ROOT, RUN_COMMAND, fetch_command
 from recipelab.sandbox.files import readable_sources
 from recipelab.sandbox.outputs import (
-    Collector,
+    OutputCollector,
     OutputLimitReached,
     PieceReader,
     clear_folder,
@@ -35,28 +35,33 @@ from recipelab.sandbox.outputs import (
 )
 from recipelab.sandbox.processes import MIB, BoundedLog, in_thread
 
+_LAST_READING_SECONDS = 0.5
+_STEP_SECONDS = 0.01
+_ATTEMPTS = 200
 _FETCH_SECONDS = 120.0
 _TAR_BYTES_PER_ENTRY = 4096
 _ERROR_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True)
-class Fetched:
-    """What came of fetching.
+class FetchedOutputs:
+    """The result of fetching the outputs of a command.
 
     Attributes:
         ending: How the command ended, now that its outputs are known.
         refused: The outputs that were not taken, with reasons.
-        tampered: What lay in tripwires.
+        tampered: Paths that lay in tripwires.
     """
 
-    ending: Ending
+    ending: Ending = Ending.EXITED
     refused: tuple[str, ...] = ()
     tampered: tuple[str, ...] = ()
 
 
-def fetch_outputs(api: APIClient, container: str, request: PhaseRequest, *, user: str) -> Fetched:
-    """Fetches outputs into ``request.output``. Nothing of the command may run any more.
+def fetch_outputs(
+    api: APIClient, container: str, request: PhaseRequest, *, user: str
+) -> FetchedOutputs:
+    """Fetch outputs into ``request.output``. No process of the command may run any more.
 
     Args:
         api: A connection to the daemon.
@@ -69,7 +74,7 @@ def fetch_outputs(api: APIClient, container: str, request: PhaseRequest, *, user
         docker.errors.APIError: The daemon failed, or the container is dead.
     """
     limits = request.limits
-    collector = Collector(
+    collector = OutputCollector(
         request.output, max_bytes=limits.output_mb * MIB, max_files=limits.output_files
     )
     created = api.exec_create(container, fetch_command(request), user=user)["Id"]
@@ -81,17 +86,17 @@ def fetch_outputs(api: APIClient, container: str, request: PhaseRequest, *, user
         _read_archive(api.exec_start(created, socket=True), collector, request)
     except OutputLimitReached:
         collector.discard()
-        return Fetched(Ending.OUTPUT, collector.refused, collector.tampered)
+        return FetchedOutputs(Ending.OUTPUT, collector.refused, collector.tampered)
     finally:
         timer.cancel()
     refused = collector.refused
     if api.exec_inspect(created)["ExitCode"]:
         # Only the command can have taken the right to read from its own user.
         refused = (*refused, f"{OUTPUT_DIRECTORY}/ (something in it cannot be read)")
-    return Fetched(Ending.EXITED, refused, collector.tampered)
+    return FetchedOutputs(Ending.EXITED, refused, collector.tampered)
 
 
-def _read_archive(opened: Any, collector: Collector, request: PhaseRequest) -> None:
+def _read_archive(opened: Any, collector: OutputCollector, request: PhaseRequest) -> None:
     limits = request.limits
     entries = 5 * limits.output_files + 200
     size = limits.output_mb * MIB + entries * _TAR_BYTES_PER_ENTRY
@@ -108,7 +113,7 @@ def _read_archive(opened: Any, collector: Collector, request: PhaseRequest) -> N
 
 
 def _archive_pieces(stream: ContainerStream, errors: bytearray) -> Iterator[bytes]:
-    """The archive; what tar has to say beside it is added to ``errors``, up to a bound."""
+    """Yield the archive, and add what tar writes to standard error to ``errors``, up to a bound."""
     for number, piece in stream.pieces():
         if number == STANDARD_OUTPUT:
             yield piece
@@ -117,24 +122,24 @@ def _archive_pieces(stream: ContainerStream, errors: bytearray) -> Iterator[byte
 
 
 def unreadable_in(tripwires: Collection[str], errors: str) -> list[str]:
-    """What tar says that it could not read in tripwires; only the command can have hidden it.
+    """Return what tar could not read in tripwires; only the command can have hidden it.
 
     Args:
         tripwires: Names of the tripwires.
-        errors: What tar wrote on its standard error, as ``tar: evaluator/a: Cannot open``.
+        errors: What tar wrote to standard error, as ``tar: evaluator/a: Cannot open``.
     """
     lines = [line.removeprefix("tar: ") for line in errors.splitlines()]
     return [line for line in lines if line.split(":")[0].split("/")[0] in tripwires]
 
 
-_LAST_READING_SECONDS = 0.5
-_STEP_SECONDS = 0.01
-_ATTEMPTS = 200
-NOTHING = Fetched(Ending.EXITED)
-
-
 class DockerPhase:
-    """Runs one request once. :meth:`stop` may be called from another thread at any time."""
+    """Runs one request once. :meth:`stop` may be called from another thread at any time.
+
+    Nothing that runs in the container is trusted to say when it ended or what it used. The deadline
+    and the wall clock are this process's own; CPU time, memory and the number of processes are the
+    kernel's, read through the monitor before and after. Outputs are fetched only when the kernel
+    counts no process of the command any more, so that nothing changes them meanwhile.
+    """
 
     def __init__(
         self,
@@ -146,14 +151,14 @@ class DockerPhase:
         temporary: Path,
         environment: str,
     ) -> None:
-        """Notes what to run.
+        """Note what to run.
 
         Args:
             api: A connection to the daemon.
             request: A checked request.
-            options: Gives the arguments of ``create_container`` for sources and their targets.
+            options: Returns the arguments of ``create_container`` for inputs and their targets.
             user: User and group of the command.
-            temporary: Where inputs are copied that the container's user could not read.
+            temporary: Where to copy inputs that the container's user could not read.
             environment: What to record as the environment.
         """
         self._api = api
@@ -169,12 +174,12 @@ class DockerPhase:
         self._ended = False
         self._killed: Ending | None = None
         self._wall = 0.0
-        self._holder: Holder | None = None
-        self._before = Usage()
-        self._after = Usage()
+        self._monitor: ContainerMonitor | None = None
+        self._before = ContainerUsage()
+        self._after = ContainerUsage()
 
     def run(self) -> PhaseResult:
-        """Runs the command and collects what it left; see :meth:`Sandbox.run`."""
+        """Run the command and collect what it left; see :meth:`Sandbox.run`."""
         try:
             with readable_sources(self._request, self._temporary) as sources:
                 self._check_stopped()
@@ -193,7 +198,7 @@ class DockerPhase:
             ) from error
 
     def stop(self) -> None:
-        """Kills the container; see :class:`Stoppable`."""
+        """Kill the container; see :class:`Stoppable`."""
         with self._lock:
             self._stopped = True
             container = self._container
@@ -202,37 +207,40 @@ class DockerPhase:
 
     def _result(self) -> PhaseResult:
         self._check_stopped()
-        self._holder = Holder(self._api, self._container)
+        self._monitor = ContainerMonitor(self._api, self._container)
         self._api.start(self._container)
         # A stop that came before the start found nothing to kill.
         self._check_stopped()
-        self._before = self._holder.usage()
+        self._before = self._monitor.usage()
         code = self._execute()
         self._check_stopped()
         if self._killed is not None:
-            return self._report(self._killed, None)
+            return self._phase_result(self._killed, None)
         try:
             return self._ended_by_itself(code)
         except (SandboxError, APIError):
             # Files in memory can fill a container so far that nothing more runs in it, or that the
-            # kernel takes the holder. That is the command's doing.
+            # kernel kills the monitor. That is the command's fault.
             if not self._out_of_memory():
                 raise
             clear_folder(self._request.output)
-            return self._report(Ending.MEMORY, None)
+            return self._phase_result(Ending.MEMORY, None)
 
     def _ended_by_itself(self, code: int) -> PhaseResult:
-        """Judges the end of the command, and fetches the outputs if it was not killed."""
+        """Tell how the command ended, and fetch the outputs if it was not killed."""
         quiet = self._quiet()
         if code and self._after.memory_kills:
-            return self._report(Ending.MEMORY, None)
+            return self._phase_result(Ending.MEMORY, None)
         if not quiet:
             left = ("out/ (a process of the command could not be stopped)",)
-            return self._report(Ending.EXITED, code, Fetched(Ending.EXITED, left))
+            return self._phase_result(Ending.EXITED, code, FetchedOutputs(refused=left))
         fetched = fetch_outputs(self._api, self._container, self._request, user=self._user)
-        return self._report(fetched.ending, code, fetched)
+        return self._phase_result(fetched.ending, code, fetched)
 
-    def _report(self, ending: Ending, code: int | None, fetched: Fetched = NOTHING) -> PhaseResult:
+    def _phase_result(
+        self, ending: Ending, code: int | None, fetched: FetchedOutputs | None = None
+    ) -> PhaseResult:
+        fetched = fetched or FetchedOutputs()
         return PhaseResult(
             ending=ending,
             exit_code=code,
@@ -247,10 +255,10 @@ class DockerPhase:
         )
 
     def _execute(self) -> int:
-        """Runs the command to its end or to the death of the container.
+        """Run the command to its end or to the death of the container.
 
         Returns:
-            The exit code; of a command that was killed it means nothing.
+            The exit code; meaningless if the command was killed.
         """
         execution = self._exec_create(RUN_COMMAND + self._request.command)
         started = time.monotonic()
@@ -260,7 +268,7 @@ class DockerPhase:
         try:
             self._read_output(execution)
         except APIError:
-            if self._killed is None:  # Otherwise it was killed before it had quite begun.
+            if self._killed is None:  # Otherwise it was killed while it was being started.
                 raise
         finally:
             timer.cancel()
@@ -272,7 +280,7 @@ class DockerPhase:
 
     def _read_output(self, execution: str) -> None:
         opened = self._api.exec_start(execution, socket=True)
-        # A connection that breaks looks like the end; whether it is one, the exit code tells.
+        # A connection that breaks looks like the end; the exit code tells whether it is one.
         with contextlib.suppress(OSError), ContainerStream(opened, timeout=None) as stream:
             for _, piece in stream.pieces():
                 self._log.write(piece)
@@ -284,33 +292,33 @@ class DockerPhase:
         return str(created["Id"])
 
     def _exit_code(self, execution: str) -> int:
-        """The exit code; Docker may end the output a moment before it knows."""
+        """Return the exit code; Docker may end the output a moment before it knows the code."""
         for _ in range(_ATTEMPTS):
             code = self._api.exec_inspect(execution)["ExitCode"]
             if code is not None:
                 return int(code)
             time.sleep(_STEP_SECONDS)
-        raise SandboxError(f"phase {self._request.phase}: Docker tells no exit code")
+        raise SandboxError(f"phase {self._request.phase}: Docker reports no exit code")
 
     def _quiet(self) -> bool:
-        """Waits until nothing of the command runs, killing it again where something does.
+        """Wait until no process of the command runs, and kill those that do again and again.
 
-        The number of processes is the kernel's own, so nothing in the container can hide.
+        The kernel counts the processes, so none in the container can hide.
         """
         for attempt in range(1, _ATTEMPTS + 1):
             self._after = self._reading()
             if self._after.processes <= self._before.processes:
                 return True
-            # What was just killed needs a moment to be gone.
+            # A process that was just killed needs a moment to be gone.
             if attempt % 10 == 0:
                 self._api.exec_start(self._exec_create(KILL_COMMAND))
             time.sleep(_STEP_SECONDS)
         return False
 
-    def _reading(self) -> Usage:
-        if self._holder is None:
+    def _reading(self) -> ContainerUsage:
+        if self._monitor is None:
             raise ContainerGone("the container was never connected to")
-        return self._holder.usage()
+        return self._monitor.usage()
 
     def _out_of_memory(self) -> bool:
         try:
@@ -320,13 +328,13 @@ class DockerPhase:
             return bool(state["OOMKilled"])
 
     def _meet_deadline(self) -> None:
-        """Kills the container, after a last look at what it used."""
+        """Kill the container, after a last reading of what it used."""
         with self._lock:
             if self._ended:
                 return
             self._killed = Ending.DEADLINE
         reading = in_thread(self._reading, name="last-usage")
-        # Without it the figures are missing; killing in time matters more.
+        # Without it the figures are missing, but killing in time matters more.
         with contextlib.suppress(TimeoutError, SandboxError):
             self._after = reading.result(timeout=_LAST_READING_SECONDS)
         self._kill_container()
@@ -335,19 +343,19 @@ class DockerPhase:
         try:
             self._api.kill(self._container)
         except APIError:
-            return  # It has ended, or not begun; the running side looks again after it began.
+            return  # It has ended, or not started; run() looks again after the start.
         except RequestException:
-            # The daemon does not answer in time; without a connection the container ends too.
-            if self._holder is not None:
-                self._holder.close()
+            # The daemon does not answer. A container whose monitor loses its input ends too.
+            if self._monitor is not None:
+                self._monitor.close()
 
     def _remove(self) -> None:
-        if self._holder is not None:
-            self._holder.close()
+        if self._monitor is not None:
+            self._monitor.close()
         try:
             self._api.remove_container(self._container, force=True, v=True)
         except APIError as error:
-            # Gone already, or somebody else removes it right now.
+            # It is gone, or another process is removing it.
             if error.status_code not in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
                 raise
 

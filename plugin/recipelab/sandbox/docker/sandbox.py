@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from docker import APIClient
 from docker.errors import DockerException, ImageNotFound
@@ -21,8 +21,9 @@ from recipelab.sandbox.docker.containers import connect, reap_containers, remove
 from recipelab.sandbox.docker.options import container_options, user_of
 from recipelab.sandbox.docker.phase import DockerPhase
 from recipelab.sandbox.files import check_request, reap_folders
+from recipelab.sandbox.images import build_image, image_exists
 from recipelab.sandbox.processes import RunningPhases, in_thread, owner_identity
-from recipelab.sandbox.spec import ContainerProfile
+from recipelab.sandbox.spec import ContainerProfile, ImageSpec
 
 T = TypeVar("T")
 _API_SECONDS = 60
@@ -31,13 +32,12 @@ _API_SECONDS = 60
 class DockerSandbox(Sandbox):
     """One container a phase: no network, a read-only root, no capabilities, bounded everything.
 
-    Files under ``out/`` and ``/tmp`` of a container are memory, and count as such. A command that a
-    signal ended has the exit code 128 + signal, as a shell gives it: Docker does not tell more.
+    Files under ``out/`` and ``/tmp`` count as memory of the container. A command that signal n
+    ended has the exit code 128 + n, as in a shell: Docker does not report more.
     """
 
     name: ClassVar[str] = "docker"
     isolated: ClassVar[bool] = True
-    notice: ClassVar[str | None] = None
 
     def __init__(
         self,
@@ -47,14 +47,14 @@ class DockerSandbox(Sandbox):
         build_hint: str = "recipelab sandbox build cpu",
         temporary_folder: Path | None = None,
     ) -> None:
-        """Makes a sandbox; the daemon is not asked before :meth:`start`.
+        """Create a sandbox; :meth:`start` is the first to ask the daemon.
 
         Args:
             image: Name of the image.
-            profile: What containers have beyond the limits of a phase.
-            build_hint: What to run when the image is not there.
-            temporary_folder: Where inputs are copied that only their owner can read; the system's
-                by default.
+            profile: Properties of its containers beyond the limits of a phase.
+            build_hint: The command to recommend if the image is missing.
+            temporary_folder: Where to copy inputs that only their owner can read; the system's
+                temporary folder by default.
         """
         self._image = image
         self._profile = profile or ContainerProfile()
@@ -66,31 +66,42 @@ class DockerSandbox(Sandbox):
         self._identity = uuid.uuid4().hex
         self._phases = RunningPhases()
 
+    @classmethod
+    def from_spec(cls, spec: ImageSpec, *, build: bool, progress: Callable[[str], None]) -> Self:
+        """Return a sandbox with the image of a specification; see :class:`SandboxKind`."""
+        if build and not image_exists(spec):
+            build_image(spec, progress=progress)
+        return cls(
+            image=spec.image,
+            profile=spec.container,
+            build_hint=f"recipelab sandbox build {spec.name}",
+        )
+
     @property
     def started(self) -> bool:
-        """Whether it is connected."""
+        """Whether it is connected to the daemon."""
         return self._api is not None
 
     async def start(self) -> None:
-        """Connects, looks for the image and removes orphans; see :meth:`Sandbox.start`."""
+        """Connect, look for the image and remove orphans; see :meth:`Sandbox.start`."""
         if self._api is None:
-            self._api = await _awaited(self._connect)
-        await _awaited(partial(reap_containers, self._api))
-        await _awaited(partial(reap_folders, self._temporary))
+            self._api = await _to_thread(self._connect)
+        await _to_thread(partial(reap_containers, self._api))
+        await _to_thread(partial(reap_folders, self._temporary))
 
     async def stop(self) -> None:
-        """Kills every phase that still runs and disconnects; see :meth:`Sandbox.stop`."""
+        """Kill every phase that still runs and disconnect; see :meth:`Sandbox.stop`."""
         api, self._api = self._api, None
         await self._phases.stop_all()
         if api is None:
             return
-        # A daemon that is gone now has nothing to remove, or the next start does it.
+        # If the daemon is gone, the next start removes what is left.
         with contextlib.suppress(SandboxUnavailable):
-            await _awaited(partial(remove_containers_of, api, self._identity))
+            await _to_thread(partial(remove_containers_of, api, self._identity))
         api.close()
 
     async def run(self, request: PhaseRequest) -> PhaseResult:
-        """Runs one command in a new container; see :meth:`Sandbox.run`."""
+        """Run one command in a new container; see :meth:`Sandbox.run`."""
         if self._api is None:
             raise SandboxError("the Docker sandbox is not started")
         check_request(request)
@@ -136,5 +147,5 @@ class DockerSandbox(Sandbox):
         return api
 
 
-async def _awaited(work: Callable[[], T]) -> T:
+async def _to_thread(work: Callable[[], T]) -> T:
     return await asyncio.wrap_future(in_thread(work, name="docker"))

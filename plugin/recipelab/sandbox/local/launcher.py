@@ -1,15 +1,16 @@
-"""Starts one command under limits, and leaves none of its processes behind.
+"""Start one command under limits, and leave none of its processes behind.
 
 The local sandbox runs this file by its path as a small program of its own, so it imports the
-standard library alone. It stays above the command for three reasons: on Linux every orphan of the
-command becomes its child, so that their CPU time is counted; it can kill them all; and it sees the
-end of the control pipe when the process that asked for the command is gone, however that died.
+standard library alone. It stays the parent of the command for three reasons: on Linux every orphan
+of the command becomes its child, so that their CPU time is counted; it can kill them all; and it
+sees the end of the control pipe when the process that asked for the command is gone, however that
+process died.
 
-Usage: launcher.py CONTROL_FD REPORT_FD FILE_BYTES DATA_BYTES CORES PROCESSES WORLD COMMAND...
+Usage: launcher.py CONTROL_FD REPORT_FD FILE_BYTES DATA_BYTES CORES PROCESSES NAMESPACES COMMAND...
 CORES are numbers with commas between them, or a dash for any. PROCESSES is a number, or a dash for
-no limit. WORLD is a file that tells what the command sees (see launcher_namespaces.py), or a dash
-for all of the host. Told to REPORT_FD at the end: CPU seconds, peak memory and the wait status of
-the command; or why it could not be started.
+no limit. NAMESPACES is a file that describes the namespaces to make (see launcher_namespaces.py),
+or a dash for none. At the end the launcher writes to REPORT_FD: CPU seconds, peak memory and the
+wait status of the command; or why the command could not be started.
 """
 
 from __future__ import annotations
@@ -27,46 +28,46 @@ _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _OPEN_FILES = 1024
 
 
-class _World(Protocol):
-    """Where the command runs."""
+class _Isolation(Protocol):
+    """What keeps the command from the host."""
 
-    def give_up_rights(self) -> None:
-        """Makes this process as weak as the command is to be; there is no way back."""
+    def drop_privileges(self) -> None:
+        """Give up all privileges that the command must not have, for good."""
 
-    def tell(self, report: int, words: str) -> None:
-        """Sends the report of the end."""
+    def send_report(self, report: int, text: str) -> None:
+        """Send the report of the end."""
 
 
-class _Host:
-    """The command sees what this process sees, and may what it may."""
+class _NoIsolation:
+    """The command sees what this process sees, and has its privileges."""
 
-    def give_up_rights(self) -> None:
-        """Does nothing."""
+    def drop_privileges(self) -> None:
+        """Do nothing."""
 
-    def tell(self, report: int, words: str) -> None:
-        """Sends the report of the end."""
-        os.write(report, words.encode())
+    def send_report(self, report: int, text: str) -> None:
+        """Send the report of the end."""
+        os.write(report, text.encode())
 
 
 def _prctl(option: int, value: int) -> None:
-    """Sets a process attribute on Linux; elsewhere there is nothing like it."""
+    """Set an attribute of this process, on Linux alone."""
     if not sys.platform.startswith("linux"):
         return
     try:
         import ctypes
     except ImportError:
-        return  # A Python without it: escapes of the process group are not caught then.
+        return  # Some Pythons lack it. Escapes from the process group are not caught then.
     ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
 def _pin(cores: str) -> None:
-    """Keeps this process to some cores, where the system has a way to."""
+    """Pin this process to some cores, on Linux alone."""
     if cores != "-" and sys.platform.startswith("linux"):
         os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
 
 
 def _limit(kind: int, value: int) -> None:
-    """Lowers a limit; one that is lower already stays."""
+    """Lower a limit; one that is lower already stays."""
     hard = resource.getrlimit(kind)[1]
     lowest = value if hard == resource.RLIM_INFINITY else min(value, hard)
     # macOS refuses some limits that it does not implement.
@@ -75,16 +76,19 @@ def _limit(kind: int, value: int) -> None:
 
 
 def _become(command: list[str], file_bytes: int, data_bytes: int, processes: str) -> None:
-    """Turns this process into the command. Does not return."""
+    """Turn this process into the command. Does not return."""
     os.setsid()
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them; others do not expect it.
+    for number in (
+        signal.SIGPIPE,
+        signal.SIGXFSZ,
+    ):  # Python ignores them; other programs do not expect that.
         signal.signal(number, signal.SIG_DFL)
     _limit(resource.RLIMIT_FSIZE, file_bytes)
     _limit(resource.RLIMIT_NOFILE, _OPEN_FILES)
     _limit(resource.RLIMIT_CORE, 0)
     # Not RLIMIT_AS: numeric libraries reserve address space that they never touch (OpenBLAS gives
-    # up below 1 GiB). RLIMIT_DATA counts what is private and writable. Both hold for each process.
+    # up below 1 GiB). RLIMIT_DATA counts what is private and writable. Both limit each process.
     _limit(resource.RLIMIT_DATA, data_bytes)
     # Outside of a user namespace it counts all processes of the user, the desktop's too.
     if processes != "-":
@@ -97,7 +101,7 @@ def _become(command: list[str], file_bytes: int, data_bytes: int, processes: str
 
 
 def _children() -> list[int]:
-    """Process ids of all children, adopted ones included; none where that cannot be told."""
+    """Return the process ids of all children, adopted ones too; none if the system has no list."""
     pid = os.getpid()
     try:
         with open(f"/proc/{pid}/task/{pid}/children") as file:
@@ -107,11 +111,11 @@ def _children() -> list[int]:
 
 
 def _kill_all(leader: int) -> None:
-    """Kills every process of the command and reaps what can be reaped."""
+    """Kill every process of the command and reap what can be reaped."""
     while True:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(leader, signal.SIGKILL)
-        if os.getpid() == 1:  # Of a process namespace: all others in it are the command's.
+        if os.getpid() == 1:  # In a process namespace all other processes are the command's.
             with contextlib.suppress(ProcessLookupError):
                 os.kill(-1, signal.SIGKILL)
         for pid in _children():
@@ -124,10 +128,10 @@ def _kill_all(leader: int) -> None:
 
 
 def _wait(leader: int, control: int, wake: int) -> int:
-    """Waits for the end of the command, reaping orphans.
+    """Wait for the end of the command, and reap orphans.
 
     Returns:
-        Its wait status; that of a killed one when the control pipe was closed first.
+        Its wait status; that of a killed process if the control pipe was closed first.
     """
     while True:
         ready, _, _ = select.select([control, wake], [], [])
@@ -143,17 +147,17 @@ def _wait(leader: int, control: int, wake: int) -> int:
 
 
 def _on_child(number: int, frame: FrameType | None) -> None:
-    """Does nothing: a handler must be there for the wake-up pipe to be written to."""
+    """Do nothing: the wake-up pipe is written to only if there is a handler."""
 
 
-def _enter(world: str, report: int) -> _World:
-    """Makes the world of the command around this process, or says why not and ends."""
+def _enter_namespaces(file: str, report: int) -> _Isolation:
+    """Make the namespaces around this process, or report why not and exit."""
     # Last on the path: names of the standard library must not be looked up in this folder.
     sys.path.append(os.path.dirname(os.path.abspath(__file__)))
     import launcher_namespaces  # type: ignore[import-not-found]
 
     try:
-        entered: _World = launcher_namespaces.enter(world)
+        entered: _Isolation = launcher_namespaces.enter(file)
     except OSError as error:
         os.write(report, f"failed: {error.filename or ''} {error.strerror}".encode())
         os._exit(1)
@@ -161,12 +165,12 @@ def _enter(world: str, report: int) -> _World:
 
 
 def main(arguments: list[str]) -> None:
-    """Runs the command; see the top of this file."""
-    control, report, file_bytes, data_bytes = (int(word) for word in arguments[:4])
-    cores, processes, place, *command = arguments[4:]
+    """Run the command; see the top of this file."""
+    control, report, file_bytes, data_bytes = (int(text) for text in arguments[:4])
+    cores, processes, namespaces, *command = arguments[4:]
     os.set_inheritable(control, False)
     os.set_inheritable(report, False)
-    world = _Host() if place == "-" else _enter(place, report)
+    isolation = _NoIsolation() if namespaces == "-" else _enter_namespaces(namespaces, report)
     wake, waker = os.pipe()
     os.set_blocking(waker, False)
     signal.set_wakeup_fd(waker)
@@ -176,12 +180,12 @@ def main(arguments: list[str]) -> None:
     if leader == 0:
         signal.set_wakeup_fd(-1)
         _pin(cores)
-        world.give_up_rights()
+        isolation.drop_privileges()
         _become(command, file_bytes, data_bytes, processes)
     status = _wait(leader, control, wake)
     _kill_all(leader)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    world.tell(report, f"{used.ru_utime + used.ru_stime} {used.ru_maxrss} {status}")
+    isolation.send_report(report, f"{used.ru_utime + used.ru_stime} {used.ru_maxrss} {status}")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""The launcher's filter of system calls: what namespaces do not cover.
+"""Filter the system calls that namespaces do not cover, for the launcher.
 
-Some kinds of sockets do not know network namespaces (one of them reaches the host of a virtual
-machine), keys of the user do not know namespaces at all, and a few calls are needed by no training
-program but are where kernels were broken most often. Docker refuses all of them too.
+Some socket families ignore network namespaces (one of them reaches the host of a virtual machine),
+keys of the user ignore namespaces altogether, and a few calls are needed by no training program but
+are where kernels were broken most often. Docker refuses all of them too.
 
 Loaded by launcher_namespaces.py alone, so it imports the standard library alone.
 """
@@ -13,14 +13,14 @@ import ctypes
 import os
 import struct
 
-_SOCKET_FAMILIES = (1, 2, 10, 16)  # Unix, IPv4, IPv6, netlink: those that network namespaces part.
+_SOCKET_FAMILIES = (1, 2, 10, 16)  # Unix, IPv4, IPv6, netlink: network namespaces separate these.
 _EPERM, _ENOSYS, _EAFNOSUPPORT = 1, 38, 97
 _FOREIGN_CALLS = 0x40000000
-"""Calls of another kind on x86-64 have numbers from here; no other kind of machine has so many."""
+"""Calls of the x32 ABI on x86-64 have numbers from here; no other ABI has so many calls."""
 
 _MACHINES = {
-    # The kernel's name of the machine; socket; add_key, request_key, keyctl, perf_event_open, bpf,
-    # userfaultfd, io_uring_setup.
+    # The kernel's number of the architecture; socket; add_key, request_key, keyctl,
+    # perf_event_open, bpf, userfaultfd, io_uring_setup.
     "x86_64": (0xC000003E, 41, (248, 249, 250, 298, 321, 323, 425)),
     "aarch64": (0xC00000B7, 198, (217, 218, 219, 241, 280, 282, 425)),
 }
@@ -31,12 +31,12 @@ _PR_SET_SECCOMP, _MODE_FILTER = 22, 2
 
 
 def refuse_calls() -> None:
-    """Has the kernel refuse them to this process and all that it starts.
+    """Make the kernel refuse the calls to this process and to all that it starts.
 
-    On other machines than x86-64 and 64-bit ARM it does nothing.
+    On architectures other than x86-64 and 64-bit ARM it does nothing.
 
     Raises:
-        OSError: The kernel has no such filters.
+        OSError: The kernel does not support such filters.
     """
     known = _MACHINES.get(os.uname().machine)
     if known is None:
@@ -50,7 +50,7 @@ def refuse_calls() -> None:
 
 
 def _program(machine: int, socket: int, refused: tuple[int, ...]) -> bytes:
-    """The filter as the kernel's byte code. Jumps count the steps that they leave out."""
+    """Return the filter as the kernel's byte code. A jump counts the steps that it skips."""
     steps = [(_LOAD, 0, 0, _MACHINE_AT), *_unless(_IF_EQUAL, machine, _ENOSYS)]
     steps += [(_LOAD, 0, 0, _NUMBER_AT), *_when(_IF_AT_LEAST, _FOREIGN_CALLS, _ENOSYS)]
     for number in refused:

@@ -1,13 +1,13 @@
-"""The launcher's way into namespaces: a world of its own around the command.
+"""Make the namespaces that isolate a command, for the launcher.
 
 Loaded by launcher.py alone, so it imports the standard library alone. The first process, which the
-host knows, makes the namespaces and waits outside of their process namespace. Its child is the
+host sees, makes the namespaces and waits outside of their process namespace. Its child is the
 first process inside: it builds the file system, starts the command, and when it ends the kernel
-kills every process inside. All rights that the building takes are rights over the new user
+kills every process inside. All privileges that the building takes are privileges over the new user
 namespace only; the command starts without any of them.
 
-The file that tells what to build holds one dictionary, written with ``marshal`` because reading
-that costs nothing; ``world_of`` in local_namespaces.py says what is in it.
+The file that says what to build holds one dictionary, written with ``marshal``, which is read
+faster than anything else; ``NamespaceSpec`` in namespaces.py lists its keys.
 """
 
 from __future__ import annotations
@@ -39,20 +39,22 @@ _SIOCSIFFLAGS, _IFF_UP = 0x8914, 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-class Inside:
-    """The inside, from its first process."""
+class Namespaces:
+    """The namespaces of a command, seen from their first process."""
 
     def __init__(self, user: int | None, written: int) -> None:
         self._user = user
         self._written = written
 
-    def give_up_rights(self) -> None:
-        """Gives up all capabilities for good, and every way to get one back."""
+    def drop_privileges(self) -> None:
+        """Give up all capabilities for good, and every way to get one back."""
         number = 0
         while _libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0) == 0:
             number += 1
         if self._user is not None:
-            os.fchown(1, self._user, -1)  # So that it may open /dev/stdout and /dev/stderr.
+            os.fchown(
+                1, self._user, -1
+            )  # So that the command may open /dev/stdout and /dev/stderr.
             os.setgroups([])
             os.setresgid(self._user, self._user, self._user)
             os.setresuid(self._user, self._user, self._user)
@@ -61,18 +63,18 @@ class Inside:
         _call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
         refuse_calls()
 
-    def tell(self, report: int, words: str) -> None:
-        """Sends the report, and with it the folder that the command wrote to.
+    def send_report(self, report: int, text: str) -> None:
+        """Send the report, and with it the open folder that the command wrote to.
 
-        That folder is in memory and in no file system of the host. Who holds it open can still
-        read it when the namespaces are gone.
+        That folder is in memory and in no file system of the host. A process that holds it open can
+        still read it when the namespaces are gone.
         """
         rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array.array("i", [self._written]))
-        _socket.socket(fileno=report).sendmsg([words.encode()], [rights])
+        _socket.socket(fileno=report).sendmsg([text.encode()], [rights])
 
 
-def enter(file: str) -> Inside:
-    """Makes the namespaces. Returns in their first process; this one waits for that one's end.
+def enter(file: str) -> Namespaces:
+    """Make the namespaces. Returns in their first process alone; the caller's waits for its end.
 
     Args:
         file: What to build.
@@ -81,21 +83,21 @@ def enter(file: str) -> Inside:
         OSError: The system does not allow it.
     """
     with open(file, "rb") as opened:
-        world: dict[str, Any] = marshal.load(opened)
+        spec: dict[str, Any] = marshal.load(opened)
     os.umask(0o022)
-    _unshare(world)
+    _unshare(spec)
     first = os.fork()
     if first:
         os.waitpid(first, 0)
         os._exit(0)
     _call("prctl", _PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    # The first process inside is deaf to signals from there, except for those it handles.
+    # The kernel drops signals from inside to the first process, except those that it handles.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     _call("prctl", _PR_SET_DUMPABLE, 0, 0, 0, 0)
     _wipe_command_line()
     _bring_loopback_up()
     _call("sethostname", b"sandbox", 7)
-    return Inside(world["user"], _build(world))
+    return Namespaces(spec["user"], _build(spec))
 
 
 def _call(name: str, *arguments: object, path: str = "") -> None:
@@ -104,14 +106,14 @@ def _call(name: str, *arguments: object, path: str = "") -> None:
         raise OSError(number, os.strerror(number), f"{name} {path}".strip())
 
 
-def _unshare(world: dict[str, Any]) -> None:
-    """Makes the namespaces. Ids are mapped from outside, so a child that stays there does it."""
+def _unshare(spec: dict[str, Any]) -> None:
+    """Make the namespaces. Ids are mapped from outside, so a child that stays there does that."""
     ready, go = os.pipe()
     mapper = os.fork()
     if mapper == 0:
         os.close(go)
         os.read(ready, 1)
-        os._exit(_map_ids(os.getppid(), world))
+        os._exit(_map_ids(os.getppid(), spec))
     try:
         _call("unshare", _NEWUSER | _NEWNS | _NEWPID | _NEWNET | _NEWIPC | _NEWUTS)
     finally:
@@ -122,14 +124,14 @@ def _unshare(world: dict[str, Any]) -> None:
         raise OSError(0, "refused", "map of user ids")
 
 
-def _map_ids(pid: int, world: dict[str, Any]) -> int:
-    """Maps every id to itself.
+def _map_ids(pid: int, spec: dict[str, Any]) -> int:
+    """Map every id to itself.
 
     Returns:
         An exit code.
     """
     try:
-        for name, text in world["maps"]:
+        for name, text in spec["maps"]:
             with open(f"/proc/{pid}/{name}", "w") as file:
                 file.write(text)
     except OSError:
@@ -138,7 +140,7 @@ def _map_ids(pid: int, world: dict[str, Any]) -> int:
 
 
 def _wipe_command_line() -> None:
-    """Overwrites the arguments of this process: all inside can read them, and they name files."""
+    """Overwrite the arguments of this process: all inside can read them, and they name files."""
     with open("/proc/self/stat") as file:
         fields = file.read().rpartition(")")[2].split()
     start, end = int(fields[45]), int(fields[46])
@@ -151,41 +153,41 @@ def _bring_loopback_up() -> None:
     unconnected.close()
 
 
-def _build(world: dict[str, Any]) -> int:
-    """Builds the file system and makes it the root.
+def _build(spec: dict[str, Any]) -> int:
+    """Build the file system and make it the root.
 
     Returns:
         The open folder that holds what the command may leave.
     """
-    base = world["base"]
+    base = spec["base"]
     _mount(None, "/", None, _MS_REC | _MS_PRIVATE)
     _mount("tmpfs", base, "tmpfs", _MS_NOSUID | _MS_NODEV, "mode=755")
     _mount_processes(f"{base}/proc")
-    os.close(_mount_shared(base, world["scratch"], _MS_NOSUID | _MS_NODEV))
-    for source, target in world["binds"]:
+    os.close(_mount_shared(base, spec["scratch"], _MS_NOSUID | _MS_NODEV))
+    for source, target in spec["binds"]:
         _bind(source, base + target, _READ_ONLY | _NO_SUID | _NO_DEV)
-    for source, target in world["devices"]:
+    for source, target in spec["devices"]:
         _bind(source, base + target, _READ_ONLY | _NO_SUID)
-    for text, target in world["links"]:
+    for text, target in spec["links"]:
         os.makedirs(os.path.dirname(base + target), exist_ok=True)
         os.symlink(text, base + target)
-    for text, target in world["files"]:
+    for text, target in spec["files"]:
         _make_point(base + target, is_folder=False)
         with open(base + target, "w") as file:
             file.write(text)
-    written = _mount_shared(base, world["written"], _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
+    written = _mount_shared(base, spec["written"], _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
     _protect(base, _READ_ONLY, 0)
-    _make_root(base, world["directory"])
+    _make_root(base, spec["directory"])
     return written
 
 
 def _mount(source: str | None, target: str, kind: str | None, flags: int, data: str = "") -> None:
-    words = (word and os.fsencode(word) for word in (source, target, kind))
-    _call("mount", *words, ctypes.c_ulong(flags), data.encode(), path=target)
+    names = (name and os.fsencode(name) for name in (source, target, kind))
+    _call("mount", *names, ctypes.c_ulong(flags), data.encode(), path=target)
 
 
 def _protect(path: str, attributes: int, flags: int) -> None:
-    """Sets attributes of a mount. Nobody inside can take them away: that takes a capability."""
+    """Set attributes of a mount. No process inside can clear them: that takes a capability."""
     wanted = struct.pack("QQQQ", attributes, 0, 0, 0)
     number, at = ctypes.c_long(_SYS_MOUNT_SETATTR), ctypes.c_int(_AT_FDCWD)
     size = ctypes.c_size_t(len(wanted))
@@ -205,25 +207,25 @@ def _make_point(path: str, *, is_folder: bool) -> None:
 
 
 def _mount_processes(target: str) -> None:
-    """Mounts a view of the processes inside. It must come before the host's view is gone."""
+    """Mount ``/proc`` of the processes inside. It must come before the host's is gone."""
     os.mkdir(target)
     _mount("proc", target, "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
-    # A further user namespace would hand the command capabilities over it to try the kernel with.
+    # In a further user namespace the command would have capabilities to attack the kernel with.
     with open(f"{target}/sys/user/max_user_namespaces", "w") as file:
         file.write("0")
     _protect(target, _READ_ONLY, 0)
 
 
 def _mount_shared(base: str, what: tuple[str, list[tuple[str, str]]], flags: int) -> int:
-    """Mounts folders of one file system in memory, so that its size bounds them together.
+    """Mount folders of one file system in memory, so that its size bounds them together.
 
     Args:
-        base: The root.
-        what: Options of the file system, and its folders with where they are mounted.
+        base: The root that is being built.
+        what: Options of the file system, and its folders with their targets.
         flags: Flags of the mounts.
 
     Returns:
-        The open top of the file system, which is mounted nowhere itself.
+        The open top folder of the file system, which itself is mounted nowhere.
     """
     options, folders = what
     top = f"{base}/new"
@@ -241,7 +243,7 @@ def _mount_shared(base: str, what: tuple[str, list[tuple[str, str]]], flags: int
 
 
 def _make_root(base: str, directory: str) -> None:
-    """Makes a folder the root of all processes inside; what was the root is gone for them."""
+    """Make a folder the root of all processes inside; the former root is gone for them."""
     os.chdir(base)
     _call("pivot_root", b".", b".")
     _call("umount2", b".", _MNT_DETACH)

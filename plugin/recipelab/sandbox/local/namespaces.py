@@ -1,4 +1,4 @@
-"""Where one phase of the local sandbox runs when it has no namespaces: a folder of the host."""
+"""Prepares the place where the launcher runs one phase: namespaces, or a folder of the host."""
 
 from __future__ import annotations
 
@@ -9,43 +9,86 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 from recipelab.sandbox.base import OUTPUT_DIRECTORY, PhaseRequest
 from recipelab.sandbox.files import copy_read_only, readable_for_all
 from recipelab.sandbox.processes import MIB
 
+PHASE_ROOT = "/trial"
+NOBODY = 65534
+"""The user that runs the command if this process is root's; otherwise it is the same user."""
+
+_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store")
+_SETTINGS = ("alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "fonts")
+_SCRATCH = ("/tmp", "/var/tmp", "/dev/shm")
+_DEVICES = ("null", "zero", "full", "random", "urandom")
+_PREFIX_PARTS = ("bin", "lib", "lib64", "libexec", "include", "share", "targets", "pyvenv.cfg")
+_OWN_PROCESSES = 2
+"""Processes of the launcher; they count as the command's if they have the same user."""
+
 NONE = "-"
-"""What the launcher reads as no value."""
+"""The launcher takes this for no value."""
 
 _LINKED_BYTES = 64 * MIB
 
 
 @dataclass(frozen=True)
-class Place:
-    """What the launcher is told about where the command runs.
+class LaunchSettings:
+    """Where the launcher runs the command.
 
     Attributes:
-        directory: Where the launcher starts.
+        directory: Working directory of the launcher.
         paths: ``PATH``, ``HOME`` and ``TMPDIR`` of the command.
         file_bytes: Bound on the size of a file.
-        processes: Bound on the number of processes, as a word.
-        world: File that tells what the command sees, as a word.
-        written: What holds the folders that the command may write to, if the host has it.
-        kind: A word for the record.
+        processes: Bound on the number of processes, as the launcher's argument.
+        namespaces: File with a :class:`NamespaceSpec`, as the launcher's argument.
+        written: The folder of the host that holds the folders that the command may write to;
+            ``None`` if they are in memory.
+        kind: Where that is, for the record.
     """
 
     directory: Path
     paths: Mapping[str, str]
     file_bytes: int
     processes: str = NONE
-    world: str = NONE
+    namespaces: str = NONE
     written: Path | None = None
     kind: str = "without namespaces"
 
 
-def place_on_host(request: PhaseRequest, top: Path) -> Place:
-    """Makes the phase root with its inputs; a home that is no part of it lies beside it.
+class NamespaceSpec(TypedDict):
+    """The namespaces that the launcher makes; a dictionary, because ``marshal`` writes no others.
+
+    Targets are paths inside. Pairs are of a host path, a text or a name, and its target.
+
+    Attributes:
+        base: Folder of the host on which the file system is built.
+        directory: Working directory of the command.
+        user: User that runs the command; ``None`` for the user that runs the launcher.
+        maps: Files in ``/proc/PID``, each with what to write to it so that every id stays itself.
+        binds: Host paths that are bound read-only.
+        devices: Host devices that are bound read-only.
+        links: Texts of symbolic links.
+        files: Contents of small files.
+        scratch: Options of a file system in memory, and its folders, which hold no outputs.
+        written: The same for outputs and tripwires.
+    """
+
+    base: str
+    directory: str
+    user: int | None
+    maps: list[tuple[str, str]]
+    binds: list[tuple[str, str]]
+    devices: list[tuple[str, str]]
+    links: list[tuple[str, str]]
+    files: list[tuple[str, str]]
+    scratch: tuple[str, list[tuple[str, str]]]
+    written: tuple[str, list[tuple[str, str]]]
+
+
+def prepare_on_host(request: PhaseRequest, top: Path) -> LaunchSettings:
+    """Make the phase root with its inputs in a folder of the host, and a home beside it.
 
     Args:
         request: A checked request.
@@ -58,7 +101,7 @@ def place_on_host(request: PhaseRequest, top: Path) -> Place:
         folder.mkdir(parents=True)
     for entry in request.inputs:
         target = root / entry.target
-        # A link costs nothing, but lets the command write to the source, as it could anyway.
+        # A link costs nothing. The command may write through it, as it could write to the source.
         if entry.source.is_file() and entry.source.stat().st_size > _LINKED_BYTES:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.symlink_to(entry.source)
@@ -68,7 +111,7 @@ def place_on_host(request: PhaseRequest, top: Path) -> Place:
     for folder in {parent for path in targets for parent in path.parents}:
         if folder.is_relative_to(root):
             folder.chmod(0o555)
-    return Place(
+    return LaunchSettings(
         directory=root,
         paths={"PATH": os.environ.get("PATH", os.defpath), "HOME": str(home), "TMPDIR": str(home)},
         file_bytes=request.limits.output_mb * MIB,
@@ -77,68 +120,47 @@ def place_on_host(request: PhaseRequest, top: Path) -> Place:
 
 
 def gpu_variables(request: PhaseRequest) -> dict[str, str]:
-    """Variables that show a command its GPUs and no others."""
-    shown = {"CUDA_VISIBLE_DEVICES": ",".join(request.limits.gpus)}
-    return shown if request.limits.gpus else {**shown, "NVIDIA_VISIBLE_DEVICES": "void"}
+    """Return the variables that make the GPUs of a request visible, and no others."""
+    visible = {"CUDA_VISIBLE_DEVICES": ",".join(request.limits.gpus)}
+    return visible if request.limits.gpus else {**visible, "NVIDIA_VISIBLE_DEVICES": "void"}
 
 
 def command_line(request: PhaseRequest) -> list[str]:
-    """The command with the Python that runs now in the place of ``python``."""
+    """Return the command, with the Python that runs now in place of ``python``."""
     program, *arguments = request.command
     return [sys.executable if program == "python" else program, *arguments]
 
 
-PHASE_ROOT = "/trial"
-NOBODY = 65534
-"""The user that the command of root runs as. A command of any other user runs as that user."""
-
-_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store")
-_SETTINGS = ("alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "fonts")
-_SCRATCH = ("/tmp", "/var/tmp", "/dev/shm")
-_DEVICES = ("null", "zero", "full", "random", "urandom")
-_PREFIX_PARTS = ("bin", "lib", "lib64", "libexec", "include", "share", "targets", "pyvenv.cfg")
-_OWN_PROCESSES = 2
-"""Those of the launcher; they count as the command's where they have the same user."""
-
-
-def place_in_namespaces(request: PhaseRequest, top: Path) -> Place:
-    """Writes down for the launcher what it is to build.
+def prepare_in_namespaces(request: PhaseRequest, top: Path) -> LaunchSettings:
+    """Write the specification of the namespaces for the launcher.
 
     Args:
         request: A checked request.
         top: An empty folder.
     """
     (top / "root").mkdir()
-    world = world_of(request, top)
-    file = top / "world"
-    file.write_bytes(marshal.dumps(world))
+    spec = namespace_spec(request, top)
+    file = top / "namespaces"
+    file.write_bytes(marshal.dumps(cast("dict[str, Any]", spec)))
     limits = request.limits
-    own = _OWN_PROCESSES if world["user"] is None else 0
+    own = _OWN_PROCESSES if spec["user"] is None else 0
     programs = (str(Path(sys.executable).parent), "/usr/local/bin", "/usr/bin", "/bin", "/sbin")
-    return Place(
+    return LaunchSettings(
         directory=top,
         paths={"PATH": ":".join(programs), "HOME": "/tmp", "TMPDIR": "/tmp"},
         file_bytes=max(limits.output_mb, limits.scratch_mb) * MIB,
         processes=str(limits.pids + own),
-        world=str(file),
+        namespaces=str(file),
         kind="in namespaces",
     )
 
 
-def world_of(request: PhaseRequest, top: Path) -> dict[str, Any]:
-    """What the launcher is to build.
+def namespace_spec(request: PhaseRequest, top: Path) -> NamespaceSpec:
+    """Return the namespaces that the launcher is to make.
 
     Args:
         request: A checked request.
         top: Folder of the phase, for copies of inputs that the command's user could not read.
-
-    Returns:
-        ``base``: a folder of the host where it is built. ``directory``: where the command starts.
-        ``user``: whom it runs as, or ``None`` for the user that runs now. ``maps``: files of a
-        process in ``/proc`` and what to write to them so that it keeps its ids. ``binds`` and
-        ``devices``: host paths with their targets, read-only. ``links`` and ``files``: texts with
-        their targets. ``scratch`` and ``written``: a file system in memory, as its options and its
-        folders with their targets.
     """
     is_root = os.geteuid() == 0
     limits = request.limits
@@ -157,24 +179,24 @@ def world_of(request: PhaseRequest, top: Path) -> dict[str, Any]:
 
 
 def _id_maps(is_root: bool) -> list[tuple[str, str]]:
-    """Each id as itself: all of them for root, one's own for others, who may do no more."""
+    """Map each id to itself: all of them for root, one's own for others, who may map no more."""
     if not is_root:
         return [
             ("setgroups", "deny"),
             ("uid_map", f"{os.geteuid()} {os.geteuid()} 1"),
             ("gid_map", f"{os.getegid()} {os.getegid()} 1"),
         ]
-    found = []
+    maps = []
     for name in ("uid_map", "gid_map"):
         rows = (line.split() for line in Path("/proc/self", name).read_text().splitlines())
-        found.append((name, "".join(f"{first} {first} {count}\n" for first, _, count in rows)))
-    return found
+        maps.append((name, "".join(f"{first} {first} {count}\n" for first, _, count in rows)))
+    return maps
 
 
 def _written(request: PhaseRequest) -> tuple[str, list[tuple[str, str]]]:
-    """A file system for outputs and tripwires."""
+    """Return the file system for outputs and tripwires."""
     limits = request.limits
-    entries = 5 * limits.output_files + 200  # More than are collected, but not without end.
+    entries = 5 * limits.output_files + 200  # More than are collected, but bounded.
     names = (OUTPUT_DIRECTORY, *request.tripwires)
     folders = [(name, f"{PHASE_ROOT}/{name}") for name in names]
     return f"size={limits.output_mb}m,nr_inodes={entries}", folders
@@ -183,7 +205,7 @@ def _written(request: PhaseRequest) -> tuple[str, list[tuple[str, str]]]:
 def _inputs(request: PhaseRequest, top: Path, is_root: bool) -> Iterator[tuple[str, str]]:
     for number, entry in enumerate(request.inputs):
         source = entry.source.resolve()
-        # Root's command runs as somebody else, who may read less.
+        # The command of root runs as another user, who may read less.
         if is_root and not readable_for_all(source):
             source = top / "copies" / str(number)
             copy_read_only(entry.source.resolve(), source)
@@ -191,7 +213,7 @@ def _inputs(request: PhaseRequest, top: Path, is_root: bool) -> Iterator[tuple[s
 
 
 def _system_and_python() -> Iterator[tuple[str, str]]:
-    """What is bound of the host, each path where it is and what it really is."""
+    """Yield the host paths of the system and of Python, as they are and with links resolved."""
     paths = [path for path in _SYSTEM if not os.path.islink(path)]
     paths += [f"/etc/{name}" for name in _SETTINGS]
     paths += ["/sys/devices/system"]  # Libraries count the cores there.
@@ -205,11 +227,11 @@ def _system_and_python() -> Iterator[tuple[str, str]]:
 
 
 def _editable_folders() -> Iterator[str]:
-    """Folders outside of the environment that packages are used from.
+    """Yield the folders of packages that are installed in editable mode.
 
-    Not one that holds the home or the working folder: there would be much more in it than code.
+    A folder that holds the home or the working directory is left out: it holds more than code.
     """
-    kept = [Path(os.path.expanduser("~")).resolve(), Path.cwd()]
+    private = [Path(os.path.expanduser("~")).resolve(), Path.cwd()]
     for packages in map(Path, site.getsitepackages()):
         lines = (
             line.strip()
@@ -217,12 +239,12 @@ def _editable_folders() -> Iterator[str]:
             for line in file.read_text("utf-8", errors="replace").splitlines()
         )
         for folder in (Path(line) for line in lines if line.startswith("/")):
-            if not any(path.is_relative_to(folder.resolve()) for path in kept):
+            if not any(path.is_relative_to(folder.resolve()) for path in private):
                 yield str(folder)
 
 
 def _program_links() -> Iterator[str]:
-    """The links from the running program to the real one."""
+    """Yield the links from the running Python to the real one."""
     path = sys.executable
     while os.path.islink(path):
         path = os.path.normpath(os.path.join(os.path.dirname(path), os.readlink(path)))
@@ -230,7 +252,7 @@ def _program_links() -> Iterator[str]:
 
 
 def _without_nested(pairs: Iterator[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Leaves out what lies in another target anyway."""
+    """Drop the pairs whose target lies in another target."""
     kept: dict[str, str] = {}
     for source, target in sorted(set(pairs), key=lambda pair: pair[1]):
         if not any(str(parent) in kept for parent in (Path(target), *Path(target).parents)):
@@ -248,11 +270,11 @@ def _devices(gpus: tuple[str, ...]) -> Iterator[tuple[str, str]]:
 
 
 def _links() -> list[tuple[str, str]]:
-    """Links of the system, as ``/bin`` often is, and names that programs expect."""
-    found = [(os.readlink(path), path) for path in _SYSTEM if os.path.islink(path)]
+    """Return links of the system, as ``/bin`` often is, and device names that programs expect."""
+    links = [(os.readlink(path), path) for path in _SYSTEM if os.path.islink(path)]
     streams = [("0", "stdin"), ("1", "stdout"), ("2", "stderr")]
-    found += [(f"/proc/self/fd/{number}", f"/dev/{name}") for number, name in streams]
-    return [*found, ("/proc/self/fd", "/dev/fd")]
+    links += [(f"/proc/self/fd/{number}", f"/dev/{name}") for number, name in streams]
+    return [*links, ("/proc/self/fd", "/dev/fd")]
 
 
 def _files(user: int) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""What one phase of the local sandbox left: the launcher's report, outputs, and tripwires."""
+"""One phase as a process of this machine: launch it, wait for it, and collect what it left."""
 
 from __future__ import annotations
 
@@ -21,31 +21,34 @@ from recipelab.sandbox.base import OUTPUT_DIRECTORY, Ending, PhaseRequest, Phase
 from recipelab.sandbox.files import new_folder, remove_tree
 from recipelab.sandbox.local.namespaces import (
     NONE,
-    Place,
+    LaunchSettings,
     command_line,
     gpu_variables,
-    place_in_namespaces,
-    place_on_host,
+    prepare_in_namespaces,
+    prepare_on_host,
 )
 from recipelab.sandbox.outputs import (
     MAX_REFUSED,
-    Collector,
+    OutputCollector,
     OutputLimitReached,
     collect_folder,
-    shown,
+    printable_name,
 )
 from recipelab.sandbox.processes import MIB, BoundedLog, clean_environment
 
+_LAUNCHER = (sys.executable, "-I", "-S", str(Path(__file__).with_name("launcher.py")))
+_KILL_SECONDS = 1.0
+_PIECE = 1 << 16
 _REPORT_BYTES = 4096
 
 
 @dataclass(frozen=True)
 class LauncherReport:
-    """What the launcher says at its end.
+    """The report of a launcher at its end.
 
     Attributes:
         cpu_seconds: CPU seconds of all processes of the command.
-        peak_memory_mb: Peak memory of the largest one in MiB.
+        peak_memory_mb: Peak memory of the largest process in MiB.
         status: Wait status of the command.
     """
 
@@ -55,21 +58,21 @@ class LauncherReport:
 
 
 def mebibytes(maxrss: float) -> float:
-    """Memory in MiB from the unit of ``getrusage``: bytes on macOS, KiB elsewhere."""
+    """Convert the unit of ``getrusage`` to MiB: bytes on macOS, KiB elsewhere."""
     return maxrss / MIB if sys.platform == "darwin" else maxrss / 1024
 
 
 def read_report(channel: socket.socket) -> tuple[LauncherReport | None, int | None]:
-    """Reads the report of a launcher that has ended.
+    """Read the report of a launcher that has ended.
 
     Returns:
-        The report, or ``None`` from one that was killed; and the open folder that holds what the
+        The report, or ``None`` if the launcher was killed; and the open folder that holds what the
         command wrote, if the host has no path of it. The caller closes it.
 
     Raises:
         SandboxError: The command could not be started.
     """
-    channel.setblocking(False)  # All that will ever come is there already.
+    channel.setblocking(False)  # The launcher has ended, so no more will come.
     try:
         text, descriptors, _, _ = socket.recv_fds(channel, _REPORT_BYTES, 1)
     except BlockingIOError:
@@ -77,25 +80,25 @@ def read_report(channel: socket.socket) -> tuple[LauncherReport | None, int | No
     reason = text.decode(errors="replace")
     if reason.startswith("failed: "):
         raise SandboxError(f"the namespaces cannot be made: {reason.removeprefix('failed: ')}")
-    words = text.split()
+    values = text.split()
     report = None
-    if len(words) == 3:
-        report = LauncherReport(float(words[0]), mebibytes(float(words[1])), int(words[2]))
+    if len(values) == 3:
+        report = LauncherReport(float(values[0]), mebibytes(float(values[1])), int(values[2]))
     return report, descriptors[0] if descriptors else None
 
 
-def collect(request: PhaseRequest, written: Path) -> tuple[Ending, tuple[str, ...]]:
-    """Takes the outputs of a command that ended by itself.
+def collect_outputs(request: PhaseRequest, written: Path) -> tuple[Ending, tuple[str, ...]]:
+    """Collect the outputs of a command that ended by itself.
 
     Args:
         request: The phase.
-        written: What holds ``out/``.
+        written: The folder that holds ``out/``.
 
     Returns:
-        How the phase ended, now that its outputs are known, and what was not taken.
+        How the phase ended, now that its outputs are known, and the outputs that were refused.
     """
     limits = request.limits
-    collector = Collector(
+    collector = OutputCollector(
         request.output, max_bytes=limits.output_mb * MIB, max_files=limits.output_files
     )
     try:
@@ -106,38 +109,38 @@ def collect(request: PhaseRequest, written: Path) -> tuple[Ending, tuple[str, ..
     return Ending.EXITED, collector.refused
 
 
-def tampered(request: PhaseRequest, written: Path) -> tuple[str, ...]:
-    """What lies in tripwires, in a form that is safe to print; sorted, and not more than 64.
+def tampered_paths(request: PhaseRequest, written: Path) -> tuple[str, ...]:
+    """Return what lies in tripwires, in a form that is safe to print: sorted, and at most 64 paths.
 
     A tripwire that was removed or replaced is named itself.
 
     Args:
         request: The phase.
-        written: What holds the tripwires.
+        written: The folder that holds the tripwires.
     """
     paths = (path for name in request.tripwires for path in _left_in(written, name))
-    return tuple(sorted({shown(path) for path in islice(paths, MAX_REFUSED)}))
+    return tuple(sorted({printable_name(path) for path in islice(paths, MAX_REFUSED)}))
 
 
 def _left_in(written: Path, name: str) -> Iterator[str]:
-    """Paths of everything in a tripwire. No link is followed."""
+    """Yield the paths of everything in a tripwire. No link is followed."""
     top = written / name
     if top.is_symlink() or not top.is_dir():
         yield name
         return
-    # Level by level, and whoever asks stops soon, so that it does not matter how deep it is.
+    # Level by level, and the caller stops soon, so it does not matter how deep the tripwire is.
     for folder, folders, files, _ in os.fwalk(top):
         for path in (Path(folder, entry) for entry in (*folders, *files)):
             yield str(path.relative_to(written))
 
 
-_LAUNCHER = (sys.executable, "-I", "-S", str(Path(__file__).with_name("launcher.py")))
-_KILL_SECONDS = 1.0
-_PIECE = 1 << 16
-
-
 class LocalPhase:
-    """Runs one request once. :meth:`stop` may be called from another thread at any time."""
+    """Runs one request once. :meth:`stop` may be called from another thread at any time.
+
+    Between this process and the command stands a launcher (``launcher.py``), which kills every
+    process of the command when its control pipe is closed: at the deadline, at :meth:`stop`, or
+    because this process died. A launcher that does not end soon after that is killed itself.
+    """
 
     def __init__(
         self,
@@ -147,13 +150,13 @@ class LocalPhase:
         namespaces: bool,
         passed: tuple[str, ...] = (),
     ) -> None:
-        """Notes what to run.
+        """Note what to run.
 
         Args:
             request: A checked request.
-            temporary: Where the temporary folder is made.
+            temporary: Where to make the folder of the phase.
             namespaces: Whether the command gets namespaces of its own.
-            passed: Names of the host's variables that the command gets too.
+            passed: Names of host variables that the command gets if they are set.
         """
         self._request = request
         self._temporary = temporary
@@ -168,7 +171,7 @@ class LocalPhase:
         self._process: subprocess.Popen[bytes] | None = None
 
     def run(self) -> PhaseResult:
-        """Runs the command and collects what it left; see :meth:`Sandbox.run`."""
+        """Run the command and collect what it left; see :meth:`Sandbox.run`."""
         top = new_folder(self._temporary)
         try:
             return self._run_in(top)
@@ -178,16 +181,17 @@ class LocalPhase:
             remove_tree(top)
 
     def stop(self) -> None:
-        """Kills every process of the phase; see :class:`Stoppable`."""
+        """Kill every process of the phase; see :class:`Stoppable`."""
         with self._lock:
             self._stopped = True
         self._kill(None)
 
     def _run_in(self, top: Path) -> PhaseResult:
         request = self._request
-        place = (place_in_namespaces if self._namespaces else place_on_host)(request, top)
+        prepare = prepare_in_namespaces if self._namespaces else prepare_on_host
+        settings = prepare(request, top)
         started = time.monotonic()
-        with self._launch(place) as channel:
+        with self._launch(settings) as channel:
             timer = threading.Timer(request.limits.seconds, self._kill, args=(Ending.DEADLINE,))
             timer.daemon = True
             timer.start()
@@ -195,9 +199,9 @@ class LocalPhase:
             timer.cancel()
             report, held = read_report(channel)
         report = report or ended
-        with _folder_written(place, held) as written:
+        with _written_folder(settings, held) as written:
             ending, refused = self._outcome(written)
-            touched = tampered(request, written) if written else ()
+            tampered = tampered_paths(request, written) if written else ()
         code = os.waitstatus_to_exitcode(report.status)
         return PhaseResult(
             ending=ending,
@@ -207,12 +211,12 @@ class LocalPhase:
             peak_memory_mb=report.peak_memory_mb,
             log=self._log.text(),
             refused=refused,
-            environment=f"local python {sys.version.split()[0]} {sys.platform} {place.kind}",
-            tampered=touched,
+            environment=f"local python {sys.version.split()[0]} {sys.platform} {settings.kind}",
+            tampered=tampered,
         )
 
-    def _launch(self, place: Place) -> socket.socket:
-        """Starts the launcher.
+    def _launch(self, settings: LaunchSettings) -> socket.socket:
+        """Start the launcher.
 
         Returns:
             A channel on which it reports at its end.
@@ -221,19 +225,19 @@ class LocalPhase:
         channel, report_end = socket.socketpair()
         control_end, self._control = os.pipe()
         cores = ",".join(map(str, limits.cpu_set)) if limits.cpu_set else NONE
-        bounds = (place.file_bytes, limits.memory_mb * MIB, cores, place.processes)
-        words = (control_end, report_end.fileno(), *bounds, place.world)
+        bounds = (settings.file_bytes, limits.memory_mb * MIB, cores, settings.processes)
+        arguments = (control_end, report_end.fileno(), *bounds, settings.namespaces)
         try:
             with self._lock:
                 if self._stopped:
                     raise SandboxError(f"phase {self._request.phase} was stopped")
                 self._process = subprocess.Popen(
-                    [*_LAUNCHER, *map(str, words), *command_line(self._request)],
+                    [*_LAUNCHER, *map(str, arguments), *command_line(self._request)],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
-                    cwd=place.directory,
-                    env=self._variables(place),
+                    cwd=settings.directory,
+                    env=self._variables(settings),
                     start_new_session=True,
                     pass_fds=(control_end, report_end.fileno()),
                 )
@@ -246,18 +250,18 @@ class LocalPhase:
             report_end.close()
         return channel
 
-    def _variables(self, place: Place) -> dict[str, str]:
+    def _variables(self, settings: LaunchSettings) -> dict[str, str]:
         passed = {name: os.environ[name] for name in self._passed if name in os.environ}
-        paths = {**passed, **place.paths, **gpu_variables(self._request)}
+        paths = {**passed, **settings.paths, **gpu_variables(self._request)}
         return clean_environment(self._request, paths)
 
     def _wait(self, started: float) -> tuple[LauncherReport, float]:
-        """Waits for the launcher's end while another thread reads the output.
+        """Wait for the launcher's end while another thread reads the output.
 
         Returns:
-            What can be told without the launcher's own report, and the wall-clock seconds. Its own
-            is better: it holds neither what the launcher used itself, nor the memory of this
-            process, which a process that it starts is charged with at first.
+            A report for a launcher that sent none, and the wall-clock seconds. The launcher's own
+            is better: it leaves out what the launcher itself used, and the memory of this process,
+            with which the kernel at first charges every process that this one starts.
         """
         assert self._process is not None
         reader = threading.Thread(target=self._read, daemon=True)
@@ -285,7 +289,7 @@ class LocalPhase:
                 self._log.write(piece)
 
     def _kill(self, ending: Ending | None) -> None:
-        """Has the launcher kill all; kills the launcher where it does not do so soon."""
+        """Make the launcher kill all processes; kill the launcher if it has not ended soon."""
         with self._lock:
             if self._reaped or self._process is None:
                 return
@@ -306,7 +310,7 @@ class LocalPhase:
             self._control = None
 
     def _outcome(self, written: Path | None) -> tuple[Ending, tuple[str, ...]]:
-        """Collects the outputs of a command that ended by itself."""
+        """Tell how the command ended; collect its outputs if it ended by itself."""
         if self._stopped:
             raise SandboxError(f"phase {self._request.phase} was stopped")
         if self._killed is not None:
@@ -315,14 +319,14 @@ class LocalPhase:
             raise SandboxError(
                 f"phase {self._request.phase}: the launcher died: {self._log.text()}"
             )
-        return collect(self._request, written)
+        return collect_outputs(self._request, written)
 
 
 @contextlib.contextmanager
-def _folder_written(place: Place, held: int | None) -> Iterator[Path | None]:
-    """What the command wrote to: a folder of the host, or one in memory that is held open."""
+def _written_folder(settings: LaunchSettings, held: int | None) -> Iterator[Path | None]:
+    """Give the folder that the command wrote to: on the host, or in memory and held open."""
     try:
-        yield place.written if held is None else Path(f"/proc/self/fd/{held}")
+        yield settings.written if held is None else Path(f"/proc/self/fd/{held}")
     finally:
         if held is not None:
             os.close(held)

@@ -1,35 +1,22 @@
-"""Accuracy of the classes that predict gave for the hidden images."""
+"""Scores the accuracy of the classes that predict gave for the hidden images."""
 
 import json
-import sys
 from pathlib import Path
 
-MALFORMED = 3
-LIMIT_BYTES = 1_000_000
+from recipelab_scoring import PredictionFile, write_score
 
 
-def malformed(reason):
-    """Ends with what is wrong with the predictions."""
-    print(f"predictions/test/classes.txt {reason}", file=sys.stderr)
-    sys.exit(MALFORMED)
-
-
-def classes(path, count):
-    """The predicted classes, checked."""
-    if path.is_symlink() or not path.is_file():
-        malformed("is missing")
-    if path.stat().st_size > LIMIT_BYTES:
-        malformed(f"is longer than {LIMIT_BYTES} bytes")
-    lines = path.read_bytes().decode("ascii", "replace").splitlines()
-    if len(lines) != count:
-        malformed(f"has {len(lines)} lines, expected {count}")
-    for number, line in enumerate(lines, 1):
-        if not (len(line) == 1 and line in "0123456789"):
-            malformed(f"line {number}: {line[:20]!r} is no class; valid: 0 to 9")
+def read_classes(file, count):
+    """Return the predicted classes; a file that does not hold ``count`` of them is malformed."""
+    lines = file.read_lines(count=count, longest=16, final_newline=False)
+    for number, line in enumerate(lines, start=1):
+        if not (len(line) == 1 and line in b"0123456789"):
+            shown = line.decode("ascii", "replace")
+            file.malformed(f"{shown!r} is no class; valid: 0 to 9", line=number)
     return [int(line) for line in lines]
 
 
 labels = json.loads(Path("plan/labels.json").read_text())
-found = classes(Path("predictions/test/classes.txt"), len(labels))
-right = sum(one == other for one, other in zip(found, labels, strict=True))
-Path("out/score.json").write_text(json.dumps({"accuracy": right / len(labels)}))
+classes = read_classes(PredictionFile("test/classes.txt"), len(labels))
+right = sum(one == other for one, other in zip(classes, labels, strict=True))
+write_score({"accuracy": right / len(labels)})

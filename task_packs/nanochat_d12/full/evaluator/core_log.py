@@ -125,7 +125,7 @@ def read_evaluation(text: str) -> Result:
     """Reads the log of base_eval.
 
     Raises:
-        Malformed: A line with a result is not as nanochat writes it, a task is told twice, or there
+        Malformed: A result is not as nanochat writes it, a task is there twice, or there
             is not exactly one CORE, behind all tasks.
     """
     tasks: dict[str, Task] = {}
@@ -207,7 +207,7 @@ def _ending(line: str, where: str, ends: dict[str, float]) -> None:
     for name, pattern in _ENDINGS.items():
         if row := pattern.fullmatch(line):
             if name in ends:
-                raise Malformed(f"{where}: told twice: {_shown(line)}")
+                raise Malformed(f"{where}: there twice: {_shown(line)}")
             ends[name] = float(row[1])
             return
     if any(word in line for word in _TRAINING_WORDS):
@@ -233,7 +233,7 @@ def demand_tasks(result: Result, labels: Iterable[str], name: str) -> None:
 
 
 def demand_arithmetic(result: Result, baselines: Mapping[str, float], step: float) -> None:
-    """Demands that centred values follow from accuracies, and CORE from the centred values.
+    """Demands that centered values follow from accuracies, and CORE from the centered values.
 
     Args:
         result: What was written.
@@ -245,9 +245,9 @@ def demand_arithmetic(result: Result, baselines: Mapping[str, float], step: floa
     """
     for label, task in result.tasks.items():
         expected = centered(task.accuracy, baselines[label])
-        # The accuracy was rounded before, and centring stretches what was lost.
+        # The accuracy was rounded before, and centering stretches what was lost.
         if abs(task.centered - expected) > step * (1 + 1 / (1 - 0.01 * baselines[label])) + SLACK:
-            raise Disagreement(f"centred should be {expected:.4f}: {task.line}")
+            raise Disagreement(f"centered should be {expected:.4f}: {task.line}")
     mean = math.fsum(task.centered for task in result.tasks.values()) / len(result.tasks)
     if abs(result.core - mean) > 2 * step + SLACK:
         raise Disagreement(f"the mean of the tasks is {mean:.4f}: {result.core_line}")

@@ -1,4 +1,4 @@
-"""CORE, recomputed from the accuracies that nanochat's evaluation wrote.
+"""Scores CORE, recomputed from the accuracies that nanochat's evaluation wrote.
 
     python evaluator/score.py [PREDICTIONS] [ANSWERS]
 
@@ -8,7 +8,6 @@ PREDICTIONS holds log.txt and core.csv; ANSWERS holds the bundle's core.yaml and
 from __future__ import annotations
 
 import csv
-import json
 import math
 import re
 import sys
@@ -26,8 +25,8 @@ from core_log import (
     read_evaluation,
     read_table,
 )
+from recipelab_scoring import PredictionFile, broken_rule, malformed, write_score
 
-MALFORMED, BROKEN_RULE = 3, 4
 TASKS = 22
 LARGEST = 1_000_000
 """Bytes of a file that is read; nanochat writes some thousands."""
@@ -38,7 +37,7 @@ _LABEL = re.compile(
 
 
 def read_labels(text: str) -> list[str]:
-    """The labels in core.yaml, of which nothing else is needed."""
+    """Return the labels in core.yaml, of which nothing else is needed."""
     labels = [row[2] for line in text.splitlines() if (row := _LABEL.fullmatch(line))]
     if len(labels) != TASKS or len(set(labels)) != TASKS:
         sys.exit(f"core.yaml: {len(set(labels))} different labels in {len(labels)}, not {TASKS}")
@@ -46,7 +45,7 @@ def read_labels(text: str) -> list[str]:
 
 
 def read_baselines(text: str, labels: list[str]) -> dict[str, float]:
-    """Chance in percent, by label, from eval_meta_data.csv."""
+    """Return the accuracy of guessing in percent, by label, from eval_meta_data.csv."""
     found: dict[str, float] = {}
     for row in csv.DictReader(text.splitlines()):
         label = row["Eval Task"]
@@ -61,42 +60,23 @@ def read_baselines(text: str, labels: list[str]) -> dict[str, float]:
 
 
 def keys(labels: list[str]) -> dict[str, str]:
-    """A key of score.json for each label."""
+    """Return a key of score.json for each label."""
     found = {label: re.sub(r"\W", "_", label, flags=re.ASCII) for label in labels}
     found = {label: key if key.isidentifier() else f"task_{key}" for label, key in found.items()}
     if len({*found.values(), "core"}) != len(labels) + 1:
-        sys.exit("core.yaml: labels that cannot be told apart as keys")
+        sys.exit("core.yaml: labels that make the same keys")
     return found
 
 
-def read_prediction(path: Path) -> str:
-    """The text of a file that a recipe could have written.
-
-    Raises:
-        Malformed: It is missing, too long, or no UTF-8.
-    """
-    try:
-        # newline="" keeps a carriage return, which nanochat does not write.
-        with path.open(encoding="utf-8", newline="") as file:
-            text = file.read(LARGEST + 1)
-    except OSError as error:
-        raise Malformed(f"{path.name}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise Malformed(f"{path.name}: no UTF-8 at byte {error.start}") from error
-    if len(text) > LARGEST:
-        raise Malformed(f"{path.name}: longer than {LARGEST} characters")
-    return text
-
-
 def score(predictions: Path, labels: list[str], baselines: dict[str, float]) -> dict[str, float]:
-    """The centred accuracies by key, and their mean as `core`.
+    """Return the centered accuracies by key, and their mean as `core`.
 
     Raises:
         Malformed: A file is not as nanochat writes it.
         Disagreement: Its numbers do not follow from each other.
     """
-    log = read_evaluation(read_prediction(predictions / "log.txt"))
-    table = read_table(read_prediction(predictions / "core.csv"))
+    log = read_evaluation(PredictionFile("log.txt", predictions).read_text(LARGEST))
+    table = read_table(PredictionFile("core.csv", predictions).read_text(LARGEST))
     demand_tasks(log, labels, "log.txt")
     demand_tasks(table, labels, "core.csv")
     demand_arithmetic(log, baselines, LOG_STEP)
@@ -110,7 +90,7 @@ def score(predictions: Path, labels: list[str], baselines: dict[str, float]) -> 
 
 
 def main() -> None:
-    """Scores, or says in the exit status why not."""
+    """Score the logs of an evaluation, or refuse them."""
     given = [Path(name) for name in sys.argv[1:]]
     predictions, answers = [*given, *(Path("predictions"), Path("answers"))[len(given) :]]
     labels = read_labels((answers / "core.yaml").read_text(encoding="utf-8"))
@@ -119,14 +99,12 @@ def main() -> None:
     try:
         scores = score(predictions, labels, baselines)
     except Malformed as error:
-        print(error, file=sys.stderr)
-        sys.exit(MALFORMED)
+        malformed(str(error))
     except Disagreement as error:
-        print(error, file=sys.stderr)
-        sys.exit(BROKEN_RULE)
+        broken_rule(str(error))
     for name, value in scores.items():
         print(f"{name}: {value:.4f}")
-    Path("out/score.json").write_text(json.dumps(scores))
+    write_score(scores)
 
 
 if __name__ == "__main__":

@@ -191,8 +191,8 @@ def demand_depth(meta: Path) -> None:
         PhaseError: It is not so, or the file does not say.
     """
     try:
-        told = json.loads(meta.read_text(encoding="utf-8"))
-        depths = told["user_config"]["depth"], told["model_config"]["n_layer"]
+        settings = json.loads(meta.read_text(encoding="utf-8"))
+        depths = settings["user_config"]["depth"], settings["model_config"]["n_layer"]
     except (ValueError, KeyError, TypeError) as error:
         raise PhaseError(f"{meta.name} does not tell the depth: {error!r}") from error
     if depths != (DEPTH, DEPTH):

@@ -68,8 +68,8 @@ def _bound_again(statement, names):
         if word.kind != "name" or word.text not in names:
             continue
         before = _text(statement, at - 1)
-        told = {one.text for one in statement[:at]}
-        aliased = before == "as" and ALIASES.get(word.text) not in told
+        words = {one.text for one in statement[:at]}
+        aliased = before == "as" and ALIASES.get(word.text) not in words
         typed = before == ":" and at - 1 in targets
         assigned = at in targets and before != "." and not typed and _is_target(statement, at + 1)
         named = before in {"for", "global", "class", "def"} or follows(statement, at, ":=")

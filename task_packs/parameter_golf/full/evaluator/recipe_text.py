@@ -55,7 +55,7 @@ def words_of(text):
     """All words of a recipe, in order.
 
     Raises:
-        Unreadable: It cannot be told apart into words, or claims an encoding of its own.
+        Unreadable: It cannot be split into words, or claims an encoding of its own.
     """
     # To Python each of them ends a line, and with it a comment.
     text = text.replace("\r\n", "\n").replace("\r", "\n")
@@ -129,8 +129,8 @@ def _logical_lines(text):
 
 def _place(error):
     """The line that an error of the tokenizer tells, or 0."""
-    told = error.args[1] if len(error.args) > 1 and isinstance(error.args[1], tuple) else ()
-    at = told[0] if told and isinstance(told[0], int) else 0
+    place = error.args[1] if len(error.args) > 1 and isinstance(error.args[1], tuple) else ()
+    at = place[0] if place and isinstance(place[0], int) else 0
     return getattr(error, "lineno", None) or at
 
 

@@ -92,9 +92,9 @@ def _seed_of_its_own(statement):
         value = statement[at + 2 :]
         if value and value[0].kind == "number":
             yield word.line, f"fixes the seed at {value[0].text}"
-        told = {w.text for w in value if w.kind == "text"}
+        texts = {w.text for w in value if w.kind == "text"}
         sums = {w.text for w in value if w.kind == "mark"} - set("()[].,")
-        if word.owner == "Hyperparameters" and ("SEED" not in told or sums):
+        if word.owner == "Hyperparameters" and ("SEED" not in texts or sums):
             yield word.line, "takes the seed from elsewhere than SEED"
 
 

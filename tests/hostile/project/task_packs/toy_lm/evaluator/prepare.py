@@ -6,4 +6,4 @@ from pathlib import Path
 from recipelab_scoring import causal
 
 text = Path("hidden/hidden.txt").read_bytes()
-causal.prepare(text, length=24, nonce=int(sys.argv[1]), out=Path("out"))
+causal.prepare(text, length=24, nonce=int(sys.argv[1]))

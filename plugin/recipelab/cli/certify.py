@@ -1,0 +1,233 @@
+"""Commands that measure what a search found: verify, leaderboard, ablate-best, ablate."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from recipelab.cli.common import (
+    FAILED,
+    STOPPED,
+    AsJson,
+    BaseUrl,
+    HomeOption,
+    ModelOption,
+    NameArgument,
+    NameOption,
+    SandboxOption,
+    ShareDevices,
+    Slots,
+    clear_errors,
+    err,
+    opened_campaign,
+    out,
+    print_json,
+    run_stoppable,
+    slot_count,
+)
+from recipelab.core.content import Home
+from recipelab.core.errors import RecipelabError, unknown_name
+from recipelab.plan import Arm
+
+BEST = "best"
+
+COLUMNS = ("gain_percent", "kept", "failures", "repeated", "overruns", "duplicates")
+SPENT = ("tokens", "device_seconds")
+
+
+def verify(
+    trial: Annotated[str, typer.Argument(help="Number of a trial, or best.")] = BEST,
+    seeds: Annotated[
+        int | None, typer.Option(min=2, max=1000, help="Seed runs; default the pack's.")
+    ] = None,
+    sandbox: SandboxOption = "auto",
+    slots: Slots = "auto",
+    name: NameOption = None,
+    home: HomeOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Certify a trial on held-out answers and on seeds that no trial had, against the baseline.
+
+    Exit code 1 if the gain does not hold. What is found is kept in the lineage.
+    """
+    from recipelab.report.evidence import certificate_words
+
+    with opened_campaign(home, name) as campaign:
+        if trial != BEST and not (trial.isascii() and trial.isdigit()):
+            raise RecipelabError(f"{trial!r} is not a trial; valid: best, or the number of a trial")
+        number = campaign.best.number if trial == BEST else campaign.trial(int(trial)).number
+        found = asyncio.run(
+            campaign.certify(number, seeds=seeds, sandbox=sandbox, slots=slot_count(slots))
+        )
+        if as_json:
+            print_json({"campaign": campaign.name, "trial": number, **asdict(found)})
+        else:
+            words = certificate_words(campaign.trial(number), found)
+            out.print(words, markup=False, soft_wrap=True)
+        if not found.certified:
+            raise typer.Exit(FAILED)
+
+
+def leaderboard(name: NameOption = None, home: HomeOption = None, as_json: AsJson = False) -> None:
+    """List certified trials, best certified score first, with their search scores beside."""
+    from recipelab.report.evidence import leaderboard_rows, leaderboard_table
+
+    with opened_campaign(home, name) as campaign:
+        rows = leaderboard_rows(campaign.store, campaign.name, campaign.metric.goal)
+        if as_json:
+            print_json({"campaign": campaign.name, "rows": [row.as_json() for row in rows]})
+        elif rows:
+            out.print(leaderboard_table(rows, title=f"Certified trials of {campaign.name}"))
+        else:
+            text = "no trial is certified yet; certify the best with: recipelab verify best"
+            out.print(f"{campaign.name}: {text}", markup=False)
+
+
+def ablate_best(
+    name: NameArgument = None,
+    seeds: Annotated[int, typer.Option(min=2, max=1000, help="Seeds of each recipe.")] = 4,
+    pairs: Annotated[
+        int, typer.Option(min=0, max=1000, help="Pairs to measure if steps interact.")
+    ] = 6,
+    sandbox: Annotated[
+        str | None, typer.Option(help="auto, docker or local; default as the campaign's.")
+    ] = None,
+    slots: Slots = "auto",
+    home: HomeOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure the best recipe without each of its edits, and say what each gave of the gain.
+
+    What was measured is kept: stopped and started again, or with more seeds, it goes on.
+    """
+    from recipelab.report.evidence import ablation_parts
+
+    with opened_campaign(home, name) as campaign:
+        work = campaign.ablate(seeds=seeds, pairs=pairs, sandbox=sandbox, slots=slot_count(slots))
+        try:
+            report = run_stoppable(work)
+        except KeyboardInterrupt:
+            command = f"recipelab ablate-best {campaign.name} --seeds {seeds}"
+            err.print("\nStopped. What was measured is kept. Go on with:", command, markup=False)
+            raise typer.Exit(STOPPED) from None
+        if as_json:
+            print_json({"campaign": campaign.name, "seeds": seeds, **asdict(report)})
+            return
+        metric = campaign.metric
+        for part in ablation_parts(report, metric=metric.name, unit=metric.unit):
+            out.print(part)
+
+
+def ablate(
+    pack: Annotated[str, typer.Argument(help="Name or folder of a task pack.")],
+    trials: Annotated[int, typer.Option(min=1, help="Trials of each campaign.")] = 20,
+    seeds: Annotated[int, typer.Option(min=1, help="Campaigns of each arm.")] = 3,
+    arms: Annotated[
+        str, typer.Option(help="Arms to compare, with commas; default all.")
+    ] = ",".join(Arm),
+    profile: Annotated[str | None, typer.Option(help="Profile of the pack.")] = None,
+    model: ModelOption = None,
+    base_url: BaseUrl = None,
+    sandbox: SandboxOption = "auto",
+    slots: Slots = "auto",
+    share_devices: ShareDevices = False,
+    name: Annotated[
+        str | None, typer.Option(help="Prefix of the campaigns' names; default PACK-ablation.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="File for the curves, as .svg or .png.")] = None,
+    home: HomeOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run arms on equal budgets: specialists against controls. Called again, it goes on.
+
+    The campaigns of one seed run one after the other, arm by arm, so that a slow hour of the
+    machine hits all arms alike.
+    """
+    with clear_errors():
+        from recipelab.analysis.arms import METHOD
+        from recipelab.campaign.studies import compare_arms
+        from recipelab.models import parse_models
+        from recipelab.plan import Plan
+        from recipelab.report.figures import check_plot, draw
+
+        if plot is not None:
+            check_plot(plot)
+        default, own = parse_models(model or ())
+        plan = Plan(
+            pack=pack,
+            profile=profile,
+            model=default,
+            models=dict(own),
+            base_url=base_url,
+            sandbox=sandbox,
+            slots=slot_count(slots),
+            share_devices=share_devices,
+        )
+        comparison = asyncio.run(
+            compare_arms(
+                plan,
+                arms=_arms(arms),
+                seeds=seeds,
+                trials=trials,
+                prefix=name,
+                home=Home.find(home),
+                say=lambda text: err.print(text, markup=False),
+            )
+        )
+    if plot is not None:
+        draw(plot, comparison.runs)
+    if as_json:
+        print_json({"method": METHOD, "arms": comparison.facts})
+        return
+    out.print(_arms_table(comparison.facts))
+    for line in _test_lines(comparison.facts):
+        out.print(line, markup=False)
+
+
+def _arms(text: str) -> list[Arm]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in list(Arm):
+            raise RecipelabError(f"--arms: {unknown_name('arm', name, Arm)}")
+    if not names:
+        raise RecipelabError(f"--arms: name at least one; valid: {', '.join(Arm)}")
+    return [Arm(name) for name in dict.fromkeys(names)]
+
+
+def _arms_table(facts: dict[str, Any]) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for heading in ("arm", "seeds", *COLUMNS, "trials to 90 %", *SPENT):
+        table.add_column(heading.replace("_", " "), justify="right")
+    for arm, one in facts.items():
+        cells = [_mean_and_spread(one[column]) for column in COLUMNS]
+        to_90 = "-" if one["trials_to_90"] is None else f"{one['trials_to_90']:g}"
+        spent = [_mean_and_spread(one[column]) for column in SPENT]
+        table.add_row(arm, str(one["seeds"]), *cells, to_90, *spent)
+    return table
+
+
+def _mean_and_spread(figure: dict[str, float | None]) -> str:
+    if figure["mean"] is None:
+        return "-"
+    spread = f" ± {figure['sd']:.3g}" if figure["sd"] is not None else ""
+    return f"{figure['mean']:.4g}{spread}"
+
+
+def _test_lines(facts: dict[str, Any]) -> Iterator[str]:
+    from recipelab.analysis.arms import BASE
+
+    for arm, one in facts.items():
+        for name, test in one["against"].items():
+            if test["difference"] is not None:
+                what = name.replace("_", " ")
+                yield (
+                    f"{arm} against {BASE}: {what} {test['difference']:+.3g}, p {test['p']:.2g} "
+                    f"({test['pairs']} seeds)"
+                )

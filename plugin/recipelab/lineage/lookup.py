@@ -1,0 +1,166 @@
+"""Find campaigns, trials and rounds by the names that people know, in one transaction an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from threading import Lock
+
+from recipelab.core.errors import LineageError, unknown_name
+from recipelab.lineage.database import Database, Transaction
+from recipelab.lineage.values import clean
+
+LARGEST_NUMBER = 2**32 - 1
+"""Largest number that a trial can have."""
+
+_MOMENT: ContextVar[Transaction | None] = ContextVar("moment", default=None)
+
+
+def trial_key(campaign_id: int, number: int) -> int:
+    """Return the id of a trial."""
+    return campaign_id * (LARGEST_NUMBER + 1) + number
+
+
+def number_of(trial_id: int) -> int:
+    """Return the number of a trial in its campaign."""
+    return trial_id & LARGEST_NUMBER
+
+
+class OpenLineage:
+    """An open database, with one transaction for each answer and for each write.
+
+    Args:
+        database: The open database.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._turn = Lock()
+        # No campaign is ever removed or renamed, so a name means the same one for ever.
+        self._campaign_ids: dict[str, int] = {}
+
+    @contextmanager
+    def moment(self) -> Iterator[None]:
+        """Make all answers within the context see the lineage at the same moment.
+
+        Not for code that awaits, or that reads what it has itself written meanwhile.
+        """
+        with self._reading() as transaction:
+            before = _MOMENT.set(transaction)
+            try:
+                yield
+            finally:
+                _MOMENT.reset(before)
+
+    @contextmanager
+    def _reading(self) -> Iterator[Transaction]:
+        held = _MOMENT.get()
+        if held is not None and held.database is self._database:
+            yield held
+            return
+        with self._database.reading() as transaction:
+            yield transaction
+
+    @contextmanager
+    def _asking(self, campaign: str) -> Iterator[tuple[Transaction, int]]:
+        """Open a transaction for an answer about a campaign."""
+        with self._reading() as transaction:
+            campaign_id = self._campaign_ids.get(campaign)
+            if campaign_id is None:
+                campaign_id = campaign_id_of(transaction, campaign)
+                self._campaign_ids[campaign] = campaign_id
+            yield transaction, campaign_id
+
+    @contextmanager
+    def _writing(self) -> Iterator[Transaction]:
+        with self._turn, self._database.writing() as transaction:
+            yield transaction
+
+    @contextmanager
+    def _writing_to(self, campaign: str) -> Iterator[tuple[Transaction, int]]:
+        """Open a transaction that writes to a campaign; other writers of it wait."""
+        with self._writing() as transaction:
+            campaign_id = self._campaign_ids.get(campaign)
+            if campaign_id is None or not self._database.is_sqlite:
+                campaign_id = campaign_id_of(transaction, campaign, to_write=True)
+            yield transaction, campaign_id
+
+
+def campaign_id_of(transaction: Transaction, name: str, *, to_write: bool = False) -> int:
+    """Return the id of a campaign.
+
+    Args:
+        transaction: Where to look.
+        name: Name of the campaign.
+        to_write: Whether something of it is to be written: other writers of it then wait.
+
+    Raises:
+        LineageError: There is none of that name; the message lists those there are.
+    """
+    statement = "SELECT id FROM campaign WHERE name = :name"
+    if to_write and not transaction.database.is_sqlite:
+        statement += " FOR UPDATE"
+    found: int | None = transaction.value(statement, name=clean(name))
+    if found is None:
+        names = transaction.values("SELECT name FROM campaign")
+        raise LineageError(unknown_name("campaign", name, names))
+    return found
+
+
+def trial_id_of(transaction: Transaction, campaign_id: int, number: int, campaign: str) -> int:
+    """Return the id of a trial.
+
+    Raises:
+        LineageError: There is no such trial; the message says which there are.
+    """
+    return trial_ids_of(transaction, campaign_id, (number,), campaign)[0]
+
+
+def trial_ids_of(
+    transaction: Transaction, campaign_id: int, numbers: Sequence[int], campaign: str
+) -> list[int]:
+    """Return the ids of trials.
+
+    Raises:
+        LineageError: There is no such trial; the message says which there are.
+    """
+    asked = [trial_key(campaign_id, n) for n in numbers if 0 <= n <= LARGEST_NUMBER]
+    there = set(transaction.values("SELECT id FROM trial WHERE id IN :ids", ids=asked))
+    for number in numbers:
+        if not 0 <= number <= LARGEST_NUMBER or trial_key(campaign_id, number) not in there:
+            last = last_trial_id(transaction, campaign_id)
+            known = "it has none yet" if last is None else f"it has trials 0 to {number_of(last)}"
+            raise LineageError(f"campaign {campaign} has no trial {number}; {known}")
+    return asked
+
+
+def last_trial_id(transaction: Transaction, campaign_id: int) -> int | None:
+    """Return the id of the newest trial of a campaign; ``None`` if it has none yet."""
+    low = trial_key(campaign_id, 0)
+    last: int | None = transaction.value(
+        "SELECT max(id) FROM trial WHERE id BETWEEN :low AND :high",
+        low=low,
+        high=low + LARGEST_NUMBER,
+    )
+    return last
+
+
+def last_round(transaction: Transaction, campaign_id: int) -> int:
+    """Return the number of the newest round of a campaign; 0 if it has none yet."""
+    last: int | None = transaction.value(
+        "SELECT max(number) FROM round WHERE campaign_id = :campaign_id", campaign_id=campaign_id
+    )
+    return last or 0
+
+
+def check_round(transaction: Transaction, campaign_id: int, number: int, campaign: str) -> None:
+    """Check that a campaign has a round.
+
+    Raises:
+        LineageError: There is no such round; the message says which there are.
+    """
+    last = last_round(transaction, campaign_id)
+    if not 1 <= number <= last:
+        known = f"it has rounds 1 to {last}" if last else "it has none yet"
+        raise LineageError(f"campaign {campaign} has no round {number}; {known}")

@@ -1,1 +1,0 @@
-"""What the store reads: pages of trials, groups of failures, counters, recipes."""

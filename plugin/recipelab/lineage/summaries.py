@@ -1,0 +1,305 @@
+"""Sum trials up: counts by status, surfaces, failures that repeat, near misses."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from recipelab.core.trial import FailureKind, GateResult, Phase, Status
+from recipelab.lineage.database import Row, Transaction
+from recipelab.lineage.filter import COUNTED, GOALS, check_name, check_page
+from recipelab.lineage.lookup import number_of
+from recipelab.lineage.records import FailureGroup, MissedGate, NearMiss, Page, SurfaceSummary
+from recipelab.lineage.trials import TrialReader, best_id, json_parts, trial_briefs
+from recipelab.lineage.values import LARGEST_INTEGER, cut_name, from_stamp
+
+FIXES_TOLD = 5
+"""Trials that got past a failure that are told, at most."""
+
+NEAR = (Status.GATE_MISSED, Status.OVERSIZE, Status.TRAIN_OVERRUN, Status.EVAL_OVERRUN)
+"""Statuses of near misses: the trial was measured, and missed a limit."""
+
+_TALLIES = """
+SELECT surface, specialist, status, sum(trials), max(last_id), min(low_delta), max(high_delta),
+  sum(since_kept_on_surface), sum(since_kept_by_specialist)
+FROM tally WHERE campaign_id = :campaign GROUP BY surface, specialist, status
+"""
+_KEPT = """
+SELECT surface, specialist, number FROM trial
+WHERE campaign_id = :campaign AND status = 'kept' ORDER BY judged_order
+"""
+_FAILURES = """
+SELECT failure_id, sum(trials) AS trials, min(first_id), max(last_id) AS last_id, count(*) OVER ()
+FROM tally WHERE campaign_id = :campaign AND failure_id > 0 {conditions}
+GROUP BY failure_id ORDER BY trials DESC, last_id DESC LIMIT :limit OFFSET :offset
+"""
+_OF_KINDS = "AND failure_id IN (SELECT id FROM failure WHERE kind IN :kinds) "
+_FAILED_LAST = """
+SELECT t.id, f.signature, f.kind, f.phase, t.judged_at, x.excerpt
+FROM trial t JOIN failure f ON f.id = t.failure_id JOIN trial_text x ON x.trial_id = t.id
+WHERE t.id IN :ids
+"""
+_FIXED_BY = """
+SELECT trial_id FROM fix WHERE failure_id = :failure ORDER BY trial_id DESC LIMIT :limit
+"""
+# One ordered walk for each status: all of them at once would have to be sorted first.
+_NEAR_MISSES = " UNION ALL ".join(
+    f"SELECT * FROM (SELECT id, score FROM trial WHERE campaign_id = :campaign "
+    f"AND status = '{status.value}' AND score {{better}} :best "
+    f"ORDER BY score {{order}}, id LIMIT :most) AS {status.value}"
+    for status in NEAR
+)
+_CHILDREN = """
+SELECT parent_id, count(*) FROM parent WHERE parent_id IN :ids GROUP BY parent_id
+"""
+
+
+class SummaryReader(TrialReader):
+    """Sums trials up.
+
+    Args:
+        database: The open database.
+    """
+
+    def trial_count(self, campaign: str) -> int:
+        """Return how many trials the campaign has, those in flight included."""
+        return sum(self.counts(campaign).values())
+
+    def counts(self, campaign: str) -> dict[Status | None, int]:
+        """Return how many trials ended in each way; ``None`` counts those in flight.
+
+        Returns:
+            Only what there is, in the order of :class:`Status`, with ``None`` last.
+        """
+        with self._asking(campaign) as (transaction, campaign_id):
+            return _counts(_tallies(transaction, campaign_id))
+
+    def surfaces(self, campaign: str, *, goal: str = "minimize") -> tuple[SurfaceSummary, ...]:
+        """Return how the trials of each surface went, by name.
+
+        Args:
+            campaign: Name of the campaign.
+            goal: Which deltas are best: ``minimize`` or ``maximize``.
+
+        Raises:
+            LineageError: There is no such goal.
+        """
+        return self._summaries(campaign, goal, by_surface=True)
+
+    def specialists(self, campaign: str, *, goal: str = "minimize") -> tuple[SurfaceSummary, ...]:
+        """Return how the trials of each specialist went, by name.
+
+        Args:
+            campaign: Name of the campaign.
+            goal: Which deltas are best: ``minimize`` or ``maximize``.
+
+        Raises:
+            LineageError: There is no such goal.
+        """
+        return self._summaries(campaign, goal, by_surface=False)
+
+    def _summaries(
+        self, campaign: str, goal: str, *, by_surface: bool
+    ) -> tuple[SurfaceSummary, ...]:
+        check_name("goal", goal, GOALS)
+        groups: dict[str, list[_Tally]] = defaultdict(list)
+        with self._asking(campaign) as (transaction, campaign_id):
+            tallies = _tallies(transaction, campaign_id)
+            kept = transaction.rows(_KEPT, campaign=campaign_id)
+        for tally in tallies:
+            groups[tally.surface if by_surface else tally.specialist].append(tally)
+        # Of the trials with one name, the last one stays.
+        last_kept = {
+            surface if by_surface else specialist: number for surface, specialist, number in kept
+        }
+        return tuple(
+            SurfaceSummary(
+                name=name,
+                tried=sum(tally.trials for tally in groups[name]),
+                statuses=_counts(groups[name]),
+                kept=_counts(groups[name]).get(Status.KEPT, 0),
+                best_delta=_best_delta(groups[name], goal),
+                last_kept=last_kept.get(name),
+                since_kept=sum(
+                    tally.since_kept_on_surface if by_surface else tally.since_kept_by_specialist
+                    for tally in groups[name]
+                ),
+                last_tried=number_of(max(tally.last_id for tally in groups[name])),
+            )
+            for name in sorted(groups)
+        )
+
+    def failures(
+        self,
+        campaign: str,
+        *,
+        kinds: Sequence[FailureKind] = (),
+        surfaces: Sequence[str] = (),
+        limit: int = 50,
+        offset: int = 0,
+    ) -> Page[FailureGroup]:
+        """Return the failures of a campaign by signature, the most frequent first.
+
+        Args:
+            campaign: Name of the campaign.
+            kinds: Only these kinds; empty for any.
+            surfaces: Only trials on these surfaces; empty for any.
+            limit: How many at most, from 1 to 200.
+            offset: How many to pass over.
+
+        Raises:
+            LineageError: Limit or offset is out of bounds.
+        """
+        check_page(limit, offset)
+        conditions, values = "", dict[str, Any]()
+        if kinds:
+            conditions += _OF_KINDS
+            values["kinds"] = [kind.value for kind in kinds]
+        if surfaces:
+            conditions += "AND surface IN :surfaces"
+            values["surfaces"] = [cut_name(name) for name in surfaces]
+        statement = _FAILURES.format(conditions=conditions)
+        with self._asking(campaign) as (transaction, campaign_id):
+            values |= {"campaign": campaign_id, "limit": limit}
+            rows = transaction.rows(statement, **values, offset=min(offset, LARGEST_INTEGER))
+            # Each row tells how many there are; beyond the last one, the first one does.
+            told = rows or (transaction.rows(statement, **values, offset=0) if offset else [])
+            return Page(_failure_groups(transaction, rows), told[0][-1] if told else 0)
+
+    def near_misses(
+        self, campaign: str, *, goal: str = "minimize", limit: int = 50, offset: int = 0
+    ) -> Page[NearMiss]:
+        """Return the trials that missed a limit although they scored better than the best of now.
+
+        Args:
+            campaign: Name of the campaign.
+            goal: Which scores are best: ``minimize`` or ``maximize``.
+            limit: How many at most, from 1 to 200.
+            offset: How many to pass over.
+
+        Returns:
+            The best score first. None while the best has no score.
+
+        Raises:
+            LineageError: The campaign has no trials yet, there is no such goal, or limit or offset
+                is out of bounds.
+        """
+        check_page(limit, offset)
+        check_name("goal", goal, GOALS)
+        lowest = goal == "minimize"
+        with self._asking(campaign) as (transaction, campaign_id):
+            best = trial_briefs(transaction, [best_id(transaction, campaign_id, campaign)])[0]
+            if best.score is None:
+                return Page((), 0)
+            order = "ASC" if lowest else "DESC"
+            near = _NEAR_MISSES.format(better="<" if lowest else ">", order=order)
+            values = {"campaign": campaign_id, "best": best.score}
+            passed = min(offset, LARGEST_INTEGER - limit)
+            rows = transaction.rows(
+                f"SELECT id, score FROM ({near}) AS near ORDER BY score {order}, id "
+                "LIMIT :limit OFFSET :offset",
+                **values,
+                most=passed + limit,
+                limit=limit,
+                offset=passed,
+            )
+            items = _near_misses(transaction, rows, best.score)
+            total = offset + len(rows)
+            if len(rows) == limit or (offset and not rows):
+                counted = f"SELECT count(*) FROM ({near}) AS near"
+                total = min(COUNTED, transaction.value(counted, **values, most=COUNTED))
+            return Page(items, total, total >= COUNTED)
+
+
+class _Tally(NamedTuple):
+    """Trials of one surface, specialist and status, however they failed."""
+
+    surface: str
+    specialist: str
+    status: str
+    trials: int
+    last_id: int
+    low_delta: float | None
+    high_delta: float | None
+    since_kept_on_surface: int
+    since_kept_by_specialist: int
+
+
+def _tallies(transaction: Transaction, campaign_id: int) -> list[_Tally]:
+    """Return the tallies of a campaign, which are read once in a transaction."""
+    known: dict[int, list[_Tally]] = transaction.memo.setdefault("tallies", {})
+    if campaign_id not in known:
+        rows = transaction.rows(_TALLIES, campaign=campaign_id)
+        known[campaign_id] = [_Tally(*row) for row in rows]
+    return known[campaign_id]
+
+
+def _counts(tallies: Sequence[_Tally]) -> dict[Status | None, int]:
+    """Return trials by status, only what there is, in the order of the statuses."""
+    counts: Counter[str] = Counter()
+    for tally in tallies:
+        counts[tally.status] += int(tally.trials)
+    known: dict[Status | None, int] = {
+        status: counts[status.value] for status in Status if counts[status.value]
+    }
+    return known | ({None: counts[""]} if counts[""] else {})
+
+
+def _best_delta(tallies: Sequence[_Tally], goal: str) -> float | None:
+    if goal == "minimize":
+        return min((t.low_delta for t in tallies if t.low_delta is not None), default=None)
+    return max((t.high_delta for t in tallies if t.high_delta is not None), default=None)
+
+
+def _failure_groups(transaction: Transaction, rows: Sequence[Row]) -> tuple[FailureGroup, ...]:
+    if not rows:
+        return ()
+    failed = transaction.rows(_FAILED_LAST, ids=[row[3] for row in rows])
+    known = {trial_id: rest for trial_id, *rest in failed}
+    groups = []
+    for failure_id, trials, first_id, last_id, _ in rows:
+        signature, kind, phase, judged_at, excerpt = known[last_id]
+        fixed_by = transaction.values(_FIXED_BY, failure=failure_id, limit=FIXES_TOLD)
+        group = FailureGroup(
+            signature=signature,
+            kind=FailureKind(kind),
+            phase=Phase(phase) if phase else None,
+            count=int(trials),
+            first=number_of(first_id),
+            last=number_of(last_id),
+            last_seen=from_stamp(judged_at),
+            excerpt=excerpt,
+            fixed_by=tuple(map(number_of, fixed_by)),
+        )
+        groups.append(group)
+    return tuple(groups)
+
+
+def _near_misses(
+    transaction: Transaction, rows: Sequence[Row], best_score: float
+) -> tuple[NearMiss, ...]:
+    if not rows:
+        return ()
+    ids = [trial_id for trial_id, _ in rows]
+    gates = json_parts(transaction, "gates", ids)
+    children = transaction.pairs(_CHILDREN, ids=ids)
+    return tuple(
+        NearMiss(
+            brief,
+            abs(score - best_score),
+            _missed([GateResult(*gate) for gate in gates.get(trial_id, ())]),
+            children.get(trial_id, 0),
+        )
+        for brief, (trial_id, score) in zip(trial_briefs(transaction, ids), rows, strict=True)
+    )
+
+
+def _missed(gates: Sequence[GateResult]) -> tuple[MissedGate, ...]:
+    """Return the gates that were missed, the one with the largest share of its limit first."""
+    missed = [
+        MissedGate(gate.name, gate.value, gate.limit, -gate.margin)
+        for gate in gates
+        if not gate.passed
+    ]
+    return tuple(sorted(missed, key=lambda gate: -gate.excess / (abs(gate.limit) or 1.0)))

@@ -1,0 +1,326 @@
+"""Write the rows of trials, inside a transaction that its caller owns."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from recipelab.core.recipe import Recipe
+from recipelab.core.trial import Edit, Failure, Outcome, Phase, Proposal, Status
+from recipelab.lineage.database import Transaction
+from recipelab.lineage.lookup import last_trial_id, number_of, trial_key
+from recipelab.lineage.records import TrialState
+from recipelab.lineage.similar import EditKeys, keys_of, stored_keys
+from recipelab.lineage.values import (
+    DIFF_CHARACTERS,
+    ENVIRONMENT_CHARACTERS,
+    EXCERPT_CHARACTERS,
+    HYPOTHESIS_CHARACTERS,
+    LOG_CHARACTERS,
+    REASON_CHARACTERS,
+    SIGNATURE_CHARACTERS,
+    check_outcome,
+    clean,
+    cut,
+    cut_front,
+    cut_name,
+    measures_json,
+    now,
+    require_finite,
+    timings_json,
+    to_stamp,
+)
+
+MOST_FIXES = 8
+"""Failed trials in a row that one valid trial is linked to, at most."""
+
+_JUDGE = """
+UPDATE trial SET state = :state, phase = NULL, status = :status, judged_order = :judged_order,
+  judged_at = :judged_at, score = :score, score_se = :score_se, delta = :delta,
+  delta_se = :delta_se, cpu_seconds = :cpu_seconds, failure_id = :failure_id,
+  failure_seed = :failure_seed
+WHERE id = :id
+"""
+_JUDGE_TEXT = """
+UPDATE trial_text SET reason = :reason, signature = :signature, excerpt = :excerpt,
+  seed_runs = :seed_runs, gates = :gates, log_tail = :log_tail, environment = :environment
+WHERE trial_id = :id
+"""
+_FAILURE = """
+SELECT id FROM failure WHERE campaign_id = :campaign_id AND kind = :kind AND phase = :phase
+  AND signature = :signature
+"""
+_TRIED_BEFORE = """
+SELECT id FROM trial
+WHERE campaign_id = :campaign AND specialist = :specialist AND id < :id ORDER BY id DESC LIMIT 1
+"""
+_ATTEMPT = "SELECT id, parent_id, surface, specialist, failure_id, status FROM trial WHERE id = :id"
+_FIX = """
+INSERT INTO fix (failure_id, trial_id) VALUES (:failure_id, :trial_id)
+ON CONFLICT (failure_id, trial_id) DO NOTHING
+"""
+# Writers of another campaign may store the same content at the same moment.
+_NEW_FILE = """
+INSERT INTO recipe_file (sha256, data) VALUES (:sha256, :data) ON CONFLICT (sha256) DO NOTHING
+"""
+_KNOWN_FILES = "SELECT sha256, id FROM recipe_file WHERE sha256 IN :sums"
+
+
+@dataclass(frozen=True)
+class ProposedRecipe:
+    """The recipe of a proposal, and all that is stored of it.
+
+    Attributes:
+        files: Path to text; empty if no recipe came of the proposal.
+        digest: The recipe's digest.
+        diff: Unified diff from its parent.
+        meaning: The recipe's meaning; ``None`` to compute it.
+        keys: The keys of the diff; ``None`` to compute them.
+    """
+
+    files: Mapping[str, str]
+    digest: str
+    diff: str
+    meaning: str | None = None
+    keys: EditKeys | None = None
+
+
+def insert_trial(
+    transaction: Transaction,
+    campaign_id: int,
+    proposal: Proposal,
+    *,
+    parent_ids: Sequence[int],
+    round_number: int | None,
+    recipe: ProposedRecipe,
+    proposed_at: datetime | None = None,
+) -> int:
+    """Add a trial in flight under the next number of its campaign, and return its id.
+
+    Args:
+        transaction: Where to.
+        campaign_id: Whose trial it is.
+        proposal: The proposal.
+        parent_ids: The trials it was made from, the main one first.
+        round_number: The round in which it is proposed.
+        recipe: Its recipe.
+        proposed_at: When it was proposed; ``None`` for now.
+
+    Raises:
+        ValueError: The expected change is not a finite number.
+    """
+    require_finite("expected_delta", proposal.expected_delta)
+    last = last_trial_id(transaction, campaign_id)
+    trial_id = trial_key(campaign_id, 0) if last is None else last + 1
+    digest, diff, meaning = clean(recipe.digest), cut(recipe.diff, DIFF_CHARACTERS), recipe.meaning
+    if meaning is None:
+        meaning = Recipe(recipe.files).meaning if recipe.files else ""
+    transaction.insert(
+        "trial",
+        id=trial_id,
+        campaign_id=campaign_id,
+        number=number_of(trial_id),
+        round_number=round_number,
+        specialist=cut_name(proposal.specialist),
+        surface=cut_name(proposal.surface),
+        expected_delta=proposal.expected_delta,
+        digest=digest,
+        meaning=meaning,
+        parents=json.dumps([number_of(parent_id) for parent_id in parent_ids]),
+        parent_id=parent_ids[0] if parent_ids else None,
+        proposed_at=to_stamp(proposed_at or now()),
+        state=TrialState.QUEUED.value,
+        cpu_seconds=0.0,
+    )
+    transaction.insert(
+        "trial_text",
+        trial_id=trial_id,
+        hypothesis=cut(proposal.hypothesis, HYPOTHESIS_CHARACTERS),
+        diff=diff,
+        edits=_edits_json(proposal.edits),
+        files=_insert_files(transaction, recipe.files),
+        **dict.fromkeys(("reason", "signature", "excerpt", "log_tail", "environment"), ""),
+        **dict.fromkeys(("seed_runs", "gates"), "[]"),
+    )
+    transaction.insert_many(
+        "parent",
+        [
+            {"parent_id": parent_id, "trial_id": trial_id, "position": position}
+            for position, parent_id in enumerate(parent_ids)
+        ],
+    )
+    keys = keys_of(diff) if recipe.keys is None else recipe.keys
+    found_by = stored_keys(campaign_id, digest, keys, meaning)
+    transaction.insert_many("trial_key", [{"key": key, "trial_id": trial_id} for key in found_by])
+    return trial_id
+
+
+def _edits_json(edits: Sequence[Edit]) -> str:
+    rows = [
+        (clean(e.path), None if e.search is None else clean(e.search), clean(e.replace))
+        for e in edits
+    ]
+    return json.dumps(rows, ensure_ascii=False)
+
+
+def _insert_files(transaction: Transaction, files: Mapping[str, str]) -> str:
+    """Store the files of a recipe, each content once; return JSON of path to id."""
+    if not files:
+        return "{}"
+    contents = {clean(path): clean(text).encode() for path, text in files.items()}
+    sums = {path: hashlib.sha256(content).hexdigest() for path, content in contents.items()}
+    known = transaction.pairs(_KNOWN_FILES, sums=sorted(set(sums.values())))
+    # In the order of the sums, so that two writers cannot wait for each other.
+    missing = {sums[path]: contents[path] for path in sorted(sums, key=sums.__getitem__)}
+    missing = {key: content for key, content in missing.items() if key not in known}
+    if missing:
+        for key, content in missing.items():
+            transaction.run(_NEW_FILE, sha256=key, data=zlib.compress(content))
+        known |= transaction.pairs(_KNOWN_FILES, sums=list(missing))
+    return json.dumps({path: known[sums[path]] for path in sorted(sums)})
+
+
+def move_trial(
+    transaction: Transaction, trial_id: int, state: TrialState, phase: Phase | None
+) -> None:
+    """Note the state of a trial in flight, without looking at the one that it is in."""
+    transaction.run(
+        "UPDATE trial SET state = :state, phase = :phase WHERE id = :id",
+        state=state.value,
+        phase=None if phase is None else phase.value,
+        id=trial_id,
+    )
+
+
+def judge_trial(
+    transaction: Transaction,
+    campaign_id: int,
+    trial_id: int,
+    outcome: Outcome,
+    *,
+    judged_at: datetime | None = None,
+) -> None:
+    """Make a trial in flight judged.
+
+    Args:
+        transaction: Where to.
+        campaign_id: Whose trial it is.
+        trial_id: The trial.
+        outcome: How it ended.
+        judged_at: When it was judged; ``None`` for now.
+
+    Raises:
+        ValueError: A figure of the outcome is not a finite number.
+    """
+    check_outcome(outcome)
+    failure = outcome.failure
+    signature = "" if failure is None else cut(failure.signature, SIGNATURE_CHARACTERS)
+    last: int | None = transaction.value(
+        "SELECT max(judged_order) FROM trial WHERE campaign_id = :campaign", campaign=campaign_id
+    )
+    transaction.run(
+        _JUDGE,
+        id=trial_id,
+        state=TrialState.JUDGED.value,
+        status=outcome.status.value,
+        judged_order=(last or 0) + 1,
+        judged_at=to_stamp(judged_at or now()),
+        score=outcome.score,
+        score_se=outcome.score_se,
+        delta=outcome.delta,
+        delta_se=outcome.delta_se,
+        cpu_seconds=outcome.cpu_seconds,
+        failure_id=failure and _failure_id(transaction, campaign_id, failure, signature),
+        failure_seed=failure and failure.seed,
+    )
+    runs = ", ".join(
+        f"[{run.seed}, {timings_json(run)}, {measures_json(run)}]" for run in outcome.seed_runs
+    )
+    gates = [(clean(g.name), g.value, g.limit, g.margin) for g in outcome.gates]
+    transaction.run(
+        _JUDGE_TEXT,
+        id=trial_id,
+        reason=cut(outcome.reason, REASON_CHARACTERS),
+        signature=signature,
+        excerpt="" if failure is None else cut(failure.excerpt, EXCERPT_CHARACTERS),
+        seed_runs=f"[{runs}]",
+        gates=json.dumps(gates, ensure_ascii=False),
+        log_tail=cut_front(outcome.log_tail, LOG_CHARACTERS),
+        environment=cut(outcome.environment, ENVIRONMENT_CHARACTERS),
+    )
+    if outcome.evidence is not None:
+        transaction.insert("evidence", trial_id=trial_id, **vars(outcome.evidence))
+    if not outcome.status.is_failure:
+        _link_fixes(transaction, campaign_id, trial_id)
+
+
+def _failure_id(
+    transaction: Transaction, campaign_id: int, failure: Failure, signature: str
+) -> int:
+    """Return the id of a failure; the first of its kind, phase and signature is added."""
+    same: dict[str, Any] = {
+        "campaign_id": campaign_id,
+        "kind": failure.kind.value,
+        "phase": "" if failure.phase is None else failure.phase.value,
+        "signature": signature,
+    }
+    found: int | None = transaction.value(_FAILURE, **same)
+    if found is None:
+        transaction.insert("failure", **same)
+        found = transaction.value(_FAILURE, **same)
+    assert found is not None
+    return found
+
+
+def _link_fixes(transaction: Transaction, campaign_id: int, trial_id: int) -> None:
+    """Link a trial that measured validly to the failures that it mended.
+
+    Those are the failed trials on the way up to the first valid one, and the trial before by the
+    same specialist, if it failed on the same surface from the same parent.
+    """
+    _, parent_id, surface, specialist, *_ = transaction.rows(_ATTEMPT, id=trial_id)[0]
+    mended: set[int] = set()
+    before_id = transaction.value(
+        _TRIED_BEFORE, campaign=campaign_id, specialist=specialist, id=trial_id
+    )
+    before = None if before_id is None else transaction.row(_ATTEMPT, id=before_id)
+    if before is not None and before[1:3] == (parent_id, surface) and _has_failed(before):
+        mended.add(before[4])
+    for _ in range(MOST_FIXES):
+        above = None if parent_id is None else transaction.row(_ATTEMPT, id=parent_id)
+        if above is None or not _has_failed(above):
+            break
+        mended.add(above[4])
+        parent_id = above[1]
+    for failure_id in sorted(mended):
+        transaction.run(_FIX, failure_id=failure_id, trial_id=trial_id)
+
+
+def _has_failed(attempt: Sequence[Any]) -> bool:
+    *_, failure_id, status = attempt
+    return failure_id is not None and status != Status.ABORTED.value
+
+
+def reopen_trial(transaction: Transaction, trial_id: int) -> None:
+    """Take away what came of an aborted trial, which is queued from then on."""
+    figures = ("judged_order", "judged_at", "score", "score_se", "delta", "delta_se")
+    transaction.run(
+        _JUDGE,
+        id=trial_id,
+        state=TrialState.QUEUED.value,
+        cpu_seconds=0.0,
+        **dict.fromkeys(("status", *figures, "failure_id", "failure_seed")),
+    )
+    texts = ("reason", "signature", "excerpt", "log_tail", "environment")
+    transaction.run(
+        _JUDGE_TEXT,
+        id=trial_id,
+        **dict.fromkeys(texts, ""),
+        **dict.fromkeys(("seed_runs", "gates"), "[]"),
+    )
+    transaction.run("DELETE FROM evidence WHERE trial_id = :id", id=trial_id)

@@ -1,0 +1,300 @@
+"""One view of a trial, of which everything that is shown of a trial is a selection.
+
+To show another figure of a trial, add it to :class:`TrialView` and to those of the selections below
+in which it is to appear. A column of CSV and Parquet also needs its type, in
+:mod:`recipelab.exchange.tables`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, is_dataclass
+from datetime import datetime
+from statistics import fmean
+from typing import Any
+
+from recipelab.core.recipe import Knob, find_knobs
+from recipelab.core.trial import (
+    Edit,
+    Evidence,
+    Failure,
+    FailureKind,
+    GateResult,
+    Outcome,
+    Phase,
+    SeedRun,
+    Status,
+)
+from recipelab.lineage import TrialBrief, TrialRecord
+
+MEASURED = ("score", "score_se", "delta", "delta_se")
+"""The measurements of a trial, always shown in a row."""
+
+REPORT = (
+    *("trial", "round", "specialist", "surface", "parents", "hypothesis", "expected_delta"),
+    *("status", "reason", *MEASURED, "evidence", "gates", "cpu_seconds"),
+    *("proposed_at", "judged_at"),
+)
+"""``--json`` of the commands that list trials."""
+
+FULL_REPORT = (
+    *REPORT,
+    *("edits", "diff", "digest", "seed_runs", "failure", "environment", "log_tail"),
+)
+"""``recipelab show --json``."""
+
+ROW = (
+    *("trial", "parents", "specialist", "surface", "hypothesis", "changes", "status", "phase"),
+    *("reason", *MEASURED, "gates", "failure"),
+)
+"""A trial among others in an answer of the lineage tools."""
+
+DETAIL = (
+    *("trial", "parents", "specialist", "surface", "status", "phase", "hypothesis"),
+    *("expected_delta", "changes", "proposed_at", "reason", *MEASURED, "gates", "seed_runs"),
+    *("failure", "log_tail", "environment"),
+)
+"""The answer of ``trial_detail``, without the diff, which is paged."""
+
+TABLE = (
+    *("trial", "source_id", "round", "specialist", "surface", "parents", "hypothesis"),
+    *("expected_delta", "status", "reason", *MEASURED, "gates", "worst_margin", "failure_kind"),
+    *("failure_phase", "signature", "seed_runs", "measures", "cpu_seconds", "digest"),
+    *("proposed_at", "judged_at"),
+)
+"""The columns of CSV and Parquet, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrialView:
+    """A trial with everything that may be shown of it.
+
+    Built from a record, which has all of it, or from a brief, which leaves out what it does not
+    hold: expected change, evidence, texts, seed runs and digest.
+
+    Attributes:
+        trial: Its number in its campaign; 0 is the baseline.
+        round: Number of the round in which it was proposed.
+        specialist: Who proposed it.
+        surface: The part of the recipe that it is about.
+        parents: Numbers of the trials that it was made from, the main one first.
+        hypothesis: Why it should help.
+        expected_delta: Expected change of the metric, in the metric's unit.
+        status: How it ended; ``None`` while it is in flight.
+        phase: The phase that it runs, while it is running.
+        reason: Why it has its status.
+        score: Mean of the metric over its seed runs, in the metric's unit.
+        score_se: Standard error of the score.
+        delta: Score minus the score of the best it was held against.
+        delta_se: Standard error of the delta.
+        evidence: On how many seeds it was judged, and how strictly.
+        gates: The gates that were judged.
+        cpu_seconds: CPU time of all its phases, in seconds.
+        proposed_at: When it was proposed, in UTC.
+        judged_at: When it was judged, in UTC.
+        edits: The changes, in order.
+        diff: Unified diff from its main parent.
+        digest: Digest of its recipe; empty if it has none.
+        seed_runs: The seed runs that finished.
+        failure: Why it came to no valid measurement.
+        environment: What it ran in.
+        log_tail: End of the last phase's log.
+        source_id: What it was called in the released run that it was imported from.
+    """
+
+    trial: int
+    round: int | None
+    specialist: str
+    surface: str
+    parents: tuple[int, ...]
+    hypothesis: str
+    expected_delta: float | None
+    status: Status | None
+    phase: Phase | None
+    reason: str | None
+    score: float | None
+    score_se: float | None
+    delta: float | None
+    delta_se: float | None
+    evidence: Evidence | None
+    gates: tuple[GateResult, ...]
+    cpu_seconds: float | None
+    proposed_at: datetime
+    judged_at: datetime | None
+    edits: tuple[Edit, ...] = ()
+    diff: str = ""
+    digest: str = ""
+    seed_runs: tuple[SeedRun, ...] = ()
+    failure: Failure | None = None
+    environment: str | None = None
+    log_tail: str | None = None
+    source_id: str | None = None
+
+    @classmethod
+    def of_record(cls, record: TrialRecord, source_id: str | None = None) -> TrialView:
+        """Return the view of a whole trial."""
+        outcome = record.outcome
+        return cls(
+            trial=record.number,
+            round=record.round,
+            specialist=record.specialist,
+            surface=record.surface,
+            parents=record.parents,
+            hypothesis=record.hypothesis,
+            expected_delta=record.expected_delta,
+            status=record.status,
+            phase=record.phase,
+            reason=outcome.reason if outcome else None,
+            score=outcome.score if outcome else None,
+            score_se=outcome.score_se if outcome else None,
+            delta=outcome.delta if outcome else None,
+            delta_se=outcome.delta_se if outcome else None,
+            evidence=outcome.evidence if outcome else None,
+            gates=outcome.gates if outcome else (),
+            cpu_seconds=outcome.cpu_seconds if outcome else None,
+            proposed_at=record.proposed_at,
+            judged_at=record.judged_at,
+            edits=record.edits,
+            diff=record.diff,
+            digest=record.digest,
+            seed_runs=outcome.seed_runs if outcome else (),
+            failure=outcome.failure if outcome else None,
+            environment=outcome.environment if outcome else None,
+            log_tail=outcome.log_tail if outcome else None,
+            source_id=source_id,
+        )
+
+    @classmethod
+    def of_brief(
+        cls, brief: TrialBrief, edits: Sequence[Edit] = (), gates: Sequence[GateResult] = ()
+    ) -> TrialView:
+        """Return the view of a brief, with its edits and gates if they were looked up."""
+        failure = None
+        if brief.failure_kind is not None:
+            signature = brief.signature or ""
+            failure = Failure(brief.failure_phase, brief.failure_kind, signature, excerpt="")
+        return cls(
+            trial=brief.number,
+            round=brief.round,
+            specialist=brief.specialist,
+            surface=brief.surface,
+            parents=brief.parents,
+            hypothesis=brief.hypothesis,
+            expected_delta=None,
+            status=brief.status,
+            phase=brief.phase,
+            reason=brief.reason,
+            score=brief.score,
+            score_se=brief.score_se,
+            delta=brief.delta,
+            delta_se=brief.delta_se,
+            evidence=None,
+            gates=tuple(gates),
+            cpu_seconds=brief.cpu_seconds,
+            proposed_at=brief.proposed_at,
+            judged_at=brief.judged_at,
+            edits=tuple(edits),
+            failure=failure,
+        )
+
+    @property
+    def changes(self) -> list[str]:
+        """The knobs that the edits turn, as ``EPOCHS: 3 -> 2``."""
+        return knob_changes(self.edits)
+
+    @property
+    def worst_margin(self) -> float | None:
+        """The smallest margin to a gate; negative if a gate was missed."""
+        return min((gate.margin for gate in self.gates), default=None)
+
+    @property
+    def failure_kind(self) -> FailureKind | None:
+        """What went wrong, if the trial failed."""
+        return self.failure.kind if self.failure else None
+
+    @property
+    def failure_phase(self) -> Phase | None:
+        """The phase in which it failed."""
+        return self.failure.phase if self.failure else None
+
+    @property
+    def signature(self) -> str | None:
+        """The error with numbers and paths taken out."""
+        return self.failure.signature if self.failure else None
+
+    @property
+    def measures(self) -> dict[str, float]:
+        """Each measurement's mean over the seed runs that have it, in order of the names."""
+        return measure_means(self.seed_runs)
+
+    def select(self, names: Iterable[str]) -> dict[str, Any]:
+        """Return the fields of these names, in their order."""
+        return {name: getattr(self, name) for name in names}
+
+    def facts(self, names: Iterable[str]) -> dict[str, Any]:
+        """Return the fields of these names as plain data; times are ISO 8601."""
+        return {name: _plain(value) for name, value in self.select(names).items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+
+
+def knob_changes(edits: Sequence[Edit]) -> list[str]:
+    """Return the knobs that edits turn, as ``EPOCHS: 3 -> 2``, read from the edits themselves."""
+    changes: list[str] = []
+    for edit in edits:
+        if edit.search is None:
+            continue
+        before, after = (_knobs_by_name(edit.path, text) for text in (edit.search, edit.replace))
+        changes += [
+            f"{name}: {before[name].value!r} -> {knob.value!r}"
+            for name, knob in after.items()
+            if name in before and before[name].value != knob.value
+        ]
+    return changes
+
+
+def _knobs_by_name(path: str, text: str) -> Mapping[str, Knob]:
+    return {knob.name: knob for knob in find_knobs({path: text})}
+
+
+def measure_means(runs: Sequence[SeedRun]) -> dict[str, float]:
+    """Return each measurement's mean over the seed runs that have it, in order of the names."""
+    names = sorted({name for run in runs for name in run.measures})
+    return {
+        name: fmean(run.measures[name] for run in runs if name in run.measures) for name in names
+    }
+
+
+def missed_by(gates: Iterable[GateResult]) -> dict[str, float]:
+    """Return for each gate that was missed how far its value must move, in the gate's unit."""
+    return {gate.name: -gate.margin for gate in gates if not gate.passed}
+
+
+def plus_minus(text: str, error: float | None) -> str:
+    """Return a figure with its standard error, as ``31.5 ± 0.25``."""
+    return text if error is None else f"{text} ± {error:.2g}"
+
+
+def failure_place(failure: Failure) -> str:
+    """Return what went wrong and where, as ``value in train``."""
+    return f"{failure.kind} in {failure.phase}" if failure.phase else str(failure.kind)
+
+
+def measured_words(outcome: Outcome, metric: str, unit: str) -> str:
+    """Return score and change of a trial, as ``loss 31.5 ± 0.25 s; against the best -2 ± 0.12``.
+
+    Empty if it has no score.
+    """
+    if outcome.score is None:
+        return ""
+    score = plus_minus(f"{outcome.score:.4g}", outcome.score_se)
+    words = f"{metric} {score} {unit}".rstrip()
+    if outcome.delta is None:
+        return words
+    return f"{words}; against the best {plus_minus(f'{outcome.delta:+.4g}', outcome.delta_se)}"

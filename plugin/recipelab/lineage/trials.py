@@ -1,0 +1,468 @@
+"""Read trials: whole ones as records, many as briefs, and their parts."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Any
+
+from recipelab.core.errors import LineageError
+from recipelab.core.trial import (
+    Edit,
+    Evidence,
+    Failure,
+    FailureKind,
+    GateResult,
+    Outcome,
+    Phase,
+    Status,
+)
+from recipelab.lineage.database import Row, Transaction
+from recipelab.lineage.filter import MAX_LIMIT, TrialFilter, check_page, find_trials
+from recipelab.lineage.lookup import LARGEST_NUMBER, OpenLineage, number_of, trial_id_of, trial_key
+from recipelab.lineage.records import Page, TrialBrief, TrialBriefs, TrialRecord, TrialState
+from recipelab.lineage.values import from_optional_stamp, from_stamp, seed_run
+
+STREAMED = 500
+"""Trials that are in memory at once while they are read one by one."""
+
+_MOST_PARTS = MAX_LIMIT + 1
+"""Trials whose parts can be asked for at once: a page, and the best beside it."""
+
+_BRIEFS = """
+SELECT t.id, t.number, t.status, t.state, t.phase, t.specialist, t.surface, x.hypothesis, x.reason,
+  t.score, t.score_se, t.delta, t.delta_se, t.parents, f.kind, f.phase, f.signature, t.cpu_seconds,
+  t.proposed_at, t.judged_at, t.round_number
+FROM trial t JOIN trial_text x ON x.trial_id = t.id LEFT JOIN failure f ON f.id = t.failure_id
+WHERE t.id IN :ids
+"""
+_RECORDS = """
+SELECT t.id, t.number, t.round_number, t.specialist, t.surface, x.hypothesis, t.expected_delta,
+  t.parents, x.edits, t.digest, x.diff, t.proposed_at, t.judged_at, t.state, t.phase, t.status,
+  x.reason, x.seed_runs, x.gates, t.score, t.score_se, t.delta, t.delta_se, f.kind, f.phase,
+  x.signature, x.excerpt, t.failure_seed, x.log_tail, x.environment, e.trial_id, e.against,
+  e.planned, e.screened, e.confirmed, e.saved_seconds, e.p, e.level, e.same_as
+FROM trial t JOIN trial_text x ON x.trial_id = t.id LEFT JOIN failure f ON f.id = t.failure_id
+LEFT JOIN evidence e ON e.trial_id = t.id
+WHERE t.id IN :ids
+"""
+_IN_FLIGHT = "SELECT id FROM trial WHERE campaign_id = :campaign AND status IS NULL ORDER BY id"
+_CHAIN = """
+WITH RECURSIVE chain (id, parent_id) AS (
+  SELECT id, parent_id FROM trial WHERE id = :id
+  UNION ALL SELECT t.id, t.parent_id FROM chain c JOIN trial t ON t.id = c.parent_id
+)
+SELECT id FROM chain ORDER BY id
+"""
+_LAST_KEPT = """
+SELECT id FROM trial WHERE campaign_id = :campaign AND status = 'kept'
+ORDER BY judged_order DESC LIMIT 1
+"""
+
+
+class TrialReader(OpenLineage):
+    """Answers questions about trials.
+
+    Args:
+        database: The open database.
+    """
+
+    def trial(self, campaign: str, number: int) -> TrialRecord:
+        """Return a trial.
+
+        Raises:
+            LineageError: There is no such trial; the message says which there are.
+        """
+        with self._asking(campaign) as (transaction, campaign_id):
+            trial_id = trial_id_of(transaction, campaign_id, number, campaign)
+            return trial_records(transaction, [trial_id])[0]
+
+    def brief(self, campaign: str, number: int) -> TrialBrief:
+        """Return a trial in one row.
+
+        Raises:
+            LineageError: There is no such trial; the message says which there are.
+        """
+        with self._asking(campaign) as (transaction, campaign_id):
+            trial_id = trial_id_of(transaction, campaign_id, number, campaign)
+            return trial_briefs(transaction, [trial_id])[0]
+
+    def files(self, campaign: str, number: int) -> dict[str, str]:
+        """Return the files of a trial's recipe, path to text; none if it has no recipe.
+
+        Raises:
+            LineageError: There is no such trial; the message says which there are.
+        """
+        with self._asking(campaign) as (transaction, campaign_id):
+            trial_id = trial_id_of(transaction, campaign_id, number, campaign)
+            return recipe_files(transaction, trial_id)
+
+    def query(self, campaign: str, wanted: TrialFilter) -> Page[TrialRecord]:
+        """Return a page of the trials that match a filter, whole.
+
+        Raises:
+            LineageError: The filter's ancestor is no trial.
+        """
+        with self._asking(campaign) as (transaction, campaign_id):
+            if wanted.ancestor is not None:
+                trial_id_of(transaction, campaign_id, wanted.ancestor, campaign)
+            found = find_trials(transaction, campaign_id, wanted)
+            return Page(trial_records(transaction, found.ids), found.total, found.capped)
+
+    def briefs(self, campaign: str, wanted: TrialFilter) -> Page[TrialBrief]:
+        """Return a page of the trials that match a filter, each in one row.
+
+        The total is counted up to 1,001, unless the filter is by statuses, surfaces and
+        specialists alone, or the page is not full: then it is exact.
+
+        Raises:
+            LineageError: The filter's ancestor is no trial.
+        """
+        with self._asking(campaign) as (transaction, campaign_id):
+            if wanted.ancestor is not None:
+                trial_id_of(transaction, campaign_id, wanted.ancestor, campaign)
+            found = find_trials(transaction, campaign_id, wanted)
+            return Page(trial_briefs(transaction, found.ids), found.total, found.capped)
+
+    def trials(self, campaign: str, **wanted: Any) -> TrialBriefs:
+        """Return all trials that match, for scripts and notebooks.
+
+        Args:
+            campaign: Name of the campaign.
+            **wanted: As in :class:`TrialFilter`, without a limit unless one is given.
+
+        Returns:
+            A sequence of briefs, oldest first unless an order is given; ``to_pandas()`` and
+            ``to_polars()`` make a frame of it.
+        """
+        limit, offset = wanted.pop("limit", None), wanted.pop("offset", 0)
+        wanted.setdefault("order", "oldest")
+        items: list[TrialBrief] = []
+        while limit is None or len(items) < limit:
+            size = MAX_LIMIT if limit is None else min(MAX_LIMIT, limit - len(items))
+            page = TrialFilter(**wanted, limit=size, offset=offset + len(items))
+            more = self.briefs(campaign, page).items
+            items += more
+            if len(more) < size:
+                break
+        return TrialBriefs(items)
+
+    def each_trial(
+        self, campaign: str, statuses: Sequence[Status] = (), *, after: int = -1
+    ) -> Iterator[TrialRecord]:
+        """Yield the trials of a campaign one by one, oldest first, however many there are.
+
+        No transaction stays open meanwhile; trials that are proposed in the meantime are given
+        too.
+
+        Args:
+            campaign: Name of the campaign.
+            statuses: Only trials that ended so; empty for all.
+            after: Only trials with a higher number.
+        """
+        while True:
+            with self._asking(campaign) as (transaction, campaign_id):
+                ids = _ids_after(transaction, campaign_id, statuses, after)
+                page = trial_records(transaction, ids)
+            yield from page
+            if len(page) < STREAMED:
+                return
+            after = page[-1].number
+
+    def each_brief(
+        self, campaign: str, statuses: Sequence[Status] = (), *, after: int = -1
+    ) -> Iterator[TrialBrief]:
+        """Yield the trials of a campaign one by one, as :meth:`each_trial`, each in one row."""
+        while True:
+            with self._asking(campaign) as (transaction, campaign_id):
+                ids = _ids_after(transaction, campaign_id, statuses, after)
+                page = load_briefs(transaction, ids)
+            yield from (page[key] for key in ids)
+            if len(ids) < STREAMED:
+                return
+            after = number_of(ids[-1])
+
+    def children(
+        self, campaign: str, number: int, *, limit: int = 50, offset: int = 0
+    ) -> Page[TrialBrief]:
+        """Return the trials made from a trial, as first or other parent, newest first.
+
+        Raises:
+            LineageError: There is no such trial, or limit or offset is out of bounds.
+        """
+        with self._asking(campaign) as (transaction, campaign_id):
+            trial_id_of(transaction, campaign_id, number, campaign)
+            wanted = TrialFilter(parent=number, limit=limit, offset=offset)
+            found = find_trials(transaction, campaign_id, wanted)
+            return Page(trial_briefs(transaction, found.ids), found.total, found.capped)
+
+    def in_flight(self, campaign: str) -> tuple[TrialRecord, ...]:
+        """Return the trials that have no outcome yet, lowest number first."""
+        with self._asking(campaign) as (transaction, campaign_id):
+            return trial_records(transaction, transaction.values(_IN_FLIGHT, campaign=campaign_id))
+
+    def in_flight_briefs(self, campaign: str) -> tuple[TrialBrief, ...]:
+        """Return the trials that have no outcome yet, lowest number first, each in one row."""
+        with self._asking(campaign) as (transaction, campaign_id):
+            return trial_briefs(transaction, transaction.values(_IN_FLIGHT, campaign=campaign_id))
+
+    def best(self, campaign: str) -> TrialRecord:
+        """Return the best trial: the last one that was judged kept, or else the baseline.
+
+        Raises:
+            LineageError: The campaign has no trials yet.
+        """
+        with self._asking(campaign) as (transaction, campaign_id):
+            return trial_records(transaction, [best_id(transaction, campaign_id, campaign)])[0]
+
+    def best_brief(self, campaign: str) -> TrialBrief:
+        """Return the best trial in one row.
+
+        Raises:
+            LineageError: The campaign has no trials yet.
+        """
+        with self._asking(campaign) as (transaction, campaign_id):
+            return trial_briefs(transaction, [best_id(transaction, campaign_id, campaign)])[0]
+
+    def chain(self, campaign: str, number: int) -> tuple[TrialRecord, ...]:
+        """Return the trials that led to a trial, from the root to itself, by first parents.
+
+        Raises:
+            LineageError: There is no such trial; the message says which there are.
+        """
+        with self._asking(campaign) as (transaction, campaign_id):
+            trial_id = trial_id_of(transaction, campaign_id, number, campaign)
+            return trial_records(transaction, transaction.values(_CHAIN, id=trial_id))
+
+    def chain_briefs(self, campaign: str, number: int, *, limit: int = 50) -> Page[TrialBrief]:
+        """Return the last trials that led to a trial, the oldest of them first, itself last.
+
+        Raises:
+            LineageError: There is no such trial, or the limit is out of bounds.
+        """
+        check_page(limit, 0)
+        with self._asking(campaign) as (transaction, campaign_id):
+            trial_id = trial_id_of(transaction, campaign_id, number, campaign)
+            ids = transaction.values(_CHAIN, id=trial_id)
+            return Page(trial_briefs(transaction, ids[-limit:]), len(ids))
+
+    def edits(self, campaign: str, numbers: Sequence[int]) -> dict[int, tuple[Edit, ...]]:
+        """Return the edits of some trials.
+
+        Args:
+            campaign: Name of the campaign.
+            numbers: Numbers of at most 201 trials.
+
+        Returns:
+            Edits by number, in order; trials without edits are left out.
+
+        Raises:
+            LineageError: Too many are asked for.
+        """
+        found = self._parts("edits", campaign, numbers)
+        return {number: tuple(Edit(*edit) for edit in edits) for number, edits in found.items()}
+
+    def gates(self, campaign: str, numbers: Sequence[int]) -> dict[int, tuple[GateResult, ...]]:
+        """Return the gates of some trials, as far as they were judged.
+
+        Args:
+            campaign: Name of the campaign.
+            numbers: Numbers of at most 201 trials.
+
+        Returns:
+            Gates by number, in order; trials without gates are left out.
+
+        Raises:
+            LineageError: Too many are asked for.
+        """
+        found = self._parts("gates", campaign, numbers)
+        return {number: tuple(GateResult(*gate) for gate in part) for number, part in found.items()}
+
+    def _parts(self, column: str, campaign: str, numbers: Sequence[int]) -> dict[int, list[Any]]:
+        if len(numbers) > _MOST_PARTS:
+            raise LineageError(f"at most {_MOST_PARTS} trials can be asked for, not {len(numbers)}")
+        with self._asking(campaign) as (transaction, campaign_id):
+            ids = [trial_key(campaign_id, n) for n in numbers if 0 <= n <= LARGEST_NUMBER]
+            parts = json_parts(transaction, column, ids)
+            return {number_of(trial_id): part for trial_id, part in parts.items()}
+
+    def judged_order(self, campaign: str) -> tuple[int, ...]:
+        """Return the numbers of the judged trials in the order in which they were judged."""
+        with self._asking(campaign) as (transaction, campaign_id):
+            numbers = transaction.values(
+                "SELECT number FROM trial WHERE campaign_id = :campaign "
+                "AND judged_order IS NOT NULL ORDER BY judged_order",
+                campaign=campaign_id,
+            )
+            return tuple(numbers)
+
+
+def best_id(transaction: Transaction, campaign_id: int, campaign: str) -> int:
+    """Return the id of the best trial.
+
+    Raises:
+        LineageError: The campaign has no trials yet.
+    """
+    kept: int | None = transaction.value(_LAST_KEPT, campaign=campaign_id)
+    return trial_id_of(transaction, campaign_id, 0, campaign) if kept is None else kept
+
+
+def _ids_after(
+    transaction: Transaction, campaign_id: int, statuses: Sequence[Status], after: int
+) -> list[int]:
+    """Return the ids of the next trials for a reader that takes all, one page after another."""
+    condition = "AND status IN :statuses " if statuses else ""
+    return transaction.values(
+        f"SELECT id FROM trial WHERE id BETWEEN :low AND :high {condition}ORDER BY id LIMIT :limit",
+        low=trial_key(campaign_id, after + 1),
+        high=trial_key(campaign_id, LARGEST_NUMBER),
+        limit=STREAMED,
+        **({"statuses": [status.value for status in statuses]} if statuses else {}),
+    )
+
+
+def json_parts(transaction: Transaction, column: str, ids: Sequence[int]) -> dict[int, Any]:
+    """Return a JSON column of the texts of trials by id; those where it is empty are left out."""
+    rows = transaction.rows(
+        f"SELECT trial_id, {column} FROM trial_text WHERE trial_id IN :ids", ids=list(ids)
+    )
+    return {trial_id: json.loads(part) for trial_id, part in rows if part != "[]"}
+
+
+def trial_briefs(transaction: Transaction, ids: Sequence[int]) -> tuple[TrialBrief, ...]:
+    """Return the briefs of trials, in the order of their ids.
+
+    Each is read once in a transaction, however many questions it answers.
+    """
+    known: dict[int, TrialBrief] = transaction.memo.setdefault("briefs", {})
+    missing = [trial_id for trial_id in ids if trial_id not in known]
+    if missing:
+        known |= load_briefs(transaction, missing)
+    return tuple(known[trial_id] for trial_id in ids)
+
+
+def load_briefs(transaction: Transaction, ids: Sequence[int]) -> dict[int, TrialBrief]:
+    """Return the briefs of trials by id."""
+    return {row[0]: _brief(row) for row in transaction.rows(_BRIEFS, ids=list(ids))}
+
+
+def _brief(row: Row) -> TrialBrief:
+    (
+        _, number, status, state, phase, specialist, surface, hypothesis, reason, score, score_se,
+        delta, delta_se, parents, kind, failed_in, signature, cpu_seconds, proposed_at, judged_at,
+        round_number,
+    ) = row  # fmt: skip
+    return TrialBrief(
+        number=number,
+        status=Status(status) if status else None,
+        state=TrialState(state),
+        phase=Phase(phase) if phase else None,
+        specialist=specialist,
+        surface=surface,
+        hypothesis=hypothesis,
+        reason=reason,
+        score=score,
+        score_se=score_se,
+        delta=delta,
+        delta_se=delta_se,
+        parents=_numbers(parents),
+        failure_kind=FailureKind(kind) if kind else None,
+        failure_phase=Phase(failed_in) if failed_in else None,
+        signature=signature,
+        cpu_seconds=cpu_seconds,
+        proposed_at=from_stamp(proposed_at),
+        judged_at=from_optional_stamp(judged_at),
+        round=round_number,
+    )
+
+
+# Most trials have one parent, and many the same.
+@lru_cache(maxsize=4096)
+def _numbers(parents: str) -> tuple[int, ...]:
+    return tuple(json.loads(parents))
+
+
+def trial_records(transaction: Transaction, ids: Sequence[int]) -> tuple[TrialRecord, ...]:
+    """Return the records of trials, in the order of their ids."""
+    if not ids:
+        return ()
+    found = {row[0]: _record(row) for row in transaction.rows(_RECORDS, ids=list(ids))}
+    return tuple(found[trial_id] for trial_id in ids)
+
+
+def _record(row: Row) -> TrialRecord:
+    (
+        _, number, round_number, specialist, surface, hypothesis, expected_delta, parents, edits,
+        digest, diff, proposed_at, judged_at, state, phase, status, *outcome,
+    ) = row  # fmt: skip
+    return TrialRecord(
+        number=number,
+        round=round_number,
+        specialist=specialist,
+        surface=surface,
+        hypothesis=hypothesis,
+        expected_delta=expected_delta,
+        parents=_numbers(parents),
+        edits=tuple(Edit(*edit) for edit in json.loads(edits)),
+        digest=digest,
+        diff=diff,
+        outcome=_outcome(Status(status), *outcome) if status else None,
+        proposed_at=from_stamp(proposed_at),
+        judged_at=from_optional_stamp(judged_at),
+        state=TrialState(state),
+        phase=Phase(phase) if phase else None,
+    )
+
+
+def _outcome(
+    status: Status,
+    reason: str,
+    seed_runs: str,
+    gates: str,
+    score: float | None,
+    score_se: float | None,
+    delta: float | None,
+    delta_se: float | None,
+    kind: str | None,
+    phase: str | None,
+    signature: str,
+    excerpt: str,
+    failure_seed: int | None,
+    log_tail: str,
+    environment: str,
+    has_evidence: int | None,
+    *evidence: Any,
+) -> Outcome:
+    failure = None
+    if kind is not None:
+        failed_in = Phase(phase) if phase else None
+        failure = Failure(failed_in, FailureKind(kind), signature, excerpt, failure_seed)
+    return Outcome(
+        status=status,
+        reason=reason,
+        seed_runs=tuple(seed_run(*run) for run in json.loads(seed_runs)),
+        gates=tuple(GateResult(*gate) for gate in json.loads(gates)),
+        score=score,
+        score_se=score_se,
+        delta=delta,
+        delta_se=delta_se,
+        failure=failure,
+        log_tail=log_tail,
+        environment=environment,
+        evidence=None if has_evidence is None else Evidence(*evidence),
+    )
+
+
+def recipe_files(transaction: Transaction, trial_id: int) -> dict[str, str]:
+    """Return the files of a trial's recipe, path to text, in the order of their paths."""
+    stored = transaction.value("SELECT files FROM trial_text WHERE trial_id = :id", id=trial_id)
+    ids: dict[str, int] = json.loads(stored or "{}")
+    if not ids:
+        return {}
+    rows = transaction.rows(
+        "SELECT id, data FROM recipe_file WHERE id IN :ids", ids=list(ids.values())
+    )
+    contents = {key: zlib.decompress(data).decode() for key, data in rows}
+    return {path: contents[ids[path]] for path in sorted(ids)}

@@ -1,1 +1,0 @@
-"""What the store writes, inside a transaction that its caller owns."""

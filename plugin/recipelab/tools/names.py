@@ -1,0 +1,23 @@
+"""The names of the tools, for modules that must not load AutoGen for them."""
+
+from __future__ import annotations
+
+LINEAGE_TOOLS = (
+    "lineage_query",
+    "lineage_failures",
+    "near_misses",
+    "trial_detail",
+    "diff_trials",
+    "best_chain",
+    "children",
+    "in_flight",
+    "similar_trials",
+    "surface_summary",
+)
+"""Tools that read the lineage. A specialist must call one of them before it submits a trial."""
+
+SUBMITTING = ("submit_trial", "turn_knob")
+"""Tools that submit a trial; their answer holds its number."""
+
+TOOLS = (*LINEAGE_TOOLS, "read_recipe", "check_edit", *SUBMITTING)
+"""All tools of specialists. Only a charter that names ``turn_knob`` has it."""

@@ -1,0 +1,110 @@
+"""What is measured and written after a search: certificates, ablations, exports, notes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from recipelab import BudgetLimits, Campaign, Edit, Plan
+from recipelab.campaign.studies import compare_arms
+from recipelab.core.errors import LineageError, RecipelabError
+from recipelab.exchange.files import import_campaign
+from recipelab.plan import Arm
+
+from .conftest import Make
+
+
+async def test_the_best_is_certified_and_the_lineage_keeps_it(ended: Campaign) -> None:
+    found = await ended.certify(seeds=3)
+    assert (found["status"], found["seeds"], found["held_out"]) == ("certified", 3, True)
+    start = await ended.certify(0, seeds=2)
+    assert start["status"] == "not_certified"
+    kept = ended.store.certificates(ended.name)
+    assert [item.trial for item in kept] == [ended.best.number, 0]
+
+
+async def test_each_edit_has_its_share_and_is_measured_once(ended: Campaign) -> None:
+    facts = await ended.ablate(seeds=2, pairs=0)
+    assert facts["gain"]["value"] > 0
+    assert [step["trial"] for step in facts["steps"]] == facts["chain"][1:]
+    kept = (ended.folder / "ablation.json").read_bytes()
+    assert await ended.ablate(seeds=2, pairs=0) == facts
+    assert (ended.folder / "ablation.json").read_bytes() == kept
+
+
+async def test_without_a_kept_trial_there_is_no_gain_to_divide(make: Make) -> None:
+    campaign = make(1)
+    async with campaign.opened():
+        pass
+    with pytest.raises(RecipelabError, match="has kept no trial"):
+        await campaign.ablate()
+
+
+async def test_it_goes_out_whole_and_comes_back_to_be_looked_at(
+    ended: Campaign, project: Path
+) -> None:
+    assert ended.export(project / "night.jsonl") == "jsonl"
+    with pytest.raises(RecipelabError, match="--force"):
+        ended.export("night.jsonl")
+    import_campaign(ended.store, project / "night.jsonl", "copy")
+    copy = Campaign(ended.store, "copy")
+    assert copy.is_imported and not ended.is_imported
+    assert copy.best.hypothesis == ended.best.hypothesis
+    assert copy.metric == ended.metric
+    proposal = ended.proposal("Near.", edits=[Edit("a", None, "b")], surface="left")
+    for refused in (lambda: copy.submit(proposal), lambda: copy.extend(BudgetLimits(trials=9))):
+        with pytest.raises(RecipelabError, match="campaign copy was imported and cannot go on"):
+            refused()
+    for work in (copy.run(), copy.resume()):
+        with pytest.raises(RecipelabError, match="was imported"):
+            await work
+    for measuring in (copy.certify(), copy.ablate()):
+        with pytest.raises(RecipelabError, match="its pack is not here"):
+            await measuring
+
+
+async def test_its_transcript_and_notes(make: Make) -> None:
+    campaign = make(1)
+    await campaign.run()
+    note = campaign.note("Leave the padding alone.", specialist="right", trial=1)
+    assert campaign.notes() == (note,)
+    campaign.retire_note(note.number)
+    assert campaign.notes() == ()
+    with pytest.raises(LineageError, match="must say something"):
+        campaign.note(" ")
+    assert campaign.transcript(round_number=1).payloads()
+    with pytest.raises(LineageError, match="no trial 9"):
+        campaign.transcript(trial=9).payloads()
+
+
+async def test_a_rejected_trial_has_no_recipe(make: Make) -> None:
+    campaign = make(1)
+    async with campaign.opened():
+        bad = campaign.proposal(
+            "Near.", edits=[Edit("evaluator/score.py", None, "1")], surface="left"
+        )
+        record = await campaign.evaluate(bad)
+    with pytest.raises(LineageError, match="the lineage holds no recipe of trial 1"):
+        campaign.patch(record.number)
+
+
+async def test_all_can_be_looked_at_without_the_pack(ended: Campaign, project: Path) -> None:
+    (project / "task_packs/toy/pack.toml").unlink()
+    with Campaign.open() as campaign:
+        assert campaign.metric == ended.metric
+        assert campaign.stats()["metric"]["unit"] == "points"
+        assert campaign.budget.spent.trials == 8
+        assert len(campaign.trials().items) == 9
+        with pytest.raises(RecipelabError, match="unknown task pack 'toy'"):
+            _ = campaign.pack
+
+
+async def test_arms_run_on_equal_budgets_and_only_once(project: Path) -> None:
+    arms, said = (Arm.SPECIALISTS, Arm.SINGLE), list[str]()
+    plan = Plan(pack="toy", sandbox="local", slots=1)
+    one = await compare_arms(plan, arms=arms, seeds=1, trials=1, say=said.append)
+    two = await compare_arms(plan, arms=arms, seeds=1, trials=1, say=said.append)
+    assert one.facts == two.facts
+    assert {arm: list(runs) for arm, runs in one.runs.items()} == {arm: [1] for arm in arms}
+    assert said[2:] == [f"toy-ablation-{arm}-1: there already" for arm in arms]

@@ -1,0 +1,45 @@
+"""Content is found in the working directory, in recipelab, and in other distributions."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from recipelab.packs.load import load_pack, pack_names
+from recipelab.packs.template import PackDraft, write_pack
+
+METADATA = "Metadata-Version: 2.1\nName: my-packs\nVersion: 1.0\n"
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of installed distributions, one of which brings a pack."""
+    site = tmp_path / "site"
+    package = site / "my_package" / "packs"
+    package.mkdir(parents=True)
+    (site / "my_package" / "__init__.py").write_text("")
+    (package / "__init__.py").write_text("raise RuntimeError('nobody imports this')\n")
+    write_pack(PackDraft("wheeled", "From a wheel", "error"), package / "wheeled")
+    info = site / "my_packs-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(METADATA)
+    points = "[recipelab.task_packs]\nmine = my_package.packs\ngone = no_such_package.packs\n"
+    (info / "entry_points.txt").write_text(points)
+    monkeypatch.setattr(sys, "path", [str(site), *sys.path])
+    monkeypatch.chdir(tmp_path)
+    return site
+
+
+def test_a_pack_of_another_distribution_is_found(site: Path) -> None:
+    assert {"wheeled", "airbench96"} <= set(pack_names())
+    pack = load_pack("wheeled")
+    assert pack.title == "From a wheel"
+    assert pack.root.is_relative_to(site)
+    assert pack.baseline().files
+
+
+def test_ones_own_pack_comes_first(site: Path, tmp_path: Path) -> None:
+    write_pack(PackDraft("wheeled", "My own", "error"), tmp_path / "task_packs" / "wheeled")
+    assert load_pack("wheeled").title == "My own"

@@ -1,0 +1,135 @@
+"""What reaches the terminal: nothing of its own accord in an app, and as asked for from the CLI."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from io import StringIO
+from typing import Any
+
+import pytest
+
+from recipelab.core.errors import RecipelabError
+from recipelab.core.logs import bound, configure_logs, hide_cancellations, logger
+
+_log = logger("recipelab.test")
+
+
+@pytest.fixture
+def logs() -> Iterator[Callable[..., StringIO]]:
+    """Shows logs in a text of ours, and puts all loggers back as they were."""
+    loggers = [logging.getLogger(), logging.getLogger("recipelab")]
+    before = [(one, one.level, one.handlers[:]) for one in loggers]
+
+    def shown(**settings: Any) -> StringIO:
+        stream = StringIO()
+        configure_logs(stream=stream, **settings)
+        return stream
+
+    yield shown
+    for one, level, handlers in before:
+        one.setLevel(level)
+        one.handlers[:] = handlers
+
+
+@pytest.mark.parametrize(
+    ("error", "shown"), [(asyncio.CancelledError(), False), (ValueError("broken"), True)]
+)
+def test_an_agent_that_is_stopped_is_no_error(
+    error: BaseException, shown: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    hide_cancellations()
+    try:
+        raise error
+    except BaseException:
+        logging.getLogger("autogen_core").error("Error processing message", exc_info=True)
+    assert bool(caplog.records) is shown
+
+
+def test_an_app_that_set_up_nothing_sees_nothing() -> None:
+    words = (
+        "from recipelab.core.logs import logger; logger('recipelab.x').error('no', why='because')"
+    )
+    done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True)
+    assert done.stdout + done.stderr == ""
+
+
+def test_the_handlers_of_an_app_get_readable_text(caplog: pytest.LogCaptureFixture) -> None:
+    with bound(campaign="c"):
+        _log.warning("it ended", reason="no\nluck")
+    assert caplog.messages == ["event='it ended' reason='no\\nluck' campaign='c'"]
+
+
+def test_json_lines_say_what_they_belong_to(logs: Callable[..., StringIO]) -> None:
+    stream = logs(json=True, level="info")
+    with bound(campaign="c", round=2), bound(trial=3):
+        _log.info("ended", text="ü\x1b[2J\n")
+        _log.debug("not shown")
+        logging.getLogger("other").warning("theirs %s", 1)
+    _log.info("later")
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    common = {"campaign": "c", "round": 2, "trial": 3}
+    told = {"level": "info", "logger": "recipelab.test", "event": "ended", "text": "ü\x1b[2J\n"}
+    assert {key: value for key, value in lines[0].items() if key != "timestamp"} == told | common
+    assert lines[0]["timestamp"].endswith("+00:00")
+    assert lines[1].items() >= (common | {"event": "theirs 1", "level": "warning"}).items()
+    assert lines[2].keys() == {"timestamp", "level", "logger", "event"}
+    assert stream.getvalue().isascii()
+
+
+def test_an_error_is_shown_with_its_traceback(logs: Callable[..., StringIO]) -> None:
+    stream = logs(json=True)
+    try:
+        raise ValueError("broken")
+    except ValueError:
+        _log.exception("it failed")
+    line = json.loads(stream.getvalue())
+    assert line["event"] == "it failed"
+    assert line["exception"].endswith("ValueError: broken")
+    assert "exc_info" not in line
+
+
+def test_lines_for_people_cannot_be_steered(logs: Callable[..., StringIO]) -> None:
+    stream = logs(colors=False)
+    _log.warning("it ended", reason="\x1b[2Jboo", trial=3)
+    line = stream.getvalue()
+    assert "\x1b" not in line
+    assert "[warning  ] it ended" in line
+    assert "trial=3" in line
+
+
+def test_prompts_that_autogen_logs_are_never_shown(logs: Callable[..., StringIO]) -> None:
+    stream = logs(level="debug")
+    logging.getLogger("autogen_core.events").info("a whole prompt")
+    _log.debug("ours")
+    assert "ours" in stream.getvalue()
+    assert "prompt" not in stream.getvalue()
+
+
+def test_only_the_last_settings_hold(logs: Callable[..., StringIO]) -> None:
+    first, second = logs(level="debug"), logs(level="error")
+    _log.warning("quiet")
+    _log.error("loud")
+    assert first.getvalue() == ""
+    assert "loud" in second.getvalue()
+    assert "quiet" not in second.getvalue()
+
+
+def test_an_unknown_level_lists_the_valid_ones() -> None:
+    with pytest.raises(RecipelabError, match="'loud'; valid: debug, error, info, warning"):
+        configure_logs(level="loud")
+
+
+def test_a_chat_that_was_stopped_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    from autogen_core._queue import QueueShutDown
+
+    hide_cancellations()
+    try:
+        raise QueueShutDown
+    except QueueShutDown:
+        logging.getLogger("autogen_core").exception("an agent wanted to say something")
+    assert not caplog.records

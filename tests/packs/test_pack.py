@@ -1,0 +1,108 @@
+"""Task packs: what is read, and errors that name file, key and valid values."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from recipelab.core.errors import PackError, RecipelabError
+from recipelab.packs.load import load_pack, load_playbook, pack_names, read_pack
+from recipelab.packs.sections import Goal
+
+TOY = Path(__file__).parents[1] / "project" / "task_packs" / "toy"
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Path:
+    shutil.copytree(TOY, tmp_path / "toy")
+    return tmp_path / "toy" / "pack.toml"
+
+
+def test_a_pack_is_read_with_its_default_profile(toy: Path) -> None:
+    pack = read_pack(toy)
+    assert (pack.name, pack.profile, pack.seeds) == ("toy", "mini", (1, 2, 3))
+    assert pack.metric.goal is Goal.MINIMIZE
+    assert pack.gates[0].margin(4000) == 1000
+    assert set(pack.baseline().files) == {"recipe/train.py", "recipe/predict.py"}
+
+
+def test_a_profile_overrides_key_by_key(toy: Path) -> None:
+    pack = read_pack(toy, "two")
+    assert pack.seeds == (1, 2)
+    assert (pack.budgets.train, pack.budgets.predict) == (2, 10)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('goal = "minimize"', 'goal = "down"', ["metric.goal", "minimize", "maximize", "down"]),
+        ('goal = "minimize"', 'gaol = "minimize"', ["metric.gaol", "goal", "measure"]),
+        (
+            'measure = "score.loss"',
+            'measure = "score.loss"\nside_by_side = true',
+            ["metric", "side_by_side is for the measures train.cpu_seconds"],
+        ),
+        ("train = 10", "train = -1", ["budgets.train", "greater than 0", "-1"]),
+        ("train = 10", 'train = "soon"', ["budgets.train", "soon"]),
+        ("at_most = 5000", "at_most = 1\nat_least = 2", ["gates.0", "at_least, at_most"]),
+        ('measure = "score.fit"', 'measure = "fit"', ["gates.1.measure", "cpu_seconds", "score."]),
+        ('kind = "path"', 'kind = "ftp"', ["data.0.sources.0", "debian", "pypi", "url", "path"]),
+        ('= "inputs.txt" }', '= "input.txt" }', ["phases.predict.data", "answers.txt, inputs.txt"]),
+        ('= "inputs.txt" }', '= "answers.txt" }', ["phases.predict.data", "answer", "the recipe"]),
+        ('default_profile = "mini"', 'default_profile = "max"', ["default_profile", "mini, two"]),
+        ("seeds = [1, 2, 3]", "seeds = [1, 1]", ["seeds", "twice"]),
+        ("seeds = [1, 2, 3]", "seeds = [1]", ["seeds", "at least 2"]),
+        ('folder = "evaluator"', 'folder = "judge"', ["evaluator.folder", "judge"]),
+        ('folder = "evaluator"', 'folder = "../.."', ["evaluator.folder"]),
+        ("format = 1", "format = 2", ["format", "1"]),
+        ("format = 1", "format = [", ["not valid TOML"]),
+        ("[limits]", "[limit]", ["limit", "limits"]),
+    ],
+)
+def test_an_error_names_file_key_and_valid_values(
+    toy: Path, old: str, new: str, words: list[str]
+) -> None:
+    text = toy.read_text()
+    assert old in text
+    toy.write_text(text.replace(old, new, 1))
+    with pytest.raises(PackError) as caught:
+        read_pack(toy)
+    for word in [str(toy), *words]:
+        assert word in str(caught.value)
+
+
+def test_an_unknown_profile_lists_the_valid_ones(toy: Path) -> None:
+    with pytest.raises(PackError, match="'full'; valid: confirmed, mini, two"):
+        read_pack(toy, "full")
+
+
+def test_an_unknown_pack_lists_the_valid_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(TOY.parents[1])
+    assert {"toy"} <= set(pack_names())
+    with pytest.raises(RecipelabError, match=r"unknown task pack 'tony'; valid: .*toy"):
+        load_pack("tony")
+
+
+def test_the_users_own_pack_comes_first(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = toy.parents[1] / "task_packs" / "airbench96"
+    shutil.copytree(toy.parent, own)
+    monkeypatch.chdir(toy.parents[1])
+    assert load_pack("airbench96").title == "A parabola in pure Python"
+
+
+@pytest.mark.parametrize("name", ["../toy", "/etc", "toy/../../etc"])
+def test_a_path_without_a_pack_is_refused(
+    name: str, toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(toy.parent)
+    with pytest.raises(PackError, match="no task pack at"):
+        load_pack(name + "/nothing")
+
+
+def test_a_playbook_error_names_the_play(toy: Path) -> None:
+    book = toy.parent / "playbook.toml"
+    book.write_text(book.read_text().replace('surface = "left"', 'surface = "up"'))
+    with pytest.raises(PackError, match=r"straight-there.*'up'; valid: left, right"):
+        load_playbook(read_pack(toy))
