@@ -32,8 +32,9 @@ from recipelab.cli.common import (
     say,
     slot_count,
 )
+from recipelab.core.errors import unknown_name
 from recipelab.core.text import plain
-from recipelab.plan import CREDIT, Arm
+from recipelab.plan import CREDIT, SPEAKERS, Arm
 
 if TYPE_CHECKING:
     from recipelab.campaign.campaign import Campaign
@@ -49,6 +50,12 @@ DIFF_CHARACTERS = 8_000
 """Characters of a diff that are shown before a trial is approved."""
 
 Hours = Annotated[float | None, typer.Option(min=0.001, help="Wall-clock hours to spend.")]
+
+
+def _speaker_policy(name: str) -> str:
+    if name not in SPEAKERS:
+        raise typer.BadParameter(unknown_name(SPEAKERS.what, name, SPEAKERS.names()))
+    return name
 
 
 def run(
@@ -89,7 +96,12 @@ def run(
     ] = None,
     speakers: Annotated[
         str,
-        typer.Option(help="Policy that picks the next speaker, by name."),
+        typer.Option(
+            metavar="NAME",
+            help="Policy that picks the next speaker: credit (measured gains), round-robin, model, "
+            "or one of another package.",
+            callback=_speaker_policy,
+        ),
     ] = CREDIT,
     sandbox: SandboxOption = "auto",
     slots: Slots = "auto",
