@@ -58,12 +58,12 @@ class Task:
 
 
 def centered(accuracy: float, chance: float) -> float:
-    """Accuracy on the scale where guessing is 0 and perfection 1, as CORE has it."""
+    """Return an accuracy on the scale where guessing is 0 and perfection 1, as CORE has it."""
     return (accuracy - chance) / (1.0 - chance)
 
 
 def continued(text: str, start: int, choices: list[str], after: int = 0) -> Candidates | None:
-    """Choices in the place of the first of them, each with the same bytes behind it."""
+    """Return choices in the place of the first of them, each with the same bytes behind it."""
     end = start + len(choices[0])
     tail = text[end : end + after]
     if len(set(choices)) < len(choices) or any(len(choice + tail) > SPAN for choice in choices):
@@ -73,14 +73,14 @@ def continued(text: str, start: int, choices: list[str], after: int = 0) -> Cand
 
 
 def word_order(text: str, place: re.Match[str], chance: random.Random) -> Candidates | None:
-    """Words as they stand, or shuffled."""
+    """Make candidates: words as they stand, or shuffled."""
     words = place[0].split(" ")
     mixed = " ".join(chance.sample(words, len(words)))
     return continued(text, place.start(), [place[0], mixed])
 
 
 def spelling(text: str, place: re.Match[str], chance: random.Random) -> Candidates | None:
-    """A word, or the word with two inner letters swapped."""
+    """Make candidates: a word, or the word with two inner letters swapped."""
     word = place[0]
     swaps = {word[:i] + word[i + 1] + word[i] + word[i + 2 :] for i in range(1, len(word) - 2)}
     wrong = sorted(swaps - {word})
@@ -88,13 +88,13 @@ def spelling(text: str, place: re.Match[str], chance: random.Random) -> Candidat
 
 
 def small_word(text: str, place: re.Match[str], chance: random.Random) -> Candidates | None:
-    """A word of two letters, or others in its place."""
+    """Make candidates: a word of two letters, or others in its place."""
     others = [word for word in SMALL_WORDS if word != place[0]]
     return continued(text, place.start(), [place[0], *sampled(others, chance)], 12)
 
 
 def next_word(text: str, place: re.Match[str], chance: random.Random) -> Candidates | None:
-    """A word, or words of its length from elsewhere in the play."""
+    """Make candidates: a word, or words of its length from elsewhere in the play."""
     word = place[0]
     others = sorted(set(re.findall(rf"\b[a-z]{{{len(word)}}}\b", text)) - {word})
     return (
@@ -103,18 +103,18 @@ def next_word(text: str, place: re.Match[str], chance: random.Random) -> Candida
 
 
 def line_end(text: str, place: re.Match[str], _: random.Random) -> Candidates | None:
-    """The mark at the end of a line."""
+    """Make candidates: the mark at the end of a line, or others."""
     others = [mark for mark in LINE_ENDS if mark != place[0]]
     return continued(text, place.start(), [place[0], *others], 8)
 
 
 def capital(text: str, place: re.Match[str], _: random.Random) -> Candidates | None:
-    """A word with or without a capital, whichever is right."""
+    """Make candidates: a word with and without a capital."""
     return continued(text, place.start(), [place[0], place[0].swapcase()], 8)
 
 
 def context(text: str, place: re.Match[str], chance: random.Random) -> Candidates | None:
-    """What stands before a continuation, or what stands before something else."""
+    """Make candidates: the context of a continuation, or another one."""
     start = place.start()
     other = text.find(" ", chance.randrange(LENGTH, len(text) - LENGTH)) + 1
     if other < LENGTH:
@@ -125,22 +125,22 @@ def context(text: str, place: re.Match[str], chance: random.Random) -> Candidate
 
 
 def word_end(text: str, place: re.Match[str], _: random.Random) -> Candidates | None:
-    """The last two letters of a word."""
+    """Make one candidate: the last two letters of a word."""
     return continued(text, place.end() - 2, [place[0][-2:]])
 
 
 def last_letter(text: str, place: re.Match[str], _: random.Random) -> Candidates | None:
-    """The last letter of a word, and that the word ends there."""
+    """Make one candidate: the last letter of a word, and its end."""
     return continued(text, place.end() - 1, [place[0][-1:]], 1)
 
 
 def sampled(others: list[str], chance: random.Random) -> list[str]:
-    """Three of the wrong choices."""
+    """Return three of the wrong choices."""
     return chance.sample(others, 3)
 
 
 def pattern(text: str) -> re.Pattern[str]:
-    """A compiled pattern."""
+    """Return a compiled pattern."""
     return re.compile(text)
 
 
@@ -158,7 +158,7 @@ TASKS = (
 
 
 def items_of(text: str) -> Iterator[Item]:
-    """The items of all tasks, from places all over a play; the same each time."""
+    """Yield the items of all tasks, from places all over a play; the same each time."""
     for task in TASKS:
         chance = random.Random(task.name)
         places = list(task.places.finditer(text, LENGTH, len(text) - LENGTH))

@@ -20,13 +20,13 @@ WORD = re.compile("[A-Za-z]+(?:'[A-Za-z]+)*")
 
 
 def passages_of(play: str) -> list[str]:
-    """Speeches and stage directions that are long enough, each in one line."""
+    """Return the speeches and stage directions that are long enough, each in one line."""
     parts = (" ".join(part.split()) for part in re.split(r"\n\s*\n", play))
     return [part for part in parts if len(WORD.findall(part)) >= FEWEST_WORDS]
 
 
 def misspelled(word: str, chance: random.Random) -> str:
-    """The word with one letter left out, doubled, changed, or swapped with the next."""
+    """Return the word with one letter left out, doubled, changed, or swapped with the next."""
     place = chance.randrange(len(word) - 1)
     before, letter, after = word[:place], word[place], word[place + 1 :]
     kind = chance.choice(("drop", "double", "change", "swap"))
@@ -40,7 +40,7 @@ def misspelled(word: str, chance: random.Random) -> str:
 
 
 def garbled(passage: str, other: str, chance: random.Random) -> str:
-    """What somebody might remember of a passage: some words, in any order, few of them right."""
+    """Return a half-remembered passage: some words, in any order, few of them right."""
     all_words = WORD.findall(passage)
     start = chance.randrange(max(1, len(all_words) - WINDOW + 1))
     window = all_words[start : start + WINDOW]
@@ -57,7 +57,7 @@ def garbled(passage: str, other: str, chance: random.Random) -> str:
 
 
 def main() -> None:
-    """Reads the hidden plays, writes one round of questions and the plan with its answers."""
+    """Write one round of questions about the hidden plays, and the plan with its answers."""
     chance = random.Random(int(sys.argv[1]))
     plays = sorted(Path("hidden").glob("*.txt"))
     passages = [part for play in plays for part in passages_of(play.read_text(encoding="latin-1"))]

@@ -47,7 +47,7 @@ RULES = (weights_in_code, pretrained_or_fetched, fixed_seed)
 
 
 def broken_rules(files):
-    """Each broken rule with the place and the evidence, for files by their path."""
+    """Return each broken rule with its place and the evidence, for files by their path."""
     found = []
     for path, text in sorted(files.items()):
         try:

@@ -122,7 +122,7 @@ def _add(tasks: dict[str, Task], label: str, task: Task) -> None:
 
 
 def read_evaluation(text: str) -> Result:
-    """Reads the log of base_eval.
+    """Read the log of base_eval.
 
     Raises:
         Malformed: A result is not as nanochat writes it, a task is there twice, or there
@@ -148,7 +148,7 @@ def read_evaluation(text: str) -> Result:
 
 
 def read_table(text: str) -> Result:
-    """Reads the table of base_eval, whose last row is CORE and whose columns are padded.
+    """Read the table of base_eval, whose last row is CORE and whose columns are padded.
 
     Raises:
         Malformed: Header, padding, digits or the order are not as nanochat writes them.
@@ -183,7 +183,7 @@ def _padded(row: re.Match[str]) -> str:
 
 
 def read_training(text: str) -> Training:
-    """Reads the log of base_train.
+    """Read the log of base_train.
 
     Raises:
         Malformed: A line with such a number is not as nanochat writes it, or is there twice.
@@ -215,12 +215,12 @@ def _ending(line: str, where: str, ends: dict[str, float]) -> None:
 
 
 def centered(accuracy: float, baseline: float) -> float:
-    """An accuracy with chance at zero and perfection at one; the baseline is in percent."""
+    """Return an accuracy with chance at zero and perfection at one; the baseline is in percent."""
     return (accuracy - 0.01 * baseline) / (1 - 0.01 * baseline)
 
 
 def demand_tasks(result: Result, labels: Iterable[str], name: str) -> None:
-    """Demands that a result has each of the tasks, and no other.
+    """Check that a result has each of the tasks, and no other.
 
     Raises:
         Malformed: It has not.
@@ -233,7 +233,7 @@ def demand_tasks(result: Result, labels: Iterable[str], name: str) -> None:
 
 
 def demand_arithmetic(result: Result, baselines: Mapping[str, float], step: float) -> None:
-    """Demands that centered values follow from accuracies, and CORE from the centered values.
+    """Check that centered values follow from accuracies, and CORE from the centered values.
 
     Args:
         result: What was written.
@@ -254,7 +254,7 @@ def demand_arithmetic(result: Result, baselines: Mapping[str, float], step: floa
 
 
 def demand_agreement(log: Result, table: Result) -> None:
-    """Demands that log and table tell the same accuracies.
+    """Check that log and table have the same accuracies.
 
     Raises:
         Disagreement: They do not, by more than rounding.

@@ -9,7 +9,7 @@ ROOT = "recipe/"
 
 
 def within(path: str) -> str:
-    """Where a file is in the recipe, whatever folder the recipe itself is in."""
+    """Return the path of a file in the recipe, whatever folder the recipe itself is in."""
     return path.rpartition(ROOT)[2]
 
 
@@ -54,7 +54,7 @@ class Source:
         return {local: bound for _, _, local, bound in self._imported}
 
     def dotted(self, node: ast.AST) -> str:
-        """The full path of a name with attributes, or nothing if it is something else."""
+        """Return the full path of a name with attributes; an empty text for anything else."""
         parts: list[str] = []
         while isinstance(node, ast.Attribute):
             parts.append(node.attr)
@@ -90,12 +90,12 @@ class Source:
 
 
 def last(node: ast.AST) -> str:
-    """The last part of a name, or nothing if it is something else."""
+    """Return the last part of a name; an empty text for anything else."""
     if isinstance(node, ast.Attribute):
         return node.attr
     return node.id if isinstance(node, ast.Name) else ""
 
 
 def constant(node: ast.AST | None) -> object:
-    """The value of a constant; None for anything else."""
+    """Return the value of a constant; None for anything else."""
     return node.value if isinstance(node, ast.Constant) else None

@@ -234,7 +234,7 @@ RULES: tuple[Callable[[Source], Found], ...] = (
 
 
 def broken_rules(files: Mapping[str, str]) -> list[Broken]:
-    """Holds the rules to a recipe.
+    """Check a recipe against the rules.
 
     Args:
         files: Text by path, with or without the folder of recipes in front.
@@ -263,7 +263,7 @@ def broken_rules(files: Mapping[str, str]) -> list[Broken]:
 
 
 def main() -> None:
-    """Prints what is found in a folder; exit status 4 if a rule is broken.
+    """Print the broken rules of the recipe in a folder; exit status 4 if there are any.
 
     What does not parse does not run either, so it breaks no rule; preflight tells of it.
     """

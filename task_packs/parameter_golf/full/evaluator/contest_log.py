@@ -77,7 +77,7 @@ class Stop:
 
 
 def evaluations(text: str) -> list[Evaluation]:
-    """All evaluations of whole models, in order; those within training are not among them.
+    """Return the evaluations of whole models, in order, without those within training.
 
     Raises:
         Malformed: A line that begins as one does not go on as one, or a figure is no finite number.
@@ -95,7 +95,7 @@ def evaluations(text: str) -> list[Evaluation]:
 
 
 def steps(text: str) -> list[Step]:
-    """The evaluations within training, in order.
+    """Return the evaluations within training, in order.
 
     Raises:
         Malformed: A figure is no finite number.
@@ -109,13 +109,13 @@ def steps(text: str) -> list[Step]:
 
 
 def submission_size(text: str) -> Size | None:
-    """The last compressed size; never the size before compression, which bears no ``how``."""
+    """Return the last compressed size; the size before compression has no ``how``."""
     sizes = [m for _, line in _lines(text) if (m := _SIZE.fullmatch(line))]
     return Size(sizes[-1]["how"], int(sizes[-1]["bytes"])) if sizes else None
 
 
 def stopped(text: str) -> Stop | None:
-    """What a script says last about its clock stopping the training."""
+    """Return when the clock of a script stopped the training, by its last line about it."""
     ends = [m for _, line in _lines(text) if (m := _CAPPED.fullmatch(line))]
     return Stop(int(ends[-1]["ms"]) / 1000, int(ends[-1]["step"])) if ends else None
 
@@ -126,7 +126,7 @@ def _lines(text: str) -> list[tuple[int, str]]:
 
 
 def _evaluated(number: int, line: str) -> re.Match[str] | None:
-    """The match of an evaluation; ``None`` for a line that is something else."""
+    """Return the match of an evaluation; ``None`` for another line."""
     match = _EVALUATED.fullmatch(line)
     if match is None and _BEGUN.match(line):
         raise Malformed(f"line {number} is no whole evaluation: {line[:120]!r}")
@@ -142,7 +142,7 @@ def _figure(word: str, number: int, line: str) -> float:
 
 
 def _seconds(more: str, number: int, line: str) -> float | None:
-    """The time among the further fields, as ``stride:64``, that scripts give a line."""
+    """Return the time among the further fields of a line, as ``stride:64``."""
     times = _TIME.findall(more)
     if len(times) != more.count(" eval_time:") or not all(map(_WHOLE.fullmatch, times)):
         raise Malformed(f"line {number} has no time: {line[:120]!r}")

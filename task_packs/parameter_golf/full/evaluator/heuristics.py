@@ -23,7 +23,7 @@ def not_causal(words):
 
 
 def _arguments(statement, at):
-    """The words from an opening bracket to the one that closes it."""
+    """Return the words from an opening bracket to the one that closes it."""
     depth = 0
     for end in range(at, len(statement)):
         text = statement[end].text if statement[end].kind == "mark" else ""

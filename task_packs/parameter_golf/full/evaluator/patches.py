@@ -18,7 +18,7 @@ BLOCKS = {"if", "elif", "else", "for", "while", "with", "try", "except", "finall
 
 
 def patches(fixed):
-    """The rule, for the names that are held fixed.
+    """Return the rule, for the names that are held fixed.
 
     Args:
         fixed: Those names.
@@ -44,7 +44,7 @@ def patches(fixed):
 
 
 def _given_parts(statement, names):
-    """Where ``NAME.part = ...`` or ``setattr(NAME, ...)`` stands."""
+    """Find the places of ``NAME.part = ...`` and ``setattr(NAME, ...)``."""
     targets = _targets(statement)
     for at, word in enumerate(statement):
         if word.kind != "name" or word.text not in names or _text(statement, at - 1) == ".":
@@ -62,7 +62,7 @@ def _given_parts(statement, names):
 
 
 def _bound_again(statement, names):
-    """Where a statement of the module, or a ``global``, binds one of some names."""
+    """Find the places where the module, or a ``global``, binds one of some names."""
     targets = _targets(statement)
     for at, word in enumerate(statement):
         if word.kind != "name" or word.text not in names:
@@ -78,7 +78,7 @@ def _bound_again(statement, names):
 
 
 def _targets(statement):
-    """The places outside of brackets that stand before the last assignment of a statement.
+    """Return the places outside of brackets before the last assignment of a statement.
 
     Where a statement begins a block, what stands up to the block's colon is no target.
     """
@@ -96,7 +96,7 @@ def _targets(statement):
 
 
 def _is_target(statement, at):
-    """Whether the word at a place ends a target: an assignment, a comma, or a type."""
+    """Return whether the word at a place ends a target: an assignment, a comma, or a type."""
     text = _text(statement, at)
     return text in {",", ":"} or (text.endswith("=") and text not in {"==", "<=", ">=", "!="})
 

@@ -52,7 +52,7 @@ class Word:
 
 
 def words_of(text):
-    """All words of a recipe, in order.
+    """Return all words of a recipe, in order.
 
     Raises:
         Unreadable: It cannot be split into words, or claims an encoding of its own.
@@ -74,22 +74,22 @@ def words_of(text):
 
 
 def named(words, names):
-    """The words that are, or may be, one of some names."""
+    """Return the words that are, or may be, one of some names."""
     return [word for word in words if word.kind in {"name", "echo"} and word.text in names]
 
 
 def sure(words):
-    """The words without those that may be but text: what stands side by side is side by side."""
+    """Return the words without those that may be mere text, so that neighbors are neighbors."""
     return [word for word in words if word.kind != "echo"]
 
 
 def follows(words, at, *texts):
-    """Whether some words follow a place."""
+    """Return whether some words follow a place."""
     return tuple(word.text for word in words[at + 1 : at + 1 + len(texts)]) == texts
 
 
 def statements(words):
-    """The words of each statement, ends left out."""
+    """Return the words of each statement, without its end."""
     found = [[]]
     for word in sure(words):
         if word.kind == "end" or (word.kind == "mark" and word.text == ";"):
@@ -112,7 +112,7 @@ def _refuse_encodings(text):
 
 
 def _logical_lines(text):
-    """The tokens, a list for each logical line."""
+    """Return the tokens, a list for each logical line."""
     lines, line = [], []
     try:
         for token in tokenize.generate_tokens(io.StringIO(text).readline):
@@ -128,7 +128,7 @@ def _logical_lines(text):
 
 
 def _place(error):
-    """The line that an error of the tokenizer tells, or 0."""
+    """Return the line that an error of the tokenizer names, or 0."""
     place = error.args[1] if len(error.args) > 1 and isinstance(error.args[1], tuple) else ()
     at = place[0] if place and isinstance(place[0], int) else 0
     return getattr(error, "lineno", None) or at
@@ -139,14 +139,14 @@ def _step(token):
 
 
 def _defined(tokens):
-    """The name that a logical line defines, or nothing."""
+    """Return the name that a logical line defines, or an empty text."""
     names = [token.string for token in tokens[:3]]
     names = names[1:] if names[0] == "async" else names
     return unicodedata.normalize("NFKC", names[1]) if names[0] in _HEADS and names[1:] else ""
 
 
 def _words(tokens, owner, *, named):
-    """The words of one logical line."""
+    """Return the words of one logical line."""
     # Before Python 3.12 an f-string is one token, and quotes inside of it seem to end it: what
     # stands between them looks like code, and code like text. So there all texts are read as both.
     mixed = any(_FORMATTED.match(token.string) for token in tokens if token.type == tokenize.STRING)
@@ -178,7 +178,7 @@ def _plain(token):
 
 
 def _content(quoted):
-    """What a quoted text says, escapes resolved where that needs no parsing of fields."""
+    """Return the content of a quoted text, with escapes resolved unless it has fields."""
     try:
         value = ast.literal_eval(quoted)
     except (ValueError, SyntaxError, MemoryError):

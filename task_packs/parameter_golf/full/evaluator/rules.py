@@ -85,7 +85,7 @@ def fixed_seed(words):
 
 
 def _seed_of_its_own(statement):
-    """Where ``seed = ...`` is a number, or in the settings anything but SEED with a default."""
+    """Find where ``seed = ...`` is a number or, in the settings, is not SEED with a default."""
     for at, word in enumerate(statement):
         if word.text != "seed" or word.kind != "name" or not follows(statement, at, "="):
             continue
@@ -139,7 +139,7 @@ def fetches(words):
 
 
 def _imported(statement):
-    """The first part of each module's name that a statement imports."""
+    """Return the first part of each module's name that a statement imports."""
     texts = [word.text for word in statement]
     if "import" not in texts:
         return []
@@ -151,7 +151,7 @@ def _imported(statement):
 
 
 def _programs(statement):
-    """Where a statement starts a program other than the one that lists the GPUs."""
+    """Find where a statement starts a program other than the one that lists the GPUs."""
     imported = _imported(statement)
     for at, word in enumerate(statement):
         if word.kind != "name":
@@ -208,7 +208,7 @@ RULES += (
 
 
 def broken_rules(files):
-    """Each broken rule with path, line and evidence, for the texts of a recipe by their paths."""
+    """Return each broken rule with path, line and evidence, for texts by their path."""
     found = []
     for path, text in sorted(files.items()):
         try:
@@ -222,7 +222,7 @@ def broken_rules(files):
 
 
 def text_of(path):
-    """A file's text; what is no UTF-8 becomes what no recipe may hold."""
+    """Return the text of a file; bytes that are not UTF-8 become what no recipe may hold."""
     return path.read_bytes().decode("utf-8-sig", "replace").replace("\ufffd", "\0")
 
 
