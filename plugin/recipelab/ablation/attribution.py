@@ -128,10 +128,10 @@ def _effect(values: Sequence[float], rounding: float, among: int) -> Effect | No
     if spread <= rounding:
         exact = 0.0 if abs(mean) <= rounding else mean
         return Effect(exact, 0.0, exact, exact)
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     error = spread / math.sqrt(len(values))
-    reach = float(t.isf((1.0 - LOSS_CONFIDENCE) / 2.0 / among, len(values) - 1)) * error
+    reach = -float(stdtrit(len(values) - 1, (1.0 - LOSS_CONFIDENCE) / 2.0 / among)) * error
     return Effect(mean, error, mean - reach, mean + reach)
 
 

@@ -32,10 +32,10 @@ class Spread:
 
         ``sd * sqrt(df / chi2)`` with the quantiles of chi-squared at ``df`` degrees of freedom.
         """
-        from scipy.stats import chi2
+        from scipy.special import chdtri
 
         tail = (1.0 - confidence) / 2.0
-        low, high = (float(chi2.ppf(q, self.df)) for q in (1.0 - tail, tail))
+        low, high = (float(chdtri(self.df, q)) for q in (tail, 1.0 - tail))
         return self.sd * math.sqrt(self.df / low), self.sd * math.sqrt(self.df / high)
 
 

@@ -25,7 +25,7 @@ def power(policy: Confirmed, gain: float, pair: Spread, seeds: int, tested: int 
         seeds: Seeds of the screening.
         tested: How many confirmations the campaign had before.
     """
-    from scipy.stats import nct, norm, t
+    from scipy.special import nctdtr, ndtr, stdtrit
 
     if pair.sd == 0.0:
         return float(gain > 0.0)
@@ -33,9 +33,9 @@ def power(policy: Confirmed, gain: float, pair: Spread, seeds: int, tested: int 
     level = policy.share(len(policy.looks) - 1) * level_of_next(
         policy.false_keep_rate, (False,) * tested, policy.half
     )
-    promising = norm.cdf(size * math.sqrt(seeds) - PROMISING)
-    bound = t.isf(level, last - 1)
-    return float(promising * nct.sf(bound, last - 1, size * math.sqrt(last)))
+    promising = ndtr(size * math.sqrt(seeds) - PROMISING)
+    bound = -stdtrit(last - 1, level)
+    return float(promising * (1.0 - nctdtr(last - 1, size * math.sqrt(last), bound)))
 
 
 def smallest_gain(

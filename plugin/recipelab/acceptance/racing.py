@@ -32,9 +32,9 @@ def chance_to_reach(values: Sequence[float], total: int, limit: float, spread: S
     scale = spread.sd * math.sqrt(1.0 / rest + 1.0 / known)
     if scale == 0.0:
         return float(distance <= 0.0)
-    from scipy.stats import t
+    from scipy.special import stdtr
 
-    return float(t.sf(distance / scale, spread.df))
+    return float(stdtr(spread.df, -distance / scale))
 
 
 def waves(seeds: Sequence[int], *, first: int = 1) -> list[tuple[int, ...]]:
