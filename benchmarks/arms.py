@@ -22,7 +22,7 @@ from typing import Any, cast
 from terrain_evaluator import PACK, TerrainEvaluator
 
 from recipelab import Evaluator, LineageStore, Plan, ResearchGroupChat
-from recipelab.analysis.arms import BASE, RunFigures, compare, run_figures
+from recipelab.analysis.arms import BASE, RunFigures, compare_runs, run_figures
 from recipelab.budget import BudgetLimits
 from recipelab.core.content import Home
 from recipelab.evaluation.session import Overrides
@@ -103,7 +103,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     began = time.monotonic()
-    facts = compare(measure(given), -1)
+    facts = compare_runs(measure(given), -1)
     show(facts)
     print(f"{time.monotonic() - began:.0f} s")
     if given.json:

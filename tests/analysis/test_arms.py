@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recipelab.analysis.arms import RunFigures, compare, paired, repeated, sign_flip
+from recipelab.analysis.arms import RunFigures, compare_runs, paired, repeated, sign_flip
 from recipelab.analysis.history import PastTrial
 from recipelab.core.trial import Status
 
@@ -39,7 +39,7 @@ def test_a_failure_repeats_only_what_was_known_when_it_was_proposed() -> None:
 
 def test_means_and_trials_to_the_best_gain_of_any_arm() -> None:
     slow = replace(RUN, scores=(10.0, 9.0, 8.9))
-    told = compare({"specialists": {0: RUN, 1: RUN}, "single": {0: slow, 1: slow}}, -1)
+    told = compare_runs({"specialists": {0: RUN, 1: RUN}, "single": {0: slow, 1: slow}}, -1)
     assert told["specialists"]["best"] == {"mean": 8.0, "sd": 0.0}
     assert told["specialists"]["trials_to_90"] == 2
     assert (told["single"]["trials_to_90"], told["single"]["reached_90"]) == (None, 0)
@@ -48,13 +48,13 @@ def test_means_and_trials_to_the_best_gain_of_any_arm() -> None:
 def test_a_test_pairs_the_seeds_that_both_arms_have() -> None:
     base = {seed: replace(RUN, kept=seed) for seed in range(4)}
     more = {seed: replace(RUN, kept=seed + 2) for seed in range(1, 5)}
-    told = compare({"specialists": base, "single": more}, -1)["single"]["against"]["kept"]
+    told = compare_runs({"specialists": base, "single": more}, -1)["single"]["against"]["kept"]
     assert (told["pairs"], told["difference"]) == (3, 2)
     assert told["p"] == pytest.approx(2 / 2**3)
 
 
 def test_nothing_is_tested_without_the_specialists() -> None:
-    assert compare({"single": {0: RUN}}, -1)["single"]["against"] == {}
+    assert compare_runs({"single": {0: RUN}}, -1)["single"]["against"] == {}
 
 
 @given(st.lists(st.integers(-5, 5), min_size=1, max_size=8))

@@ -162,7 +162,7 @@ def _duplicates(history: History) -> int:
     return many
 
 
-def compare(runs: Runs, sign: int) -> dict[str, Any]:
+def compare_runs(runs: Runs, sign: int) -> dict[str, Any]:
     """Put the arms side by side.
 
     Args:

@@ -13,7 +13,7 @@ from recipelab.ablation import (
     ablate_campaign,
     records_of_chain,
 )
-from recipelab.analysis.arms import RunFigures, compare, run_figures
+from recipelab.analysis.arms import RunFigures, compare_runs, run_figures
 from recipelab.budget import BudgetLimits
 from recipelab.core.content import Home
 from recipelab.core.errors import RecipelabError
@@ -148,4 +148,4 @@ async def compare_arms(
                     if not ended.finished:
                         raise RecipelabError(f"{name} stopped early: {ended.reason}")
                 runs[arm][seed] = run_figures(store, name)
-    return ArmsComparison(runs, compare(runs, goal.sign))
+    return ArmsComparison(runs, compare_runs(runs, goal.sign))

@@ -210,14 +210,14 @@ def span(name: str, facts: Mapping[str, Value]) -> Iterator[Span]:
 
     Args:
         name: Its name, as :data:`TRIAL_SPAN`.
-        facts: What is known when it begins; see :func:`describe`.
+        facts: What is known when it begins; see :func:`set_facts`.
     """
     with trace.get_tracer(NAME).start_as_current_span(name) as started:
-        describe(started, facts)
+        set_facts(started, facts)
         yield started
 
 
-def describe(target: Span, facts: Mapping[str, Value]) -> None:
+def set_facts(target: Span, facts: Mapping[str, Value]) -> None:
     """Add attributes to a span, each named ``recipelab.KEY``; ``None`` is left out."""
     known = {f"recipelab.{key}": value for key, value in facts.items() if value is not None}
     target.set_attributes(known)

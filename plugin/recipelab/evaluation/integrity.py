@@ -151,7 +151,7 @@ def tampering(
     return Failure(phase, FailureKind.TAMPERING, lines[0][:SIGNATURE_CHARACTERS], text, seed)
 
 
-def broken_rule(log: str, *, seed: int, phase: Phase = Phase.SCORE) -> Failure:
+def rule_failure(log: str, *, seed: int, phase: Phase = Phase.SCORE) -> Failure:
     """Return the failure of a recipe that breaks a rule, from the end of the evaluator's log."""
     lines = log.strip().splitlines() or ["the evaluator found that a rule is broken"]
     text = "\n".join(lines[-6:])[:EXCERPT_CHARACTERS]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from opentelemetry.trace import Span
 from tenacity import RetryCallState
 
-from recipelab.core.logs import PHASE_SPAN, TRIAL_SPAN, Value, bound, describe, fail, logger, span
+from recipelab.core.logs import PHASE_SPAN, TRIAL_SPAN, Value, bound, fail, logger, set_facts, span
 from recipelab.core.trial import Outcome, Phase
 from recipelab.lineage import LineageStore, TrialState
 from recipelab.sandbox.base import PhaseResult
@@ -39,7 +39,7 @@ class ObservedTrial:
         """Log and trace how the trial ended, and return its outcome."""
         kind = None if outcome.failure is None else outcome.failure.kind.value
         facts: dict[str, Value] = {"status": outcome.status.value, "score": outcome.score}
-        describe(self.span, {**facts, "failure_kind": kind})
+        set_facts(self.span, {**facts, "failure_kind": kind})
         if outcome.status.is_failure:
             fail(self.span, f"{outcome.status}: {kind}" if kind else outcome.status.value)
         seconds = round(time.monotonic() - self.began, 3)
@@ -84,7 +84,7 @@ class ObservedPhase:
             "wall_seconds": round(result.wall_seconds, 3),
             "cpu_seconds": round(result.cpu_seconds, 3),
         }
-        describe(self.span, measured)
+        set_facts(self.span, measured)
         if not result.ok:
             fail(self.span, f"{result.ending}, exit code {result.exit_code}")
         known = {key: value for key, value in self.facts.items() if value is not None}

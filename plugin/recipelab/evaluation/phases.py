@@ -23,8 +23,8 @@ from recipelab.evaluation.failures import (
 from recipelab.evaluation.integrity import (
     SCORE_FILE,
     FileHashes,
-    broken_rule,
     redacted,
+    rule_failure,
     tampering,
     tripwires,
 )
@@ -126,7 +126,7 @@ class PhaseRunner:
         if result.ok:
             return
         if result.exit_code == BROKEN_RULE_EXIT:
-            broken = broken_rule(result.log, seed=seed, phase=Phase.PREFLIGHT)
+            broken = rule_failure(result.log, seed=seed, phase=Phase.PREFLIGHT)
             raise PhaseFailed(Status.ILLEGAL, broken, result)
         budget = request.limits.seconds
         failure = failure_of(result, Phase.PREFLIGHT, seed=seed, budget=budget)
@@ -329,7 +329,7 @@ def _evaluator_failed(
 ) -> PhaseFailed | EvaluatorFault:
     """Return the error of a prepare or score that did not end well: whose fault was it?"""
     if phase is Phase.SCORE and result.exit_code == BROKEN_RULE_EXIT:
-        return PhaseFailed(Status.ILLEGAL, broken_rule(result.log, seed=seed), result)
+        return PhaseFailed(Status.ILLEGAL, rule_failure(result.log, seed=seed), result)
     if phase is Phase.SCORE and result.exit_code == BAD_PREDICTIONS_EXIT:
         lines = result.log.strip().splitlines() or ["the scorer refused the predictions"]
         failure = Failure(

@@ -174,9 +174,9 @@ class ProposalChecker:
         if self.repeats:
             return None
         if record := self.store.find_digest(self.campaign, recipe.digest):
-            return describe(record)
+            return outcome_line(record)
         if record := self.store.find_meaning(self.campaign, recipe.meaning):
-            return f"{describe(record)}, which differs in comments and layout alone"
+            return f"{outcome_line(record)}, which differs in comments and layout alone"
         return None
 
 
@@ -220,7 +220,7 @@ def _changed_protected(pack: Pack, recipe: Recipe) -> tuple[str, ...]:
     return changed_names(pack.baseline().files, recipe.files, pack.protected)
 
 
-def describe(record: TrialRecord) -> str:
+def outcome_line(record: TrialRecord) -> str:
     """Return one line on a trial and how it ended."""
     outcome = record.outcome
     if outcome is None:

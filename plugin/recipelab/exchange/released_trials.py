@@ -152,7 +152,7 @@ def unquoted(cell: str) -> str:
     return inner.replace('""', '"') if quoted and '"' not in inner.replace('""', "") else cell
 
 
-def joined(cells: Sequence[str]) -> str:
+def rejoined(cells: Sequence[str]) -> str:
     """Return the text of cells that were one before tabs broke it."""
     return unquoted("\t".join(cells).strip("\t"))
 
@@ -315,8 +315,8 @@ def realign(raw: RawRow, header: Sequence[str]) -> tuple[Row, str] | None:
         if cells[at] not in STATUSES or number(cells[at - 1] or "0") is None:
             continue
         rest = cells[at + 1 :]
-        ends = [*rest[: len(after) - 1], joined(rest[len(after) - 1 :])]
-        values = [*cells[:text], joined(cells[text : at - 1]), cells[at - 1], cells[at]]
+        ends = [*rest[: len(after) - 1], rejoined(rest[len(after) - 1 :])]
+        values = [*cells[:text], rejoined(cells[text : at - 1]), cells[at - 1], cells[at]]
         values += [unquoted(cell) for cell in ends]
         row = dict.fromkeys(header, "") | dict(zip(header, values, strict=False))
         if is_sound(row, header):
@@ -341,7 +341,7 @@ def from_tree(task: ReleasedTask, header: Sequence[str], raw: RawRow | None, tre
 def tree_row(raw: RawRow, header: Sequence[str]) -> Row:
     """Return a row of ``tree.tsv``, whose free text is last, so that a break shifts nothing."""
     last = len(header) - 1
-    values = [*raw.cells[:last], joined(raw.cells[last:])]
+    values = [*raw.cells[:last], rejoined(raw.cells[last:])]
     return dict.fromkeys(header, "") | dict(zip(header, values, strict=False))
 
 
