@@ -86,6 +86,7 @@ def checked_proposal(
         raise RecipelabError(
             f"expected delta: {expected_delta} is not valid; valid: a finite number"
         )
+    about = _checked_surface(surface, pack)
     number = campaign.store.best_brief(campaign.name).number if parent is None else parent
     if patch is not None:
         if edits:
@@ -93,7 +94,7 @@ def checked_proposal(
         edits = edits_of_patch(proposal_checker(campaign).recipe_of(number), patch)
     return Proposal(
         specialist=proposer,
-        surface=_checked_surface(surface, pack),
+        surface=about,
         parent=number,
         hypothesis=hypothesis.strip(),
         expected_delta=expected_delta,
