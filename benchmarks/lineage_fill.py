@@ -15,13 +15,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from recipelab.budget import BudgetLimits
 from recipelab.core.trial import Edit, Proposal
 from recipelab.lineage import LineageStore, keys_of
 from recipelab.lineage.lookup import number_of, trial_key
 from recipelab.lineage.similar import stored_keys
 from recipelab.lineage.values import to_stamp
+from recipelab.packs.sections import Goal, Metric
+from recipelab.plan import Plan, settings_of
 
 CAMPAIGN = "bench"
+METRIC = Metric(name="loss", unit="", goal=Goal.MINIMIZE, measure="score.loss")
 SURFACES = ("arch", "opt", "quant", "reg", "loss", "eval", "curr", "tok", "ttt", "meta")
 STATUSES = ("discarded", "oversize", "eval_overrun", "crashed", "gate_missed", "kept")
 WEIGHTS = (55.0, 17.0, 9.0, 10.0, 8.5, 0.5)
@@ -162,6 +166,12 @@ class Filler:
         return known, words.format(part)
 
 
+def settings(trials: int) -> dict[str, Any]:
+    """Return the settings under which the lineage keeps a campaign of the toy pack."""
+    limits = BudgetLimits(trials=trials)
+    return settings_of(Plan(name=CAMPAIGN, pack="toy", profile="mini", limits=limits), METRIC)
+
+
 def fill(path: Path, trials: int, *, seed: int = 5) -> None:
     """Makes a lineage of so many judged trials, and one more in flight through the store."""
     text = recipe(random.Random(seed))
@@ -169,8 +179,8 @@ def fill(path: Path, trials: int, *, seed: int = 5) -> None:
     rest = {"files": files, "digest": "d", "diff": "", "round_number": None}
     with LineageStore.open(path) as store:
         store.create_campaign(
-            name=CAMPAIGN, pack="toy", profile="quick", model="none", sandbox="local", seed=0,
-            trials=None, hours=None, settings={},
+            name=CAMPAIGN, pack="toy", profile="mini", model="offline", sandbox="local", seed=0,
+            trials=trials + 1, hours=None, settings=settings(trials + 1),
         )  # fmt: skip
         # The recipe is what stays of this one: the trials below share it.
         store.propose(
