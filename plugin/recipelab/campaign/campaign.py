@@ -359,9 +359,11 @@ class Campaign(CampaignReader):
             RecipelabError: An argument is not valid, or the patch does not apply; the message
                 lists the valid choices.
         """
-        from recipelab.campaign.submitting import checked_proposal
+        from recipelab.campaign.submitting import check_room, checked_proposal
 
         self._check_ran_here()
+        if self._open is None:
+            check_room(self)
         return checked_proposal(
             self,
             hypothesis,

@@ -122,6 +122,26 @@ def proposal_checker(campaign: Campaign) -> ProposalChecker:
     )
 
 
+def check_room(campaign: Campaign) -> None:
+    """Make sure that a campaign that another process runs has room for one more trial.
+
+    A campaign that no process runs can be resumed with a larger budget, so it takes any.
+
+    Raises:
+        BudgetSpent: All its trials are spent or in flight.
+    """
+    limit = campaign.record.trials
+    if limit is None or not campaign.is_running:
+        return
+    counts = campaign.store.counts(campaign.name)
+    used = sum(n for status, n in counts.items() if status is None or status.counts)
+    if used >= limit:
+        raise BudgetSpent(
+            f"all {limit} trials of {campaign.name} are spent or in flight; submit when it has "
+            f"ended, then: recipelab resume {campaign.name} --trials {limit + 1}"
+        )
+
+
 def submit_to_lineage(campaign: Campaign, proposal: Proposal) -> Submission:
     """Check a proposal and write it to the lineage, where the process that runs trials finds it.
 
@@ -129,21 +149,11 @@ def submit_to_lineage(campaign: Campaign, proposal: Proposal) -> Submission:
         BudgetSpent: The campaign runs, and all its trials are spent or in flight. A campaign that
             does not run can be resumed with more.
     """
-    runs, record = campaign.is_running, campaign.record
-    if runs and record.trials is not None:
-        counts = campaign.store.counts(campaign.name)
-        used = counts.get(None, 0) + sum(
-            n for status, n in counts.items() if status and status.counts
-        )
-        if used >= record.trials:
-            raise BudgetSpent(
-                f"all {record.trials} trials of {campaign.name} are spent or in flight; submit "
-                f"when it has ended, then: recipelab resume {campaign.name} --trials "
-                f"{record.trials + 1}"
-            )
+    check_room(campaign)
     number, checked = proposal_checker(campaign).take(proposal, round_number=None)
     if isinstance(checked, Rejected):
         return Submission(number, checked, (), None)
+    runs = campaign.is_running
     pickup = Pickup.NOW if runs else Pickup.RESUMED
     if runs and campaign.is_paused:
         pickup = Pickup.UNPAUSED
