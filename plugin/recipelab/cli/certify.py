@@ -57,7 +57,7 @@ def verify(
 
     Exit code 1 if the gain does not hold. What is found is kept in the lineage.
     """
-    from recipelab.report.evidence import certificate_words
+    from recipelab.report.certificates import certificate_words
 
     with opened_campaign(home, name) as campaign:
         if trial != BEST and not (trial.isascii() and trial.isdigit()):
@@ -77,7 +77,7 @@ def verify(
 
 def leaderboard(name: NameOption = None, home: HomeOption = None, as_json: AsJson = False) -> None:
     """List certified trials, best certified score first, with their search scores beside."""
-    from recipelab.report.evidence import leaderboard_rows, leaderboard_table
+    from recipelab.report.certificates import leaderboard_rows, leaderboard_table
 
     with opened_campaign(home, name) as campaign:
         rows = leaderboard_rows(campaign.store, campaign.name, campaign.metric.goal)
@@ -107,7 +107,7 @@ def ablate_best(
 
     What was measured is kept: stopped and started again, or with more seeds, it goes on.
     """
-    from recipelab.report.evidence import ablation_parts
+    from recipelab.report.certificates import ablation_parts
 
     with opened_campaign(home, name) as campaign:
         work = campaign.ablate(seeds=seeds, pairs=pairs, sandbox=sandbox, slots=slot_count(slots))

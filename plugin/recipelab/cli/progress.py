@@ -15,7 +15,7 @@ from rich.text import Text
 
 from recipelab.core.text import plain, shorten
 from recipelab.core.trial import Phase, Status
-from recipelab.report.evidence import newest_words
+from recipelab.report.certificates import newest_words
 from recipelab.report.figures import PATCH, TRANSCRIPT
 from recipelab.report.trial import (
     comparison,

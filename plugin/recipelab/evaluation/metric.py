@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import lzma
+from base64 import b85encode
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import fmean
 from typing import Self
 
@@ -23,6 +26,12 @@ BESIDE = "beside."
 
 FREE_SHARE = 0.05
 """How much longer than the baseline's predict may take before it is charged: its own noise."""
+
+_WRAPPER = (
+    "import lzma as L,base64 as B\n"
+    'exec(L.decompress(B.b85decode(""),format=L.FORMAT_RAW,filters=[{"id":L.FILTER_LZMA2}]))\n'
+)
+"""The program that unpacks and runs compressed code, without the code."""
 
 
 def metric_by_seed(runs: Iterable[SeedRun]) -> dict[int, float]:
@@ -165,3 +174,26 @@ def _spread_of_pairs(runs: list[SeedRun], metric: Metric) -> Spread | None:
         return None
     itself = Incumbent(0, Recipe({}), {run.seed: run for run in runs}, mean_predict(runs))
     return spread_of(list(metric_by_seed(with_metric(runs, metric, itself)).values()))
+
+
+def folder_bytes(folder: Path) -> int:
+    """Return the bytes of all files below a folder and of their paths: names can hold data, too."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    names = [path.relative_to(folder).as_posix().encode() for path in files]
+    return sum(path.stat().st_size for path in files) + sum(map(len, names))
+
+
+def recipe_bytes(recipe: Recipe) -> int:
+    """Return the bytes of all files of a recipe and of their paths."""
+    return sum(len(path.encode()) + len(text.encode()) for path, text in recipe.files.items())
+
+
+def packed_bytes(recipe: Recipe, editable: Iterable[str]) -> int:
+    """Return the bytes of the editable files, each compressed into a file that unpacks it."""
+    filters = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME}]
+    total = 0
+    for path in recipe.editable(editable):
+        raw = recipe.files[path].encode("utf-8", "surrogatepass")
+        body = b85encode(lzma.compress(raw, format=lzma.FORMAT_RAW, filters=filters))
+        total += len(_WRAPPER) + len(body)
+    return total

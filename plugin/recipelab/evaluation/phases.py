@@ -1,4 +1,4 @@
-"""The phases of one trial: run each in the sandbox, and read what it leaves."""
+"""The phases of one recipe, seed by seed: run each in the sandbox, and gather measurements."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ from recipelab.evaluation.integrity import (
     tampering,
     tripwires,
 )
+from recipelab.evaluation.metric import folder_bytes, packed_bytes, recipe_bytes
 from recipelab.evaluation.observers import TrialObserver, observed_phase
-from recipelab.evaluation.workspace import Workspace, folder_bytes, packed_bytes, recipe_bytes
+from recipelab.evaluation.workspace import Workspace
 from recipelab.packs.pack import Pack
 from recipelab.packs.sections import PACKED, SANDBOX_MEASURES
 from recipelab.sandbox.base import Input, PhaseLimits, PhaseRequest, PhaseResult, Sandbox

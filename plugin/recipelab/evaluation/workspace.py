@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import lzma
 import tempfile
-from base64 import b85encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,12 +19,6 @@ SCORING_LIBRARY = Path(__file__).parents[1] / "scoring"
 """What evaluators of packs may import as ``recipelab_scoring``."""
 
 _ROUNDS, _PLAN = "rounds", "plan"
-
-_WRAPPER = (
-    "import lzma as L,base64 as B\n"
-    'exec(L.decompress(B.b85decode(""),format=L.FORMAT_RAW,filters=[{"id":L.FILTER_LZMA2}]))\n'
-)
-"""The program that unpacks and runs compressed code, without the code."""
 
 
 class Workspace:
@@ -135,26 +127,3 @@ class Workspace:
         folder = self._pack.evaluator.folder
         library = Input(SCORING_LIBRARY, "lib/recipelab_scoring")
         return (Input(self._pack.root / folder, folder), library)
-
-
-def folder_bytes(folder: Path) -> int:
-    """Return the bytes of all files below a folder and of their paths: names can hold data, too."""
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    names = [path.relative_to(folder).as_posix().encode() for path in files]
-    return sum(path.stat().st_size for path in files) + sum(map(len, names))
-
-
-def recipe_bytes(recipe: Recipe) -> int:
-    """Return the bytes of all files of a recipe and of their paths."""
-    return sum(len(path.encode()) + len(text.encode()) for path, text in recipe.files.items())
-
-
-def packed_bytes(recipe: Recipe, editable: Iterable[str]) -> int:
-    """Return the bytes of the editable files, each compressed into a file that unpacks it."""
-    filters = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME}]
-    total = 0
-    for path in recipe.editable(editable):
-        raw = recipe.files[path].encode("utf-8", "surrogatepass")
-        body = b85encode(lzma.compress(raw, format=lzma.FORMAT_RAW, filters=filters))
-        total += len(_WRAPPER) + len(body)
-    return total

@@ -22,13 +22,14 @@ SHA256 = r"^[0-9a-f]{64}$"
 
 SANDBOX_MEASURES = ("cpu_seconds", "wall_seconds", "peak_memory_mb")
 """What the sandbox measures of a phase, as in ``train.cpu_seconds``."""
-PACKED = "submission.packed_bytes"
-SIZE_MEASURES = ("artifact.bytes", "recipe.bytes", "submission.bytes", PACKED)
-"""What the evaluator measures of files, without running anything; a submission is both.
 
-Packed, the code counts as a contest's authors hand it in: its editable files as a Python file that
-unpacks and runs them.
-"""
+PACKED = "submission.packed_bytes"
+"""The size of a submission as a contest's authors hand it in: each editable file compressed into a
+Python file that unpacks and runs it."""
+
+FILE_MEASURES = ("artifact.bytes", "recipe.bytes", "submission.bytes", PACKED)
+"""What :class:`~recipelab.evaluation.phases.PhaseRunner` measures of files, without running
+anything; a submission is recipe and artifact."""
 
 
 class Section(BaseModel):
@@ -58,10 +59,10 @@ def check_measure(name: str) -> str:
     head, _, tail = name.partition(".")
     of_sandbox = head in tuple(Phase) and tail in SANDBOX_MEASURES
     of_scorer = head == "score" and tail.isidentifier()
-    if not (of_sandbox or of_scorer or name in SIZE_MEASURES):
+    if not (of_sandbox or of_scorer or name in FILE_MEASURES):
         valid = [f"<phase>.{measure}" for measure in SANDBOX_MEASURES]
         raise ValueError(
-            f"no such measurement {name!r}; valid: {', '.join([*valid, *SIZE_MEASURES])}, "
+            f"no such measurement {name!r}; valid: {', '.join([*valid, *FILE_MEASURES])}, "
             f"score.<key of score.json>; phases: {', '.join(Phase)}"
         )
     return name

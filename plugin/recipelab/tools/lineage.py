@@ -20,6 +20,7 @@ from recipelab.core.recipe import Recipe
 from recipelab.core.trial import FailureKind, Status
 from recipelab.lineage import LineageStore, TrialFilter, TrialRecord
 from recipelab.lineage.campaigns import prior_note
+from recipelab.lineage.filter import ORDERS
 from recipelab.packs.sections import Goal
 from recipelab.tools.base import (
     AnyTool,
@@ -104,8 +105,8 @@ class LineageQueryArguments(PageArguments):
         default=None,
         description="Words in hypothesis, reason, diff or failure, whatever their case.",
     )
-    order: Annotated[str, Field(pattern="^(newest|oldest|best|worst)$")] = Field(
-        default="newest", description="newest, oldest, best or worst first."
+    order: Annotated[str, Field(pattern=f"^({'|'.join(ORDERS)})$")] = Field(
+        default=ORDERS[0], description=f"{', '.join(ORDERS[:-1])} or {ORDERS[-1]} first."
     )
 
     def to_filter(self, goal: Goal) -> TrialFilter:
