@@ -64,7 +64,6 @@ class TerrainEvaluator:
         except Overran:
             line = f"{Phase.TRAIN} was killed at its budget of {self.pack.budgets.train:g} s"
             return _failed(Status.TRAIN_OVERRUN, FailureKind.TIMEOUT, line)
-        observer.measured()
         return outcome
 
     def _tried(self, recipe: Recipe, best: Incumbent | None, labels: Mapping[str, str]) -> Outcome:

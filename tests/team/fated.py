@@ -46,7 +46,6 @@ class Fated:
         observer = observer or TrialObserver()
         observer.queued()
         observer.began(Phase.TRAIN, 1)
-        observer.measured()
         return scored(Status.BASELINE, 1.0) if incumbent is None else self._fate(recipe)
 
 

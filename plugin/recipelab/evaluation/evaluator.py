@@ -205,7 +205,6 @@ class Evaluator:
                     log_tail=failed.result.log,
                     environment=failed.result.environment,
                 )
-            observer.measured()
             return outcome
 
     async def _run_baseline(self, trial: SeedRuns) -> Outcome:

@@ -138,9 +138,6 @@ class TrialObserver:
             seed: The seed of the run; ``None`` in preflight.
         """
 
-    def measured(self) -> None:
-        """Note that every seed run has its score, and the trial is to be judged."""
-
     @contextmanager
     def holding(self, slot: Slot) -> Iterator[None]:
         """Note that the trial holds a slot, as long as the context lasts."""

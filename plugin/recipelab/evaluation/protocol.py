@@ -35,10 +35,11 @@ class TrialProtocol:
     earlier seed runs count, and it only runs the seeds that it has not run yet.
 
     **A kill** in a confirmation loses the trial's own seed runs, and nothing else: the trial is in
-    flight without an outcome, no level was used up, and the incumbent's new seed runs are stored
-    already. When the campaign resumes, the trial is screened and confirmed again from the
-    beginning, on the same seeds if the incumbent is still the same, since seeds follow from the
-    campaign and the trial alone.
+    flight without an outcome and no level was used up. The incumbent's new seed runs are stored at
+    the end of each look, except side by side, where they belong to the trial's. When the campaign
+    resumes, the trial is screened and confirmed again from the beginning. Its fresh seeds follow
+    from the campaign and the trial, so they are the same again; screening seeds are the same if the
+    incumbent is.
 
     Args:
         judge: Gives the trial its status.

@@ -2,7 +2,8 @@
 
 To show another figure of a trial, add it to :class:`TrialView` and to those of the selections below
 in which it is to appear. A column of CSV and Parquet also needs its type, in
-:mod:`recipelab.exchange.tables`.
+:mod:`recipelab.exchange.tables`; a column on the terminal is an entry of
+:func:`recipelab.report.trial.trial_columns`.
 """
 
 from __future__ import annotations
