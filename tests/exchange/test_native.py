@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recipelab.core.errors import RecipelabError
-from recipelab.core.trial import Outcome, Proposal, Status
+from recipelab.core.trial import Certificate, Outcome, Proposal, Status
 from recipelab.exchange.campaign_copy import copy_of
 from recipelab.exchange.files import import_campaign
 from recipelab.exchange.jsonl import export_lines
@@ -68,8 +68,8 @@ def fill(
             if ended.seed_runs:
                 store.add_further_runs(CAMPAIGN, number, ended.seed_runs)
                 store.add_further_runs(CAMPAIGN, number, ended.seed_runs[:1])
-            store.add_certificate(CAMPAIGN, number, {"status": "certified", "seeds": [number, 2]})
-            store.add_certificate(CAMPAIGN, number, {"status": "not_certified"})
+            store.add_certificate(CAMPAIGN, number, Certificate("certified", seeds=number))
+            store.add_certificate(CAMPAIGN, number, Certificate("not_certified"))
     for text in ("hello", "\x00 and \ud800"):
         store.add_message(
             CAMPAIGN, round_number=1, source="a", type="T", payload={"content": text}, trial=0
@@ -137,7 +137,7 @@ def _written(store: LineageStore, file: Path) -> list[str]:
         round_number=None,
     )
     store.add_further_runs(CAMPAIGN, 0, outcome().seed_runs[:1])
-    store.add_certificate(CAMPAIGN, 1, {"status": "certified"})
+    store.add_certificate(CAMPAIGN, 1, Certificate("certified"))
     return exported(store, CAMPAIGN).splitlines()
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recipelab.core.errors import LineageError
-from recipelab.core.trial import Evidence, Outcome, SeedRun, Status
+from recipelab.core.trial import Certificate, Evidence, GateResult, Outcome, SeedRun, Status
 from recipelab.lineage import LineageStore
 from tests.lineage.helpers import CAMPAIGN, FILES, outcome, proposal, with_campaign
 
@@ -79,9 +79,11 @@ def test_certificates_come_back_as_they_were(
     with with_campaign(tmp_path_factory.mktemp("lineage") / "lineage.db") as store:
         trial = tried(store, Status.KEPT)
         safe = text.replace("\0", "").encode("utf-8", "ignore").decode()
-        found = {"status": "certified", "reason": safe, "score": number}
+        found = Certificate(
+            "certified", safe, score=number, gates=(GateResult("g", number, 1.0, -0.5),)
+        )
         store.add_certificate(CAMPAIGN, trial, found)
-        store.add_certificate(CAMPAIGN, trial, {"status": "not_certified"})
+        store.add_certificate(CAMPAIGN, trial, Certificate("not_certified"))
         records = store.certificates(CAMPAIGN)
     assert [record.trial for record in records] == [trial, trial]
     assert records[0].found == found
@@ -89,7 +91,7 @@ def test_certificates_come_back_as_they_were(
 
 def test_nothing_is_certified_that_is_not_there(store: LineageStore) -> None:
     with pytest.raises(LineageError, match="has no trial 9"):
-        store.add_certificate(CAMPAIGN, 9, {})
+        store.add_certificate(CAMPAIGN, 9, Certificate("certified"))
 
 
 def test_a_recipe_is_found_again_whatever_its_comments(store: LineageStore) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +64,7 @@ async def certify_trial(
     labels = {"campaign": campaign.name, "trial": str(number), "purpose": "certify"}
     async with session.measuring(pack.certified()) as evaluator:
         found = await certify(evaluator, baseline, recipe, chosen, labels)
-    campaign.store.add_certificate(campaign.name, number, asdict(found))
+    campaign.store.add_certificate(campaign.name, number, found)
     return found
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import asdict
 
-from recipelab.core.trial import SeedRun, Status
+from pydantic import TypeAdapter
+
+from recipelab.core.trial import Certificate, SeedRun, Status
 from recipelab.lineage.database import Row, Transaction
 from recipelab.lineage.lookup import OpenLineage, number_of, trial_id_of
 from recipelab.lineage.records import CertificateRecord, FurtherRunRecord
@@ -37,6 +39,9 @@ _CONFIRMED = """
 SELECT t.status FROM evidence e JOIN trial t ON t.id = e.trial_id
 WHERE t.campaign_id = :campaign AND e.confirmed > 0 ORDER BY t.judged_order
 """
+
+
+_FOUND = TypeAdapter(Certificate)
 
 
 class EvidenceStore(OpenLineage):
@@ -115,24 +120,24 @@ class EvidenceStore(OpenLineage):
         with self._asking(campaign) as (transaction, campaign_id):
             rows = transaction.rows(_CERTIFICATES, campaign=campaign_id)
         return tuple(
-            CertificateRecord(number_of(trial_id), from_stamp(made_at), json.loads(found))
+            CertificateRecord(number_of(trial_id), from_stamp(made_at), _FOUND.validate_json(found))
             for trial_id, made_at, found in rows
         )
 
-    def add_certificate(self, campaign: str, number: int, found: Mapping[str, Any]) -> None:
+    def add_certificate(self, campaign: str, number: int, found: Certificate) -> None:
         """Add what a certification found.
 
         Args:
             campaign: Name of the campaign.
             number: The trial that was certified.
-            found: Plain data.
+            found: The certificate.
 
         Raises:
             LineageError: There is no such trial.
         """
         with self._writing_to(campaign) as (transaction, campaign_id):
             trial_id = trial_id_of(transaction, campaign_id, number, campaign)
-            record = CertificateRecord(number, now(), dict(found))
+            record = CertificateRecord(number, now(), found)
             insert_certificate(transaction, trial_id, record)
 
 
@@ -162,7 +167,7 @@ def insert_certificate(transaction: Transaction, trial_id: int, record: Certific
         trial_id=trial_id,
         position=_next_position(transaction, "certificate", trial_id),
         made_at=to_stamp(record.made_at),
-        found=to_json(record.found),
+        found=to_json(asdict(record.found)),
     )
 
 

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import Any, Generic, TypeVar, overload
 
 from recipelab.core.errors import LineageError
-from recipelab.core.trial import Edit, FailureKind, Outcome, Phase, SeedRun, Status
+from recipelab.core.trial import Certificate, Edit, FailureKind, Outcome, Phase, SeedRun, Status
 
 T = TypeVar("T")
 
@@ -152,12 +152,12 @@ class CertificateRecord:
     Attributes:
         trial: The trial's number.
         made_at: When it was made, in UTC.
-        found: What it found, as plain data.
+        found: What it found.
     """
 
     trial: int
     made_at: datetime
-    found: dict[str, Any]
+    found: Certificate
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from pydantic import TypeAdapter
 from rich.box import SIMPLE_HEAD
 from rich.console import RenderableType
 from rich.table import Table
@@ -24,8 +23,6 @@ from recipelab.core.text import plain, shorten
 from recipelab.core.trial import Certificate
 from recipelab.lineage import LineageStore, TrialRecord
 from recipelab.packs.sections import Goal
-
-_CERTIFICATE = TypeAdapter(Certificate)
 
 
 def certificate_words(record: TrialRecord, certificate: Certificate) -> str:
@@ -82,10 +79,9 @@ def leaderboard_rows(store: LineageStore, campaign: str, goal: Goal) -> list[Lea
     for number, item in newest.items():
         record = store.trial(campaign, number)
         score = record.outcome.score if record.outcome else None
-        certificate = _CERTIFICATE.validate_python(item.found)
         rows.append(
             LeaderboardRow(
-                number, record.specialist, record.hypothesis, score, item.made_at, certificate
+                number, record.specialist, record.hypothesis, score, item.made_at, item.found
             )
         )
 
@@ -102,8 +98,7 @@ def newest_words(store: LineageStore, campaign: str, number: int) -> str:
     """Return the newest certificate of a trial in words; how to make one, if there is none."""
     found = [item.found for item in store.certificates(campaign) if item.trial == number]
     if found:
-        certificate = _CERTIFICATE.validate_python(found[-1])
-        return certificate_words(store.trial(campaign, number), certificate)
+        return certificate_words(store.trial(campaign, number), found[-1])
     return "certify it on seeds and answers that no trial had: recipelab verify best"
 
 
