@@ -1,12 +1,11 @@
 """Start one command under limits, and leave none of its processes behind.
 
-The local sandbox runs this file by its path as a small program of its own, so it imports the
-standard library alone. It stays the parent of the command for three reasons: on Linux every orphan
-of the command becomes its child, so that their CPU time is counted; it can kill them all; and it
-sees the end of the control pipe when the process that asked for the command is gone, however that
-process died.
+The local sandbox runs this file as a small program of its own, so it imports the standard library
+alone. It stays the parent of the command for three reasons: on Linux every orphan of the command
+becomes its child, so that their CPU time is counted; it can kill them all; and it sees the end of
+the control pipe when the process that asked for the command is gone, however that process died.
 
-Usage: launcher.py CONTROL_FD REPORT_FD FILE_BYTES DATA_BYTES CORES PROCESSES NAMESPACES COMMAND...
+Arguments: CONTROL_FD REPORT_FD FILE_BYTES DATA_BYTES CORES PROCESSES NAMESPACES COMMAND...
 CORES are numbers with commas between them, or a dash for any. PROCESSES is a number, or a dash for
 no limit. NAMESPACES is a file that describes the namespaces to make (see launcher_namespaces.py),
 or a dash for none. At the end the launcher writes to REPORT_FD: CPU seconds, peak memory and the
@@ -15,14 +14,23 @@ wait status of the command; or why the command could not be started.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import resource
 import select
-import signal
 import sys
-from types import FrameType
-from typing import Protocol
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Callable
+    from types import FrameType
+    from typing import Protocol
+else:
+    # Every phase waits for this program, and typing and enum, which signal needs, take longer to
+    # import than Python takes to start.
+    import _signal as signal
+
+    Protocol = object
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _OPEN_FILES = 1024
@@ -70,9 +78,10 @@ def _limit(kind: int, value: int) -> None:
     """Lower a limit; one that is lower already stays."""
     hard = resource.getrlimit(kind)[1]
     lowest = value if hard == resource.RLIM_INFINITY else min(value, hard)
-    # macOS refuses some limits that it does not implement.
-    with contextlib.suppress(ValueError, OSError):
+    try:  # noqa: SIM105 - contextlib takes long to import, too.
         resource.setrlimit(kind, (lowest, lowest))
+    except (ValueError, OSError):
+        pass  # macOS refuses some limits that it does not implement.
 
 
 def _become(command: list[str], file_bytes: int, data_bytes: int, processes: str) -> None:
@@ -110,17 +119,22 @@ def _children() -> list[int]:
         return []
 
 
+def _kill(send: Callable[[int, int], None], target: int) -> None:
+    """Kill processes that may have ended already."""
+    try:  # noqa: SIM105
+        send(target, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        pass
+
+
 def _kill_all(leader: int) -> None:
     """Kill every process of the command and reap what can be reaped."""
     while True:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(leader, signal.SIGKILL)
+        _kill(os.killpg, leader)
         if os.getpid() == 1:  # In a process namespace all other processes are the command's.
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(-1, signal.SIGKILL)
+            _kill(os.kill, -1)
         for pid in _children():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            _kill(os.kill, pid)
         try:
             os.waitpid(-1, 0)
         except ChildProcessError:
@@ -152,8 +166,6 @@ def _on_child(number: int, frame: FrameType | None) -> None:
 
 def _enter_namespaces(file: str, report: int) -> _Isolation:
     """Make the namespaces around this process, or report why not and exit."""
-    # Last on the path: names of the standard library must not be looked up in this folder.
-    sys.path.append(os.path.dirname(os.path.abspath(__file__)))
     import launcher_namespaces  # type: ignore[import-not-found]
 
     try:
@@ -186,7 +198,3 @@ def main(arguments: list[str]) -> None:
     _kill_all(leader)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     isolation.send_report(report, f"{used.ru_utime + used.ru_stime} {used.ru_maxrss} {status}")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -18,11 +18,16 @@ import ctypes
 import fcntl
 import marshal
 import os
-import signal
 import struct
-from typing import Any
 
 from launcher_filter import refuse_calls  # type: ignore[import-not-found]
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    from typing import Any
+else:
+    import _signal as signal  # As in launcher.py.
 
 _NEWNS, _NEWUTS, _NEWIPC = 0x20000, 0x4000000, 0x8000000
 _NEWUSER, _NEWPID, _NEWNET = 0x10000000, 0x20000000, 0x40000000

@@ -36,7 +36,12 @@ from recipelab.sandbox.outputs import (
 )
 from recipelab.sandbox.processes import MIB, BoundedLog, clean_environment
 
-_LAUNCHER = (sys.executable, "-I", "-S", str(Path(__file__).with_name("launcher.py")))
+# Imported, because Python keeps the byte code of what is imported, but not of a script. The folder
+# comes last: names of the standard library must not be looked up in it.
+_START = (
+    "import sys; sys.path.append(sys.argv.pop(1)); import launcher; launcher.main(sys.argv[1:])"
+)
+_LAUNCHER = (sys.executable, "-I", "-S", "-c", _START, str(Path(__file__).parent))
 _KILL_SECONDS = 1.0
 _PIECE = 1 << 16
 _REPORT_BYTES = 4096
