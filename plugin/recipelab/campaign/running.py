@@ -15,14 +15,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from recipelab.campaign.submitting import Pickup, Submission
-from recipelab.core.errors import BudgetSpent, RecipelabError
+from recipelab.core.errors import BudgetSpent
 from recipelab.core.logs import bound
-from recipelab.core.trial import Proposal, Status
-from recipelab.evaluation.proposals import BASELINE, Approve
+from recipelab.core.trial import Proposal
+from recipelab.evaluation.proposals import Approve
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.evaluation.session import CampaignSession, Overrides
-from recipelab.lineage import TrialFilter, TrialRecord
-from recipelab.sandbox.processes import is_dead
+from recipelab.lineage import TrialRecord
 from recipelab.team import Listener, ResearchGroupChat
 from recipelab.team.loop import following_lineage
 
@@ -31,9 +30,6 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 1.0
 """How long an idle queue waits before it looks whether another process has submitted a trial."""
-
-RETRIED = 200
-"""Aborted trials that run again at most when a campaign is opened."""
 
 
 class _SayingListener(Listener):
@@ -165,8 +161,11 @@ async def open_queue(campaign: Campaign, approve: Approve | None) -> AsyncIterat
         finished, reason = False, "the script that ran it has ended"
         try:
             with bound(campaign=campaign.name):
-                await _measure_baseline(queue)
-                _retry_unfinished(queue)
+                queue.ensure_baseline()
+                while queue.running:
+                    await queue.next_ended()
+                queue.checked_baseline()
+                queue.requeue_unfinished()
                 opened = OpenQueue(queue)
                 async with following_lineage(queue, campaign.say):
                     collector = asyncio.create_task(opened.collect())
@@ -184,25 +183,3 @@ async def open_queue(campaign: Campaign, approve: Approve | None) -> AsyncIterat
             await queue.stop()
             state = "finished" if finished else "stopped"
             campaign.store.end_campaign(campaign.name, state, reason)
-
-
-async def _measure_baseline(queue: TrialQueue) -> None:
-    if not queue.store.counts(queue.campaign):
-        queue.propose_baseline()
-    elif queue.store.trial(queue.campaign, BASELINE).status in (None, Status.ABORTED):
-        queue.retry(BASELINE)
-    while queue.running:
-        await queue.next_ended()
-    outcome = queue.store.trial(queue.campaign, BASELINE).outcome
-    if outcome is None or outcome.status is not Status.BASELINE:
-        reason = outcome.reason if outcome else "it has no outcome"
-        raise RecipelabError(f"the baseline of {queue.pack.name} fails: {reason}")
-
-
-def _retry_unfinished(queue: TrialQueue) -> None:
-    store, name = queue.store, queue.campaign
-    for lease in store.dead_leases(lambda owner: not is_dead(owner)):
-        store.release_slot(lease.campaign, lease.trial, lease.slot)
-    aborted = TrialFilter(statuses=(Status.ABORTED,), order="oldest", limit=RETRIED)
-    for brief in (*store.in_flight_briefs(name), *store.briefs(name, aborted).items):
-        queue.retry(brief.number)

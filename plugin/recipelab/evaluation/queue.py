@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from recipelab.budget import BudgetLimits, Ledger
+from recipelab.core.errors import RecipelabError
 from recipelab.core.recipe import Recipe
-from recipelab.core.trial import Edit, Outcome, Phase, Proposal
+from recipelab.core.trial import Edit, Outcome, Phase, Proposal, Status
 from recipelab.evaluation.evaluator import Evaluator, shared_outcome
 from recipelab.evaluation.metric import Incumbent, noise_of
 from recipelab.evaluation.observers import LineageObserver
@@ -22,14 +23,18 @@ from recipelab.evaluation.proposals import (
     Rejected,
     declined,
 )
-from recipelab.lineage import LineageStore, TrialRecord
+from recipelab.lineage import LineageStore, TrialFilter, TrialRecord
 from recipelab.packs.pack import Pack
+from recipelab.sandbox.processes import is_dead
 
 OnPhase = Callable[[int, Phase, int | None], None]
 """Called with trial, phase and seed when a phase begins; the seed is ``None`` in preflight."""
 
 WAITING_PER_SLOT = 2
 """Trials that may wait for each slot before agents are asked to submit no more."""
+
+MAX_RETRIED = 200
+"""Aborted trials that a resumed campaign runs again at most."""
 
 _NEWEST_WEIGHT = 0.3
 """Weight of the newest trial in the moving mean of their lengths."""
@@ -178,6 +183,42 @@ class TrialQueue:
         """Record the starting recipe as trial 0, and queue it."""
         number, recipe = self._checker.take_baseline()
         self._queue(number, "campaign", recipe)
+
+    def ensure_baseline(self) -> None:
+        """Queue the baseline, unless it was measured before."""
+        if not self.store.counts(self.campaign):
+            self.propose_baseline()
+        elif self.store.brief(self.campaign, BASELINE).status in (None, Status.ABORTED):
+            self.retry(BASELINE)
+
+    def checked_baseline(self) -> TrialRecord:
+        """Return the measured baseline.
+
+        Raises:
+            RecipelabError: The baseline does not pass its own gates.
+        """
+        record = self.store.trial(self.campaign, BASELINE)
+        if record.status is not Status.BASELINE:
+            reason = record.outcome.reason if record.outcome else "it has no outcome"
+            raise RecipelabError(f"the baseline of {self.pack.name} fails: {reason}")
+        return record
+
+    def requeue_unfinished(self) -> tuple[int, ...]:
+        """Queue the trials that a dead process left in flight, and those that were aborted.
+
+        Returns:
+            Their numbers.
+        """
+        for lease in self.store.dead_leases(lambda owner: not is_dead(owner)):
+            self.store.release_slot(lease.campaign, lease.trial, lease.slot)
+        aborted = TrialFilter(statuses=(Status.ABORTED,), order="oldest", limit=MAX_RETRIED)
+        unfinished = (
+            *self.store.in_flight_briefs(self.campaign),
+            *self.store.briefs(self.campaign, aborted).items,
+        )
+        for brief in unfinished:
+            self._queue(brief.number, brief.specialist)
+        return tuple(brief.number for brief in unfinished)
 
     def retry(self, number: int) -> None:
         """Queue a recorded trial again that never got its outcome, or was aborted."""

@@ -18,14 +18,11 @@ from autogen_agentchat.messages import (
 from autogen_core import CancellationToken
 
 from recipelab.agents import outcome_report
-from recipelab.core.errors import RecipelabError
 from recipelab.core.logs import logger
 from recipelab.core.trial import Phase, Status
 from recipelab.evaluation.judge import baseline_noise_text
-from recipelab.evaluation.proposals import BASELINE
 from recipelab.evaluation.queue import TrialQueue
-from recipelab.lineage import PAUSED, NewMessage, NewUsage, TrialFilter, TrialRecord
-from recipelab.sandbox.processes import is_dead
+from recipelab.lineage import PAUSED, NewMessage, NewUsage, TrialRecord
 from recipelab.team.speakers import SpeakerPolicy, TrialResult
 from recipelab.team.turns import (
     TurnOutcome,
@@ -43,9 +40,6 @@ MAX_ABORTED = 3
 
 MAX_UNWRITTEN = 50
 """Messages of a turn that may wait for its end before they are written."""
-
-MAX_RETRIED = 200
-"""Aborted trials that a resumed campaign runs again at most."""
 
 WRITE_SECONDS = 1.0
 """Time between two transactions that write messages."""
@@ -179,10 +173,7 @@ class CampaignLoop:
         Raises:
             RecipelabError: The baseline does not pass its own gates.
         """
-        if not self._store.counts(self._campaign):
-            self._queue.propose_baseline()
-        elif self._lacks_outcome(BASELINE):
-            self._queue.retry(BASELINE)
+        self._queue.ensure_baseline()
         message: BaseChatMessage | None = None
         while self._queue.running:
             waiting = asyncio.ensure_future(self._queue.next_ended())
@@ -191,10 +182,7 @@ class CampaignLoop:
             message = outcome_report(self._queue, records, blind=self._blind)
             self.keep_judged(records)
             self.hear(message)
-        record = self._store.trial(self._campaign, BASELINE)
-        if record.outcome is None or record.outcome.status is not Status.BASELINE:
-            reason = record.outcome.reason if record.outcome else "it has no outcome"
-            raise RecipelabError(f"the baseline of {self._queue.pack.name} fails: {reason}")
+        record = self._queue.checked_baseline()
         if message is None:
             return ()
         text = baseline_noise_text(self._queue.pack, record)
@@ -203,19 +191,10 @@ class CampaignLoop:
         self.hear(noise)
         return message, noise
 
-    def _lacks_outcome(self, number: int) -> bool:
-        outcome = self._store.trial(self._campaign, number).outcome
-        return outcome is None or outcome.status is Status.ABORTED
-
     def requeue_unfinished(self) -> None:
         """Queue the trials that a dead process left in flight, and those that were aborted."""
-        for lease in self._store.dead_leases(lambda owner: not is_dead(owner)):
-            self._store.release_slot(lease.campaign, lease.trial, lease.slot)
-        wanted = TrialFilter(statuses=(Status.ABORTED,), order="oldest", limit=MAX_RETRIED)
-        aborted = self._store.briefs(self._campaign, wanted).items
-        for brief in [*self._store.in_flight_briefs(self._campaign), *aborted]:
-            self._listener.note(f"trial {brief.number} has no measured outcome: running it again")
-            self._queue.retry(brief.number)
+        for number in self._queue.requeue_unfinished():
+            self._listener.note(f"trial {number} has no measured outcome: running it again")
 
     def start_round(self) -> int:
         """Start the next round, and return its number."""
