@@ -15,7 +15,7 @@ from pathlib import Path
 
 from recipelab import BudgetLimits, Campaign, Edit, Plan
 from recipelab.lineage import TrialRecord
-from recipelab.packs.template import Wish, write_pack
+from recipelab.packs.template import PackDraft, write_pack
 
 TRAIN = "recipe/train.py"
 
@@ -34,7 +34,7 @@ def show(trial: TrialRecord) -> None:
 
 async def main() -> None:
     """Tries each idea on top of the best recipe so far, and certifies what was kept."""
-    write_pack(Wish("curve", "Fit a hidden curve", "error"), Path("task_packs/curve"))
+    write_pack(PackDraft("curve", "Fit a hidden curve", "error"), Path("task_packs/curve"))
     plan = Plan(pack="curve", sandbox="local", limits=BudgetLimits(trials=len(IDEAS)))
     with Campaign.create(plan, say=print) as campaign:
         async with campaign.opened():  # the sandbox is there, and the baseline was measured
@@ -44,7 +44,7 @@ async def main() -> None:
         best = campaign.best
         print(f"the best is trial {best.number}: {best.hypothesis}")
         certificate = await campaign.certify()
-        print(f"{certificate['status']}: {certificate['reason']}")
+        print(f"{certificate.status}: {certificate.reason}")
         print(campaign.patch(best.number))
         campaign.export("curve.jsonl")
 

@@ -17,19 +17,19 @@ from .conftest import Make
 
 async def test_the_best_is_certified_and_the_lineage_keeps_it(ended: Campaign) -> None:
     found = await ended.certify(seeds=3)
-    assert (found["status"], found["seeds"], found["held_out"]) == ("certified", 3, True)
+    assert (found.status, found.seeds, found.held_out) == ("certified", 3, True)
     start = await ended.certify(0, seeds=2)
-    assert start["status"] == "not_certified"
+    assert start.status == "not_certified"
     kept = ended.store.certificates(ended.name)
     assert [item.trial for item in kept] == [ended.best.number, 0]
 
 
 async def test_each_edit_has_its_share_and_is_measured_once(ended: Campaign) -> None:
-    facts = await ended.ablate(seeds=2, pairs=0)
-    assert facts["gain"]["value"] > 0
-    assert [step["trial"] for step in facts["steps"]] == facts["chain"][1:]
+    report = await ended.ablate(seeds=2, pairs=0)
+    assert report.gain is not None and report.gain.value > 0
+    assert tuple(step.trial for step in report.steps) == report.chain[1:]
     kept = (ended.folder / "ablation.json").read_bytes()
-    assert await ended.ablate(seeds=2, pairs=0) == facts
+    assert await ended.ablate(seeds=2, pairs=0) == report
     assert (ended.folder / "ablation.json").read_bytes() == kept
 
 

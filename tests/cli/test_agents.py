@@ -65,7 +65,7 @@ def test_show_with_a_pack_is_all_that_the_specialist_is_told(cli: Cli) -> None:
     shown = cli("agents", "show", "meta", "--pack", "toy")
     assert shown.exit_code == 0
     assert "# Your surfaces (left, right)" in shown.stdout
-    assert "Gate: size" in shown.stdout and "Ablations" in shown.stdout
+    assert "Gate size: " in shown.stdout and "Ablations" in shown.stdout
     facts = json.loads(cli("agents", "show", "meta", "--pack", "toy", "--json").stdout)
     assert facts["surfaces"] == ["left", "right"]
     assert facts["system_message"].rstrip() == shown.stdout.rstrip()

@@ -59,7 +59,7 @@ def test_a_campaign_improves_the_recipe_and_leaves_its_papers(
     assert (copy / "recipe/train.py").read_text() == exported["files"]["recipe/train.py"]
     transcript = (folder / "transcript.md").read_text()
     for words in (
-        "### left (offline",
+        "### left *(offline",
         "- `lineage_query` (",
         "Proposes **trial 1**",
         "```diff",

@@ -140,10 +140,17 @@ class CampaignReader:
 
         if self._plan is not None:
             return load_pack(self._plan.pack, self._plan.profile)
-        record = self.record
-        if mark_of(record) is not None:
+        self.check_pack_is_here()
+        return load_pack(self.record.pack, self.record.profile)
+
+    def check_pack_is_here(self) -> None:
+        """Check that the campaign ran here, so that its recipes can be measured.
+
+        Raises:
+            RecipelabError: The campaign was imported.
+        """
+        if mark_of(self.record) is not None:
             raise RecipelabError(f"campaign {self.name} was imported: its pack is not here")
-        return load_pack(record.pack, record.profile)
 
     @property
     def metric(self) -> MetricFacts:

@@ -38,7 +38,11 @@ def measuring_session(
         campaign: The campaign.
         sandbox: ``auto``, ``docker`` or ``local``; ``None`` for the campaign's own.
         slots: Phases at the same time; ``None`` for what the machine has.
+
+    Raises:
+        RecipelabError: The campaign was imported, so its pack is not here.
     """
+    campaign.check_pack_is_here()
     update = {"sandbox": sandbox or campaign.plan.sandbox, "slots": slots}
     return CampaignSession(
         campaign.plan.model_copy(update=update),
@@ -72,8 +76,8 @@ async def ablate_best(
     campaign: Campaign, *, seeds: int, pairs: int, sandbox: str | None, slots: int | None
 ) -> AblationReport:
     """Measure the best recipe without each of its edits; see :meth:`Campaign.ablate`."""
-    records_of_chain(campaign.store, campaign.name)  # before data is fetched and a sandbox opened
     session = measuring_session(campaign, sandbox, slots)
+    records_of_chain(campaign.store, campaign.name)  # before data is fetched and a sandbox opened
     async with session.measuring() as evaluator:
         return await ablate_campaign(
             campaign.store,
