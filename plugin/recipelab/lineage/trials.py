@@ -296,7 +296,44 @@ class TrialReader(OpenLineage):
         found = self._parts("gates", campaign, numbers)
         return {number: tuple(GateResult(*gate) for gate in part) for number, part in found.items()}
 
-    def _parts(self, column: str, campaign: str, numbers: Sequence[int]) -> dict[int, list[Any]]:
+    def file_hashes(self, campaign: str, numbers: Sequence[int]) -> dict[int, dict[str, str]]:
+        """Return the recipes of some trials without their texts, which many trials share.
+
+        Args:
+            campaign: Name of the campaign.
+            numbers: Numbers of at most 201 trials.
+
+        Returns:
+            Path to SHA-256 by number, in the order of the paths; see :meth:`file_text`.
+
+        Raises:
+            LineageError: Too many are asked for.
+        """
+        found = self._parts("files", campaign, numbers)
+        ids = {key for files in found.values() for key in files.values()}
+        with self._reading() as transaction:
+            hashes = transaction.pairs(
+                "SELECT id, sha256 FROM recipe_file WHERE id IN :ids", ids=sorted(ids)
+            )
+        return {
+            n: {path: hashes[files[path]] for path in sorted(files)} for n, files in found.items()
+        }
+
+    def file_text(self, sha256: str) -> str:
+        """Return the text of a recipe's file by its SHA-256.
+
+        Raises:
+            LineageError: No recipe has such a file.
+        """
+        with self._reading() as transaction:
+            data = transaction.value(
+                "SELECT data FROM recipe_file WHERE sha256 = :sha256", sha256=sha256
+            )
+        if data is None:
+            raise LineageError(f"no recipe in the lineage has a file with SHA-256 {sha256}")
+        return zlib.decompress(data).decode()
+
+    def _parts(self, column: str, campaign: str, numbers: Sequence[int]) -> dict[int, Any]:
         if len(numbers) > _MOST_PARTS:
             raise LineageError(f"at most {_MOST_PARTS} trials can be asked for, not {len(numbers)}")
         with self._asking(campaign) as (transaction, campaign_id):
