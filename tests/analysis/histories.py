@@ -6,19 +6,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from recipelab.analysis import History
-from recipelab.analysis.history import PastTrial
-from recipelab.core.trial import (
-    Failure,
-    FailureKind,
-    GateResult,
-    Outcome,
-    Phase,
-    PhaseTiming,
-    SeedRun,
-    Status,
-)
+from recipelab.core.trial import FailureKind, Phase, Status
 from recipelab.exchange.metric import MetricFacts
-from recipelab.lineage import TrialRecord
+from recipelab.lineage import PastTrial
 from recipelab.packs.sections import Goal
 
 WHEN = datetime(2026, 1, 2, tzinfo=UTC)
@@ -35,48 +25,41 @@ def trial(
     seconds: Sequence[float] = (),
     excess: float | None = None,
     signature: str = "",
-) -> TrialRecord:
+) -> PastTrial:
     """A trial; ``seconds`` are of the train phase of each seed run, ``excess`` misses a gate."""
-    outcome = None
-    if status is not None:
-        outcome = Outcome(
-            status,
-            f"it is {status}",
-            seed_runs=tuple(
-                SeedRun(i, (PhaseTiming(Phase.TRAIN, wall, 2 * wall),))
-                for i, wall in enumerate(seconds)
-            ),
-            gates=() if excess is None else (GateResult("size", 100 + excess, 100, -excess),),
-            score=score,
-            failure=Failure(Phase.TRAIN, FailureKind.OTHER, signature, "") if signature else None,
-        )
-    return TrialRecord(
+    wall = sum(seconds) if seconds else None
+    return PastTrial(
         number=number,
-        round=None,
+        parents=parents if number else (),
         specialist=f"{surface} agent",
         surface=surface,
         hypothesis=hypothesis,
-        expected_delta=0.0,
-        parents=parents if number else (),
-        edits=(),
         digest="",
-        diff="",
-        outcome=outcome,
         proposed_at=WHEN,
-        judged_at=None if outcome is None else WHEN,
+        judged_at=None if status is None else WHEN,
+        status=status,
+        reason=f"it is {status}" if status else "",
+        score=score,
+        failure_kind=FailureKind.OTHER if signature else None,
+        failure_phase=Phase.TRAIN if signature else None,
+        signature=signature or None,
+        missed={} if excess is None else {"size": excess},
+        wall_seconds=wall,
+        cpu_seconds=None if wall is None else 2 * wall,
+        device_seconds=wall,
+        seed_runs=len(seconds),
     )
 
 
 def history(
-    *trials: TrialRecord,
+    *trials: PastTrial,
     order: Sequence[int] | None = None,
     goal: Goal = Goal.MINIMIZE,
 ) -> History:
     """A history; ``order`` is that of judging, by default that of the numbers."""
-    judged = [record.number for record in trials if record.outcome is not None]
+    judged = [record.number for record in trials if record.status is not None]
     metric = MetricFacts("seconds", "s", goal)
-    slim = tuple(map(PastTrial.of, trials))
-    return History("c", slim, tuple(judged if order is None else order), metric)
+    return History("c", trials, tuple(judged if order is None else order), metric)
 
 
 def small() -> History:

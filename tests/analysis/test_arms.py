@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recipelab.analysis.arms import RunFigures, compare_runs, paired, repeated, sign_flip
-from recipelab.analysis.history import PastTrial
 from recipelab.core.trial import Status
+from recipelab.lineage import PastTrial
 
 from .histories import WHEN, trial
 
@@ -21,12 +21,11 @@ RUN = RunFigures("c", (10.0, 10.0, 8.0), 20.0, 2, 1, 1, 0, 0, 0, 100, 5.0)
 
 def failed(number: int, proposed: int, judged: int, signature: str) -> PastTrial:
     """A failure that was proposed and judged so many minutes after the start."""
-    record = replace(
+    return replace(
         trial(number, Status.CRASHED, signature=signature),
         proposed_at=WHEN + timedelta(minutes=proposed),
         judged_at=WHEN + timedelta(minutes=judged),
     )
-    return PastTrial.of(record)
 
 
 def test_a_failure_repeats_only_what_was_known_when_it_was_proposed() -> None:

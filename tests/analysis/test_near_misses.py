@@ -12,7 +12,7 @@ from recipelab.analysis.history import History
 from recipelab.analysis.near_misses import ALIKE, NEVER, AlikeQuery, first_alike, near_misses
 from recipelab.analysis.similarity import WordWeights, cosine, vectors
 from recipelab.core.trial import Status
-from recipelab.lineage import TrialRecord
+from recipelab.lineage import PastTrial
 
 from .histories import history, trial
 
@@ -48,7 +48,7 @@ def first_repair(past: History, number: int) -> tuple[int, str] | None:
 def histories(draw: st.DrawFn) -> History:
     """Campaigns of up to thirty trials, judged in any order."""
     count = draw(st.integers(1, 30))
-    trials: list[TrialRecord] = [trial(0, Status.BASELINE, 10.0, hypothesis=draw(HYPOTHESES))]
+    trials: list[PastTrial] = [trial(0, Status.BASELINE, 10.0, hypothesis=draw(HYPOTHESES))]
     for number in range(1, count):
         status = draw(STATUSES)
         trials.append(

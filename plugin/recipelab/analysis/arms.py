@@ -10,11 +10,11 @@ from itertools import product
 from statistics import fmean, median, stdev
 from typing import Any
 
-from recipelab.analysis.history import History, PastTrial, history_of
+from recipelab.analysis.history import History, history_of
 from recipelab.analysis.stats import best_so_far
 from recipelab.budget import DEVICE
 from recipelab.core.trial import FailureKind, Status
-from recipelab.lineage import LineageStore
+from recipelab.lineage import LineageStore, PastTrial
 
 BASE = "specialists"
 """The arm with which the others are compared."""

@@ -12,9 +12,10 @@ from itertools import islice
 from statistics import median
 from typing import Any
 
-from recipelab.analysis.history import History, PastTrial
+from recipelab.analysis.history import History
 from recipelab.analysis.similarity import WordWeights, alike_pairs, cosine
 from recipelab.core.trial import Status
+from recipelab.lineage import PastTrial
 
 MISSES = (
     Status.GATE_MISSED,

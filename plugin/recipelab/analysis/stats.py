@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from recipelab.analysis.history import History, PastTrial
+from recipelab.analysis.history import History
 from recipelab.analysis.near_misses import excesses, near_misses
 from recipelab.analysis.similarity import diversity
 from recipelab.core.trial import Status
+from recipelab.lineage import PastTrial
 
 
 def campaign_stats(history: History) -> dict[str, Any]:

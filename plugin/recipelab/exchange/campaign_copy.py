@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 from recipelab.exchange.metric import MARK
@@ -24,6 +25,7 @@ from recipelab.lineage import (
     UsageTotal,
 )
 from recipelab.lineage.copy import CampaignCopy
+from recipelab.lineage.filter import MAX_LIMIT
 
 
 class StoredCampaign:
@@ -57,12 +59,19 @@ class StoredCampaign:
         return self._store.judged_order(self._name)
 
     def trials(self) -> Iterator[tuple[TrialRecord, dict[str, str]]]:
-        """Yield its trials in order, each with the files of its recipe: path to text."""
-        for record in self._store.each_trial(self._name):
-            timed = replace(
-                record, proposed_at=utc(record.proposed_at), judged_at=_utc(record.judged_at)
-            )
-            yield timed, self._store.files(self._name, record.number)
+        """Yield its trials in order, each with the files of its recipe: path to SHA-256."""
+        records = self._store.each_trial(self._name)
+        while page := list(islice(records, MAX_LIMIT)):
+            recipes = self._store.file_hashes(self._name, [record.number for record in page])
+            for record in page:
+                timed = replace(
+                    record, proposed_at=utc(record.proposed_at), judged_at=_utc(record.judged_at)
+                )
+                yield timed, recipes.get(record.number, {})
+
+    def file_text(self, sha256: str) -> str:
+        """Return the text of a file of its recipes."""
+        return self._store.file_text(sha256)
 
     def messages(self) -> Iterator[MessageRecord]:
         """Yield its messages in order."""
@@ -96,11 +105,15 @@ def copy_of(store: LineageStore, name: str) -> CampaignCopy:
     stored = StoredCampaign(store, name)
     with store.moment():
         trials = tuple(stored.trials())
+        texts = {h: stored.file_text(h) for h in {h for _, files in trials for h in files.values()}}
         return CampaignCopy(
             campaign=stored.record(),
             rounds=stored.rounds(),
             trials=tuple(record for record, _ in trials),
-            files={record.number: files for record, files in trials},
+            files={
+                record.number: {path: texts[key] for path, key in files.items()}
+                for record, files in trials
+            },
             judged=stored.judged(),
             messages=tuple(stored.messages()),
             notes=stored.notes(),

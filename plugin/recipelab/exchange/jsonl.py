@@ -194,12 +194,11 @@ def _lines_of(store: LineageStore, name: str) -> Iterator[_Line]:
     trials, messages = 0, 0
     written: set[str] = set()
     for record, files in stored.trials():
-        digests = {path: sha256(text) for path, text in files.items()}
-        for path, digest in digests.items():
+        for digest in files.values():
             if digest not in written:
                 written.add(digest)
-                yield FileLine(sha256=digest, content=files[path])
-        yield TrialLine(trial=record, files=digests)
+                yield FileLine(sha256=digest, content=stored.file_text(digest))
+        yield TrialLine(trial=record, files=files)
         trials += 1
     for message in stored.messages():
         yield MessageLine(message=message)

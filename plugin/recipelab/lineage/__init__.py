@@ -2,6 +2,7 @@
 
 from recipelab.lineage.campaigns import PAUSED, prior_campaigns
 from recipelab.lineage.filter import TrialFilter
+from recipelab.lineage.past import PastTrial
 from recipelab.lineage.records import (
     CampaignRecord,
     CertificateRecord,
@@ -42,6 +43,7 @@ __all__ = [
     "NewUsage",
     "Note",
     "Page",
+    "PastTrial",
     "RoundRecord",
     "Similar",
     "SurfaceSummary",

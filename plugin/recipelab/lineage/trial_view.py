@@ -272,11 +272,6 @@ def measure_means(runs: Sequence[SeedRun]) -> dict[str, float]:
     }
 
 
-def missed_by(gates: Iterable[GateResult]) -> dict[str, float]:
-    """Return for each gate that was missed how far its value must move, in the gate's unit."""
-    return {gate.name: -gate.margin for gate in gates if not gate.passed}
-
-
 def plus_minus(text: str, error: float | None) -> str:
     """Return a figure with its standard error, as ``31.5 ± 0.25``."""
     return text if error is None else f"{text} ± {error:.2g}"

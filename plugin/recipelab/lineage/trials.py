@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from typing import Any
 
 from recipelab.core.errors import LineageError
@@ -22,8 +21,14 @@ from recipelab.core.trial import (
 from recipelab.lineage.database import Row, Transaction
 from recipelab.lineage.filter import MAX_LIMIT, TrialFilter, check_page, find_trials
 from recipelab.lineage.lookup import LARGEST_NUMBER, OpenLineage, number_of, trial_id_of, trial_key
+from recipelab.lineage.past import PastTrial, past_trials
 from recipelab.lineage.records import Page, TrialBrief, TrialBriefs, TrialRecord, TrialState
-from recipelab.lineage.values import from_optional_stamp, from_stamp, seed_run
+from recipelab.lineage.values import (
+    from_optional_stamp,
+    from_stamp,
+    parent_numbers,
+    seed_run,
+)
 
 STREAMED = 500
 """Trials that are in memory at once while they are read one by one."""
@@ -184,6 +189,17 @@ class TrialReader(OpenLineage):
                 return
             after = number_of(ids[-1])
 
+    def each_past_trial(self, campaign: str, *, after: int = -1) -> Iterator[PastTrial]:
+        """Yield the trials of a campaign one by one, as :meth:`each_trial`, as statistics need
+        them."""
+        while True:
+            with self._asking(campaign) as (transaction, campaign_id):
+                page = past_trials(transaction, campaign_id, after=after, limit=STREAMED)
+            yield from page
+            if len(page) < STREAMED:
+                return
+            after = page[-1].number
+
     def children(
         self, campaign: str, number: int, *, limit: int = 50, offset: int = 0
     ) -> Page[TrialBrief]:
@@ -280,7 +296,44 @@ class TrialReader(OpenLineage):
         found = self._parts("gates", campaign, numbers)
         return {number: tuple(GateResult(*gate) for gate in part) for number, part in found.items()}
 
-    def _parts(self, column: str, campaign: str, numbers: Sequence[int]) -> dict[int, list[Any]]:
+    def file_hashes(self, campaign: str, numbers: Sequence[int]) -> dict[int, dict[str, str]]:
+        """Return the recipes of some trials without their texts, which many trials share.
+
+        Args:
+            campaign: Name of the campaign.
+            numbers: Numbers of at most 201 trials.
+
+        Returns:
+            Path to SHA-256 by number, in the order of the paths; see :meth:`file_text`.
+
+        Raises:
+            LineageError: Too many are asked for.
+        """
+        found = self._parts("files", campaign, numbers)
+        ids = {key for files in found.values() for key in files.values()}
+        with self._reading() as transaction:
+            hashes = transaction.pairs(
+                "SELECT id, sha256 FROM recipe_file WHERE id IN :ids", ids=sorted(ids)
+            )
+        return {
+            n: {path: hashes[files[path]] for path in sorted(files)} for n, files in found.items()
+        }
+
+    def file_text(self, sha256: str) -> str:
+        """Return the text of a recipe's file by its SHA-256.
+
+        Raises:
+            LineageError: No recipe has such a file.
+        """
+        with self._reading() as transaction:
+            data = transaction.value(
+                "SELECT data FROM recipe_file WHERE sha256 = :sha256", sha256=sha256
+            )
+        if data is None:
+            raise LineageError(f"no recipe in the lineage has a file with SHA-256 {sha256}")
+        return zlib.decompress(data).decode()
+
+    def _parts(self, column: str, campaign: str, numbers: Sequence[int]) -> dict[int, Any]:
         if len(numbers) > _MOST_PARTS:
             raise LineageError(f"at most {_MOST_PARTS} trials can be asked for, not {len(numbers)}")
         with self._asking(campaign) as (transaction, campaign_id):
@@ -367,7 +420,7 @@ def _brief(row: Row) -> TrialBrief:
         score_se=score_se,
         delta=delta,
         delta_se=delta_se,
-        parents=_numbers(parents),
+        parents=parent_numbers(parents),
         failure_kind=FailureKind(kind) if kind else None,
         failure_phase=Phase(failed_in) if failed_in else None,
         signature=signature,
@@ -376,12 +429,6 @@ def _brief(row: Row) -> TrialBrief:
         judged_at=from_optional_stamp(judged_at),
         round=round_number,
     )
-
-
-# Most trials have one parent, and many the same.
-@lru_cache(maxsize=4096)
-def _numbers(parents: str) -> tuple[int, ...]:
-    return tuple(json.loads(parents))
 
 
 def trial_records(transaction: Transaction, ids: Sequence[int]) -> tuple[TrialRecord, ...]:
@@ -404,7 +451,7 @@ def _record(row: Row) -> TrialRecord:
         surface=surface,
         hypothesis=hypothesis,
         expected_delta=expected_delta,
-        parents=_numbers(parents),
+        parents=parent_numbers(parents),
         edits=tuple(Edit(*edit) for edit in json.loads(edits)),
         digest=digest,
         diff=diff,

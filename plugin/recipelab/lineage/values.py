@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from recipelab.core.trial import GateResult, Outcome, Phase, PhaseTiming, SeedRun
@@ -96,6 +97,13 @@ def from_stamp(stamp: str) -> datetime:
 def from_optional_stamp(stamp: str | None) -> datetime | None:
     """Return the time behind a column that may be empty."""
     return None if stamp is None else datetime.fromisoformat(stamp)
+
+
+# Most trials have one parent, and many the same.
+@lru_cache(maxsize=4096)
+def parent_numbers(parents: str) -> tuple[int, ...]:
+    """Return the numbers of a trial's parents from their column."""
+    return tuple(json.loads(parents))
 
 
 def timings_json(run: SeedRun) -> str:
