@@ -7,6 +7,9 @@ TORCH ?= torch==2.13.0
 TRIALS ?= 12
 SEED ?= 0
 BIN := $(VENV)/bin
+# Tests of single parts: no containers, no training with PyTorch, no whole campaigns.
+UNIT := $(filter-out %/campaign %/cli %/examples %/executor %/hostile %/packs %/project %/sandbox %/team, \
+  $(patsubst %/__init__.py,%,$(wildcard tests/*/__init__.py))) tests/test_code_tour.py
 
 .PHONY: demo test check wheel clean
 
@@ -21,6 +24,7 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy -p recipelab
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not docker and not postgres and not torch" $(UNIT)
 
 wheel: $(VENV)/.installed-dev
 	$(BIN)/python -m build --wheel --outdir dist .
