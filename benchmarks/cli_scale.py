@@ -63,7 +63,12 @@ def cost_of(words: Sequence[str], home: Path, project: Path) -> Cost:
 
 
 def commands(trials: int, folder: Path) -> list[list[str]]:
-    """Return the commands that people give on a finished campaign."""
+    """Return the commands that people give on a campaign of many trials.
+
+    The last one goes on with it: it measures the trial in flight, and ends after three rounds, as
+    the pack's charters find nothing to turn in a recipe that is not the pack's. So its exit code
+    is 1, and its cost an upper bound of the cost to the next proposal.
+    """
     return [
         ["--version"],
         ["trials"],
@@ -75,6 +80,7 @@ def commands(trials: int, folder: Path) -> list[list[str]]:
         ["transcript"],
         ["export", CAMPAIGN, "--to", str(folder / "copy.jsonl")],
         ["export", CAMPAIGN, "--to", str(folder / "copy.csv")],
+        ["resume", CAMPAIGN, "--trials", str(trials + 2), "--sandbox", "local"],
     ]
 
 
