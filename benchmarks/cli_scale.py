@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 from lineage_fill import CAMPAIGN, fill
@@ -95,7 +96,10 @@ def main() -> None:
         home, project = folder / "home", folder / "project"
         home.mkdir()
         shutil.copytree(PROJECT, project)
-        fill(home / "lineage.db", args.trials)
+        # In a process of its own: what this one has held counts for each command that it starts.
+        filler = get_context("spawn").Process(target=fill, args=(home / "lineage.db", args.trials))
+        filler.start()
+        filler.join()
         costs = []
         for words in commands(args.trials, folder):
             cost = cost_of(words, home, project)
