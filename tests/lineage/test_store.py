@@ -226,6 +226,11 @@ def test_files_are_stored_once_by_content(store: LineageStore) -> None:
     for _ in range(3):
         propose(store)
     assert store.files(CAMPAIGN, 2) == FILES
+    (hashes,) = store.file_hashes(CAMPAIGN, [2]).values()
+    assert list(hashes) == sorted(FILES)
+    assert {path: store.file_text(key) for path, key in hashes.items()} == FILES
+    with pytest.raises(LineageError, match="no recipe in the lineage has a file"):
+        store.file_text("0" * 64)
     with store._reading() as transaction:
         assert transaction.value("SELECT count(*) FROM recipe_file") == 2
 

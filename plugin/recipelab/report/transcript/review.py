@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from recipelab.budget import DEVICE
-from recipelab.core.errors import RecipelabError
+from recipelab.core.errors import LineageError, RecipelabError
 from recipelab.core.text import shorten
 from recipelab.core.trial import Status
 from recipelab.exchange.metric import metric_of
@@ -166,8 +166,13 @@ class Review:
     def _trial(self, number: int) -> TrialRecord | None:
         """Return a trial that a message names; an imported campaign may lack some of them."""
         if number not in self._trials:
-            is_there = 0 <= number < self.store.trial_count(self.campaign)
-            self._trials[number] = self.store.trial(self.campaign, number) if is_there else None
+            self._trials[number] = None
+            try:
+                self._trials[number] = self.store.trial(self.campaign, number)
+            except LineageError:
+                # Counting the trials takes longer than reading one: only to know this error.
+                if 0 <= number < self.store.trial_count(self.campaign):
+                    raise
         return self._trials[number]
 
 
