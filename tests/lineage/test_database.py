@@ -238,7 +238,7 @@ def test_tables_of_the_user_stay_out(tmp_path: Path) -> None:
 CHILD = """
 import os, sys
 from recipelab.lineage import LineageStore
-from recipelab.trial import Status
+from recipelab.core.trial import Status
 from tests.lineage.conftest import MakeDatabase
 from tests.lineage.helpers import CAMPAIGN, FILES, outcome, proposal
 
