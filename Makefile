@@ -1,4 +1,5 @@
-# Two commands do everything: `make demo` runs a campaign, `make test` passes the tests.
+# Two commands do everything: `make demo` runs a campaign, `make test` passes the tests. `make check`
+# passes those that take seconds; they need no Docker, PostgreSQL or PyTorch.
 PYTHON ?= python3
 VENV ?= .venv
 # One tested release. On Linux the package index serves a build with CUDA (several GB); point pip
@@ -7,9 +8,8 @@ TORCH ?= torch==2.13.0
 TRIALS ?= 12
 SEED ?= 0
 BIN := $(VENV)/bin
-# Tests of single parts: no containers, no training with PyTorch, no whole campaigns.
-UNIT := $(filter-out %/campaign %/cli %/examples %/executor %/hostile %/packs %/project %/sandbox %/team, \
-  $(patsubst %/__init__.py,%,$(wildcard tests/*/__init__.py))) tests/test_code_tour.py
+# Two processes that take file by file, in the order of tests/conftest.py.
+TOGETHER := -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test check wheel clean
 
@@ -18,13 +18,13 @@ demo: $(VENV)/.installed
 	  --name demo --if-exists continue
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest $(TOGETHER)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy -p recipelab
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not docker and not postgres and not torch" $(UNIT)
+	$(BIN)/python -m pytest $(TOGETHER) -m "not campaign and not docker and not postgres and not torch"
 
 wheel: $(VENV)/.installed-dev
 	$(BIN)/python -m build --wheel --outdir dist .

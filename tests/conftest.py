@@ -21,8 +21,44 @@ from recipelab.sandbox.slots import ANYWHERE, SlotPool
 
 PROJECT = Path(__file__).parent / "project"
 
+CAMPAIGNS = ("campaign", "cli", "evaluation", "examples", "hostile", "team")
+"""Folders whose tests run trials, campaigns or the command line, but for some quick files."""
+
+QUICK = (
+    "test_autogen_contract.py",
+    "test_failures.py",
+    "test_file_hashes.py",
+    "test_metric.py",
+    "test_policies.py",
+    "test_redaction.py",
+    "test_relay.py",
+    "test_termination.py",
+)
+
+TRIALS = {"desk", "evaluator"}
+"""Fixtures of tests that run trials."""
+
+LONG = ("campaign", "docker", "torch")
+
 # The width of a table may not depend on who runs the tests.
 os.environ.pop("COLUMNS", None)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what ``make check`` leaves out, and have files of long tests run first.
+
+    With short tests at the end, processes that share the tests end together.
+    """
+    top = Path(__file__).parent
+    long: set[Path] = set()
+    for item in items:
+        folder = item.path.relative_to(top).parts[0]
+        whole = folder in CAMPAIGNS and item.path.name not in QUICK
+        if whole or TRIALS.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.campaign)
+        if any(item.get_closest_marker(name) for name in LONG):
+            long.add(item.path)
+    items.sort(key=lambda item: (item.path not in long, "hostile" not in item.path.parts))
 
 
 @pytest.fixture
