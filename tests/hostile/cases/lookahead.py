@@ -150,7 +150,7 @@ CASES = (
         "leaves the hard part of the file out",
         "crashed",
         "bad_output",
-        r"probabilities\.bin has \d+ bytes, expected \d+",
+        r"probabilities\.bin: has \d+ bytes, expected \d+",
         predict_first="output = lambda values: values[:-256].tobytes()",
     ),
     lm(
