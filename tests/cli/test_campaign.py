@@ -60,7 +60,7 @@ def test_a_campaign_improves_the_recipe_and_leaves_its_papers(
     transcript = (folder / "transcript.md").read_text()
     for words in (
         "### left *(offline",
-        "- `lineage_query` (",
+        "- `lineage_query` *(",
         "Proposes **trial 1**",
         "```diff",
         "**kept**",
