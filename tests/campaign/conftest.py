@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,26 @@ def make(project: Path) -> Make:
     return lambda trials=3, **more: Campaign.create(toy_plan(trials, **more))
 
 
+@pytest.fixture(scope="session")
+def ended_homes() -> list[Path]:
+    """Where the papers of the campaign are that ran for all tests; empty before it ran."""
+    return []
+
+
 @pytest.fixture
-async def ended(make: Make) -> Campaign:
-    """A campaign of eight trials that a group chat has run, and that kept something."""
-    campaign = make(8, seed=3)
-    assert (await campaign.run()).finished
-    return campaign
+async def ended(
+    make: Make, project: Path, ended_homes: list[Path], tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Campaign]:
+    """A campaign of eight trials that a group chat has run, and that kept something.
+
+    It runs once for all tests; each has a copy of its papers.
+    """
+    if not ended_homes:
+        with make(8, seed=3) as campaign:
+            assert (await campaign.run()).finished
+        home = tmp_path_factory.mktemp("ended") / "home"
+        ended_homes.append(shutil.copytree(project / ".recipelab", home))
+    else:
+        shutil.copytree(ended_homes[0], project / ".recipelab")
+    with Campaign.open() as campaign:
+        yield campaign
