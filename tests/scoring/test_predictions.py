@@ -17,6 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import recipelab.scoring
+from recipelab.evaluation.failures import PhaseFailed
+from recipelab.evaluation.phases import read_score
+from recipelab.sandbox import Ending, PhaseResult
 from recipelab.scoring import (
     BrokenRule,
     MalformedPredictions,
@@ -27,6 +30,9 @@ from recipelab.scoring import (
 )
 
 NAME = "all/predictions.txt"
+
+SCORED = PhaseResult(Ending.EXITED, 0, 1.0, 1.0, 10.0, "")
+"""What the sandbox saw of a scorer that ended well."""
 
 
 @pytest.fixture
@@ -258,16 +264,18 @@ def test_a_scorer_ends_with_the_status_of_a_broken_rule(capsys: pytest.CaptureFi
     assert capsys.readouterr().err == "looked ahead\n"
 
 
-def test_a_score_is_a_table_of_finite_numbers(
+def test_scores_are_written_as_they_are_and_recipelab_judges_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "out").mkdir()
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        write_score({"error": math.nan})
-    assert not (tmp_path / "out" / "score.json").exists()
     write_score({"error": 0.5, "count": 3})
     assert json.loads((tmp_path / "out" / "score.json").read_text()) == {"error": 0.5, "count": 3}
+    for score in (math.nan, math.inf, -math.inf):
+        write_score({"error": score})
+        with pytest.raises(PhaseFailed) as failed:
+            read_score(tmp_path / "out", SCORED, seed=1)
+        assert (failed.value.status, failed.value.failure.kind) == ("crashed", "nan")
 
 
 @pytest.mark.parametrize(

@@ -76,14 +76,13 @@ def broken_rule(evidence: str) -> NoReturn:
 def write_score(scores: Mapping[str, float]) -> None:
     """Write ``out/score.json``.
 
+    A score that is not finite is written as it is: the predictions led there, so the trial crashes
+    with the failure ``nan``, and the scorer is not to blame.
+
     Args:
         scores: Each measurement by its name. A pack's ``measure = "score.NAME"`` refers to it.
-
-    Raises:
-        ValueError: A score is not finite. Where predictions can lead there, check for it and call
-            :func:`malformed`.
     """
-    Path("out/score.json").write_text(json.dumps(dict(scores), allow_nan=False), "utf-8")
+    Path("out/score.json").write_text(json.dumps(dict(scores)), "utf-8")
 
 
 class PredictionFile:
