@@ -137,16 +137,7 @@ def insert_trial(
         state=TrialState.QUEUED.value,
         cpu_seconds=0.0,
     )
-    transaction.insert(
-        "trial_text",
-        trial_id=trial_id,
-        hypothesis=cut(proposal.hypothesis, HYPOTHESIS_CHARACTERS),
-        diff=diff,
-        edits=_edits_json(proposal.edits),
-        files=_insert_files(transaction, recipe.files),
-        **dict.fromkeys(("reason", "signature", "excerpt", "log_tail", "environment"), ""),
-        **dict.fromkeys(("seed_runs", "gates"), "[]"),
-    )
+    _insert_text(transaction, trial_id, proposal, diff, recipe.files)
     transaction.insert_many(
         "parent",
         [
@@ -158,6 +149,26 @@ def insert_trial(
     found_by = stored_keys(campaign_id, digest, keys, meaning)
     transaction.insert_many("trial_key", [{"key": key, "trial_id": trial_id} for key in found_by])
     return trial_id
+
+
+def _insert_text(
+    transaction: Transaction,
+    trial_id: int,
+    proposal: Proposal,
+    diff: str,
+    files: Mapping[str, str],
+) -> None:
+    """Add the texts of a trial in flight; those of its outcome are empty for now."""
+    transaction.insert(
+        "trial_text",
+        trial_id=trial_id,
+        hypothesis=cut(proposal.hypothesis, HYPOTHESIS_CHARACTERS),
+        diff=diff,
+        edits=_edits_json(proposal.edits),
+        files=_insert_files(transaction, files),
+        **dict.fromkeys(("reason", "signature", "excerpt", "log_tail", "environment"), ""),
+        **dict.fromkeys(("seed_runs", "gates"), "[]"),
+    )
 
 
 def _edits_json(edits: Sequence[Edit]) -> str:
