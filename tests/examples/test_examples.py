@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -70,7 +70,11 @@ def test_a_notebook_does_the_same_beside_a_group_chat(tmp_path: Path) -> None:
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "Ended(finished=True" in done.stdout
-    assert re.search(r"best of 4: trial [0-4]$", done.stdout, re.MULTILINE)
+    lines = map(json.loads, (tmp_path / "curve.jsonl").read_text().splitlines())
+    trials = [line["trial"] for line in lines if line["line"] == "trial"][:4]
+    # Specialists think at the same time, so which trial is the best differs from run to run.
+    best = min(trials, key=lambda trial: trial["outcome"]["score"])
+    assert f"best of 4: trial {best['number']}\n" in done.stdout
     assert "trial 4: " in done.stdout
     assert "certified: " in done.stdout
     assert (tmp_path / "curve.jsonl").is_file()
