@@ -2,7 +2,7 @@
 
     python benchmarks/arms.py --seeds 30 --trials 60
 
-The desk, the lineage, the group chat and the model are the real ones; training is replaced by a
+The queue, the lineage, the group chat and the model are the real ones; training is replaced by a
 simulated terrain, another one for each seed and the same one for all arms (``landscape/``).
 """
 

@@ -1,6 +1,6 @@
 """How busy slots are: trials of a minute, turns of ten seconds, on a simulated clock.
 
-The group chat, the desk and the lineage are the real ones; model and evaluator only take time.
+The group chat, the queue and the lineage are the real ones; model and evaluator only take time.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Own CPU of a trial with a stub model and a stub evaluator, and a real SQLite lineage on disk.
 
-The whole group chat, two tool calls a turn, one trial a turn; or with ``--no-chat`` the desk and
+The whole group chat, two tool calls a turn, one trial a turn; or with ``--no-chat`` the queue and
 the lineage view alone.
 """
 
@@ -104,7 +104,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=1000)
     parser.add_argument("--every", type=int, default=100)
-    parser.add_argument("--no-chat", action="store_true", help="the desk and the view alone")
+    parser.add_argument("--no-chat", action="store_true", help="the queue and the view alone")
     parser.add_argument(
         "--one-knob", action="store_true", help="turn the same knob in every trial: the worst case"
     )

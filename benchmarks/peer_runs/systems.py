@@ -33,7 +33,7 @@ class System:
 
 
 SYSTEMS = (
-    System("recipelab, desk and view", "", "run_recipelab.py", ("--no-chat",)),
+    System("recipelab, queue and view", "", "run_recipelab.py", ("--no-chat",)),
     System("recipelab, group chat", "", "run_recipelab.py"),
     System("OpenEvolve", "openevolve", "run_openevolve.py"),
     System("GEPA, state on disk", "gepa", "run_gepa.py"),
