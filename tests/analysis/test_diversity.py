@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recipelab.analysis.similarity import MOST, clusters, cosine, diversity, vectors, words
+from recipelab.analysis.similarity import MOST, TextVectors, clusters, diversity, words
 from recipelab.core.trial import Status
 
 from .histories import history, trial
@@ -23,12 +23,13 @@ def test_words_have_two_letters_and_neither_case_nor_digits() -> None:
 
 
 def test_weights_are_as_the_docstring_says() -> None:
-    one, two = vectors(["ab ab cd", "cd"])
-    rare, common = (1 + math.log(2)) * (math.log(3 / 2) + 1), 1.0
+    found = TextVectors(["ab ab cd", "cd", ""])
+    rare, common = (1 + math.log(2)) * (math.log(4 / 2) + 1), math.log(4 / 3) + 1
     length = math.hypot(rare, common)
-    assert one == pytest.approx({"ab": rare / length, "cd": common / length})
-    assert two == {"cd": 1.0}
-    assert cosine(one, two) == pytest.approx(common / length)
+    expected = [rare / length, common / length, 0.0, 1.0, 0.0, 0.0]
+    assert found.matrix.toarray().ravel().tolist() == pytest.approx(expected)
+    assert found.cosine(0, 1) == found.cosine(1, 0) == pytest.approx(common / length)
+    assert found.cosine(0, 2) == found.cosine(2, 0) == found.cosine(2, 2) == 0.0
 
 
 def test_equal_ideas_are_one_cluster_and_others_found_their_own() -> None:
@@ -68,10 +69,10 @@ def test_of_many_hypotheses_a_part_is_taken() -> None:
 def test_every_text_is_in_one_cluster_by_the_rule(texts: list[str]) -> None:
     groups = clusters(texts)
     assert sorted(i for group in groups for i in group) == list(range(len(texts)))
-    found = vectors(texts)
+    found = TextVectors(texts)
     for group in groups:
         for member in group[1:]:
-            own = cosine(found[member], found[group[0]])
-            earlier = [cosine(found[member], found[g[0]]) for g in groups if g[0] < member]
+            own = found.cosine(member, group[0])
+            earlier = [found.cosine(member, g[0]) for g in groups if g[0] < member]
             assert own >= max(earlier) - 1e-9
             assert own >= 0.3 - 1e-9

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from recipelab.analysis.history import History
 from recipelab.analysis.near_misses import ALIKE, NEVER, AlikeQuery, first_alike, near_misses
-from recipelab.analysis.similarity import WordWeights, cosine, vectors
+from recipelab.analysis.similarity import TextVectors
 from recipelab.core.trial import Status
 from recipelab.lineage import PastTrial
 
@@ -23,8 +23,7 @@ STATUSES = st.sampled_from([Status.KEPT, Status.DISCARDED, Status.GATE_MISSED, S
 
 def first_repair(past: History, number: int) -> tuple[int, str] | None:
     """The repair of a near miss, found by a walk over all that was judged later."""
-    texts = [item.hypothesis for item in past.trials]
-    own = dict(zip((item.number for item in past.trials), vectors(texts), strict=True))
+    own = TextVectors(item.hypothesis for item in past.trials)
     named = re.compile(rf"\b(?:exp|trial)[\s_#]*0*{number}(?!\d)", re.IGNORECASE)
     family = {number}
     for item in past.trials[number + 1 :]:
@@ -39,7 +38,7 @@ def first_repair(past: History, number: int) -> tuple[int, str] | None:
             return later.number, "child"
         if named.search(later.hypothesis) or named.search(later.reason):
             return later.number, "named"
-        if later.surface == surface and cosine(own[number], own[later.number]) >= ALIKE:
+        if later.surface == surface and own.cosine(number, later.number) >= ALIKE:
             return later.number, "alike"
     return None
 
@@ -81,15 +80,14 @@ def test_repairs_are_those_that_a_walk_finds(past: History) -> None:
 def test_the_first_that_is_alike_is_found_block_by_block(
     texts: list[str], text: str, after: int
 ) -> None:
-    weights = WordWeights([*texts, text])
+    vectors = TextVectors([*texts, text])
     alike = (
         place
-        for place, one in enumerate(texts)
-        if after < place < len(texts) - 1
-        and cosine(weights.vector(text), weights.vector(one)) >= ALIKE
+        for place in range(len(texts))
+        if after < place < len(texts) - 1 and vectors.cosine(len(texts), place) >= ALIKE
     )
-    query = AlikeQuery(text, after, len(texts) - 1)
+    query = AlikeQuery(len(texts), after, len(texts) - 1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("recipelab.analysis.near_misses._BLOCK", 4)
-        found = first_alike(weights, [query, query], dict(enumerate(texts)))
+        found = first_alike(vectors, [query, query], {place: place for place in range(len(texts))})
     assert found == [next(alike, NEVER)] * 2

@@ -13,7 +13,7 @@ from statistics import median
 from typing import Any
 
 from recipelab.analysis.history import History
-from recipelab.analysis.similarity import WordWeights, alike_pairs, cosine
+from recipelab.analysis.similarity import TextVectors, alike_pairs
 from recipelab.core.trial import Status
 from recipelab.lineage import PastTrial
 
@@ -112,20 +112,21 @@ class Repairs:
     def first(self, misses: Sequence[PastTrial]) -> dict[int, tuple[PastTrial, str]]:
         """Return the first repair of each near miss that was repaired, and how it is one."""
         found: dict[int, tuple[PastTrial, str]] = {}
-        weights = WordWeights(trial.hypothesis for trial in self._history.trials)
+        # A trial stands at the place of its number, so its number is the place of its vector.
+        vectors = TextVectors(trial.hypothesis for trial in self._history.trials)
         for surface in {miss.surface for miss in misses}:
             some = [miss for miss in misses if miss.surface == surface]
             ways = [self._child_and_mention(miss) for miss in some]
             queries = [
-                AlikeQuery(miss.hypothesis, self._place[miss.number], min(way))
+                AlikeQuery(miss.number, self._place[miss.number], min(way))
                 for miss, way in zip(some, ways, strict=True)
             ]
             candidates = {
-                place: trial.hypothesis
+                place: trial.number
                 for place, trial in self._candidates.items()
                 if trial.surface == surface
             }
-            alike = first_alike(weights, queries, candidates)
+            alike = first_alike(vectors, queries, candidates)
             for miss, (child, named), third in zip(some, ways, alike, strict=True):
                 place = min(child, named, third)
                 if place != NEVER:
@@ -202,18 +203,18 @@ class AlikeQuery:
     """A search for the first candidate whose hypothesis is like another one.
 
     Attributes:
-        hypothesis: The hypothesis.
+        text: The place of the hypothesis in the collection.
         after: Only candidates at later places.
         before: Only candidates at earlier places.
     """
 
-    hypothesis: str
+    text: int
     after: int
     before: float
 
 
 def first_alike(
-    weights: WordWeights, queries: Sequence[AlikeQuery], candidates: Mapping[int, str]
+    vectors: TextVectors, queries: Sequence[AlikeQuery], candidates: Mapping[int, int]
 ) -> list[float]:
     """Return for each query the place of the first candidate that is alike, or :data:`NEVER`.
 
@@ -221,16 +222,14 @@ def first_alike(
     until they are answered.
 
     Args:
-        weights: The weights of words in the campaign.
+        vectors: The vectors of all hypotheses.
         queries: The queries.
-        candidates: The hypotheses of the candidates by their places, in order.
+        candidates: The hypotheses of the candidates by their own places, in order.
     """
     found: list[float] = [NEVER] * len(queries)
-    own = [weights.vector(query.hypothesis) for query in queries]
-    matrix = weights.matrix(own)
     items = iter(candidates.items())
     while some := list(islice(items, _BLOCK)):
-        places = [place for place, _ in some]
+        places, texts = zip(*some, strict=True)
         active = [
             row
             for row, query in enumerate(queries)
@@ -238,12 +237,12 @@ def first_alike(
         ]
         if not active:
             continue
-        vectors = [weights.vector(hypothesis) for _, hypothesis in some]
-        rows, columns = alike_pairs(matrix[active], weights.matrix(vectors), ALIKE)
+        own = vectors.matrix[[queries[row].text for row in active]]
+        rows, columns = alike_pairs(own, vectors.matrix[list(texts)], ALIKE)
         for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
             query, place = queries[active[row]], places[column]
             is_wanted = found[active[row]] == NEVER and query.after < place < query.before
-            if is_wanted and cosine(own[active[row]], vectors[column]) >= ALIKE:
+            if is_wanted and vectors.cosine(query.text, texts[column]) >= ALIKE:
                 found[active[row]] = place
     return found
 

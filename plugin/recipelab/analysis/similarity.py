@@ -6,13 +6,11 @@ import math
 import re
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
 from recipelab.analysis.history import History
-
-Vector = Mapping[str, float]
 
 _WORD = re.compile(r"[^\W\d_]{2,}")
 
@@ -22,42 +20,53 @@ def words(text: str) -> list[str]:
     return _WORD.findall(text.casefold())
 
 
-class WordWeights:
-    """The weights of words in a collection of texts, of which no text has to be kept.
+class TextVectors:
+    """The TF-IDF vectors of a collection of texts, as the rows of a sparse matrix.
 
     A word that occurs f times in a text and in d of n texts weighs
-    ``(1 + ln f) * (ln((1 + n) / (1 + d)) + 1)`` in the text's vector, which has length 1.
+    ``(1 + ln f) * (ln((1 + n) / (1 + d)) + 1)`` in the text's vector, which has length 1. A text
+    without words has a vector of zeros. No text is kept.
 
-    Args:
-        texts: The collection.
+    Attributes:
+        matrix: The vectors, of shape (texts, words): a ``scipy.sparse.csr_array``.
     """
 
     def __init__(self, texts: Iterable[str]) -> None:
-        spread: Counter[str] = Counter()
-        total = 0
-        for text in texts:
-            spread.update(set(words(text)))
-            total += 1
-        self._rarity = {w: math.log((1 + total) / (1 + many)) + 1 for w, many in spread.items()}
-        self._columns = {word: column for column, word in enumerate(spread)}
+        """Read the texts once.
 
-    def vector(self, text: str) -> Vector:
-        """Return the vector of a text of the collection; empty for a text without words."""
-        counts = Counter(words(text))
-        weights = {w: (1 + math.log(many)) * self._rarity[w] for w, many in counts.items()}
-        length = math.sqrt(math.fsum(weight * weight for weight in weights.values()))
-        return {word: weight / length for word, weight in weights.items()} if length else {}
-
-    def matrix(self, vectors: Iterable[Vector]) -> Any:
-        """Return vectors as the rows of a sparse matrix of scipy's."""
+        Args:
+            texts: The collection.
+        """
+        import numpy
         from scipy.sparse import csr_array
 
-        weights, columns, ends = array("d"), array("i"), array("i", [0])
-        for vector in vectors:
-            columns.extend(map(self._columns.__getitem__, vector))
-            weights.extend(vector.values())
-            ends.append(len(weights))
-        return csr_array((weights, columns, ends), shape=(len(ends) - 1, len(self._columns)))
+        column_of: dict[str, int] = {}
+        columns, counts, ends = array("i"), array("i"), array("i", [0])
+        for text in texts:
+            found = Counter(words(text))
+            columns.extend([column_of.setdefault(word, len(column_of)) for word in found])
+            counts.extend(found.values())
+            ends.append(len(columns))
+        shape = (len(ends) - 1, len(column_of))
+        column = numpy.array(columns, dtype=numpy.int32)
+        spread = numpy.bincount(column, minlength=shape[1])
+        rarity = numpy.log((1 + shape[0]) / (1 + spread)) + 1
+        weights = (1 + numpy.log(numpy.array(counts, dtype=numpy.int32))) * rarity[column]
+        row = numpy.repeat(numpy.arange(shape[0]), numpy.diff(ends))
+        lengths = numpy.sqrt(numpy.bincount(row, weights * weights, minlength=shape[0]))
+        self.matrix: Any = csr_array((weights / lengths[row], column, ends), shape=shape)
+
+    def cosine(self, one: int, other: int) -> float:
+        """Return the cosine of the angle between the vectors of two texts, by their places."""
+        if self.matrix.indptr[one] == self.matrix.indptr[one + 1]:
+            return 0.0
+        first, second = self._vector(one), self._vector(other)
+        return math.fsum(weight * second.get(word, 0.0) for word, weight in first.items())
+
+    def _vector(self, place: int) -> dict[int, float]:
+        begin, end = self.matrix.indptr[place : place + 2].tolist()
+        columns, weights = self.matrix.indices[begin:end], self.matrix.data[begin:end]
+        return dict(zip(columns.tolist(), weights.tolist(), strict=True))
 
 
 def alike_pairs(rows: Any, others: Any, threshold: float) -> tuple[Any, Any]:
@@ -67,8 +76,8 @@ def alike_pairs(rows: Any, others: Any, threshold: float) -> tuple[Any, Any]:
     given whose cosine is below the threshold by less than they are off.
 
     Args:
-        rows: A matrix of vectors; see :meth:`WordWeights.matrix`.
-        others: Another one.
+        rows: Some vectors; see :class:`TextVectors`.
+        others: Some more.
         threshold: The least cosine.
 
     Returns:
@@ -79,18 +88,6 @@ def alike_pairs(rows: Any, others: Any, threshold: float) -> tuple[Any, Any]:
     first, second = likeness.row[may_reach], likeness.col[may_reach]
     order = (first.astype("int64") * others.shape[0] + second).argsort()
     return first[order], second[order]
-
-
-def vectors(texts: Sequence[str]) -> list[Vector]:
-    """Return the TF-IDF vectors of texts; see :class:`WordWeights`."""
-    weights = WordWeights(texts)
-    return [weights.vector(text) for text in texts]
-
-
-def cosine(one: Vector, other: Vector) -> float:
-    """Return the cosine of the angle between two vectors of length 1."""
-    small, large = (one, other) if len(one) <= len(other) else (other, one)
-    return math.fsum(weight * large[word] for word, weight in small.items() if word in large)
 
 
 THRESHOLD = 0.3
@@ -122,11 +119,10 @@ def clusters(texts: Sequence[str], threshold: float = THRESHOLD) -> list[list[in
     Returns:
         The positions of the texts of each cluster, in order.
     """
-    weights = WordWeights(texts)
-    own = [weights.vector(text) for text in texts]
+    own = TextVectors(texts)
     found: dict[int, list[int]] = {}
-    for position, others in enumerate(_alike_before(weights.matrix(own), threshold)):
-        alike = {other: _dot(own[position], own[other]) for other in others if other in found}
+    for position, others in enumerate(_alike_before(own.matrix, threshold)):
+        alike = {other: own.cosine(position, other) for other in others if other in found}
         founder = max(alike, key=lambda other: (alike[other], -other), default=None)
         if founder is not None and alike[founder] >= threshold:
             found[founder].append(position)
@@ -143,10 +139,6 @@ def _alike_before(matrix: Any, threshold: float) -> Iterator[list[int]]:
         ends = rows.searchsorted(range(block.shape[0]), side="right").tolist()
         for row, (begin, end) in enumerate(pairwise([0, *ends])):
             yield [other for other in others[begin:end].tolist() if other < start + row]
-
-
-def _dot(one: Vector, other: Vector) -> float:
-    return sum(weight * other[word] for word, weight in one.items() if word in other)
 
 
 def diversity(history: History) -> dict[str, Any]:
