@@ -11,6 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from typer.testing import CliRunner, Result
+
+from recipelab.cli.app import app
 from recipelab.lineage import LineageStore, TrialFilter, TrialRecord
 
 COMMAND = [sys.executable, "-m", "recipelab"]
@@ -41,17 +44,15 @@ def begun(
     )
 
 
-def call(project: Path, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    """Runs a command to its end."""
-    return subprocess.run(
-        [*COMMAND, *words], cwd=project, input=stdin, capture_output=True, text=True, check=False
-    )
+def call(*words: str, stdin: str = "") -> Result:
+    """Runs a command to its end, in this process and its working directory."""
+    return CliRunner().invoke(app, words, input=stdin)
 
 
-def answer(project: Path, *words: str, stdin: str = "") -> Any:
+def answer(*words: str, stdin: str = "") -> Any:
     """What a command prints with ``--json``."""
-    done = call(project, *words, "--json", stdin=stdin)
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = call(*words, "--json", stdin=stdin)
+    assert done.exit_code == 0, done.output
     return json.loads(done.stdout)
 
 

@@ -68,7 +68,7 @@ def test_stopped_it_goes_on_with_what_was_measured(ran: Ran, project: Path) -> N
     assert "recipelab ablate-best toy-1 --seeds 2" in output
     assert "Traceback" not in output
     before = kept_in(project)
-    facts = answer(project, "ablate-best", "--seeds", "2")
+    facts = answer("ablate-best", "--seeds", "2")
     assert kept_in(project)[: len(before)] == before
     assert facts["gain"]["value"] > 0
 

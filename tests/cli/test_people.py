@@ -21,7 +21,7 @@ from recipelab.core.trial import FailureKind, Status
 from recipelab.lineage import LineageStore
 
 from .background import answer, begun, call, judged, start, stopped, trials_of, until
-from .conftest import Cli
+from .conftest import Cli, Ran
 
 PLENTY = 60
 """Trials of a campaign that is not to end while it is looked at."""
@@ -54,26 +54,25 @@ def read_until(process: subprocess.Popen[str], words: str) -> str:
 
 
 @pytest.fixture
-def ended(cli: Cli) -> Cli:
+def ended(cli: Cli, ran: Ran) -> Cli:
     """A campaign of one trial that has ended."""
-    done = cli("run", "toy", "--name", "c", "--sandbox", "local", "--trials", 1, "--slots", 1)
-    assert done.exit_code == 0, done.output
+    ran("--name", "c", "--trials", 1)
     return cli
 
 
 def test_a_person_rests_a_campaign_and_proposes_a_trial_in_it(project: Path) -> None:
     process = start(project, trials=PLENTY)
     until(lambda: len(judged(project)) >= 2, process)
-    assert answer(project, "pause", "c")["state"] == "paused"
+    assert answer("pause", "c")["state"] == "paused"
     read_until(process, "paused: trials that run go on, none is begun")
-    assert "c: toy (mini), paused" in call(project, "campaigns").stdout
+    assert "c: toy (mini), paused" in call("campaigns").stdout
     words = ("--hypothesis", "The bottom is near.", "--surface", "left", "--parent", "0")
-    own = answer(project, "submit", *words, "--patch", "-", stdin=a_patch(project))
+    own = answer("submit", *words, "--patch", "-", stdin=a_patch(project))
     assert own["status"] == "in_flight"
     assert "paused" in own["next"]
     read_until(process, f"trial {own['trial']} was proposed from outside: it is queued")
     assert trials_of(project)[own["trial"]].outcome is None
-    resumed = call(project, "resume", "c")
+    resumed = call("resume", "c")
     assert "goes on where it runs" in resumed.stderr
     until(lambda: trials_of(project)[own["trial"]].outcome, process)
     mine = trials_of(project)[own["trial"]]
@@ -93,9 +92,9 @@ def test_a_campaign_that_nothing_runs_cannot_be_paused(ended: Cli) -> None:
 def test_a_killed_campaign_that_was_paused_goes_on(project: Path) -> None:
     process = start(project)
     until(lambda: len(judged(project)) >= 1, process)
-    answer(project, "pause", "c")
+    answer("pause", "c")
     stopped(process)
-    facts = answer(project, "resume", "c")
+    facts = answer("resume", "c")
     assert (facts["state"], facts["trials"]) == ("finished", 6)
 
 
@@ -217,7 +216,7 @@ def test_with_nobody_to_ask_it_stops_and_declines_nothing(project: Path) -> None
     again = begun(project, "resume", "c", stdin=subprocess.PIPE)
     said, _ = again.communicate("y\n", timeout=60)
     assert again.returncode == 0, said
-    assert answer(project, "trials", "--name", "c")["trials"] == 1
+    assert answer("trials", "--name", "c")["trials"] == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -262,7 +261,7 @@ def test_a_question_is_not_talked_over() -> None:
 def test_a_note_reaches_the_lineage_of_a_running_campaign(project: Path) -> None:
     process = start(project, trials=PLENTY)
     until(lambda: len(judged(project)) >= 1, process)
-    call(project, "note", "Mind the padding.", "--name", "c")
+    call("note", "Mind the padding.", "--name", "c")
     with LineageStore.open(project / ".recipelab/lineage.db") as store:
         assert [note.text for note in store.notes("c")] == ["Mind the padding."]
     stopped(process)

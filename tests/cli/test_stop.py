@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def resumed(project: Path) -> dict[str, Any]:
-    facts: dict[str, Any] = answer(project, "resume", "c")
+    facts: dict[str, Any] = answer("resume", "c")
     return facts
 
 
@@ -85,8 +85,8 @@ def test_a_signal_stops_cleanly_and_says_how_to_go_on(project: Path, number: int
 def test_a_campaign_runs_once_at_a_time(project: Path) -> None:
     process = start(project)
     until(lambda: len(judged(project)) >= 1, process)
-    second = call(project, "resume", "c")
-    assert second.returncode == 2
+    second = call("resume", "c")
+    assert second.exit_code == 2
     assert f"running already (process {process.pid})" in second.stderr
     stopped(process)
 
@@ -97,7 +97,7 @@ def test_no_process_outlives_a_killed_campaign(project: Path) -> None:
     marker = f"recipelab-test-{os.getpid()}"
     train.write_text(
         train.read_text().replace(
-            "    print(", f"    args.smoke or __import__('time').sleep(8)  # {marker}\n    print("
+            "    print(", f"    smoke or __import__('time').sleep(8)  # {marker}\n    print("
         )
     )
     process = start(project)

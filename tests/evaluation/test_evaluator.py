@@ -61,16 +61,16 @@ async def test_better_is_kept_and_worse_discarded(
     [
         (TRAIN, LAST, "    raise ValueError('no')", "crashed", "value", "preflight"),
         (TRAIN, "X = 1.0", "X = undefined", "crashed", "name", "preflight"),
-        (TRAIN, "import json", "import jason", "crashed", "import", "preflight"),
-        (TRAIN, LAST, "    args.smoke or 1 / 0", "crashed", "value", "train"),
-        (TRAIN, LAST, "    args.smoke or __import__('os').abort()", "crashed", "signal", "train"),
-        (TRAIN, "(args.out /", "args.smoke and (args.out /", "crashed", "missing_output", "train"),
-        (TRAIN, LAST, "    while not args.smoke: pass", "train_overrun", "timeout", "train"),
+        (TRAIN, "import sys", "import sis", "crashed", "import", "preflight"),
+        (TRAIN, LAST, "    smoke or 1 / 0", "crashed", "value", "train"),
+        (TRAIN, LAST, "    smoke or __import__('os').abort()", "crashed", "signal", "train"),
+        (TRAIN, '"out/', 'smoke and "out/model" or "/tmp/', "crashed", "missing_output", "train"),
+        (TRAIN, LAST, "    while not smoke: pass", "train_overrun", "timeout", "train"),
         (TRAIN, "PADDING = 10", "PADDING = 6000", "oversize", "size", None),
-        (PREDICT, "{model['x']}", "{model['z']}", "crashed", "value", "predict"),
-        (PREDICT, "{model['x']}", "north", "crashed", "bad_output", "score"),
-        (PREDICT, "{model['x']}", "nan", "crashed", "nan", "score"),
-        (PREDICT, "import json", "while True: pass\nimport json", "eval_overrun", "timeout", None),
+        (PREDICT, "{x}", "{int(x)}", "crashed", "value", "predict"),
+        (PREDICT, "{x}", "north", "crashed", "bad_output", "score"),
+        (PREDICT, "{x}", "nan", "crashed", "nan", "score"),
+        (PREDICT, '"""Writes', 'while True: pass\n"""Writes', "eval_overrun", "timeout", None),
         (TRAIN, "X = 1.0", "X = 40.0", "gate_missed", "gate", None),
     ],
 )
@@ -109,7 +109,7 @@ async def test_a_printed_score_is_no_score(toy: Pack, evaluator: Evaluator) -> N
 
 
 async def test_a_written_score_is_illegal(toy: Pack, evaluator: Evaluator) -> None:
-    lie = "    (args.out / 'score.json').write_text('{\"loss\": 0.0}')"
+    lie = "    open('out/score.json', 'w').write('{\"loss\": 0.0}')"
     outcome = await evaluator.evaluate(edited(toy, TRAIN, LAST, lie), None)
     assert outcome.status is Status.ILLEGAL
     assert outcome.failure is not None
@@ -125,8 +125,8 @@ async def test_the_recipe_sees_no_answers_and_the_scorer_no_recipe(
     assert "train.py" in outcome.log_tail
     assert "answers" not in outcome.log_tail
     assert "score.py" not in outcome.log_tail
-    spy = "import os\nprint(sorted(f for _, _, fs in os.walk('.') for f in fs))\n1 / 0\nimport json"
-    outcome = await evaluator.evaluate(edited(toy, PREDICT, "import json", spy), None)
+    spy = "import os\nprint(sorted(f for _, _, fs in os.walk('.') for f in fs))\n1 / 0\n"
+    outcome = await evaluator.evaluate(edited(toy, PREDICT, '"""Writes', spy + '"""Writes'), None)
     assert "inputs.txt" in outcome.log_tail
     assert "answers" not in outcome.log_tail
 

@@ -3,11 +3,12 @@
 import json
 import math
 import sys
-from pathlib import Path
 
 shift = float(sys.argv[1]) if len(sys.argv) > 1 else 0.0
-answer = [float(word) + shift for word in Path("answers/answers.txt").read_text().split()]
-text = Path("predictions/predictions.txt").read_text()
+with open("answers/answers.txt") as file:
+    answer = [float(word) + shift for word in file.read().split()]
+with open("predictions/predictions.txt") as file:
+    text = file.read()
 try:
     point = [float(word) for word in text.split()]
     if len(point) != 2:
@@ -16,4 +17,5 @@ except ValueError as error:
     print(f"predictions.txt:1: {error}", file=sys.stderr)
     sys.exit(3)
 loss = sum((a - b) ** 2 for a, b in zip(answer, point, strict=True))
-Path("out/score.json").write_text(json.dumps({"loss": loss, "fit": math.exp(-loss / 100)}))
+with open("out/score.json", "w") as file:
+    json.dump({"loss": loss, "fit": math.exp(-loss / 100)}, file)
