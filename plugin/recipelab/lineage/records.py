@@ -367,8 +367,8 @@ class SurfaceSummary:
         statuses: Trials by status, only what there is; ``None`` counts those in flight.
         kept: Trials that were kept.
         best_delta: The best change of the score by a kept or discarded trial, in its unit.
-        last_kept: Number of the trial that was kept last.
-        since_kept: Trials judged since then, or ever if none was kept.
+        last_kept: Number of the newest trial that was kept.
+        since_kept: Trials judged since one was kept, or ever if none was.
         last_tried: Number of the newest trial.
     """
 

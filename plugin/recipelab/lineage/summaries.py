@@ -25,10 +25,6 @@ SELECT surface, specialist, status, sum(trials), max(last_id), min(low_delta), m
   sum(since_kept_on_surface), sum(since_kept_by_specialist)
 FROM tally WHERE campaign_id = :campaign GROUP BY surface, specialist, status
 """
-_KEPT = """
-SELECT surface, specialist, id FROM trial
-WHERE campaign_id = :campaign AND status = 'kept' ORDER BY judged_order
-"""
 _FAILURES = """
 SELECT failure_id, sum(trials) AS trials, min(first_id), max(last_id) AS last_id, count(*) OVER ()
 FROM tally WHERE campaign_id = :campaign AND failure_id > 0 {conditions}
@@ -106,17 +102,10 @@ class SummaryReader(TrialReader):
         groups: dict[str, list[_Tally]] = defaultdict(list)
         with self._asking(campaign) as (transaction, campaign_id):
             tallies = _tallies(transaction, campaign_id)
-            kept = _kept(transaction, campaign_id)
         for tally in tallies:
             groups[tally.surface if by_surface else tally.specialist].append(tally)
-        # Of the trials with one name, the last one stays.
-        last_kept = {
-            surface if by_surface else specialist: number_of(trial_id)
-            for surface, specialist, trial_id in kept
-        }
         return tuple(
-            _summary(name, groups[name], last_kept.get(name), goal, by_surface=by_surface)
-            for name in sorted(groups)
+            _summary(name, groups[name], goal, by_surface=by_surface) for name in sorted(groups)
         )
 
     def failures(
@@ -224,14 +213,6 @@ def _tallies(transaction: Transaction, campaign_id: int) -> list[_Tally]:
     return known[campaign_id]
 
 
-def _kept(transaction: Transaction, campaign_id: int) -> list[Row]:
-    """Return surface, specialist and id of the kept trials, as they were judged."""
-    known: dict[int, list[Row]] = transaction.memo.setdefault("kept", {})
-    if campaign_id not in known:
-        known[campaign_id] = transaction.rows(_KEPT, campaign=campaign_id)
-    return known[campaign_id]
-
-
 def _counts(tallies: Sequence[_Tally]) -> dict[Status | None, int]:
     """Return trials by status, only what there is, in the order of the statuses."""
     counts: Counter[str] = Counter()
@@ -244,9 +225,10 @@ def _counts(tallies: Sequence[_Tally]) -> dict[Status | None, int]:
 
 
 def _summary(
-    name: str, tallies: Sequence[_Tally], last_kept: int | None, goal: str, *, by_surface: bool
+    name: str, tallies: Sequence[_Tally], goal: str, *, by_surface: bool
 ) -> SurfaceSummary:
     counts = _counts(tallies)
+    kept = [tally.last_id for tally in tallies if tally.status == Status.KEPT.value]
     since_kept = (
         tally.since_kept_on_surface if by_surface else tally.since_kept_by_specialist
         for tally in tallies
@@ -257,7 +239,7 @@ def _summary(
         statuses=counts,
         kept=counts.get(Status.KEPT, 0),
         best_delta=_best_delta(tallies, goal),
-        last_kept=last_kept,
+        last_kept=number_of(max(kept)) if kept else None,
         since_kept=int(sum(since_kept)),
         last_tried=number_of(max(tally.last_id for tally in tallies)),
     )
