@@ -23,6 +23,8 @@ os.environ.setdefault("AUTOGEN_DISABLE_RUNTIME_TRACING", "true")
 from stubs import StubEvaluator, StubModel, toy_pack
 from trial_queue import Seconds, queue_trials
 
+from recipelab.packs.load import load_pack
+
 
 class OtherLines(StubModel):
     """Adds a line that nobody has, in place of another value of the same knob."""
@@ -78,7 +80,9 @@ async def windows(args: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if args.no_chat:
-            trials = queue_trials(folder / "lineage.db", args.trials, one_knob=args.one_knob)
+            pack = load_pack(args.pack) if args.pack else None
+            file = folder / "lineage.db"
+            trials = queue_trials(file, args.trials, one_knob=args.one_knob, pack=pack)
         else:
             trials = chat_trials(folder, args.trials, one_knob=args.one_knob)
         seconds: defaultdict[str, float] = defaultdict(float)
@@ -107,6 +111,9 @@ def main() -> None:
     parser.add_argument("--no-chat", action="store_true", help="the queue and the view alone")
     parser.add_argument(
         "--one-knob", action="store_true", help="turn the same knob in every trial: the worst case"
+    )
+    parser.add_argument(
+        "--pack", help="with --no-chat: edit the recipe of this pack instead of the toy pack's"
     )
     parser.add_argument("--profile", action="store_true")
     args = parser.parse_args()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 from stubs import StubEvaluator, toy_pack
@@ -40,15 +40,19 @@ class Stages:
         self._mark = now
 
 
-async def queue_trials(file: Path, trials: int, *, one_knob: bool) -> AsyncIterator[Seconds]:
+async def queue_trials(
+    file: Path, trials: int, *, one_knob: bool, pack: Pack | None = None
+) -> AsyncIterator[Seconds]:
     """Runs trials at a queue, and gives the CPU seconds of each by stage.
 
     Args:
         file: The lineage.
         trials: How many.
         one_knob: Whether each trial turns the same knob; otherwise each adds a line of code.
+        pack: Whose recipe is edited, by lines that are added; the toy pack by default.
     """
-    evaluator = StubEvaluator(toy_pack())
+    evaluator = StubEvaluator(pack or toy_pack())
+    added = added_lines(evaluator.pack) if pack else None
     with LineageStore.open(file) as store:
         queue = open_queue(store, evaluator)
         context = _view_context(store, evaluator.pack)
@@ -58,7 +62,9 @@ async def queue_trials(file: Path, trials: int, *, one_knob: bool) -> AsyncItera
             stages = Stages()
             render_lineage_view(context)
             stages.ended("view")
-            submitted = queue.submit(proposal(number, one_knob), round_number=None)
+            submitted = queue.submit(
+                added(number) if added else proposal(number, one_knob), round_number=None
+            )
             assert submitted.rejection is None, submitted.rejection
             stages.ended("submit")
             await queue.next_ended()
@@ -84,7 +90,23 @@ def open_queue(store: LineageStore, evaluator: StubEvaluator) -> TrialQueue:
 
 
 def _view_context(store: LineageStore, pack: Pack) -> ViewContext:
-    return ViewContext(store, CAMPAIGN, pack, SPECIALIST, (SPECIALIST,))
+    name = pack.specialists[0]
+    return ViewContext(store, CAMPAIGN, pack, name, (name,))
+
+
+def added_lines(pack: Pack) -> Callable[[int], Proposal]:
+    """Proposals that each add a line before the first import of a pack's training script."""
+    path = "recipe/train.py"
+    lines = pack.baseline().files[path].splitlines()
+    line = next(line for line in lines if line.startswith("import ") and lines.count(line) == 1)
+    surface = pack.surfaces[0].name
+
+    def made(number: int) -> Proposal:
+        edits = (Edit(path, f"\n{line}\n", f"\nUNUSED = {number}\n{line}\n"),)
+        text = "The bottom may lie there."
+        return Proposal(pack.specialists[0], surface, 0, text, -1.0, edits)
+
+    return made
 
 
 def proposal(number: int, one_knob: bool) -> Proposal:

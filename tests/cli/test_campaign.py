@@ -13,7 +13,7 @@ from autogen_agentchat.messages import MessageFactory
 
 from .conftest import Cli, Ran
 
-CAMPAIGN = ("--seed", 1, "--trials", 12)
+CAMPAIGN = ("--seed", 1, "--trials", 6)
 
 
 def run(cli: Cli, *words: str, trials: int = 5, seed: int = 1) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def test_a_campaign_improves_the_recipe_and_leaves_its_papers(
     cli: Cli, ran: Ran, project: Path
 ) -> None:
     facts = ran(*CAMPAIGN)
-    assert facts["trials"] == 12
+    assert facts["trials"] == 6
     assert facts["state"] == "finished"
     assert facts["best"]["score"] < facts["baseline"]["score"]
     assert facts["counts"]["kept"] >= 1
@@ -80,8 +80,8 @@ def test_the_same_seed_proposes_the_same_edits(cli: Cli) -> None:
     edits = {}
     for name, seed in names.items():
         # What is proposed ahead depends on how fast trials end.
-        run(cli, "--ahead", "0", "--name", name, seed=seed, trials=4)
-        shown = [json.loads(cli("show", n, "--name", name, "--json").stdout) for n in range(1, 5)]
+        run(cli, "--ahead", "0", "--name", name, seed=seed, trials=2)
+        shown = [json.loads(cli("show", n, "--name", name, "--json").stdout) for n in (1, 2)]
         edits[name] = [trial["edits"] for trial in shown]
     assert edits["one"] == edits["two"]
     assert edits["one"] != edits["other"]

@@ -98,7 +98,7 @@ async def test_a_pair_shares_its_cores_and_has_twice_the_time(timed: Pack) -> No
     async with DriftingSandbox(1.0) as sandbox:
         evaluator = Evaluator(timed, sandbox, data, pool=SlotPool([Slot(cores=(core,))]))
         await evaluator.evaluate(priced(timed, 2.0), lambda: best)
-    assert sandbox.limits == [(2 * timed.budgets.train, (core,))] * 6
+    assert sandbox.limits == [(2 * timed.budgets.train, (core,))] * 4
 
 
 async def test_a_best_that_fails_beside_a_trial_is_not_the_trials_fault(timed: Pack) -> None:
