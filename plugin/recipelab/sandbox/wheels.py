@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from recipelab.core import content
@@ -242,11 +243,11 @@ def _pip_of_dry_runs() -> list[str]:
         RecipelabError: There is no pip, or a newer one is needed and cannot be had.
     """
     own = [sys.executable, "-m", "pip"]
-    told = _run([*own, "--version"])
-    version = re.match(r"pip (\d+)\.(\d+)", told.stdout)
-    if version is None:
-        raise RecipelabError(f"pip cannot be run: {_last_lines(told.stdout)}")
-    if (int(version[1]), int(version[2])) >= _PIP_OF_DRY_RUNS:
+    try:
+        installed = version("pip")
+    except PackageNotFoundError:
+        raise RecipelabError(f"{sys.executable} has no pip, which looks for packages") from None
+    if tuple(map(int, installed.split(".")[:2])) >= _PIP_OF_DRY_RUNS:
         return own
     wanted = f"pip>={'.'.join(map(str, _PIP_OF_DRY_RUNS))}"
 
@@ -254,8 +255,7 @@ def _pip_of_dry_runs() -> list[str]:
         command = [*own, "download", "--quiet", "--no-deps", "--only-binary=:all:", "--no-input"]
         run_tool(
             [*command, f"--dest={folder}", wanted],
-            f"dry runs need {wanted} (this Python's is {version[1]}.{version[2]}), "
-            "and pip could not download it",
+            f"dry runs need {wanted} (this Python's is {installed}), and pip could not download it",
         )
 
     folder = _filled_once(content.cache_root() / "pip" / wanted.removeprefix("pip>="), fill)
@@ -294,8 +294,8 @@ def download_wheels(spec: ImageSpec, progress: Progress) -> Path:
 def _selection(spec: ImageSpec) -> list[str]:
     """Return pip's options that select the wheels of an image."""
     tags = [f"--platform={tag}_{platform.machine()}" for tag in _TAGS]
-    version = f"--python-version={spec.python}"
-    return ["--only-binary=:all:", "--no-input", "--implementation=cp", version, *tags]
+    python = f"--python-version={spec.python}"
+    return ["--only-binary=:all:", "--no-input", "--implementation=cp", python, *tags]
 
 
 def _filled_once(final: Path, fill: Callable[[Path], None]) -> Path:
