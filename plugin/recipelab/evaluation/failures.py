@@ -37,7 +37,7 @@ _WORDS: _Rules = tuple(
         (
             FailureKind.INFRASTRUCTURE,
             r"uncorrectable ECC|CUDA_ERROR_ECC|NVRM: Xid|fallen off the bus|GPU is lost|"
-            r"collective operation timeout|NCCL\b.*\b(?:timeout|timed out)|ncclSystemError|"
+            r"collective operation timeout|NCCL\b.{0,200}\b(?:timeout|timed out)|ncclSystemError|"
             r"system not yet initialized|devices?(?:\(s\))? (?:is/)?are busy or unavailable|"
             r"uncorrectable NVLink error",
         ),
