@@ -69,6 +69,24 @@ async def test_outputs_of_a_failed_command_come_back(sandbox: Sandbox, output: P
     assert (output / "a").read_text() == "x"
 
 
+async def test_the_error_file_is_read_and_is_no_output(sandbox: Sandbox, tmp_path: Path) -> None:
+    told = {}
+    for number, write in enumerate(
+        (
+            "open(path, 'w').write('first cause ' + 'x' * 100_000)",
+            "os.symlink('/etc/passwd', path)",
+            "os.makedirs(path + '/inner'); open(path + '/inner/a', 'w').close()",
+        )
+    ):
+        (output := tmp_path / str(number)).mkdir()
+        code = f"import os; path = os.environ['TORCHELASTIC_ERROR_FILE']; {write}"
+        result = await sandbox.run(phase(output, code))
+        assert result.ok, result.log
+        told[number] = (result.error_file[:12], len(result.error_file), names_in(output))
+    folder = [".torchelastic-error.json"]
+    assert told == {0: ("first cause ", 65_536, []), 1: ("", 0, []), 2: ("", 0, folder)}
+
+
 async def test_links_and_pipes_are_refused(sandbox: Sandbox, output: Path) -> None:
     code = (
         "import os; open('out/a', 'w').close(); os.link('out/a', 'out/b')\n"

@@ -20,7 +20,7 @@ _REPORT = re.compile(r"^(?:torch\.distributed\.elastic\.\S*\.)?ChildFailedError\
 _LINKED = ("During handling of the above exception", "The above exception was the direct cause of")
 
 _NAMED = re.compile(r"^[A-Za-z_][\w.]*(?::.*)?$")
-LOOSE = re.compile(r"^(?:[A-Za-z_][\w.]*\.)?[A-Z]\w*(?:Error|Exception|Exit|Interrupt)\b.*$")
+_LOOSE = re.compile(r"^(?:[A-Za-z_][\w.]*\.)?[A-Z]\w*(?:Error|Exception|Exit|Interrupt)\b.*$")
 """An exception's line that stands without a traceback."""
 
 _MERE_END = re.compile(r"^(?:SystemExit|KeyboardInterrupt)\b")
@@ -184,6 +184,7 @@ def _tracebacks(lines: list[str]) -> list[_Traceback]:
     """Return the exceptions in the lines of one process; without tracebacks the last loose one."""
     found: list[_Traceback] = []
     written = [bool(line.strip()) for line in lines]
+    loose = [number for number, line in enumerate(lines) if _LOOSE.match(line)]
     position, count = 0, len(lines)
     while position < count:
         start = position
@@ -198,7 +199,7 @@ def _tracebacks(lines: list[str]) -> list[_Traceback]:
         if end is None:
             continue
         if "ExceptionGroup" in lines[end].partition(":")[0]:
-            end = next((i for i in range(end + 1, count) if LOOSE.match(lines[i])), end)
+            end = next((number for number in loose if number > end), end)
         position = end + 1
         here = _Traceback(lines[end], start, end, sum(written[position:]))
         between = lines[found[-1].end + 1 : start] if found else []
@@ -211,7 +212,6 @@ def _tracebacks(lines: list[str]) -> list[_Traceback]:
             first = found[-1]
             found[-1] = _Traceback(first.error, first.start, first.end, here.after)
     if not found:
-        loose = [i for i, line in enumerate(lines) if LOOSE.match(line)]
         found = [_Traceback(lines[i], 0, i, sum(written[i + 1 :])) for i in loose[-1:]]
     return found
 
