@@ -59,6 +59,7 @@ def test_a_profile_overrides_key_by_key(toy: Path) -> None:
         ("format = 1", "format = 2", ["format", "1"]),
         ("format = 1", "format = [", ["not valid TOML"]),
         ("[limits]", "[limit]", ["limit", "limits"]),
+        ("[limits]", "[limits]\nprocesses = 33", ["limits", "at most pids, which is 32"]),
     ],
 )
 def test_an_error_names_file_key_and_valid_values(

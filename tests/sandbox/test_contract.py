@@ -69,6 +69,24 @@ async def test_outputs_of_a_failed_command_come_back(sandbox: Sandbox, output: P
     assert (output / "a").read_text() == "x"
 
 
+async def test_the_error_file_is_read_and_is_no_output(sandbox: Sandbox, tmp_path: Path) -> None:
+    told = {}
+    for number, write in enumerate(
+        (
+            "open(path, 'w').write('first cause ' + 'x' * 100_000)",
+            "os.symlink('/etc/passwd', path)",
+            "os.makedirs(path + '/inner'); open(path + '/inner/a', 'w').close()",
+        )
+    ):
+        (output := tmp_path / str(number)).mkdir()
+        code = f"import os; path = os.environ['TORCHELASTIC_ERROR_FILE']; {write}"
+        result = await sandbox.run(phase(output, code))
+        assert result.ok, result.log
+        told[number] = (result.error_file[:12], len(result.error_file), names_in(output))
+    folder = [".torchelastic-error.json"]
+    assert told == {0: ("first cause ", 65_536, []), 1: ("", 0, []), 2: ("", 0, folder)}
+
+
 async def test_links_and_pipes_are_refused(sandbox: Sandbox, output: Path) -> None:
     code = (
         "import os; open('out/a', 'w').close(); os.link('out/a', 'out/b')\n"
@@ -141,6 +159,26 @@ async def test_nothing_of_the_host_environment(
     assert "hunter2" not in result.log and "OPENAI" not in result.log
     assert "'MINE': 'given'" in result.log and "'PYTHONHASHSEED': '0'" in result.log
     assert result.log.endswith("\n1\n")
+
+
+async def test_its_host_name_resolves_to_loopback(sandbox: Sandbox, output: Path) -> None:
+    code = (
+        "import socket; name = socket.gethostname()\n"
+        "print(name, *(socket.gethostbyname(one) for one in (name, socket.getfqdn())))"
+    )
+    assert (await sandbox.run(phase(output, code))).log == "sandbox 127.0.0.1 127.0.0.1\n"
+
+
+async def test_threads_are_divided_by_processes(sandbox: Sandbox, tmp_path: Path) -> None:
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    code = f"import os; print(*(os.environ[name] for name in {names}))"
+    found = {}
+    for cpus, processes in ((8, 1), (8, 2), (7.5, 2), (2, 8)):
+        (folder := tmp_path / f"{cpus}-{processes}").mkdir()
+        result = await sandbox.run(phase(folder, code, cpus=cpus, processes=processes))
+        found[cpus, processes] = result.log
+    threads = {(8, 1): 8, (8, 2): 4, (7.5, 2): 3, (2, 8): 1}
+    assert found == {key: f"{count} {count} {count}\n" for key, count in threads.items()}
 
 
 HOLD_ON = {

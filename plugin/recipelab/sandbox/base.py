@@ -20,6 +20,15 @@ from typing import ClassVar, Self
 OUTPUT_DIRECTORY = "out"
 """Folder below the phase root that a command writes to."""
 
+HOST_NAME = "sandbox"
+"""Host name inside a sandbox. It resolves to the loopback address: without that, processes of one
+command cannot meet (``torch.distributed.run`` takes the host name as the address of rank 0)."""
+
+
+ERROR_FILE = ".torchelastic-error.json"
+"""File below ``out/`` into which a launcher of PyTorch writes the first failure of a process
+(``TORCHELASTIC_ERROR_FILE``). It is no output: the sandbox takes it away after the phase."""
+
 
 @dataclass(frozen=True)
 class PhaseLimits:
@@ -28,7 +37,9 @@ class PhaseLimits:
     Attributes:
         seconds: Wall-clock deadline; at the deadline every process is killed.
         memory_mb: Memory in MiB.
-        cpus: Number of CPU cores (Docker), and number of threads that numeric libraries are set to.
+        cpus: Number of CPU cores (Docker). Numeric libraries are set to as many threads, divided
+            by ``processes``.
+        processes: Number of processes that the command starts to compute side by side.
         pids: Number of processes and threads.
         output_mb: Size of everything under ``out/`` in MiB.
         scratch_mb: Size of the temporary folder in MiB, if the sandbox can limit it.
@@ -42,6 +53,7 @@ class PhaseLimits:
     seconds: float
     memory_mb: int = 2048
     cpus: float = 1.0
+    processes: int = 1
     pids: int = 128
     output_mb: int = 256
     scratch_mb: int = 512
@@ -116,6 +128,8 @@ class PhaseResult:
         tampered: Paths left in tripwires, as ``evaluator/score.py``; sorted, at most 64.
         refused_processes: How often the system refused a process or thread at the limit, or
             ``None`` if that is unknown.
+        error_file: What the command left in :data:`ERROR_FILE`, cut; the command wrote it, so it
+            may be anything.
     """
 
     ending: Ending
@@ -128,6 +142,7 @@ class PhaseResult:
     environment: str = ""
     tampered: tuple[str, ...] = ()
     refused_processes: int | None = None
+    error_file: str = ""
 
     @property
     def ok(self) -> bool:
