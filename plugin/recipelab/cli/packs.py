@@ -151,25 +151,53 @@ def fetch(
     source: Annotated[
         Path | None, typer.Option(help="Your clone of upstream, for profiles that start from one.")
     ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Look here first: by hash, also inside archives that the pack names; for files "
+            "without a hash by name and size.",
+        ),
+    ] = None,
+    forget: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Fetch a file anew for which the pack has no hash, and forget the hash that was "
+            "seen first; a pattern as 'shard_*' will do; repeatable.",
+        ),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Fetch a pack's upstream recipe and data, after saying how much and under which licenses."""
-    from recipelab.packs.data import ensure_data, is_cached
+    from recipelab.packs.data import (
+        cached_path,
+        ensure_data,
+        forget_first_seen,
+        is_cached,
+        size_text,
+    )
     from recipelab.packs.load import load_pack
 
     with clear_errors():
+        for option, folder in (("--source", source), ("--data", data)):
+            if folder is not None and not folder.is_dir():
+                raise RecipelabError(f"{option}: no folder {folder}")
         pack = load_pack(name, profile)
+        for file in forget_first_seen(pack, forget or ()):
+            out.print(Text(plain(f"{file}: forgotten")))
         if pack.upstream is not None:
             _fetch_upstream(pack.upstream, source, yes)
         missing = [item for item in pack.data if not is_cached(item)]
         for item in pack.data:
-            state = "to be fetched" if item in missing else "is here"
-            line = f"{item.file}: {item.bytes / 1e6:.1f} MB, {item.license}, {state}"
-            out.print(Text(plain(line)))
-        size = sum(item.bytes for item in missing) / 1e6
+            here = item not in missing
+            size = cached_path(item).stat().st_size if here else item.bytes
+            state = "is here" if here else "to be fetched"
+            out.print(Text(plain(f"{item.file}: {size_text(size)}, {item.license}, {state}")))
+        size = sum(item.bytes for item in missing)
         if missing and not yes and sys.stdin.isatty():
-            typer.confirm(f"Fetch {size:.1f} MB?", abort=True)
-        ensure_data(pack, say=lambda text: out.print(Text(plain(text))), clone=source)
+            typer.confirm(f"Fetch {size_text(size)}?", abort=True)
+        ensure_data(pack, say=lambda text: out.print(Text(plain(text))), clone=source, folder=data)
 
 
 @packs_app.command("schema")
@@ -213,6 +241,7 @@ def _asked(question: str, default: str) -> str:
 
 def _facts(pack: Pack) -> dict[str, Any]:
     from recipelab.core.recipe import find_knobs
+    from recipelab.packs.data import size_text
     from recipelab.packs.load import load_playbook
     from recipelab.packs.upstream import missing_files
 
@@ -235,7 +264,7 @@ def _facts(pack: Pack) -> dict[str, Any]:
         "legality": [f"{rule.name} ({rule.by}): {rule.proves}" for rule in pack.legality],
         "hardware": _hardware(pack),
         "upstream": f"{pack.upstream.name} at {pack.upstream.commit}" if pack.upstream else "none",
-        "data": [f"{item.file}: {item.bytes / 1e6:.1f} MB, {item.license}" for item in pack.data],
+        "data": [f"{item.file}: {size_text(item.bytes)}, {item.license}" for item in pack.data],
         "folder": str(pack.root),
     }
 

@@ -8,7 +8,10 @@ together.
 
 from __future__ import annotations
 
+import os
+import re
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -286,11 +289,53 @@ class UrlSource(Section):
     bytes: int | None = Field(default=None, ge=0, description="Of the archive, if it is one.")
 
 
+_VARIABLE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(:-(?P<default>[^{}$]*))?\}")
+
+
+def expanded_path(text: str) -> Path:
+    """Return the path that a text means here: with variables and a home folder in their places.
+
+    Args:
+        text: A path that may hold ``${NAME}`` or ``${NAME:-DEFAULT}``; as in a shell, the default
+            stands for a variable that is not set or empty. A path that begins with the value of a
+            variable starts at the working directory if it is relative, as the programs that read
+            the variable take it.
+
+    Raises:
+        ValueError: A variable without a default is not set, or one is written in another way.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        given = os.environ.get(match["name"], "")
+        if given:
+            return given if match.start() else str(Path(given).expanduser().absolute())
+        if match["default"] is None:
+            raise ValueError(f"${match['name']} is not set")
+        return match["default"]
+
+    return Path(_VARIABLE.sub(value, check_variables(text))).expanduser()
+
+
+def check_variables(text: str) -> str:
+    """Return a text in which variables of the environment are written as they have to be.
+
+    Raises:
+        ValueError: One is not.
+    """
+    if "$" in _VARIABLE.sub("", text):
+        raise ValueError("variables are written ${NAME} or ${NAME:-DEFAULT}")
+    return text
+
+
 class PathSource(Section):
     """A file on this machine; a relative path starts at the pack's folder."""
 
     kind: Literal["path"]
-    path: str
+    path: str = Field(
+        description="It may hold ${NAME} or ${NAME:-DEFAULT} for a variable of the environment."
+    )
+
+    _variables = field_validator("path")(check_variables)
 
 
 class CloneSource(Section):
@@ -321,16 +366,26 @@ class DataFile(Section):
     A gzip file may be compressed anew by a packager: ``content_sha256``, the hash of what is
     inside, then says that it is the same data.
 
-    Where nobody publishes a hash, ``sha256`` is left out: the hash of what was fetched first is
-    written down beside it, and from then on it has to be that.
+    Where nobody publishes a hash, ``sha256`` is left out: the size has to be near ``bytes``, the
+    hash of what was fetched first is written down, and from then on it has to be that.
     """
 
     file: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
     sha256: str | None = Field(default=None, pattern=SHA256)
     content_sha256: str | None = Field(default=None, pattern=SHA256)
     bytes: int = Field(ge=0)
+    tolerance: float = Field(
+        default=0.2,
+        ge=0,
+        lt=1,
+        description="How far the size of a file without a hash may be from bytes, as a share.",
+    )
     license: str
     sources: tuple[Source, ...] = Field(min_length=1)
+
+    def size_fits(self, size: int) -> bool:
+        """Return whether a file of that many bytes may be the one that is meant."""
+        return abs(size - self.bytes) <= self.tolerance * self.bytes
 
 
 class SeriesNumbers(Section):
