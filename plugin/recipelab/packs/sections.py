@@ -403,6 +403,17 @@ class EvaluatorSpec(Section):
     rules: tuple[str, ...] = ()
 
 
+class Replacement(Section):
+    """A text that occurs exactly once in a file of upstream, and what the recipe has instead.
+
+    A recipe that its authors run with settings in the environment gets them as its defaults, so
+    that whoever edits a default changes something.
+    """
+
+    search: str = Field(min_length=1)
+    replace: str
+
+
 class UpstreamFile(Section):
     """One file of an upstream repository.
 
@@ -413,6 +424,8 @@ class UpstreamFile(Section):
         bytes: Its size there.
         unpack: ``lzma-b85`` for a Python file that holds its source compressed, as contests that
             count bytes make people write it; the recipe then has the source.
+        replace: What the recipe has instead of some texts, after it is unpacked; the hash is that
+            of upstream's own file.
     """
 
     path: str
@@ -420,6 +433,7 @@ class UpstreamFile(Section):
     sha256: str = Field(pattern=SHA256)
     bytes: int = Field(ge=0)
     unpack: Literal["lzma-b85"] | None = None
+    replace: tuple[Replacement, ...] = ()
 
 
 class Upstream(Section):

@@ -1,8 +1,9 @@
 """Static rules for edits of the record that the pack starts from, read before any of it runs.
 
 They are not a checker of the contest: of its other scripts few would pass, as they take data, set
-seeds and start programs in ways of their own. That they keep to the contest's conditions is for the
-contest to say. Here they catch what is plain in the text. What they cannot know is said with each; the hidden text is
+seeds and start programs in ways of their own.
+
+They catch what is plain in the text. What they cannot know is said with each; the hidden text is
 not in train's container, and the functions that score are held fixed, whatever the rules see.
 What cannot be read as words breaks a rule too, so that nothing passes for not having been read.
 """
