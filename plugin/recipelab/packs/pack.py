@@ -81,6 +81,7 @@ class Pack(Section):
             raise ValueError('protected: functions are held fixed, so say trust = "protected"')
         self._check_data_is_named()
         self._check_answers_are_hidden()
+        self._check_kept_folder()
         return self
 
     def _check_data_is_named(self) -> None:
@@ -112,6 +113,18 @@ class Pack(Section):
                     f"{place}.data: {shared[0]!r} is an answer of a score (or prepare) phase and "
                     "may not be seen by the recipe"
                 )
+
+    def _check_kept_folder(self) -> None:
+        """Raise where the folder that a warm-up keeps would lie where something else does."""
+        kept = self.phases.preflight.keeps
+        seen = [target for _, spec, _ in self._phases_with_places() for target in spec.data]
+        inputs = (self.recipe.folder, self.evaluator.folder, *seen)
+        taken = {"out", *(path.split("/")[0] for path in inputs)}
+        if kept in taken:
+            raise ValueError(
+                f"phases.preflight.keeps: {kept!r} is taken by something else that a phase has: "
+                f"{', '.join(sorted(taken))}"
+            )
 
     def _phases_with_places(self) -> Iterator[tuple[str, PhaseSpec, Phase]]:
         """Yield the phases of trials and of certification, with the keys of their tables."""
