@@ -174,14 +174,14 @@ def test_compressed_sources_are_unpacked_and_get_the_settings_of_the_pack(projec
     assert upstream_texts(upstream, "toy", "theirs") == {"train.py": SOURCE}
 
     def replaced(*pairs: tuple[str, str]) -> str:
-        words = [{"search": search, "replace": replace} for search, replace in pairs]
+        words = [{"find": find, "replace": replace} for find, replace in pairs]
         changed = Upstream.model_validate({**where, "files": [{**item, "replace": words}]})
         return upstream_texts(changed, "toy", "theirs")["train.py"]
 
     assert replaced(("return 1", "return 2")) == SOURCE.replace("return 1", "return 2")
-    for search, count in (("return 3", 0), ("score()", 2)):
-        with pytest.raises(PackError, match=re.escape(f"replace 1: {search!r} is there {count} ")):
-            replaced((search, ""))
+    for find, count in (("return 3", 0), ("score()", 2)):
+        with pytest.raises(PackError, match=re.escape(f"replace 1: {find!r} is there {count} ")):
+            replaced((find, ""))
 
 
 RULES = """

@@ -2,7 +2,7 @@
 
 They stand in the order in which a pack is written: what is measured, what must hold, how long and
 how large a phase may be, the recipe, its data, the phases that run it, and the evaluator. A recipe
-that starts from somebody else's repository has three tables more. :class:`~.pack.Pack` puts them
+that starts from somebody else's repository has four tables more. :class:`~.pack.Pack` puts them
 together.
 """
 
@@ -467,14 +467,14 @@ class EvaluatorSpec(Section):
     rules: tuple[str, ...] = ()
 
 
-class Replacement(Section):
-    """A text that occurs exactly once in a file of upstream, and what the recipe has instead.
+class UpstreamSetting(Section):
+    """A text that is in a file of upstream exactly once, and what the recipe has instead.
 
     A recipe that its authors run with settings in the environment gets them as its defaults, so
     that whoever edits a default changes something.
     """
 
-    search: str = Field(min_length=1)
+    find: str = Field(min_length=1)
     replace: str
 
 
@@ -497,7 +497,7 @@ class UpstreamFile(Section):
     sha256: str = Field(pattern=SHA256)
     bytes: int = Field(ge=0)
     unpack: Literal["lzma-b85"] | None = None
-    replace: tuple[Replacement, ...] = ()
+    replace: tuple[UpstreamSetting, ...] = ()
 
 
 class Upstream(Section):
@@ -557,3 +557,50 @@ class Hardware(Section):
     gpus: int = Field(default=0, ge=0)
     kind: str = "one CPU thread"
     note: str = ""
+
+
+class Replacement(Section):
+    """A text that stands in the place of another in a file of the recipe, for a rehearsal.
+
+    Attributes:
+        file: The file, as the recipe names it.
+        find: The text to replace.
+        replace: What stands in its place.
+        times: How often the text is in the file, no more and no less.
+        why: What is not rehearsed because of it, in a few words; empty if nothing is.
+    """
+
+    file: str
+    find: str = Field(min_length=1)
+    replace: str
+    times: int = Field(default=1, ge=1)
+    why: str = ""
+
+
+class RehearsalSpec(Section):
+    """How a profile for GPUs runs whole on a small machine: shrunk, and on data made on the spot.
+
+    Attributes:
+        folder: The folder of the script that makes the data.
+        data: The command that makes them, in a sandbox that holds this folder and the recipe. It
+            leaves each file of ``files`` in ``out/``.
+        files: The data files of the pack that it makes; no phase of a rehearsal sees others.
+        sandbox: Name of the sandbox to rehearse in.
+        packages: Names of the Python packages that have to be in the sandbox.
+        commands: Commands of phases, in place of the profile's own.
+        budgets: Wall-clock seconds of the phases. Those of ``prepare`` are for the data too.
+        limits: Bounds of the phases but time.
+        replace: What is replaced in the recipe, one after the other.
+    """
+
+    folder: str
+    data: tuple[str, ...] = Field(min_length=1)
+    files: tuple[str, ...] = Field(min_length=1)
+    sandbox: str = "cpu"
+    packages: tuple[str, ...] = ()
+    commands: dict[Phase, Annotated[tuple[str, ...], Field(min_length=1)]] = Field(
+        default_factory=dict[Phase, tuple[str, ...]]
+    )
+    budgets: Budgets
+    limits: PackLimits = PackLimits()
+    replace: tuple[Replacement, ...] = ()

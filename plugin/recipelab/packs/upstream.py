@@ -147,13 +147,13 @@ def _source_text(raw: bytes, item: UpstreamFile) -> str:
 def _replaced(text: str, item: UpstreamFile) -> str:
     """Return the source of a file with the pack's own settings in it."""
     for number, one in enumerate(item.replace, 1):
-        count = text.count(one.search)
+        count = text.count(one.find)
         if count != 1:
             raise PackError(
-                f"upstream.files: {item.path}: replace {number}: {one.search!r} is there "
+                f"upstream.files: {item.path}: replace {number}: {one.find!r} is there "
                 f"{count} times; valid: a text that is there exactly once"
             )
-        text = text.replace(one.search, one.replace)
+        text = text.replace(one.find, one.replace)
     return text
 
 
