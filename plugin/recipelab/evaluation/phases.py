@@ -278,6 +278,7 @@ class PhaseRunner:
                 seconds=self._pack.seconds(phase) * sharing,
                 memory_mb=limits.memory_mb,
                 cpus=limits.cpus,
+                processes=limits.processes,
                 pids=limits.pids,
                 output_mb=limits.output_mb,
                 scratch_mb=limits.scratch_mb,

@@ -218,14 +218,25 @@ class Budgets(Section):
 
 
 class PackLimits(Section):
-    """Bounds of every phase but time."""
+    """Bounds of every phase but time.
+
+    ``processes`` says how many processes a phase starts to compute side by side, as many as
+    ``torch.distributed.run`` is told. Numeric libraries get ``cpus / processes`` threads in each.
+    """
 
     memory_mb: int = Field(default=2048, ge=64)
     cpus: float = Field(default=1.0, gt=0)
+    processes: int = Field(default=1, ge=1)
     pids: int = Field(default=128, ge=4)
     output_mb: int = Field(default=256, ge=1)
     scratch_mb: int = Field(default=512, ge=1)
     output_files: int = Field(default=256, ge=1)
+
+    @model_validator(mode="after")
+    def _processes_fit(self) -> Self:
+        if self.processes > self.pids:
+            raise ValueError(f"processes: at most pids, which is {self.pids}")
+        return self
 
 
 class RecipeSpec(Section):
