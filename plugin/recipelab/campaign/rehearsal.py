@@ -291,10 +291,37 @@ class _Rehearsal:
         text = f"{metric.name} {value:.5g} {metric.unit}".rstrip()
         self._found(PackFinding(Level.OK, "score", f"{text}, which means nothing at this size"))
         for gate in self._pack.gates:
-            margin = gate.margin(measures[gate.measure])
-            verdict = "would pass" if margin >= 0 else "would miss"
-            text = f"{gate.name}: {measures[gate.measure]:.5g}, {gate.bound}: {verdict}"
-            self._found(PackFinding(Level.OK, "gate, not decisive", text))
+            verdict, text = _held(gate, measures)
+            self._found(PackFinding(Level.OK, "gate, not decisive", f"{text}: would {verdict}"))
+        came = True
+        for gate in self._plan.expects:
+            verdict, text = _held(gate, measures)
+            came = came and verdict == "pass"
+            level = Level.OK if verdict == "pass" else Level.ERROR
+            self._found(PackFinding(level, "expected", text))
+        if came:
+            self._found(PackFinding(Level.OK, "proven", self._proven()))
+
+    def _proven(self) -> str:
+        phases = [phase for phase in Phase if phase is not Phase.PREPARE or self._pack.phases.prepare]
+        return (
+            f"the recipe, with {len(self._plan.replace)} replacements, goes through the rules, "
+            f"{', '.join(phases)} in the {self._sandbox.inner.name} sandbox, and the evaluator reads "
+            "all that it measures"
+        )
+
+
+def _held(gate: Gate, measures: Mapping[str, float]) -> tuple[str, str]:
+    """Return whether a gate would ``pass`` or ``miss``, and what was held against it.
+
+    Raises:
+        PackError: There is no such measurement.
+    """
+    if gate.measure not in measures:
+        valid = ", ".join(sorted(measures))
+        raise PackError(f"{gate.name}: no measurement {gate.measure!r}; valid: {valid}")
+    value = measures[gate.measure]
+    return "pass" if gate.margin(value) >= 0 else "miss", f"{gate.name}: {value:.5g}, {gate.bound}"
 
 
 def _without_limit(gate: Gate) -> Gate:

@@ -591,6 +591,7 @@ class RehearsalSpec(Section):
         budgets: Wall-clock seconds of the phases. Those of ``prepare`` are for the data too.
         limits: Bounds of the phases but time.
         replace: What is replaced in the recipe, one after the other.
+        expects: What must come out of the data that are made, as gates; these do decide.
     """
 
     folder: str
@@ -604,3 +605,4 @@ class RehearsalSpec(Section):
     budgets: Budgets
     limits: PackLimits = PackLimits()
     replace: tuple[Replacement, ...] = ()
+    expects: tuple[Gate, ...] = ()
