@@ -40,6 +40,33 @@ def docker_image(docker_daemon: None, tmp_path_factory: pytest.TempPathFactory) 
     return "recipelab/test"
 
 
+@pytest.fixture(scope="session")
+def cpu_image(docker_daemon: None) -> str:
+    """The image of the sandbox cpu, which has PyTorch; it is built beforehand."""
+    from recipelab.sandbox.images import image_exists
+    from recipelab.sandbox.spec import load_image_spec
+
+    spec = load_image_spec("cpu")
+    if not image_exists(spec):
+        missing = f"no image {spec.image}; `recipelab sandbox build cpu` builds it"
+        if os.environ.get("RECIPELAB_REQUIRE_DOCKER") == "1":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    return spec.image
+
+
+@pytest.fixture(params=["local", pytest.param("docker", marks=pytest.mark.docker)])
+async def torch_sandbox(request: pytest.FixtureRequest) -> AsyncIterator[Sandbox]:
+    """Each sandbox in turn, started, with PyTorch inside."""
+    if request.param == "local":
+        pytest.importorskip("torch")
+        made: Sandbox = LocalSandbox()
+    else:
+        made = _docker_sandbox(request.getfixturevalue("cpu_image"))
+    async with made:
+        yield made
+
+
 @pytest.fixture(params=["local", pytest.param("docker", marks=pytest.mark.docker)])
 async def sandbox(request: pytest.FixtureRequest) -> AsyncIterator[Sandbox]:
     """Each sandbox in turn, started."""

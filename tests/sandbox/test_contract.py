@@ -143,6 +143,26 @@ async def test_nothing_of_the_host_environment(
     assert result.log.endswith("\n1\n")
 
 
+async def test_its_host_name_resolves_to_loopback(sandbox: Sandbox, output: Path) -> None:
+    code = (
+        "import socket; name = socket.gethostname()\n"
+        "print(name, *(socket.gethostbyname(one) for one in (name, socket.getfqdn())))"
+    )
+    assert (await sandbox.run(phase(output, code))).log == "sandbox 127.0.0.1 127.0.0.1\n"
+
+
+async def test_threads_are_divided_by_processes(sandbox: Sandbox, tmp_path: Path) -> None:
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    code = f"import os; print(*(os.environ[name] for name in {names}))"
+    found = {}
+    for cpus, processes in ((8, 1), (8, 2), (7.5, 2), (2, 8)):
+        (folder := tmp_path / f"{cpus}-{processes}").mkdir()
+        result = await sandbox.run(phase(folder, code, cpus=cpus, processes=processes))
+        found[cpus, processes] = result.log
+    threads = {(8, 1): 8, (8, 2): 4, (7.5, 2): 3, (2, 8): 1}
+    assert found == {key: f"{count} {count} {count}\n" for key, count in threads.items()}
+
+
 HOLD_ON = {
     "loops": "while True: pass",
     "ignores SIGTERM": "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(60)",

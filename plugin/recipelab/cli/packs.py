@@ -1,4 +1,4 @@
-"""``recipelab packs``: list, show, write, check and fetch task packs."""
+"""``recipelab packs``: list, show, write, check, rehearse and fetch task packs."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from recipelab.cli.common import (
     clear_errors,
     out,
     print_json,
+    run_stoppable,
     say,
     slot_count,
 )
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from recipelab.packs.pack import Pack
     from recipelab.packs.sections import Upstream
 
-packs_app = typer.Typer(help="Task packs: list, show, write, check and fetch.")
+packs_app = typer.Typer(help="Task packs: list, show, write, check, rehearse and fetch.")
 
 PackName = Annotated[str, typer.Argument(metavar="PACK", help="Name of a pack, or its folder.")]
 Profile = Annotated[str | None, typer.Option(help="Profile; default the pack's.")]
@@ -38,7 +39,7 @@ MARKS = {"ok": ("ok     ", "green"), "warning": ("warning", "yellow"), "error": 
 
 @packs_app.callback(invoke_without_command=True)
 def packs(context: typer.Context, as_json: AsJson = False) -> None:
-    """Task packs: list, show, write, check and fetch. Without a command, the list."""
+    """Task packs: list, show, write, check, rehearse and fetch. Without a command, the list."""
     if context.invoked_subcommand is None:
         list_packs(as_json)
 
@@ -119,15 +120,7 @@ def check(
     with clear_errors():
         pack = load_pack(name, profile)
         found = asyncio.run(_findings(pack, run, sandbox, slot_count(slots), quiet=as_json))
-    errors, warnings = (
-        sum(finding.level == level for finding in found) for level in ("error", "warning")
-    )
-    if as_json:
-        print_json([{"level": f.level, "what": f.what, "told": f.text} for f in found])
-    else:
-        out.print(f"{errors} errors, {warnings} warnings")
-    if errors:
-        raise typer.Exit(FAILED)
+    _end_with(found, as_json)
 
 
 async def _findings(
@@ -139,9 +132,54 @@ async def _findings(
     async for finding in check_pack(pack, run=run, sandbox=sandbox, slots=slots, say=say):
         found.append(finding)
         if not quiet:
-            words = plain(f"  {finding.what}: {finding.text}")
-            out.print(Text.assemble(MARKS[finding.level], words), soft_wrap=True)
+            _print_finding(finding)
     return found
+
+
+def _print_finding(finding: PackFinding) -> None:
+    words = plain(f"  {finding.what}: {finding.text}")
+    out.print(Text.assemble(MARKS[finding.level], words), soft_wrap=True)
+
+
+def _end_with(found: list[PackFinding], as_json: bool) -> None:
+    """Print how many findings are bad, or all as JSON; errors end the command with exit code 1."""
+    errors, warnings = (
+        sum(finding.level == level for finding in found) for level in ("error", "warning")
+    )
+    if as_json:
+        print_json([{"level": f.level, "what": f.what, "told": f.text} for f in found])
+    else:
+        out.print(f"{errors} errors, {warnings} warnings")
+    if errors:
+        raise typer.Exit(FAILED)
+
+
+@packs_app.command("rehearse")
+def rehearse(
+    name: PackName,
+    profile: Profile = None,
+    source: Annotated[Path | None, typer.Option(help="Your clone of upstream.")] = None,
+    sandbox: SandboxOption = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Run a profile for GPUs whole on a CPU: its recipe, shrunk, on data made on the spot.
+
+    Exit code 1 if it does not get through.
+    """
+    from recipelab.campaign.rehearsal import rehearse
+    from recipelab.packs.load import load_pack
+
+    found: list[PackFinding] = []
+
+    def note(finding: PackFinding) -> None:
+        found.append(finding)
+        if not as_json:
+            _print_finding(finding)
+
+    with clear_errors():
+        pack = load_pack(name, profile)
+        run_stoppable(rehearse(pack, found=note, source=source, sandbox=sandbox, say=say))
+    _end_with(found, as_json)
 
 
 @packs_app.command("fetch")

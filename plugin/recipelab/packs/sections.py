@@ -2,7 +2,7 @@
 
 They stand in the order in which a pack is written: what is measured, what must hold, how long and
 how large a phase may be, the recipe, its data, the phases that run it, and the evaluator. A recipe
-that starts from somebody else's repository has three tables more. :class:`~.pack.Pack` puts them
+that starts from somebody else's repository has four tables more. :class:`~.pack.Pack` puts them
 together.
 """
 
@@ -221,14 +221,25 @@ class Budgets(Section):
 
 
 class PackLimits(Section):
-    """Bounds of every phase but time."""
+    """Bounds of every phase but time.
+
+    ``processes`` says how many processes a phase starts to compute side by side, as many as
+    ``torch.distributed.run`` is told. Numeric libraries get ``cpus / processes`` threads in each.
+    """
 
     memory_mb: int = Field(default=2048, ge=64)
     cpus: float = Field(default=1.0, gt=0)
+    processes: int = Field(default=1, ge=1)
     pids: int = Field(default=128, ge=4)
     output_mb: int = Field(default=256, ge=1)
     scratch_mb: int = Field(default=512, ge=1)
     output_files: int = Field(default=256, ge=1)
+
+    @model_validator(mode="after")
+    def _processes_fit(self) -> Self:
+        if self.processes > self.pids:
+            raise ValueError(f"processes: at most pids, which is {self.pids}")
+        return self
 
 
 class RecipeSpec(Section):
@@ -411,10 +422,63 @@ class PhaseSpec(Section):
     data: dict[str, str] = Field(default_factory=dict[str, str])
 
 
+class Projects(Section):
+    """What preflight projects of the training: each measure with its relative error, from 0 to 1.
+
+    The phase leaves ``out/projection.json``, an object of numbers under these names. A projection
+    that is over a limit by more than its error refuses the recipe before it is trained.
+
+    Attributes:
+        artifact_bytes: Size of the artifact, compressed as training would leave it.
+        train_seconds: Wall-clock time of train, in seconds.
+        train_cpu_seconds: CPU time of train, in seconds: steadier than the clock on the wall.
+        peak_memory_mb: Largest memory use of train, in MiB.
+    """
+
+    artifact_bytes: float | None = Field(default=None, ge=0, lt=1)
+    train_seconds: float | None = Field(default=None, ge=0, lt=1)
+    train_cpu_seconds: float | None = Field(default=None, ge=0, lt=1)
+    peak_memory_mb: float | None = Field(default=None, ge=0, lt=1)
+
+    @property
+    def errors(self) -> dict[str, float]:
+        """The relative error of each measure that is projected."""
+        return self.model_dump(exclude_none=True)
+
+
+class PreflightSpec(PhaseSpec):
+    """The phase that comes before any budget is spent: one tiny step of the real thing.
+
+    With ``keeps`` it is a warm-up: what it leaves in that folder below ``out/``, as a compiler's
+    cache, is an input folder of the same name in every training of the same recipe. It then sees no
+    data, so that nothing can be learned in it.
+
+    Attributes:
+        projects: What it foretells of the training.
+        keeps: Name of the folder that is kept.
+        keep_mb: Size of that folder at most, in MiB.
+    """
+
+    projects: Projects = Projects()
+    keeps: str | None = Field(default=None, pattern=NAME)
+    keep_mb: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _keeps_nothing_learned(self) -> Self:
+        if (self.keeps is None) != (self.keep_mb is None):
+            raise ValueError("keeps and keep_mb go together: a folder, and its size at most in MiB")
+        if self.keeps is not None and self.data:
+            raise ValueError(
+                "data: a warm-up (keeps) sees no data, as what it keeps could be learned from it; "
+                "let a fixed file of the recipe make stand-ins"
+            )
+        return self
+
+
 class Phases(Section):
     """The phases. ``prepare`` is for packs whose evaluator makes what predict sees."""
 
-    preflight: PhaseSpec
+    preflight: PreflightSpec
     train: PhaseSpec
     prepare: PhaseSpec | None = None
     predict: PhaseSpec
@@ -458,6 +522,17 @@ class EvaluatorSpec(Section):
     rules: tuple[str, ...] = ()
 
 
+class UpstreamSetting(Section):
+    """A text that is in a file of upstream exactly once, and what the recipe has instead.
+
+    A recipe that its authors run with settings in the environment gets them as its defaults, so
+    that whoever edits a default changes something.
+    """
+
+    find: str = Field(min_length=1)
+    replace: str
+
+
 class UpstreamFile(Section):
     """One file of an upstream repository.
 
@@ -468,6 +543,8 @@ class UpstreamFile(Section):
         bytes: Its size there.
         unpack: ``lzma-b85`` for a Python file that holds its source compressed, as contests that
             count bytes make people write it; the recipe then has the source.
+        replace: What the recipe has instead of some texts, after it is unpacked; the hash is that
+            of upstream's own file.
     """
 
     path: str
@@ -475,6 +552,7 @@ class UpstreamFile(Section):
     sha256: str = Field(pattern=SHA256)
     bytes: int = Field(ge=0)
     unpack: Literal["lzma-b85"] | None = None
+    replace: tuple[UpstreamSetting, ...] = ()
 
 
 class Upstream(Section):
@@ -534,3 +612,52 @@ class Hardware(Section):
     gpus: int = Field(default=0, ge=0)
     kind: str = "one CPU thread"
     note: str = ""
+
+
+class Replacement(Section):
+    """A text that stands in the place of another in a file of the recipe, for a rehearsal.
+
+    Attributes:
+        file: The file, as the recipe names it.
+        find: The text to replace.
+        replace: What stands in its place.
+        times: How often the text is in the file, no more and no less.
+        why: What is not rehearsed because of it, in a few words; empty if nothing is.
+    """
+
+    file: str
+    find: str = Field(min_length=1)
+    replace: str
+    times: int = Field(default=1, ge=1)
+    why: str = ""
+
+
+class RehearsalSpec(Section):
+    """How a profile for GPUs runs whole on a small machine: shrunk, and on data made on the spot.
+
+    Attributes:
+        folder: The folder of the script that makes the data.
+        data: The command that makes them, in a sandbox that holds this folder and the recipe. It
+            leaves each file of ``files`` in ``out/``.
+        files: The data files of the pack that it makes; no phase of a rehearsal sees others.
+        sandbox: Name of the sandbox to rehearse in.
+        packages: Names of the Python packages that have to be in the sandbox.
+        commands: Commands of phases, in place of the profile's own.
+        budgets: Wall-clock seconds of the phases. Those of ``prepare`` are for the data too.
+        limits: Bounds of the phases but time.
+        replace: What is replaced in the recipe, one after the other.
+        expects: What must come out of the data that are made, as gates; these do decide.
+    """
+
+    folder: str
+    data: tuple[str, ...] = Field(min_length=1)
+    files: tuple[str, ...] = Field(min_length=1)
+    sandbox: str = "cpu"
+    packages: tuple[str, ...] = ()
+    commands: dict[Phase, Annotated[tuple[str, ...], Field(min_length=1)]] = Field(
+        default_factory=dict[Phase, tuple[str, ...]]
+    )
+    budgets: Budgets
+    limits: PackLimits = PackLimits()
+    replace: tuple[Replacement, ...] = ()
+    expects: tuple[Gate, ...] = ()

@@ -20,6 +20,10 @@ from typing import ClassVar, Self
 OUTPUT_DIRECTORY = "out"
 """Folder below the phase root that a command writes to."""
 
+HOST_NAME = "sandbox"
+"""Host name inside a sandbox. It resolves to the loopback address: without that, processes of one
+command cannot meet (``torch.distributed.run`` takes the host name as the address of rank 0)."""
+
 
 @dataclass(frozen=True)
 class PhaseLimits:
@@ -28,7 +32,9 @@ class PhaseLimits:
     Attributes:
         seconds: Wall-clock deadline; at the deadline every process is killed.
         memory_mb: Memory in MiB.
-        cpus: Number of CPU cores (Docker), and number of threads that numeric libraries are set to.
+        cpus: Number of CPU cores (Docker). Numeric libraries are set to as many threads, divided
+            by ``processes``.
+        processes: Number of processes that the command starts to compute side by side.
         pids: Number of processes and threads.
         output_mb: Size of everything under ``out/`` in MiB.
         scratch_mb: Size of the temporary folder in MiB, if the sandbox can limit it.
@@ -42,6 +48,7 @@ class PhaseLimits:
     seconds: float
     memory_mb: int = 2048
     cpus: float = 1.0
+    processes: int = 1
     pids: int = 128
     output_mb: int = 256
     scratch_mb: int = 512

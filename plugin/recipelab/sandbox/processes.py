@@ -197,10 +197,12 @@ def clean_environment(request: PhaseRequest, paths: Mapping[str, str]) -> dict[s
     """Return all environment variables of a command.
 
     Args:
-        request: Its limits give the thread counts; its own variables override all others.
+        request: Its limits give the thread counts of each of its processes; its own variables
+            override all others.
         paths: ``HOME``, ``TMPDIR`` and, if the sandbox must set it, ``PATH``.
     """
-    threads = str(max(1, int(request.limits.cpus)))
+    # A count is each process's own: eight workers with all 64 cores each would be 512 threads.
+    threads = str(max(1, int(request.limits.cpus) // request.limits.processes))
     return {
         "LANG": "C.UTF-8",
         **paths,

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from recipelab.sandbox.base import OUTPUT_DIRECTORY, PhaseLimits, PhaseRequest
+from recipelab.sandbox.base import HOST_NAME, OUTPUT_DIRECTORY, PhaseLimits, PhaseRequest
 from recipelab.sandbox.docker.monitor import MONITOR_COMMAND
 from recipelab.sandbox.processes import MIB, clean_environment
 from recipelab.sandbox.spec import RESERVED_USER, ContainerProfile
@@ -81,6 +81,7 @@ def container_options(
         "image": image,
         "entrypoint": list(MONITOR_COMMAND),
         "command": [],
+        "hostname": HOST_NAME,
         "stdin_open": True,
         "user": MONITOR_USER,
         "working_dir": PHASE_ROOT,
@@ -115,6 +116,8 @@ def _host_config(
         **_devices(limits),
         "Init": True,
         "NetworkMode": "none",
+        # Without a network Docker leaves the container's own name out of its /etc/hosts.
+        "ExtraHosts": [f"{HOST_NAME}:127.0.0.1"],
         "ReadonlyRootfs": True,
         "CapDrop": ["ALL"],
         "SecurityOpt": _security(profile),

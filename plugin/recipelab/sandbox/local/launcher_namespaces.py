@@ -101,7 +101,8 @@ def enter(file: str) -> Namespaces:
     _call("prctl", _PR_SET_DUMPABLE, 0, 0, 0, 0)
     _wipe_command_line()
     _bring_loopback_up()
-    _call("sethostname", b"sandbox", 7)
+    name = spec["host_name"].encode()
+    _call("sethostname", name, len(name))
     return Namespaces(spec["user"], _build(spec))
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
-from recipelab.sandbox.base import OUTPUT_DIRECTORY, PhaseRequest
+from recipelab.sandbox.base import HOST_NAME, OUTPUT_DIRECTORY, PhaseRequest
 from recipelab.sandbox.files import copy_read_only, readable_for_all
 from recipelab.sandbox.processes import MIB
 
@@ -65,6 +65,7 @@ class NamespaceSpec(TypedDict):
     Attributes:
         base: Folder of the host on which the file system is built.
         directory: Working directory of the command.
+        host_name: Host name inside.
         user: User that runs the command; ``None`` for the user that runs the launcher.
         maps: Files in ``/proc/PID``, each with what to write to it so that every id stays itself.
         binds: Host paths that are bound read-only.
@@ -77,6 +78,7 @@ class NamespaceSpec(TypedDict):
 
     base: str
     directory: str
+    host_name: str
     user: int | None
     maps: list[tuple[str, str]]
     binds: list[tuple[str, str]]
@@ -167,6 +169,7 @@ def namespace_spec(request: PhaseRequest, top: Path) -> NamespaceSpec:
     return {
         "base": str(top / "root"),
         "directory": PHASE_ROOT,
+        "host_name": HOST_NAME,
         "user": NOBODY if is_root else None,
         "maps": _id_maps(is_root),
         "binds": [*_without_nested(_system_and_python()), *_inputs(request, top, is_root)],
@@ -282,5 +285,5 @@ def _files(user: int) -> list[tuple[str, str]]:
     return [
         (f"sandbox:x:{user}:{group}::/tmp:/bin/sh\n", "/etc/passwd"),
         (f"sandbox:x:{group}:\n", "/etc/group"),
-        ("127.0.0.1 localhost sandbox\n", "/etc/hosts"),
+        (f"127.0.0.1 localhost {HOST_NAME}\n", "/etc/hosts"),
     ]

@@ -1,0 +1,247 @@
+"""Rehearsals: a toy profile through all phases, and the shipped full profiles.
+
+The full profiles are rehearsed on recipes of upstream's shape that are written here. Where
+``RECIPELAB_UPSTREAM`` names a folder with clones, they are rehearsed on upstream's own too, in which
+case the Python packages that a rehearsal asks for have to be there.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import lzma
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from recipelab.campaign.pack_check import Level, PackFinding
+from recipelab.campaign.rehearsal import rehearse, shrunk
+from recipelab.cli.app import app
+from recipelab.core import content
+from recipelab.core.errors import PackError, RecipelabError
+from recipelab.packs.load import load_pack
+from recipelab.packs.pack import Pack
+
+TABLE = """
+[profiles.big]
+seeds = [1, 2]
+budgets = { preflight = 900, train = 9000 }
+
+[profiles.big.hardware]
+gpus = 8
+kind = "H100"
+
+[profiles.big.phases.train]
+command = ["python", "recipe/train.py", "--out", "out", "--seed", "{seed}", "--gpus", "8"]
+
+[profiles.big.rehearsal]
+folder = "rehearsal"
+data = ["python", "rehearsal/make.py"]
+files = ["inputs.txt", "answers.txt"]
+budgets = { preflight = 10, train = 10, predict = 10, score = 10 }
+limits = { memory_mb = 512, pids = 32, output_mb = 4, output_files = 4 }
+
+[profiles.big.rehearsal.commands]
+train = ["python", "recipe/train.py", "--out", "out", "--seed", "{seed}"]
+
+[[profiles.big.rehearsal.replace]]
+file = "recipe/train.py"
+find = "X = 1.0"
+replace = "X = 4.0"
+why = "the real X"
+
+[[profiles.big.rehearsal.expects]]
+name = "near the made answer"
+measure = "score.loss"
+at_most = 0.01
+"""
+MAKE = """
+from pathlib import Path
+assert "X = 4.0" in Path("recipe/train.py").read_text(), "it sees the recipe as it is rehearsed"
+Path("out/inputs.txt").write_text("none")
+Path("out/answers.txt").write_text("4.0 2.0")
+"""
+
+
+@pytest.fixture
+def big(project: Path) -> Path:
+    """The toy pack's folder, with a profile that no machine of a developer can run."""
+    folder = project / "task_packs" / "toy"
+    (folder / "rehearsal").mkdir()
+    (folder / "rehearsal" / "make.py").write_text(MAKE)
+    with (folder / "pack.toml").open("a") as file:
+        file.write(TABLE)
+    return folder
+
+
+def changed(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+
+
+async def found(pack: Pack, **more: object) -> list[PackFinding]:
+    findings: list[PackFinding] = []
+    options: dict[str, object] = {"sandbox": "local", **more}
+    await rehearse(pack, found=findings.append, **options)  # type: ignore[arg-type]
+    return findings
+
+
+def texts(findings: list[PackFinding], what: str) -> list[str]:
+    return [item.text for item in findings if item.what == what]
+
+
+def errors(findings: list[PackFinding]) -> str:
+    return "\n".join(f"{f.what}: {f.text}" for f in findings if f.level is Level.ERROR)
+
+
+async def test_a_profile_for_gpus_runs_whole_on_made_data(big: Path) -> None:
+    changed(big / "pack.toml", "at_least = 0.2", "at_least = 2.0")
+    findings = await found(load_pack("toy", "big"))
+    assert errors(findings) == ""
+    told = [item.what for item in findings]
+    assert told[:5] == ["data", "preflight", "train", "predict", "score"]
+    assert all(re.match(r"\d+\.\d s, ", texts(findings, phase)[0]) for phase in told[1:5])
+    gates = texts(findings, "gate, not decisive")
+    assert gates[1].startswith("fit: 1, ") and gates[1].endswith("at least 2: would miss")
+    assert texts(findings, "expected")[0].startswith("near the made answer: ")
+    assert "1 replacements" in texts(findings, "proven")[0]
+    left = texts(findings, "left to prove")
+    assert left[:2] == ["the real X", "the profile's own commands of train"]
+    assert "anything of 8 x H100" in left[2]
+
+
+async def test_what_the_made_data_make_certain_does_decide(big: Path) -> None:
+    changed(big / "pack.toml", 'replace = "X = 4.0"', 'replace = "X = 7.0"')
+    changed(big / "rehearsal" / "make.py", "assert", "#")
+    findings = await found(load_pack("toy", "big"))
+    assert "expected: near the made answer: 9." in errors(findings)
+    assert texts(findings, "proven") == []
+
+
+async def test_a_failing_phase_is_told_with_its_log_though_it_saw_hidden_text(big: Path) -> None:
+    prepare = """
+[profiles.big.phases.prepare]
+command = ["sh", "-c", "mkdir -p out/rounds/one out/plan; echo hidden > out/rounds/one/text"]
+"""
+    with (big / "pack.toml").open("a") as file:
+        file.write(prepare)
+    predict = big / "recipe" / "predict.py"
+    predict.write_text("raise SystemExit(open('inputs/text').read())\n")
+    findings = await found(load_pack("toy", "big"))
+    assert "crashed: predict" in errors(findings)
+    assert errors(findings).endswith("hidden")
+    assert texts(findings, "train") and not texts(findings, "score")
+
+
+async def test_data_that_are_not_made_are_named(big: Path) -> None:
+    changed(big / "rehearsal" / "make.py", "out/answers.txt", "out/other.txt")
+    assert "data: it left no answers.txt" in errors(await found(load_pack("toy", "big")))
+    (big / "rehearsal" / "make.py").write_text("raise SystemExit('no disk')")
+    findings = await found(load_pack("toy", "big"))
+    assert "data: exit status 1" in errors(findings) and "no disk" in errors(findings)
+    assert not texts(findings, "preflight")
+
+
+async def test_packages_that_the_sandbox_lacks_are_named_with_the_way_to_get_them(
+    big: Path,
+) -> None:
+    changed(
+        big / "pack.toml",
+        'folder = "rehearsal"',
+        'folder = "rehearsal"\npackages = ["pydantic", "no-such-package"]',
+    )
+    with pytest.raises(RecipelabError, match="lacks Python packages: no-such-package; .*pip inst"):
+        await found(load_pack("toy", "big"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('find = "X = 1.0"', 'find = "X = 9"', "number 1: 'X = 9' is 0 times in recipe/train.py"),
+        ('find = "X = 1.0"', 'find = "args"', "'args' is 5 times in recipe/train.py, and should"),
+        ('file = "recipe/train.py"', 'file = "recipe/b.py"', "no file 'recipe/b.py'; valid: rec"),
+        ('replace = "X = 4.0"', 'replace = "X ="', "does not parse with rehearsal.replace: reci"),
+    ],
+)
+def test_a_replacement_that_does_not_fit_is_refused(
+    big: Path, old: str, new: str, message: str
+) -> None:
+    changed(big / "pack.toml", old, new)
+    with pytest.raises(PackError, match=re.escape(message)):
+        shrunk(load_pack("toy", "big"))
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ('["inputs.txt", "b.txt"]', "rehearsal.files: no data file 'b.txt'; valid: answers.txt, "),
+        ('["inputs.txt"]', "rehearsal.files: score would see no data; it sees: answers.txt"),
+    ],
+)
+def test_files_of_a_rehearsal_are_those_of_the_pack(big: Path, files: str, message: str) -> None:
+    changed(big / "pack.toml", 'files = ["inputs.txt", "answers.txt"]', f"files = {files}")
+    with pytest.raises(PackError, match=re.escape(message)):
+        load_pack("toy", "big")
+
+
+def test_on_the_command_line(big: Path) -> None:
+    def ran(*words: str) -> tuple[int, str]:
+        done = CliRunner().invoke(app, ["packs", "rehearse", "toy", "--sandbox", "local", *words])
+        return done.exit_code, done.output
+
+    code, text = ran("--profile", "mini")
+    assert code == 2 and "profile mini has no [rehearsal]" in text
+    (big / "recipe" / "predict.py").write_text("raise ValueError('no such class')\n")
+    code, text = ran("--profile", "big", "--json")
+    assert code == 1
+    told = json.loads(text[text.index("[\n") :])
+    (error,) = [item for item in told if item["level"] == "error"]
+    assert error["what"] == "evaluation" and "no such class" in error["told"]
+
+
+# The shipped full profiles.
+
+UPSTREAM = os.environ.get("RECIPELAB_UPSTREAM")
+CLONES = {
+    "airbench96": "cifar10-airbench",
+    "parameter_golf": "parameter-golf",
+    "nanochat_d12": "nanochat",
+}
+needs_clones = pytest.mark.skipif(not UPSTREAM, reason="RECIPELAB_UPSTREAM names no clones")
+
+
+@needs_clones
+@pytest.mark.torch
+@pytest.mark.parametrize("name", CLONES)
+@pytest.mark.parametrize("kind", ["local", pytest.param("docker", marks=pytest.mark.docker)])
+async def test_the_recipe_of_upstream_is_rehearsed(
+    name: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    source = Path(UPSTREAM or "") / CLONES[name]
+    findings = await found(load_pack(name, "full"), source=source, sandbox=kind)
+    assert errors(findings) == ""
+    assert texts(findings, "proven")
+
+
+@needs_clones
+@pytest.mark.parametrize("name", CLONES)
+async def test_a_clone_that_differs_is_refused_before_anything_runs(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    pack = load_pack(name, "full")
+    assert pack.upstream is not None
+    for item in pack.upstream.files:
+        file = tmp_path / "clone" / item.path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes((Path(UPSTREAM or "") / CLONES[name] / item.path).read_bytes() + b"\n")
+    with pytest.raises(RecipelabError, match="is another file"):
+        await found(pack, source=tmp_path / "clone")

@@ -1,0 +1,66 @@
+"""Processes of one command meet in every sandbox, by the launchers of the shipped packs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from recipelab.core.trial import Phase
+from recipelab.packs.load import load_pack
+from recipelab.sandbox import Input, Sandbox
+
+from .helpers import phase
+
+PACKS = ("parameter_golf", "nanochat_d12")
+"""Those whose full profile trains on several GPUs."""
+
+SHIPPED = Path(__file__).parents[2] / "task_packs"
+
+MEET = """
+import os
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+dist.init_process_group("gloo")
+total = torch.tensor([10.0 ** dist.get_rank()])
+dist.all_reduce(total)
+Path("out", os.environ["RANK"]).write_text(f"{total.item():g} {os.environ['OMP_NUM_THREADS']}")
+dist.destroy_process_group()
+"""
+
+
+def launchers() -> dict[tuple[str, ...], str]:
+    """The shipped commands that start several processes, with two in place of eight, and whose."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for name in PACKS:
+        pack = load_pack(str(SHIPPED / name), "full")
+        assert pack.limits.processes == 8
+        for which in Phase:
+            command = pack.phases[which].command
+            if "torch.distributed.run" not in command:
+                continue
+            at = command.index("--nproc_per_node=8")
+            script = next(i for i in range(at, len(command)) if command[i].endswith(".py"))
+            words = (*command[:at], "--nproc_per_node=2", *command[at + 1 : script + 1])
+            found.setdefault(words, []).append(f"{name} {which}")
+    return {words: ", ".join(whose) for words, whose in found.items()}
+
+
+LAUNCHERS = launchers()
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("command", LAUNCHERS, ids=LAUNCHERS.values())
+async def test_two_ranks_meet_by_a_packs_own_launcher(
+    torch_sandbox: Sandbox, output: Path, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    script = tmp_path / "meet.py"
+    script.write_text(MEET)
+    inputs = (Input(script, command[-1]),)
+    limits = {"seconds": 90, "memory_mb": 4096, "cpus": 8, "processes": 2, "pids": 512}
+    result = await torch_sandbox.run(phase(output, *command, inputs=inputs, **limits))
+    assert result.ok, result.log
+    assert [(output / rank).read_text() for rank in "01"] == ["11 4", "11 4"]
