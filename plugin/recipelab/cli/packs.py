@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -105,35 +104,48 @@ def check(
     name: PackName,
     profile: Profile = None,
     run: Annotated[
-        bool, typer.Option("--run/--no-run", help="Run the baseline and spoiled predictions.")
+        bool,
+        typer.Option("--run/--no-run", help="Run launcher, baseline and spoiled predictions."),
     ] = True,
+    rehearsed: Annotated[
+        bool, typer.Option("--rehearse", help="Rehearse the profile too; see packs rehearse.")
+    ] = False,
     sandbox: SandboxOption = "auto",
     slots: Slots = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Say whether a pack is sound: its files, its baseline, its noise, and its scorer.
+    """Say whether a pack is sound: its files, image, launcher, baseline, noise, and scorer.
 
-    Exit code 1 if something is wrong with it.
+    Where this machine lacks what the profile needs, it says what is left to prove. Exit code 1 if
+    something is wrong with the pack.
     """
+    from recipelab.campaign.pack_check import check_pack
+    from recipelab.campaign.rehearsal import rehearse
     from recipelab.packs.load import load_pack
+    from recipelab.packs.upstream import missing_files
+
+    found: list[PackFinding] = []
+
+    def note(finding: PackFinding) -> None:
+        found.append(finding)
+        if not as_json:
+            _print_finding(finding)
+
+    async def all_checks(pack: Pack, count: int | None) -> None:
+        async for finding in check_pack(
+            pack, run=run, sandbox=sandbox, slots=count, rehearsed=follows, say=say
+        ):
+            note(finding)
+        if follows and not any(finding.level == "error" for finding in found):
+            await rehearse(pack, found=note, sandbox=sandbox, say=say)
 
     with clear_errors():
         pack = load_pack(name, profile)
-        found = asyncio.run(_findings(pack, run, sandbox, slot_count(slots), quiet=as_json))
+        if rehearsed:
+            pack.rehearsed()  # Says so if the profile has no rehearsal.
+        follows = rehearsed and (pack.upstream is None or not missing_files(pack.upstream))
+        run_stoppable(all_checks(pack, slot_count(slots)))
     _end_with(found, as_json)
-
-
-async def _findings(
-    pack: Pack, run: bool, sandbox: str, slots: int | None, *, quiet: bool
-) -> list[PackFinding]:
-    from recipelab.campaign.pack_check import check_pack
-
-    found = []
-    async for finding in check_pack(pack, run=run, sandbox=sandbox, slots=slots, say=say):
-        found.append(finding)
-        if not quiet:
-            _print_finding(finding)
-    return found
 
 
 def _print_finding(finding: PackFinding) -> None:
