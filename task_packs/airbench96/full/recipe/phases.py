@@ -58,7 +58,10 @@ def use_compiled(packed: Path) -> Path:
     place = Path(tempfile.mkdtemp())
     if packed.is_file():
         with tarfile.open(packed) as opened:
-            opened.extractall(place, filter="data")
+            # Not an argument: early releases of Python 3.11 have no filters.
+            keep = getattr(tarfile, "data_filter", lambda member, path: member)
+            opened.extraction_filter = keep
+            opened.extractall(place)
     for variable, name in CACHES.items():
         (place / name).mkdir(exist_ok=True)
         os.environ[variable] = str(place / name)
