@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from recipelab.core.errors import RecipelabError
 from recipelab.sandbox.kernels import copy_kernels, download_kernels
-from recipelab.sandbox.spec import KernelSpec
+from recipelab.sandbox.spec import KernelSpec, load_image_spec
+
+from .test_container_table import spec_with
 
 COMMIT = "c" * 40
 VARIANT = "torch29-cxx11-cu128-x86_64-linux"
@@ -128,3 +131,30 @@ def test_without_a_hub_the_image_is_built_all_the_same(
     said: list[str] = []
     download_kernels([KERNEL], "x86_64", said.append)
     assert "Connection refused" in said[0] and "the image will be without it" in said[0]
+
+
+def test_the_shipped_sandbox_brings_what_nanochat_asks_for() -> None:
+    """By the name in upstream's flash_attention.py, for the torch of the same image."""
+    spec = load_image_spec("cuda-compile")
+    (kernel,) = spec.kernels
+    assert kernel.repository == "varunneal/flash-attention-3"
+    assert kernel.variant.startswith("torch29-") and "torch==2.9.1" in spec.requirements.read_text()
+    assert "COPY kernels /opt/recipelab/kernels" in (spec.folder / spec.dockerfile).read_text()
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ('repository = "attention"\nvariant = "v"', "owner/name on the hub"),
+        ('repository = "a/b"', "variant: Field required; valid: a folder below build/"),
+        ('repository = "a/b"\nvariant = "../v"', "valid: a folder below build/"),
+        (
+            'repository = "a/b"\nvariant = "v"\nversion = 1',
+            "version: no such key; valid: repository, revision, variant",
+        ),
+    ],
+)
+def test_faults_of_a_kernel_are_named(table: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(RecipelabError) as raised:
+        spec_with(tmp_path, f"[[kernels]]\n{table}\n")
+    assert "kernels.0" in str(raised.value) and words in str(raised.value)
