@@ -84,6 +84,7 @@ class Pack(Section):
             raise ValueError('protected: functions are held fixed, so say trust = "protected"')
         self._check_data_is_named()
         self._check_answers_are_hidden()
+        self._check_kept_folder()
         self._check_rehearsal()
         return self
 
@@ -116,6 +117,18 @@ class Pack(Section):
                     f"{place}.data: {shared[0]!r} is an answer of a score (or prepare) phase and "
                     "may not be seen by the recipe"
                 )
+
+    def _check_kept_folder(self) -> None:
+        """Raise where the folder that a warm-up keeps would lie where something else does."""
+        kept = self.phases.preflight.keeps
+        seen = [target for _, spec, _ in self._phases_with_places() for target in spec.data]
+        inputs = (self.recipe.folder, self.evaluator.folder, *seen)
+        taken = {"out", *(path.split("/")[0] for path in inputs)}
+        if kept in taken:
+            raise ValueError(
+                f"phases.preflight.keeps: {kept!r} is taken by something else that a phase has: "
+                f"{', '.join(sorted(taken))}"
+            )
 
     def _check_rehearsal(self) -> None:
         """Raise where a rehearsal makes no file of the pack, or leaves a phase without data."""

@@ -367,10 +367,63 @@ class PhaseSpec(Section):
     data: dict[str, str] = Field(default_factory=dict[str, str])
 
 
+class Projects(Section):
+    """What preflight projects of the training: each measure with its relative error, from 0 to 1.
+
+    The phase leaves ``out/projection.json``, an object of numbers under these names. A projection
+    that is over a limit by more than its error refuses the recipe before it is trained.
+
+    Attributes:
+        artifact_bytes: Size of the artifact, compressed as training would leave it.
+        train_seconds: Wall-clock time of train, in seconds.
+        train_cpu_seconds: CPU time of train, in seconds: steadier than the clock on the wall.
+        peak_memory_mb: Largest memory use of train, in MiB.
+    """
+
+    artifact_bytes: float | None = Field(default=None, ge=0, lt=1)
+    train_seconds: float | None = Field(default=None, ge=0, lt=1)
+    train_cpu_seconds: float | None = Field(default=None, ge=0, lt=1)
+    peak_memory_mb: float | None = Field(default=None, ge=0, lt=1)
+
+    @property
+    def errors(self) -> dict[str, float]:
+        """The relative error of each measure that is projected."""
+        return self.model_dump(exclude_none=True)
+
+
+class PreflightSpec(PhaseSpec):
+    """The phase that comes before any budget is spent: one tiny step of the real thing.
+
+    With ``keeps`` it is a warm-up: what it leaves in that folder below ``out/``, as a compiler's
+    cache, is an input folder of the same name in every training of the same recipe. It then sees no
+    data, so that nothing can be learned in it.
+
+    Attributes:
+        projects: What it foretells of the training.
+        keeps: Name of the folder that is kept.
+        keep_mb: Size of that folder at most, in MiB.
+    """
+
+    projects: Projects = Projects()
+    keeps: str | None = Field(default=None, pattern=NAME)
+    keep_mb: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _keeps_nothing_learned(self) -> Self:
+        if (self.keeps is None) != (self.keep_mb is None):
+            raise ValueError("keeps and keep_mb go together: a folder, and its size at most in MiB")
+        if self.keeps is not None and self.data:
+            raise ValueError(
+                "data: a warm-up (keeps) sees no data, as what it keeps could be learned from it; "
+                "let a fixed file of the recipe make stand-ins"
+            )
+        return self
+
+
 class Phases(Section):
     """The phases. ``prepare`` is for packs whose evaluator makes what predict sees."""
 
-    preflight: PhaseSpec
+    preflight: PreflightSpec
     train: PhaseSpec
     prepare: PhaseSpec | None = None
     predict: PhaseSpec
@@ -414,6 +467,17 @@ class EvaluatorSpec(Section):
     rules: tuple[str, ...] = ()
 
 
+class UpstreamSetting(Section):
+    """A text that is in a file of upstream exactly once, and what the recipe has instead.
+
+    A recipe that its authors run with settings in the environment gets them as its defaults, so
+    that whoever edits a default changes something.
+    """
+
+    find: str = Field(min_length=1)
+    replace: str
+
+
 class UpstreamFile(Section):
     """One file of an upstream repository.
 
@@ -424,6 +488,8 @@ class UpstreamFile(Section):
         bytes: Its size there.
         unpack: ``lzma-b85`` for a Python file that holds its source compressed, as contests that
             count bytes make people write it; the recipe then has the source.
+        replace: What the recipe has instead of some texts, after it is unpacked; the hash is that
+            of upstream's own file.
     """
 
     path: str
@@ -431,6 +497,7 @@ class UpstreamFile(Section):
     sha256: str = Field(pattern=SHA256)
     bytes: int = Field(ge=0)
     unpack: Literal["lzma-b85"] | None = None
+    replace: tuple[UpstreamSetting, ...] = ()
 
 
 class Upstream(Section):
