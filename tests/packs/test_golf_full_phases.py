@@ -235,7 +235,9 @@ def test_preflight_trains_saves_loads_and_scores_by_two_processes(root: Path) ->
 @pytest.mark.torch
 def test_preflight_fails_where_predict_would(root: Path) -> None:
     """Such a fault cost two whole trainings before it showed."""
-    edited(root, "def deserialize(h, device): ", "def deserialize(h, device): raise OSError('cut')\n#")
+    edited(
+        root, "def deserialize(h, device): ", "def deserialize(h, device): raise OSError('cut')\n#"
+    )
     done = ran(root, "preflight", "--nproc_per_node", "2")
     assert done.returncode == 1 and "OSError: cut" in done.stderr
     assert list((root / "out").iterdir()) == []

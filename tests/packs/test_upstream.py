@@ -154,7 +154,9 @@ def test_what_scores_may_not_be_edited(theirs: Path, clone: Path) -> None:
     assert not isinstance(check("    return score()", "    return 2 * score()"), Rejected)
 
 
-def test_compressed_sources_are_unpacked_and_get_the_settings_of_the_pack(project: Path, tmp_path: Path) -> None:
+def test_compressed_sources_are_unpacked_and_get_the_settings_of_the_pack(
+    project: Path, tmp_path: Path
+) -> None:
     body = lzma.compress(
         SOURCE.encode(), format=lzma.FORMAT_RAW, filters=[{"id": lzma.FILTER_LZMA2}]
     )

@@ -2,9 +2,9 @@
 
 A profile that needs eight GPUs can be wrong in many ways that no GPU is needed to see: a launcher
 that hangs, a rule that refuses the starting recipe, a scorer that reads another format. So a pack
-says in ``[rehearsal]`` what to replace in its recipe, and has a script that makes data in upstream's
-formats. :func:`rehearse` then does what a campaign does with its baseline, on one seed: the rules,
-preflight, train, prepare, predict, score, and the gates, which decide nothing here.
+says in ``[rehearsal]`` what to replace in its recipe, and has a script that makes data in the
+formats of upstream. :func:`rehearse` then does what a campaign does with its baseline, on one seed:
+the rules, preflight, train, prepare, predict, score, and the gates, which decide nothing here.
 """
 
 from __future__ import annotations
@@ -136,8 +136,8 @@ def _plan(pack: Pack) -> RehearsalSpec:
 class _Watched(Sandbox):
     """Passes each phase on to another sandbox, and keeps its result as it was.
 
-    What an evaluator gives back says nothing of phases that see hidden text; in a rehearsal there is
-    none to hide.
+    What an evaluator gives back says nothing of phases that see hidden text; in a rehearsal there
+    is none to hide.
     """
 
     name = "watched"
@@ -169,7 +169,12 @@ class _Rehearsal:
     """One rehearsal in a sandbox that was started."""
 
     def __init__(
-        self, pack: Pack, recipe: Recipe, sandbox: _Watched, found: Found, say: Callable[[str], None]
+        self,
+        pack: Pack,
+        recipe: Recipe,
+        sandbox: _Watched,
+        found: Found,
+        say: Callable[[str], None],
     ) -> None:
         self._pack = pack
         self._plan = _plan(pack)
@@ -245,7 +250,7 @@ class _Rehearsal:
         output: Path,
         seconds: float,
     ) -> PhaseResult:
-        output.mkdir()
+        await asyncio.to_thread(output.mkdir)
         limits = self._pack.limits
         request = PhaseRequest(
             phase=phase,
@@ -303,11 +308,13 @@ class _Rehearsal:
             self._found(PackFinding(Level.OK, "proven", self._proven()))
 
     def _proven(self) -> str:
-        phases = [phase for phase in Phase if phase is not Phase.PREPARE or self._pack.phases.prepare]
+        phases = [
+            phase for phase in Phase if phase is not Phase.PREPARE or self._pack.phases.prepare
+        ]
         return (
             f"the recipe, with {len(self._plan.replace)} replacements, goes through the rules, "
-            f"{', '.join(phases)} in the {self._sandbox.inner.name} sandbox, and the evaluator reads "
-            "all that it measures"
+            f"{', '.join(phases)} in the {self._sandbox.inner.name} sandbox, and the evaluator "
+            "reads all that it measures"
         )
 
 
@@ -356,5 +363,7 @@ def _left_to_prove(pack: Pack, recipe: Recipe) -> list[PackFinding]:
             f"anything of {pack.hardware.gpus} x {pack.hardware.kind}: speed, memory, kernels, and "
             "whether the baseline passes its gates within its budgets"
         )
-    texts.append(f"the data themselves: {len(pack.data)} files, of which {len(plan.files)} were made")
+    texts.append(
+        f"the data themselves: {len(pack.data)} files, of which {len(plan.files)} were made"
+    )
     return [PackFinding(Level.WARNING, "left to prove", text) for text in dict.fromkeys(texts)]
