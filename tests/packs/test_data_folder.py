@@ -187,7 +187,7 @@ def test_without_a_hash_name_and_size_decide_and_the_real_size_is_told(
     pack = with_data(item(None))
     ensure_data(pack, say=said.append, folder=tmp_path / "disk")
     assert said[0].startswith("x.bin: 0.9 kB from ")
-    assert said[0].endswith("(MIT); nobody publishes its hash, so its size decided")
+    assert said[0].endswith("/x.bin, by its size (MIT)")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.79, 1.21, 3.0])
@@ -225,7 +225,7 @@ def test_of_files_with_one_name_the_one_that_lies_as_upstream_has_it_is_taken(
     wanted = item(None, {"kind": "clone", "path": "data/sp8192/x.bin"})
     said: list[str] = []
     ensure_data(with_data(wanted), say=said.append, folder=disk)
-    assert f"from {right} " in said[0]
+    assert f"from {right}, by its size " in said[0]
 
 
 def test_two_different_files_of_one_name_are_not_guessed_between(
@@ -433,7 +433,7 @@ def test_the_command_finds_forgets_and_refuses(toy: Pack, tmp_path: Path) -> Non
     assert code == 2 and "300 bytes, where 1,000 are expected" in told
     short.write_bytes(CONTENT)
     code, told = called(*fetch, disk)
-    assert code == 0 and f"x.bin: 1.0 kB from {short} (MIT)" in told
+    assert code == 0 and f"x.bin: 1.0 kB from {short}, by its size (MIT)" in told
     short.write_bytes(b"y" * 900)
     code, told = called(*fetch, disk)
     assert code == 0 and "x.bin: 1.0 kB, MIT, is here" in told

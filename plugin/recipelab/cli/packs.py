@@ -229,13 +229,16 @@ def fetch(
     )
     from recipelab.packs.load import load_pack
 
+    def tell(text: str) -> None:
+        out.print(Text(plain(text)), soft_wrap=True)
+
     with clear_errors():
         for option, folder in (("--source", source), ("--data", data)):
             if folder is not None and not folder.is_dir():
                 raise RecipelabError(f"{option}: no folder {folder}")
         pack = load_pack(name, profile)
         for file in forget_first_seen(pack, forget or ()):
-            out.print(Text(plain(f"{file}: forgotten")))
+            tell(f"{file}: forgotten")
         if pack.upstream is not None:
             _fetch_upstream(pack.upstream, source, yes)
         missing = [item for item in pack.data if not is_cached(item)]
@@ -243,11 +246,11 @@ def fetch(
             here = item not in missing
             size = cached_path(item).stat().st_size if here else item.bytes
             state = "is here" if here else "to be fetched"
-            out.print(Text(plain(f"{item.file}: {size_text(size)}, {item.license}, {state}")))
+            tell(f"{item.file}: {size_text(size)}, {item.license}, {state}")
         size = sum(item.bytes for item in missing)
         if missing and not yes and sys.stdin.isatty():
             typer.confirm(f"Fetch {size_text(size)}?", abort=True)
-        ensure_data(pack, say=lambda text: out.print(Text(plain(text))), clone=source, folder=data)
+        ensure_data(pack, say=tell, clone=source, folder=data)
 
 
 @packs_app.command("schema")

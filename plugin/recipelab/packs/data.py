@@ -170,8 +170,8 @@ def _from_any_place(
         problem = _mismatch(item, copy)
         if problem is None:
             size = size_text(copy.stat().st_size)
-            unproven = "" if item.sha256 else "; nobody publishes its hash, so its size decided"
-            say(f"{item.file}: {size} from {name} ({item.license}){unproven}")
+            how = "" if item.sha256 else ", by its size"
+            say(f"{item.file}: {size} from {name}{how} ({item.license})")
             return copy
         reasons.append(f"{name}: {problem}")
         if item.size_fits(copy.stat().st_size) and _first_seen(item).is_file():
