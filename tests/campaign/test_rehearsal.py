@@ -100,6 +100,24 @@ def errors(findings: list[PackFinding]) -> str:
     return "\n".join(f"{f.what}: {f.text}" for f in findings if f.level is Level.ERROR)
 
 
+@pytest.mark.usefixtures("big")
+def test_a_check_rehearses_if_asked_and_says_so_if_not() -> None:
+    words = ["packs", "check", "toy", "--profile", "big", "--sandbox", "local", "--json"]
+    plain = CliRunner().invoke(app, words)
+    told = [item["told"] for item in json.loads(plain.stdout) if item["what"] == "left to prove"]
+    command = "recipelab packs rehearse toy --profile big"
+    assert any(text.startswith(f"phases, on data made on the spot: {command}") for text in told)
+    both = CliRunner().invoke(app, [*words, "--rehearse"])
+    assert both.exit_code == 0, both.output
+    found = json.loads(both.stdout)
+    assert any(item["what"] == "proven" for item in found)
+    left = [item["told"] for item in found if item["what"] == "left to prove"]
+    assert not any(text.startswith("phases") for text in left)
+    assert any("needs 8 x H100" in text for text in left)
+    none = CliRunner().invoke(app, ["packs", "check", "toy", "--rehearse"])
+    assert none.exit_code == 2 and "has no [rehearsal]" in none.output
+
+
 async def test_a_profile_for_gpus_runs_whole_on_made_data(big: Path) -> None:
     changed(big / "pack.toml", "at_least = 0.2", "at_least = 2.0")
     findings = await found(load_pack("toy", "big"))
