@@ -344,7 +344,9 @@ def test_a_path_follows_a_variable_or_its_default(
     wanted = item(None, {"kind": "path", "path": path})
     monkeypatch.delenv("LAB_BASE", raising=False)
     pack = with_data(wanted)
-    assert ensure_data(pack, say=quiet)["x.bin"].read_bytes() == CONTENT
+    said: list[str] = []
+    assert ensure_data(pack, say=said.append)["x.bin"].read_bytes() == CONTENT
+    assert said == [f"x.bin: 1.0 kB from {tmp_path}/default/x.bin, by its size (MIT)"]
     forget_first_seen(pack, ["x.bin"])
     monkeypatch.setenv("LAB_BASE", str(tmp_path / "moved"))
     assert ensure_data(pack, say=quiet)["x.bin"].read_bytes() == CONTENT[::-1]

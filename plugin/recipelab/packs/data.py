@@ -167,6 +167,8 @@ def _from_any_place(
         except OSError as error:
             reasons.append(f"{name}: {error.strerror}: {error.filename}")
             continue
+        if name in ("path", "clone"):
+            name = str(fetched)
         problem = _mismatch(item, copy)
         if problem is None:
             size = size_text(copy.stat().st_size)
