@@ -9,7 +9,7 @@ import subprocess
 import tarfile
 import zipfile
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -20,9 +20,12 @@ from typer.testing import CliRunner
 from recipelab.cli.app import app
 from recipelab.core.errors import DataError
 from recipelab.packs.data import cached_path, ensure_data, forget_first_seen, is_cached, size_text
+from recipelab.packs.load import load_pack
 from recipelab.packs.pack import Pack
 from recipelab.packs.sections import DataFile, PathSource, expanded_path
 from recipelab.packs.sources import DataFolder, archive_of
+
+from .scripts import SHIPPED
 
 CONTENT = b"ten thousand images\n" * 50
 NOWHERE = {"kind": "path", "path": "nowhere/x.bin"}
@@ -396,6 +399,52 @@ def test_variables_mean_what_they_mean_to_a_shell(
         for name in "ABC":
             patch.setenv(name, values.get(name, ""))
         assert expanded_path(text) == Path(shell.stdout)
+
+
+# Where upstream's own tools have put the data of the shipped packs.
+
+
+def with_small_data(name: str) -> Pack:
+    """A shipped full profile for which any file of a kilobyte is the right one."""
+    pack = load_pack(str(SHIPPED / name), "full")
+    small = {"sha256": None, "bytes": len(CONTENT)}
+    return pack.model_copy(update={"data": tuple(i.model_copy(update=small) for i in pack.data)})
+
+
+@pytest.mark.parametrize(
+    ("name", "base", "paths"),
+    [
+        (
+            "airbench96",
+            "clone",
+            [f"cifar10/cifar-10-batches-py/data_batch_{n}" for n in range(1, 6)]
+            + ["cifar10/cifar-10-batches-py/test_batch"],
+        ),
+        (
+            "parameter_golf",
+            "clone",
+            [f"data/datasets/fineweb10B_sp8192/fineweb_train_{n:06d}.bin" for n in range(80)]
+            + ["data/datasets/fineweb10B_sp8192/fineweb_val_000000.bin"]
+            + ["data/tokenizers/fineweb_8192_bpe.model"],
+        ),
+        (
+            "nanochat_d12",
+            "nanochat",
+            [f"base_data_climbmix/shard_{n:05d}.parquet" for n in (*range(170), 6542)]
+            + ["tokenizer/tokenizer.pkl", "tokenizer/token_bytes.pt", "eval_bundle.zip"],
+        ),
+    ],
+)
+def test_what_upstreams_own_tools_have_fetched_is_taken(
+    project: Path, monkeypatch: pytest.MonkeyPatch, name: str, base: str, paths: list[str]
+) -> None:
+    for path in paths:
+        write(project / base / path, path.encode().ljust(len(CONTENT)))
+    monkeypatch.setenv("NANOCHAT_BASE_DIR", "nanochat")
+    found = ensure_data(with_small_data(name), say=quiet, clone=project / "clone")
+    assert {file: path.read_text().rstrip() for file, path in found.items()} == {
+        PurePosixPath(path).name: path for path in paths
+    }
 
 
 # The command.

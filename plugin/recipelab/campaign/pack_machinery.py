@@ -30,6 +30,10 @@ STAND_IN = "cpu"
 """The sandbox whose image stands in for one that was not built; it has PyTorch."""
 
 
+SHOWN_MISSING = 5
+"""Requirements that cannot be had of which all is told."""
+
+
 @dataclass(frozen=True)
 class Proof:
     """What was found of a part of the machinery.
@@ -109,7 +113,9 @@ def _image_proof(spec: ImageSpec) -> Proof:
     except RecipelabError as error:
         return Proof("image", None, f"{spec.image}: {error}")
     if found.missing:
-        lines = [f"{one.requirement}: {one.reason}" for one in found.missing]
+        lines = [f"{one.requirement}: {one.reason}" for one in found.missing[:SHOWN_MISSING]]
+        if rest := len(found.missing) - len(lines):
+            lines.append(f"and {rest} more")
         return Proof("image", False, "\n".join([f"{spec.image} cannot be built:", *lines]))
     build = f"recipelab sandbox build {spec.name}"
     if found.unproved:
