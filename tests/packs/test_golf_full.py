@@ -10,7 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from .scripts import loaded, run_script, score_of
+from recipelab.packs.load import read_pack
+from recipelab.packs.upstream import take_from_clone
+
+from .scripts import SHIPPED, loaded, run_script, score_of
 
 PACK = "parameter_golf"
 log = loaded(PACK, "contest_log")
@@ -292,3 +295,20 @@ def test_bytes_that_are_counted_in_another_way_break_a_rule(way: str, tmp_path: 
         (tmp_path / "answers" / "ratio.json").write_text(json.dumps(told))
     code, why = scored(FINAL.replace("1.08079352", "1.07971273"), tmp_path, *words)
     assert code == 4 and "miscounted" in why
+
+
+@pytest.mark.skipif("RECIPELAB_UPSTREAM" not in os.environ, reason="needs clones of upstream")
+def test_the_record_starts_with_the_settings_that_it_was_run_with(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """By its README: QK_GAIN_INIT=5.25 TTT_ENABLED=1 TTT_LR=0.005 TTT_EPOCHS=3."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    pack = read_pack(SHIPPED / PACK / "pack.toml", "full")
+    assert pack.upstream is not None
+    take_from_clone(pack.upstream, Path(os.environ["RECIPELAB_UPSTREAM"]) / "parameter-golf")
+    text = pack.baseline().files["full/recipe/train_gpt.py"]
+    defaults = ("QK_GAIN_INIT',5.25)", "TTT_ENABLED','1')", "TTT_LR',.005)", "TTT_EPOCHS',3)")
+    assert all(text.count(one) == 1 for one in defaults)
+    names = ("QK_GAIN_INIT", "TTT_ENABLED", "TTT_LR", "TTT_EPOCHS")
+    driver = pack.baseline().files["full/recipe/phases.py"]
+    assert not any(name in driver for name in names)

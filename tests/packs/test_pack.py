@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -34,6 +35,32 @@ def test_a_profile_overrides_key_by_key(toy: Path) -> None:
     pack = read_pack(toy, "two")
     assert pack.seeds == (1, 2)
     assert (pack.budgets.train, pack.budgets.predict) == (2, 10)
+
+
+def test_a_profile_may_extend_another(toy: Path) -> None:
+    more = '\n[profiles.long]\nextends = "two"\nbudgets.train = 7\n'
+    toy.write_text(
+        f'{toy.read_text()}{more}[profiles.longer]\nextends = "long"\nbudgets.score = 9\n'
+    )
+    pack = read_pack(toy, "longer")
+    assert (pack.profile, pack.seeds) == ("longer", (1, 2))
+    assert (pack.budgets.train, pack.budgets.score, pack.budgets.predict) == (7, 9, 10)
+    assert read_pack(toy, "two").budgets.train == 2
+
+
+@pytest.mark.parametrize(
+    ("base", "words"),
+    [
+        ("tow", "profiles.round.extends: unknown profile 'tow'; valid: back, confirmed"),
+        ("round", "'round' extends 'round'"),
+        ("back", "profiles.back.extends: 'round' extends 'back'"),
+    ],
+)
+def test_what_a_profile_cannot_extend_is_named(base: str, words: str, toy: Path) -> None:
+    table = f'[profiles.round]\nextends = "{base}"\n[profiles.back]\nextends = "round"\n'
+    toy.write_text(f"{toy.read_text()}\n{table}")
+    with pytest.raises(PackError, match=re.escape(words)):
+        read_pack(toy, "round")
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-import platform
 import shutil
 import subprocess
-import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -27,7 +25,9 @@ from docker.errors import APIError, ImageNotFound
 from recipelab.core import content
 from recipelab.core.errors import RecipelabError, SandboxUnavailable
 from recipelab.sandbox.docker.containers import IMAGE_LABEL_PREFIX, daemon
+from recipelab.sandbox.kernels import copy_kernels, download_kernels
 from recipelab.sandbox.spec import REQUIREMENTS_FILE, ImageSpec
+from recipelab.sandbox.wheels import Progress, download_wheels, run_tool
 
 SOURCE_LABEL = f"{IMAGE_LABEL_PREFIX}source"
 BASE_LABEL = f"{IMAGE_LABEL_PREFIX}base"
@@ -38,12 +38,6 @@ _LEFT_OUT = ("./var/cache/apt/archives", "./var/lib/apt/lists")
 _PIECE = 1 << 20
 _SHOWN_LINES = 15
 _API_SECONDS = 600
-
-# pip takes each tag literally, and the packages of CUDA are spread over many of them. Debian 12,
-# which the usual base images are made of, has glibc 2.36.
-_GLIBC_TAGS = (*(f"manylinux_2_{minor}" for minor in range(36, 16, -1)), "manylinux2014")
-
-Progress = Callable[[str], None]
 
 
 class Freshness(StrEnum):
@@ -115,6 +109,7 @@ def _source_digest(spec: ImageSpec) -> str:
         (spec.folder / spec.dockerfile).read_bytes(),
         spec.requirements.read_bytes(),
         spec.python.encode(),
+        *(kernel.model_dump_json().encode() for kernel in spec.kernels),
     )
     # Digests of the parts, so that no text can move unnoticed from one part to the next.
     whole = b"".join(hashlib.sha256(part).digest() for part in parts)
@@ -152,8 +147,9 @@ def build_image(
     with daemon(timeout=_API_SECONDS) as api:
         chosen = _base(api, spec, base, progress)
         wheels = download_wheels(spec, progress)
+        kernels = download_kernels(spec.kernels, platform.machine(), progress)
         progress(f"image: building {spec.image} on {chosen}")
-        with _build_context(spec, wheels) as context:
+        with _build_context(spec, wheels, kernels) as context:
             _build(api, spec, context, chosen, progress)
         return str(api.inspect_image(spec.image)["Id"])
 
@@ -198,8 +194,8 @@ def _pull(api: APIClient, image: str) -> None:
 
 
 @contextmanager
-def _build_context(spec: ImageSpec, wheels: Path) -> Iterator[Path]:
-    """Give a folder with the Dockerfile, the requirements and the wheels."""
+def _build_context(spec: ImageSpec, wheels: Path, kernels: Path) -> Iterator[Path]:
+    """Give a folder with the Dockerfile, the requirements, the wheels and the kernels."""
     # In the cache, as the wheels are, so that hard links will do.
     with tempfile.TemporaryDirectory(prefix="build-", dir=content.cache_root()) as folder:
         context = Path(folder)
@@ -208,6 +204,7 @@ def _build_context(spec: ImageSpec, wheels: Path) -> Iterator[Path]:
         (context / "wheels").mkdir()
         for wheel in wheels.iterdir():
             os.link(wheel, context / "wheels" / wheel.name)
+        copy_kernels(spec.kernels, kernels, context / "kernels")
         yield context
 
 
@@ -231,66 +228,6 @@ def _build(api: APIClient, spec: ImageSpec, context: Path, base: str, progress: 
         if "error" in event:
             log = "\n".join([*lines, event["error"]])
             raise RecipelabError(f"building {spec.image} failed:\n{log}")
-
-
-def download_wheels(spec: ImageSpec, progress: Progress) -> Path:
-    """Return the folder with the wheels of an image; download them if they are not in the cache.
-
-    pip runs on the host, so that the user's own configuration (mirrors, certificates, find-links)
-    holds; a build in a container would know nothing of it.
-
-    Args:
-        spec: The image.
-        progress: Called with lines for people.
-
-    Raises:
-        RecipelabError: pip failed; its last lines are in the message.
-    """
-    machine = platform.machine()
-    key = f"{spec.requirements.read_text()}|{spec.python}|{machine}"
-    final = content.cache_root() / "wheels" / hashlib.sha256(key.encode()).hexdigest()[:16]
-    if final.is_dir():
-        progress(f"wheels: in the cache, {final}")
-        return final
-    final.parent.mkdir(parents=True, exist_ok=True)
-    progress(f"wheels: downloading to {final}")
-    partial = Path(tempfile.mkdtemp(prefix="partial-", dir=final.parent))
-    try:
-        _pip_download(spec, machine, partial)
-        try:
-            partial.rename(final)
-        except OSError:
-            if not final.is_dir():  # Otherwise another process was faster; its wheels are the same.
-                raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return final
-
-
-def _pip_download(spec: ImageSpec, machine: str, folder: Path) -> None:
-    tags = [word for tag in _GLIBC_TAGS for word in ("--platform", f"{tag}_{machine}")]
-    command = [sys.executable, "-m", "pip", "download", "--only-binary=:all:", "--no-input"]
-    command += ["--python-version", spec.python, "--implementation", "cp", *tags]
-    command += ["--dest", str(folder), "-r", str(spec.requirements)]
-    _run_tool(
-        command,
-        f"pip could not download what {spec.requirements} asks for "
-        "(is pip installed, and does its configuration reach an index?)",
-    )
-
-
-def _run_tool(command: Sequence[str], failure: str) -> None:
-    """Run a program of the host.
-
-    Raises:
-        RecipelabError: It failed; the message is ``failure``, with the last lines that it printed.
-    """
-    ended = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, errors="replace"
-    )
-    if ended.returncode:
-        lines = "\n".join(ended.stdout.splitlines()[-_SHOWN_LINES:])
-        raise RecipelabError(f"{failure}:\n{lines}")
 
 
 def debian_release() -> tuple[str, str] | None:
@@ -344,7 +281,7 @@ def make_base_image(api: APIClient, progress: Progress) -> str:
         progress(f"base image: installing Debian {suite} in {top} (about a minute)")
         include = "--include=python3,python3-pip"
         command = ["debootstrap", "--variant=minbase", include, suite, str(top / "root"), mirror]
-        _run_tool(command, "debootstrap failed")
+        run_tool(command, "debootstrap failed")
         progress("base image: importing")
         _import_image(api, top / "root", suite)
     finally:
