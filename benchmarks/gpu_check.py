@@ -59,6 +59,8 @@ class Notes:
 
 def demand_cuda() -> None:
     """Raise where PyTorch sees no GPU."""
+    if importlib.util.find_spec("torch") is None:
+        raise Skipped("no PyTorch")
     import torch
 
     if not torch.cuda.is_available():
@@ -497,6 +499,7 @@ def run_all(args: argparse.Namespace, python: str, scratch: Path) -> None:
         seconds = min(STEPS[name][1], end - time.monotonic())
         if seconds < 5:
             summary[name] = {"status": "no time left"}
+            (args.out / "summary.json").write_text(json.dumps(summary, indent=1))
             continue
         words = ["--out", str(args.out), "--upstream", str(args.upstream), "--step", name]
         words += ["--trials", str(args.trials), "--seconds", str(max(seconds - 30, 10))]
