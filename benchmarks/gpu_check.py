@@ -373,7 +373,7 @@ print(f" in {{time.perf_counter() - start:.2f}} s")
 
 
 def nanochat(notes: Notes, args: argparse.Namespace) -> None:
-    """Tokens a second and peak memory by both window patterns; the log says which attention."""
+    """Tokens a second and peak memory by both windows, and by FlashAttention 3 if it is here."""
     if not args.shrunk:
         demand_cuda()
     if importlib.util.find_spec("rustbpe") is None:
@@ -401,12 +401,16 @@ def nanochat(notes: Notes, args: argparse.Namespace) -> None:
                 path.rename(folder / path.name)
         shim = place / "full" / "recipe" / "wandb.py"
         shim.write_text("")
-        for pattern in ("SSSL", "L"):
+        own = {"SSSL": ("SSSL", str(place / "none")), "L": ("L", str(place / "none"))}
+        if args.kernels is not None:
+            own = {"SSSL_with_kernels": ("SSSL", str(args.kernels))} | own
+        for title, (pattern, cache) in own.items():
             steps = "3" if args.shrunk else "12"
             command = [sys.executable, *ONE_RANK, "-m", "scripts.base_train", "--depth=12"]
             command += [f"--window-pattern={pattern}", f"--num-iterations={steps}"]
             command += ["--core-metric-every=-1", "--sample-every=-1", "--eval-every=-1"]
             environment = os.environ | {"NANOCHAT_BASE_DIR": str(place / "base")}
+            environment |= {"KERNELS_CACHE": cache, "HF_HUB_OFFLINE": "1"}
             done = subprocess.run(
                 command,
                 cwd=place / "full" / "recipe",
@@ -420,7 +424,7 @@ def nanochat(notes: Notes, args: argparse.Namespace) -> None:
                 for line in (done.stdout + done.stderr).splitlines()
                 if any(word in line for word in words)
             ]
-            notes.add(**{pattern: lines[-12:]})
+            notes.add(**{title: lines[-12:]})
 
 
 Step = Callable[[Notes, argparse.Namespace], None]
@@ -431,7 +435,7 @@ STEPS: dict[str, tuple[Step, int]] = {
     "airbench_seed": (airbench_seed, 300),
     "in_turns": (in_turns, 150),
     "golf": (golf, 90),
-    "nanochat": (nanochat, 150),
+    "nanochat": (nanochat, 200),
     "campaign": (campaign, 600),
 }
 """The steps, most decisive first, and the most seconds of each."""
@@ -472,6 +476,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the results")
     parser.add_argument("--upstream", type=Path, required=True, help="folder of the clones")
     parser.add_argument("--wheels", type=Path, help="folder of wheels to install")
+    parser.add_argument(
+        "--kernels", type=Path, help="nanochat's FlashAttention, as an image has it"
+    )
     parser.add_argument("--budget", type=float, default=600.0, help="seconds of all steps")
     parser.add_argument("--trials", type=int, default=100, help="of the campaign, at most")
     parser.add_argument("--only", nargs="+", choices=STEPS, default=list(STEPS), metavar="STEP")
@@ -504,6 +511,7 @@ def run_all(args: argparse.Namespace, python: str, scratch: Path) -> None:
         words = ["--out", str(args.out), "--upstream", str(args.upstream), "--step", name]
         words += ["--trials", str(args.trials), "--seconds", str(max(seconds - 30, 10))]
         words += ["--shrunk"] if args.shrunk else []
+        words += ["--kernels", str(args.kernels.resolve())] if args.kernels else []
         start, log = time.monotonic(), args.out / f"{name}.txt"
         with log.open("w") as file:
             step = subprocess.Popen(
