@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from recipelab.core.recipe import Recipe
-from recipelab.core.trial import Edit, FailureKind, Outcome, Phase, Status
+from recipelab.core.trial import Edit, FailureKind, Outcome, Phase, Proposal, Status
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.judge import baseline_text
 from recipelab.evaluation.metric import Incumbent, noise_of
@@ -22,6 +22,7 @@ from recipelab.lineage import LineageStore
 from recipelab.packs.data import ensure_data
 from recipelab.packs.pack import Pack
 from recipelab.packs.sections import Gate, Metric
+from recipelab.report.trial import projected_words
 from recipelab.sandbox import LocalSandbox, PhaseRequest, PhaseResult
 
 TRAIN = "recipe/train.py"
@@ -202,6 +203,34 @@ async def test_a_baseline_without_its_projection_says_so(
     text = baseline_text(pack, queue.checked_baseline())
     assert "no usable projection of artifact_bytes" in text
     await queue.stop()
+
+
+async def test_the_lineage_keeps_a_refusal_and_tells_what_it_saved(
+    toy: Pack, store: LineageStore, sandbox: LocalSandbox
+) -> None:
+    pack = with_preflight(toy, projects={"artifact_bytes": 0.05})
+    queue = TrialQueue(store, "c", evaluator_of(pack, sandbox))
+    queue.propose_baseline()
+    await queue.next_ended()
+    assert store.projected("c")["refused"] == 0 and not projected_words(store.projected("c"))
+    start = queue.checked_baseline().outcome
+    text = json.dumps({"artifact_bytes": 6_000})
+    line = f"    args.smoke and (args.out / 'projection.json').write_text({text!r})"
+    queue.submit(
+        Proposal("left", "left", 0, "why", -1.0, (Edit(TRAIN, LAST, line),)), round_number=1
+    )
+    (record,) = await queue.next_ended()
+    await queue.stop()
+    assert record.outcome is not None and record.outcome.failure is not None
+    assert record.status is Status.OVERSIZE
+    assert record.outcome.failure.kind is FailureKind.PROJECTED
+    assert "6,000 bytes, 20 % over the limit of 5,000" in record.outcome.reason
+    found = store.projected("c")
+    assert start is not None and found["train_seconds"] is not None
+    trained = [t.wall_seconds for run in start.seed_runs for t in run.timings if t.phase == "train"]
+    assert found["train_seconds"] == pytest.approx(sum(trained) / len(trained))
+    assert (found["refused"], found["saved_seconds"]) == (1, found["train_seconds"])
+    assert "device hours" in projected_words(found)
 
 
 # Warm-ups.
