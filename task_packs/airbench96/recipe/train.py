@@ -156,7 +156,8 @@ def main() -> None:
     torch.set_num_threads(1)
     images = load_images(args.data / "train-images-idx3-ubyte.gz", TRAIN_IMAGES)
     labels = load_labels(args.data / "train-labels-idx1-ubyte.gz", TRAIN_IMAGES)
-    count, model = len(images), Network(aux=AUX_WEIGHT > 0)
+    count = len(images)
+    model = Network(aux=AUX_WEIGHT > 0)
     if args.smoke:  # After a step that is slow as it is the first.
         train(model, images[:BATCH_SIZE], labels[:BATCH_SIZE], epochs=1)
         count = min(count, BATCH_SIZE * max(1, 16 // EPOCHS))
