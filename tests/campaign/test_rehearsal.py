@@ -466,7 +466,7 @@ async def test_a_full_profile_is_rehearsed_on_a_recipe_of_its_shape(
         (pack.root / "full" / "recipe" / "torch.py").write_text(TORCH)
     findings = await found(pack, source=clone)
     assert errors(findings) == ""
-    assert texts(findings, "score")[-1].startswith(score)
+    assert texts(findings, "metric")[0].startswith(score)
     assert texts(findings, "proven")
 
 

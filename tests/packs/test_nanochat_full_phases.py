@@ -352,14 +352,14 @@ def test_steps_are_those_that_the_settings_ask_for(told: dict[str, float], steps
 
 
 @pytest.mark.parametrize("gone", ["train.log", "told.json", "meta_000008.json"])
-def test_what_does_not_tell_its_steps_is_not_projected(gone: str, tmp_path: Path) -> None:
+def test_what_does_not_tell_its_steps_is_held_to_the_few(gone: str, tmp_path: Path) -> None:
     put(tmp_path, "train.log", "".join(f"step {n}/8 | dt: 100.00ms\n" for n in range(8)))
     put(tmp_path, "told.json", '{"num_iterations": 1008, "eval_every": -1, "eval_tokens": 1}')
     put(tmp_path, "model_000008.pt", "")
     put(tmp_path, "meta_000008.json", '{"total_batch_size": 524288}')
     assert phases.train_seconds(30.0, tmp_path) == pytest.approx(130.0)
     put(tmp_path, gone, "{}")
-    assert phases.train_seconds(30.0, tmp_path) is None
+    assert phases.train_seconds(30.0, tmp_path) == 30.0
 
 
 def test_preflight_tells_of_code_that_does_not_parse(root: Path) -> None:

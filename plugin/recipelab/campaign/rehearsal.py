@@ -251,21 +251,12 @@ class _Rehearsal:
         seconds: float,
     ) -> PhaseResult:
         await asyncio.to_thread(output.mkdir)
-        limits = self._pack.limits
         request = PhaseRequest(
             phase=phase,
             command=command,
             inputs=inputs,
             output=output,
-            limits=PhaseLimits(
-                seconds=seconds,
-                memory_mb=limits.memory_mb,
-                cpus=limits.cpus,
-                pids=limits.pids,
-                output_mb=limits.output_mb,
-                scratch_mb=limits.scratch_mb,
-                output_files=limits.output_files,
-            ),
+            limits=PhaseLimits(seconds=seconds, **self._pack.limits.model_dump()),
             labels=self._labels(phase),
         )
         return await self._sandbox.run(request)
@@ -294,17 +285,15 @@ class _Rehearsal:
         metric = self._pack.metric
         value = measures[metric.measure]
         text = f"{metric.name} {value:.5g} {metric.unit}".rstrip()
-        self._found(PackFinding(Level.OK, "score", f"{text}, which means nothing at this size"))
+        self._found(PackFinding(Level.OK, "metric", f"{text}, which means nothing at this size"))
         for gate in self._pack.gates:
             verdict, text = _held(gate, measures)
             self._found(PackFinding(Level.OK, "gate, not decisive", f"{text}: would {verdict}"))
-        came = True
-        for gate in self._plan.expects:
-            verdict, text = _held(gate, measures)
-            came = came and verdict == "pass"
+        expected = [_held(gate, measures) for gate in self._plan.expects]
+        for verdict, text in expected:
             level = Level.OK if verdict == "pass" else Level.ERROR
             self._found(PackFinding(level, "expected", text))
-        if came:
+        if all(verdict == "pass" for verdict, _ in expected):
             self._found(PackFinding(Level.OK, "proven", self._proven()))
 
     def _proven(self) -> str:

@@ -1,14 +1,17 @@
 """Makes images in the format of CIFAR-10's own files: ten prototypes, and noise.
 
+    python make_data.py [IMAGES]
+
 The real files are pickles of Python 2, read with ``encoding="bytes"``: their keys are bytes.
 """
 
 import pickle
+import sys
 from pathlib import Path
 
 import numpy as np
 
-TRAIN, TEST = 400, 400
+IMAGES = 400
 """Images of a file. The real ones have 10,000."""
 NOISE = 40.0
 
@@ -34,7 +37,7 @@ def smooth(rng):
 if __name__ == "__main__":
     rng = np.random.default_rng(96)
     prototypes = np.stack([smooth(rng) for _ in range(10)])
-    names = {f"data_batch_{number}": TRAIN for number in range(1, 6)} | {"test_batch": TEST}
-    for name, count in names.items():
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else IMAGES
+    for name in (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"):
         table = batch(rng, prototypes, count, name)
         Path("out", name).write_bytes(pickle.dumps(table, protocol=2))

@@ -399,8 +399,11 @@ def iterations(told: Mapping[str, Any], batch: int, log: str) -> int:
     return int(told["target_param_data_ratio"] * weights) // batch
 
 
-def train_seconds(whole: float, left: Path) -> float | None:
-    """Projects the time of training from that of a few steps; ``None`` if the recipe tells less.
+def train_seconds(whole: float, left: Path) -> float:
+    """Projects the time of training from that of a few steps.
+
+    A recipe that words its log or its settings in another way is held to the few steps alone: it
+    is not to fail for that, and what it trains is timed all the same.
 
     Args:
         whole: Seconds that the few steps took, with start, compilation and end.
@@ -415,8 +418,9 @@ def train_seconds(whole: float, left: Path) -> float | None:
         wanted = iterations(told, batch, log)
         every, tokens = int(told["eval_every"]), float(told["eval_tokens"])
         step = statistics.median(steps[WARM_STEPS:])
-    except (ValueError, KeyError, TypeError, statistics.StatisticsError):
-        return None
+    except (ValueError, KeyError, TypeError, statistics.StatisticsError) as error:
+        print(f"log and settings do not tell how long training will be: {error!r}")
+        return whole
     evaluations = wanted // every + 1 if every > 0 else 0
     return whole + step * (wanted - len(steps) + evaluations * FORWARD * tokens / batch)
 
@@ -445,8 +449,7 @@ def preflight(seed: int, processes: int, kernels: bool, out: Path) -> None:
         }
         flash = "Using Flash Attention 3" in (left / LOG).read_text(encoding="utf-8")
     print(f"attention: {'FlashAttention 3' if flash else 'that of PyTorch (SDPA)'}")
-    found = {name: value for name, value in projection.items() if value is not None}
-    (out / "projection.json").write_text(json.dumps(found), encoding="utf-8")
+    (out / "projection.json").write_text(json.dumps(projection), encoding="utf-8")
 
 
 def main() -> None:
