@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from recipelab.campaign import pack_check
+from recipelab.campaign import pack_check, pack_machinery
 from recipelab.campaign.pack_check import (
     SPOILS,
     Level,
@@ -16,10 +16,15 @@ from recipelab.campaign.pack_check import (
     check_pack,
     check_scorer,
 )
+from recipelab.core.trial import Phase
 from recipelab.evaluation.evaluator import Evaluator
+from recipelab.packs.data import ensure_data
 from recipelab.packs.load import load_pack
 from recipelab.packs.pack import Pack
 from recipelab.packs.sections import Hardware
+from recipelab.sandbox import LocalSandbox
+from recipelab.sandbox.choose import docker_daemon_error
+from recipelab.sandbox.wheels import Resolution, UnmetRequirement
 
 
 async def found(pack: Pack) -> dict[str, PackFinding]:
@@ -57,7 +62,7 @@ async def test_without_the_gpus_it_says_what_is_left_to_prove(
 ) -> None:
     monkeypatch.setattr(pack_check, "list_gpus", lambda: [])
     needy = toy.model_copy(update={"hardware": Hardware(gpus=8, kind="H100")})
-    findings = await found(needy)
+    findings = {item.what: item async for item in check_pack(needy, run=False, slots=1)}
     assert "needs 8 x H100, and this machine has 0 GPUs" in findings["left to prove"].text
     assert findings["data"].level is Level.WARNING, "data of a large pack are asked for first"
     assert "baseline" not in findings
@@ -69,6 +74,33 @@ async def test_the_baseline_tells_budgets_gates_noise_and_repeats(evaluator: Eva
     assert {item.level for item in findings} == {Level.OK}
 
 
+async def test_projections_are_held_against_what_the_training_measured(
+    toy: Pack, project: Path
+) -> None:
+    """One is right within its error, one is not, and one is not there."""
+    file, train = (project / "task_packs/toy" / name for name in ("pack.toml", "recipe/train.py"))
+    smoke = '"--smoke"]\n'
+    table = "projects = { artifact_bytes = 0.5, train_seconds = 0.1, peak_memory_mb = 0.1 }\n"
+    file.write_text(file.read_text().replace(smoke, smoke + table))
+    last = '    print("loss 0.0 accuracy 1.0")'
+    left = '{"artifact_bytes": 75, "train_seconds": 9}'
+    write = f"    args.smoke and (args.out / 'projection.json').write_text('{left}')"
+    train.write_text(train.read_text().replace(last, write))
+    pack = load_pack("toy")
+    async with LocalSandbox() as sandbox:
+        evaluator = Evaluator(pack, sandbox, ensure_data(pack, say=lambda text: None))
+        texts = [
+            (item.level, item.text)
+            async for item in check_baseline(evaluator)
+            if item.what == "projections"
+        ]
+    levels = [level for level, _ in texts]
+    assert levels == [Level.WARNING, Level.OK, Level.WARNING]
+    words = " ".join(text for _, text in texts)
+    assert "no usable projection of peak_memory_mb" in words
+    assert "further off than the pack states" in texts[2][1]
+
+
 async def test_every_way_to_spoil_predictions_is_scored(evaluator: Evaluator) -> None:
     findings = [item async for item in check_scorer(evaluator)]
     assert [item.what for item in findings] == [f"scorer: {name}" for name in SPOILS]
@@ -76,3 +108,123 @@ async def test_every_way_to_spoil_predictions_is_scored(evaluator: Evaluator) ->
     assert broken.what == "scorer: bytes without sense", "it decodes them as if they were text"
     assert "exit status 3" in broken.text
     assert {item.level for item in findings if item is not broken} == {Level.OK}
+
+
+# The machinery: image and launcher, which no GPU is needed for.
+
+LAUNCHED = ("python", "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=8", "t.py")
+
+
+@pytest.fixture
+def needy(toy: Pack, monkeypatch: pytest.MonkeyPatch) -> Pack:
+    """The toy pack as if it trained on eight GPUs by torchrun, of which this machine has none."""
+    monkeypatch.setattr(pack_check, "list_gpus", lambda: [])
+    monkeypatch.setattr(pack_machinery, "docker_daemon_error", lambda: "no daemon")
+    train = toy.phases.train.model_copy(update={"command": LAUNCHED})
+    phases = toy.phases.model_copy(update={"train": train})
+    limits = toy.limits.model_copy(update={"memory_mb": 4096, "pids": 512, "cpus": 2.0})
+    needs = Hardware(gpus=8, kind="H100")
+    return toy.model_copy(update={"phases": phases, "hardware": needs, "limits": limits})
+
+
+async def told(pack: Pack, *, sandbox: str = "auto", **more: bool) -> list[tuple[str, str, str]]:
+    findings = [item async for item in check_pack(pack, sandbox=sandbox, slots=1, **more)]
+    return [(item.level.value, item.what, item.text) for item in findings]
+
+
+def left(findings: list[tuple[str, str, str]]) -> list[str]:
+    return [text for level, what, text in findings if (level, what) == ("warning", "left to prove")]
+
+
+@pytest.mark.torch
+async def test_the_launcher_of_a_pack_is_tried_where_there_are_no_gpus(needy: Pack) -> None:
+    findings = await told(needy, sandbox="local")
+    (launcher,) = [item for item in findings if item[1] == "launcher"]
+    assert launcher[0] == "ok", launcher
+    assert launcher[2].startswith("train: 2 processes meet, in ")
+    assert launcher[2].endswith(", in the local sandbox")
+    assert not any(what == "image" for _, what, _ in findings), "the local sandbox has none"
+    assert [text.partition(":")[0] for text in left(findings)] == [
+        "phases",
+        "baseline, gates, budgets, noise, and the scorer on spoiled predictions",
+    ]
+
+
+async def test_a_launcher_whose_processes_do_not_meet_is_an_error(
+    needy: Pack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = ("python", "-c", "raise SystemExit('cannot resolve the host name')")
+    monkeypatch.setattr(pack_machinery, "launchers", lambda pack: {broken: (Phase.TRAIN,)})
+    findings = await told(needy, sandbox="local")
+    (launcher,) = [item for item in findings if item[1] == "launcher"]
+    assert launcher[0] == "error"
+    assert "cannot resolve the host name" in launcher[2]
+
+
+WHEEL = UnmetRequirement("flash_attn_3", "no wheel of flash-attn-3 for Python 3.12")
+SILENT = UnmetRequirement("torch==2.9.1", "https://index/ does not answer")
+
+
+@pytest.mark.parametrize(
+    ("resolution", "level", "words"),
+    [
+        (Resolution(("a==1", "b==2")), "ok", "all 2 packages for it can be had"),
+        (Resolution((), missing=(WHEEL,)), "error", "cannot be built:\nflash_attn_3: no wheel"),
+        (Resolution((), (WHEEL,), (SILENT,)), "error", "flash_attn_3: no wheel of"),
+        (Resolution((), unproved=(SILENT,)), "left", "no index tells of torch==2.9.1"),
+    ],
+)
+async def test_the_requirements_of_an_image_are_resolved(
+    needy: Pack, monkeypatch: pytest.MonkeyPatch, resolution: Resolution, level: str, words: str
+) -> None:
+    monkeypatch.setattr(pack_machinery, "resolve_requirements", lambda spec: resolution)
+    monkeypatch.setattr(pack_machinery, "launchers", lambda pack: {})
+    findings = await told(needy)
+    if level == "left":
+        assert any(text.startswith("image: ") and words in text for text in left(findings))
+    else:
+        (image,) = [item for item in findings if item[1] == "image"]
+        assert image[0] == level
+        assert words in image[2]
+
+
+async def test_what_was_not_tried_is_left_to_prove(needy: Pack) -> None:
+    texts = left(await told(needy, run=False))
+    assert texts == [
+        "image: not tried, as nothing was to run",
+        "launcher: not tried, as nothing was to run",
+        "phases: none has run, and the profile has no [rehearsal] for a CPU",
+        "baseline, gates, budgets, noise, and the scorer on spoiled predictions: needs 8 x H100, "
+        "and this machine has 0 GPUs",
+    ]
+
+
+async def test_a_pack_for_a_cpu_has_nothing_left_to_prove(
+    toy: Pack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*given: object) -> None:
+        raise AssertionError("nothing of this concerns a pack for a CPU")
+
+    monkeypatch.setattr(pack_machinery, "load_image_spec", never)
+    assert [proof async for proof in pack_machinery.machinery_proofs(toy, sandbox="auto")] == []
+
+
+@pytest.mark.docker
+async def test_a_container_of_another_image_shows_that_the_launcher_works(needy: Pack) -> None:
+    """The network of a container is the same whatever its image holds."""
+    proofs = await _in_docker(needy.model_copy(update={"sandbox": "cuda-golf"}))
+    assert proofs.holds, proofs.text
+    assert "in a container of recipelab/cpu, as cuda-golf is not built" in proofs.text
+
+
+async def _in_docker(pack: Pack) -> pack_machinery.Proof:
+    if fault := docker_daemon_error():
+        pytest.skip(f"no Docker: {fault}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pack_machinery, "docker_daemon_error", docker_daemon_error)
+        patch.setattr(pack_machinery, "resolve_requirements", lambda spec: Resolution(()))
+        found = [one async for one in pack_machinery.machinery_proofs(pack, sandbox="docker")]
+    (proof,) = [one for one in found if one.what == "launcher"]
+    if "is built:" in proof.text:
+        pytest.skip(proof.text)
+    return proof

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recipelab.packs.data import size_text
 from recipelab.packs.load import load_pack, pack_schema, read_pack
 from recipelab.packs.template import PackDraft, write_pack
 
@@ -92,8 +93,9 @@ def test_data_is_told_before_it_is_fetched(cli: Cli, curve: Path) -> None:
     result = cli("packs", "fetch", "curve", "--yes")
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
-    assert "train.csv: 0.0 MB, your own, to be fetched" in lines
-    assert lines.index("train.csv: 0.0 MB, your own, to be fetched") < len(lines) - 5
+    size = size_text((curve / "data" / "train.csv").stat().st_size)
+    asked = f"train.csv: {size}, your own, to be fetched"
+    assert lines.index(asked) < len(lines) - 5
     assert "is here" in cli("packs", "fetch", "curve").stdout
 
 

@@ -49,14 +49,14 @@ def dead_owner() -> str:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("check", "gpu9"), "unknown sandbox 'gpu9'; valid: cpu, cuda, cuda-compile, cuda-golf"),
+        (("check", "gpu9"), "unknown sandbox 'gpu9'; valid: cpu, cpu-rehearsal, cuda"),
         (
             ("check", "--sandbox", "podman"),
             "kind 'podman'; valid: auto, docker, local",
         ),
         (("check", "--gpu", "all of them"), "--gpu: 'all of them' is not valid; valid: a number"),
         (("check", "--sandbox", "docker"), "start Docker, or ask for `--sandbox local`"),
-        (("build", "gpu9"), "unknown sandbox 'gpu9'; valid: cpu, cuda, cuda-compile, cuda-golf"),
+        (("build", "gpu9"), "unknown sandbox 'gpu9'; valid: cpu, cpu-rehearsal, cuda"),
         (("build", "cpu"), "no Docker daemon answers"),
     ],
 )
@@ -93,7 +93,7 @@ def test_list_without_a_daemon(cli: Cli, project: Path) -> None:
     (project / "sandboxes" / "mine" / "sandbox.toml").write_text("format = 9")
     facts = json.loads(cli("sandbox", "list", "--json").stdout)
     states = {row["sandbox"]: row["state"] for row in facts["sandboxes"]}
-    shipped = ("cpu", "cuda", "cuda-compile", "cuda-golf")
+    shipped = ("cpu", "cpu-rehearsal", "cuda", "cuda-compile", "cuda-golf")
     assert states == {**dict.fromkeys(shipped, "unknown"), "mine": "not valid"}
     assert "no Docker daemon answers" in facts["docker"]
     shown = cli("sandbox", "list")

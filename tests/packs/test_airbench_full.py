@@ -38,6 +38,8 @@ def main(run, hyp, proxy, with_bias, without):
     train, test = InfiniteCifarLoader("cifar10"), InfiniteCifarLoader("cifar10", train=False)
     assert torch.equal(test.images, train.images[:len(test.images)]), "test images in training"
     print("drawn", random.randint(0, 10**9))
+    print("|  0  |   45  |  1.0  |  0.9  |  0.9  |         |  11.5     |")
+    print("|     |  eval |  1.0  |  0.9  |  0.9  |  0.96   |  12.3456  |")
     evaluate(with_bias, test, tta_level=0)
     return evaluate(without, test, tta_level=2)
 """
@@ -91,9 +93,64 @@ def test_what_is_trained_blind_is_asked_blind_and_scored(root: Path) -> None:
     assert [int(line) for line in classes.read_text().split()] == json.loads(
         (root / "plan" / "labels.json").read_text()
     )
-    shutil.move(classes, root / "predictions" / "test" / "classes.txt")
+    for name in ("classes.txt", "script_seconds.txt"):
+        shutil.move(root / "out" / name, root / "predictions" / "test" / name)
     assert run_script(PACK, "evaluator/score.py", root=root).returncode == 0
-    assert score_of(root) == {"accuracy": 1.0}
+    assert score_of(root) == {"accuracy": 1.0, "script_seconds": 12.3456}
+
+
+# A network that runs, compiled as the recipe wants it.
+COMPILING = """
+def compile_net(network): return torch.compile(network, dynamic=False)
+def make_net(hyp): return nn.Sequential(nn.Conv2d(3, 1, 32), nn.Flatten())
+def infer(model, loader, tta_level=0): return torch.zeros(len(loader.images), 10)
+def main(run, hyp, proxy, with_bias, without):
+    train = InfiniteCifarLoader("cifar10")
+    with torch.no_grad():
+        proxy(train.images[:20].permute(0, 3, 1, 2).contiguous())
+    return evaluate(proxy, None)
+"""
+
+
+@pytest.mark.torch
+def test_a_timed_seed_takes_what_the_warm_up_compiled(root: Path) -> None:
+    """The warm-up sees no data; what it packs is there in train, as the engine stages it."""
+    with (root / "recipe" / "airbench96_faster.py").open("a") as script:
+        script.write(COMPILING)
+    warmed = halved(root, "preflight", "--seed", "5")
+    assert warmed.returncode == 0, warmed.stderr
+    cold, warm = [x for x in warmed.stdout.splitlines() if x.startswith("compiled graphs")]
+    assert cold == "compiled graphs: 0 out of the cache, 1 made anew"
+    assert warm == "compiled graphs: 1 out of the cache, 0 made anew"
+    projection = json.loads((root / "out" / "projection.json").read_text())
+    assert projection.keys() == {"train_seconds", "peak_memory_mb"}
+    assert min(projection.values()) > 0
+    (root / "out" / "cache").rename(root / "cache")
+    batch(root / "data" / "data_batch_1", 20, 1)
+    trained = halved(root, "train", "--seed", "6")
+    assert trained.returncode == 0, trained.stderr
+    assert "compiled graphs: 1 out of the cache, 0 made anew" in trained.stdout
+
+
+@pytest.mark.torch
+def test_a_warm_up_tells_of_a_recipe_that_fails(root: Path) -> None:
+    script = root / "recipe" / "airbench96_faster.py"
+    script.write_text(SCRIPT.replace("def main(run", "def main(run, other"))
+    done = halved(root, "preflight")
+    assert done.returncode == 1 and "TypeError: main() missing 1 required" in done.stderr
+    # The cause is the last word, not the process that was started for it.
+    assert "CalledProcessError" not in done.stderr and done.stderr.count("Traceback") == 1
+    assert not list((root / "out").iterdir())
+
+
+@pytest.mark.parametrize("text", ["nan\n", "x\n", "1\n2\n"])
+def test_a_time_that_is_none_is_malformed(text: str, root: Path) -> None:
+    (root / "plan").mkdir()
+    (root / "plan" / "labels.json").write_text("[1]")
+    (root / "predictions" / "test" / "classes.txt").write_text("1\n")
+    (root / "predictions" / "test" / "script_seconds.txt").write_text(text)
+    done = run_script(PACK, "evaluator/score.py", root=root)
+    assert done.returncode == 3 and "script_seconds.txt" in done.stderr
 
 
 @pytest.mark.torch

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from .scripts import loaded, run_script, score_of
+from recipelab.packs.load import read_pack
+from recipelab.packs.upstream import take_from_clone
+
+from .scripts import SHIPPED, loaded, run_script, score_of
 
 PACK = "parameter_golf"
 log = loaded(PACK, "contest_log")
@@ -36,6 +40,12 @@ Total submission size quantized+brotli: 15991930 bytes
 ttt:start chunks=1238 ttt_lr=0.005 ttt_epochs=3
 quantized_ttt val_loss:2.79180191 val_bpb:1.08079352 eval_time:366525ms
 """
+PUBLISHED = {
+    "2026-03-19_MixedQuant_Int6Int8_SlidingWindow/train.log": 1.16301,
+    "2026-03-19_smeargate_orthoinit_muonwd/train.log": 1.1556,
+    "2026-04-09_SP8192_3LayerRecur_ParResid_QK525_LegalTTT/train_seed42.log": 1.08079352,
+}
+"""What the authors of some records say in their submission.json."""
 FINAL = "quantized_ttt val_loss:2.79180191 val_bpb:1.08079352 eval_time:366525ms\n"
 
 
@@ -70,11 +80,78 @@ def test_both_forms_of_the_contest_are_read() -> None:
             1.1789,
         ),
         ("quantized+pergroup val_loss:2e0 val_bpb:1e-5 eval_time:1ms", "quantized+pergroup", 1e-5),
+        ("final_window_exact stride:64 val_loss:1.95 val_bpb:1.1301", "final_window_exact", 1.1301),
+        ("sliding val_loss:2.9 val_bpb:1.15 (stride=16, T=0.90) eval_time:7ms", "sliding", 1.15),
+        ("sliding val_loss:2.8 val_bpb:1.56 (stride=48, T=1.00) time:7ms", "sliding", 1.56),
+        ("tempered val_loss:3.1 val_bpb:1.22 T=1.02", "tempered", 1.22),
+        ("roundtrip wide val_loss:2.1 wide val_bpb:1.19 eval_time:7ms", "roundtrip wide", 1.19),
+        ("1776144156.999 phased val_loss:2.7 val_bpb:1.07 eval_time:7ms", "phased", 1.07),
+        ("ttt_wide:done val_loss=3.07 val_bpb=1.33 elapsed=405.0s", "ttt_wide", 1.33),
     ],
 )
 def test_records_rename_their_lines(line: str, label: str, bits: float) -> None:
-    (found,) = log.evaluations(line)
+    (found,) = log.evaluations(f"quantized val_loss:9.0 val_bpb:3.5\n{line}\n")[1:]
     assert (found.label, found.bits) == (label, bits)
+
+
+@pytest.mark.parametrize(
+    ("line", "seconds"),
+    [
+        ("a val_loss:2.9 val_bpb:1.15 (stride=16, T=0.90) eval_time:7ms", 0.007),
+        ("a val_loss:2.8 val_bpb:1.56 (stride=48, T=1.00) time:7ms", 0.007),
+        ("a stride:64 val_loss:1.95 val_bpb:1.1301 eval_time:7ms", 0.007),
+        ("a:done val_loss=3.07 val_bpb=1.33 elapsed=405.0s", 405.0),
+        ("a val_loss:3.1 val_bpb:1.22 T=1.02", None),
+    ],
+)
+def test_the_time_of_an_evaluation_is_read_in_each_form(line: str, seconds: float | None) -> None:
+    assert log.evaluations(line)[0].seconds == seconds
+
+
+def test_a_time_stamp_before_a_line_changes_nothing() -> None:
+    stamped = "\n".join(f"1776144155.834 {line}" for line in RECORD.splitlines()[2:])
+    assert log.evaluations(stamped) == log.evaluations(RECORD)
+    assert log.steps(stamped) == log.steps(RECORD) and log.stopped(stamped) == log.stopped(RECORD)
+    assert log.submission_size(stamped) == log.submission_size(RECORD)
+
+
+def test_a_figure_without_a_label_repeats_the_last_one_or_is_refused() -> None:
+    assert len(log.evaluations(f"{FINAL}---\nval_bpb:          1.08079352\n")) == 1
+    for text in (f"{FINAL}val_bpb:          1.07\n", "val_bpb:  1.07\n"):
+        with pytest.raises(log.Malformed, match="repeats no evaluation"):
+            log.evaluations(text)
+
+
+def test_a_step_may_have_further_fields() -> None:
+    line = "step:7/20 val_loss:2.1 val_bpb:1.2 train_time:9ms zero_frac:0.1"
+    assert log.steps(line) == [log.Step(7, 2.1, 1.2)] and log.evaluations(line) == []
+
+
+@pytest.mark.skipif("RECIPELAB_UPSTREAM" not in os.environ, reason="needs clones of upstream")
+def test_every_public_log_is_read_or_refused_with_its_line() -> None:
+    """The refused one is a summary in JSON; without an evaluation are runs that made none."""
+    records = Path(os.environ["RECIPELAB_UPSTREAM"]) / "parameter-golf" / "records"
+    last, refused, without = {}, [], []
+    found = [path for ending in ("log", "txt") for path in records.rglob(f"*.{ending}")]
+    for path in found:
+        if path.name == "requirements.txt":
+            continue
+        text = path.read_text(errors="replace")
+        try:
+            ends = log.evaluations(text)
+        except log.Malformed as error:
+            refused.append((path.name, str(error)))
+            continue
+        assert ends or log.steps(text), path
+        if ends:
+            last[path.relative_to(records).as_posix()] = ends[-1].bits
+        else:
+            without.append(path.name)
+    assert len(last) + len(refused) + len(without) >= 165
+    assert [name for name, _ in refused] == ["summary.log"] and "line 9" in refused[0][1]
+    assert len(without) <= 3
+    for name, bits in PUBLISHED.items():
+        assert last[f"track_10min_16mb/{name}"] == pytest.approx(bits, abs=5e-5)
 
 
 def test_the_size_before_compression_is_not_the_size() -> None:
@@ -218,3 +295,20 @@ def test_bytes_that_are_counted_in_another_way_break_a_rule(way: str, tmp_path: 
         (tmp_path / "answers" / "ratio.json").write_text(json.dumps(told))
     code, why = scored(FINAL.replace("1.08079352", "1.07971273"), tmp_path, *words)
     assert code == 4 and "miscounted" in why
+
+
+@pytest.mark.skipif("RECIPELAB_UPSTREAM" not in os.environ, reason="needs clones of upstream")
+def test_the_record_starts_with_the_settings_that_it_was_run_with(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """By its README: QK_GAIN_INIT=5.25 TTT_ENABLED=1 TTT_LR=0.005 TTT_EPOCHS=3."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    pack = read_pack(SHIPPED / PACK / "pack.toml", "full")
+    assert pack.upstream is not None
+    take_from_clone(pack.upstream, Path(os.environ["RECIPELAB_UPSTREAM"]) / "parameter-golf")
+    text = pack.baseline().files["full/recipe/train_gpt.py"]
+    defaults = ("QK_GAIN_INIT',5.25)", "TTT_ENABLED','1')", "TTT_LR',.005)", "TTT_EPOCHS',3)")
+    assert all(text.count(one) == 1 for one in defaults)
+    names = ("QK_GAIN_INIT", "TTT_ENABLED", "TTT_LR", "TTT_EPOCHS")
+    driver = pack.baseline().files["full/recipe/phases.py"]
+    assert not any(name in driver for name in names)

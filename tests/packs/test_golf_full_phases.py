@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -23,8 +24,9 @@ import os, random
 from pathlib import Path
 class Hyperparameters:
     seed = int(os.environ["SEED"]); data_dir = os.environ["DATA_DIR"]
-    run_id = os.environ["RUN_ID"]; gain = os.environ["QK_GAIN_INIT"]
-    ttt_enabled = os.environ["TTT_ENABLED"] == "1"; sliding_window_enabled = True; num_loops = 2
+    run_id = os.environ["RUN_ID"]; gain = float(os.environ.get("QK_GAIN_INIT", 5.25))
+    ttt_enabled = os.environ.get("TTT_ENABLED", "1") == "1"; sliding_window_enabled = True
+    num_loops = 2; iterations = 20000; max_wallclock_seconds = 6e2; gptq_reserve_seconds = 12.
     rank = int(os.environ.get("RANK", 0)); is_main_process = rank == 0
     logfile = "logs/x.txt"; model_path = "a.pt"; quantized_model_path = "a.ptz"
 _h = None
@@ -33,19 +35,20 @@ def log(msg):
         with open(_h.logfile, "a") as f: print(msg, file=f)
 class ValidationData:
     def __init__(self, h, device):
-        self.text = Path(h.data_dir, "datasets/fineweb_val_000000.bin").read_text()
+        self.val_tokens = Path(h.data_dir, "datasets/fineweb_val_000000.bin").read_text()
 class Model(str): looping_active = False
 def train_model(h, device, val_data):
+    log(f"steps: {h.iterations} clock: {h.max_wallclock_seconds}")
     log("4000/20000 val_loss: 2.8745 val_bpb: 1.1128")
     Path("scratch.txt").write_text("here I may write")
-    return Model(f"{val_data.text}, {h.seed}, {random.random()}"), None
+    return Model(f"{val_data.val_tokens}, {h.seed}, {random.random()}"), None
 def serialize(h, model, code):
     if h.is_main_process:
         Path(h.model_path).write_text(model)
         Path(h.quantized_model_path).write_text(model)
 def deserialize(h, device): return Model(Path(h.quantized_model_path).read_text())
 def eval_val_ttt(h, device, val_data, model):
-    assert model.looping_active and val_data.text == "the hidden text"
+    assert model.looping_active and "the hidden text".startswith(val_data.val_tokens)
     return 2.79180191, 1.08079352
 def eval_val_sliding(h, device, val_data, model): return 2.79676256, 1.08271394
 def timed_eval(label, fn, *args):
@@ -180,6 +183,63 @@ def test_only_the_first_rank_writes(root: Path) -> None:
     assert train_then_predict(root).returncode == 0
     (root / "out" / "log.txt").unlink()
     assert ran(root, "predict", RANK="3").returncode == 0
+    assert list((root / "out").iterdir()) == []
+
+
+def test_a_default_that_is_edited_is_what_runs(root: Path) -> None:
+    """Settings come out of the recipe; the phases put none of them into the environment."""
+    edited(root, '"QK_GAIN_INIT", 5.25', '"QK_GAIN_INIT", 4.0')
+    edited(root, '"TTT_ENABLED", "1"', '"TTT_ENABLED", "0"')
+    assert train_then_predict(root).returncode == 0
+    told = (root / "out" / "log.txt").read_text()
+    assert "  gain: 4.0\n" in told and "quantized_sliding_window" in told
+
+
+def test_the_stand_in_has_as_many_tokens_as_the_validation_text(root: Path) -> None:
+    edited(root, 'f"{val_data.val_tokens}, {h.seed}', 'f"{len(val_data.val_tokens)}, {h.seed}')
+    (root / VALIDATION).write_text("x" * 50_000_000)
+    assert ran(root, "train").returncode == 0
+    model = (root / "out" / "final_model.int6.ptz").read_text()
+    # One token more than are predicted, as in the contest's log: val_tokens: 40540160.
+    assert model.startswith("40540161, ")
+
+
+@pytest.mark.parametrize(("asked", "granted"), [("6e2", 600), ("1200", 600), ("0", 600), ("9", 9)])
+def test_no_recipe_has_a_longer_clock_than_the_contest(
+    root: Path, asked: str, granted: int
+) -> None:
+    edited(root, "max_wallclock_seconds = 6e2", f"max_wallclock_seconds = {asked}")
+    edited(root, "{val_data.val_tokens}, {h.seed}", "{h.max_wallclock_seconds:.0f}, {h.seed}")
+    assert ran(root, "train").returncode == 0
+    assert (root / "out" / "final_model.int6.ptz").read_text().startswith(f"{granted}, ")
+
+
+@pytest.mark.torch
+def test_preflight_trains_saves_loads_and_scores_by_two_processes(root: Path) -> None:
+    edited(root, "{val_data.val_tokens}, {h.seed}", "{h.iterations}, {os.environ['WORLD_SIZE']}")
+    (root / VALIDATION).write_text(HIDDEN)
+    edited(root, "    assert model.looping_active", "    print('scored', model); assert True")
+    done = ran(root, "preflight", "--nproc_per_node", "2", "--seed", "7")
+    assert done.returncode == 0, done.stderr
+    # Two steps by two processes, and what they saved was scored by two again.
+    scored = [line for line in done.stdout.splitlines() if line.startswith("scored 2, 2, ")]
+    assert len(scored) == 2
+    assert [path.name for path in (root / "out").iterdir()] == ["projection.json"]
+    projection = json.loads((root / "out" / "projection.json").read_text())
+    assert projection["artifact_bytes"] == len(scored[0].removeprefix("scored "))
+    # The clock without its reserve, and what else train took.
+    assert 588 < projection["train_seconds"] < 588 + 100
+    assert projection["peak_memory_mb"] > 0
+
+
+@pytest.mark.torch
+def test_preflight_fails_where_predict_would(root: Path) -> None:
+    """Such a fault cost two whole trainings before it showed."""
+    edited(
+        root, "def deserialize(h, device): ", "def deserialize(h, device): raise OSError('cut')\n#"
+    )
+    done = ran(root, "preflight", "--nproc_per_node", "2")
+    assert done.returncode == 1 and "OSError: cut" in done.stderr
     assert list((root / "out").iterdir()) == []
 
 

@@ -5,6 +5,7 @@ Scripts of a few lines take nanochat's place, so no GPU and no PyTorch are neede
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -16,7 +17,11 @@ import pytest
 
 from recipelab.core import content
 
+from .scripts import as_scripts_in
+
 FULL = content.shipped_root() / content.TASK_PACKS / "nanochat_d12" / "full"
+with as_scripts_in(FULL / "recipe"):
+    phases = importlib.import_module("phases")
 
 TORCH = """
 from types import SimpleNamespace
@@ -173,6 +178,10 @@ def test_predict_sees_the_items_and_leaves_log_and_table(trained: Path) -> None:
     assert result.stdout == (trained / "out" / "log.txt").read_text()
 
 
+def test_predict_may_be_held_to_some_items_of_a_task(trained: Path) -> None:
+    assert "--max-per-task=500" in phase(trained, "predict", "--items", "500").stdout
+
+
 def test_predict_takes_the_items_from_data_too(trained: Path) -> None:
     shutil.move(trained / "inputs" / "eval_bundle", trained / "data" / "eval_bundle")
     assert phase(trained, "predict").returncode == 0
@@ -257,10 +266,105 @@ def test_two_checkpoints_are_one_too_many(trained: Path) -> None:
     assert (result.returncode, "2 checkpoints" in result.stderr) == (1, True)
 
 
-def test_preflight_tells_of_code_that_does_not_parse(root: Path) -> None:
-    for name in ("pyarrow", "tiktoken", "rustbpe", "filelock", "requests", "jinja2", "yaml"):
+# What base_train has besides: options, and what it prints and saves of a few steps.
+STEPPING = """
+import argparse, os
+parser = argparse.ArgumentParser()
+parser.add_argument("--num-iterations", type=int, default=-1)
+parser.add_argument("--target-flops", type=float, default=-1.0)
+parser.add_argument("--target-param-data-ratio", type=float, default=12)
+parser.add_argument("--device-batch-size", type=int, default=32)
+parser.add_argument("--max-seq-len", type=int, default=2048)
+parser.add_argument("--eval-every", type=int, default=250)
+parser.add_argument("--eval-tokens", type=int, default=41943040)
+args = parser.parse_args([])
+if os.environ.get("RANK", "0") == "0":
+    print("Using Flash Attention 3")
+    print("transformer_matrices    : 84,934,656")
+    print("lm_head                 : 25,165,824")
+    print("Estimated FLOPs per token: 7.500000e+08")
+    print("evaluates", args.eval_tokens, "tokens")
+    for step in range(args.num_iterations):
+        dt = 9000 if step < 4 else 100
+        print(f"step {step:05d}/{args.num_iterations:05d} (1.0%) | loss: 1.0 | dt: {dt:.2f}ms | x")
+"""
+MODULES = ("pyarrow", "tiktoken", "rustbpe", "filelock", "requests", "jinja2", "yaml")
+
+
+@pytest.fixture
+def stepping(root: Path) -> Path:
+    """The folder of a phase whose script takes steps and tells of them."""
+    batch = '"model_config": {"n_layer": 12}, "total_batch_size": 524288,'
+    put(root, WRONG, STEPPING + TRAIN.replace('"model_config": {"n_layer": 12},', batch))
+    for name in MODULES:
         put(root, f"recipe/{name}.py", "")
-    assert phase(root, "preflight").returncode == 0
+    return root
+
+
+@pytest.mark.torch
+def test_preflight_trains_saves_loads_and_evaluates_by_two_processes(stepping: Path) -> None:
+    result = phase(stepping, "preflight", "--nproc_per_node", "2", "--seed", "7")
+    assert result.returncode == 0, result.stderr
+    assert left(stepping) == ["projection.json"]
+    told = result.stdout.splitlines()
+    assert "evaluates 131072 tokens" in told and "attention: FlashAttention 3" in told
+    assert "step 00007/00008 (1.0%)" in result.stdout and "step 00008/" not in result.stdout
+    # What was saved was loaded, beside made-up items and nothing of CORE's.
+    assert "model: weights" in told and "items: icl_tasks:" in told
+    projection = json.loads((stepping / "out" / "projection.json").read_text())
+    steps = 12 * (84_934_656 + 25_165_824) // 524_288
+    whole = steps - 8 + (steps // 250 + 1) * 80 / 3
+    assert 0 < projection["train_seconds"] - 0.1 * whole < 60
+    assert projection["peak_memory_mb"] > 0
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        (WRONG, "torch.manual_seed(5)", "raise ValueError('too hot')"),
+        ("recipe/scripts/base_eval.py", "base = os", "raise ValueError('too hot'); base = os"),
+    ],
+)
+def test_preflight_fails_where_a_phase_would(stepping: Path, file: str, old: str, new: str) -> None:
+    path = stepping / file
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    result = phase(stepping, "preflight", "--nproc_per_node", "2")
+    assert result.returncode == 1 and "ValueError: too hot" in result.stderr
+    assert left(stepping) == []
+
+
+@pytest.mark.parametrize(
+    ("told", "steps"),
+    [
+        ({}, 2520),
+        ({"num_iterations": 3000}, 3000),
+        ({"target_flops": 7.5e8 * 524288 * 50}, 50),
+        ({"target_param_data_ratio": 24, "eval_every": -1}, 5040),
+    ],
+)
+def test_steps_are_those_that_the_settings_ask_for(told: dict[str, float], steps: int) -> None:
+    defaults = {"num_iterations": -1, "target_flops": -1.0, "target_param_data_ratio": 12}
+    log = "transformer_matrices    : 84,934,656\nlm_head                 : 25,165,824\n"
+    log += "Estimated FLOPs per token: 7.500000e+08\n"
+    assert phases.iterations({**defaults, **told}, 524_288, log) == steps
+
+
+@pytest.mark.parametrize("gone", ["train.log", "told.json", "meta_000008.json"])
+def test_what_does_not_tell_its_steps_is_held_to_the_few(gone: str, tmp_path: Path) -> None:
+    put(tmp_path, "train.log", "".join(f"step {n}/8 | dt: 100.00ms\n" for n in range(8)))
+    put(tmp_path, "told.json", '{"num_iterations": 1008, "eval_every": -1, "eval_tokens": 1}')
+    put(tmp_path, "model_000008.pt", "")
+    put(tmp_path, "meta_000008.json", '{"total_batch_size": 524288}')
+    assert phases.train_seconds(30.0, tmp_path) == pytest.approx(130.0)
+    put(tmp_path, gone, "{}")
+    assert phases.train_seconds(30.0, tmp_path) == 30.0
+
+
+def test_preflight_tells_of_code_that_does_not_parse(root: Path) -> None:
+    for name in MODULES:
+        put(root, f"recipe/{name}.py", "")
     put(root, "recipe/nanochat/helper.py", "def")
     result = phase(root, "preflight")
     assert (result.returncode, "helper.py does not parse" in result.stderr) == (1, True)

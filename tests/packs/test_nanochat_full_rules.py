@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from .scripts import loaded
+from recipelab.packs.load import read_pack
+from recipelab.packs.upstream import take_from_clone
+
+from .scripts import SHIPPED, loaded
 from .test_nanochat_full import EVALUATOR, PACK
 
 rules = loaded(PACK, "rules")
@@ -156,3 +160,17 @@ def test_a_folder_is_checked_from_the_command_line(tmp_path: Path) -> None:
     path.write_text("import math\nimport socket\n")
     result = subprocess.run(command, capture_output=True, text=True)
     assert (result.returncode, "nanochat/gpt.py:2: network" in result.stderr) == (4, True)
+
+
+@pytest.mark.skipif("RECIPELAB_UPSTREAM" not in os.environ, reason="needs clones of upstream")
+@pytest.mark.parametrize(("profile", "commit"), [("full", "92d63d4e"), ("paper", "0aaca568")])
+def test_upstreams_own_files_break_no_rule(
+    profile: str, commit: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    pack = read_pack(SHIPPED / PACK / "pack.toml", profile)
+    assert pack.upstream is not None and pack.upstream.commit.startswith(commit)
+    take_from_clone(pack.upstream, Path(os.environ["RECIPELAB_UPSTREAM"]) / "nanochat")
+    files = pack.baseline().files
+    assert set(pack.recipe.editable) <= set(files)
+    assert rules.broken_rules(files) == []

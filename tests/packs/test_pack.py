@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from recipelab.packs.load import load_pack, load_playbook, pack_names, read_pack
 from recipelab.packs.sections import Goal
 
 TOY = Path(__file__).parents[1] / "project" / "task_packs" / "toy"
+SMOKE = 'command = ["python", "recipe/train.py", "--out", "out", "--seed", "{seed}", "--smoke"]'
+KEEPS = "keeps = 'cache'\nkeep_mb = 8"
 
 
 @pytest.fixture
@@ -32,6 +35,32 @@ def test_a_profile_overrides_key_by_key(toy: Path) -> None:
     pack = read_pack(toy, "two")
     assert pack.seeds == (1, 2)
     assert (pack.budgets.train, pack.budgets.predict) == (2, 10)
+
+
+def test_a_profile_may_extend_another(toy: Path) -> None:
+    more = '\n[profiles.long]\nextends = "two"\nbudgets.train = 7\n'
+    toy.write_text(
+        f'{toy.read_text()}{more}[profiles.longer]\nextends = "long"\nbudgets.score = 9\n'
+    )
+    pack = read_pack(toy, "longer")
+    assert (pack.profile, pack.seeds) == ("longer", (1, 2))
+    assert (pack.budgets.train, pack.budgets.score, pack.budgets.predict) == (7, 9, 10)
+    assert read_pack(toy, "two").budgets.train == 2
+
+
+@pytest.mark.parametrize(
+    ("base", "words"),
+    [
+        ("tow", "profiles.round.extends: unknown profile 'tow'; valid: back, confirmed"),
+        ("round", "'round' extends 'round'"),
+        ("back", "profiles.back.extends: 'round' extends 'back'"),
+    ],
+)
+def test_what_a_profile_cannot_extend_is_named(base: str, words: str, toy: Path) -> None:
+    table = f'[profiles.round]\nextends = "{base}"\n[profiles.back]\nextends = "round"\n'
+    toy.write_text(f"{toy.read_text()}\n{table}")
+    with pytest.raises(PackError, match=re.escape(words)):
+        read_pack(toy, "round")
 
 
 @pytest.mark.parametrize(
@@ -59,6 +88,11 @@ def test_a_profile_overrides_key_by_key(toy: Path) -> None:
         ("format = 1", "format = 2", ["format", "1"]),
         ("format = 1", "format = [", ["not valid TOML"]),
         ("[limits]", "[limit]", ["limit", "limits"]),
+        (SMOKE, f"{SMOKE}\nkeeps = 'cache'", ["phases.preflight", "keep_mb go together"]),
+        (SMOKE, f"{SMOKE}\n{KEEPS}\ndata = {{ 'i' = 'inputs.txt' }}", ["preflight", "warm-up"]),
+        (SMOKE, f"{SMOKE}\nkeeps = 'evaluator'\nkeep_mb = 1", ["preflight.keeps", "answers, "]),
+        (SMOKE, f"{SMOKE}\nprojects.train_seconds = 1", ["projects.train_seconds", "less than 1"]),
+        (SMOKE, f"{SMOKE}\nprojects.bytes = 0", ["projects.bytes", "artifact_bytes"]),
         ("[limits]", "[limits]\nprocesses = 33", ["limits", "at most pids, which is 32"]),
     ],
 )
@@ -72,6 +106,15 @@ def test_an_error_names_file_key_and_valid_values(
         read_pack(toy)
     for word in [str(toy), *words]:
         assert word in str(caught.value)
+
+
+def test_a_preflight_says_what_it_projects_and_keeps(toy: Path) -> None:
+    assert read_pack(toy).phases.preflight.projects.errors == {}
+    more = f"{KEEPS}\nprojects = {{ artifact_bytes = 0.02, peak_memory_mb = 0.1 }}"
+    toy.write_text(toy.read_text().replace(SMOKE, f"{SMOKE}\n{more}"))
+    preflight = read_pack(toy).phases.preflight
+    assert preflight.projects.errors == {"artifact_bytes": 0.02, "peak_memory_mb": 0.1}
+    assert (preflight.keeps, preflight.keep_mb) == ("cache", 8)
 
 
 def test_an_unknown_profile_lists_the_valid_ones(toy: Path) -> None:

@@ -154,7 +154,9 @@ def test_what_scores_may_not_be_edited(theirs: Path, clone: Path) -> None:
     assert not isinstance(check("    return score()", "    return 2 * score()"), Rejected)
 
 
-def test_compressed_sources_are_unpacked(project: Path, tmp_path: Path) -> None:
+def test_compressed_sources_are_unpacked_and_get_the_settings_of_the_pack(
+    project: Path, tmp_path: Path
+) -> None:
     body = lzma.compress(
         SOURCE.encode(), format=lzma.FORMAT_RAW, filters=[{"id": lzma.FILTER_LZMA2}]
     )
@@ -172,6 +174,16 @@ def test_compressed_sources_are_unpacked(project: Path, tmp_path: Path) -> None:
     upstream = Upstream.model_validate({**where, "files": [item]})
     take_from_clone(upstream, tmp_path)
     assert upstream_texts(upstream, "toy", "theirs") == {"train.py": SOURCE}
+
+    def replaced(*pairs: tuple[str, str]) -> str:
+        words = [{"find": find, "replace": replace} for find, replace in pairs]
+        changed = Upstream.model_validate({**where, "files": [{**item, "replace": words}]})
+        return upstream_texts(changed, "toy", "theirs")["train.py"]
+
+    assert replaced(("return 1", "return 2")) == SOURCE.replace("return 1", "return 2")
+    for find, count in (("return 3", 0), ("score()", 2)):
+        with pytest.raises(PackError, match=re.escape(f"replace 1: {find!r} is there {count} ")):
+            replaced((find, ""))
 
 
 RULES = """

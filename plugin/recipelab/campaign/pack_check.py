@@ -12,8 +12,10 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from statistics import fmean
 
 from recipelab.agents.charters import pack_problems
+from recipelab.campaign.pack_machinery import machinery_proofs
 from recipelab.core.content import Home, cache_root
 from recipelab.core.errors import EditError, RecipelabError
 from recipelab.core.recipe import Recipe, find_knobs, syntax_error
@@ -22,12 +24,13 @@ from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.failures import EvaluatorFault, PhaseFailed
 from recipelab.evaluation.integrity import FileHashes
 from recipelab.evaluation.judge import calibration_of, calibration_text
-from recipelab.evaluation.metric import noise_of
+from recipelab.evaluation.metric import PROJECTED, noise_of
 from recipelab.evaluation.observers import TrialObserver
 from recipelab.evaluation.phases import PhaseRunner
+from recipelab.evaluation.projection import MEASURED, projection_note
 from recipelab.evaluation.session import CampaignSession
 from recipelab.evaluation.workspace import Workspace
-from recipelab.packs.data import is_cached
+from recipelab.packs.data import is_cached, size_text
 from recipelab.packs.load import Play, load_playbook
 from recipelab.packs.pack import Pack
 from recipelab.packs.sections import SANDBOX_MEASURES, PhaseSpec
@@ -108,42 +111,50 @@ async def check_pack(
     sandbox: str = "auto",
     slots: int | None = None,
     home: Home | None = None,
+    rehearsed: bool = False,
     say: Callable[[str], None] = lambda text: None,
 ) -> AsyncIterator[PackFinding]:
-    """Check all of a pack, and yield each finding when it is known.
+    """Check all of a pack, and yield each finding when it is known; last, what is left to prove.
 
     The baseline runs only if this machine has the GPUs for it and no error was found before.
 
     Args:
         pack: The pack.
-        run: Whether to run the baseline and spoiled predictions.
+        run: Whether to run anything: the launcher, the baseline and spoiled predictions.
         sandbox: ``auto``, ``docker`` or ``local``.
         slots: Phases at the same time; ``None`` for what the machine has.
+        rehearsed: Whether the caller has the profile rehearsed besides.
         home: Folder of papers and lineage; nothing is written to it.
         say: Called with each text that a person should read.
     """
     upstream = pack.upstream
-    if upstream is not None and missing_files(upstream):
-        command = f"recipelab packs fetch {pack.name} --profile {pack.profile} [--source CLONE]"
-        text = f"{upstream.name} is not here, so that nothing else can be checked: {command}"
-        yield _warning("upstream", text)
-        return
+    here = upstream is None or not missing_files(upstream)
     sound = True
-    for finding in (*check_files(pack), *check_profile(pack)):
-        sound = sound and finding.level is not Level.ERROR
-        yield finding
-    async for finding in check_rules(pack):
-        sound = sound and finding.level is not Level.ERROR
-        yield finding
-    if len(list_gpus()) < pack.hardware.gpus:
-        needs = f"{pack.hardware.gpus} x {pack.hardware.kind}"
-        yield _warning(
-            "left to prove",
-            "baseline, gates, budgets, noise and the scorer on spoiled predictions: needs "
-            f"{needs}, and this machine has {len(list_gpus())} GPUs",
-        )
-        return
-    if not (run and sound):
+    left = []
+    if upstream is not None and not here:
+        command = f"recipelab packs fetch {pack.name} --profile {pack.profile} [--source CLONE]"
+        yield _warning("upstream", f"{upstream.name} is not here: {command}")
+        left.append("recipe, playbook and rules: the recipe has to be fetched first")
+    else:
+        for finding in (*check_files(pack), *check_profile(pack)):
+            sound = sound and finding.level is not Level.ERROR
+            yield finding
+        async for finding in check_rules(pack):
+            sound = sound and finding.level is not Level.ERROR
+            yield finding
+    async for proof in machinery_proofs(pack, sandbox=sandbox, run=run):
+        if proof.holds is None:
+            left.append(f"{proof.what}: {proof.text}")
+        else:
+            sound = sound and proof.holds
+            yield (_ok if proof.holds else _error)(proof.what, proof.text)
+    gpus = len(list_gpus())
+    runs = here and run and sound and gpus >= pack.hardware.gpus
+    if not runs:
+        left += _left_without_baseline(pack, gpus, rehearsed=rehearsed)
+    for text in left:
+        yield _warning("left to prove", text)
+    if not runs:
         return
     plan = Plan(pack=str(pack.root), profile=pack.profile, sandbox=sandbox, slots=slots)
     session = CampaignSession(plan, home or Home.find(), say=say)
@@ -154,6 +165,22 @@ async def check_pack(
         if sound:
             async for finding in check_scorer(evaluator):
                 yield finding
+
+
+def _left_without_baseline(pack: Pack, gpus: int, *, rehearsed: bool) -> list[str]:
+    """Return what nobody knows of a pack whose baseline did not run."""
+    left = []
+    if gpus < pack.hardware.gpus:
+        if pack.rehearsal is None:
+            left.append("phases: none has run, and the profile has no [rehearsal] for a CPU")
+        elif not rehearsed:
+            command = f"recipelab packs rehearse {pack.name} --profile {pack.profile}"
+            left.append(f"phases, on data made on the spot: {command} [--source CLONE]")
+        needs = f"needs {pack.hardware.gpus} x {pack.hardware.kind}, and this machine has {gpus}"
+        why = f"{needs} GPUs"
+    else:
+        why = "did not run"
+    return [*left, f"baseline, gates, budgets, noise, and the scorer on spoiled predictions: {why}"]
 
 
 # What files alone can tell.
@@ -264,14 +291,14 @@ def check_profile(pack: Pack) -> Iterator[PackFinding]:
 def _check_data(pack: Pack) -> Iterator[PackFinding]:
     missing = [item for item in pack.data if not is_cached(item)]
     if missing:
-        size = sum(item.bytes for item in missing) / 1e9
-        text = f"{len(missing)} of {len(pack.data)} files ({size:.2f} GB) are still to be fetched"
+        size = size_text(sum(item.bytes for item in missing))
+        text = f"{len(missing)} of {len(pack.data)} files ({size}) are still to be fetched"
         yield _warning("data", f"{text} into {cache_root() / 'data'}")
     else:
         yield _ok("data", f"all {len(pack.data)} files are here")
     unhashed = [item.file for item in pack.data if item.sha256 is None]
     if unhashed:
-        text = "no hash of them is published; the hash of what you fetch first is written down"
+        text = "no hash of them is published; the size decides, and the first hash is written down"
         yield _warning("data", f"{len(unhashed)} files such as {unhashed[0]}: {text}")
     seen = {
         file
@@ -321,7 +348,8 @@ async def check_baseline(evaluator: Evaluator) -> AsyncIterator[PackFinding]:
         yield _error("baseline", f"{outcome.status}: {outcome.reason}{log}")
         return
     yield _ok("baseline", f"{pack.metric.name} {outcome.score:.5g} {pack.metric.unit}".rstrip())
-    for finding in (*_check_budgets(pack, outcome), *_check_gates(pack, outcome)):
+    held = (*_check_budgets(pack, outcome), *_check_gates(pack, outcome))
+    for finding in (*held, *_check_projections(pack, outcome)):
         yield finding
     calibration = calibration_of(pack, outcome.seed_runs)
     if calibration is not None:
@@ -348,10 +376,29 @@ def _check_gates(pack: Pack, outcome: Outcome) -> Iterator[PackFinding]:
         error_of_mean = spread.sd / len(pack.seeds) ** 0.5 if spread is not None else 0.0
         text = f"{gate.name}: {result.value:.5g}, limit {result.limit:g}"
         if error_of_mean and result.margin < NEAR_GATE * error_of_mean:
-            errors = result.margin / error_of_mean
-            yield _warning("gates", f"{text}: only {errors:.1f} standard errors away, luck decides")
+            errors = abs(result.margin) / error_of_mean
+            how = f"only {errors:.1f} standard errors away" if result.passed else "missed"
+            yield _warning("gates", f"{text}: {how}, luck decides")
         else:
             yield _ok("gates", text)
+
+
+def _check_projections(pack: Pack, outcome: Outcome) -> Iterator[PackFinding]:
+    """Hold what the baseline's preflight foretells against what its trainings measured."""
+    measures = outcome.seed_runs[0].measures
+    if note := projection_note(pack, measures):
+        yield _warning("projections", note)
+    for name, error in pack.phases.preflight.projects.errors.items():
+        projected, measured = measures.get(f"{PROJECTED}{name}"), MEASURED[name]
+        found = [run.measures[measured] for run in outcome.seed_runs if measured in run.measures]
+        if projected is None or not found or not (true := fmean(found)):
+            continue
+        off = projected / true - 1.0
+        text = f"{name}: {projected:,.5g} foretold, {true:,.5g} measured ({off:+.1%}; {error:.1%})"
+        if abs(off) > error:
+            yield _warning("projections", f"{text}: further off than the pack states")
+        else:
+            yield _ok("projections", text)
 
 
 async def _check_repeats(evaluator: Evaluator, first: SeedRun) -> PackFinding:

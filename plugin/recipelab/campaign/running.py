@@ -153,7 +153,7 @@ async def open_queue(campaign: Campaign, approve: Approve | None) -> AsyncIterat
 
     Raises:
         RecipelabError: Data, sandbox, slots or a budget are missing, another process runs the
-            campaign, or the baseline does not pass its own gates.
+            campaign, or the baseline misses one of its own gates, by more than its noise allows.
     """
     overrides = _overrides(campaign, approve)
     session = CampaignSession(campaign.plan, campaign.home, overrides=overrides, say=campaign.say)

@@ -1,8 +1,7 @@
-"""``recipelab packs``: list, show, write, check and fetch task packs."""
+"""``recipelab packs``: list, show, write, check, rehearse and fetch task packs."""
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +17,7 @@ from recipelab.cli.common import (
     clear_errors,
     out,
     print_json,
+    run_stoppable,
     say,
     slot_count,
 )
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from recipelab.packs.pack import Pack
     from recipelab.packs.sections import Upstream
 
-packs_app = typer.Typer(help="Task packs: list, show, write, check and fetch.")
+packs_app = typer.Typer(help="Task packs: list, show, write, check, rehearse and fetch.")
 
 PackName = Annotated[str, typer.Argument(metavar="PACK", help="Name of a pack, or its folder.")]
 Profile = Annotated[str | None, typer.Option(help="Profile; default the pack's.")]
@@ -38,7 +38,7 @@ MARKS = {"ok": ("ok     ", "green"), "warning": ("warning", "yellow"), "error": 
 
 @packs_app.callback(invoke_without_command=True)
 def packs(context: typer.Context, as_json: AsJson = False) -> None:
-    """Task packs: list, show, write, check and fetch. Without a command, the list."""
+    """Task packs: list, show, write, check, rehearse and fetch. Without a command, the list."""
     if context.invoked_subcommand is None:
         list_packs(as_json)
 
@@ -104,21 +104,57 @@ def check(
     name: PackName,
     profile: Profile = None,
     run: Annotated[
-        bool, typer.Option("--run/--no-run", help="Run the baseline and spoiled predictions.")
+        bool,
+        typer.Option("--run/--no-run", help="Run launcher, baseline and spoiled predictions."),
     ] = True,
+    rehearsed: Annotated[
+        bool, typer.Option("--rehearse", help="Rehearse the profile too; see packs rehearse.")
+    ] = False,
     sandbox: SandboxOption = "auto",
     slots: Slots = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Say whether a pack is sound: its files, its baseline, its noise, and its scorer.
+    """Say whether a pack is sound: its files, image, launcher, baseline, noise, and scorer.
 
-    Exit code 1 if something is wrong with it.
+    Where this machine lacks what the profile needs, it says what is left to prove. Exit code 1 if
+    something is wrong with the pack.
     """
+    from recipelab.campaign.pack_check import check_pack
+    from recipelab.campaign.rehearsal import rehearse
     from recipelab.packs.load import load_pack
+    from recipelab.packs.upstream import missing_files
+
+    found: list[PackFinding] = []
+
+    def note(finding: PackFinding) -> None:
+        found.append(finding)
+        if not as_json:
+            _print_finding(finding)
+
+    async def all_checks(pack: Pack, count: int | None) -> None:
+        async for finding in check_pack(
+            pack, run=run, sandbox=sandbox, slots=count, rehearsed=follows, say=say
+        ):
+            note(finding)
+        if follows and not any(finding.level == "error" for finding in found):
+            await rehearse(pack, found=note, sandbox=sandbox, say=say)
 
     with clear_errors():
         pack = load_pack(name, profile)
-        found = asyncio.run(_findings(pack, run, sandbox, slot_count(slots), quiet=as_json))
+        if rehearsed:
+            pack.rehearsed()  # Says so if the profile has no rehearsal.
+        follows = rehearsed and (pack.upstream is None or not missing_files(pack.upstream))
+        run_stoppable(all_checks(pack, slot_count(slots)))
+    _end_with(found, as_json)
+
+
+def _print_finding(finding: PackFinding) -> None:
+    words = plain(f"  {finding.what}: {finding.text}")
+    out.print(Text.assemble(MARKS[finding.level], words), soft_wrap=True)
+
+
+def _end_with(found: list[PackFinding], as_json: bool) -> None:
+    """Print how many findings are bad, or all as JSON; errors end the command with exit code 1."""
     errors, warnings = (
         sum(finding.level == level for finding in found) for level in ("error", "warning")
     )
@@ -130,18 +166,32 @@ def check(
         raise typer.Exit(FAILED)
 
 
-async def _findings(
-    pack: Pack, run: bool, sandbox: str, slots: int | None, *, quiet: bool
-) -> list[PackFinding]:
-    from recipelab.campaign.pack_check import check_pack
+@packs_app.command("rehearse")
+def rehearse(
+    name: PackName,
+    profile: Profile = None,
+    source: Annotated[Path | None, typer.Option(help="Your clone of upstream.")] = None,
+    sandbox: SandboxOption = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Run a profile for GPUs whole on a CPU: its recipe, shrunk, on data made on the spot.
 
-    found = []
-    async for finding in check_pack(pack, run=run, sandbox=sandbox, slots=slots, say=say):
+    Exit code 1 if it does not get through.
+    """
+    from recipelab.campaign.rehearsal import rehearse
+    from recipelab.packs.load import load_pack
+
+    found: list[PackFinding] = []
+
+    def note(finding: PackFinding) -> None:
         found.append(finding)
-        if not quiet:
-            words = plain(f"  {finding.what}: {finding.text}")
-            out.print(Text.assemble(MARKS[finding.level], words), soft_wrap=True)
-    return found
+        if not as_json:
+            _print_finding(finding)
+
+    with clear_errors():
+        pack = load_pack(name, profile)
+        run_stoppable(rehearse(pack, found=note, source=source, sandbox=sandbox, say=say))
+    _end_with(found, as_json)
 
 
 @packs_app.command("fetch")
@@ -151,25 +201,56 @@ def fetch(
     source: Annotated[
         Path | None, typer.Option(help="Your clone of upstream, for profiles that start from one.")
     ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Look here first: by hash, also inside archives that the pack names; for files "
+            "without a hash by name and size.",
+        ),
+    ] = None,
+    forget: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Fetch a file anew for which the pack has no hash, and forget the hash that was "
+            "seen first; a pattern as 'shard_*' will do; repeatable.",
+        ),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Fetch a pack's upstream recipe and data, after saying how much and under which licenses."""
-    from recipelab.packs.data import ensure_data, is_cached
+    from recipelab.packs.data import (
+        cached_path,
+        ensure_data,
+        forget_first_seen,
+        is_cached,
+        size_text,
+    )
     from recipelab.packs.load import load_pack
 
+    def tell(text: str) -> None:
+        out.print(Text(plain(text)), soft_wrap=True)
+
     with clear_errors():
+        for option, folder in (("--source", source), ("--data", data)):
+            if folder is not None and not folder.is_dir():
+                raise RecipelabError(f"{option}: no folder {folder}")
         pack = load_pack(name, profile)
+        for file in forget_first_seen(pack, forget or ()):
+            tell(f"{file}: forgotten")
         if pack.upstream is not None:
             _fetch_upstream(pack.upstream, source, yes)
         missing = [item for item in pack.data if not is_cached(item)]
         for item in pack.data:
-            state = "to be fetched" if item in missing else "is here"
-            line = f"{item.file}: {item.bytes / 1e6:.1f} MB, {item.license}, {state}"
-            out.print(Text(plain(line)))
-        size = sum(item.bytes for item in missing) / 1e6
+            here = item not in missing
+            size = cached_path(item).stat().st_size if here else item.bytes
+            state = "is here" if here else "to be fetched"
+            tell(f"{item.file}: {size_text(size)}, {item.license}, {state}")
+        size = sum(item.bytes for item in missing)
         if missing and not yes and sys.stdin.isatty():
-            typer.confirm(f"Fetch {size:.1f} MB?", abort=True)
-        ensure_data(pack, say=lambda text: out.print(Text(plain(text))), clone=source)
+            typer.confirm(f"Fetch {size_text(size)}?", abort=True)
+        ensure_data(pack, say=tell, clone=source, folder=data)
 
 
 @packs_app.command("schema")
@@ -213,6 +294,7 @@ def _asked(question: str, default: str) -> str:
 
 def _facts(pack: Pack) -> dict[str, Any]:
     from recipelab.core.recipe import find_knobs
+    from recipelab.packs.data import size_text
     from recipelab.packs.load import load_playbook
     from recipelab.packs.upstream import missing_files
 
@@ -235,7 +317,7 @@ def _facts(pack: Pack) -> dict[str, Any]:
         "legality": [f"{rule.name} ({rule.by}): {rule.proves}" for rule in pack.legality],
         "hardware": _hardware(pack),
         "upstream": f"{pack.upstream.name} at {pack.upstream.commit}" if pack.upstream else "none",
-        "data": [f"{item.file}: {item.bytes / 1e6:.1f} MB, {item.license}" for item in pack.data],
+        "data": [f"{item.file}: {size_text(item.bytes)}, {item.license}" for item in pack.data],
         "folder": str(pack.root),
     }
 

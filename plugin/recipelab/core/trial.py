@@ -80,6 +80,7 @@ class FailureKind(StrEnum):
     BAD_OUTPUT = "bad_output"
     GATE = "gate"
     SIZE = "size"
+    PROJECTED = "projected"
     PROCESSES = "processes"
     TAMPERING = "tampering"
     RULE = "rule"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
@@ -29,6 +29,7 @@ from recipelab.evaluation.observers import TrialObserver, log_retry, observed_tr
 from recipelab.evaluation.phases import PhaseRunner
 from recipelab.evaluation.protocol import TrialProtocol, calibration_seeds
 from recipelab.evaluation.seed_runs import SeedRuns
+from recipelab.evaluation.warm_up import WarmUps
 from recipelab.evaluation.workspace import Workspace
 from recipelab.lineage import LineageStore
 from recipelab.packs.pack import Pack
@@ -59,6 +60,7 @@ class Evaluator:
         acceptance: The policy that tells a gain from noise; by default the pack's own.
         pool: The slots that phases run in; by default a single one that is bound to no device.
         retry_seconds: First pause before a trial is tried again after the machinery failed.
+        warm_ups: Keeps what preflights leave, where the pack says so; by default none are there.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Evaluator:
         acceptance: Acceptance | None = None,
         pool: SlotPool | None = None,
         retry_seconds: float = 1.0,
+        warm_ups: WarmUps | None = None,
     ) -> None:
         self.pack = pack
         self._sandbox = sandbox
@@ -78,6 +81,7 @@ class Evaluator:
         self._confirming = asyncio.Lock()
         self._pool = pool or SlotPool([ANYWHERE])
         self._hashes = FileHashes()
+        self._warm_ups = warm_ups or WarmUps()
         self._retry_seconds = retry_seconds
 
     @property
@@ -93,7 +97,12 @@ class Evaluator:
     def with_pack(self, pack: Pack) -> Evaluator:
         """Return an evaluator of another pack, with the same data, sandbox and slots."""
         return Evaluator(
-            pack, self._sandbox, self._data, pool=self._pool, retry_seconds=self._retry_seconds
+            pack,
+            self._sandbox,
+            self._data,
+            pool=self._pool,
+            retry_seconds=self._retry_seconds,
+            warm_ups=self._warm_ups,
         )
 
     async def evaluate(
@@ -118,12 +127,14 @@ class Evaluator:
             The judged outcome. A failing recipe is an outcome, and so is failing machinery
             (``aborted``); only cancellation is raised.
         """
-        work = (
-            self._run_baseline
-            if incumbent is None
-            else TrialProtocol(self._judge, incumbent, self._confirming).run
+        if incumbent is None:
+            work, expected = self._run_baseline, frozenset[str]()
+        else:
+            work = TrialProtocol(self._judge, incumbent, self._confirming).run
+            expected = incumbent().projected
+        return await self._evaluate(
+            work, recipe, labels or {}, observer or TrialObserver(), expected
         )
-        return await self._evaluate(work, recipe, labels or {}, observer or TrialObserver())
 
     async def measure(
         self,
@@ -131,6 +142,7 @@ class Evaluator:
         seeds: Sequence[int],
         *,
         incumbent: Incumbent | None = None,
+        lenient: bool = False,
         labels: Mapping[str, str] | None = None,
         observer: TrialObserver | None = None,
     ) -> Outcome:
@@ -140,13 +152,14 @@ class Evaluator:
             recipe: The recipe to train.
             seeds: The seeds.
             incumbent: What it runs beside, where the pack compares times side by side.
+            lenient: Whether it may miss a gate by what its noise allows, as a starting recipe.
             labels: As in :meth:`evaluate`.
             observer: As in :meth:`evaluate`.
 
         Returns:
             The outcome: ``baseline`` if all gates pass, else that of a trial that failed.
         """
-        work = partial(self._run_seeds, seeds=seeds, incumbent=incumbent)
+        work = partial(self._run_seeds, seeds=seeds, incumbent=incumbent, lenient=lenient)
         return await self._evaluate(work, recipe, labels or {}, observer or TrialObserver())
 
     async def _evaluate(
@@ -155,6 +168,7 @@ class Evaluator:
         recipe: Recipe,
         labels: Mapping[str, str],
         observer: TrialObserver,
+        expected: Collection[str] = (),
     ) -> Outcome:
         """Attempt the work on a recipe, again if the machinery fails, in a span of its own."""
         attempts = AsyncRetrying(
@@ -166,7 +180,9 @@ class Evaluator:
         )
         with observed_trial(labels) as observed:
             try:
-                outcome: Outcome = await attempts(self._attempt, work, recipe, labels, observer)
+                outcome: Outcome = await attempts(
+                    self._attempt, work, recipe, labels, observer, expected
+                )
             except (SandboxError, EvaluatorFault) as error:
                 text = str(error)
                 first = text.splitlines()[0] if text else repr(error)
@@ -189,6 +205,7 @@ class Evaluator:
         recipe: Recipe,
         labels: Mapping[str, str],
         observer: TrialObserver,
+        expected: Collection[str],
     ) -> Outcome:
         """Do the work once, for a recipe that gets through its preflight."""
         observer.queued()
@@ -198,12 +215,12 @@ class Evaluator:
                 self.pack, self._pool, stack, recipe, labels, observer, self._new_runner
             )
             try:
-                await trial.preflight()
+                await trial.preflight(expected)
                 outcome = await work(trial)
             except PhaseFailed as failed:
                 return Outcome(
                     status=failed.status,
-                    reason=f"{failed.failure.phase}: {failed.failure.signature}",
+                    reason=failed.reason,
                     seed_runs=trial.finished(),
                     failure=failed.failure,
                     log_tail=failed.result.log,
@@ -215,24 +232,30 @@ class Evaluator:
         """Measure the starting recipe, beside itself where trials run beside the incumbent."""
         seeds = calibration_seeds(self.pack, trial.campaign)
         await trial.run(seeds, self._beside(Incumbent(0, trial.recipe, {})))
-        return self._judge_alone(trial, seeds, None)
+        return self._judge_alone(trial, seeds, None, lenient=True)
 
     async def _run_seeds(
-        self, trial: SeedRuns, seeds: Sequence[int], incumbent: Incumbent | None
+        self, trial: SeedRuns, seeds: Sequence[int], incumbent: Incumbent | None, lenient: bool
     ) -> Outcome:
         await trial.run(seeds, self._beside(incumbent))
-        return self._judge_alone(trial, seeds, incumbent)
+        return self._judge_alone(trial, seeds, incumbent, lenient=lenient)
 
     def _beside(self, incumbent: Incumbent | None) -> Incumbent | None:
         """Return what a recipe runs beside that is compared with nothing."""
         return incumbent if self.pack.metric.side_by_side else None
 
     def _judge_alone(
-        self, trial: SeedRuns, seeds: Sequence[int], incumbent: Incumbent | None
+        self,
+        trial: SeedRuns,
+        seeds: Sequence[int],
+        incumbent: Incumbent | None,
+        *,
+        lenient: bool,
     ) -> Outcome:
         runs = trial.runs(seeds, incumbent)
         return self._judge.baseline(
-            TrialRuns(runs, len(seeds), log=trial.log, environment=trial.environment)
+            TrialRuns(runs, len(seeds), log=trial.log, environment=trial.environment),
+            lenient=lenient,
         )
 
     def _new_runner(
@@ -245,8 +268,17 @@ class Evaluator:
         workspace = stack.enter_context(Workspace(self.pack, recipe, self._data))
         hashes = self._hashes.copy()
         hashes.add(workspace.recipe)
+        preflight = self.pack.phases.preflight
+        held = self._warm_ups.held(recipe, preflight) if preflight.keeps is not None else None
         return PhaseRunner(
-            self.pack, self._sandbox, workspace, hashes, labels=labels, observer=observer
+            self.pack,
+            self._sandbox,
+            workspace,
+            hashes,
+            labels=labels,
+            observer=observer,
+            warm_ups=self._warm_ups,
+            warm_up=stack.enter_context(held) if held is not None else None,
         )
 
     def _check_files(self) -> None:

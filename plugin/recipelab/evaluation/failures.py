@@ -118,6 +118,11 @@ def failure_of(result: PhaseResult, phase: Phase, *, seed: int, budget: float) -
     return _failure_of_line(phase, kind, line, result, seed)
 
 
+def left_too_much(phase: Phase, line: str, *, seed: int, result: PhaseResult) -> Failure:
+    """Return the failure of a phase that ended well but left more than the pack takes."""
+    return _failure_of_line(phase, FailureKind.SIZE, line, result, seed)
+
+
 def missing_output(phase: Phase, what: str, *, seed: int, result: PhaseResult) -> Failure:
     """Return the failure of a phase that ended well but left not what the next one needs."""
     line = f"{phase} ended with exit code 0 but left no {what} in out/"
@@ -243,6 +248,13 @@ class PhaseFailed(Exception):
         self.status = status
         self.failure = failure
         self.result = result
+
+    @property
+    def reason(self) -> str:
+        """Why the trial has its status, in one sentence."""
+        if self.failure.kind is FailureKind.PROJECTED:
+            return self.failure.excerpt
+        return f"{self.failure.phase}: {self.failure.signature}"
 
 
 class MachineSuspected(SandboxError):

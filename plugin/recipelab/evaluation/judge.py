@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
@@ -29,9 +29,10 @@ from recipelab.core.trial import (
     Status,
 )
 from recipelab.evaluation.metric import METRIC, Incumbent, metric_by_seed, noise_of
+from recipelab.evaluation.projection import projection_note
 from recipelab.lineage import TrialRecord
 from recipelab.packs.pack import Pack
-from recipelab.packs.sections import Gate
+from recipelab.packs.sections import FILE_MEASURES, Gate
 
 
 @dataclass(frozen=True)
@@ -70,13 +71,21 @@ class Judge:
         self._pack = pack
         self._policy = policy or acceptance_policy(pack.acceptance)
 
-    def baseline(self, runs: TrialRuns) -> Outcome:
-        """Return the outcome of a recipe that is compared with nothing: gates alone decide."""
+    def baseline(self, runs: TrialRuns, *, lenient: bool = False) -> Outcome:
+        """Return the outcome of a recipe that is compared with nothing: gates alone decide.
+
+        Args:
+            runs: What was measured.
+            lenient: Whether a gate may be missed by what its noise allows, as by the starting
+                recipe of a campaign, which nobody chose for its luck.
+        """
         outcome = self._measured(runs)
-        if missed := missed_gate(self._pack.gates, outcome.gates):
+        near = near_misses(self._pack.gates, runs.judged) if lenient else {}
+        if missed := missed_gate(self._pack.gates, outcome.gates, allowed=near):
             status, failure = missed
             return replace(outcome, status=status, failure=failure, reason=failure.excerpt)
-        return replace(outcome, status=Status.BASELINE, reason="the starting recipe")
+        reason = "; ".join(["the starting recipe", *near.values()])
+        return replace(outcome, status=Status.BASELINE, reason=reason)
 
     def trial(self, runs: TrialRuns, incumbent: Incumbent) -> Outcome | NeedMoreSeeds:
         """Return the outcome of a trial, or how many fresh seeds have to run first.
@@ -192,12 +201,47 @@ def judge_gates(gates: Iterable[Gate], runs: Sequence[SeedRun]) -> tuple[GateRes
     return tuple(GateResult(gate.name, x, gate.limit, gate.margin(x)) for gate, x in values)
 
 
+NOISE_ERRORS = 3.0
+"""Standard errors of its mean by less than which a starting recipe may miss a gate."""
+
+
+def near_misses(gates: Iterable[Gate], runs: Sequence[SeedRun]) -> dict[str, str]:
+    """Return the gates that were missed by no more than noise allows, by name, each with words.
+
+    A mean of seed runs moves by its standard error. What does not move, as the size of files that
+    are the same every time, has none; a rule and a size are never a matter of luck.
+
+    Args:
+        gates: The gates.
+        runs: The seed runs.
+    """
+    found = {}
+    for gate in gates:
+        if gate.measure in FILE_MEASURES or gate.failure is Status.ILLEGAL:
+            continue
+        mean, error = mean_and_error({run.seed: run.measures[gate.measure] for run in runs})
+        if not error or not -NOISE_ERRORS * error < gate.margin(mean) < 0.0:
+            continue
+        found[gate.name] = (
+            f"it misses gate {gate.name} ({gate.measure} is {mean:.6g}, must be {gate.bound}) by "
+            f"{-gate.margin(mean):.2g}, which is {-gate.margin(mean) / error:.1f} standard errors "
+            f"of its {len(runs)} seed runs and so may be bad luck: trials have to pass it"
+        )
+    return found
+
+
 def missed_gate(
-    gates: Sequence[Gate], results: Sequence[GateResult]
+    gates: Sequence[Gate], results: Sequence[GateResult], *, allowed: Container[str] = ()
 ) -> tuple[Status, Failure] | None:
-    """Return the status and failure of the first gate that was missed, if one was."""
+    """Return the status and failure of the first gate that was missed, if one was.
+
+    Args:
+        gates: The gates.
+        results: What was measured of each.
+        allowed: Names of gates that may be missed.
+    """
     for gate, result in zip(gates, results, strict=True):
-        if not result.passed:
+        if not result.passed and gate.name not in allowed:
             text = (
                 f"gate {gate.name}: {gate.measure} is {result.value:.6g}, must be {gate.bound} "
                 f"(missed by {-result.margin:.3g})"
@@ -240,12 +284,23 @@ def calibration_of(pack: Pack, runs: Iterable[SeedRun]) -> Calibration | None:
     return Calibration(noise, *gains)
 
 
-def baseline_noise_text(pack: Pack, record: TrialRecord) -> str:
-    """Return what a judged baseline says about the noise; empty for any other trial."""
+def baseline_text(pack: Pack, record: TrialRecord) -> str:
+    """Return what a judged baseline says before the first trial; empty for any other trial.
+
+    How noisy the pack is, which gates it misses by what the noise allows, and what it does not
+    project.
+    """
     if record.outcome is None or record.outcome.status is not Status.BASELINE:
         return ""
-    calibration = calibration_of(pack, record.outcome.seed_runs)
-    return calibration_text(pack, calibration) if calibration is not None else ""
+    runs = record.outcome.seed_runs
+    calibration = calibration_of(pack, runs)
+    noise = calibration_text(pack, calibration) if calibration is not None else ""
+    near = (
+        f"The starting recipe starts although {text}."
+        for text in near_misses(pack.gates, runs).values()
+    )
+    projected = projection_note(pack, runs[0].measures) if runs else ""
+    return " ".join(filter(None, (noise, *near, projected)))
 
 
 def calibration_text(pack: Pack, calibration: Calibration) -> str:

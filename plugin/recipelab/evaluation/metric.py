@@ -24,6 +24,9 @@ TRAIN_PART, PREDICT_PART = "metric.train", "metric.predict"
 BESIDE = "beside."
 """Prefix of the incumbent's measurements in a seed run of a trial that it ran beside."""
 
+PROJECTED = "projected."
+"""Prefix of what its preflight projected among the measurements of a seed run."""
+
 FREE_SHARE = 0.05
 """How much longer than the baseline's predict may take before it is charged: its own noise."""
 
@@ -81,6 +84,14 @@ class Incumbent:
             {run.seed: run for run in outcome.seed_runs},
             mean_predict(baseline),
             judged=outcome.judged_seeds,
+        )
+
+    @property
+    def projected(self) -> frozenset[str]:
+        """What its preflight projected; a challenger may not leave it out."""
+        names = {name for run in self.runs.values() for name in run.measures}
+        return frozenset(
+            name.removeprefix(PROJECTED) for name in names if name.startswith(PROJECTED)
         )
 
     def add(self, runs: tuple[SeedRun, ...]) -> None:

@@ -16,6 +16,7 @@ from recipelab.evaluation.failures import (
     EvaluatorFault,
     PhaseFailed,
     failure_of,
+    left_too_much,
     missing_output,
     signature_of,
     status_of,
@@ -30,10 +31,13 @@ from recipelab.evaluation.integrity import (
 )
 from recipelab.evaluation.metric import folder_bytes, packed_bytes, recipe_bytes
 from recipelab.evaluation.observers import TrialObserver, observed_phase
+from recipelab.evaluation.projection import Projection, read_projection
+from recipelab.evaluation.warm_up import KEPT_FILES, WarmUp, WarmUps
 from recipelab.evaluation.workspace import Workspace
 from recipelab.packs.pack import Pack
 from recipelab.packs.sections import PACKED, SANDBOX_MEASURES
 from recipelab.sandbox.base import Input, PhaseLimits, PhaseRequest, PhaseResult, Sandbox
+from recipelab.sandbox.processes import MIB
 from recipelab.sandbox.slots import ANYWHERE, Slot
 
 SCORE_LIMIT_BYTES = 65_536
@@ -63,6 +67,8 @@ class PhaseRunner:
         hashes: Files that the recipe may not change.
         labels: What the phases belong to, for the sandbox.
         observer: Told of each phase.
+        warm_ups: Keeps what preflights leave, where the pack says so.
+        warm_up: That of this recipe, as ``warm_ups`` holds it.
 
     Attributes:
         last: The result of the last phase; ``None`` before the first.
@@ -77,6 +83,8 @@ class PhaseRunner:
         *,
         labels: Mapping[str, str],
         observer: TrialObserver,
+        warm_ups: WarmUps | None = None,
+        warm_up: WarmUp | None = None,
     ) -> None:
         self.observer = observer
         self.last: PhaseResult | None = None
@@ -85,25 +93,74 @@ class PhaseRunner:
         self._workspace = workspace
         self._hashes = hashes
         self._labels = labels
+        self._warm_ups = warm_ups or WarmUps()
+        self._warm_up = warm_up or WarmUp()
+        self._projection = Projection({})
         self._nonces: dict[int, int] = {}
         self._results: dict[tuple[Phase, int], PhaseResult] = {}
 
-    async def preflight(self, slot: Slot = ANYWHERE, seed: int | None = None) -> None:
-        """Run one tiny step of the recipe, in seconds, before any budget is spent; also a warm-up.
+    @property
+    def environment(self) -> str:
+        """What the last phase ran in; empty before the first."""
+        ran_in = self.last.environment if self.last else ""
+        return "; ".join(filter(None, (ran_in, self._warm_up.words)))
+
+    async def preflight(self, slot: Slot = ANYWHERE, seed: int | None = None) -> Projection:
+        """Run one tiny step of the recipe, before any budget is spent; also a warm-up.
+
+        Where the pack keeps what it leaves, once is enough for all trainings of the recipe.
 
         Args:
             slot: Where to run.
             seed: The seed; ``None`` for the pack's first.
 
+        Returns:
+            What it projects of the training.
+
         Raises:
             PhaseFailed: The recipe does not get through it.
             SandboxError: The machinery failed.
         """
-        seed = self._pack.seeds[0] if seed is None else seed
+        async with self._warm_up.lock:
+            if self._warm_up.projection is not None:
+                self.last, self._projection = self._warm_up.result, self._warm_up.projection
+                self._hash_warm_up()
+            else:
+                first = self._pack.seeds[0]
+                self._projection = await self._preflight(slot, first if seed is None else seed)
+        return self._projection
+
+    async def warm_up(self, slot: Slot = ANYWHERE) -> None:
+        """See to it that what the pack keeps of a preflight is there; nothing where it keeps none.
+
+        Raises:
+            PhaseFailed: The recipe does not get through its preflight.
+            SandboxError: The machinery failed.
+        """
+        if self._pack.phases.preflight.keeps is not None and self._warm_up.folder is None:
+            await self.preflight(slot)
+
+    async def _preflight(self, slot: Slot, seed: int) -> Projection:
         self._workspace.clear(Phase.PREFLIGHT, seed)
         if self._pack.evaluator.rules:
             await self.check_rules(slot)
-        await self._run(Phase.PREFLIGHT, seed, slot)
+        result = await self._run(Phase.PREFLIGHT, seed, slot)
+        left, spec = self._workspace.output(Phase.PREFLIGHT, seed), self._pack.phases.preflight
+        projection = read_projection(left, spec.projects.errors)
+        if spec.keeps is not None and spec.keep_mb is not None:
+            folder, most = left / spec.keeps, spec.keep_mb
+            if (size := folder_bytes(folder) / MIB) > most:
+                line = f"preflight left {size:,.1f} MiB in out/{spec.keeps}, over its {most:,} MiB"
+                failure = left_too_much(Phase.PREFLIGHT, line, seed=seed, result=result)
+                raise PhaseFailed(Status.OVERSIZE, failure, result)
+            self._warm_ups.keep(self._warm_up, folder, projection, result)
+            self._hash_warm_up()
+        return projection
+
+    def _hash_warm_up(self) -> None:
+        """See to it that a recipe which changes what was kept is found out."""
+        if self._warm_up.folder is not None:
+            self._hashes.add(self._warm_up.folder)
 
     async def check_rules(self, slot: Slot = ANYWHERE) -> None:
         """Have the pack's static rules read the recipe, of which nothing runs.
@@ -136,6 +193,8 @@ class PhaseRunner:
     async def train(self, seed: int, slot: Slot = ANYWHERE, *, sharing: int = 1) -> PhaseResult:
         """Train with one seed; the artifact stays in the workspace, and may not change any more.
 
+        A recipe that has no warm-up yet, where the pack keeps one, makes it first.
+
         Args:
             seed: The seed.
             slot: Where to run.
@@ -145,7 +204,11 @@ class PhaseRunner:
             PhaseFailed: It failed through the recipe's fault.
             SandboxError: The machinery failed.
         """
-        result = await self._run(Phase.TRAIN, seed, slot, sharing=sharing)
+        await self.warm_up(slot)
+        inputs = self._workspace.inputs(Phase.TRAIN, seed)
+        if (keeps := self._pack.phases.preflight.keeps) and self._warm_up.folder is not None:
+            inputs = (*inputs, Input(self._warm_up.folder, keeps))
+        result = await self._run(Phase.TRAIN, seed, slot, inputs=inputs, sharing=sharing)
         self._hashes.add(self._workspace.output(Phase.TRAIN, seed))
         return result
 
@@ -212,6 +275,7 @@ class PhaseRunner:
         if PACKED in wanted:
             code = packed_bytes(recipe, self._pack.recipe.editable)
             measures[PACKED] = measures["artifact.bytes"] + code
+        measures |= self._projection.measures()
         if seed in self._nonces:
             measures["prepare.nonce"] = float(self._nonces[seed])
         if missing := sorted(wanted - set(measures)):
@@ -268,6 +332,7 @@ class PhaseRunner:
         sharing: int,
     ) -> PhaseRequest:
         limits = self._pack.limits
+        kept = self._pack.phases.preflight.keep_mb if phase is Phase.PREFLIGHT else None
         values = {"{seed}": str(seed), "{nonce}": str(self._nonces.get(seed, 0))}
         return PhaseRequest(
             phase=phase.value,
@@ -280,9 +345,9 @@ class PhaseRunner:
                 cpus=limits.cpus,
                 processes=limits.processes,
                 pids=limits.pids,
-                output_mb=limits.output_mb,
+                output_mb=limits.output_mb + (kept or 0),
                 scratch_mb=limits.scratch_mb,
-                output_files=limits.output_files,
+                output_files=limits.output_files + (KEPT_FILES if kept else 0),
                 cpu_set=slot.cores,
                 # The evaluator's own phases compare numbers; they need no GPU.
                 gpus=slot.gpus if phase.runs_recipe else (),

@@ -195,7 +195,7 @@ class TrialQueue:
         """Return the measured baseline.
 
         Raises:
-            RecipelabError: The baseline does not pass its own gates.
+            RecipelabError: The baseline misses one of its own gates, by more than its noise allows.
         """
         record = self.store.trial(self.campaign, BASELINE)
         if record.status is not Status.BASELINE:

@@ -28,6 +28,7 @@ from recipelab.evaluation.failures import MachineSuspected, PhaseFailed
 from recipelab.evaluation.metric import BESIDE, Incumbent, with_metric
 from recipelab.evaluation.observers import TrialObserver
 from recipelab.evaluation.phases import PhaseRunner, sandbox_measures
+from recipelab.evaluation.projection import refusal
 from recipelab.packs.pack import Pack
 from recipelab.packs.sections import Metric
 from recipelab.sandbox.base import PhaseResult
@@ -120,7 +121,7 @@ class SeedRuns:
     @property
     def environment(self) -> str:
         """What the last phase ran in."""
-        return self._runner.last.environment if self._runner.last else ""
+        return self._runner.environment
 
     def finished(self) -> tuple[SeedRun, ...]:
         """Return the finished seed runs as they were measured, in the order of their seeds."""
@@ -136,15 +137,22 @@ class SeedRuns:
         chosen = [run for run in self.finished() if run.seed in seeds]
         return with_metric(chosen, self.pack.metric, incumbent)
 
-    async def preflight(self) -> None:
-        """Run one tiny step of the recipe.
+    async def preflight(self, expected: Collection[str] = ()) -> None:
+        """Run one tiny step of the recipe, and hold what it projects to the limits.
+
+        Args:
+            expected: Names of what it has to project, as the baseline does.
 
         Raises:
-            PhaseFailed: The recipe does not get through it.
+            PhaseFailed: The recipe does not get through it, or need not be trained.
             SandboxError: The machinery failed.
         """
         async with hold_slot(self._pool, self.observer) as slot:
-            await self._runner.preflight(slot)
+            projection = await self._runner.preflight(slot)
+        seed, last = self.pack.seeds[0], self._runner.last
+        refused = refusal(self.pack, self.recipe, projection, expected, seed=seed)
+        if refused is not None and last is not None:
+            raise PhaseFailed(*refused, last)
 
     async def run(self, seeds: Sequence[int], incumbent: Incumbent | None) -> None:
         """Run the seeds that have not run yet, and the incumbent on the same.
@@ -256,6 +264,8 @@ class SideBySide:
         """Run both at the same moment on the same cores."""
         beside: dict[Phase, PhaseResult] = {}
         async with hold_slot(self.pool, self.trial.observer) as slot:
+            # Neither may begin while the other warms up.
+            await blame_machine(self.incumbent.warm_up(slot))
             _, beside[Phase.TRAIN] = await run_together(
                 (
                     self.trial.train(seed, slot, sharing=2),

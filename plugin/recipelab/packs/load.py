@@ -29,6 +29,8 @@ _SET_BY_LOADER = {"root", "profile"}
 """Fields of a pack that are no keys of its file."""
 _PROFILE_KEYS = {"default_profile", "profiles"}
 """Keys of a pack's file that are no fields of it, as they are gone when a profile is applied."""
+_EXTENDS = "extends"
+"""The key of a profile that names another one, over which it is laid."""
 
 
 def pack_names() -> tuple[str, ...]:
@@ -68,8 +70,11 @@ def read_pack(file: Path, profile: str | None = None) -> Pack:
     if chosen not in profiles:
         key = "default_profile" if profile is None else "profile"
         raise PackError(f"{file}: {key}: {unknown_name('profile', str(chosen), profiles)}")
-    merged = _merge(table, profiles[chosen])
     try:
+        for name in _line_of_profiles(str(chosen), profiles):
+            own = {key: value for key, value in profiles[name].items() if key != _EXTENDS}
+            table = _merge(table, own)
+        merged = table
         merged = _write_out_series(merged)
         pack = Pack.model_validate({**merged, "root": file.parent.resolve(), "profile": chosen})
     except ValidationError as error:
@@ -83,6 +88,23 @@ def read_pack(file: Path, profile: str | None = None) -> Pack:
         if not path.is_dir() or not path.is_relative_to(pack.root):
             raise PackError(f"{file}: {key}.folder: no folder {folder!r} in the pack")
     return pack
+
+
+def _line_of_profiles(chosen: str, profiles: Mapping[str, Any]) -> list[str]:
+    """Return a profile and those that it extends, the one that extends none first.
+
+    Raises:
+        ValueError: A profile extends one that is not there, or in the end itself.
+    """
+    line = [chosen]
+    while (base := profiles[line[0]].get(_EXTENDS)) is not None:
+        place = f"profiles.{line[0]}.{_EXTENDS}"
+        if base not in profiles:
+            raise ValueError(f"{place}: {unknown_name('profile', str(base), profiles)}")
+        if base in line:
+            raise ValueError(f"{place}: {base!r} extends {line[0]!r}, so neither has an end")
+        line.insert(0, base)
+    return line
 
 
 def _read_toml(file: Path) -> dict[str, Any]:
@@ -255,7 +277,12 @@ def pack_schema() -> dict[str, Any]:
     keys: dict[str, Any] = {
         key: value for key, value in schema["properties"].items() if key not in _SET_BY_LOADER
     }
-    overrides = {"type": "object", "properties": dict(keys), "additionalProperties": False}
+    extends = {"type": "string", "description": "Name of another profile that it is laid over."}
+    overrides = {
+        "type": "object",
+        "properties": {_EXTENDS: extends, **keys},
+        "additionalProperties": False,
+    }
     keys["default_profile"] = {"type": "string", "description": "Taken if no profile is named."}
     keys["profiles"] = {"type": "object", "additionalProperties": overrides}
     tables = schema["$defs"]

@@ -8,6 +8,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from recipelab.core.errors import PackError
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Phase
 from recipelab.packs.sections import (
@@ -26,6 +27,7 @@ from recipelab.packs.sections import (
     PhaseSpec,
     Protected,
     RecipeSpec,
+    RehearsalSpec,
     Section,
     Surface,
     Upstream,
@@ -69,6 +71,7 @@ class Pack(Section):
     trust: Literal["isolated", "protected"] = "isolated"
     protected: tuple[Protected, ...] = ()
     legality: tuple[LegalityCheck, ...] = ()
+    rehearsal: RehearsalSpec | None = None
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
@@ -81,6 +84,8 @@ class Pack(Section):
             raise ValueError('protected: functions are held fixed, so say trust = "protected"')
         self._check_data_is_named()
         self._check_answers_are_hidden()
+        self._check_kept_folder()
+        self._check_rehearsal()
         return self
 
     def _check_data_is_named(self) -> None:
@@ -113,6 +118,37 @@ class Pack(Section):
                     "may not be seen by the recipe"
                 )
 
+    def _check_kept_folder(self) -> None:
+        """Raise where the folder that a warm-up keeps would lie where something else does."""
+        kept = self.phases.preflight.keeps
+        seen = [target for _, spec, _ in self._phases_with_places() for target in spec.data]
+        inputs = (self.recipe.folder, self.evaluator.folder, *seen)
+        taken = {"out", *(path.split("/")[0] for path in inputs)}
+        if kept in taken:
+            raise ValueError(
+                f"phases.preflight.keeps: {kept!r} is taken by something else that a phase has: "
+                f"{', '.join(sorted(taken))}"
+            )
+
+    def _check_rehearsal(self) -> None:
+        """Raise where a rehearsal makes no file of the pack, or leaves a phase without data."""
+        if self.rehearsal is None:
+            return
+        files = {item.file for item in self.data}
+        for file in self.rehearsal.files:
+            if file not in files:
+                raise ValueError(
+                    f"rehearsal.files: no data file {file!r}; "
+                    f"valid: {', '.join(sorted(files)) or '(none)'}"
+                )
+        for phase in Phase:
+            wanted = set(self.phases[phase].data.values())
+            if wanted and not wanted & set(self.rehearsal.files):
+                raise ValueError(
+                    f"rehearsal.files: {phase} would see no data; it sees: "
+                    f"{', '.join(sorted(wanted)[:4])}"
+                )
+
     def _phases_with_places(self) -> Iterator[tuple[str, PhaseSpec, Phase]]:
         """Yield the phases of trials and of certification, with the keys of their tables."""
         for phase in Phase:
@@ -129,6 +165,42 @@ class Pack(Section):
             if (spec := getattr(self.certify, name)) is not None
         }
         return self.model_copy(update={"phases": self.phases.model_copy(update=changed)})
+
+    def rehearsed(self) -> Pack:
+        """Return the same pack as it is rehearsed: its phases, limits and sandbox, and no GPU.
+
+        Raises:
+            PackError: The profile has no rehearsal.
+        """
+        plan = self.rehearsal
+        if plan is None:
+            raise PackError(
+                f"{self.name}: profile {self.profile} has no [rehearsal]; it is for profiles that "
+                "need hardware which is not at hand"
+            )
+        changed = {
+            phase.value: self.phases[phase].model_copy(
+                update={
+                    "command": plan.commands.get(phase, self.phases[phase].command),
+                    "data": {
+                        target: file
+                        for target, file in self.phases[phase].data.items()
+                        if file in plan.files
+                    },
+                }
+            )
+            for phase in Phase
+            if phase is not Phase.PREPARE or self.phases.prepare is not None
+        }
+        return self.model_copy(
+            update={
+                "sandbox": plan.sandbox,
+                "budgets": plan.budgets,
+                "limits": plan.limits,
+                "hardware": Hardware(),
+                "phases": self.phases.model_copy(update=changed),
+            }
+        )
 
     @property
     def surface_names(self) -> tuple[str, ...]:

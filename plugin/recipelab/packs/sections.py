@@ -2,13 +2,16 @@
 
 They stand in the order in which a pack is written: what is measured, what must hold, how long and
 how large a phase may be, the recipe, its data, the phases that run it, and the evaluator. A recipe
-that starts from somebody else's repository has three tables more. :class:`~.pack.Pack` puts them
+that starts from somebody else's repository has four tables more. :class:`~.pack.Pack` puts them
 together.
 """
 
 from __future__ import annotations
 
+import os
+import re
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -297,11 +300,53 @@ class UrlSource(Section):
     bytes: int | None = Field(default=None, ge=0, description="Of the archive, if it is one.")
 
 
+_VARIABLE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(:-(?P<default>[^{}$]*))?\}")
+
+
+def expanded_path(text: str) -> Path:
+    """Return the path that a text means here: with variables and a home folder in their places.
+
+    Args:
+        text: A path that may hold ``${NAME}`` or ``${NAME:-DEFAULT}``; as in a shell, the default
+            stands for a variable that is not set or empty. A path that begins with the value of a
+            variable starts at the working directory if it is relative, as the programs that read
+            the variable take it.
+
+    Raises:
+        ValueError: A variable without a default is not set, or one is written in another way.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        given = os.environ.get(match["name"], "")
+        if given:
+            return given if match.start() else str(Path(given).expanduser().absolute())
+        if match["default"] is None:
+            raise ValueError(f"${match['name']} is not set")
+        return match["default"]
+
+    return Path(_VARIABLE.sub(value, check_variables(text))).expanduser()
+
+
+def check_variables(text: str) -> str:
+    """Return a text in which variables of the environment are written as they have to be.
+
+    Raises:
+        ValueError: One is not.
+    """
+    if "$" in _VARIABLE.sub("", text):
+        raise ValueError("variables are written ${NAME} or ${NAME:-DEFAULT}")
+    return text
+
+
 class PathSource(Section):
     """A file on this machine; a relative path starts at the pack's folder."""
 
     kind: Literal["path"]
-    path: str
+    path: str = Field(
+        description="It may hold ${NAME} or ${NAME:-DEFAULT} for a variable of the environment."
+    )
+
+    _variables = field_validator("path")(check_variables)
 
 
 class CloneSource(Section):
@@ -332,16 +377,26 @@ class DataFile(Section):
     A gzip file may be compressed anew by a packager: ``content_sha256``, the hash of what is
     inside, then says that it is the same data.
 
-    Where nobody publishes a hash, ``sha256`` is left out: the hash of what was fetched first is
-    written down beside it, and from then on it has to be that.
+    Where nobody publishes a hash, ``sha256`` is left out: the size has to be near ``bytes``, the
+    hash of what was fetched first is written down, and from then on it has to be that.
     """
 
     file: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
     sha256: str | None = Field(default=None, pattern=SHA256)
     content_sha256: str | None = Field(default=None, pattern=SHA256)
     bytes: int = Field(ge=0)
+    tolerance: float = Field(
+        default=0.2,
+        ge=0,
+        lt=1,
+        description="How far the size of a file without a hash may be from bytes, as a share.",
+    )
     license: str
     sources: tuple[Source, ...] = Field(min_length=1)
+
+    def size_fits(self, size: int) -> bool:
+        """Return whether a file of that many bytes may be the one that is meant."""
+        return abs(size - self.bytes) <= self.tolerance * self.bytes
 
 
 class SeriesNumbers(Section):
@@ -367,10 +422,63 @@ class PhaseSpec(Section):
     data: dict[str, str] = Field(default_factory=dict[str, str])
 
 
+class Projects(Section):
+    """What preflight projects of the training: each measure with its relative error, from 0 to 1.
+
+    The phase leaves ``out/projection.json``, an object of numbers under these names. A projection
+    that is over a limit by more than its error refuses the recipe before it is trained.
+
+    Attributes:
+        artifact_bytes: Size of the artifact, compressed as training would leave it.
+        train_seconds: Wall-clock time of train, in seconds.
+        train_cpu_seconds: CPU time of train, in seconds: steadier than the clock on the wall.
+        peak_memory_mb: Largest memory use of train, in MiB.
+    """
+
+    artifact_bytes: float | None = Field(default=None, ge=0, lt=1)
+    train_seconds: float | None = Field(default=None, ge=0, lt=1)
+    train_cpu_seconds: float | None = Field(default=None, ge=0, lt=1)
+    peak_memory_mb: float | None = Field(default=None, ge=0, lt=1)
+
+    @property
+    def errors(self) -> dict[str, float]:
+        """The relative error of each measure that is projected."""
+        return self.model_dump(exclude_none=True)
+
+
+class PreflightSpec(PhaseSpec):
+    """The phase that comes before any budget is spent: one tiny step of the real thing.
+
+    With ``keeps`` it is a warm-up: what it leaves in that folder below ``out/``, as a compiler's
+    cache, is an input folder of the same name in every training of the same recipe. It then sees no
+    data, so that nothing can be learned in it.
+
+    Attributes:
+        projects: What it foretells of the training.
+        keeps: Name of the folder that is kept.
+        keep_mb: Size of that folder at most, in MiB.
+    """
+
+    projects: Projects = Projects()
+    keeps: str | None = Field(default=None, pattern=NAME)
+    keep_mb: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _keeps_nothing_learned(self) -> Self:
+        if (self.keeps is None) != (self.keep_mb is None):
+            raise ValueError("keeps and keep_mb go together: a folder, and its size at most in MiB")
+        if self.keeps is not None and self.data:
+            raise ValueError(
+                "data: a warm-up (keeps) sees no data, as what it keeps could be learned from it; "
+                "let a fixed file of the recipe make stand-ins"
+            )
+        return self
+
+
 class Phases(Section):
     """The phases. ``prepare`` is for packs whose evaluator makes what predict sees."""
 
-    preflight: PhaseSpec
+    preflight: PreflightSpec
     train: PhaseSpec
     prepare: PhaseSpec | None = None
     predict: PhaseSpec
@@ -414,6 +522,17 @@ class EvaluatorSpec(Section):
     rules: tuple[str, ...] = ()
 
 
+class UpstreamSetting(Section):
+    """A text that is in a file of upstream exactly once, and what the recipe has instead.
+
+    A recipe that its authors run with settings in the environment gets them as its defaults, so
+    that whoever edits a default changes something.
+    """
+
+    find: str = Field(min_length=1)
+    replace: str
+
+
 class UpstreamFile(Section):
     """One file of an upstream repository.
 
@@ -424,6 +543,8 @@ class UpstreamFile(Section):
         bytes: Its size there.
         unpack: ``lzma-b85`` for a Python file that holds its source compressed, as contests that
             count bytes make people write it; the recipe then has the source.
+        replace: What the recipe has instead of some texts, after it is unpacked; the hash is that
+            of upstream's own file.
     """
 
     path: str
@@ -431,6 +552,7 @@ class UpstreamFile(Section):
     sha256: str = Field(pattern=SHA256)
     bytes: int = Field(ge=0)
     unpack: Literal["lzma-b85"] | None = None
+    replace: tuple[UpstreamSetting, ...] = ()
 
 
 class Upstream(Section):
@@ -490,3 +612,52 @@ class Hardware(Section):
     gpus: int = Field(default=0, ge=0)
     kind: str = "one CPU thread"
     note: str = ""
+
+
+class Replacement(Section):
+    """A text that stands in the place of another in a file of the recipe, for a rehearsal.
+
+    Attributes:
+        file: The file, as the recipe names it.
+        find: The text to replace.
+        replace: What stands in its place.
+        times: How often the text is in the file, no more and no less.
+        why: What is not rehearsed because of it, in a few words; empty if nothing is.
+    """
+
+    file: str
+    find: str = Field(min_length=1)
+    replace: str
+    times: int = Field(default=1, ge=1)
+    why: str = ""
+
+
+class RehearsalSpec(Section):
+    """How a profile for GPUs runs whole on a small machine: shrunk, and on data made on the spot.
+
+    Attributes:
+        folder: The folder of the script that makes the data.
+        data: The command that makes them, in a sandbox that holds this folder and the recipe. It
+            leaves each file of ``files`` in ``out/``.
+        files: The data files of the pack that it makes; no phase of a rehearsal sees others.
+        sandbox: Name of the sandbox to rehearse in.
+        packages: Names of the Python packages that have to be in the sandbox.
+        commands: Commands of phases, in place of the profile's own.
+        budgets: Wall-clock seconds of the phases. Those of ``prepare`` are for the data too.
+        limits: Bounds of the phases but time.
+        replace: What is replaced in the recipe, one after the other.
+        expects: What must come out of the data that are made, as gates; these do decide.
+    """
+
+    folder: str
+    data: tuple[str, ...] = Field(min_length=1)
+    files: tuple[str, ...] = Field(min_length=1)
+    sandbox: str = "cpu"
+    packages: tuple[str, ...] = ()
+    commands: dict[Phase, Annotated[tuple[str, ...], Field(min_length=1)]] = Field(
+        default_factory=dict[Phase, tuple[str, ...]]
+    )
+    budgets: Budgets
+    limits: PackLimits = PackLimits()
+    replace: tuple[Replacement, ...] = ()
+    expects: tuple[Gate, ...] = ()

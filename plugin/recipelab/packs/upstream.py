@@ -38,7 +38,8 @@ def upstream_texts(upstream: Upstream, pack: str, profile: str) -> dict[str, str
         profile: Name of the profile, for the error.
 
     Raises:
-        PackError: They were not fetched yet, or are not what they were.
+        PackError: They were not fetched yet, are not what they were, or do not have the texts that
+            the pack replaces.
     """
     texts = {}
     for item in upstream.files:
@@ -49,7 +50,7 @@ def upstream_texts(upstream: Upstream, pack: str, profile: str) -> dict[str, str
                 f"{item.path} of {upstream.name} is not here; fetch it with: "
                 f"recipelab packs fetch {pack} --profile {profile} [--source CLONE]"
             )
-        texts[item.target] = _source_text(raw, item)
+        texts[item.target] = _replaced(_source_text(raw, item), item)
     return texts
 
 
@@ -141,6 +142,19 @@ def _source_text(raw: bytes, item: UpstreamFile) -> str:
         raise PackError(f"{item.path}: it holds no compressed source")
     body, filters = b85decode(compressed["text"]), [{"id": lzma.FILTER_LZMA2}]
     return lzma.decompress(body, format=lzma.FORMAT_RAW, filters=filters).decode("utf-8")
+
+
+def _replaced(text: str, item: UpstreamFile) -> str:
+    """Return the source of a file with the pack's own settings in it."""
+    for number, one in enumerate(item.replace, 1):
+        count = text.count(one.find)
+        if count != 1:
+            raise PackError(
+                f"upstream.files: {item.path}: replace {number}: {one.find!r} is there "
+                f"{count} times; valid: a text that is there exactly once"
+            )
+        text = text.replace(one.find, one.replace)
+    return text
 
 
 def _kept_path(upstream: Upstream, item: UpstreamFile) -> Path:

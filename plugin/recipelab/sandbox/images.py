@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import shutil
 import subprocess
 import tempfile
@@ -25,6 +26,7 @@ from docker.errors import APIError, ImageNotFound
 from recipelab.core import content
 from recipelab.core.errors import RecipelabError, SandboxUnavailable
 from recipelab.sandbox.docker.containers import IMAGE_LABEL_PREFIX, daemon
+from recipelab.sandbox.kernels import copy_kernels, download_kernels
 from recipelab.sandbox.spec import REQUIREMENTS_FILE, ImageSpec
 from recipelab.sandbox.wheels import Progress, download_wheels, run_tool
 
@@ -108,6 +110,7 @@ def _source_digest(spec: ImageSpec) -> str:
         (spec.folder / spec.dockerfile).read_bytes(),
         spec.requirements.read_bytes(),
         spec.python.encode(),
+        *(kernel.model_dump_json().encode() for kernel in spec.kernels),
     )
     # Digests of the parts, so that no text can move unnoticed from one part to the next.
     whole = b"".join(hashlib.sha256(part).digest() for part in parts)
@@ -145,8 +148,9 @@ def build_image(
     with daemon(timeout=_API_SECONDS) as api:
         chosen = _base(api, spec, base, progress)
         wheels = download_wheels(spec, progress)
+        kernels = download_kernels(spec.kernels, platform.machine(), progress)
         progress(f"image: building {spec.image} on {chosen}")
-        with _build_context(spec, wheels) as context:
+        with _build_context(spec, wheels, kernels) as context:
             _build(api, spec, context, chosen, progress)
         return str(api.inspect_image(spec.image)["Id"])
 
@@ -191,8 +195,8 @@ def _pull(api: APIClient, image: str) -> None:
 
 
 @contextmanager
-def _build_context(spec: ImageSpec, wheels: Path) -> Iterator[Path]:
-    """Give a folder with the Dockerfile, the requirements and the wheels."""
+def _build_context(spec: ImageSpec, wheels: Path, kernels: Path) -> Iterator[Path]:
+    """Give a folder with the Dockerfile, the requirements, the wheels and the kernels."""
     # In the cache, as the wheels are, so that hard links will do.
     with tempfile.TemporaryDirectory(prefix="build-", dir=content.cache_root()) as folder:
         context = Path(folder)
@@ -201,6 +205,7 @@ def _build_context(spec: ImageSpec, wheels: Path) -> Iterator[Path]:
         (context / "wheels").mkdir()
         for wheel in wheels.iterdir():
             os.link(wheel, context / "wheels" / wheel.name)
+        copy_kernels(spec.kernels, kernels, context / "kernels")
         yield context
 
 

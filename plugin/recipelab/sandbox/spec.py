@@ -106,6 +106,30 @@ class ContainerProfile(BaseModel):
         return path
 
 
+class KernelSpec(BaseModel):
+    """A compiled kernel of a hub that the image brings along: an entry of ``[[kernels]]``.
+
+    Attributes:
+        repository: Its name on the hub, ``owner/name``.
+        revision: A commit, or a branch that is looked up when the image is built.
+        variant: The folder below ``build/`` that fits the image, with ``{machine}`` for the
+            processor.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    repository: str = Field(
+        pattern=r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$", description="owner/name on the hub"
+    )
+    revision: str = Field(
+        default="main", pattern=r"^[A-Za-z0-9][\w./-]*$", description="a commit or a branch"
+    )
+    variant: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9_{}-]*$",
+        description="a folder below build/, as torch29-cxx11-cu128-{machine}-linux",
+    )
+
+
 class ImageSpec(BaseModel):
     """An image that can be built, and what its containers have.
 
@@ -118,6 +142,7 @@ class ImageSpec(BaseModel):
         base: Name of the image to build on unless another one is asked for.
         python: Python version of the base, which the wheels are for.
         container: What its containers have beyond the limits of a phase.
+        kernels: Compiled kernels that it brings along, in ``/opt/recipelab/kernels``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -144,6 +169,11 @@ class ImageSpec(BaseModel):
     container: ContainerProfile = Field(
         default_factory=ContainerProfile,
         description=f"a table with the keys {', '.join(ContainerProfile.model_fields)}",
+    )
+    kernels: tuple[KernelSpec, ...] = Field(
+        default=(),
+        strict=False,  # TOML has arrays, and no tuples.
+        description=f"tables with the keys {', '.join(KernelSpec.model_fields)}",
     )
     _folder: Path = PrivateAttr(default=Path())
 
@@ -225,11 +255,18 @@ def parse_image_spec(file: Path, table: Mapping[str, Any]) -> ImageSpec:
 
 def _valid_keys(location: tuple[int | str, ...]) -> Iterable[str]:
     """Return the keys that are valid in the table of an unknown key."""
-    return (ContainerProfile if len(location) > 1 else ImageSpec).model_fields
+    return _table(location).model_fields
+
+
+def _table(location: tuple[int | str, ...]) -> type[BaseModel]:
+    """Return the model of the table that a key stands in."""
+    if len(location) < 2:
+        return ImageSpec
+    return KernelSpec if location[0] == "kernels" else ContainerProfile
 
 
 def _valid_values(location: tuple[int | str, ...]) -> str:
     """Return the end of a message: the values that are valid for a known key."""
-    model = ContainerProfile if len(location) > 1 else ImageSpec
-    field = model.model_fields.get(str(location[min(1, len(location) - 1)]))
+    within = {ImageSpec: 0, ContainerProfile: 1, KernelSpec: 2}[table := _table(location)]
+    field = table.model_fields.get(str(location[min(within, len(location) - 1)]))
     return f"; valid: {field.description}" if field and field.description else ""

@@ -20,7 +20,7 @@ from autogen_core import CancellationToken
 from recipelab.agents import outcome_report
 from recipelab.core.logs import logger
 from recipelab.core.trial import Phase, Status
-from recipelab.evaluation.judge import baseline_noise_text
+from recipelab.evaluation.judge import baseline_text
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.lineage import PAUSED, NewMessage, NewUsage, TrialRecord
 from recipelab.team.speakers import SpeakerPolicy, TrialResult
@@ -164,14 +164,14 @@ class CampaignLoop:
 
         Args:
             token: Cancels the waiting.
-            source: The source of the message about the noise.
+            source: The source of the message about it.
 
         Returns:
-            The report on the baseline, and a message about the noise of the metric; nothing if it
-            was measured before.
+            The report on the baseline, and a message about noise, gates and projections; nothing if
+            it was measured before.
 
         Raises:
-            RecipelabError: The baseline does not pass its own gates.
+            RecipelabError: The baseline misses one of its own gates, by more than its noise allows.
         """
         self._queue.ensure_baseline()
         message: BaseChatMessage | None = None
@@ -185,7 +185,7 @@ class CampaignLoop:
         record = self._queue.checked_baseline()
         if message is None:
             return ()
-        text = baseline_noise_text(self._queue.pack, record)
+        text = baseline_text(self._queue.pack, record)
         self._listener.note(text)
         noise = TextMessage(content=text, source=source)
         self.hear(noise)

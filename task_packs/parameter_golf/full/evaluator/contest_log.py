@@ -1,8 +1,8 @@
 """Reads the lines that scripts of the contest print, in all the forms that were seen.
 
 A log may begin with the whole source of the script, so a line counts only if all of it fits; and
-the last one counts, for a script may tell a figure several times on its way. A line that begins as
-one that counts but does not go on as one is an error: a figure is never passed over in silence.
+the last one counts, for a script may tell a figure several times on its way. A line that tells a
+figure in a form that is not known is an error: a figure is never passed over in silence.
 """
 
 from __future__ import annotations
@@ -12,19 +12,33 @@ import re
 from dataclasses import dataclass
 
 # Any word may stand where a figure belongs, so that one that is none is named and not passed over.
+_TIMESTAMP = r"(?:[0-9]{9,}\.[0-9]+ )?"
+_LABEL = r"(?P<label>[A-Za-z0-9_][A-Za-z0-9_+-]*(?: [A-Za-z0-9_+-]+)*)"
+_FIELD = r" (?:[a-z]+ )?\w+:[^\s:]+"
 _EVALUATED = re.compile(
-    r"(?P<label>[A-Za-z0-9_][A-Za-z0-9_+ -]*?) val_loss:(?P<loss>\S+) val_bpb:(?P<bits>\S+)"
-    r"(?P<more>(?: \w+:[^\s:]+)*)"
+    rf"{_TIMESTAMP}{_LABEL}(?P<before>(?: \w+:[^\s:]+)*?) val_loss:(?P<loss>\S+)"
+    rf" (?:[a-z]+ )?val_bpb:(?P<bits>\S+)(?P<setting> \w+=\S+| \(\w+=[^()]*\))?"
+    rf"(?P<more>(?:{_FIELD})*)"
 )
-_TIME = re.compile(r" eval_time:(\S+)ms(?= |$)")
-_BEGUN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_+ -]* val_loss:(?!\{)")
+_DONE = re.compile(
+    rf"{_TIMESTAMP}(?P<label>\w+):done val_loss=(?P<loss>\S+) val_bpb=(?P<bits>\S+)"
+    r" elapsed=(?P<seconds>\S+)s"
+)
+_REPEATED = re.compile(r"val_bpb: +(?P<bits>\S+)")
+_TIME = re.compile(r" (?:eval_)?time:(\S+)ms(?= |$)")
+# How a line begins that tells a figure: neither as code does nor with a field in braces for it.
+_TELLS = re.compile(
+    r"[A-Za-z0-9_][\w+.: /-]* val_(?:loss|bpb):(?! ?[\{%])"
+    r"|\w+:done val_loss=(?!\{)|val_bpb: +[0-9]|\s*\"\w*val_(?:loss|bpb)\": *[0-9]"
+)
 _STEP = re.compile(
-    r"(?:step:)?(?P<step>[0-9]+)/[0-9]+ val_loss: ?(?P<loss>\S+) val_bpb: ?(?P<bits>\S+)"
-    r"(?: train_time:[0-9]+ms step_avg:[0-9.]+ms)?"
+    rf"{_TIMESTAMP}(?:step:)?(?P<step>[0-9]+)/[0-9]+ val_loss: ?(?P<loss>\S+)"
+    r" val_bpb: ?(?P<bits>\S+)(?: \w+:[^\s:]+)*"
 )
-_SIZE = re.compile(r"Total submission size (?P<how>\S+): (?P<bytes>[0-9]+) bytes")
+_SIZE = re.compile(rf"{_TIMESTAMP}Total submission size (?P<how>\S+): (?P<bytes>[0-9]+) bytes")
 _CAPPED = re.compile(
-    r"stopping_early: wallclock_cap train_time: ?(?P<ms>[0-9]+)ms step: ?(?P<step>[0-9]+)/[0-9]+"
+    rf"{_TIMESTAMP}stopping_early: wallclock_cap train_time: ?(?P<ms>[0-9]+)ms"
+    r" step: ?(?P<step>[0-9]+)/[0-9]+"
 )
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _WHOLE = re.compile(r"[0-9]{1,12}")
@@ -80,18 +94,18 @@ def evaluations(text: str) -> list[Evaluation]:
     """Return the evaluations of whole models, in order, without those within training.
 
     Raises:
-        Malformed: A line that begins as one does not go on as one, or a figure is no finite number.
+        Malformed: A line tells a figure in a form that is not known, a figure is no finite number,
+            or a line that repeats the last one repeats another.
     """
-    return [
-        Evaluation(
-            match["label"],
-            _figure(match["loss"], number, line),
-            _figure(match["bits"], number, line),
-            _seconds(match["more"], number, line),
-        )
-        for number, line in _lines(text)
-        if (match := _evaluated(number, line)) is not None
-    ]
+    found: list[Evaluation] = []
+    for number, line in _lines(text):
+        if not _TELLS.match(line) or _STEP.fullmatch(line):
+            continue
+        if (repeated := _REPEATED.fullmatch(line)) is not None:
+            _demand_last(found, _figure(repeated["bits"], number, line), number, line)
+        elif (one := _evaluation(number, line)) is not None:
+            found.append(one)
+    return found
 
 
 def steps(text: str) -> list[Step]:
@@ -125,13 +139,24 @@ def _lines(text: str) -> list[tuple[int, str]]:
     return [(number, line.rstrip(" \r")) for number, line in enumerate(text.split("\n"), 1)]
 
 
-def _evaluated(number: int, line: str) -> re.Match[str] | None:
-    """Return the match of an evaluation; ``None`` for another line."""
+def _evaluation(number: int, line: str) -> Evaluation | None:
+    """Return what a line that tells a figure says; ``None`` if braces stand for its figures."""
     match = _EVALUATED.fullmatch(line)
-    if match is None and _BEGUN.match(line):
+    seconds = _seconds(match["before"] + match["more"], number, line) if match else None
+    if match is None and (match := _DONE.fullmatch(line)) is not None:
+        seconds = _figure(match["seconds"], number, line)
+    if match is None:
         raise Malformed(f"line {number} is no whole evaluation: {line[:120]!r}")
-    # Source code may have a line like it, with fields in braces for figures.
-    return None if match is None or match["loss"].startswith("{") else match
+    if match["loss"].startswith("{"):
+        return None
+    nats, bits = (_figure(match[name], number, line) for name in ("loss", "bits"))
+    return Evaluation(match["label"], nats, bits, seconds)
+
+
+def _demand_last(found: list[Evaluation], bits: float, number: int, line: str) -> None:
+    """Refuse a line without a label whose figure is not that of the last evaluation."""
+    if not found or found[-1].bits != bits:
+        raise Malformed(f"line {number} repeats no evaluation: {line[:120]!r}")
 
 
 def _figure(word: str, number: int, line: str) -> float:
@@ -144,7 +169,8 @@ def _figure(word: str, number: int, line: str) -> float:
 def _seconds(more: str, number: int, line: str) -> float | None:
     """Return the time among the further fields of a line, as ``stride:64``."""
     times = _TIME.findall(more)
-    if len(times) != more.count(" eval_time:") or not all(map(_WHOLE.fullmatch, times)):
+    told = more.count(" eval_time:") + more.count(" time:")
+    if len(times) != told or not all(map(_WHOLE.fullmatch, times)):
         raise Malformed(f"line {number} has no time: {line[:120]!r}")
     if len(times) > 1:
         raise Malformed(f"line {number} has {len(times)} times: {line[:120]!r}")

