@@ -22,6 +22,7 @@ from pathlib import Path
 
 from recipelab.core import content
 from recipelab.core.errors import RecipelabError
+from recipelab.sandbox.kernels import unavailable_kernels
 from recipelab.sandbox.spec import ImageSpec
 
 # pip takes each tag literally, and the packages of CUDA are spread over many of them. Debian 12,
@@ -86,7 +87,8 @@ class Resolution:
         packages: What would be installed, as ``torch==2.13.0``, in the order of names.
         missing: Requirements that cannot be had: all places that might have them have answered.
         unproved: Requirements of which nothing is known, because a place that might have them did
-            not answer: an index, the page of a ``--find-links``, or a direct address.
+            not answer: an index, the page of a ``--find-links``, or a direct address; and kernels
+            that cannot be had.
     """
 
     packages: tuple[str, ...]
@@ -194,6 +196,9 @@ def resolve_requirements(spec: ImageSpec) -> Resolution:
             unmet[silent is None].append(UnmetRequirement(line, reason))
         gone = failed if failed.keys() <= set(left) else left
         left = [line for line in left if line not in gone]
+    # An image is built without a kernel that cannot be had, so that is no fault of it.
+    for name, reason in unavailable_kernels(spec.kernels, platform.machine()).items():
+        unmet[False].append(UnmetRequirement(f"kernel {name}", reason))
     return Resolution(packages, missing=tuple(unmet[True]), unproved=tuple(unmet[False]))
 
 
