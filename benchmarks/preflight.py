@@ -26,7 +26,7 @@ from recipelab.evaluation.integrity import FileHashes
 from recipelab.evaluation.metric import folder_bytes
 from recipelab.evaluation.observers import TrialObserver
 from recipelab.evaluation.phases import PhaseRunner
-from recipelab.evaluation.projection import Projection, refusal
+from recipelab.evaluation.projection import MEASURED, Projection, refusal
 from recipelab.evaluation.workspace import Workspace
 from recipelab.packs.data import ensure_data
 from recipelab.packs.load import load_pack, load_playbook
@@ -99,7 +99,8 @@ async def run(pack: Pack, count: int, seed: int) -> None:
     """Measures the recipes of one pack, and prints a row for each and the sums."""
     print(f"\n{pack.name}: projected against trained; preflight CPU s", flush=True)
     wrong = refused_size = refused_time = done = 0
-    off: dict[str, list[float]] = {"artifact_bytes": [], "train_cpu_seconds": []}
+    stated = pack.phases.preflight.projects.errors
+    off: dict[str, list[float]] = {name: [] for name in stated}
     first: tuple[float, float] | None = None
     async with LocalSandbox() as sandbox:
         for words, recipe in recipes(pack, count, random.Random(seed)):
@@ -111,9 +112,9 @@ async def run(pack: Pack, count: int, seed: int) -> None:
             first = first or (seconds, size)
             done += 1
             truth = {"artifact_bytes": size, "train_cpu_seconds": seconds}
-            for name, true in truth.items():
-                off[name].append(projection.values[name] / true - 1.0)
-            bounds = {"train.cpu_seconds": seconds, "artifact.bytes": size}
+            for name, found in off.items():
+                found.append(projection.values[name] / truth[name] - 1.0)
+            bounds = {MEASURED[name]: truth[name] for name in off}
 
             def refuses(measure: str, over: float) -> bool:
                 moved = limited(pack, measure, bounds[measure] / over)  # noqa: B023
@@ -121,12 +122,11 @@ async def run(pack: Pack, count: int, seed: int) -> None:
 
             wrong += any(refuses(measure, 1.0) for measure in bounds)
             refused_size += refuses("artifact.bytes", OVERSIZE)
-            refused_time += refuses("train.cpu_seconds", OVERRUN)
+            refused_time += "train_cpu_seconds" in off and refuses("train.cpu_seconds", OVERRUN)
             errors = "  ".join(f"{name} {found[-1]:+.1%}" for name, found in off.items())
             print(f"  {words}: {errors}; {cost:.1f} of {seconds:.1f}", flush=True)
         for name, found in off.items():
-            stated = pack.phases.preflight.projects.errors[name]
-            print(f"{name}: {min(found):+.1%} to {max(found):+.1%}, stated {stated:.0%}")
+            print(f"{name}: {min(found):+.1%} to {max(found):+.1%}, stated {stated[name]:.0%}")
         print(
             f"{done} honest recipes at the limit, {wrong} refused; 10 % oversize: {refused_size} "
             f"refused; 30 % too long: {refused_time} refused"
@@ -138,10 +138,9 @@ async def run(pack: Pack, count: int, seed: int) -> None:
 async def show_refusals(pack: Pack, sandbox: LocalSandbox, seconds: float, size: float) -> None:
     """Sends the starting recipe through the evaluator with limits that it is over."""
     data = ensure_data(pack, say=lambda text: None)
-    for measure, most in (
-        ("artifact.bytes", size / OVERSIZE),
-        ("train.cpu_seconds", seconds / OVERRUN),
-    ):
+    limits = {"artifact_bytes": size / OVERSIZE, "train_cpu_seconds": seconds / OVERRUN}
+    for name in pack.phases.preflight.projects.errors:
+        measure, most = MEASURED[name], limits[name]
         evaluator = Evaluator(limited(pack, measure, most), sandbox, data)
         outcome = await evaluator.evaluate(pack.baseline(), None)
         kind = outcome.failure.kind if outcome.failure is not None else None

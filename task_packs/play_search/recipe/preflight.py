@@ -31,7 +31,7 @@ def main() -> None:
         answers = Path("out/predictions.txt").read_text().splitlines()
         os.chdir(left)
     if len(answers) != QUERIES:
-        raise SystemExit(f"predict left {len(answers)} answers to {QUERIES} queries")
+        raise SystemExit(f"predict left {len(answers)} lines for {QUERIES} queries")
 
 
 if __name__ == "__main__":
