@@ -17,9 +17,11 @@ from recipelab.campaign.pack_check import (
     check_scorer,
 )
 from recipelab.evaluation.evaluator import Evaluator
+from recipelab.packs.data import ensure_data
 from recipelab.packs.load import load_pack
 from recipelab.packs.pack import Pack
 from recipelab.packs.sections import Hardware
+from recipelab.sandbox import LocalSandbox
 
 
 async def found(pack: Pack) -> dict[str, PackFinding]:
@@ -67,6 +69,33 @@ async def test_the_baseline_tells_budgets_gates_noise_and_repeats(evaluator: Eva
     findings = [item async for item in check_baseline(evaluator)]
     assert {item.what for item in findings} == {"baseline", "budgets", "gates", "noise", "repeats"}
     assert {item.level for item in findings} == {Level.OK}
+
+
+async def test_projections_are_held_against_what_the_training_measured(
+    toy: Pack, project: Path
+) -> None:
+    """One is right within its error, one is not, and one is not there."""
+    file, train = (project / "task_packs/toy" / name for name in ("pack.toml", "recipe/train.py"))
+    smoke = '"--smoke"]\n'
+    table = "projects = { artifact_bytes = 0.5, train_seconds = 0.1, peak_memory_mb = 0.1 }\n"
+    file.write_text(file.read_text().replace(smoke, smoke + table))
+    last = '    print("loss 0.0 accuracy 1.0")'
+    left = '{"artifact_bytes": 75, "train_seconds": 9}'
+    write = f"    args.smoke and (args.out / 'projection.json').write_text('{left}')"
+    train.write_text(train.read_text().replace(last, write))
+    pack = load_pack("toy")
+    async with LocalSandbox() as sandbox:
+        evaluator = Evaluator(pack, sandbox, ensure_data(pack, say=lambda text: None))
+        texts = [
+            (item.level, item.text)
+            async for item in check_baseline(evaluator)
+            if item.what == "projections"
+        ]
+    levels = [level for level, _ in texts]
+    assert levels == [Level.WARNING, Level.OK, Level.WARNING]
+    words = " ".join(text for _, text in texts)
+    assert "no usable projection of peak_memory_mb" in words
+    assert "further off than the pack states" in texts[2][1]
 
 
 async def test_every_way_to_spoil_predictions_is_scored(evaluator: Evaluator) -> None:

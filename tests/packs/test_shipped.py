@@ -9,10 +9,16 @@ import pytest
 from recipelab.campaign.pack_check import Level, check_files
 from recipelab.core import content
 from recipelab.core.recipe import Recipe, find_knobs
-from recipelab.core.trial import Edit, Outcome, Status
+from recipelab.core.trial import Edit, FailureKind, Outcome, Phase, Status
 from recipelab.evaluation.evaluator import Evaluator
+from recipelab.evaluation.integrity import FileHashes
+from recipelab.evaluation.observers import TrialObserver
+from recipelab.evaluation.phases import PhaseRunner
+from recipelab.evaluation.projection import refusal
+from recipelab.evaluation.workspace import Workspace
 from recipelab.packs.data import ensure_data
 from recipelab.packs.load import read_pack
+from recipelab.packs.sections import Gate
 from recipelab.sandbox import LocalSandbox
 from recipelab.sandbox.slots import ANYWHERE, SlotPool
 
@@ -69,8 +75,8 @@ SOFTMAX = "torch.softmax(logits / TEMPERATURE, dim=-1)"
         (
             Edit(
                 TRAIN,
-                "    save(model, args.out",
-                "    (args.out / 'b').write_bytes(b'0' * 60000)\n    save(model, args.out",
+                "    artifact = args.out",
+                "    (args.out / 'b').write_bytes(b'0' * 60000)\n    artifact = args.out",
             ),
             "oversize",
             "submission size",
@@ -89,3 +95,48 @@ async def test_golf_is_not_won_by_a_trick(edit: Edit, status: str, words: str) -
     assert outcome.status == status, outcome.reason
     assert outcome.failure is not None
     assert words in outcome.failure.excerpt + outcome.failure.signature + outcome.log_tail
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("name", PACKS)
+async def test_a_preflight_projects_and_finds_what_is_wrong_with_predict(name: str) -> None:
+    """It projects all that the pack says, and an error in predict costs no training."""
+    pack = read_pack(SHIPPED / name / "pack.toml", "mini")
+    data = ensure_data(pack, say=lambda text: None)
+    async with LocalSandbox() as sandbox:
+        with Workspace(pack, pack.baseline(), data) as workspace:
+            runner = PhaseRunner(
+                pack, sandbox, workspace, FileHashes(), labels={}, observer=TrialObserver()
+            )
+            projection = await runner.preflight()
+        assert (projection.problem, set(projection.values)) == (
+            "",
+            set(pack.phases.preflight.projects.errors),
+        )
+        assert refusal(pack, pack.baseline(), projection, (), seed=1) is None
+        text = pack.baseline().files[PREDICT]
+        broken = pack.baseline().apply(
+            [Edit(PREDICT, None, f"{text}\nraise ArithmeticError\n")], pack.recipe.editable
+        )
+        outcome = await Evaluator(pack, sandbox, data).measure(broken, (1,))
+    assert outcome.failure is not None
+    assert outcome.failure.phase is Phase.PREFLIGHT
+    assert "ArithmeticError" in outcome.failure.excerpt
+
+
+@pytest.mark.torch
+async def test_golf_is_refused_before_a_training_that_ends_over_its_limits() -> None:
+    """Too large by 10 %, or too long by 30 %, with limits where a whole training would end."""
+    for gate, kind in (
+        ({"measure": "artifact.bytes", "at_most": 128_770 / 1.1}, "projected artifact_bytes"),
+        ({"measure": "train.cpu_seconds", "at_most": 5.0}, "projected train_cpu_seconds"),
+    ):
+        pack = read_pack(SHIPPED / "parameter_golf" / "pack.toml")
+        moved = Gate.model_validate({"name": "moved", **gate})
+        pack = pack.model_copy(update={"gates": (moved,)})
+        data = ensure_data(pack, say=lambda text: None)
+        async with LocalSandbox() as sandbox:
+            outcome = await Evaluator(pack, sandbox, data).measure(pack.baseline(), (1,))
+        assert outcome.failure is not None and not outcome.seed_runs
+        assert outcome.failure.kind is FailureKind.PROJECTED
+        assert outcome.failure.signature.startswith(kind)

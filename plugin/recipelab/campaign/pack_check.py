@@ -12,6 +12,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from statistics import fmean
 
 from recipelab.agents.charters import pack_problems
 from recipelab.core.content import Home, cache_root
@@ -22,9 +23,10 @@ from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.failures import EvaluatorFault, PhaseFailed
 from recipelab.evaluation.integrity import FileHashes
 from recipelab.evaluation.judge import calibration_of, calibration_text
-from recipelab.evaluation.metric import noise_of
+from recipelab.evaluation.metric import PROJECTED, noise_of
 from recipelab.evaluation.observers import TrialObserver
 from recipelab.evaluation.phases import PhaseRunner
+from recipelab.evaluation.projection import MEASURED, projection_note
 from recipelab.evaluation.session import CampaignSession
 from recipelab.evaluation.workspace import Workspace
 from recipelab.packs.data import is_cached
@@ -321,7 +323,8 @@ async def check_baseline(evaluator: Evaluator) -> AsyncIterator[PackFinding]:
         yield _error("baseline", f"{outcome.status}: {outcome.reason}{log}")
         return
     yield _ok("baseline", f"{pack.metric.name} {outcome.score:.5g} {pack.metric.unit}".rstrip())
-    for finding in (*_check_budgets(pack, outcome), *_check_gates(pack, outcome)):
+    held = (*_check_budgets(pack, outcome), *_check_gates(pack, outcome))
+    for finding in (*held, *_check_projections(pack, outcome)):
         yield finding
     calibration = calibration_of(pack, outcome.seed_runs)
     if calibration is not None:
@@ -348,10 +351,29 @@ def _check_gates(pack: Pack, outcome: Outcome) -> Iterator[PackFinding]:
         error_of_mean = spread.sd / len(pack.seeds) ** 0.5 if spread is not None else 0.0
         text = f"{gate.name}: {result.value:.5g}, limit {result.limit:g}"
         if error_of_mean and result.margin < NEAR_GATE * error_of_mean:
-            errors = result.margin / error_of_mean
-            yield _warning("gates", f"{text}: only {errors:.1f} standard errors away, luck decides")
+            errors = abs(result.margin) / error_of_mean
+            how = f"only {errors:.1f} standard errors away" if result.passed else "missed"
+            yield _warning("gates", f"{text}: {how}, luck decides")
         else:
             yield _ok("gates", text)
+
+
+def _check_projections(pack: Pack, outcome: Outcome) -> Iterator[PackFinding]:
+    """Hold what the baseline's preflight foretells against what its trainings measured."""
+    measures = outcome.seed_runs[0].measures
+    if note := projection_note(pack, measures):
+        yield _warning("projections", note)
+    for name, error in pack.phases.preflight.projects.errors.items():
+        projected, measured = measures.get(f"{PROJECTED}{name}"), MEASURED[name]
+        found = [run.measures[measured] for run in outcome.seed_runs if measured in run.measures]
+        if projected is None or not found or not (true := fmean(found)):
+            continue
+        off = projected / true - 1.0
+        text = f"{name}: {projected:,.5g} foretold, {true:,.5g} measured ({off:+.1%}; {error:.1%})"
+        if abs(off) > error:
+            yield _warning("projections", f"{text}: further off than the pack states")
+        else:
+            yield _ok("projections", text)
 
 
 async def _check_repeats(evaluator: Evaluator, first: SeedRun) -> PackFinding:

@@ -246,7 +246,8 @@ class CampaignReader:
         """Return the figures of the campaign as plain data; ``docs/analysis.md`` explains them."""
         from recipelab.analysis import campaign_stats, history_of
 
-        return campaign_stats(history_of(self.store, self.name))
+        found = campaign_stats(history_of(self.store, self.name))
+        return found | {"projected": self.store.projected(self.name)}
 
     def transcript(
         self, *, round_number: int | None = None, trial: int | None = None

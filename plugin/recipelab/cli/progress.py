@@ -19,6 +19,7 @@ from recipelab.report.certificates import newest_words
 from recipelab.report.figures import PATCH, TRANSCRIPT
 from recipelab.report.trial import (
     comparison,
+    projected_words,
     racing_words,
     score_text,
     spent,
@@ -143,6 +144,8 @@ def print_summary(console: Console, campaign: Campaign) -> None:
     console.print(comparison(baseline, best, metric=metric.name, unit=metric.unit))
     if words := racing_words(store.racing(name)):
         console.print(words, markup=False)
+    if words := projected_words(store.projected(name)):
+        console.print(words, markup=False, soft_wrap=True)
     if best.number != baseline.number:
         console.print(newest_words(store, name, best.number), markup=False, soft_wrap=True)
     for label, file in (("patch", PATCH), ("transcript", TRANSCRIPT)):

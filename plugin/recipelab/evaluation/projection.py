@@ -26,6 +26,14 @@ PROJECTION_FILE = "projection.json"
 PROJECTION_LIMIT_BYTES = 65_536
 """Size up to which a projection is read."""
 
+MEASURED: Mapping[str, str] = {
+    "artifact_bytes": "artifact.bytes",
+    "train_seconds": "train.wall_seconds",
+    "train_cpu_seconds": "train.cpu_seconds",
+    "peak_memory_mb": "train.peak_memory_mb",
+}
+"""What each projection foretells, as the training then measures it."""
+
 _SECONDS = "the training would take {value:,.4g} s"
 _CPU_SECONDS = "the training would take {value:,.4g} CPU seconds"
 _MEMORY = "the training would need {value:,.0f} MiB of memory"

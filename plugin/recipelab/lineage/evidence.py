@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from statistics import fmean
 
 from pydantic import TypeAdapter
 
-from recipelab.core.trial import Certificate, SeedRun, Status
+from recipelab.core.trial import Certificate, FailureKind, Phase, SeedRun, Status
 from recipelab.lineage.database import Row, Transaction
 from recipelab.lineage.lookup import OpenLineage, number_of, trial_id_of
 from recipelab.lineage.records import CertificateRecord, FurtherRunRecord
+from recipelab.lineage.trials import best_id
 from recipelab.lineage.values import (
     check_seed_run,
     from_stamp,
@@ -35,6 +37,11 @@ _RACING = """
 SELECT sum(e.planned), sum(e.planned) - sum(e.screened), sum(e.saved_seconds), sum(e.confirmed)
 FROM trial t JOIN evidence e ON e.trial_id = t.id WHERE t.campaign_id = :campaign
 """
+_PROJECTED = """
+SELECT count(*) FROM trial t JOIN failure f ON f.id = t.failure_id
+WHERE t.campaign_id = :campaign AND f.kind = :kind
+"""
+_RUNS = "SELECT seed_runs FROM trial_text WHERE trial_id = :id"
 _CONFIRMED = """
 SELECT t.status FROM evidence e JOIN trial t ON t.id = e.trial_id
 WHERE t.campaign_id = :campaign AND e.confirmed > 0 ORDER BY t.judged_order
@@ -73,6 +80,21 @@ class EvidenceStore(OpenLineage):
             "saved_seconds": float(seconds),
             "fresh_seeds": int(fresh),
         }
+
+    def projected(self, campaign: str) -> dict[str, float | None]:
+        """Return what was not trained, as its preflight projected it over a limit.
+
+        Returns:
+            ``refused`` trials, ``train_seconds`` of one training of the best on the wall clock
+            (``None`` if it is not known), and ``saved_seconds``, the one times the other.
+        """
+        with self._asking(campaign) as (transaction, campaign_id):
+            refused = transaction.value(
+                _PROJECTED, campaign=campaign_id, kind=FailureKind.PROJECTED.value
+            )
+            each = _train_seconds(transaction, campaign_id, campaign) if refused else None
+        saved = None if each is None else refused * each
+        return {"refused": int(refused or 0), "train_seconds": each, "saved_seconds": saved}
 
     def further_runs(self, campaign: str, number: int) -> tuple[SeedRun, ...]:
         """Return the seed runs of a judged trial that were made to compare others with it.
@@ -139,6 +161,14 @@ class EvidenceStore(OpenLineage):
             trial_id = trial_id_of(transaction, campaign_id, number, campaign)
             record = CertificateRecord(number, now(), found)
             insert_certificate(transaction, trial_id, record)
+
+
+def _train_seconds(transaction: Transaction, campaign_id: int, campaign: str) -> float | None:
+    """Return the mean wall-clock seconds of a training of the best."""
+    best = best_id(transaction, campaign_id, campaign)
+    runs = json.loads(transaction.value(_RUNS, id=best) or "[]")
+    times = [timing[1] for _, timings, _ in runs for timing in timings if timing[0] == Phase.TRAIN]
+    return fmean(times) if times else None
 
 
 def _further_run(row: Row) -> FurtherRunRecord:

@@ -60,6 +60,7 @@ def campaign_facts(store: LineageStore, campaign: CampaignRecord) -> dict[str, A
         facts |= {"baseline": trial_facts(baseline), "best": trial_facts(best)}
         facts["change_percent"] = change_percent(baseline, best)
         facts["racing"] = store.racing(campaign.name)
+        facts["projected"] = store.projected(campaign.name)
     return facts
 
 
@@ -206,6 +207,20 @@ def racing_words(racing: Mapping[str, float]) -> str:
     if racing["fresh_seeds"]:
         parts.append(f"{racing['fresh_seeds']:.0f} fresh seeds for confirmations")
     return "; ".join(parts)
+
+
+def projected_words(projected: Mapping[str, float | None]) -> str:
+    """Return what refusals by projection saved; empty if there was none."""
+    refused, each, saved = (projected[k] for k in ("refused", "train_seconds", "saved_seconds"))
+    if not refused:
+        return ""
+    trials = f"{refused:.0f} trials were refused by what their preflight projects"
+    if each is None or saved is None:
+        return trials
+    return (
+        f"{trials}; at {each:,.1f} s for a training of the best that saved {saved / 3600:,.3g} "
+        "device hours"
+    )
 
 
 def trial_sheet(record: TrialRecord, *, unit: str) -> RenderableType:

@@ -8,7 +8,9 @@ imported that is not needed, and the optimizers are written out: making the firs
 from __future__ import annotations
 
 import argparse
+import json
 import math
+import time
 from pathlib import Path
 
 import torch
@@ -148,19 +150,29 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--smoke", action="store_true", help="make one small step only")
+    parser.add_argument("--smoke", action="store_true", help="make a few steps, project the rest")
     args = parser.parse_args()
     torch.manual_seed(args.seed)
     torch.set_num_threads(1)
-    count = min(16, BATCH_SIZE) if args.smoke else TRAIN_IMAGES
-    images = load_images(args.data / "train-images-idx3-ubyte.gz", count)
-    labels = load_labels(args.data / "train-labels-idx1-ubyte.gz", count)
+    images = load_images(args.data / "train-images-idx3-ubyte.gz", TRAIN_IMAGES)
+    labels = load_labels(args.data / "train-labels-idx1-ubyte.gz", TRAIN_IMAGES)
+    count = len(images)
     model = Network(aux=AUX_WEIGHT > 0)
-    train(model, images, labels, epochs=1 if args.smoke else EPOCHS)
+    if args.smoke:  # After a step that is slow as it is the first.
+        train(model, images[:BATCH_SIZE], labels[:BATCH_SIZE], epochs=1)
+        count = min(count, BATCH_SIZE * max(1, 16 // EPOCHS))
+    began = time.process_time()
+    train(model, images[:count], labels[:count], epochs=EPOCHS)
+    trained = time.process_time() - began
     if RECALIBRATE_IMAGES:
         recalibrate(model, images[:RECALIBRATE_IMAGES])
     model.aux = None  # Only training needs it.
-    torch.save(model.state_dict(), args.out / "model.pt")
+    artifact = args.out / "model.pt"
+    torch.save(model.state_dict(), artifact)
+    if args.smoke:
+        seconds = time.process_time() + trained * (len(images) / count - 1)
+        projection = {"train_cpu_seconds": seconds, "artifact_bytes": artifact.stat().st_size}
+        (args.out / "projection.json").write_text(json.dumps(projection))
 
 
 if __name__ == "__main__":

@@ -6,8 +6,10 @@ The length is counted in steps, so that the same seed gives the same model on an
 from __future__ import annotations
 
 import argparse
+import json
 import math
-from itertools import islice
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -69,23 +71,23 @@ class TailAverage:
                 p.copy_(total / self.count)
 
 
-def train(model: Gpt, text: Tensor, steps: int, chance: torch.Generator) -> None:
-    """Trains the model in place."""
+def train(model: Gpt, text: Tensor, steps: Sequence[int], chance: torch.Generator) -> None:
+    """Makes some of STEPS steps, in place."""
     optimizer, tail = MuonAdam(model), TailAverage(model)
     inspected = next(batches(text, 16, torch.Generator().manual_seed(0)))
-    for step, (inputs, targets) in enumerate(islice(batches(text, BATCH, chance), steps)):
+    for step, (inputs, targets) in zip(steps, batches(text, BATCH, chance), strict=False):
         model.zero_grad(set_to_none=True)
         for part in zip(inputs.split(MICRO_BATCH), targets.split(MICRO_BATCH), strict=True):
             share = len(part[0]) / len(inputs)
             (loss_of(model, *part) * share).backward()
         if CLIP > 0.0:
             nn.utils.clip_grad_norm_(model.parameters(), CLIP)
-        optimizer.step(rate(step / steps))
-        if step >= steps * (1.0 - TAIL_AVERAGE):
+        optimizer.step(rate(step / STEPS))
+        if step >= STEPS * (1.0 - TAIL_AVERAGE):
             tail.add()
         if step % CHECK_EVERY == 0:
             with torch.no_grad():
-                print(f"step {step:05d}/{steps:05d} | loss: {loss_of(model, *inspected):.4f}")
+                print(f"step {step:05d}/{STEPS:05d} | loss: {loss_of(model, *inspected):.4f}")
     tail.apply()
 
 
@@ -95,14 +97,24 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--smoke", action="store_true")
+    parser.add_argument("--smoke", action="store_true", help="make a few steps, project the rest")
     args = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(args.seed)
     model = Gpt()
     chance = torch.Generator().manual_seed(args.seed)
-    train(model, read(args.data), 2 if args.smoke else STEPS, chance)
-    torch.save(model.state_dict(), args.out / "model.pt")
+    text, steps, began = read(args.data), range(STEPS), time.process_time()
+    if args.smoke:  # Steps from all over the training, after one that is slow as it is the first.
+        train(model, text, steps[:1], chance)
+        steps, began = steps[:: max(1, STEPS // 12)], time.process_time()
+    train(model, text, steps, chance)
+    each = (time.process_time() - began) / len(steps)
+    artifact = args.out / "model.pt"
+    torch.save(model.state_dict(), artifact)
+    if args.smoke:
+        seconds = time.process_time() + (STEPS - len(steps)) * each
+        projection = {"train_cpu_seconds": seconds, "artifact_bytes": artifact.stat().st_size}
+        (args.out / "projection.json").write_text(json.dumps(projection))
 
 
 if __name__ == "__main__":

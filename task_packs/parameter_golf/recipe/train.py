@@ -6,6 +6,9 @@ The budget is in steps, so that the same seed gives the same model on any machin
 from __future__ import annotations
 
 import argparse
+import json
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -106,12 +109,12 @@ def loss_of(logits: Tensor, targets: Tensor) -> Tensor:
     return loss + Z_LOSS * torch.logsumexp(flat, 1).square().mean() if Z_LOSS > 0.0 else loss
 
 
-def train(model: Gpt, text: Tensor, steps: int, chance: torch.Generator) -> None:
-    """Trains the model, and leaves the average of its weights in it if there is one."""
+def train(model: Gpt, text: Tensor, steps: Sequence[int], chance: torch.Generator) -> None:
+    """Makes some of STEPS steps, and leaves the average of the weights if there is one."""
     optimizer, parameters = Optimizer(model), list(model.parameters())
     average = [p.detach().clone() for p in parameters]
-    for step in range(steps):
-        progress = step / steps
+    for step in steps:
+        progress = step / STEPS
         inputs, targets = batch(text, context(progress), chance)
         model.zero_grad(set_to_none=True)
         loss_of(model(inputs), targets).backward()
@@ -124,13 +127,22 @@ def train(model: Gpt, text: Tensor, steps: int, chance: torch.Generator) -> None
             parameter.data.copy_(mean)
 
 
+def noise_bytes(path: Path) -> int:
+    """The size of an artifact of noise: trained weights pack as badly, those of first steps not."""
+    model = Gpt()
+    for parameter in model.parameters():
+        nn.init.normal_(parameter)
+    save(model, path)
+    return path.stat().st_size
+
+
 def main() -> None:
     """Reads the command line, trains, saves."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--smoke", action="store_true")
+    parser.add_argument("--smoke", action="store_true", help="make a few steps, project the rest")
     args = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(args.seed)
@@ -138,8 +150,19 @@ def main() -> None:
     raw = b"\n\n".join(path.read_bytes() for path in sorted(args.data.glob("*.txt")))
     text = torch.frombuffer(bytearray(raw), dtype=torch.uint8)
     model = Gpt()
-    train(model, text, 2 if args.smoke else STEPS, chance)
-    save(model, args.out / "model.bin")
+    steps, began = range(STEPS), time.process_time()
+    if args.smoke:  # Steps from all over the training, after one that is slow as it is the first.
+        train(model, text, steps[:1], chance)
+        steps, began = steps[:: max(1, STEPS // 12)], time.process_time()
+    train(model, text, steps, chance)
+    each = (time.process_time() - began) / len(steps)
+    artifact = args.out / "model.bin"
+    save(model, artifact)
+    if args.smoke:
+        seconds = time.process_time() + (STEPS - len(steps)) * each
+        projection = {"train_cpu_seconds": seconds, "artifact_bytes": noise_bytes(artifact)}
+        (args.out / "projection.json").write_text(json.dumps(projection))
+        save(model, artifact)
 
 
 if __name__ == "__main__":
