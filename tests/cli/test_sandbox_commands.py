@@ -21,6 +21,7 @@ from recipelab.sandbox.processes import owner_identity
 from recipelab.sandbox.spec import ContainerProfile
 
 from ..sandbox.conftest import docker_daemon, docker_image
+from ..sandbox.helpers import CPU_SANDBOX
 from .conftest import Cli
 
 __all__ = ["docker_daemon", "docker_image"]
@@ -63,6 +64,28 @@ def test_bad_input(cli: Cli, words: tuple[str, ...], message: str) -> None:
     result = cli("sandbox", *words)
     assert result.exit_code == 2
     assert message in result.stderr
+
+
+def test_a_dry_run_tells_what_an_image_lacks(
+    cli: Cli, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME")  # A newer pip may be there already.
+    folder = project / "sandboxes" / "odd"
+    shutil.copytree(CPU_SANDBOX, folder)
+    file = folder / "sandbox.toml"
+    file.write_text(file.read_text().replace('"cpu"', '"odd"'))
+    far = "--find-links http://127.0.0.1:9/\nrecipelab_far\n"
+    (folder / "requirements.txt").write_text(f"--no-index\n{far}")
+    unproved = cli("sandbox", "build", "odd", "--dry-run")
+    assert unproved.exit_code == 0, unproved.output
+    assert "unproved  recipelab_far: http://127.0.0.1:9/ does not answer" in unproved.stdout
+    assert "odd: 0 packages can be had, 0 requirements missing, 1 unproved" in unproved.stdout
+    (folder / "requirements.txt").write_text("--no-index\nrecipelab_gone\n")
+    missing = cli("sandbox", "build", "odd", "--dry-run", "--json")
+    assert missing.exit_code == 1, missing.output
+    told = json.loads(missing.stdout)
+    assert (told["ok"], told["unproved"]) == (False, [])
+    assert [one["requirement"] for one in told["missing"]] == ["recipelab_gone"]
 
 
 def test_list_without_a_daemon(cli: Cli, project: Path) -> None:

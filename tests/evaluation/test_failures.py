@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recipelab.core.trial import FailureKind, Phase, Status
+from recipelab.core.trial import Failure, FailureKind, Phase, Status
 from recipelab.evaluation.failures import (
     EXCERPT_CHARACTERS,
     SIGNATURE_CHARACTERS,
@@ -114,3 +114,127 @@ def test_any_log_gives_a_bounded_failure(log: str, code: int) -> None:
 def test_a_signature_is_stable(text: str) -> None:
     once = signature_of(text)
     assert signature_of(once) == once
+
+
+def failure(log: str, code: int = 1) -> Failure:
+    return failure_of(exited(log, code), Phase.TRAIN, seed=1, budget=60)
+
+
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        (
+            "RuntimeError: CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(h)`",
+            "oom",
+        ),
+        ("MyArrayMemoryError: Unable to allocate 74.5 GiB for an array with shape (9, 9)", "oom"),
+        (
+            "RuntimeError: DataLoader worker (pid 7) is killed by signal: Bus error. It is "
+            "possible that dataloader's workers are out of shared memory.",
+            "oom",
+        ),
+        ("RuntimeError: can't start new thread", "processes"),
+        ("KeyError: 'shape'", "value"),
+        ("AttributeError: 'NoneType' object has no attribute 'shape'", "name"),
+        ("TypeError: __init__() missing 1 required positional argument: 'channels'", "type"),
+        ("ImportError: cannot import name 'nan' from 'numpy'", "import"),
+        ("ValueError: cannot infer the split; see --inf", "value"),
+        ("AssertionError: loss is -inf", "nan"),
+        ("recipe.errors.bad_value: lr", "value"),
+        ("RuntimeError: CUDA error: uncorrectable ECC error encountered", "infrastructure"),
+        (
+            "torch.AcceleratorError: CUDA error: all devices are busy or unavailable",
+            "infrastructure",
+        ),
+    ],
+)
+def test_a_name_says_more_than_words_in_the_message(line: str, kind: str) -> None:
+    assert failure(TRACEBACK.format(line)).kind == kind
+
+
+LINKED = "\nDuring handling of the above exception, another exception occurred:\n\n"
+
+
+def test_of_a_chain_the_first_exception_counts() -> None:
+    oom = TRACEBACK.format("torch.OutOfMemoryError: CUDA out of memory.")
+    last = TRACEBACK.format("RuntimeError: no checkpoint: the group is gone").removeprefix(
+        "epoch 1\n"
+    )
+    found = failure(f"{oom}{LINKED}{last}")
+    assert found.kind is FailureKind.OOM
+    assert found.excerpt.endswith("CUDA out of memory.")
+    # What a program tries first, and catches, is not what broke.
+    tried = TRACEBACK.format("ModuleNotFoundError: No module named 'flash_attn'")
+    assert failure(f"{tried}{LINKED}{last}").signature.startswith("RuntimeError: no checkpoint")
+    # An exception from long before is none of a chain.
+    assert failure(f"{oom}step 1\nstep 2\n{last}").signature.startswith("RuntimeError")
+
+
+def test_what_is_printed_around_a_traceback_does_not_hide_it() -> None:
+    error = TRACEBACK.format("ValueError: bad rate\nExpected a positive number")
+    for before, after in (
+        ("caching allocator: out of memory, retrying\n", ""),
+        ("", "/usr/lib/python3.11/x.py:224: UserWarning: leaked semaphore\n  warnings.warn('x')\n"),
+        (" 50%|#####     | 5/10 [00:01<00:01]", ""),
+        ("\x1b[1;31m", "\x1b[0m"),
+    ):
+        text = error.removeprefix("epoch 1\n") if before.endswith("]") else error
+        found = failure(f"{before}{text}{after}")
+        assert (found.kind, found.signature) == (
+            FailureKind.VALUE,
+            "ValueError: bad rate in model.py:forward",
+        )
+
+
+def test_the_last_lines_tell_where_nothing_was_raised() -> None:
+    found = failure("step 1 loss 9.2\nstep 2 loss nan\nFAIL\n")
+    assert (found.kind, found.signature) == (FailureKind.NAN, "exit code 1: step # loss nan")
+    # A program that prints what it caught, and leaves.
+    caught = TRACEBACK.format("SystemExit: 1")
+    assert (
+        failure(f"CUDA out of memory. Tried to allocate 20 MiB\n{caught}").kind is FailureKind.OOM
+    )
+
+
+@pytest.mark.parametrize("code", [-9, 137])
+def test_a_kill_is_no_exception_from_long_before(code: int) -> None:
+    caught = TRACEBACK.format("ModuleNotFoundError: No module named 'flash_attn'")
+    steps = "".join(f"step {number} loss 9.0\n" for number in range(20))
+    found = failure(f"{caught}{steps}", code)
+    assert (found.kind, found.signature) == (FailureKind.SIGNAL, "signal 9: step # loss #")
+
+
+def test_of_an_exception_group_the_first_member_counts() -> None:
+    log = (
+        "  + Exception Group Traceback (most recent call last):\n"
+        '  |   File "W/recipe/train.py", line 3, in <module>\n'
+        "  | ExceptionGroup: two (2 sub-exceptions)\n"
+        "  +-+---------------- 1 ----------------\n"
+        "    | ValueError: bad lr\n"
+        "    +---------------- 2 ----------------\n"
+        "    | TypeError: worse\n"
+        "    +------------------------------------\n"
+    )
+    assert failure(log).signature == "ValueError: bad lr in train.py:<module>"
+
+
+WATCHDOG = (
+    "[rank1]:[E1127 17:00:00.1 ProcessGroupNCCL.cpp:616] [Rank 1] Watchdog caught collective "
+    "operation timeout: WorkNCCL(SeqNum=7, OpType=ALLREDUCE) ran for 600006 milliseconds\n"
+)
+ABORTED = (
+    "[rank0]: Traceback (most recent call last):\n"
+    '[rank0]:   File "/trial/recipe/train.py", line 9, in step\n'
+    "[rank0]: torch.distributed.DistBackendError: NCCL communicator was aborted on rank 0.\n"
+)
+
+
+def test_a_time_out_of_nccl_is_the_machines_unless_a_rank_failed_first() -> None:
+    for log, code in ((WATCHDOG, -6), (WATCHDOG + ABORTED, 1), (ABORTED + WATCHDOG, 134)):
+        found = failure(f"step 1\n{log}", code)
+        assert found.kind is FailureKind.INFRASTRUCTURE
+        assert "Watchdog caught collective operation timeout" in found.signature
+    error = ABORTED.replace("rank0", "rank1").splitlines()[:2]
+    own = "\n".join([*error, "[rank1]: ValueError: batch must divide", ""])
+    for log in (own + WATCHDOG + ABORTED, ABORTED + own + WATCHDOG):
+        assert failure(log).signature == "ValueError: batch must divide in train.py:step"

@@ -8,6 +8,7 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.observers import TrialObserver
 from recipelab.packs.data import ensure_data
 from recipelab.packs.pack import Pack
-from recipelab.sandbox import DockerSandbox, LocalSandbox
+from recipelab.sandbox import DockerSandbox, LocalSandbox, PhaseRequest, PhaseResult
 from recipelab.sandbox.processes import owner_identity
 from recipelab.sandbox.slots import Slot, SlotPool
 
@@ -192,3 +193,30 @@ async def test_a_gpu_that_fell_off_the_bus_is_taken_out_of_use(
     outcome = await evaluator.evaluate(recipe, None)
     assert_nobodys_fault(outcome, "does not answer nvidia-smi")
     assert pool.slots == ()
+
+
+@pytest.mark.parametrize(("times", "status"), [(1, Status.BASELINE), (2, Status.ABORTED)])
+async def test_what_a_log_says_of_the_machine_is_tried_once_more(
+    toy: Pack, sandbox: LocalSandbox, times: int, status: Status
+) -> None:
+    begun: list[Phase] = []
+
+    class Failing(LocalSandbox):
+        """Stands in for a machine whose GPU has a memory error in the first trainings."""
+
+        async def run(self, request: PhaseRequest) -> PhaseResult:
+            begun.append(Phase(request.phase))
+            if request.phase == Phase.TRAIN and begun.count(Phase.PREFLIGHT) <= times:
+                ecc = "RuntimeError: CUDA error: uncorrectable ECC error encountered"
+                command = ("python", "-c", f"import sys; sys.exit({ecc!r})")
+                request = replace(request, command=command)
+            return await super().run(request)
+
+    async with Failing() as failing:
+        outcome = await evaluator_of(toy, failing, retry_seconds=0.01).evaluate(
+            toy.baseline(), None
+        )
+    assert begun.count(Phase.PREFLIGHT) == 2
+    assert outcome.status is status
+    if status is Status.ABORTED:
+        assert_nobodys_fault(outcome, "uncorrectable ECC error")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,7 +24,7 @@ ValueError: the hidden text
 """
 
 
-def result(log: str, **more: tuple[str, ...]) -> PhaseResult:
+def result(log: str, **more: Any) -> PhaseResult:
     return PhaseResult(Ending.EXITED, 1, 1.0, 1.0, None, log, **more)
 
 
@@ -32,6 +35,32 @@ def test_where_it_failed_is_told_and_the_message_is_not() -> None:
     assert failure.kind is FailureKind.VALUE
     assert failure.signature == "ValueError: the message is withheld in model.py:predict"
     assert 'File "recipe/model.py", line 7' in failure.excerpt
+
+
+def test_of_ranks_and_their_launcher_as_much_is_told() -> None:
+    log = "".join(f"[rank1]: {line}\n" for line in CRASH.splitlines())
+    launcher = (
+        "Traceback (most recent call last):\n"
+        '  File "/usr/lib/python3.12/runpy.py", line 88, in _run_code\n'
+        "torch.distributed.elastic.multiprocessing.errors.ChildFailedError: \n"
+        "Root Cause (first observed failure):\n  exitcode  : 1 (pid: 7)\n"
+    )
+    callstack = {"message": {"extraInfo": {"py_callstack": CRASH}}}
+    for one in (result(log + launcher), result(launcher, error_file=json.dumps(callstack))):
+        told = redacted(one, FILES)
+        assert "the hidden text" not in told.log and told.error_file == ""
+        failure = failure_of(told, Phase.PREDICT, seed=1, budget=1.0)
+        assert failure.signature == "ValueError: the message is withheld in model.py:predict"
+
+
+def test_memory_of_a_gpu_that_ran_out_is_told() -> None:
+    oom = CRASH.replace("\nValueError:", "\ntorch.OutOfMemoryError:")
+    told = redacted(result(oom), FILES)
+    assert failure_of(told, Phase.PREDICT, seed=1, budget=1.0).kind is FailureKind.OOM
+    assert "the hidden text" not in told.log
+    # Names that a recipe can choose are not told.
+    own = CRASH.replace("\nValueError:", "\nrecipe.TheHiddenError:")
+    assert redacted(result(own), FILES).log == REDACTED
 
 
 def test_without_an_exception_only_the_notice_is_left() -> None:
@@ -51,4 +80,7 @@ def test_nothing_that_is_said_gets_through(said: str) -> None:
     said = f"s3cret{said}s3cret"
     frame = f'  File "/{said}/recipe/model.py", line 3, in {said}'
     log = f"{said}\n{frame}\n{said}: {said}\nKeyError: {said}"
-    assert "s3cret" not in redacted(result(log), FILES).log
+    error_file = json.dumps({"message": {"extraInfo": {"py_callstack": log}}})
+    for one in (result(log), result(said, error_file=error_file), result(log, error_file=said)):
+        told = redacted(one, FILES)
+        assert "s3cret" not in told.log + told.error_file

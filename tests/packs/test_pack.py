@@ -93,6 +93,7 @@ def test_what_a_profile_cannot_extend_is_named(base: str, words: str, toy: Path)
         (SMOKE, f"{SMOKE}\nkeeps = 'evaluator'\nkeep_mb = 1", ["preflight.keeps", "answers, "]),
         (SMOKE, f"{SMOKE}\nprojects.train_seconds = 1", ["projects.train_seconds", "less than 1"]),
         (SMOKE, f"{SMOKE}\nprojects.bytes = 0", ["projects.bytes", "artifact_bytes"]),
+        ("[limits]", "[limits]\nprocesses = 33", ["limits", "at most pids, which is 32"]),
     ],
 )
 def test_an_error_names_file_key_and_valid_values(

@@ -110,6 +110,18 @@ async def test_the_image_is_recorded_by_its_whole_digest(
 
 
 @pytest.mark.docker
+async def test_compilers_have_a_cache_whoever_the_user_is(docker_image: str, output: Path) -> None:
+    code = (
+        "import getpass, os; names = ('TORCHINDUCTOR_CACHE_DIR', 'TRITON_CACHE_DIR')\n"
+        "for name in names: os.makedirs(os.environ[name])\n"
+        "print(getpass.getuser())"
+    )
+    async with DockerSandbox(image=docker_image, profile=ContainerProfile(user=4321)) as sandbox:
+        result = await sandbox.run(phase(output, code))
+    assert result.log == "sandbox\n"
+
+
+@pytest.mark.docker
 async def test_a_user_of_ones_own(docker_image: str, output: Path) -> None:
     profile = ContainerProfile(user=1234, shm_mb=3)
     code = (

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from recipelab.core.errors import RecipelabError
-from recipelab.sandbox.kernels import copy_kernels, download_kernels
+from recipelab.sandbox.kernels import copy_kernels, download_kernels, unavailable_kernels
 from recipelab.sandbox.spec import KernelSpec, load_image_spec
 
 from .test_container_table import spec_with
@@ -115,6 +115,13 @@ def test_a_file_that_would_lie_elsewhere_is_refused(name: str, hub: Hub) -> None
     said: list[str] = []
     download_kernels([KERNEL], "x86_64", said.append)
     assert "a file is named" in said[0] and len(hub.asked) == 1
+
+
+def test_a_dry_run_asks_for_listings_alone(hub: Hub) -> None:
+    other = KERNEL.model_copy(update={"repository": "a/none"})
+    missing = unavailable_kernels([KERNEL, other], "x86_64")
+    assert list(missing) == ["a/none"] and "Not Found" in missing["a/none"]
+    assert all("/api/models/" in path for path in hub.asked) and len(hub.asked) == 2
 
 
 def test_a_variant_that_is_not_there_is_named(hub: Hub) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import tempfile
 from collections.abc import AsyncIterator
@@ -12,6 +13,7 @@ import pytest
 from recipelab.core.errors import SandboxError
 from recipelab.sandbox import Ending, Input, LocalSandbox
 from recipelab.sandbox.local.sandbox import namespaces_fault
+from recipelab.sandbox.spec import load_image_spec
 
 from .helpers import names_in, phase
 
@@ -54,6 +56,18 @@ async def test_named_variables_are_passed(
     assert "MISSING" not in result.log and "hunter2" not in result.log
 
 
+async def test_variables_that_a_specification_names_are_passed(
+    output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIVEN", "from the host")
+    spec = load_image_spec("cpu")
+    named = spec.container.model_copy(update={"environment": ("GIVEN",)})
+    spec = spec.model_copy(update={"container": named})
+    async with LocalSandbox.from_spec(spec, build=False, progress=print) as made:
+        result = await made.run(phase(output, "import os; print(os.environ['GIVEN'])"))
+    assert result.log == "from the host\n"
+
+
 @pytest.mark.parametrize(
     ("gpus", "told"), [((), " void"), (("0",), "0 None"), (("1", "3"), "1,3 None")]
 )
@@ -63,6 +77,31 @@ async def test_only_the_named_gpus_are_shown(
     names = "os.environ['CUDA_VISIBLE_DEVICES'], os.environ.get('NVIDIA_VISIBLE_DEVICES')"
     result = await local.run(phase(output, f"import os; print({names})", gpus=gpus))
     assert result.log == f"{told}\n"
+
+
+async def test_a_driver_that_only_a_variable_names_is_there(
+    local: LocalSandbox, output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver, other = tmp_path / "driver", tmp_path / "other"
+    for folder, name in ((driver, "libcuda.so.1"), (other, "libother.so")):
+        folder.mkdir()
+        (folder / name).touch()
+    monkeypatch.setenv("LD_LIBRARY_PATH", f"{other}:{driver}:relative:")
+    code = (
+        "import os; path = os.environ.get('LD_LIBRARY_PATH')\n"
+        "print(path, path and os.listdir(path), os.environ['CUDA_DEVICE_ORDER'])"
+    )
+    told = await local.run(phase(output, code, gpus=("GPU-aaaa",)))
+    assert told.log == f"{driver} ['libcuda.so.1'] PCI_BUS_ID\n"
+    assert (await local.run(phase(output, code))).log == "None None PCI_BUS_ID\n"
+
+
+async def test_memory_of_cuda_is_not_limited(local: LocalSandbox, output: Path) -> None:
+    code = "import resource; print(resource.getrlimit(resource.RLIMIT_DATA)[0] >> 20)"
+    assert (await local.run(phase(output, code, memory_mb=256))).log == "256\n"
+    # A limit of the host's own stays.
+    free = resource.getrlimit(resource.RLIMIT_DATA)[0] >> 20
+    assert (await local.run(phase(output, code, memory_mb=256, gpus=("0",)))).log == f"{free}\n"
 
 
 async def test_what_is_left_in_a_tripwire_is_told_and_goes_nowhere(

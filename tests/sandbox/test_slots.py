@@ -269,12 +269,41 @@ def three_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tool.write_text(SMI)
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+@pytest.mark.parametrize(
+    ("visible", "uuids"),
+    [
+        ("1", ["GPU-bbbb"]),
+        ("1,0", ["GPU-bbbb", "GPU-aaaa"]),
+        ("GPU-b", ["GPU-bbbb"]),
+        ("GPU-bbbb, 0", ["GPU-bbbb", "GPU-aaaa"]),
+        ("0,7,1", ["GPU-aaaa"]),  # As CUDA has it: none behind one that is not there.
+        ("0,2", ["GPU-aaaa"]),  # The last is in use by somebody else.
+        ("MIG-dddd", ["MIG-dddd"]),
+    ],
+)
+def test_only_the_visible_gpus_become_slots(
+    three_gpus: None, monkeypatch: pytest.MonkeyPatch, visible: str, uuids: list[str]
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert [slot.gpus for slot in machine_slots(cpus=8, gpus=1)] == [(uuid,) for uuid in uuids]
+
+
+@pytest.mark.parametrize("visible", ["", "-1", "7", "GPU-", "NoDevFiles"])
+def test_without_a_visible_gpu_there_is_none(
+    three_gpus: None, monkeypatch: pytest.MonkeyPatch, visible: str
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    with pytest.raises(RecipelabError, match=f"none that CUDA_VISIBLE_DEVICES={visible} leaves"):
+        machine_slots(cpus=8, gpus=1)
 
 
 def test_free_gpus_become_slots(three_gpus: None) -> None:
     assert machine_slots(cpus=8, gpus=1) == [
-        Slot("gpu-GPU-aaaa", gpus=("0",)),
-        Slot("gpu-GPU-bbbb", gpus=("1",)),
+        Slot("gpu-GPU-aaaa", gpus=("GPU-aaaa",)),
+        Slot("gpu-GPU-bbbb", gpus=("GPU-bbbb",)),
     ]
     with pytest.raises(RecipelabError, match="which has 2 free GPUs; valid: 1 to 2"):
         machine_pool(cpus=8, gpus=1, wanted=3, most=8)
@@ -282,7 +311,7 @@ def test_free_gpus_become_slots(three_gpus: None) -> None:
 
 def test_gpus_are_bundled_where_a_phase_needs_several(three_gpus: None) -> None:
     (slot,) = machine_slots(cpus=8, gpus=2)
-    assert slot.gpus == ("0", "1")
+    assert slot.gpus == ("GPU-aaaa", "GPU-bbbb")
     with pytest.raises(RecipelabError, match="needs 8 GPUs at once, and 2 of 3 are free"):
         machine_slots(cpus=8, gpus=8)
 
@@ -304,6 +333,7 @@ def test_a_machine_without_gpus_says_so(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_gpu_that_fell_off_the_bus_is_told_from_one_that_answers(three_gpus: None) -> None:
     assert gpu_fault("0") is None
     assert gpu_fault("1") == "GPU 1 does not answer nvidia-smi"
+    assert gpu_fault("MIG-dddd") is None
 
 
 def test_nothing_is_said_of_gpus_that_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:

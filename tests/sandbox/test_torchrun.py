@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
-from recipelab.core.trial import Phase
+from recipelab.core.trial import FailureKind, Phase
+from recipelab.evaluation.failures import failure_of
 from recipelab.packs.load import load_pack
-from recipelab.sandbox import Input, Sandbox
+from recipelab.sandbox import Input, LocalSandbox, PhaseResult, Sandbox
 
 from .helpers import phase
 
@@ -64,3 +66,69 @@ async def test_two_ranks_meet_by_a_packs_own_launcher(
     result = await torch_sandbox.run(phase(output, *command, inputs=inputs, **limits))
     assert result.ok, result.log
     assert [(output / rank).read_text() for rank in "01"] == ["11 4", "11 4"]
+
+
+FAILING = {
+    "shape": """
+import os, torch, torch.distributed as dist
+dist.init_process_group("gloo")
+if dist.get_rank() == 1:
+    torch.ones(3, 4) @ torch.ones(3, 4)
+dist.all_reduce(torch.ones(1))
+""",
+    "text": """
+import sys
+sys.exit("no shards in data/")
+""",
+    "kill": """
+import os, signal, time
+if os.environ["RANK"] == "1":
+    os.kill(os.getpid(), signal.SIGKILL)
+time.sleep(60)
+""",
+    "recorded": """
+import sys
+from torch.distributed.elastic.multiprocessing.errors import record
+
+@record
+def main():
+    for _ in range(4000):
+        print("flood", file=sys.stderr)
+    raise MemoryError("no room for the table")
+
+main()
+""",
+}
+
+
+@pytest.mark.torch
+async def test_of_a_failed_launch_the_first_cause_is_told(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    launcher = next(words for words in LAUNCHERS)
+
+    async def run(sandbox: Sandbox, name: str) -> PhaseResult:
+        (script := tmp_path / f"{name}.py").write_text(FAILING[name])
+        (output := tmp_path / name).mkdir()
+        inputs = (Input(script, launcher[-1]),)
+        limits = {"seconds": 90, "memory_mb": 4096, "processes": 2, "pids": 512, "log_kb": 16}
+        result = await sandbox.run(phase(output, *launcher, inputs=inputs, **limits))
+        assert list(output.iterdir()) == []
+        return result
+
+    async with LocalSandbox() as sandbox:
+        results = await asyncio.gather(*(run(sandbox, name) for name in FAILING))
+    told = {
+        name: failure_of(result, Phase.TRAIN, seed=1, budget=90)
+        for name, result in zip(FAILING, results, strict=True)
+    }
+    assert {name: (failure.kind, failure.signature) for name, failure in told.items()} == {
+        "shape": (
+            FailureKind.SHAPE,
+            "RuntimeError: mat# and mat# shapes cannot be multiplied (#x# and #x#) in "
+            "phases.py:<module>",
+        ),
+        "text": (FailureKind.OTHER, "exit code 1: no shards in data/"),
+        "kill": (FailureKind.SIGNAL, "signal 9: (no output)"),
+        "recorded": (FailureKind.OOM, "MemoryError: no room for the table in phases.py:main"),
+    }
+    assert "rank 1 failed first: signal 9" in told["kill"].excerpt

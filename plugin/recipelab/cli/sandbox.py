@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from recipelab.sandbox import Sandbox
     from recipelab.sandbox.check.check import PromiseFinding
     from recipelab.sandbox.docker.containers import OwnedContainer
+    from recipelab.sandbox.spec import ImageSpec
 
 sandbox_app = typer.Typer(
     help="The images and containers that trials run in.", no_args_is_help=True
@@ -39,20 +40,47 @@ _API_SECONDS = 60
 def build(
     name: Annotated[str, typer.Argument(help="Name of a sandbox, as cpu.")] = "cpu",
     base: Annotated[str | None, typer.Option(help="Base image; default the sandbox's own.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only see whether all packages can be had.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Build the image of a sandbox."""
+    """Build the image of a sandbox; with --dry-run, exit code 1 if a package cannot be had."""
     from recipelab.sandbox.images import build_image
     from recipelab.sandbox.spec import load_image_spec
 
     with clear_errors():
         spec = load_image_spec(name)
+        if dry_run:
+            _tell_resolution(spec, as_json=as_json)
+            return
         console = err if as_json else out
         digest = build_image(spec, base=base, progress=lambda text: console.print(Text(text)))
         if as_json:
             print_json({"image": spec.image, "id": digest})
         else:
             out.print(f"built {spec.image}", markup=False)
+
+
+def _tell_resolution(spec: ImageSpec, *, as_json: bool) -> None:
+    """Tell which requirements of an image can be had; leave with exit code 1 if one cannot."""
+    from recipelab.sandbox.wheels import resolve_requirements
+
+    found = resolve_requirements(spec)
+    if as_json:
+        print_json({"sandbox": spec.name, "ok": not found.missing} | asdict(found))
+    else:
+        for style, word, unmet in (
+            ("red", "missing", found.missing),
+            ("yellow", "unproved", found.unproved),
+        ):
+            for one in unmet:
+                line = Text.assemble((f"{word:<9}", style), f" {one.requirement}: {one.reason}")
+                out.print(line, soft_wrap=True)
+        counts = f"{len(found.missing)} requirements missing, {len(found.unproved)} unproved"
+        out.print(Text(f"{spec.name}: {len(found.packages)} packages can be had, {counts}"))
+    if found.missing:
+        raise typer.Exit(FAILED)
 
 
 @sandbox_app.command("list")

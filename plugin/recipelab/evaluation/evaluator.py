@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential
 
 from recipelab.acceptance import Acceptance
 from recipelab.core.errors import SandboxError
@@ -18,6 +18,7 @@ from recipelab.core.trial import Evidence, Failure, FailureKind, Outcome, Status
 from recipelab.evaluation.failures import (
     EXCERPT_CHARACTERS,
     EvaluatorFault,
+    MachineSuspected,
     PhaseFailed,
     signature_of,
 )
@@ -37,6 +38,9 @@ from recipelab.sandbox.slots import ANYWHERE, SlotPool
 
 ATTEMPTS = 3
 """How often a trial is tried if the machinery fails."""
+
+SUSPECTED_ATTEMPTS = 2
+"""How often it is tried if only the recipe's own log says that the machinery failed."""
 
 
 class Evaluator:
@@ -168,7 +172,7 @@ class Evaluator:
     ) -> Outcome:
         """Attempt the work on a recipe, again if the machinery fails, in a span of its own."""
         attempts = AsyncRetrying(
-            stop=stop_after_attempt(ATTEMPTS),
+            stop=_enough_attempts,
             wait=wait_exponential(multiplier=self._retry_seconds, max=30.0),
             retry=retry_if_exception_type(SandboxError),
             before_sleep=log_retry,
@@ -291,6 +295,13 @@ class Evaluator:
                 f"{path} has changed since the campaign began "
                 f"(sha256 {before[:12]} became {now[:12]}); put it back and resume"
             )
+
+
+def _enough_attempts(state: RetryCallState) -> bool:
+    """Return whether a trial is given up after this attempt, which failed."""
+    error = state.outcome.exception() if state.outcome else None
+    most = SUSPECTED_ATTEMPTS if isinstance(error, MachineSuspected) else ATTEMPTS
+    return state.attempt_number >= most
 
 
 def shared_outcome(store: LineageStore, campaign: str, number: int) -> Outcome | None:

@@ -3,37 +3,75 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
+from recipelab.core.errors import SandboxError
 from recipelab.core.trial import Failure, FailureKind, Phase, Status
+from recipelab.evaluation.causes import Cause, first_cause, is_consequence
 from recipelab.sandbox.base import Ending, PhaseResult
 
 EXCERPT_LINES = 14
 EXCERPT_CHARACTERS = 1_600
 SIGNATURE_CHARACTERS = 200
 
-_EXCEPTION = re.compile(
-    r"^(?:[A-Za-z_][\w.]*\.)?[A-Z]\w*(?:Error|Exception|Exit|Interrupt|Warning)\b.*$"
-)
 _FRAME = re.compile(r'^\s*File "(?P<path>[^"]+)", line \d+, in (?P<name>\S+)')
-_KINDS: tuple[tuple[FailureKind, re.Pattern[str]], ...] = tuple(
-    (kind, re.compile(pattern, re.IGNORECASE))
+_Rules = tuple[tuple[FailureKind, re.Pattern[str]], ...]
+
+# What an exception's name says for sure, whatever words are in its message.
+_NAMES: _Rules = tuple(
+    (kind, re.compile(pattern))
     for kind, pattern in (
-        (FailureKind.OOM, r"MemoryError|out of memory|can't allocate memory|OutOfMemory"),
-        (FailureKind.DISK, r"no space left|file too large|disk quota|Errno 2[78]"),
+        (FailureKind.OOM, r"MemoryError|OutOfMemory"),
         (FailureKind.SYNTAX, r"SyntaxError|IndentationError|TabError"),
         (FailureKind.IMPORT, r"ModuleNotFoundError|ImportError"),
-        (FailureKind.NAN, r"\bnan\b|\binf\b|non-finite|not finite"),
-        (
-            FailureKind.SHAPE,
-            r"shape|size mismatch|sizes? of tensor|dimension|expected input\[|mat1 and mat2|"
-            r"channels|size of tensor|must match",
-        ),
         (FailureKind.NAME, r"NameError|AttributeError|UnboundLocalError"),
-        (FailureKind.MISSING_OUTPUT, r"FileNotFoundError"),
         (FailureKind.TYPE, r"TypeError"),
-        (FailureKind.VALUE, r"ValueError|KeyError|IndexError|ZeroDivisionError|OverflowError"),
+        (FailureKind.VALUE, r"KeyError"),
+        (FailureKind.MISSING_OUTPUT, r"FileNotFoundError"),
     )
 )
+# Fatal ones, which also count in a line that is no exception's.
+_WORDS: _Rules = tuple(
+    (kind, re.compile(pattern, re.IGNORECASE))
+    for kind, pattern in (
+        (
+            FailureKind.INFRASTRUCTURE,
+            r"uncorrectable ECC|CUDA_ERROR_ECC|NVRM: Xid|fallen off the bus|GPU is lost|"
+            r"collective operation timeout|NCCL\b.*\b(?:timeout|timed out)|ncclSystemError|"
+            r"system not yet initialized|devices?(?:\(s\))? (?:is/)?are busy or unavailable|"
+            r"uncorrectable NVLink error",
+        ),
+        (
+            FailureKind.OOM,
+            r"out of memory|can(?:'|no)t allocate memory|unable to allocate [\d.]+ [KMGT]i?B|"
+            r"OutOfMemory|MemoryError|STATUS_ALLOC_FAILED|"
+            r"(?:out of|insufficient) shared memory",
+        ),
+        (FailureKind.PROCESSES, r"can't start new thread|pthread_create failed"),
+        (FailureKind.DISK, r"no space left|file too large|disk quota|Errno 2[78]\b"),
+        (FailureKind.NAN, r"(?<![\w-])-?(?:nan|inf)(?![\w-])|non-finite|not finite"),
+    )
+)
+_MESSAGES: _Rules = (
+    (
+        FailureKind.SHAPE,
+        re.compile(
+            r"shape|size mismatch|sizes? of tensor|dimension|expected input\[|mat1 and mat2|"
+            r"channels|must match",
+            re.IGNORECASE,
+        ),
+    ),
+)
+_LAST_NAMES: _Rules = (
+    (
+        FailureKind.VALUE,
+        re.compile(r"value|IndexError|ZeroDivisionError|OverflowError", re.IGNORECASE),
+    ),
+)
+_SIGNALS = range(1, 65)
+_LOOKED_BACK = 6
+"""Lines before the end in which a program that prints its cause and exits has printed it."""
+
 _NORMAL: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"0x[0-9a-fA-F]+"), "#"),
     (re.compile(r"(?<![\w.#])/[^\s'\",:)]+"), "<path>"),
@@ -110,29 +148,76 @@ def _failure_of_exit(result: PhaseResult, phase: Phase, seed: int) -> Failure:
         line = f"{phase} came to its limit of processes"
         excerpt = _excerpt([*refused, *_tail(result.log, EXCERPT_LINES)])
         return Failure(phase, FailureKind.PROCESSES, line, excerpt, seed)
-    lines = result.log.rstrip().splitlines()
-    found = next((i for i in range(len(lines) - 1, -1, -1) if _EXCEPTION.match(lines[i])), None)
-    if found is None:
-        code = result.exit_code or 0
-        ended = f"signal {-code}" if code < 0 else f"exit code {code}"
-        last = lines[-1] if lines else "(no output)"
-        # The number of a signal or exit code is what tells these failures apart: it stays.
-        signature = f"{ended}: {signature_of(last)}"[:SIGNATURE_CHARACTERS]
-        kind = FailureKind.SIGNAL if code < 0 else kind_of(last)
-        excerpt = _excerpt(_tail(result.log, EXCERPT_LINES)) or f"{ended}, no output"
-        return Failure(phase, kind, signature, excerpt, seed)
-    where = _innermost(lines[:found])
-    signature = signature_of(lines[found]) + (f" in {where}" if where else "")
-    excerpt = _excerpt(lines[max(0, found - EXCERPT_LINES + 1) : found + 1])
-    return Failure(phase, kind_of(lines[found]), signature[:SIGNATURE_CHARACTERS], excerpt, seed)
+    signal = _signal(result.exit_code)
+    cause = first_cause(result.log, error_file=result.error_file, killed=bool(signal))
+    broken = _line_of_machine(cause)
+    if cause.error and broken is None:
+        where = _innermost(cause.lines[:-1])
+        signature = signature_of(cause.error) + (f" in {where}" if where else "")
+        excerpt = _excerpt(cause.lines[-EXCERPT_LINES:])
+        kind = kind_of(cause.error)
+        return Failure(phase, kind, signature[:SIGNATURE_CHARACTERS], excerpt, seed)
+    code = result.exit_code or 0
+    if cause.exit_code is not None and not signal:
+        code, signal = cause.exit_code, _signal(cause.exit_code)
+    ended = f"signal {signal}" if signal else f"exit code {code}"
+    written = [line for line in cause.lines if line.strip()]
+    last = broken or _telling_line(written)
+    # The number of a signal or exit code is what tells these failures apart: it stays.
+    signature = f"{ended}: {signature_of(last or '(no output)')}"[:SIGNATURE_CHARACTERS]
+    kind = FailureKind.SIGNAL if signal else kind_of(last)
+    if broken:
+        kind = FailureKind.INFRASTRUCTURE
+    rank = [] if cause.rank is None else [f"rank {cause.rank} failed first: {ended}"]
+    excerpt = _excerpt([*cause.lines[-EXCERPT_LINES:], *rank]) or f"{ended}, no output"
+    return Failure(phase, kind, signature, excerpt, seed)
+
+
+def _signal(code: int | None) -> int:
+    """Return the signal that an exit code stands for, or 0. Docker reports 128 and the signal."""
+    if code is None:
+        return 0
+    return -code if code < 0 else code - 128 if code - 128 in _SIGNALS else 0
+
+
+def _line_of_machine(cause: Cause) -> str | None:
+    """Return the line that says that the machine failed, if that came before all else.
+
+    NCCL's watchdog and the driver print it, and end the process or have it fail elsewhere.
+    """
+    rule = dict(_WORDS)[FailureKind.INFRASTRUCTURE]
+    if cause.error and not rule.search(cause.error) and not is_consequence(cause.error):
+        return None
+    return next((line for line in reversed(cause.log) if rule.search(line)), None)
+
+
+def _telling_line(written: Sequence[str]) -> str:
+    """Return the line that tells most of how a program ended that raised nothing."""
+    near = reversed(written[-_LOOKED_BACK:])
+    fatal = next((line for line in near if _first(_WORDS, line)), None)
+    return fatal or (written[-1] if written else "")
 
 
 def kind_of(line: str) -> FailureKind:
-    """Return the kind of failure that an error's last line stands for."""
-    return next((kind for kind, rule in _KINDS if rule.search(line)), FailureKind.OTHER)
+    """Return the kind of failure that an error's line stands for."""
+    name, colon, _ = line.partition(":")
+    name = name if colon or re.fullmatch(r"[\w.]+", line.strip()) else ""
+    return (
+        _first(_NAMES, name)
+        or _first(_WORDS, line)
+        or _first(_MESSAGES, line)
+        or _first(_LAST_NAMES, name)
+        or _first(_NAMES, line)
+        or _first(_LAST_NAMES, line if re.search(r"Error\b", line) else "")
+        or FailureKind.OTHER
+    )
 
 
-def _innermost(lines: list[str]) -> str:
+def _first(rules: _Rules, text: str) -> FailureKind | None:
+    return next((kind for kind, rule in rules if rule.search(text)), None)
+
+
+def _innermost(lines: Sequence[str]) -> str:
     """Return the innermost frame of the recipe's own files, as ``train.py:main``."""
     frames = [match for line in lines if (match := _FRAME.match(line))]
     own = [match for match in frames if "site-packages" not in match["path"]]
@@ -144,7 +229,7 @@ def _tail(log: str, count: int) -> list[str]:
     return log.rstrip().splitlines()[-count:]
 
 
-def _excerpt(lines: list[str]) -> str:
+def _excerpt(lines: Sequence[str]) -> str:
     # The cause is at the end of a traceback, so a cut takes the beginning.
     return "\n".join(lines)[-EXCERPT_CHARACTERS:]
 
@@ -170,6 +255,16 @@ class PhaseFailed(Exception):
         if self.failure.kind is FailureKind.PROJECTED:
             return self.failure.excerpt
         return f"{self.failure.phase}: {self.failure.signature}"
+
+
+class MachineSuspected(SandboxError):
+    """The log of a phase says that the machine failed, as by a memory error of a GPU.
+
+    A recipe can print the same, and can let NCCL time out. So the trial is tried once more only.
+    """
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(f"{failure.phase}: {failure.signature}\n{failure.excerpt}")
 
 
 class EvaluatorFault(Exception):

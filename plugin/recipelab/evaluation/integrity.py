@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Self
 
 from recipelab.core.trial import Failure, FailureKind, Phase
+from recipelab.evaluation.causes import first_cause
 from recipelab.evaluation.failures import EXCERPT_CHARACTERS, SIGNATURE_CHARACTERS, signature_of
 from recipelab.packs.pack import Pack
 from recipelab.sandbox.base import OUTPUT_DIRECTORY, Input, PhaseResult
@@ -27,8 +28,9 @@ _HASH_CHARACTERS = 12
 _GONE = "(gone)"
 _NO_FILE = "(no regular file)"
 
-_FRAME = re.compile(r'^\s*File "(?P<path>[^"\n]+)", line (?P<line>\d{1,6})\b', re.MULTILINE)
-_EXCEPTION = re.compile(r"^(?P<name>[A-Za-z_]\w*)(?::.*)?$", re.MULTILINE)
+_FRAME = re.compile(r'^\s*File "(?P<path>[^"\n]+)", line (?P<line>\d{1,6})\b')
+_NAMED = ("torch.OutOfMemoryError", "torch.cuda.OutOfMemoryError", "torch.AcceleratorError")
+"""Exceptions that may be named besides the built-in ones: a closed list, which carries no text."""
 
 _Touched = tuple[int, int, int, int]
 """What the kernel changes when a file is touched."""
@@ -171,21 +173,24 @@ def redacted(result: PhaseResult, files: Collection[str]) -> PhaseResult:
     count = len(result.refused)
     refused = (f"{count} outputs were not taken; their names are withheld",) if count else ()
     tampered = tuple(sorted({name.split("/", 1)[0] for name in result.tampered}))
-    return replace(result, log=_redacted_log(result.log, files), refused=refused, tampered=tampered)
+    log = _redacted_log(result, files)
+    return replace(result, log=log, error_file="", refused=refused, tampered=tampered)
 
 
-def _redacted_log(log: str, files: Collection[str]) -> str:
-    names = [match["name"] for match in _EXCEPTION.finditer(log) if _is_exception(match["name"])]
-    if not names:
+def _redacted_log(result: PhaseResult, files: Collection[str]) -> str:
+    cause = first_cause(result.log, error_file=result.error_file)
+    name = cause.error.partition(":")[0]
+    if name not in _NAMED and not _is_exception(name):
         return REDACTED
     frames = [
         (file, match["line"])
-        for match in _FRAME.finditer(log)
-        if (file := next((f for f in files if f"/{match['path']}".endswith(f"/{f}")), None))
+        for line in cause.lines
+        if (match := _FRAME.match(line))
+        and (file := next((f for f in files if f"/{match['path']}".endswith(f"/{f}")), None))
     ]
     # The innermost frame alone: a made-up traceback could spell a text in many line numbers.
     lines = [f'  File "{file}", line {line}, in predict' for file, line in frames[-1:]]
-    return "\n".join([REDACTED, *lines, f"{names[-1]}: the message is withheld"])
+    return "\n".join([REDACTED, *lines, f"{name}: the message is withheld"])
 
 
 def _is_exception(name: str) -> bool:

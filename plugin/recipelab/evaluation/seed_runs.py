@@ -23,8 +23,8 @@ from typing import Any, TypeVar
 from recipelab.core.errors import SandboxError
 from recipelab.core.logs import logger
 from recipelab.core.recipe import Recipe
-from recipelab.core.trial import Phase, SeedRun
-from recipelab.evaluation.failures import PhaseFailed
+from recipelab.core.trial import FailureKind, Phase, SeedRun
+from recipelab.evaluation.failures import MachineSuspected, PhaseFailed
 from recipelab.evaluation.metric import BESIDE, Incumbent, with_metric
 from recipelab.evaluation.observers import TrialObserver
 from recipelab.evaluation.phases import PhaseRunner, sandbox_measures
@@ -347,6 +347,7 @@ async def hold_slot(pool: SlotPool, observer: TrialObserver) -> AsyncIterator[Sl
 
     Raises:
         SandboxError: The GPU no longer answers, or no slot is left.
+        MachineSuspected: The log says that the machine failed.
     """
     async with pool.lease() as slot:
         try:
@@ -357,6 +358,8 @@ async def hold_slot(pool: SlotPool, observer: TrialObserver) -> AsyncIterator[Sl
                 if fault := await asyncio.to_thread(gpu_fault, gpu):
                     pool.retire(slot, fault)
                     raise SandboxError(fault) from failed
+            if failed.failure.kind is FailureKind.INFRASTRUCTURE:
+                raise MachineSuspected(failed.failure) from failed
             raise
 
 
@@ -369,6 +372,8 @@ async def blame_machine(work: Awaitable[T]) -> T:
     try:
         return await work
     except PhaseFailed as failed:
+        if failed.failure.kind is FailureKind.INFRASTRUCTURE:
+            raise
         raise SandboxError(f"the best, run beside the trial, failed: {failed}") from failed
 
 

@@ -25,6 +25,11 @@ HOST_NAME = "sandbox"
 command cannot meet (``torch.distributed.run`` takes the host name as the address of rank 0)."""
 
 
+ERROR_FILE = ".torchelastic-error.json"
+"""File below ``out/`` into which a launcher of PyTorch writes the first failure of a process
+(``TORCHELASTIC_ERROR_FILE``). It is no output: the sandbox takes it away after the phase."""
+
+
 @dataclass(frozen=True)
 class PhaseLimits:
     """The limits that a sandbox enforces on one phase.
@@ -123,6 +128,8 @@ class PhaseResult:
         tampered: Paths left in tripwires, as ``evaluator/score.py``; sorted, at most 64.
         refused_processes: How often the system refused a process or thread at the limit, or
             ``None`` if that is unknown.
+        error_file: What the command left in :data:`ERROR_FILE`, cut; the command wrote it, so it
+            may be anything.
     """
 
     ending: Ending
@@ -135,6 +142,7 @@ class PhaseResult:
     environment: str = ""
     tampered: tuple[str, ...] = ()
     refused_processes: int | None = None
+    error_file: str = ""
 
     @property
     def ok(self) -> bool:

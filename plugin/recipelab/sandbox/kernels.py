@@ -71,16 +71,26 @@ def copy_kernels(kernels: Sequence[KernelSpec], source: Path, target: Path) -> N
             shutil.copytree(source / folder, target / folder)
 
 
-def _ensure(kernel: KernelSpec, machine: str, top: Path) -> str:
-    """Make sure that a kernel is in the cache, and return its commit.
+def unavailable_kernels(kernels: Sequence[KernelSpec], machine: str) -> dict[str, str]:
+    """Return why kernels cannot be had, by their names; only listings are asked for."""
+    found = {}
+    for kernel in kernels:
+        try:
+            _listed(kernel, machine)
+        except KernelUnavailable as error:
+            found[kernel.repository] = str(error).removeprefix(f"kernel {kernel.repository}: ")
+    return found
+
+
+def _listed(kernel: KernelSpec, machine: str) -> tuple[str, dict[str, Mapping[str, Any]]]:
+    """Return the commit of a kernel and the files that fit the image, as the hub lists them.
 
     Raises:
         KernelUnavailable: The hub cannot be reached, or has no such kernel.
     """
-    hub = os.environ.get(HUB_VARIABLE, HUB).rstrip("/")
-    variant = kernel.variant.replace("{machine}", machine)
-    wanted = f"build/{variant}/"
-    place = f"{hub}/api/models/{kernel.repository}/revision/{quote(kernel.revision, safe='')}"
+    wanted = f"build/{kernel.variant.replace('{machine}', machine)}/"
+    revision = quote(kernel.revision, safe="")
+    place = f"{_hub()}/api/models/{kernel.repository}/revision/{revision}"
     try:
         table = json.loads(_read(f"{place}?blobs=true"))
         commit, files = str(table["sha"]), _files(table, wanted)
@@ -88,20 +98,34 @@ def _ensure(kernel: KernelSpec, machine: str, top: Path) -> str:
         raise KernelUnavailable(f"kernel {kernel.repository}: {place}: {error}") from None
     if not _COMMIT.fullmatch(commit) or not files:
         raise KernelUnavailable(f"kernel {kernel.repository}: {place}: it has no {wanted}")
-    final = top / _folder(kernel)
+    return commit, files
+
+
+def _ensure(kernel: KernelSpec, machine: str, top: Path) -> str:
+    """Make sure that a kernel is in the cache, and return its commit.
+
+    Raises:
+        KernelUnavailable: The hub cannot be reached, or has no such kernel.
+    """
+    commit, files = _listed(kernel, machine)
     with tempfile.TemporaryDirectory(prefix="partial-", dir=top) as partial:
         snapshot = Path(partial) / "snapshots" / commit
         for name, entry in files.items():
-            address = f"{hub}/{kernel.repository}/resolve/{commit}/{quote(name)}"
+            address = f"{_hub()}/{kernel.repository}/resolve/{commit}/{quote(name)}"
             try:
                 _fetch(address, snapshot / name, entry)
             except (OSError, http.client.HTTPException) as error:
                 raise KernelUnavailable(f"kernel {kernel.repository}: {error}") from None
         (Path(partial) / "refs").mkdir()
         (Path(partial) / "refs" / MAIN).write_text(commit, "ascii")
+        final = top / _folder(kernel)
         shutil.rmtree(final, ignore_errors=True)
         shutil.copytree(partial, final)
     return commit
+
+
+def _hub() -> str:
+    return os.environ.get(HUB_VARIABLE, HUB).rstrip("/")
 
 
 def _folder(kernel: KernelSpec) -> str:

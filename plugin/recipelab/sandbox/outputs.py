@@ -19,13 +19,14 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from recipelab.core.errors import SandboxError
-from recipelab.sandbox.base import OUTPUT_DIRECTORY
+from recipelab.sandbox.base import ERROR_FILE, OUTPUT_DIRECTORY
 
 MAX_DEPTH = 16
 """Number of names in the path of an output; deeper ones are refused."""
 MAX_REFUSED = 64
 """Number of refused outputs that are named; of the others only the number is reported."""
 _PIECE = 1 << 20
+_ERROR_FILE_BYTES = 1 << 16
 _MAX_NAME_BYTES = 255
 _MAX_PATH_BYTES = 1024
 """Systems refuse paths of 4096 bytes (1024 on macOS), and the host's folder comes on top."""
@@ -380,3 +381,18 @@ def name_fault(name: str) -> str | None:
     if len(name.encode()) > _MAX_PATH_BYTES:
         return "its path is too long"
     return "it lies too deep" if len(parts) > MAX_DEPTH else None
+
+
+def take_error_file(output: Path) -> str:
+    """Remove the error file from collected outputs and return its text, up to a bound.
+
+    Args:
+        output: The folder of the host with what was collected: regular files and folders.
+    """
+    path = output / ERROR_FILE
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        text = file.read(_ERROR_FILE_BYTES).decode("utf-8", errors="replace")
+    path.unlink()
+    return text

@@ -15,7 +15,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from recipelab.sandbox.base import PhaseRequest, PhaseResult
+from recipelab.sandbox.base import (
+    ERROR_FILE,
+    HOST_NAME,
+    OUTPUT_DIRECTORY,
+    PhaseRequest,
+    PhaseResult,
+)
 
 MIB = 1 << 20
 """Bytes in a MiB."""
@@ -203,12 +209,18 @@ def clean_environment(request: PhaseRequest, paths: Mapping[str, str]) -> dict[s
     """
     # A count is each process's own: eight workers with all 64 cores each would be 512 threads.
     threads = str(max(1, int(request.limits.cpus) // request.limits.processes))
+    temporary = paths.get("TMPDIR", "/tmp")
     return {
         "LANG": "C.UTF-8",
+        "LOGNAME": HOST_NAME,  # Where the user id has no entry, Python asks this for its name.
         **paths,
         "OMP_NUM_THREADS": threads,
         "MKL_NUM_THREADS": threads,
         "OPENBLAS_NUM_THREADS": threads,
+        # Made from the name of the user, who may have none in a container, or in a missing home.
+        "TORCHINDUCTOR_CACHE_DIR": f"{temporary}/torchinductor",
+        "TRITON_CACHE_DIR": f"{temporary}/triton",
+        "TORCHELASTIC_ERROR_FILE": f"{OUTPUT_DIRECTORY}/{ERROR_FILE}",
         "PYTHONHASHSEED": "0",
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONUNBUFFERED": "1",

@@ -40,8 +40,8 @@ class Gpu:
     """One GPU.
 
     Attributes:
-        index: Its number, as Docker and CUDA take it.
-        uuid: Its id, which stays the same when numbers change.
+        index: Its number in ``nvidia-smi``.
+        uuid: Its id, which Docker and CUDA take too: CUDA may count in another order.
         name: Its model.
         memory_mb: Its memory in MiB.
         used_mb: How much of it is in use now, by any process.
@@ -54,10 +54,38 @@ class Gpu:
     used_mb: int
 
 
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+"""Variable with which people and schedulers say which GPUs a process may use."""
+
+
 def list_gpus() -> tuple[Gpu, ...]:
-    """Return the GPUs of this machine, as ``nvidia-smi`` lists them."""
+    """Return the GPUs that this process may use: those that ``CUDA_VISIBLE_DEVICES`` names.
+
+    Without the variable these are all that ``nvidia-smi`` lists, whose numbers it goes by. A part
+    of a GPU (``MIG-...``) counts as a free GPU without a known memory.
+    """
     answer = _ask()
-    return () if answer is None else tuple(_read(line) for line in answer.splitlines() if line)
+    found = () if answer is None else tuple(_read(line) for line in answer.splitlines() if line)
+    named = os.environ.get(VISIBLE)
+    if named is None or not found:
+        return found
+    chosen: list[Gpu] = []
+    for word in (word.strip() for word in named.split(",")):
+        gpu = _named_gpu(word, found)
+        # CUDA stops at the first that is not there, too.
+        if gpu is None or gpu in chosen:
+            break
+        chosen.append(gpu)
+    return tuple(chosen)
+
+
+def _named_gpu(word: str, gpus: Sequence[Gpu]) -> Gpu | None:
+    """Return the GPU that a word stands for: its number, or its uuid or the beginning of that."""
+    if word.startswith("MIG-"):
+        return Gpu(word, word, "part of a GPU", 0, 0)
+    alike = [gpu for gpu in gpus if word.startswith("GPU-") and gpu.uuid.startswith(word)]
+    found = [gpu for gpu in gpus if gpu.index == word] or alike
+    return found[0] if len(found) == 1 else None
 
 
 def gpu_fault(gpu: str) -> str | None:
@@ -71,7 +99,8 @@ def gpu_fault(gpu: str) -> str | None:
     """
     if shutil.which(TOOL) is None:
         return None  # The Docker daemon may be on another machine.
-    answer = _ask("--id", gpu)
+    # A part of a GPU cannot be asked by its id.
+    answer = _ask() if gpu.startswith("MIG-") else _ask("--id", gpu)
     return f"GPU {gpu} does not answer {TOOL}" if not answer else None
 
 
@@ -310,7 +339,10 @@ def _gpu_slots(width: int) -> list[Slot]:
     found = list_gpus()
     free = [gpu for gpu in found if gpu.used_mb <= BUSY_MB]
     if not free:
-        why = f"all {len(found)} are in use by others" if found else "nvidia-smi finds none"
+        limited = f" that {VISIBLE}={os.environ[VISIBLE]} leaves" if VISIBLE in os.environ else ""
+        why = (
+            f"all {len(found)} are in use by others" if found else f"nvidia-smi finds none{limited}"
+        )
         raise RecipelabError(f"this pack's sandbox needs a GPU, and no GPU is free: {why}")
     if len(free) < width:
         have = f"{len(free)} of {len(found)} are free"
@@ -319,7 +351,7 @@ def _gpu_slots(width: int) -> list[Slot]:
     return [
         Slot(
             f"gpu-{'-'.join(gpu.uuid for gpu in one)}",
-            gpus=tuple(gpu.index for gpu in one),
+            gpus=tuple(gpu.uuid for gpu in one),
             devices=tuple(f"gpu-{gpu.uuid}" for gpu in one) if width > 1 else (),
         )
         for one in sets

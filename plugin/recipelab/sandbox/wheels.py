@@ -17,10 +17,12 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from recipelab.core import content
 from recipelab.core.errors import RecipelabError
+from recipelab.sandbox.kernels import unavailable_kernels
 from recipelab.sandbox.spec import ImageSpec
 
 # pip takes each tag literally, and the packages of CUDA are spread over many of them. Debian 12,
@@ -40,19 +42,19 @@ _NO_MATCH = re.compile(
     re.MULTILINE,
 )
 _VERSIONS = re.compile(r"\(from versions: (?P<versions>.+)\)$", re.MULTILINE)
-_ERROR = re.compile(r"^ERROR: (?P<text>.+)$", re.MULTILINE)
+_ERROR = re.compile(r"^(?:ERROR:|\u00d7) (?P<text>.+)$", re.MULTILINE)
+_MISUSED = re.compile(r"^pip: error: (?P<text>.+)$", re.MULTILINE)
 _CONFLICT = re.compile(r"^The conflict is caused by:\n(?P<lines>(?: +\S.*\n)+)", re.MULTILINE)
 _OTHER_TAGS = re.compile(r"none of the wheel's tags \((?P<tags>[^)]+)\) are compatible")
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 
-_STAMP = r"^(?:\S+ )?"
+_STAMP = re.compile(r"^\d{4}-\d\d-\d\dT\S+ ", re.MULTILINE)
 _PLACES = re.compile(
-    _STAMP + r"\d+ location\(s\) to search for versions of (?P<name>[^\s:]+):\n"
-    rf"(?P<places>(?:{_STAMP}\* \S+\n)*)",
+    r"^\d+ location\(s\) to search for versions of (?P<name>[^\s:]+):\n(?P<places>(?:\* \S+\n)*)",
     re.MULTILINE,
 )
 _NOT_FETCHED = re.compile(
-    _STAMP + r"Could not fetch URL (?P<place>\S+): (?P<why>.+?) - skipping$", re.MULTILINE
+    r"^Could not fetch URL (?P<place>\S+): (?P<why>.+?) - skipping$", re.MULTILINE
 )
 _ANSWERS_NO = re.compile(r"\b(?:404|410) Client Error")
 _NO_ANSWER = re.compile(
@@ -85,7 +87,8 @@ class Resolution:
         packages: What would be installed, as ``torch==2.13.0``, in the order of names.
         missing: Requirements that cannot be had: all places that might have them have answered.
         unproved: Requirements of which nothing is known, because a place that might have them did
-            not answer: an index, the page of a ``--find-links``, or a direct address.
+            not answer: an index, the page of a ``--find-links``, or a direct address; and kernels
+            that cannot be had.
     """
 
     packages: tuple[str, ...]
@@ -116,12 +119,16 @@ class _DryRun:
         return _name(found["what"]) if found else None
 
     def culprit(self, requirements: Sequence[str]) -> str | None:
-        """Return the requirement for which itself no wheel was found, if that was the fault."""
+        """Return the requirement that itself cannot be had, if that was the fault."""
         found = _NO_MATCH.search(self.printed)
-        if found is None or found["parent"]:
+        if found is None:
+            addresses = (line for line in requirements if "://" in line)
+            return next((one for one in addresses if one.split()[-1] in self.printed), None)
+        if found["parent"]:
             return None
         name = _name(found["what"])
-        return next((line for line in requirements if _name(line) == name), None)
+        named = [line for line in requirements if _name(line) == name]
+        return named[0] if len(named) == 1 else None
 
     def no_answer(self) -> str | None:
         """Return the place that might have what is missing and did not answer, and why."""
@@ -143,7 +150,7 @@ class _DryRun:
     def reason(self, spec: ImageSpec) -> str:
         """Return why a requirement cannot be had."""
         if self.not_found is None:
-            if conflict := _CONFLICT.search(self.printed):
+            if conflict := _CONFLICT.search(self.log):
                 return "; ".join(line.strip() for line in conflict["lines"].splitlines())
             errors = [found["text"] for found in _ERROR.finditer(self.printed)]
             return errors[0] if errors else f"pip ended with exit code {self.code}"
@@ -189,6 +196,9 @@ def resolve_requirements(spec: ImageSpec) -> Resolution:
             unmet[silent is None].append(UnmetRequirement(line, reason))
         gone = failed if failed.keys() <= set(left) else left
         left = [line for line in left if line not in gone]
+    # An image is built without a kernel that cannot be had, so that is no fault of it.
+    for name, reason in unavailable_kernels(spec.kernels, platform.machine()).items():
+        unmet[False].append(UnmetRequirement(f"kernel {name}", reason))
     return Resolution(packages, missing=tuple(unmet[True]), unproved=tuple(unmet[False]))
 
 
@@ -221,9 +231,9 @@ def _dry_run(
         command += ["--use-feature=fast-deps", f"--report={report}", f"--log={log}", "--quiet"]
         command += [f"--timeout={_ANSWER_SECONDS}", "--retries=1", *_selection(spec), "-r"]
         ended = _run([*command, str(asked)])
-        if ended.returncode not in (0, 1):
-            raise RecipelabError(f"{spec.requirements}: {_last_lines(ended.stdout)}")
-        text = log.read_text("utf-8", errors="replace") if log.exists() else ""
+        if misused := _MISUSED.search(ended.stdout):
+            raise RecipelabError(f"{spec.requirements}: {misused['text']}")
+        text = _STAMP.sub("", log.read_text("utf-8", errors="replace")) if log.exists() else ""
         if ended.returncode:
             return _DryRun(ended.returncode, ended.stdout, text)
         found = (item["metadata"] for item in json.loads(report.read_bytes())["install"])
@@ -238,11 +248,11 @@ def _pip_of_dry_runs() -> list[str]:
         RecipelabError: There is no pip, or a newer one is needed and cannot be had.
     """
     own = [sys.executable, "-m", "pip"]
-    told = _run([*own, "--version"])
-    version = re.match(r"pip (\d+)\.(\d+)", told.stdout)
-    if version is None:
-        raise RecipelabError(f"pip cannot be run: {_last_lines(told.stdout)}")
-    if (int(version[1]), int(version[2])) >= _PIP_OF_DRY_RUNS:
+    try:
+        installed = version("pip")
+    except PackageNotFoundError:
+        raise RecipelabError(f"{sys.executable} has no pip, which looks for packages") from None
+    if tuple(map(int, installed.split(".")[:2])) >= _PIP_OF_DRY_RUNS:
         return own
     wanted = f"pip>={'.'.join(map(str, _PIP_OF_DRY_RUNS))}"
 
@@ -250,8 +260,7 @@ def _pip_of_dry_runs() -> list[str]:
         command = [*own, "download", "--quiet", "--no-deps", "--only-binary=:all:", "--no-input"]
         run_tool(
             [*command, f"--dest={folder}", wanted],
-            f"dry runs need {wanted} (this Python's is {version[1]}.{version[2]}), "
-            "and pip could not download it",
+            f"dry runs need {wanted} (this Python's is {installed}), and pip could not download it",
         )
 
     folder = _filled_once(content.cache_root() / "pip" / wanted.removeprefix("pip>="), fill)
@@ -290,8 +299,8 @@ def download_wheels(spec: ImageSpec, progress: Progress) -> Path:
 def _selection(spec: ImageSpec) -> list[str]:
     """Return pip's options that select the wheels of an image."""
     tags = [f"--platform={tag}_{platform.machine()}" for tag in _TAGS]
-    version = f"--python-version={spec.python}"
-    return ["--only-binary=:all:", "--no-input", "--implementation=cp", version, *tags]
+    python = f"--python-version={spec.python}"
+    return ["--only-binary=:all:", "--no-input", "--implementation=cp", python, *tags]
 
 
 def _filled_once(final: Path, fill: Callable[[Path], None]) -> Path:

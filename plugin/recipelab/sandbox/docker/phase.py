@@ -32,6 +32,7 @@ from recipelab.sandbox.outputs import (
     PieceReader,
     clear_folder,
     collect_tar,
+    take_error_file,
 )
 from recipelab.sandbox.processes import MIB, BoundedLog, in_thread
 
@@ -252,6 +253,7 @@ class DockerPhase:
             environment=self._environment,
             tampered=fetched.tampered,
             refused_processes=self._after.refused_processes,
+            error_file=take_error_file(self._request.output),
         )
 
     def _execute(self) -> int:

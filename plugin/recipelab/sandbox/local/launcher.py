@@ -6,10 +6,11 @@ becomes its child, so that their CPU time is counted; it can kill them all; and 
 the control pipe when the process that asked for the command is gone, however that process died.
 
 Arguments: CONTROL_FD REPORT_FD FILE_BYTES DATA_BYTES CORES PROCESSES NAMESPACES COMMAND...
-CORES are numbers with commas between them, or a dash for any. PROCESSES is a number, or a dash for
-no limit. NAMESPACES is a file that describes the namespaces to make (see launcher_namespaces.py),
-or a dash for none. At the end the launcher writes to REPORT_FD: CPU seconds, peak memory and the
-wait status of the command; or why the command could not be started.
+DATA_BYTES is a number, or a dash for no limit. CORES are numbers with commas between them, or a
+dash for any. PROCESSES is a number, or a dash for no limit. NAMESPACES is a file that describes the
+namespaces to make (see launcher_namespaces.py), or a dash for none. At the end the launcher writes
+to REPORT_FD: CPU seconds, peak memory and the wait status of the command; or why the command could
+not be started.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def _limit(kind: int, value: int) -> None:
         pass  # macOS refuses some limits that it does not implement.
 
 
-def _become(command: list[str], file_bytes: int, data_bytes: int, processes: str) -> None:
+def _become(command: list[str], file_bytes: int, data_bytes: str, processes: str) -> None:
     """Turn this process into the command. Does not return."""
     os.setsid()
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -98,7 +99,8 @@ def _become(command: list[str], file_bytes: int, data_bytes: int, processes: str
     _limit(resource.RLIMIT_CORE, 0)
     # Not RLIMIT_AS: numeric libraries reserve address space that they never touch (OpenBLAS gives
     # up below 1 GiB). RLIMIT_DATA counts what is private and writable. Both limit each process.
-    _limit(resource.RLIMIT_DATA, data_bytes)
+    if data_bytes != "-":
+        _limit(resource.RLIMIT_DATA, int(data_bytes))
     # Outside of a user namespace it counts all processes of the user, the desktop's too.
     if processes != "-":
         _limit(resource.RLIMIT_NPROC, int(processes))
@@ -178,8 +180,8 @@ def _enter_namespaces(file: str, report: int) -> _Isolation:
 
 def main(arguments: list[str]) -> None:
     """Run the command; see the top of this file."""
-    control, report, file_bytes, data_bytes = (int(text) for text in arguments[:4])
-    cores, processes, namespaces, *command = arguments[4:]
+    control, report, file_bytes = (int(text) for text in arguments[:3])
+    data_bytes, cores, processes, namespaces, *command = arguments[3:]
     os.set_inheritable(control, False)
     os.set_inheritable(report, False)
     isolation = _NoIsolation() if namespaces == "-" else _enter_namespaces(namespaces, report)

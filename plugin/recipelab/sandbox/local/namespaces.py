@@ -31,6 +31,7 @@ NONE = "-"
 """The launcher takes this for no value."""
 
 _LINKED_BYTES = 64 * MIB
+_DRIVER = "libcuda.so*"
 
 
 @dataclass(frozen=True)
@@ -123,8 +124,25 @@ def prepare_on_host(request: PhaseRequest, top: Path) -> LaunchSettings:
 
 def gpu_variables(request: PhaseRequest) -> dict[str, str]:
     """Return the variables that make the GPUs of a request visible, and no others."""
-    visible = {"CUDA_VISIBLE_DEVICES": ",".join(request.limits.gpus)}
+    visible = {
+        "CUDA_VISIBLE_DEVICES": ",".join(request.limits.gpus),
+        # nvidia-smi's numbers. CUDA's own order puts the fastest first.
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+    }
     return visible if request.limits.gpus else {**visible, "NVIDIA_VISIBLE_DEVICES": "void"}
+
+
+def driver_variables(request: PhaseRequest) -> dict[str, str]:
+    """Return where NVIDIA's driver lies, for a request with GPUs, if only a variable tells that."""
+    folders = _driver_folders() if request.limits.gpus else []
+    return {"LD_LIBRARY_PATH": ":".join(folders)} if folders else {}
+
+
+def _driver_folders() -> list[str]:
+    """Return the folders of ``LD_LIBRARY_PATH`` that hold NVIDIA's driver, and no others."""
+    folders = os.environ.get("LD_LIBRARY_PATH", "").split(":")
+    absolute = (Path(folder) for folder in folders if folder.startswith("/"))
+    return [str(folder) for folder in absolute if next(folder.glob(_DRIVER), None)]
 
 
 def command_line(request: PhaseRequest) -> list[str]:
@@ -172,7 +190,7 @@ def namespace_spec(request: PhaseRequest, top: Path) -> NamespaceSpec:
         "host_name": HOST_NAME,
         "user": NOBODY if is_root else None,
         "maps": _id_maps(is_root),
-        "binds": [*_without_nested(_system_and_python()), *_inputs(request, top, is_root)],
+        "binds": [*_without_nested(_bound(limits.gpus)), *_inputs(request, top, is_root)],
         "devices": list(_devices(limits.gpus)),
         "links": _links(),
         "files": _files(NOBODY if is_root else os.geteuid()),
@@ -215,14 +233,15 @@ def _inputs(request: PhaseRequest, top: Path, is_root: bool) -> Iterator[tuple[s
         yield str(source), f"{PHASE_ROOT}/{entry.target}"
 
 
-def _system_and_python() -> Iterator[tuple[str, str]]:
-    """Yield the host paths of the system and of Python, as they are and with links resolved."""
+def _bound(gpus: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """Yield the host paths of system, Python and driver, as they are and with links resolved."""
     paths = [path for path in _SYSTEM if not os.path.islink(path)]
     paths += [f"/etc/{name}" for name in _SETTINGS]
     paths += ["/sys/devices/system"]  # Libraries count the cores there.
     for prefix in {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix}:
         # Not the whole prefix: a virtual environment can lie in the folder of a project.
         paths += [os.path.join(prefix, part) for part in _PREFIX_PARTS]
+    paths += _driver_folders() if gpus else []
     for path in (*paths, *_editable_folders(), *_program_links()):
         if os.path.exists(path):
             yield os.path.realpath(path), path

@@ -23,6 +23,7 @@ from recipelab.sandbox.local.namespaces import (
     NONE,
     LaunchSettings,
     command_line,
+    driver_variables,
     gpu_variables,
     prepare_in_namespaces,
     prepare_on_host,
@@ -33,6 +34,7 @@ from recipelab.sandbox.outputs import (
     OutputLimitReached,
     collect_folder,
     printable_name,
+    take_error_file,
 )
 from recipelab.sandbox.processes import MIB, BoundedLog, clean_environment
 
@@ -218,6 +220,7 @@ class LocalPhase:
             refused=refused,
             environment=f"local python {sys.version.split()[0]} {sys.platform} {settings.kind}",
             tampered=tampered,
+            error_file=take_error_file(request.output),
         )
 
     def _launch(self, settings: LaunchSettings) -> socket.socket:
@@ -230,7 +233,9 @@ class LocalPhase:
         channel, report_end = socket.socketpair()
         control_end, self._control = os.pipe()
         cores = ",".join(map(str, limits.cpu_set)) if limits.cpu_set else NONE
-        bounds = (settings.file_bytes, limits.memory_mb * MIB, cores, settings.processes)
+        # CUDA maps the memory of all GPUs as its own, and would not start below such a limit.
+        data = NONE if limits.gpus else str(limits.memory_mb * MIB)
+        bounds = (settings.file_bytes, data, cores, settings.processes)
         arguments = (control_end, report_end.fileno(), *bounds, settings.namespaces)
         try:
             with self._lock:
@@ -257,7 +262,8 @@ class LocalPhase:
 
     def _variables(self, settings: LaunchSettings) -> dict[str, str]:
         passed = {name: os.environ[name] for name in self._passed if name in os.environ}
-        paths = {**passed, **settings.paths, **gpu_variables(self._request)}
+        gpus = gpu_variables(self._request)
+        paths = {**driver_variables(self._request), **passed, **settings.paths, **gpus}
         return clean_environment(self._request, paths)
 
     def _wait(self, started: float) -> tuple[LauncherReport, float]:

@@ -42,8 +42,8 @@ WITHOUT_NAMESPACES = (
 IN_NAMESPACES = (
     "the local sandbox does not isolate as a container does: Linux namespaces keep code from your "
     "files, network and processes, but memory is limited for each process and not for all "
-    "together, CPU time is not limited, and few system calls are refused; for more start Docker "
-    "and use `--sandbox docker`"
+    "together (with GPUs not at all), CPU time is not limited, and few system calls are refused; "
+    "for more start Docker and use `--sandbox docker`"
 )
 
 
@@ -53,7 +53,8 @@ class LocalSandbox(Sandbox):
     Where an unprivileged process may make namespaces (most Linux machines), the command sees the
     system's programs and its inputs read-only, folders in memory to write to, and no files of the
     user, no network and no other processes. Outputs, scratch space and the number of processes are
-    limited. Memory is limited for each process, not for all together.
+    limited. Memory is limited for each process, not for all together, and not at all where a phase
+    has GPUs: CUDA does not start below such a limit.
 
     Elsewhere a command runs in a temporary folder as the same user, with all of that user's rights.
     Neither the number of processes nor the scratch space is limited; use it for code that you would
@@ -88,7 +89,7 @@ class LocalSandbox(Sandbox):
     @classmethod
     def from_spec(cls, spec: ImageSpec, *, build: bool, progress: Callable[[str], None]) -> Self:
         """Return a sandbox that runs this Python, whatever the image; see :class:`SandboxKind`."""
-        return cls()
+        return cls(pass_environment=spec.container.environment)
 
     def notice(self) -> str:
         """Return one line on what it cannot promise on this machine, and how to get it.
