@@ -364,7 +364,7 @@ async def test_a_size_and_a_figure_without_noise_have_no_mercy(
     for missed in (gate, Gate(name="fit", **fixed)):
         pack = toy.model_copy(update={"gates": (missed,)})
         recipe = toy.baseline().apply(
-            [Edit(TRAIN, "blur = random.Random(args.seed).gauss(0.0, 0.01)", "blur = 0.0")],
+            [Edit(TRAIN, "blur = Random(seed).gauss(0.0, 0.01)", "blur = 0.0")],
             toy.recipe.editable,
         )
         outcome = await evaluator_of(pack, sandbox).evaluate(recipe, None)

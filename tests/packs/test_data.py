@@ -14,8 +14,8 @@ import pytest
 
 from recipelab.core.errors import DataError
 from recipelab.packs.data import ensure_data, is_cached
+from recipelab.packs.data_sections import DataFile
 from recipelab.packs.pack import Pack
-from recipelab.packs.sections import DataFile
 
 CONTENT = b"nine little numbers\n" * 40
 

@@ -19,8 +19,8 @@ from pathlib import Path
 
 from recipelab.core.content import cache_root
 from recipelab.core.errors import DataError
+from recipelab.packs.data_sections import DataFile, UrlSource
 from recipelab.packs.pack import Pack
-from recipelab.packs.sections import DataFile, UrlSource
 from recipelab.packs.sources import (
     DataFolder,
     Fetcher,

@@ -11,12 +11,12 @@ from pydantic import Field, model_validator
 from recipelab.core.errors import PackError
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Phase
+from recipelab.packs.data_sections import DataFile
 from recipelab.packs.sections import (
     NAME,
     AcceptanceSpec,
     Budgets,
     CertifySpec,
-    DataFile,
     EvaluatorSpec,
     Gate,
     Hardware,

@@ -1,17 +1,14 @@
 """The tables of a ``pack.toml``, format version 1, each as a model.
 
 They stand in the order in which a pack is written: what is measured, what must hold, how long and
-how large a phase may be, the recipe, its data, the phases that run it, and the evaluator. A recipe
-that starts from somebody else's repository has four tables more. :class:`~.pack.Pack` puts them
-together.
+how large a phase may be, the recipe, the phases that run it, and the evaluator. A recipe that starts from somebody else's
+repository has some tables more. Those of data are in :mod:`~recipelab.packs.data_sections`, and
+:class:`~.pack.Pack` puts them all together.
 """
 
 from __future__ import annotations
 
-import os
-import re
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -259,160 +256,6 @@ class Surface(Section):
 
     name: str = Field(pattern=NAME)
     description: str
-
-
-class DebianSource(Section):
-    """A file inside a Debian package."""
-
-    kind: Literal["debian"]
-    package: str = Field(pattern=r"^[a-z0-9][a-z0-9+.-]+$")
-    path: str
-
-
-class PypiSource(Section):
-    """A file inside a distribution on the Python package index."""
-
-    kind: Literal["pypi"]
-    package: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    version: str
-    path: str
-
-
-class SdistSource(Section):
-    """A file inside a Python source distribution.
-
-    pip runs the distribution's own setup to read its metadata, so it is checked by its hash before.
-    """
-
-    kind: Literal["sdist"]
-    package: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    version: str
-    sha256: str = Field(pattern=SHA256)
-    path: str
-
-
-class UrlSource(Section):
-    """A file at an address, or inside a tar archive there."""
-
-    kind: Literal["url"]
-    url: str = Field(pattern=r"^https?://")
-    member: str | None = None
-    bytes: int | None = Field(default=None, ge=0, description="Of the archive, if it is one.")
-
-
-_VARIABLE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(:-(?P<default>[^{}$]*))?\}")
-
-
-def expanded_path(text: str) -> Path:
-    """Return the path that a text means here: with variables and a home folder in their places.
-
-    Args:
-        text: A path that may hold ``${NAME}`` or ``${NAME:-DEFAULT}``; as in a shell, the default
-            stands for a variable that is not set or empty. A path that begins with the value of a
-            variable starts at the working directory if it is relative, as the programs that read
-            the variable take it.
-
-    Raises:
-        ValueError: A variable without a default is not set, or one is written in another way.
-    """
-
-    def value(match: re.Match[str]) -> str:
-        given = os.environ.get(match["name"], "")
-        if given:
-            return given if match.start() else str(Path(given).expanduser().absolute())
-        if match["default"] is None:
-            raise ValueError(f"${match['name']} is not set")
-        return match["default"]
-
-    return Path(_VARIABLE.sub(value, check_variables(text))).expanduser()
-
-
-def check_variables(text: str) -> str:
-    """Return a text in which variables of the environment are written as they have to be.
-
-    Raises:
-        ValueError: One is not.
-    """
-    if "$" in _VARIABLE.sub("", text):
-        raise ValueError("variables are written ${NAME} or ${NAME:-DEFAULT}")
-    return text
-
-
-class PathSource(Section):
-    """A file on this machine; a relative path starts at the pack's folder."""
-
-    kind: Literal["path"]
-    path: str = Field(
-        description="It may hold ${NAME} or ${NAME:-DEFAULT} for a variable of the environment."
-    )
-
-    _variables = field_validator("path")(check_variables)
-
-
-class CloneSource(Section):
-    """A file in the user's clone of upstream, where upstream's own tools have put it."""
-
-    kind: Literal["clone"]
-    path: str
-
-
-Source = Annotated[
-    DebianSource | PypiSource | SdistSource | UrlSource | PathSource | CloneSource,
-    Field(discriminator="kind"),
-]
-
-SOURCE_KINDS: dict[str, type[Section]] = {
-    "debian": DebianSource,
-    "pypi": PypiSource,
-    "sdist": SdistSource,
-    "url": UrlSource,
-    "path": PathSource,
-    "clone": CloneSource,
-}
-
-
-class DataFile(Section):
-    """A data file of the pack; whichever source answers, the hash decides.
-
-    A gzip file may be compressed anew by a packager: ``content_sha256``, the hash of what is
-    inside, then says that it is the same data.
-
-    Where nobody publishes a hash, ``sha256`` is left out: the size has to be near ``bytes``, the
-    hash of what was fetched first is written down, and from then on it has to be that.
-    """
-
-    file: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
-    sha256: str | None = Field(default=None, pattern=SHA256)
-    content_sha256: str | None = Field(default=None, pattern=SHA256)
-    bytes: int = Field(ge=0)
-    tolerance: float = Field(
-        default=0.2,
-        ge=0,
-        lt=1,
-        description="How far the size of a file without a hash may be from bytes, as a share.",
-    )
-    license: str
-    sources: tuple[Source, ...] = Field(min_length=1)
-
-    def size_fits(self, size: int) -> bool:
-        """Return whether a file of that many bytes may be the one that is meant."""
-        return abs(size - self.bytes) <= self.tolerance * self.bytes
-
-
-class SeriesNumbers(Section):
-    """The numbers of a series of data files.
-
-    A ``[[data]]`` table with ``numbers`` and a ``file`` that holds ``{n}`` stands for many files,
-    one for each number. See :func:`recipelab.packs.load.read_pack`.
-    """
-
-    first: int = Field(ge=0)
-    last: int = Field(ge=0)
-    digits: int = Field(ge=1, le=20)
-
-    def texts(self) -> list[str]:
-        """Return the numbers in order, each with leading zeros."""
-        return [f"{number:0{self.digits}d}" for number in range(self.first, self.last + 1)]
 
 
 class PhaseSpec(Section):

@@ -29,7 +29,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from recipelab.core.content import cache_root
-from recipelab.packs.sections import (
+from recipelab.packs.data_sections import (
     CloneSource,
     DataFile,
     DebianSource,
