@@ -176,8 +176,8 @@ COUNT = "    holding: Counter[str] = Counter()"
         (
             Edit(
                 TRAIN,
-                "(args.out / ",
-                "(args.out / 'b').write_bytes(bytes(60000))\n    (args.out / ",
+                '(args.out / "table")',
+                "(args.out / 'b').write_bytes(bytes(60000))\n    (args.out / \"table\")",
             ),
             "oversize",
             "submission size",

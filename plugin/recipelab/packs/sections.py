@@ -1,9 +1,9 @@
 """The tables of a ``pack.toml``, format version 1, each as a model.
 
 They stand in the order in which a pack is written: what is measured, what must hold, how long and
-how large a phase may be, the recipe, the phases that run it, and the evaluator. A recipe that starts from somebody else's
-repository has some tables more. Those of data are in :mod:`~recipelab.packs.data_sections`, and
-:class:`~.pack.Pack` puts them all together.
+how large a phase may be, the recipe, the phases that run it, and the evaluator. A recipe that
+starts from somebody else's repository has some tables more. Those of data are in
+:mod:`~recipelab.packs.data_sections`, and :class:`~.pack.Pack` puts them all together.
 """
 
 from __future__ import annotations

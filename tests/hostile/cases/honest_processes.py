@@ -112,9 +112,9 @@ if not os.fork():
     ),
     honest(
         "exit-137",
-        "ends with the code of a killed process, but was not killed",
+        "ends with the code of a killed process; Docker tells no difference",
         status="crashed",
-        kind="other",
+        kind="signal",
         train="raise SystemExit(137)",
     ),
     honest(
