@@ -11,11 +11,16 @@ from typing import Any
 import pytest
 
 from recipelab.core.recipe import Recipe
-from recipelab.core.trial import Edit, FailureKind, Outcome, Phase, Proposal, Status
+from recipelab.core.trial import Edit, FailureKind, Outcome, Phase, Proposal, SeedRun, Status
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.judge import baseline_text
 from recipelab.evaluation.metric import Incumbent, noise_of
-from recipelab.evaluation.projection import read_projection, refusal
+from recipelab.evaluation.projection import (
+    LARGEST_CORRECTION,
+    corrections,
+    read_projection,
+    refusal,
+)
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.evaluation.warm_up import IDLE
 from recipelab.lineage import LineageStore
@@ -131,9 +136,44 @@ async def test_the_recipe_counts_where_the_gate_counts_it(
         projection = read_projection(_folder_with(tmp_path, '{"artifact_bytes": 100}'), NAMES[:1])
         for most, refused in ((code + 51, False), (code + 49, True)):
             held = pack.model_copy(update={"gates": (gate.model_copy(update={"at_most": most}),)})
-            over = refusal(held, pack.baseline(), projection, (), seed=1)
+            over = refusal(held, pack.baseline(), projection, {}, seed=1)
             assert (over is not None) == refused
             assert over is None or f"{code + 100:,.0f} bytes" in over[1].excerpt
+
+
+def seed_run(seed: int, **measures: float) -> SeedRun:
+    named = {name.replace("__", "."): value for name, value in measures.items()}
+    return SeedRun(seed, (), named)
+
+
+def test_what_trainings_took_corrects_the_projections_of_others() -> None:
+    runs = [
+        seed_run(1, projected__train_cpu_seconds=2.0, train__cpu_seconds=2.2),
+        seed_run(2, projected__train_cpu_seconds=2.0, train__cpu_seconds=2.6),
+        seed_run(3, train__cpu_seconds=9.0),
+    ]
+    assert corrections(runs) == {"train_cpu_seconds": pytest.approx(1.2)}
+    assert corrections(runs[2:]) == {}
+    # A best that foretells a tenth of what it takes cannot have all others refused.
+    liar = seed_run(1, projected__artifact_bytes=10.0, artifact__bytes=100.0)
+    assert corrections([liar]) == {"artifact_bytes": LARGEST_CORRECTION}
+    never_trained = seed_run(1, projected__artifact_bytes=10.0)
+    assert corrections([never_trained]) == {"artifact_bytes": 1.0}
+
+
+async def test_a_corrected_projection_is_held_to_the_limit(
+    toy: Pack, sandbox: LocalSandbox
+) -> None:
+    pack = with_preflight(toy, projects={"artifact_bytes": 0.0})
+    evaluator = evaluator_of(pack, sandbox)
+    measures = {"projected__artifact_bytes": 100.0, "artifact__bytes": 120.0, "metric": 0.0}
+    runs = {seed: seed_run(seed, score__loss=0.0, **measures) for seed in pack.seeds}
+    best = Incumbent(0, pack.baseline(), runs)
+    over = await evaluator.evaluate(projecting(pack, artifact_bytes=4_500), lambda: best)
+    assert over.status is Status.OVERSIZE
+    assert "5,400 bytes, 8 % over the limit of 5,000" in over.reason
+    below = await evaluator.evaluate(projecting(pack, artifact_bytes=4_100), lambda: best)
+    assert below.status is Status.DISCARDED, below.reason
 
 
 def _folder_with(place: Path, text: str) -> Path:

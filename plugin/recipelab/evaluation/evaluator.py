@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
@@ -27,6 +27,7 @@ from recipelab.evaluation.judge import Judge, TrialRuns
 from recipelab.evaluation.metric import Incumbent
 from recipelab.evaluation.observers import TrialObserver, log_retry, observed_trial
 from recipelab.evaluation.phases import PhaseRunner
+from recipelab.evaluation.projection import NOTHING_EXPECTED, corrections
 from recipelab.evaluation.protocol import TrialProtocol, calibration_seeds
 from recipelab.evaluation.seed_runs import SeedRuns
 from recipelab.evaluation.warm_up import WarmUps
@@ -128,10 +129,10 @@ class Evaluator:
             (``aborted``); only cancellation is raised.
         """
         if incumbent is None:
-            work, expected = self._run_baseline, frozenset[str]()
+            work, expected = self._run_baseline, dict[str, float]()
         else:
             work = TrialProtocol(self._judge, incumbent, self._confirming).run
-            expected = incumbent().projected
+            expected = corrections(tuple(incumbent().runs.values()))
         return await self._evaluate(
             work, recipe, labels or {}, observer or TrialObserver(), expected
         )
@@ -168,7 +169,7 @@ class Evaluator:
         recipe: Recipe,
         labels: Mapping[str, str],
         observer: TrialObserver,
-        expected: Collection[str] = (),
+        expected: Mapping[str, float] = NOTHING_EXPECTED,
     ) -> Outcome:
         """Attempt the work on a recipe, again if the machinery fails, in a span of its own."""
         attempts = AsyncRetrying(
@@ -205,7 +206,7 @@ class Evaluator:
         recipe: Recipe,
         labels: Mapping[str, str],
         observer: TrialObserver,
-        expected: Collection[str],
+        expected: Mapping[str, float],
     ) -> Outcome:
         """Do the work once, for a recipe that gets through its preflight."""
         observer.queued()

@@ -86,14 +86,6 @@ class Incumbent:
             judged=outcome.judged_seeds,
         )
 
-    @property
-    def projected(self) -> frozenset[str]:
-        """What its preflight projected; a challenger may not leave it out."""
-        names = {name for run in self.runs.values() for name in run.measures}
-        return frozenset(
-            name.removeprefix(PROJECTED) for name in names if name.startswith(PROJECTED)
-        )
-
     def add(self, runs: tuple[SeedRun, ...]) -> None:
         """Add and store seed runs that were made to compare a candidate with it."""
         self.store_runs(runs)

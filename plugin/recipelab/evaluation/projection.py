@@ -12,10 +12,11 @@ import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 from recipelab.core.recipe import Recipe
 from recipelab.core.text import plain, shorten
-from recipelab.core.trial import Failure, FailureKind, Phase, Status
+from recipelab.core.trial import Failure, FailureKind, Phase, SeedRun, Status
 from recipelab.evaluation.metric import PROJECTED, packed_bytes, recipe_bytes
 from recipelab.packs.pack import Pack
 from recipelab.packs.sections import PACKED, Gate
@@ -33,6 +34,13 @@ MEASURED: Mapping[str, str] = {
     "peak_memory_mb": "train.peak_memory_mb",
 }
 """What each projection foretells, as the training then measures it."""
+
+NOTHING_EXPECTED: Mapping[str, float] = {}
+"""For recipes that are compared with none: nothing has to be projected."""
+
+LARGEST_CORRECTION = 1.25
+"""What a projection is corrected by at most: a best that foretells too little on purpose must not
+have many others refused."""
 
 _SECONDS = "the training would take {value:,.4g} s"
 _CPU_SECONDS = "the training would take {value:,.4g} CPU seconds"
@@ -97,6 +105,32 @@ def _number(value: object) -> float | None:
     return number if math.isfinite(number) and number >= 0.0 else None
 
 
+def corrections(runs: Collection[SeedRun]) -> dict[str, float]:
+    """Return by what to multiply projections, by their names, as the trainings of a recipe tell.
+
+    A process cannot time its own start and end, nor foretell how busy the machine is; what its
+    trainings took over what its preflight projected is the same for the next recipe, by and large.
+
+    Args:
+        runs: The seed runs of the recipe, in most cases of the best.
+
+    Returns:
+        A factor for each number that its preflight projected.
+    """
+    found = {}
+    for name, measure in MEASURED.items():
+        told = [run for run in runs if f"{PROJECTED}{name}" in run.measures]
+        ratios = [
+            run.measures[measure] / run.measures[f"{PROJECTED}{name}"]
+            for run in told
+            if run.measures.get(measure) and run.measures[f"{PROJECTED}{name}"]
+        ]
+        if told:
+            factor = fmean(ratios) if ratios else 1.0
+            found[name] = min(max(factor, 1 / LARGEST_CORRECTION), LARGEST_CORRECTION)
+    return found
+
+
 def projection_note(pack: Pack, measures: Mapping[str, float]) -> str:
     """Return what to say of a baseline that does not project all that its pack says; or nothing.
 
@@ -136,7 +170,12 @@ class _Bound:
 
 
 def refusal(
-    pack: Pack, recipe: Recipe, projection: Projection, expected: Collection[str], *, seed: int
+    pack: Pack,
+    recipe: Recipe,
+    projection: Projection,
+    expected: Mapping[str, float],
+    *,
+    seed: int,
 ) -> tuple[Status, Failure] | None:
     """Return status and failure of a recipe that need not be trained; ``None`` for any other.
 
@@ -144,7 +183,8 @@ def refusal(
         pack: Limits, and the errors of projections.
         recipe: The recipe.
         projection: What its preflight projects.
-        expected: What the baseline projects: a recipe may not leave it out.
+        expected: What the best projects, and by what to correct it (:func:`corrections`): a recipe
+            may not leave it out.
         seed: The seed of the preflight.
     """
     errors = pack.phases.preflight.projects.errors
@@ -152,8 +192,8 @@ def refusal(
         text = f"{projection.problem}; the baseline projects {', '.join(sorted(expected))}"
         kind = FailureKind.BAD_OUTPUT
         return Status.CRASHED, Failure(Phase.PREFLIGHT, kind, "no usable projection", text, seed)
-    for name, value in projection.values.items():
-        error = errors[name]
+    for name, told in projection.values.items():
+        error, value = errors[name], told * expected.get(name, 1.0)
         for bound in _bounds(pack, recipe, name):
             total = value / bound.share + bound.added
             if value * (1.0 - error) / bound.share + bound.added <= bound.limit:

@@ -28,7 +28,7 @@ from recipelab.evaluation.failures import MachineSuspected, PhaseFailed
 from recipelab.evaluation.metric import BESIDE, Incumbent, with_metric
 from recipelab.evaluation.observers import TrialObserver
 from recipelab.evaluation.phases import PhaseRunner, sandbox_measures
-from recipelab.evaluation.projection import refusal
+from recipelab.evaluation.projection import NOTHING_EXPECTED, refusal
 from recipelab.packs.pack import Pack
 from recipelab.packs.sections import Metric
 from recipelab.sandbox.base import PhaseResult
@@ -137,11 +137,11 @@ class SeedRuns:
         chosen = [run for run in self.finished() if run.seed in seeds]
         return with_metric(chosen, self.pack.metric, incumbent)
 
-    async def preflight(self, expected: Collection[str] = ()) -> None:
+    async def preflight(self, expected: Mapping[str, float] = NOTHING_EXPECTED) -> None:
         """Run one tiny step of the recipe, and hold what it projects to the limits.
 
         Args:
-            expected: Names of what it has to project, as the baseline does.
+            expected: What it has to project, as the best does, and by what to correct it.
 
         Raises:
             PhaseFailed: The recipe does not get through it, or need not be trained.
