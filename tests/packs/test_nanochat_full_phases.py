@@ -331,7 +331,8 @@ def test_preflight_fails_where_a_phase_would(stepping: Path, file: str, old: str
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new))
     result = phase(stepping, "preflight", "--nproc_per_node", "2")
-    assert result.returncode == 1 and "ValueError: too hot" in result.stderr
+    assert result.returncode == 1
+    assert "ValueError: too hot" in result.stderr, result.stderr
     assert left(stepping) == []
 
 

@@ -113,7 +113,7 @@ async def test_a_preflight_projects_and_finds_what_is_wrong_with_predict(name: s
             "",
             set(pack.phases.preflight.projects.errors),
         )
-        assert refusal(pack, pack.baseline(), projection, (), seed=1) is None
+        assert refusal(pack, pack.baseline(), projection, {}, seed=1) is None
         text = pack.baseline().files[PREDICT]
         broken = pack.baseline().apply(
             [Edit(PREDICT, None, f"{text}\nraise ArithmeticError\n")], pack.recipe.editable
