@@ -250,7 +250,7 @@ def recipe_of(pack: Any, small: bool) -> Any:
 def measured(pack: Any, recipe: Any, beside: Any, notes: Notes, name: str) -> None:
     """Measure a recipe on one seed, beside another if one is given."""
     from recipelab.core.content import Home
-    from recipelab.evaluation.metric import Incumbent
+    from recipelab.evaluation.metric import Incumbent, mean_predict
     from recipelab.evaluation.observers import TrialObserver
     from recipelab.evaluation.session import CampaignSession
     from recipelab.plan import Plan
@@ -263,10 +263,16 @@ def measured(pack: Any, recipe: Any, beside: Any, notes: Notes, name: str) -> No
 
     plan = Plan(pack=str(pack.root), profile="full", sandbox="local", slots=1)
     session = CampaignSession(plan, Home(pack.root / "home"), say=print)
-    incumbent = Incumbent(0, beside, {}) if beside is not None else None
 
     async def ran() -> Any:
         async with session.measuring() as evaluator:
+            incumbent = None
+            if beside is not None:  # Times are told in those of the other, measured first.
+                alone = await evaluator.measure(beside, (1,), labels={"campaign": "gpu"})
+                if not alone.seed_runs:
+                    return alone
+                runs = {run.seed: run for run in alone.seed_runs}
+                incumbent = Incumbent(0, beside, runs, mean_predict(alone.seed_runs))
             return await evaluator.measure(
                 recipe, (1,), incumbent=incumbent, labels={"campaign": "gpu"}, observer=Clock()
             )
