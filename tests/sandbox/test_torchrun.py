@@ -11,6 +11,7 @@ from recipelab.core.trial import FailureKind, Phase
 from recipelab.evaluation.failures import failure_of
 from recipelab.packs.load import load_pack
 from recipelab.sandbox import Input, LocalSandbox, PhaseResult, Sandbox
+from recipelab.sandbox.check.launcher import launcher_of
 
 from .helpers import phase
 
@@ -42,12 +43,12 @@ def launchers() -> dict[tuple[str, ...], str]:
         assert pack.limits.processes == 8
         for which in Phase:
             command = pack.phases[which].command
-            if "torch.distributed.run" not in command:
+            launcher = launcher_of(command)
+            if launcher is None:
                 continue
-            at = command.index("--nproc_per_node=8")
-            script = next(i for i in range(at, len(command)) if command[i].endswith(".py"))
-            words = (*command[:at], "--nproc_per_node=2", *command[at + 1 : script + 1])
-            found.setdefault(words, []).append(f"{name} {which}")
+            assert "--nproc_per_node=8" in command
+            script = next(word for word in command if word.endswith(".py"))
+            found.setdefault((*launcher, script), []).append(f"{name} {which}")
     return {words: ", ".join(whose) for words, whose in found.items()}
 
 
