@@ -63,6 +63,19 @@ class Status(StrEnum):
         return self in (Status.BASELINE, Status.KEPT)
 
 
+class Standing(StrEnum):
+    """How well the gain of a kept trial is proven. The list is closed."""
+
+    CERTIFIED = "certified"
+    """It was tested on fresh seeds, alone or within a line whose checkpoint held."""
+    PROVISIONAL = "provisional"
+    """It beat the head of the working line on few seeds; no checkpoint has tested it yet."""
+    UNPROVEN = "unproven"
+    """The line that it belonged to fell back to the certified recipe."""
+    UNTESTED = "untested"
+    """It was kept by a policy that tests nothing."""
+
+
 class FailureKind(StrEnum):
     """What went wrong, in the words a person would use. The list is closed."""
 
@@ -153,11 +166,17 @@ class SeedRun:
         seed: The seed that the recipe was given.
         timings: One entry for each phase that ran.
         measures: Named measurements, as ``train.cpu_seconds`` and ``score.accuracy``.
+        items: What the scorer left of each item of the hidden set, as 32-bit floats, little-endian;
+            empty if it leaves nothing. It is not stored: it is for comparisons in one process.
+        artifact: SHA-256 of what train left, by which a recipe that ignores its seed is known;
+            empty if it is not known. It is not stored either.
     """
 
     seed: int
     timings: tuple[PhaseTiming, ...]
     measures: Mapping[str, float] = field(default_factory=dict[str, float])
+    items: bytes = field(default=b"", compare=False, repr=False)
+    artifact: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -169,12 +188,14 @@ class GateResult:
         value: The measured value, averaged over seeds.
         limit: The limit it was held against.
         margin: Signed distance to the limit; negative when the gate is missed.
+        error: Standard error of the margin; ``None`` if it is not known.
     """
 
     name: str
     value: float
     limit: float
     margin: float
+    error: float | None = None
 
     @property
     def passed(self) -> bool:
@@ -220,6 +241,15 @@ class Evidence:
         p: Chance of so large a gain without any, where it was tested.
         level: What ``p`` had to be at most.
         same_as: The trial whose recipe is the same and whose measurements it shares.
+        standing: How well the gain of a kept trial was proven when it was judged; ``None`` for any
+            other trial.
+        rebased_from: The parent that it was proposed on, where its edit was merged onto another
+            head because the best had changed meanwhile.
+        parent_delta: Its score minus that of the recipe that it was screened beside, where that is
+            not ``against``.
+        parent_delta_se: Standard error of that difference.
+        deterministic: Whether it was the same for every seed, so that further seeds tell nothing.
+        stopped_early: Seed runs that were stopped on their training curve.
     """
 
     against: int
@@ -230,6 +260,53 @@ class Evidence:
     p: float | None = None
     level: float | None = None
     same_as: int | None = None
+    standing: Standing | None = None
+    rebased_from: int | None = None
+    parent_delta: float | None = None
+    parent_delta_se: float | None = None
+    deterministic: bool = False
+    stopped_early: int = 0
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A test of the working line: its head against the last certified recipe, on fresh seeds.
+
+    Attributes:
+        trial: Number of the head that was tested.
+        against: Number of the certified trial, or the baseline.
+        held: Whether the gain of the line is more than luck: the head is certified now.
+        fell_back: Whether the line fell back to the certified recipe.
+        reason: One sentence that says why.
+        seeds: Fresh seeds of each side.
+        delta: Score of the head minus that of the certified recipe, in the metric's unit; ``None``
+            if one of them failed.
+        delta_se: Standard error of that difference.
+        delta_low: Lower end of its 95 % interval.
+        delta_high: Upper end.
+        p: Chance of so large a gain without any.
+        level: What ``p`` had to be at most.
+        gates: The gates of the head, over all its runs.
+        runs: The seed runs of the head.
+        against_runs: The seed runs of the certified recipe; empty where they are in those of the
+            head, under names that begin with ``beside.``.
+    """
+
+    trial: int
+    against: int
+    held: bool
+    fell_back: bool
+    reason: str
+    seeds: int
+    delta: float | None = None
+    delta_se: float | None = None
+    delta_low: float | None = None
+    delta_high: float | None = None
+    p: float | None = None
+    level: float | None = None
+    gates: tuple[GateResult, ...] = ()
+    runs: tuple[SeedRun, ...] = ()
+    against_runs: tuple[SeedRun, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ starts from somebody else's repository has some tables more. Those of data are i
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -68,8 +69,40 @@ def check_measure(name: str) -> str:
     return name
 
 
+class Scale(StrEnum):
+    """The scale on which two recipes are compared."""
+
+    LINEAR = "linear"
+    LOG = "log"
+    """In logarithms, where noise is in proportion to the value, as it is of times."""
+
+    def on(self, value: float) -> float:
+        """Return a value on this scale.
+
+        Raises:
+            ValueError: A value that is not positive has no logarithm.
+        """
+        return math.log(value) if self is Scale.LOG else value
+
+    def delta(self, difference: float, at: float) -> float:
+        """Return a difference on this scale in the metric's unit.
+
+        Args:
+            difference: The difference on this scale.
+            at: The value that it is a difference to, in the metric's unit.
+        """
+        return at * math.expm1(difference) if self is Scale.LOG else difference
+
+    def error(self, error: float, at: float) -> float:
+        """Return a standard error on this scale in the metric's unit, to first order."""
+        return abs(at) * error if self is Scale.LOG else error
+
+
 class Metric(Section):
     """The score: one measurement, averaged over seeds.
+
+    Recipes are compared on a ``scale``: times and sizes in logarithms, as their noise is in
+    proportion to them, anything else as it is, unless the pack says.
 
     With ``side_by_side`` the best trains again beside every trial, seed by seed and on the same
     slot, and the two are compared at that moment: a time means little on a machine that drifts.
@@ -88,8 +121,18 @@ class Metric(Section):
     side_by_side: bool = False
     charge_predict: bool = False
     drift: float = Field(default=0.05, gt=0)
+    scale: Scale = Scale.LINEAR
 
     _measure = field_validator("measure")(check_measure)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _scale_of_measure(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "scale" not in given:
+            measure = str(given.get("measure", ""))
+            positive = measure.partition(".")[2] in SANDBOX_MEASURES or measure in FILE_MEASURES
+            return {**given, "scale": Scale.LOG if positive else Scale.LINEAR}
+        return given
 
     @model_validator(mode="after")
     def _needs_a_time(self) -> Self:
@@ -114,6 +157,7 @@ ACCEPTANCE_POLICIES: Registry[object] = Registry(
     "acceptance policy",
     "recipelab.acceptance",
     {
+        "line": "recipelab.acceptance.registry:line",
         "confirmed": "recipelab.acceptance.registry:confirmed",
         "paired-two-sigma": "recipelab.acceptance.registry:paired_two_sigma",
         "keep-if-better": "recipelab.acceptance.registry:keep_if_better",
@@ -126,27 +170,36 @@ class AcceptanceSpec(Section):
     """How a gain is told from noise; see :mod:`recipelab.acceptance`.
 
     Attributes:
-        policy: ``confirmed``, ``paired-two-sigma``, ``keep-if-better``, or the name under which an
-            installed distribution registers a policy of its own.
-        false_keep_rate: Chance that a campaign keeps anything if nothing is ever better.
-        confirm: On how many fresh seeds a promising trial is tested, one look after the other.
+        policy: ``line``, ``confirmed``, ``paired-two-sigma``, ``keep-if-better``, or the name under
+            which an installed distribution registers a policy of its own.
+        false_keep_rate: Chance that a campaign claims anything if nothing is ever better.
+        confirm: On how many fresh seeds a promising trial, or the head of a working line, is
+            tested, one look after the other.
+        fresh: Fresh seeds of a promising trial before it joins the working line.
+        lead: Standard deviations of a seed run by which the line leads the certified recipe when a
+            checkpoint is due.
+        deterministic: Whether a recipe measures the same whatever its seed, so that one run tells
+            all. ``packs check`` looks whether that is so.
         calibration: Seed runs of the baseline, which tell the noise; all the pack's seeds at least.
         racing_error: Chance at which a trial counts as hopeless and its seed runs stop; 0 runs all.
     """
 
     policy: str = Field(
-        default="confirmed",
+        default="line",
         json_schema_extra={
             "anyOf": [
-                {"enum": ["confirmed", "paired-two-sigma", "keep-if-better"]},
+                {"enum": ["line", "confirmed", "paired-two-sigma", "keep-if-better"]},
                 {"description": "A policy that an installed distribution registers."},
             ]
         },
     )
     false_keep_rate: float = Field(default=0.05, gt=0, lt=1)
-    confirm: tuple[Annotated[int, Field(ge=2)], ...] = Field(default=(4, 8, 16), min_length=1)
+    confirm: tuple[Annotated[int, Field(ge=2)], ...] = Field(default=(4, 8, 16, 32), min_length=1)
+    fresh: int = Field(default=4, ge=2)
+    lead: float = Field(default=3.0, gt=0)
     calibration: int = Field(default=4, ge=2)
     racing_error: float = Field(default=0.02, ge=0, le=0.5)
+    deterministic: bool = False
 
     @field_validator("policy")
     @classmethod
@@ -165,12 +218,30 @@ class AcceptanceSpec(Section):
 
 
 class Gate(Section):
-    """A pass/fail limit beside the score, on a measurement averaged over seeds."""
+    """A pass/fail limit beside the score, on a measurement averaged over seeds.
+
+    A relative gate has no number of its own: it holds a trial to another recipe's measurement on
+    the same stage. It can only veto.
+
+    Attributes:
+        name: A few words.
+        measure: The measurement.
+        at_least: Its lower limit.
+        at_most: Its upper limit.
+        not_worse_than: Whose measurement a trial may not be worse than, in place of a limit: that
+            of the ``best`` or of the ``baseline``.
+        goal: Which way the measurement is better; for relative gates.
+        by: By how much it may be worse all the same, in its own unit; for relative gates.
+        failure: The status of a trial that misses it.
+    """
 
     name: str
     measure: str
     at_least: float | None = None
     at_most: float | None = None
+    not_worse_than: Literal["best", "baseline"] | None = None
+    goal: Goal | None = None
+    by: float = Field(default=0.0, ge=0)
     failure: Literal[
         Status.GATE_MISSED,
         Status.OVERSIZE,
@@ -183,9 +254,28 @@ class Gate(Section):
 
     @model_validator(mode="after")
     def _has_one_limit(self) -> Self:
-        if (self.at_least is None) == (self.at_most is None):
-            raise ValueError("a gate has exactly one of: at_least, at_most")
+        limits = (self.at_least, self.at_most, self.not_worse_than)
+        if sum(limit is not None for limit in limits) != 1:
+            raise ValueError("a gate has exactly one of: at_least, at_most, not_worse_than")
+        if (self.goal is not None) != self.relative:
+            raise ValueError("goal: says which way the measure of a not_worse_than gate is better")
+        if self.by and not self.relative:
+            raise ValueError("by: belongs to not_worse_than; a limit is told as it is")
         return self
+
+    @property
+    def relative(self) -> bool:
+        """Whether it holds a trial to another recipe, and so has no limit of its own."""
+        return self.not_worse_than is not None
+
+    def held_to(self, value: float) -> Gate:
+        """Return the absolute gate that a relative one is where the other recipe has a value."""
+        limit = (
+            {"at_least": value - self.by}
+            if self.goal is Goal.MAXIMIZE
+            else {"at_most": value + self.by}
+        )
+        return Gate(name=self.name, measure=self.measure, failure=self.failure, **limit)
 
     @property
     def limit(self) -> float:
@@ -199,6 +289,9 @@ class Gate(Section):
     @property
     def bound(self) -> str:
         """The limit in words, as ``at least 0.94``."""
+        if self.relative:
+            grace = f" by more than {self.by:g}" if self.by else ""
+            return f"not worse than that of the {self.not_worse_than}{grace}"
         return f"at {'least' if self.at_least is not None else 'most'} {self.limit:g}"
 
     @property
