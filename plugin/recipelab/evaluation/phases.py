@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,9 +47,6 @@ BAD_PREDICTIONS_EXIT = 3
 BROKEN_RULE_EXIT = 4
 """Exit code with which a scorer says that the predictions break a rule, with the evidence."""
 
-NONCE_BITS = 48
-"""Size of the random number that prepare gets. A float holds it exactly, so it can be recorded."""
-
 _EVALUATOR_ENVIRONMENT = {"PYTHONPATH": "lib"}
 
 
@@ -67,6 +63,7 @@ class PhaseRunner:
         hashes: Files that the recipe may not change.
         labels: What the phases belong to, for the sandbox.
         observer: Told of each phase.
+        nonce: Returns the secret number of a seed, which prepare gets.
         warm_ups: Keeps what preflights leave, where the pack says so.
         warm_up: That of this recipe, as ``warm_ups`` holds it.
 
@@ -83,6 +80,7 @@ class PhaseRunner:
         *,
         labels: Mapping[str, str],
         observer: TrialObserver,
+        nonce: Callable[[int], int],
         warm_ups: WarmUps | None = None,
         warm_up: WarmUp | None = None,
     ) -> None:
@@ -96,6 +94,7 @@ class PhaseRunner:
         self._warm_ups = warm_ups or WarmUps()
         self._warm_up = warm_up or WarmUp()
         self._projection = Projection({})
+        self._nonce = nonce
         self._nonces: dict[int, int] = {}
         self._results: dict[tuple[Phase, int], PhaseResult] = {}
 
@@ -224,8 +223,8 @@ class PhaseRunner:
             SandboxError: The machinery failed.
         """
         if self._pack.phases.prepare is not None:
-            # A new number for every seed run: no recipe can know what prepare will do with it.
-            self._nonces[seed] = secrets.randbits(NONCE_BITS)
+            # No recipe can know it, and so what prepare will do with it.
+            self._nonces[seed] = self._nonce(seed)
             await self._run(Phase.PREPARE, seed, slot)
             if not self._workspace.rounds(seed):
                 raise EvaluatorFault("the evaluator's prepare left no folder in out/rounds/")

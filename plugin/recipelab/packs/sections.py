@@ -143,6 +143,11 @@ class Metric(Section):
         return self
 
     @property
+    def is_clock(self) -> bool:
+        """Whether it is a time, which is another at every measurement."""
+        return self.measure.partition(".")[2] in SANDBOX_MEASURES[:2]
+
+    @property
     def in_turns(self) -> bool:
         """Whether trial and best run in turns, and not at the same moment."""
         return self.side_by_side and self.measure == f"{Phase.TRAIN}.wall_seconds"

@@ -1,0 +1,104 @@
+"""What the baseline's seed runs say before the first trial: noise, gates and projections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from recipelab.acceptance import Confirmed, Noise, acceptance_policy, smallest_gain
+from recipelab.core.trial import SeedRun, Status
+from recipelab.evaluation.gates import near_misses
+from recipelab.evaluation.metric import METRIC, noise_of
+from recipelab.evaluation.projection import projection_note
+from recipelab.lineage import TrialRecord
+from recipelab.packs.pack import Pack
+
+LATER = 20
+"""Confirmations after which the smallest gain is told once more, as tests are stricter by then."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What the seed runs of the baseline say about the noise of a pack.
+
+    Attributes:
+        noise: The spread of everything that was measured.
+        smallest: The smallest true gain that is kept four times in five, in the metric's unit, by
+            the campaign's first confirmation; ``None`` if the policy cannot say.
+        smallest_later: The same after twenty confirmations.
+    """
+
+    noise: Noise
+    smallest: float | None
+    smallest_later: float | None
+
+
+def calibration_of(pack: Pack, runs: Iterable[SeedRun]) -> Calibration | None:
+    """Return what the seed runs of the baseline say; ``None`` if there are too few."""
+    noise = noise_of(runs, pack.metric)
+    if noise is None:
+        return None
+    policy = acceptance_policy(pack.acceptance)
+    if not isinstance(policy, Confirmed):
+        return Calibration(noise, None, None)
+    seeds = len(pack.seeds)
+    gains = (smallest_gain(policy, noise.pair, seeds, tested=count) for count in (0, LATER))
+    return Calibration(noise, *gains)
+
+
+def baseline_text(pack: Pack, record: TrialRecord) -> str:
+    """Return what a judged baseline says before the first trial; empty for any other trial.
+
+    How noisy the pack is, which gates it misses by what the noise allows, and what it does not
+    project.
+    """
+    if record.outcome is None or record.outcome.status is not Status.BASELINE:
+        return ""
+    runs = record.outcome.seed_runs
+    calibration = calibration_of(pack, runs)
+    noise = calibration_text(pack, calibration) if calibration is not None else ""
+    near = (
+        f"The starting recipe starts although {text}."
+        for text in near_misses(pack.gates, runs).values()
+    )
+    projected = projection_note(pack, runs[0].measures) if runs else ""
+    return " ".join(filter(None, (noise, *near, projected)))
+
+
+def calibration_text(pack: Pack, calibration: Calibration) -> str:
+    """Return what people and agents are told about the noise before the first trial."""
+    return " ".join(_calibration_sentences(pack, calibration))
+
+
+def _calibration_sentences(pack: Pack, calibration: Calibration) -> Iterator[str]:
+    metric, noise = pack.metric, calibration.noise
+    spread, unit = noise.measures[METRIC], f" {metric.unit}" if metric.unit else ""
+    yield (
+        f"Noise, from {spread.runs} seed runs of the baseline: {metric.name} "
+        f"{spread.mean:.5g}{unit}, standard deviation {spread.sd:.2g}; of the difference of two "
+        f"equal recipes {noise.pair.sd:.2g}."
+    )
+    for gate in pack.gates:
+        if gate.relative or (found := noise.measures.get(gate.measure)) is None:
+            continue
+        margin = gate.margin(found.mean)
+        distance = (
+            f", which is {margin / found.sd:.1f} standard deviations of one seed run."
+            if found.sd
+            else ", the same every time."
+        )
+        yield f"Gate {gate.name}: {found.mean:.5g}, {margin:+.3g} from its limit{distance}"
+    if calibration.smallest is None:
+        yield f"The policy {pack.acceptance.policy} states no bound on how often luck is kept."
+        return
+    if noise.pair.sd == 0.0:
+        yield "Nothing here has any noise: any gain can be seen."
+        return
+    smallest, later = calibration.smallest, calibration.smallest_later or calibration.smallest
+    share = f" ({100.0 * smallest / abs(spread.mean):.2g} %)" if spread.mean else ""
+    yield (
+        f"The smallest true gain that is kept four times in five: {smallest:.2g}{unit}{share}, "
+        f"after {LATER} confirmations {later:.2g}{unit}; "
+        "chance to keep anything if nothing is ever better: "
+        f"{pack.acceptance.false_keep_rate:.0%} over the whole campaign."
+    )
