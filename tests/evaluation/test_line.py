@@ -14,6 +14,7 @@ from recipelab.evaluation.checkpoints import WorkingLine
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.metric import METRIC, Incumbent, noise_of
 from recipelab.evaluation.protocol import Rebase
+from recipelab.evaluation.seeds import SeedSource
 from recipelab.packs.data import ensure_data
 from recipelab.packs.load import load_pack
 from recipelab.packs.pack import Pack
@@ -22,6 +23,7 @@ from recipelab.sandbox.slots import ANYWHERE, SlotPool
 
 TRAIN = "recipe/train.py"
 LABELS = {"campaign": "c", "trial": "5"}
+SECRET = b"so that the noise is the same every time"
 
 
 class RecordingSandbox(LocalSandbox):
@@ -65,7 +67,9 @@ def incumbent(
 async def test_a_gain_on_few_seeds_is_kept_provisionally(pack: Pack) -> None:
     async with RecordingSandbox() as sandbox:
         evaluator = evaluator_of(pack, sandbox)
-        baseline = await evaluator.evaluate(pack.baseline(), None)
+        baseline = await evaluator.evaluate(
+            pack.baseline(), None, seeds=SeedSource(pack, "c", SECRET)
+        )
         best = incumbent(pack, 0, pack.baseline(), baseline, baseline)
         sandbox.trained.clear()
         recipe = edited(pack, ("X = 1.0", "X = 2.0"))
@@ -84,7 +88,9 @@ async def test_a_gain_on_few_seeds_is_kept_provisionally(pack: Pack) -> None:
 async def test_what_is_worse_costs_one_seed(pack: Pack) -> None:
     async with RecordingSandbox() as sandbox:
         evaluator = evaluator_of(pack, sandbox)
-        baseline = await evaluator.evaluate(pack.baseline(), None)
+        baseline = await evaluator.evaluate(
+            pack.baseline(), None, seeds=SeedSource(pack, "c", SECRET)
+        )
         best = incumbent(pack, 0, pack.baseline(), baseline, baseline)
         sandbox.trained.clear()
         recipe = edited(pack, ("X = 1.0", "X = 0.5"))
@@ -105,7 +111,9 @@ class Moving:
 
     async def prepare(self, *change: tuple[str, str]) -> None:
         pack, evaluator = self.pack, self._evaluator
-        baseline = await evaluator.evaluate(pack.baseline(), None)
+        baseline = await evaluator.evaluate(
+            pack.baseline(), None, seeds=SeedSource(pack, "c", SECRET)
+        )
         recipe = edited(pack, *change)
         outcome = await evaluator.measure(recipe, (101, 102, 103, 104))
         self.now = self.first = incumbent(pack, 0, pack.baseline(), baseline, baseline)
@@ -211,13 +219,15 @@ async def test_a_verdict_on_a_screening_says_that_the_best_is_another_by_now(pac
     assert "against trial 0; the best changed meanwhile to trial 4" in outcome.reason
 
 
-async def tested(
+async def checkpoint_of(
     pack: Pack, change: tuple[str, str], *, at_end: bool = False, lead: float | None = None
 ) -> tuple[Checkpoint | None, list[Checkpoint], list[str], WorkingLine]:
     """Test a line of one edit; ``lead`` is the score that its head claims, if not its own."""
     async with RecordingSandbox() as sandbox:
         evaluator = evaluator_of(pack, sandbox)
-        baseline = await evaluator.evaluate(pack.baseline(), None)
+        baseline = await evaluator.evaluate(
+            pack.baseline(), None, seeds=SeedSource(pack, "c", SECRET)
+        )
         recipe = edited(pack, change)
         outcome = await evaluator.measure(recipe, (101, 102, 103, 104))
         head = incumbent(pack, 3, recipe, outcome, baseline)
@@ -228,13 +238,17 @@ async def tested(
         recorded: list[Checkpoint] = []
         sandbox.trained.clear()
         found = await evaluator.checkpoint(
-            lambda: line, recorded.append, at_end=at_end, labels=LABELS
+            lambda: line,
+            recorded.append,
+            at_end=at_end,
+            seeds=SeedSource(pack, "c", SECRET),
+            labels=LABELS,
         )
     return found, recorded, sandbox.trained, line
 
 
 async def test_a_checkpoint_that_holds_tells_the_gain_of_the_line(pack: Pack) -> None:
-    found, recorded, trained, line = await tested(pack, ("X = 1.0", "X = 3.0"))
+    found, recorded, trained, line = await checkpoint_of(pack, ("X = 1.0", "X = 3.0"))
     assert found is not None and recorded == [found]
     assert found.held and not found.fell_back, found.reason
     assert (found.trial, found.against) == (3, 0)
@@ -253,25 +267,25 @@ async def test_a_checkpoint_that_holds_tells_the_gain_of_the_line(pack: Pack) ->
 
 async def test_a_line_whose_lead_was_luck_falls_back(pack: Pack) -> None:
     # The head says that it is far better, and is a little worse.
-    found, _, _, _ = await tested(pack, ("X = 1.0", "X = 0.9"), lead=1.0)
+    found, _, _, _ = await checkpoint_of(pack, ("X = 1.0", "X = 0.9"), lead=1.0)
     assert found is not None
     assert not found.held and found.fell_back
 
 
 async def test_a_head_that_fails_on_a_fresh_seed_falls_back(pack: Pack) -> None:
     fails = ('    print("loss', '    seed in (1, 2, 101, 102, 103, 104) or 1 / 0\n    print("loss')
-    found, recorded, _, _ = await tested(pack, fails, lead=1.0)
+    found, recorded, _, _ = await checkpoint_of(pack, fails, lead=1.0)
     assert found is not None and recorded == [found]
     assert found.fell_back and "failed on a fresh seed" in found.reason
     assert (found.p, found.delta) == (None, None)
 
 
 async def test_a_small_lead_is_tested_at_the_end_alone(pack: Pack) -> None:
-    change = ("X = 1.0", "X = 1.01")
-    quiet, recorded, trained, line = await tested(pack, change)
+    change = ("X = 1.0", "X = 1.005")
+    quiet, recorded, trained, line = await checkpoint_of(pack, change)
     assert 0.0 < line.lead(pack) < pack.acceptance.lead
     assert (quiet, recorded, trained) == (None, [], [])
-    found, _, _, _ = await tested(pack, change, at_end=True)
+    found, _, _, _ = await checkpoint_of(pack, change, at_end=True)
     assert found is not None
 
 

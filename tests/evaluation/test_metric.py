@@ -58,11 +58,10 @@ def test_predict_as_long_as_the_baselines_is_free() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ratios", "share"), [((1.0, 1.0, 1.0), 0.005), ((0.99, 1.0, 1.01), 0.02), ((1.0, 1.004), 0.0085)]
+    ("ratios", "share"),
+    [((1.0, 1.0, 1.0), 0.005), ((0.99, 1.0, 1.01), 0.02), ((1.0, 1.004), 0.0085)],
 )
-def test_what_is_free_follows_the_noise_of_predict(
-    ratios: tuple[float, ...], share: float
-) -> None:
+def test_what_is_free_follows_the_noise_of_predict(ratios: tuple[float, ...], share: float) -> None:
     # The machine is another at every pair, and that is no noise of predict.
     moments = [run(4.0, 2.0 * r * k, beside=(4.0, 2.0 * k)) for k, r in enumerate(ratios, start=1)]
     baseline = with_metric(moments, CHARGED, None)
