@@ -9,6 +9,7 @@ from statistics import fmean
 from recipelab.acceptance import (
     Acceptance,
     Confirmed,
+    Line,
     NeedMoreSeeds,
     Noise,
     Observations,
@@ -283,10 +284,10 @@ def calibration_of(pack: Pack, runs: Iterable[SeedRun]) -> Calibration | None:
     if noise is None:
         return None
     policy = acceptance_policy(pack.acceptance)
-    if not isinstance(policy, Confirmed):
+    if not isinstance(policy, Confirmed | Line):
         return Calibration(noise, None, None)
     seeds = len(pack.seeds)
-    gains = (smallest_gain(policy, noise.pair, seeds, tested=count) for count in (0, LATER))
+    gains = (smallest_gain(policy, noise.pair, seeds, tested=count).gain for count in (0, LATER))
     return Calibration(noise, *gains)
 
 

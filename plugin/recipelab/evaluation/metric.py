@@ -168,7 +168,8 @@ def noise_of(runs: Iterable[SeedRun], metric: Metric) -> Noise | None:
         return None
     names = set.intersection(*(set(run.measures) for run in runs))
     spreads = {name: spread_of([run.measures[name] for run in runs]) for name in sorted(names)}
-    return Noise(_spread_of_pairs(runs, metric) or unpaired(spreads[METRIC]), spreads)
+    pair = _spread_of_pairs(runs, metric) or unpaired(spreads[METRIC])
+    return Noise(pair, spreads, spreads[METRIC])
 
 
 def _spread_of_pairs(runs: list[SeedRun], metric: Metric) -> Spread | None:
