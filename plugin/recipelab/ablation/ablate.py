@@ -27,7 +27,6 @@ from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.metric import Incumbent
 from recipelab.evaluation.seeds import SeedSource
 from recipelab.lineage import LineageStore, TrialRecord
-from recipelab.packs.pack import Pack
 from recipelab.packs.sections import Goal
 
 ABLATION_FILE = "ablation.json"

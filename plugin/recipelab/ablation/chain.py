@@ -9,6 +9,7 @@ from recipelab.core.errors import RecipelabError
 from recipelab.core.recipe import Recipe
 from recipelab.lineage import LineageStore, TrialRecord
 
+
 @dataclass(frozen=True)
 class Chain:
     """The trials that led from the baseline to a recipe, each an edit of the one before.

@@ -20,10 +20,10 @@ from recipelab.core.content import Home, cache_root
 from recipelab.core.errors import EditError, RecipelabError
 from recipelab.core.recipe import Recipe, find_knobs, syntax_error
 from recipelab.core.trial import Outcome, Phase, SeedRun, Status
+from recipelab.evaluation.calibration import calibration_of, calibration_text
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.failures import EvaluatorFault, PhaseFailed
 from recipelab.evaluation.integrity import FileHashes
-from recipelab.evaluation.calibration import calibration_of, calibration_text
 from recipelab.evaluation.metric import METRIC, PROJECTED, noise_of
 from recipelab.evaluation.observers import TrialObserver
 from recipelab.evaluation.phases import PhaseRunner

@@ -112,7 +112,6 @@ class Recipe:
                 parts.append(_file_diff(path, before, after))
         return "".join(parts)
 
-
     def merged(self, base: Recipe, theirs: Recipe) -> Recipe | str:
         """Merge the change that leads from one recipe to another into this one, line by line.
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from recipelab.acceptance import Confirmed, Noise, acceptance_policy, smallest_gain
+from recipelab.acceptance import (
+    Confirmed,
+    Line,
+    Noise,
+    SmallestGain,
+    acceptance_policy,
+    smallest_gain,
+)
 from recipelab.core.trial import SeedRun, Status
 from recipelab.evaluation.gates import near_misses
 from recipelab.evaluation.metric import METRIC, noise_of
@@ -23,14 +30,14 @@ class Calibration:
 
     Attributes:
         noise: The spread of everything that was measured.
-        smallest: The smallest true gain that is kept four times in five, in the metric's unit, by
-            the campaign's first confirmation; ``None`` if the policy cannot say.
-        smallest_later: The same after twenty confirmations.
+        smallest: The smallest true gain that is claimed four times in five by the campaign's first
+            test, on the metric's scale; ``None`` if the policy cannot say.
+        smallest_later: The same after twenty tests.
     """
 
     noise: Noise
-    smallest: float | None
-    smallest_later: float | None
+    smallest: SmallestGain | None
+    smallest_later: SmallestGain | None
 
 
 def calibration_of(pack: Pack, runs: Iterable[SeedRun]) -> Calibration | None:
@@ -39,7 +46,7 @@ def calibration_of(pack: Pack, runs: Iterable[SeedRun]) -> Calibration | None:
     if noise is None:
         return None
     policy = acceptance_policy(pack.acceptance)
-    if not isinstance(policy, Confirmed):
+    if not isinstance(policy, Confirmed | Line):
         return Calibration(noise, None, None)
     seeds = len(pack.seeds)
     gains = (smallest_gain(policy, noise.pair, seeds, tested=count) for count in (0, LATER))
@@ -73,10 +80,11 @@ def calibration_text(pack: Pack, calibration: Calibration) -> str:
 def _calibration_sentences(pack: Pack, calibration: Calibration) -> Iterator[str]:
     metric, noise = pack.metric, calibration.noise
     spread, unit = noise.measures[METRIC], f" {metric.unit}" if metric.unit else ""
+    pair = metric.scale.error(noise.pair.sd, spread.mean)
     yield (
         f"Noise, from {spread.runs} seed runs of the baseline: {metric.name} "
         f"{spread.mean:.5g}{unit}, standard deviation {spread.sd:.2g}; of the difference of two "
-        f"equal recipes {noise.pair.sd:.2g}."
+        f"equal recipes {pair:.2g}."
     )
     for gate in pack.gates:
         if gate.relative or (found := noise.measures.get(gate.measure)) is None:
@@ -91,14 +99,31 @@ def _calibration_sentences(pack: Pack, calibration: Calibration) -> Iterator[str
     if calibration.smallest is None:
         yield f"The policy {pack.acceptance.policy} states no bound on how often luck is kept."
         return
-    if noise.pair.sd == 0.0:
-        yield "Nothing here has any noise: any gain can be seen."
+    if pack.acceptance.deterministic:
+        yield "The pack says that every seed measures the same: one run tells all."
         return
-    smallest, later = calibration.smallest, calibration.smallest_later or calibration.smallest
-    share = f" ({100.0 * smallest / abs(spread.mean):.2g} %)" if spread.mean else ""
-    yield (
-        f"The smallest true gain that is kept four times in five: {smallest:.2g}{unit}{share}, "
-        f"after {LATER} confirmations {later:.2g}{unit}; "
-        "chance to keep anything if nothing is ever better: "
+    if noise.pair.sd == 0.0:
+        yield (
+            "Every seed measured the same, so seeds cannot confirm a gain. If that is meant, say "
+            "deterministic = true in [acceptance], or have the scorer leave its losses by item."
+        )
+        return
+    yield _smallest_sentence(pack, calibration, spread.mean, unit)
+
+
+def _smallest_sentence(pack: Pack, calibration: Calibration, mean: float, unit: str) -> str:
+    """Return how small a gain can be seen, as a range: four runs tell the noise to a factor."""
+    if calibration.smallest is None or calibration.smallest_later is None:
+        raise AssertionError("unreachable: the policy states a bound")
+    scale, gain, later = pack.metric.scale, calibration.smallest, calibration.smallest_later
+    now, low, high, then = (
+        scale.error(x, mean) for x in (gain.gain, gain.low, gain.high, later.gain)
+    )
+    share = f", {100.0 * now / abs(mean):.2g} %" if mean else ""
+    what = "lead of a line" if pack.acceptance.policy == "line" else "true gain"
+    return (
+        f"The smallest {what} that is claimed four times in five: about {now:.2g}{unit} ({low:.2g} "
+        f"to {high:.2g}{share}), after {LATER} tests {then:.2g}{unit}; as trials tell more of the "
+        "noise, this changes. Chance to claim anything if nothing is ever better: "
         f"{pack.acceptance.false_keep_rate:.0%} over the whole campaign."
     )

@@ -13,9 +13,9 @@ from recipelab.evaluation.gates import (
     judge_gates,
     missed_gate,
     not_shown,
-    seeds_for_gate,
+    results_of,
     surely_missed,
-    unproven_gate,
+    unclear_gate,
 )
 from recipelab.evaluation.judge import Judge, TrialRuns
 from recipelab.evaluation.metric import METRIC, Incumbent
@@ -139,20 +139,21 @@ class LineTest:
         observed = self._judge.observations(TrialRuns((), 0, tuple(runs)), line.certified)
         verdict = policy.test(observed)
         own = [run for seed, run in line.head.runs.items() if seed not in line.head.chosen_on]
-        results = judge_gates(gates, [*own, *runs], line.certified)
-        missed = missed_gate(gates, results)
+        most = len(own) + self._pack.acceptance.most
+        judged = judge_gates(gates, [*own, *runs], line.certified, most=most)
+        missed = missed_gate(judged)
         if isinstance(verdict, NeedMoreSeeds):
-            if not surely_missed(results):
+            if not surely_missed(judged):
                 return verdict
             delta, error = mean_and_error(dict(enumerate(observed.confirm.differences)))
             verdict = Verdict(False, delta, error, "")
         if missed is not None:
             verdict = replace(verdict, kept=False, reason=missed[1].excerpt)
-        elif verdict.kept and (near := unproven_gate(gates, results)):
-            all_runs = len(own) + len(runs)
-            if (more := seeds_for_gate(near[1], all_runs)) is not None:
-                return NeedMoreSeeds(more - len(own), f"gate {near[0].name} is near")
-            verdict = replace(verdict, kept=False, reason=not_shown(*near, all_runs).excerpt)
+        elif verdict.kept and (near := unclear_gate(judged)):
+            if near.bound.more:
+                return NeedMoreSeeds(len(runs) + near.bound.more, f"gate {near.gate.name} is near")
+            reason = not_shown(near, len(own) + len(runs)).excerpt
+            verdict = replace(verdict, kept=False, reason=reason)
         gain = observed.goal.sign * verdict.delta
         prior = observed.noise.pair if observed.noise is not None else None
         low, high = compare(
@@ -173,7 +174,7 @@ class LineTest:
             delta_high=scale.delta(high, at),
             p=verdict.p,
             level=verdict.level,
-            gates=results,
+            gates=results_of(judged),
             runs=tuple(runs),
             against_runs=tuple(
                 line.certified.runs[run.seed] for run in runs if run.seed in line.certified.runs

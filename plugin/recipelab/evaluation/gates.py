@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass
 from statistics import fmean
 
-from recipelab.acceptance import mean_and_error, spread_of
+from recipelab.acceptance import BOUND, GateBound, GateCall, Spread, gate_bound, mean_and_error
+from recipelab.acceptance.gates import MOST_SEEDS
 from recipelab.core.trial import Failure, FailureKind, GateResult, SeedRun, Status
 from recipelab.evaluation.metric import Incumbent
 from recipelab.packs.sections import FILE_MEASURES, Gate
-
-BOUND_ERRORS = 1.64
-"""Standard errors by which a gate has to hold, or to be missed, before that is more than luck: one
-time in twenty a recipe at its very limit passes."""
-
-MOST_SEEDS = 32
-"""Seed runs that a gate may take to be settled."""
 
 
 def with_limits(gates: Iterable[Gate], incumbent: Incumbent) -> tuple[Gate, ...]:
@@ -37,92 +32,90 @@ def _other(gate: Gate, incumbent: Incumbent) -> tuple[float, ...]:
     return tuple(run.measures[gate.measure] for run in incumbent.baseline)
 
 
+@dataclass(frozen=True)
+class JudgedGate:
+    """A gate of the pack, and what the runs of a recipe say about it.
+
+    Attributes:
+        gate: The gate.
+        result: What was measured.
+        bound: On which side of its limit it is, or that it is not clear.
+    """
+
+    gate: Gate
+    result: GateResult
+    bound: GateBound
+
+
 def judge_gates(
-    gates: Sequence[Gate], runs: Sequence[SeedRun], incumbent: Incumbent | None
-) -> tuple[GateResult, ...]:
+    gates: Iterable[Gate],
+    runs: Sequence[SeedRun],
+    incumbent: Incumbent | None,
+    *,
+    most: int = MOST_SEEDS,
+) -> tuple[JudgedGate, ...]:
     """Judge every gate by the mean of its measurement over the seed runs, with its error.
 
     Args:
         gates: The pack's gates; relative ones only with an incumbent.
         runs: The seed runs.
         incumbent: The best, whose calibration tells the noise; ``None`` where nothing does.
+        most: Seed runs beyond which a gate asks for no more.
     """
     found = []
     for gate in gates:
         values = [run.measures[gate.measure] for run in runs]
-        variance, others = _variance(gate, values, incumbent), dict[int, float]()
-        held = gate
+        spread, held, limit_error = _spread(gate, incumbent), gate, 0.0
         if gate.relative and incumbent is not None:
-            others = dict(enumerate(_other(gate, incumbent)))
-            held = gate.held_to(fmean(others.values()))
-        parts = 1.0 / len(values) + (1.0 / len(others) if others else 0.0)
-        error = None if variance is None else math.sqrt(variance * parts)
-        mean = fmean(values)
-        found.append(GateResult(gate.name, mean, held.limit, held.margin(mean), error))
+            others = _other(gate, incumbent)
+            held = gate.held_to(fmean(others))
+            limit_error = spread.sd / math.sqrt(len(others)) if spread is not None else 0.0
+        margins = [held.margin(value) for value in values]
+        if not _is_noisy(gate):
+            # The mean over seeds decides, as it is.
+            margins, spread = [fmean(margins)], None
+        bound = gate_bound(margins, spread, limit_error=limit_error, most=most)
+        known = bound.error > 0.0 or not _is_noisy(gate) or spread is not None or len(values) > 1
+        error = bound.error if known else None
+        result = GateResult(gate.name, fmean(values), held.limit, held.margin(fmean(values)), error)
+        found.append(JudgedGate(gate, result, bound))
     return tuple(found)
 
 
-def _variance(gate: Gate, values: Sequence[float], incumbent: Incumbent | None) -> float | None:
-    """Return the variance of one seed run, from calibration and the recipe's own runs together.
-
-    What does not move, as the size of files, has none; a rule and a size are no matter of luck.
-    """
-    if gate.measure in FILE_MEASURES or gate.failure is Status.ILLEGAL:
-        return 0.0
-    spreads = [spread_of(values)] if len(values) > 1 else []
-    if incumbent is not None and incumbent.noise is not None:
-        spreads += filter(None, [incumbent.noise.measures.get(gate.measure)])
-    df = sum(spread.df for spread in spreads)
-    return sum(spread.df * spread.sd**2 for spread in spreads) / df if df else None
+def _is_noisy(gate: Gate) -> bool:
+    """Return whether luck can move it; a rule and the size of files are no matter of luck."""
+    return gate.measure not in FILE_MEASURES and gate.failure is not Status.ILLEGAL
 
 
-def surely_missed(results: Iterable[GateResult]) -> bool:
-    """Return whether a gate was missed by more than its noise allows."""
-    return any(result.margin < -BOUND_ERRORS * (result.error or 0.0) for result in results)
-
-
-def unproven_gate(
-    gates: Sequence[Gate], results: Sequence[GateResult], errors: float = BOUND_ERRORS
-) -> tuple[Gate, GateResult] | None:
-    """Return the first gate that holds by less than its bound, if one does.
-
-    Args:
-        gates: The gates.
-        results: What was measured of each.
-        errors: Standard errors by which it has to hold.
-    """
-    for gate, result in zip(gates, results, strict=True):
-        if result.margin < errors * (result.error or 0.0):
-            return gate, result
-    return None
-
-
-def seeds_for_gate(result: GateResult, runs: int, errors: float = BOUND_ERRORS) -> int | None:
-    """Return how many seed runs would show that a gate holds, if its margin stays as it is.
-
-    Args:
-        result: What was measured.
-        runs: Seed runs so far.
-        errors: Standard errors by which it has to hold.
-
-    Returns:
-        The number, more than ``runs``; ``None`` if it is over :data:`MOST_SEEDS`.
-    """
-    if result.margin <= 0.0 or not result.error:
+def _spread(gate: Gate, incumbent: Incumbent | None) -> Spread | None:
+    if incumbent is None or incumbent.noise is None:
         return None
-    # The error shrinks by the square root of the seed runs.
-    needed = math.ceil(runs * (errors * result.error / result.margin) ** 2)
-    return max(needed, runs + 1) if needed <= MOST_SEEDS and runs < MOST_SEEDS else None
+    return incumbent.noise.measures.get(gate.measure)
 
 
-def not_shown(gate: Gate, result: GateResult, runs: int) -> Failure:
+def results_of(judged: Iterable[JudgedGate]) -> tuple[GateResult, ...]:
+    """Return what was measured of each gate."""
+    return tuple(one.result for one in judged)
+
+
+def surely_missed(judged: Iterable[JudgedGate]) -> bool:
+    """Return whether a gate was missed by more than its noise allows."""
+    return any(one.bound.call is GateCall.MISSED for one in judged)
+
+
+def unclear_gate(judged: Iterable[JudgedGate]) -> JudgedGate | None:
+    """Return the first gate that is not shown to hold, if one is not."""
+    return next((one for one in judged if one.bound.call is not GateCall.PASSED), None)
+
+
+def not_shown(judged: JudgedGate, runs: int) -> Failure:
     """Return the failure of a recipe whose gate holds, but not by enough to be more than luck."""
-    error = result.error or 0.0
-    away = result.margin / error if error else 0.0
+    gate, bound = judged.gate, judged.bound
+    away = bound.margin / bound.error if bound.error else 0.0
     text = (
-        f"gate {gate.name}: {gate.measure} is {result.value:.6g}, must be {gate.bound}; on {runs} "
-        f"seed runs it is {away:+.1f} standard errors from that, which is not enough to be more "
-        f"than luck ({BOUND_ERRORS:g})"
+        f"gate {gate.name}: {gate.measure} is {judged.result.value:.6g}, must be {gate.bound}; on "
+        f"{runs} seed runs it is {away:+.1f} standard errors from that, which is not enough to be "
+        f"more than luck ({BOUND:g})"
     )
     return Failure(None, FailureKind.GATE, f"gate {gate.name} not shown to hold", text)
 
@@ -163,24 +156,23 @@ def near_misses(gates: Iterable[Gate], runs: Sequence[SeedRun]) -> dict[str, str
 
 
 def missed_gate(
-    gates: Sequence[Gate], results: Sequence[GateResult], *, allowed: Container[str] = ()
+    judged: Iterable[JudgedGate], *, allowed: Container[str] = ()
 ) -> tuple[Status, Failure] | None:
     """Return the status and failure of the first gate that was missed, if one was.
 
     Args:
-        gates: The gates.
-        results: What was measured of each.
+        judged: The gates.
         allowed: Names of gates that may be missed.
     """
-    for gate, result in zip(gates, results, strict=True):
-        if not result.passed and gate.name not in allowed:
-            limit = f", which is {result.limit:.6g}" if gate.relative else ""
-            text = (
-                f"gate {gate.name}: {gate.measure} is {result.value:.6g}, must be {gate.bound}"
-                f"{limit} (missed by {-result.margin:.3g})"
-            )
-            kind = FailureKind.SIZE if gate.failure is Status.OVERSIZE else FailureKind.GATE
-            return Status(gate.failure), Failure(None, kind, f"gate {gate.name} missed", text)
+    for one in judged:
+        gate, result = one.gate, one.result
+        if result.passed or gate.name in allowed:
+            continue
+        limit = f", which is {result.limit:.6g}" if gate.relative else ""
+        text = (
+            f"gate {gate.name}: {gate.measure} is {result.value:.6g}, must be {gate.bound}"
+            f"{limit} (missed by {-result.margin:.3g})"
+        )
+        kind = FailureKind.SIZE if gate.failure is Status.OVERSIZE else FailureKind.GATE
+        return Status(gate.failure), Failure(None, kind, f"gate {gate.name} missed", text)
     return None
-
-

@@ -20,13 +20,14 @@ from recipelab.acceptance import (
 )
 from recipelab.core.trial import Evidence, Outcome, SeedRun, Status
 from recipelab.evaluation.gates import (
+    JudgedGate,
     judge_gates,
     missed_gate,
     near_misses,
     not_shown,
-    seeds_for_gate,
+    results_of,
     surely_missed,
-    unproven_gate,
+    unclear_gate,
     with_limits,
 )
 from recipelab.evaluation.metric import METRIC, Incumbent, metric_by_seed, on_scale, pair_values
@@ -75,9 +76,11 @@ class Judge:
         """Whether a trial is compared with all runs of the best, whatever their seeds.
 
         Not side by side, where only runs of the same moment can be compared, nor where trial and
-        best of one seed have a hidden round in common, whose luck their difference is free of.
+        best of one seed have a hidden round in common, whose luck their difference is free of, nor
+        by a policy that compares seed by seed.
         """
-        return not (self._pack.metric.side_by_side or self._pack.has_rounds)
+        paired = self._pack.metric.side_by_side or self._pack.has_rounds
+        return not paired and getattr(self.policy, "pools", False)
 
     def screening_seeds(self, seeds: SeedSource, best: Incumbent, trial: str) -> tuple[int, ...]:
         """Return the seeds that a trial is screened on."""
@@ -97,9 +100,9 @@ class Judge:
                 recipe of a campaign, which nobody chose for its luck.
         """
         gates = tuple(gate for gate in self._pack.gates if not gate.relative)
-        outcome = self._measured(runs, None, None)
+        judged, outcome = self._measured(runs, None, None)
         near = near_misses(gates, runs.judged) if lenient else {}
-        if missed := missed_gate(gates, outcome.gates, allowed=near):
+        if missed := missed_gate(judged, allowed=near):
             status, failure = missed
             return replace(outcome, status=status, failure=failure, reason=failure.excerpt)
         reason = "; ".join(["the starting recipe", *near.values()])
@@ -117,22 +120,22 @@ class Judge:
         """
         observed = self.observations(runs, incumbent)
         verdict = self.policy.judge(observed)
-        gates, outcome = self._pack.gates, self._measured(runs, incumbent, screened_against)
-        missed = missed_gate(gates, outcome.gates)
+        judged, outcome = self._measured(runs, incumbent, screened_against)
+        missed = missed_gate(judged)
         is_promising = isinstance(verdict, NeedMoreSeeds)
         # A promising trial may just have been unlucky with a gate: more seeds tell.
-        if missed and (not is_promising or surely_missed(outcome.gates)):
+        if missed and (not is_promising or surely_missed(judged)):
             status, failure = missed
             outcome = replace(outcome, status=status, failure=failure, reason=failure.excerpt)
             return self._not_compared(outcome, runs, incumbent, screened_against)
         if isinstance(verdict, NeedMoreSeeds):
             return verdict
-        if verdict.kept and (near := unproven_gate(gates, outcome.gates)):
-            gate, result = near
-            if (more := seeds_for_gate(result, len(runs.judged))) is not None:
-                return NeedMoreSeeds(more, f"gate {gate.name} is near", alone=self.pools)
-            failure = not_shown(gate, result, len(runs.judged))
-            outcome = replace(outcome, status=Status(gate.failure), failure=failure)
+        if verdict.kept and (near := unclear_gate(judged)):
+            if near.bound.more:
+                more = len(runs.judged) + near.bound.more
+                return NeedMoreSeeds(more, f"gate {near.gate.name} is near", alone=self.pools)
+            failure = not_shown(near, len(runs.screen) + len(runs.confirm))
+            outcome = replace(outcome, status=Status(near.gate.failure), failure=failure)
             verdict = replace(verdict, kept=False, standing=None, reason=failure.excerpt)
         found = replace(
             outcome,
@@ -146,7 +149,7 @@ class Judge:
 
     def not_merged(self, runs: TrialRuns, parent: Incumbent, reason: str) -> Outcome:
         """Return the outcome of a promising trial that cannot be moved to the new best."""
-        outcome = replace(self._measured(runs, parent, None), reason=reason)
+        outcome = replace(self._measured(runs, parent, None)[1], reason=reason)
         return self._not_compared(outcome, runs, parent, None)
 
     def outdated(self, outcome: Outcome, best: Incumbent) -> Outcome:
@@ -197,8 +200,8 @@ class Judge:
 
     def _measured(
         self, runs: TrialRuns, incumbent: Incumbent | None, screened_against: Incumbent | None
-    ) -> Outcome:
-        """Return the outcome without a verdict: score, gates and seed runs.
+    ) -> tuple[tuple[JudgedGate, ...], Outcome]:
+        """Return the gates, and the outcome without a verdict: score, gates and seed runs.
 
         Gates are judged over all runs of the recipe. Those of a screening against another best
         were of another recipe.
@@ -206,11 +209,12 @@ class Judge:
         score, score_se = mean_and_error(metric_by_seed(runs.judged))
         gates = [gate for gate in self._pack.gates if incumbent is not None or not gate.relative]
         own = runs.confirm if screened_against is not None else (*runs.screen, *runs.confirm)
-        return Outcome(
+        judged = judge_gates(gates, own or runs.screen, incumbent, most=self._pack.acceptance.most)
+        return judged, Outcome(
             status=Status.DISCARDED,
             reason="",
             seed_runs=(*runs.screen, *runs.confirm),
-            gates=judge_gates(gates, own or runs.screen, incumbent),
+            gates=results_of(judged),
             score=score,
             score_se=score_se,
             log_tail=runs.log,

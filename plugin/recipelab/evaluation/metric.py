@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+import math
 from base64 import b85encode
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Self
 
-from recipelab.acceptance import Noise, Sample, noise_of_groups, paired_run, spread_of, unpaired
+from recipelab.acceptance import Noise, Sample, noise_of_pairs, spread_of, unpaired
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Outcome, SeedRun
 from recipelab.evaluation.failures import EvaluatorFault
@@ -230,10 +231,11 @@ def noise_of(
     measures = {name: spread_of([run.measures[name] for run in runs]) for name in sorted(names)}
     pairs = pair_values(runs, metric) if metric.side_by_side else []
     if len(pairs) == len(runs):
-        pair = noise_of_groups(spread_of(pairs), groups)
-        return Noise(pair, measures, paired_run(pair))
+        pair = noise_of_pairs(spread_of(pairs), groups)
+        # Two runs that are equally noisy make a pair.
+        return Noise(pair, measures, replace(pair, sd=pair.sd / math.sqrt(2.0)))
     own = spread_of(list(on_scale(metric_by_seed(runs), metric.scale).values()))
-    run = noise_of_groups(own, groups)
+    run = noise_of_pairs(own, groups)
     return Noise(unpaired(run), measures, run)
 
 

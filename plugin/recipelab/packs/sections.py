@@ -206,6 +206,11 @@ class AcceptanceSpec(Section):
     racing_error: float = Field(default=0.02, ge=0, le=0.5)
     deterministic: bool = False
 
+    @property
+    def most(self) -> int:
+        """Fresh seeds of the last look, beyond which nothing asks for more."""
+        return self.confirm[-1]
+
     @field_validator("policy")
     @classmethod
     def _registered(cls, name: str) -> str:

@@ -270,9 +270,7 @@ class CampaignLoop:
             return Ended(False, f"{self._idle_rounds} rounds in a row brought no trial: {why}")
         return None
 
-    async def settle(
-        self, token: CancellationToken, ended: Ended
-    ) -> tuple[BaseChatMessage, ...]:
+    async def settle(self, token: CancellationToken, ended: Ended) -> tuple[BaseChatMessage, ...]:
         """Test what is left of the working line when a campaign ends as planned.
 
         A campaign that has used up its time is not given more: a person can ask for the test.
