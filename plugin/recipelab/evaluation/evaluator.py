@@ -208,7 +208,7 @@ class Evaluator:
                 return None
             work = LineTest(self._judge, self.pack, tested).run
             try:
-                found = await self._attempts(
+                found: Checkpoint = await self._attempts(
                     self._attempt, work, tested.head.recipe, source, labels, observer
                 )
             except (SandboxError, EvaluatorFault) as error:

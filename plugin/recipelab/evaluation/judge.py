@@ -222,6 +222,11 @@ class Judge:
         )
 
     def observations(self, runs: TrialRuns, incumbent: Incumbent) -> Observations:
+        """Return what a policy is shown of a trial: everything on the metric's scale.
+
+        Raises:
+            EvaluatorFault: The metric has no logarithm, where the scale asks for it.
+        """
         metric = self._pack.metric
         screen, confirm = metric_by_seed(runs.screen), metric_by_seed(runs.confirm)
 
@@ -274,7 +279,7 @@ class Judge:
     def _against_parent(
         self, outcome: Outcome, runs: TrialRuns, parent: Incumbent | None
     ) -> Outcome:
-        """Return an outcome that tells apart what the trial gained over what it was screened with."""
+        """Return an outcome that tells its parent's part apart, if the best changed meanwhile."""
         if parent is None or outcome.evidence is None:
             return outcome
         delta, error = self._difference(TrialRuns(runs.screen, runs.planned), parent)

@@ -437,7 +437,7 @@ class TrialQueue:
             self._groups.append(self._evaluator.spread_group(outcome))
 
     def _noise_groups(self) -> Iterable[tuple[float, ...]]:
-        """Return what the newest measured trials say about the noise; read once from the lineage."""
+        """Return what the newest measured trials say about the noise; the lineage is read once."""
         if self._groups is None:
             newest = TrialFilter(
                 statuses=(Status.KEPT, Status.DISCARDED), order="newest", limit=NOISE_TRIALS

@@ -110,7 +110,7 @@ class SeedSource:
 
         So the hidden round is the same for both, and their difference is free of its luck.
         """
-        return self._number(f"nonce/{seed}") % 2**NONCE_BITS
+        return self._number(f"nonce/{seed}") & (2**NONCE_BITS - 1)
 
     def _number(self, purpose: str) -> int:
         text = f"{self.pack.name}/{self.campaign}/{purpose}".encode()

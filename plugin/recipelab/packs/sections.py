@@ -280,12 +280,14 @@ class Gate(Section):
 
     def held_to(self, value: float) -> Gate:
         """Return the absolute gate that a relative one is where the other recipe has a value."""
-        limit = (
-            {"at_least": value - self.by}
-            if self.goal is Goal.MAXIMIZE
-            else {"at_most": value + self.by}
+        more_is_better = self.goal is Goal.MAXIMIZE
+        return Gate(
+            name=self.name,
+            measure=self.measure,
+            at_least=value - self.by if more_is_better else None,
+            at_most=None if more_is_better else value + self.by,
+            failure=self.failure,
         )
-        return Gate(name=self.name, measure=self.measure, failure=self.failure, **limit)
 
     @property
     def limit(self) -> float:
