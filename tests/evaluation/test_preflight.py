@@ -12,8 +12,8 @@ import pytest
 
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Edit, FailureKind, Outcome, Phase, Proposal, SeedRun, Status
+from recipelab.evaluation.calibration import baseline_text
 from recipelab.evaluation.evaluator import Evaluator
-from recipelab.evaluation.judge import baseline_text
 from recipelab.evaluation.metric import Incumbent, noise_of
 from recipelab.evaluation.projection import (
     LARGEST_CORRECTION,

@@ -93,7 +93,9 @@ class Acceptance(Protocol):
     """Compares a candidate with the best; owns no gates, no sandbox and no store.
 
     A distribution registers a policy of its own by name: see
-    :data:`~recipelab.acceptance.registry.AcceptanceFactory`.
+    :data:`~recipelab.acceptance.registry.AcceptanceFactory`. One with an attribute ``pools`` that
+    is true reads :attr:`Observations.pool` where there is one; for any other, the best has run
+    every seed that the candidate has.
     """
 
     def judge(self, observed: Observations) -> Verdict | NeedMoreSeeds:

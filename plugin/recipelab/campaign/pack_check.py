@@ -21,11 +21,11 @@ from recipelab.core.content import Home, cache_root
 from recipelab.core.errors import EditError, RecipelabError
 from recipelab.core.recipe import Recipe, find_knobs, syntax_error
 from recipelab.core.trial import Outcome, Phase, SeedRun, Status
+from recipelab.evaluation.calibration import calibration_of, calibration_text
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.failures import EvaluatorFault, PhaseFailed
 from recipelab.evaluation.integrity import FileHashes
-from recipelab.evaluation.judge import calibration_of, calibration_text
-from recipelab.evaluation.metric import PROJECTED, noise_of
+from recipelab.evaluation.metric import METRIC, PROJECTED, noise_of
 from recipelab.evaluation.observers import TrialObserver
 from recipelab.evaluation.phases import PhaseRunner
 from recipelab.evaluation.projection import MEASURED, projection_note
@@ -363,6 +363,17 @@ async def check_baseline(evaluator: Evaluator) -> AsyncIterator[PackFinding]:
     again = await evaluator.measure(pack.baseline(), (first.seed,), labels=labels)
     yield _check_repeats(first, again)
     yield _check_items(pack, outcome.seed_runs, again)
+    if pack.acceptance.deterministic:
+        yield _check_deterministic(pack, outcome)
+
+
+def _check_deterministic(pack: Pack, outcome: Outcome) -> PackFinding:
+    """Check that the metric is the same for every seed, where the pack says so."""
+    found = sorted({run.measures[METRIC] for run in outcome.seed_runs})
+    if len(found) == 1:
+        return _ok("deterministic", f"all {len(outcome.seed_runs)} seeds measured {found[0]:.8g}")
+    text = f"{pack.metric.name} was {found[0]:.8g} to {found[-1]:.8g} over the seeds"
+    return _error("deterministic", f"{text}; take deterministic out of [acceptance]")
 
 
 def _check_budgets(pack: Pack, outcome: Outcome) -> Iterator[PackFinding]:
@@ -379,7 +390,8 @@ def _check_budgets(pack: Pack, outcome: Outcome) -> Iterator[PackFinding]:
 
 def _check_gates(pack: Pack, outcome: Outcome) -> Iterator[PackFinding]:
     noise = noise_of(outcome.seed_runs, pack.metric)
-    for gate, result in zip(pack.gates, outcome.gates, strict=True):
+    gates = [gate for gate in pack.gates if not gate.relative]
+    for gate, result in zip(gates, outcome.gates, strict=True):
         spread = noise.measures.get(gate.measure) if noise is not None else None
         error_of_mean = spread.sd / len(pack.seeds) ** 0.5 if spread is not None else 0.0
         text = f"{gate.name}: {result.value:.5g}, limit {result.limit:g}"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,9 +42,6 @@ BAD_PREDICTIONS_EXIT = 3
 BROKEN_RULE_EXIT = 4
 """Exit code with which a scorer says that the predictions break a rule, with the evidence."""
 
-NONCE_BITS = 48
-"""Size of the random number that prepare gets. A float holds it exactly, so it can be recorded."""
-
 _EVALUATOR_ENVIRONMENT = {"PYTHONPATH": "lib"}
 
 
@@ -62,6 +58,7 @@ class PhaseRunner:
         hashes: Files that the recipe may not change.
         labels: What the phases belong to, for the sandbox.
         observer: Told of each phase.
+        nonce: Returns the secret number of a seed, which prepare gets.
         warm_ups: Keeps what preflights leave, where the pack says so.
         warm_up: That of this recipe, as ``warm_ups`` holds it.
 
@@ -78,6 +75,7 @@ class PhaseRunner:
         *,
         labels: Mapping[str, str],
         observer: TrialObserver,
+        nonce: Callable[[int], int],
         warm_ups: WarmUps | None = None,
         warm_up: WarmUp | None = None,
     ) -> None:
@@ -91,8 +89,10 @@ class PhaseRunner:
         self._warm_ups = warm_ups or WarmUps()
         self._warm_up = warm_up or WarmUp()
         self._projection = Projection({})
+        self._nonce = nonce
         self._nonces: dict[int, int] = {}
         self._results: dict[tuple[Phase, int], PhaseResult] = {}
+        self._artifacts: dict[int, str] = {}
 
     @property
     def environment(self) -> str:
@@ -204,7 +204,9 @@ class PhaseRunner:
         if (keeps := self._pack.phases.preflight.keeps) and self._warm_up.folder is not None:
             inputs = (*inputs, Input(self._warm_up.folder, keeps))
         result = await self._run(Phase.TRAIN, seed, slot, inputs=inputs, sharing=sharing)
-        self._hashes.add(self._workspace.output(Phase.TRAIN, seed))
+        left = self._workspace.output(Phase.TRAIN, seed)
+        self._hashes.add(left)
+        self._artifacts[seed] = self._hashes.digest(left)
         return result
 
     async def predict(self, seed: int, slot: Slot = ANYWHERE, *, sharing: int = 1) -> PhaseResult:
@@ -219,8 +221,8 @@ class PhaseRunner:
             SandboxError: The machinery failed.
         """
         if self._pack.phases.prepare is not None:
-            # A new number for every seed run: no recipe can know what prepare will do with it.
-            self._nonces[seed] = secrets.randbits(NONCE_BITS)
+            # No recipe can know it, and so what prepare will do with it.
+            self._nonces[seed] = self._nonce(seed)
             await self._run(Phase.PREPARE, seed, slot)
             if not self._workspace.rounds(seed):
                 raise EvaluatorFault("the evaluator's prepare left no folder in out/rounds/")
@@ -283,7 +285,7 @@ class PhaseRunner:
             for phase, result in results.items()
         )
         items = read_items(left, name, measures) if name is not None else b""
-        return SeedRun(seed, timings, measures, items)
+        return SeedRun(seed, timings, measures, items, self._artifacts[seed])
 
     async def _run(
         self,

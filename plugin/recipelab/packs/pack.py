@@ -207,6 +207,12 @@ class Pack(Section):
         """Names of the surfaces, in the pack's order."""
         return tuple(surface.name for surface in self.surfaces)
 
+    @property
+    def has_rounds(self) -> bool:
+        """Whether each seed run has a hidden round of its own, drawn by a secret number."""
+        prepare = self.phases.prepare
+        return prepare is not None and any("{nonce}" in word for word in prepare.command)
+
     def seconds(self, phase: Phase) -> float:
         """Return the budget of a phase in wall-clock seconds."""
         return float(getattr(self.budgets, phase.value))

@@ -143,6 +143,11 @@ class Metric(Section):
         return self
 
     @property
+    def is_clock(self) -> bool:
+        """Whether it is a time, which is another at every measurement."""
+        return self.measure.partition(".")[2] in SANDBOX_MEASURES[:2]
+
+    @property
     def in_turns(self) -> bool:
         """Whether trial and best run in turns, and not at the same moment."""
         return self.side_by_side and self.measure == f"{Phase.TRAIN}.wall_seconds"
@@ -200,6 +205,11 @@ class AcceptanceSpec(Section):
     calibration: int = Field(default=4, ge=2)
     racing_error: float = Field(default=0.02, ge=0, le=0.5)
     deterministic: bool = False
+
+    @property
+    def most(self) -> int:
+        """Fresh seeds of the last look, beyond which nothing asks for more."""
+        return self.confirm[-1]
 
     @field_validator("policy")
     @classmethod
