@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from statistics import fmean
 
+from recipelab.acceptance.items import ITEM_BYTES, agreement, item_mean
 from recipelab.agents.charters import pack_problems
 from recipelab.campaign.pack_machinery import machinery_proofs
 from recipelab.core.content import Home, cache_root
@@ -41,6 +42,9 @@ from recipelab.sandbox.slots import list_gpus
 
 FEW_SEEDS = 3
 """Seeds of a trial below which small gains are not seen."""
+
+ITEMS_AGREE = 0.5
+"""Correlation of two runs of one seed, item by item, below which their order is in doubt."""
 
 NEAR_BUDGET = 0.7
 """Share of a time budget from which a phase is near its limit."""
@@ -354,7 +358,11 @@ async def check_baseline(evaluator: Evaluator) -> AsyncIterator[PackFinding]:
     calibration = calibration_of(pack, outcome.seed_runs)
     if calibration is not None:
         yield _ok("noise", calibration_text(pack, calibration))
-    yield await _check_repeats(evaluator, outcome.seed_runs[0])
+    labels = {**_labels(pack), "purpose": "again"}
+    first = outcome.seed_runs[0]
+    again = await evaluator.measure(pack.baseline(), (first.seed,), labels=labels)
+    yield _check_repeats(first, again)
+    yield _check_items(pack, outcome.seed_runs, again)
     if pack.acceptance.deterministic:
         yield _check_deterministic(pack, outcome)
 
@@ -413,9 +421,7 @@ def _check_projections(pack: Pack, outcome: Outcome) -> Iterator[PackFinding]:
             yield _ok("projections", text)
 
 
-async def _check_repeats(evaluator: Evaluator, first: SeedRun) -> PackFinding:
-    labels = {**_labels(evaluator.pack), "purpose": "again"}
-    again = await evaluator.measure(evaluator.pack.baseline(), (first.seed,), labels=labels)
+def _check_repeats(first: SeedRun, again: Outcome) -> PackFinding:
     if not again.seed_runs:
         return _error("repeats", f"the same seed fails the second time: {again.reason}")
     second = again.seed_runs[0]
@@ -430,6 +436,29 @@ async def _check_repeats(evaluator: Evaluator, first: SeedRun) -> PackFinding:
         return _ok("repeats", "the same seed gives the same scores")
     text = f"the same seed differs: {differences}; noise beyond the seed costs power"
     return _warning("repeats", text)
+
+
+def _check_items(pack: Pack, runs: Sequence[SeedRun], again: Outcome) -> PackFinding:
+    """Tell of the items that the scorer leaves, and whether their order is always the same."""
+    spec, what = pack.evaluator, "items"
+    if spec.items is None:
+        text = "the scorer leaves none, so that nobody knows how much a finite hidden set tells"
+        return _ok(what, f"{text}; see evaluator.items")
+    found = item_mean([run.items for run in runs], fresh=spec.fresh_items)
+    if found is None:
+        numbers = sorted({len(run.items) // ITEM_BYTES for run in runs})
+        text = f"runs have {' and '.join(map(str, numbers))} items; all must have the same ones"
+        return _error(what, text)
+    text = f"{found.count:,}, their mean is {spec.items}"
+    if spec.fresh_items:
+        return _ok(what, f"{text}; every run has others, so that seeds tell their error too")
+    second = again.seed_runs[0].items if again.seed_runs else b""
+    agree = agreement(runs[0].items, second)
+    if agree is not None and agree < ITEMS_AGREE:
+        text = f"two runs of one seed hardly agree item by item (correlation {agree:.2f})"
+        hint = "the scorer has to put them into one order; or say fresh_items = true"
+        return _warning(what, f"{text}: {hint}")
+    return _ok(what, f"{text}; so many leave a standard error of {found.error:.2g} in it")
 
 
 # What the scorer makes of spoiled predictions.

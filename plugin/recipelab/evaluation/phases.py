@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +19,6 @@ from recipelab.evaluation.failures import (
     status_of,
 )
 from recipelab.evaluation.integrity import (
-    SCORE_FILE,
     FileHashes,
     redacted,
     rule_failure,
@@ -31,6 +28,7 @@ from recipelab.evaluation.integrity import (
 from recipelab.evaluation.metric import folder_bytes, packed_bytes, recipe_bytes
 from recipelab.evaluation.observers import TrialObserver, observed_phase
 from recipelab.evaluation.projection import Projection, read_projection
+from recipelab.evaluation.scored import read_items, read_score
 from recipelab.evaluation.warm_up import KEPT_FILES, WarmUp, WarmUps
 from recipelab.evaluation.workspace import Workspace
 from recipelab.packs.pack import Pack
@@ -38,9 +36,6 @@ from recipelab.packs.sections import PACKED, SANDBOX_MEASURES
 from recipelab.sandbox.base import Input, PhaseLimits, PhaseRequest, PhaseResult, Sandbox
 from recipelab.sandbox.processes import MIB
 from recipelab.sandbox.slots import ANYWHERE, Slot
-
-SCORE_LIMIT_BYTES = 65_536
-"""Size up to which a ``score.json`` is read."""
 
 BAD_PREDICTIONS_EXIT = 3
 """Exit code with which a scorer says that the predictions, not itself, are at fault."""
@@ -97,6 +92,7 @@ class PhaseRunner:
         self._nonce = nonce
         self._nonces: dict[int, int] = {}
         self._results: dict[tuple[Phase, int], PhaseResult] = {}
+        self._artifacts: dict[int, str] = {}
 
     @property
     def environment(self) -> str:
@@ -208,7 +204,9 @@ class PhaseRunner:
         if (keeps := self._pack.phases.preflight.keeps) and self._warm_up.folder is not None:
             inputs = (*inputs, Input(self._warm_up.folder, keeps))
         result = await self._run(Phase.TRAIN, seed, slot, inputs=inputs, sharing=sharing)
-        self._hashes.add(self._workspace.output(Phase.TRAIN, seed))
+        left = self._workspace.output(Phase.TRAIN, seed)
+        self._hashes.add(left)
+        self._artifacts[seed] = self._hashes.digest(left)
         return result
 
     async def predict(self, seed: int, slot: Slot = ANYWHERE, *, sharing: int = 1) -> PhaseResult:
@@ -266,7 +264,9 @@ class PhaseRunner:
         phases = (Phase.TRAIN, *prepare, Phase.PREDICT, Phase.SCORE)
         results = {phase: self._results[phase, seed] for phase in phases}
         wanted = {self._pack.metric.measure, *(gate.measure for gate in self._pack.gates)}
-        measures = read_score(self._workspace.output(Phase.SCORE, seed), scored, seed)
+        wanted |= {name} if (name := self._pack.evaluator.items) is not None else set()
+        left = self._workspace.output(Phase.SCORE, seed)
+        measures = read_score(left, scored, seed)
         measures |= sandbox_measures(results)
         measures["artifact.bytes"] = folder_bytes(self._workspace.output(Phase.TRAIN, seed))
         measures["recipe.bytes"] = recipe_bytes(recipe)
@@ -284,7 +284,8 @@ class PhaseRunner:
             PhaseTiming(phase, result.wall_seconds, result.cpu_seconds, result.peak_memory_mb)
             for phase, result in results.items()
         )
-        return SeedRun(seed, timings, measures)
+        items = read_items(left, name, measures) if name is not None else b""
+        return SeedRun(seed, timings, measures, items, self._artifacts[seed])
 
     async def _run(
         self,
@@ -365,29 +366,6 @@ def sandbox_measures(results: Mapping[Phase, PhaseResult]) -> dict[str, float]:
         for name in SANDBOX_MEASURES
         if (value := getattr(result, name)) is not None
     }
-
-
-def read_score(folder: Path, result: PhaseResult, seed: int) -> dict[str, float]:
-    """Read ``score.json``, which the pack's own evaluator wrote with no recipe near.
-
-    Raises:
-        EvaluatorFault: It is missing, too large, or no table of numbers.
-        PhaseFailed: A number is not finite.
-    """
-    path = folder / SCORE_FILE
-    if not path.is_file() or path.stat().st_size > SCORE_LIMIT_BYTES:
-        raise EvaluatorFault(f"the scorer left no {SCORE_FILE} (or one over {SCORE_LIMIT_BYTES} B)")
-    try:
-        table = json.loads(path.read_text("utf-8"))
-        measures = {f"score.{key}": float(value) for key, value in table.items()}
-    except (ValueError, TypeError, AttributeError) as error:
-        raise EvaluatorFault(f"{SCORE_FILE} is no table of numbers: {error}") from None
-    not_finite = sorted(name for name, value in measures.items() if not math.isfinite(value))
-    if not_finite:
-        line = f"{not_finite[0]} is not a finite number"
-        failure = Failure(Phase.SCORE, FailureKind.NAN, signature_of(line), line, seed)
-        raise PhaseFailed(Status.CRASHED, failure, result)
-    return measures
 
 
 def _evaluator_failed(

@@ -462,12 +462,28 @@ class CertifySpec(Section):
 class EvaluatorSpec(Section):
     """The folder of the scorer, which sees predictions and answers and nothing else.
 
-    ``rules`` is a command that reads a recipe beside the evaluator before any of it has run, and
-    ends with exit status 4 if the recipe breaks a rule.
+    Attributes:
+        folder: The folder.
+        rules: A command that reads a recipe beside the evaluator before any of it has run, and ends
+            with exit status 4 if the recipe breaks a rule.
+        items: The measure of ``score.json`` that is the mean of what the scorer leaves in
+            ``out/items.f32``: a number for each item of the hidden set, in the same order for every
+            run. Two recipes are then paired item by item, which tells how much of a difference the
+            finite set makes.
+        fresh_items: Whether ``prepare`` draws the items anew for every run. Two runs of different
+            seeds then share none, and the spread over seeds holds the error of the items.
     """
 
     folder: str
     rules: tuple[str, ...] = ()
+    items: str | None = Field(default=None, pattern=r"^score\.[A-Za-z_]\w*$")
+    fresh_items: bool = False
+
+    @model_validator(mode="after")
+    def _fresh_items_are_items(self) -> Self:
+        if self.fresh_items and self.items is None:
+            raise ValueError("fresh_items: belongs to items, the measure that is their mean")
+        return self
 
 
 class UpstreamSetting(Section):
