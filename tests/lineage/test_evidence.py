@@ -7,7 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recipelab.core.errors import LineageError
-from recipelab.core.trial import Certificate, Evidence, GateResult, Outcome, SeedRun, Status
+from recipelab.core.trial import (
+    Certificate,
+    Evidence,
+    GateResult,
+    Outcome,
+    SeedRun,
+    Standing,
+    Status,
+)
 from recipelab.lineage import LineageStore
 from tests.lineage.helpers import CAMPAIGN, FILES, outcome, proposal, with_campaign
 
@@ -24,9 +32,11 @@ def tried(store: LineageStore, status: Status, evidence: Evidence | None = None)
 def test_confirmations_are_told_in_the_order_of_their_judgment(store: LineageStore) -> None:
     tried(store, Status.BASELINE)
     tried(store, Status.DISCARDED, Evidence(0, 4, 4))
-    tried(store, Status.DISCARDED, Evidence(0, 4, 4, confirmed=4))
-    tried(store, Status.KEPT, Evidence(0, 4, 4, confirmed=8))
-    tried(store, Status.GATE_MISSED, Evidence(3, 4, 4, confirmed=4))
+    tried(store, Status.DISCARDED, Evidence(0, 4, 4, confirmed=4, p=0.3, level=0.002))
+    tried(store, Status.KEPT, Evidence(0, 4, 4, confirmed=8, p=0.001, level=0.002))
+    tried(store, Status.GATE_MISSED, Evidence(3, 4, 4, confirmed=4, level=0.002))
+    # Fresh seeds without a test have used up nothing.
+    tried(store, Status.KEPT, Evidence(3, 1, 1, confirmed=4, standing=Standing.PROVISIONAL))
     tried(store, Status.CRASHED)
     assert store.confirmations(CAMPAIGN) == (False, True, False)
 

@@ -8,6 +8,7 @@ from statistics import fmean
 
 from recipelab.acceptance import (
     Acceptance,
+    Confirmed,
     LineAcceptance,
     NeedMoreSeeds,
     Observations,
@@ -16,6 +17,7 @@ from recipelab.acceptance import (
     Verdict,
     acceptance_policy,
     chance_to_reach,
+    level_of_next,
     mean_and_error,
 )
 from recipelab.core.trial import Evidence, Outcome, SeedRun, Status
@@ -256,12 +258,18 @@ class Judge:
     ) -> Outcome:
         """Return the outcome of a trial without a verdict of the policy, but with its delta."""
         delta, error = self._difference(runs, incumbent)
+        evidence = _evidence(runs, incumbent, None)
+        if runs.confirm and not isinstance(self.policy, LineAcceptance):
+            # It was looked at and might have been kept, so its test has used up a level.
+            rate = self._pack.acceptance.false_keep_rate
+            level = level_of_next(rate, incumbent.history, Confirmed.half)
+            evidence = replace(evidence, level=level)
         found = replace(
             outcome,
             reason=outcome.reason + _left_out(runs),
             delta=delta,
             delta_se=error,
-            evidence=_evidence(runs, incumbent, None),
+            evidence=evidence,
         )
         return self._against_parent(found, runs, screened_against)
 
@@ -321,5 +329,10 @@ def _evidence(runs: TrialRuns, incumbent: Incumbent, verdict: Verdict | None) ->
         p=verdict.p if verdict else None,
         level=verdict.level if verdict else None,
         standing=verdict.standing if verdict else None,
-        deterministic=any(not run.timings for run in (*runs.screen, *runs.confirm)),
+        deterministic=_has_repeats((*runs.screen, *runs.confirm)),
     )
+
+
+def _has_repeats(runs: Sequence[SeedRun]) -> bool:
+    """Return whether some seed runs stand for others that were the same, and so took no time."""
+    return len({bool(run.timings) for run in runs}) > 1

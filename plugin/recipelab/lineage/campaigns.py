@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -33,6 +34,8 @@ PRIORS = "priors"
 _NAME = re.compile(r"(?!\.+$)[A-Za-z0-9._-]{1,80}")
 """Names of campaigns; they name folders too, so ``.`` and ``..`` are none."""
 
+_SECRET_BYTES = 16
+
 _CAMPAIGNS = """
 SELECT name, pack, profile, model, sandbox, seed, trials, hours, settings, state, stop_reason,
   created_at, ended_at
@@ -60,6 +63,12 @@ class CampaignStore(OpenLineage):
         """Return all campaigns, oldest first."""
         with self._reading() as transaction:
             return tuple(map(_record, transaction.rows(f"{_CAMPAIGNS} ORDER BY id")))
+
+    def secret(self, campaign: str) -> bytes:
+        """Return the secret that the campaign's seeds are drawn from; it is for nobody to see."""
+        with self._asking(campaign) as (transaction, campaign_id):
+            found = transaction.value("SELECT secret FROM campaign WHERE id = :id", id=campaign_id)
+        return bytes.fromhex(found)
 
     def rounds(self, campaign: str) -> tuple[RoundRecord, ...]:
         """Return the rounds of a campaign in order."""
@@ -246,6 +255,7 @@ def insert_campaign(transaction: Transaction, record: CampaignRecord, advice: st
             "settings": to_json(record.settings),
             "created_at": to_stamp(record.created_at),
             "ended_at": ended_at,
+            "secret": secrets.token_hex(_SECRET_BYTES),
         },
     )
     return campaign_id_of(transaction, record.name)

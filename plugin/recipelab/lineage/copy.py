@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from recipelab.core.trial import Proposal
 from recipelab.lineage.campaigns import check_campaign, insert_campaign
 from recipelab.lineage.database import Transaction
-from recipelab.lineage.evidence import insert_certificate, insert_further_run
+from recipelab.lineage.evidence import insert_certificate, insert_checkpoint, insert_further_run
 from recipelab.lineage.ledger import insert_note, insert_usage
 from recipelab.lineage.records import (
     CampaignRecord,
     CertificateRecord,
+    CheckpointRecord,
     FurtherRunRecord,
     MessageRecord,
     Note,
@@ -45,6 +46,7 @@ class CampaignCopy:
         usage: What its models took in all.
         further: Seed runs of judged trials that were made to compare others with them, by trial.
         certificates: What certifications found, oldest first.
+        checkpoints: Tests of the working line, in order.
     """
 
     campaign: CampaignRecord
@@ -57,6 +59,7 @@ class CampaignCopy:
     usage: tuple[UsageTotal, ...] = ()
     further: tuple[FurtherRunRecord, ...] = ()
     certificates: tuple[CertificateRecord, ...] = ()
+    checkpoints: tuple[CheckpointRecord, ...] = ()
 
 
 def add_copy(store: LineageStore, copy: CampaignCopy) -> None:
@@ -84,6 +87,8 @@ def add_copy(store: LineageStore, copy: CampaignCopy) -> None:
             insert_further_run(transaction, ids[run.trial], run)
         for certificate in copy.certificates:
             insert_certificate(transaction, ids[certificate.trial], certificate)
+        for checkpoint in copy.checkpoints:
+            insert_checkpoint(transaction, campaign_id, checkpoint)
         for message in copy.messages:
             _add_message(transaction, campaign_id, message)
         for note in copy.notes:
@@ -114,6 +119,12 @@ def _add_trials(
             judge_trial(
                 transaction, campaign_id, ids[number], record.outcome, judged_at=record.judged_at
             )
+            if record.standing is not None:
+                transaction.run(
+                    "UPDATE trial SET standing = :standing WHERE id = :id",
+                    standing=record.standing.value,
+                    id=ids[number],
+                )
     for record in copy.trials:
         if record.state is TrialState.RUNNING:
             move_trial(transaction, ids[record.number], record.state, record.phase)

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from statistics import fmean
 
 from pydantic import TypeAdapter
 
-from recipelab.core.trial import Certificate, FailureKind, Phase, SeedRun, Status
+from recipelab.core.trial import Certificate, Checkpoint, FailureKind, Phase, SeedRun, Status
 from recipelab.lineage.database import Row, Transaction
 from recipelab.lineage.lookup import OpenLineage, number_of, trial_id_of
-from recipelab.lineage.records import CertificateRecord, FurtherRunRecord
+from recipelab.lineage.records import CertificateRecord, CheckpointRecord, FurtherRunRecord
 from recipelab.lineage.trials import best_id
 from recipelab.lineage.values import (
     check_seed_run,
     from_stamp,
     measures_json,
     now,
+    require_finite,
+    runs_json,
     seed_run,
+    seed_runs,
     timings_json,
     to_json,
     to_stamp,
@@ -42,13 +45,27 @@ SELECT count(*) FROM trial t JOIN failure f ON f.id = t.failure_id
 WHERE t.campaign_id = :campaign AND f.kind = :kind
 """
 _RUNS = "SELECT seed_runs FROM trial_text WHERE trial_id = :id"
-_CONFIRMED = """
+_TESTED = """
 SELECT t.status FROM evidence e JOIN trial t ON t.id = e.trial_id
-WHERE t.campaign_id = :campaign AND e.confirmed > 0 ORDER BY t.judged_order
+WHERE t.campaign_id = :campaign AND e.level IS NOT NULL ORDER BY t.judged_order
+"""
+_CHECKPOINTS = """
+SELECT position, made_at, found, runs, against_runs FROM checkpoint
+WHERE campaign_id = :campaign ORDER BY position
+"""
+_CERTIFY = """
+UPDATE trial SET standing = 'certified' WHERE campaign_id = :campaign AND status = 'kept'
+  AND standing = 'provisional'
+  AND judged_order <= (SELECT h.judged_order FROM trial h WHERE h.id = :head)
+"""
+_FALL_BACK = """
+UPDATE trial SET standing = 'unproven' WHERE campaign_id = :campaign AND status = 'kept'
+  AND standing = 'provisional'
 """
 
 
 _FOUND = TypeAdapter(Certificate)
+_CHECKPOINT = TypeAdapter(Checkpoint)
 
 
 class EvidenceStore(OpenLineage):
@@ -59,10 +76,67 @@ class EvidenceStore(OpenLineage):
     """
 
     def confirmations(self, campaign: str) -> tuple[bool, ...]:
-        """Return for each confirmation, in order, whether it ended in a keep."""
+        """Return for each test of the campaign, in order, whether it ended in a claim.
+
+        Tests are confirmations of trials and checkpoints of the working line; each has used up a
+        part of the campaign's level.
+        """
         with self._asking(campaign) as (transaction, campaign_id):
-            statuses = transaction.values(_CONFIRMED, campaign=campaign_id)
-            return tuple(status == Status.KEPT for status in statuses)
+            statuses = transaction.values(_TESTED, campaign=campaign_id)
+            held = transaction.values(
+                "SELECT held FROM checkpoint WHERE campaign_id = :campaign ORDER BY position",
+                campaign=campaign_id,
+            )
+        return (*(status == Status.KEPT for status in statuses), *map(bool, held))
+
+    def checkpoints(self, campaign: str) -> tuple[CheckpointRecord, ...]:
+        """Return the checkpoints of a campaign's working line, in order."""
+        with self._asking(campaign) as (transaction, campaign_id):
+            rows = transaction.rows(_CHECKPOINTS, campaign=campaign_id)
+        return tuple(
+            CheckpointRecord(
+                position,
+                from_stamp(made_at),
+                replace(
+                    _CHECKPOINT.validate_json(found),
+                    runs=seed_runs(runs),
+                    against_runs=seed_runs(against),
+                ),
+            )
+            for position, made_at, found, runs, against in rows
+        )
+
+    def add_checkpoint(self, campaign: str, found: Checkpoint) -> None:
+        """Add what a checkpoint found, and let the trials of the line stand as it says.
+
+        If it held, all trials that were kept provisionally up to its head are certified. If the
+        line fell back, all of them are unproven.
+
+        Args:
+            campaign: Name of the campaign.
+            found: The checkpoint.
+
+        Raises:
+            LineageError: There is no such head, or no such certified trial.
+            ValueError: A figure is not a finite number.
+        """
+        for run in (*found.runs, *found.against_runs):
+            check_seed_run(run)
+        for name in ("delta", "delta_se", "delta_low", "delta_high", "p", "level"):
+            require_finite(name, getattr(found, name))
+        with self._writing_to(campaign) as (transaction, campaign_id):
+            head = trial_id_of(transaction, campaign_id, found.trial, campaign)
+            trial_id_of(transaction, campaign_id, found.against, campaign)
+            count = transaction.value(
+                "SELECT count(*) FROM checkpoint WHERE campaign_id = :campaign",
+                campaign=campaign_id,
+            )
+            record = CheckpointRecord(int(count), now(), found)
+            insert_checkpoint(transaction, campaign_id, record)
+            if found.held:
+                transaction.run(_CERTIFY, campaign=campaign_id, head=head)
+            elif found.fell_back:
+                transaction.run(_FALL_BACK, campaign=campaign_id)
 
     def racing(self, campaign: str) -> dict[str, float]:
         """Return what racing left out, and what confirmations took.
@@ -186,6 +260,21 @@ def insert_further_run(transaction: Transaction, trial_id: int, record: FurtherR
         seed=record.run.seed,
         timings=timings_json(record.run),
         measures=measures_json(record.run),
+        made_at=to_stamp(record.made_at),
+    )
+
+
+def insert_checkpoint(transaction: Transaction, campaign_id: int, record: CheckpointRecord) -> None:
+    """Add a checkpoint as it is."""
+    found = record.found
+    transaction.insert(
+        "checkpoint",
+        campaign_id=campaign_id,
+        position=record.position,
+        held=found.held,
+        found=to_json(asdict(replace(found, runs=(), against_runs=()))),
+        runs=runs_json(found.runs),
+        against_runs=runs_json(found.against_runs),
         made_at=to_stamp(record.made_at),
     )
 

@@ -46,7 +46,11 @@ class SchemaVersion(LineageTable, table=True):
 
 
 class CampaignRow(LineageTable, table=True):
-    """A campaign: what was asked for, and how it stands. Settings are JSON."""
+    """A campaign: what was asked for, and how it stands.
+
+    Settings are JSON. ``secret`` is what seeds are drawn from, in hexadecimal digits; nobody is
+    told of it.
+    """
 
     __tablename__ = "campaign"
 
@@ -64,6 +68,7 @@ class CampaignRow(LineageTable, table=True):
     stop_reason: str | None = None
     created_at: str
     ended_at: str | None = None
+    secret: str
 
 
 class RoundRow(LineageTable, table=True):
@@ -97,6 +102,7 @@ class TrialRow(LineageTable, table=True):
     ``status`` is null while the trial is in flight. ``judged_order`` counts the judgments of a
     campaign: clocks may be set back, and trials that overlap end in another order than they began.
     ``parents`` are the numbers of its parents as a JSON list; ``parent_id`` is the first of them.
+    Only kept trials have a ``standing``, which checkpoints change.
     """
 
     __tablename__ = "trial"
@@ -146,6 +152,7 @@ class TrialRow(LineageTable, table=True):
     delta: float | None = None
     delta_se: float | None = None
     cpu_seconds: float
+    standing: str | None = None
     failure_id: int | None = Field(default=None, foreign_key="failure.id")
     failure_seed: int | None = Field(default=None, sa_type=BigInteger)
 
@@ -227,6 +234,27 @@ class EvidenceRow(LineageTable, table=True):
     p: float | None = None
     level: float | None = None
     same_as: int | None = Field(default=None, sa_type=BigInteger)
+    standing: str | None = None
+    rebased_from: int | None = Field(default=None, sa_type=BigInteger)
+    parent_delta: float | None = None
+    parent_delta_se: float | None = None
+    deterministic: bool
+    stopped_early: int
+
+
+class CheckpointRow(LineageTable, table=True):
+    """A test of the working line; what was found is JSON, but for the seed runs of both sides."""
+
+    __tablename__ = "checkpoint"
+    __table_args__ = _COMPACT
+
+    campaign_id: int = Field(foreign_key="campaign.id", primary_key=True)
+    position: int = Field(primary_key=True)
+    held: bool
+    found: str
+    runs: str
+    against_runs: str
+    made_at: str
 
 
 class FixRow(LineageTable, table=True):

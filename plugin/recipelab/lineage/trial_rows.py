@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from recipelab.core.recipe import Recipe
-from recipelab.core.trial import Edit, Failure, Outcome, Phase, Proposal, Status
+from recipelab.core.trial import Edit, Failure, Outcome, Phase, Proposal, Standing, Status
 from recipelab.lineage.database import Transaction
 from recipelab.lineage.lookup import last_trial_id, number_of, trial_key
 from recipelab.lineage.records import TrialState
@@ -29,10 +29,9 @@ from recipelab.lineage.values import (
     cut,
     cut_front,
     cut_name,
-    measures_json,
     now,
     require_finite,
-    timings_json,
+    runs_json,
     to_stamp,
 )
 
@@ -42,8 +41,8 @@ MOST_FIXES = 8
 _JUDGE = """
 UPDATE trial SET state = :state, phase = NULL, status = :status, judged_order = :judged_order,
   judged_at = :judged_at, score = :score, score_se = :score_se, delta = :delta,
-  delta_se = :delta_se, cpu_seconds = :cpu_seconds, failure_id = :failure_id,
-  failure_seed = :failure_seed
+  delta_se = :delta_se, cpu_seconds = :cpu_seconds, standing = :standing,
+  failure_id = :failure_id, failure_seed = :failure_seed
 WHERE id = :id
 """
 _JUDGE_TEXT = """
@@ -138,16 +137,7 @@ def insert_trial(
         cpu_seconds=0.0,
     )
     _insert_text(transaction, trial_id, proposal, diff, recipe.files)
-    transaction.insert_many(
-        "parent",
-        [
-            {"parent_id": parent_id, "trial_id": trial_id, "position": position}
-            for position, parent_id in enumerate(parent_ids)
-        ],
-    )
-    keys = keys_of(diff) if recipe.keys is None else recipe.keys
-    found_by = stored_keys(campaign_id, digest, keys, meaning)
-    transaction.insert_many("trial_key", [{"key": key, "trial_id": trial_id} for key in found_by])
+    _insert_links(transaction, campaign_id, trial_id, parent_ids, recipe, (digest, diff, meaning))
     return trial_id
 
 
@@ -246,28 +236,89 @@ def judge_trial(
         delta=outcome.delta,
         delta_se=outcome.delta_se,
         cpu_seconds=outcome.cpu_seconds,
+        standing=_standing_of(outcome),
         failure_id=failure and _failure_id(transaction, campaign_id, failure, signature),
         failure_seed=failure and failure.seed,
     )
-    runs = ", ".join(
-        f"[{run.seed}, {timings_json(run)}, {measures_json(run)}]" for run in outcome.seed_runs
-    )
-    gates = [(clean(g.name), g.value, g.limit, g.margin) for g in outcome.gates]
+    gates = [(clean(g.name), g.value, g.limit, g.margin, g.error) for g in outcome.gates]
     transaction.run(
         _JUDGE_TEXT,
         id=trial_id,
         reason=cut(outcome.reason, REASON_CHARACTERS),
         signature=signature,
         excerpt="" if failure is None else cut(failure.excerpt, EXCERPT_CHARACTERS),
-        seed_runs=f"[{runs}]",
+        seed_runs=runs_json(outcome.seed_runs),
         gates=json.dumps(gates, ensure_ascii=False),
         log_tail=cut_front(outcome.log_tail, LOG_CHARACTERS),
         environment=cut(outcome.environment, ENVIRONMENT_CHARACTERS),
     )
     if outcome.evidence is not None:
-        transaction.insert("evidence", trial_id=trial_id, **vars(outcome.evidence))
+        standing = outcome.evidence.standing
+        told = vars(outcome.evidence) | {"standing": standing.value if standing else None}
+        transaction.insert("evidence", trial_id=trial_id, **told)
     if not outcome.status.is_failure:
         _link_fixes(transaction, campaign_id, trial_id)
+
+
+def _standing_of(outcome: Outcome) -> str | None:
+    """Return how well the gain of a kept trial is proven; without evidence it is untested."""
+    if outcome.status is not Status.KEPT:
+        return None
+    standing = outcome.evidence.standing if outcome.evidence is not None else None
+    return (standing or Standing.UNTESTED).value
+
+
+def rebase_trial(
+    transaction: Transaction,
+    campaign_id: int,
+    trial_id: int,
+    recipe: ProposedRecipe,
+    parent_ids: Sequence[int],
+) -> None:
+    """Give a trial in flight the recipe that its edits were merged into, and its new parents."""
+    digest, diff, meaning = clean(recipe.digest), cut(recipe.diff, DIFF_CHARACTERS), recipe.meaning
+    if meaning is None:
+        meaning = Recipe(recipe.files).meaning
+    transaction.run(
+        "UPDATE trial SET digest = :digest, meaning = :meaning, parents = :parents, "
+        "parent_id = :parent_id WHERE id = :id",
+        digest=digest,
+        meaning=meaning,
+        parents=json.dumps([number_of(parent_id) for parent_id in parent_ids]),
+        parent_id=parent_ids[0],
+        id=trial_id,
+    )
+    transaction.run(
+        "UPDATE trial_text SET diff = :diff, files = :files WHERE trial_id = :id",
+        diff=diff,
+        files=_insert_files(transaction, recipe.files),
+        id=trial_id,
+    )
+    for table in ("parent", "trial_key"):
+        transaction.run(f"DELETE FROM {table} WHERE trial_id = :id", id=trial_id)
+    _insert_links(transaction, campaign_id, trial_id, parent_ids, recipe, (digest, diff, meaning))
+
+
+def _insert_links(
+    transaction: Transaction,
+    campaign_id: int,
+    trial_id: int,
+    parent_ids: Sequence[int],
+    recipe: ProposedRecipe,
+    stored: tuple[str, str, str],
+) -> None:
+    """Add the parents of a trial, and the keys under which it is found."""
+    digest, diff, meaning = stored
+    transaction.insert_many(
+        "parent",
+        [
+            {"parent_id": parent_id, "trial_id": trial_id, "position": position}
+            for position, parent_id in enumerate(parent_ids)
+        ],
+    )
+    keys = keys_of(diff) if recipe.keys is None else recipe.keys
+    found_by = stored_keys(campaign_id, digest, keys, meaning)
+    transaction.insert_many("trial_key", [{"key": key, "trial_id": trial_id} for key in found_by])
 
 
 def _failure_id(
@@ -325,7 +376,7 @@ def reopen_trial(transaction: Transaction, trial_id: int) -> None:
         id=trial_id,
         state=TrialState.QUEUED.value,
         cpu_seconds=0.0,
-        **dict.fromkeys(("status", *figures, "failure_id", "failure_seed")),
+        **dict.fromkeys(("status", *figures, "standing", "failure_id", "failure_seed")),
     )
     texts = ("reason", "signature", "excerpt", "log_tail", "environment")
     transaction.run(

@@ -16,6 +16,7 @@ from recipelab.core.trial import (
     GateResult,
     Outcome,
     Phase,
+    Standing,
     Status,
 )
 from recipelab.lineage.database import Row, Transaction
@@ -23,12 +24,8 @@ from recipelab.lineage.filter import MAX_LIMIT, TrialFilter, check_page, find_tr
 from recipelab.lineage.lookup import LARGEST_NUMBER, OpenLineage, number_of, trial_id_of, trial_key
 from recipelab.lineage.past import PastTrial, past_trials
 from recipelab.lineage.records import Page, TrialBrief, TrialBriefs, TrialRecord, TrialState
-from recipelab.lineage.values import (
-    from_optional_stamp,
-    from_stamp,
-    parent_numbers,
-    seed_run,
-)
+from recipelab.lineage.values import from_optional_stamp, from_stamp, parent_numbers
+from recipelab.lineage.values import seed_runs as stored_runs
 
 STREAMED = 500
 """Trials that are in memory at once while they are read one by one."""
@@ -39,16 +36,18 @@ _MOST_PARTS = MAX_LIMIT + 1
 _BRIEFS = """
 SELECT t.id, t.number, t.status, t.state, t.phase, t.specialist, t.surface, x.hypothesis, x.reason,
   t.score, t.score_se, t.delta, t.delta_se, t.parents, f.kind, f.phase, f.signature, t.cpu_seconds,
-  t.proposed_at, t.judged_at, t.round_number
+  t.proposed_at, t.judged_at, t.round_number, t.standing
 FROM trial t JOIN trial_text x ON x.trial_id = t.id LEFT JOIN failure f ON f.id = t.failure_id
 WHERE t.id IN :ids
 """
 _RECORDS = """
 SELECT t.id, t.number, t.round_number, t.specialist, t.surface, x.hypothesis, t.expected_delta,
-  t.parents, x.edits, t.digest, x.diff, t.proposed_at, t.judged_at, t.state, t.phase, t.status,
+  t.parents, x.edits, t.digest, x.diff, t.proposed_at, t.judged_at, t.state, t.phase, t.standing,
+  t.status,
   x.reason, x.seed_runs, x.gates, t.score, t.score_se, t.delta, t.delta_se, f.kind, f.phase,
   x.signature, x.excerpt, t.failure_seed, x.log_tail, x.environment, e.trial_id, e.against,
-  e.planned, e.screened, e.confirmed, e.saved_seconds, e.p, e.level, e.same_as
+  e.planned, e.screened, e.confirmed, e.saved_seconds, e.p, e.level, e.same_as, e.standing,
+  e.rebased_from, e.parent_delta, e.parent_delta_se, e.deterministic, e.stopped_early
 FROM trial t JOIN trial_text x ON x.trial_id = t.id LEFT JOIN failure f ON f.id = t.failure_id
 LEFT JOIN evidence e ON e.trial_id = t.id
 WHERE t.id IN :ids
@@ -62,9 +61,16 @@ WITH RECURSIVE chain (id, parent_id) AS (
 SELECT id FROM chain ORDER BY id
 """
 _LAST_KEPT = """
-SELECT id FROM trial WHERE campaign_id = :campaign AND status = 'kept'
+SELECT id FROM trial WHERE campaign_id = :campaign AND status = 'kept' AND standing {}
 ORDER BY judged_order DESC LIMIT 1
 """
+_HEAD = _LAST_KEPT.format("<> 'unproven'")
+_CERTIFIED = _LAST_KEPT.format("= 'certified'")
+_KEPT_THEN = """
+SELECT id FROM trial WHERE campaign_id = :campaign AND status = 'kept' AND judged_at <= :then {}
+ORDER BY judged_order DESC LIMIT 1
+"""
+_HEADS_THEN = (_KEPT_THEN.format(""), _KEPT_THEN.format("AND standing <> 'unproven'"))
 
 
 class TrialReader(OpenLineage):
@@ -224,8 +230,53 @@ class TrialReader(OpenLineage):
         with self._asking(campaign) as (transaction, campaign_id):
             return trial_briefs(transaction, transaction.values(_IN_FLIGHT, campaign=campaign_id))
 
+    def certified(self, campaign: str) -> TrialRecord:
+        """Return the certified recipe's trial: the last one that a test has proven better.
+
+        Returns:
+            It, or the baseline.
+
+        Raises:
+            LineageError: The campaign has no trials yet.
+        """
+        with self._asking(campaign) as (transaction, campaign_id):
+            return trial_records(transaction, [certified_id(transaction, campaign_id, campaign)])[0]
+
+    def certified_brief(self, campaign: str) -> TrialBrief:
+        """Return the trial of :meth:`certified` in one row.
+
+        Raises:
+            LineageError: The campaign has no trials yet.
+        """
+        with self._asking(campaign) as (transaction, campaign_id):
+            return trial_briefs(transaction, [certified_id(transaction, campaign_id, campaign)])[0]
+
+    def proposed_on_head(self, campaign: str, number: int) -> int | None:
+        """Return the parent of a trial if that was the best when the trial was proposed.
+
+        Returns:
+            The parent's number; ``None`` if the trial was meant to build on another.
+
+        Raises:
+            LineageError: There is no such trial.
+        """
+        with self._asking(campaign) as (transaction, campaign_id):
+            trial_id = trial_id_of(transaction, campaign_id, number, campaign)
+            ((parent_id, then),) = transaction.rows(
+                "SELECT parent_id, proposed_at FROM trial WHERE id = :id", id=trial_id
+            )
+            found = [transaction.value(x, campaign=campaign_id, then=then) for x in _HEADS_THEN]
+        if parent_id is None:
+            return None
+        # The line may have fallen back before or after that, so either head will do.
+        heads = {0 if head is None else number_of(head) for head in found}
+        parent = number_of(parent_id)
+        return parent if parent in heads else None
+
     def best(self, campaign: str) -> TrialRecord:
-        """Return the best trial: the last one that was judged kept, or else the baseline.
+        """Return the best trial, the head of the working line: what others build on.
+
+        That is the last trial that was kept and whose line did not fall back, or the baseline.
 
         Raises:
             LineageError: The campaign has no trials yet.
@@ -358,7 +409,17 @@ def best_id(transaction: Transaction, campaign_id: int, campaign: str) -> int:
     Raises:
         LineageError: The campaign has no trials yet.
     """
-    kept: int | None = transaction.value(_LAST_KEPT, campaign=campaign_id)
+    kept: int | None = transaction.value(_HEAD, campaign=campaign_id)
+    return trial_id_of(transaction, campaign_id, 0, campaign) if kept is None else kept
+
+
+def certified_id(transaction: Transaction, campaign_id: int, campaign: str) -> int:
+    """Return the id of the certified trial, or else of the baseline.
+
+    Raises:
+        LineageError: The campaign has no trials yet.
+    """
+    kept: int | None = transaction.value(_CERTIFIED, campaign=campaign_id)
     return trial_id_of(transaction, campaign_id, 0, campaign) if kept is None else kept
 
 
@@ -405,7 +466,7 @@ def _brief(row: Row) -> TrialBrief:
     (
         _, number, status, state, phase, specialist, surface, hypothesis, reason, score, score_se,
         delta, delta_se, parents, kind, failed_in, signature, cpu_seconds, proposed_at, judged_at,
-        round_number,
+        round_number, standing,
     ) = row  # fmt: skip
     return TrialBrief(
         number=number,
@@ -428,6 +489,7 @@ def _brief(row: Row) -> TrialBrief:
         proposed_at=from_stamp(proposed_at),
         judged_at=from_optional_stamp(judged_at),
         round=round_number,
+        standing=Standing(standing) if standing else None,
     )
 
 
@@ -442,7 +504,7 @@ def trial_records(transaction: Transaction, ids: Sequence[int]) -> tuple[TrialRe
 def _record(row: Row) -> TrialRecord:
     (
         _, number, round_number, specialist, surface, hypothesis, expected_delta, parents, edits,
-        digest, diff, proposed_at, judged_at, state, phase, status, *outcome,
+        digest, diff, proposed_at, judged_at, state, phase, standing, status, *outcome,
     ) = row  # fmt: skip
     return TrialRecord(
         number=number,
@@ -460,6 +522,7 @@ def _record(row: Row) -> TrialRecord:
         judged_at=from_optional_stamp(judged_at),
         state=TrialState(state),
         phase=Phase(phase) if phase else None,
+        standing=Standing(standing) if standing else None,
     )
 
 
@@ -489,7 +552,7 @@ def _outcome(
     return Outcome(
         status=status,
         reason=reason,
-        seed_runs=tuple(seed_run(*run) for run in json.loads(seed_runs)),
+        seed_runs=stored_runs(seed_runs),
         gates=tuple(GateResult(*gate) for gate in json.loads(gates)),
         score=score,
         score_se=score_se,
@@ -498,7 +561,38 @@ def _outcome(
         failure=failure,
         log_tail=log_tail,
         environment=environment,
-        evidence=None if has_evidence is None else Evidence(*evidence),
+        evidence=None if has_evidence is None else _evidence(*evidence),
+    )
+
+
+def _evidence(
+    against: int,
+    planned: int,
+    screened: int,
+    confirmed: int,
+    saved_seconds: float,
+    p: float | None,
+    level: float | None,
+    same_as: int | None,
+    standing: str | None,
+    *further: Any,
+) -> Evidence:
+    rebased_from, parent_delta, parent_delta_se, deterministic, stopped_early = further
+    return Evidence(
+        against=against,
+        planned=planned,
+        screened=screened,
+        confirmed=confirmed,
+        saved_seconds=saved_seconds,
+        p=p,
+        level=level,
+        same_as=same_as,
+        standing=Standing(standing) if standing else None,
+        rebased_from=rebased_from,
+        parent_delta=parent_delta,
+        parent_delta_se=parent_delta_se,
+        deterministic=bool(deterministic),
+        stopped_early=stopped_early,
     )
 
 

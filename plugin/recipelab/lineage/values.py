@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -119,6 +119,17 @@ def measures_json(run: SeedRun) -> str:
     return json.dumps(measures, ensure_ascii=False)
 
 
+def runs_json(runs: Iterable[SeedRun]) -> str:
+    """Serialize seed runs: a list of seed, timings and measurements each."""
+    rows = (f"[{run.seed}, {timings_json(run)}, {measures_json(run)}]" for run in runs)
+    return f"[{', '.join(rows)}]"
+
+
+def seed_runs(stored: str) -> tuple[SeedRun, ...]:
+    """Build seed runs from what :func:`runs_json` made of them."""
+    return tuple(seed_run(*run) for run in json.loads(stored))
+
+
 def seed_run(seed: int, timings: list[Any], measures: dict[str, float]) -> SeedRun:
     """Build a seed run from its parsed columns."""
     timed = tuple(PhaseTiming(Phase(phase), *rest) for phase, *rest in timings)
@@ -138,14 +149,14 @@ def check_outcome(outcome: Outcome) -> None:
     for run in outcome.seed_runs:
         check_seed_run(run)
     if outcome.evidence is not None:
-        for name in ("saved_seconds", "p", "level"):
+        for name in ("saved_seconds", "p", "level", "parent_delta", "parent_delta_se"):
             require_finite(name, getattr(outcome.evidence, name))
     # Each part may be finite and their sum too large.
     require_finite("cpu_seconds", outcome.cpu_seconds)
 
 
 def _check_gate(gate: GateResult) -> None:
-    for name in ("value", "limit", "margin"):
+    for name in ("value", "limit", "margin", "error"):
         require_finite(name, getattr(gate, name))
 
 

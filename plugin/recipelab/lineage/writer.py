@@ -16,8 +16,10 @@ from recipelab.lineage.trial_rows import (
     insert_trial,
     judge_trial,
     move_trial,
+    rebase_trial,
     reopen_trial,
 )
+from recipelab.lineage.values import parent_numbers
 
 Named = TypeVar("Named", TrialState, Phase)
 
@@ -127,6 +129,47 @@ class TrialWriter(OpenLineage):
             )
             judge_trial(transaction, campaign_id, trial_id, outcome)
             return number_of(trial_id)
+
+    def rebase(
+        self,
+        campaign: str,
+        number: int,
+        *,
+        onto: int,
+        files: Mapping[str, str],
+        digest: str,
+        diff: str,
+        meaning: str | None = None,
+        keys: EditKeys | None = None,
+    ) -> None:
+        """Give a trial in flight the recipe that its edits were merged into.
+
+        Its edits stay as they were proposed. Its main parent is the trial that they were merged
+        onto; those before stay its parents.
+
+        Args:
+            campaign: Name of the campaign.
+            number: The trial's number.
+            onto: The trial that they were merged onto.
+            files: The merged recipe: path to text.
+            digest: The recipe's digest.
+            diff: Unified diff from the recipe of ``onto``.
+            meaning: As in :meth:`propose`.
+            keys: As in :meth:`propose`.
+
+        Raises:
+            LineageError: There is no such trial, or it is judged already.
+        """
+        recipe = ProposedRecipe(files, digest, diff, meaning, keys)
+        with self._writing_to(campaign) as (transaction, campaign_id):
+            trial_id = trial_id_of(transaction, campaign_id, number, campaign)
+            _, status = _standing(transaction, trial_id)
+            if status is not None:
+                raise LineageError(f"trial {number} of {campaign} is judged already: {status}")
+            stored = transaction.value("SELECT parents FROM trial WHERE id = :id", id=trial_id)
+            parents = dict.fromkeys((onto, *parent_numbers(stored)))
+            parent_ids = trial_ids_of(transaction, campaign_id, list(parents), campaign)
+            rebase_trial(transaction, campaign_id, trial_id, recipe, parent_ids)
 
     def record(self, campaign: str, number: int, outcome: Outcome) -> None:
         """Record how a trial ended. Only an aborted trial can be judged again.
