@@ -29,6 +29,7 @@ from recipelab.evaluation.metric import METRIC, PROJECTED, noise_of
 from recipelab.evaluation.observers import TrialObserver
 from recipelab.evaluation.phases import PhaseRunner
 from recipelab.evaluation.projection import MEASURED, projection_note
+from recipelab.evaluation.seeds import SeedSource
 from recipelab.evaluation.session import CampaignSession
 from recipelab.evaluation.workspace import Workspace
 from recipelab.packs.data import is_cached, size_text
@@ -328,6 +329,7 @@ async def check_rules(pack: Pack) -> AsyncIterator[PackFinding]:
                 FileHashes(),
                 labels=_labels(pack),
                 observer=TrialObserver(),
+                nonce=SeedSource(pack).nonce,
             )
             try:
                 await runner.check_rules()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import secrets
 from collections.abc import Collection
@@ -114,4 +113,5 @@ class SeedSource:
 
     def _number(self, purpose: str) -> int:
         text = f"{self.pack.name}/{self.campaign}/{purpose}".encode()
-        return int.from_bytes(hmac.digest(self.secret, text, hashlib.sha256)[:8], "big")
+        digest: bytes = hmac.digest(self.secret, text, "sha256")
+        return int.from_bytes(digest[:8], "big")

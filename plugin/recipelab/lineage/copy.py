@@ -27,7 +27,13 @@ from recipelab.lineage.records import (
     UsageTotal,
 )
 from recipelab.lineage.store import LineageStore
-from recipelab.lineage.trial_rows import ProposedRecipe, insert_trial, judge_trial, move_trial
+from recipelab.lineage.trial_rows import (
+    ProposedRecipe,
+    insert_trial,
+    judge_trial,
+    link_parents,
+    move_trial,
+)
 from recipelab.lineage.values import check_seed_run, to_json, to_stamp
 
 
@@ -107,11 +113,15 @@ def _add_trials(
             transaction,
             campaign_id,
             _proposal(record),
-            parent_ids=[ids[number] for number in record.parents],
+            parent_ids=[ids[number] for number in record.parents if number in ids],
             round_number=record.round,
             recipe=ProposedRecipe(copy.files.get(record.number, {}), record.digest, record.diff),
             proposed_at=record.proposed_at,
         )
+    for record in copy.trials:
+        # A trial that was moved to a new best has a parent that was proposed after it.
+        if any(parent > record.number for parent in record.parents):
+            link_parents(transaction, ids[record.number], [ids[n] for n in record.parents])
     by_number = {record.number: record for record in copy.trials}
     for number in copy.judged:
         record = by_number[number]

@@ -46,9 +46,9 @@ _ABOVE = """
 WITH RECURSIVE above (id, parent_id) AS (
   SELECT id, parent_id FROM trial WHERE id IN :ids
   UNION SELECT t.id, t.parent_id FROM above a JOIN trial t ON t.id = a.parent_id
-  WHERE t.id > :ancestor
+  WHERE a.id <> :ancestor
 )
-SELECT id, parent_id FROM above ORDER BY id
+SELECT id, parent_id FROM above
 """
 
 _FAILURES = "SELECT id, kind, signature FROM failure WHERE campaign_id = :campaign"
@@ -329,12 +329,18 @@ class _Matching:
 
 def descendants_among(transaction: Transaction, ids: Sequence[int], ancestor_id: int) -> set[int]:
     """Return those of some trials that descend from one by first parents."""
-    descend = {ancestor_id}
-    # A parent is older than its children, so ids order the steps from the ancestor down.
-    for trial_id, parent_id in transaction.rows(_ABOVE, ids=list(ids), ancestor=ancestor_id):
-        if parent_id in descend:
-            descend.add(trial_id)
-    return descend - {ancestor_id}
+    # A trial that was moved to a new best may have a parent with a higher id.
+    parents = dict(transaction.pairs(_ABOVE, ids=list(ids), ancestor=ancestor_id))
+    found: dict[int, bool] = {ancestor_id: True}
+    for trial_id in ids:
+        path: list[int] = []
+        above: int | None = trial_id
+        while above is not None and above not in found:
+            path.append(above)
+            above = parents.get(above)
+        descends = above is not None and found[above]
+        found |= dict.fromkeys(path, descends)
+    return {trial_id for trial_id in ids if found[trial_id]} - {ancestor_id}
 
 
 Condition = tuple[str, dict[str, Any]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -137,7 +137,9 @@ def insert_trial(
         cpu_seconds=0.0,
     )
     _insert_text(transaction, trial_id, proposal, diff, recipe.files)
-    _insert_links(transaction, campaign_id, trial_id, parent_ids, recipe, (digest, diff, meaning))
+    _insert_parents(transaction, trial_id, parent_ids)
+    keys = keys_of(diff) if recipe.keys is None else recipe.keys
+    _insert_keys(transaction, trial_id, stored_keys(campaign_id, digest, keys, meaning))
     return trial_id
 
 
@@ -280,12 +282,9 @@ def rebase_trial(
     if meaning is None:
         meaning = Recipe(recipe.files).meaning
     transaction.run(
-        "UPDATE trial SET digest = :digest, meaning = :meaning, parents = :parents, "
-        "parent_id = :parent_id WHERE id = :id",
+        "UPDATE trial SET digest = :digest, meaning = :meaning WHERE id = :id",
         digest=digest,
         meaning=meaning,
-        parents=json.dumps([number_of(parent_id) for parent_id in parent_ids]),
-        parent_id=parent_ids[0],
         id=trial_id,
     )
     transaction.run(
@@ -294,31 +293,34 @@ def rebase_trial(
         files=_insert_files(transaction, recipe.files),
         id=trial_id,
     )
-    for table in ("parent", "trial_key"):
-        transaction.run(f"DELETE FROM {table} WHERE trial_id = :id", id=trial_id)
-    _insert_links(transaction, campaign_id, trial_id, parent_ids, recipe, (digest, diff, meaning))
-
-
-def _insert_links(
-    transaction: Transaction,
-    campaign_id: int,
-    trial_id: int,
-    parent_ids: Sequence[int],
-    recipe: ProposedRecipe,
-    stored: tuple[str, str, str],
-) -> None:
-    """Add the parents of a trial, and the keys under which it is found."""
-    digest, diff, meaning = stored
-    transaction.insert_many(
-        "parent",
-        [
-            {"parent_id": parent_id, "trial_id": trial_id, "position": position}
-            for position, parent_id in enumerate(parent_ids)
-        ],
-    )
+    transaction.run("DELETE FROM trial_key WHERE trial_id = :id", id=trial_id)
     keys = keys_of(diff) if recipe.keys is None else recipe.keys
-    found_by = stored_keys(campaign_id, digest, keys, meaning)
-    transaction.insert_many("trial_key", [{"key": key, "trial_id": trial_id} for key in found_by])
+    _insert_keys(transaction, trial_id, stored_keys(campaign_id, digest, keys, meaning))
+    link_parents(transaction, trial_id, parent_ids)
+
+
+def link_parents(transaction: Transaction, trial_id: int, parent_ids: Sequence[int]) -> None:
+    """Give a trial other parents, the main one first."""
+    transaction.run(
+        "UPDATE trial SET parents = :parents, parent_id = :parent_id WHERE id = :id",
+        parents=json.dumps([number_of(parent_id) for parent_id in parent_ids]),
+        parent_id=parent_ids[0],
+        id=trial_id,
+    )
+    transaction.run("DELETE FROM parent WHERE trial_id = :id", id=trial_id)
+    _insert_parents(transaction, trial_id, parent_ids)
+
+
+def _insert_parents(transaction: Transaction, trial_id: int, parent_ids: Sequence[int]) -> None:
+    rows = [
+        {"parent_id": parent_id, "trial_id": trial_id, "position": position}
+        for position, parent_id in enumerate(parent_ids)
+    ]
+    transaction.insert_many("parent", rows)
+
+
+def _insert_keys(transaction: Transaction, trial_id: int, keys: Iterable[int]) -> None:
+    transaction.insert_many("trial_key", [{"key": key, "trial_id": trial_id} for key in keys])
 
 
 def _failure_id(

@@ -54,11 +54,11 @@ WHERE t.id IN :ids
 """
 _IN_FLIGHT = "SELECT id FROM trial WHERE campaign_id = :campaign AND status IS NULL ORDER BY id"
 _CHAIN = """
-WITH RECURSIVE chain (id, parent_id) AS (
-  SELECT id, parent_id FROM trial WHERE id = :id
-  UNION ALL SELECT t.id, t.parent_id FROM chain c JOIN trial t ON t.id = c.parent_id
+WITH RECURSIVE chain (id, parent_id, above) AS (
+  SELECT id, parent_id, 0 FROM trial WHERE id = :id
+  UNION ALL SELECT t.id, t.parent_id, c.above + 1 FROM chain c JOIN trial t ON t.id = c.parent_id
 )
-SELECT id FROM chain ORDER BY id
+SELECT id FROM chain ORDER BY above DESC
 """
 _LAST_KEPT = """
 SELECT id FROM trial WHERE campaign_id = :campaign AND status = 'kept' AND standing {}
