@@ -31,7 +31,7 @@ from recipelab.evaluation.phases import PhaseRunner, sandbox_measures
 from recipelab.evaluation.projection import NOTHING_EXPECTED, refusal
 from recipelab.evaluation.seeds import SeedSource
 from recipelab.packs.pack import Pack
-from recipelab.packs.sections import Metric
+from recipelab.packs.sections import SANDBOX_MEASURES, Metric
 from recipelab.sandbox.base import PhaseResult
 from recipelab.sandbox.slots import Slot, SlotPool, gpu_fault
 
@@ -363,10 +363,15 @@ def is_deterministic(runs: Sequence[SeedRun]) -> bool:
     """Return whether the last two of several seed runs left the same artifact and score."""
     if len(runs) < 2 or not runs[-1].artifact:
         return False
-    (one, other), scores = runs[-2:], []
-    for run in (one, other):
-        scores.append({key: x for key, x in run.measures.items() if key.startswith("score.")})
-    return one.artifact == other.artifact and scores[0] == scores[1]
+    one, other = runs[-2:]
+    return one.artifact == other.artifact and _scores(one) == _scores(other)
+
+
+def _scores(run: SeedRun) -> dict[str, float]:
+    """Return what the scorer measured, without what the sandbox measured of the scorer."""
+    scores = {name: x for name, x in run.measures.items() if name.startswith(f"{Phase.SCORE}.")}
+    of_sandbox = {f"{Phase.SCORE}.{name}" for name in SANDBOX_MEASURES}
+    return {name: value for name, value in scores.items() if name not in of_sandbox}
 
 
 def in_turns(seeds: Sequence[int]) -> Iterator[tuple[int, bool]]:
