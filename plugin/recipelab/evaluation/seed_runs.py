@@ -146,14 +146,15 @@ class SeedRuns:
         """Run one tiny step of the recipe, and hold what it projects to the limits.
 
         Args:
-            expected: What it has to project, as the best does, and by what to correct it.
+            expected: What it has to project, as the best does, and by what to correct it; and what
+                the best's own preflight took.
 
         Raises:
             PhaseFailed: The recipe does not get through it, or need not be trained.
             SandboxError: The machinery failed.
         """
         async with hold_slot(self._pool, self.observer) as slot:
-            projection = await self._runner.preflight(slot)
+            projection = await self._runner.preflight(slot, usual=expected)
         seed, last = self.pack.seeds[0], self._runner.last
         refused = refusal(self.pack, self.recipe, projection, expected, seed=seed)
         if refused is not None and last is not None:
