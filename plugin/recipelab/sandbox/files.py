@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from recipelab.core.errors import SandboxError
 from recipelab.sandbox.base import OUTPUT_DIRECTORY, PhaseRequest
 from recipelab.sandbox.processes import is_dead, owner_identity
+from recipelab.sandbox.warm import check_warm
 
 
 def check_request(request: PhaseRequest) -> None:
@@ -21,10 +22,12 @@ def check_request(request: PhaseRequest) -> None:
 
     Raises:
         SandboxError: The command is empty, an input is missing, an input target or tripwire leaves
-            the phase root or collides with another, or the output is not an empty folder.
+            the phase root or collides with another, the output is not an empty folder, or modules
+            are to be imported for a command that is no script of Python.
     """
     if not request.command:
         raise SandboxError(f"phase {request.phase}: the command is empty")
+    check_warm(request)
     if not request.output.is_dir() or any(request.output.iterdir()):
         raise SandboxError(f"phase {request.phase}: {request.output} is not an empty folder")
     for entry in request.inputs:

@@ -5,12 +5,17 @@ alone. It stays the parent of the command for three reasons: on Linux every orph
 becomes its child, so that their CPU time is counted; it can kill them all; and it sees the end of
 the control pipe when the process that asked for the command is gone, however that process died.
 
-Arguments: CONTROL_FD REPORT_FD FILE_BYTES DATA_BYTES CORES PROCESSES NAMESPACES COMMAND...
+Arguments: CONTROL_FD REPORT_FD FILE_BYTES DATA_BYTES CORES PROCESSES NAMESPACES START COMMAND...
 DATA_BYTES is a number, or a dash for no limit. CORES are numbers with commas between them, or a
 dash for any. PROCESSES is a number, or a dash for no limit. NAMESPACES is a file that describes the
-namespaces to make (see launcher_namespaces.py), or a dash for none. At the end the launcher writes
-to REPORT_FD: CPU seconds, peak memory and the wait status of the command; or why the command could
-not be started.
+namespaces to make (see launcher_namespaces.py), or a dash for none. START is ``warm`` for a command
+that imports modules and waits (see starter.py), or a dash. At the end the launcher writes to
+REPORT_FD: CPU seconds, peak memory and the wait status of the command; or why the command could not
+be started.
+
+A warm command talks to the launcher on its standard input. The launcher passes on to REPORT_FD what
+it says, with the CPU seconds that it has used, and a byte that comes through CONTROL_FD is its word
+to go; from then on the launcher hears nothing of it any more.
 """
 
 from __future__ import annotations
@@ -19,6 +24,7 @@ import os
 import resource
 import select
 import sys
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -143,16 +149,68 @@ def _kill_all(leader: int) -> None:
             return
 
 
-def _wait(leader: int, control: int, wake: int) -> int:
+class _Starter:
+    """The channel to a warm command, which is there until the word to go.
+
+    Args:
+        leader: Process id of the command.
+        channel: The launcher's end of its standard input; ``None`` for other commands.
+        report: Where to pass on what it says.
+    """
+
+    def __init__(self, leader: int, channel: int | None, report: int) -> None:
+        self._leader = leader
+        self._channel = channel
+        self._report = report
+        self.heard = [] if channel is None else [channel]
+
+    def pass_on(self) -> None:
+        """Pass on what the command says, and before it the CPU seconds that it has used so far."""
+        assert self._channel is not None
+        said = os.read(self._channel, 4096)
+        if said:
+            os.write(self._report, f"{cpu_seconds(self._leader)} ".encode() + said)
+        else:  # It has ended before it was ready; its status tells the rest.
+            self.heard = []
+
+    def go(self) -> bool:
+        """Give the word to go, and hear nothing any more.
+
+        Returns:
+            Whether there was a command that waited for it.
+        """
+        if self._channel is None:
+            return False
+        try:  # noqa: SIM105
+            os.write(self._channel, b"g")
+        except OSError:
+            pass  # It has ended.
+        os.close(self._channel)
+        self._channel, self.heard = None, []
+        return True
+
+
+def cpu_seconds(pid: int) -> float | str:
+    """Return the CPU seconds of a process by the kernel's clock of it; a dash where it has none."""
+    if not sys.platform.startswith("linux"):
+        return "-"
+    return time.clock_gettime(~pid << 3 | 2)  # The id of that clock: see clock_getcpuclockid(3).
+
+
+def _wait(leader: int, control: int, wake: int, starter: _Starter) -> int:
     """Wait for the end of the command, and reap orphans.
 
     Returns:
         Its wait status; that of a killed process if the control pipe was closed first.
     """
     while True:
-        ready, _, _ = select.select([control, wake], [], [])
-        if control in ready:
+        ready, _, _ = select.select([control, wake, *starter.heard], [], [])
+        if control in ready and not (os.read(control, 1) and starter.go()):
             return signal.SIGKILL
+        if starter.heard and starter.heard[0] in ready:
+            starter.pass_on()
+        if wake not in ready:
+            continue
         os.read(wake, 4096)
         while True:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -164,6 +222,14 @@ def _wait(leader: int, control: int, wake: int) -> int:
 
 def _on_child(number: int, frame: FrameType | None) -> None:
     """Do nothing: the wake-up pipe is written to only if there is a handler."""
+
+
+def _pair() -> tuple[int, int]:
+    """Return the two ends of a channel."""
+    import _socket
+
+    one, other = _socket.socketpair()
+    return one.detach(), other.detach()
 
 
 def _enter_namespaces(file: str, report: int) -> _Isolation:
@@ -181,7 +247,7 @@ def _enter_namespaces(file: str, report: int) -> _Isolation:
 def main(arguments: list[str]) -> None:
     """Run the command; see the top of this file."""
     control, report, file_bytes = (int(text) for text in arguments[:3])
-    data_bytes, cores, processes, namespaces, *command = arguments[3:]
+    data_bytes, cores, processes, namespaces, start, *command = arguments[3:]
     os.set_inheritable(control, False)
     os.set_inheritable(report, False)
     isolation = _NoIsolation() if namespaces == "-" else _enter_namespaces(namespaces, report)
@@ -190,13 +256,18 @@ def main(arguments: list[str]) -> None:
     signal.set_wakeup_fd(waker)
     signal.signal(signal.SIGCHLD, _on_child)
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    channel, inner = _pair() if start != "-" else (None, None)
     leader = os.fork()
     if leader == 0:
         signal.set_wakeup_fd(-1)
+        if inner is not None:
+            os.dup2(inner, 0)
         _pin(cores)
         isolation.drop_privileges()
         _become(command, file_bytes, data_bytes, processes)
-    status = _wait(leader, control, wake)
+    if inner is not None:
+        os.close(inner)
+    status = _wait(leader, control, wake, _Starter(leader, channel, report))
     _kill_all(leader)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     isolation.send_report(report, f"{used.ru_utime + used.ru_stime} {used.ru_maxrss} {status}")

@@ -6,7 +6,7 @@ import marshal
 import os
 import site
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict, cast
@@ -145,9 +145,9 @@ def _driver_folders() -> list[str]:
     return [str(folder) for folder in absolute if next(folder.glob(_DRIVER), None)]
 
 
-def command_line(request: PhaseRequest) -> list[str]:
-    """Return the command, with the Python that runs now in place of ``python``."""
-    program, *arguments = request.command
+def command_line(command: Sequence[str]) -> list[str]:
+    """Return a command with the Python that runs now in place of ``python``."""
+    program, *arguments = command
     return [sys.executable if program == "python" else program, *arguments]
 
 
