@@ -11,10 +11,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from recipelab.core.errors import SandboxError
+from recipelab.core.errors import SandboxError, warm_problem
 from recipelab.sandbox.base import OUTPUT_DIRECTORY, PhaseRequest
 from recipelab.sandbox.processes import is_dead, owner_identity
-from recipelab.sandbox.warm import check_warm
 
 
 def check_request(request: PhaseRequest) -> None:
@@ -27,7 +26,8 @@ def check_request(request: PhaseRequest) -> None:
     """
     if not request.command:
         raise SandboxError(f"phase {request.phase}: the command is empty")
-    check_warm(request)
+    if problem := warm_problem(request.warm, request.command):
+        raise SandboxError(f"phase {request.phase}: warm: {problem}")
     if not request.output.is_dir() or any(request.output.iterdir()):
         raise SandboxError(f"phase {request.phase}: {request.output} is not an empty folder")
     for entry in request.inputs:

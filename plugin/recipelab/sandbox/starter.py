@@ -54,7 +54,7 @@ def import_all(modules: list[str]) -> str:
     return ""
 
 
-def run_script(script: str, arguments: list[str]) -> None:
+def run_script(script: str, *arguments: str) -> None:
     """Run a script as ``python SCRIPT ARGS...`` would in the working directory.
 
     Raises:
@@ -103,11 +103,14 @@ def _execute(source: bytes, path: str, names: dict[str, object]) -> None:
     raise SystemExit(1)
 
 
-def _main(ready: int, token: str, modules: list[str], command: list[str]) -> None:
-    """Import, say so, wait, and run the command; see the top of this file."""
-    root = os.getcwd()
-    os.chdir("/")  # Some libraries read settings from the working directory.
-    problem = import_all(modules)
+def hand_over(ready: int, token: str, problem: str = "") -> None:
+    """Say that the modules are imported, and wait for the word to go.
+
+    Args:
+        ready: Who hears it; see the top of this file.
+        token: The word before it.
+        problem: Why a module cannot be imported; this process ends then.
+    """
     word = f"failed {problem}" if problem else f"ready {sum(os.times()[:4])}"
     os.write(ready, f"{token} {word}\n".encode())
     if not os.read(0, 1) or problem:
@@ -115,8 +118,15 @@ def _main(ready: int, token: str, modules: list[str], command: list[str]) -> Non
     empty = os.open(os.devnull, os.O_RDONLY)
     os.dup2(empty, 0)
     os.close(empty)
+
+
+def _main(ready: int, token: str, modules: list[str], command: list[str]) -> None:
+    """Import, say so, wait, and run the command; see the top of this file."""
+    root = os.getcwd()
+    os.chdir("/")  # Some libraries read settings from the working directory.
+    hand_over(ready, token, import_all(modules))
     os.chdir(root)
-    run_script(command[0], command[1:])
+    run_script(*command)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ the environment, never of the command.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -26,54 +25,29 @@ MAX_LINE = 1 << 16
 """Bytes of output before the hand-over; more is a fault."""
 
 
-def module_problem(names: Sequence[str]) -> str:
-    """Return what is wrong with names of modules; empty if nothing is."""
-    for name in names:
-        if not name or not all(part.isidentifier() for part in name.split(".")):
-            return f"{name!r} is no name of a module; one is like 'torch' or 'torch.optim'"
-    return ""
-
-
-def runs_script(command: Sequence[str]) -> bool:
-    """Return whether a command is ``python SCRIPT ARGS...``, which can be handed over to."""
-    return len(command) > 1 and command[0] == "python" and not command[1].startswith("-")
-
-
-def check_warm(request: PhaseRequest) -> None:
-    """Refuse modules that cannot be imported for a command.
-
-    Raises:
-        SandboxError: A name is none, or the command is no script of Python.
-    """
-    if problem := module_problem(request.warm):
-        raise SandboxError(f"phase {request.phase}: warm: {problem}")
-    if request.warm and not runs_script(request.command):
-        raise SandboxError(
-            f"phase {request.phase}: warm: modules can be imported for `python SCRIPT ...` alone, "
-            f"not for {' '.join(request.command)!r}"
-        )
-
-
 class Handover:
     """One hand-over: how to start the process, and how to understand what it says.
 
     Args:
         request: A checked request with modules.
         ready: The file descriptor of the process that is heard.
+
+    Attributes:
+        token: The word before what the starter says.
     """
 
     def __init__(self, request: PhaseRequest, *, ready: int) -> None:
         self._request = request
         self._ready = ready
         # What a module prints while it is imported cannot be taken for the starter's line.
-        self._token = secrets.token_hex(16)
+        self.token = secrets.token_hex(16)
 
     @property
     def command(self) -> tuple[str, ...]:
         """The command line of the starter, with ``python`` as its program."""
         modules = ",".join(self._request.warm)
         source = _starter_source()
-        return ("python", "-c", source, str(self._ready), self._token, modules, *self.words)
+        return ("python", "-c", source, str(self._ready), self.token, modules, *self.words)
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -89,7 +63,7 @@ class Handover:
         Raises:
             SandboxError: A module cannot be imported, or the output does not end.
         """
-        before, found, rest = said.partition(self._token.encode())
+        before, found, rest = said.partition(self.token.encode())
         line, end, _ = rest.partition(b"\n")
         if not found or not end:
             if len(said) > MAX_LINE:

@@ -54,11 +54,9 @@ class Launched(ABC):
         channel: Where it reports.
         control: The end of the control pipe that gives the word to go; it is closed to end the
             command.
-        log: The end of the pipe that its output comes through; whoever reads it closes it.
     """
 
-    def __init__(self, channel: socket.socket, control: int, log: int) -> None:
-        self.log = log
+    def __init__(self, channel: socket.socket, control: int) -> None:
         self._channel = channel
         self._control: int | None = control
         self._lock = threading.Lock()
@@ -142,6 +140,7 @@ class LauncherProcess(Launched):
     Args:
         arguments: Its arguments between its two channels and the command.
         command: The command.
+        log: The end of a pipe that the command writes to.
         directory: Its working directory.
         environment: All environment variables of the command.
 
@@ -153,6 +152,7 @@ class LauncherProcess(Launched):
         self,
         arguments: Sequence[object],
         command: Sequence[str],
+        log: int,
         *,
         directory: Path,
         environment: Mapping[str, str],
@@ -167,8 +167,8 @@ class LauncherProcess(Launched):
                     *command,
                 ],
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
+                stdout=log,
+                stderr=log,
                 cwd=directory,
                 env=environment,
                 start_new_session=True,
@@ -181,9 +181,7 @@ class LauncherProcess(Launched):
         finally:
             os.close(control_end)
             report_end.close()
-        assert self._process.stdout is not None
-        super().__init__(channel, control, os.dup(self._process.stdout.fileno()))
-        self._process.stdout.close()
+        super().__init__(channel, control)
         self._reaped = False
 
     def wait(self) -> LauncherReport:

@@ -75,7 +75,7 @@ def _prctl(option: int, value: int) -> None:
     ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
-def _pin(cores: str) -> None:
+def pin(cores: str) -> None:
     """Pin this process to some cores, on Linux alone."""
     if cores != "-" and sys.platform.startswith("linux"):
         os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
@@ -91,15 +91,10 @@ def _limit(kind: int, value: int) -> None:
         pass  # macOS refuses some limits that it does not implement.
 
 
-def _become(command: list[str], file_bytes: int, data_bytes: str, processes: str) -> None:
-    """Turn this process into the command. Does not return."""
+def restrict(file_bytes: int, data_bytes: str, processes: str) -> None:
+    """Give this process, which is to be the command, a session and limits of its own."""
     os.setsid()
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    for number in (
-        signal.SIGPIPE,
-        signal.SIGXFSZ,
-    ):  # Python ignores them; other programs do not expect that.
-        signal.signal(number, signal.SIG_DFL)
     _limit(resource.RLIMIT_FSIZE, file_bytes)
     _limit(resource.RLIMIT_NOFILE, _OPEN_FILES)
     _limit(resource.RLIMIT_CORE, 0)
@@ -110,6 +105,15 @@ def _become(command: list[str], file_bytes: int, data_bytes: str, processes: str
     # Outside of a user namespace it counts all processes of the user, the desktop's too.
     if processes != "-":
         _limit(resource.RLIMIT_NPROC, int(processes))
+
+
+def _become(command: list[str]) -> None:
+    """Turn this process into the command. Does not return."""
+    for number in (
+        signal.SIGPIPE,
+        signal.SIGXFSZ,
+    ):  # Python ignores them; other programs do not expect that.
+        signal.signal(number, signal.SIG_DFL)
     try:
         os.execvp(command[0], command)
     except OSError as error:
@@ -135,7 +139,7 @@ def _kill(send: Callable[[int, int], None], target: int) -> None:
         pass
 
 
-def _kill_all(leader: int) -> None:
+def kill_all(leader: int) -> None:
     """Kill every process of the command and reap what can be reaped."""
     while True:
         _kill(os.killpg, leader)
@@ -197,7 +201,43 @@ def cpu_seconds(pid: int) -> float | str:
     return time.clock_gettime(~pid << 3 | 2)  # The id of that clock: see clock_getcpuclockid(3).
 
 
-def _wait(leader: int, control: int, wake: int, starter: _Starter) -> int:
+def watch_children() -> int:
+    """Become the parent of all orphans below this process, and hear of every end of a child.
+
+    Returns:
+        A pipe that can be read when a child has ended.
+    """
+    wake, waker = os.pipe()
+    os.set_blocking(waker, False)
+    signal.set_wakeup_fd(waker)
+    signal.signal(signal.SIGCHLD, _on_child)
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    return wake
+
+
+def unwatch_children() -> None:
+    """Undo what :func:`watch_children` did to the signals of a process, in a fork of it."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
+def wait(leader: int, control: int, wake: int, report: int, channel: int | None) -> str:
+    """Wait for the end of the command, kill what it left, and return the report.
+
+    Args:
+        leader: Process id of the command.
+        control: The control pipe.
+        wake: What :func:`watch_children` returned.
+        report: Where to pass on what a warm command says.
+        channel: The other end of a warm command's standard input.
+    """
+    status = _status(leader, control, wake, _Starter(leader, channel, report))
+    kill_all(leader)
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return f"{used.ru_utime + used.ru_stime} {used.ru_maxrss} {status}"
+
+
+def _status(leader: int, control: int, wake: int, starter: _Starter) -> int:
     """Wait for the end of the command, and reap orphans.
 
     Returns:
@@ -224,7 +264,7 @@ def _on_child(number: int, frame: FrameType | None) -> None:
     """Do nothing: the wake-up pipe is written to only if there is a handler."""
 
 
-def _pair() -> tuple[int, int]:
+def pair() -> tuple[int, int]:
     """Return the two ends of a channel."""
     import _socket
 
@@ -251,23 +291,17 @@ def main(arguments: list[str]) -> None:
     os.set_inheritable(control, False)
     os.set_inheritable(report, False)
     isolation = _NoIsolation() if namespaces == "-" else _enter_namespaces(namespaces, report)
-    wake, waker = os.pipe()
-    os.set_blocking(waker, False)
-    signal.set_wakeup_fd(waker)
-    signal.signal(signal.SIGCHLD, _on_child)
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    channel, inner = _pair() if start != "-" else (None, None)
+    wake = watch_children()
+    channel, inner = pair() if start != "-" else (None, None)
     leader = os.fork()
     if leader == 0:
-        signal.set_wakeup_fd(-1)
+        unwatch_children()
         if inner is not None:
             os.dup2(inner, 0)
-        _pin(cores)
+        pin(cores)
         isolation.drop_privileges()
-        _become(command, file_bytes, data_bytes, processes)
+        restrict(file_bytes, data_bytes, processes)
+        _become(command)
     if inner is not None:
         os.close(inner)
-    status = _wait(leader, control, wake, _Starter(leader, channel, report))
-    _kill_all(leader)
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    isolation.send_report(report, f"{used.ru_utime + used.ru_stime} {used.ru_maxrss} {status}")
+    isolation.send_report(report, wait(leader, control, wake, report, channel))

@@ -44,6 +44,7 @@ class LaunchSettings:
         file_bytes: Bound on the size of a file.
         processes: Bound on the number of processes, as the launcher's argument.
         namespaces: File with a :class:`NamespaceSpec`, as the launcher's argument.
+        spec: The same, if there are namespaces.
         written: The folder of the host that holds the folders that the command may write to;
             ``None`` if they are in memory.
         kind: Where that is, for the record.
@@ -54,6 +55,7 @@ class LaunchSettings:
     file_bytes: int
     processes: str = NONE
     namespaces: str = NONE
+    spec: NamespaceSpec | None = None
     written: Path | None = None
     kind: str = "without namespaces"
 
@@ -171,6 +173,7 @@ def prepare_in_namespaces(request: PhaseRequest, top: Path) -> LaunchSettings:
         file_bytes=max(limits.output_mb, limits.scratch_mb) * MIB,
         processes=str(limits.pids + own),
         namespaces=str(file),
+        spec=spec,
         kind="in namespaces",
     )
 

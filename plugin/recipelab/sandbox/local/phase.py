@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import marshal
 import os
 import shutil
 import sys
@@ -11,6 +12,7 @@ import time
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from recipelab.core.errors import SandboxError
 from recipelab.sandbox.base import OUTPUT_DIRECTORY, Ending, PhaseRequest, PhaseResult
@@ -29,6 +31,7 @@ from recipelab.sandbox.local.namespaces import (
     prepare_in_namespaces,
     prepare_on_host,
 )
+from recipelab.sandbox.local.servers import ForkServer, ForkServers, may_fork
 from recipelab.sandbox.outputs import (
     MAX_REFUSED,
     OutputCollector,
@@ -106,6 +109,7 @@ class LocalPhase:
         temporary: Path,
         namespaces: bool,
         passed: tuple[str, ...] = (),
+        servers: ForkServers | None = None,
     ) -> None:
         """Note what to run.
 
@@ -114,7 +118,9 @@ class LocalPhase:
             temporary: Where to make the folder of the phase.
             namespaces: Whether the command gets namespaces of its own.
             passed: Names of host variables that the command gets if they are set.
+            servers: Where to fork commands from; without them each is a program of its own.
         """
+        self._servers = servers
         self._request = request
         self._temporary = temporary
         self._namespaces = namespaces
@@ -149,8 +155,8 @@ class LocalPhase:
         prepare = prepare_in_namespaces if self._namespaces else prepare_on_host
         settings = prepare(request, top)
         began = time.monotonic()
-        launched = self._launch(settings)
-        with contextlib.closing(launched), self._reading(launched):
+        launched, log = self._launch(settings)
+        with contextlib.closing(launched), self._reading(log):
             warm_cpu = self._hand_over(launched) if self._handover is not None else 0.0
             started = time.monotonic()
             with self._timer(request.limits.seconds, Ending.DEADLINE):
@@ -181,24 +187,75 @@ class LocalPhase:
             warm_cpu_seconds=warm_cpu,
         )
 
-    def _launch(self, settings: LaunchSettings) -> Launched:
-        """Start the launcher."""
+    def _launch(self, settings: LaunchSettings) -> tuple[Launched, int]:
+        """Start the launcher.
+
+        Returns:
+            It, and the end of the pipe that its output comes through.
+        """
+        server = self._server(settings)
+        end, log = os.pipe()
+        try:
+            with self._lock:
+                self._check_stopped()
+                if server is None:
+                    self._launched = self._started(settings, log)
+                else:
+                    self._launched = self._forked(server, settings, log)
+                return self._launched, end
+        except BaseException:
+            os.close(end)
+            raise
+        finally:
+            os.close(log)
+
+    def _bounds(self, settings: LaunchSettings) -> tuple[int, str, str, str]:
+        """Return size of files, memory, cores and processes, as the launcher's arguments."""
         limits = self._request.limits
         cores = ",".join(map(str, limits.cpu_set)) if limits.cpu_set else NONE
         # CUDA maps the memory of all GPUs as its own, and would not start below such a limit.
         data = NONE if limits.gpus else str(limits.memory_mb * MIB)
+        return settings.file_bytes, data, cores, settings.processes
+
+    def _started(self, settings: LaunchSettings, log: int) -> Launched:
         start = NONE if self._handover is None else "warm"
-        bounds = (settings.file_bytes, data, cores, settings.processes)
-        with self._lock:
-            self._check_stopped()
-            launched: Launched = LauncherProcess(
-                (*bounds, settings.namespaces, start),
-                command_line(self._handover.command if self._handover else self._request.command),
-                directory=settings.directory,
-                environment=self._variables(settings),
+        return LauncherProcess(
+            (*self._bounds(settings), settings.namespaces, start),
+            command_line(self._handover.command if self._handover else self._request.command),
+            log,
+            directory=settings.directory,
+            environment=self._variables(settings),
+        )
+
+    def _server(self, settings: LaunchSettings) -> ForkServer | None:
+        """Return the server to fork from; ``None`` where a process has to be started.
+
+        Raises:
+            SandboxError: A module cannot be imported.
+        """
+        if self._servers is None or self._handover is None or settings.spec is None:
+            return None
+        if not may_fork(self._request):
+            return None
+        self._check_stopped()
+        try:
+            return self._servers.get(
+                self._request.warm,
+                self._variables(settings),
+                cores=self._bounds(settings)[2],
+                user=settings.spec["user"],
+                maps=settings.spec["maps"],
             )
-            self._launched = launched
-        return launched
+        except SandboxError as error:
+            raise self._handover.fault(str(error)) from None
+
+    def _forked(self, server: ForkServer, settings: LaunchSettings, log: int) -> Launched:
+        assert self._handover is not None
+        command = [self._handover.token, *self._handover.words]
+        wanted: Any = (settings.spec, self._bounds(settings), command)
+        file = settings.directory / "request"
+        file.write_bytes(marshal.dumps(wanted))
+        return server.fork(file, log)
 
     def _variables(self, settings: LaunchSettings) -> dict[str, str]:
         passed = {name: os.environ[name] for name in self._passed if name in os.environ}
@@ -240,9 +297,9 @@ class LocalPhase:
             self._reader.join(_KILL_SECONDS)
 
     @contextlib.contextmanager
-    def _reading(self, launched: Launched) -> Iterator[None]:
+    def _reading(self, log: int) -> Iterator[None]:
         """Read the output in another thread, to its end where the context ends well."""
-        self._reader = threading.Thread(target=self._read, args=(launched.log,), daemon=True)
+        self._reader = threading.Thread(target=self._read, args=(log,), daemon=True)
         self._reader.start()
         yield
         # Only a process that escaped a killed launcher could still hold the pipe.
