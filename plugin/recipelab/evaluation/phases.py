@@ -201,6 +201,7 @@ class PhaseRunner:
             command=self._pack.evaluator.rules,
             environment=_EVALUATOR_ENVIRONMENT,
             tripwires=(),
+            warm=(),
         )
         result = self.last = await self._sandbox.run(request)
         self._workspace.clear(Phase.PREFLIGHT, seed)
@@ -384,6 +385,7 @@ class PhaseRunner:
             environment={} if phase.runs_recipe else _EVALUATOR_ENVIRONMENT,
             labels={**self._labels, "seed": str(seed)},
             tripwires=tripwires(self._pack, inputs) if phase.runs_recipe else (),
+            warm=self._pack.warm if phase.runs_recipe else (),
         )
 
 

@@ -91,6 +91,9 @@ class PhaseRequest:
         tripwires: Names of empty, writable folders below the phase root that an honest command has
             no reason to write to, as ``evaluator``. Files left in one are named in
             :attr:`PhaseResult.tampered` and are not collected.
+        warm: Names of modules that are imported before the command begins; the command is
+            ``python SCRIPT ARGS...`` then. Time and deadline count from the hand-over, the memory
+            of the imports counts as the command's.
     """
 
     phase: str
@@ -101,6 +104,7 @@ class PhaseRequest:
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
     tripwires: tuple[str, ...] = ()
+    warm: tuple[str, ...] = ()
 
 
 class Ending(StrEnum):
@@ -130,6 +134,9 @@ class PhaseResult:
             ``None`` if that is unknown.
         error_file: What the command left in :data:`ERROR_FILE`, cut; the command wrote it, so it
             may be anything.
+        warm_seconds: Wall-clock seconds of the imports before the hand-over (and of the start of
+            Python), which are not in ``wall_seconds``; 0 where nothing was imported.
+        warm_cpu_seconds: CPU seconds of the same, which are not in ``cpu_seconds``.
     """
 
     ending: Ending
@@ -143,6 +150,8 @@ class PhaseResult:
     tampered: tuple[str, ...] = ()
     refused_processes: int | None = None
     error_file: str = ""
+    warm_seconds: float = 0.0
+    warm_cpu_seconds: float = 0.0
 
     @property
     def ok(self) -> bool:

@@ -35,6 +35,7 @@ from recipelab.sandbox.outputs import (
     take_error_file,
 )
 from recipelab.sandbox.processes import MIB, BoundedLog, in_thread
+from recipelab.sandbox.warm import GO, IMPORT_SECONDS, Handover
 
 _LAST_READING_SECONDS = 0.5
 _STEP_SECONDS = 0.01
@@ -176,8 +177,12 @@ class DockerPhase:
         self._killed: Ending | None = None
         self._wall = 0.0
         self._monitor: ContainerMonitor | None = None
+        self._warm = 0.0
         self._before = ContainerUsage()
+        self._handed_over = ContainerUsage()
         self._after = ContainerUsage()
+        # Both of its streams are one connection; modules are heard on standard output.
+        self._handover = Handover(request, ready=STANDARD_OUTPUT) if request.warm else None
 
     def run(self) -> PhaseResult:
         """Run the command and collect what it left; see :meth:`Sandbox.run`."""
@@ -212,7 +217,7 @@ class DockerPhase:
         self._api.start(self._container)
         # A stop that came before the start found nothing to kill.
         self._check_stopped()
-        self._before = self._monitor.usage()
+        self._before = self._handed_over = self._monitor.usage()
         code = self._execute()
         self._check_stopped()
         if self._killed is not None:
@@ -246,7 +251,7 @@ class DockerPhase:
             ending=ending,
             exit_code=code,
             wall_seconds=self._wall,
-            cpu_seconds=max(0.0, self._after.cpu_seconds - self._before.cpu_seconds),
+            cpu_seconds=max(0.0, self._after.cpu_seconds - self._handed_over.cpu_seconds),
             peak_memory_mb=self._after.peak_memory_mb,
             log=self._log.text(),
             refused=fetched.refused,
@@ -254,6 +259,8 @@ class DockerPhase:
             tampered=fetched.tampered,
             refused_processes=self._after.refused_processes,
             error_file=take_error_file(self._request.output),
+            warm_seconds=self._warm,
+            warm_cpu_seconds=self._handed_over.cpu_seconds - self._before.cpu_seconds,
         )
 
     def _execute(self) -> int:
@@ -262,34 +269,70 @@ class DockerPhase:
         Returns:
             The exit code; meaningless if the command was killed.
         """
-        execution = self._exec_create(RUN_COMMAND + self._request.command)
+        command = self._handover.command if self._handover else self._request.command
+        execution = self._exec_create(RUN_COMMAND + command, stdin=self._handover is not None)
         started = time.monotonic()
-        timer = threading.Timer(self._request.limits.seconds, self._meet_deadline)
-        timer.daemon = True
-        timer.start()
         try:
-            self._read_output(execution)
+            # A connection that breaks looks like the end; the exit code tells whether it is one.
+            with contextlib.suppress(OSError), self._connected(execution) as stream:
+                pieces = stream.pieces()
+                if self._handover is not None:
+                    self._wait_for_imports(pieces)
+                    self._warm, started = time.monotonic() - started, time.monotonic()
+                with self._timer(self._request.limits.seconds, self._meet_deadline):
+                    if self._handover is not None:
+                        stream.send(GO)
+                    for _, piece in pieces:
+                        self._log.write(piece)
         except APIError:
             if self._killed is None:  # Otherwise it was killed while it was being started.
                 raise
-        finally:
-            timer.cancel()
         self._wall = time.monotonic() - started
         with self._lock:
             self._ended = True
             killed = self._killed or self._stopped
         return 0 if killed else self._exit_code(execution)
 
-    def _read_output(self, execution: str) -> None:
-        opened = self._api.exec_start(execution, socket=True)
-        # A connection that breaks looks like the end; the exit code tells whether it is one.
-        with contextlib.suppress(OSError), ContainerStream(opened, timeout=None) as stream:
-            for _, piece in stream.pieces():
-                self._log.write(piece)
+    def _connected(self, execution: str) -> ContainerStream:
+        return ContainerStream(self._api.exec_start(execution, socket=True), timeout=None)
 
-    def _exec_create(self, command: tuple[str, ...]) -> str:
+    def _wait_for_imports(self, pieces: Iterator[tuple[int, bytes]]) -> None:
+        """Wait until the command has imported its modules, and read what was used so far.
+
+        Raises:
+            SandboxError: A module cannot be imported, or the phase was stopped.
+        """
+        assert self._handover is not None
+        said = b""
+        with self._timer(IMPORT_SECONDS, self._kill_container):
+            for number, piece in pieces:
+                if number != STANDARD_OUTPUT:
+                    self._log.write(piece)
+                    continue
+                said += piece
+                before, ready = self._handover.split(said)
+                if ready is not None:
+                    self._log.write(before)
+                    self._handed_over = self._reading()
+                    return
+        self._check_stopped()
+        text = self._log.text().strip() or "it was killed, or took too long"
+        raise self._handover.fault(text)
+
+    @contextlib.contextmanager
+    def _timer(self, seconds: float, act: Callable[[], None]) -> Iterator[None]:
+        """Act when the context has lasted so long."""
+        timer = threading.Timer(seconds, act)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _exec_create(self, command: tuple[str, ...], *, stdin: bool = False) -> str:
         created = self._api.exec_create(
-            self._container, list(command), user=self._user, workdir=PHASE_ROOT
+            self._container, list(command), user=self._user, workdir=PHASE_ROOT, stdin=stdin
         )
         return str(created["Id"])
 

@@ -6,7 +6,7 @@ import marshal
 import os
 import site
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict, cast
@@ -44,6 +44,7 @@ class LaunchSettings:
         file_bytes: Bound on the size of a file.
         processes: Bound on the number of processes, as the launcher's argument.
         namespaces: File with a :class:`NamespaceSpec`, as the launcher's argument.
+        spec: The same, if there are namespaces.
         written: The folder of the host that holds the folders that the command may write to;
             ``None`` if they are in memory.
         kind: Where that is, for the record.
@@ -54,6 +55,7 @@ class LaunchSettings:
     file_bytes: int
     processes: str = NONE
     namespaces: str = NONE
+    spec: NamespaceSpec | None = None
     written: Path | None = None
     kind: str = "without namespaces"
 
@@ -145,9 +147,9 @@ def _driver_folders() -> list[str]:
     return [str(folder) for folder in absolute if next(folder.glob(_DRIVER), None)]
 
 
-def command_line(request: PhaseRequest) -> list[str]:
-    """Return the command, with the Python that runs now in place of ``python``."""
-    program, *arguments = request.command
+def command_line(command: Sequence[str]) -> list[str]:
+    """Return a command with the Python that runs now in place of ``python``."""
+    program, *arguments = command
     return [sys.executable if program == "python" else program, *arguments]
 
 
@@ -171,6 +173,7 @@ def prepare_in_namespaces(request: PhaseRequest, top: Path) -> LaunchSettings:
         file_bytes=max(limits.output_mb, limits.scratch_mb) * MIB,
         processes=str(limits.pids + own),
         namespaces=str(file),
+        spec=spec,
         kind="in namespaces",
     )
 
