@@ -74,7 +74,9 @@ def read_items(folder: Path, measure: str, measures: Mapping[str, float]) -> byt
     if not path.is_file():
         raise EvaluatorFault(f"{where}: the scorer left no {ITEMS_FILE}; write_items writes it")
     if (size := path.stat().st_size) > ITEMS_LIMIT_BYTES:
-        raise EvaluatorFault(f"{where}: {ITEMS_FILE} has {size:,} bytes, over {ITEMS_LIMIT_BYTES:,}")
+        raise EvaluatorFault(
+            f"{where}: {ITEMS_FILE} has {size:,} bytes, over {ITEMS_LIMIT_BYTES:,}"
+        )
     content = path.read_bytes()
     if size % ITEM_BYTES or (found := item_mean([content])) is None:
         text = f"two or more floats of {ITEM_BYTES} bytes"

@@ -24,7 +24,13 @@ from recipelab.sandbox.docker.monitor import (
     ContainerStream,
     ContainerUsage,
 )
-from recipelab.sandbox.docker.options import KILL_COMMAND, PHASE_ROOT, RUN_COMMAND, fetch_command
+from recipelab.sandbox.docker.options import (
+    KILL_COMMAND,
+    PHASE_ROOT,
+    RUN_COMMAND,
+    WATCH_COMMAND,
+    fetch_command,
+)
 from recipelab.sandbox.files import readable_sources
 from recipelab.sandbox.outputs import (
     OutputCollector,
@@ -33,9 +39,11 @@ from recipelab.sandbox.outputs import (
     clear_folder,
     collect_tar,
     take_error_file,
+    take_watched,
 )
 from recipelab.sandbox.processes import MIB, BoundedLog, in_thread
 from recipelab.sandbox.warm import GO, IMPORT_SECONDS, Handover
+from recipelab.sandbox.watch import Watcher
 
 _LAST_READING_SECONDS = 0.5
 _STEP_SECONDS = 0.01
@@ -132,6 +140,16 @@ def unreadable_in(tripwires: Collection[str], errors: str) -> list[str]:
     """
     lines = [line.removeprefix("tar: ") for line in errors.splitlines()]
     return [line for line in lines if line.split(":")[0].split("/")[0] in tripwires]
+
+
+def _hand_on(stream: ContainerStream, watcher: Watcher) -> None:
+    """Hand on what a reader in the container prints, until it ends or nothing more is wanted."""
+    with contextlib.suppress(OSError, ValueError):
+        for number, piece in stream.pieces():
+            if number == STANDARD_OUTPUT:
+                watcher.take(piece)
+            if watcher.over:
+                return
 
 
 class DockerPhase:
@@ -259,6 +277,7 @@ class DockerPhase:
             tampered=fetched.tampered,
             refused_processes=self._after.refused_processes,
             error_file=take_error_file(self._request.output),
+            watched=take_watched(self._request.output, self._request.watch),
             warm_seconds=self._warm,
             warm_cpu_seconds=self._handed_over.cpu_seconds - self._before.cpu_seconds,
         )
@@ -279,7 +298,8 @@ class DockerPhase:
                 if self._handover is not None:
                     self._wait_for_imports(pieces)
                     self._warm, started = time.monotonic() - started, time.monotonic()
-                with self._timer(self._request.limits.seconds, self._meet_deadline):
+                deadline = self._timer(self._request.limits.seconds, self._meet_deadline)
+                with deadline, self._watching():
                     if self._handover is not None:
                         stream.send(GO)
                     for _, piece in pieces:
@@ -292,6 +312,24 @@ class DockerPhase:
             self._ended = True
             killed = self._killed or self._stopped
         return 0 if killed else self._exit_code(execution)
+
+    @contextlib.contextmanager
+    def _watching(self) -> Iterator[None]:
+        """Read what is appended to the watched file in another thread, while the context lasts."""
+        if self._request.watch is None:
+            yield
+            return
+        watcher = Watcher(self._request.watch, self._stop_watched)
+        path = f"{OUTPUT_DIRECTORY}/{self._request.watch.file}"
+        execution = self._exec_create((*WATCH_COMMAND, path))
+        with contextlib.closing(self._connected(execution)) as stream:
+            thread = threading.Thread(target=_hand_on, args=(stream, watcher), daemon=True)
+            thread.start()
+            yield
+        thread.join(_LAST_READING_SECONDS)
+
+    def _stop_watched(self) -> None:
+        self._end_at(Ending.STOPPED)
 
     def _connected(self, execution: str) -> ContainerStream:
         return ContainerStream(self._api.exec_start(execution, socket=True), timeout=None)
@@ -373,11 +411,14 @@ class DockerPhase:
             return bool(state["OOMKilled"])
 
     def _meet_deadline(self) -> None:
+        self._end_at(Ending.DEADLINE)
+
+    def _end_at(self, ending: Ending) -> None:
         """Kill the container, after a last reading of what it used."""
         with self._lock:
-            if self._ended:
+            if self._ended or self._killed is not None:
                 return
-            self._killed = Ending.DEADLINE
+            self._killed = ending
         reading = in_thread(self._reading, name="last-usage")
         # Without it the figures are missing, but killing in time matters more.
         with contextlib.suppress(TimeoutError, SandboxError):

@@ -216,9 +216,22 @@ def _build(spec: dict[str, Any]) -> int:
         with open(base + target, "w") as file:
             file.write(text)
     written = _mount_shared(base, spec["written"], _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
+    if spec["watch"] is not None:
+        _send_folder(spec["watch"], written)
     _protect(base, _READ_ONLY, 0)
     _make_root(base, spec["directory"])
     return written
+
+
+def _send_folder(socket: str, opened: int) -> None:
+    """Send an open folder to a socket of the host, which is out of sight from here on."""
+    folder, name = os.path.split(socket)
+    os.chdir(folder)  # The path of a socket may not be long.
+    sender = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
+    sender.connect(name)
+    rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array.array("i", [opened]))
+    sender.sendmsg([b"w"], [rights])
+    sender.close()
 
 
 def _mount(source: str | None, target: str, kind: str | None, flags: int, data: str = "") -> None:

@@ -27,6 +27,9 @@ _PREFIX_PARTS = ("bin", "lib", "lib64", "libexec", "include", "share", "targets"
 _OWN_PROCESSES = 2
 """Processes of the launcher; they count as the command's if they have the same user."""
 
+WATCH_SOCKET = "watch"
+"""Socket in the folder of a phase that is sent the folder which the command writes to."""
+
 NONE = "-"
 """The launcher takes this for no value."""
 
@@ -77,6 +80,7 @@ class NamespaceSpec(TypedDict):
         files: Contents of small files.
         scratch: Options of a file system in memory, and its folders, which hold no outputs.
         written: The same for outputs and tripwires.
+        watch: Socket of the host that is sent the open folder of ``written``; ``None`` for none.
     """
 
     base: str
@@ -90,6 +94,7 @@ class NamespaceSpec(TypedDict):
     files: list[tuple[str, str]]
     scratch: tuple[str, list[tuple[str, str]]]
     written: tuple[str, list[tuple[str, str]]]
+    watch: str | None
 
 
 def prepare_on_host(request: PhaseRequest, top: Path) -> LaunchSettings:
@@ -199,6 +204,7 @@ def namespace_spec(request: PhaseRequest, top: Path) -> NamespaceSpec:
         "files": _files(NOBODY if is_root else os.geteuid()),
         "scratch": (f"size={limits.scratch_mb}m", [(path[1:], path) for path in _SCRATCH]),
         "written": _written(request),
+        "watch": str(top / WATCH_SOCKET) if request.watch is not None else None,
     }
 
 

@@ -9,7 +9,8 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from recipelab.sandbox.local.launched import (
 )
 from recipelab.sandbox.local.namespaces import (
     NONE,
+    WATCH_SOCKET,
     LaunchSettings,
     command_line,
     driver_variables,
@@ -39,9 +41,11 @@ from recipelab.sandbox.outputs import (
     collect_folder,
     printable_name,
     take_error_file,
+    take_watched,
 )
 from recipelab.sandbox.processes import MIB, BoundedLog, clean_environment
 from recipelab.sandbox.warm import IMPORT_SECONDS, Handover
+from recipelab.sandbox.watch import FolderSocket, watching
 
 _KILL_SECONDS = 1.0
 _PIECE = 1 << 16
@@ -155,11 +159,17 @@ class LocalPhase:
         prepare = prepare_in_namespaces if self._namespaces else prepare_on_host
         settings = prepare(request, top)
         began = time.monotonic()
-        launched, log = self._launch(settings)
-        with contextlib.closing(launched), self._reading(log):
+        stack = contextlib.ExitStack()
+        folder = self._folder(settings, stack)
+        with stack:
+            launched, log = self._launch(settings)
+            stack.enter_context(contextlib.closing(launched))
+            stack.enter_context(self._reading(log))
             warm_cpu = self._hand_over(launched) if self._handover is not None else 0.0
             started = time.monotonic()
-            with self._timer(request.limits.seconds, Ending.DEADLINE):
+            stop = partial(self._kill, Ending.STOPPED)
+            deadline = self._timer(request.limits.seconds, Ending.DEADLINE)
+            with deadline, watching(request.watch, stop, folder):
                 if self._handover is not None:
                     launched.go()
                 ended, wall = launched.wait(), time.monotonic() - started
@@ -174,7 +184,7 @@ class LocalPhase:
         code = os.waitstatus_to_exitcode(report.status)
         return PhaseResult(
             ending=ending,
-            exit_code=None if ending is Ending.DEADLINE else code,
+            exit_code=None if ending in (Ending.DEADLINE, Ending.STOPPED) else code,
             wall_seconds=wall,
             cpu_seconds=max(0.0, report.cpu_seconds - warm_cpu),
             peak_memory_mb=report.peak_memory_mb,
@@ -183,9 +193,23 @@ class LocalPhase:
             environment=f"local python {sys.version.split()[0]} {sys.platform} {settings.kind}",
             tampered=tampered,
             error_file=take_error_file(request.output),
+            watched=take_watched(request.output, request.watch),
             warm_seconds=started - began if self._handover is not None else 0.0,
             warm_cpu_seconds=warm_cpu,
         )
+
+    def _folder(
+        self, settings: LaunchSettings, stack: contextlib.ExitStack
+    ) -> Callable[[], int | None]:
+        """Return what gives the open folder that the command writes to, to whoever watches it."""
+        if self._request.watch is None:
+            return lambda: None
+        if settings.written is not None:
+            return partial(os.open, settings.written, os.O_RDONLY | os.O_DIRECTORY)
+        sent = stack.enter_context(
+            contextlib.closing(FolderSocket(settings.directory / WATCH_SOCKET))
+        )
+        return sent.received
 
     def _launch(self, settings: LaunchSettings) -> tuple[Launched, int]:
         """Start the launcher.
