@@ -38,7 +38,7 @@ from recipelab.evaluation.judge import Judge, TrialRuns
 from recipelab.evaluation.metric import Incumbent
 from recipelab.evaluation.observers import TrialObserver, log_retry, observed_trial
 from recipelab.evaluation.phases import PhaseRunner
-from recipelab.evaluation.projection import NOTHING_EXPECTED, corrections
+from recipelab.evaluation.projection import NOTHING_EXPECTED, corrections, preflight_times
 from recipelab.evaluation.protocol import Rebase, TrialProtocol
 from recipelab.evaluation.seed_runs import SeedRuns
 from recipelab.evaluation.seeds import SeedSource
@@ -168,7 +168,8 @@ class Evaluator:
                 return Outcome(status=Status.REJECTED, reason=merged, failure=failure)
             recipe, rebase = merged, replace(rebase, number=best.number, recipe=best.recipe)
         work = TrialProtocol(self._judge, incumbent, self._confirming, rebase).run
-        expected = corrections(tuple(best.runs.values()))
+        known = tuple(best.runs.values())
+        expected = {**corrections(known), **preflight_times(known)}
         outcome = await self._evaluate(work, recipe, source, labels, observer, expected)
         if parent is not None and rebase is not parent:
             return told_rebased(outcome, parent.number)

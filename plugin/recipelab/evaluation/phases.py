@@ -11,12 +11,14 @@ from recipelab.core.trial import Failure, FailureKind, Phase, PhaseTiming, SeedR
 from recipelab.evaluation.failures import (
     EXCERPT_CHARACTERS,
     EvaluatorFault,
+    MachineLoad,
     PhaseFailed,
     failure_of,
     left_too_much,
     missing_output,
     signature_of,
     status_of,
+    too_slow,
 )
 from recipelab.evaluation.integrity import (
     FileHashes,
@@ -27,7 +29,7 @@ from recipelab.evaluation.integrity import (
 )
 from recipelab.evaluation.metric import folder_bytes, packed_bytes, recipe_bytes
 from recipelab.evaluation.observers import TrialObserver, observed_phase
-from recipelab.evaluation.projection import Projection, read_projection
+from recipelab.evaluation.projection import NOTHING_EXPECTED, Projection, read_projection
 from recipelab.evaluation.scored import read_items, read_score
 from recipelab.evaluation.warm_up import KEPT_FILES, WarmUp, WarmUps
 from recipelab.evaluation.workspace import Workspace
@@ -93,6 +95,7 @@ class PhaseRunner:
         self._nonces: dict[int, int] = {}
         self._results: dict[tuple[Phase, int], PhaseResult] = {}
         self._artifacts: dict[int, str] = {}
+        self._warmed: PhaseResult | None = None
 
     @property
     def environment(self) -> str:
@@ -100,14 +103,24 @@ class PhaseRunner:
         ran_in = self.last.environment if self.last else ""
         return "; ".join(filter(None, (ran_in, self._warm_up.words)))
 
-    async def preflight(self, slot: Slot = ANYWHERE, seed: int | None = None) -> Projection:
+    async def preflight(
+        self,
+        slot: Slot = ANYWHERE,
+        seed: int | None = None,
+        *,
+        usual: Mapping[str, float] = NOTHING_EXPECTED,
+    ) -> Projection:
         """Run one tiny step of the recipe, before any budget is spent; also a warm-up.
 
-        Where the pack keeps what it leaves, once is enough for all trainings of the recipe.
+        Where the pack keeps what it leaves, once is enough for all trainings of the recipe. One
+        that is killed at its budget on a busy machine is tried once more: that is no crash of the
+        recipe yet.
 
         Args:
             slot: Where to run.
             seed: The seed; ``None`` for the pack's first.
+            usual: What the preflight of the best took, as ``preflight.cpu_seconds``, to be told of
+                one that takes too long.
 
         Returns:
             What it projects of the training.
@@ -122,7 +135,8 @@ class PhaseRunner:
                 self._hash_warm_up()
             else:
                 first = self._pack.seeds[0]
-                self._projection = await self._preflight(slot, first if seed is None else seed)
+                seed = first if seed is None else seed
+                self._projection = await self._preflight(slot, seed, usual)
         return self._projection
 
     async def warm_up(self, slot: Slot = ANYWHERE) -> None:
@@ -135,11 +149,25 @@ class PhaseRunner:
         if self._pack.phases.preflight.keeps is not None and self._warm_up.folder is None:
             await self.preflight(slot)
 
-    async def _preflight(self, slot: Slot, seed: int) -> Projection:
+    async def _preflight(self, slot: Slot, seed: int, usual: Mapping[str, float]) -> Projection:
         self._workspace.clear(Phase.PREFLIGHT, seed)
         if self._pack.evaluator.rules:
             await self.check_rules(slot)
-        result = await self._run(Phase.PREFLIGHT, seed, slot)
+        tries: list[str] = []
+        while True:
+            try:
+                result = self._warmed = await self._run(Phase.PREFLIGHT, seed, slot)
+                break
+            except PhaseFailed as failed:
+                if failed.failure.kind is not FailureKind.TIMEOUT:
+                    raise
+                load = MachineLoad.now()
+                tries.append(load.words(failed.result))
+                if len(tries) == 1 and load.is_busy:
+                    self._workspace.clear(Phase.PREFLIGHT, seed)
+                    continue
+                failure = too_slow(failed.failure, tries, usual)
+                raise PhaseFailed(failed.status, failure, failed.result) from failed
         left, spec = self._workspace.output(Phase.PREFLIGHT, seed), self._pack.phases.preflight
         projection = read_projection(left, spec.projects.errors)
         if spec.keeps is not None and spec.keep_mb is not None:
@@ -173,6 +201,7 @@ class PhaseRunner:
             command=self._pack.evaluator.rules,
             environment=_EVALUATOR_ENVIRONMENT,
             tripwires=(),
+            warm=(),
         )
         result = self.last = await self._sandbox.run(request)
         self._workspace.clear(Phase.PREFLIGHT, seed)
@@ -267,7 +296,8 @@ class PhaseRunner:
         wanted |= {name} if (name := self._pack.evaluator.items) is not None else set()
         left = self._workspace.output(Phase.SCORE, seed)
         measures = read_score(left, scored, seed)
-        measures |= sandbox_measures(results)
+        before = {Phase.PREFLIGHT: self._warmed} if self._warmed is not None else {}
+        measures |= sandbox_measures({**before, **results})
         measures["artifact.bytes"] = folder_bytes(self._workspace.output(Phase.TRAIN, seed))
         measures["recipe.bytes"] = recipe_bytes(recipe)
         measures["submission.bytes"] = measures["artifact.bytes"] + measures["recipe.bytes"]
@@ -355,6 +385,7 @@ class PhaseRunner:
             environment={} if phase.runs_recipe else _EVALUATOR_ENVIRONMENT,
             labels={**self._labels, "seed": str(seed)},
             tripwires=tripwires(self._pack, inputs) if phase.runs_recipe else (),
+            warm=self._pack.warm if phase.runs_recipe else (),
         )
 
 

@@ -31,7 +31,7 @@ from recipelab.evaluation.phases import PhaseRunner, sandbox_measures
 from recipelab.evaluation.projection import NOTHING_EXPECTED, refusal
 from recipelab.evaluation.seeds import SeedSource
 from recipelab.packs.pack import Pack
-from recipelab.packs.sections import Metric
+from recipelab.packs.sections import SANDBOX_MEASURES, Metric
 from recipelab.sandbox.base import PhaseResult
 from recipelab.sandbox.slots import Slot, SlotPool, gpu_fault
 
@@ -146,14 +146,15 @@ class SeedRuns:
         """Run one tiny step of the recipe, and hold what it projects to the limits.
 
         Args:
-            expected: What it has to project, as the best does, and by what to correct it.
+            expected: What it has to project, as the best does, and by what to correct it; and what
+                the best's own preflight took.
 
         Raises:
             PhaseFailed: The recipe does not get through it, or need not be trained.
             SandboxError: The machinery failed.
         """
         async with hold_slot(self._pool, self.observer) as slot:
-            projection = await self._runner.preflight(slot)
+            projection = await self._runner.preflight(slot, usual=expected)
         seed, last = self.pack.seeds[0], self._runner.last
         refused = refusal(self.pack, self.recipe, projection, expected, seed=seed)
         if refused is not None and last is not None:
@@ -363,10 +364,15 @@ def is_deterministic(runs: Sequence[SeedRun]) -> bool:
     """Return whether the last two of several seed runs left the same artifact and score."""
     if len(runs) < 2 or not runs[-1].artifact:
         return False
-    (one, other), scores = runs[-2:], []
-    for run in (one, other):
-        scores.append({key: x for key, x in run.measures.items() if key.startswith("score.")})
-    return one.artifact == other.artifact and scores[0] == scores[1]
+    one, other = runs[-2:]
+    return one.artifact == other.artifact and _scores(one) == _scores(other)
+
+
+def _scores(run: SeedRun) -> dict[str, float]:
+    """Return what the scorer measured, without what the sandbox measured of the scorer."""
+    scores = {name: x for name, x in run.measures.items() if name.startswith(f"{Phase.SCORE}.")}
+    of_sandbox = {f"{Phase.SCORE}.{name}" for name in SANDBOX_MEASURES}
+    return {name: value for name, value in scores.items() if name not in of_sandbox}
 
 
 def in_turns(seeds: Sequence[int]) -> Iterator[tuple[int, bool]]:
