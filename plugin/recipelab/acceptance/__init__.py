@@ -2,7 +2,6 @@
 
 from recipelab.acceptance.comparison import (
     Comparison,
-    agree,
     compare,
     compare_by_items,
     compare_one_draw,
@@ -13,6 +12,7 @@ from recipelab.acceptance.line import Line
 from recipelab.acceptance.noise import (
     Noise,
     Spread,
+    agree,
     noise_of_pairs,
     pooled,
     spread_of,

@@ -17,8 +17,7 @@ PAIRED, WELCH, FLIPS = "paired by seed", "Welch", "sign flips"
 ITEMS, ONE_DRAW = "over items", "one draw of the noise"
 
 PRIOR_DF = 10.0
-"""Degrees of freedom that earlier measurements may have at most beside a comparison's own, so that
-a recipe that is noisier than those before is not taken to be as steady."""
+"""Degrees of freedom that earlier, smaller measurements of the noise have at most."""
 
 _EXACT_FLIPS = 32
 """Differences up to which sign flips are counted one by one."""
@@ -62,8 +61,8 @@ def compare(
     suppose that both are equally noisy (Welch, Biometrika 34, 1947).
 
     With a prior, the variance of the differences is that of both, weighted by their degrees of
-    freedom (moderated t: Smyth, Statistical Applications in Genetics and Molecular Biology 3,
-    2004), where the prior counts :data:`PRIOR_DF` at most.
+    freedom (:func:`moderated`; moderated t: Smyth, Statistical Applications in Genetics and
+    Molecular Biology 3, 2004).
 
     Two equal differences have no business in normal noise: scores are rounded, or counted. Then
     the signs of all differences are flipped, too, which supposes nothing but that candidate and
@@ -122,22 +121,18 @@ def compare_one_draw(
     return _found(delta, total, goal, df, min(len(candidate), len(best)), ONE_DRAW)
 
 
-def agree(values: Sequence[float]) -> bool:
-    """Whether two or more measurements are all the same, up to rounding."""
-    return len(values) > 1 and max(values) - min(values) <= ROUNDING * max(map(abs, values))
-
-
 def moderated(sd: float, df: float, prior: Spread | None) -> tuple[float, float]:
     """Return a standard deviation and its degrees of freedom, with a prior's counted in.
 
-    ``s2 = (d0 * s0**2 + d * s**2) / (d0 + d)`` (Smyth, 2004) with ``d0`` at most
-    :data:`PRIOR_DF`.
+    ``s2 = (d0 * s0**2 + d * s**2) / (d0 + d)`` (Smyth, 2004). A smaller prior counts
+    :data:`PRIOR_DF` degrees of freedom at most, so that a noisy recipe is not taken for a steady
+    one. A larger prior counts in full, as what went wrong with other recipes may only not have shown
+    yet with this one.
     """
     if prior is None or prior.sd <= 0.0 or prior.df <= 0.0:
         return sd, df
-    own, known = df, min(prior.df, PRIOR_DF)
-    variance = (known * prior.sd**2 + own * sd**2) / (known + own)
-    return math.sqrt(variance), known + own
+    known = prior.df if prior.sd > sd else min(prior.df, PRIOR_DF)
+    return math.sqrt((known * prior.sd**2 + df * sd**2) / (known + df)), known + df
 
 
 def flip_p(gains: Sequence[float]) -> float:

@@ -15,8 +15,11 @@ from recipelab.core.trial import Standing
 WORTH_A_LOOK = 0.5
 """Standard errors by which a trial's first seeds have to beat the head."""
 
+GIVE_UP = 0.5
+"""Standard errors by which the first half of its fresh seeds may be worse than the head."""
+
 PAIRS = 2
-"""Fresh seeds where each costs a run of the head as well."""
+"""Fresh seeds where each costs a run of the head as well, and first ones where none does."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class Line:
         if (verdict := screened_out(observed, found, WORTH_A_LOOK)) is not None:
             return verdict
         return NeedMoreSeeds(
-            self._fresh(observed),
+            min(self.fresh, PAIRS),
             f"gain {observed.words(found.gain)} is worth fresh seeds",
             alone=bool(observed.pool),
         )
@@ -76,22 +79,24 @@ class Line:
         level = level_of_next(self.false_keep_rate, observed.history, self.half)
         return LookTest(self.looks).judge(observed, level)
 
-    def _fresh(self, observed: Observations) -> int:
-        return self.fresh if observed.pool else min(self.fresh, PAIRS)
-
     def _joined(self, observed: Observations) -> Verdict | NeedMoreSeeds:
+        """Judge by the fresh seeds: all of them against a pool, two pairs where there is none."""
         found = Screened.of(observed, observed.confirm)
-        count, wanted = len(found.gains), self._fresh(observed)
-        if count < wanted:
-            return NeedMoreSeeds(wanted, "more fresh seeds", alone=bool(observed.pool))
-        kept = found.gain > 0.0
+        count = len(found.gains)
+        wanted = self.fresh if found.pool else min(self.fresh, PAIRS)
+        gain, error = observed.words(found.gain), found.error()
+        if count < wanted and found.gain > -GIVE_UP * (error or 0.0):
+            reason = f"gain {gain} on {count_of(count)} that were fresh"
+            return NeedMoreSeeds(wanted, reason, alone=bool(found.pool))
+        kept = count >= wanted and found.gain > 0.0
         words = "joins the working line, provisionally" if kept else "did not show again"
-        reason = (
-            f"gain {observed.words(found.gain)} over the head on {count_of(count)} that were "
-            f"fresh {words}"
+        return Verdict(
+            kept,
+            observed.goal.sign * found.gain,
+            error,
+            f"gain {gain} over the head on {count_of(count)} that were fresh {words}",
+            standing=Standing.PROVISIONAL if kept else None,
         )
-        delta, standing = observed.goal.sign * found.gain, Standing.PROVISIONAL if kept else None
-        return Verdict(kept, delta, found.error(), reason, standing=standing)
 
 
 def _deterministic(observed: Observations) -> Verdict:

@@ -61,6 +61,11 @@ class Noise:
     run: Spread
 
 
+def agree(values: Sequence[float]) -> bool:
+    """Whether two or more measurements are all the same, up to rounding."""
+    return len(values) > 1 and max(values) - min(values) <= ROUNDING * max(map(abs, values))
+
+
 def spread_of(values: Sequence[float]) -> Spread:
     """Return the spread of measurements.
 
@@ -95,14 +100,15 @@ def noise_of_pairs(calibration: Spread, groups: Iterable[Sequence[float]]) -> Sp
     """Return a spread that calibration began and the campaign's later runs go on with.
 
     What a group has in common, as the gain of a trial over the best, is taken out: only the spread
-    within groups counts. Groups of one tell nothing.
+    within groups counts. Groups of one tell nothing, nor do groups without any spread: a recipe
+    that ignores its seed says nothing about those that do not.
 
     Args:
         calibration: What calibration found, on the metric's scale.
         groups: For each comparison since, the differences of its pairs; or for each recipe, its
             runs. On the metric's scale.
     """
-    later = [spread_of(group) for group in groups if len(group) > 1]
+    later = (spread_of(group) for group in groups if not agree(group) and len(group) > 1)
     found = pooled([calibration, *later])
     return Spread(calibration.mean, found.sd, found.runs, found.df)
 

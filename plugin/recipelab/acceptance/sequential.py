@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 from recipelab.acceptance.comparison import (
+    ITEMS,
+    ONE_DRAW,
     Comparison,
-    agree,
     compare,
     compare_by_items,
     compare_one_draw,
 )
-from recipelab.acceptance.noise import ROUNDING
+from recipelab.acceptance.noise import ROUNDING, agree
 from recipelab.acceptance.policy import NeedMoreSeeds, Observations, Verdict
 from recipelab.core.trial import Standing
 
@@ -28,8 +30,8 @@ CANNOT = (
 class LookTest:
     """One test on fresh seeds of a candidate and the best, which ends as soon as it is clear.
 
-    Each look has a share of the level, in proportion to its seeds, so that all looks together have
-    no more than the level (Bonferroni). A look that finds little gives up, and so does the test
+    Each look has a share of the level, so that all looks together have no more than the level
+    (Bonferroni). A look that finds little gives up, and so does the test
     half-way between two looks: giving up early can only make false claims rarer.
 
     Attributes:
@@ -39,11 +41,11 @@ class LookTest:
     looks: tuple[int, ...]
 
     def share(self, look: int) -> float:
-        """Return the share of a level that a look has: its seeds over those of all looks.
+        """Return the share of a level that a look has, in proportion to the root of its seeds.
 
         The last look sees most and is worth most; the first has enough to see a large gain soon.
         """
-        return self.looks[look] / sum(self.looks)
+        return math.sqrt(self.looks[look]) / sum(map(math.sqrt, self.looks))
 
     def judge(self, observed: Observations, level: float) -> Verdict | NeedMoreSeeds:
         """Judge by ``observed.confirm`` alone.
@@ -65,11 +67,12 @@ class LookTest:
         look = sum(count >= seeds for seeds in self.looks) - 1
         at_look, last = count in self.looks, look + 1 >= len(self.looks)
         own = level * self.share(look)
-        if at_look and found.gain > 0.0 and found.p <= own:
-            return _verdict(True, observed, found, own, "is more than luck")
-        if last or found.p > FUTILE[min(look, len(FUTILE) - 1)]:
-            words = "may be luck" if last else "did not show again"
-            return _verdict(False, observed, found, own, words)
+        charged = _charged(found, observed)
+        if at_look and found.gain > 0.0 and charged.p <= own:
+            return _verdict(True, observed, charged, own, "is more than luck")
+        if last or found.p > FUTILE[min(look, len(FUTILE) - 1)] or found.test == ITEMS:
+            words = "may be luck" if found.p <= FUTILE[0] else "did not show again"
+            return _verdict(False, observed, charged, own, words)
         return NeedMoreSeeds(self._next(count), f"p {found.p:.2g} is not yet at most {own:.2g}")
 
     def _next(self, count: int) -> int:
@@ -99,6 +102,22 @@ def _compared(observed: Observations) -> Comparison | None:
     return None
 
 
+def _charged(found: Comparison, observed: Observations) -> Comparison:
+    """Return the comparison with its p charged for the choice among all trials so far.
+
+    Fresh seeds know nothing of how the candidate was chosen. The hidden items, and the seed that a
+    recipe fixes, are those that it was chosen by: there a campaign of ``n`` trials had ``n`` tries
+    (Bonferroni).
+    """
+    p = found.p
+    if found.test in (ITEMS, ONE_DRAW):
+        p *= observed.tried
+    elif observed.item_error > 0.0:
+        by_items = compare_by_items(found.delta, observed.item_error, observed.goal, found.seeds)
+        p = max(p, by_items.p * observed.tried)
+    return replace(found, p=min(p, 1.0))
+
+
 def _deterministic(observed: Observations, level: float) -> Verdict | NeedMoreSeeds:
     """Judge where one run tells all: by the hidden items where they are known, else by the gain."""
     samples = observed.confirm if observed.confirm.differences else observed.screen
@@ -107,9 +126,10 @@ def _deterministic(observed: Observations, level: float) -> Verdict | NeedMoreSe
     gain = observed.goal.sign * delta
     if observed.item_error > 0.0:
         found = compare_by_items(delta, observed.item_error, observed.goal, len(differences))
-        passed = gain > 0.0 and found.p <= level
+        charged = _charged(found, observed)
+        passed = gain > 0.0 and charged.p <= level
         words = "is more than luck" if passed else "may be luck"
-        return _verdict(passed, observed, found, level, words)
+        return _verdict(passed, observed, charged, level, words)
     sizes = (*samples.candidate.values(), *samples.best.values())
     better = gain > ROUNDING * max(map(abs, sizes))
     reason = f"gain {observed.words(gain)}, the same for every seed"
