@@ -7,8 +7,8 @@ sandbox imports it.
 
 Arguments: READY TOKEN MODULES SCRIPT ARGS... READY is the file descriptor that hears of the end of
 the imports: a line of TOKEN, ``ready`` and the CPU seconds used so far, or of TOKEN, ``failed`` and
-the reason. MODULES are names with commas between them. The word to go is a byte on standard input, which is empty from then
-on.
+the reason. MODULES are names with commas between them. The word to go is a byte on standard input,
+which is empty from then on.
 
 The recipe cannot move the hand-over. None of its files is on the import path or opened before the
 word to go; after that this program neither says nor hears anything any more.
@@ -77,11 +77,14 @@ def run_script(script: str, *arguments: str) -> None:
     main = type(sys)("__main__")
     main.__dict__.update(
         __file__=path,
+        __annotations__={},
         __cached__=None,
         __loader__=SourceFileLoader("__main__", path),
         __builtins__=sys.modules["builtins"],
     )
     sys.modules["__main__"] = main
+    if "__mp_main__" in sys.modules:
+        sys.modules["__mp_main__"] = main
     _execute(source, path, main.__dict__)
 
 

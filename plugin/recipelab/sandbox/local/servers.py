@@ -21,7 +21,7 @@ from recipelab.sandbox.base import PhaseRequest
 from recipelab.sandbox.local.launched import Launched
 from recipelab.sandbox.warm import IMPORT_SECONDS
 
-FORKED = frozenset(("numpy", "torch"))
+FORKED = sys.stdlib_module_names | {"numpy", "torch"}
 """Packages that are known to hold nothing that two forks may not share, or to draw it anew."""
 
 # The first two folders of the import path are this package's and the one above; the program takes
@@ -218,6 +218,8 @@ class ForkServers:
             server = self._found.get(key)
             if key in self._found and (server is None or server.lives):
                 return server
+            if server is not None:
+                server.stop()
             try:
                 made = ForkServer(modules, environment, cores=cores, user=user, maps=maps)
             except CannotFork:
