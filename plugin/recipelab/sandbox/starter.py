@@ -93,7 +93,7 @@ def _execute(source: bytes, path: str, names: dict[str, object]) -> None:
     code = None
     try:
         code = compile(source, path, "exec", dont_inherit=True)
-        exec(code, names)  # noqa: S102 - it is what this program is for.
+        exec(code, names)
     except (SystemExit, KeyboardInterrupt):
         raise
     except BaseException as error:

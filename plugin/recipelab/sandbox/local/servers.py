@@ -130,7 +130,9 @@ class ForkServer:
         except OSError as error:
             channel.close()
             os.close(control)
-            raise SandboxError(f"the process with the imported modules has ended: {error}") from None
+            raise SandboxError(
+                f"the process with the imported modules has ended: {error}"
+            ) from None
         finally:
             report_end.close()
             os.close(control_end)
