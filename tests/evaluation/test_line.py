@@ -177,7 +177,7 @@ async def test_a_change_that_the_new_best_has_already_is_no_gain(pack: Pack) -> 
     async with RecordingSandbox() as sandbox:
         evaluator = evaluator_of(pack, sandbox)
         moving = Moving(pack, sandbox, evaluator)
-        await moving.prepare(("X = 1.0", "X = 2.0"), ("Y = 2.0", "Y = 3.0"))
+        await moving.prepare(("X = 1.0", "X = 2.0"), ("PADDING = 10", "PADDING = 9"))
         recipe = edited(pack, ("X = 1.0", "X = 2.0"))
         outcome = await evaluator.evaluate(
             recipe, lambda: moving.now, rebase=moving.rebase(), labels=LABELS
