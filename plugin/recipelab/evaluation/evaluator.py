@@ -26,6 +26,7 @@ from recipelab.core.trial import (
     Status,
 )
 from recipelab.evaluation.checkpoints import LineTest, WorkingLine, is_due
+from recipelab.evaluation.curves import CurveBook
 from recipelab.evaluation.failures import (
     EXCERPT_CHARACTERS,
     EvaluatorFault,
@@ -99,6 +100,8 @@ class Evaluator:
         self._pool = pool or SlotPool([ANYWHERE])
         self._hashes = FileHashes()
         self._warm_ups = warm_ups or WarmUps()
+        curve = pack.phases.train.curve
+        self.curves = CurveBook(curve) if curve is not None else None
         self._retry_seconds = retry_seconds
 
     @property
@@ -322,7 +325,17 @@ class Evaluator:
         async with AsyncExitStack() as stack:
             new_runner = partial(self._new_runner, source)
             return await work(
-                SeedRuns(self.pack, self._pool, stack, recipe, labels, observer, new_runner, source)
+                SeedRuns(
+                    self.pack,
+                    self._pool,
+                    stack,
+                    recipe,
+                    labels,
+                    observer,
+                    new_runner,
+                    source,
+                    self.curves,
+                )
             )
 
     async def _run_baseline(self, trial: SeedRuns) -> Outcome:

@@ -21,6 +21,7 @@ from recipelab.acceptance import (
     mean_and_error,
 )
 from recipelab.core.trial import Evidence, Outcome, SeedRun, Status
+from recipelab.evaluation.curves import StoppedOnCurve
 from recipelab.evaluation.gates import (
     JudgedGate,
     judge_gates,
@@ -153,6 +154,35 @@ class Judge:
         """Return the outcome of a promising trial that cannot be moved to the new best."""
         outcome = replace(self._measured(runs, parent, None)[1], reason=reason)
         return self._not_compared(outcome, runs, parent, None)
+
+    def stopped(self, runs: TrialRuns, best: Incumbent, stopped: StoppedOnCurve) -> Outcome:
+        """Return the outcome of a trial whose training was stopped on its curve.
+
+        Nothing that the curve says counts as a score: what was measured before stays, if anything.
+
+        Args:
+            runs: What was measured before.
+            best: What it was held against.
+            stopped: Where and why it was stopped.
+        """
+        reason, log = str(stopped), stopped.result.log
+        if runs.screen:
+            outcome = replace(self._measured(runs, best, None)[1], reason=reason)
+            outcome = self._not_compared(outcome, runs, best, None)
+        else:
+            environment = stopped.result.environment
+            outcome = Outcome(Status.DISCARDED, reason, log_tail=log, environment=environment)
+        times = [sum(x.wall_seconds for x in run.timings) for run in best.runs.values()]
+        each = fmean(time for time in times if time) if any(times) else 0.0
+        saved = (runs.planned - len(runs.screen)) * each - stopped.result.wall_seconds
+        evidence = Evidence(
+            against=best.number,
+            planned=runs.planned,
+            screened=len(runs.screen),
+            saved_seconds=max(0.0, saved),
+            stopped_early=1,
+        )
+        return replace(outcome, evidence=evidence)
 
     def outdated(self, outcome: Outcome, best: Incumbent) -> Outcome:
         """Return the outcome of a trial that was judged against its parent, and says so."""

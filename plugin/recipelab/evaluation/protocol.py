@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from recipelab.acceptance import NeedMoreSeeds, waves
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Outcome, Status
+from recipelab.evaluation.curves import StoppedOnCurve
 from recipelab.evaluation.judge import Judge, TrialRuns
 from recipelab.evaluation.metric import Incumbent
 from recipelab.evaluation.seed_runs import SeedRuns
@@ -66,6 +67,9 @@ class TrialProtocol:
     stopping; the literature calls it racing). Nothing is kept for a screening alone: a promising
     trial may just be lucky on these seeds.
 
+    Where the pack has a training curve, a run is stopped, too, whose curve is hopeless
+    (:mod:`~recipelab.evaluation.curves`).
+
     **Confirm.** A promising trial runs on fresh seeds, which nobody had run before, and only these
     decide. The policy says how many, and whether the incumbent has to run them, too. One trial is
     confirmed at a time: the incumbent may not change meanwhile, and the levels of tests have an
@@ -115,7 +119,12 @@ class TrialProtocol:
         """
         first = self._incumbent()
         while True:
-            screened = await self._screen(trial, first)
+            try:
+                screened = await self._screen(trial, first)
+            except StoppedOnCurve as stopped:
+                planned = self._judge.screening_seeds(trial.seeds, first, trial.name)
+                found = self._judge.stopped(_runs(trial, planned, ()), first, stopped)
+                return self._told(found, first)
             found = self._judge.trial(_runs(trial, screened, ()), first)
             if not isinstance(found, NeedMoreSeeds) and found.status is not Status.KEPT:
                 return self._told(found, first)
@@ -148,7 +157,7 @@ class TrialProtocol:
         portions = waves(seeds, first=2 if pack.metric.in_turns else 1) if may_stop else [seeds]
         done = 0
         for portion in portions:
-            await trial.run(portion, incumbent, alone=self._judge.pools)
+            await trial.run(portion, incumbent, alone=self._judge.pools, may_stop=True)
             done += len(portion)
             runs = trial.runs(seeds[:done])
             if done < len(seeds) and self._judge.hopeless(runs, len(seeds), incumbent):

@@ -104,6 +104,13 @@ class SeedSource:
         """
         return self.fresh("ablate", count)
 
+    def is_check(self, trial: str) -> bool:
+        """Return whether a trial's runs go on where their curves would have them stopped.
+
+        One trial in twenty: what comes of these tells what stopping costs.
+        """
+        return self._number(f"check/{trial}") % 20 == 0
+
     def nonce(self, seed: int) -> int:
         """Return the secret number of a seed run, which trial and best of that seed share.
 
