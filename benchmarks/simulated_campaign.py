@@ -105,8 +105,8 @@ class Campaign:
         while self.trials < setting.trials and self.runs < setting.budget:
             self.trials += 1
             self.trial(heads[-1 - min(setting.in_flight, len(heads) - 1)])
-            heads.append(self.head)
             self.checkpoint(at_end=False)
+            heads.append(self.head)
         self.checkpoint(at_end=True)
         return Result(
             self.certified.truth,

@@ -31,7 +31,7 @@ class Confirmed:
 
     false_keep_rate: float = 0.05
     looks: tuple[int, ...] = (4, 8, 16, 32)
-    half: int = 20
+    half: int = 40
 
     def judge(self, observed: Observations) -> Verdict | NeedMoreSeeds:
         """Judge by the confirmation once there is one, else by the screening."""
