@@ -15,8 +15,8 @@ BOUND = 1.64
 off by luck."""
 
 CERTIFIED_BOUND = 2.33
-"""Standard errors by which a certified recipe holds its gates. One in a hundred would do so by luck;
-a campaign that climbs to a gate tries it often, and ends with one that was lucky in 1 to 4 %."""
+"""Standard errors by which a certified recipe holds its gates. One in a hundred would do so by
+luck; a campaign that climbs to a gate tries it often, and ends with a lucky one in 1 to 4 %."""
 
 PROVISIONAL_BOUND = 1.0
 """Standard errors by which a recipe holds its gates before it joins the working line."""
