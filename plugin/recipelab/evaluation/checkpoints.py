@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from recipelab.acceptance import LineAcceptance, NeedMoreSeeds, Verdict, compare, mean_and_error
+from recipelab.acceptance.gates import MOST_SEEDS
 from recipelab.core.trial import Checkpoint, SeedRun
 from recipelab.evaluation.failures import PhaseFailed
 from recipelab.evaluation.gates import (
@@ -117,7 +118,7 @@ class LineTest:
                 fresh = trial.seeds.checkpoint(self._line.position, found.seeds)
                 await trial.run(fresh, self._line.certified)
                 runs = trial.runs(fresh)
-                found = self._judged(runs)
+                found = self._judged(runs, gate_asked=found.for_gate)
         except PhaseFailed as failed:
             reason = f"the head failed on a fresh seed: {failed.reason}"
             return Checkpoint(
@@ -131,7 +132,7 @@ class LineTest:
             )
         return found
 
-    def _judged(self, runs: Sequence[SeedRun]) -> Checkpoint | NeedMoreSeeds:
+    def _judged(self, runs: Sequence[SeedRun], *, gate_asked: bool) -> Checkpoint | NeedMoreSeeds:
         """Return what was found, or how many fresh seeds have to run."""
         line, gates, policy = self._line, self._pack.gates, self._judge.policy
         if not isinstance(policy, LineAcceptance):
@@ -139,7 +140,7 @@ class LineTest:
         observed = self._judge.observations(TrialRuns((), 0, tuple(runs)), line.certified)
         verdict = policy.test(observed)
         own = [run for seed, run in line.head.runs.items() if seed not in line.head.chosen_on]
-        most = len(own) + self._pack.acceptance.most
+        most = max(MOST_SEEDS, len(own) + len(runs) + self._pack.acceptance.most // 2)
         judged = judge_gates(gates, [*own, *runs], line.certified, most=most)
         missed = missed_gate(judged)
         if isinstance(verdict, NeedMoreSeeds):
@@ -150,8 +151,9 @@ class LineTest:
         if missed is not None:
             verdict = replace(verdict, kept=False, reason=missed[1].excerpt)
         elif verdict.kept and (near := unclear_gate(judged)):
-            if near.bound.more:
-                return NeedMoreSeeds(len(runs) + near.bound.more, f"gate {near.gate.name} is near")
+            if near.bound.more and not gate_asked:
+                words = f"gate {near.gate.name} is near"
+                return NeedMoreSeeds(len(runs) + near.bound.more, words, for_gate=True)
             reason = not_shown(near, len(own) + len(runs)).excerpt
             verdict = replace(verdict, kept=False, reason=reason)
         gain = observed.goal.sign * verdict.delta

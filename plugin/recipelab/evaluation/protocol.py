@@ -206,11 +206,13 @@ class TrialProtocol:
             best: What it is compared with.
             beside: What it was screened against, if that is another.
         """
+        gate_asked = False
         while isinstance(found, NeedMoreSeeds):
+            gate_asked = gate_asked or found.for_gate
             fresh = trial.seeds.confirmation(trial.name, found.seeds, screened)
             await trial.run(fresh, best, alone=found.alone)
             runs = _runs(trial, screened, fresh)
-            found = self._judge.trial(runs, best, screened_against=beside)
+            found = self._judge.trial(runs, best, screened_against=beside, gate_asked=gate_asked)
         return found
 
     def _told(self, outcome: Outcome, first: Incumbent) -> Outcome:
