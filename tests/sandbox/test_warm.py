@@ -220,7 +220,7 @@ async def test_a_module_that_cannot_be_imported(desk: Desk) -> None:
 
 async def test_modules_for_what_is_no_script(desk: Desk) -> None:
     request = replace(desk.request(""), command=("python", "-c", "pass"))
-    with pytest.raises(SandboxError, match="SCRIPT [.]{3}` alone, not for 'python -c pass'"):
+    with pytest.raises(SandboxError, match=r"SCRIPT \.\.\.` alone, not for 'python -c pass'"):
         await desk.sandbox.run(request)
     with pytest.raises(SandboxError, match="'-c' is no name of a module"):
         await desk.run("", warm=("-c",))
