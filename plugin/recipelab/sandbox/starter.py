@@ -26,7 +26,7 @@ import gc
 import os
 
 # Imported anyway when Python starts, and under these names without a search.
-from _frozen_importlib_external import SourceFileLoader  # type: ignore[import-not-found]
+from _frozen_importlib_external import SourceFileLoader
 
 NO_SCRIPT = 2
 """The exit code of Python for a script that cannot be opened."""
