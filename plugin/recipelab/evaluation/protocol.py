@@ -123,8 +123,8 @@ class TrialProtocol:
                 screened = await self._screen(trial, first)
             except StoppedOnCurve as stopped:
                 planned = self._judge.screening_seeds(trial.seeds, first, trial.name)
-                found = self._judge.stopped(_runs(trial, planned, ()), first, stopped)
-                return self._told(found, first)
+                runs = _runs(trial, planned, ())
+                return self._told(self._judge.stopped(runs, first, stopped), first)
             found = self._judge.trial(_runs(trial, screened, ()), first)
             if not isinstance(found, NeedMoreSeeds) and found.status is not Status.KEPT:
                 return self._told(found, first)
