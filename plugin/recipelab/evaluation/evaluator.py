@@ -40,7 +40,7 @@ from recipelab.evaluation.judge import Judge, TrialRuns
 from recipelab.evaluation.metric import Incumbent
 from recipelab.evaluation.observers import TrialObserver, log_retry, observed_trial
 from recipelab.evaluation.phases import PhaseRunner
-from recipelab.evaluation.projection import NOTHING_EXPECTED, corrections, preflight_times
+from recipelab.evaluation.projection import NOTHING_EXPECTED, corrections
 from recipelab.evaluation.protocol import Rebase, TrialProtocol
 from recipelab.evaluation.seed_runs import SeedRuns
 from recipelab.evaluation.seeds import SeedSource
@@ -165,20 +165,20 @@ class Evaluator:
         source = seeds or SeedSource(self.pack, labels.get("campaign", ""))
         if incumbent is None:
             return await self._evaluate(self._run_baseline, recipe, source, labels, observer)
-        parent, best = rebase, incumbent()
+        best, words = incumbent(), ""
         if rebase is not None and rebase.number != best.number:
-            merged = rebase.onto(best, recipe)
-            if isinstance(merged, str):
-                failure = Failure(None, FailureKind.EDIT, "the best changed meanwhile", merged)
-                return Outcome(status=Status.REJECTED, reason=merged, failure=failure)
-            recipe, rebase = merged, replace(rebase, number=best.number, recipe=best.recipe)
+            moved = rebase.onto(best, recipe)
+            if moved.recipe is None:
+                failure = Failure(None, FailureKind.EDIT, "the best changed meanwhile", moved.words)
+                return Outcome(status=Status.REJECTED, reason=moved.words, failure=failure)
+            recipe, words, before = moved.recipe, moved.words, rebase.number
+            rebase = replace(rebase, number=best.number, recipe=best.recipe)
+            rebase = rebase if moved.merges else None
         work = TrialProtocol(self._judge, incumbent, self._confirming, rebase, self.fidelity).run
         known = tuple(best.runs.values())
         expected = {**corrections(known), **preflight_times(known)}
         outcome = await self._evaluate(work, recipe, source, labels, observer, expected)
-        if parent is not None and rebase is not parent:
-            return told_rebased(outcome, parent.number)
-        return outcome
+        return told_moved(outcome, words, before) if words else outcome
 
     async def checkpoint(
         self,
@@ -419,17 +419,12 @@ def _enough_attempts(state: RetryCallState) -> bool:
     return state.attempt_number >= most
 
 
-def told_rebased(outcome: Outcome, parent: int) -> Outcome:
-    """Return the outcome of a trial that was moved to a new best before it ran, and says so."""
+def told_moved(outcome: Outcome, words: str, parent: int) -> Outcome:
+    """Return the outcome of a trial whose best changed before it ran, and says so."""
     evidence = outcome.evidence
-    if evidence is None or evidence.rebased_from is not None:
-        return outcome
-    words = f"proposed on trial {parent}, merged onto trial {evidence.against} as the best changed"
-    return replace(
-        outcome,
-        reason=f"{outcome.reason}; {words}",
-        evidence=replace(evidence, rebased_from=parent),
-    )
+    if evidence is not None and evidence.rebased_from is None:
+        evidence = replace(evidence, rebased_from=parent)
+    return replace(outcome, reason=f"{outcome.reason}; {words}", evidence=evidence)
 
 
 def shared_outcome(store: LineageStore, campaign: str, number: int) -> Outcome | None:

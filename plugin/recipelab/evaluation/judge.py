@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from recipelab.acceptance import (
+    CERTIFIED_BOUND,
+    PROVISIONAL_BOUND,
     Acceptance,
     Confirmed,
     LineAcceptance,
@@ -112,7 +114,12 @@ class Judge:
         return replace(outcome, status=Status.BASELINE, reason=reason)
 
     def trial(
-        self, runs: TrialRuns, incumbent: Incumbent, *, screened_against: Incumbent | None = None
+        self,
+        runs: TrialRuns,
+        incumbent: Incumbent,
+        *,
+        screened_against: Incumbent | None = None,
+        gate_asked: bool = False,
     ) -> Outcome | NeedMoreSeeds:
         """Return the outcome of a trial, or how many fresh seeds have to run first.
 
@@ -120,6 +127,7 @@ class Judge:
             runs: What was measured.
             incumbent: What it is compared with.
             screened_against: What it was screened against, if that is another recipe.
+            gate_asked: Whether a gate has asked for more seeds before, and may not again.
         """
         observed = self.observations(runs, incumbent)
         verdict = self.policy.judge(observed)
@@ -134,9 +142,10 @@ class Judge:
         if isinstance(verdict, NeedMoreSeeds):
             return verdict
         if verdict.kept and (near := unclear_gate(judged)):
-            if near.bound.more:
+            if near.bound.more and not gate_asked:
                 more = len(runs.judged) + near.bound.more
-                return NeedMoreSeeds(more, f"gate {near.gate.name} is near", alone=self.pools)
+                words = f"gate {near.gate.name} is near"
+                return NeedMoreSeeds(more, words, alone=self.pools, for_gate=True)
             failure = not_shown(near, len(runs.screen) + len(runs.confirm))
             outcome = replace(outcome, status=Status(near.gate.failure), failure=failure)
             verdict = replace(verdict, kept=False, standing=None, reason=failure.excerpt)
@@ -265,7 +274,12 @@ class Judge:
         score, score_se = mean_and_error(metric_by_seed(runs.judged))
         gates = [gate for gate in self._pack.gates if incumbent is not None or not gate.relative]
         own = runs.confirm if screened_against is not None else (*runs.screen, *runs.confirm)
-        judged = judge_gates(gates, own or runs.screen, incumbent, most=self._pack.acceptance.most)
+        errors = CERTIFIED_BOUND
+        if isinstance(self.policy, LineAcceptance):
+            errors = PROVISIONAL_BOUND
+        elif not isinstance(self.policy, Confirmed):
+            errors = 0.0  # A policy that tests nothing takes the mean for the truth.
+        judged = judge_gates(gates, own or runs.screen, incumbent, errors=errors)
         return judged, Outcome(
             status=Status.DISCARDED,
             reason="",

@@ -116,9 +116,9 @@ class SeedSource:
 
         So the hidden round is the same for both, and their difference is free of its luck.
         """
-        return self._number(f"nonce/{seed}") & (2**NONCE_BITS - 1)
+        return self._number(f"nonce/{seed}") % (1 << NONCE_BITS)
 
     def _number(self, purpose: str) -> int:
         text = f"{self.pack.name}/{self.campaign}/{purpose}".encode()
-        digest: bytes = hmac.digest(self.secret, text, "sha256")
-        return int.from_bytes(digest[:8], "big")
+        digest = bytes(hmac.digest(self.secret, text, "sha256"))
+        return int.from_bytes(digest[:8], "big", signed=False)

@@ -203,7 +203,7 @@ class AcceptanceSpec(Section):
     fresh: int = Field(default=4, ge=2)
     lead: float = Field(default=3.0, gt=0)
     calibration: int = Field(default=4, ge=2)
-    racing_error: float = Field(default=0.02, ge=0, le=0.5)
+    racing_error: float = Field(default=0.01, ge=0, le=0.5)
     deterministic: bool = False
 
     @property
