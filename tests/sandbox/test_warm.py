@@ -120,7 +120,10 @@ ENDS = {
     "an exception": ("def f(): raise ValueError('no')\ntry: 1 / 0\nfinally: f()", 1),
     "no syntax": ("def f(:\n    pass", 1),
     "a hook": ("import sys\nsys.excepthook = lambda *of: print(of[1])\nraise KeyError(3)", 1),
-    "at exit": ("import atexit; atexit.register(print, 'bye'); raise OSError('no')", 1),
+    "at exit": (
+        "import atexit, sys\natexit.register(print, 'bye', file=sys.stderr); raise OSError('no')",
+        1,
+    ),
     "a thread": (
         "import threading, time\n"
         "threading.Thread(target=lambda: (time.sleep(0.1), print('last'))).start()",
