@@ -247,17 +247,11 @@ def _further_run(row: Row) -> FurtherRunRecord:
 
 def _checkpoint(row: Row) -> CheckpointRecord:
     made_at, head, against, held, fell_back, *figures, gates, runs, against_runs = row
-    found = Checkpoint(
-        number_of(head),
-        against,
-        bool(held),
-        bool(fell_back),
-        *figures,
-        gates=tuple(GateResult(*gate) for gate in json.loads(gates)),
-        runs=tuple(seed_run(*run) for run in json.loads(runs)),
-        against_runs=tuple(seed_run(*run) for run in json.loads(against_runs)),
-    )
-    return CheckpointRecord(from_stamp(made_at), found)
+    judged = tuple(GateResult(*gate) for gate in json.loads(gates))
+    sides = [tuple(seed_run(*run) for run in json.loads(part)) for part in (runs, against_runs)]
+    # SQLite has no truth values.
+    columns = (number_of(head), against, bool(held), bool(fell_back), *figures, judged, *sides)
+    return CheckpointRecord(from_stamp(made_at), Checkpoint(*columns))
 
 
 def insert_checkpoint(

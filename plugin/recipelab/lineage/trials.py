@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from recipelab.core.errors import LineageError
@@ -594,16 +595,10 @@ def _outcome(
 
 
 def _evidence(*columns: Any) -> Evidence:
-    *judged, standing, rebased_from, parent_delta, parent_delta_se, deterministic, stopped = columns
-    return Evidence(
-        *judged,
-        standing=Standing(standing) if standing else None,
-        rebased_from=rebased_from,
-        parent_delta=parent_delta,
-        parent_delta_se=parent_delta_se,
-        deterministic=bool(deterministic),
-        stopped_early=stopped,
-    )
+    found = Evidence(*columns)
+    standing = Standing(found.standing) if found.standing else None
+    # SQLite has no truth values.
+    return replace(found, standing=standing, deterministic=bool(found.deterministic))
 
 
 def recipe_files(transaction: Transaction, trial_id: int) -> dict[str, str]:
