@@ -1,4 +1,7 @@
-"""Trials whose measurements are drawn, tried as the evaluator tries them."""
+"""Recipes whose measurements are drawn: their true score, and noise of many kinds around it.
+
+Everything is in standard deviations of one seed run of normal noise, and more is better.
+"""
 
 from __future__ import annotations
 
@@ -7,119 +10,256 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from recipelab.acceptance import (
-    Acceptance,
-    NeedMoreSeeds,
-    Noise,
-    Observations,
-    Samples,
-    Verdict,
-    spread_of,
-    unpaired,
-    waves,
-)
-from recipelab.packs.sections import Goal
 
-HOPELESS = 0.02
-"""The chance at which a screening stops, as in a pack."""
-
-Draw = Callable[[random.Random], float]
-
-
-def _heavy(draw: random.Random) -> float:
-    """Student's t at 4 degrees of freedom, scaled to a standard deviation of 1."""
-    chi = draw.gammavariate(2.0, 2.0)
-    return draw.gauss(0.0, 1.0) / math.sqrt(chi / 4.0) / math.sqrt(2.0)
-
-
-def _skewed(draw: random.Random) -> float:
-    """An exponential, shifted and scaled: a long tail to one side, as times have it."""
-    return 1.0 - draw.expovariate(1.0)
-
-
-NOISES: dict[str, Draw] = {
-    "normal": lambda draw: draw.gauss(0.0, 1.0),
-    "heavy": _heavy,
-    "skewed": _skewed,
-}
-"""Noise of one seed run, with a standard deviation of 1."""
-
-
-@dataclass(frozen=True)
-class Tried:
-    """How a trial ended.
+@dataclass(eq=False)
+class Recipe:
+    """A recipe of known worth.
 
     Attributes:
-        kept: Whether it was kept.
-        runs: Seed runs that it took, those of the best for its sake included.
-        confirmed: Whether it came to a confirmation.
+        truth: Its true score.
+        luck: What it has the same luck with on every seed, where the seed makes no difference.
+        changed: Whether anybody changed it: some kinds of noise come with a change.
+        pool: Its runs that it was not chosen for.
+        screen: Its runs on the seeds of screenings, where trials are compared with those.
     """
 
-    kept: bool
-    runs: int
-    confirmed: bool
+    truth: float
+    luck: float = 0.0
+    changed: bool = False
+    pool: list[float] = field(default_factory=list)
+    screen: list[float] = field(default_factory=list)
 
 
-@dataclass
-class Line:
-    """A recipe that is the best, and candidates that are better by a known gain.
+class Noise:
+    """Normal noise, the same for every run.
 
-    Attributes:
-        noise: Noise of one seed run.
+    Args:
         draw: Where chance comes from.
-        level: The best's true score; more is better.
-        screened: What the best scored on the seeds of screenings.
     """
 
-    noise: Draw
-    draw: random.Random
-    level: float = 0.0
-    screened: dict[int, float] = field(default_factory=dict)
+    items = 0.0
+    """Standard error that the finite hidden set gives a difference, if it is known."""
 
-    def run(self, gain: float) -> float:
-        """One seed run of a recipe that is better than the best by a gain."""
-        return self.level + gain + self.noise(self.draw)
+    def __init__(self, draw: random.Random) -> None:
+        self.draw = draw
 
-    def new_best(self, seeds: int) -> None:
-        """A trial without any gain was kept; it is measured on new seeds."""
-        self.screened = {seed: self.run(0.0) for seed in range(seeds)}
+    def recipe(self, truth: float, *, changed: bool = True) -> Recipe:
+        """A new recipe."""
+        return Recipe(truth, changed=changed)
 
-
-def calibrated(line: Line, runs: int) -> Noise:
-    """What calibration says of the noise; its runs are the best's on the seeds of screenings."""
-    found = [line.run(0.0) for _ in range(runs)]
-    line.screened = dict(enumerate(found))
-    return Noise(unpaired(spread_of(found)), {})
+    def run(self, recipe: Recipe) -> float:
+        """One seed run."""
+        return recipe.truth + self.draw.gauss(0.0, 1.0)
 
 
-def try_out(
-    policy: Acceptance,
-    line: Line,
-    gain: float,
-    seeds: int,
-    noise: Noise,
-    history: tuple[bool, ...],
-) -> Tried:
-    """Tries a candidate: its seeds in portions, then fresh ones while the policy wants more."""
-    screen: dict[int, float] = {}
-    best = {seed: line.screened[seed] for seed in range(seeds)}
+class Rounded(Noise):
+    """Scores that are told in steps of three standard deviations or so."""
 
-    def observed(confirm: Samples) -> Observations:
-        return Observations(Goal.MAXIMIZE, Samples(dict(screen), best), confirm, noise, history)
+    step = 1.0 / 0.3
 
-    for wave in waves(range(seeds)):
-        screen |= {seed: line.run(gain) for seed in wave}
-        if len(screen) < seeds:
-            promise = policy.promise(observed(Samples()), seeds)
-            if promise is not None and promise < HOPELESS:
-                return Tried(False, len(screen), False)
-    fresh = Samples({}, {})
-    found: Verdict | NeedMoreSeeds = policy.judge(observed(fresh))
-    while isinstance(found, NeedMoreSeeds):
-        more = range(1000 + len(fresh.candidate), 1000 + found.seeds)
-        fresh = Samples(
-            {**fresh.candidate, **{seed: line.run(gain) for seed in more}},
-            {**fresh.best, **{seed: line.run(0.0) for seed in more}},
-        )
-        found = policy.judge(observed(fresh))
-    return Tried(found.kept, len(screen) + 2 * len(fresh.candidate), bool(fresh.candidate))
+    def run(self, recipe: Recipe) -> float:
+        """One seed run."""
+        return self.step * round(super().run(recipe) / self.step)
+
+
+class FinelyRounded(Rounded):
+    """Scores that are told in steps of one standard deviation."""
+
+    step = 1.0
+
+
+class OneNotch(Noise):
+    """Four runs of five are the same, the fifth is a notch better or worse."""
+
+    def run(self, recipe: Recipe) -> float:
+        """One seed run."""
+        chance = self.draw.random()
+        return recipe.truth + (1.0 if chance < 0.1 else -1.0 if chance < 0.2 else 0.0)
+
+
+class Items(Noise):
+    """The accuracy of twenty items, each right with a chance of 0.8."""
+
+    chance = 0.8
+
+    def run(self, recipe: Recipe) -> float:
+        """One seed run."""
+        right = sum(self.draw.random() < self.chance for _ in range(20))
+        return recipe.truth + right / math.sqrt(20 * self.chance * (1.0 - self.chance))
+
+
+class EasyItems(Items):
+    """The same with a chance of 0.95, so that many runs tie."""
+
+    chance = 0.95
+
+
+class TwoPeaks(Noise):
+    """Half of the seeds fall into a worse basin."""
+
+    def run(self, recipe: Recipe) -> float:
+        """One seed run."""
+        return recipe.truth + self.draw.choice((-1.0, 1.0)) + 0.02 * self.draw.gauss(0.0, 1.0)
+
+
+class Disaster(Noise):
+    """Whoever changes the recipe has five seeds in a hundred that end ten deviations worse.
+
+    The mean is that of the baseline, so that most runs of a changed recipe look better.
+    """
+
+    def run(self, recipe: Recipe) -> float:
+        """One seed run."""
+        shift = 0.0
+        if recipe.changed:
+            shift = 0.5 - (10.0 if self.draw.random() < 0.05 else 0.0)
+        return super().run(recipe) + shift
+
+
+class HeavyTails(Noise):
+    """Student's t at 4 degrees of freedom, with a standard deviation of 1."""
+
+    def run(self, recipe: Recipe) -> float:
+        """One seed run."""
+        chi = self.draw.gammavariate(2.0, 2.0)
+        return recipe.truth + self.draw.gauss(0.0, 1.0) / math.sqrt(chi / 2.0)
+
+
+class Drifting(Noise):
+    """What one run has, the next has as well, for the most part: a machine that drifts."""
+
+    correlation = 0.9
+
+    def __init__(self, draw: random.Random) -> None:
+        super().__init__(draw)
+        self._state = draw.gauss(0.0, 1.0)
+
+    def run(self, recipe: Recipe) -> float:
+        """One seed run."""
+        rest = math.sqrt(1.0 - self.correlation**2)
+        self._state = self.correlation * self._state + rest * self.draw.gauss(0.0, 1.0)
+        return recipe.truth + self._state
+
+
+class DriftingLittle(Drifting):
+    """Half of what one run has, the next has as well."""
+
+    correlation = 0.5
+
+
+class DriftingSlowly(Drifting):
+    """Nearly all of what one run has, the next has as well."""
+
+    correlation = 0.99
+
+
+class SpeedSteps(Noise):
+    """A machine whose speed changes by three deviations now and then, one run in twenty."""
+
+    def __init__(self, draw: random.Random) -> None:
+        super().__init__(draw)
+        self._speed = 0.0
+
+    def run(self, recipe: Recipe) -> float:
+        """One seed run."""
+        if self.draw.random() < 0.05:
+            self._speed = self.draw.gauss(0.0, 3.0)
+        return super().run(recipe) + self._speed
+
+
+class Seedless(Noise):
+    """Recipes that ignore their seed: what is left is the luck with a finite hidden set."""
+
+    def recipe(self, truth: float, *, changed: bool = True) -> Recipe:
+        """A new recipe, with luck of its own."""
+        return Recipe(truth, self.draw.gauss(0.0, 1.0), changed)
+
+    def run(self, recipe: Recipe) -> float:
+        """One seed run."""
+        return recipe.truth + recipe.luck
+
+
+class SeedlessItems(Seedless):
+    """The same, where the scorer leaves its losses by item, so that this luck is known."""
+
+    items = math.sqrt(2.0)
+
+
+class FixedSeed(Noise):
+    """Whoever changes the recipe fixes its seed as well, and keeps the luck of that one."""
+
+    def recipe(self, truth: float, *, changed: bool = True) -> Recipe:
+        """A new recipe, with luck of its own."""
+        return Recipe(truth, self.draw.gauss(0.0, 1.0), changed)
+
+    def run(self, recipe: Recipe) -> float:
+        """One seed run."""
+        return recipe.truth + recipe.luck if recipe.changed else super().run(recipe)
+
+
+NOISES: dict[str, type[Noise]] = {
+    "normal": Noise,
+    "rounded to 3.3 sd": Rounded,
+    "rounded to 1 sd": FinelyRounded,
+    "one notch": OneNotch,
+    "20 items, 0.8": Items,
+    "20 items, 0.95": EasyItems,
+    "two peaks": TwoPeaks,
+    "5 % of seeds 10 sd worse": Disaster,
+    "heavy tails (t, 4 df)": HeavyTails,
+    "AR(1) 0.5": DriftingLittle,
+    "AR(1) 0.9": Drifting,
+    "AR(1) 0.99": DriftingSlowly,
+    "speed steps": SpeedSteps,
+    "seeds ignored": Seedless,
+    "seeds ignored, items known": SeedlessItems,
+    "seed fixed by the candidate": FixedSeed,
+}
+
+Effect = Callable[[random.Random], float]
+"""Draws what an edit is truly worth."""
+
+
+def _null(draw: random.Random) -> float:
+    return 0.0
+
+
+def _mix(draw: random.Random) -> float:
+    chance = draw.random()
+    if chance < 0.40:
+        return 0.0
+    if chance < 0.80:
+        return -draw.expovariate(1.0 / 1.5)
+    return draw.uniform(0.5, 1.0) if chance < 0.95 else 2.0 + draw.expovariate(2.0)
+
+
+def _small(draw: random.Random) -> float:
+    chance = draw.random()
+    if chance < 0.80:
+        return 0.0 if chance < 0.40 else -draw.expovariate(1.0 / 1.5)
+    return draw.uniform(0.2, 1.0)
+
+
+def _tuned(draw: random.Random) -> float:
+    chance = draw.random()
+    if chance < 0.95:
+        return 0.0 if chance < 0.35 else -draw.expovariate(0.5)
+    return draw.uniform(0.3, 0.8)
+
+
+def _easy(draw: random.Random) -> float:
+    chance = draw.random()
+    if chance < 0.90:
+        return 0.0 if chance < 0.40 else -draw.expovariate(0.25)
+    return draw.uniform(2.0, 6.0)
+
+
+LANDSCAPES: dict[str, Effect] = {
+    "null": _null,
+    "realistic mix": _mix,
+    "small gains": _small,
+    "tuned": _tuned,
+    "easy": _easy,
+}
+"""What edits are worth: 15 % at 0.5 to 1 and 5 % above 2; 20 % at 0.2 to 1; 5 % at 0.3 to 0.8; 10 %
+at 2 to 6. The rest is nothing or a loss."""

@@ -247,6 +247,9 @@ def test_a_trial_in_flight_moves_onto_a_head_that_came_after_it(store: LineageSt
     assert "+x = 9" in record.diff
     assert store.files(CAMPAIGN, slow)["recipe/train.py"] == "x = 9\n"
     # By its new edit and recipe it is found again, by the old ones it is not.
+    twin = store.find_digest(CAMPAIGN, "merged")
+    assert twin is not None and twin.number == slow
+    assert store.find_digest(CAMPAIGN, "old") is None
     change = Edit("recipe/train.py", "x = 1", "x = 9")
     found = store.similar(CAMPAIGN, edits=(change,), parent=0)
     assert [(item.brief.number, item.why) for item in found][:1] == [(slow, "same edit")]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
+
+ROUNDING = 1e-12
+"""A difference below this share of the values that it is between is rounding, and no noise."""
 
 
 @dataclass(frozen=True)
@@ -16,16 +19,19 @@ class Spread:
         mean: Its mean.
         sd: Its standard deviation; 0 if it is the same every time.
         runs: From how many seed runs.
+        df: Degrees of freedom of ``sd``; one less than ``runs`` if it is not given, fewer where
+            several groups of runs were pooled.
     """
 
     mean: float
     sd: float
     runs: int
+    df: float = None  # type: ignore[assignment]  # a float from __post_init__ on
 
-    @property
-    def df(self) -> int:
-        """Degrees of freedom of ``sd``."""
-        return self.runs - 1
+    def __post_init__(self) -> None:
+        """Fill in the degrees of freedom of a single group."""
+        if self.df is None:
+            object.__setattr__(self, "df", float(self.runs - 1))
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float]:
         """Return the interval of the true standard deviation, if the noise is normal.
@@ -41,16 +47,23 @@ class Spread:
 
 @dataclass(frozen=True)
 class Noise:
-    """The noise that calibration found.
+    """The noise that calibration found, and all pairs of the campaign since.
 
     Attributes:
         pair: The spread of the metric of one recipe minus that of another, equally good one with
-            the same seed.
-        measures: The spread of each measurement of the baseline.
+            the same seed, on the metric's scale.
+        measures: The spread of each measurement of the baseline, in its own unit.
+        run: The spread of the metric of one seed run, on the metric's scale.
     """
 
     pair: Spread
     measures: Mapping[str, Spread]
+    run: Spread
+
+
+def agree(values: Sequence[float]) -> bool:
+    """Whether two or more measurements are all the same, up to rounding."""
+    return len(values) > 1 and max(values) - min(values) <= ROUNDING * max(map(abs, values))
 
 
 def spread_of(values: Sequence[float]) -> Spread:
@@ -63,8 +76,41 @@ def spread_of(values: Sequence[float]) -> Spread:
         raise ValueError("a spread needs at least two measurements")
     mean = fmean(values)
     sd = stdev(values)
-    # Rounding is no noise.
-    return Spread(mean, 0.0 if sd <= 1e-12 * abs(mean) else sd, len(values))
+    return Spread(mean, 0.0 if sd <= ROUNDING * abs(mean) else sd, len(values))
+
+
+def pooled(spreads: Iterable[Spread]) -> Spread:
+    """Return the common spread of several groups that differ in their means alone.
+
+    Variances are averaged with their degrees of freedom as weights, and means with their runs.
+
+    Raises:
+        ValueError: There is none.
+    """
+    groups = list(spreads)
+    if not groups:
+        raise ValueError("nothing to pool")
+    runs, df = sum(group.runs for group in groups), sum(group.df for group in groups)
+    mean = sum(group.runs * group.mean for group in groups) / max(runs, 1)
+    variance = sum(group.df * group.sd**2 for group in groups) / df if df > 0 else 0.0
+    return Spread(mean, math.sqrt(variance), runs, df)
+
+
+def noise_of_pairs(calibration: Spread, groups: Iterable[Sequence[float]]) -> Spread:
+    """Return a spread that calibration began and the campaign's later runs go on with.
+
+    What a group has in common, as the gain of a trial over the best, is taken out: only the spread
+    within groups counts. Groups of one tell nothing, nor do groups without any spread: a recipe
+    that ignores its seed says nothing about those that do not.
+
+    Args:
+        calibration: What calibration found, on the metric's scale.
+        groups: For each comparison since, the differences of its pairs; or for each recipe, its
+            runs. On the metric's scale.
+    """
+    later = (spread_of(group) for group in groups if not agree(group) and len(group) > 1)
+    found = pooled([calibration, *later])
+    return Spread(calibration.mean, found.sd, found.runs, found.df)
 
 
 def unpaired(spread: Spread) -> Spread:
@@ -72,4 +118,4 @@ def unpaired(spread: Spread) -> Spread:
 
     Shared seeds can only make it smaller, so it is on the safe side for pairs.
     """
-    return Spread(0.0, math.sqrt(2.0) * spread.sd, spread.runs)
+    return Spread(0.0, math.sqrt(2.0) * spread.sd, spread.runs, spread.df)

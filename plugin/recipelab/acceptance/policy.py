@@ -30,6 +30,8 @@ class Observations:
         item_error: Standard error of the difference that the finite hidden set makes, on the scale;
             0 where it is not known.
         deterministic: Whether the pack says that the metric is the same for every seed.
+        tried: Trials of the campaign so far. The candidate was chosen from them, and what fresh
+            seeds do not draw anew, as its luck with the hidden items, was chosen with it.
     """
 
     goal: Goal
@@ -42,6 +44,7 @@ class Observations:
     at: float = 0.0
     item_error: float = 0.0
     deterministic: bool = False
+    tried: int = 1
 
     def words(self, value: float, *, signed: bool = True) -> str:
         """Return a difference on the scale in words, as ``+0.0123`` or ``+4.2 %``."""
@@ -93,7 +96,9 @@ class Acceptance(Protocol):
     """Compares a candidate with the best; owns no gates, no sandbox and no store.
 
     A distribution registers a policy of its own by name: see
-    :data:`~recipelab.acceptance.registry.AcceptanceFactory`.
+    :data:`~recipelab.acceptance.registry.AcceptanceFactory`. One with an attribute ``pools`` that
+    is true reads :attr:`Observations.pool` where there is one; for any other, the best has run
+    every seed that the candidate has.
     """
 
     def judge(self, observed: Observations) -> Verdict | NeedMoreSeeds:

@@ -1,62 +1,132 @@
-"""The power of a policy: how small a gain it can see."""
+"""The power of a policy: how small a gain it can see, with the settings of a pack."""
 
 from __future__ import annotations
 
 import math
-from typing import cast
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
+from recipelab.acceptance.comparison import PRIOR_DF
 from recipelab.acceptance.confirmed import PROMISING, Confirmed
+from recipelab.acceptance.line import Line
 from recipelab.acceptance.noise import Spread
+from recipelab.acceptance.sequential import FUTILE, LookTest
 from recipelab.acceptance.spending import level_of_next
 
+_DRAWS = 4000
+_STEPS = 24
 
-def power(policy: Confirmed, gain: float, pair: Spread, seeds: int, tested: int = 0) -> float:
-    """Return the chance that a true gain is kept.
 
-    It has to look promising on the usual seeds, ``Phi(gain * sqrt(seeds) / sd - 1.2)``, and to pass
-    the last look on ``n`` fresh ones, which is the upper tail of the noncentral t distribution at
-    ``n - 1`` degrees of freedom and noncentrality ``gain * sqrt(n) / sd``. Both are independent, as
-    their seeds are. What racing and earlier looks give up or add is left out.
+@dataclass(frozen=True)
+class SmallestGain:
+    """The smallest true gain that a policy sees with a given chance, on the metric's scale.
+
+    Attributes:
+        gain: It, if the spread is what was measured.
+        low: It, if the spread is at the lower end of its interval.
+        high: It, if the spread is at the upper end.
+    """
+
+    gain: float
+    low: float
+    high: float
+
+
+def power(
+    policy: Confirmed | Line, gain: float, pair: Spread, seeds: int, tested: int = 0
+) -> float:
+    """Return the chance that a true gain is claimed.
+
+    Normal noise is drawn, always the same, and goes through the test as it is: its looks, where it
+    gives up, and a prior of as few degrees of freedom as the calibration has. With ``confirmed``
+    the gain has to look promising on the usual seeds first; with ``line`` it is the lead of a line
+    at a checkpoint.
 
     Args:
         policy: The policy.
-        gain: The true gain, in the metric's unit.
-        pair: The noise of a pair's difference.
+        gain: The true gain, on the metric's scale.
+        pair: The noise of a pair's difference, taken as the truth.
         seeds: Seeds of the screening.
-        tested: How many confirmations the campaign had before.
+        tested: How many tests the campaign had before.
     """
-    from scipy.special import nctdtr, ndtr, stdtrit
-
     if pair.sd == 0.0:
         return float(gain > 0.0)
-    size, last = gain / pair.sd, policy.looks[-1]
-    level = policy.share(len(policy.looks) - 1) * level_of_next(
-        policy.false_keep_rate, (False,) * tested, policy.half
-    )
-    promising = ndtr(size * math.sqrt(seeds) - PROMISING)
-    bound = -stdtrit(last - 1, level)
-    return float(promising * (1.0 - nctdtr(last - 1, size * math.sqrt(last), bound)))
+    return _power(policy, gain / pair.sd, min(pair.df, PRIOR_DF), seeds, tested)
 
 
 def smallest_gain(
-    policy: Confirmed, pair: Spread, seeds: int, *, chance: float = 0.8, tested: int = 0
-) -> float:
-    """Return the smallest true gain that is kept with a given chance, in the metric's unit.
+    policy: Confirmed | Line,
+    pair: Spread,
+    seeds: int,
+    *,
+    chance: float = 0.8,
+    tested: int = 0,
+    confidence: float = 0.8,
+) -> SmallestGain:
+    """Return the smallest true gain that is claimed with a given chance.
+
+    A spread from few runs is itself uncertain, so the gain is a range: that of the interval of the
+    standard deviation (:meth:`~recipelab.acceptance.noise.Spread.interval`).
 
     Args:
         policy: The policy.
         pair: The noise of a pair's difference.
         seeds: Seeds of the screening.
         chance: The chance.
-        tested: How many confirmations the campaign had before.
+        tested: How many tests the campaign had before.
+        confidence: Confidence of the interval of the standard deviation.
     """
     if pair.sd == 0.0:
-        return 0.0
-    from scipy.optimize import brentq
+        return SmallestGain(0.0, 0.0, 0.0)
+    size = _smallest(policy, min(pair.df, PRIOR_DF), seeds, tested, chance)
+    low, high = pair.interval(confidence)
+    return SmallestGain(size * pair.sd, size * low, size * high)
 
-    def lacks(size: float) -> float:
-        return power(policy, size * pair.sd, pair, seeds, tested) - chance
 
+@lru_cache(maxsize=64)
+def _smallest(policy: Confirmed | Line, df: float, seeds: int, tested: int, chance: float) -> float:
     # Beyond so many standard deviations a single look at four seeds would do.
-    size = cast("float", brentq(lacks, 1e-3, 50.0))
-    return float(size) * pair.sd
+    low, high = 0.0, 50.0
+    for _ in range(_STEPS):
+        middle = (low + high) / 2.0
+        enough = _power(policy, middle, df, seeds, tested) >= chance
+        low, high = (low, middle) if enough else (middle, high)
+    return high
+
+
+def _power(policy: Confirmed | Line, size: float, df: float, seeds: int, tested: int) -> float:
+    from scipy.special import ndtr
+
+    level = level_of_next(policy.false_keep_rate, (False,) * tested, policy.half)
+    test = LookTest(policy.looks)
+    passed = _passed(size, _draws(policy.looks[-1], df), df, test, level)
+    if isinstance(policy, Line):
+        return passed
+    return float(ndtr(size * math.sqrt(seeds) - PROMISING)) * passed
+
+
+@lru_cache(maxsize=8)
+def _draws(seeds: int, df: float) -> tuple[Any, Any]:
+    """Return differences of pairs with a spread of 1, and what calibration says of its square."""
+    import numpy as np
+
+    draw = np.random.default_rng(1)
+    return draw.standard_normal((_DRAWS, seeds)), draw.chisquare(df, _DRAWS) / df
+
+
+def _passed(size: float, draws: tuple[Any, Any], df: float, test: LookTest, level: float) -> float:
+    """Return the share of draws that pass the test, moved by a gain of so many spreads."""
+    import numpy as np
+    from scipy.special import stdtr
+
+    noise, prior = draws
+    passed, going = np.zeros(len(noise), bool), np.ones(len(noise), bool)
+    for look, count in enumerate(test.looks):
+        seen = noise[:, :count]
+        variance = (df * prior + (count - 1) * seen.var(axis=1, ddof=1)) / (df + count - 1)
+        score = (size + seen.mean(axis=1)) / np.sqrt(variance / count)
+        p = stdtr(df + count - 1, -score)
+        passed |= going & (p <= level * test.share(look))
+        going &= ~passed & (p <= FUTILE[min(look, len(FUTILE) - 1)])
+    return float(passed.mean())

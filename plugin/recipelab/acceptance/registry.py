@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import cast
 
 from recipelab.acceptance.confirmed import Confirmed
+from recipelab.acceptance.line import Line
 from recipelab.acceptance.policy import Acceptance
 from recipelab.acceptance.simple import KeepIfBetter, PairedTwoSigma
 from recipelab.packs.sections import ACCEPTANCE_POLICIES, AcceptanceSpec
@@ -29,8 +30,18 @@ def acceptance_policy(spec: AcceptanceSpec) -> Acceptance:
     return cast("AcceptanceFactory", ACCEPTANCE_POLICIES.get(spec.policy))(spec)
 
 
+def line(spec: AcceptanceSpec) -> Line:
+    """Return the default policy with the false-keep rate, the looks and the lead of the pack."""
+    return Line(
+        false_keep_rate=spec.false_keep_rate,
+        looks=spec.confirm,
+        fresh=spec.fresh,
+        lead=spec.lead,
+    )
+
+
 def confirmed(spec: AcceptanceSpec) -> Confirmed:
-    """Return the default policy with the false-keep rate and the looks of the pack."""
+    """Return the policy that confirms every keep, with the rate and the looks of the pack."""
     return Confirmed(false_keep_rate=spec.false_keep_rate, looks=spec.confirm)
 
 

@@ -7,6 +7,7 @@ from statistics import fmean
 
 from recipelab.acceptance.comparison import compare
 from recipelab.acceptance.policy import Observations, Verdict
+from recipelab.core.trial import Standing
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,12 @@ class PairedTwoSigma:
         found = compare(observed.screen, observed.goal)
         kept = found.gain > 2.0 * found.delta_se
         words = "more" if kept else "not more"
+        error = observed.words(found.delta_se, signed=False)
         reason = (
-            f"gain {found.gain:+.4g} is {words} than twice its standard error "
-            f"({found.delta_se:.3g})"
+            f"gain {observed.words(found.gain)} is {words} than twice its standard error ({error})"
         )
-        return Verdict(kept, found.delta, found.delta_se, reason, found.p)
+        standing = Standing.UNTESTED if kept else None
+        return Verdict(kept, found.delta, found.delta_se, reason, found.p, standing=standing)
 
     def promise(self, observed: Observations, seeds: int) -> None:
         """Return nothing: all seeds have to run."""
@@ -44,8 +46,10 @@ class KeepIfBetter:
         """Keep any gain."""
         delta = fmean(observed.screen.differences)
         gain = observed.goal.sign * delta
-        reason = f"gain {gain:+.4g}, noise or not" if gain > 0 else f"gain {gain:+.4g} is no gain"
-        return Verdict(gain > 0, delta, None, reason)
+        words = ", noise or not" if gain > 0 else " is no gain"
+        standing = Standing.UNTESTED if gain > 0 else None
+        reason = f"gain {observed.words(gain)}{words}"
+        return Verdict(gain > 0, delta, None, reason, standing=standing)
 
     def promise(self, observed: Observations, seeds: int) -> None:
         """Return nothing: all seeds have to run."""

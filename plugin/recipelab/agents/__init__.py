@@ -3,7 +3,13 @@
 from recipelab.agents.charter import Charter
 from recipelab.agents.charters import charter_names, load_charter
 from recipelab.agents.context import LineageContext, LineageContextConfig, TurnContext
-from recipelab.agents.evaluator_agent import EVALUATOR, EvaluatorAgent, outcome_report
+from recipelab.agents.evaluator_agent import (
+    EVALUATOR,
+    EvaluatorAgent,
+    checkpoint_report,
+    checkpoint_words,
+    outcome_report,
+)
 from recipelab.agents.specialist import Specialist
 
 __all__ = [
@@ -15,6 +21,8 @@ __all__ = [
     "Specialist",
     "TurnContext",
     "charter_names",
+    "checkpoint_report",
+    "checkpoint_words",
     "load_charter",
     "outcome_report",
 ]

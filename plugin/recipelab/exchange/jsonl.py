@@ -359,6 +359,7 @@ class _Contents:
                 self._check_trial("a certificate", certificate.trial)
                 self._certificates.append(certificate)
             case CheckpointLine(checkpoint=checkpoint):
+                self._check_order("checkpoint", checkpoint.position, len(self._checkpoints))
                 for number in (checkpoint.found.trial, checkpoint.found.against):
                     self._check_trial("a checkpoint", number)
                 self._checkpoints.append(checkpoint)

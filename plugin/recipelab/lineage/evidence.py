@@ -63,8 +63,8 @@ WHERE t.campaign_id = :campaign AND e.level IS NOT NULL ORDER BY t.judged_order
 """
 _HELD = "SELECT held FROM checkpoint WHERE campaign_id = :campaign ORDER BY position"
 _CHECKPOINTS = """
-SELECT made_at, trial_id, against, held, fell_back, reason, seeds, delta, delta_se, delta_low,
-  delta_high, p, level, gates, runs, against_runs
+SELECT position, made_at, trial_id, against, held, fell_back, reason, seeds, delta, delta_se,
+  delta_low, delta_high, p, level, gates, runs, against_runs
 FROM checkpoint WHERE campaign_id = :campaign ORDER BY position
 """
 _STAND = """
@@ -124,7 +124,12 @@ class EvidenceStore(OpenLineage):
                     f"trial {found.trial} of {campaign} heads no line: it is "
                     f"{status or 'in flight'}, not kept"
                 )
-            insert_checkpoint(transaction, campaign_id, head, CheckpointRecord(now(), found))
+            position: int = transaction.value(
+                "SELECT count(*) FROM checkpoint WHERE campaign_id = :campaign",
+                campaign=campaign_id,
+            )
+            record = CheckpointRecord(position, now(), found)
+            insert_checkpoint(transaction, campaign_id, head, record)
             line = {"campaign": campaign_id}
             if found.held:
                 certified = Standing.CERTIFIED.value
@@ -246,18 +251,18 @@ def _further_run(row: Row) -> FurtherRunRecord:
 
 
 def _checkpoint(row: Row) -> CheckpointRecord:
-    made_at, head, against, held, fell_back, *figures, gates, runs, against_runs = row
+    position, made_at, head, against, held, fell_back, *figures, gates, runs, against_runs = row
     judged = tuple(GateResult(*gate) for gate in json.loads(gates))
     sides = [tuple(seed_run(*run) for run in json.loads(part)) for part in (runs, against_runs)]
     # SQLite has no truth values.
     columns = (number_of(head), against, bool(held), bool(fell_back), *figures, judged, *sides)
-    return CheckpointRecord(from_stamp(made_at), Checkpoint(*columns))
+    return CheckpointRecord(position, from_stamp(made_at), Checkpoint(*columns))
 
 
 def insert_checkpoint(
     transaction: Transaction, campaign_id: int, head: int, record: CheckpointRecord
 ) -> None:
-    """Add a checkpoint after those of the campaign; the standing of its trials is left alone.
+    """Add a checkpoint at its place; the standing of its trials is left alone.
 
     Args:
         transaction: Where to.
@@ -266,14 +271,11 @@ def insert_checkpoint(
         record: The checkpoint.
     """
     found = record.found
-    position: int = transaction.value(
-        "SELECT count(*) FROM checkpoint WHERE campaign_id = :campaign", campaign=campaign_id
-    )
     figures = {name: value for name, value in vars(found).items() if name != "trial"}
     transaction.insert(
         "checkpoint",
         campaign_id=campaign_id,
-        position=position,
+        position=record.position,
         trial_id=head,
         made_at=to_stamp(record.made_at),
         **figures

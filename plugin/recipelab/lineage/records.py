@@ -177,10 +177,12 @@ class CheckpointRecord:
     """A checkpoint of a working line.
 
     Attributes:
+        position: Its place among the checkpoints of its campaign, from 0.
         made_at: When it was made, in UTC.
         found: What it found.
     """
 
+    position: int
     made_at: datetime
     found: Checkpoint
 

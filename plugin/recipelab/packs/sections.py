@@ -143,6 +143,11 @@ class Metric(Section):
         return self
 
     @property
+    def is_clock(self) -> bool:
+        """Whether it is a time, which is another at every measurement."""
+        return self.measure.partition(".")[2] in SANDBOX_MEASURES[:2]
+
+    @property
     def in_turns(self) -> bool:
         """Whether trial and best run in turns, and not at the same moment."""
         return self.side_by_side and self.measure == f"{Phase.TRAIN}.wall_seconds"
@@ -200,6 +205,11 @@ class AcceptanceSpec(Section):
     calibration: int = Field(default=4, ge=2)
     racing_error: float = Field(default=0.02, ge=0, le=0.5)
     deterministic: bool = False
+
+    @property
+    def most(self) -> int:
+        """Fresh seeds of the last look, beyond which nothing asks for more."""
+        return self.confirm[-1]
 
     @field_validator("policy")
     @classmethod
@@ -270,12 +280,14 @@ class Gate(Section):
 
     def held_to(self, value: float) -> Gate:
         """Return the absolute gate that a relative one is where the other recipe has a value."""
-        limit = (
-            {"at_least": value - self.by}
-            if self.goal is Goal.MAXIMIZE
-            else {"at_most": value + self.by}
+        more_is_better = self.goal is Goal.MAXIMIZE
+        return Gate(
+            name=self.name,
+            measure=self.measure,
+            at_least=value - self.by if more_is_better else None,
+            at_most=None if more_is_better else value + self.by,
+            failure=self.failure,
         )
-        return Gate(name=self.name, measure=self.measure, failure=self.failure, **limit)
 
     @property
     def limit(self) -> float:
@@ -450,12 +462,28 @@ class CertifySpec(Section):
 class EvaluatorSpec(Section):
     """The folder of the scorer, which sees predictions and answers and nothing else.
 
-    ``rules`` is a command that reads a recipe beside the evaluator before any of it has run, and
-    ends with exit status 4 if the recipe breaks a rule.
+    Attributes:
+        folder: The folder.
+        rules: A command that reads a recipe beside the evaluator before any of it has run, and ends
+            with exit status 4 if the recipe breaks a rule.
+        items: The measure of ``score.json`` that is the mean of what the scorer leaves in
+            ``out/items.f32``: a number for each item of the hidden set, in the same order for every
+            run. Two recipes are then paired item by item, which tells how much of a difference the
+            finite set makes.
+        fresh_items: Whether ``prepare`` draws the items anew for every run. Two runs of different
+            seeds then share none, and the spread over seeds holds the error of the items.
     """
 
     folder: str
     rules: tuple[str, ...] = ()
+    items: str | None = Field(default=None, pattern=r"^score\.[A-Za-z_]\w*$")
+    fresh_items: bool = False
+
+    @model_validator(mode="after")
+    def _fresh_items_are_items(self) -> Self:
+        if self.fresh_items and self.items is None:
+            raise ValueError("fresh_items: belongs to items, the measure that is their mean")
+        return self
 
 
 class UpstreamSetting(Section):
