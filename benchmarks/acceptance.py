@@ -1,146 +1,329 @@
-"""False keeps, power and seed runs of acceptance policies, on the same draws; what racing saves.
+"""False claims, progress and gates of acceptance policies, with the settings of the shipped packs.
 
-    python benchmarks/acceptance.py --campaigns 1000
-    python benchmarks/acceptance.py --racing --published results.tsv
+    python benchmarks/acceptance.py --quick
+    python benchmarks/acceptance.py --campaigns 400 --published published_runs
 
-The policies are the real ones, driven as the evaluator drives them; only the training is drawn from
-a distribution (``simulated_noise.py``). Gains are in standard deviations of one seed run.
+The policies are the real ones, driven as the evaluator drives them; only the training is drawn
+(``simulated_*.py``). Gains are in standard deviations of one seed run, and figures have their 95 %
+intervals. Exit code 1 if a bar is missed; with ``--quick``, only if the whole interval misses it.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import random
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from statistics import fmean
-from typing import Any
+from statistics import fmean, stdev
 
-from simulated_noise import NOISES, Line, Tried, calibrated, try_out
-from simulated_racing import race_table
+from simulated_campaign import Campaign, Result, Setting, campaigns
+from simulated_gates import TRADES, GatedCampaign, MeanGate, gated
+from simulated_noise import LANDSCAPES, NOISES
+from simulated_policies import Halving, Lord, OldDefault
+from simulated_published import RUNS, effects, replay
+from simulated_racing import PROFILES, race
 
-from recipelab.acceptance import Acceptance, Confirmed, KeepIfBetter, PairedTwoSigma
+from recipelab.acceptance import Acceptance, KeepIfBetter, PairedTwoSigma, acceptance_policy
+from recipelab.packs.load import load_pack
 
-POLICIES: dict[str, Acceptance] = {
-    "confirmed": Confirmed(),
-    "paired-two-sigma": PairedTwoSigma(),
-    "keep-if-better": KeepIfBetter(),
-}
-RATE, POWER = 0.05, 0.8
-"""The bars: false keeps over a whole campaign, and power at a gain of two standard deviations."""
+RATE, MIX, SMALL, BELOW, FLIGHT, SAVED, CHANGED = 0.05, 2.5, 8.0, 0.05, 0.9, 0.5, 0.01
+"""The bars."""
 
-
-def null_campaign(seed: int, given: argparse.Namespace, name: str) -> dict[str, float]:
-    """A campaign in which nothing is ever better: how many trials are kept, and what they take."""
-    tried = _campaign(seed, given, name, gains=[0.0] * given.trials)
-    return {
-        "kept": sum(one.kept for one in tried),
-        "runs": sum(one.runs for one in tried),
-        "confirmed": sum(one.confirmed for one in tried),
-    }
+BUDGET = 1000
 
 
-def true_gain(seed: int, given: argparse.Namespace, name: str, gain: float) -> dict[str, float]:
-    """One true gain somewhere among trials that change nothing: whether it is kept."""
-    place = random.Random(f"{seed}/place").randrange(given.trials)
-    tried = _campaign(seed, given, name, gains=[0.0] * place + [gain])
-    return {"kept": float(tried[-1].kept), "runs": tried[-1].runs}
+@dataclass(frozen=True)
+class Arm:
+    """A policy with how its campaigns are run.
+
+    Attributes:
+        name: What it is called.
+        policy: The policy.
+        setting: How campaigns are run.
+        kind: Who runs them.
+    """
+
+    name: str
+    policy: Acceptance
+    setting: Setting
+    kind: type[Campaign] = Campaign
 
 
-def _campaign(
-    seed: int, given: argparse.Namespace, name: str, *, gains: Sequence[float]
-) -> list[Tried]:
-    draw = random.Random(f"{seed}/{given.noise}")
-    line = Line(NOISES[given.noise], draw)
-    noise = calibrated(line, given.calibration)
-    tried: list[Tried] = []
-    for gain in gains:
-        history = tuple(one.kept for one in tried if one.confirmed)
-        # Every trial has draws of its own, so that all policies see the same ones.
-        line.draw = random.Random(f"{seed}/{len(tried)}")
-        tried.append(try_out(POLICIES[name], line, gain, given.seeds, noise, history))
-        if tried[-1].kept and gain == 0.0:
-            line.new_best(given.seeds)
-    return tried
+def shipped(pack: str, profile: str, policy: str) -> Arm:
+    """A policy with the settings of a shipped pack."""
+    found = load_pack(pack, profile)
+    spec = found.acceptance.model_copy(update={"policy": policy})
+    setting = Setting(len(found.seeds), spec.calibration, found.metric.side_by_side)
+    return Arm(policy, acceptance_policy(spec), setting)
 
 
-def measure(given: argparse.Namespace) -> dict[str, Any]:
-    """Runs everything."""
-    facts: dict[str, Any] = {}
-    with ProcessPoolExecutor(given.processes) as pool:
-        seeds = range(given.campaigns)
-        for name in given.policies:
-            null = list(
-                pool.map(partial(null_campaign, given=given, name=name), seeds, chunksize=8)
-            )
-            some = sum(one["kept"] > 0 for one in null)
-            facts[name] = {
-                "campaigns_with_a_false_keep": some / given.campaigns,
-                "error": (some * (given.campaigns - some) / given.campaigns**3) ** 0.5,
-                "false_keeps": fmean(one["kept"] for one in null),
-                "runs_a_null_trial": fmean(one["runs"] for one in null) / given.trials,
-                "confirmations": fmean(one["confirmed"] for one in null),
-                "power": {},
-            }
-            for gain in given.gains:
-                work = partial(true_gain, given=given, name=name, gain=gain)
-                found = list(pool.map(work, seeds, chunksize=8))
-                facts[name]["power"][gain] = fmean(one["kept"] for one in found)
-                facts[name].setdefault("runs_a_gain", {})[gain] = fmean(x["runs"] for x in found)
-    return facts
-
-
-def show(facts: dict[str, Any], given: argparse.Namespace) -> None:
-    """Prints a table."""
-    gains = [f"power at {gain:g} sd" for gain in given.gains]
-    heads = [
-        "policy",
-        "campaigns with a false keep",
-        "false keeps",
-        "seed runs a null trial",
-        *gains,
+def rivals() -> list[Arm]:
+    """The policies to compare with, with the settings that most shipped packs have."""
+    line = shipped("nanochat_d12", "mini", "line")
+    old = replace(line.setting, pool=False)
+    return [
+        Arm("old default", OldDefault(), old),
+        line,
+        shipped("nanochat_d12", "mini", "confirmed"),
+        Arm("paired-two-sigma", PairedTwoSigma(), old),
+        Arm("keep-if-better, one seed", KeepIfBetter(), replace(old, seeds=1)),
+        Arm("successive halving, checkpoints", line.policy, line.setting, Halving),
+        Arm("LORD++", Lord(), old),
     ]
-    print(f"| {' | '.join(heads)} |\n{'|---' * len(heads)}|")
-    for name, one in facts.items():
-        power = [f"{value:.1%}" for value in one["power"].values()]
-        rate = f"{one['campaigns_with_a_false_keep']:.1%} ± {one['error']:.1%}"
-        cells = [name, rate, f"{one['false_keeps']:.2f}", f"{one['runs_a_null_trial']:.2f}", *power]
-        print(f"| {' | '.join(cells)} |")
+
+
+class Bench:
+    """Runs campaigns on several processes, prints tables, and remembers missed bars.
+
+    Args:
+        count: Campaigns a row.
+        pool: The processes.
+        noises: Under which noises.
+        quick: Whether a rate misses its bar only with its whole interval.
+    """
+
+    def __init__(
+        self, count: int, pool: ProcessPoolExecutor, noises: Sequence[str], *, quick: bool
+    ) -> None:
+        self.count, self._pool, self.noises, self._quick = count, pool, noises, quick
+        self.missed: list[str] = []
+
+    def campaigns(self, arm: Arm, noise: str, landscape: str) -> list[Result]:
+        """Runs an arm's campaigns."""
+        work = partial(_campaigns, arm, noise, landscape)
+        return [one for part in self._pool.map(work, self._portions()) for one in part]
+
+    def gated(self, arm: Arm, trade: str, kind: type[GatedCampaign]) -> list[tuple[Result, float]]:
+        """Runs an arm's campaigns with a gate."""
+        work = partial(_gated, arm, trade, kind)
+        return [one for part in self._pool.map(work, self._portions()) for one in part]
+
+    def bar(self, holds: bool, words: str) -> None:
+        """Remembers a bar that is missed."""
+        if not holds:
+            self.missed.append(words)
+
+    def at_most(self, limit: float, count: int, total: int, words: str) -> str:
+        """Holds a rate against its bar, and returns it in words."""
+        share, low, high = _interval(count, total)
+        text = f"{share:.1%} ({low:.1%}-{high:.1%})"
+        self.bar((low if self._quick else share) <= limit, f"{words}: {text}")
+        return text
+
+    def _portions(self) -> list[range]:
+        size = max(1, self.count // 16)
+        return [range(at, min(at + size, self.count)) for at in range(0, self.count, size)]
+
+
+def _campaigns(arm: Arm, noise: str, landscape: str, seeds: range) -> list[Result]:
+    effect = LANDSCAPES[landscape]
+    return campaigns(arm.policy, NOISES[noise], effect, arm.setting, seeds, arm.kind)
+
+
+def _gated(
+    arm: Arm, trade: str, kind: type[GatedCampaign], seeds: range
+) -> list[tuple[Result, float]]:
+    setting = replace(arm.setting, trials=TRADES[trade].trials)
+    return gated(arm.policy, TRADES[trade], setting, seeds, kind)
+
+
+def false_claims(bench: Bench) -> None:
+    """Null campaigns of 200 trials with a false claim, under every noise."""
+    arms = {
+        "line": shipped("nanochat_d12", "mini", "line"),
+        "line, side by side": shipped("airbench96", "mini", "line"),
+        "confirmed": shipped("nanochat_d12", "mini", "confirmed"),
+    }
+    _title("Null campaigns with a false claim", ["noise", "old default", *arms])
+    old = Arm("old", OldDefault(), replace(arms["line"].setting, pool=False))
+    for noise in bench.noises:
+        cells = [_rate(bench.campaigns(old, noise, "null"))]
+        for name, arm in arms.items():
+            found = bench.campaigns(arm, noise, "null")
+            what = f"false claims of {name} under {noise}"
+            cells.append(bench.at_most(RATE, _false(found), len(found), what))
+        _row([noise, *cells])
+    if "normal" not in bench.noises:
+        return
+    cells = ["-"]
+    for name, arm in arms.items():
+        flying = replace(arm, setting=replace(arm.setting, in_flight=7))
+        found = bench.campaigns(flying, "normal", "null")
+        what = f"false claims of {name} with 7 in flight"
+        cells.append(bench.at_most(RATE, _false(found), len(found), what))
+    _row(["normal, 7 trials in flight", *cells])
+
+
+def progress(bench: Bench) -> None:
+    """True gain a thousand seed runs, on four landscapes."""
+    found: dict[tuple[str, str], list[Result]] = {}
+    names = [name for name in LANDSCAPES if name != "null"]
+    _title("True gain a thousand seed runs; campaigns with a false claim", ["policy", *names])
+    for arm in rivals():
+        long = replace(arm, setting=replace(arm.setting, trials=4 * BUDGET, budget=BUDGET))
+        cells = []
+        for name in names:
+            found[arm.name, name] = results = bench.campaigns(long, "normal", name)
+            cells.append(f"{_mean(map(_per_budget, results))}; {_rate(results)}")
+        _row([arm.name, *cells])
+    for name, bar in (("realistic mix", MIX), ("small gains", SMALL)):
+        ours, theirs = (
+            fmean(map(_per_budget, found[arm, name])) for arm in ("line", "old default")
+        )
+        words = f"line makes {ours / theirs:.1f} times the progress of the old default on {name}"
+        print(words)
+        bench.bar(ours >= bar * theirs, words)
+
+
+def gates(bench: Bench) -> None:
+    """Campaigns whose final recipe is truly below its gate."""
+    arms = [shipped("airbench96", "mini", name) for name in ("line", "confirmed")]
+    heads = ["policy", "gate", *TRADES]
+    _title("Final recipe truly below its gate; true gain; claims", heads)
+    for arm in arms:
+        for kind, words in ((MeanGate, "mean alone"), (GatedCampaign, "bounds")):
+            cells = []
+            for trade in TRADES:
+                found = bench.gated(arm, trade, kind)
+                low = sum(margin < 0.0 for _, margin in found)
+                what = f"{arm.name} below its gate ({words}), {trade}"
+                limit = BELOW if kind is GatedCampaign else 1.0
+                text = bench.at_most(limit, low, len(found), what)
+                gain = fmean(one.gain for one, _ in found)
+                claims = fmean(one.claims for one, _ in found)
+                cells.append(f"{text}; {gain:.1f}; {claims:.1f}")
+            _row([arm.name, words, *cells])
+
+
+def flight(bench: Bench) -> None:
+    """Progress with trials in flight when another is kept."""
+    line = shipped("nanochat_d12", "mini", "line")
+    counts = (0, 1, 3, 7, 15)
+    heads = ["landscape", "edits", *(f"{count} in flight" for count in counts)]
+    _title("True gain of 200 trials", heads)
+    for name in ("realistic mix", "easy"):
+        for rebase in (True, False):
+            cells, gains = [], []
+            for count in counts:
+                setting = replace(line.setting, in_flight=count, rebase=rebase)
+                found = bench.campaigns(replace(line, setting=setting), "normal", name)
+                gains.append(fmean(one.gain for one in found))
+                cells.append(_mean(one.gain for one in found))
+            _row([name, "merged onto the head" if rebase else "as they are", *cells])
+            if rebase:
+                share = gains[counts.index(7)] / gains[0]
+                bench.bar(share >= FLIGHT, f"7 in flight, {name}: {share:.0%} of the progress")
+
+
+def published(bench: Bench, folder: Path) -> None:
+    """What each policy would have kept and claimed of the published runs."""
+    heads = ["run", "spread", "policy", "kept", "worthless", "claims", "true gain, sd"]
+    _title("Published runs, replayed", [*heads, "seed runs", "campaigns with a false claim"])
+    for run in RUNS:
+        worth, kept = effects(run, folder)
+        gain = sum(value for value in worth if value > 0.0)
+        _row([run.folder, run.spread, "as published", kept, "", "", f"{gain:.1f}", "", ""])
+        for arm in rivals()[:5]:
+            setting = replace(arm.setting, trials=len(worth))
+            one = replay(arm.policy, setting, worth, max(10, bench.count // 8))
+            figures = [one[key] for key in ("kept", "worthless", "claims", "gain")]
+            cells = [*(f"{value:.1f}" for value in figures), f"{one['runs']:.0f}"]
+            _row(["", "", arm.name, *cells, f"{one['false']:.0%}"])
+
+
+def racing(bench: Bench, file: Path | None) -> None:
+    """What stopping early saves, per shipped profile."""
+    heads = ["profile", "policy", "seed runs of a whole trial", "of one worth nothing", "saved"]
+    heads += ["left out at a gate that is missed", "changed, of those that pass"]
+    _title("Seed runs saved on hopeless trials", heads)
+    for pack, profile in PROFILES:
+        for policy in ("line", "confirmed"):
+            arm = shipped(pack, profile, policy)
+            raced = race(pack, profile, policy, file, 40 if file else 160)
+            sides = 2 if arm.setting.side_by_side else 1
+            whole = sides * raced.planned
+            few = replace(arm.setting, trials=50)
+            found = bench.campaigns(replace(arm, setting=few), "normal", "realistic mix")
+            each = fmean(one.hopeless for one in found)
+            name, saved = f"{pack} {profile}", 1.0 - each / whole
+            what = f"{name}, {policy}: verdicts changed"
+            changed = bench.at_most(CHANGED, raced.changed, raced.passing, what)
+            cells = [whole, f"{each:.2f}", f"{saved:.0%}", f"{raced.saved:.0%}", changed]
+            _row([name, policy, *cells])
+            if policy == "line":
+                bench.bar(saved >= SAVED, f"{name}: {saved:.0%} saved on hopeless trials")
+
+
+def _per_budget(one: Result) -> float:
+    return one.gain * BUDGET / one.runs
+
+
+def _false(found: Sequence[Result]) -> int:
+    return sum(one.false > 0 for one in found)
+
+
+def _rate(found: Sequence[Result]) -> str:
+    share, low, high = _interval(_false(found), len(found))
+    return f"{share:.1%} ({low:.1%}-{high:.1%})"
+
+
+def _interval(count: int, total: int) -> tuple[float, float, float]:
+    """A share with its interval after Wilson, Journal of the ASA 22 (1927)."""
+    z, share = 1.96, count / total
+    middle = (share + z * z / (2 * total)) / (1 + z * z / total)
+    reach = z / (1 + z * z / total) * (share * (1 - share) / total + (z / (2 * total)) ** 2) ** 0.5
+    return share, max(0.0, middle - reach), middle + reach
+
+
+def _mean(values: Iterable[float]) -> str:
+    found = list(values)
+    return f"{fmean(found):.2f} ± {1.96 * stdev(found) / len(found) ** 0.5:.2f}"
+
+
+def _title(words: str, heads: Sequence[str]) -> None:
+    print(f"\n**{words}**\n\n| {' | '.join(heads)} |\n{'|---' * len(heads)}|", flush=True)
+
+
+def _row(cells: Sequence[object]) -> None:
+    print(f"| {' | '.join(map(str, cells))} |", flush=True)
 
 
 def main() -> int:
-    """Runs what is asked for; exit code 1 if the default policy misses a bar."""
+    """Runs what is asked for; exit code 1 if a bar is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--campaigns", type=int, default=1000)
-    parser.add_argument("--trials", type=int, default=200)
-    parser.add_argument("--seeds", type=int, default=4, help="Seeds of a screening.")
-    parser.add_argument("--calibration", type=int, default=8, help="Seed runs of the baseline.")
-    parser.add_argument("--gains", type=float, nargs="+", default=[1.0, 2.0, 3.0])
-    parser.add_argument("--noise", choices=NOISES, default="normal")
-    parser.add_argument("--policies", nargs="+", choices=POLICIES, default=list(POLICIES))
-    parser.add_argument("--racing", action="store_true", help="Only what racing saves at a gate.")
-    parser.add_argument("--published", type=Path, help="results.tsv of the published Airbench run.")
+    parser.add_argument("--campaigns", type=int, default=400, help="Campaigns a row.")
+    parser.add_argument("--quick", action="store_true", help="Few campaigns, wide intervals.")
+    parser.add_argument("--published", type=Path, help="Folder of the published runs.")
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--noises", nargs="+", choices=NOISES, default=list(NOISES))
+    parts: dict[str, Callable[[Bench], None]] = {
+        "false": false_claims,
+        "progress": progress,
+        "gates": gates,
+        "flight": flight,
+    }
+    parser.add_argument("--only", nargs="+", choices=[*parts, "racing", "published"])
     given = parser.parse_args()
-    began = time.monotonic()
-    if given.racing:
-        return race_table(given.published)
-    facts = measure(given)
-    show(facts, given)
-    print(f"{given.noise} noise, {given.campaigns} campaigns, {time.monotonic() - began:.0f} s")
-    if given.json:
-        given.json.write_text(json.dumps(facts, indent=1))
-    ours = facts.get("confirmed")
-    if ours is None:
-        return 0
-    good = ours["campaigns_with_a_false_keep"] <= RATE and ours["power"].get(2.0, 1.0) >= POWER
-    return 0 if good else 1
+    began, wanted = time.monotonic(), given.only or [*parts, "racing", "published"]
+    folder = given.published
+    with ProcessPoolExecutor(given.processes) as pool:
+        count = 24 if given.quick else given.campaigns
+        bench = Bench(count, pool, given.noises, quick=given.quick)
+        for name, part in parts.items():
+            if name in wanted:
+                part(bench)
+        if "racing" in wanted:
+            racing(bench, folder / "cifar/results.tsv" if folder else None)
+        if "published" in wanted and folder:
+            published(bench, folder)
+    print(f"\n{bench.count} campaigns a row, {time.monotonic() - began:.0f} s")
+    for words in bench.missed:
+        print(f"bar missed: {words}")
+    return 1 if bench.missed else 0
 
 
 if __name__ == "__main__":

@@ -67,6 +67,7 @@ class Result:
         claims: Tests that ended in a claim.
         false: Claims that were not true: the recipe is no better than the one before.
         tests: Tests.
+        hopeless: Seed runs of a trial that is worth nothing or less, on average.
     """
 
     gain: float
@@ -77,6 +78,7 @@ class Result:
     claims: int
     false: int
     tests: int
+    hopeless: float
 
 
 class Campaign:
@@ -96,6 +98,7 @@ class Campaign:
         self.head = self.certified = noise.recipe(0.0, changed=False)
         self.since_checkpoint = 0
         self._summed = 0.0
+        self._hopeless: list[int] = []
         self._calibrate()
 
     def run(self) -> Result:
@@ -105,8 +108,8 @@ class Campaign:
         while self.trials < setting.trials and self.runs < setting.budget:
             self.trials += 1
             self.trial(heads[-1 - min(setting.in_flight, len(heads) - 1)])
-            heads.append(self.head)
             self.checkpoint(at_end=False)
+            heads.append(self.head)
         self.checkpoint(at_end=True)
         return Result(
             self.certified.truth,
@@ -117,11 +120,17 @@ class Campaign:
             self.claims,
             self.false,
             len(self.history),
+            fmean(self._hopeless) if self._hopeless else 0.0,
         )
 
     def trial(self, parent: Recipe) -> None:
         """Tries an edit of a parent, which need not be the head any more."""
-        effect = self.effect(self.noise.draw)
+        effect, before = self.effect(self.noise.draw), self.runs
+        self._try(parent, effect)
+        if effect <= 0.0:
+            self._hopeless.append(self.runs - before)
+
+    def _try(self, parent: Recipe, effect: float) -> None:
         candidate = self.edited(parent, effect)
         screen, found = self.screen(candidate, parent)
         if self.head is not parent:

@@ -99,7 +99,7 @@ def test_an_unknown_policy_is_named_with_the_valid_ones(project: Path, elsewhere
         load_pack("toy")
     words = (
         "acceptance.policy: unknown acceptance policy 'keep-best'; valid: confirmed, "
-        "keep-if-better, keep-worse, lost, paired-two-sigma"
+        "keep-if-better, keep-worse, line, lost, paired-two-sigma"
     )
     assert words in str(caught.value)
 

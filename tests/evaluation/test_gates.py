@@ -79,7 +79,7 @@ def test_the_words_say_how_far_it_is() -> None:
     failure = not_shown(found, 2)
     assert "at least 0.9" in failure.excerpt
     assert "standard errors" in failure.excerpt
-    assert "1.64" in failure.excerpt
+    assert "has to be 2.33" in failure.excerpt
 
 
 def test_a_relative_gate_follows_the_other_recipe() -> None:

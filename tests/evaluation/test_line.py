@@ -152,18 +152,38 @@ async def test_a_trial_in_flight_moves_to_the_new_best(pack: Pack) -> None:
     assert outcome.score == pytest.approx(moving.later.mean(METRIC) + left, abs=0.5)
 
 
-async def test_a_change_of_the_same_line_is_said_to_conflict(pack: Pack) -> None:
+@pytest.mark.parametrize(("x", "status"), [("2.0", Status.DISCARDED), ("3.0", Status.KEPT)])
+async def test_a_change_of_the_same_line_is_compared_as_it_is(
+    pack: Pack, x: str, status: Status
+) -> None:
     async with RecordingSandbox() as sandbox:
         evaluator = evaluator_of(pack, sandbox)
         moving = Moving(pack, sandbox, evaluator)
         await moving.prepare(("X = 1.0", "X = 2.5"))
+        recipe = edited(pack, ("X = 1.0", f"X = {x}"))
+        outcome = await evaluator.evaluate(
+            recipe, lambda: moving.now, rebase=moving.rebase(), labels=LABELS
+        )
+    assert outcome.status is status, outcome.reason
+    assert not moving.merged
+    assert outcome.evidence is not None
+    assert (outcome.evidence.against, outcome.evidence.rebased_from) == (4, 0)
+    assert outcome.evidence.parent_delta is not None
+    assert outcome.evidence.parent_delta < 0, "it was better than its parent"
+    assert "the best changed meanwhile from trial 0 to trial 4" in outcome.reason
+
+
+async def test_a_change_that_the_new_best_has_already_is_no_gain(pack: Pack) -> None:
+    async with RecordingSandbox() as sandbox:
+        evaluator = evaluator_of(pack, sandbox)
+        moving = Moving(pack, sandbox, evaluator)
+        await moving.prepare(("X = 1.0", "X = 2.0"), ("PADDING = 10", "PADDING = 9"))
         recipe = edited(pack, ("X = 1.0", "X = 2.0"))
         outcome = await evaluator.evaluate(
             recipe, lambda: moving.now, rebase=moving.rebase(), labels=LABELS
         )
     assert outcome.status is Status.DISCARDED
-    assert "both changed the same lines of recipe/train.py" in outcome.reason
-    assert outcome.delta is not None and outcome.delta < 0, "it was better than its parent"
+    assert "which has this change already" in outcome.reason
     assert sandbox.trained == ["trial"], "it cost its screening and no more"
 
 
@@ -188,9 +208,9 @@ async def test_a_trial_that_waited_while_the_best_changed_is_merged_before_it_tr
     assert outcome.status is Status.KEPT
     assert outcome.evidence is not None
     assert (outcome.evidence.against, outcome.evidence.rebased_from) == (4, 0)
-    assert "proposed on trial 0, merged onto trial 4" in outcome.reason
-    assert clash.status is Status.REJECTED and not clash.seed_runs
-    assert "propose it on that trial" in clash.reason
+    assert "the best changed meanwhile from trial 0 to trial 4" in outcome.reason
+    assert clash.status is Status.KEPT, "a larger step on the same line"
+    assert "both changed the same lines of recipe/train.py" in clash.reason
 
 
 async def test_a_trial_that_was_not_proposed_on_the_best_is_compared_as_it_is(pack: Pack) -> None:

@@ -8,17 +8,25 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from recipelab.core.errors import SandboxError
-from recipelab.sandbox import Ending, Input, LocalSandbox, PhaseRequest, PhaseResult, Sandbox
+from recipelab.sandbox import (
+    DockerSandbox,
+    Ending,
+    Input,
+    LocalSandbox,
+    PhaseRequest,
+    PhaseResult,
+    Sandbox,
+)
 from recipelab.sandbox.local.namespaces import NONE
 from recipelab.sandbox.local.sandbox import namespaces_fault
 from recipelab.sandbox.local.servers import CannotFork, ForkServer, may_fork
 
-from .conftest import _docker_sandbox
 from .helpers import phase, processes_with, wait_until
 
 WARM = ("colorsys", "json", "random", "multiprocessing.pool")
@@ -28,7 +36,7 @@ WARM = ("colorsys", "json", "random", "multiprocessing.pool")
 async def warm_sandbox(request: pytest.FixtureRequest) -> AsyncIterator[Sandbox]:
     """Each way to hand over in turn, started: a fork, a new process, a container."""
     if request.param == "docker":
-        made: Sandbox = _docker_sandbox(request.getfixturevalue("docker_image"))
+        made: Sandbox = DockerSandbox(image=request.getfixturevalue("docker_image"))
     elif request.param == "forked" and (fault := namespaces_fault(Path(tempfile.gettempdir()))):
         pytest.skip(f"no namespaces: {fault}")
     else:
@@ -41,7 +49,7 @@ class Desk:
     """Runs scripts, each in a phase of its own."""
 
     def __init__(self, sandbox: Sandbox, folder: Path) -> None:
-        self._sandbox = sandbox
+        self.sandbox = sandbox
         self._folder = folder
         self._count = 0
 
@@ -56,18 +64,17 @@ class Desk:
         (recipe / "helper.py").write_text("X = 3\n")
         (recipe / "colorsys.py").write_text("print('a stand-in was imported')\n")
         (output := top / "out").mkdir()
-        request = phase(
+        return phase(
             output,
             *("python", "recipe/main.py", *words),
             inputs=(Input(recipe, "recipe"), Input(recipe / "colorsys.py", "colorsys.py")),
+            warm=warm,
             **rest,  # type: ignore[arg-type]
         )
-        object.__setattr__(request, "warm", warm)
-        return request
 
     async def run(self, code: str, *words: str, **rest: object) -> PhaseResult:
         """Run a script."""
-        return await self._sandbox.run(self.request(code, *words, **rest))  # type: ignore[arg-type]
+        return await self.sandbox.run(self.request(code, *words, **rest))  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -125,7 +132,7 @@ ENDS = {
 @pytest.mark.parametrize(("code", "wanted"), ENDS.values(), ids=ENDS.keys())
 async def test_a_script_ends_as_a_plain_one(desk: Desk, code: str, wanted: int) -> None:
     plain, request = await desk.run(code, warm=()), desk.request(code)
-    warm = await desk._sandbox.run(request)
+    warm = await desk.sandbox.run(request)
     assert (warm.ending, warm.exit_code) == (Ending.EXITED, wanted)
     told, wanted_log = (
         # Two pipes: which of them is heard first is nobody's promise; nor is the folder's name.
@@ -138,9 +145,8 @@ async def test_a_script_ends_as_a_plain_one(desk: Desk, code: str, wanted: int) 
 
 
 async def test_a_script_that_is_not_there(desk: Desk) -> None:
-    request = desk.request("")
-    object.__setattr__(request, "command", ("python", "recipe/gone.py"))
-    result = await desk._sandbox.run(request)
+    request = replace(desk.request(""), command=("python", "recipe/gone.py"))
+    result = await desk.sandbox.run(request)
     assert (result.ending, result.exit_code) == (Ending.EXITED, 2)
     assert "recipe/gone.py': [Errno 2] No such file or directory" in result.log
 
@@ -213,24 +219,23 @@ async def test_a_module_that_cannot_be_imported(desk: Desk) -> None:
 
 
 async def test_modules_for_what_is_no_script(desk: Desk) -> None:
-    request = desk.request("")
-    object.__setattr__(request, "command", ("python", "-c", "pass"))
-    with pytest.raises(SandboxError, match="`python SCRIPT ...` alone, not for 'python -c pass'"):
-        await desk._sandbox.run(request)
+    request = replace(desk.request(""), command=("python", "-c", "pass"))
+    with pytest.raises(SandboxError, match=r"SCRIPT \.\.\.` alone, not for 'python -c pass'"):
+        await desk.sandbox.run(request)
     with pytest.raises(SandboxError, match="'-c' is no name of a module"):
         await desk.run("", warm=("-c",))
 
 
 async def test_stopping_and_cancelling_end_a_warm_script(desk: Desk, marker: str) -> None:
     request = desk.request("import time; print('x', flush=True); time.sleep(60)", marker)
-    task = asyncio.create_task(desk._sandbox.run(request))
+    task = asyncio.create_task(desk.sandbox.run(request))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(task, timeout=10)
     task = asyncio.create_task(desk.run("import time; time.sleep(60)", marker))
     await asyncio.sleep(0.3)  # Whatever it has come to by then, it must end.
-    await desk._sandbox.stop()
+    await desk.sandbox.stop()
     with pytest.raises(SandboxError):
         await asyncio.wait_for(task, timeout=10)
     assert processes_with(marker) == []
@@ -238,7 +243,7 @@ async def test_stopping_and_cancelling_end_a_warm_script(desk: Desk, marker: str
 
 @pytest.mark.torch
 async def test_pytorch_costs_its_script_nothing(torch_sandbox: Sandbox, tmp_path: Path) -> None:
-    """Neither its import nor its end is charged; its memory is. The deadline is that of the work."""
+    """Neither its import nor its end is charged; its memory is. The deadline leaves it out."""
     desk = Desk(torch_sandbox, tmp_path)
     code = "import torch; print(torch.ones(2).sum().item())"
     for _ in range(2):
@@ -281,7 +286,8 @@ import json, os, random, sys, threading
 json.dumps = lambda *of, **more: "poisoned"
 random.seed(0); random.random = lambda: 0.5; os.environ["LEFT"] = "left"
 sys.path.insert(0, "/tmp"); sys.modules["helper"] = json
-open("/tmp/left", "w").write("left"); threading.Thread(target=threading.Event().wait, daemon=True).start()
+open("/tmp/left", "w").write("left")
+threading.Thread(target=threading.Event().wait, daemon=True).start()
 print(os.getpid(), len(sys.argv))
 """
 LOOK = """
@@ -296,7 +302,7 @@ async def test_nothing_of_one_fork_is_in_the_next(forked: Desk) -> None:
     assert before.log.startswith("[1] None [] False\n3 1 "), before.log
     assert (await forked.run(LEAVE)).ok
     assert (await forked.run(LOOK)).log == before.log
-    assert len(forked._sandbox._servers._found) == 1  # type: ignore[attr-defined]
+    assert len(forked.sandbox._servers._found) == 1  # type: ignore[attr-defined]
 
 
 SEARCH = """
@@ -350,7 +356,7 @@ async def test_forks_run_side_by_side(forked: Desk) -> None:
 
 async def test_a_server_that_was_killed_is_started_anew(forked: Desk) -> None:
     assert (await forked.run("")).ok
-    (server,) = forked._sandbox._servers._found.values()  # type: ignore[attr-defined]
+    (server,) = forked.sandbox._servers._found.values()  # type: ignore[attr-defined]
     server._process.kill()
     server._process.wait()
     assert (await forked.run("")).ok
@@ -373,9 +379,7 @@ def test_what_forks_would_share_is_not_forked(tmp_path: Path, what: str, code: s
 
 def test_only_what_is_known_is_forked(output: Path) -> None:
     def forkable(*warm: str, gpus: tuple[str, ...] = ()) -> bool:
-        request = phase(output, "python", "a.py", gpus=gpus)
-        object.__setattr__(request, "warm", warm)
-        return may_fork(request)
+        return may_fork(phase(output, "python", "a.py", gpus=gpus, warm=warm))
 
     assert forkable("torch", "numpy.random", "json")
     assert not forkable("torch", "lightgbm")

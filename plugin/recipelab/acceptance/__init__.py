@@ -7,7 +7,14 @@ from recipelab.acceptance.comparison import (
     compare_one_draw,
 )
 from recipelab.acceptance.confirmed import Confirmed
-from recipelab.acceptance.gates import BOUND, GateBound, GateCall, gate_bound
+from recipelab.acceptance.gates import (
+    BOUND,
+    CERTIFIED_BOUND,
+    PROVISIONAL_BOUND,
+    GateBound,
+    GateCall,
+    gate_bound,
+)
 from recipelab.acceptance.line import Line
 from recipelab.acceptance.noise import (
     Noise,
@@ -35,6 +42,8 @@ from recipelab.acceptance.spending import level_of_next
 
 __all__ = [
     "BOUND",
+    "CERTIFIED_BOUND",
+    "PROVISIONAL_BOUND",
     "Acceptance",
     "AcceptanceFactory",
     "Comparison",

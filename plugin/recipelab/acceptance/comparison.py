@@ -126,8 +126,8 @@ def moderated(sd: float, df: float, prior: Spread | None) -> tuple[float, float]
 
     ``s2 = (d0 * s0**2 + d * s**2) / (d0 + d)`` (Smyth, 2004). A smaller prior counts
     :data:`PRIOR_DF` degrees of freedom at most, so that a noisy recipe is not taken for a steady
-    one. A larger prior counts in full, as what went wrong with other recipes may only not have shown
-    yet with this one.
+    one. A larger prior counts in full, as what went wrong with other recipes may only not have
+    shown yet with this one.
     """
     if prior is None or prior.sd <= 0.0 or prior.df <= 0.0:
         return sd, df

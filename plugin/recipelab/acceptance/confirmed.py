@@ -32,7 +32,7 @@ class Confirmed:
 
     false_keep_rate: float = 0.05
     looks: tuple[int, ...] = (4, 8, 16, 32)
-    half: int = 20
+    half: int = 40
 
     pools: ClassVar[bool] = True
 

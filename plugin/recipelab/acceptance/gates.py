@@ -11,11 +11,18 @@ from statistics import fmean
 from recipelab.acceptance.noise import ROUNDING, Spread, pooled, spread_of
 
 BOUND = 1.64
-"""Standard errors by which a mean is clearly on one side of a limit: 5 % of the other side reach
-them by luck."""
+"""Standard errors by which a gate is clearly missed: one recipe in twenty that holds it is so far
+off by luck."""
+
+CERTIFIED_BOUND = 2.33
+"""Standard errors by which a certified recipe holds its gates. One in a hundred would do so by
+luck; a campaign that climbs to a gate tries it often, and ends with a lucky one in 1 to 4 %."""
+
+PROVISIONAL_BOUND = 1.0
+"""Standard errors by which a recipe holds its gates before it joins the working line."""
 
 MOST_SEEDS = 16
-"""Seed runs that a gate may ask for in all, where its pack does not say."""
+"""Seed runs of a recipe up to which an unclear gate asks for more."""
 
 
 class GateCall(StrEnum):
@@ -45,7 +52,7 @@ class GateBound:
 
     @property
     def low(self) -> float:
-        """The margin that the recipe has at least, but for one chance in twenty."""
+        """The margin that a recipe like this has at least, in all cases but one in twenty."""
         return self.margin - BOUND * self.error
 
 
@@ -54,21 +61,23 @@ def gate_bound(
     spread: Spread | None = None,
     *,
     limit_error: float = 0.0,
-    errors: float = BOUND,
+    errors: float = CERTIFIED_BOUND,
     most: int = MOST_SEEDS,
 ) -> GateBound:
     """Return what the margins of all runs of a recipe say about a gate.
 
-    The mean has to be ``errors`` standard errors on the right side to pass, and as many on the
-    wrong one to be missed. What is the same in every run, as a size, has no error.
+    The mean has to be ``errors`` standard errors on the right side to pass, and is missed at
+    :data:`BOUND` on the wrong one. What is the same in every run, as a size, has no error. Ask for
+    more runs once, and then take what is not passed as missed: a gate that is looked at until it
+    passes is passed by luck.
 
     Args:
         margins: Signed distance of each run to the limit, negative when it is missed; all runs of
-            the recipe that it was not chosen for.
+            the recipe.
         spread: The spread of that measurement, from calibration or pooled; ``None`` if it is not
             known.
         limit_error: Standard error of the limit, where that was measured, too.
-        errors: Standard errors that make it clear.
+        errors: Standard errors that a pass takes.
         most: Runs beyond which none is asked for.
 
     Raises:
@@ -78,12 +87,12 @@ def gate_bound(
         raise ValueError("a gate needs at least one run")
     count, mean = len(margins), fmean(margins)
     error = math.hypot(_sd(margins, spread) / math.sqrt(count), limit_error)
-    reach = errors * error
     # A limit may be met exactly.
-    if mean >= reach:
+    if mean >= errors * error:
         return GateBound(mean, error, GateCall.PASSED)
-    if mean <= -reach:
+    if mean <= -BOUND * error:
         return GateBound(mean, error, GateCall.MISSED)
+    reach = (BOUND if mean < 0.0 else errors) * error
     wanted = most if mean == 0.0 else math.ceil(min(count * (reach / mean) ** 2, float(most)))
     return GateBound(mean, error, GateCall.UNCLEAR, max(0, wanted - count))
 

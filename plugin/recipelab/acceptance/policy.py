@@ -85,11 +85,14 @@ class NeedMoreSeeds:
         seeds: On how many fresh seeds the candidate should have run in all.
         reason: Why, in one sentence.
         alone: Whether the candidate's runs are enough, as the best's are known from its pool.
+        for_gate: Whether a gate needs them; it may ask once, as one that is looked at until it
+            passes is passed by luck.
     """
 
     seeds: int
     reason: str
     alone: bool = False
+    for_gate: bool = False
 
 
 class Acceptance(Protocol):

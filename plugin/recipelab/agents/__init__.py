@@ -7,7 +7,6 @@ from recipelab.agents.evaluator_agent import (
     EVALUATOR,
     EvaluatorAgent,
     checkpoint_report,
-    checkpoint_words,
     outcome_report,
 )
 from recipelab.agents.specialist import Specialist
@@ -22,7 +21,6 @@ __all__ = [
     "TurnContext",
     "charter_names",
     "checkpoint_report",
-    "checkpoint_words",
     "load_charter",
     "outcome_report",
 ]

@@ -13,6 +13,7 @@ from autogen_agentchat.messages import BaseChatMessage, TextMessage
 from autogen_core import CancellationToken
 
 from recipelab.core.trial import Checkpoint
+from recipelab.evaluation.checkpoints import checkpoint_words
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.lineage import TrialRecord
 from recipelab.packs.sections import Metric
@@ -125,33 +126,6 @@ def checkpoint_report(
         source=EVALUATOR,
         metadata={SPENT: json.dumps(asdict(queue.ledger.spent))},
     )
-
-
-def checkpoint_words(found: Checkpoint, name: str, unit: str) -> str:
-    """Return what people and agents read of a test of the working line.
-
-    Args:
-        found: The checkpoint.
-        name: Name of the metric.
-        unit: Its unit; empty if it has none.
-    """
-    what = f"the line up to trial {found.trial} against trial {found.against}"
-    if found.held:
-        lines = [f"Checkpoint: {what} holds. Trial {found.trial} is certified."]
-    elif found.fell_back:
-        back = "the baseline" if found.against == 0 else f"trial {found.against}"
-        lines = [f"Checkpoint: {what} does not hold. The line falls back to {back}."]
-    else:
-        lines = [f"Checkpoint: {what} is not proven yet. The line goes on."]
-    if found.delta is not None:
-        error = f" +- {found.delta_se:.2g}" if found.delta_se is not None else ""
-        reach = ""
-        if found.delta_low is not None and found.delta_high is not None:
-            reach = f" (95 %: {found.delta_low:+.4g} to {found.delta_high:+.4g})"
-        lines.append(f"{name} {found.delta:+.4g}{error}{reach} {unit}".rstrip() + ".")
-    lines += [f"Gate {gate.name}: {gate.figures}." for gate in found.gates]
-    lines.append(f"Reason: {found.reason}.")
-    return "\n".join(lines)
 
 
 def _outcome_text(record: TrialRecord, metric: Metric) -> str:

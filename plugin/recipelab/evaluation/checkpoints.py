@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from recipelab.acceptance import LineAcceptance, NeedMoreSeeds, Verdict, compare, mean_and_error
+from recipelab.acceptance.gates import MOST_SEEDS
 from recipelab.core.trial import Checkpoint, SeedRun
 from recipelab.evaluation.failures import PhaseFailed
 from recipelab.evaluation.gates import (
@@ -117,7 +118,7 @@ class LineTest:
                 fresh = trial.seeds.checkpoint(self._line.position, found.seeds)
                 await trial.run(fresh, self._line.certified)
                 runs = trial.runs(fresh)
-                found = self._judged(runs)
+                found = self._judged(runs, gate_asked=found.for_gate)
         except PhaseFailed as failed:
             reason = f"the head failed on a fresh seed: {failed.reason}"
             return Checkpoint(
@@ -131,7 +132,7 @@ class LineTest:
             )
         return found
 
-    def _judged(self, runs: Sequence[SeedRun]) -> Checkpoint | NeedMoreSeeds:
+    def _judged(self, runs: Sequence[SeedRun], *, gate_asked: bool) -> Checkpoint | NeedMoreSeeds:
         """Return what was found, or how many fresh seeds have to run."""
         line, gates, policy = self._line, self._pack.gates, self._judge.policy
         if not isinstance(policy, LineAcceptance):
@@ -139,7 +140,7 @@ class LineTest:
         observed = self._judge.observations(TrialRuns((), 0, tuple(runs)), line.certified)
         verdict = policy.test(observed)
         own = [run for seed, run in line.head.runs.items() if seed not in line.head.chosen_on]
-        most = len(own) + self._pack.acceptance.most
+        most = max(MOST_SEEDS, len(own) + len(runs) + self._pack.acceptance.most // 2)
         judged = judge_gates(gates, [*own, *runs], line.certified, most=most)
         missed = missed_gate(judged)
         if isinstance(verdict, NeedMoreSeeds):
@@ -150,8 +151,9 @@ class LineTest:
         if missed is not None:
             verdict = replace(verdict, kept=False, reason=missed[1].excerpt)
         elif verdict.kept and (near := unclear_gate(judged)):
-            if near.bound.more:
-                return NeedMoreSeeds(len(runs) + near.bound.more, f"gate {near.gate.name} is near")
+            if near.bound.more and not gate_asked:
+                words = f"gate {near.gate.name} is near"
+                return NeedMoreSeeds(len(runs) + near.bound.more, words, for_gate=True)
             reason = not_shown(near, len(own) + len(runs)).excerpt
             verdict = replace(verdict, kept=False, reason=reason)
         gain = observed.goal.sign * verdict.delta
@@ -180,3 +182,30 @@ class LineTest:
                 line.certified.runs[run.seed] for run in runs if run.seed in line.certified.runs
             ),
         )
+
+
+def checkpoint_words(found: Checkpoint, name: str, unit: str) -> str:
+    """Return what people and agents read of a test of the working line.
+
+    Args:
+        found: The checkpoint.
+        name: Name of the metric.
+        unit: Its unit; empty if it has none.
+    """
+    what = f"the line up to trial {found.trial} against trial {found.against}"
+    if found.held:
+        lines = [f"Checkpoint: {what} holds. Trial {found.trial} is certified."]
+    elif found.fell_back:
+        back = "the baseline" if found.against == 0 else f"trial {found.against}"
+        lines = [f"Checkpoint: {what} does not hold. The line falls back to {back}."]
+    else:
+        lines = [f"Checkpoint: {what} is not proven yet. The line goes on."]
+    if found.delta is not None:
+        error = f" +- {found.delta_se:.2g}" if found.delta_se is not None else ""
+        reach = ""
+        if found.delta_low is not None and found.delta_high is not None:
+            reach = f" (95 %: {found.delta_low:+.4g} to {found.delta_high:+.4g})"
+        lines.append(f"{name} {found.delta:+.4g}{error}{reach} {unit}".rstrip() + ".")
+    lines += [f"Gate {gate.name}: {gate.figures}." for gate in found.gates]
+    lines.append(f"Reason: {found.reason}.")
+    return "\n".join(lines)

@@ -26,6 +26,7 @@ from recipelab.core.trial import (
     Status,
 )
 from recipelab.evaluation.checkpoints import LineTest, WorkingLine, is_due
+from recipelab.evaluation.curves import CurveBook
 from recipelab.evaluation.failures import (
     EXCERPT_CHARACTERS,
     EvaluatorFault,
@@ -38,7 +39,7 @@ from recipelab.evaluation.judge import Judge, TrialRuns
 from recipelab.evaluation.metric import Incumbent
 from recipelab.evaluation.observers import TrialObserver, log_retry, observed_trial
 from recipelab.evaluation.phases import PhaseRunner
-from recipelab.evaluation.projection import NOTHING_EXPECTED, corrections, preflight_times
+from recipelab.evaluation.projection import NOTHING_EXPECTED, corrections
 from recipelab.evaluation.protocol import Rebase, TrialProtocol
 from recipelab.evaluation.seed_runs import SeedRuns
 from recipelab.evaluation.seeds import SeedSource
@@ -99,6 +100,8 @@ class Evaluator:
         self._pool = pool or SlotPool([ANYWHERE])
         self._hashes = FileHashes()
         self._warm_ups = warm_ups or WarmUps()
+        curve = pack.phases.train.curve
+        self.curves = CurveBook(curve) if curve is not None else None
         self._retry_seconds = retry_seconds
 
     @property
@@ -160,20 +163,19 @@ class Evaluator:
         source = seeds or SeedSource(self.pack, labels.get("campaign", ""))
         if incumbent is None:
             return await self._evaluate(self._run_baseline, recipe, source, labels, observer)
-        parent, best = rebase, incumbent()
+        best, words = incumbent(), ""
         if rebase is not None and rebase.number != best.number:
-            merged = rebase.onto(best, recipe)
-            if isinstance(merged, str):
-                failure = Failure(None, FailureKind.EDIT, "the best changed meanwhile", merged)
-                return Outcome(status=Status.REJECTED, reason=merged, failure=failure)
-            recipe, rebase = merged, replace(rebase, number=best.number, recipe=best.recipe)
+            moved = rebase.onto(best, recipe)
+            if moved.recipe is None:
+                failure = Failure(None, FailureKind.EDIT, "the best changed meanwhile", moved.words)
+                return Outcome(status=Status.REJECTED, reason=moved.words, failure=failure)
+            recipe, words, before = moved.recipe, moved.words, rebase.number
+            rebase = replace(rebase, number=best.number, recipe=best.recipe)
+            rebase = rebase if moved.merges else None
         work = TrialProtocol(self._judge, incumbent, self._confirming, rebase).run
-        known = tuple(best.runs.values())
-        expected = {**corrections(known), **preflight_times(known)}
+        expected = corrections(tuple(best.runs.values()))
         outcome = await self._evaluate(work, recipe, source, labels, observer, expected)
-        if parent is not None and rebase is not parent:
-            return told_rebased(outcome, parent.number)
-        return outcome
+        return told_moved(outcome, words, before) if words else outcome
 
     async def checkpoint(
         self,
@@ -323,7 +325,17 @@ class Evaluator:
         async with AsyncExitStack() as stack:
             new_runner = partial(self._new_runner, source)
             return await work(
-                SeedRuns(self.pack, self._pool, stack, recipe, labels, observer, new_runner, source)
+                SeedRuns(
+                    self.pack,
+                    self._pool,
+                    stack,
+                    recipe,
+                    labels,
+                    observer,
+                    new_runner,
+                    source,
+                    self.curves,
+                )
             )
 
     async def _run_baseline(self, trial: SeedRuns) -> Outcome:
@@ -401,17 +413,12 @@ def _enough_attempts(state: RetryCallState) -> bool:
     return state.attempt_number >= most
 
 
-def told_rebased(outcome: Outcome, parent: int) -> Outcome:
-    """Return the outcome of a trial that was moved to a new best before it ran, and says so."""
+def told_moved(outcome: Outcome, words: str, parent: int) -> Outcome:
+    """Return the outcome of a trial whose best changed before it ran, and says so."""
     evidence = outcome.evidence
-    if evidence is None or evidence.rebased_from is not None:
-        return outcome
-    words = f"proposed on trial {parent}, merged onto trial {evidence.against} as the best changed"
-    return replace(
-        outcome,
-        reason=f"{outcome.reason}; {words}",
-        evidence=replace(evidence, rebased_from=parent),
-    )
+    if evidence is not None and evidence.rebased_from is None:
+        evidence = replace(evidence, rebased_from=parent)
+    return replace(outcome, reason=f"{outcome.reason}; {words}", evidence=evidence)
 
 
 def shared_outcome(store: LineageStore, campaign: str, number: int) -> Outcome | None:

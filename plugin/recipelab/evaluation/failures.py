@@ -120,6 +120,8 @@ def failure_of(result: PhaseResult, phase: Phase, *, seed: int, budget: float) -
             line, kind = f"{phase} was killed at its memory limit", FailureKind.OOM
         case Ending.OUTPUT:
             line, kind = f"{phase} left more output than the pack allows", FailureKind.SIZE
+        case Ending.STOPPED:
+            line, kind = f"{phase} was stopped by whoever watched it", FailureKind.OTHER
         case Ending.EXITED:
             return _failure_of_exit(result, phase, seed)
     return _failure_of_line(phase, kind, line, result, seed)

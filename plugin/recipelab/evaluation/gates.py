@@ -7,7 +7,14 @@ from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from recipelab.acceptance import BOUND, GateBound, GateCall, Spread, gate_bound, mean_and_error
+from recipelab.acceptance import (
+    CERTIFIED_BOUND,
+    GateBound,
+    GateCall,
+    Spread,
+    gate_bound,
+    mean_and_error,
+)
 from recipelab.acceptance.gates import MOST_SEEDS
 from recipelab.core.trial import Failure, FailureKind, GateResult, SeedRun, Status
 from recipelab.evaluation.metric import Incumbent
@@ -40,11 +47,13 @@ class JudgedGate:
         gate: The gate.
         result: What was measured.
         bound: On which side of its limit it is, or that it is not clear.
+        errors: Standard errors by which it has to hold.
     """
 
     gate: Gate
     result: GateResult
     bound: GateBound
+    errors: float
 
 
 def judge_gates(
@@ -52,6 +61,7 @@ def judge_gates(
     runs: Sequence[SeedRun],
     incumbent: Incumbent | None,
     *,
+    errors: float = CERTIFIED_BOUND,
     most: int = MOST_SEEDS,
 ) -> tuple[JudgedGate, ...]:
     """Judge every gate by the mean of its measurement over the seed runs, with its error.
@@ -60,6 +70,7 @@ def judge_gates(
         gates: The pack's gates; relative ones only with an incumbent.
         runs: The seed runs.
         incumbent: The best, whose calibration tells the noise; ``None`` where nothing does.
+        errors: Standard errors by which a gate has to hold.
         most: Seed runs beyond which a gate asks for no more.
     """
     found = []
@@ -74,11 +85,11 @@ def judge_gates(
         if not _is_noisy(gate):
             # The mean over seeds decides, as it is.
             margins, spread = [fmean(margins)], None
-        bound = gate_bound(margins, spread, limit_error=limit_error, most=most)
+        bound = gate_bound(margins, spread, limit_error=limit_error, errors=errors, most=most)
         known = bound.error > 0.0 or not _is_noisy(gate) or spread is not None or len(values) > 1
         error = bound.error if known else None
         result = GateResult(gate.name, fmean(values), held.limit, held.margin(fmean(values)), error)
-        found.append(JudgedGate(gate, result, bound))
+        found.append(JudgedGate(gate, result, bound, errors))
     return tuple(found)
 
 
@@ -114,8 +125,8 @@ def not_shown(judged: JudgedGate, runs: int) -> Failure:
     away = bound.margin / bound.error if bound.error else 0.0
     text = (
         f"gate {gate.name}: {gate.measure} is {judged.result.value:.6g}, must be {gate.bound}; on "
-        f"{runs} seed runs it is {away:+.1f} standard errors from that, which is not enough to be "
-        f"more than luck ({BOUND:g})"
+        f"{runs} seed runs it is {away:+.1f} standard errors from that, and has to be "
+        f"{judged.errors:g}, so that it is more than luck"
     )
     return Failure(None, FailureKind.GATE, f"gate {gate.name} not shown to hold", text)
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from recipelab.acceptance import (
+    CERTIFIED_BOUND,
+    PROVISIONAL_BOUND,
     Acceptance,
     Confirmed,
     LineAcceptance,
@@ -21,6 +23,7 @@ from recipelab.acceptance import (
     mean_and_error,
 )
 from recipelab.core.trial import Evidence, Outcome, SeedRun, Status
+from recipelab.evaluation.curves import StoppedOnCurve
 from recipelab.evaluation.gates import (
     JudgedGate,
     judge_gates,
@@ -111,7 +114,12 @@ class Judge:
         return replace(outcome, status=Status.BASELINE, reason=reason)
 
     def trial(
-        self, runs: TrialRuns, incumbent: Incumbent, *, screened_against: Incumbent | None = None
+        self,
+        runs: TrialRuns,
+        incumbent: Incumbent,
+        *,
+        screened_against: Incumbent | None = None,
+        gate_asked: bool = False,
     ) -> Outcome | NeedMoreSeeds:
         """Return the outcome of a trial, or how many fresh seeds have to run first.
 
@@ -119,6 +127,7 @@ class Judge:
             runs: What was measured.
             incumbent: What it is compared with.
             screened_against: What it was screened against, if that is another recipe.
+            gate_asked: Whether a gate has asked for more seeds before, and may not again.
         """
         observed = self.observations(runs, incumbent)
         verdict = self.policy.judge(observed)
@@ -133,9 +142,10 @@ class Judge:
         if isinstance(verdict, NeedMoreSeeds):
             return verdict
         if verdict.kept and (near := unclear_gate(judged)):
-            if near.bound.more:
+            if near.bound.more and not gate_asked:
                 more = len(runs.judged) + near.bound.more
-                return NeedMoreSeeds(more, f"gate {near.gate.name} is near", alone=self.pools)
+                words = f"gate {near.gate.name} is near"
+                return NeedMoreSeeds(more, words, alone=self.pools, for_gate=True)
             failure = not_shown(near, len(runs.screen) + len(runs.confirm))
             outcome = replace(outcome, status=Status(near.gate.failure), failure=failure)
             verdict = replace(verdict, kept=False, standing=None, reason=failure.excerpt)
@@ -153,6 +163,35 @@ class Judge:
         """Return the outcome of a promising trial that cannot be moved to the new best."""
         outcome = replace(self._measured(runs, parent, None)[1], reason=reason)
         return self._not_compared(outcome, runs, parent, None)
+
+    def stopped(self, runs: TrialRuns, best: Incumbent, stopped: StoppedOnCurve) -> Outcome:
+        """Return the outcome of a trial whose training was stopped on its curve.
+
+        Nothing that the curve says counts as a score: what was measured before stays, if anything.
+
+        Args:
+            runs: What was measured before.
+            best: What it was held against.
+            stopped: Where and why it was stopped.
+        """
+        reason, log = str(stopped), stopped.result.log
+        if runs.screen:
+            outcome = replace(self._measured(runs, best, None)[1], reason=reason)
+            outcome = self._not_compared(outcome, runs, best, None)
+        else:
+            environment = stopped.result.environment
+            outcome = Outcome(Status.DISCARDED, reason, log_tail=log, environment=environment)
+        times = [sum(x.wall_seconds for x in run.timings) for run in best.runs.values()]
+        each = fmean(time for time in times if time) if any(times) else 0.0
+        saved = (runs.planned - len(runs.screen)) * each - stopped.result.wall_seconds
+        evidence = Evidence(
+            against=best.number,
+            planned=runs.planned,
+            screened=len(runs.screen),
+            saved_seconds=max(0.0, saved),
+            stopped_early=1,
+        )
+        return replace(outcome, evidence=evidence)
 
     def outdated(self, outcome: Outcome, best: Incumbent) -> Outcome:
         """Return the outcome of a trial that was judged against its parent, and says so."""
@@ -211,7 +250,12 @@ class Judge:
         score, score_se = mean_and_error(metric_by_seed(runs.judged))
         gates = [gate for gate in self._pack.gates if incumbent is not None or not gate.relative]
         own = runs.confirm if screened_against is not None else (*runs.screen, *runs.confirm)
-        judged = judge_gates(gates, own or runs.screen, incumbent, most=self._pack.acceptance.most)
+        errors = CERTIFIED_BOUND
+        if isinstance(self.policy, LineAcceptance):
+            errors = PROVISIONAL_BOUND
+        elif not isinstance(self.policy, Confirmed):
+            errors = 0.0  # A policy that tests nothing takes the mean for the truth.
+        judged = judge_gates(gates, own or runs.screen, incumbent, errors=errors)
         return judged, Outcome(
             status=Status.DISCARDED,
             reason="",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Failure, FailureKind, Phase, PhaseTiming, SeedRun, Status
+from recipelab.evaluation.curves import CHECKED, CurveRace, StoppedOnCurve, curve_measures
 from recipelab.evaluation.failures import (
     EXCERPT_CHARACTERS,
     EvaluatorFault,
@@ -35,7 +36,15 @@ from recipelab.evaluation.warm_up import KEPT_FILES, WarmUp, WarmUps
 from recipelab.evaluation.workspace import Workspace
 from recipelab.packs.pack import Pack
 from recipelab.packs.sections import PACKED, SANDBOX_MEASURES
-from recipelab.sandbox.base import Input, PhaseLimits, PhaseRequest, PhaseResult, Sandbox
+from recipelab.sandbox.base import (
+    Ending,
+    Input,
+    PhaseLimits,
+    PhaseRequest,
+    PhaseResult,
+    Sandbox,
+    Watch,
+)
 from recipelab.sandbox.processes import MIB
 from recipelab.sandbox.slots import ANYWHERE, Slot
 
@@ -95,6 +104,7 @@ class PhaseRunner:
         self._nonces: dict[int, int] = {}
         self._results: dict[tuple[Phase, int], PhaseResult] = {}
         self._artifacts: dict[int, str] = {}
+        self._races: dict[int, CurveRace | None] = {}
         self._warmed: PhaseResult | None = None
 
     @property
@@ -214,7 +224,14 @@ class PhaseRunner:
         failure = failure_of(result, Phase.PREFLIGHT, seed=seed, budget=budget)
         raise EvaluatorFault(f"the pack's rules failed: {failure.signature}\n{failure.excerpt}")
 
-    async def train(self, seed: int, slot: Slot = ANYWHERE, *, sharing: int = 1) -> PhaseResult:
+    async def train(
+        self,
+        seed: int,
+        slot: Slot = ANYWHERE,
+        *,
+        sharing: int = 1,
+        curve: CurveRace | None = None,
+    ) -> PhaseResult:
         """Train with one seed; the artifact stays in the workspace, and may not change any more.
 
         A recipe that has no warm-up yet, where the pack keeps one, makes it first.
@@ -223,12 +240,15 @@ class PhaseRunner:
             seed: The seed.
             slot: Where to run.
             sharing: How many phases share the slot; the deadline is that much later.
+            curve: What its curve is held against; ``None`` to train to the end.
 
         Raises:
+            StoppedOnCurve: Its curve was hopeless.
             PhaseFailed: It failed through the recipe's fault.
             SandboxError: The machinery failed.
         """
         await self.warm_up(slot)
+        self._races[seed] = curve
         inputs = self._workspace.inputs(Phase.TRAIN, seed)
         if (keeps := self._pack.phases.preflight.keeps) and self._warm_up.folder is not None:
             inputs = (*inputs, Input(self._warm_up.folder, keeps))
@@ -305,6 +325,10 @@ class PhaseRunner:
             code = packed_bytes(recipe, self._pack.recipe.editable)
             measures[PACKED] = measures["artifact.bytes"] + code
         measures |= self._projection.measures()
+        if self._pack.phases.train.curve is not None:
+            measures |= curve_measures(results[Phase.TRAIN].watched)
+        if (race := self._races.get(seed)) is not None and race.stop is not None:
+            measures[CHECKED] = 1.0
         if seed in self._nonces:
             measures["prepare.nonce"] = float(self._nonces[seed])
         if missing := sorted(wanted - set(measures)):
@@ -343,6 +367,8 @@ class PhaseRunner:
                 raise _evaluator_failed(result, phase, seed=seed, budget=budget)
         elif touched := tampering(phase, result, output, self._hashes, seed=seed):
             raise PhaseFailed(Status.ILLEGAL, touched, result)
+        elif result.ending is Ending.STOPPED and (race := self._races.get(seed)) and race.stop:
+            raise StoppedOnCurve(race.stop, result)
         elif not result.ok:
             failure = failure_of(result, phase, seed=seed, budget=budget)
             raise PhaseFailed(status_of(result, phase), failure, result)
@@ -385,8 +411,20 @@ class PhaseRunner:
             environment={} if phase.runs_recipe else _EVALUATOR_ENVIRONMENT,
             labels={**self._labels, "seed": str(seed)},
             tripwires=tripwires(self._pack, inputs) if phase.runs_recipe else (),
+            watch=self._watch(seed) if phase is Phase.TRAIN else None,
             warm=self._pack.warm if phase.runs_recipe else (),
         )
+
+    def _watch(self, seed: int) -> Watch | None:
+        """Return what is watched of a training; trial and best alike, so that neither pays more."""
+        spec, race = self._pack.phases.train.curve, self._races.get(seed)
+        if spec is None:
+            return None
+        return Watch(spec.file, race.tell if race is not None else _never)
+
+
+def _never(piece: bytes) -> bool:
+    return False
 
 
 def sandbox_measures(results: Mapping[Phase, PhaseResult]) -> dict[str, float]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from recipelab.acceptance import NeedMoreSeeds, waves
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Outcome, Status
+from recipelab.evaluation.curves import StoppedOnCurve
 from recipelab.evaluation.judge import Judge, TrialRuns
 from recipelab.evaluation.metric import Incumbent
 from recipelab.evaluation.seed_runs import SeedRuns
@@ -29,16 +30,33 @@ class Rebase:
     recipe: Recipe
     accept: Callable[[int, Recipe], str | None]
 
-    def onto(self, best: Incumbent, trial: Recipe) -> Recipe | str:
-        """Return the trial's change merged onto a new best, or why that cannot be tried."""
+    def onto(self, best: Incumbent, trial: Recipe) -> Moved:
+        """Merge the trial's change onto a new best, as far as that can be done."""
         merged = best.recipe.merged(self.recipe, trial)
-        moved = f"the best changed meanwhile from trial {self.number} to trial {best.number}"
+        words = f"the best changed meanwhile from trial {self.number} to trial {best.number}"
         if isinstance(merged, str):
-            return f"{moved}, and both changed the same lines of {merged}; propose it on that trial"
+            clash = f"{words}, and both changed the same lines of {merged}: it is compared as it is"
+            return Moved(trial, clash, merges=False)
         if merged.meaning == best.recipe.meaning:
-            return f"{moved}, which has this change already"
-        refused = self.accept(best.number, merged)
-        return merged if refused is None else f"{moved}, and merged onto it {refused}"
+            return Moved(None, f"{words}, which has this change already")
+        if (refused := self.accept(best.number, merged)) is not None:
+            return Moved(None, f"{words}, and merged onto it {refused}")
+        return Moved(merged, words)
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What came of moving a trial to a new best.
+
+    Attributes:
+        recipe: The recipe that goes on; ``None`` if none does.
+        words: What has happened, for its outcome.
+        merges: Whether the recipe has the new best's changes, too.
+    """
+
+    recipe: Recipe | None
+    words: str
+    merges: bool = True
 
 
 class TrialProtocol:
@@ -49,6 +67,9 @@ class TrialProtocol:
     stopping; the literature calls it racing). Nothing is kept for a screening alone: a promising
     trial may just be lucky on these seeds.
 
+    Where the pack has a training curve, a run is stopped, too, whose curve is hopeless
+    (:mod:`~recipelab.evaluation.curves`).
+
     **Confirm.** A promising trial runs on fresh seeds, which nobody had run before, and only these
     decide. The policy says how many, and whether the incumbent has to run them, too. One trial is
     confirmed at a time: the incumbent may not change meanwhile, and the levels of tests have an
@@ -57,7 +78,8 @@ class TrialProtocol:
 
     **Rebase.** Where the incumbent has changed since a promising trial was screened, its change is
     merged onto the new one before it is confirmed. So it is compared with what it is built on, in
-    both stages, and what it gained over its parent is told apart.
+    both stages, and what it gained over its parent is told apart. Where both changed the same
+    lines, the trial goes on as it is: it may well be the better of the two.
 
     **Side by side.** Where the pack compares times, the incumbent runs beside the trial on every
     seed, in both stages (:class:`~recipelab.evaluation.seed_runs.SideBySide`). Everywhere else its
@@ -97,7 +119,12 @@ class TrialProtocol:
         """
         first = self._incumbent()
         while True:
-            screened = await self._screen(trial, first)
+            try:
+                screened = await self._screen(trial, first)
+            except StoppedOnCurve as stopped:
+                planned = self._judge.screening_seeds(trial.seeds, first, trial.name)
+                found = self._judge.stopped(_runs(trial, planned, ()), first, stopped)
+                return self._told(found, first)
             found = self._judge.trial(_runs(trial, screened, ()), first)
             if not isinstance(found, NeedMoreSeeds) and found.status is not Status.KEPT:
                 return self._told(found, first)
@@ -130,7 +157,7 @@ class TrialProtocol:
         portions = waves(seeds, first=2 if pack.metric.in_turns else 1) if may_stop else [seeds]
         done = 0
         for portion in portions:
-            await trial.run(portion, incumbent, alone=self._judge.pools)
+            await trial.run(portion, incumbent, alone=self._judge.pools, may_stop=True)
             done += len(portion)
             runs = trial.runs(seeds[:done])
             if done < len(seeds) and self._judge.hopeless(runs, len(seeds), incumbent):
@@ -154,10 +181,10 @@ class TrialProtocol:
             return None
         recipe = trial.recipe
         if self._rebase is not None and self._rebase.number == first.number:
-            merged = self._rebase.onto(best, recipe)
-            if isinstance(merged, str):
-                return self._judge.not_merged(_runs(trial, screened, ()), first, merged)
-            recipe = merged
+            moved = self._rebase.onto(best, recipe)
+            if moved.recipe is None:
+                return self._judge.not_merged(_runs(trial, screened, ()), first, moved.words)
+            recipe = moved.recipe
         if forget or recipe is not trial.recipe:
             await trial.rebase(recipe, forget=forget)
         return None
@@ -179,11 +206,13 @@ class TrialProtocol:
             best: What it is compared with.
             beside: What it was screened against, if that is another.
         """
+        gate_asked = False
         while isinstance(found, NeedMoreSeeds):
+            gate_asked = gate_asked or found.for_gate
             fresh = trial.seeds.confirmation(trial.name, found.seeds, screened)
             await trial.run(fresh, best, alone=found.alone)
             runs = _runs(trial, screened, fresh)
-            found = self._judge.trial(runs, best, screened_against=beside)
+            found = self._judge.trial(runs, best, screened_against=beside, gate_asked=gate_asked)
         return found
 
     def _told(self, outcome: Outcome, first: Incumbent) -> Outcome:

@@ -79,6 +79,7 @@ class TrialQueue:
         approve: Asked before a proposal is tried; ``None`` asks nobody.
         repeats: Whether a recipe may be tried twice; see :class:`ProposalChecker`.
         on_phase: Called when a phase begins.
+        on_checkpoint: Called when the working line was tested.
 
     Attributes:
         trial_seconds: Moving mean of the trials' lengths; ``None`` before the first has ended.
@@ -95,6 +96,7 @@ class TrialQueue:
         approve: Approve | None = None,
         repeats: bool = False,
         on_phase: OnPhase = lambda number, phase, seed: None,
+        on_checkpoint: Callable[[Checkpoint], None] = lambda found: None,
     ) -> None:
         self.store = store
         self.campaign = campaign
@@ -107,6 +109,7 @@ class TrialQueue:
         self._evaluator = evaluator
         self._approve = approve
         self._on_phase = on_phase
+        self._on_checkpoint = on_checkpoint
         self._paused = False
         self._waiting: deque[int] = deque()
         self._owners: dict[int, str] = {}
@@ -418,6 +421,7 @@ class TrialQueue:
             self.ledger.used_device("checkpoint", holder.device_seconds)
         if found is not None:
             self._tested.append(found)
+            self._on_checkpoint(found)
             self.ledger.best = self.store.best_brief(self.campaign).score
         return found
 

@@ -24,6 +24,7 @@ from recipelab.core.errors import SandboxError
 from recipelab.core.logs import logger
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import FailureKind, Phase, SeedRun
+from recipelab.evaluation.curves import SLACK, CurveBook, CurveRace
 from recipelab.evaluation.failures import MachineSuspected, PhaseFailed
 from recipelab.evaluation.metric import BESIDE, Incumbent, with_metric
 from recipelab.evaluation.observers import TrialObserver
@@ -31,7 +32,7 @@ from recipelab.evaluation.phases import PhaseRunner, sandbox_measures
 from recipelab.evaluation.projection import NOTHING_EXPECTED, refusal
 from recipelab.evaluation.seeds import SeedSource
 from recipelab.packs.pack import Pack
-from recipelab.packs.sections import SANDBOX_MEASURES, Metric
+from recipelab.packs.sections import SANDBOX_MEASURES, Goal, Metric
 from recipelab.sandbox.base import PhaseResult
 from recipelab.sandbox.slots import Slot, SlotPool, gpu_fault
 
@@ -62,6 +63,7 @@ class SeedRuns:
         observer: Told of the trial's steps.
         new_runner: Makes the runners of the trial's recipe and of the incumbent's.
         seeds: Draws fresh seeds.
+        curves: The curves of the campaign's finished runs; ``None`` where the pack has none.
     """
 
     def __init__(
@@ -74,12 +76,14 @@ class SeedRuns:
         observer: TrialObserver,
         new_runner: NewRunner,
         seeds: SeedSource,
+        curves: CurveBook | None = None,
     ) -> None:
         self.pack = pack
         self.recipe = recipe
         self.labels = labels
         self.observer = observer
         self.seeds = seeds
+        self.curves = curves
         self._pool = pool
         self._stack = stack
         self._new_runner = new_runner
@@ -87,6 +91,7 @@ class SeedRuns:
         self._incumbents: dict[int, PhaseRunner] = {}
         self._runs: dict[int, SeedRun] = {}
         self._of_former: frozenset[int] = frozenset()
+        self._may_stop: Incumbent | None = None
 
     @property
     def name(self) -> str:
@@ -161,7 +166,12 @@ class SeedRuns:
             raise PhaseFailed(*refused, last)
 
     async def run(
-        self, seeds: Sequence[int], incumbent: Incumbent | None, *, alone: bool = False
+        self,
+        seeds: Sequence[int],
+        incumbent: Incumbent | None,
+        *,
+        alone: bool = False,
+        may_stop: bool = False,
     ) -> None:
         """Run the seeds that have not run yet, and the incumbent on the same.
 
@@ -173,16 +183,21 @@ class SeedRuns:
             seeds: The seeds.
             incumbent: What the trial is compared with; ``None`` for nothing.
             alone: Whether the incumbent need not run, as it is known well enough.
+            may_stop: Whether a run whose curve is hopeless is stopped.
 
         Raises:
+            StoppedOnCurve: A training was stopped, and with it all that ran beside it.
             PhaseFailed: A phase failed.
             SandboxError: The machinery failed, or the incumbent did.
         """
         missing = [seed for seed in seeds if seed not in self._runs]
+        self._may_stop = incumbent if may_stop else None
         if incumbent is not None and self.pack.metric.side_by_side and not alone:
             other, metric = self._incumbent_runner(incumbent), self.pack.metric
             done = partial(self._add, incumbent=incumbent)
-            pair = SideBySide(self._runner, other, self.recipe, metric, self._pool, done)
+            pair = SideBySide(
+                self._runner, other, self.recipe, metric, self._pool, done, self._race
+            )
             await pair.run(missing)
             return
         done = partial(self._add, incumbent=incumbent)
@@ -201,6 +216,8 @@ class SeedRuns:
         await run_together(work)
         if incumbent is not None and found:
             incumbent.add(with_metric(found, self.pack.metric, incumbent))
+            if self.curves is not None:
+                self.curves.add(incumbent.recipe.digest, found)
 
     async def _run_one(
         self, runner: PhaseRunner, recipe: Recipe, seed: int, done: Callable[[SeedRun], None]
@@ -210,9 +227,16 @@ class SeedRuns:
                 like = next(iter(reversed(self._runs.values())))
                 done(replace(like, seed=seed, timings=()))
                 return
-            await runner.train(seed, slot)
+            await runner.train(seed, slot, curve=self._race())
             await runner.predict(seed, slot)
             done(await runner.finish(recipe, seed, slot))
+
+    def _race(self) -> CurveRace | None:
+        """Return what one more run is held against; ``None`` to let it train to its end."""
+        if self._may_stop is None or self.curves is None:
+            return None
+        is_check = self.seeds.is_check(self.name)
+        return race_against(self.curves, self.pack, self._may_stop, is_check=is_check)
 
     async def _take_turns(
         self,
@@ -228,7 +252,7 @@ class SeedRuns:
                 runner = self._runner if is_trial else other
                 recipe = self.recipe if is_trial else incumbent.recipe
                 blame = _nobody if is_trial else blame_machine
-                await blame(runner.train(seed, slot))
+                await blame(runner.train(seed, slot, curve=self._race() if is_trial else None))
                 await blame(runner.predict(seed, slot))
                 run = await blame(runner.finish(recipe, seed, slot))
                 (done if is_trial else found)(run)
@@ -243,6 +267,8 @@ class SeedRuns:
 
     def _add(self, run: SeedRun, *, incumbent: Incumbent | None) -> None:
         (self._runs[run.seed],) = with_metric([run], self.pack.metric, incumbent)
+        if self.curves is not None and run.timings:
+            self.curves.add(self.recipe.digest, [run])
 
 
 @dataclass(frozen=True)
@@ -266,6 +292,7 @@ class SideBySide:
         pool: The slots that phases run in.
         done: Told of each finished seed run of the trial. It carries the incumbent's measurements
             of its moment under names that begin with ``beside.``.
+        race: Returns what a training of the trial is held against.
     """
 
     trial: PhaseRunner
@@ -274,6 +301,7 @@ class SideBySide:
     metric: Metric
     pool: SlotPool
     done: Callable[[SeedRun], None]
+    race: Callable[[], CurveRace | None] = lambda: None
 
     async def run(self, seeds: Sequence[int]) -> None:
         """Run both on seeds.
@@ -296,7 +324,7 @@ class SideBySide:
             await blame_machine(self.incumbent.warm_up(slot))
             _, beside[Phase.TRAIN] = await run_together(
                 (
-                    self.trial.train(seed, slot, sharing=2),
+                    self.trial.train(seed, slot, sharing=2, curve=self.race()),
                     blame_machine(self.incumbent.train(seed, slot, sharing=2)),
                 )
             )
@@ -337,7 +365,7 @@ class SideBySide:
         beside: dict[int, dict[Phase, PhaseResult]] = {seed: {} for seed in seeds}
         for seed, is_trial in in_turns(seeds):
             if is_trial:
-                await self.trial.train(seed, slot)
+                await self.trial.train(seed, slot, curve=self.race())
                 await self.trial.predict(seed, slot)
                 continue
             beside[seed][Phase.TRAIN] = await blame_machine(self.incumbent.train(seed, slot))
@@ -358,6 +386,39 @@ class SideBySide:
         run = await self.trial.finish(self.recipe, seed, slot)
         others = {f"{BESIDE}{name}": value for name, value in sandbox_measures(beside).items()}
         self.done(replace(run, measures={**run.measures, **others, **(more or {})}))
+
+
+def race_against(
+    book: CurveBook, pack: Pack, best: Incumbent, *, is_check: bool
+) -> CurveRace | None:
+    """Return what a trial's training is held against: the best, or the limit of a gate.
+
+    Args:
+        book: The curves that are known.
+        pack: Says what curves foretell: the metric, or what a gate is on.
+        best: The best, whose noise says what is within reach of it.
+        is_check: Whether the run goes on all the same.
+
+    Returns:
+        The race; ``None`` where too little is known, or runs are not to be stopped.
+    """
+    spec, noise = book.spec, best.noise
+    spread = noise.measures.get(spec.foretells) if noise is not None else None
+    if spread is None or spec.error <= 0.0:
+        return None
+    runs = tuple(best.runs.values())
+    book.add(best.recipe.digest, runs)
+    if spec.foretells == pack.metric.measure:
+        ends, limit = pack.metric.goal, best.mean(spec.foretells)
+    else:
+        gates = [gate for gate in pack.gates if gate.measure == spec.foretells]
+        gate = next((gate for gate in gates if not gate.relative), None)
+        if gate is None:
+            return None
+        ends = Goal.MAXIMIZE if gate.at_least is not None else Goal.MINIMIZE
+        limit = gate.limit
+    need = limit - ends.sign * SLACK * spread.sd
+    return book.race(runs, need, ends, spec.error, is_check=is_check)
 
 
 def is_deterministic(runs: Sequence[SeedRun]) -> bool:

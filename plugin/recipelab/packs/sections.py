@@ -203,7 +203,7 @@ class AcceptanceSpec(Section):
     fresh: int = Field(default=4, ge=2)
     lead: float = Field(default=3.0, gt=0)
     calibration: int = Field(default=4, ge=2)
-    racing_error: float = Field(default=0.02, ge=0, le=0.5)
+    racing_error: float = Field(default=0.01, ge=0, le=0.5)
     deterministic: bool = False
 
     @property
@@ -370,6 +370,37 @@ class PhaseSpec(Section):
     data: dict[str, str] = Field(default_factory=dict[str, str])
 
 
+class CurveSpec(Section):
+    """The curve of a training: a file below ``out/`` that train appends lines ``step,value`` to.
+
+    A run whose curve shows that it cannot end well is stopped. Nothing in the file counts as a
+    score, and it is no output.
+
+    Attributes:
+        file: Name of the file in ``out/``.
+        goal: Which way its values are better.
+        foretells: The measurement that it foretells: the metric's, or that of a gate.
+        error: Chance at which a run counts as hopeless and is stopped; 0 stops none.
+    """
+
+    file: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+    goal: Goal
+    foretells: str
+    error: float = Field(default=0.02, ge=0, le=0.5)
+
+    _foretells = field_validator("foretells")(check_measure)
+
+
+class TrainSpec(PhaseSpec):
+    """The phase that trains.
+
+    Attributes:
+        curve: The curve that is watched while it trains; ``None`` for none.
+    """
+
+    curve: CurveSpec | None = None
+
+
 class Projects(Section):
     """What preflight projects of the training: each measure with its relative error, from 0 to 1.
 
@@ -427,7 +458,7 @@ class Phases(Section):
     """The phases. ``prepare`` is for packs whose evaluator makes what predict sees."""
 
     preflight: PreflightSpec
-    train: PhaseSpec
+    train: TrainSpec
     prepare: PhaseSpec | None = None
     predict: PhaseSpec
     score: PhaseSpec

@@ -26,7 +26,7 @@ import gc
 import os
 
 # Imported anyway when Python starts, and under these names without a search.
-from _frozen_importlib_external import SourceFileLoader  # type: ignore[import-not-found]
+from _frozen_importlib_external import SourceFileLoader
 
 NO_SCRIPT = 2
 """The exit code of Python for a script that cannot be opened."""
@@ -93,7 +93,7 @@ def _execute(source: bytes, path: str, names: dict[str, object]) -> None:
     code = None
     try:
         code = compile(source, path, "exec", dont_inherit=True)
-        exec(code, names)  # noqa: S102 - it is what this program is for.
+        exec(code, names)
     except (SystemExit, KeyboardInterrupt):
         raise
     except BaseException as error:

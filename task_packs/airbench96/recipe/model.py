@@ -36,7 +36,7 @@ class Block(nn.Module):
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
         self.norm = nn.BatchNorm2d(outputs)
         self.act = ACTIVATIONS[ACTIVATION]()
-        self.pool = nn.MaxPool2d(2) if pool else nn.Identity()
+        self.pool = nn.AvgPool2d(2) if pool else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (batch, inputs, height, width) to (batch, outputs, new height, new width)."""

@@ -94,7 +94,7 @@ def orthogonal(matrix: Tensor) -> Tensor:
 
 @torch.no_grad()
 def whiten_stem(model: Network, images: Tensor) -> None:
-    """Sets the stem's filters to whitened principal components of image patches, and freezes them."""
+    """Sets the stem's filters to whitened principal components of patches, and freezes them."""
     weight = model.stem.conv.weight
     patches = F.unfold(images[:400], weight.shape[-1], stride=3).transpose(1, 2).flatten(0, 1)
     patches = patches - patches.mean(0)

@@ -57,12 +57,13 @@ CASES = (
             f"recipe/{name}.py": "print('BROKE the hand-over: a stand-in was imported')\n"
             for name in ("decimal", "email")
         },
-        train_first="import sys, types\nsys.modules.setdefault('email.message', types.SimpleNamespace())\n"
+        train_first="import sys, types\n"
+        "sys.modules.setdefault('email.message', types.SimpleNamespace())\n"
         "import decimal; print('real', decimal.Decimal('1.5'))",
     ),
     timed(
         "clock-of-the-next-phase",
-        "changes modules that the next phase begins with, and leaves files that are named like them",
+        "changes modules that the next phase begins with, and leaves files that are named alike",
         log="real 1.5",
         train="import decimal, json, os\n"
         "decimal.Decimal = json.loads = lambda *of: print('BROKE the next phase')\n"

@@ -83,7 +83,7 @@ print(sys.argv, sorted(os.environ))
     # By itself: its pack imports modules before it, and measures it against a baseline like that.
     honest(
         "warm-modules",
-        "uses the modules that its pack imports before it, has one of its own, and starts processes",
+        "uses modules that its pack imports before it, has one of its own, and starts processes",
         status="kept|discarded",
         profile="timed",
         measures={"train.cpu_seconds": (0.1, 20.0)},

@@ -8,12 +8,12 @@ the command before it reads what the phase is, so that the memory of the command
 server imported and nothing else; then it builds the file system around both.
 
 Arguments: USER CORES MAPS MODULES. USER is the number of the user who runs commands, or a dash for
-the server's own. CORES are as in launcher.py. MAPS are the maps of ids (see launcher_namespaces.py),
-written with ``marshal``, in hexadecimal digits. Standard input is a socket. The server writes a line
-to it: ``ready``, ``shared`` and why phases cannot be forked, or ``failed`` and why a module cannot
-be imported. Then a byte comes for each phase, with four open files: control pipe, report socket,
-pipe of the log, and the file that says what the phase is; and a byte goes back with a file that
-stands for the process. The server ends when the socket is closed.
+the server's own. CORES are as in launcher.py. MAPS are the maps of ids (see ``NamespaceSpec``),
+written with ``marshal``, in hexadecimal digits. Standard input is a socket. The server writes one
+line to it: ``ready``, ``shared`` and why phases cannot be forked, or ``failed`` and why a module
+cannot be imported. Then a byte comes for each phase, with four open files: control pipe, report
+socket, pipe of the log, and the file that says what the phase is; and a byte goes back with a file
+that stands for the process. The server ends when the socket is closed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import sys
 import launcher  # type: ignore[import-not-found]
 import launcher_namespaces  # type: ignore[import-not-found]
 import starter  # type: ignore[import-not-found]
-from starter import run_script  # type: ignore[import-not-found]  # noqa: F401 - for the caller.
+from starter import run_script  # noqa: F401 - for the program that calls main().
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -188,7 +188,8 @@ def _prepared(inner: int, user: int | None) -> list[str]:
         sys.modules.pop(name, None)
     token, *words = command
     starter.hand_over(0, token)
-    return words
+    script: list[str] = words
+    return script
 
 
 def _read(size: int) -> bytes:

@@ -1,4 +1,4 @@
-"""Fork servers: processes that have imported what phases need, one for each slot and environment."""
+"""Fork servers: processes that have imported what phases need, one for each slot."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class ForkServer:
                     *(sys.executable, "-c", _START, str(_HERE), str(_HERE.parent)),
                     *(*words, ",".join(modules)),
                 ],
-                stdin=inner,
+                stdin=inner.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 cwd="/",
