@@ -64,7 +64,7 @@ def shipped(pack: str, profile: str, policy: str) -> Arm:
 def rivals() -> list[Arm]:
     """The policies to compare with, with the settings that most shipped packs have."""
     line = shipped("nanochat_d12", "mini", "line")
-    old = replace(line.setting, pool=False)
+    old = replace(line.setting, pool=False, learns=False)
     return [
         Arm("old default", OldDefault(), old),
         line,
@@ -139,7 +139,7 @@ def false_claims(bench: Bench) -> None:
         "confirmed": shipped("nanochat_d12", "mini", "confirmed"),
     }
     _title("Null campaigns with a false claim", ["noise", "old default", *arms])
-    old = Arm("old", OldDefault(), replace(arms["line"].setting, pool=False))
+    old = Arm("old", OldDefault(), replace(arms["line"].setting, pool=False, learns=False))
     for noise in bench.noises:
         cells = [_rate(bench.campaigns(old, noise, "null"))]
         for name, arm in arms.items():
