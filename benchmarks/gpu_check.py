@@ -250,7 +250,7 @@ def recipe_of(pack: Any, small: bool) -> Any:
 def measured(pack: Any, recipe: Any, beside: Any, notes: Notes, name: str) -> None:
     """Measure a recipe on one seed, beside another if one is given."""
     from recipelab.core.content import Home
-    from recipelab.evaluation.metric import Incumbent, mean_predict
+    from recipelab.evaluation.metric import Incumbent
     from recipelab.evaluation.observers import TrialObserver
     from recipelab.evaluation.session import CampaignSession
     from recipelab.plan import Plan
@@ -272,7 +272,7 @@ def measured(pack: Any, recipe: Any, beside: Any, notes: Notes, name: str) -> No
                 if not alone.seed_runs:
                     return alone
                 runs = {run.seed: run for run in alone.seed_runs}
-                incumbent = Incumbent(0, beside, runs, mean_predict(alone.seed_runs))
+                incumbent = Incumbent(0, beside, runs, alone.seed_runs)
             return await evaluator.measure(
                 recipe, (1,), incumbent=incumbent, labels={"campaign": "gpu"}, observer=Clock()
             )

@@ -4,8 +4,12 @@ Both run the same image with the same flags: no network, read-only root, no capa
 They take turns, so that a machine that drifts slows both alike. A pair gives one ratio, and the
 ratio of a case is the median of its pairs.
 
+With ``--warm PACK`` it measures what a warm start saves instead: the phases of one seed of the
+pack's starting recipe (preflight, train, predict), with its imports before the hand-over and
+without, in turns, in both sandboxes.
+
 Usage: python benchmarks/sandbox_overhead.py [--image IMAGE] [--pairs N] [--seconds S ...]
-           [--json FILE] [--calls]
+           [--json FILE] [--calls] [--warm PACK]
 """
 
 from __future__ import annotations
@@ -31,7 +35,14 @@ from typing import Any
 
 from docker import APIClient
 
-from recipelab.sandbox import DockerSandbox, PhaseLimits, PhaseRequest
+from recipelab.evaluation.integrity import FileHashes
+from recipelab.evaluation.observers import TrialObserver
+from recipelab.evaluation.phases import PhaseRunner
+from recipelab.evaluation.workspace import Workspace
+from recipelab.packs.data import ensure_data
+from recipelab.packs.load import load_pack
+from recipelab.packs.pack import Pack
+from recipelab.sandbox import DockerSandbox, LocalSandbox, PhaseLimits, PhaseRequest, Sandbox
 
 LIMITS = PhaseLimits(seconds=60, memory_mb=512, cpus=1.0, pids=64, output_mb=16, scratch_mb=16)
 SLEEP = "import time; time.sleep({seconds})"
@@ -190,6 +201,50 @@ async def measured(
         return facts
 
 
+async def trial_seconds(pack: Pack, sandbox: Sandbox) -> dict[str, float]:
+    """CPU and wall-clock seconds of one seed of a pack's starting recipe, and what is charged."""
+    data = ensure_data(pack, say=lambda text: None)
+    begun = time.perf_counter()
+    with Workspace(pack, pack.baseline(), data) as workspace:
+        runner = PhaseRunner(
+            pack, sandbox, workspace, FileHashes(), labels={}, observer=TrialObserver()
+        )
+        await runner.preflight()
+        assert runner.last is not None
+        results = [runner.last, await runner.train(1), await runner.predict(1)]
+    return {
+        "wall": time.perf_counter() - begun,
+        "cpu": sum(result.cpu_seconds + result.warm_cpu_seconds for result in results),
+        "train": results[1].cpu_seconds,
+    }
+
+
+async def warm_starts(name: str, pairs: int) -> list[dict[str, Any]]:
+    """What a warm start saves; prints a row for each sandbox and way."""
+    pack = load_pack(name, "mini")
+    ways = {"cold": pack.model_copy(update={"warm": ()}), "warm": pack}
+    kinds = {"local": LocalSandbox(), "docker": DockerSandbox(image="recipelab/cpu")}
+    rows: list[dict[str, Any]] = []
+    print(f"{name}: preflight, train and predict of one seed; medians of {pairs}")
+    for kind, made in kinds.items():
+        found: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
+        async with made as sandbox:
+            for way in ways:  # The first ones read PyTorch from the disk, and start a server.
+                await trial_seconds(ways[way], sandbox)
+            for _ in range(pairs):
+                for way in ways:
+                    found[way].append(await trial_seconds(ways[way], sandbox))
+        for way, runs in found.items():
+            row = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
+            rows.append({"sandbox": kind, "way": way, **row})
+            print(
+                f"{kind:<8}{way:<6}{row['cpu']:>7.2f} s CPU in all,{row['wall']:>7.2f} s wall, "
+                f"{row['train']:.2f} s CPU charged to train",
+                flush=True,
+            )
+    return rows
+
+
 def _machine() -> dict[str, Any]:
     api = APIClient(version="auto")
     try:
@@ -214,7 +269,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, nargs="*", default=SECONDS, help="of commands")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     parser.add_argument("--calls", action="store_true", help="say where the time goes")
+    parser.add_argument("--warm", metavar="PACK", help="what a warm start saves on a mini pack")
     asked = parser.parse_args()
+    if asked.warm:
+        rows = asyncio.run(warm_starts(asked.warm, asked.pairs))
+        if asked.json:
+            asked.json.write_text(json.dumps(rows, indent=2) + "\n")
+        return
     if shutil.which("docker") is None:
         sys.exit("the bare run needs Docker's command line, and there is none")
     cases = cases_of(asked.seconds)

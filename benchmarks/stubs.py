@@ -126,6 +126,7 @@ class StubEvaluator:
         *,
         labels: Mapping[str, str] | None = None,
         observer: TrialObserver | None = None,
+        **further: Any,
     ) -> Outcome:
         """Gives an outcome after the set time."""
         observer = observer or TrialObserver()
@@ -152,3 +153,10 @@ class StubEvaluator:
             delta=delta,
             delta_se=0.01 if delta else None,
         )
+
+    async def checkpoint(self, *arguments: Any, **further: Any) -> None:
+        """Tests no line."""
+
+    def spread_group(self, outcome: Outcome) -> tuple[float, ...]:
+        """Tells nothing about noise."""
+        return ()

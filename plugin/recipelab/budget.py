@@ -248,6 +248,29 @@ class Ledger:
                 self._since_kept += 1
         self._warn()
 
+    def used_device(self, what: str, seconds: float) -> None:
+        """Book slots that were held for no trial, as by a checkpoint, in seconds."""
+        if seconds > 0:
+            self._device_seconds += seconds
+            self._book(what, DEVICE, 0, 0, seconds, 0.0)
+
+    @property
+    def has_time(self) -> bool:
+        """Whether hours and device hours are not used up yet, where they are bounded."""
+        limits, spent = self.limits, self.spent
+        return (limits.hours is None or spent.hours < limits.hours) and (
+            limits.device_hours is None or spent.device_hours < limits.device_hours
+        )
+
+    @property
+    def best(self) -> float | None:
+        """Score of the head of the working line; ``None`` before the baseline is judged."""
+        return self._best
+
+    @best.setter
+    def best(self, score: float | None) -> None:
+        self._best = score
+
     def reserve(self, tokens: int, cost: float | None) -> None:
         """Reserve what a call of a model may take.
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recipelab.ablation.chain import Chain, merged_files, removal, removals
+from recipelab.ablation.chain import Chain, removal, removals
 from recipelab.core.recipe import Recipe
 
 BASE = {"a.py": "".join(f"x{n} = {n}\n" for n in range(8)), "b.py": "y = 1\n"}
@@ -57,43 +56,3 @@ def test_the_last_step_alone_leads_back_to_its_parent() -> None:
     whole = chain({"y = 1": "y = 2"}, {"x0 = 0": "x0 = 7"})
     assert removal(whole, [2]).recipe == whole.recipes[1]
     assert removal(whole, [1, 2]).recipe == whole.recipes[0]
-
-
-@pytest.mark.parametrize(
-    ("base", "ours", "theirs", "merged"),
-    [
-        ({}, {}, {"n.py": "1\n"}, {"n.py": "1\n"}),
-        ({"n.py": "1\n"}, {"n.py": "1\n"}, {}, {}),
-        ({"n.py": "1\n"}, {"n.py": "2\n"}, {}, "n.py"),
-        ({"n.py": "1\n"}, {"n.py": "2\n"}, {"n.py": "3\n"}, "n.py"),
-        ({"n.py": "1\n"}, {"n.py": "2\n"}, {"n.py": "2\n"}, {"n.py": "2\n"}),
-        ({"n.py": "1\n2\n"}, {"n.py": "0\n2\n"}, {"n.py": "1\n3\n"}, {"n.py": "0\n3\n"}),
-        ({"n.py": "1\n2\n"}, {"n.py": "1\na\n2\n"}, {"n.py": "1\nb\n2\n"}, "n.py"),
-        ({}, {"n.py": "1\n"}, {"n.py": "2\n"}, "n.py"),
-    ],
-)
-def test_files_are_merged_or_named(
-    base: dict[str, str],
-    ours: dict[str, str],
-    theirs: dict[str, str],
-    merged: dict[str, str] | str,
-) -> None:
-    assert merged_files(base, ours, theirs) == merged
-
-
-texts = st.lists(st.sampled_from("abc"), max_size=6).map(
-    lambda found: "".join(f"{x}\n" for x in found)
-)
-
-
-@given(base=texts, ours=texts)
-def test_merging_with_what_is_unchanged_gives_the_other(base: str, ours: str) -> None:
-    assert merged_files({"f": base}, {"f": ours}, {"f": base}) == {"f": ours}
-    assert merged_files({"f": base}, {"f": base}, {"f": ours}) == {"f": ours}
-    assert merged_files({"f": base}, {"f": ours}, {"f": ours}) == {"f": ours}
-
-
-@given(base=texts, ours=texts, theirs=texts)
-def test_which_side_is_which_does_not_matter(base: str, ours: str, theirs: str) -> None:
-    one = merged_files({"f": base}, {"f": ours}, {"f": theirs})
-    assert one == merged_files({"f": base}, {"f": theirs}, {"f": ours})

@@ -47,6 +47,7 @@ def test_a_new_pack_is_sound_and_improves(cli: Cli, curve: Path) -> None:
     assert (code, told(found, "error"), told(found, "warning")) == (0, "", "")
     assert "the same seed gives the same scores" in told(found, "ok")
     assert "The smallest true gain" in told(found, "ok")
+    assert "items: 100, their mean is score.mse; so many leave a standard" in told(found, "ok")
     assert sum(item["what"].startswith("scorer: ") for item in found) == 8
     words = ("--trials", 6, "--seed", 2, "--json", *LOCAL)
     facts = json.loads(cli("run", "curve", *words).stdout)
@@ -139,15 +140,20 @@ def test_a_scorer_that_can_be_fooled_is_found(cli: Cli, curve: Path) -> None:
     text = text.replace(READ, TRUST)
     text = text.replace("strict=True", "strict=False").replace("/ len(squares)", "/ 1e9")
     (curve / "evaluator/score.py").write_text(text)
+    spoil(curve, "pack.toml", 'items = "score.mse"\n', "")
     code, found = checked(cli, "curve", *LOCAL)
     assert code == 1
+    assert "items: the scorer leaves none" in told(found, "ok")
     assert "scorer: empty files: scores 0, better than the honest" in told(found, "error")
 
 
 def test_noise_beyond_the_seed_is_warned_of(cli: Cli, curve: Path) -> None:
     spoil(curve, "recipe/train.py", "random.seed(args.seed)", "random.seed()")
+    shuffled = "import random\nwrite_items(random.sample(squares, len(squares)))"
+    spoil(curve, "evaluator/score.py", "write_items(squares)", shuffled)
     _, found = checked(cli, "curve", *LOCAL)
     assert "the same seed differs: score.mse" in told(found, "warning")
+    assert "items: two runs of one seed hardly agree item by item" in told(found, "warning")
 
 
 def test_without_running_nothing_is_run(cli: Cli, curve: Path) -> None:

@@ -170,3 +170,50 @@ def test_equal_texts_mean_the_same(before: str, after: str) -> None:
         assert one.meaning == other.meaning
     moved = Recipe({"recipe/c.py": before, "recipe/b.txt": "x"})
     assert one.meaning != moved.meaning
+
+
+def merge(
+    base: dict[str, str], ours: dict[str, str], theirs: dict[str, str]
+) -> dict[str, str] | str:
+    found = Recipe(ours).merged(Recipe(base), Recipe(theirs))
+    return found if isinstance(found, str) else dict(found.files)
+
+
+@pytest.mark.parametrize(
+    ("base", "ours", "theirs", "merged"),
+    [
+        ({}, {}, {"n.py": "1\n"}, {"n.py": "1\n"}),
+        ({"n.py": "1\n"}, {"n.py": "1\n"}, {}, {}),
+        ({"n.py": "1\n"}, {"n.py": "2\n"}, {}, "n.py"),
+        ({"n.py": "1\n"}, {"n.py": "2\n"}, {"n.py": "3\n"}, "n.py"),
+        ({"n.py": "1\n"}, {"n.py": "2\n"}, {"n.py": "2\n"}, {"n.py": "2\n"}),
+        ({"n.py": "1\n2\n"}, {"n.py": "0\n2\n"}, {"n.py": "1\n3\n"}, {"n.py": "0\n3\n"}),
+        ({"n.py": "1\n2\n"}, {"n.py": "1\na\n2\n"}, {"n.py": "1\nb\n2\n"}, "n.py"),
+        ({}, {"n.py": "1\n"}, {"n.py": "2\n"}, "n.py"),
+    ],
+)
+def test_files_are_merged_or_named(
+    base: dict[str, str],
+    ours: dict[str, str],
+    theirs: dict[str, str],
+    merged: dict[str, str] | str,
+) -> None:
+    assert merge(base, ours, theirs) == merged
+
+
+texts = st.lists(st.sampled_from("abc"), max_size=6).map(
+    lambda found: "".join(f"{x}\n" for x in found)
+)
+
+
+@given(base=texts, ours=texts)
+def test_merging_with_what_is_unchanged_gives_the_other(base: str, ours: str) -> None:
+    assert merge({"f": base}, {"f": ours}, {"f": base}) == {"f": ours}
+    assert merge({"f": base}, {"f": base}, {"f": ours}) == {"f": ours}
+    assert merge({"f": base}, {"f": ours}, {"f": ours}) == {"f": ours}
+
+
+@given(base=texts, ours=texts, theirs=texts)
+def test_which_side_is_which_does_not_matter(base: str, ours: str, theirs: str) -> None:
+    one = merge({"f": base}, {"f": ours}, {"f": theirs})
+    assert one == merge({"f": base}, {"f": theirs}, {"f": ours})

@@ -172,3 +172,16 @@ async def test_a_broken_scorer_is_not_the_recipes_fault(
     outcome = await Evaluator(toy, sandbox, data).evaluate(toy.baseline(), None)
     assert outcome.status is Status.ABORTED
     assert "scorer failed" in outcome.reason
+
+
+async def test_a_recipe_that_ignores_its_seed_is_run_no_more(
+    toy: Pack, evaluator: Evaluator
+) -> None:
+    recipe = edited(toy, TRAIN, "blur = Random(seed).gauss(0.0, 0.01)", "blur = 0.01")
+    outcome = await evaluator.measure(recipe, (1, 2, 3, 4, 5))
+    assert len({run.artifact for run in outcome.seed_runs}) == 1
+    # The third may begin before the second has ended.
+    assert not any(run.timings for run in outcome.seed_runs[-2:])
+    honest = await evaluator.measure(toy.baseline(), (1, 2, 3))
+    assert len({run.artifact for run in honest.seed_runs}) == 3
+    assert all(run.timings for run in honest.seed_runs)

@@ -98,3 +98,18 @@ def test_only_content_counts(tmp_path_factory: pytest.TempPathFactory, a: bytes,
     path.unlink()
     path.write_bytes(b)
     assert (hashes.changed() is None) == (a == b)
+
+
+def test_a_digest_tells_names_and_bytes_wherever_they_lie(folder: Path, tmp_path: Path) -> None:
+    hashes, other = FileHashes(), tmp_path / "other"
+    folder.rename(other)
+    moved = hashes.digest(other)
+    other.rename(folder)
+    assert hashes.digest(folder) == moved
+    (folder / "__pycache__").mkdir()
+    (folder / "__pycache__" / "a").write_text("1")
+    hidden = hashes.digest(folder)
+    (folder / "b").rename(folder / "c")
+    renamed = hashes.digest(folder)
+    same_size(folder / "a")
+    assert len({moved, hidden, renamed, hashes.digest(folder)}) == 4

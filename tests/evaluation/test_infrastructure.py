@@ -220,3 +220,32 @@ async def test_what_a_log_says_of_the_machine_is_tried_once_more(
     assert outcome.status is status
     if status is Status.ABORTED:
         assert_nobodys_fault(outcome, "uncorrectable ECC error")
+
+
+class WatchedSandbox(LocalSandbox):
+    """Notes what it is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[PhaseRequest] = []
+
+    async def run(self, request: PhaseRequest) -> PhaseResult:
+        self.asked.append(request)
+        return await super().run(request)
+
+
+async def test_what_a_pack_imports_is_for_the_recipes_phases_alone(toy: Pack) -> None:
+    warm = toy.model_copy(update={"warm": ("json",)})
+    async with WatchedSandbox() as sandbox:
+        outcome = await evaluator_of(warm, sandbox).measure(warm.baseline(), (1,))
+    assert outcome.status is Status.BASELINE, outcome.reason
+    asked = {request.phase: request.warm for request in sandbox.asked}
+    assert asked == {"preflight": ("json",), "train": ("json",), "predict": ("json",), "score": ()}
+
+
+async def test_a_module_that_cannot_be_imported_is_nobodys_fault(toy: Pack) -> None:
+    gone = toy.model_copy(update={"warm": ("json", "no_such_module")})
+    async with LocalSandbox() as sandbox:
+        outcome = await evaluator_of(gone, sandbox).measure(gone.baseline(), (1,))
+    assert_nobodys_fault(outcome, "`warm` lists (json, no_such_module)")
+    assert_nobodys_fault(outcome, "No module named 'no_such_module'")

@@ -12,7 +12,7 @@ from recipelab.evaluation.metric import (
     PREDICT_PART,
     TRAIN_PART,
     Incumbent,
-    mean_predict,
+    free_predict,
     with_metric,
 )
 from recipelab.packs.sections import Metric
@@ -32,9 +32,10 @@ def run(train: float, predict: float, *, beside: tuple[float, float] | None = No
     return SeedRun(1, (), measures)
 
 
-def best(train: float, predict: float, baseline_predict: float) -> Incumbent:
+def best(train: float, predict: float, of_baseline: float) -> Incumbent:
     measures = {METRIC: train, TRAIN_PART: train, PREDICT_PART: predict}
-    return Incumbent(0, Recipe({}), {1: SeedRun(1, (), measures)}, baseline_predict)
+    baseline = SeedRun(1, (), {PREDICT_PART: of_baseline})
+    return Incumbent(0, Recipe({}), {1: SeedRun(1, (), measures)}, (baseline,))
 
 
 def value(one: SeedRun, of: Metric, reference: Incumbent | None) -> float:
@@ -48,24 +49,36 @@ CHARGED = metric(side_by_side=True, charge_predict=True)
 def test_the_baseline_is_not_charged() -> None:
     (baseline,) = with_metric([run(5.0, 2.0)], CHARGED, None)
     assert baseline.measures[METRIC] == 5.0
-    assert mean_predict([baseline]) == 2.0
+    assert free_predict([baseline], CHARGED) == pytest.approx(2.04)
 
 
 def test_predict_as_long_as_the_baselines_is_free() -> None:
     reference = best(4.0, 2.0, 2.0)
-    assert value(run(3.0, 2.05, beside=(4.0, 2.0)), CHARGED, reference) == pytest.approx(3.0)
+    assert value(run(3.0, 2.03, beside=(4.0, 2.0)), CHARGED, reference) == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize(
+    ("ratios", "share"),
+    [((1.0, 1.0, 1.0), 0.005), ((0.99, 1.0, 1.01), 0.02), ((1.0, 1.004), 0.0085)],
+)
+def test_what_is_free_follows_the_noise_of_predict(ratios: tuple[float, ...], share: float) -> None:
+    # The machine is another at every pair, and that is no noise of predict.
+    moments = [run(4.0, 2.0 * r * k, beside=(4.0, 2.0 * k)) for k, r in enumerate(ratios, start=1)]
+    baseline = with_metric(moments, CHARGED, None)
+    mean = sum(one.measures[PREDICT_PART] for one in baseline) / len(baseline)
+    assert free_predict(baseline, CHARGED) == pytest.approx(mean * (1.0 + share), rel=1e-3)
 
 
 def test_work_moved_to_predict_wins_nothing() -> None:
     moved = run(1.0, 6.0, beside=(5.0, 2.0))
-    assert value(moved, CHARGED, best(5.0, 2.0, 2.0)) == pytest.approx(1.0 + 6.0 - 2.1)
+    assert value(moved, CHARGED, best(5.0, 2.0, 2.0)) == pytest.approx(1.0 + 6.0 - 2.04)
     assert value(moved, metric(side_by_side=True), best(5.0, 2.0, 2.0)) == pytest.approx(1.0)
 
 
 def test_many_small_moves_are_charged_as_one_large_one() -> None:
     # A best that has itself moved work to predict is no excuse: the baseline's predict is free.
     drifted = best(3.0, 4.0, 2.0)
-    assert value(run(3.0, 4.0, beside=(3.0, 4.0)), CHARGED, drifted) == pytest.approx(4.9)
+    assert value(run(3.0, 4.0, beside=(3.0, 4.0)), CHARGED, drifted) == pytest.approx(4.96)
 
 
 def test_a_machine_that_is_slower_now_charges_nothing_for_it() -> None:
@@ -80,4 +93,4 @@ def test_nothing_can_be_compared_with_zero() -> None:
 
 def test_other_measures_are_taken_as_they_are() -> None:
     assert value(run(1.5, 9.0), metric(), best(4.0, 2.0, 2.0)) == 1.5
-    assert mean_predict(with_metric([run(1.5, 9.0)], metric(), None)) is None
+    assert free_predict(with_metric([run(1.5, 9.0)], metric(), None), metric()) is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ import pytest
 
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Edit, FailureKind, Outcome, Phase, Proposal, SeedRun, Status
+from recipelab.evaluation.calibration import baseline_text
 from recipelab.evaluation.evaluator import Evaluator
-from recipelab.evaluation.judge import baseline_text
 from recipelab.evaluation.metric import Incumbent, noise_of
 from recipelab.evaluation.projection import (
     LARGEST_CORRECTION,
@@ -409,3 +410,51 @@ async def test_a_size_and_a_figure_without_noise_have_no_mercy(
         )
         outcome = await evaluator_of(pack, sandbox).evaluate(recipe, None)
         assert outcome.status is Status.GATE_MISSED, outcome.reason
+
+
+async def slow_preflight(
+    pack: Pack, monkeypatch: pytest.MonkeyPatch, load: float, *, first_only: bool
+) -> tuple[list[str], Outcome]:
+    """Phases and outcome of a recipe whose preflight sleeps, the first time or always."""
+    monkeypatch.setattr("os.getloadavg", lambda: (load, 0.0, 0.0))
+    monkeypatch.setattr("recipelab.evaluation.failures._pressure", lambda: None)
+    pack = with_preflight(pack)
+    pack = pack.model_copy(update={"budgets": pack.budgets.model_copy(update={"preflight": 0.7})})
+    recipe = leaving(pack, "__import__('time').sleep(9)")
+
+    class Busy(Watched):
+        async def run(self, request: PhaseRequest) -> PhaseResult:
+            if first_only and request.phase == "preflight" and self.phases:
+                longer = replace(request.limits, seconds=20.0)
+                request = replace(request, limits=longer, command=("true",))
+            return await super().run(request)
+
+    async with Busy() as sandbox:
+        evaluator = evaluator_of(pack, sandbox)
+        baseline = SeedRun(1, (), {"preflight.wall_seconds": 0.31, "preflight.cpu_seconds": 0.22})
+        best = Incumbent(0, pack.baseline(), {1: baseline})
+        if first_only:
+            return sandbox.phases, await evaluator.evaluate(recipe, None)
+        return sandbox.phases, await evaluator.evaluate(recipe, lambda: best)
+
+
+async def test_a_preflight_on_a_busy_machine_has_a_second_try(
+    toy: Pack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    phases, outcome = await slow_preflight(toy, monkeypatch, load=999.0, first_only=True)
+    assert phases[:3] == ["preflight", "preflight", "train"]
+    assert outcome.status is Status.BASELINE, outcome.reason
+    assert outcome.seed_runs[0].measures["preflight.wall_seconds"] < 0.7
+
+
+@pytest.mark.parametrize(("load", "tries"), [(0.0, 1), (999.0, 2)])
+async def test_a_preflight_that_is_too_slow_says_what_it_got(
+    toy: Pack, monkeypatch: pytest.MonkeyPatch, load: float, tries: int
+) -> None:
+    phases, outcome = await slow_preflight(toy, monkeypatch, load=load, first_only=False)
+    assert phases == ["preflight"] * tries
+    assert outcome.status is Status.CRASHED and outcome.failure is not None
+    assert outcome.failure.kind is FailureKind.TIMEOUT
+    text = outcome.failure.excerpt
+    assert text.count("CPU seconds in 0.7") == tries and f"a load of {load:.1f} on" in text
+    assert "that of the best took 0.2 CPU seconds in 0.3 s" in text

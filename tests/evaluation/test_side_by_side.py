@@ -121,3 +121,31 @@ async def test_a_pinned_phase_stays_on_its_core(sandbox: LocalSandbox, tmp_path:
         PhaseLimits(10.0, cpu_set=(core,)),
     )
     assert (await sandbox.run(request)).log.strip() == f"[{core}]"
+
+
+@pytest.mark.parametrize("policy", ["paired-two-sigma", "keep-if-better"])
+async def test_what_beat_its_parent_is_not_taken_to_beat_a_better_best(
+    timed: Pack, policy: str
+) -> None:
+    """A trial of 2.85 s is screened beside a parent of 3 s, while another of 2.4 s is kept."""
+    spec = timed.acceptance.model_copy(update={"policy": policy})
+    pack = timed.model_copy(update={"acceptance": spec})
+    data = ensure_data(pack, say=lambda text: None)
+    async with DriftingSandbox(1.0) as sandbox:
+        evaluator = Evaluator(pack, sandbox, data)
+        baseline = await evaluator.evaluate(priced(pack, 3.0), None)
+        parent = Incumbent(0, priced(pack, 3.0), {run.seed: run for run in baseline.seed_runs})
+        kept = await evaluator.evaluate(priced(pack, 2.4), lambda: parent)
+        best = Incumbent(1, priced(pack, 2.4), {run.seed: run for run in kept.seed_runs})
+        asked: list[Incumbent] = []
+
+        def incumbent() -> Incumbent:
+            asked.append(parent if len(asked) < 2 else best)
+            return asked[-1]
+
+        outcome = await evaluator.evaluate(priced(pack, 2.85), incumbent)
+    assert outcome.status is Status.DISCARDED, outcome.reason
+    assert outcome.score is not None and baseline.score is not None
+    assert outcome.score == pytest.approx(baseline.score * 2.85 / 3.0, rel=0.01)
+    assert outcome.delta == pytest.approx(baseline.score * (2.85 - 2.4) / 3.0, rel=0.03)
+    assert outcome.evidence is not None and outcome.evidence.against == 1

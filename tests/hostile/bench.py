@@ -12,7 +12,7 @@ from pathlib import Path
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Edit, Outcome
 from recipelab.evaluation.evaluator import Evaluator
-from recipelab.evaluation.metric import Incumbent, mean_predict
+from recipelab.evaluation.metric import Incumbent
 from recipelab.packs.data import ensure_data
 from recipelab.packs.load import load_pack
 from recipelab.sandbox import DockerSandbox, PhaseRequest, PhaseResult
@@ -111,7 +111,7 @@ class Bench:
         outcome = await evaluator.evaluate(recipe, None, labels={"case": f"baseline-{pack}"})
         assert outcome.status == "baseline", outcome
         runs = {run.seed: run for run in outcome.seed_runs}
-        self._best[pack, timed] = Incumbent(0, recipe, runs, mean_predict(outcome.seed_runs))
+        self._best[pack, timed] = Incumbent(0, recipe, runs, outcome.seed_runs)
 
     def _evaluator(self, name: str, profile: str) -> Evaluator:
         """A new one, with a slot of its own: the seeds of a trial come one after the other."""

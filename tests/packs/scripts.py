@@ -6,6 +6,7 @@ import importlib
 import json
 import subprocess
 import sys
+from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,6 +55,13 @@ def loaded(pack: str, name: str) -> ModuleType:
 def run_script(pack: str, script: str, *words: str, root: Path) -> subprocess.CompletedProcess[str]:
     """Runs a script of a pack's full folder in a phase root."""
     return run_evaluator(SHIPPED / pack / "full" / script, *words, root=root)
+
+
+def items_of(root: Path, count: int) -> float:
+    """The mean of the items that a scorer wrote, of which there are so many."""
+    values = array("f", (root / "out" / "items.f32").read_bytes())
+    assert len(values) == count
+    return sum(values) / count
 
 
 def score_of(root: Path) -> dict[str, Any]:

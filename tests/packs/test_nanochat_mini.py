@@ -16,7 +16,7 @@ import pytest
 
 from recipelab.core import content
 
-from .scripts import as_scripts_in, run_evaluator
+from .scripts import as_scripts_in, items_of, run_evaluator
 
 EVALUATOR = content.shipped_root() / content.TASK_PACKS / "nanochat_d12" / "evaluator"
 EACH, LENGTH, LAST, SYMBOLS = 6, 64, 24, 256
@@ -122,6 +122,8 @@ def test_a_flat_distribution_answers_nothing(root: Path) -> None:
     assert found["word_end"] == 0.0 and found["capital"] == -1.0
     assert found["spelling"] == pytest.approx(-1 / 3)
     assert found["core"] == pytest.approx(sum(v for k, v in found.items() if k != "core") / 9)
+    asked = len(json.loads((root / "plan" / "key.json").read_text())["tasks"])
+    assert items_of(root, asked) == pytest.approx(found["core"])
 
 
 def test_who_has_learned_the_language_scores(root: Path, play: str) -> None:

@@ -93,6 +93,11 @@ def test_what_a_profile_cannot_extend_is_named(base: str, words: str, toy: Path)
         (SMOKE, f"{SMOKE}\nkeeps = 'evaluator'\nkeep_mb = 1", ["preflight.keeps", "answers, "]),
         (SMOKE, f"{SMOKE}\nprojects.train_seconds = 1", ["projects.train_seconds", "less than 1"]),
         (SMOKE, f"{SMOKE}\nprojects.bytes = 0", ["projects.bytes", "artifact_bytes"]),
+        (
+            "format = 1",
+            "format = 1\nwarm = ['torch', '-m']",
+            ["warm", "'-m' is no name of a module"],
+        ),
         ("[limits]", "[limits]\nprocesses = 33", ["limits", "at most pids, which is 32"]),
     ],
 )
@@ -106,6 +111,16 @@ def test_an_error_names_file_key_and_valid_values(
         read_pack(toy)
     for word in [str(toy), *words]:
         assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("phase", ["preflight", "train", "predict"])
+def test_modules_are_imported_for_scripts_alone(toy: Path, phase: str) -> None:
+    warm = "[profiles.warm]\nextends = 'mini'\nwarm = ['torch']\n"
+    ranks = f"[profiles.ranks]\nextends = 'warm'\nphases.{phase}.command = ['torchrun', 'a.py']\n"
+    toy.write_text(f"{toy.read_text()}\n{warm}{ranks}")
+    assert read_pack(toy, "warm").warm == ("torch",)
+    with pytest.raises(PackError, match=rf"warm \(for phases.{phase}.command\).*'torchrun a.py'"):
+        read_pack(toy, "ranks")
 
 
 def test_a_preflight_says_what_it_projects_and_keeps(toy: Path) -> None:

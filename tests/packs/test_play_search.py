@@ -18,7 +18,7 @@ from recipelab.packs.load import read_pack
 from recipelab.sandbox import LocalSandbox
 from recipelab.sandbox.slots import ANYWHERE, SlotPool
 
-from .scripts import run_evaluator
+from .scripts import items_of, run_evaluator
 
 PACK = content.shipped_root() / content.TASK_PACKS / "play_search"
 TRAIN, PREDICT = "recipe/train.py", "recipe/predict.py"
@@ -60,6 +60,7 @@ def test_the_score_is_the_mean_reciprocal_rank(
     assert done.returncode == 0, done.stderr
     score = json.loads((tmp_path / "out" / "score.json").read_text())
     assert score == pytest.approx({"mrr": mrr, "first": first})
+    assert items_of(tmp_path, 2) == pytest.approx(mrr)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ def phase(
     inputs: tuple[Input, ...] = (),
     environment: dict[str, str] | None = None,
     tripwires: tuple[str, ...] = (),
+    warm: tuple[str, ...] = (),
     **limits: object,
 ) -> PhaseRequest:
     """A request with a short deadline; a single word is a Python program."""
@@ -35,6 +36,7 @@ def phase(
         environment=environment or {},
         labels={"trial": "7"},
         tripwires=tripwires,
+        warm=warm,
     )
 
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import recipelab.scoring
 from recipelab.evaluation.failures import PhaseFailed
-from recipelab.evaluation.phases import read_score
+from recipelab.evaluation.scored import read_score
 from recipelab.sandbox import Ending, PhaseResult
 from recipelab.scoring import (
     BrokenRule,

@@ -41,12 +41,20 @@ class Fated:
         *,
         labels: Mapping[str, str] | None = None,
         observer: TrialObserver | None = None,
+        **further: Any,
     ) -> Outcome:
         """Judges at once."""
         observer = observer or TrialObserver()
         observer.queued()
         observer.began(Phase.TRAIN, 1)
         return scored(Status.BASELINE, 1.0) if incumbent is None else self._fate(recipe)
+
+    async def checkpoint(self, *arguments: Any, **further: Any) -> None:
+        """Tests no line."""
+
+    def spread_group(self, outcome: Outcome) -> tuple[float, ...]:
+        """Tells nothing about noise."""
+        return ()
 
 
 def scored(status: Status, score: float) -> Outcome:

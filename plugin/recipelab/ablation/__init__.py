@@ -7,7 +7,6 @@ from recipelab.ablation.ablate import (
     ChainAblation,
     ablate_campaign,
     ablation_report,
-    ablation_seeds,
 )
 from recipelab.ablation.attribution import Effect, Interaction, Losses, StepLoss
 from recipelab.ablation.chain import Chain, Removal, records_of_chain, removal, removals
@@ -30,7 +29,6 @@ __all__ = [
     "StepLoss",
     "ablate_campaign",
     "ablation_report",
-    "ablation_seeds",
     "records_of_chain",
     "removal",
     "removals",

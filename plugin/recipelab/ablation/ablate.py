@@ -25,9 +25,8 @@ from recipelab.ablation.measure import Measure, MeasurementFile, RecipeMeasurer
 from recipelab.core.recipe import Recipe
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.metric import Incumbent
-from recipelab.evaluation.seed_runs import fresh_seeds
+from recipelab.evaluation.seeds import SeedSource
 from recipelab.lineage import LineageStore, TrialRecord
-from recipelab.packs.pack import Pack
 from recipelab.packs.sections import Goal
 
 ABLATION_FILE = "ablation.json"
@@ -65,13 +64,15 @@ async def ablate_campaign(
     if baseline is None or best is None:
         raise AssertionError("unreachable: the trials that led to the best are judged")
     pack = evaluator.pack
+    source = SeedSource(pack, campaign, store.secret(campaign))
     key = f"{chain.best.digest} {evaluator.sandbox_name} {pack.profile}"
     measurer = RecipeMeasurer(
         evaluator,
         Incumbent.of_trial(numbers[-1], chain.best, best, baseline.seed_runs),
-        ablation_seeds(pack, campaign, seeds),
+        source.ablation(seeds),
         MeasurementFile(file, key),
         {"campaign": campaign, "purpose": "ablate-best"},
+        source,
     )
     goal = pack.metric.goal
     scores = [record.outcome.score if record.outcome else None for record in records]
@@ -82,14 +83,6 @@ async def ablate_campaign(
     }
     ablation = ChainAblation(chain, await measurer.prepare(), goal, recorded=recorded, say=say)
     return ablation_report(await ablation.run(pairs), {item.number: item for item in records})
-
-
-def ablation_seeds(pack: Pack, campaign: str, count: int) -> tuple[int, ...]:
-    """Return the seeds of all recipes of an ablation.
-
-    They are fresh: on the seeds that it was chosen by, the best looks better than it is.
-    """
-    return fresh_seeds(f"{pack.name}/{campaign}/ablate", count, taken=pack.seeds)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Outcome, SeedRun, Status
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.metric import METRIC, Incumbent, metric_by_seed
+from recipelab.evaluation.seeds import SeedSource
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,7 @@ class RecipeMeasurer:
         seeds: The seeds of all recipes.
         file: What was measured before.
         labels: What the runs belong to.
+        source: Has the secret numbers of hidden rounds.
     """
 
     evaluator: Evaluator
@@ -121,6 +123,7 @@ class RecipeMeasurer:
     seeds: tuple[int, ...]
     file: MeasurementFile
     labels: Mapping[str, str]
+    source: SeedSource
 
     async def prepare(self) -> Measure:
         """Measure the best, unless it runs beside the others anyway, and return what measures.
@@ -137,7 +140,7 @@ class RecipeMeasurer:
                     f"compared with it: {found.failure}"
                 )
             runs = {seed: SeedRun(seed, (), {METRIC: x}) for seed, x in found.candidate.items()}
-            best = replace(best, runs=runs)
+            best = replace(best, runs=runs, chosen_on=frozenset())
 
         async def measure(recipe: Recipe) -> MeasuredRecipe:
             return await self._measure(recipe, best)
@@ -148,7 +151,7 @@ class RecipeMeasurer:
         known = self.file.get(recipe)
         if missing := known.missing(self.seeds):
             outcome = await self.evaluator.measure(
-                recipe, missing, incumbent=best, labels=self.labels
+                recipe, missing, incumbent=best, source=self.source, labels=self.labels
             )
             known = known.plus(self._measured(outcome, best))
             # What failed through the machinery is tried again next time.

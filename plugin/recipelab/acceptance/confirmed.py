@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from recipelab.acceptance.policy import NeedMoreSeeds, Observations, Verdict
 from recipelab.acceptance.screening import Screened
@@ -32,6 +33,8 @@ class Confirmed:
     false_keep_rate: float = 0.05
     looks: tuple[int, ...] = (4, 8, 16, 32)
     half: int = 40
+
+    pools: ClassVar[bool] = True
 
     def judge(self, observed: Observations) -> Verdict | NeedMoreSeeds:
         """Judge by the confirmation once there is one, else by the screening."""

@@ -60,6 +60,7 @@ def gate_bound(
     margins: Sequence[float],
     spread: Spread | None = None,
     *,
+    limit_error: float = 0.0,
     errors: float = CERTIFIED_BOUND,
     most: int = MOST_SEEDS,
 ) -> GateBound:
@@ -75,6 +76,7 @@ def gate_bound(
             the recipe.
         spread: The spread of that measurement, from calibration or pooled; ``None`` if it is not
             known.
+        limit_error: Standard error of the limit, where that was measured, too.
         errors: Standard errors that a pass takes.
         most: Runs beyond which none is asked for.
 
@@ -84,7 +86,7 @@ def gate_bound(
     if not margins:
         raise ValueError("a gate needs at least one run")
     count, mean = len(margins), fmean(margins)
-    error = _sd(margins, spread) / math.sqrt(count)
+    error = math.hypot(_sd(margins, spread) / math.sqrt(count), limit_error)
     # A limit may be met exactly.
     if mean >= errors * error:
         return GateBound(mean, error, GateCall.PASSED)

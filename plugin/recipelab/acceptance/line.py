@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from recipelab.acceptance.confirmed import screened_out
 from recipelab.acceptance.policy import NeedMoreSeeds, Observations, Verdict
@@ -45,6 +46,8 @@ class Line:
     lead: float = 3.0
     screening: int | None = 1
     half: int = 20
+
+    pools: ClassVar[bool] = True
 
     def judge(self, observed: Observations) -> Verdict | NeedMoreSeeds:
         """Judge by the fresh seeds once there are any, else by the first ones."""

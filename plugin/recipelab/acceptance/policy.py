@@ -85,18 +85,23 @@ class NeedMoreSeeds:
         seeds: On how many fresh seeds the candidate should have run in all.
         reason: Why, in one sentence.
         alone: Whether the candidate's runs are enough, as the best's are known from its pool.
+        for_gate: Whether a gate needs them; it may ask once, as one that is looked at until it
+            passes is passed by luck.
     """
 
     seeds: int
     reason: str
     alone: bool = False
+    for_gate: bool = False
 
 
 class Acceptance(Protocol):
     """Compares a candidate with the best; owns no gates, no sandbox and no store.
 
     A distribution registers a policy of its own by name: see
-    :data:`~recipelab.acceptance.registry.AcceptanceFactory`.
+    :data:`~recipelab.acceptance.registry.AcceptanceFactory`. One with an attribute ``pools`` that
+    is true reads :attr:`Observations.pool` where there is one; for any other, the best has run
+    every seed that the candidate has.
     """
 
     def judge(self, observed: Observations) -> Verdict | NeedMoreSeeds:

@@ -3,7 +3,12 @@
 from recipelab.agents.charter import Charter
 from recipelab.agents.charters import charter_names, load_charter
 from recipelab.agents.context import LineageContext, LineageContextConfig, TurnContext
-from recipelab.agents.evaluator_agent import EVALUATOR, EvaluatorAgent, outcome_report
+from recipelab.agents.evaluator_agent import (
+    EVALUATOR,
+    EvaluatorAgent,
+    checkpoint_report,
+    outcome_report,
+)
 from recipelab.agents.specialist import Specialist
 
 __all__ = [
@@ -15,6 +20,7 @@ __all__ = [
     "Specialist",
     "TurnContext",
     "charter_names",
+    "checkpoint_report",
     "load_charter",
     "outcome_report",
 ]

@@ -12,6 +12,8 @@ from autogen_agentchat.base import Response
 from autogen_agentchat.messages import BaseChatMessage, TextMessage
 from autogen_core import CancellationToken
 
+from recipelab.core.trial import Checkpoint
+from recipelab.evaluation.checkpoints import checkpoint_words
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.lineage import TrialRecord
 from recipelab.packs.sections import Metric
@@ -64,7 +66,11 @@ class EvaluatorAgent(BaseChatAgent):
         if self._before_report is not None:
             self._before_report(ended)
         if ended:
-            return Response(chat_message=outcome_report(self._queue, ended, blind=self._blind))
+            report = outcome_report(self._queue, ended, blind=self._blind)
+            if checkpoints := self._queue.take_checkpoints():
+                tested = checkpoint_report(self._queue, checkpoints, blind=self._blind)
+                report.content = f"{report.content}\n\n{tested.content}"
+            return Response(chat_message=report)
         running = len(self._queue.in_flight)
         text = (
             f"The round ends; trials in flight: {running}." if running else "No trial is running."
@@ -97,6 +103,28 @@ def outcome_report(
             TRIALS: ",".join(str(record.number) for record in ended),
             SPENT: json.dumps(asdict(queue.ledger.spent)),
         },
+    )
+
+
+def checkpoint_report(
+    queue: TrialQueue, checkpoints: Sequence[Checkpoint], *, blind: bool = False
+) -> TextMessage:
+    """Return the evaluator's report of tests of the working line.
+
+    Args:
+        queue: The campaign's queue of trials.
+        checkpoints: What was found.
+        blind: Whether outcomes are kept from the chat.
+    """
+    metric = queue.pack.metric
+    texts = (
+        "The working line was tested." if blind else checkpoint_words(one, metric.name, metric.unit)
+        for one in checkpoints
+    )
+    return TextMessage(
+        content="\n\n".join(texts),
+        source=EVALUATOR,
+        metadata={SPENT: json.dumps(asdict(queue.ledger.spent))},
     )
 
 

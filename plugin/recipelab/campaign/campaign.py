@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from recipelab.campaign.planning import Estimate
     from recipelab.campaign.running import OpenQueue
     from recipelab.campaign.submitting import Submission
-    from recipelab.core.trial import Certificate
+    from recipelab.core.trial import Certificate, Checkpoint
     from recipelab.evaluation.proposals import Approve
     from recipelab.evaluation.session import Overrides
     from recipelab.team import Ended, Listener, ResearchGroupChat
@@ -469,6 +469,29 @@ class Campaign(CampaignReader):
 
         number = self.best.number if trial is None else trial
         return await certify_trial(self, number, seeds=seeds, sandbox=sandbox, slots=slots)
+
+    async def checkpoint(
+        self, *, sandbox: str | None = None, slots: int | None = None
+    ) -> Checkpoint | None:
+        """Test the working line now: its head against the certified recipe, on fresh seeds.
+
+        A campaign that ends as planned has done so by itself.
+
+        Args:
+            sandbox: ``auto``, ``docker`` or ``local``; ``None`` for the campaign's own.
+            slots: Phases at the same time; ``None`` for what the machine has.
+
+        Returns:
+            What was found; ``None`` if no kept trial is untested.
+
+        Raises:
+            RecipelabError: The campaign was imported or runs, or data, sandbox or slots are
+                missing.
+        """
+        from recipelab.campaign.studies import test_line
+
+        self._check_ran_here()
+        return await test_line(self, sandbox=sandbox, slots=slots)
 
     async def ablate(
         self,

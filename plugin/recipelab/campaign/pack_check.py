@@ -9,25 +9,27 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from statistics import fmean
 
+from recipelab.acceptance.items import ITEM_BYTES, agreement, item_mean
 from recipelab.agents.charters import pack_problems
 from recipelab.campaign.pack_machinery import machinery_proofs
 from recipelab.core.content import Home, cache_root
 from recipelab.core.errors import EditError, RecipelabError
 from recipelab.core.recipe import Recipe, find_knobs, syntax_error
 from recipelab.core.trial import Outcome, Phase, SeedRun, Status
+from recipelab.evaluation.calibration import calibration_of, calibration_text
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.failures import EvaluatorFault, PhaseFailed
 from recipelab.evaluation.integrity import FileHashes
-from recipelab.evaluation.judge import calibration_of, calibration_text
-from recipelab.evaluation.metric import PROJECTED, noise_of
+from recipelab.evaluation.metric import METRIC, PROJECTED, noise_of
 from recipelab.evaluation.observers import TrialObserver
 from recipelab.evaluation.phases import PhaseRunner
 from recipelab.evaluation.projection import MEASURED, projection_note
+from recipelab.evaluation.seeds import SeedSource
 from recipelab.evaluation.session import CampaignSession
 from recipelab.evaluation.workspace import Workspace
 from recipelab.packs.data import is_cached, size_text
@@ -41,6 +43,9 @@ from recipelab.sandbox.slots import list_gpus
 
 FEW_SEEDS = 3
 """Seeds of a trial below which small gains are not seen."""
+
+ITEMS_AGREE = 0.5
+"""Correlation of two runs of one seed, item by item, below which their order is in doubt."""
 
 NEAR_BUDGET = 0.7
 """Share of a time budget from which a phase is near its limit."""
@@ -324,6 +329,7 @@ async def check_rules(pack: Pack) -> AsyncIterator[PackFinding]:
                 FileHashes(),
                 labels=_labels(pack),
                 observer=TrialObserver(),
+                nonce=SeedSource(pack).nonce,
             )
             try:
                 await runner.check_rules()
@@ -354,7 +360,22 @@ async def check_baseline(evaluator: Evaluator) -> AsyncIterator[PackFinding]:
     calibration = calibration_of(pack, outcome.seed_runs)
     if calibration is not None:
         yield _ok("noise", calibration_text(pack, calibration))
-    yield await _check_repeats(evaluator, outcome.seed_runs[0])
+    labels = {**_labels(pack), "purpose": "again"}
+    first = outcome.seed_runs[0]
+    again = await evaluator.measure(pack.baseline(), (first.seed,), labels=labels)
+    yield _check_repeats(first, again)
+    yield _check_items(pack, outcome.seed_runs, again)
+    if pack.acceptance.deterministic:
+        yield _check_deterministic(pack, outcome)
+
+
+def _check_deterministic(pack: Pack, outcome: Outcome) -> PackFinding:
+    """Check that the metric is the same for every seed, where the pack says so."""
+    found = sorted({run.measures[METRIC] for run in outcome.seed_runs})
+    if len(found) == 1:
+        return _ok("deterministic", f"all {len(outcome.seed_runs)} seeds measured {found[0]:.8g}")
+    text = f"{pack.metric.name} was {found[0]:.8g} to {found[-1]:.8g} over the seeds"
+    return _error("deterministic", f"{text}; take deterministic out of [acceptance]")
 
 
 def _check_budgets(pack: Pack, outcome: Outcome) -> Iterator[PackFinding]:
@@ -371,7 +392,8 @@ def _check_budgets(pack: Pack, outcome: Outcome) -> Iterator[PackFinding]:
 
 def _check_gates(pack: Pack, outcome: Outcome) -> Iterator[PackFinding]:
     noise = noise_of(outcome.seed_runs, pack.metric)
-    for gate, result in zip(pack.gates, outcome.gates, strict=True):
+    gates = [gate for gate in pack.gates if not gate.relative]
+    for gate, result in zip(gates, outcome.gates, strict=True):
         spread = noise.measures.get(gate.measure) if noise is not None else None
         error_of_mean = spread.sd / len(pack.seeds) ** 0.5 if spread is not None else 0.0
         text = f"{gate.name}: {result.value:.5g}, limit {result.limit:g}"
@@ -401,9 +423,7 @@ def _check_projections(pack: Pack, outcome: Outcome) -> Iterator[PackFinding]:
             yield _ok("projections", text)
 
 
-async def _check_repeats(evaluator: Evaluator, first: SeedRun) -> PackFinding:
-    labels = {**_labels(evaluator.pack), "purpose": "again"}
-    again = await evaluator.measure(evaluator.pack.baseline(), (first.seed,), labels=labels)
+def _check_repeats(first: SeedRun, again: Outcome) -> PackFinding:
     if not again.seed_runs:
         return _error("repeats", f"the same seed fails the second time: {again.reason}")
     second = again.seed_runs[0]
@@ -418,6 +438,29 @@ async def _check_repeats(evaluator: Evaluator, first: SeedRun) -> PackFinding:
         return _ok("repeats", "the same seed gives the same scores")
     text = f"the same seed differs: {differences}; noise beyond the seed costs power"
     return _warning("repeats", text)
+
+
+def _check_items(pack: Pack, runs: Sequence[SeedRun], again: Outcome) -> PackFinding:
+    """Tell of the items that the scorer leaves, and whether their order is always the same."""
+    spec, what = pack.evaluator, "items"
+    if spec.items is None:
+        text = "the scorer leaves none, so that nobody knows how much a finite hidden set tells"
+        return _ok(what, f"{text}; see evaluator.items")
+    found = item_mean([run.items for run in runs], fresh=spec.fresh_items)
+    if found is None:
+        numbers = sorted({len(run.items) // ITEM_BYTES for run in runs})
+        text = f"runs have {' and '.join(map(str, numbers))} items; all must have the same ones"
+        return _error(what, text)
+    text = f"{found.count:,}, their mean is {spec.items}"
+    if spec.fresh_items:
+        return _ok(what, f"{text}; every run has others, so that seeds tell their error too")
+    second = again.seed_runs[0].items if again.seed_runs else b""
+    agree = agreement(runs[0].items, second)
+    if agree is not None and agree < ITEMS_AGREE:
+        text = f"two runs of one seed hardly agree item by item (correlation {agree:.2f})"
+        hint = "the scorer has to put them into one order; or say fresh_items = true"
+        return _warning(what, f"{text}: {hint}")
+    return _ok(what, f"{text}; so many leave a standard error of {found.error:.2g} in it")
 
 
 # What the scorer makes of spoiled predictions.

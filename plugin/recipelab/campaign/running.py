@@ -175,6 +175,8 @@ async def open_queue(campaign: Campaign, approve: Approve | None) -> AsyncIterat
                         collector.cancel()
                         await asyncio.gather(collector, return_exceptions=True)
             if queue.remaining == 0 and not queue.running:
+                if queue.ledger.has_time:
+                    await queue.settle()
                 finished, reason = True, queue.ledger.over or "the budget is spent"
         except BaseException as error:
             reason = str(error) if isinstance(error, Exception) else "stopped by hand"

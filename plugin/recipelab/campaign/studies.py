@@ -18,8 +18,10 @@ from recipelab.budget import BudgetLimits
 from recipelab.core.content import Home
 from recipelab.core.errors import RecipelabError
 from recipelab.core.recipe import Recipe
-from recipelab.core.trial import Certificate
-from recipelab.evaluation.certify import certification_seeds, certify
+from recipelab.core.trial import Certificate, Checkpoint
+from recipelab.evaluation.certify import certify
+from recipelab.evaluation.queue import TrialQueue
+from recipelab.evaluation.seeds import SeedSource
 from recipelab.evaluation.session import CampaignSession, Overrides
 from recipelab.packs.load import load_pack
 from recipelab.plan import Arm, Plan
@@ -64,12 +66,25 @@ async def certify_trial(
     pack = campaign.pack
     session = measuring_session(campaign, sandbox, slots)
     baseline, recipe = (Recipe(campaign.files(one)) for one in (0, number))
-    chosen = certification_seeds(pack, campaign.name, seeds)
+    source = SeedSource(pack, campaign.name, campaign.store.secret(campaign.name))
+    # Every certification has seeds of its own: one that is repeated looks at nothing twice.
+    chosen = source.certification(len(campaign.store.certificates(campaign.name)), seeds)
     labels = {"campaign": campaign.name, "trial": str(number), "purpose": "certify"}
     async with session.measuring(pack.certified()) as evaluator:
-        found = await certify(evaluator, baseline, recipe, chosen, labels)
+        found = await certify(evaluator, baseline, recipe, chosen, source, labels)
     campaign.store.add_certificate(campaign.name, number, found)
     return found
+
+
+async def test_line(
+    campaign: Campaign, *, sandbox: str | None, slots: int | None
+) -> Checkpoint | None:
+    """Test the working line of a campaign that does not run; see :meth:`Campaign.checkpoint`."""
+    session = measuring_session(campaign, sandbox, slots)
+    async with session.measuring() as evaluator:
+        with campaign.home.locked(campaign.name):
+            queue = TrialQueue(campaign.store, campaign.name, evaluator)
+            return await queue.settle()
 
 
 async def ablate_best(

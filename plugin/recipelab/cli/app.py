@@ -31,6 +31,7 @@ for command in (
     certify.ablate,
     certify.ablate_best,
     look.stats,
+    certify.checkpoint,
     certify.verify,
     certify.leaderboard,
     steer.note,

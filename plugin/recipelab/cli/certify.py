@@ -1,4 +1,4 @@
-"""Commands that measure what a search found: verify, leaderboard, ablate-best, ablate."""
+"""Commands that measure what was found: checkpoint, verify, leaderboard, ablate-best, ablate."""
 
 from __future__ import annotations
 
@@ -72,6 +72,40 @@ def verify(
             words = certificate_words(campaign.trial(number), found)
             out.print(words, markup=False, soft_wrap=True)
         if not found.certified:
+            raise typer.Exit(FAILED)
+
+
+def checkpoint(
+    name: NameArgument = None,
+    sandbox: Annotated[
+        str | None, typer.Option(help="auto, docker or local; default as the campaign's.")
+    ] = None,
+    slots: Slots = "auto",
+    home: HomeOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Test the working line: its head against the certified recipe, on fresh seeds.
+
+    A campaign that ends as planned has done so by itself. Exit code 1 if the line does not hold.
+    """
+    from recipelab.evaluation.checkpoints import checkpoint_words
+
+    with opened_campaign(home, name) as campaign:
+        work = campaign.checkpoint(sandbox=sandbox, slots=slot_count(slots))
+        try:
+            found = run_stoppable(work)
+        except KeyboardInterrupt:
+            command = f"recipelab checkpoint {campaign.name}"
+            err.print("\nStopped. Nothing was decided. Test it with:", command, markup=False)
+            raise typer.Exit(STOPPED) from None
+        if as_json:
+            print_json({"campaign": campaign.name, "checkpoint": found and asdict(found)})
+        elif found is None:
+            out.print(f"{campaign.name}: no kept trial is untested", markup=False)
+        else:
+            words = checkpoint_words(found, campaign.metric.name, campaign.metric.unit)
+            out.print(words, markup=False, soft_wrap=True)
+        if found is not None and not found.held:
             raise typer.Exit(FAILED)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -55,6 +55,22 @@ class SandboxUnavailable(RecipelabError):
 def unknown_name(what: str, name: str, valid: Iterable[str]) -> str:
     """Return the message for a name that is not one of the valid ones, with these listed."""
     return f"unknown {what} {name!r}; valid: {', '.join(sorted(valid)) or '(none)'}"
+
+
+def warm_problem(modules: Sequence[str], command: Sequence[str]) -> str:
+    """Return why modules cannot be imported before a command; empty if they can, or there are none.
+
+    Args:
+        modules: Names of modules, as ``torch`` or ``torch.optim``.
+        command: The command line.
+    """
+    for name in modules:
+        if not all(part.isidentifier() for part in name.split(".")):
+            return f"{name!r} is no name of a module; one is like 'torch' or 'torch.optim'"
+    is_script = len(command) > 1 and command[0] == "python" and not command[1].startswith("-")
+    if not modules or is_script:
+        return ""
+    return f"modules are imported for `python SCRIPT ...` alone, not for {' '.join(command)!r}"
 
 
 def validation_problems(

@@ -17,8 +17,10 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from fnmatch import fnmatchcase
 from functools import cached_property, lru_cache
+from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import NamedTuple, TypeAlias
 
@@ -109,6 +111,60 @@ class Recipe:
             if before != after:
                 parts.append(_file_diff(path, before, after))
         return "".join(parts)
+
+    def merged(self, base: Recipe, theirs: Recipe) -> Recipe | str:
+        """Merge the change that leads from one recipe to another into this one, line by line.
+
+        Unlike diff3, and so unlike the ``merge3`` package, it merges changes of neighboring lines:
+        edits of a recipe often touch one constant each, line below line. Only changes of the same
+        lines, and insertions at the same place, are a conflict.
+
+        Args:
+            base: The recipe that both this one and ``theirs`` were made from.
+            theirs: The recipe with the change.
+
+        Returns:
+            The merged recipe, or the path of a file in which both changed the same lines.
+        """
+        found: dict[str, str] = {}
+        for path in sorted({*base.files, *self.files, *theirs.files}):
+            try:
+                text = _merged(base.files.get(path), self.files.get(path), theirs.files.get(path))
+            except _ConflictError:
+                return path
+            if text is not None:
+                found[path] = text
+        return Recipe(found)
+
+
+class _ConflictError(Exception):
+    """Both changed the same lines."""
+
+
+def _merged(base: str | None, ours: str | None, theirs: str | None) -> str | None:
+    if base == theirs or ours == theirs:
+        return ours
+    if base == ours:
+        return theirs
+    if base is None or ours is None or theirs is None:
+        raise _ConflictError
+    lines = base.splitlines(keepends=True)
+    changes = sorted({*_changes(lines, ours), *_changes(lines, theirs)})
+    for one, other in pairwise(changes):
+        # Lines that are inserted at the edge of a change could go to either side of it.
+        inserts = one[0] == one[1] or other[0] == other[1]
+        if other[0] < one[1] or (inserts and other[0] == one[1]):
+            raise _ConflictError
+    for start, end, new in reversed(changes):
+        lines[start:end] = new
+    return "".join(lines)
+
+
+def _changes(base: list[str], text: str) -> list[tuple[int, int, tuple[str, ...]]]:
+    """Return the lines of the base that a text changes, from and up to, and what replaces them."""
+    lines = text.splitlines(keepends=True)
+    codes = SequenceMatcher(None, base, lines, autojunk=False).get_opcodes()
+    return [(i, j, tuple(lines[k:m])) for tag, i, j, k, m in codes if tag != "equal"]
 
 
 def stays_inside(path: str) -> bool:

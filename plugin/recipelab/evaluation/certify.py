@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 
-from recipelab.acceptance import Samples, compare
+from recipelab.acceptance import compare, item_mean
 from recipelab.core.recipe import Recipe
-from recipelab.core.trial import Certificate, Outcome, Status
+from recipelab.core.trial import Certificate, GateResult, Outcome, Status
 from recipelab.evaluation.evaluator import Evaluator
-from recipelab.evaluation.metric import Incumbent, mean_predict, metric_by_seed
-from recipelab.evaluation.seed_runs import fresh_seeds
+from recipelab.evaluation.metric import METRIC, Incumbent, noise_of
+from recipelab.evaluation.seeds import SeedSource
 from recipelab.packs.pack import Pack
 
 CERTIFICATE_CONFIDENCE = 0.95
 """Confidence of the interval in a certificate."""
-
-
-def certification_seeds(pack: Pack, campaign: str, count: int | None = None) -> tuple[int, ...]:
-    """Return the seeds of all certifications of a campaign; no trial has them.
-
-    Args:
-        pack: The campaign's pack.
-        campaign: Name of the campaign.
-        count: How many; ``None`` for as many as the pack asks for.
-    """
-    key = f"{pack.name}/{campaign}/certify"
-    return fresh_seeds(key, count or pack.certify.seeds, taken=pack.seeds)
 
 
 async def certify(
@@ -34,48 +23,65 @@ async def certify(
     baseline: Recipe,
     recipe: Recipe,
     seeds: tuple[int, ...],
+    source: SeedSource,
     labels: Mapping[str, str],
 ) -> Certificate:
-    """Measure a recipe and the baseline on seeds that no trial had, and compare them.
+    """Measure a recipe and the baseline on seeds that no trial had, in turns, and compare them.
 
     Args:
         evaluator: Measures; its pack is the one that :meth:`Pack.certified` returns.
         baseline: The starting recipe.
         recipe: The recipe to certify.
-        seeds: The seeds, as of :func:`certification_seeds`.
+        seeds: The seeds, as of :meth:`SeedSource.certification`.
+        source: Has the secret numbers of hidden rounds.
         labels: What it belongs to: ``campaign`` and ``trial``.
     """
     pack, metric = evaluator.pack, evaluator.pack.metric
-    # Where the baseline runs beside the recipe anyway, a few seeds of its own give the unit.
+    # A few seeds of its own show whether the baseline runs, and give the unit of times.
     start = await evaluator.measure(
-        baseline,
-        seeds[:2] if metric.side_by_side else seeds,
-        lenient=True,
-        labels={**labels, "beside": "0"},
+        baseline, seeds[:2], lenient=True, source=source, labels={**labels, "beside": "0"}
     )
     if start.status is not Status.BASELINE:
         return _certificate(start, f"the baseline itself: {start.reason}", pack)
-    runs = {run.seed: run for run in start.seed_runs}
-    incumbent = Incumbent(0, baseline, runs, mean_predict(start.seed_runs))
-    outcome = await evaluator.measure(recipe, seeds, incumbent=incumbent, labels=labels)
+    runs = {run.seed: run for run in start.seed_runs} if metric.side_by_side else {}
+    incumbent = Incumbent(0, baseline, runs, start.seed_runs, noise_of(start.seed_runs, metric))
+    outcome = await evaluator.measure(
+        recipe, seeds, incumbent=incumbent, paired=True, source=source, labels=labels
+    )
     if outcome.status is not Status.BASELINE:
         return _certificate(outcome, outcome.reason, pack)
-    sample = metric_by_seed(outcome.seed_runs)
-    found = compare(Samples(sample, incumbent.sample(sample, metric)), metric.goal)
+    observed = evaluator.observations(outcome.seed_runs, incumbent)
+    found = compare(observed.confirm, metric.goal, item_error=observed.item_error)
     low, high = found.interval(CERTIFICATE_CONFIDENCE)
     holds = (low if metric.goal.sign > 0 else -high) > 0
     words = "holds" if holds else "does not hold"
     reason = f"the gain against the baseline {words} at {CERTIFICATE_CONFIDENCE:.0%} confidence"
+    score, scale = incumbent.mean(METRIC), metric.scale
     return replace(
         _certificate(outcome, reason, pack),
+        gates=_with_items(outcome, pack),
         status="certified" if holds else "not_certified",
         score_se=outcome.score_se,
-        baseline_score=start.score,
-        delta=found.delta,
-        delta_low=low,
-        delta_high=high,
+        baseline_score=score,
+        delta=scale.delta(found.delta, score),
+        delta_low=scale.delta(low, score),
+        delta_high=scale.delta(high, score),
         p=found.p,
         test=found.test,
+    )
+
+
+def _with_items(outcome: Outcome, pack: Pack) -> tuple[GateResult, ...]:
+    """Return the gates with the error of the finite hidden set in theirs, where it is known."""
+    measured = {gate.name for gate in pack.gates if gate.measure == pack.evaluator.items}
+    items = item_mean([run.items for run in outcome.seed_runs], fresh=pack.has_rounds)
+    if items is None:
+        return outcome.gates
+    return tuple(
+        replace(gate, error=math.hypot(gate.error, items.added_error))
+        if gate.name in measured and gate.error is not None
+        else gate
+        for gate in outcome.gates
     )
 
 

@@ -8,13 +8,25 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential
 
-from recipelab.acceptance import Acceptance
+from recipelab.acceptance import Acceptance, Observations
 from recipelab.core.errors import SandboxError
+from recipelab.core.logs import logger
 from recipelab.core.recipe import Recipe
-from recipelab.core.trial import Evidence, Failure, FailureKind, Outcome, Status
+from recipelab.core.trial import (
+    Checkpoint,
+    Evidence,
+    Failure,
+    FailureKind,
+    Outcome,
+    SeedRun,
+    Status,
+)
+from recipelab.evaluation.checkpoints import LineTest, WorkingLine, is_due
+from recipelab.evaluation.curves import CurveBook
 from recipelab.evaluation.failures import (
     EXCERPT_CHARACTERS,
     EvaluatorFault,
@@ -22,14 +34,16 @@ from recipelab.evaluation.failures import (
     PhaseFailed,
     signature_of,
 )
+from recipelab.evaluation.fidelity import FidelityBook
 from recipelab.evaluation.integrity import FileHashes
 from recipelab.evaluation.judge import Judge, TrialRuns
 from recipelab.evaluation.metric import Incumbent
 from recipelab.evaluation.observers import TrialObserver, log_retry, observed_trial
 from recipelab.evaluation.phases import PhaseRunner
 from recipelab.evaluation.projection import NOTHING_EXPECTED, corrections
-from recipelab.evaluation.protocol import TrialProtocol, calibration_seeds
+from recipelab.evaluation.protocol import Rebase, TrialProtocol
 from recipelab.evaluation.seed_runs import SeedRuns
+from recipelab.evaluation.seeds import SeedSource
 from recipelab.evaluation.warm_up import WarmUps
 from recipelab.evaluation.workspace import Workspace
 from recipelab.lineage import LineageStore
@@ -42,6 +56,10 @@ ATTEMPTS = 3
 
 SUSPECTED_ATTEMPTS = 2
 """How often it is tried if only the recipe's own log says that the machinery failed."""
+
+T = TypeVar("T")
+
+_log = logger(__name__)
 
 
 class Evaluator:
@@ -83,6 +101,9 @@ class Evaluator:
         self._pool = pool or SlotPool([ANYWHERE])
         self._hashes = FileHashes()
         self._warm_ups = warm_ups or WarmUps()
+        curve = pack.phases.train.curve
+        self.curves = CurveBook(curve) if curve is not None else None
+        self.fidelity = FidelityBook(pack.fidelity) if pack.fidelity is not None else None
         self._retry_seconds = retry_seconds
 
     @property
@@ -94,6 +115,14 @@ class Evaluator:
     def sandbox_name(self) -> str:
         """Name of the kind of sandbox that trials run in."""
         return self._sandbox.name
+
+    def observations(self, runs: tuple[SeedRun, ...], incumbent: Incumbent) -> Observations:
+        """Return what fresh seed runs of a recipe and an incumbent say; see :class:`Judge`."""
+        return self._judge.observations(TrialRuns((), 0, runs), incumbent)
+
+    def spread_group(self, outcome: Outcome) -> tuple[float, ...]:
+        """Return what the seed runs of an outcome say about the noise; see :class:`Judge`."""
+        return self._judge.spread_group(outcome)
 
     def with_pack(self, pack: Pack) -> Evaluator:
         """Return an evaluator of another pack, with the same data, sandbox and slots."""
@@ -111,6 +140,8 @@ class Evaluator:
         recipe: Recipe,
         incumbent: Callable[[], Incumbent] | None,
         *,
+        seeds: SeedSource | None = None,
+        rebase: Rebase | None = None,
         labels: Mapping[str, str] | None = None,
         observer: TrialObserver | None = None,
     ) -> Outcome:
@@ -120,6 +151,8 @@ class Evaluator:
             recipe: The recipe to train.
             incumbent: Returns the incumbent of the moment, which may change while the trial runs;
                 ``None`` for the baseline itself.
+            seeds: Draws the campaign's seeds; by default those of no campaign.
+            rebase: Moves the trial to a new best; ``None`` if it is compared as it is.
             labels: What the trial belongs to, for the sandbox, logs and traces: ``campaign`` and
                 ``trial``, and ``specialist`` if it is known.
             observer: Told of the trial's steps.
@@ -128,14 +161,67 @@ class Evaluator:
             The judged outcome. A failing recipe is an outcome, and so is failing machinery
             (``aborted``); only cancellation is raised.
         """
+        labels, observer = labels or {}, observer or TrialObserver()
+        source = seeds or SeedSource(self.pack, labels.get("campaign", ""))
         if incumbent is None:
-            work, expected = self._run_baseline, dict[str, float]()
-        else:
-            work = TrialProtocol(self._judge, incumbent, self._confirming).run
-            expected = corrections(tuple(incumbent().runs.values()))
-        return await self._evaluate(
-            work, recipe, labels or {}, observer or TrialObserver(), expected
-        )
+            return await self._evaluate(self._run_baseline, recipe, source, labels, observer)
+        best, words = incumbent(), ""
+        if rebase is not None and rebase.number != best.number:
+            moved = rebase.onto(best, recipe)
+            if moved.recipe is None:
+                failure = Failure(None, FailureKind.EDIT, "the best changed meanwhile", moved.words)
+                return Outcome(status=Status.REJECTED, reason=moved.words, failure=failure)
+            recipe, words, before = moved.recipe, moved.words, rebase.number
+            rebase = replace(rebase, number=best.number, recipe=best.recipe)
+            rebase = rebase if moved.merges else None
+        work = TrialProtocol(self._judge, incumbent, self._confirming, rebase, self.fidelity).run
+        known = tuple(best.runs.values())
+        expected = {**corrections(known), **preflight_times(known)}
+        outcome = await self._evaluate(work, recipe, source, labels, observer, expected)
+        return told_moved(outcome, words, before) if words else outcome
+
+    async def checkpoint(
+        self,
+        line: Callable[[], WorkingLine],
+        record: Callable[[Checkpoint], None],
+        *,
+        at_end: bool = False,
+        seeds: SeedSource | None = None,
+        labels: Mapping[str, str] | None = None,
+        observer: TrialObserver | None = None,
+    ) -> Checkpoint | None:
+        """Test the working line, if that is due.
+
+        No trial is confirmed meanwhile, so the line is the same at the end.
+
+        Args:
+            line: Returns the line of the moment.
+            record: Stores what was found, before any trial can be confirmed again.
+            at_end: Whether the campaign ends, or a person asks.
+            seeds: As in :meth:`evaluate`.
+            labels: As in :meth:`evaluate`.
+            observer: As in :meth:`evaluate`.
+
+        Returns:
+            What was found; ``None`` if no checkpoint was due, or the machinery failed, so that it
+            is due still.
+        """
+        labels, observer = labels or {}, observer or TrialObserver()
+        source = seeds or SeedSource(self.pack, labels.get("campaign", ""))
+        async with self._confirming:
+            tested = line()
+            if not is_due(self._judge, tested, self.pack, at_end=at_end):
+                return None
+            work = LineTest(self._judge, self.pack, tested).run
+            try:
+                found: Checkpoint = await self._attempts(
+                    self._attempt, work, tested.head.recipe, source, labels, observer
+                )
+            except (SandboxError, EvaluatorFault) as error:
+                _log.warning("the working line could not be tested", error=str(error))
+                return None
+            record(found)
+            return found
 
     async def measure(
         self,
@@ -143,7 +229,9 @@ class Evaluator:
         seeds: Sequence[int],
         *,
         incumbent: Incumbent | None = None,
+        paired: bool = False,
         lenient: bool = False,
+        source: SeedSource | None = None,
         labels: Mapping[str, str] | None = None,
         observer: TrialObserver | None = None,
     ) -> Outcome:
@@ -153,36 +241,62 @@ class Evaluator:
             recipe: The recipe to train.
             seeds: The seeds.
             incumbent: What it runs beside, where the pack compares times side by side.
+            paired: Whether the incumbent runs the same seeds elsewhere, too, in turns with it.
             lenient: Whether it may miss a gate by what its noise allows, as a starting recipe.
+            source: Has the secret numbers of hidden rounds; as in :meth:`evaluate`.
             labels: As in :meth:`evaluate`.
             observer: As in :meth:`evaluate`.
 
         Returns:
             The outcome: ``baseline`` if all gates pass, else that of a trial that failed.
         """
-        work = partial(self._run_seeds, seeds=seeds, incumbent=incumbent, lenient=lenient)
-        return await self._evaluate(work, recipe, labels or {}, observer or TrialObserver())
+        alone = not (paired or self.pack.metric.side_by_side)
+        work = partial(
+            self._run_seeds, seeds=seeds, incumbent=incumbent, alone=alone, lenient=lenient
+        )
+        labels, observer = labels or {}, observer or TrialObserver()
+        source = source or SeedSource(self.pack, labels.get("campaign", ""))
+        return await self._evaluate(work, recipe, source, labels, observer)
 
-    async def _evaluate(
-        self,
-        work: Callable[[SeedRuns], Awaitable[Outcome]],
-        recipe: Recipe,
-        labels: Mapping[str, str],
-        observer: TrialObserver,
-        expected: Mapping[str, float] = NOTHING_EXPECTED,
-    ) -> Outcome:
-        """Attempt the work on a recipe, again if the machinery fails, in a span of its own."""
-        attempts = AsyncRetrying(
+    @property
+    def _attempts(self) -> AsyncRetrying:
+        return AsyncRetrying(
             stop=_enough_attempts,
             wait=wait_exponential(multiplier=self._retry_seconds, max=30.0),
             retry=retry_if_exception_type(SandboxError),
             before_sleep=log_retry,
             reraise=True,
         )
+
+    async def _evaluate(
+        self,
+        work: Callable[[SeedRuns], Awaitable[Outcome]],
+        recipe: Recipe,
+        source: SeedSource,
+        labels: Mapping[str, str],
+        observer: TrialObserver,
+        expected: Mapping[str, float] = NOTHING_EXPECTED,
+    ) -> Outcome:
+        """Attempt the work on a recipe, again if the machinery fails, in a span of its own."""
+
+        async def preflight_and_work(trial: SeedRuns) -> Outcome:
+            try:
+                await trial.preflight(expected)
+                return await work(trial)
+            except PhaseFailed as failed:
+                return Outcome(
+                    status=failed.status,
+                    reason=failed.reason,
+                    seed_runs=trial.finished(),
+                    failure=failed.failure,
+                    log_tail=failed.result.log,
+                    environment=failed.result.environment,
+                )
+
         with observed_trial(labels) as observed:
             try:
-                outcome: Outcome = await attempts(
-                    self._attempt, work, recipe, labels, observer, expected
+                outcome: Outcome = await self._attempts(
+                    self._attempt, preflight_and_work, recipe, source, labels, observer
                 )
             except (SandboxError, EvaluatorFault) as error:
                 text = str(error)
@@ -202,82 +316,82 @@ class Evaluator:
 
     async def _attempt(
         self,
-        work: Callable[[SeedRuns], Awaitable[Outcome]],
+        work: Callable[[SeedRuns], Awaitable[T]],
         recipe: Recipe,
+        source: SeedSource,
         labels: Mapping[str, str],
         observer: TrialObserver,
-        expected: Mapping[str, float],
-    ) -> Outcome:
-        """Do the work once, for a recipe that gets through its preflight."""
+    ) -> T:
+        """Do the work once, in folders of its own."""
         observer.queued()
         self._check_files()
         async with AsyncExitStack() as stack:
-            trial = SeedRuns(
-                self.pack, self._pool, stack, recipe, labels, observer, self._new_runner
-            )
-            try:
-                await trial.preflight(expected)
-                outcome = await work(trial)
-            except PhaseFailed as failed:
-                return Outcome(
-                    status=failed.status,
-                    reason=failed.reason,
-                    seed_runs=trial.finished(),
-                    failure=failed.failure,
-                    log_tail=failed.result.log,
-                    environment=failed.result.environment,
+            new_runner = partial(self._new_runner, self.pack, source)
+            short_runner = partial(self._new_runner, self.pack.shortened(), source)
+            return await work(
+                SeedRuns(
+                    self.pack,
+                    self._pool,
+                    stack,
+                    recipe,
+                    labels,
+                    observer,
+                    new_runner,
+                    source,
+                    self.curves,
+                    short_runner,
                 )
-            return outcome
+            )
 
     async def _run_baseline(self, trial: SeedRuns) -> Outcome:
         """Measure the starting recipe, beside itself where trials run beside the incumbent."""
-        seeds = calibration_seeds(self.pack, trial.campaign)
+        seeds = trial.seeds.calibration()
         await trial.run(seeds, self._beside(Incumbent(0, trial.recipe, {})))
-        return self._judge_alone(trial, seeds, None, lenient=True)
+        return self._judge_alone(trial, seeds, lenient=True)
 
     async def _run_seeds(
-        self, trial: SeedRuns, seeds: Sequence[int], incumbent: Incumbent | None, lenient: bool
+        self,
+        trial: SeedRuns,
+        seeds: Sequence[int],
+        incumbent: Incumbent | None,
+        alone: bool,
+        lenient: bool,
     ) -> Outcome:
-        await trial.run(seeds, self._beside(incumbent))
-        return self._judge_alone(trial, seeds, incumbent, lenient=lenient)
+        await trial.run(seeds, incumbent, alone=alone)
+        return self._judge_alone(trial, seeds, lenient=lenient)
 
     def _beside(self, incumbent: Incumbent | None) -> Incumbent | None:
         """Return what a recipe runs beside that is compared with nothing."""
         return incumbent if self.pack.metric.side_by_side else None
 
-    def _judge_alone(
-        self,
-        trial: SeedRuns,
-        seeds: Sequence[int],
-        incumbent: Incumbent | None,
-        *,
-        lenient: bool,
-    ) -> Outcome:
-        runs = trial.runs(seeds, incumbent)
-        return self._judge.baseline(
-            TrialRuns(runs, len(seeds), log=trial.log, environment=trial.environment),
-            lenient=lenient,
+    def _judge_alone(self, trial: SeedRuns, seeds: Sequence[int], *, lenient: bool) -> Outcome:
+        runs = TrialRuns(
+            trial.runs(seeds), len(seeds), log=trial.log, environment=trial.environment
         )
+        return self._judge.baseline(runs, lenient=lenient)
 
     def _new_runner(
         self,
+        pack: Pack,
+        source: SeedSource,
         stack: AsyncExitStack,
         recipe: Recipe,
         labels: Mapping[str, str],
         observer: TrialObserver,
     ) -> PhaseRunner:
-        workspace = stack.enter_context(Workspace(self.pack, recipe, self._data))
+        workspace = stack.enter_context(Workspace(pack, recipe, self._data))
         hashes = self._hashes.copy()
         hashes.add(workspace.recipe)
-        preflight = self.pack.phases.preflight
+        preflight = pack.phases.preflight
         held = self._warm_ups.held(recipe, preflight) if preflight.keeps is not None else None
         return PhaseRunner(
-            self.pack,
+            pack,
             self._sandbox,
             workspace,
             hashes,
             labels=labels,
             observer=observer,
+            nonce=source.nonce,
             warm_ups=self._warm_ups,
             warm_up=stack.enter_context(held) if held is not None else None,
         )
@@ -303,6 +417,14 @@ def _enough_attempts(state: RetryCallState) -> bool:
     error = state.outcome.exception() if state.outcome else None
     most = SUSPECTED_ATTEMPTS if isinstance(error, MachineSuspected) else ATTEMPTS
     return state.attempt_number >= most
+
+
+def told_moved(outcome: Outcome, words: str, parent: int) -> Outcome:
+    """Return the outcome of a trial whose best changed before it ran, and says so."""
+    evidence = outcome.evidence
+    if evidence is not None and evidence.rebased_from is None:
+        evidence = replace(evidence, rebased_from=parent)
+    return replace(outcome, reason=f"{outcome.reason}; {words}", evidence=evidence)
 
 
 def shared_outcome(store: LineageStore, campaign: str, number: int) -> Outcome | None:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
 
 from recipelab.core.errors import SandboxError
 from recipelab.core.trial import Failure, FailureKind, Phase, Status
@@ -69,6 +74,8 @@ _LAST_NAMES: _Rules = (
     ),
 )
 _SIGNALS = range(1, 65)
+_BUSY_SHARE = 0.5
+_PRESSURE = re.compile(r"^some avg10=([0-9.]+)", re.MULTILINE)
 _LOOKED_BACK = 6
 """Lines before the end in which a program that prints its cause and exits has printed it."""
 
@@ -113,9 +120,69 @@ def failure_of(result: PhaseResult, phase: Phase, *, seed: int, budget: float) -
             line, kind = f"{phase} was killed at its memory limit", FailureKind.OOM
         case Ending.OUTPUT:
             line, kind = f"{phase} left more output than the pack allows", FailureKind.SIZE
+        case Ending.STOPPED:
+            line, kind = f"{phase} was stopped by whoever watched it", FailureKind.OTHER
         case Ending.EXITED:
             return _failure_of_exit(result, phase, seed)
     return _failure_of_line(phase, kind, line, result, seed)
+
+
+@dataclass(frozen=True)
+class MachineLoad:
+    """How busy a machine is.
+
+    Attributes:
+        load: Processes that run or wait for a processor, on average over a minute.
+        waiting: Share of the last ten seconds in which some process waited for one, from 0 to 1;
+            ``None`` where the kernel does not tell.
+        processors: How many there are.
+    """
+
+    load: float
+    waiting: float | None
+    processors: int
+
+    @classmethod
+    def now(cls) -> Self:
+        """Return the load of this machine."""
+        return cls(os.getloadavg()[0], _pressure(), os.cpu_count() or 1)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether more processes want to run than can."""
+        return self.load > self.processors or (self.waiting or 0.0) > _BUSY_SHARE
+
+    def words(self, result: PhaseResult) -> str:
+        """Return what a phase got on this machine, as one line."""
+        took = f"{result.cpu_seconds:.1f} CPU seconds in {result.wall_seconds:.1f} s"
+        return f"{took}, at a load of {self.load:.1f} on {self.processors} processors"
+
+
+def _pressure() -> float | None:
+    """Return what Linux says of the shortage of processors (``/proc/pressure/cpu``)."""
+    try:
+        told = _PRESSURE.search(Path("/proc/pressure/cpu").read_text("ascii"))
+    except OSError:
+        return None
+    return float(told[1]) / 100.0 if told is not None else None
+
+
+def too_slow(failure: Failure, tries: Sequence[str], usual: Mapping[str, float]) -> Failure:
+    """Return the failure of a preflight that was killed at its budget, with what it got.
+
+    Args:
+        failure: The failure of the last try.
+        tries: What each try got, in words.
+        usual: What the preflight of the best took, by the names of measures.
+    """
+    again = len(tries) > 1
+    lines = [f"{'try ' + str(i) + ': ' if again else 'it got '}{x}" for i, x in enumerate(tries, 1)]
+    if (seconds := usual.get(f"{Phase.PREFLIGHT}.wall_seconds")) is not None:
+        cpu = usual.get(f"{Phase.PREFLIGHT}.cpu_seconds", math.nan)
+        lines.append(f"that of the best took {cpu:.1f} CPU seconds in {seconds:.1f} s")
+    first, _, rest = failure.excerpt.partition("\n")
+    text = "\n".join(filter(None, (first, *lines, rest)))[:EXCERPT_CHARACTERS]
+    return replace(failure, excerpt=text)
 
 
 def left_too_much(phase: Phase, line: str, *, seed: int, result: PhaseResult) -> Failure:

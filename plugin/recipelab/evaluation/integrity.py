@@ -71,6 +71,14 @@ class FileHashes:
             if folder not in path.parents
         }
 
+    def digest(self, folder: Path) -> str:
+        """Return the SHA-256 over the names and hashes of all files below a folder."""
+        total = hashlib.sha256()
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            name = os.fsencode(path.relative_to(folder).as_posix())
+            total.update(hashlib.sha256(name).digest() + self._hash(path).encode())
+        return total.hexdigest()
+
     def changed(self) -> tuple[Path, str, str] | None:
         """Return the first file that has changed, with its hash before and now, if there is one."""
         for path, before in self._expected.items():

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import lzma
+import math
 from base64 import b85encode
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Self
 
-from recipelab.acceptance import Noise, Sample, Spread, spread_of, unpaired
+from recipelab.acceptance import Noise, Sample, noise_of_pairs, spread_of, unpaired
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Outcome, SeedRun
 from recipelab.evaluation.failures import EvaluatorFault
-from recipelab.packs.sections import Metric
+from recipelab.packs.sections import Metric, Scale
 
 METRIC = "metric"
 """Name of the metric among the measurements of a seed run."""
@@ -27,8 +28,11 @@ BESIDE = "beside."
 PROJECTED = "projected."
 """Prefix of what its preflight projected among the measurements of a seed run."""
 
-FREE_SHARE = 0.05
-"""How much longer than the baseline's predict may take before it is charged: its own noise."""
+FREE_SHARES = (0.005, 0.02)
+"""Bounds of how much longer than the baseline's predict may take before it is charged."""
+
+FREE_ERRORS = 3.0
+"""Within these bounds, it is so many standard deviations of the baseline's own predict."""
 
 _WRAPPER = (
     "import lzma as L,base64 as B\n"
@@ -44,27 +48,27 @@ def metric_by_seed(runs: Iterable[SeedRun]) -> dict[int, float]:
 
 @dataclass(frozen=True)
 class Incumbent:
-    """The best trial so far, which a candidate is compared with.
+    """A recipe that candidates are compared with: the head of the line, or the certified one.
 
     Attributes:
         number: Its trial number.
         recipe: Its recipe, which runs again where a candidate is compared with it.
         runs: Its seed runs by seed, including those of later comparisons.
-        baseline_predict: Seconds that predict of the baseline takes, where predict is charged.
+        baseline: The seed runs of the campaign's baseline, which gates and charges refer to.
         noise: How much measurements vary if nothing is changed; ``None`` if that is unknown.
-        history: For each confirmation of the campaign so far, whether it ended in a keep.
+        history: For each test of the campaign so far, whether it ended in a claim.
         store_runs: Stores its new seed runs, so that they are not lost.
-        judged: The seeds on which its own score was measured; empty for all.
+        chosen_on: Seeds that it was chosen for being good on, and so was lucky on.
     """
 
     number: int
     recipe: Recipe
     runs: dict[int, SeedRun]
-    baseline_predict: float | None = None
+    baseline: tuple[SeedRun, ...] = ()
     noise: Noise | None = None
     history: tuple[bool, ...] = ()
     store_runs: Callable[[tuple[SeedRun, ...]], None] = lambda runs: None
-    judged: frozenset[int] = frozenset()
+    chosen_on: frozenset[int] = frozenset()
 
     @classmethod
     def of_trial(
@@ -78,23 +82,26 @@ class Incumbent:
             outcome: Its outcome.
             baseline: The seed runs of the campaign's baseline.
         """
-        return cls(
-            number,
-            recipe,
-            {run.seed: run for run in outcome.seed_runs},
-            mean_predict(baseline),
-            judged=outcome.judged_seeds,
-        )
+        runs = {run.seed: run for run in outcome.seed_runs}
+        chosen_on = frozenset(runs) - outcome.judged_seeds
+        return cls(number, recipe, runs, tuple(baseline), chosen_on=chosen_on)
 
     def add(self, runs: tuple[SeedRun, ...]) -> None:
         """Add and store seed runs that were made to compare a candidate with it."""
         self.store_runs(runs)
         self.runs.update({run.seed: run for run in runs})
 
-    def mean(self, part: str) -> float:
-        """Return the mean of a measurement over the seed runs that gave it its score."""
-        own = [run for seed, run in self.runs.items() if not self.judged or seed in self.judged]
-        return fmean(run.measures[part] for run in own)
+    def values(self, name: str) -> tuple[float, ...]:
+        """Return a measurement of the seed runs that it was not chosen for."""
+        return tuple(
+            run.measures[name]
+            for seed, run in self.runs.items()
+            if seed not in self.chosen_on and name in run.measures
+        )
+
+    def mean(self, name: str) -> float:
+        """Return the mean of :meth:`values`."""
+        return fmean(self.values(name))
 
     def sample(self, seeds: Iterable[int], metric: Metric) -> Sample:
         """Return its metric on those of the seeds that it has run.
@@ -106,10 +113,25 @@ class Incumbent:
         return {seed: self.runs[seed].measures[METRIC] for seed in seeds if seed in self.runs}
 
 
-def mean_predict(runs: Iterable[SeedRun]) -> float | None:
-    """Return the mean seconds of predict over seed runs; ``None`` where predict is not charged."""
-    times = [run.measures[PREDICT_PART] for run in runs if PREDICT_PART in run.measures]
-    return fmean(times) if times else None
+def free_predict(baseline: Iterable[SeedRun], metric: Metric) -> float | None:
+    """Return the seconds of predict that are not charged; ``None`` where predict is not charged.
+
+    They are those of the baseline and three standard deviations of them more, within 0.5 and 2 %.
+    Where the baseline ran beside itself, the spread of the ratios tells, free of the machine's
+    drift. More than the noise would be a gift: work that is moved there is not paid for.
+    """
+    runs = [run for run in baseline if PREDICT_PART in run.measures]
+    if not metric.charge_predict or not runs:
+        return None
+    times = [run.measures[PREDICT_PART] for run in runs]
+    own, beside = metric.predict_measure, f"{BESIDE}{metric.predict_measure}"
+    ratios = [
+        run.measures[own] / run.measures[beside] for run in runs if run.measures.get(beside, 0) > 0
+    ]
+    values = ratios or [time / fmean(times) for time in times]
+    low, high = FREE_SHARES
+    share = FREE_ERRORS * stdev(values) if len(values) > 1 else high
+    return fmean(times) * (1.0 + min(high, max(low, share)))
 
 
 def with_metric(
@@ -117,67 +139,104 @@ def with_metric(
 ) -> tuple[SeedRun, ...]:
     """Return seed runs with the metric among their measurements.
 
-    Side by side, a time of seed i is ``incumbent * own_i / beside_i``: the incumbent's mean, times
-    how the trial compared with the incumbent at that moment. So the times of all trials are in the
-    units of the baseline's own run, however the machine drifts.
+    Side by side, a time of seed i is ``incumbent * own_i / beside_i``: the mean of the incumbent
+    that it **ran beside**, times how the trial compared with it at that moment. So the times of all
+    trials are in the units of the baseline's own run, however the machine drifts, and whoever is
+    the best by then.
 
-    Where predict is charged, the metric is ``train + max(0, predict - 1.05 * baseline_predict)``:
-    work that is moved from train to predict is paid for all the same.
+    Where predict is charged, the metric is ``train + max(0, predict - free)``, with the seconds of
+    :func:`free_predict`: work that is moved from train to predict is paid for all the same.
 
     Raises:
         EvaluatorFault: The incumbent measured zero beside the trial, so nothing can be compared.
     """
+    free = free_predict(incumbent.baseline, metric) if incumbent is not None else None
     return tuple(
-        replace(run, measures={**run.measures, **_metric(run, metric, incumbent)}) for run in runs
+        replace(run, measures={**run.measures, **_metric(run, metric, incumbent, free)})
+        for run in runs
     )
 
 
-def _metric(run: SeedRun, metric: Metric, incumbent: Incumbent | None) -> dict[str, float]:
+def _metric(
+    run: SeedRun, metric: Metric, incumbent: Incumbent | None, free: float | None
+) -> dict[str, float]:
     if not metric.side_by_side and not metric.charge_predict:
         return {METRIC: run.measures[metric.measure]}
     train = _time(run, metric.measure, TRAIN_PART, incumbent)
     if not metric.charge_predict:
         return {METRIC: train, TRAIN_PART: train}
     predict = _time(run, metric.predict_measure, PREDICT_PART, incumbent)
-    free = incumbent.baseline_predict if incumbent is not None else None
-    charge = 0.0 if free is None else max(0.0, predict - (1.0 + FREE_SHARE) * free)
+    charge = 0.0 if free is None else max(0.0, predict - free)
     return {METRIC: train + charge, TRAIN_PART: train, PREDICT_PART: predict}
 
 
 def _time(run: SeedRun, measure: str, part: str, incumbent: Incumbent | None) -> float:
     """Return a time of a seed run in the units of the baseline's own run."""
     own, beside = run.measures[measure], run.measures.get(f"{BESIDE}{measure}")
-    if beside is None or incumbent is None:
+    if beside is None or incumbent is None or not incumbent.runs:
         return own
     if beside <= 0.0:
         raise EvaluatorFault(f"{measure} of the best, beside the trial, is {beside}")
     return incumbent.mean(part) * own / beside
 
 
-def noise_of(runs: Iterable[SeedRun], metric: Metric) -> Noise | None:
-    """Return how much measurements vary if nothing is changed, from the baseline's seed runs.
+def on_scale(sample: Sample, scale: Scale) -> Sample:
+    """Return a sample on the metric's scale.
+
+    Raises:
+        EvaluatorFault: A value is not positive, so that it has no logarithm.
+    """
+    try:
+        return {seed: scale.on(value) for seed, value in sample.items()}
+    except ValueError:
+        least = min(sample.values())
+        raise EvaluatorFault(
+            f'the metric is {least}, which has no logarithm; set scale = "linear" in [metric]'
+        ) from None
+
+
+def pair_values(runs: Iterable[SeedRun], metric: Metric) -> list[float]:
+    """Return own over beside of each seed run that had the incumbent beside it, on the scale."""
+    beside = f"{BESIDE}{metric.measure}"
+    return [
+        metric.scale.on(run.measures[metric.measure]) - metric.scale.on(run.measures[beside])
+        for run in runs
+        if beside in run.measures
+    ]
+
+
+def noise_of(
+    runs: Iterable[SeedRun], metric: Metric, groups: Iterable[Sequence[float]] = ()
+) -> Noise | None:
+    """Return how much measurements vary if nothing is changed.
 
     Side by side the baseline ran beside itself, so its own pairs tell how two equal recipes differ.
-    Elsewhere two runs are taken as independent, which is on the safe side.
+    Elsewhere two runs are taken as independent, which is on the safe side. What later trials show
+    is pooled with it: noise that is in proportion to a value shrinks with it, and a calibration of
+    four runs is known to a factor of two only.
+
+    Args:
+        runs: The baseline's seed runs.
+        metric: The metric.
+        groups: Of later recipes, each a group: differences to what ran beside it, side by side,
+            else the metric of its seed runs, on the scale.
 
     Returns:
-        The noise; ``None`` if there are fewer than two seed runs.
+        The noise; ``None`` if the baseline has fewer than two seed runs.
     """
     runs = list(runs)
     if len(runs) < 2:
         return None
     names = set.intersection(*(set(run.measures) for run in runs))
-    spreads = {name: spread_of([run.measures[name] for run in runs]) for name in sorted(names)}
-    pair = _spread_of_pairs(runs, metric) or unpaired(spreads[METRIC])
-    return Noise(pair, spreads, spreads[METRIC])
-
-
-def _spread_of_pairs(runs: list[SeedRun], metric: Metric) -> Spread | None:
-    beside = f"{BESIDE}{metric.measure}"
-    if not metric.side_by_side or any(beside not in run.measures for run in runs):
-        return None
-    itself = Incumbent(0, Recipe({}), {run.seed: run for run in runs}, mean_predict(runs))
-    return spread_of(list(metric_by_seed(with_metric(runs, metric, itself)).values()))
+    measures = {name: spread_of([run.measures[name] for run in runs]) for name in sorted(names)}
+    pairs = pair_values(runs, metric) if metric.side_by_side else []
+    if len(pairs) == len(runs):
+        pair = noise_of_pairs(spread_of(pairs), groups)
+        # Two runs that are equally noisy make a pair.
+        return Noise(pair, measures, replace(pair, sd=pair.sd / math.sqrt(2.0)))
+    own = spread_of(list(on_scale(metric_by_seed(runs), metric.scale).values()))
+    run = noise_of_pairs(own, groups)
+    return Noise(unpaired(run), measures, run)
 
 
 def folder_bytes(folder: Path) -> int:

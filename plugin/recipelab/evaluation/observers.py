@@ -83,6 +83,8 @@ class ObservedPhase:
             **exit_code,
             "wall_seconds": round(result.wall_seconds, 3),
             "cpu_seconds": round(result.cpu_seconds, 3),
+            "warm_seconds": round(result.warm_seconds, 3),
+            "warm_cpu_seconds": round(result.warm_cpu_seconds, 3),
         }
         set_facts(self.span, measured)
         if not result.ok:

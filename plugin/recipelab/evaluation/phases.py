@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import json
-import math
-import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Failure, FailureKind, Phase, PhaseTiming, SeedRun, Status
+from recipelab.evaluation.curves import CHECKED, CurveRace, StoppedOnCurve, curve_measures
 from recipelab.evaluation.failures import (
     EXCERPT_CHARACTERS,
     EvaluatorFault,
+    MachineLoad,
     PhaseFailed,
     failure_of,
     left_too_much,
     missing_output,
     signature_of,
     status_of,
+    too_slow,
 )
 from recipelab.evaluation.integrity import (
-    SCORE_FILE,
     FileHashes,
     redacted,
     rule_failure,
@@ -31,25 +30,28 @@ from recipelab.evaluation.integrity import (
 )
 from recipelab.evaluation.metric import folder_bytes, packed_bytes, recipe_bytes
 from recipelab.evaluation.observers import TrialObserver, observed_phase
-from recipelab.evaluation.projection import Projection, read_projection
+from recipelab.evaluation.projection import NOTHING_EXPECTED, Projection, read_projection
+from recipelab.evaluation.scored import read_items, read_score
 from recipelab.evaluation.warm_up import KEPT_FILES, WarmUp, WarmUps
 from recipelab.evaluation.workspace import Workspace
 from recipelab.packs.pack import Pack
 from recipelab.packs.sections import PACKED, SANDBOX_MEASURES
-from recipelab.sandbox.base import Input, PhaseLimits, PhaseRequest, PhaseResult, Sandbox
+from recipelab.sandbox.base import (
+    Ending,
+    Input,
+    PhaseLimits,
+    PhaseRequest,
+    PhaseResult,
+    Sandbox,
+    Watch,
+)
 from recipelab.sandbox.processes import MIB
 from recipelab.sandbox.slots import ANYWHERE, Slot
-
-SCORE_LIMIT_BYTES = 65_536
-"""Size up to which a ``score.json`` is read."""
 
 BAD_PREDICTIONS_EXIT = 3
 """Exit code with which a scorer says that the predictions, not itself, are at fault."""
 BROKEN_RULE_EXIT = 4
 """Exit code with which a scorer says that the predictions break a rule, with the evidence."""
-
-NONCE_BITS = 48
-"""Size of the random number that prepare gets. A float holds it exactly, so it can be recorded."""
 
 _EVALUATOR_ENVIRONMENT = {"PYTHONPATH": "lib"}
 
@@ -67,6 +69,7 @@ class PhaseRunner:
         hashes: Files that the recipe may not change.
         labels: What the phases belong to, for the sandbox.
         observer: Told of each phase.
+        nonce: Returns the secret number of a seed, which prepare gets.
         warm_ups: Keeps what preflights leave, where the pack says so.
         warm_up: That of this recipe, as ``warm_ups`` holds it.
 
@@ -83,6 +86,7 @@ class PhaseRunner:
         *,
         labels: Mapping[str, str],
         observer: TrialObserver,
+        nonce: Callable[[int], int],
         warm_ups: WarmUps | None = None,
         warm_up: WarmUp | None = None,
     ) -> None:
@@ -96,8 +100,12 @@ class PhaseRunner:
         self._warm_ups = warm_ups or WarmUps()
         self._warm_up = warm_up or WarmUp()
         self._projection = Projection({})
+        self._nonce = nonce
         self._nonces: dict[int, int] = {}
         self._results: dict[tuple[Phase, int], PhaseResult] = {}
+        self._artifacts: dict[int, str] = {}
+        self._races: dict[int, CurveRace | None] = {}
+        self._warmed: PhaseResult | None = None
 
     @property
     def environment(self) -> str:
@@ -105,14 +113,24 @@ class PhaseRunner:
         ran_in = self.last.environment if self.last else ""
         return "; ".join(filter(None, (ran_in, self._warm_up.words)))
 
-    async def preflight(self, slot: Slot = ANYWHERE, seed: int | None = None) -> Projection:
+    async def preflight(
+        self,
+        slot: Slot = ANYWHERE,
+        seed: int | None = None,
+        *,
+        usual: Mapping[str, float] = NOTHING_EXPECTED,
+    ) -> Projection:
         """Run one tiny step of the recipe, before any budget is spent; also a warm-up.
 
-        Where the pack keeps what it leaves, once is enough for all trainings of the recipe.
+        Where the pack keeps what it leaves, once is enough for all trainings of the recipe. One
+        that is killed at its budget on a busy machine is tried once more: that is no crash of the
+        recipe yet.
 
         Args:
             slot: Where to run.
             seed: The seed; ``None`` for the pack's first.
+            usual: What the preflight of the best took, as ``preflight.cpu_seconds``, to be told of
+                one that takes too long.
 
         Returns:
             What it projects of the training.
@@ -127,7 +145,8 @@ class PhaseRunner:
                 self._hash_warm_up()
             else:
                 first = self._pack.seeds[0]
-                self._projection = await self._preflight(slot, first if seed is None else seed)
+                seed = first if seed is None else seed
+                self._projection = await self._preflight(slot, seed, usual)
         return self._projection
 
     async def warm_up(self, slot: Slot = ANYWHERE) -> None:
@@ -140,11 +159,25 @@ class PhaseRunner:
         if self._pack.phases.preflight.keeps is not None and self._warm_up.folder is None:
             await self.preflight(slot)
 
-    async def _preflight(self, slot: Slot, seed: int) -> Projection:
+    async def _preflight(self, slot: Slot, seed: int, usual: Mapping[str, float]) -> Projection:
         self._workspace.clear(Phase.PREFLIGHT, seed)
         if self._pack.evaluator.rules:
             await self.check_rules(slot)
-        result = await self._run(Phase.PREFLIGHT, seed, slot)
+        tries: list[str] = []
+        while True:
+            try:
+                result = self._warmed = await self._run(Phase.PREFLIGHT, seed, slot)
+                break
+            except PhaseFailed as failed:
+                if failed.failure.kind is not FailureKind.TIMEOUT:
+                    raise
+                load = MachineLoad.now()
+                tries.append(load.words(failed.result))
+                if len(tries) == 1 and load.is_busy:
+                    self._workspace.clear(Phase.PREFLIGHT, seed)
+                    continue
+                failure = too_slow(failed.failure, tries, usual)
+                raise PhaseFailed(failed.status, failure, failed.result) from failed
         left, spec = self._workspace.output(Phase.PREFLIGHT, seed), self._pack.phases.preflight
         projection = read_projection(left, spec.projects.errors)
         if spec.keeps is not None and spec.keep_mb is not None:
@@ -178,6 +211,7 @@ class PhaseRunner:
             command=self._pack.evaluator.rules,
             environment=_EVALUATOR_ENVIRONMENT,
             tripwires=(),
+            warm=(),
         )
         result = self.last = await self._sandbox.run(request)
         self._workspace.clear(Phase.PREFLIGHT, seed)
@@ -190,7 +224,14 @@ class PhaseRunner:
         failure = failure_of(result, Phase.PREFLIGHT, seed=seed, budget=budget)
         raise EvaluatorFault(f"the pack's rules failed: {failure.signature}\n{failure.excerpt}")
 
-    async def train(self, seed: int, slot: Slot = ANYWHERE, *, sharing: int = 1) -> PhaseResult:
+    async def train(
+        self,
+        seed: int,
+        slot: Slot = ANYWHERE,
+        *,
+        sharing: int = 1,
+        curve: CurveRace | None = None,
+    ) -> PhaseResult:
         """Train with one seed; the artifact stays in the workspace, and may not change any more.
 
         A recipe that has no warm-up yet, where the pack keeps one, makes it first.
@@ -199,17 +240,22 @@ class PhaseRunner:
             seed: The seed.
             slot: Where to run.
             sharing: How many phases share the slot; the deadline is that much later.
+            curve: What its curve is held against; ``None`` to train to the end.
 
         Raises:
+            StoppedOnCurve: Its curve was hopeless.
             PhaseFailed: It failed through the recipe's fault.
             SandboxError: The machinery failed.
         """
         await self.warm_up(slot)
+        self._races[seed] = curve
         inputs = self._workspace.inputs(Phase.TRAIN, seed)
         if (keeps := self._pack.phases.preflight.keeps) and self._warm_up.folder is not None:
             inputs = (*inputs, Input(self._warm_up.folder, keeps))
         result = await self._run(Phase.TRAIN, seed, slot, inputs=inputs, sharing=sharing)
-        self._hashes.add(self._workspace.output(Phase.TRAIN, seed))
+        left = self._workspace.output(Phase.TRAIN, seed)
+        self._hashes.add(left)
+        self._artifacts[seed] = self._hashes.digest(left)
         return result
 
     async def predict(self, seed: int, slot: Slot = ANYWHERE, *, sharing: int = 1) -> PhaseResult:
@@ -224,8 +270,8 @@ class PhaseRunner:
             SandboxError: The machinery failed.
         """
         if self._pack.phases.prepare is not None:
-            # A new number for every seed run: no recipe can know what prepare will do with it.
-            self._nonces[seed] = secrets.randbits(NONCE_BITS)
+            # No recipe can know it, and so what prepare will do with it.
+            self._nonces[seed] = self._nonce(seed)
             await self._run(Phase.PREPARE, seed, slot)
             if not self._workspace.rounds(seed):
                 raise EvaluatorFault("the evaluator's prepare left no folder in out/rounds/")
@@ -267,8 +313,11 @@ class PhaseRunner:
         phases = (Phase.TRAIN, *prepare, Phase.PREDICT, Phase.SCORE)
         results = {phase: self._results[phase, seed] for phase in phases}
         wanted = {self._pack.metric.measure, *(gate.measure for gate in self._pack.gates)}
-        measures = read_score(self._workspace.output(Phase.SCORE, seed), scored, seed)
-        measures |= sandbox_measures(results)
+        wanted |= {name} if (name := self._pack.evaluator.items) is not None else set()
+        left = self._workspace.output(Phase.SCORE, seed)
+        measures = read_score(left, scored, seed)
+        before = {Phase.PREFLIGHT: self._warmed} if self._warmed is not None else {}
+        measures |= sandbox_measures({**before, **results})
         measures["artifact.bytes"] = folder_bytes(self._workspace.output(Phase.TRAIN, seed))
         measures["recipe.bytes"] = recipe_bytes(recipe)
         measures["submission.bytes"] = measures["artifact.bytes"] + measures["recipe.bytes"]
@@ -276,6 +325,10 @@ class PhaseRunner:
             code = packed_bytes(recipe, self._pack.recipe.editable)
             measures[PACKED] = measures["artifact.bytes"] + code
         measures |= self._projection.measures()
+        if self._pack.phases.train.curve is not None:
+            measures |= curve_measures(results[Phase.TRAIN].watched)
+        if (race := self._races.get(seed)) is not None and race.stop is not None:
+            measures[CHECKED] = 1.0
         if seed in self._nonces:
             measures["prepare.nonce"] = float(self._nonces[seed])
         if missing := sorted(wanted - set(measures)):
@@ -285,7 +338,8 @@ class PhaseRunner:
             PhaseTiming(phase, result.wall_seconds, result.cpu_seconds, result.peak_memory_mb)
             for phase, result in results.items()
         )
-        return SeedRun(seed, timings, measures)
+        items = read_items(left, name, measures) if name is not None else b""
+        return SeedRun(seed, timings, measures, items, self._artifacts[seed])
 
     async def _run(
         self,
@@ -313,6 +367,8 @@ class PhaseRunner:
                 raise _evaluator_failed(result, phase, seed=seed, budget=budget)
         elif touched := tampering(phase, result, output, self._hashes, seed=seed):
             raise PhaseFailed(Status.ILLEGAL, touched, result)
+        elif result.ending is Ending.STOPPED and (race := self._races.get(seed)) and race.stop:
+            raise StoppedOnCurve(race.stop, result)
         elif not result.ok:
             failure = failure_of(result, phase, seed=seed, budget=budget)
             raise PhaseFailed(status_of(result, phase), failure, result)
@@ -355,7 +411,20 @@ class PhaseRunner:
             environment={} if phase.runs_recipe else _EVALUATOR_ENVIRONMENT,
             labels={**self._labels, "seed": str(seed)},
             tripwires=tripwires(self._pack, inputs) if phase.runs_recipe else (),
+            watch=self._watch(seed) if phase is Phase.TRAIN else None,
+            warm=self._pack.warm if phase.runs_recipe else (),
         )
+
+    def _watch(self, seed: int) -> Watch | None:
+        """Return what is watched of a training; trial and best alike, so that neither pays more."""
+        spec, race = self._pack.phases.train.curve, self._races.get(seed)
+        if spec is None:
+            return None
+        return Watch(spec.file, race.tell if race is not None else _never)
+
+
+def _never(piece: bytes) -> bool:
+    return False
 
 
 def sandbox_measures(results: Mapping[Phase, PhaseResult]) -> dict[str, float]:
@@ -366,29 +435,6 @@ def sandbox_measures(results: Mapping[Phase, PhaseResult]) -> dict[str, float]:
         for name in SANDBOX_MEASURES
         if (value := getattr(result, name)) is not None
     }
-
-
-def read_score(folder: Path, result: PhaseResult, seed: int) -> dict[str, float]:
-    """Read ``score.json``, which the pack's own evaluator wrote with no recipe near.
-
-    Raises:
-        EvaluatorFault: It is missing, too large, or no table of numbers.
-        PhaseFailed: A number is not finite.
-    """
-    path = folder / SCORE_FILE
-    if not path.is_file() or path.stat().st_size > SCORE_LIMIT_BYTES:
-        raise EvaluatorFault(f"the scorer left no {SCORE_FILE} (or one over {SCORE_LIMIT_BYTES} B)")
-    try:
-        table = json.loads(path.read_text("utf-8"))
-        measures = {f"score.{key}": float(value) for key, value in table.items()}
-    except (ValueError, TypeError, AttributeError) as error:
-        raise EvaluatorFault(f"{SCORE_FILE} is no table of numbers: {error}") from None
-    not_finite = sorted(name for name, value in measures.items() if not math.isfinite(value))
-    if not_finite:
-        line = f"{not_finite[0]} is not a finite number"
-        failure = Failure(Phase.SCORE, FailureKind.NAN, signature_of(line), line, seed)
-        raise PhaseFailed(Status.CRASHED, failure, result)
-    return measures
 
 
 def _evaluator_failed(

@@ -131,6 +131,15 @@ def corrections(runs: Collection[SeedRun]) -> dict[str, float]:
     return found
 
 
+def preflight_times(runs: Collection[SeedRun]) -> dict[str, float]:
+    """Return what the preflight of a recipe took, as ``preflight.cpu_seconds``, if it is known."""
+    names = [f"{Phase.PREFLIGHT}.{name}" for name in ("cpu_seconds", "wall_seconds")]
+    for run in runs:
+        if all(name in run.measures for name in names):
+            return {name: run.measures[name] for name in names}
+    return {}
+
+
 def projection_note(pack: Pack, measures: Mapping[str, float]) -> str:
     """Return what to say of a baseline that does not project all that its pack says; or nothing.
 
@@ -189,7 +198,8 @@ def refusal(
     """
     errors = pack.phases.preflight.projects.errors
     if any(name not in projection.values for name in expected if name in errors):
-        text = f"{projection.problem}; the baseline projects {', '.join(sorted(expected))}"
+        names = ", ".join(sorted(errors.keys() & expected.keys()))
+        text = f"{projection.problem}; the baseline projects {names}"
         kind = FailureKind.BAD_OUTPUT
         return Status.CRASHED, Failure(Phase.PREFLIGHT, kind, "no usable projection", text, seed)
     for name, told in projection.values.items():

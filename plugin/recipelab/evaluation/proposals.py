@@ -119,6 +119,18 @@ class ProposalChecker:
         )
         return replace(checked, alike=lines)
 
+    def check_merged(self, onto: int, recipe: Recipe) -> Candidate | Rejected:
+        """Check a recipe that a trial's change was merged into, without recording anything.
+
+        Args:
+            onto: The trial whose recipe the change was merged onto.
+            recipe: The merged recipe.
+
+        Raises:
+            LineageError: There is no such trial.
+        """
+        return check_recipe(self.pack, Recipe(self.recipe_of(onto)), recipe, self._twin)
+
     def take(
         self, proposal: Proposal, *, round_number: int | None
     ) -> tuple[int, Candidate | Rejected]:
@@ -199,6 +211,23 @@ def check_edits(
         recipe = parent.apply(edits, pack.recipe.editable)
     except EditError as error:
         return Rejected(FailureKind.EDIT, str(error))
+    return check_recipe(pack, parent, recipe, find_twin)
+
+
+def check_recipe(
+    pack: Pack, parent: Recipe, recipe: Recipe, find_twin: FindTwin
+) -> Candidate | Rejected:
+    """Check an edited recipe without running it.
+
+    Args:
+        pack: Says which functions are protected.
+        parent: The recipe that was edited.
+        recipe: The edited recipe.
+        find_twin: Looks for an earlier trial with the same recipe.
+
+    Returns:
+        The recipe to try, or why it is not tried.
+    """
     diff = parent.diff(recipe)
     if not diff:
         return Rejected(FailureKind.DUPLICATE, "the edits change nothing; propose a real change")

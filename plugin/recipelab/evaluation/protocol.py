@@ -3,56 +3,119 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from recipelab.acceptance import NeedMoreSeeds, waves
-from recipelab.core.trial import Outcome
+from recipelab.core.recipe import Recipe
+from recipelab.core.trial import Outcome, Status
+from recipelab.evaluation.curves import StoppedOnCurve
+from recipelab.evaluation.fidelity import FidelityBook, run_short
 from recipelab.evaluation.judge import Judge, TrialRuns
 from recipelab.evaluation.metric import Incumbent
-from recipelab.evaluation.seed_runs import SeedRuns, fresh_seeds
-from recipelab.packs.pack import Pack
+from recipelab.evaluation.seed_runs import SeedRuns
+
+
+@dataclass(frozen=True)
+class Rebase:
+    """How a trial moves to a new best, if the best changes while it is under way.
+
+    Attributes:
+        number: The parent that the trial was proposed on, which was the best then.
+        recipe: The parent's recipe.
+        accept: Called with the number of the new best and the merged recipe before that runs: it
+            stores it, or returns why it cannot be tried.
+    """
+
+    number: int
+    recipe: Recipe
+    accept: Callable[[int, Recipe], str | None]
+
+    def onto(self, best: Incumbent, trial: Recipe) -> Moved:
+        """Merge the trial's change onto a new best, as far as that can be done."""
+        merged = best.recipe.merged(self.recipe, trial)
+        words = f"the best changed meanwhile from trial {self.number} to trial {best.number}"
+        if isinstance(merged, str):
+            clash = f"{words}, and both changed the same lines of {merged}: it is compared as it is"
+            return Moved(trial, clash, merges=False)
+        if merged.meaning == best.recipe.meaning:
+            return Moved(None, f"{words}, which has this change already")
+        if (refused := self.accept(best.number, merged)) is not None:
+            return Moved(None, f"{words}, and merged onto it {refused}")
+        return Moved(merged, words)
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What came of moving a trial to a new best.
+
+    Attributes:
+        recipe: The recipe that goes on; ``None`` if none does.
+        words: What has happened, for its outcome.
+        merges: Whether the recipe has the new best's changes, too.
+    """
+
+    recipe: Recipe | None
+    words: str
+    merges: bool = True
 
 
 class TrialProtocol:
     """Runs the seeds that it takes to judge one trial against the incumbent, and no more.
 
-    **Screen.** The trial runs the screening seeds, the same for all challengers of one incumbent
-    (:func:`screening_seeds`). They run in growing portions; after each, the judge is asked whether
-    a gate or a gain is out of reach, and if so the rest is left out (early stopping; the literature
-    calls it racing). Nothing is kept for a screening alone, except where nothing has any noise: a
-    promising trial may just be lucky on these seeds.
+    **Screen.** The trial runs the screening seeds. They run in growing portions; after each, the
+    judge is asked whether a gate or a gain is out of reach, and if so the rest is left out (early
+    stopping; the literature calls it racing). Nothing is kept for a screening alone: a promising
+    trial may just be lucky on these seeds.
 
-    **Confirm.** A promising trial and the incumbent both run on fresh seeds
-    (:func:`confirmation_seeds`), which nobody had run before. The policy looks at 4, then 8, then
-    16 of them, and only these decide. Each confirmation is tested at a stricter level than the one
-    before, so that the chance of a false keep is bounded for the whole campaign. Hence one trial is
-    confirmed at a time: the incumbent may not change meanwhile, and the levels have an order. The
-    lock is held until the outcome is returned, and the caller records it before it awaits anything,
-    so the next confirmation already knows the new incumbent and history.
+    Where the pack has a training curve, a run is stopped, too, whose curve is hopeless
+    (:mod:`~recipelab.evaluation.curves`).
+
+    Where the pack has short trainings, they come first, and a trial that is behind the best in
+    them does not train at full length (:mod:`~recipelab.evaluation.fidelity`).
+
+    **Confirm.** A promising trial runs on fresh seeds, which nobody had run before, and only these
+    decide. The policy says how many, and whether the incumbent has to run them, too. One trial is
+    confirmed at a time: the incumbent may not change meanwhile, and the levels of tests have an
+    order. The lock is held until the outcome is returned, and the caller records it before it
+    awaits anything, so the next confirmation already knows the new incumbent and history.
+
+    **Rebase.** Where the incumbent has changed since a promising trial was screened, its change is
+    merged onto the new one before it is confirmed. So it is compared with what it is built on, in
+    both stages, and what it gained over its parent is told apart. Where both changed the same
+    lines, the trial goes on as it is: it may well be the better of the two.
 
     **Side by side.** Where the pack compares times, the incumbent runs beside the trial on every
     seed, in both stages (:class:`~recipelab.evaluation.seed_runs.SideBySide`). Everywhere else its
-    earlier seed runs count, and it only runs the seeds that it has not run yet.
+    earlier seed runs count.
 
     **A kill** in a confirmation loses the trial's own seed runs, and nothing else: the trial is in
     flight without an outcome and no level was used up. The incumbent's new seed runs are stored at
     the end of each look, except side by side, where they belong to the trial's. When the campaign
     resumes, the trial is screened and confirmed again from the beginning. Its fresh seeds follow
-    from the campaign and the trial, so they are the same again; screening seeds are the same if the
-    incumbent is.
+    from the campaign's secret and the trial, so they are the same again.
 
     Args:
         judge: Gives the trial its status.
         incumbent: Returns the incumbent of the moment, which may change during a screening.
         confirming: The lock that a confirmation holds, one for all trials of the evaluator.
+        rebase: Moves the trial to a new best; ``None`` if it is compared as it is.
+        fidelity: What is known of short trainings; ``None`` where the pack has none.
     """
 
     def __init__(
-        self, judge: Judge, incumbent: Callable[[], Incumbent], confirming: asyncio.Lock
+        self,
+        judge: Judge,
+        incumbent: Callable[[], Incumbent],
+        confirming: asyncio.Lock,
+        rebase: Rebase | None = None,
+        fidelity: FidelityBook | None = None,
     ) -> None:
         self._judge = judge
         self._incumbent = incumbent
         self._confirming = confirming
+        self._rebase = rebase
+        self._fidelity = fidelity
 
     async def run(self, trial: SeedRuns) -> Outcome:
         """Screen and, if need be, confirm a trial that passed its preflight.
@@ -61,84 +124,134 @@ class TrialProtocol:
             PhaseFailed: A phase of the trial failed.
             SandboxError: The machinery failed, or the incumbent did.
         """
-        screened = await self._screen(trial)
-        found = await self._judge_screening(trial, screened, self._incumbent())
-        if not isinstance(found, NeedMoreSeeds):
-            return found
-        async with self._confirming:
-            # The incumbent may have changed while this trial waited for the lock.
-            incumbent = self._incumbent()
-            found = await self._judge_screening(trial, screened, incumbent)
-            while isinstance(found, NeedMoreSeeds):
-                fresh = confirmation_seeds(trial, found.seeds, screened)
-                await trial.run(fresh, incumbent)
-                found = self._judge.trial(_runs(trial, screened, fresh, incumbent), incumbent)
-            return found
+        first, book = self._incumbent(), self._fidelity
+        if book is None:
+            return await self._judged(trial, first)
+        if book.off:
+            outcome = await self._judged(trial, first)
+            return replace(outcome, reason=f"{outcome.reason}; {book.off}")
+        short = await run_short(trial, first, book)
+        if not book.promotes(short, is_check=trial.seeds.is_check(trial.name)):
+            planned = self._judge.screening_seeds(trial.seeds, first, trial.name)
+            runs = _runs(trial, planned, ())
+            return self._told(self._judge.not_promoted(runs, first, short.words), first)
+        outcome = await self._judged(trial, first)
+        if outcome.delta is not None:
+            book.add(trial.name, short, trial.pack.metric.goal.sign * outcome.delta)
+        return outcome
 
-    async def _screen(self, trial: SeedRuns) -> tuple[int, ...]:
+    async def _judged(self, trial: SeedRuns, first: Incumbent) -> Outcome:
+        """Screen and, if need be, confirm a trial at full length."""
+        while True:
+            try:
+                screened = await self._screen(trial, first)
+            except StoppedOnCurve as stopped:
+                planned = self._judge.screening_seeds(trial.seeds, first, trial.name)
+                runs = _runs(trial, planned, ())
+                return self._told(self._judge.stopped(runs, first, stopped), first)
+            found = self._judge.trial(_runs(trial, screened, ()), first)
+            if not isinstance(found, NeedMoreSeeds) and found.status is not Status.KEPT:
+                return self._told(found, first)
+            async with self._confirming:
+                # The incumbent may have changed while this trial was screened or waited.
+                best = self._incumbent()
+                moved = best.number != first.number
+                confirms = isinstance(found, NeedMoreSeeds)
+                refused = await self._move(trial, screened, first, best, forget=not confirms)
+                if refused is not None:
+                    return refused
+                if isinstance(found, NeedMoreSeeds):
+                    beside = first if moved else None
+                    return await self._confirm(trial, screened, found, best, beside)
+                if not moved:
+                    return found
+            # A policy that tests nothing kept it, but over another best: it is screened anew.
+            first = best
+
+    async def _screen(self, trial: SeedRuns, incumbent: Incumbent) -> tuple[int, ...]:
         """Run the screening seeds, and stop as soon as the rest cannot change the result.
 
         Returns:
             The seeds of the whole screening.
         """
-        incumbent, pack = self._incumbent(), trial.pack
-        seeds = screening_seeds(pack, incumbent, trial.campaign)
+        pack = trial.pack
+        seeds = self._judge.screening_seeds(trial.seeds, incumbent, trial.name)
         may_stop = incumbent.noise is not None and pack.acceptance.racing_error > 0.0
         # In turns, two seeds make one comparison.
         portions = waves(seeds, first=2 if pack.metric.in_turns else 1) if may_stop else [seeds]
         done = 0
         for portion in portions:
-            await trial.run(portion, incumbent)
+            await trial.run(portion, incumbent, alone=self._judge.pools, may_stop=True)
             done += len(portion)
-            runs = trial.runs(seeds[:done], incumbent)
+            runs = trial.runs(seeds[:done])
             if done < len(seeds) and self._judge.hopeless(runs, len(seeds), incumbent):
                 break
         return seeds
 
-    async def _judge_screening(
-        self, trial: SeedRuns, screened: tuple[int, ...], incumbent: Incumbent
-    ) -> Outcome | NeedMoreSeeds:
-        """Judge the trial by its screening, against the incumbent on the same seeds."""
-        await trial.run_incumbent(
-            incumbent, [run.seed for run in trial.finished() if run.seed in screened]
-        )
-        return self._judge.trial(_runs(trial, screened, (), incumbent), incumbent)
+    async def _move(
+        self,
+        trial: SeedRuns,
+        screened: tuple[int, ...],
+        first: Incumbent,
+        best: Incumbent,
+        *,
+        forget: bool,
+    ) -> Outcome | None:
+        """Merge a trial onto the best, if that is a new one; return its outcome if it cannot be.
+
+        A trial that was not proposed on the best goes on as it is.
+        """
+        if best.number == first.number:
+            return None
+        recipe = trial.recipe
+        if self._rebase is not None and self._rebase.number == first.number:
+            moved = self._rebase.onto(best, recipe)
+            if moved.recipe is None:
+                return self._judge.not_merged(_runs(trial, screened, ()), first, moved.words)
+            recipe = moved.recipe
+        if forget or recipe is not trial.recipe:
+            await trial.rebase(recipe, forget=forget)
+        return None
+
+    async def _confirm(
+        self,
+        trial: SeedRuns,
+        screened: tuple[int, ...],
+        found: Outcome | NeedMoreSeeds,
+        best: Incumbent,
+        beside: Incumbent | None,
+    ) -> Outcome:
+        """Run fresh seeds until the policy has a verdict.
+
+        Args:
+            trial: The trial.
+            screened: The seeds of its screening.
+            found: What the policy wants.
+            best: What it is compared with.
+            beside: What it was screened against, if that is another.
+        """
+        gate_asked = False
+        while isinstance(found, NeedMoreSeeds):
+            gate_asked = gate_asked or found.for_gate
+            fresh = trial.seeds.confirmation(trial.name, found.seeds, screened)
+            await trial.run(fresh, best, alone=found.alone)
+            runs = _runs(trial, screened, fresh)
+            found = self._judge.trial(runs, best, screened_against=beside, gate_asked=gate_asked)
+        return found
+
+    def _told(self, outcome: Outcome, first: Incumbent) -> Outcome:
+        """Return an outcome that says if the best is another by now."""
+        best = self._incumbent()
+        if best.number == first.number:
+            return outcome
+        return self._judge.outdated(outcome, best)
 
 
-def _runs(
-    trial: SeedRuns, screened: tuple[int, ...], fresh: tuple[int, ...], incumbent: Incumbent
-) -> TrialRuns:
+def _runs(trial: SeedRuns, screened: Sequence[int], fresh: Sequence[int]) -> TrialRuns:
     return TrialRuns(
-        screen=trial.runs(screened, incumbent),
+        screen=trial.runs(screened),
         planned=len(screened),
-        confirm=trial.runs(fresh, incumbent),
+        confirm=trial.runs(fresh),
         log=trial.log,
         environment=trial.environment,
     )
-
-
-def calibration_seeds(pack: Pack, campaign: str) -> tuple[int, ...]:
-    """Return the seeds of the baseline: those of the pack, and as many more as calibration asks."""
-    missing = pack.acceptance.calibration - len(pack.seeds)
-    key = f"{pack.name}/{campaign}/calibration"
-    return (*pack.seeds, *fresh_seeds(key, max(0, missing), taken=pack.seeds))
-
-
-def screening_seeds(pack: Pack, incumbent: Incumbent, campaign: str) -> tuple[int, ...]:
-    """Return the seeds that every challenger of an incumbent is screened on.
-
-    An incumbent that was kept on some seeds was lucky on them, so its challengers are compared with
-    it on others. That is of no use where the incumbent runs anew beside every trial, or where
-    nothing has any noise.
-    """
-    has_no_noise = incumbent.noise is None or incumbent.noise.pair.sd == 0.0
-    if incumbent.number == 0 or has_no_noise or pack.metric.side_by_side:
-        return pack.seeds
-    key = f"{pack.name}/{campaign}/screen/{incumbent.number}"
-    return fresh_seeds(key, len(pack.seeds), taken=pack.seeds)
-
-
-def confirmation_seeds(trial: SeedRuns, count: int, screened: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the fresh seeds that a trial is confirmed on; more of them begin with the fewer."""
-    key = f"{trial.pack.name}/{trial.campaign}/confirm/{trial.labels.get('trial', '')}"
-    return fresh_seeds(key, count, taken={*trial.pack.seeds, *screened})

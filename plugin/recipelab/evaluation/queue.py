@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 
 from recipelab.budget import BudgetLimits, Ledger
 from recipelab.core.errors import RecipelabError
 from recipelab.core.recipe import Recipe
-from recipelab.core.trial import Edit, Outcome, Phase, Proposal, Status
+from recipelab.core.trial import Checkpoint, Edit, Outcome, Phase, Proposal, Status
+from recipelab.evaluation.checkpoints import WorkingLine
 from recipelab.evaluation.evaluator import Evaluator, shared_outcome
 from recipelab.evaluation.metric import Incumbent, noise_of
 from recipelab.evaluation.observers import LineageObserver
@@ -23,6 +24,8 @@ from recipelab.evaluation.proposals import (
     Rejected,
     declined,
 )
+from recipelab.evaluation.protocol import Rebase
+from recipelab.evaluation.seeds import SeedSource
 from recipelab.lineage import LineageStore, TrialFilter, TrialRecord
 from recipelab.packs.pack import Pack
 from recipelab.sandbox.processes import is_dead
@@ -35,6 +38,11 @@ WAITING_PER_SLOT = 2
 
 MAX_RETRIED = 200
 """Aborted trials that a resumed campaign runs again at most."""
+
+NOISE_TRIALS = 20
+"""Newest measured trials whose seed runs tell how noisy the campaign is by now."""
+
+MEASURED = frozenset({Status.KEPT, Status.DISCARDED})
 
 _NEWEST_WEIGHT = 0.3
 """Weight of the newest trial in the moving mean of their lengths."""
@@ -71,6 +79,7 @@ class TrialQueue:
         approve: Asked before a proposal is tried; ``None`` asks nobody.
         repeats: Whether a recipe may be tried twice; see :class:`ProposalChecker`.
         on_phase: Called when a phase begins.
+        on_checkpoint: Called when the working line was tested.
 
     Attributes:
         trial_seconds: Moving mean of the trials' lengths; ``None`` before the first has ended.
@@ -87,6 +96,7 @@ class TrialQueue:
         approve: Approve | None = None,
         repeats: bool = False,
         on_phase: OnPhase = lambda number, phase, seed: None,
+        on_checkpoint: Callable[[Checkpoint], None] = lambda found: None,
     ) -> None:
         self.store = store
         self.campaign = campaign
@@ -99,13 +109,17 @@ class TrialQueue:
         self._evaluator = evaluator
         self._approve = approve
         self._on_phase = on_phase
+        self._on_checkpoint = on_checkpoint
         self._paused = False
         self._waiting: deque[int] = deque()
         self._owners: dict[int, str] = {}
         self._recipes: dict[int, Recipe] = {}
         self._running: dict[int, asyncio.Task[None]] = {}
         self._ended: deque[int] = deque()
+        self._tested: list[Checkpoint] = []
         self._changed = asyncio.Event()
+        self._seeds = SeedSource(evaluator.pack, campaign, store.secret(campaign))
+        self._groups: deque[tuple[float, ...]] | None = None
 
     @property
     def pack(self) -> Pack:
@@ -148,8 +162,21 @@ class TrialQueue:
         self._fill()
 
     def best(self) -> TrialRecord:
-        """Return the best trial so far: the last one kept, or the baseline."""
+        """Return the head of the working line: the last trial kept on it, or the baseline."""
         return self.store.best(self.campaign)
+
+    def take_checkpoints(self) -> tuple[Checkpoint, ...]:
+        """Return the checkpoints since the last call, in order."""
+        found, self._tested = tuple(self._tested), []
+        return found
+
+    async def settle(self) -> Checkpoint | None:
+        """Test the working line now, if anything on it is untested, as when a campaign ends.
+
+        Returns:
+            What was found; ``None`` if there was nothing to test, or the machinery failed.
+        """
+        return await self._check_line(at_end=True)
 
     def check(self, parent: int, edits: tuple[Edit, ...]) -> Candidate | Rejected:
         """Check edits as :meth:`submit` would, without recording anything.
@@ -322,21 +349,108 @@ class TrialQueue:
             elif shared := self._shared(number):
                 outcome = shared
             else:
-                outcome = await self._evaluator.evaluate(
-                    recipe or Recipe(self.store.files(self.campaign, number)),
-                    None if number == BASELINE else self._incumbent,
-                    labels={
-                        "campaign": self.campaign,
-                        "trial": str(number),
-                        "specialist": specialist,
-                    },
-                    observer=observer,
-                )
+                outcome = await self._evaluate(number, specialist, recipe, observer)
             self.store.record(self.campaign, number, outcome)
         finally:
             self.ledger.ended(number, specialist, outcome, observer.device_seconds)
+        self._learn(outcome)
+        if outcome.status is Status.KEPT:
+            await self._check_line(at_end=False)
         seconds, mean = clock() - began, self.trial_seconds
         self.trial_seconds = seconds if mean is None else mean + _NEWEST_WEIGHT * (seconds - mean)
+
+    async def _evaluate(
+        self, number: int, specialist: str, recipe: Recipe | None, observer: LineageObserver
+    ) -> Outcome:
+        labels = {"campaign": self.campaign, "trial": str(number), "specialist": specialist}
+        return await self._evaluator.evaluate(
+            recipe or Recipe(self.store.files(self.campaign, number)),
+            None if number == BASELINE else self._incumbent,
+            seeds=self._seeds,
+            rebase=None if number == BASELINE else self._rebase(number),
+            labels=labels,
+            observer=observer,
+        )
+
+    def _rebase(self, number: int) -> Rebase | None:
+        """Return how a trial moves to a new best; ``None`` if it was not proposed on the best."""
+        parent = self.store.proposed_on_head(self.campaign, number)
+        if parent is None:
+            return None
+
+        def accept(onto: int, merged: Recipe) -> str | None:
+            refused = self._checker.check_merged(onto, merged)
+            if isinstance(refused, Rejected):
+                return refused.reason
+            self.store.rebase(
+                self.campaign,
+                number,
+                onto=onto,
+                files=merged.files,
+                digest=merged.digest,
+                diff=refused.diff,
+                meaning=merged.meaning,
+                keys=refused.keys,
+            )
+            return None
+
+        return Rebase(parent, Recipe(self.recipe_of(parent)), accept)
+
+    async def _check_line(self, *, at_end: bool) -> Checkpoint | None:
+        """Test the working line if that is due, record what was found, and book what it took."""
+        number = self.store.best_brief(self.campaign).number
+        holder = LineageObserver(
+            self.store,
+            self.campaign,
+            number,
+            self._evaluator.sandbox_name,
+            partial(self._on_phase, number),
+            is_queued=True,
+        )
+        try:
+            found = await self._evaluator.checkpoint(
+                self._line,
+                partial(self.store.add_checkpoint, self.campaign),
+                at_end=at_end,
+                seeds=self._seeds,
+                labels={"campaign": self.campaign, "trial": str(number), "purpose": "checkpoint"},
+                # The head was judged long ago: it holds slots, but goes through no states again.
+                observer=holder.of_incumbent(),
+            )
+        finally:
+            self.ledger.used_device("checkpoint", holder.device_seconds)
+        if found is not None:
+            self._tested.append(found)
+            self._on_checkpoint(found)
+            self.ledger.best = self.store.best_brief(self.campaign).score
+        return found
+
+    def _line(self) -> WorkingLine:
+        """Return the working line of the moment."""
+        head = self._incumbent()
+        certified = self._as_incumbent(self.store.certified(self.campaign))
+        checkpoints = self.store.checkpoints(self.campaign)
+        last = checkpoints[-1].found if checkpoints else None
+        tested = None if last is None or last.held or last.fell_back else last
+        score = self.store.brief(self.campaign, tested.trial).score if tested else None
+        return WorkingLine(head, certified, len(checkpoints), tested, score)
+
+    def _learn(self, outcome: Outcome) -> None:
+        """Learn from a trial's seed runs how noisy measurements are."""
+        if self._groups is not None and outcome.status in MEASURED:
+            self._groups.append(self._evaluator.spread_group(outcome))
+
+    def _noise_groups(self) -> Iterable[tuple[float, ...]]:
+        """Return what the newest measured trials say about the noise; the lineage is read once."""
+        if self._groups is None:
+            newest = TrialFilter(
+                statuses=(Status.KEPT, Status.DISCARDED), order="newest", limit=NOISE_TRIALS
+            )
+            briefs = self.store.briefs(self.campaign, newest).items
+            records = [self.store.trial(self.campaign, brief.number) for brief in reversed(briefs)]
+            groups = [self._evaluator.spread_group(r.outcome) for r in records if r.outcome]
+            self._groups = deque(groups, maxlen=NOISE_TRIALS)
+        return [group for group in self._groups if len(group) > 1]
 
     def _shared(self, number: int) -> Outcome | None:
         """Return what a trial shares with an earlier one, where a recipe may be tried twice."""
@@ -351,21 +465,24 @@ class TrialQueue:
         return await self._approve(self.store.trial(self.campaign, number))
 
     def _incumbent(self) -> Incumbent:
-        """Return the best trial of the moment, with all that a comparison needs to know of it."""
-        best = self.best()
-        if best.outcome is None or not best.outcome.status.is_parent:
+        """Return the head of the moment, with all that a comparison needs to know of it."""
+        return self._as_incumbent(self.best())
+
+    def _as_incumbent(self, record: TrialRecord) -> Incumbent:
+        if record.outcome is None or not record.outcome.status.is_parent:
             raise RuntimeError("a trial cannot be judged before the baseline")
+        number = record.number
         first = self.store.trial(self.campaign, BASELINE).outcome
         baseline = first.seed_runs if first is not None else ()
-        recipe = Recipe(self.recipe_of(best.number))
-        incumbent = Incumbent.of_trial(best.number, recipe, best.outcome, baseline)
-        further = self.store.further_runs(self.campaign, best.number)
+        recipe = Recipe(self.recipe_of(number))
+        incumbent = Incumbent.of_trial(number, recipe, record.outcome, baseline)
+        further = self.store.further_runs(self.campaign, number)
         return replace(
             incumbent,
             runs={**incumbent.runs, **{run.seed: run for run in further}},
-            noise=noise_of(baseline, self.pack.metric),
+            noise=noise_of(baseline, self.pack.metric, self._noise_groups()),
             history=self.store.confirmations(self.campaign),
-            store_runs=partial(self.store.add_further_runs, self.campaign, best.number),
+            store_runs=partial(self.store.add_further_runs, self.campaign, number),
         )
 
 

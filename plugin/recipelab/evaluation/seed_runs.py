@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import (
     AsyncIterator,
     Awaitable,
@@ -17,6 +16,7 @@ from collections.abc import (
 )
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from statistics import fmean
 from typing import Any, TypeVar
 
@@ -24,13 +24,15 @@ from recipelab.core.errors import SandboxError
 from recipelab.core.logs import logger
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import FailureKind, Phase, SeedRun
+from recipelab.evaluation.curves import SLACK, CurveBook, CurveRace
 from recipelab.evaluation.failures import MachineSuspected, PhaseFailed
 from recipelab.evaluation.metric import BESIDE, Incumbent, with_metric
 from recipelab.evaluation.observers import TrialObserver
 from recipelab.evaluation.phases import PhaseRunner, sandbox_measures
 from recipelab.evaluation.projection import NOTHING_EXPECTED, refusal
+from recipelab.evaluation.seeds import SeedSource
 from recipelab.packs.pack import Pack
-from recipelab.packs.sections import Metric
+from recipelab.packs.sections import SANDBOX_MEASURES, Goal, Metric
 from recipelab.sandbox.base import PhaseResult
 from recipelab.sandbox.slots import Slot, SlotPool, gpu_fault
 
@@ -40,34 +42,9 @@ DRIFT = "drift"
 REPEATS = 2
 """How often a comparison is repeated because the machine drifted meanwhile."""
 
-_SEEDS = 2**31
-"""Seeds fit into a signed integer of 32 bits, which every library takes."""
-
 T = TypeVar("T")
 
 _log = logger(__name__)
-
-
-def fresh_seeds(key: str, count: int, taken: Collection[int] = ()) -> tuple[int, ...]:
-    """Return seeds that follow from a key alone, and look random to anybody who does not know it.
-
-    The same key gives the same seeds, so that what was interrupted is repeated as it was; a longer
-    list begins with the shorter one.
-
-    Args:
-        key: What the seeds are for, as campaign, trial and purpose.
-        count: How many.
-        taken: Seeds that may not be among them.
-    """
-    found: list[int] = []
-    position = 0
-    while len(found) < count:
-        digest = hashlib.sha256(f"{key}/{position}".encode()).digest()
-        seed = int.from_bytes(digest[:8], "big") % _SEEDS
-        if seed not in taken and seed not in found:
-            found.append(seed)
-        position += 1
-    return tuple(found)
 
 
 NewRunner = Callable[[AsyncExitStack, Recipe, Mapping[str, str], TrialObserver], PhaseRunner]
@@ -85,6 +62,9 @@ class SeedRuns:
         labels: What the trial belongs to: ``campaign`` and ``trial``.
         observer: Told of the trial's steps.
         new_runner: Makes the runners of the trial's recipe and of the incumbent's.
+        seeds: Draws fresh seeds.
+        curves: The curves of the campaign's finished runs; ``None`` where the pack has none.
+        short_runner: Makes the runners of short trainings, where the pack has them.
     """
 
     def __init__(
@@ -96,22 +76,43 @@ class SeedRuns:
         labels: Mapping[str, str],
         observer: TrialObserver,
         new_runner: NewRunner,
+        seeds: SeedSource,
+        curves: CurveBook | None = None,
+        short_runner: NewRunner | None = None,
     ) -> None:
         self.pack = pack
         self.recipe = recipe
         self.labels = labels
         self.observer = observer
+        self.seeds = seeds
+        self.curves = curves
+        self._short_runner = short_runner
         self._pool = pool
         self._stack = stack
         self._new_runner = new_runner
         self._runner = new_runner(stack, recipe, labels, observer)
         self._incumbents: dict[int, PhaseRunner] = {}
         self._runs: dict[int, SeedRun] = {}
+        self._of_former: frozenset[int] = frozenset()
+        self._may_stop: Incumbent | None = None
+
+    def shortened(self) -> SeedRuns:
+        """Return the short trainings of the same recipe, with folders of their own."""
+        return SeedRuns(
+            self.pack.shortened(),
+            self._pool,
+            self._stack,
+            self.recipe,
+            self.labels,
+            self.observer,
+            self._short_runner or self._new_runner,
+            self.seeds,
+        )
 
     @property
-    def campaign(self) -> str:
-        """Name of the trial's campaign; empty outside of any."""
-        return self.labels.get("campaign", "")
+    def name(self) -> str:
+        """The trial's number, as it is labeled; empty outside of any campaign."""
+        return self.labels.get("trial", "")
 
     @property
     def log(self) -> str:
@@ -124,86 +125,153 @@ class SeedRuns:
         return self._runner.environment
 
     def finished(self) -> tuple[SeedRun, ...]:
-        """Return the finished seed runs as they were measured, in the order of their seeds."""
+        """Return the finished seed runs with their metric, in the order of their seeds."""
         return tuple(self._runs[seed] for seed in sorted(self._runs))
 
-    def runs(self, seeds: Collection[int], incumbent: Incumbent | None) -> tuple[SeedRun, ...]:
-        """Return the finished ones among some seed runs with their metric.
+    def runs(self, seeds: Collection[int]) -> tuple[SeedRun, ...]:
+        """Return the finished ones among some seed runs with their metric."""
+        return tuple(run for run in self.finished() if run.seed in seeds)
+
+    async def rebase(self, recipe: Recipe, *, forget: bool = False) -> None:
+        """Go on with another recipe: what the trial changes, merged onto a new best.
 
         Args:
-            seeds: Their seeds.
-            incumbent: What they are compared with.
+            recipe: The merged recipe.
+            forget: Whether the seeds that have run will run again; otherwise they stay as they
+                are, and only others may run from here on.
+
+        Raises:
+            PhaseFailed: The merged recipe does not get through its preflight.
+            SandboxError: The machinery failed.
         """
-        chosen = [run for run in self.finished() if run.seed in seeds]
-        return with_metric(chosen, self.pack.metric, incumbent)
+        self.recipe = recipe
+        self._runner = self._new_runner(self._stack, recipe, self.labels, self.observer)
+        self._of_former = frozenset() if forget else frozenset(self._runs)
+        if forget:
+            self._runs.clear()
+        await self.preflight()
+
+    @property
+    def ignores_seed(self) -> bool:
+        """Whether the recipe was the same for two seeds, byte for byte, so that more tell nothing.
+
+        Never where a time is measured, which is another every time, or where each seed run has a
+        hidden round of its own.
+        """
+        if self.pack.metric.is_clock or self.pack.has_rounds:
+            return False
+        runs = [run for seed, run in self._runs.items() if seed not in self._of_former]
+        return is_deterministic(runs)
 
     async def preflight(self, expected: Mapping[str, float] = NOTHING_EXPECTED) -> None:
         """Run one tiny step of the recipe, and hold what it projects to the limits.
 
         Args:
-            expected: What it has to project, as the best does, and by what to correct it.
+            expected: What it has to project, as the best does, and by what to correct it; and what
+                the best's own preflight took.
 
         Raises:
             PhaseFailed: The recipe does not get through it, or need not be trained.
             SandboxError: The machinery failed.
         """
         async with hold_slot(self._pool, self.observer) as slot:
-            projection = await self._runner.preflight(slot)
+            projection = await self._runner.preflight(slot, usual=expected)
         seed, last = self.pack.seeds[0], self._runner.last
         refused = refusal(self.pack, self.recipe, projection, expected, seed=seed)
         if refused is not None and last is not None:
             raise PhaseFailed(*refused, last)
 
-    async def run(self, seeds: Sequence[int], incumbent: Incumbent | None) -> None:
+    async def run(
+        self,
+        seeds: Sequence[int],
+        incumbent: Incumbent | None,
+        *,
+        alone: bool = False,
+        may_stop: bool = False,
+    ) -> None:
         """Run the seeds that have not run yet, and the incumbent on the same.
 
-        The incumbent runs beside the trial where the pack compares times side by side, and
-        elsewhere only on seeds that it has not run yet.
+        The incumbent runs beside the trial where the pack compares times side by side. Elsewhere it
+        runs only on seeds that it has not run yet, and then in turns with the trial: whatever
+        changes slowly, as a machine that slows down, meets both alike.
+
+        Args:
+            seeds: The seeds.
+            incumbent: What the trial is compared with; ``None`` for nothing.
+            alone: Whether the incumbent need not run, as it is known well enough.
+            may_stop: Whether a run whose curve is hopeless is stopped.
 
         Raises:
+            StoppedOnCurve: A training was stopped, and with it all that ran beside it.
             PhaseFailed: A phase failed.
             SandboxError: The machinery failed, or the incumbent did.
         """
         missing = [seed for seed in seeds if seed not in self._runs]
-        if incumbent is not None and self.pack.metric.side_by_side:
+        self._may_stop = incumbent if may_stop else None
+        if incumbent is not None and self.pack.metric.side_by_side and not alone:
             other, metric = self._incumbent_runner(incumbent), self.pack.metric
-            pair = SideBySide(self._runner, other, self.recipe, metric, self._pool, self._add)
+            done = partial(self._add, incumbent=incumbent)
+            pair = SideBySide(
+                self._runner, other, self.recipe, metric, self._pool, done, self._race
+            )
             await pair.run(missing)
             return
-        await self._run_alone(self._runner, self.recipe, missing, self._add)
-        if incumbent is not None:
-            await self.run_incumbent(incumbent, missing)
-
-    async def run_incumbent(self, incumbent: Incumbent, seeds: Iterable[int]) -> None:
-        """Run the incumbent on seeds that it has not run, unless it runs beside trials anyway.
-
-        Raises:
-            SandboxError: The incumbent failed, which it did not before: the machine is to blame.
-        """
-        missing = [seed for seed in seeds if seed not in incumbent.runs]
-        if self.pack.metric.side_by_side or not missing:
-            return
-        runner = self._incumbent_runner(incumbent)
+        done = partial(self._add, incumbent=incumbent)
+        is_paired = incumbent is not None and not alone
+        known = incumbent.runs if incumbent is not None else {}
+        new = [seed for seed in missing if is_paired and seed not in known]
+        work = [
+            self._run_one(self._runner, self.recipe, seed, done)
+            for seed in missing
+            if seed not in new
+        ]
         found: list[SeedRun] = []
-        await blame_machine(self._run_alone(runner, incumbent.recipe, missing, found.append))
-        incumbent.add(with_metric(found, self.pack.metric, incumbent))
+        if incumbent is not None and new:
+            both = partial(self._take_turns, incumbent, done, found.append)
+            work += [both(new[start : start + 2]) for start in range(0, len(new), 2)]
+        await run_together(work)
+        if incumbent is not None and found:
+            incumbent.add(with_metric(found, self.pack.metric, incumbent))
+            if self.curves is not None:
+                self.curves.add(str(incumbent.number), found)
 
-    async def _run_alone(
-        self,
-        runner: PhaseRunner,
-        recipe: Recipe,
-        seeds: Iterable[int],
-        done: Callable[[SeedRun], None],
+    async def _run_one(
+        self, runner: PhaseRunner, recipe: Recipe, seed: int, done: Callable[[SeedRun], None]
     ) -> None:
-        """Run a recipe on seeds, as many at once as slots are free; a failure stops all."""
+        async with hold_slot(self._pool, runner.observer) as slot:
+            if runner is self._runner and self.ignores_seed:
+                like = next(iter(reversed(self._runs.values())))
+                done(replace(like, seed=seed, timings=()))
+                return
+            await runner.train(seed, slot, curve=self._race())
+            await runner.predict(seed, slot)
+            done(await runner.finish(recipe, seed, slot))
 
-        async def run_seed(seed: int) -> None:
-            async with hold_slot(self._pool, runner.observer) as slot:
-                await runner.train(seed, slot)
-                await runner.predict(seed, slot)
-                done(await runner.finish(recipe, seed, slot))
+    def _race(self) -> CurveRace | None:
+        """Return what one more run is held against; ``None`` to let it train to its end."""
+        if self._may_stop is None or self.curves is None:
+            return None
+        is_check = self.seeds.is_check(self.name)
+        return race_against(self.curves, self.pack, self._may_stop, is_check=is_check)
 
-        await run_together(run_seed(seed) for seed in seeds)
+    async def _take_turns(
+        self,
+        incumbent: Incumbent,
+        done: Callable[[SeedRun], None],
+        found: Callable[[SeedRun], None],
+        seeds: Sequence[int],
+    ) -> None:
+        """Run both on one slot: incumbent trial trial incumbent."""
+        other = self._incumbent_runner(incumbent)
+        async with hold_slot(self._pool, self.observer) as slot:
+            for seed, is_trial in in_turns(seeds):
+                runner = self._runner if is_trial else other
+                recipe = self.recipe if is_trial else incumbent.recipe
+                blame = _nobody if is_trial else blame_machine
+                await blame(runner.train(seed, slot, curve=self._race() if is_trial else None))
+                await blame(runner.predict(seed, slot))
+                run = await blame(runner.finish(recipe, seed, slot))
+                (done if is_trial else found)(run)
 
     def _incumbent_runner(self, incumbent: Incumbent) -> PhaseRunner:
         if incumbent.number not in self._incumbents:
@@ -213,8 +281,10 @@ class SeedRuns:
             self._incumbents[incumbent.number] = runner
         return self._incumbents[incumbent.number]
 
-    def _add(self, run: SeedRun) -> None:
-        self._runs[run.seed] = run
+    def _add(self, run: SeedRun, *, incumbent: Incumbent | None) -> None:
+        (self._runs[run.seed],) = with_metric([run], self.pack.metric, incumbent)
+        if self.curves is not None and run.timings:
+            self.curves.add(self.name, [run])
 
 
 @dataclass(frozen=True)
@@ -238,6 +308,7 @@ class SideBySide:
         pool: The slots that phases run in.
         done: Told of each finished seed run of the trial. It carries the incumbent's measurements
             of its moment under names that begin with ``beside.``.
+        race: Returns what a training of the trial is held against.
     """
 
     trial: PhaseRunner
@@ -246,6 +317,7 @@ class SideBySide:
     metric: Metric
     pool: SlotPool
     done: Callable[[SeedRun], None]
+    race: Callable[[], CurveRace | None] = lambda: None
 
     async def run(self, seeds: Sequence[int]) -> None:
         """Run both on seeds.
@@ -268,7 +340,7 @@ class SideBySide:
             await blame_machine(self.incumbent.warm_up(slot))
             _, beside[Phase.TRAIN] = await run_together(
                 (
-                    self.trial.train(seed, slot, sharing=2),
+                    self.trial.train(seed, slot, sharing=2, curve=self.race()),
                     blame_machine(self.incumbent.train(seed, slot, sharing=2)),
                 )
             )
@@ -307,22 +379,17 @@ class SideBySide:
     ) -> tuple[dict[int, dict[Phase, PhaseResult]], float]:
         """Return what the incumbent measured, by seed and phase, and its drift meanwhile."""
         beside: dict[int, dict[Phase, PhaseResult]] = {seed: {} for seed in seeds}
-        for seed, runner in self._turns(seeds):
-            if runner is self.trial:
-                await runner.train(seed, slot)
-                await runner.predict(seed, slot)
+        for seed, is_trial in in_turns(seeds):
+            if is_trial:
+                await self.trial.train(seed, slot, curve=self.race())
+                await self.trial.predict(seed, slot)
                 continue
-            beside[seed][Phase.TRAIN] = await blame_machine(runner.train(seed, slot))
+            beside[seed][Phase.TRAIN] = await blame_machine(self.incumbent.train(seed, slot))
             if self.metric.charge_predict:
-                beside[seed][Phase.PREDICT] = await blame_machine(runner.predict(seed, slot))
+                predicted = await blame_machine(self.incumbent.predict(seed, slot))
+                beside[seed][Phase.PREDICT] = predicted
         times = [sandbox_measures(beside[seed])[self.metric.measure] for seed in seeds]
         return beside, (max(times) - min(times)) / fmean(times)
-
-    def _turns(self, seeds: Sequence[int]) -> Iterator[tuple[int, PhaseRunner]]:
-        for position, seed in enumerate(seeds):
-            pair = (self.incumbent, self.trial)
-            for runner in pair if position % 2 == 0 else reversed(pair):
-                yield seed, runner
 
     async def _finish(
         self,
@@ -335,6 +402,64 @@ class SideBySide:
         run = await self.trial.finish(self.recipe, seed, slot)
         others = {f"{BESIDE}{name}": value for name, value in sandbox_measures(beside).items()}
         self.done(replace(run, measures={**run.measures, **others, **(more or {})}))
+
+
+def race_against(
+    book: CurveBook, pack: Pack, best: Incumbent, *, is_check: bool
+) -> CurveRace | None:
+    """Return what a trial's training is held against: the best, or the limit of a gate.
+
+    Args:
+        book: The curves that are known.
+        pack: Says what curves foretell: the metric, or what a gate is on.
+        best: The best, whose noise says what is within reach of it.
+        is_check: Whether the run goes on all the same.
+
+    Returns:
+        The race; ``None`` where too little is known, or runs are not to be stopped.
+    """
+    spec, noise = book.spec, best.noise
+    spread = noise.measures.get(spec.foretells) if noise is not None else None
+    if spread is None or spec.error <= 0.0:
+        return None
+    runs = tuple(best.runs.values())
+    book.add(str(best.number), runs)
+    if spec.foretells == pack.metric.measure:
+        ends, limit = pack.metric.goal, best.mean(spec.foretells)
+    else:
+        gates = [gate for gate in pack.gates if gate.measure == spec.foretells]
+        gate = next((gate for gate in gates if not gate.relative), None)
+        if gate is None:
+            return None
+        ends = Goal.MAXIMIZE if gate.at_least is not None else Goal.MINIMIZE
+        limit = gate.limit
+    need = limit - ends.sign * SLACK * spread.sd
+    return book.race(runs, need, ends, spec.error, is_check=is_check)
+
+
+def is_deterministic(runs: Sequence[SeedRun]) -> bool:
+    """Return whether the last two of several seed runs left the same artifact and score."""
+    if len(runs) < 2 or not runs[-1].artifact:
+        return False
+    one, other = runs[-2:]
+    return one.artifact == other.artifact and _scores(one) == _scores(other)
+
+
+def _scores(run: SeedRun) -> dict[str, float]:
+    """Return what the scorer measured, without what the sandbox measured of the scorer."""
+    scores = {name: x for name, x in run.measures.items() if name.startswith(f"{Phase.SCORE}.")}
+    of_sandbox = {f"{Phase.SCORE}.{name}" for name in SANDBOX_MEASURES}
+    return {name: value for name, value in scores.items() if name not in of_sandbox}
+
+
+def in_turns(seeds: Sequence[int]) -> Iterator[tuple[int, bool]]:
+    """Yield seeds in the order of best trial trial best, and whether it is the trial's turn."""
+    for position, seed in enumerate(seeds):
+        yield from ((seed, is_trial) for is_trial in (bool(position % 2), not position % 2))
+
+
+async def _nobody(work: Awaitable[T]) -> T:
+    return await work
 
 
 @asynccontextmanager

@@ -11,6 +11,8 @@ from pathlib import Path
 from recipelab.budget import Ledger
 from recipelab.core.content import Home
 from recipelab.core.errors import RecipelabError
+from recipelab.core.trial import Checkpoint
+from recipelab.evaluation.checkpoints import checkpoint_words
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.proposals import Approve
 from recipelab.evaluation.queue import OnPhase, TrialQueue
@@ -174,9 +176,13 @@ class CampaignSession:
             approve=self.overrides.approve,
             repeats=plan.blind,
             on_phase=lambda number, phase, seed: self.on_phase(number, phase, seed),
+            on_checkpoint=self._say_checkpoint,
         )
         self._stack.push_async_callback(queue.stop)
         return queue
+
+    def _say_checkpoint(self, found: Checkpoint) -> None:
+        self.say(checkpoint_words(found, self.pack.metric.name, self.pack.metric.unit))
 
     async def _open_evaluator(self) -> Evaluator:
         spec = load_image_spec(self.pack.sandbox)

@@ -6,6 +6,7 @@ from recipelab.lineage.past import PastTrial
 from recipelab.lineage.records import (
     CampaignRecord,
     CertificateRecord,
+    CheckpointRecord,
     FailureGroup,
     FurtherRunRecord,
     Lease,
@@ -31,6 +32,7 @@ __all__ = [
     "PAUSED",
     "CampaignRecord",
     "CertificateRecord",
+    "CheckpointRecord",
     "EditKeys",
     "FailureGroup",
     "FurtherRunRecord",

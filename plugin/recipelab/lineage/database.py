@@ -25,7 +25,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
 from recipelab.core.errors import LineageError
 from recipelab.lineage.values import now, to_stamp
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the tables; raise it with every change of them."""
 
 BUSY_MILLISECONDS = 30_000

@@ -10,7 +10,17 @@ from importlib import import_module
 from typing import Any, Generic, TypeVar, overload
 
 from recipelab.core.errors import LineageError
-from recipelab.core.trial import Certificate, Edit, FailureKind, Outcome, Phase, SeedRun, Status
+from recipelab.core.trial import (
+    Certificate,
+    Checkpoint,
+    Edit,
+    FailureKind,
+    Outcome,
+    Phase,
+    SeedRun,
+    Standing,
+    Status,
+)
 
 T = TypeVar("T")
 
@@ -93,6 +103,7 @@ class TrialRecord:
         judged_at: When it was judged, in UTC; ``None`` while it is in flight.
         state: Where it stands.
         phase: The phase that it runs, while it is running.
+        standing: How well the gain of a kept trial is proven by now; ``None`` for any other.
     """
 
     number: int
@@ -110,6 +121,7 @@ class TrialRecord:
     judged_at: datetime | None
     state: TrialState = TrialState.QUEUED
     phase: Phase | None = None
+    standing: Standing | None = None
 
     @property
     def status(self) -> Status | None:
@@ -158,6 +170,21 @@ class CertificateRecord:
     trial: int
     made_at: datetime
     found: Certificate
+
+
+@dataclass(frozen=True)
+class CheckpointRecord:
+    """A checkpoint of a working line.
+
+    Attributes:
+        position: Its place among the checkpoints of its campaign, from 0.
+        made_at: When it was made, in UTC.
+        found: What it found.
+    """
+
+    position: int
+    made_at: datetime
+    found: Checkpoint
 
 
 @dataclass(frozen=True)
@@ -257,6 +284,7 @@ class TrialBrief:
         proposed_at: When it was proposed, in UTC.
         judged_at: When it was judged, in UTC.
         round: Number of the round in which it was proposed.
+        standing: How well the gain of a kept trial is proven by now; ``None`` for any other.
     """
 
     number: int
@@ -279,6 +307,7 @@ class TrialBrief:
     proposed_at: datetime
     judged_at: datetime | None
     round: int | None
+    standing: Standing | None = None
 
 
 @dataclass(frozen=True)

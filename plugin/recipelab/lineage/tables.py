@@ -46,7 +46,11 @@ class SchemaVersion(LineageTable, table=True):
 
 
 class CampaignRow(LineageTable, table=True):
-    """A campaign: what was asked for, and how it stands. Settings are JSON."""
+    """A campaign: what was asked for, and how it stands. Settings are JSON.
+
+    ``secret`` is 16 random bytes in hexadecimal digits, from which fresh seeds are made. Nothing
+    shows or exports it: who knows it can foretell the seeds.
+    """
 
     __tablename__ = "campaign"
 
@@ -64,6 +68,7 @@ class CampaignRow(LineageTable, table=True):
     stop_reason: str | None = None
     created_at: str
     ended_at: str | None = None
+    secret: str
 
 
 class RoundRow(LineageTable, table=True):
@@ -97,6 +102,8 @@ class TrialRow(LineageTable, table=True):
     ``status`` is null while the trial is in flight. ``judged_order`` counts the judgments of a
     campaign: clocks may be set back, and trials that overlap end in another order than they began.
     ``parents`` are the numbers of its parents as a JSON list; ``parent_id`` is the first of them.
+    A parent may have the higher number, where the trial was merged onto a new head. ``standing``
+    is null for all but kept trials.
     """
 
     __tablename__ = "trial"
@@ -122,6 +129,14 @@ class TrialRow(LineageTable, table=True):
             sqlite_where=text("status = 'kept'"),
             postgresql_where=text("status = 'kept'"),
         ),
+        Index(
+            "trial_by_standing",
+            "campaign_id",
+            "standing",
+            "judged_order",
+            sqlite_where=text("standing IS NOT NULL"),
+            postgresql_where=text("standing IS NOT NULL"),
+        ),
     )
 
     id: int = Field(sa_column=Column(_TRIAL_ID, primary_key=True, autoincrement=False))
@@ -139,6 +154,7 @@ class TrialRow(LineageTable, table=True):
     state: str
     phase: str | None = None
     status: str | None = None
+    standing: str | None = None
     judged_order: int | None = None
     judged_at: str | None = None
     score: float | None = None
@@ -227,6 +243,12 @@ class EvidenceRow(LineageTable, table=True):
     p: float | None = None
     level: float | None = None
     same_as: int | None = Field(default=None, sa_type=BigInteger)
+    standing: str | None = None
+    rebased_from: int | None = Field(default=None, sa_type=BigInteger)
+    parent_delta: float | None = None
+    parent_delta_se: float | None = None
+    deterministic: bool
+    stopped_early: int
 
 
 class FixRow(LineageTable, table=True):
@@ -289,6 +311,36 @@ class CertificateRow(LineageTable, table=True):
     position: int = Field(primary_key=True)
     made_at: str
     found: str
+
+
+class CheckpointRow(LineageTable, table=True):
+    """A test of the working line's head against the last certified recipe.
+
+    ``against`` is the number of the latter. ``gates``, ``runs`` and ``against_runs`` are JSON lists
+    as in :class:`TrialTextRow`.
+    """
+
+    __tablename__ = "checkpoint"
+    __table_args__ = _COMPACT
+
+    campaign_id: int = Field(foreign_key="campaign.id", primary_key=True)
+    position: int = Field(primary_key=True)
+    trial_id: int = Field(sa_column=_of_trial(primary_key=False))
+    against: int = Field(sa_type=BigInteger)
+    made_at: str
+    held: bool
+    fell_back: bool
+    reason: str
+    seeds: int
+    delta: float | None = None
+    delta_se: float | None = None
+    delta_low: float | None = None
+    delta_high: float | None = None
+    p: float | None = None
+    level: float | None = None
+    gates: str
+    runs: str
+    against_runs: str
 
 
 class MessageRow(LineageTable, table=True):

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from recipelab.core.recipe import Recipe
-from recipelab.core.trial import Edit, Failure, Outcome, Phase, Proposal, Status
+from recipelab.core.trial import Edit, Failure, Outcome, Phase, Proposal, Standing, Status
 from recipelab.lineage.database import Transaction
 from recipelab.lineage.lookup import last_trial_id, number_of, trial_key
 from recipelab.lineage.records import TrialState
@@ -29,10 +29,11 @@ from recipelab.lineage.values import (
     cut,
     cut_front,
     cut_name,
-    measures_json,
+    gates_json,
     now,
+    parent_numbers,
     require_finite,
-    timings_json,
+    runs_json,
     to_stamp,
 )
 
@@ -40,7 +41,8 @@ MOST_FIXES = 8
 """Failed trials in a row that one valid trial is linked to, at most."""
 
 _JUDGE = """
-UPDATE trial SET state = :state, phase = NULL, status = :status, judged_order = :judged_order,
+UPDATE trial SET state = :state, phase = NULL, status = :status, standing = :standing,
+  judged_order = :judged_order,
   judged_at = :judged_at, score = :score, score_se = :score_se, delta = :delta,
   delta_se = :delta_se, cpu_seconds = :cpu_seconds, failure_id = :failure_id,
   failure_seed = :failure_seed
@@ -63,6 +65,10 @@ _ATTEMPT = "SELECT id, parent_id, surface, specialist, failure_id, status FROM t
 _FIX = """
 INSERT INTO fix (failure_id, trial_id) VALUES (:failure_id, :trial_id)
 ON CONFLICT (failure_id, trial_id) DO NOTHING
+"""
+_FOUND_BY = """
+SELECT t.digest, t.meaning, x.diff FROM trial t JOIN trial_text x ON x.trial_id = t.id
+WHERE t.id = :id
 """
 # Writers of another campaign may store the same content at the same moment.
 _NEW_FILE = """
@@ -138,6 +144,13 @@ def insert_trial(
         cpu_seconds=0.0,
     )
     _insert_text(transaction, trial_id, proposal, diff, recipe.files)
+    _insert_parents(transaction, trial_id, parent_ids)
+    keys = keys_of(diff) if recipe.keys is None else recipe.keys
+    _insert_keys(transaction, trial_id, stored_keys(campaign_id, digest, keys, meaning))
+    return trial_id
+
+
+def _insert_parents(transaction: Transaction, trial_id: int, parent_ids: Sequence[int]) -> None:
     transaction.insert_many(
         "parent",
         [
@@ -145,10 +158,63 @@ def insert_trial(
             for position, parent_id in enumerate(parent_ids)
         ],
     )
+
+
+def _insert_keys(transaction: Transaction, trial_id: int, keys: Sequence[int]) -> None:
+    transaction.insert_many("trial_key", [{"key": key, "trial_id": trial_id} for key in keys])
+
+
+def set_parents(transaction: Transaction, trial_id: int, parent_ids: Sequence[int]) -> None:
+    """Replace the parents of a trial in flight.
+
+    Args:
+        transaction: Where to.
+        trial_id: The trial.
+        parent_ids: The trials it is made from now, the main one first.
+    """
+    before: str = transaction.value("SELECT parents FROM trial WHERE id = :id", id=trial_id)
+    # By their whole key, as there is no index of the table by children.
+    old = [trial_id - number_of(trial_id) + number for number in parent_numbers(before)]
+    transaction.run(
+        "DELETE FROM parent WHERE parent_id IN :parents AND trial_id = :id",
+        parents=old,
+        id=trial_id,
+    )
+    transaction.run(
+        "UPDATE trial SET parents = :parents, parent_id = :parent_id WHERE id = :id",
+        parents=json.dumps([number_of(parent_id) for parent_id in parent_ids]),
+        parent_id=parent_ids[0] if parent_ids else None,
+        id=trial_id,
+    )
+    _insert_parents(transaction, trial_id, parent_ids)
+
+
+def replace_recipe(
+    transaction: Transaction, campaign_id: int, trial_id: int, recipe: ProposedRecipe
+) -> None:
+    """Replace the recipe of a trial in flight, its diff and its keys; its edits stay."""
+    digest, diff, meaning = clean(recipe.digest), cut(recipe.diff, DIFF_CHARACTERS), recipe.meaning
+    if meaning is None:
+        meaning = Recipe(recipe.files).meaning if recipe.files else ""
+    ((old_digest, old_meaning, old_diff),) = transaction.rows(_FOUND_BY, id=trial_id)
+    old = stored_keys(campaign_id, old_digest, keys_of(old_diff), old_meaning)
+    transaction.run(
+        "DELETE FROM trial_key WHERE key IN :keys AND trial_id = :id", keys=old, id=trial_id
+    )
     keys = keys_of(diff) if recipe.keys is None else recipe.keys
-    found_by = stored_keys(campaign_id, digest, keys, meaning)
-    transaction.insert_many("trial_key", [{"key": key, "trial_id": trial_id} for key in found_by])
-    return trial_id
+    _insert_keys(transaction, trial_id, stored_keys(campaign_id, digest, keys, meaning))
+    transaction.run(
+        "UPDATE trial SET digest = :digest, meaning = :meaning WHERE id = :id",
+        digest=digest,
+        meaning=meaning,
+        id=trial_id,
+    )
+    transaction.run(
+        "UPDATE trial_text SET diff = :diff, files = :files WHERE trial_id = :id",
+        diff=diff,
+        files=_insert_files(transaction, recipe.files),
+        id=trial_id,
+    )
 
 
 def _insert_text(
@@ -215,6 +281,7 @@ def judge_trial(
     outcome: Outcome,
     *,
     judged_at: datetime | None = None,
+    standing: Standing | None = None,
 ) -> None:
     """Make a trial in flight judged.
 
@@ -224,12 +291,14 @@ def judge_trial(
         trial_id: The trial.
         outcome: How it ended.
         judged_at: When it was judged; ``None`` for now.
+        standing: How well the gain of a kept trial is proven by now; ``None`` for what its
+            evidence says.
 
     Raises:
         ValueError: A figure of the outcome is not a finite number.
     """
     check_outcome(outcome)
-    failure = outcome.failure
+    failure, evidence = outcome.failure, outcome.evidence
     signature = "" if failure is None else cut(failure.signature, SIGNATURE_CHARACTERS)
     last: int | None = transaction.value(
         "SELECT max(judged_order) FROM trial WHERE campaign_id = :campaign", campaign=campaign_id
@@ -239,6 +308,7 @@ def judge_trial(
         id=trial_id,
         state=TrialState.JUDGED.value,
         status=outcome.status.value,
+        standing=_standing(outcome, standing),
         judged_order=(last or 0) + 1,
         judged_at=to_stamp(judged_at or now()),
         score=outcome.score,
@@ -249,25 +319,30 @@ def judge_trial(
         failure_id=failure and _failure_id(transaction, campaign_id, failure, signature),
         failure_seed=failure and failure.seed,
     )
-    runs = ", ".join(
-        f"[{run.seed}, {timings_json(run)}, {measures_json(run)}]" for run in outcome.seed_runs
-    )
-    gates = [(clean(g.name), g.value, g.limit, g.margin) for g in outcome.gates]
     transaction.run(
         _JUDGE_TEXT,
         id=trial_id,
         reason=cut(outcome.reason, REASON_CHARACTERS),
         signature=signature,
         excerpt="" if failure is None else cut(failure.excerpt, EXCERPT_CHARACTERS),
-        seed_runs=f"[{runs}]",
-        gates=json.dumps(gates, ensure_ascii=False),
+        seed_runs=runs_json(outcome.seed_runs),
+        gates=gates_json(outcome.gates),
         log_tail=cut_front(outcome.log_tail, LOG_CHARACTERS),
         environment=cut(outcome.environment, ENVIRONMENT_CHARACTERS),
     )
-    if outcome.evidence is not None:
-        transaction.insert("evidence", trial_id=trial_id, **vars(outcome.evidence))
+    if evidence is not None:
+        told = None if evidence.standing is None else evidence.standing.value
+        transaction.insert("evidence", trial_id=trial_id, **vars(evidence) | {"standing": told})
     if not outcome.status.is_failure:
         _link_fixes(transaction, campaign_id, trial_id)
+
+
+def _standing(outcome: Outcome, later: Standing | None) -> str | None:
+    """Return the standing of a trial that was judged so; ``later`` is what became of it."""
+    if outcome.status is not Status.KEPT:
+        return None
+    told = outcome.evidence.standing if outcome.evidence is not None else None
+    return (later or told or Standing.UNTESTED).value
 
 
 def _failure_id(
@@ -325,7 +400,7 @@ def reopen_trial(transaction: Transaction, trial_id: int) -> None:
         id=trial_id,
         state=TrialState.QUEUED.value,
         cpu_seconds=0.0,
-        **dict.fromkeys(("status", *figures, "failure_id", "failure_seed")),
+        **dict.fromkeys(("status", "standing", *figures, "failure_id", "failure_seed")),
     )
     texts = ("reason", "signature", "excerpt", "log_tail", "environment")
     transaction.run(

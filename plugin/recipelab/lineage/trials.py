@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from recipelab.core.errors import LineageError
@@ -16,6 +17,7 @@ from recipelab.core.trial import (
     GateResult,
     Outcome,
     Phase,
+    Standing,
     Status,
 )
 from recipelab.lineage.database import Row, Transaction
@@ -39,31 +41,55 @@ _MOST_PARTS = MAX_LIMIT + 1
 _BRIEFS = """
 SELECT t.id, t.number, t.status, t.state, t.phase, t.specialist, t.surface, x.hypothesis, x.reason,
   t.score, t.score_se, t.delta, t.delta_se, t.parents, f.kind, f.phase, f.signature, t.cpu_seconds,
-  t.proposed_at, t.judged_at, t.round_number
+  t.proposed_at, t.judged_at, t.round_number, t.standing
 FROM trial t JOIN trial_text x ON x.trial_id = t.id LEFT JOIN failure f ON f.id = t.failure_id
 WHERE t.id IN :ids
 """
 _RECORDS = """
 SELECT t.id, t.number, t.round_number, t.specialist, t.surface, x.hypothesis, t.expected_delta,
-  t.parents, x.edits, t.digest, x.diff, t.proposed_at, t.judged_at, t.state, t.phase, t.status,
-  x.reason, x.seed_runs, x.gates, t.score, t.score_se, t.delta, t.delta_se, f.kind, f.phase,
-  x.signature, x.excerpt, t.failure_seed, x.log_tail, x.environment, e.trial_id, e.against,
-  e.planned, e.screened, e.confirmed, e.saved_seconds, e.p, e.level, e.same_as
+  t.parents, x.edits, t.digest, x.diff, t.proposed_at, t.judged_at, t.state, t.phase, t.standing,
+  t.status, x.reason, x.seed_runs, x.gates, t.score, t.score_se, t.delta, t.delta_se, f.kind,
+  f.phase, x.signature, x.excerpt, t.failure_seed, x.log_tail, x.environment, e.trial_id,
+  e.against, e.planned, e.screened, e.confirmed, e.saved_seconds, e.p, e.level, e.same_as,
+  e.standing, e.rebased_from, e.parent_delta, e.parent_delta_se, e.deterministic, e.stopped_early
 FROM trial t JOIN trial_text x ON x.trial_id = t.id LEFT JOIN failure f ON f.id = t.failure_id
 LEFT JOIN evidence e ON e.trial_id = t.id
 WHERE t.id IN :ids
 """
 _IN_FLIGHT = "SELECT id FROM trial WHERE campaign_id = :campaign AND status IS NULL ORDER BY id"
 _CHAIN = """
-WITH RECURSIVE chain (id, parent_id) AS (
-  SELECT id, parent_id FROM trial WHERE id = :id
-  UNION ALL SELECT t.id, t.parent_id FROM chain c JOIN trial t ON t.id = c.parent_id
+WITH RECURSIVE chain (id, parent_id, steps) AS (
+  SELECT id, parent_id, 0 FROM trial WHERE id = :id
+  UNION ALL
+  SELECT t.id, t.parent_id, c.steps + 1 FROM chain c JOIN trial t ON t.id = c.parent_id
 )
-SELECT id FROM chain ORDER BY id
+SELECT id FROM chain ORDER BY steps DESC
 """
-_LAST_KEPT = """
-SELECT id FROM trial WHERE campaign_id = :campaign AND status = 'kept'
-ORDER BY judged_order DESC LIMIT 1
+
+
+def _last_of(*standings: Standing) -> str:
+    """Return the query of the last kept trial of some standings."""
+    # One step in the index for each: in a list, all kept trials would have to be sorted first.
+    each = " UNION ALL ".join(
+        f"SELECT * FROM (SELECT id, judged_order FROM trial WHERE campaign_id = :campaign "
+        f"AND standing = '{standing.value}' ORDER BY judged_order DESC LIMIT 1) AS {standing.value}"
+        for standing in standings
+    )
+    return f"SELECT id FROM ({each}) AS last ORDER BY judged_order DESC LIMIT 1"
+
+
+_HEAD = _last_of(*(standing for standing in Standing if standing is not Standing.UNPROVEN))
+_CERTIFIED = _last_of(Standing.CERTIFIED)
+_PROPOSED = "SELECT parent_id, proposed_at FROM trial WHERE id = :id"
+# A trial that is unproven by now was a head until its line fell back.
+_HEAD_AT = """
+SELECT id FROM trial t
+WHERE t.campaign_id = :campaign AND t.status = 'kept' AND t.judged_at <= :at
+AND NOT (t.standing = 'unproven' AND EXISTS (
+  SELECT 1 FROM checkpoint c WHERE c.campaign_id = :campaign AND c.fell_back
+  AND c.made_at > t.judged_at AND c.made_at <= :at
+))
+ORDER BY t.judged_order DESC LIMIT 1
 """
 
 
@@ -225,7 +251,10 @@ class TrialReader(OpenLineage):
             return trial_briefs(transaction, transaction.values(_IN_FLIGHT, campaign=campaign_id))
 
     def best(self, campaign: str) -> TrialRecord:
-        """Return the best trial: the last one that was judged kept, or else the baseline.
+        """Return the head of the working line, or else the baseline.
+
+        It is the last trial that was judged kept and whose standing is not ``unproven``: what
+        others build on and are compared with. See :meth:`certified` for what is proven.
 
         Raises:
             LineageError: The campaign has no trials yet.
@@ -234,13 +263,54 @@ class TrialReader(OpenLineage):
             return trial_records(transaction, [best_id(transaction, campaign_id, campaign)])[0]
 
     def best_brief(self, campaign: str) -> TrialBrief:
-        """Return the best trial in one row.
+        """Return the head of the working line, as :meth:`best`, in one row.
 
         Raises:
             LineageError: The campaign has no trials yet.
         """
         with self._asking(campaign) as (transaction, campaign_id):
             return trial_briefs(transaction, [best_id(transaction, campaign_id, campaign)])[0]
+
+    def certified(self, campaign: str) -> TrialRecord:
+        """Return the last kept trial whose standing is ``certified``, or else the baseline.
+
+        Raises:
+            LineageError: The campaign has no trials yet.
+        """
+        with self._asking(campaign) as (transaction, campaign_id):
+            return trial_records(transaction, [certified_id(transaction, campaign_id, campaign)])[0]
+
+    def certified_brief(self, campaign: str) -> TrialBrief:
+        """Return the certified trial, as :meth:`certified`, in one row.
+
+        Raises:
+            LineageError: The campaign has no trials yet.
+        """
+        with self._asking(campaign) as (transaction, campaign_id):
+            return trial_briefs(transaction, [certified_id(transaction, campaign_id, campaign)])[0]
+
+    def proposed_on_head(self, campaign: str, number: int) -> int | None:
+        """Return the parent of a trial that was proposed on the head of its moment.
+
+        Returns:
+            Its parent of now: the head of that moment, or the one that the trial was moved onto
+            since. ``None`` for a trial that was proposed on another one.
+
+        Raises:
+            LineageError: There is no such trial; the message says which there are.
+        """
+        with self._asking(campaign) as (transaction, campaign_id):
+            trial_id = trial_id_of(transaction, campaign_id, number, campaign)
+            ((parent_id, proposed_at),) = transaction.rows(_PROPOSED, id=trial_id)
+            if parent_id is None:
+                return None
+            head = transaction.value(_HEAD_AT, campaign=campaign_id, at=proposed_at)
+            judged_at = transaction.value(
+                "SELECT judged_at FROM trial WHERE id = :id", id=parent_id
+            )
+            was_moved = judged_at is not None and judged_at > proposed_at
+            on_head = parent_id == (trial_key(campaign_id, 0) if head is None else head)
+            return number_of(parent_id) if on_head or was_moved else None
 
     def chain(self, campaign: str, number: int) -> tuple[TrialRecord, ...]:
         """Return the trials that led to a trial, from the root to itself, by first parents.
@@ -250,7 +320,7 @@ class TrialReader(OpenLineage):
         """
         with self._asking(campaign) as (transaction, campaign_id):
             trial_id = trial_id_of(transaction, campaign_id, number, campaign)
-            return trial_records(transaction, transaction.values(_CHAIN, id=trial_id))
+            return trial_records(transaction, chain_ids(transaction, trial_id))
 
     def chain_briefs(self, campaign: str, number: int, *, limit: int = 50) -> Page[TrialBrief]:
         """Return the last trials that led to a trial, the oldest of them first, itself last.
@@ -261,7 +331,7 @@ class TrialReader(OpenLineage):
         check_page(limit, 0)
         with self._asking(campaign) as (transaction, campaign_id):
             trial_id = trial_id_of(transaction, campaign_id, number, campaign)
-            ids = transaction.values(_CHAIN, id=trial_id)
+            ids = chain_ids(transaction, trial_id)
             return Page(trial_briefs(transaction, ids[-limit:]), len(ids))
 
     def edits(self, campaign: str, numbers: Sequence[int]) -> dict[int, tuple[Edit, ...]]:
@@ -353,13 +423,33 @@ class TrialReader(OpenLineage):
 
 
 def best_id(transaction: Transaction, campaign_id: int, campaign: str) -> int:
-    """Return the id of the best trial.
+    """Return the id of the head of the working line, or else of the baseline.
 
     Raises:
         LineageError: The campaign has no trials yet.
     """
-    kept: int | None = transaction.value(_LAST_KEPT, campaign=campaign_id)
-    return trial_id_of(transaction, campaign_id, 0, campaign) if kept is None else kept
+    return _found_or_baseline(transaction, _HEAD, campaign_id, campaign)
+
+
+def certified_id(transaction: Transaction, campaign_id: int, campaign: str) -> int:
+    """Return the id of the last certified trial, or else of the baseline.
+
+    Raises:
+        LineageError: The campaign has no trials yet.
+    """
+    return _found_or_baseline(transaction, _CERTIFIED, campaign_id, campaign)
+
+
+def _found_or_baseline(
+    transaction: Transaction, statement: str, campaign_id: int, campaign: str
+) -> int:
+    found: int | None = transaction.value(statement, campaign=campaign_id)
+    return trial_id_of(transaction, campaign_id, 0, campaign) if found is None else found
+
+
+def chain_ids(transaction: Transaction, trial_id: int) -> list[int]:
+    """Return the ids from the root down to a trial, by first parents."""
+    return transaction.values(_CHAIN, id=trial_id)
 
 
 def _ids_after(
@@ -405,7 +495,7 @@ def _brief(row: Row) -> TrialBrief:
     (
         _, number, status, state, phase, specialist, surface, hypothesis, reason, score, score_se,
         delta, delta_se, parents, kind, failed_in, signature, cpu_seconds, proposed_at, judged_at,
-        round_number,
+        round_number, standing,
     ) = row  # fmt: skip
     return TrialBrief(
         number=number,
@@ -428,6 +518,7 @@ def _brief(row: Row) -> TrialBrief:
         proposed_at=from_stamp(proposed_at),
         judged_at=from_optional_stamp(judged_at),
         round=round_number,
+        standing=Standing(standing) if standing else None,
     )
 
 
@@ -442,7 +533,7 @@ def trial_records(transaction: Transaction, ids: Sequence[int]) -> tuple[TrialRe
 def _record(row: Row) -> TrialRecord:
     (
         _, number, round_number, specialist, surface, hypothesis, expected_delta, parents, edits,
-        digest, diff, proposed_at, judged_at, state, phase, status, *outcome,
+        digest, diff, proposed_at, judged_at, state, phase, standing, status, *outcome,
     ) = row  # fmt: skip
     return TrialRecord(
         number=number,
@@ -460,6 +551,7 @@ def _record(row: Row) -> TrialRecord:
         judged_at=from_optional_stamp(judged_at),
         state=TrialState(state),
         phase=Phase(phase) if phase else None,
+        standing=Standing(standing) if standing else None,
     )
 
 
@@ -498,8 +590,15 @@ def _outcome(
         failure=failure,
         log_tail=log_tail,
         environment=environment,
-        evidence=None if has_evidence is None else Evidence(*evidence),
+        evidence=None if has_evidence is None else _evidence(*evidence),
     )
+
+
+def _evidence(*columns: Any) -> Evidence:
+    found = Evidence(*columns)
+    standing = Standing(found.standing) if found.standing else None
+    # SQLite has no truth values.
+    return replace(found, standing=standing, deterministic=bool(found.deterministic))
 
 
 def recipe_files(transaction: Transaction, trial_id: int) -> dict[str, str]:

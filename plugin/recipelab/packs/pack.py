@@ -8,7 +8,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from recipelab.core.errors import PackError
+from recipelab.core.errors import PackError, warm_problem
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Phase
 from recipelab.packs.data_sections import DataFile
@@ -18,6 +18,7 @@ from recipelab.packs.sections import (
     Budgets,
     CertifySpec,
     EvaluatorSpec,
+    FidelitySpec,
     Gate,
     Hardware,
     LegalityCheck,
@@ -44,6 +45,8 @@ class Pack(Section):
         trust: ``isolated`` where scored code and answers are out of the recipe's reach,
             ``protected`` where the recipe's own file scores it and the functions that do so are
             held fixed.
+        warm: Modules that the sandbox imports before each phase of the recipe, whose time they are
+            not.
     """
 
     root: Path
@@ -54,6 +57,7 @@ class Pack(Section):
     description: str
     specialists: tuple[str, ...] = Field(min_length=1)
     sandbox: str = "cpu"
+    warm: tuple[str, ...] = ()
     metric: Metric
     acceptance: AcceptanceSpec = AcceptanceSpec()
     gates: tuple[Gate, ...] = ()
@@ -65,6 +69,7 @@ class Pack(Section):
     data: tuple[DataFile, ...] = ()
     phases: Phases
     certify: CertifySpec = CertifySpec()
+    fidelity: FidelitySpec | None = None
     evaluator: EvaluatorSpec
     hardware: Hardware = Hardware()
     upstream: Upstream | None = None
@@ -86,6 +91,12 @@ class Pack(Section):
         self._check_answers_are_hidden()
         self._check_kept_folder()
         self._check_rehearsal()
+        self._check_warm()
+        if self.fidelity is not None and self.metric.measure.startswith(f"{Phase.TRAIN}."):
+            raise ValueError(
+                f"fidelity: a short training tells nothing of {self.metric.measure}; it is for "
+                "metrics that training makes better"
+            )
         return self
 
     def _check_data_is_named(self) -> None:
@@ -149,6 +160,23 @@ class Pack(Section):
                     f"{', '.join(sorted(wanted)[:4])}"
                 )
 
+    def _check_warm(self) -> None:
+        """Raise where what is imported first is no module, or a phase could not profit by it."""
+        commands = {
+            f"{place}.command": spec.command
+            for place, spec, phase in self._phases_with_places()
+            if phase.runs_recipe
+        }
+        if self.rehearsal is not None:
+            commands |= {
+                f"rehearsal.commands.{phase}": command
+                for phase, command in self.rehearsal.commands.items()
+                if phase.runs_recipe
+            }
+        for place, command in commands.items():
+            if problem := warm_problem(self.warm, command):
+                raise ValueError(f"warm (for {place}): {problem}")
+
     def _phases_with_places(self) -> Iterator[tuple[str, PhaseSpec, Phase]]:
         """Yield the phases of trials and of certification, with the keys of their tables."""
         for phase in Phase:
@@ -156,6 +184,18 @@ class Pack(Section):
             certified: PhaseSpec | None = getattr(self.certify, phase, None)
             if certified is not None:
                 yield f"certify.{phase}", certified, phase
+
+    def shortened(self) -> Pack:
+        """Return the same pack with the short training in place of the whole one.
+
+        Its gates are of whole trainings, and its curves, too.
+        """
+        if self.fidelity is None:
+            return self
+        changed = {"command": self.fidelity.command, "curve": None}
+        train = self.phases.train.model_copy(update=changed)
+        phases = self.phases.model_copy(update={"train": train})
+        return self.model_copy(update={"phases": phases, "gates": ()})
 
     def certified(self) -> Pack:
         """Return the same pack with the phases of a certification in place of those of a trial."""
@@ -206,6 +246,12 @@ class Pack(Section):
     def surface_names(self) -> tuple[str, ...]:
         """Names of the surfaces, in the pack's order."""
         return tuple(surface.name for surface in self.surfaces)
+
+    @property
+    def has_rounds(self) -> bool:
+        """Whether each seed run has a hidden round of its own, drawn by a secret number."""
+        prepare = self.phases.prepare
+        return prepare is not None and any("{nonce}" in word for word in prepare.command)
 
     def seconds(self, phase: Phase) -> float:
         """Return the budget of a phase in wall-clock seconds."""

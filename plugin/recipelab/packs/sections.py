@@ -143,6 +143,11 @@ class Metric(Section):
         return self
 
     @property
+    def is_clock(self) -> bool:
+        """Whether it is a time, which is another at every measurement."""
+        return self.measure.partition(".")[2] in SANDBOX_MEASURES[:2]
+
+    @property
     def in_turns(self) -> bool:
         """Whether trial and best run in turns, and not at the same moment."""
         return self.side_by_side and self.measure == f"{Phase.TRAIN}.wall_seconds"
@@ -200,6 +205,11 @@ class AcceptanceSpec(Section):
     calibration: int = Field(default=4, ge=2)
     racing_error: float = Field(default=0.01, ge=0, le=0.5)
     deterministic: bool = False
+
+    @property
+    def most(self) -> int:
+        """Fresh seeds of the last look, beyond which nothing asks for more."""
+        return self.confirm[-1]
 
     @field_validator("policy")
     @classmethod
@@ -270,12 +280,14 @@ class Gate(Section):
 
     def held_to(self, value: float) -> Gate:
         """Return the absolute gate that a relative one is where the other recipe has a value."""
-        limit = (
-            {"at_least": value - self.by}
-            if self.goal is Goal.MAXIMIZE
-            else {"at_most": value + self.by}
+        more_is_better = self.goal is Goal.MAXIMIZE
+        return Gate(
+            name=self.name,
+            measure=self.measure,
+            at_least=value - self.by if more_is_better else None,
+            at_most=None if more_is_better else value + self.by,
+            failure=self.failure,
         )
-        return Gate(name=self.name, measure=self.measure, failure=self.failure, **limit)
 
     @property
     def limit(self) -> float:
@@ -358,6 +370,37 @@ class PhaseSpec(Section):
     data: dict[str, str] = Field(default_factory=dict[str, str])
 
 
+class CurveSpec(Section):
+    """The curve of a training: a file below ``out/`` that train appends lines ``step,value`` to.
+
+    A run whose curve shows that it cannot end well is stopped. Nothing in the file counts as a
+    score, and it is no output.
+
+    Attributes:
+        file: Name of the file in ``out/``.
+        goal: Which way its values are better.
+        foretells: The measurement that it foretells: the metric's, or that of a gate.
+        error: Chance at which a run counts as hopeless and is stopped; 0 stops none.
+    """
+
+    file: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+    goal: Goal
+    foretells: str
+    error: float = Field(default=0.02, ge=0, le=0.5)
+
+    _foretells = field_validator("foretells")(check_measure)
+
+
+class TrainSpec(PhaseSpec):
+    """The phase that trains.
+
+    Attributes:
+        curve: The curve that is watched while it trains; ``None`` for none.
+    """
+
+    curve: CurveSpec | None = None
+
+
 class Projects(Section):
     """What preflight projects of the training: each measure with its relative error, from 0 to 1.
 
@@ -415,7 +458,7 @@ class Phases(Section):
     """The phases. ``prepare`` is for packs whose evaluator makes what predict sees."""
 
     preflight: PreflightSpec
-    train: PhaseSpec
+    train: TrainSpec
     prepare: PhaseSpec | None = None
     predict: PhaseSpec
     score: PhaseSpec
@@ -424,6 +467,27 @@ class Phases(Section):
         """Return the phase; an empty one for a ``prepare`` that the pack does not have."""
         found: PhaseSpec | None = getattr(self, phase.value)
         return found or PhaseSpec(command=("true",))
+
+
+class FidelitySpec(Section):
+    """A short training, by which trials are screened before they train at full length.
+
+    Nothing is kept for it: what is promising is promoted, and judged at full length.
+
+    Attributes:
+        command: The command of train, shortened, as by an argument for a tenth of the steps.
+        share: Share of the time of a whole training that it takes.
+        seeds: On how many seeds a trial is screened so.
+        correlation: Correlation of the gains of short and whole trainings over the campaign's
+            trials below which it is switched off.
+        trials: Trials that have both before it may be switched off.
+    """
+
+    command: tuple[str, ...] = Field(min_length=1)
+    share: float = Field(gt=0, lt=1)
+    seeds: int = Field(default=1, ge=1)
+    correlation: float = Field(default=0.5, gt=0, lt=1)
+    trials: int = Field(default=8, ge=3)
 
 
 class CertifySpec(Section):
@@ -450,12 +514,28 @@ class CertifySpec(Section):
 class EvaluatorSpec(Section):
     """The folder of the scorer, which sees predictions and answers and nothing else.
 
-    ``rules`` is a command that reads a recipe beside the evaluator before any of it has run, and
-    ends with exit status 4 if the recipe breaks a rule.
+    Attributes:
+        folder: The folder.
+        rules: A command that reads a recipe beside the evaluator before any of it has run, and ends
+            with exit status 4 if the recipe breaks a rule.
+        items: The measure of ``score.json`` that is the mean of what the scorer leaves in
+            ``out/items.f32``: a number for each item of the hidden set, in the same order for every
+            run. Two recipes are then paired item by item, which tells how much of a difference the
+            finite set makes.
+        fresh_items: Whether ``prepare`` draws the items anew for every run. Two runs of different
+            seeds then share none, and the spread over seeds holds the error of the items.
     """
 
     folder: str
     rules: tuple[str, ...] = ()
+    items: str | None = Field(default=None, pattern=r"^score\.[A-Za-z_]\w*$")
+    fresh_items: bool = False
+
+    @model_validator(mode="after")
+    def _fresh_items_are_items(self) -> Self:
+        if self.fresh_items and self.items is None:
+            raise ValueError("fresh_items: belongs to items, the measure that is their mean")
+        return self
 
 
 class UpstreamSetting(Section):

@@ -10,7 +10,7 @@ an empty, writable ``out/``. Everything else is read-only or missing.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -76,6 +76,24 @@ class Input:
     target: str
 
 
+WATCH_BYTES = 1 << 20
+"""How much of a watched file is read, in bytes."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """A file that a command appends to, and who is told of it while the command runs.
+
+    Attributes:
+        file: Its name in ``out/``. It is no output: the sandbox takes it away after the phase.
+        tell: Called with each piece that was appended, in a thread of the sandbox; returns whether
+            to stop the command. It must not raise.
+    """
+
+    file: str
+    tell: Callable[[bytes], bool]
+
+
 @dataclass(frozen=True)
 class PhaseRequest:
     """One command to run.
@@ -91,6 +109,10 @@ class PhaseRequest:
         tripwires: Names of empty, writable folders below the phase root that an honest command has
             no reason to write to, as ``evaluator``. Files left in one are named in
             :attr:`PhaseResult.tampered` and are not collected.
+        warm: Names of modules that are imported before the command begins; the command is
+            ``python SCRIPT ARGS...`` then. Time and deadline count from the hand-over, the memory
+            of the imports counts as the command's.
+        watch: The file that is handed over while the command runs.
     """
 
     phase: str
@@ -101,6 +123,8 @@ class PhaseRequest:
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
     tripwires: tuple[str, ...] = ()
+    warm: tuple[str, ...] = ()
+    watch: Watch | None = None
 
 
 class Ending(StrEnum):
@@ -110,6 +134,8 @@ class Ending(StrEnum):
     DEADLINE = "deadline"
     MEMORY = "memory"
     OUTPUT = "output"
+    STOPPED = "stopped"
+    """Whoever watched a file of the command said so."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +156,10 @@ class PhaseResult:
             ``None`` if that is unknown.
         error_file: What the command left in :data:`ERROR_FILE`, cut; the command wrote it, so it
             may be anything.
+        watched: What the command left in the watched file, up to :data:`WATCH_BYTES`.
+        warm_seconds: Wall-clock seconds of the imports before the hand-over (and of the start of
+            Python), which are not in ``wall_seconds``; 0 where nothing was imported.
+        warm_cpu_seconds: CPU seconds of the same, which are not in ``cpu_seconds``.
     """
 
     ending: Ending
@@ -143,6 +173,9 @@ class PhaseResult:
     tampered: tuple[str, ...] = ()
     refused_processes: int | None = None
     error_file: str = ""
+    warm_seconds: float = 0.0
+    warm_cpu_seconds: float = 0.0
+    watched: bytes = b""
 
     @property
     def ok(self) -> bool:

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from recipelab.core.errors import SandboxError
+from recipelab.core.errors import SandboxError, warm_problem
 from recipelab.sandbox.base import OUTPUT_DIRECTORY, PhaseRequest
 from recipelab.sandbox.processes import is_dead, owner_identity
 
@@ -21,10 +21,13 @@ def check_request(request: PhaseRequest) -> None:
 
     Raises:
         SandboxError: The command is empty, an input is missing, an input target or tripwire leaves
-            the phase root or collides with another, or the output is not an empty folder.
+            the phase root or collides with another, the output is not an empty folder, or modules
+            are to be imported for a command that is no script of Python.
     """
     if not request.command:
         raise SandboxError(f"phase {request.phase}: the command is empty")
+    if problem := warm_problem(request.warm, request.command):
+        raise SandboxError(f"phase {request.phase}: warm: {problem}")
     if not request.output.is_dir() or any(request.output.iterdir()):
         raise SandboxError(f"phase {request.phase}: {request.output} is not an empty folder")
     for entry in request.inputs:

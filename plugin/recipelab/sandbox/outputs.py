@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from recipelab.core.errors import SandboxError
-from recipelab.sandbox.base import ERROR_FILE, OUTPUT_DIRECTORY
+from recipelab.sandbox.base import ERROR_FILE, OUTPUT_DIRECTORY, WATCH_BYTES, Watch
 
 MAX_DEPTH = 16
 """Number of names in the path of an output; deeper ones are refused."""
@@ -389,10 +389,23 @@ def take_error_file(output: Path) -> str:
     Args:
         output: The folder of the host with what was collected: regular files and folders.
     """
-    path = output / ERROR_FILE
+    return _taken(output / ERROR_FILE, _ERROR_FILE_BYTES).decode("utf-8", errors="replace")
+
+
+def take_watched(output: Path, watch: Watch | None) -> bytes:
+    """Remove the watched file from collected outputs and return its content, up to a bound.
+
+    Args:
+        output: As for :func:`take_error_file`.
+        watch: What was watched; ``None`` for nothing.
+    """
+    return b"" if watch is None else _taken(output / watch.file, WATCH_BYTES)
+
+
+def _taken(path: Path, most: int) -> bytes:
     if not path.is_file():
-        return ""
+        return b""
     with path.open("rb") as file:
-        text = file.read(_ERROR_FILE_BYTES).decode("utf-8", errors="replace")
+        content = file.read(most)
     path.unlink()
-    return text
+    return content

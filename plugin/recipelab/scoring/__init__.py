@@ -11,6 +11,7 @@ from .predictions import (
     broken_rule,
     malformed,
     quoted,
+    write_items,
     write_score,
 )
 
@@ -21,5 +22,6 @@ __all__ = [
     "broken_rule",
     "malformed",
     "quoted",
+    "write_items",
     "write_score",
 ]

@@ -152,11 +152,25 @@ def bits_per_byte(plan: ProbePlan, predictions: Path = PREDICTIONS) -> float:
         MalformedPredictions: A file is missing, or has the wrong size.
         BrokenRule: A distribution does not sum to one, or a prediction used what it predicts.
     """
-    total = 0.0
-    for number, rows in enumerate(checked_windows(plan, predictions)):
-        for byte, row in zip(plan.window(number), rows, strict=True):
-            total += bits(row, byte)
-    return total / len(plan.text)
+    return mean_bits(bits_of_windows(plan, predictions))
+
+
+def bits_of_windows(plan: ProbePlan, predictions: Path = PREDICTIONS) -> list[float]:
+    """Check and score predictions as :func:`bits_per_byte`, window by window.
+
+    Returns:
+        Mean of ``-log2 p(byte)`` over the bytes of each true window, in the order of the text.
+    """
+    return [
+        math.fsum(bits(row, byte) for byte, row in zip(plan.window(number), rows, strict=True))
+        / plan.length
+        for number, rows in enumerate(checked_windows(plan, predictions))
+    ]
+
+
+def mean_bits(windows: Sequence[float]) -> float:
+    """Return the bits per byte of a text from those of its windows, which have one length."""
+    return math.fsum(windows) / len(windows)
 
 
 def checked_windows(

@@ -17,7 +17,7 @@ import os
 import stat
 import sys
 from array import array
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NoReturn
 
@@ -83,6 +83,27 @@ def write_score(scores: Mapping[str, float]) -> None:
         scores: Each measurement by its name. A pack's ``measure = "score.NAME"`` refers to it.
     """
     Path("out/score.json").write_text(json.dumps(dict(scores)), "utf-8")
+
+
+def write_items(items: Iterable[float]) -> None:
+    """Write ``out/items.f32``: a number for each item of the hidden set.
+
+    The pack names the score that is their mean: ``[evaluator] items = "score.NAME"``.
+
+    Args:
+        items: The numbers, in the same order whatever the run: a scorer whose ``prepare`` shuffles
+            puts them back. They are rounded to 32-bit floats, little-endian.
+
+    Raises:
+        MalformedPredictions: One is no finite 32-bit float: the predictions led there.
+    """
+    values = array("f", items)
+    if not math.isfinite(sum(values)):
+        place = next(i for i, value in enumerate(values) if not math.isfinite(value))
+        malformed(f"item {place} is too large, or not a number: it cannot be scored")
+    if sys.byteorder == "big":
+        values.byteswap()
+    Path("out/items.f32").write_bytes(values.tobytes())
 
 
 class PredictionFile:

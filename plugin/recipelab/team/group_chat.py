@@ -283,6 +283,9 @@ class ResearchGroupChat(RoundGroupChat):
                     self._turn_seconds = self._scheduler.turn_seconds
                 loop.end_round(error)
             self.ended = self.ended or ended
+            if self.ended is not None:
+                for message in await loop.settle(token, self.ended):
+                    yield message
 
     async def _assemble_round(
         self, queue: TrialQueue, loop: CampaignLoop, turns_left: int | None

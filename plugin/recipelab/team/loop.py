@@ -17,10 +17,10 @@ from autogen_agentchat.messages import (
 )
 from autogen_core import CancellationToken
 
-from recipelab.agents import outcome_report
+from recipelab.agents import checkpoint_report, outcome_report
 from recipelab.core.logs import logger
 from recipelab.core.trial import Phase, Status
-from recipelab.evaluation.judge import baseline_text
+from recipelab.evaluation.calibration import baseline_text
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.lineage import PAUSED, NewMessage, NewUsage, TrialRecord
 from recipelab.team.speakers import SpeakerPolicy, TrialResult
@@ -269,6 +269,30 @@ class CampaignLoop:
             why = self._round_error or idle_report(self._idle_turns)
             return Ended(False, f"{self._idle_rounds} rounds in a row brought no trial: {why}")
         return None
+
+    async def settle(self, token: CancellationToken, ended: Ended) -> tuple[BaseChatMessage, ...]:
+        """Test what is left of the working line when a campaign ends as planned.
+
+        A campaign that has used up its time is not given more: a person can ask for the test.
+
+        Args:
+            token: Cancels the waiting.
+            ended: How the campaign ends.
+
+        Returns:
+            The report on the checkpoint; nothing if none was made.
+        """
+        if not ended.finished or not self._queue.ledger.has_time:
+            return ()
+        waiting = asyncio.ensure_future(self._queue.settle())
+        token.link_future(waiting)
+        await waiting
+        checkpoints = self._queue.take_checkpoints()
+        if not checkpoints:
+            return ()
+        message = checkpoint_report(self._queue, checkpoints, blind=self._blind)
+        self.hear(message)
+        return (message,)
 
     def end(self, ended: Ended) -> None:
         """Write to the lineage how the run ended."""

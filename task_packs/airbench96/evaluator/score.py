@@ -10,7 +10,7 @@ import gzip
 import struct
 from pathlib import Path
 
-from recipelab_scoring import PredictionFile, quoted, write_score
+from recipelab_scoring import PredictionFile, quoted, write_items, write_score
 
 ANSWERS = "t10k-labels-idx1-ubyte.gz"
 LABEL_MAGIC = 2049
@@ -53,8 +53,9 @@ def main() -> None:
     start = HALVES.index(parser.parse_args().half)
     labels = read_answers(Path("answers") / ANSWERS)
     classes = read_classes(PredictionFile("predictions.txt"), len(labels))
-    pairs = list(zip(classes[start::2], labels[start::2], strict=True))
-    write_score({"accuracy": sum(a == b for a, b in pairs) / len(pairs)})
+    right = [a == b for a, b in zip(classes[start::2], labels[start::2], strict=True)]
+    write_score({"accuracy": sum(right) / len(right)})
+    write_items(right)
 
 
 if __name__ == "__main__":

@@ -14,9 +14,9 @@ SIDE = 28
 MEAN, STD = 0.286, 0.353
 
 CROP = 0  # knob aug: 0 .. 6
-FLIP = True  # knob aug: True | False
-ROTATE_DEGREES = 5.0  # knob aug: 0.0 .. 30.0
-SHIFT_PIXELS = 1.0  # knob aug: 0.0 .. 4.0
+FLIP = False  # knob aug: True | False
+ROTATE_DEGREES = 0.0  # knob aug: 0.0 .. 30.0
+SHIFT_PIXELS = 0.0  # knob aug: 0.0 .. 4.0
 
 
 def read_idx(path: Path, *, header: int, item: int, count: int | None) -> Tensor:

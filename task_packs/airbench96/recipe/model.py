@@ -11,8 +11,8 @@ WIDTH = 8  # knob arch: 3 .. 24
 STEM_KERNEL = 5  # knob arch: 3 | 5 | 7
 STEM_STRIDE = 2  # knob arch: 1 | 2 | 4
 HEAD_GRID = 7  # knob arch: 1 .. 7
-ACTIVATION = "gelu"  # knob arch: "relu" | "gelu" | "silu"
-DROPOUT = 0.05  # knob reg: 0.0 .. 0.5
+ACTIVATION = "relu"  # knob arch: "relu" | "gelu" | "silu"
+DROPOUT = 0.0  # knob reg: 0.0 .. 0.5
 
 ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
 
@@ -36,7 +36,7 @@ class Block(nn.Module):
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
         self.norm = nn.BatchNorm2d(outputs)
         self.act = ACTIVATIONS[ACTIVATION]()
-        self.pool = nn.MaxPool2d(2) if pool else nn.Identity()
+        self.pool = nn.AvgPool2d(2) if pool else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (batch, inputs, height, width) to (batch, outputs, new height, new width)."""

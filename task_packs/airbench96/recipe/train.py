@@ -1,8 +1,8 @@
 """Trains the network on the first images of Fashion-MNIST and saves its weights.
 
-The score is the CPU time of this whole process on one thread, start-up included. So nothing is
-imported that is not needed, and the optimizers are written out: making the first optimizer of
-`torch.optim` loads PyTorch's compiler, which takes as long as importing PyTorch itself.
+The score is the CPU time of this whole process on one thread, from the first line of this file on:
+PyTorch is imported before. The optimizers are written out, because making the first one of
+`torch.optim` loads PyTorch's compiler, which takes a second and is not imported before.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import math
 import time
 from pathlib import Path
+from typing import IO
 
 import torch
 from images import augment, load_images, load_labels
@@ -19,23 +20,26 @@ from model import Network
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-TRAIN_IMAGES = 5000  # knob aug: 1000 .. 60000 log
+TRAIN_IMAGES = 24000  # knob aug: 1000 .. 60000 log
 EPOCHS = 2  # knob opt: 1 .. 10
-BATCH_SIZE = 32  # knob opt: 8 .. 512 log
+BATCH_SIZE = 64  # knob opt: 8 .. 512 log
 OPTIMIZER = "sgd"  # knob opt: "sgd" | "adamw"
-LEARNING_RATE = 0.03  # knob opt: 0.0005 .. 1.0 log
+LEARNING_RATE = 0.1  # knob opt: 0.0005 .. 1.0 log
+NEWTON_STEPS = 4  # knob opt: 0 .. 6
 SCHEDULE = "cosine"  # knob opt: "constant" | "linear" | "cosine"
 WARMUP = 0.1  # knob opt: 0.0 .. 0.5
 LOSS = "cross_entropy"  # knob loss: "cross_entropy" | "mse" | "focal"
 LABEL_SMOOTHING = 0.1  # knob loss: 0.0 .. 0.4
-AUX_WEIGHT = 0.3  # knob loss: 0.0 .. 1.0
+AUX_WEIGHT = 0.0  # knob loss: 0.0 .. 1.0
 HARD_FRACTION = 1.0  # knob loss: 0.2 .. 1.0
 WEIGHT_DECAY = 0.0005  # knob reg: 0.00001 .. 0.05 log
 EMA_DECAY = 0.95  # knob reg: 0.0 .. 0.999
 RECALIBRATE_IMAGES = 4000  # knob reg: 0 .. 8000
 
+CURVE_STEPS = 25
 MOMENTUM = 0.9
 ADAM_BETA = 0.99
+STARTED = time.process_time()  # The import of PyTorch, in this process or another, does not count.
 
 
 class Optimizer:
@@ -66,6 +70,9 @@ class Optimizer:
         torch._foreach_mul_(self.first, MOMENTUM)
         torch._foreach_add_(self.first, gradients)
         torch._foreach_add_(gradients, self.first, alpha=MOMENTUM)
+        for gradient in gradients:
+            if gradient.ndim == 4 and NEWTON_STEPS:
+                gradient.copy_(orthogonal(gradient.flatten(1)).view_as(gradient))
         torch._foreach_add_(self.parameters, gradients, alpha=-rate)
 
     def _adamw(self, gradients: list[Tensor], rate: float) -> None:
@@ -77,6 +84,27 @@ class Optimizer:
         torch._foreach_add_(scale, 1e-8)
         size = rate / (1 - MOMENTUM**self.steps)
         torch._foreach_addcdiv_(self.parameters, self.first, scale, -size)
+
+
+def orthogonal(matrix: Tensor) -> Tensor:
+    """Drives the singular values of a matrix toward 1, by the cubic Newton-Schulz iteration."""
+    matrix = matrix / (matrix.norm() + 1e-7)
+    for _ in range(NEWTON_STEPS):
+        matrix = 1.5 * matrix - 0.5 * (matrix @ matrix.T) @ matrix
+    return matrix
+
+
+@torch.no_grad()
+def whiten_stem(model: Network, images: Tensor) -> None:
+    """Sets the stem's filters to whitened principal components of patches, and freezes them."""
+    weight = model.stem.conv.weight
+    patches = F.unfold(images[:400], weight.shape[-1], stride=3).transpose(1, 2).flatten(0, 1)
+    patches = patches - patches.mean(0)
+    values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
+    count = min(len(weight), len(values))
+    filters = (vectors / (values + 0.01).sqrt()).T.flip(0)[:count]
+    weight[:count] = filters.view(count, *weight.shape[1:])
+    weight.requires_grad_(False)
 
 
 def learning_rate(progress: float) -> float:
@@ -97,13 +125,13 @@ def image_losses(logits: Tensor, labels: Tensor) -> Tensor:
     return losses * (1 - torch.exp(-losses)) ** 2 if LOSS == "focal" else losses
 
 
-def batch_loss(model: Network, images: Tensor, labels: Tensor) -> Tensor:
-    """The mean loss of a batch, with the auxiliary loss."""
+def batch_loss(model: Network, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean loss of a batch, with the auxiliary loss; and what the network says of it."""
     logits, aux_logits = model(images)
     loss = image_losses(logits, labels).mean()
     if aux_logits is not None:
         loss = loss + AUX_WEIGHT * image_losses(aux_logits, labels).mean()
-    return loss
+    return loss, logits.detach()
 
 
 @torch.no_grad()
@@ -114,9 +142,15 @@ def hardest(model: Network, images: Tensor, labels: Tensor) -> tuple[Tensor, Ten
     return images[picked], labels[picked]
 
 
-def train(model: Network, images: Tensor, labels: Tensor, *, epochs: int) -> None:
-    """Trains the network, and leaves the moving average of its weights in it."""
-    parameters = list(model.parameters())
+def train(
+    model: Network, images: Tensor, labels: Tensor, *, epochs: int, curve: IO[str]
+) -> None:
+    """Trains the network, and leaves the moving average of its weights in it.
+
+    What is written to the curve tells early that a training is hopeless, and nothing else.
+    """
+    wrong: list[Tensor] = []
+    parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = Optimizer(parameters)
     average = [p.detach().clone() for p in parameters]
     steps = epochs * math.ceil(len(images) / BATCH_SIZE)
@@ -125,9 +159,14 @@ def train(model: Network, images: Tensor, labels: Tensor, *, epochs: int) -> Non
             batch, targets = augment(images[picked]), labels[picked]
             if HARD_FRACTION < 1:
                 batch, targets = hardest(model, batch, targets)
-            loss = batch_loss(model, batch, targets)
+            loss, logits = batch_loss(model, batch, targets)
             loss.backward()
             optimizer.step(learning_rate(optimizer.steps / steps))
+            wrong.append(logits.argmax(1) != targets)
+            if len(wrong) == CURVE_STEPS:
+                seen = min(optimizer.steps * BATCH_SIZE, epochs * len(images))
+                curve.write(f"{seen},{torch.cat(wrong).float().mean().item():.5f}\n")
+                wrong.clear()
             torch._foreach_lerp_(average, [p.detach() for p in parameters], 1 - EMA_DECAY)
         print(f"step {optimizer.steps} of {steps}: loss {loss.item():.4f}", flush=True)
     torch._foreach_copy_([p.detach() for p in parameters], average)
@@ -156,13 +195,14 @@ def main() -> None:
     torch.set_num_threads(1)
     images = load_images(args.data / "train-images-idx3-ubyte.gz", TRAIN_IMAGES)
     labels = load_labels(args.data / "train-labels-idx1-ubyte.gz", TRAIN_IMAGES)
-    count = len(images)
-    model = Network(aux=AUX_WEIGHT > 0)
+    count, curve = len(images), (args.out / "curve.csv").open("w", buffering=1)
+    model = Network(aux=AUX_WEIGHT > 0).to(memory_format=torch.channels_last)
+    whiten_stem(model, images)
     if args.smoke:  # After a step that is slow as it is the first.
-        train(model, images[:BATCH_SIZE], labels[:BATCH_SIZE], epochs=1)
+        train(model, images[:BATCH_SIZE], labels[:BATCH_SIZE], epochs=1, curve=curve)
         count = min(count, BATCH_SIZE * max(1, 16 // EPOCHS))
     began = time.process_time()
-    train(model, images[:count], labels[:count], epochs=EPOCHS)
+    train(model, images[:count], labels[:count], epochs=EPOCHS, curve=curve)
     trained = time.process_time() - began
     if RECALIBRATE_IMAGES:
         recalibrate(model, images[:RECALIBRATE_IMAGES])
@@ -170,7 +210,7 @@ def main() -> None:
     artifact = args.out / "model.pt"
     torch.save(model.state_dict(), artifact)
     if args.smoke:
-        seconds = time.process_time() + trained * (len(images) / count - 1)
+        seconds = time.process_time() - STARTED + trained * (len(images) / count - 1)
         projection = {"train_cpu_seconds": seconds, "artifact_bytes": artifact.stat().st_size}
         (args.out / "projection.json").write_text(json.dumps(projection))
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from items import TASKS, centered
-from recipelab_scoring import causal, write_score
+from recipelab_scoring import causal, write_items, write_score
 
 
 def losses(plan, key):
@@ -43,6 +43,15 @@ def main():
         print(f"{task.name}: accuracy {accuracy:.4f}, centered {scores[task.name]:.4f}")
     scores["core"] = math.fsum(scores.values()) / len(scores)
     write_score(scores)
+    write_items(items_of_core(answers))
+
+
+def items_of_core(answers):
+    """Yield each answer's part in the score, so that their mean is the mean over the tasks."""
+    count = sum(map(len, answers.values()))
+    for task in TASKS:
+        weight = count / (len(TASKS) * len(answers[task.name]))
+        yield from (weight * centered(answer, task.chance) for answer in answers[task.name])
 
 
 if __name__ == "__main__":

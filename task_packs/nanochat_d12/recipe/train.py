@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 import torch
 from dataloader import batches, read
@@ -30,6 +31,7 @@ CLIP = 1.0  # knob opt: 0.0 .. 4.0
 TAIL_AVERAGE = 0.0  # knob sched: 0.0 .. 0.5
 MICRO_BATCH = 2  # knob sys: 1 .. 32 log
 CHECK_EVERY = 10  # knob sys: 10 .. 400 log
+STARTED = time.process_time()  # The imports of PyTorch, in this process or another, do not count.
 
 
 def rate(progress: float) -> float:
@@ -72,8 +74,13 @@ class TailAverage:
                 p.copy_(total / self.count)
 
 
-def train(model: Gpt, text: Tensor, steps: Sequence[int], chance: torch.Generator) -> None:
-    """Makes some of STEPS steps, in place."""
+def train(
+    model: Gpt, text: Tensor, steps: Sequence[int], chance: torch.Generator, curve: IO[str]
+) -> None:
+    """Makes some of STEPS steps, in place.
+
+    What is written to the curve tells early that a training is hopeless, and nothing else.
+    """
     optimizer, tail = MuonAdam(model), TailAverage(model)
     inspected = next(batches(text, 16, torch.Generator().manual_seed(0)))
     for step, (inputs, targets) in zip(steps, batches(text, BATCH, chance), strict=False):
@@ -88,7 +95,9 @@ def train(model: Gpt, text: Tensor, steps: Sequence[int], chance: torch.Generato
             tail.add()
         if step % CHECK_EVERY == 0:
             with torch.no_grad():
-                print(f"step {step:05d}/{STEPS:05d} | loss: {loss_of(model, *inspected):.4f}")
+                loss = loss_of(model, *inspected)
+            print(f"step {step:05d}/{STEPS:05d} | loss: {loss:.4f}")
+            curve.write(f"{step},{loss:.5f}\n")
     tail.apply()
 
 
@@ -106,16 +115,17 @@ def main() -> None:
     chance = torch.Generator().manual_seed(args.seed)
     text, began = read(args.data), time.process_time()
     steps: Sequence[int] = range(STEPS)
+    curve = (args.out / "curve.csv").open("w", buffering=1)
     if args.smoke:  # Steps from all over the training, after one that is slow as it is the first.
-        train(model, text, steps[:1], chance)
+        train(model, text, steps[:1], chance, curve)
         picked = sorted(random.Random(1).sample(steps, min(20, STEPS)))
         steps, began = picked, time.process_time()
-    train(model, text, steps, chance)
+    train(model, text, steps, chance, curve)
     each = (time.process_time() - began) / len(steps)
     artifact = args.out / "model.pt"
     torch.save(model.state_dict(), artifact)
     if args.smoke:
-        seconds = time.process_time() + (STEPS - len(steps)) * each
+        seconds = time.process_time() - STARTED + (STEPS - len(steps)) * each
         projection = {"train_cpu_seconds": seconds, "artifact_bytes": artifact.stat().st_size}
         (args.out / "projection.json").write_text(json.dumps(projection))
 

@@ -7,7 +7,7 @@ best first.
 import re
 from pathlib import Path
 
-from recipelab_scoring import PredictionFile, write_score
+from recipelab_scoring import PredictionFile, write_items, write_score
 
 DEPTH = 10  # answers to a query that count; more are refused
 NUMBER = re.compile(rb"[1-9][0-9]{0,6}")
@@ -45,6 +45,7 @@ def main() -> None:
     ]
     first = sum(gain == 1 for gain in gains) / len(gains)
     write_score({"mrr": sum(gains) / len(gains), "first": first})
+    write_items(gains)
 
 
 if __name__ == "__main__":

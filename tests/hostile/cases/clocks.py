@@ -36,6 +36,42 @@ CASES = (
         "    os._exit(0)\n"
         "while not smoke and not (out / 'done').exists(): time.sleep(0.05)",
     ),
+    timed(
+        "clock-of-the-hand-over",
+        "says again, on every file and in all words of its command line, that it is ready",
+        replace=HIDDEN,
+        train="import os, sys\n"
+        "if not smoke:\n"
+        f"    {BURN}"
+        "words = sys.orig_argv + open('/proc/self/cmdline').read().split(chr(0))\n"
+        "for word in words:\n"
+        "    for file in range(3):\n"
+        "        try: os.write(file, f'{word} ready 9.0\\n'.encode())\n"
+        "        except OSError: pass",
+    ),
+    timed(
+        "clock-of-imports",
+        "puts stand-ins in the place of modules that the pack imports, in its folder and by name",
+        log="real 1.5",
+        files={
+            f"recipe/{name}.py": "print('BROKE the hand-over: a stand-in was imported')\n"
+            for name in ("decimal", "email")
+        },
+        train_first="import sys, types\n"
+        "sys.modules.setdefault('email.message', types.SimpleNamespace())\n"
+        "import decimal; print('real', decimal.Decimal('1.5'))",
+    ),
+    timed(
+        "clock-of-the-next-phase",
+        "changes modules that the next phase begins with, and leaves files that are named alike",
+        log="real 1.5",
+        train="import decimal, json, os\n"
+        "decimal.Decimal = json.loads = lambda *of: print('BROKE the next phase')\n"
+        "for name in ('decimal.py', 'sitecustomize.py'):\n"
+        "    (out / name).write_text('print(\"BROKE the next phase\")')\n"
+        "os.environ['PYTHONPATH'] = 'artifact'",
+        predict="import decimal; print('real', decimal.Decimal('1.5'))",
+    ),
     Case(
         "clock-of-predict",
         "trains at predict time, where the metric's clock does not run",

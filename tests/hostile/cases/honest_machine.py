@@ -80,4 +80,19 @@ print(sys.argv, sorted(os.environ))
         },
         train="import slow\nprint(slow.VALUE)",
     ),
+    # By itself: its pack imports modules before it, and measures it against a baseline like that.
+    honest(
+        "warm-modules",
+        "uses modules that its pack imports before it, has one of its own, and starts processes",
+        status="kept|discarded",
+        profile="timed",
+        measures={"train.cpu_seconds": (0.1, 20.0)},
+        log="1.5 21 \\[1, 4\\]",
+        files={"recipe/own.py": "import json\nVALUE = json.loads('21')\n"},
+        train="""
+import decimal, multiprocessing, own
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    print(decimal.Decimal("1.5"), own.VALUE, pool.map(abs, [-1, 4]))
+""",
+    ),
 )

@@ -33,6 +33,13 @@ it left, which would hold the output open for longer. (``kill -1`` spares the sh
 whatever runs under another user id.)
 """
 
+WATCH_COMMAND = ("tail", "-n", "+1", "-F")
+"""Prints what is appended to the file whose path is added to it, of whatever file has the name.
+
+It runs as the command's user, so that it can read nothing which the command could not print
+itself, and it is killed with the command.
+"""
+
 KILL_COMMAND = ("sh", "-c", "kill -9 -1")
 """Kills every process of the command; it runs under the user id of the command."""
 
@@ -126,7 +133,7 @@ def _host_config(
         "Memory": memory,
         "MemorySwap": memory,
         "NanoCpus": int(min(limits.cpus, cores) * 1e9),
-        "PidsLimit": limits.pids + _OWN_PROCESSES,
+        "PidsLimit": limits.pids + _OWN_PROCESSES + (request.watch is not None),
         "LogConfig": {"Type": "none"},
         "Ulimits": [_NO_CORE],
         "Tmpfs": _writable(request, profile),

@@ -24,7 +24,13 @@ from recipelab.sandbox.docker.monitor import (
     ContainerStream,
     ContainerUsage,
 )
-from recipelab.sandbox.docker.options import KILL_COMMAND, PHASE_ROOT, RUN_COMMAND, fetch_command
+from recipelab.sandbox.docker.options import (
+    KILL_COMMAND,
+    PHASE_ROOT,
+    RUN_COMMAND,
+    WATCH_COMMAND,
+    fetch_command,
+)
 from recipelab.sandbox.files import readable_sources
 from recipelab.sandbox.outputs import (
     OutputCollector,
@@ -33,8 +39,11 @@ from recipelab.sandbox.outputs import (
     clear_folder,
     collect_tar,
     take_error_file,
+    take_watched,
 )
 from recipelab.sandbox.processes import MIB, BoundedLog, in_thread
+from recipelab.sandbox.warm import GO, IMPORT_SECONDS, Handover
+from recipelab.sandbox.watch import Watcher
 
 _LAST_READING_SECONDS = 0.5
 _STEP_SECONDS = 0.01
@@ -133,6 +142,16 @@ def unreadable_in(tripwires: Collection[str], errors: str) -> list[str]:
     return [line for line in lines if line.split(":")[0].split("/")[0] in tripwires]
 
 
+def _hand_on(stream: ContainerStream, watcher: Watcher) -> None:
+    """Hand on what a reader in the container prints, until it ends or nothing more is wanted."""
+    with contextlib.suppress(OSError, ValueError):
+        for number, piece in stream.pieces():
+            if number == STANDARD_OUTPUT:
+                watcher.take(piece)
+            if watcher.over:
+                return
+
+
 class DockerPhase:
     """Runs one request once. :meth:`stop` may be called from another thread at any time.
 
@@ -176,8 +195,12 @@ class DockerPhase:
         self._killed: Ending | None = None
         self._wall = 0.0
         self._monitor: ContainerMonitor | None = None
+        self._warm = 0.0
         self._before = ContainerUsage()
+        self._handed_over = ContainerUsage()
         self._after = ContainerUsage()
+        # Both of its streams are one connection; modules are heard on standard output.
+        self._handover = Handover(request, ready=STANDARD_OUTPUT) if request.warm else None
 
     def run(self) -> PhaseResult:
         """Run the command and collect what it left; see :meth:`Sandbox.run`."""
@@ -212,7 +235,7 @@ class DockerPhase:
         self._api.start(self._container)
         # A stop that came before the start found nothing to kill.
         self._check_stopped()
-        self._before = self._monitor.usage()
+        self._before = self._handed_over = self._monitor.usage()
         code = self._execute()
         self._check_stopped()
         if self._killed is not None:
@@ -246,7 +269,7 @@ class DockerPhase:
             ending=ending,
             exit_code=code,
             wall_seconds=self._wall,
-            cpu_seconds=max(0.0, self._after.cpu_seconds - self._before.cpu_seconds),
+            cpu_seconds=max(0.0, self._after.cpu_seconds - self._handed_over.cpu_seconds),
             peak_memory_mb=self._after.peak_memory_mb,
             log=self._log.text(),
             refused=fetched.refused,
@@ -254,6 +277,9 @@ class DockerPhase:
             tampered=fetched.tampered,
             refused_processes=self._after.refused_processes,
             error_file=take_error_file(self._request.output),
+            watched=take_watched(self._request.output, self._request.watch),
+            warm_seconds=self._warm,
+            warm_cpu_seconds=self._handed_over.cpu_seconds - self._before.cpu_seconds,
         )
 
     def _execute(self) -> int:
@@ -262,34 +288,89 @@ class DockerPhase:
         Returns:
             The exit code; meaningless if the command was killed.
         """
-        execution = self._exec_create(RUN_COMMAND + self._request.command)
+        command = self._handover.command if self._handover else self._request.command
+        execution = self._exec_create(RUN_COMMAND + command, stdin=self._handover is not None)
         started = time.monotonic()
-        timer = threading.Timer(self._request.limits.seconds, self._meet_deadline)
-        timer.daemon = True
-        timer.start()
         try:
-            self._read_output(execution)
+            # A connection that breaks looks like the end; the exit code tells whether it is one.
+            with contextlib.suppress(OSError), self._connected(execution) as stream:
+                pieces = stream.pieces()
+                if self._handover is not None:
+                    self._wait_for_imports(pieces)
+                    self._warm, started = time.monotonic() - started, time.monotonic()
+                deadline = self._timer(self._request.limits.seconds, self._meet_deadline)
+                with deadline, self._watching():
+                    if self._handover is not None:
+                        stream.send(GO)
+                    for _, piece in pieces:
+                        self._log.write(piece)
         except APIError:
             if self._killed is None:  # Otherwise it was killed while it was being started.
                 raise
-        finally:
-            timer.cancel()
         self._wall = time.monotonic() - started
         with self._lock:
             self._ended = True
             killed = self._killed or self._stopped
         return 0 if killed else self._exit_code(execution)
 
-    def _read_output(self, execution: str) -> None:
-        opened = self._api.exec_start(execution, socket=True)
-        # A connection that breaks looks like the end; the exit code tells whether it is one.
-        with contextlib.suppress(OSError), ContainerStream(opened, timeout=None) as stream:
-            for _, piece in stream.pieces():
-                self._log.write(piece)
+    @contextlib.contextmanager
+    def _watching(self) -> Iterator[None]:
+        """Read what is appended to the watched file in another thread, while the context lasts."""
+        if self._request.watch is None:
+            yield
+            return
+        watcher = Watcher(self._request.watch, self._stop_watched)
+        path = f"{OUTPUT_DIRECTORY}/{self._request.watch.file}"
+        execution = self._exec_create((*WATCH_COMMAND, path))
+        with contextlib.closing(self._connected(execution)) as stream:
+            thread = threading.Thread(target=_hand_on, args=(stream, watcher), daemon=True)
+            thread.start()
+            yield
+        thread.join(_LAST_READING_SECONDS)
 
-    def _exec_create(self, command: tuple[str, ...]) -> str:
+    def _stop_watched(self) -> None:
+        self._end_at(Ending.STOPPED)
+
+    def _connected(self, execution: str) -> ContainerStream:
+        return ContainerStream(self._api.exec_start(execution, socket=True), timeout=None)
+
+    def _wait_for_imports(self, pieces: Iterator[tuple[int, bytes]]) -> None:
+        """Wait until the command has imported its modules, and read what was used so far.
+
+        Raises:
+            SandboxError: A module cannot be imported, or the phase was stopped.
+        """
+        assert self._handover is not None
+        said = b""
+        with self._timer(IMPORT_SECONDS, self._kill_container):
+            for number, piece in pieces:
+                if number != STANDARD_OUTPUT:
+                    self._log.write(piece)
+                    continue
+                said += piece
+                before, ready = self._handover.split(said)
+                if ready is not None:
+                    self._log.write(before)
+                    self._handed_over = self._reading()
+                    return
+        self._check_stopped()
+        text = self._log.text().strip() or "it was killed, or took too long"
+        raise self._handover.fault(text)
+
+    @contextlib.contextmanager
+    def _timer(self, seconds: float, act: Callable[[], None]) -> Iterator[None]:
+        """Act when the context has lasted so long."""
+        timer = threading.Timer(seconds, act)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _exec_create(self, command: tuple[str, ...], *, stdin: bool = False) -> str:
         created = self._api.exec_create(
-            self._container, list(command), user=self._user, workdir=PHASE_ROOT
+            self._container, list(command), user=self._user, workdir=PHASE_ROOT, stdin=stdin
         )
         return str(created["Id"])
 
@@ -330,11 +411,14 @@ class DockerPhase:
             return bool(state["OOMKilled"])
 
     def _meet_deadline(self) -> None:
+        self._end_at(Ending.DEADLINE)
+
+    def _end_at(self, ending: Ending) -> None:
         """Kill the container, after a last reading of what it used."""
         with self._lock:
-            if self._ended:
+            if self._ended or self._killed is not None:
                 return
-            self._killed = Ending.DEADLINE
+            self._killed = ending
         reading = in_thread(self._reading, name="last-usage")
         # Without it the figures are missing, but killing in time matters more.
         with contextlib.suppress(TimeoutError, SandboxError):

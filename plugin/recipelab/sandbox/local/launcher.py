@@ -5,12 +5,17 @@ alone. It stays the parent of the command for three reasons: on Linux every orph
 becomes its child, so that their CPU time is counted; it can kill them all; and it sees the end of
 the control pipe when the process that asked for the command is gone, however that process died.
 
-Arguments: CONTROL_FD REPORT_FD FILE_BYTES DATA_BYTES CORES PROCESSES NAMESPACES COMMAND...
+Arguments: CONTROL_FD REPORT_FD FILE_BYTES DATA_BYTES CORES PROCESSES NAMESPACES START COMMAND...
 DATA_BYTES is a number, or a dash for no limit. CORES are numbers with commas between them, or a
 dash for any. PROCESSES is a number, or a dash for no limit. NAMESPACES is a file that describes the
-namespaces to make (see launcher_namespaces.py), or a dash for none. At the end the launcher writes
-to REPORT_FD: CPU seconds, peak memory and the wait status of the command; or why the command could
-not be started.
+namespaces to make (see launcher_namespaces.py), or a dash for none. START is ``warm`` for a command
+that imports modules and waits (see starter.py), or a dash. At the end the launcher writes to
+REPORT_FD: CPU seconds, peak memory and the wait status of the command; or why the command could not
+be started.
+
+A warm command talks to the launcher on its standard input. The launcher passes on to REPORT_FD what
+it says, with the CPU seconds that it has used, and a byte that comes through CONTROL_FD is its word
+to go; from then on the launcher hears nothing of it any more.
 """
 
 from __future__ import annotations
@@ -19,6 +24,7 @@ import os
 import resource
 import select
 import sys
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,7 +75,7 @@ def _prctl(option: int, value: int) -> None:
     ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
-def _pin(cores: str) -> None:
+def pin(cores: str) -> None:
     """Pin this process to some cores, on Linux alone."""
     if cores != "-" and sys.platform.startswith("linux"):
         os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
@@ -85,15 +91,10 @@ def _limit(kind: int, value: int) -> None:
         pass  # macOS refuses some limits that it does not implement.
 
 
-def _become(command: list[str], file_bytes: int, data_bytes: str, processes: str) -> None:
-    """Turn this process into the command. Does not return."""
+def restrict(file_bytes: int, data_bytes: str, processes: str) -> None:
+    """Give this process, which is to be the command, a session and limits of its own."""
     os.setsid()
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    for number in (
-        signal.SIGPIPE,
-        signal.SIGXFSZ,
-    ):  # Python ignores them; other programs do not expect that.
-        signal.signal(number, signal.SIG_DFL)
     _limit(resource.RLIMIT_FSIZE, file_bytes)
     _limit(resource.RLIMIT_NOFILE, _OPEN_FILES)
     _limit(resource.RLIMIT_CORE, 0)
@@ -104,6 +105,15 @@ def _become(command: list[str], file_bytes: int, data_bytes: str, processes: str
     # Outside of a user namespace it counts all processes of the user, the desktop's too.
     if processes != "-":
         _limit(resource.RLIMIT_NPROC, int(processes))
+
+
+def _become(command: list[str]) -> None:
+    """Turn this process into the command. Does not return."""
+    for number in (
+        signal.SIGPIPE,
+        signal.SIGXFSZ,
+    ):  # Python ignores them; other programs do not expect that.
+        signal.signal(number, signal.SIG_DFL)
     try:
         os.execvp(command[0], command)
     except OSError as error:
@@ -129,7 +139,7 @@ def _kill(send: Callable[[int, int], None], target: int) -> None:
         pass
 
 
-def _kill_all(leader: int) -> None:
+def kill_all(leader: int) -> None:
     """Kill every process of the command and reap what can be reaped."""
     while True:
         _kill(os.killpg, leader)
@@ -143,16 +153,104 @@ def _kill_all(leader: int) -> None:
             return
 
 
-def _wait(leader: int, control: int, wake: int) -> int:
+class _Starter:
+    """The channel to a warm command, which is there until the word to go.
+
+    Args:
+        leader: Process id of the command.
+        channel: The launcher's end of its standard input; ``None`` for other commands.
+        report: Where to pass on what it says.
+    """
+
+    def __init__(self, leader: int, channel: int | None, report: int) -> None:
+        self._leader = leader
+        self._channel = channel
+        self._report = report
+        self.heard = [] if channel is None else [channel]
+
+    def pass_on(self) -> None:
+        """Pass on what the command says, and before it the CPU seconds that it has used so far."""
+        assert self._channel is not None
+        said = os.read(self._channel, 4096)
+        if said:
+            os.write(self._report, f"{cpu_seconds(self._leader)} ".encode() + said)
+        else:  # It has ended before it was ready; its status tells the rest.
+            self.heard = []
+
+    def go(self) -> bool:
+        """Give the word to go, and hear nothing any more.
+
+        Returns:
+            Whether there was a command that waited for it.
+        """
+        if self._channel is None:
+            return False
+        try:  # noqa: SIM105
+            os.write(self._channel, b"g")
+        except OSError:
+            pass  # It has ended.
+        os.close(self._channel)
+        self._channel, self.heard = None, []
+        return True
+
+
+def cpu_seconds(pid: int) -> float | str:
+    """Return the CPU seconds of a process by the kernel's clock of it; a dash where it has none."""
+    if not sys.platform.startswith("linux"):
+        return "-"
+    return time.clock_gettime(~pid << 3 | 2)  # The id of that clock: see clock_getcpuclockid(3).
+
+
+def watch_children() -> int:
+    """Become the parent of all orphans below this process, and hear of every end of a child.
+
+    Returns:
+        A pipe that can be read when a child has ended.
+    """
+    wake, waker = os.pipe()
+    os.set_blocking(waker, False)
+    signal.set_wakeup_fd(waker)
+    signal.signal(signal.SIGCHLD, _on_child)
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    return wake
+
+
+def unwatch_children() -> None:
+    """Undo what :func:`watch_children` did to the signals of a process, in a fork of it."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
+def wait(leader: int, control: int, wake: int, report: int, channel: int | None) -> str:
+    """Wait for the end of the command, kill what it left, and return the report.
+
+    Args:
+        leader: Process id of the command.
+        control: The control pipe.
+        wake: What :func:`watch_children` returned.
+        report: Where to pass on what a warm command says.
+        channel: The other end of a warm command's standard input.
+    """
+    status = _status(leader, control, wake, _Starter(leader, channel, report))
+    kill_all(leader)
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return f"{used.ru_utime + used.ru_stime} {used.ru_maxrss} {status}"
+
+
+def _status(leader: int, control: int, wake: int, starter: _Starter) -> int:
     """Wait for the end of the command, and reap orphans.
 
     Returns:
         Its wait status; that of a killed process if the control pipe was closed first.
     """
     while True:
-        ready, _, _ = select.select([control, wake], [], [])
-        if control in ready:
+        ready, _, _ = select.select([control, wake, *starter.heard], [], [])
+        if control in ready and not (os.read(control, 1) and starter.go()):
             return signal.SIGKILL
+        if starter.heard and starter.heard[0] in ready:
+            starter.pass_on()
+        if wake not in ready:
+            continue
         os.read(wake, 4096)
         while True:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -164,6 +262,14 @@ def _wait(leader: int, control: int, wake: int) -> int:
 
 def _on_child(number: int, frame: FrameType | None) -> None:
     """Do nothing: the wake-up pipe is written to only if there is a handler."""
+
+
+def pair() -> tuple[int, int]:
+    """Return the two ends of a channel."""
+    import _socket
+
+    one, other = _socket.socketpair()
+    return one.detach(), other.detach()
 
 
 def _enter_namespaces(file: str, report: int) -> _Isolation:
@@ -181,22 +287,21 @@ def _enter_namespaces(file: str, report: int) -> _Isolation:
 def main(arguments: list[str]) -> None:
     """Run the command; see the top of this file."""
     control, report, file_bytes = (int(text) for text in arguments[:3])
-    data_bytes, cores, processes, namespaces, *command = arguments[3:]
+    data_bytes, cores, processes, namespaces, start, *command = arguments[3:]
     os.set_inheritable(control, False)
     os.set_inheritable(report, False)
     isolation = _NoIsolation() if namespaces == "-" else _enter_namespaces(namespaces, report)
-    wake, waker = os.pipe()
-    os.set_blocking(waker, False)
-    signal.set_wakeup_fd(waker)
-    signal.signal(signal.SIGCHLD, _on_child)
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    wake = watch_children()
+    channel, inner = pair() if start != "-" else (None, None)
     leader = os.fork()
     if leader == 0:
-        signal.set_wakeup_fd(-1)
-        _pin(cores)
+        unwatch_children()
+        if inner is not None:
+            os.dup2(inner, 0)
+        pin(cores)
         isolation.drop_privileges()
-        _become(command, file_bytes, data_bytes, processes)
-    status = _wait(leader, control, wake)
-    _kill_all(leader)
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    isolation.send_report(report, f"{used.ru_utime + used.ru_stime} {used.ru_maxrss} {status}")
+        restrict(file_bytes, data_bytes, processes)
+        _become(command)
+    if inner is not None:
+        os.close(inner)
+    isolation.send_report(report, wait(leader, control, wake, report, channel))

@@ -89,21 +89,55 @@ def enter(file: str) -> Namespaces:
     """
     with open(file, "rb") as opened:
         spec: dict[str, Any] = marshal.load(opened)
+    fork_inside(spec["maps"])
+    return build(spec)
+
+
+def fork_inside(maps: list[tuple[str, str]]) -> None:
+    """Make namespaces that are empty still. Returns in their first process alone.
+
+    Args:
+        maps: Maps of ids; see ``NamespaceSpec``.
+
+    Raises:
+        OSError: The system does not allow it.
+    """
     os.umask(0o022)
-    _unshare(spec)
+    _unshare(maps)
     first = os.fork()
     if first:
         os.waitpid(first, 0)
         os._exit(0)
-    _call("prctl", _PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    die_with_parent()
+
+
+def build(spec: dict[str, Any]) -> Namespaces:
+    """Build what is seen in the namespaces, as their first process.
+
+    Args:
+        spec: What to build.
+
+    Raises:
+        OSError: The system does not allow it.
+    """
     # The kernel drops signals from inside to the first process, except those that it handles.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    _call("prctl", _PR_SET_DUMPABLE, 0, 0, 0, 0)
-    _wipe_command_line()
+    set_dumpable(False)
+    wipe_command_line()
     _bring_loopback_up()
     name = spec["host_name"].encode()
     _call("sethostname", name, len(name))
     return Namespaces(spec["user"], _build(spec))
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when its parent ends."""
+    _call("prctl", _PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def set_dumpable(can_be: bool) -> None:
+    """Set whether processes of the same user may look into this one."""
+    _call("prctl", _PR_SET_DUMPABLE, int(can_be), 0, 0, 0)
 
 
 def _call(name: str, *arguments: object, path: str = "") -> None:
@@ -112,14 +146,14 @@ def _call(name: str, *arguments: object, path: str = "") -> None:
         raise OSError(number, os.strerror(number), f"{name} {path}".strip())
 
 
-def _unshare(spec: dict[str, Any]) -> None:
+def _unshare(maps: list[tuple[str, str]]) -> None:
     """Make the namespaces. Ids are mapped from outside, so a child that stays there does that."""
     ready, go = os.pipe()
     mapper = os.fork()
     if mapper == 0:
         os.close(go)
         os.read(ready, 1)
-        os._exit(_map_ids(os.getppid(), spec))
+        os._exit(_map_ids(os.getppid(), maps))
     try:
         _call("unshare", _NEWUSER | _NEWNS | _NEWPID | _NEWNET | _NEWIPC | _NEWUTS)
     finally:
@@ -130,14 +164,14 @@ def _unshare(spec: dict[str, Any]) -> None:
         raise OSError(0, "refused", "map of user ids")
 
 
-def _map_ids(pid: int, spec: dict[str, Any]) -> int:
+def _map_ids(pid: int, maps: list[tuple[str, str]]) -> int:
     """Map every id to itself.
 
     Returns:
         An exit code.
     """
     try:
-        for name, text in spec["maps"]:
+        for name, text in maps:
             with open(f"/proc/{pid}/{name}", "w") as file:
                 file.write(text)
     except OSError:
@@ -145,7 +179,7 @@ def _map_ids(pid: int, spec: dict[str, Any]) -> int:
     return 0
 
 
-def _wipe_command_line() -> None:
+def wipe_command_line() -> None:
     """Overwrite the arguments of this process: all inside can read them, and they name files."""
     with open("/proc/self/stat") as file:
         fields = file.read().rpartition(")")[2].split()
@@ -182,9 +216,22 @@ def _build(spec: dict[str, Any]) -> int:
         with open(base + target, "w") as file:
             file.write(text)
     written = _mount_shared(base, spec["written"], _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
+    if spec["watch"] is not None:
+        _send_folder(spec["watch"], written)
     _protect(base, _READ_ONLY, 0)
     _make_root(base, spec["directory"])
     return written
+
+
+def _send_folder(socket: str, opened: int) -> None:
+    """Send an open folder to a socket of the host, which is out of sight from here on."""
+    folder, name = os.path.split(socket)
+    os.chdir(folder)  # The path of a socket may not be long.
+    sender = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
+    sender.connect(name)
+    rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array.array("i", [opened]))
+    sender.sendmsg([b"w"], [rights])
+    sender.close()
 
 
 def _mount(source: str | None, target: str, kind: str | None, flags: int, data: str = "") -> None:

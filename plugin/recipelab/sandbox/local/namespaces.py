@@ -6,7 +6,7 @@ import marshal
 import os
 import site
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict, cast
@@ -27,6 +27,9 @@ _PREFIX_PARTS = ("bin", "lib", "lib64", "libexec", "include", "share", "targets"
 _OWN_PROCESSES = 2
 """Processes of the launcher; they count as the command's if they have the same user."""
 
+WATCH_SOCKET = "watch"
+"""Socket in the folder of a phase that is sent the folder which the command writes to."""
+
 NONE = "-"
 """The launcher takes this for no value."""
 
@@ -44,6 +47,7 @@ class LaunchSettings:
         file_bytes: Bound on the size of a file.
         processes: Bound on the number of processes, as the launcher's argument.
         namespaces: File with a :class:`NamespaceSpec`, as the launcher's argument.
+        spec: The same, if there are namespaces.
         written: The folder of the host that holds the folders that the command may write to;
             ``None`` if they are in memory.
         kind: Where that is, for the record.
@@ -54,6 +58,7 @@ class LaunchSettings:
     file_bytes: int
     processes: str = NONE
     namespaces: str = NONE
+    spec: NamespaceSpec | None = None
     written: Path | None = None
     kind: str = "without namespaces"
 
@@ -75,6 +80,7 @@ class NamespaceSpec(TypedDict):
         files: Contents of small files.
         scratch: Options of a file system in memory, and its folders, which hold no outputs.
         written: The same for outputs and tripwires.
+        watch: Socket of the host that is sent the open folder of ``written``; ``None`` for none.
     """
 
     base: str
@@ -88,6 +94,7 @@ class NamespaceSpec(TypedDict):
     files: list[tuple[str, str]]
     scratch: tuple[str, list[tuple[str, str]]]
     written: tuple[str, list[tuple[str, str]]]
+    watch: str | None
 
 
 def prepare_on_host(request: PhaseRequest, top: Path) -> LaunchSettings:
@@ -145,9 +152,9 @@ def _driver_folders() -> list[str]:
     return [str(folder) for folder in absolute if next(folder.glob(_DRIVER), None)]
 
 
-def command_line(request: PhaseRequest) -> list[str]:
-    """Return the command, with the Python that runs now in place of ``python``."""
-    program, *arguments = request.command
+def command_line(command: Sequence[str]) -> list[str]:
+    """Return a command with the Python that runs now in place of ``python``."""
+    program, *arguments = command
     return [sys.executable if program == "python" else program, *arguments]
 
 
@@ -171,6 +178,7 @@ def prepare_in_namespaces(request: PhaseRequest, top: Path) -> LaunchSettings:
         file_bytes=max(limits.output_mb, limits.scratch_mb) * MIB,
         processes=str(limits.pids + own),
         namespaces=str(file),
+        spec=spec,
         kind="in namespaces",
     )
 
@@ -196,6 +204,7 @@ def namespace_spec(request: PhaseRequest, top: Path) -> NamespaceSpec:
         "files": _files(NOBODY if is_root else os.geteuid()),
         "scratch": (f"size={limits.scratch_mb}m", [(path[1:], path) for path in _SCRATCH]),
         "written": _written(request),
+        "watch": str(top / WATCH_SOCKET) if request.watch is not None else None,
     }
 
 

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import marshal
 import os
 import shutil
-import signal
-import socket
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from recipelab.core.errors import SandboxError
 from recipelab.sandbox.base import OUTPUT_DIRECTORY, Ending, PhaseRequest, PhaseResult
 from recipelab.sandbox.files import new_folder, remove_tree
+from recipelab.sandbox.local.launched import (
+    Launched,
+    LauncherProcess,
+    check_namespaces,
+)
 from recipelab.sandbox.local.namespaces import (
     NONE,
+    WATCH_SOCKET,
     LaunchSettings,
     command_line,
     driver_variables,
@@ -28,6 +33,7 @@ from recipelab.sandbox.local.namespaces import (
     prepare_in_namespaces,
     prepare_on_host,
 )
+from recipelab.sandbox.local.servers import ForkServer, ForkServers, may_fork
 from recipelab.sandbox.outputs import (
     MAX_REFUSED,
     OutputCollector,
@@ -35,63 +41,14 @@ from recipelab.sandbox.outputs import (
     collect_folder,
     printable_name,
     take_error_file,
+    take_watched,
 )
 from recipelab.sandbox.processes import MIB, BoundedLog, clean_environment
+from recipelab.sandbox.warm import IMPORT_SECONDS, Handover
+from recipelab.sandbox.watch import FolderSocket, watching
 
-# Imported, because Python keeps the byte code of what is imported, but not of a script. The folder
-# comes last: names of the standard library must not be looked up in it.
-_START = (
-    "import sys; sys.path.append(sys.argv.pop(1)); import launcher; launcher.main(sys.argv[1:])"
-)
-_LAUNCHER = (sys.executable, "-I", "-S", "-c", _START, str(Path(__file__).parent))
 _KILL_SECONDS = 1.0
 _PIECE = 1 << 16
-_REPORT_BYTES = 4096
-
-
-@dataclass(frozen=True)
-class LauncherReport:
-    """The report of a launcher at its end.
-
-    Attributes:
-        cpu_seconds: CPU seconds of all processes of the command.
-        peak_memory_mb: Peak memory of the largest process in MiB.
-        status: Wait status of the command.
-    """
-
-    cpu_seconds: float
-    peak_memory_mb: float
-    status: int
-
-
-def mebibytes(maxrss: float) -> float:
-    """Convert the unit of ``getrusage`` to MiB: bytes on macOS, KiB elsewhere."""
-    return maxrss / MIB if sys.platform == "darwin" else maxrss / 1024
-
-
-def read_report(channel: socket.socket) -> tuple[LauncherReport | None, int | None]:
-    """Read the report of a launcher that has ended.
-
-    Returns:
-        The report, or ``None`` if the launcher was killed; and the open folder that holds what the
-        command wrote, if the host has no path of it. The caller closes it.
-
-    Raises:
-        SandboxError: The command could not be started.
-    """
-    channel.setblocking(False)  # The launcher has ended, so no more will come.
-    try:
-        text, descriptors, _, _ = socket.recv_fds(channel, _REPORT_BYTES, 1)
-    except BlockingIOError:
-        return None, None
-    reason = text.decode(errors="replace")
-    if reason.startswith("failed: "):
-        raise SandboxError(f"the namespaces cannot be made: {reason.removeprefix('failed: ')}")
-    values = text.split()
-    report = None
-    if len(values) == 3:
-        report = LauncherReport(float(values[0]), mebibytes(float(values[1])), int(values[2]))
-    return report, descriptors[0] if descriptors else None
 
 
 def collect_outputs(request: PhaseRequest, written: Path) -> tuple[Ending, tuple[str, ...]]:
@@ -156,6 +113,7 @@ class LocalPhase:
         temporary: Path,
         namespaces: bool,
         passed: tuple[str, ...] = (),
+        servers: ForkServers | None = None,
     ) -> None:
         """Note what to run.
 
@@ -164,7 +122,9 @@ class LocalPhase:
             temporary: Where to make the folder of the phase.
             namespaces: Whether the command gets namespaces of its own.
             passed: Names of host variables that the command gets if they are set.
+            servers: Where to fork commands from; without them each is a program of its own.
         """
+        self._servers = servers
         self._request = request
         self._temporary = temporary
         self._namespaces = namespaces
@@ -172,10 +132,11 @@ class LocalPhase:
         self._log = BoundedLog(limit=request.limits.log_kb * 1024)
         self._lock = threading.Lock()
         self._stopped = False
-        self._reaped = False
         self._killed: Ending | None = None
-        self._control: int | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._launched: Launched | None = None
+        self._reader: threading.Thread | None = None
+        # On standard input the launcher hears the starter, and answers.
+        self._handover = Handover(request, ready=0) if request.warm else None
 
     def run(self) -> PhaseResult:
         """Run the command and collect what it left; see :meth:`Sandbox.run`."""
@@ -197,68 +158,128 @@ class LocalPhase:
         request = self._request
         prepare = prepare_in_namespaces if self._namespaces else prepare_on_host
         settings = prepare(request, top)
-        started = time.monotonic()
-        with self._launch(settings) as channel:
-            timer = threading.Timer(request.limits.seconds, self._kill, args=(Ending.DEADLINE,))
-            timer.daemon = True
-            timer.start()
-            ended, wall = self._wait(started)
-            timer.cancel()
-            report, held = read_report(channel)
+        began = time.monotonic()
+        stack = contextlib.ExitStack()
+        folder = self._folder(settings, stack)
+        with stack:
+            launched, log = self._launch(settings)
+            stack.enter_context(contextlib.closing(launched))
+            stack.enter_context(self._reading(log))
+            warm_cpu = self._hand_over(launched) if self._handover is not None else 0.0
+            started = time.monotonic()
+            stop = partial(self._kill, Ending.STOPPED)
+            deadline = self._timer(request.limits.seconds, Ending.DEADLINE)
+            with deadline, watching(request.watch, stop, folder):
+                if self._handover is not None:
+                    launched.go()
+                ended, wall = launched.wait(), time.monotonic() - started
+            with self._lock:
+                self._launched = None
+            report, held = launched.report()
         report = report or ended
         with _written_folder(settings, held) as written:
             ending, refused = self._outcome(written)
             tampered = tampered_paths(request, written) if written else ()
+        assert report is not None
         code = os.waitstatus_to_exitcode(report.status)
         return PhaseResult(
             ending=ending,
-            exit_code=None if ending is Ending.DEADLINE else code,
+            exit_code=None if ending in (Ending.DEADLINE, Ending.STOPPED) else code,
             wall_seconds=wall,
-            cpu_seconds=report.cpu_seconds,
+            cpu_seconds=max(0.0, report.cpu_seconds - warm_cpu),
             peak_memory_mb=report.peak_memory_mb,
             log=self._log.text(),
             refused=refused,
             environment=f"local python {sys.version.split()[0]} {sys.platform} {settings.kind}",
             tampered=tampered,
             error_file=take_error_file(request.output),
+            watched=take_watched(request.output, request.watch),
+            warm_seconds=started - began if self._handover is not None else 0.0,
+            warm_cpu_seconds=warm_cpu,
         )
 
-    def _launch(self, settings: LaunchSettings) -> socket.socket:
+    def _folder(
+        self, settings: LaunchSettings, stack: contextlib.ExitStack
+    ) -> Callable[[], int | None]:
+        """Return what gives the open folder that the command writes to, to whoever watches it."""
+        if self._request.watch is None:
+            return lambda: None
+        if settings.written is not None:
+            return partial(os.open, settings.written, os.O_RDONLY | os.O_DIRECTORY)
+        sent = stack.enter_context(
+            contextlib.closing(FolderSocket(settings.directory / WATCH_SOCKET))
+        )
+        return sent.received
+
+    def _launch(self, settings: LaunchSettings) -> tuple[Launched, int]:
         """Start the launcher.
 
         Returns:
-            A channel on which it reports at its end.
+            It, and the end of the pipe that its output comes through.
         """
+        server = self._server(settings)
+        end, log = os.pipe()
+        try:
+            with self._lock:
+                self._check_stopped()
+                if server is None:
+                    self._launched = self._started(settings, log)
+                else:
+                    self._launched = self._forked(server, settings, log)
+                return self._launched, end
+        except BaseException:
+            os.close(end)
+            raise
+        finally:
+            os.close(log)
+
+    def _bounds(self, settings: LaunchSettings) -> tuple[int, str, str, str]:
+        """Return size of files, memory, cores and processes, as the launcher's arguments."""
         limits = self._request.limits
-        channel, report_end = socket.socketpair()
-        control_end, self._control = os.pipe()
         cores = ",".join(map(str, limits.cpu_set)) if limits.cpu_set else NONE
         # CUDA maps the memory of all GPUs as its own, and would not start below such a limit.
         data = NONE if limits.gpus else str(limits.memory_mb * MIB)
-        bounds = (settings.file_bytes, data, cores, settings.processes)
-        arguments = (control_end, report_end.fileno(), *bounds, settings.namespaces)
+        return settings.file_bytes, data, cores, settings.processes
+
+    def _started(self, settings: LaunchSettings, log: int) -> Launched:
+        start = NONE if self._handover is None else "warm"
+        return LauncherProcess(
+            (*self._bounds(settings), settings.namespaces, start),
+            command_line(self._handover.command if self._handover else self._request.command),
+            log,
+            directory=settings.directory,
+            environment=self._variables(settings),
+        )
+
+    def _server(self, settings: LaunchSettings) -> ForkServer | None:
+        """Return the server to fork from; ``None`` where a process has to be started.
+
+        Raises:
+            SandboxError: A module cannot be imported.
+        """
+        if self._servers is None or self._handover is None or settings.spec is None:
+            return None
+        if not may_fork(self._request):
+            return None
+        self._check_stopped()
         try:
-            with self._lock:
-                if self._stopped:
-                    raise SandboxError(f"phase {self._request.phase} was stopped")
-                self._process = subprocess.Popen(
-                    [*_LAUNCHER, *map(str, arguments), *command_line(self._request)],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT,
-                    cwd=settings.directory,
-                    env=self._variables(settings),
-                    start_new_session=True,
-                    pass_fds=(control_end, report_end.fileno()),
-                )
-        except BaseException:
-            channel.close()
-            self._close_control()
-            raise
-        finally:
-            os.close(control_end)
-            report_end.close()
-        return channel
+            return self._servers.get(
+                self._request.warm,
+                self._variables(settings),
+                cores=self._bounds(settings)[2],
+                user=settings.spec["user"],
+                maps=settings.spec["maps"],
+            )
+        except SandboxError as error:
+            raise self._handover.fault(str(error)) from None
+
+    def _forked(self, server: ForkServer, settings: LaunchSettings, log: int) -> Launched:
+        assert self._handover is not None
+        command = [self._handover.token, *self._handover.words]
+        wanted: Any = (settings.spec, self._bounds(settings), command)
+        file = settings.directory / "request"
+        file.write_bytes(marshal.dumps(wanted))
+        return server.fork(file, log)
 
     def _variables(self, settings: LaunchSettings) -> dict[str, str]:
         passed = {name: os.environ[name] for name in self._passed if name in os.environ}
@@ -266,64 +287,83 @@ class LocalPhase:
         paths = {**driver_variables(self._request), **passed, **settings.paths, **gpus}
         return clean_environment(self._request, paths)
 
-    def _wait(self, started: float) -> tuple[LauncherReport, float]:
-        """Wait for the launcher's end while another thread reads the output.
+    def _hand_over(self, launched: Launched) -> float:
+        """Wait until the command has imported its modules and waits for the word to go.
 
         Returns:
-            A report for a launcher that sent none, and the wall-clock seconds. The launcher's own
-            is better: it leaves out what the launcher itself used, and the memory of this process,
-            with which the kernel at first charges every process that this one starts.
-        """
-        assert self._process is not None
-        reader = threading.Thread(target=self._read, daemon=True)
-        reader.start()
-        pid = self._process.pid
-        # Waiting without reaping keeps the process id from being used again while it is killed.
-        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-        wall = time.monotonic() - started
-        with self._lock:
-            self._reaped = True
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(pid, signal.SIGKILL)
-            _, status, usage = os.wait4(pid, 0)
-            self._process.returncode = os.waitstatus_to_exitcode(status)
-            self._close_control()
-        # Only a process that escaped a killed launcher could still hold the pipe.
-        reader.join(_KILL_SECONDS)
-        used = usage.ru_utime + usage.ru_stime
-        return LauncherReport(used, mebibytes(usage.ru_maxrss), status), wall
+            The CPU seconds that it has used so far.
 
-    def _read(self) -> None:
-        assert self._process is not None and self._process.stdout is not None
-        with self._process.stdout as pipe:
+        Raises:
+            SandboxError: A module cannot be imported, or the phase was stopped.
+        """
+        assert self._handover is not None
+        with self._timer(IMPORT_SECONDS, None):
+            said = launched.heard()
+        outside, _, line = said.partition(b" ")
+        try:
+            check_namespaces(said)
+            if (told := self._handover.split(line)[1]) is not None:
+                return told if outside == b"-" else float(outside)
+        except SandboxError:
+            self._give_up(launched)
+            raise
+        self._give_up(launched)
+        self._check_stopped()
+        raise self._handover.fault(self._log.text().strip() or "it was killed, or took too long")
+
+    def _give_up(self, launched: Launched) -> None:
+        """End a command that has not begun, and wait until its output is read."""
+        self._kill(None)
+        launched.wait()
+        with self._lock:
+            self._launched = None
+        if self._reader is not None:
+            self._reader.join(_KILL_SECONDS)
+
+    @contextlib.contextmanager
+    def _reading(self, log: int) -> Iterator[None]:
+        """Read the output in another thread, to its end where the context ends well."""
+        self._reader = threading.Thread(target=self._read, args=(log,), daemon=True)
+        self._reader.start()
+        yield
+        # Only a process that escaped a killed launcher could still hold the pipe.
+        self._reader.join(_KILL_SECONDS)
+
+    def _read(self, log: int) -> None:
+        with open(log, "rb", buffering=0) as pipe:
             while piece := os.read(pipe.fileno(), _PIECE):
                 self._log.write(piece)
+
+    @contextlib.contextmanager
+    def _timer(self, seconds: float, ending: Ending | None) -> Iterator[None]:
+        """Kill the command when the context has lasted so long."""
+        timer = threading.Timer(seconds, self._kill, args=(ending,))
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def _kill(self, ending: Ending | None) -> None:
         """Make the launcher kill all processes; kill the launcher if it has not ended soon."""
         with self._lock:
-            if self._reaped or self._process is None:
+            launched = self._launched
+            if launched is None:
                 return
             self._killed = self._killed or ending
-            self._close_control()
-        timer = threading.Timer(_KILL_SECONDS, self._kill_launcher)
+        launched.end()
+        timer = threading.Timer(_KILL_SECONDS, launched.kill)
         timer.daemon = True
         timer.start()
 
-    def _kill_launcher(self) -> None:
-        with self._lock:
-            if not self._reaped and self._process is not None:
-                os.killpg(self._process.pid, signal.SIGKILL)
-
-    def _close_control(self) -> None:
-        if self._control is not None:
-            os.close(self._control)
-            self._control = None
+    def _check_stopped(self) -> None:
+        if self._stopped:
+            raise SandboxError(f"phase {self._request.phase} was stopped")
 
     def _outcome(self, written: Path | None) -> tuple[Ending, tuple[str, ...]]:
         """Tell how the command ended; collect its outputs if it ended by itself."""
-        if self._stopped:
-            raise SandboxError(f"phase {self._request.phase} was stopped")
+        self._check_stopped()
         if self._killed is not None:
             return self._killed, ()
         if written is None:

@@ -15,6 +15,7 @@ from recipelab.core.errors import SandboxError, SandboxUnavailable
 from recipelab.sandbox.base import PhaseLimits, PhaseRequest, PhaseResult, Sandbox
 from recipelab.sandbox.files import check_request, reap_folders
 from recipelab.sandbox.local.phase import LocalPhase
+from recipelab.sandbox.local.servers import ForkServers
 from recipelab.sandbox.processes import RunningPhases
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class LocalSandbox(Sandbox):
         self._wanted = namespaces
         self._passed = pass_environment
         self._phases = RunningPhases()
+        self._servers = ForkServers()
         self._started = False
         self._namespaces = False
 
@@ -123,6 +125,7 @@ class LocalSandbox(Sandbox):
         """Kill every phase that still runs; see :meth:`Sandbox.stop`."""
         self._started = False
         await self._phases.stop_all()
+        self._servers.stop()
 
     async def run(self, request: PhaseRequest) -> PhaseResult:
         """Run one command; see :meth:`Sandbox.run`."""
@@ -134,6 +137,7 @@ class LocalSandbox(Sandbox):
             temporary=self._temporary,
             namespaces=self._namespaces,
             passed=self._passed,
+            servers=self._servers,
         )
         return await self._phases.run(phase, name=f"phase-{request.phase}")
 

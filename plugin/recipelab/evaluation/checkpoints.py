@@ -1,0 +1,211 @@
+"""Checkpoints: the head of the working line against the last certified recipe, on fresh seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from recipelab.acceptance import LineAcceptance, NeedMoreSeeds, Verdict, compare, mean_and_error
+from recipelab.acceptance.gates import MOST_SEEDS
+from recipelab.core.trial import Checkpoint, SeedRun
+from recipelab.evaluation.failures import PhaseFailed
+from recipelab.evaluation.gates import (
+    judge_gates,
+    missed_gate,
+    not_shown,
+    results_of,
+    surely_missed,
+    unclear_gate,
+)
+from recipelab.evaluation.judge import Judge, TrialRuns
+from recipelab.evaluation.metric import METRIC, Incumbent
+from recipelab.evaluation.seed_runs import SeedRuns
+from recipelab.packs.pack import Pack
+
+ENOUGH_LEAD = 1e-9
+"""A lead below this many standard deviations is none: it is rounding."""
+
+
+@dataclass(frozen=True)
+class WorkingLine:
+    """The kept trials since the last certified recipe, by their two ends.
+
+    Attributes:
+        head: The last one, which trials are compared with.
+        certified: The certified recipe.
+        position: How many checkpoints the campaign had before.
+        tested: The last checkpoint since the line began, which did not hold; ``None`` without one.
+        tested_score: Score of the head that it tested.
+    """
+
+    head: Incumbent
+    certified: Incumbent
+    position: int = 0
+    tested: Checkpoint | None = None
+    tested_score: float | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is anything to test that no checkpoint has tested."""
+        number = self.head.number
+        return number != self.certified.number and (
+            self.tested is None or self.tested.trial != number
+        )
+
+    def lead(self, pack: Pack) -> float:
+        """Return the estimated lead of the head, in standard deviations of a seed run.
+
+        It is the difference of the scores. A checkpoint that did not hold has measured the lead of
+        its head on seeds that it was not chosen for, so that counts, and what came after on top.
+        """
+        metric, noise = pack.metric, self.head.noise
+        scale, score = metric.scale, self.certified.mean(METRIC)
+        lead = scale.on(self.head.mean(METRIC)) - scale.on(score)
+        tested = self.tested
+        if tested is not None and tested.delta is not None and self.tested_score is not None:
+            measured = scale.on(score + tested.delta) - scale.on(score)
+            lead = measured + scale.on(self.head.mean(METRIC)) - scale.on(self.tested_score)
+        gain = metric.goal.sign * lead
+        if noise is None or noise.run.sd <= 0.0:
+            return math.copysign(math.inf, gain) if abs(gain) > ENOUGH_LEAD else 0.0
+        return gain / noise.run.sd
+
+
+def is_due(judge: Judge, line: WorkingLine, pack: Pack, *, at_end: bool) -> bool:
+    """Return whether a checkpoint of the line is due.
+
+    Args:
+        judge: Its policy says.
+        line: The line.
+        pack: The campaign's pack.
+        at_end: Whether the campaign ends, or a person asks.
+    """
+    policy = judge.policy
+    if not isinstance(policy, LineAcceptance) or not line.is_open:
+        return False
+    return policy.is_due(line.lead(pack), at_end=at_end)
+
+
+class LineTest:
+    """Runs one checkpoint: fresh seeds of both recipes, in turns, until the policy has a verdict.
+
+    Args:
+        judge: Has the policy.
+        pack: The campaign's pack.
+        line: The line.
+    """
+
+    def __init__(self, judge: Judge, pack: Pack, line: WorkingLine) -> None:
+        self._judge = judge
+        self._pack = pack
+        self._line = line
+
+    async def run(self, trial: SeedRuns) -> Checkpoint:
+        """Run it.
+
+        Args:
+            trial: Runs the head's recipe.
+
+        Raises:
+            SandboxError: The machinery failed, or the certified recipe did.
+        """
+        runs: tuple[SeedRun, ...] = ()
+        found: Checkpoint | NeedMoreSeeds = NeedMoreSeeds(self._pack.acceptance.confirm[0], "")
+        try:
+            await trial.preflight()
+            while isinstance(found, NeedMoreSeeds):
+                fresh = trial.seeds.checkpoint(self._line.position, found.seeds)
+                await trial.run(fresh, self._line.certified)
+                runs = trial.runs(fresh)
+                found = self._judged(runs, gate_asked=found.for_gate)
+        except PhaseFailed as failed:
+            reason = f"the head failed on a fresh seed: {failed.reason}"
+            return Checkpoint(
+                trial=self._line.head.number,
+                against=self._line.certified.number,
+                held=False,
+                fell_back=True,
+                reason=reason,
+                seeds=len(trial.finished()),
+                runs=trial.finished(),
+            )
+        return found
+
+    def _judged(self, runs: Sequence[SeedRun], *, gate_asked: bool) -> Checkpoint | NeedMoreSeeds:
+        """Return what was found, or how many fresh seeds have to run."""
+        line, gates, policy = self._line, self._pack.gates, self._judge.policy
+        if not isinstance(policy, LineAcceptance):
+            raise TypeError(f"{type(policy).__name__} has no working line to test")
+        observed = self._judge.observations(TrialRuns((), 0, tuple(runs)), line.certified)
+        verdict = policy.test(observed)
+        own = [run for seed, run in line.head.runs.items() if seed not in line.head.chosen_on]
+        most = max(MOST_SEEDS, len(own) + len(runs) + self._pack.acceptance.most // 2)
+        judged = judge_gates(gates, [*own, *runs], line.certified, most=most)
+        missed = missed_gate(judged)
+        if isinstance(verdict, NeedMoreSeeds):
+            if not surely_missed(judged):
+                return verdict
+            delta, error = mean_and_error(dict(enumerate(observed.confirm.differences)))
+            verdict = Verdict(False, delta, error, "")
+        if missed is not None:
+            verdict = replace(verdict, kept=False, reason=missed[1].excerpt)
+        elif verdict.kept and (near := unclear_gate(judged)):
+            if near.bound.more and not gate_asked:
+                words = f"gate {near.gate.name} is near"
+                return NeedMoreSeeds(len(runs) + near.bound.more, words, for_gate=True)
+            reason = not_shown(near, len(own) + len(runs)).excerpt
+            verdict = replace(verdict, kept=False, reason=reason)
+        gain = observed.goal.sign * verdict.delta
+        prior = observed.noise.pair if observed.noise is not None else None
+        low, high = compare(
+            observed.confirm, observed.goal, prior, item_error=observed.item_error
+        ).interval()
+        scale, at = observed.scale, observed.at
+        error = None if verdict.delta_se is None else scale.error(verdict.delta_se, at)
+        return Checkpoint(
+            trial=line.head.number,
+            against=line.certified.number,
+            held=verdict.kept,
+            fell_back=not verdict.kept and (missed is not None or gain <= 0.0),
+            reason=verdict.reason,
+            seeds=len(runs),
+            delta=scale.delta(verdict.delta, at),
+            delta_se=error,
+            delta_low=scale.delta(low, at),
+            delta_high=scale.delta(high, at),
+            p=verdict.p,
+            level=verdict.level,
+            gates=results_of(judged),
+            runs=tuple(runs),
+            against_runs=tuple(
+                line.certified.runs[run.seed] for run in runs if run.seed in line.certified.runs
+            ),
+        )
+
+
+def checkpoint_words(found: Checkpoint, name: str, unit: str) -> str:
+    """Return what people and agents read of a test of the working line.
+
+    Args:
+        found: The checkpoint.
+        name: Name of the metric.
+        unit: Its unit; empty if it has none.
+    """
+    what = f"the line up to trial {found.trial} against trial {found.against}"
+    if found.held:
+        lines = [f"Checkpoint: {what} holds. Trial {found.trial} is certified."]
+    elif found.fell_back:
+        back = "the baseline" if found.against == 0 else f"trial {found.against}"
+        lines = [f"Checkpoint: {what} does not hold. The line falls back to {back}."]
+    else:
+        lines = [f"Checkpoint: {what} is not proven yet. The line goes on."]
+    if found.delta is not None:
+        error = f" +- {found.delta_se:.2g}" if found.delta_se is not None else ""
+        reach = ""
+        if found.delta_low is not None and found.delta_high is not None:
+            reach = f" (95 %: {found.delta_low:+.4g} to {found.delta_high:+.4g})"
+        lines.append(f"{name} {found.delta:+.4g}{error}{reach} {unit}".rstrip() + ".")
+    lines += [f"Gate {gate.name}: {gate.figures}." for gate in found.gates]
+    lines.append(f"Reason: {found.reason}.")
+    return "\n".join(lines)

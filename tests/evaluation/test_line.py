@@ -1,0 +1,326 @@
+"""The working line: kept provisionally, moved to a new best, and tested as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from recipelab.core.recipe import Recipe
+from recipelab.core.trial import Checkpoint, Edit, Outcome, SeedRun, Standing, Status
+from recipelab.evaluation.checkpoints import WorkingLine
+from recipelab.evaluation.evaluator import Evaluator
+from recipelab.evaluation.metric import METRIC, Incumbent, noise_of
+from recipelab.evaluation.protocol import Rebase
+from recipelab.evaluation.seeds import SeedSource
+from recipelab.packs.data import ensure_data
+from recipelab.packs.load import load_pack
+from recipelab.packs.pack import Pack
+from recipelab.sandbox import LocalSandbox, PhaseRequest, PhaseResult
+from recipelab.sandbox.slots import ANYWHERE, SlotPool
+
+TRAIN = "recipe/train.py"
+LABELS = {"campaign": "c", "trial": "5"}
+SECRET = b"so that the noise is the same every time"
+
+
+class RecordingSandbox(LocalSandbox):
+    """Remembers who trained, in order, and calls back before each training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trained: list[str] = []
+        self.before: Callable[[str], None] = lambda role: None
+
+    async def run(self, request: PhaseRequest) -> PhaseResult:
+        if request.phase == "train":
+            role = "best" if "beside" in request.labels else "trial"
+            self.before(role)
+            self.trained.append(role)
+        return await super().run(request)
+
+
+@pytest.fixture
+def pack(project: Path) -> Pack:
+    return load_pack("toy", "line")
+
+
+def edited(pack: Pack, *changes: tuple[str, str]) -> Recipe:
+    edits = [Edit(TRAIN, search, replace) for search, replace in changes]
+    return pack.baseline().apply(edits, pack.recipe.editable)
+
+
+def evaluator_of(pack: Pack, sandbox: LocalSandbox) -> Evaluator:
+    data = ensure_data(pack, say=lambda text: None)
+    return Evaluator(pack, sandbox, data, pool=SlotPool([ANYWHERE]), retry_seconds=0.01)
+
+
+def incumbent(
+    pack: Pack, number: int, recipe: Recipe, outcome: Outcome, baseline: Outcome
+) -> Incumbent:
+    found = Incumbent.of_trial(number, recipe, outcome, baseline.seed_runs)
+    return replace(found, noise=noise_of(baseline.seed_runs, pack.metric))
+
+
+async def test_a_gain_on_few_seeds_is_kept_provisionally(pack: Pack) -> None:
+    async with RecordingSandbox() as sandbox:
+        evaluator = evaluator_of(pack, sandbox)
+        baseline = await evaluator.evaluate(
+            pack.baseline(), None, seeds=SeedSource(pack, "c", SECRET)
+        )
+        best = incumbent(pack, 0, pack.baseline(), baseline, baseline)
+        sandbox.trained.clear()
+        recipe = edited(pack, ("X = 1.0", "X = 2.0"))
+        outcome = await evaluator.evaluate(recipe, lambda: best, labels=LABELS)
+    assert outcome.status is Status.KEPT, outcome.reason
+    evidence = outcome.evidence
+    assert evidence is not None
+    assert evidence.standing is Standing.PROVISIONAL
+    assert (evidence.p, evidence.level) == (None, None), "nothing was tested"
+    assert (evidence.screened, evidence.confirmed) == (1, pack.acceptance.fresh)
+    # The best is known from all its runs: only the trial trained.
+    assert sandbox.trained == ["trial"] * (1 + pack.acceptance.fresh)
+    assert outcome.delta is not None and outcome.delta < 0
+
+
+async def test_what_is_worse_costs_one_seed(pack: Pack) -> None:
+    async with RecordingSandbox() as sandbox:
+        evaluator = evaluator_of(pack, sandbox)
+        baseline = await evaluator.evaluate(
+            pack.baseline(), None, seeds=SeedSource(pack, "c", SECRET)
+        )
+        best = incumbent(pack, 0, pack.baseline(), baseline, baseline)
+        sandbox.trained.clear()
+        recipe = edited(pack, ("X = 1.0", "X = 0.5"))
+        outcome = await evaluator.evaluate(recipe, lambda: best, labels=LABELS)
+    assert outcome.status is Status.DISCARDED
+    assert outcome.evidence is not None and outcome.evidence.standing is None
+    assert sandbox.trained == ["trial"]
+
+
+class Moving:
+    """An incumbent that becomes another as soon as a trial trains."""
+
+    def __init__(self, pack: Pack, sandbox: RecordingSandbox, evaluator: Evaluator) -> None:
+        self.pack = pack
+        self.merged: list[tuple[int, Recipe]] = []
+        self._sandbox = sandbox
+        self._evaluator = evaluator
+
+    async def prepare(self, *change: tuple[str, str]) -> None:
+        pack, evaluator = self.pack, self._evaluator
+        baseline = await evaluator.evaluate(
+            pack.baseline(), None, seeds=SeedSource(pack, "c", SECRET)
+        )
+        recipe = edited(pack, *change)
+        outcome = await evaluator.measure(recipe, (101, 102, 103, 104))
+        self.now = self.first = incumbent(pack, 0, pack.baseline(), baseline, baseline)
+        self.later = incumbent(pack, 4, recipe, outcome, baseline)
+        self._sandbox.trained.clear()
+        self._sandbox.before = lambda role: setattr(self, "now", self.later)
+
+    def rebase(self) -> Rebase:
+        return Rebase(0, self.pack.baseline(), self._accept)
+
+    def _accept(self, onto: int, merged: Recipe) -> None:
+        self.merged.append((onto, merged))
+
+
+async def test_a_trial_in_flight_moves_to_the_new_best(pack: Pack) -> None:
+    async with RecordingSandbox() as sandbox:
+        evaluator = evaluator_of(pack, sandbox)
+        moving = Moving(pack, sandbox, evaluator)
+        await moving.prepare(("Y = 2.0", "Y = 3.0"))
+        recipe = edited(pack, ("X = 1.0", "X = 2.0"))
+        outcome = await evaluator.evaluate(
+            recipe, lambda: moving.now, rebase=moving.rebase(), labels=LABELS
+        )
+    assert outcome.status is Status.KEPT, outcome.reason
+    ((onto, merged),) = moving.merged
+    assert onto == 4
+    assert merged == edited(pack, ("X = 1.0", "X = 2.0"), ("Y = 2.0", "Y = 3.0"))
+    evidence = outcome.evidence
+    assert evidence is not None
+    assert (evidence.against, evidence.rebased_from) == (4, 0)
+    # Its gain over its parent and that over the new best are two figures, each in its own place.
+    left = (5 - 2) ** 2 - (5 - 1) ** 2 if outcome.delta is None else outcome.delta
+    assert evidence.parent_delta == pytest.approx(left, abs=0.5)
+    assert "the best changed meanwhile from trial 0 to trial 4" in outcome.reason
+    # The score is that of the merged recipe.
+    assert outcome.score == pytest.approx(moving.later.mean(METRIC) + left, abs=0.5)
+
+
+@pytest.mark.parametrize(("x", "status"), [("2.0", Status.DISCARDED), ("3.0", Status.KEPT)])
+async def test_a_change_of_the_same_line_is_compared_as_it_is(
+    pack: Pack, x: str, status: Status
+) -> None:
+    async with RecordingSandbox() as sandbox:
+        evaluator = evaluator_of(pack, sandbox)
+        moving = Moving(pack, sandbox, evaluator)
+        await moving.prepare(("X = 1.0", "X = 2.5"))
+        recipe = edited(pack, ("X = 1.0", f"X = {x}"))
+        outcome = await evaluator.evaluate(
+            recipe, lambda: moving.now, rebase=moving.rebase(), labels=LABELS
+        )
+    assert outcome.status is status, outcome.reason
+    assert not moving.merged
+    assert outcome.evidence is not None
+    assert (outcome.evidence.against, outcome.evidence.rebased_from) == (4, 0)
+    assert outcome.evidence.parent_delta is not None
+    assert outcome.evidence.parent_delta < 0, "it was better than its parent"
+    assert "the best changed meanwhile from trial 0 to trial 4" in outcome.reason
+
+
+async def test_a_change_that_the_new_best_has_already_is_no_gain(pack: Pack) -> None:
+    async with RecordingSandbox() as sandbox:
+        evaluator = evaluator_of(pack, sandbox)
+        moving = Moving(pack, sandbox, evaluator)
+        await moving.prepare(("X = 1.0", "X = 2.0"), ("PADDING = 10", "PADDING = 9"))
+        recipe = edited(pack, ("X = 1.0", "X = 2.0"))
+        outcome = await evaluator.evaluate(
+            recipe, lambda: moving.now, rebase=moving.rebase(), labels=LABELS
+        )
+    assert outcome.status is Status.DISCARDED
+    assert "which has this change already" in outcome.reason
+    assert sandbox.trained == ["trial"], "it cost its screening and no more"
+
+
+async def test_a_trial_that_waited_while_the_best_changed_is_merged_before_it_trains(
+    pack: Pack,
+) -> None:
+    async with RecordingSandbox() as sandbox:
+        evaluator = evaluator_of(pack, sandbox)
+        moving = Moving(pack, sandbox, evaluator)
+        await moving.prepare(("Y = 2.0", "Y = 3.0"))
+        moving.now = moving.later
+        recipe = edited(pack, ("X = 1.0", "X = 2.0"))
+        outcome = await evaluator.evaluate(
+            recipe, lambda: moving.now, rebase=moving.rebase(), labels=LABELS
+        )
+        clash = await evaluator.evaluate(
+            edited(pack, ("Y = 2.0", "Y = 4.0")),
+            lambda: moving.now,
+            rebase=moving.rebase(),
+            labels=LABELS,
+        )
+    assert outcome.status is Status.KEPT
+    assert outcome.evidence is not None
+    assert (outcome.evidence.against, outcome.evidence.rebased_from) == (4, 0)
+    assert "the best changed meanwhile from trial 0 to trial 4" in outcome.reason
+    assert clash.status is Status.KEPT, "a larger step on the same line"
+    assert "both changed the same lines of recipe/train.py" in clash.reason
+
+
+async def test_a_trial_that_was_not_proposed_on_the_best_is_compared_as_it_is(pack: Pack) -> None:
+    async with RecordingSandbox() as sandbox:
+        evaluator = evaluator_of(pack, sandbox)
+        moving = Moving(pack, sandbox, evaluator)
+        await moving.prepare(("Y = 2.0", "Y = 3.0"))
+        recipe = edited(pack, ("X = 1.0", "X = 2.0"))
+        outcome = await evaluator.evaluate(recipe, lambda: moving.now, labels=LABELS)
+    assert outcome.evidence is not None and outcome.evidence.against == 4
+    assert outcome.score == pytest.approx(9 + 16, abs=12)
+    assert not moving.merged
+
+
+async def test_a_verdict_on_a_screening_says_that_the_best_is_another_by_now(pack: Pack) -> None:
+    async with RecordingSandbox() as sandbox:
+        evaluator = evaluator_of(pack, sandbox)
+        moving = Moving(pack, sandbox, evaluator)
+        await moving.prepare(("Y = 2.0", "Y = 3.0"))
+        recipe = edited(pack, ("X = 1.0", "X = 0.5"))
+        outcome = await evaluator.evaluate(
+            recipe, lambda: moving.now, rebase=moving.rebase(), labels=LABELS
+        )
+    assert outcome.status is Status.DISCARDED
+    assert outcome.evidence is not None and outcome.evidence.against == 0
+    assert "against trial 0; the best changed meanwhile to trial 4" in outcome.reason
+
+
+async def checkpoint_of(
+    pack: Pack, change: tuple[str, str], *, at_end: bool = False, lead: float | None = None
+) -> tuple[Checkpoint | None, list[Checkpoint], list[str], WorkingLine]:
+    """Test a line of one edit; ``lead`` is the score that its head claims, if not its own."""
+    async with RecordingSandbox() as sandbox:
+        evaluator = evaluator_of(pack, sandbox)
+        baseline = await evaluator.evaluate(
+            pack.baseline(), None, seeds=SeedSource(pack, "c", SECRET)
+        )
+        recipe = edited(pack, change)
+        outcome = await evaluator.measure(recipe, (101, 102, 103, 104))
+        head = incumbent(pack, 3, recipe, outcome, baseline)
+        if lead is not None:
+            runs = {s: SeedRun(s, (), {**r.measures, METRIC: lead}) for s, r in head.runs.items()}
+            head = replace(head, runs=runs)
+        line = WorkingLine(head, incumbent(pack, 0, pack.baseline(), baseline, baseline))
+        recorded: list[Checkpoint] = []
+        sandbox.trained.clear()
+        found = await evaluator.checkpoint(
+            lambda: line,
+            recorded.append,
+            at_end=at_end,
+            seeds=SeedSource(pack, "c", SECRET),
+            labels=LABELS,
+        )
+    return found, recorded, sandbox.trained, line
+
+
+async def test_a_checkpoint_that_holds_tells_the_gain_of_the_line(pack: Pack) -> None:
+    found, recorded, trained, line = await checkpoint_of(pack, ("X = 1.0", "X = 3.0"))
+    assert found is not None and recorded == [found]
+    assert found.held and not found.fell_back, found.reason
+    assert (found.trial, found.against) == (3, 0)
+    assert found.p is not None and found.level is not None
+    assert 0.0 < found.p <= found.level <= 0.05
+    assert found.delta is not None
+    assert found.delta_low is not None and found.delta_high is not None
+    assert found.delta_low < found.delta < found.delta_high < 0
+    # In turns, on seeds that neither had.
+    assert trained[:4] == ["best", "trial", "trial", "best"]
+    seeds = {run.seed for run in found.runs}
+    assert len(seeds) == found.seeds == len(found.against_runs)
+    assert not seeds & set(line.head.runs)
+    assert {gate.name for gate in found.gates} == {"size", "fit"}
+
+
+async def test_a_line_whose_lead_was_luck_falls_back(pack: Pack) -> None:
+    # The head says that it is far better, and is a little worse.
+    found, _, _, _ = await checkpoint_of(pack, ("X = 1.0", "X = 0.9"), lead=1.0)
+    assert found is not None
+    assert not found.held and found.fell_back
+
+
+async def test_a_head_that_fails_on_a_fresh_seed_falls_back(pack: Pack) -> None:
+    fails = ('    print("loss', '    seed in (1, 2, 101, 102, 103, 104) or 1 / 0\n    print("loss')
+    found, recorded, _, _ = await checkpoint_of(pack, fails, lead=1.0)
+    assert found is not None and recorded == [found]
+    assert found.fell_back and "failed on a fresh seed" in found.reason
+    assert (found.p, found.delta) == (None, None)
+
+
+async def test_a_small_lead_is_tested_at_the_end_alone(pack: Pack) -> None:
+    change = ("X = 1.0", "X = 1.005")
+    quiet, recorded, trained, line = await checkpoint_of(pack, change)
+    assert 0.0 < line.lead(pack) < pack.acceptance.lead
+    assert (quiet, recorded, trained) == (None, [], [])
+    found, _, _, _ = await checkpoint_of(pack, change, at_end=True)
+    assert found is not None
+
+
+def test_a_lead_goes_on_from_what_a_checkpoint_measured(pack: Pack) -> None:
+    def at(number: int, score: float) -> Incumbent:
+        runs = {s: SeedRun(s, (), {METRIC: score + 0.1 * (s % 2)}) for s in (1, 2)}
+        noise = noise_of([SeedRun(s, (), {METRIC: float(s)}) for s in (1, 2, 3)], pack.metric)
+        return Incumbent(number, Recipe({}), runs, noise=noise)
+
+    line = WorkingLine(at(7, 6.0), at(0, 10.0))
+    assert line.lead(pack) == pytest.approx(4.0)
+    failed = Checkpoint(5, 0, False, False, "not yet", 4, delta=-1.0)
+    after = replace(line, tested=failed, tested_score=8.05)
+    # The line had claimed 2, of which 1 was real; since then it has won another 2.
+    assert after.lead(pack) == pytest.approx(3.0)
+    assert after.is_open
+    assert not replace(after, tested=replace(failed, trial=7)).is_open
+    assert not replace(line, head=line.certified).is_open
