@@ -40,7 +40,7 @@ from recipelab.evaluation.judge import Judge, TrialRuns
 from recipelab.evaluation.metric import Incumbent
 from recipelab.evaluation.observers import TrialObserver, log_retry, observed_trial
 from recipelab.evaluation.phases import PhaseRunner
-from recipelab.evaluation.projection import NOTHING_EXPECTED, corrections
+from recipelab.evaluation.projection import NOTHING_EXPECTED, corrections, preflight_times
 from recipelab.evaluation.protocol import Rebase, TrialProtocol
 from recipelab.evaluation.seed_runs import SeedRuns
 from recipelab.evaluation.seeds import SeedSource
