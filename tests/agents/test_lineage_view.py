@@ -137,9 +137,7 @@ def test_text_of_agents_makes_no_headings(store: LineageStore, toy: Pack) -> Non
     assert headings == [f"## {part.title}" for part in PARTS]
 
 
-def test_a_trial_that_was_stopped_on_its_curve_has_no_score(
-    store: LineageStore, toy: Pack
-) -> None:
+def test_a_trial_that_was_stopped_on_its_curve_has_no_score(store: LineageStore, toy: Pack) -> None:
     number = propose(store, "c", 0, "too hot", EDIT, digest="x")
     evidence = Evidence(against=0, planned=2, screened=0, saved_seconds=7.0, stopped_early=1)
     reason = "stopped on its training curve at step 20"
