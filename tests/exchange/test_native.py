@@ -12,7 +12,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recipelab.core.errors import RecipelabError
-from recipelab.core.trial import Certificate, Outcome, Proposal, Status
+from recipelab.core.trial import (
+    Certificate,
+    Checkpoint,
+    Evidence,
+    Outcome,
+    Proposal,
+    Standing,
+    Status,
+)
 from recipelab.exchange.campaign_copy import copy_of
 from recipelab.exchange.files import import_campaign
 from recipelab.exchange.jsonl import export_lines
@@ -70,6 +78,14 @@ def fill(
                 store.add_further_runs(CAMPAIGN, number, ended.seed_runs[:1])
             store.add_certificate(CAMPAIGN, number, Certificate("certified", seeds=number))
             store.add_certificate(CAMPAIGN, number, Certificate("not_certified"))
+        if ended is not None and ended.status is Status.KEPT:
+            found = Checkpoint(
+                *(number, 0, number % 2 == 1, number % 2 == 0, ended.reason, 4, -0.5, 0.1),
+                gates=ended.gates,
+                runs=ended.seed_runs,
+                against_runs=ended.seed_runs[:1],
+            )
+            store.add_checkpoint(CAMPAIGN, found)
     for text in ("hello", "\x00 and \ud800"):
         store.add_message(
             CAMPAIGN, round_number=1, source="a", type="T", payload={"content": text}, trial=0
@@ -88,7 +104,14 @@ def test_export_and_import_and_export_give_the_same(
         file.write_text(first, "utf-8", newline="")
         import_campaign(store, file, "copy")
         assert exported(store, "copy") == first
-        assert replace(copy_of(store, "copy")) == copy_of(store, CAMPAIGN)
+        copied, original = copy_of(store, "copy"), copy_of(store, CAMPAIGN)
+        # Nobody can foretell the seeds of an imported campaign from an export.
+        assert original.secret and original.secret.hex() not in first
+        assert copied.secret != original.secret
+        assert replace(copied, secret=None) == replace(original, secret=None)
+        assert [b.standing for b in store.each_brief("copy")] == [
+            b.standing for b in store.each_brief(CAMPAIGN)
+        ]
         assert store.best("copy").number == store.best(CAMPAIGN).number
         assert store.campaign("copy").state == "finished"
         assert store.certificates("copy") == store.certificates(CAMPAIGN)
@@ -120,7 +143,34 @@ def test_equal_files_are_written_once(store: LineageStore) -> None:
         "usage": 0,
         "further_runs": 0,
         "certificates": 0,
+        "checkpoints": 0,
     }
+
+
+def test_a_trial_that_moved_onto_a_later_one_comes_through_an_export(
+    store: LineageStore, tmp_path: Path
+) -> None:
+    add_campaign(store)
+    judged(store, Status.BASELINE)
+    slow, head = propose(store, 0), propose(store, 0)
+    provisional = Evidence(0, 2, 2, standing=Standing.PROVISIONAL)
+    store.record(CAMPAIGN, head, replace(outcome(Status.KEPT), evidence=provisional))
+    store.rebase(CAMPAIGN, slow, onto=head, files={"a": "b"}, digest="d", diff="+b\n")
+    store.record(CAMPAIGN, slow, replace(outcome(Status.KEPT), evidence=provisional))
+    store.add_checkpoint(CAMPAIGN, Checkpoint(head, 0, True, False, "it holds", 4, level=0.01))
+    file = tmp_path / "x.jsonl"
+    file.write_text(text := exported(store, CAMPAIGN), "utf-8")
+    import_campaign(store, file, "copy")
+    assert exported(store, "copy") == text
+    assert store.trial("copy", slow).parents == (head, 0)
+    assert [record.number for record in store.chain("copy", slow)] == [0, head, slow]
+    assert [store.best("copy").number, store.certified("copy").number] == [slow, head]
+    assert [b.standing for b in store.each_brief("copy")] == [None, "provisional", "certified"]
+    assert store.confirmations("copy") == (True,)
+    # The other way round it would be a circle.
+    file.write_text(text.replace('"judged":[0,2,1]', '"judged":[0,1,2]'), "utf-8")
+    with pytest.raises(RecipelabError, match="trial 1 has a parent that is no earlier trial: 2"):
+        import_campaign(store, file, "circle")
 
 
 def _written(store: LineageStore, file: Path) -> list[str]:
@@ -144,7 +194,11 @@ def _written(store: LineageStore, file: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        ('"line":"end"', '"line":"ende"', "line 8: unknown line 'ende'; valid: certificate, end"),
+        (
+            '"line":"end"',
+            '"line":"ende"',
+            "line 8: unknown line 'ende'; valid: certificate, checkpoint, end",
+        ),
         ('"trials":2', '"trials":3', "is not complete"),
         ("x = 1", "x = 7", "not what its SHA-256 says"),
         ('"status":"baseline"', '"status":"won"', r"line 4: trial.outcome.status: "),
@@ -152,7 +206,7 @@ def _written(store: LineageStore, file: Path) -> list[str]:
         ('"number":1', '"number":2', "stands where 1 should"),
         ('"judged":[0,1]', '"judged":[0]', "order of judging"),
         ('"round":null', '"round":4', "no round 4"),
-        ('"format":1', '"format":9', "format 9; this recipelab reads 1"),
+        ('"format":2', '"format":9', "format 9; this recipelab reads 2"),
         ('{"line":"trial"', '{"line":"trial', "line 4: not JSON"),
         ('"specialist"', '"specialised"', "specialist"),
         ('"line":"campaign"', '"line":"x"', "no export of a campaign"),

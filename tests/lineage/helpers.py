@@ -18,6 +18,7 @@ from recipelab.core.trial import (
     PhaseTiming,
     Proposal,
     SeedRun,
+    Standing,
     Status,
 )
 from recipelab.lineage import LineageStore
@@ -61,13 +62,22 @@ EVIDENCE = st.builds(
     st.none() | NUMBER,
     st.none() | NUMBER,
     st.none() | COUNT,
+    st.none() | st.sampled_from(Standing),
+    st.none() | COUNT,
+    st.none() | NUMBER,
+    st.none() | NUMBER,
+    st.booleans(),
+    COUNT,
 )
+GATES = st.lists(
+    st.builds(GateResult, TEXT, NUMBER, NUMBER, NUMBER, st.none() | NUMBER), max_size=3
+).map(tuple)
 OUTCOMES = st.builds(
     Outcome,
     status=st.sampled_from(Status),
     reason=TEXT,
     seed_runs=st.lists(RUNS, max_size=3).map(tuple),
-    gates=st.lists(st.builds(GateResult, TEXT, NUMBER, NUMBER, NUMBER), max_size=3).map(tuple),
+    gates=GATES,
     score=st.none() | NUMBER,
     score_se=st.none() | NUMBER,
     delta=st.none() | NUMBER,

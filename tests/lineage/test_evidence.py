@@ -32,11 +32,11 @@ def tried(store: LineageStore, status: Status, evidence: Evidence | None = None)
 def test_confirmations_are_told_in_the_order_of_their_judgment(store: LineageStore) -> None:
     tried(store, Status.BASELINE)
     tried(store, Status.DISCARDED, Evidence(0, 4, 4))
-    tried(store, Status.DISCARDED, Evidence(0, 4, 4, confirmed=4, p=0.3, level=0.002))
-    tried(store, Status.KEPT, Evidence(0, 4, 4, confirmed=8, p=0.001, level=0.002))
-    tried(store, Status.GATE_MISSED, Evidence(3, 4, 4, confirmed=4, level=0.002))
-    # Fresh seeds without a test have used up nothing.
-    tried(store, Status.KEPT, Evidence(3, 1, 1, confirmed=4, standing=Standing.PROVISIONAL))
+    tried(store, Status.DISCARDED, Evidence(0, 4, 4, confirmed=4, level=0.01))
+    tried(store, Status.KEPT, Evidence(0, 4, 4, confirmed=8, level=0.01))
+    tried(store, Status.GATE_MISSED, Evidence(3, 4, 4, confirmed=4, level=0.01))
+    # Kept on few seeds, and tested by no level.
+    tried(store, Status.KEPT, Evidence(3, 2, 2, standing=Standing.PROVISIONAL))
     tried(store, Status.CRASHED)
     assert store.confirmations(CAMPAIGN) == (False, True, False)
 
@@ -51,14 +51,16 @@ def test_what_racing_saved_is_added_up(store: LineageStore) -> None:
 
 
 def test_evidence_comes_back_as_it_was(store: LineageStore) -> None:
-    evidence = Evidence(3, 10, 4, 16, 12.5, 0.0004, 0.001, 2)
+    evidence = Evidence(
+        *(3, 10, 4, 16, 12.5, 0.0004, 0.001, 2, Standing.CERTIFIED, 1, -0.5, 0.25, True, 6)
+    )
     number = tried(store, Status.KEPT, evidence)
     found = store.trial(CAMPAIGN, number).outcome
     assert found is not None and found.evidence == evidence
 
 
 def test_an_aborted_trial_loses_its_evidence_when_it_runs_again(store: LineageStore) -> None:
-    number = tried(store, Status.ABORTED, Evidence(0, 4, 4, confirmed=4))
+    number = tried(store, Status.ABORTED, Evidence(0, 4, 4, confirmed=4, level=0.01))
     store.record(CAMPAIGN, number, Outcome(Status.DISCARDED, "so"))
     assert store.confirmations(CAMPAIGN) == ()
 

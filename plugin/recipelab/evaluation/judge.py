@@ -19,6 +19,7 @@ from recipelab.acceptance import (
     Verdict,
     acceptance_policy,
     chance_to_reach,
+    item_difference,
     level_of_next,
     mean_and_error,
 )
@@ -38,6 +39,7 @@ from recipelab.evaluation.gates import (
 from recipelab.evaluation.metric import METRIC, Incumbent, metric_by_seed, on_scale, pair_values
 from recipelab.evaluation.seeds import SeedSource
 from recipelab.packs.pack import Pack
+from recipelab.packs.sections import Scale
 
 
 @dataclass(frozen=True)
@@ -314,8 +316,26 @@ class Judge:
             pool=tuple(on_scale(pool, metric.scale).values()),
             scale=metric.scale,
             at=incumbent.mean(METRIC),
+            item_error=self._item_error(runs.confirm, incumbent),
             deterministic=self._pack.acceptance.deterministic,
         )
+
+    def _item_error(self, runs: Sequence[SeedRun], incumbent: Incumbent) -> float:
+        """Return the error of the difference that the finite hidden set makes, on the scale.
+
+        It is known where the scorer leaves items of the metric, and both have run in this process.
+        """
+        metric = self._pack.metric
+        if self._pack.evaluator.items != metric.measure:
+            return 0.0
+        seeds = [run.seed for run in runs if run.seed in incumbent.runs]
+        own = {run.seed: run.items for run in runs if run.seed in seeds and run.items}
+        others = {s: incumbent.runs[s].items for s in seeds if incumbent.runs[s].items}
+        found = item_difference(own, others, fresh=self._pack.has_rounds)
+        if found is None:
+            return 0.0
+        size = abs(incumbent.mean(METRIC)) if metric.scale is Scale.LOG else 1.0
+        return found.added_error / size
 
     def _not_compared(
         self,

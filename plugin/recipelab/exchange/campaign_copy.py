@@ -16,6 +16,7 @@ from recipelab.exchange.metric import MARK
 from recipelab.lineage import (
     CampaignRecord,
     CertificateRecord,
+    CheckpointRecord,
     FurtherRunRecord,
     LineageStore,
     MessageRecord,
@@ -99,6 +100,11 @@ class StoredCampaign:
         certificates = self._store.certificates(self._name)
         return tuple(replace(item, made_at=utc(item.made_at)) for item in certificates)
 
+    def checkpoints(self) -> tuple[CheckpointRecord, ...]:
+        """Return the checkpoints of its working line, oldest first."""
+        checkpoints = self._store.checkpoints(self._name)
+        return tuple(replace(item, made_at=utc(item.made_at)) for item in checkpoints)
+
 
 def copy_of(store: LineageStore, name: str) -> CampaignCopy:
     """Return all of a campaign at once; for one of many trials see :class:`StoredCampaign`."""
@@ -120,6 +126,8 @@ def copy_of(store: LineageStore, name: str) -> CampaignCopy:
             usage=stored.usage(),
             further=stored.further_runs(),
             certificates=stored.certificates(),
+            checkpoints=stored.checkpoints(),
+            secret=store.secret(name),
         )
 
 

@@ -1,8 +1,9 @@
 """A campaign as JSON Lines, without loss: written line by line, read and checked line by line.
 
 The first line is the campaign, then come trials, each after those files of its recipe that no
-earlier trial had, then messages, notes, usage, further seed runs and certificates. The last line
-counts the others, so that a torn file is found out.
+earlier trial had, then messages, notes, usage, further seed runs, certificates and checkpoints. The
+last line counts the others, so that a torn file is found out. The campaign's secret stays where it
+is: an imported campaign gets a new one.
 
 Each kind of line is a model. Reading validates a line on its own, then :class:`_Contents` checks
 what it says of earlier lines.
@@ -15,7 +16,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
 
@@ -27,6 +28,7 @@ from recipelab.exchange.metric import MARK, MetricFacts, metric_of
 from recipelab.lineage import (
     CampaignRecord,
     CertificateRecord,
+    CheckpointRecord,
     FurtherRunRecord,
     LineageStore,
     MessageRecord,
@@ -37,7 +39,7 @@ from recipelab.lineage import (
 )
 from recipelab.lineage.copy import CampaignCopy
 
-FORMAT = 1
+FORMAT = 2
 """Version of the format."""
 
 _CAMPAIGN: TypeAdapter[CampaignRecord] = TypeAdapter(CampaignRecord)
@@ -47,11 +49,17 @@ class _Line(BaseModel):
     """A line of an export."""
 
     model_config = ConfigDict(frozen=True)
+    left_out: ClassVar[dict[str, Any]] = {}
+    """Fields that are not written, as they are never stored."""
 
     def text(self) -> str:
         """Return the line as JSON, with its line end."""
-        table = self.model_dump(mode="json")
+        table = self.model_dump(mode="json", exclude=self.left_out)
         return json.dumps(table, ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n"
+
+
+_OF_RUN = {"items", "artifact"}
+_OF_RUNS = {"__all__": _OF_RUN}
 
 
 class CampaignLine(_Line):
@@ -95,12 +103,11 @@ class TrialLine(_Line):
     line: Literal["trial"] = "trial"
     trial: TrialRecord
     files: dict[str, str]
+    left_out = {"trial": {"outcome": {"seed_runs": _OF_RUNS}}}
 
     @model_validator(mode="after")
-    def _has_plain_paths_and_earlier_parents(self) -> Self:
+    def _has_plain_paths(self) -> Self:
         number = self.trial.number
-        if any(not 0 <= parent < number for parent in self.trial.parents):
-            raise ValueError(f"trial {number} has a parent that is no earlier trial")
         if outside := [path for path in self.files if not stays_inside(path)]:
             raise ValueError(f"trial {number} has a file {outside[0]!r}, which is no valid path")
         return self
@@ -132,6 +139,7 @@ class FurtherRunLine(_Line):
 
     line: Literal["further_run"] = "further_run"
     further_run: FurtherRunRecord
+    left_out = {"further_run": {"run": _OF_RUN}}
 
 
 class CertificateLine(_Line):
@@ -139,6 +147,14 @@ class CertificateLine(_Line):
 
     line: Literal["certificate"] = "certificate"
     certificate: CertificateRecord
+
+
+class CheckpointLine(_Line):
+    """The result of a checkpoint of the working line."""
+
+    line: Literal["checkpoint"] = "checkpoint"
+    checkpoint: CheckpointRecord
+    left_out = {"checkpoint": {"found": {"runs": _OF_RUNS, "against_runs": _OF_RUNS}}}
 
 
 class EndLine(_Line):
@@ -152,6 +168,7 @@ class EndLine(_Line):
     usage: int = 0
     further_runs: int = 0
     certificates: int = 0
+    checkpoints: int = 0
 
 
 LINES: dict[str, type[_Line]] = {
@@ -162,6 +179,7 @@ LINES: dict[str, type[_Line]] = {
     "usage": UsageLine,
     "further_run": FurtherRunLine,
     "certificate": CertificateLine,
+    "checkpoint": CheckpointLine,
     "end": EndLine,
 }
 """The kinds of lines after the first."""
@@ -209,6 +227,8 @@ def _lines_of(store: LineageStore, name: str) -> Iterator[_Line]:
     further_runs, certificates = stored.further_runs(), stored.certificates()
     yield from (FurtherRunLine(further_run=run) for run in further_runs)
     yield from (CertificateLine(certificate=certificate) for certificate in certificates)
+    checkpoints = stored.checkpoints()
+    yield from (CheckpointLine(checkpoint=checkpoint) for checkpoint in checkpoints)
     yield EndLine(
         trials=trials,
         files=len(written),
@@ -217,6 +237,7 @@ def _lines_of(store: LineageStore, name: str) -> Iterator[_Line]:
         usage=len(usage),
         further_runs=len(further_runs),
         certificates=len(certificates),
+        checkpoints=len(checkpoints),
     )
 
 
@@ -302,6 +323,7 @@ class _Contents:
         self._usage: list[UsageTotal] = []
         self._further_runs: list[FurtherRunRecord] = []
         self._certificates: list[CertificateRecord] = []
+        self._checkpoints: list[CheckpointRecord] = []
 
     def add(self, line: _Line) -> None:
         """Add the next line.
@@ -336,6 +358,11 @@ class _Contents:
             case CertificateLine(certificate=certificate):
                 self._check_trial("a certificate", certificate.trial)
                 self._certificates.append(certificate)
+            case CheckpointLine(checkpoint=checkpoint):
+                self._check_order("checkpoint", checkpoint.position, len(self._checkpoints))
+                for number in (checkpoint.found.trial, checkpoint.found.against):
+                    self._check_trial("a checkpoint", number)
+                self._checkpoints.append(checkpoint)
             case EndLine():
                 self.end = line
 
@@ -375,12 +402,29 @@ class _Contents:
             usage=len(self._usage),
             further_runs=len(self._further_runs),
             certificates=len(self._certificates),
+            checkpoints=len(self._checkpoints),
         )
         if self.end != counts:
             raise ValueError("the export is not complete: its last line is missing, or others are")
         with_outcome = [record.number for record in self._trials if record.outcome is not None]
         if sorted(self.head.judged) != with_outcome:
             raise ValueError("the order of judging does not name the judged trials")
+        self._check_parents()
+
+    def _check_parents(self) -> None:
+        """Check that every parent is an earlier trial, or one that was judged before.
+
+        A trial that was under way when another was kept may have moved onto that one, which may
+        have the higher number.
+        """
+        place = {number: order for order, number in enumerate(self.head.judged)}
+        for record in self._trials:
+            for parent in record.parents:
+                before = place.get(parent, len(place)) < place.get(record.number, len(place))
+                if not 0 <= parent < len(self._trials) or not (parent < record.number or before):
+                    raise ValueError(
+                        f"trial {record.number} has a parent that is no earlier trial: {parent}"
+                    )
 
     def copy(self, name: str, file: Path) -> CampaignCopy:
         """Return the campaign under another name, marked as imported from a file."""
@@ -395,6 +439,7 @@ class _Contents:
             usage=tuple(self._usage),
             further=tuple(self._further_runs),
             certificates=tuple(self._certificates),
+            checkpoints=tuple(self._checkpoints),
         )
 
 

@@ -55,6 +55,7 @@ def trial_rows(store: LineageStore, campaign: str) -> Iterator[dict[str, Any]]:
             | {
                 "parents": " ".join(map(str, view.parents)),
                 "status": view.status.value if view.status else "in_flight",
+                "standing": view.standing.value if view.standing else None,
                 "failure_kind": view.failure_kind.value if view.failure_kind else None,
                 "failure_phase": view.failure_phase.value if view.failure_phase else None,
                 "proposed_at": utc(view.proposed_at),

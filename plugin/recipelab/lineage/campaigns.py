@@ -31,10 +31,11 @@ ENDS = ("stopped", "finished")
 PRIORS = "priors"
 """Key of the names of prior campaigns in a campaign's settings."""
 
+SECRET_BYTES = 16
+"""Random bytes of a campaign's secret."""
+
 _NAME = re.compile(r"(?!\.+$)[A-Za-z0-9._-]{1,80}")
 """Names of campaigns; they name folders too, so ``.`` and ``..`` are none."""
-
-_SECRET_BYTES = 16
 
 _CAMPAIGNS = """
 SELECT name, pack, profile, model, sandbox, seed, trials, hours, settings, state, stop_reason,
@@ -59,16 +60,24 @@ class CampaignStore(OpenLineage):
         with self._reading() as transaction:
             return _campaign(transaction, campaign_id_of(transaction, name))
 
+    def secret(self, name: str) -> bytes:
+        """Return the 16 random bytes of a campaign from which its fresh seeds are made.
+
+        Not to be shown or exported: who knows them can foretell the seeds.
+
+        Raises:
+            LineageError: There is none of that name; the message lists those there are.
+        """
+        with self._asking(name) as (transaction, campaign_id):
+            secret: str = transaction.value(
+                "SELECT secret FROM campaign WHERE id = :id", id=campaign_id
+            )
+        return bytes.fromhex(secret)
+
     def campaigns(self) -> tuple[CampaignRecord, ...]:
         """Return all campaigns, oldest first."""
         with self._reading() as transaction:
             return tuple(map(_record, transaction.rows(f"{_CAMPAIGNS} ORDER BY id")))
-
-    def secret(self, campaign: str) -> bytes:
-        """Return the secret that the campaign's seeds are drawn from; it is for nobody to see."""
-        with self._asking(campaign) as (transaction, campaign_id):
-            found = transaction.value("SELECT secret FROM campaign WHERE id = :id", id=campaign_id)
-        return bytes.fromhex(found)
 
     def rounds(self, campaign: str) -> tuple[RoundRecord, ...]:
         """Return the rounds of a campaign in order."""
@@ -238,8 +247,16 @@ def check_campaign(name: str, seed: int, trials: int | None) -> None:
             raise LineageError(f"{what} is too large to store: {number}")
 
 
-def insert_campaign(transaction: Transaction, record: CampaignRecord, advice: str) -> int:
+def insert_campaign(
+    transaction: Transaction, record: CampaignRecord, advice: str, secret: bytes | None = None
+) -> int:
     """Add a campaign and return its id.
+
+    Args:
+        transaction: Where to.
+        record: The campaign.
+        advice: What to do if its name is taken.
+        secret: Its secret; ``None`` for a new one.
 
     Raises:
         LineageError: Its name is taken; the message ends with the advice.
@@ -255,7 +272,7 @@ def insert_campaign(transaction: Transaction, record: CampaignRecord, advice: st
             "settings": to_json(record.settings),
             "created_at": to_stamp(record.created_at),
             "ended_at": ended_at,
-            "secret": secrets.token_hex(_SECRET_BYTES),
+            "secret": (secret or secrets.token_bytes(SECRET_BYTES)).hex(),
         },
     )
     return campaign_id_of(transaction, record.name)

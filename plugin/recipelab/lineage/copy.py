@@ -7,12 +7,16 @@ campaign comes from elsewhere, and what it says of its past is kept.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from recipelab.core.trial import Proposal
 from recipelab.lineage.campaigns import check_campaign, insert_campaign
 from recipelab.lineage.database import Transaction
-from recipelab.lineage.evidence import insert_certificate, insert_checkpoint, insert_further_run
+from recipelab.lineage.evidence import (
+    insert_certificate,
+    insert_checkpoint,
+    insert_further_run,
+)
 from recipelab.lineage.ledger import insert_note, insert_usage
 from recipelab.lineage.records import (
     CampaignRecord,
@@ -31,10 +35,10 @@ from recipelab.lineage.trial_rows import (
     ProposedRecipe,
     insert_trial,
     judge_trial,
-    link_parents,
     move_trial,
+    set_parents,
 )
-from recipelab.lineage.values import check_seed_run, to_json, to_stamp
+from recipelab.lineage.values import check_checkpoint, check_seed_run, to_json, to_stamp
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,8 @@ class CampaignCopy:
         usage: What its models took in all.
         further: Seed runs of judged trials that were made to compare others with them, by trial.
         certificates: What certifications found, oldest first.
-        checkpoints: Tests of the working line, in order.
+        checkpoints: What checkpoints of the working line found, oldest first.
+        secret: The bytes that its fresh seeds are made from; ``None`` for new ones.
     """
 
     campaign: CampaignRecord
@@ -66,6 +71,7 @@ class CampaignCopy:
     further: tuple[FurtherRunRecord, ...] = ()
     certificates: tuple[CertificateRecord, ...] = ()
     checkpoints: tuple[CheckpointRecord, ...] = ()
+    secret: bytes | None = field(default=None, repr=False)
 
 
 def add_copy(store: LineageStore, copy: CampaignCopy) -> None:
@@ -78,8 +84,12 @@ def add_copy(store: LineageStore, copy: CampaignCopy) -> None:
     check_campaign(copy.campaign.name, copy.campaign.seed, copy.campaign.trials)
     for item in copy.further:
         check_seed_run(item.run)
+    for checkpoint in copy.checkpoints:
+        check_checkpoint(checkpoint.found)
     with store._writing() as transaction:
-        campaign_id = insert_campaign(transaction, copy.campaign, "choose another name")
+        campaign_id = insert_campaign(
+            transaction, copy.campaign, "choose another name", copy.secret
+        )
         for round_ in copy.rounds:
             transaction.insert(
                 "round",
@@ -94,7 +104,8 @@ def add_copy(store: LineageStore, copy: CampaignCopy) -> None:
         for certificate in copy.certificates:
             insert_certificate(transaction, ids[certificate.trial], certificate)
         for checkpoint in copy.checkpoints:
-            insert_checkpoint(transaction, campaign_id, checkpoint)
+            head = ids[checkpoint.found.trial]
+            insert_checkpoint(transaction, campaign_id, head, checkpoint)
         for message in copy.messages:
             _add_message(transaction, campaign_id, message)
         for note in copy.notes:
@@ -108,33 +119,34 @@ def _add_trials(
 ) -> Mapping[int, int]:
     """Add the trials and return their ids by number."""
     ids: dict[int, int] = {}
+    moved: list[TrialRecord] = []
     for record in copy.trials:
+        # A trial that moved onto a new head has a parent that comes later.
+        later = any(number not in ids for number in record.parents)
+        moved += [record] if later else []
         ids[record.number] = insert_trial(
             transaction,
             campaign_id,
             _proposal(record),
-            parent_ids=[ids[number] for number in record.parents if number in ids],
+            parent_ids=() if later else [ids[number] for number in record.parents],
             round_number=record.round,
             recipe=ProposedRecipe(copy.files.get(record.number, {}), record.digest, record.diff),
             proposed_at=record.proposed_at,
         )
-    for record in copy.trials:
-        # A trial that was moved to a new best has a parent that was proposed after it.
-        if any(parent > record.number for parent in record.parents):
-            link_parents(transaction, ids[record.number], [ids[n] for n in record.parents])
+    for record in moved:
+        set_parents(transaction, ids[record.number], [ids[number] for number in record.parents])
     by_number = {record.number: record for record in copy.trials}
     for number in copy.judged:
         record = by_number[number]
         if record.outcome is not None:
             judge_trial(
-                transaction, campaign_id, ids[number], record.outcome, judged_at=record.judged_at
+                transaction,
+                campaign_id,
+                ids[number],
+                record.outcome,
+                judged_at=record.judged_at,
+                standing=record.standing,
             )
-            if record.standing is not None:
-                transaction.run(
-                    "UPDATE trial SET standing = :standing WHERE id = :id",
-                    standing=record.standing.value,
-                    id=ids[number],
-                )
     for record in copy.trials:
         if record.state is TrialState.RUNNING:
             move_trial(transaction, ids[record.number], record.state, record.phase)

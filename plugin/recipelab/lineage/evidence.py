@@ -1,28 +1,40 @@
-"""Keep what stands behind judgments: confirmations, further seed runs, certificates."""
+"""Keep what stands behind judgments: tests, checkpoints, further seed runs, certificates."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from statistics import fmean
 
 from pydantic import TypeAdapter
 
-from recipelab.core.trial import Certificate, Checkpoint, FailureKind, Phase, SeedRun, Status
+from recipelab.core.errors import LineageError
+from recipelab.core.trial import (
+    Certificate,
+    Checkpoint,
+    FailureKind,
+    GateResult,
+    Phase,
+    SeedRun,
+    Standing,
+    Status,
+)
 from recipelab.lineage.database import Row, Transaction
-from recipelab.lineage.lookup import OpenLineage, number_of, trial_id_of
+from recipelab.lineage.lookup import OpenLineage, number_of, trial_id_of, trial_ids_of
 from recipelab.lineage.records import CertificateRecord, CheckpointRecord, FurtherRunRecord
 from recipelab.lineage.trials import best_id
 from recipelab.lineage.values import (
+    REASON_CHARACTERS,
+    check_checkpoint,
     check_seed_run,
+    cut,
     from_stamp,
+    gates_json,
     measures_json,
     now,
-    require_finite,
     runs_json,
     seed_run,
-    seed_runs,
     timings_json,
     to_json,
     to_stamp,
@@ -45,27 +57,23 @@ SELECT count(*) FROM trial t JOIN failure f ON f.id = t.failure_id
 WHERE t.campaign_id = :campaign AND f.kind = :kind
 """
 _RUNS = "SELECT seed_runs FROM trial_text WHERE trial_id = :id"
-_TESTED = """
+_CONFIRMED = """
 SELECT t.status FROM evidence e JOIN trial t ON t.id = e.trial_id
 WHERE t.campaign_id = :campaign AND e.level IS NOT NULL ORDER BY t.judged_order
 """
+_HELD = "SELECT held FROM checkpoint WHERE campaign_id = :campaign ORDER BY position"
 _CHECKPOINTS = """
-SELECT position, made_at, found, runs, against_runs FROM checkpoint
-WHERE campaign_id = :campaign ORDER BY position
+SELECT position, made_at, trial_id, against, held, fell_back, reason, seeds, delta, delta_se,
+  delta_low, delta_high, p, level, gates, runs, against_runs
+FROM checkpoint WHERE campaign_id = :campaign ORDER BY position
 """
-_CERTIFY = """
-UPDATE trial SET standing = 'certified' WHERE campaign_id = :campaign AND status = 'kept'
-  AND standing = 'provisional'
-  AND judged_order <= (SELECT h.judged_order FROM trial h WHERE h.id = :head)
+_STAND = """
+UPDATE trial SET standing = :standing
+WHERE campaign_id = :campaign AND standing = 'provisional'
 """
-_FALL_BACK = """
-UPDATE trial SET standing = 'unproven' WHERE campaign_id = :campaign AND status = 'kept'
-  AND standing = 'provisional'
-"""
-
+_UP_TO = " AND judged_order <= (SELECT judged_order FROM trial WHERE id = :head)"
 
 _FOUND = TypeAdapter(Certificate)
-_CHECKPOINT = TypeAdapter(Checkpoint)
 
 
 class EvidenceStore(OpenLineage):
@@ -76,67 +84,58 @@ class EvidenceStore(OpenLineage):
     """
 
     def confirmations(self, campaign: str) -> tuple[bool, ...]:
-        """Return for each test of the campaign, in order, whether it ended in a claim.
+        """Return for each test on fresh seeds whether it ended in a claim.
 
-        Tests are confirmations of trials and checkpoints of the working line; each has used up a
-        part of the campaign's level.
+        Returns:
+            The tests of trials in the order of their judgment, then the checkpoints in theirs.
         """
         with self._asking(campaign) as (transaction, campaign_id):
-            statuses = transaction.values(_TESTED, campaign=campaign_id)
-            held = transaction.values(
-                "SELECT held FROM checkpoint WHERE campaign_id = :campaign ORDER BY position",
-                campaign=campaign_id,
-            )
+            statuses = transaction.values(_CONFIRMED, campaign=campaign_id)
+            held = transaction.values(_HELD, campaign=campaign_id)
         return (*(status == Status.KEPT for status in statuses), *map(bool, held))
 
     def checkpoints(self, campaign: str) -> tuple[CheckpointRecord, ...]:
-        """Return the checkpoints of a campaign's working line, in order."""
+        """Return the checkpoints of a campaign's working line, oldest first."""
         with self._asking(campaign) as (transaction, campaign_id):
             rows = transaction.rows(_CHECKPOINTS, campaign=campaign_id)
-        return tuple(
-            CheckpointRecord(
-                position,
-                from_stamp(made_at),
-                replace(
-                    _CHECKPOINT.validate_json(found),
-                    runs=seed_runs(runs),
-                    against_runs=seed_runs(against),
-                ),
-            )
-            for position, made_at, found, runs, against in rows
-        )
+        return tuple(map(_checkpoint, rows))
 
     def add_checkpoint(self, campaign: str, found: Checkpoint) -> None:
-        """Add what a checkpoint found, and let the trials of the line stand as it says.
+        """Add what a checkpoint found, and let the line's trials stand as it says.
 
-        If it held, all trials that were kept provisionally up to its head are certified. If the
-        line fell back, all of them are unproven.
+        If it held, the provisional trials that were judged up to its head are certified; if the
+        line fell back, all provisional trials are unproven.
 
         Args:
             campaign: Name of the campaign.
             found: The checkpoint.
 
         Raises:
-            LineageError: There is no such head, or no such certified trial.
-            ValueError: A figure is not a finite number.
+            LineageError: There is no such trial, or the head was not kept.
+            ValueError: A figure is not a finite number, or it held and fell back.
         """
-        for run in (*found.runs, *found.against_runs):
-            check_seed_run(run)
-        for name in ("delta", "delta_se", "delta_low", "delta_high", "p", "level"):
-            require_finite(name, getattr(found, name))
+        check_checkpoint(found)
         with self._writing_to(campaign) as (transaction, campaign_id):
-            head = trial_id_of(transaction, campaign_id, found.trial, campaign)
-            trial_id_of(transaction, campaign_id, found.against, campaign)
-            count = transaction.value(
+            numbers = (found.trial, found.against)
+            head, _ = trial_ids_of(transaction, campaign_id, numbers, campaign)
+            status = transaction.value("SELECT status FROM trial WHERE id = :id", id=head)
+            if status != Status.KEPT:
+                raise LineageError(
+                    f"trial {found.trial} of {campaign} heads no line: it is "
+                    f"{status or 'in flight'}, not kept"
+                )
+            position: int = transaction.value(
                 "SELECT count(*) FROM checkpoint WHERE campaign_id = :campaign",
                 campaign=campaign_id,
             )
-            record = CheckpointRecord(int(count), now(), found)
-            insert_checkpoint(transaction, campaign_id, record)
+            record = CheckpointRecord(position, now(), found)
+            insert_checkpoint(transaction, campaign_id, head, record)
+            line = {"campaign": campaign_id}
             if found.held:
-                transaction.run(_CERTIFY, campaign=campaign_id, head=head)
+                certified = Standing.CERTIFIED.value
+                transaction.run(_STAND + _UP_TO, **line, standing=certified, head=head)
             elif found.fell_back:
-                transaction.run(_FALL_BACK, campaign=campaign_id)
+                transaction.run(_STAND, **line, standing=Standing.UNPROVEN.value)
 
     def racing(self, campaign: str) -> dict[str, float]:
         """Return what racing left out, and what confirmations took.
@@ -251,6 +250,44 @@ def _further_run(row: Row) -> FurtherRunRecord:
     return FurtherRunRecord(number_of(trial_id), from_stamp(made_at), run)
 
 
+def _checkpoint(row: Row) -> CheckpointRecord:
+    position, made_at, head, against, held, fell_back, *figures, gates, runs, against_runs = row
+    judged = tuple(GateResult(*gate) for gate in json.loads(gates))
+    sides = [tuple(seed_run(*run) for run in json.loads(part)) for part in (runs, against_runs)]
+    # SQLite has no truth values.
+    columns = (number_of(head), against, bool(held), bool(fell_back), *figures, judged, *sides)
+    return CheckpointRecord(position, from_stamp(made_at), Checkpoint(*columns))
+
+
+def insert_checkpoint(
+    transaction: Transaction, campaign_id: int, head: int, record: CheckpointRecord
+) -> None:
+    """Add a checkpoint at its place; the standing of its trials is left alone.
+
+    Args:
+        transaction: Where to.
+        campaign_id: Whose checkpoint it is.
+        head: Id of the head that was tested.
+        record: The checkpoint.
+    """
+    found = record.found
+    figures = {name: value for name, value in vars(found).items() if name != "trial"}
+    transaction.insert(
+        "checkpoint",
+        campaign_id=campaign_id,
+        position=record.position,
+        trial_id=head,
+        made_at=to_stamp(record.made_at),
+        **figures
+        | {
+            "reason": cut(found.reason, REASON_CHARACTERS),
+            "gates": gates_json(found.gates),
+            "runs": runs_json(found.runs),
+            "against_runs": runs_json(found.against_runs),
+        },
+    )
+
+
 def insert_further_run(transaction: Transaction, trial_id: int, record: FurtherRunRecord) -> None:
     """Add a further seed run after those of the trial that are there."""
     transaction.insert(
@@ -260,21 +297,6 @@ def insert_further_run(transaction: Transaction, trial_id: int, record: FurtherR
         seed=record.run.seed,
         timings=timings_json(record.run),
         measures=measures_json(record.run),
-        made_at=to_stamp(record.made_at),
-    )
-
-
-def insert_checkpoint(transaction: Transaction, campaign_id: int, record: CheckpointRecord) -> None:
-    """Add a checkpoint as it is."""
-    found = record.found
-    transaction.insert(
-        "checkpoint",
-        campaign_id=campaign_id,
-        position=record.position,
-        held=found.held,
-        found=to_json(asdict(replace(found, runs=(), against_runs=()))),
-        runs=runs_json(found.runs),
-        against_runs=runs_json(found.against_runs),
         made_at=to_stamp(record.made_at),
     )
 

@@ -11,7 +11,7 @@ from itertools import count
 from typing import Any
 
 from recipelab.core.errors import LineageError, unknown_name
-from recipelab.core.trial import FailureKind, Status
+from recipelab.core.trial import FailureKind, Standing, Status
 from recipelab.lineage.database import Transaction
 from recipelab.lineage.lookup import LARGEST_NUMBER, last_trial_id, number_of, trial_key
 from recipelab.lineage.values import LARGEST_INTEGER, clean, cut_name, to_stamp
@@ -46,7 +46,7 @@ _ABOVE = """
 WITH RECURSIVE above (id, parent_id) AS (
   SELECT id, parent_id FROM trial WHERE id IN :ids
   UNION SELECT t.id, t.parent_id FROM above a JOIN trial t ON t.id = a.parent_id
-  WHERE a.id <> :ancestor
+  WHERE a.parent_id <> :ancestor
 )
 SELECT id, parent_id FROM above
 """
@@ -63,6 +63,7 @@ class TrialFilter:
 
     Attributes:
         statuses: Only trials that ended so; empty for any.
+        standings: Only kept trials whose gain is proven so well by now; empty for any.
         surfaces: Only trials on these surfaces; empty for any.
         specialists: Only trials by these specialists; empty for any.
         failure_kinds: Only trials that failed so; empty for any.
@@ -89,6 +90,7 @@ class TrialFilter:
     """
 
     statuses: tuple[Status, ...] = ()
+    standings: tuple[Standing, ...] = ()
     surfaces: tuple[str, ...] = ()
     specialists: tuple[str, ...] = ()
     failure_kinds: tuple[FailureKind, ...] = ()
@@ -238,6 +240,8 @@ class _Matching:
         for condition, values in listed_conditions(transaction, campaign_id, wanted):
             self._add(condition, **values)
         self._add_bounds()
+        if wanted.standings:
+            self._add("t.standing IN :standings", standings=[s.value for s in wanted.standings])
         if wanted.signature:
             pass  # Its failures are few, and of this campaign alone.
         elif self._conditions or not wanted.by_number:
@@ -329,18 +333,17 @@ class _Matching:
 
 def descendants_among(transaction: Transaction, ids: Sequence[int], ancestor_id: int) -> set[int]:
     """Return those of some trials that descend from one by first parents."""
-    # A trial that was moved to a new best may have a parent with a higher id.
-    parents = dict(transaction.pairs(_ABOVE, ids=list(ids), ancestor=ancestor_id))
-    found: dict[int, bool] = {ancestor_id: True}
-    for trial_id in ids:
+    above = transaction.pairs(_ABOVE, ids=list(ids), ancestor=ancestor_id)
+    descends = {ancestor_id: True}
+    for trial_id in above:
+        # A parent may have the higher number, so numbers do not order the steps.
         path: list[int] = []
-        above: int | None = trial_id
-        while above is not None and above not in found:
-            path.append(above)
-            above = parents.get(above)
-        descends = above is not None and found[above]
-        found |= dict.fromkeys(path, descends)
-    return {trial_id for trial_id in ids if found[trial_id]} - {ancestor_id}
+        step: int | None = trial_id
+        while step is not None and step not in descends:
+            path.append(step)
+            step = above.get(step)
+        descends |= dict.fromkeys(path, step is not None and descends[step])
+    return {trial_id for trial_id in above if descends[trial_id]} - {ancestor_id}
 
 
 Condition = tuple[str, dict[str, Any]]

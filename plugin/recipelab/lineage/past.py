@@ -9,14 +9,15 @@ from datetime import datetime
 from sys import intern
 from typing import Any
 
-from recipelab.core.trial import FailureKind, GateResult, Phase, Status
+from recipelab.core.trial import FailureKind, GateResult, Phase, Standing, Status
 from recipelab.lineage.database import Row, Transaction
 from recipelab.lineage.lookup import LARGEST_NUMBER, trial_key
 from recipelab.lineage.values import from_optional_stamp, from_stamp, parent_numbers
 
 _PAST_TRIALS = """
 SELECT t.number, t.parents, t.specialist, t.surface, x.hypothesis, t.digest, t.proposed_at,
-  t.judged_at, t.status, x.reason, t.score, f.kind, f.phase, x.signature, x.gates, x.seed_runs
+  t.judged_at, t.status, x.reason, t.score, f.kind, f.phase, x.signature, x.gates, x.seed_runs,
+  t.standing
 FROM trial t JOIN trial_text x ON x.trial_id = t.id LEFT JOIN failure f ON f.id = t.failure_id
 WHERE t.id BETWEEN :low AND :high ORDER BY t.id LIMIT :limit
 """
@@ -46,6 +47,7 @@ class PastTrial:
         cpu_seconds: CPU time of all its phases; ``None`` if it is not known.
         device_seconds: How long it held devices, times their number; ``None`` if it is not known.
         seed_runs: How many seed runs finished.
+        standing: How well the gain of a kept trial is proven by now; ``None`` for any other.
     """
 
     number: int
@@ -67,6 +69,7 @@ class PastTrial:
     cpu_seconds: float | None
     device_seconds: float | None
     seed_runs: int
+    standing: Standing | None = None
 
     @property
     def status_name(self) -> str:
@@ -115,7 +118,7 @@ _NONE_MISSED: Mapping[str, float] = {}
 def _past_trial(row: Row) -> PastTrial:
     (
         number, parents, specialist, surface, hypothesis, digest, proposed_at, judged_at, status,
-        reason, score, kind, phase, signature, gates, seed_runs,
+        reason, score, kind, phase, signature, gates, seed_runs, standing,
     ) = row  # fmt: skip
     wall, cpu, device, runs = _spent(json.loads(seed_runs)) if status else (None, None, None, 0)
     return PastTrial(
@@ -139,6 +142,7 @@ def _past_trial(row: Row) -> PastTrial:
         cpu_seconds=cpu,
         device_seconds=device,
         seed_runs=runs,
+        standing=Standing(standing) if standing else None,
     )
 
 

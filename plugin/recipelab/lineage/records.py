@@ -174,10 +174,10 @@ class CertificateRecord:
 
 @dataclass(frozen=True)
 class CheckpointRecord:
-    """A test of the working line.
+    """A checkpoint of a working line.
 
     Attributes:
-        position: Its place among the checkpoints of the campaign, from 0.
+        position: Its place among the checkpoints of its campaign, from 0.
         made_at: When it was made, in UTC.
         found: What it found.
     """

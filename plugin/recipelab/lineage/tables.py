@@ -46,10 +46,10 @@ class SchemaVersion(LineageTable, table=True):
 
 
 class CampaignRow(LineageTable, table=True):
-    """A campaign: what was asked for, and how it stands.
+    """A campaign: what was asked for, and how it stands. Settings are JSON.
 
-    Settings are JSON. ``secret`` is what seeds are drawn from, in hexadecimal digits; nobody is
-    told of it.
+    ``secret`` is 16 random bytes in hexadecimal digits, from which fresh seeds are made. Nothing
+    shows or exports it: who knows it can foretell the seeds.
     """
 
     __tablename__ = "campaign"
@@ -102,7 +102,8 @@ class TrialRow(LineageTable, table=True):
     ``status`` is null while the trial is in flight. ``judged_order`` counts the judgments of a
     campaign: clocks may be set back, and trials that overlap end in another order than they began.
     ``parents`` are the numbers of its parents as a JSON list; ``parent_id`` is the first of them.
-    Only kept trials have a ``standing``, which checkpoints change.
+    A parent may have the higher number, where the trial was merged onto a new head. ``standing``
+    is null for all but kept trials.
     """
 
     __tablename__ = "trial"
@@ -128,6 +129,14 @@ class TrialRow(LineageTable, table=True):
             sqlite_where=text("status = 'kept'"),
             postgresql_where=text("status = 'kept'"),
         ),
+        Index(
+            "trial_by_standing",
+            "campaign_id",
+            "standing",
+            "judged_order",
+            sqlite_where=text("standing IS NOT NULL"),
+            postgresql_where=text("standing IS NOT NULL"),
+        ),
     )
 
     id: int = Field(sa_column=Column(_TRIAL_ID, primary_key=True, autoincrement=False))
@@ -145,6 +154,7 @@ class TrialRow(LineageTable, table=True):
     state: str
     phase: str | None = None
     status: str | None = None
+    standing: str | None = None
     judged_order: int | None = None
     judged_at: str | None = None
     score: float | None = None
@@ -152,7 +162,6 @@ class TrialRow(LineageTable, table=True):
     delta: float | None = None
     delta_se: float | None = None
     cpu_seconds: float
-    standing: str | None = None
     failure_id: int | None = Field(default=None, foreign_key="failure.id")
     failure_seed: int | None = Field(default=None, sa_type=BigInteger)
 
@@ -242,21 +251,6 @@ class EvidenceRow(LineageTable, table=True):
     stopped_early: int
 
 
-class CheckpointRow(LineageTable, table=True):
-    """A test of the working line; what was found is JSON, but for the seed runs of both sides."""
-
-    __tablename__ = "checkpoint"
-    __table_args__ = _COMPACT
-
-    campaign_id: int = Field(foreign_key="campaign.id", primary_key=True)
-    position: int = Field(primary_key=True)
-    held: bool
-    found: str
-    runs: str
-    against_runs: str
-    made_at: str
-
-
 class FixRow(LineageTable, table=True):
     """A trial that measured validly after a failed one that it was made from or tried again."""
 
@@ -317,6 +311,36 @@ class CertificateRow(LineageTable, table=True):
     position: int = Field(primary_key=True)
     made_at: str
     found: str
+
+
+class CheckpointRow(LineageTable, table=True):
+    """A test of the working line's head against the last certified recipe.
+
+    ``against`` is the number of the latter. ``gates``, ``runs`` and ``against_runs`` are JSON lists
+    as in :class:`TrialTextRow`.
+    """
+
+    __tablename__ = "checkpoint"
+    __table_args__ = _COMPACT
+
+    campaign_id: int = Field(foreign_key="campaign.id", primary_key=True)
+    position: int = Field(primary_key=True)
+    trial_id: int = Field(sa_column=_of_trial(primary_key=False))
+    against: int = Field(sa_type=BigInteger)
+    made_at: str
+    held: bool
+    fell_back: bool
+    reason: str
+    seeds: int
+    delta: float | None = None
+    delta_se: float | None = None
+    delta_low: float | None = None
+    delta_high: float | None = None
+    p: float | None = None
+    level: float | None = None
+    gates: str
+    runs: str
+    against_runs: str
 
 
 class MessageRow(LineageTable, table=True):

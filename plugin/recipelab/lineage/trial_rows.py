@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -29,7 +29,9 @@ from recipelab.lineage.values import (
     cut,
     cut_front,
     cut_name,
+    gates_json,
     now,
+    parent_numbers,
     require_finite,
     runs_json,
     to_stamp,
@@ -39,10 +41,11 @@ MOST_FIXES = 8
 """Failed trials in a row that one valid trial is linked to, at most."""
 
 _JUDGE = """
-UPDATE trial SET state = :state, phase = NULL, status = :status, judged_order = :judged_order,
+UPDATE trial SET state = :state, phase = NULL, status = :status, standing = :standing,
+  judged_order = :judged_order,
   judged_at = :judged_at, score = :score, score_se = :score_se, delta = :delta,
-  delta_se = :delta_se, cpu_seconds = :cpu_seconds, standing = :standing,
-  failure_id = :failure_id, failure_seed = :failure_seed
+  delta_se = :delta_se, cpu_seconds = :cpu_seconds, failure_id = :failure_id,
+  failure_seed = :failure_seed
 WHERE id = :id
 """
 _JUDGE_TEXT = """
@@ -62,6 +65,10 @@ _ATTEMPT = "SELECT id, parent_id, surface, specialist, failure_id, status FROM t
 _FIX = """
 INSERT INTO fix (failure_id, trial_id) VALUES (:failure_id, :trial_id)
 ON CONFLICT (failure_id, trial_id) DO NOTHING
+"""
+_FOUND_BY = """
+SELECT t.digest, t.meaning, x.diff FROM trial t JOIN trial_text x ON x.trial_id = t.id
+WHERE t.id = :id
 """
 # Writers of another campaign may store the same content at the same moment.
 _NEW_FILE = """
@@ -143,6 +150,73 @@ def insert_trial(
     return trial_id
 
 
+def _insert_parents(transaction: Transaction, trial_id: int, parent_ids: Sequence[int]) -> None:
+    transaction.insert_many(
+        "parent",
+        [
+            {"parent_id": parent_id, "trial_id": trial_id, "position": position}
+            for position, parent_id in enumerate(parent_ids)
+        ],
+    )
+
+
+def _insert_keys(transaction: Transaction, trial_id: int, keys: Sequence[int]) -> None:
+    transaction.insert_many("trial_key", [{"key": key, "trial_id": trial_id} for key in keys])
+
+
+def set_parents(transaction: Transaction, trial_id: int, parent_ids: Sequence[int]) -> None:
+    """Replace the parents of a trial in flight.
+
+    Args:
+        transaction: Where to.
+        trial_id: The trial.
+        parent_ids: The trials it is made from now, the main one first.
+    """
+    before: str = transaction.value("SELECT parents FROM trial WHERE id = :id", id=trial_id)
+    # By their whole key, as there is no index of the table by children.
+    old = [trial_id - number_of(trial_id) + number for number in parent_numbers(before)]
+    transaction.run(
+        "DELETE FROM parent WHERE parent_id IN :parents AND trial_id = :id",
+        parents=old,
+        id=trial_id,
+    )
+    transaction.run(
+        "UPDATE trial SET parents = :parents, parent_id = :parent_id WHERE id = :id",
+        parents=json.dumps([number_of(parent_id) for parent_id in parent_ids]),
+        parent_id=parent_ids[0] if parent_ids else None,
+        id=trial_id,
+    )
+    _insert_parents(transaction, trial_id, parent_ids)
+
+
+def replace_recipe(
+    transaction: Transaction, campaign_id: int, trial_id: int, recipe: ProposedRecipe
+) -> None:
+    """Replace the recipe of a trial in flight, its diff and its keys; its edits stay."""
+    digest, diff, meaning = clean(recipe.digest), cut(recipe.diff, DIFF_CHARACTERS), recipe.meaning
+    if meaning is None:
+        meaning = Recipe(recipe.files).meaning if recipe.files else ""
+    ((old_digest, old_meaning, old_diff),) = transaction.rows(_FOUND_BY, id=trial_id)
+    old = stored_keys(campaign_id, old_digest, keys_of(old_diff), old_meaning)
+    transaction.run(
+        "DELETE FROM trial_key WHERE key IN :keys AND trial_id = :id", keys=old, id=trial_id
+    )
+    keys = keys_of(diff) if recipe.keys is None else recipe.keys
+    _insert_keys(transaction, trial_id, stored_keys(campaign_id, digest, keys, meaning))
+    transaction.run(
+        "UPDATE trial SET digest = :digest, meaning = :meaning WHERE id = :id",
+        digest=digest,
+        meaning=meaning,
+        id=trial_id,
+    )
+    transaction.run(
+        "UPDATE trial_text SET diff = :diff, files = :files WHERE trial_id = :id",
+        diff=diff,
+        files=_insert_files(transaction, recipe.files),
+        id=trial_id,
+    )
+
+
 def _insert_text(
     transaction: Transaction,
     trial_id: int,
@@ -207,6 +281,7 @@ def judge_trial(
     outcome: Outcome,
     *,
     judged_at: datetime | None = None,
+    standing: Standing | None = None,
 ) -> None:
     """Make a trial in flight judged.
 
@@ -216,12 +291,14 @@ def judge_trial(
         trial_id: The trial.
         outcome: How it ended.
         judged_at: When it was judged; ``None`` for now.
+        standing: How well the gain of a kept trial is proven by now; ``None`` for what its
+            evidence says.
 
     Raises:
         ValueError: A figure of the outcome is not a finite number.
     """
     check_outcome(outcome)
-    failure = outcome.failure
+    failure, evidence = outcome.failure, outcome.evidence
     signature = "" if failure is None else cut(failure.signature, SIGNATURE_CHARACTERS)
     last: int | None = transaction.value(
         "SELECT max(judged_order) FROM trial WHERE campaign_id = :campaign", campaign=campaign_id
@@ -231,6 +308,7 @@ def judge_trial(
         id=trial_id,
         state=TrialState.JUDGED.value,
         status=outcome.status.value,
+        standing=_standing(outcome, standing),
         judged_order=(last or 0) + 1,
         judged_at=to_stamp(judged_at or now()),
         score=outcome.score,
@@ -238,11 +316,9 @@ def judge_trial(
         delta=outcome.delta,
         delta_se=outcome.delta_se,
         cpu_seconds=outcome.cpu_seconds,
-        standing=_standing_of(outcome),
         failure_id=failure and _failure_id(transaction, campaign_id, failure, signature),
         failure_seed=failure and failure.seed,
     )
-    gates = [(clean(g.name), g.value, g.limit, g.margin, g.error) for g in outcome.gates]
     transaction.run(
         _JUDGE_TEXT,
         id=trial_id,
@@ -250,77 +326,23 @@ def judge_trial(
         signature=signature,
         excerpt="" if failure is None else cut(failure.excerpt, EXCERPT_CHARACTERS),
         seed_runs=runs_json(outcome.seed_runs),
-        gates=json.dumps(gates, ensure_ascii=False),
+        gates=gates_json(outcome.gates),
         log_tail=cut_front(outcome.log_tail, LOG_CHARACTERS),
         environment=cut(outcome.environment, ENVIRONMENT_CHARACTERS),
     )
-    if outcome.evidence is not None:
-        standing = outcome.evidence.standing
-        told = vars(outcome.evidence) | {"standing": standing.value if standing else None}
-        transaction.insert("evidence", trial_id=trial_id, **told)
+    if evidence is not None:
+        told = None if evidence.standing is None else evidence.standing.value
+        transaction.insert("evidence", trial_id=trial_id, **vars(evidence) | {"standing": told})
     if not outcome.status.is_failure:
         _link_fixes(transaction, campaign_id, trial_id)
 
 
-def _standing_of(outcome: Outcome) -> str | None:
-    """Return how well the gain of a kept trial is proven; without evidence it is untested."""
+def _standing(outcome: Outcome, later: Standing | None) -> str | None:
+    """Return the standing of a trial that was judged so; ``later`` is what became of it."""
     if outcome.status is not Status.KEPT:
         return None
-    standing = outcome.evidence.standing if outcome.evidence is not None else None
-    return (standing or Standing.UNTESTED).value
-
-
-def rebase_trial(
-    transaction: Transaction,
-    campaign_id: int,
-    trial_id: int,
-    recipe: ProposedRecipe,
-    parent_ids: Sequence[int],
-) -> None:
-    """Give a trial in flight the recipe that its edits were merged into, and its new parents."""
-    digest, diff, meaning = clean(recipe.digest), cut(recipe.diff, DIFF_CHARACTERS), recipe.meaning
-    if meaning is None:
-        meaning = Recipe(recipe.files).meaning
-    transaction.run(
-        "UPDATE trial SET digest = :digest, meaning = :meaning WHERE id = :id",
-        digest=digest,
-        meaning=meaning,
-        id=trial_id,
-    )
-    transaction.run(
-        "UPDATE trial_text SET diff = :diff, files = :files WHERE trial_id = :id",
-        diff=diff,
-        files=_insert_files(transaction, recipe.files),
-        id=trial_id,
-    )
-    transaction.run("DELETE FROM trial_key WHERE trial_id = :id", id=trial_id)
-    keys = keys_of(diff) if recipe.keys is None else recipe.keys
-    _insert_keys(transaction, trial_id, stored_keys(campaign_id, digest, keys, meaning))
-    link_parents(transaction, trial_id, parent_ids)
-
-
-def link_parents(transaction: Transaction, trial_id: int, parent_ids: Sequence[int]) -> None:
-    """Give a trial other parents, the main one first."""
-    transaction.run(
-        "UPDATE trial SET parents = :parents, parent_id = :parent_id WHERE id = :id",
-        parents=json.dumps([number_of(parent_id) for parent_id in parent_ids]),
-        parent_id=parent_ids[0],
-        id=trial_id,
-    )
-    transaction.run("DELETE FROM parent WHERE trial_id = :id", id=trial_id)
-    _insert_parents(transaction, trial_id, parent_ids)
-
-
-def _insert_parents(transaction: Transaction, trial_id: int, parent_ids: Sequence[int]) -> None:
-    rows = [
-        {"parent_id": parent_id, "trial_id": trial_id, "position": position}
-        for position, parent_id in enumerate(parent_ids)
-    ]
-    transaction.insert_many("parent", rows)
-
-
-def _insert_keys(transaction: Transaction, trial_id: int, keys: Iterable[int]) -> None:
-    transaction.insert_many("trial_key", [{"key": key, "trial_id": trial_id} for key in keys])
+    told = outcome.evidence.standing if outcome.evidence is not None else None
+    return (later or told or Standing.UNTESTED).value
 
 
 def _failure_id(
@@ -378,7 +400,7 @@ def reopen_trial(transaction: Transaction, trial_id: int) -> None:
         id=trial_id,
         state=TrialState.QUEUED.value,
         cpu_seconds=0.0,
-        **dict.fromkeys(("status", *figures, "standing", "failure_id", "failure_seed")),
+        **dict.fromkeys(("status", "standing", *figures, "failure_id", "failure_seed")),
     )
     texts = ("reason", "signature", "excerpt", "log_tail", "environment")
     transaction.run(

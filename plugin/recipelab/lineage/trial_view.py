@@ -24,6 +24,7 @@ from recipelab.core.trial import (
     Outcome,
     Phase,
     SeedRun,
+    Standing,
     Status,
 )
 from recipelab.lineage import TrialBrief, TrialRecord
@@ -33,7 +34,7 @@ MEASURED = ("score", "score_se", "delta", "delta_se")
 
 REPORT = (
     *("trial", "round", "specialist", "surface", "parents", "hypothesis", "expected_delta"),
-    *("status", "reason", *MEASURED, "evidence", "gates", "cpu_seconds"),
+    *("status", "standing", "reason", *MEASURED, "evidence", "gates", "cpu_seconds"),
     *("proposed_at", "judged_at"),
 )
 """``--json`` of the commands that list trials."""
@@ -45,13 +46,13 @@ FULL_REPORT = (
 """``recipelab show --json``."""
 
 ROW = (
-    *("trial", "parents", "specialist", "surface", "hypothesis", "changes", "status", "phase"),
-    *("reason", *MEASURED, "gates", "failure"),
+    *("trial", "parents", "specialist", "surface", "hypothesis", "changes", "status"),
+    *("standing", "phase", "reason", *MEASURED, "gates", "failure"),
 )
 """A trial among others in an answer of the lineage tools."""
 
 DETAIL = (
-    *("trial", "parents", "specialist", "surface", "status", "phase", "hypothesis"),
+    *("trial", "parents", "specialist", "surface", "status", "standing", "phase", "hypothesis"),
     *("expected_delta", "changes", "proposed_at", "reason", *MEASURED, "gates", "seed_runs"),
     *("failure", "log_tail", "environment"),
 )
@@ -59,8 +60,16 @@ DETAIL = (
 
 TABLE = (
     *("trial", "source_id", "round", "specialist", "surface", "parents", "hypothesis"),
-    *("expected_delta", "status", "reason", *MEASURED, "gates", "worst_margin", "failure_kind"),
-    *("failure_phase", "signature", "seed_runs", "measures", "cpu_seconds", "digest"),
+    *("expected_delta", "status", "standing", "reason", *MEASURED, "gates", "worst_margin"),
+    *(
+        "failure_kind",
+        "failure_phase",
+        "signature",
+        "seed_runs",
+        "measures",
+        "cpu_seconds",
+        "digest",
+    ),
     *("proposed_at", "judged_at"),
 )
 """The columns of CSV and Parquet, in order."""
@@ -101,6 +110,7 @@ class TrialView:
         environment: What it ran in.
         log_tail: End of the last phase's log.
         source_id: What it was called in the released run that it was imported from.
+        standing: How well the gain of a kept trial is proven by now; ``None`` for any other.
     """
 
     trial: int
@@ -130,6 +140,7 @@ class TrialView:
     environment: str | None = None
     log_tail: str | None = None
     source_id: str | None = None
+    standing: Standing | None = None
 
     @classmethod
     def of_record(cls, record: TrialRecord, source_id: str | None = None) -> TrialView:
@@ -163,6 +174,7 @@ class TrialView:
             environment=outcome.environment if outcome else None,
             log_tail=outcome.log_tail if outcome else None,
             source_id=source_id,
+            standing=record.standing,
         )
 
     @classmethod
@@ -196,6 +208,7 @@ class TrialView:
             judged_at=brief.judged_at,
             edits=tuple(edits),
             failure=failure,
+            standing=brief.standing,
         )
 
     @property
@@ -242,7 +255,14 @@ def _plain(value: Any) -> Any:
         return value.isoformat()
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
+    if isinstance(value, SeedRun):
+        # The rest is there for comparisons in one process, and not stored.
+        return asdict(value, dict_factory=_stored)
     return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+
+
+def _stored(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: value for name, value in fields if name not in ("items", "artifact")}
 
 
 def knob_changes(edits: Sequence[Edit]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from recipelab.core.errors import LineageError
@@ -24,8 +25,12 @@ from recipelab.lineage.filter import MAX_LIMIT, TrialFilter, check_page, find_tr
 from recipelab.lineage.lookup import LARGEST_NUMBER, OpenLineage, number_of, trial_id_of, trial_key
 from recipelab.lineage.past import PastTrial, past_trials
 from recipelab.lineage.records import Page, TrialBrief, TrialBriefs, TrialRecord, TrialState
-from recipelab.lineage.values import from_optional_stamp, from_stamp, parent_numbers
-from recipelab.lineage.values import seed_runs as stored_runs
+from recipelab.lineage.values import (
+    from_optional_stamp,
+    from_stamp,
+    parent_numbers,
+    seed_run,
+)
 
 STREAMED = 500
 """Trials that are in memory at once while they are read one by one."""
@@ -43,34 +48,49 @@ WHERE t.id IN :ids
 _RECORDS = """
 SELECT t.id, t.number, t.round_number, t.specialist, t.surface, x.hypothesis, t.expected_delta,
   t.parents, x.edits, t.digest, x.diff, t.proposed_at, t.judged_at, t.state, t.phase, t.standing,
-  t.status,
-  x.reason, x.seed_runs, x.gates, t.score, t.score_se, t.delta, t.delta_se, f.kind, f.phase,
-  x.signature, x.excerpt, t.failure_seed, x.log_tail, x.environment, e.trial_id, e.against,
-  e.planned, e.screened, e.confirmed, e.saved_seconds, e.p, e.level, e.same_as, e.standing,
-  e.rebased_from, e.parent_delta, e.parent_delta_se, e.deterministic, e.stopped_early
+  t.status, x.reason, x.seed_runs, x.gates, t.score, t.score_se, t.delta, t.delta_se, f.kind,
+  f.phase, x.signature, x.excerpt, t.failure_seed, x.log_tail, x.environment, e.trial_id,
+  e.against, e.planned, e.screened, e.confirmed, e.saved_seconds, e.p, e.level, e.same_as,
+  e.standing, e.rebased_from, e.parent_delta, e.parent_delta_se, e.deterministic, e.stopped_early
 FROM trial t JOIN trial_text x ON x.trial_id = t.id LEFT JOIN failure f ON f.id = t.failure_id
 LEFT JOIN evidence e ON e.trial_id = t.id
 WHERE t.id IN :ids
 """
 _IN_FLIGHT = "SELECT id FROM trial WHERE campaign_id = :campaign AND status IS NULL ORDER BY id"
 _CHAIN = """
-WITH RECURSIVE chain (id, parent_id, above) AS (
+WITH RECURSIVE chain (id, parent_id, steps) AS (
   SELECT id, parent_id, 0 FROM trial WHERE id = :id
-  UNION ALL SELECT t.id, t.parent_id, c.above + 1 FROM chain c JOIN trial t ON t.id = c.parent_id
+  UNION ALL
+  SELECT t.id, t.parent_id, c.steps + 1 FROM chain c JOIN trial t ON t.id = c.parent_id
 )
-SELECT id FROM chain ORDER BY above DESC
+SELECT id FROM chain ORDER BY steps DESC
 """
-_LAST_KEPT = """
-SELECT id FROM trial WHERE campaign_id = :campaign AND status = 'kept' AND standing {}
-ORDER BY judged_order DESC LIMIT 1
+
+
+def _last_of(*standings: Standing) -> str:
+    """Return the query of the last kept trial of some standings."""
+    # One step in the index for each: in a list, all kept trials would have to be sorted first.
+    each = " UNION ALL ".join(
+        f"SELECT * FROM (SELECT id, judged_order FROM trial WHERE campaign_id = :campaign "
+        f"AND standing = '{standing.value}' ORDER BY judged_order DESC LIMIT 1) AS {standing.value}"
+        for standing in standings
+    )
+    return f"SELECT id FROM ({each}) AS last ORDER BY judged_order DESC LIMIT 1"
+
+
+_HEAD = _last_of(*(standing for standing in Standing if standing is not Standing.UNPROVEN))
+_CERTIFIED = _last_of(Standing.CERTIFIED)
+_PROPOSED = "SELECT parent_id, proposed_at FROM trial WHERE id = :id"
+# A trial that is unproven by now was a head until its line fell back.
+_HEAD_AT = """
+SELECT id FROM trial t
+WHERE t.campaign_id = :campaign AND t.status = 'kept' AND t.judged_at <= :at
+AND NOT (t.standing = 'unproven' AND EXISTS (
+  SELECT 1 FROM checkpoint c WHERE c.campaign_id = :campaign AND c.fell_back
+  AND c.made_at > t.judged_at AND c.made_at <= :at
+))
+ORDER BY t.judged_order DESC LIMIT 1
 """
-_HEAD = _LAST_KEPT.format("<> 'unproven'")
-_CERTIFIED = _LAST_KEPT.format("= 'certified'")
-_KEPT_THEN = """
-SELECT id FROM trial WHERE campaign_id = :campaign AND status = 'kept' AND judged_at <= :then {}
-ORDER BY judged_order DESC LIMIT 1
-"""
-_HEADS_THEN = (_KEPT_THEN.format(""), _KEPT_THEN.format("AND standing <> 'unproven'"))
 
 
 class TrialReader(OpenLineage):
@@ -230,53 +250,11 @@ class TrialReader(OpenLineage):
         with self._asking(campaign) as (transaction, campaign_id):
             return trial_briefs(transaction, transaction.values(_IN_FLIGHT, campaign=campaign_id))
 
-    def certified(self, campaign: str) -> TrialRecord:
-        """Return the certified recipe's trial: the last one that a test has proven better.
-
-        Returns:
-            It, or the baseline.
-
-        Raises:
-            LineageError: The campaign has no trials yet.
-        """
-        with self._asking(campaign) as (transaction, campaign_id):
-            return trial_records(transaction, [certified_id(transaction, campaign_id, campaign)])[0]
-
-    def certified_brief(self, campaign: str) -> TrialBrief:
-        """Return the trial of :meth:`certified` in one row.
-
-        Raises:
-            LineageError: The campaign has no trials yet.
-        """
-        with self._asking(campaign) as (transaction, campaign_id):
-            return trial_briefs(transaction, [certified_id(transaction, campaign_id, campaign)])[0]
-
-    def proposed_on_head(self, campaign: str, number: int) -> int | None:
-        """Return the parent of a trial if that was the best when the trial was proposed.
-
-        Returns:
-            The parent's number; ``None`` if the trial was meant to build on another.
-
-        Raises:
-            LineageError: There is no such trial.
-        """
-        with self._asking(campaign) as (transaction, campaign_id):
-            trial_id = trial_id_of(transaction, campaign_id, number, campaign)
-            ((parent_id, then),) = transaction.rows(
-                "SELECT parent_id, proposed_at FROM trial WHERE id = :id", id=trial_id
-            )
-            found = [transaction.value(x, campaign=campaign_id, then=then) for x in _HEADS_THEN]
-        if parent_id is None:
-            return None
-        # The line may have fallen back before or after that, so either head will do.
-        heads = {0 if head is None else number_of(head) for head in found}
-        parent = number_of(parent_id)
-        return parent if parent in heads else None
-
     def best(self, campaign: str) -> TrialRecord:
-        """Return the best trial, the head of the working line: what others build on.
+        """Return the head of the working line, or else the baseline.
 
-        That is the last trial that was kept and whose line did not fall back, or the baseline.
+        It is the last trial that was judged kept and whose standing is not ``unproven``: what
+        others build on and are compared with. See :meth:`certified` for what is proven.
 
         Raises:
             LineageError: The campaign has no trials yet.
@@ -285,13 +263,54 @@ class TrialReader(OpenLineage):
             return trial_records(transaction, [best_id(transaction, campaign_id, campaign)])[0]
 
     def best_brief(self, campaign: str) -> TrialBrief:
-        """Return the best trial in one row.
+        """Return the head of the working line, as :meth:`best`, in one row.
 
         Raises:
             LineageError: The campaign has no trials yet.
         """
         with self._asking(campaign) as (transaction, campaign_id):
             return trial_briefs(transaction, [best_id(transaction, campaign_id, campaign)])[0]
+
+    def certified(self, campaign: str) -> TrialRecord:
+        """Return the last kept trial whose standing is ``certified``, or else the baseline.
+
+        Raises:
+            LineageError: The campaign has no trials yet.
+        """
+        with self._asking(campaign) as (transaction, campaign_id):
+            return trial_records(transaction, [certified_id(transaction, campaign_id, campaign)])[0]
+
+    def certified_brief(self, campaign: str) -> TrialBrief:
+        """Return the certified trial, as :meth:`certified`, in one row.
+
+        Raises:
+            LineageError: The campaign has no trials yet.
+        """
+        with self._asking(campaign) as (transaction, campaign_id):
+            return trial_briefs(transaction, [certified_id(transaction, campaign_id, campaign)])[0]
+
+    def proposed_on_head(self, campaign: str, number: int) -> int | None:
+        """Return the parent of a trial that was proposed on the head of its moment.
+
+        Returns:
+            Its parent of now: the head of that moment, or the one that the trial was moved onto
+            since. ``None`` for a trial that was proposed on another one.
+
+        Raises:
+            LineageError: There is no such trial; the message says which there are.
+        """
+        with self._asking(campaign) as (transaction, campaign_id):
+            trial_id = trial_id_of(transaction, campaign_id, number, campaign)
+            ((parent_id, proposed_at),) = transaction.rows(_PROPOSED, id=trial_id)
+            if parent_id is None:
+                return None
+            head = transaction.value(_HEAD_AT, campaign=campaign_id, at=proposed_at)
+            judged_at = transaction.value(
+                "SELECT judged_at FROM trial WHERE id = :id", id=parent_id
+            )
+            was_moved = judged_at is not None and judged_at > proposed_at
+            on_head = parent_id == (trial_key(campaign_id, 0) if head is None else head)
+            return number_of(parent_id) if on_head or was_moved else None
 
     def chain(self, campaign: str, number: int) -> tuple[TrialRecord, ...]:
         """Return the trials that led to a trial, from the root to itself, by first parents.
@@ -301,7 +320,7 @@ class TrialReader(OpenLineage):
         """
         with self._asking(campaign) as (transaction, campaign_id):
             trial_id = trial_id_of(transaction, campaign_id, number, campaign)
-            return trial_records(transaction, transaction.values(_CHAIN, id=trial_id))
+            return trial_records(transaction, chain_ids(transaction, trial_id))
 
     def chain_briefs(self, campaign: str, number: int, *, limit: int = 50) -> Page[TrialBrief]:
         """Return the last trials that led to a trial, the oldest of them first, itself last.
@@ -312,7 +331,7 @@ class TrialReader(OpenLineage):
         check_page(limit, 0)
         with self._asking(campaign) as (transaction, campaign_id):
             trial_id = trial_id_of(transaction, campaign_id, number, campaign)
-            ids = transaction.values(_CHAIN, id=trial_id)
+            ids = chain_ids(transaction, trial_id)
             return Page(trial_briefs(transaction, ids[-limit:]), len(ids))
 
     def edits(self, campaign: str, numbers: Sequence[int]) -> dict[int, tuple[Edit, ...]]:
@@ -404,23 +423,33 @@ class TrialReader(OpenLineage):
 
 
 def best_id(transaction: Transaction, campaign_id: int, campaign: str) -> int:
-    """Return the id of the best trial.
+    """Return the id of the head of the working line, or else of the baseline.
 
     Raises:
         LineageError: The campaign has no trials yet.
     """
-    kept: int | None = transaction.value(_HEAD, campaign=campaign_id)
-    return trial_id_of(transaction, campaign_id, 0, campaign) if kept is None else kept
+    return _found_or_baseline(transaction, _HEAD, campaign_id, campaign)
 
 
 def certified_id(transaction: Transaction, campaign_id: int, campaign: str) -> int:
-    """Return the id of the certified trial, or else of the baseline.
+    """Return the id of the last certified trial, or else of the baseline.
 
     Raises:
         LineageError: The campaign has no trials yet.
     """
-    kept: int | None = transaction.value(_CERTIFIED, campaign=campaign_id)
-    return trial_id_of(transaction, campaign_id, 0, campaign) if kept is None else kept
+    return _found_or_baseline(transaction, _CERTIFIED, campaign_id, campaign)
+
+
+def _found_or_baseline(
+    transaction: Transaction, statement: str, campaign_id: int, campaign: str
+) -> int:
+    found: int | None = transaction.value(statement, campaign=campaign_id)
+    return trial_id_of(transaction, campaign_id, 0, campaign) if found is None else found
+
+
+def chain_ids(transaction: Transaction, trial_id: int) -> list[int]:
+    """Return the ids from the root down to a trial, by first parents."""
+    return transaction.values(_CHAIN, id=trial_id)
 
 
 def _ids_after(
@@ -552,7 +581,7 @@ def _outcome(
     return Outcome(
         status=status,
         reason=reason,
-        seed_runs=stored_runs(seed_runs),
+        seed_runs=tuple(seed_run(*run) for run in json.loads(seed_runs)),
         gates=tuple(GateResult(*gate) for gate in json.loads(gates)),
         score=score,
         score_se=score_se,
@@ -565,35 +594,11 @@ def _outcome(
     )
 
 
-def _evidence(
-    against: int,
-    planned: int,
-    screened: int,
-    confirmed: int,
-    saved_seconds: float,
-    p: float | None,
-    level: float | None,
-    same_as: int | None,
-    standing: str | None,
-    *further: Any,
-) -> Evidence:
-    rebased_from, parent_delta, parent_delta_se, deterministic, stopped_early = further
-    return Evidence(
-        against=against,
-        planned=planned,
-        screened=screened,
-        confirmed=confirmed,
-        saved_seconds=saved_seconds,
-        p=p,
-        level=level,
-        same_as=same_as,
-        standing=Standing(standing) if standing else None,
-        rebased_from=rebased_from,
-        parent_delta=parent_delta,
-        parent_delta_se=parent_delta_se,
-        deterministic=bool(deterministic),
-        stopped_early=stopped_early,
-    )
+def _evidence(*columns: Any) -> Evidence:
+    found = Evidence(*columns)
+    standing = Standing(found.standing) if found.standing else None
+    # SQLite has no truth values.
+    return replace(found, standing=standing, deterministic=bool(found.deterministic))
 
 
 def recipe_files(transaction: Transaction, trial_id: int) -> dict[str, str]:

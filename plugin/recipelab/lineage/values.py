@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-from recipelab.core.trial import GateResult, Outcome, Phase, PhaseTiming, SeedRun
+from recipelab.core.trial import Checkpoint, GateResult, Outcome, Phase, PhaseTiming, SeedRun
 
 CUT_MARK = "…[cut]"
 """Stands where text was cut off."""
@@ -106,6 +106,18 @@ def parent_numbers(parents: str) -> tuple[int, ...]:
     return tuple(json.loads(parents))
 
 
+def gates_json(gates: Sequence[GateResult]) -> str:
+    """Serialize judged gates."""
+    rows = [(clean(g.name), g.value, g.limit, g.margin, g.error) for g in gates]
+    return json.dumps(rows, ensure_ascii=False)
+
+
+def runs_json(runs: Sequence[SeedRun]) -> str:
+    """Serialize seed runs."""
+    rows = (f"[{run.seed}, {timings_json(run)}, {measures_json(run)}]" for run in runs)
+    return f"[{', '.join(rows)}]"
+
+
 def timings_json(run: SeedRun) -> str:
     """Serialize the timings of a seed run."""
     return json.dumps(
@@ -117,17 +129,6 @@ def measures_json(run: SeedRun) -> str:
     """Serialize the measurements of a seed run."""
     measures = {clean(name): float(value) for name, value in run.measures.items()}
     return json.dumps(measures, ensure_ascii=False)
-
-
-def runs_json(runs: Iterable[SeedRun]) -> str:
-    """Serialize seed runs: a list of seed, timings and measurements each."""
-    rows = (f"[{run.seed}, {timings_json(run)}, {measures_json(run)}]" for run in runs)
-    return f"[{', '.join(rows)}]"
-
-
-def seed_runs(stored: str) -> tuple[SeedRun, ...]:
-    """Build seed runs from what :func:`runs_json` made of them."""
-    return tuple(seed_run(*run) for run in json.loads(stored))
 
 
 def seed_run(seed: int, timings: list[Any], measures: dict[str, float]) -> SeedRun:
@@ -153,6 +154,22 @@ def check_outcome(outcome: Outcome) -> None:
             require_finite(name, getattr(outcome.evidence, name))
     # Each part may be finite and their sum too large.
     require_finite("cpu_seconds", outcome.cpu_seconds)
+
+
+def check_checkpoint(found: Checkpoint) -> None:
+    """Check that every figure of a checkpoint is finite, and that it ended in one way.
+
+    Raises:
+        ValueError: It is not; the message names it.
+    """
+    if found.held and found.fell_back:
+        raise ValueError("a checkpoint that held cannot have fallen back")
+    for name in ("delta", "delta_se", "delta_low", "delta_high", "p", "level"):
+        require_finite(name, getattr(found, name))
+    for gate in found.gates:
+        _check_gate(gate)
+    for run in (*found.runs, *found.against_runs):
+        check_seed_run(run)
 
 
 def _check_gate(gate: GateResult) -> None:

@@ -16,9 +16,11 @@ from recipelab.lineage.trial_rows import (
     insert_trial,
     judge_trial,
     move_trial,
-    rebase_trial,
     reopen_trial,
+    replace_recipe,
+    set_parents,
 )
+from recipelab.lineage.trials import chain_ids
 from recipelab.lineage.values import parent_numbers
 
 Named = TypeVar("Named", TrialState, Phase)
@@ -28,6 +30,7 @@ _NEXT_STATES = {
     TrialState.RUNNING: (TrialState.RUNNING, TrialState.QUEUED, TrialState.JUDGED),
 }
 
+_PARENTS = "SELECT parents FROM trial WHERE id = :id"
 _STANDING = "SELECT state, status FROM trial WHERE id = :id"
 
 
@@ -130,47 +133,6 @@ class TrialWriter(OpenLineage):
             judge_trial(transaction, campaign_id, trial_id, outcome)
             return number_of(trial_id)
 
-    def rebase(
-        self,
-        campaign: str,
-        number: int,
-        *,
-        onto: int,
-        files: Mapping[str, str],
-        digest: str,
-        diff: str,
-        meaning: str | None = None,
-        keys: EditKeys | None = None,
-    ) -> None:
-        """Give a trial in flight the recipe that its edits were merged into.
-
-        Its edits stay as they were proposed. Its main parent is the trial that they were merged
-        onto; those before stay its parents.
-
-        Args:
-            campaign: Name of the campaign.
-            number: The trial's number.
-            onto: The trial that they were merged onto.
-            files: The merged recipe: path to text.
-            digest: The recipe's digest.
-            diff: Unified diff from the recipe of ``onto``.
-            meaning: As in :meth:`propose`.
-            keys: As in :meth:`propose`.
-
-        Raises:
-            LineageError: There is no such trial, or it is judged already.
-        """
-        recipe = ProposedRecipe(files, digest, diff, meaning, keys)
-        with self._writing_to(campaign) as (transaction, campaign_id):
-            trial_id = trial_id_of(transaction, campaign_id, number, campaign)
-            _, status = _standing(transaction, trial_id)
-            if status is not None:
-                raise LineageError(f"trial {number} of {campaign} is judged already: {status}")
-            stored = transaction.value("SELECT parents FROM trial WHERE id = :id", id=trial_id)
-            parents = dict.fromkeys((onto, *parent_numbers(stored)))
-            parent_ids = trial_ids_of(transaction, campaign_id, list(parents), campaign)
-            rebase_trial(transaction, campaign_id, trial_id, recipe, parent_ids)
-
     def record(self, campaign: str, number: int, outcome: Outcome) -> None:
         """Record how a trial ended. Only an aborted trial can be judged again.
 
@@ -191,6 +153,59 @@ class TrialWriter(OpenLineage):
             elif status is not None:
                 raise LineageError(f"trial {number} of {campaign} is judged already: {status}")
             judge_trial(transaction, campaign_id, trial_id, outcome)
+
+    def rebase(
+        self,
+        campaign: str,
+        number: int,
+        *,
+        onto: int,
+        files: Mapping[str, str],
+        digest: str,
+        diff: str,
+        meaning: str | None = None,
+        keys: EditKeys | None = None,
+    ) -> None:
+        """Move a trial in flight onto another parent, where the best has changed meanwhile.
+
+        Its edits stay as they were proposed, and its old parents follow the new one.
+
+        Args:
+            campaign: Name of the campaign.
+            number: The trial's number.
+            onto: Number of the trial that its edit was merged onto; it may be the higher one.
+            files: The merged recipe: path to text.
+            digest: Its digest.
+            diff: Unified diff from the new parent.
+            meaning: Its meaning, where the caller has computed it.
+            keys: The keys of the diff, where the caller has computed them.
+
+        Raises:
+            LineageError: There is no such trial, it is judged already, or the new parent is not
+                on the chain of accepted recipes or descends from the trial itself.
+        """
+        recipe = ProposedRecipe(files, digest, diff, meaning, keys)
+        with self._writing_to(campaign) as (transaction, campaign_id):
+            trial_id, parent_id = trial_ids_of(transaction, campaign_id, (number, onto), campaign)
+            trial = f"trial {number} of {campaign}"
+            _, status = _standing(transaction, trial_id)
+            if status is not None:
+                raise LineageError(
+                    f"{trial} is judged already: {status}; only a trial in flight "
+                    "can move onto another parent"
+                )
+            _, above = _standing(transaction, parent_id)
+            if above is None or not above.is_parent:
+                raise LineageError(
+                    f"{trial} cannot move onto trial {onto}, which is {above or 'in flight'}; "
+                    f"valid: trials that are {Status.BASELINE} or {Status.KEPT}"
+                )
+            if trial_id in chain_ids(transaction, parent_id):
+                raise LineageError(f"{trial} cannot move onto trial {onto}, which was made from it")
+            (parents,) = transaction.values(_PARENTS, id=trial_id)
+            old = trial_ids_of(transaction, campaign_id, parent_numbers(parents), campaign)
+            set_parents(transaction, trial_id, list(dict.fromkeys((parent_id, *old))))
+            replace_recipe(transaction, campaign_id, trial_id, recipe)
 
     def advance(
         self,
