@@ -449,6 +449,10 @@ class TrialQueue:
             briefs = self.store.briefs(self.campaign, newest).items
             records = [self.store.trial(self.campaign, brief.number) for brief in reversed(briefs)]
             groups = [self._evaluator.spread_group(r.outcome) for r in records if r.outcome]
+            for record in records:
+                if self._evaluator.curves is not None and record.outcome is not None:
+                    runs = record.outcome.seed_runs
+                    self._evaluator.curves.add(str(record.number), runs)
             self._groups = deque(groups, maxlen=NOISE_TRIALS)
         return [group for group in self._groups if len(group) > 1]
 
