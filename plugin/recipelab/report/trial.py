@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from recipelab.core.text import plain, shorten
-from recipelab.core.trial import Outcome, SeedRun, Status
+from recipelab.core.trial import Outcome, SeedRun, Standing, Status
 from recipelab.lineage import (
     CampaignRecord,
     LineageStore,
@@ -25,7 +25,9 @@ from recipelab.lineage.trial_view import (
     FULL_REPORT,
     REPORT,
     TrialView,
+    evidence_words,
     failure_place,
+    status_words,
 )
 
 
@@ -57,7 +59,10 @@ def campaign_facts(store: LineageStore, campaign: CampaignRecord) -> dict[str, A
     }
     if Status.BASELINE in counts:
         baseline, best = store.trial(campaign.name, 0), store.best(campaign.name)
+        certified = store.certified(campaign.name)
         facts |= {"baseline": trial_facts(baseline), "best": trial_facts(best)}
+        facts["certified"] = trial_facts(certified)
+        facts["certified_percent"] = change_percent(baseline, certified)
         facts["change_percent"] = change_percent(baseline, best)
         facts["racing"] = store.racing(campaign.name)
         facts["projected"] = store.projected(campaign.name)
@@ -86,6 +91,12 @@ STYLES = {
     Status.REJECTED: "magenta",
     Status.ABORTED: "blue",
 }
+STANDING_STYLES = {
+    Standing.CERTIFIED: "bold green",
+    Standing.PROVISIONAL: "cyan",
+    Standing.UNPROVEN: "dim strike",
+    Standing.UNTESTED: "green",
+}
 FAILED_STYLE = "red"
 
 PADDING = 3
@@ -113,7 +124,7 @@ def trial_columns(unit: str) -> tuple[TrialColumn, ...]:
     return (
         TrialColumn("trial", lambda view: Text(str(view.trial))),
         TrialColumn("surface", lambda view: Text(plain(view.surface)), "left"),
-        TrialColumn("status", lambda view: _status(view.status), "left"),
+        TrialColumn("status", lambda view: _status(view.status, view.standing), "left"),
         TrialColumn(f"score ({unit})", lambda view: Text(_score(view.score, view.score_se))),
         TrialColumn("gain", _gain),
         TrialColumn("gates", _gates),
@@ -146,14 +157,19 @@ def trials_table(records: Sequence[TrialRecord], *, unit: str, title: str, width
 
 
 def status_text(outcome: Outcome | None) -> Text:
-    """Return the status in its color."""
-    return _status(outcome.status if outcome else None)
+    """Return the status in its color, with the standing that the trial was judged to have."""
+    if outcome is None:
+        return _status(None)
+    return _status(outcome.status, outcome.evidence.standing if outcome.evidence else None)
 
 
-def _status(status: Status | None) -> Text:
+def _status(status: Status | None, standing: Standing | None = None) -> Text:
+    words = status_words(status, standing)
     if status is None:
-        return Text("in flight", style="cyan")
-    return Text(status, style=STYLES.get(status, FAILED_STYLE))
+        return Text(words, style="cyan")
+    if standing is not None:
+        return Text(words, style=STANDING_STYLES[standing])
+    return Text(words, style=STYLES.get(status, FAILED_STYLE))
 
 
 def score_text(outcome: Outcome | None) -> str:
@@ -189,10 +205,11 @@ def comparison(baseline: TrialRecord, best: TrialRecord, *, metric: str, unit: s
     if best.number == baseline.number or percent is None:
         return Text(f"{start}; no trial was better beyond the noise")
     change = f" ({percent:+.1f} %)"
+    standing = f", {best.standing}" if best.standing else ""
     return Text.assemble(
         f"{start}, best {score_text(best.outcome)} {unit}",
         (change, "bold green"),
-        f", trial {best.number}",
+        f", trial {best.number}{standing}",
     )
 
 
@@ -228,7 +245,7 @@ def trial_sheet(record: TrialRecord, *, unit: str) -> RenderableType:
     outcome = record.outcome
     head = Text.assemble(
         f"Trial {record.number}, {plain(record.surface)} by {plain(record.specialist)}, ",
-        _status(record.status),
+        _status(record.status, record.standing),
     )
     parents = ", ".join(map(str, record.parents)) or "none"
     expected = f"{record.expected_delta:+.4g} {unit}"
@@ -245,6 +262,8 @@ def trial_sheet(record: TrialRecord, *, unit: str) -> RenderableType:
 
 def _outcome_parts(outcome: Outcome) -> list[RenderableType]:
     parts: list[RenderableType] = [Text(f"reason: {plain(outcome.reason)}")]
+    if outcome.evidence is not None:
+        parts += [Text(f"{words}.") for words in evidence_words(outcome.evidence)]
     if outcome.environment:
         parts.append(Text(f"ran in: {plain(outcome.environment)}"))
     if outcome.seed_runs:
