@@ -6,7 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from recipelab.acceptance import Confirmed, KeepIfBetter, PairedTwoSigma, acceptance_policy
+from recipelab.acceptance import (
+    Confirmed,
+    KeepIfBetter,
+    Line,
+    PairedTwoSigma,
+    acceptance_policy,
+)
 from recipelab.core.errors import PackError, RecipelabError
 from recipelab.core.trial import Edit, Proposal, Status
 from recipelab.evaluation.evaluator import Evaluator
@@ -64,13 +70,14 @@ def choose(project: Path, policy: str) -> None:
 @pytest.mark.parametrize(
     ("name", "policy"),
     [
+        ("line", Line(false_keep_rate=0.01, looks=(5, 9), fresh=3, lead=2.5)),
         ("confirmed", Confirmed(false_keep_rate=0.01, looks=(5, 9))),
         ("paired-two-sigma", PairedTwoSigma()),
         ("keep-if-better", KeepIfBetter()),
     ],
 )
 def test_what_ships_takes_its_figures_from_the_pack(name: str, policy: object) -> None:
-    spec = AcceptanceSpec(policy=name, false_keep_rate=0.01, confirm=(5, 9))
+    spec = AcceptanceSpec(policy=name, false_keep_rate=0.01, confirm=(5, 9), fresh=3, lead=2.5)
     assert acceptance_policy(spec) == policy
 
 

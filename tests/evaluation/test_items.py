@@ -34,6 +34,12 @@ def leaving(*lines: str) -> None:
     pack.write_text(named)
 
 
+def with_room() -> None:
+    """Has the pack take larger outputs."""
+    pack = Path("task_packs/toy/pack.toml")
+    pack.write_text(pack.read_text().replace("output_mb = ", "output_mb = 20 # "))
+
+
 def evaluator_of(sandbox: LocalSandbox) -> Evaluator:
     pack = load_pack("toy")
     return Evaluator(pack, sandbox, ensure_data(pack, say=lambda text: None), retry_seconds=0.01)
@@ -64,8 +70,7 @@ async def test_items_that_are_not_the_score_are_the_packs_fault(
     sandbox: LocalSandbox, line: str, words: str
 ) -> None:
     leaving(line)
-    pack = Path("task_packs/toy/pack.toml")
-    pack.write_text(pack.read_text().replace("output_mb = ", "output_mb = 20 # "))
+    with_room()
     evaluator = evaluator_of(sandbox)
     outcome = await evaluator.evaluate(evaluator.pack.baseline(), None)
     assert outcome.status is Status.ABORTED

@@ -91,7 +91,8 @@ here = os.getcwd()
 print(sys.argv, sys.path[0].removeprefix(here), sys.path[1:], __file__.removeprefix(here))
 print(__name__, __doc__, __package__, __spec__, type(__loader__), sorted(globals()))
 print(sys.flags, sys.orig_argv[1:], os.path.basename(sys.executable), sys.getrecursionlimit())
-print(sorted(os.environ), hash("hash"), os.read(0, 9), sorted(os.listdir("/proc/self/fd")))
+environ = {key: value.removeprefix(os.path.dirname(here)) for key, value in os.environ.items()}
+print(sorted(environ.items()), hash("hash"), os.read(0, 9), sorted(os.listdir("/proc/self/fd")))
 print({number: signal.getsignal(number) for number in signal.valid_signals()})
 limits = [name for name in dir(resource) if name.startswith("RLIMIT")]
 print({name: resource.getrlimit(getattr(resource, name)) for name in limits})
@@ -119,7 +120,10 @@ ENDS = {
     "an exception": ("def f(): raise ValueError('no')\ntry: 1 / 0\nfinally: f()", 1),
     "no syntax": ("def f(:\n    pass", 1),
     "a hook": ("import sys\nsys.excepthook = lambda *of: print(of[1])\nraise KeyError(3)", 1),
-    "at exit": ("import atexit; atexit.register(print, 'bye'); raise OSError('no')", 1),
+    "at exit": (
+        "import atexit, sys\natexit.register(print, 'bye', file=sys.stderr); raise OSError('no')",
+        1,
+    ),
     "a thread": (
         "import threading, time\n"
         "threading.Thread(target=lambda: (time.sleep(0.1), print('last'))).start()",
@@ -346,6 +350,14 @@ async def test_forks_draw_different_random_numbers_with_numpy(forked: Desk) -> N
     code = "import numpy; print(numpy.random.rand())"
     warm, limits = ("numpy", "numpy.random"), {"memory_mb": 2048}
     assert len({(await forked.run(code, warm=warm, **limits)).log for _ in range(3)}) == 3
+
+
+async def test_a_server_takes_no_modules_of_a_home_that_others_can_write_to(forked: Desk) -> None:
+    """The home inside is ``/tmp``, and the server starts outside."""
+    assert (await forked.run("import os; print(os.path.expanduser('~'))")).log == "/tmp\n"
+    (server,) = forked.sandbox._servers._found.values()  # type: ignore[attr-defined]
+    variables = await asyncio.to_thread(Path(f"/proc/{server._process.pid}/environ").read_bytes)
+    assert b"HOME=/dev/null\0" in variables and b"HOME=/tmp\0" not in variables
 
 
 async def test_forks_run_side_by_side(forked: Desk) -> None:

@@ -15,6 +15,7 @@ from recipelab.acceptance.gates import (
     GateCall,
     gate_bound,
 )
+from recipelab.acceptance.items import item_difference, item_mean
 from recipelab.acceptance.line import Line
 from recipelab.acceptance.noise import (
     Noise,
@@ -70,6 +71,8 @@ __all__ = [
     "compare_by_items",
     "compare_one_draw",
     "gate_bound",
+    "item_difference",
+    "item_mean",
     "level_of_next",
     "mean_and_error",
     "noise_of_pairs",

@@ -19,6 +19,10 @@ ITEMS, ONE_DRAW = "over items", "one draw of the noise"
 PRIOR_DF = 10.0
 """Degrees of freedom that earlier, smaller measurements of the noise have at most."""
 
+COARSE = 1.5
+"""Steps between scores below which their spread is coarse. With more, t is right to the third digit
+of p, as rounding to whole numbers shows."""
+
 _EXACT_FLIPS = 32
 """Differences up to which sign flips are counted one by one."""
 
@@ -64,10 +68,10 @@ def compare(
     freedom (:func:`moderated`; moderated t: Smyth, Statistical Applications in Genetics and
     Molecular Biology 3, 2004).
 
-    Two equal differences have no business in normal noise: scores are rounded, or counted. Then
-    the signs of all differences are flipped, too, which supposes nothing but that candidate and
-    best could be exchanged, and the larger of the two p counts (Fisher, The Design of Experiments,
-    1935, section 21).
+    Two equal differences have no business in normal noise: scores are rounded, or counted. Where
+    the differences spread over less than :data:`COARSE` such steps, the signs of all of them are
+    flipped, too, which supposes nothing but that candidate and best could be exchanged, and the
+    larger of the two p counts (Fisher, The Design of Experiments, 1935, section 21).
 
     Args:
         samples: The metric of both, by seed.
@@ -170,11 +174,12 @@ def _size(samples: Samples) -> float:
     return max(map(abs, (*samples.candidate.values(), *samples.best.values())))
 
 
-def _tied(differences: Sequence[float], size: float) -> bool:
-    limit, ordered = ROUNDING * size, sorted(differences)
-    return any(high - low <= limit for low, high in pairwise(ordered)) or any(
-        abs(difference) <= limit for difference in differences
-    )
+def _coarse(differences: Sequence[float], spread: float, size: float) -> bool:
+    """Whether differences tie because they come in steps that are large beside their spread."""
+    limit, ordered = ROUNDING * size, sorted((*differences, 0.0))
+    gaps = [high - low for low, high in pairwise(ordered)]
+    steps = [gap for gap in gaps if gap > limit]
+    return len(steps) < len(gaps) and (not steps or spread < COARSE * min(steps))
 
 
 def _paired(
@@ -185,7 +190,7 @@ def _paired(
     own = 0.0 if own <= ROUNDING * size else own
     sd, df = moderated(own, count - 1.0, prior)
     gains = [0.0 if abs(d) <= ROUNDING * size else goal.sign * d for d in differences]
-    flips = flip_p(gains) if _tied(differences, size) else None
+    flips = flip_p(gains) if own == 0.0 or _coarse(differences, own, size) else None
     error = sd / math.sqrt(count)
     if own == 0.0:
         error = max(error, _error_of_equals(delta, df, count, size))

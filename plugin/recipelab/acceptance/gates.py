@@ -93,7 +93,8 @@ def gate_bound(
     if mean <= -BOUND * error:
         return GateBound(mean, error, GateCall.MISSED)
     reach = (BOUND if mean < 0.0 else errors) * error
-    wanted = most if mean == 0.0 else math.ceil(min(count * (reach / mean) ** 2, float(most)))
+    far = math.sqrt(most / count) * abs(mean) < reach
+    wanted = most if far else math.ceil(count * (reach / mean) ** 2)
     return GateBound(mean, error, GateCall.UNCLEAR, max(0, wanted - count))
 
 

@@ -11,7 +11,7 @@ from recipelab.acceptance.comparison import PRIOR_DF
 from recipelab.acceptance.confirmed import PROMISING, Confirmed
 from recipelab.acceptance.line import Line
 from recipelab.acceptance.noise import Spread
-from recipelab.acceptance.sequential import FUTILE, LookTest
+from recipelab.acceptance.sequential import LookTest, futile
 from recipelab.acceptance.spending import level_of_next
 
 _DRAWS = 4000
@@ -52,7 +52,7 @@ def power(
     """
     if pair.sd == 0.0:
         return float(gain > 0.0)
-    return _power(policy, gain / pair.sd, min(pair.df, PRIOR_DF), seeds, tested)
+    return _power(policy, gain / pair.sd, pair.df, seeds, tested)
 
 
 def smallest_gain(
@@ -79,7 +79,7 @@ def smallest_gain(
     """
     if pair.sd == 0.0:
         return SmallestGain(0.0, 0.0, 0.0)
-    size = _smallest(policy, min(pair.df, PRIOR_DF), seeds, tested, chance)
+    size = _smallest(policy, pair.df, seeds, tested, chance)
     low, high = pair.interval(confidence)
     return SmallestGain(size * pair.sd, size * low, size * high)
 
@@ -122,11 +122,15 @@ def _passed(size: float, draws: tuple[Any, Any], df: float, test: LookTest, leve
 
     noise, prior = draws
     passed, going = np.zeros(len(noise), bool), np.ones(len(noise), bool)
-    for look, count in enumerate(test.looks):
+    for count in test.stops:
+        look = sum(count >= seeds for seeds in test.looks) - 1
         seen = noise[:, :count]
-        variance = (df * prior + (count - 1) * seen.var(axis=1, ddof=1)) / (df + count - 1)
-        score = (size + seen.mean(axis=1)) / np.sqrt(variance / count)
-        p = stdtr(df + count - 1, -score)
-        passed |= going & (p <= level * test.share(look))
-        going &= ~passed & (p <= FUTILE[min(look, len(FUTILE) - 1)])
+        own = seen.var(axis=1, ddof=1)
+        known = np.where(prior > own, df, min(df, PRIOR_DF))
+        total = known + count - 1
+        variance = (known * prior + (count - 1) * own) / total
+        p = stdtr(total, -(size + seen.mean(axis=1)) / np.sqrt(variance / count))
+        if count in test.looks:
+            passed |= going & (p <= level * test.share(look))
+        going &= ~passed & (p <= futile(look))
     return float(passed.mean())

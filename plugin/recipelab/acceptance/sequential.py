@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from recipelab.acceptance.comparison import (
     ITEMS,
@@ -19,6 +20,12 @@ from recipelab.core.trial import Standing
 
 FUTILE = (0.25, 0.1)
 """Above these values of p, at the first look and at later ones, a test gives up."""
+
+
+def futile(look: int) -> float:
+    """Return the p above which a test gives up, at a look or on the way from it to the next."""
+    return FUTILE[min(look, len(FUTILE) - 1)]
+
 
 CANNOT = (
     "every seed gave the same, so seeds cannot confirm it: where that is meant, say [acceptance] "
@@ -70,20 +77,23 @@ class LookTest:
         charged = _charged(found, observed)
         if at_look and found.gain > 0.0 and charged.p <= own:
             return _verdict(True, observed, charged, own, "is more than luck")
-        if last or found.p > FUTILE[min(look, len(FUTILE) - 1)] or found.test == ITEMS:
+        if last or found.p > futile(look) or found.test == ITEMS:
             words = "may be luck" if found.p <= FUTILE[0] else "did not show again"
             return _verdict(False, observed, charged, own, words)
         return NeedMoreSeeds(self._next(count), f"p {found.p:.2g} is not yet at most {own:.2g}")
 
-    def _next(self, count: int) -> int:
-        """Return at how many seeds the test is asked again: half-way to the next look, then at it.
+    @property
+    def stops(self) -> tuple[int, ...]:
+        """At how many seeds it is asked whether to go on: each look, and half-way between two.
 
-        The numbers are even, so that candidate and best have run in whole turns.
+        The numbers half-way are even, so that candidate and best have run in whole turns.
         """
-        above = next(seeds for seeds in self.looks if seeds > count)
-        below = max(seeds for seeds in self.looks if seeds <= count)
-        half = (below + above) // 4 * 2
-        return half if half > count else above
+        halves = ((below + above) // 4 * 2 for below, above in pairwise(self.looks))
+        between = zip(self.looks, halves, strict=False)
+        return tuple(sorted({*self.looks, *(half for below, half in between if half > below)}))
+
+    def _next(self, count: int) -> int:
+        return next(seeds for seeds in self.stops if seeds > count)
 
 
 def _compared(observed: Observations) -> Comparison | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 
-from recipelab.acceptance import compare
+from recipelab.acceptance import compare, item_mean
 from recipelab.core.recipe import Recipe
-from recipelab.core.trial import Certificate, Outcome, Status
+from recipelab.core.trial import Certificate, GateResult, Outcome, Status
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.metric import METRIC, Incumbent, noise_of
 from recipelab.evaluation.seeds import SeedSource
@@ -58,6 +59,7 @@ async def certify(
     score, scale = incumbent.mean(METRIC), metric.scale
     return replace(
         _certificate(outcome, reason, pack),
+        gates=_with_items(outcome, pack),
         status="certified" if holds else "not_certified",
         score_se=outcome.score_se,
         baseline_score=score,
@@ -66,6 +68,20 @@ async def certify(
         delta_high=scale.delta(high, score),
         p=found.p,
         test=found.test,
+    )
+
+
+def _with_items(outcome: Outcome, pack: Pack) -> tuple[GateResult, ...]:
+    """Return the gates with the error of the finite hidden set in theirs, where it is known."""
+    measured = {gate.name for gate in pack.gates if gate.measure == pack.evaluator.items}
+    items = item_mean([run.items for run in outcome.seed_runs], fresh=pack.has_rounds)
+    if items is None:
+        return outcome.gates
+    return tuple(
+        replace(gate, error=math.hypot(gate.error, items.added_error))
+        if gate.name in measured and gate.error is not None
+        else gate
+        for gate in outcome.gates
     )
 
 

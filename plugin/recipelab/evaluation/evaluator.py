@@ -34,12 +34,13 @@ from recipelab.evaluation.failures import (
     PhaseFailed,
     signature_of,
 )
+from recipelab.evaluation.fidelity import FidelityBook
 from recipelab.evaluation.integrity import FileHashes
 from recipelab.evaluation.judge import Judge, TrialRuns
 from recipelab.evaluation.metric import Incumbent
 from recipelab.evaluation.observers import TrialObserver, log_retry, observed_trial
 from recipelab.evaluation.phases import PhaseRunner
-from recipelab.evaluation.projection import NOTHING_EXPECTED, corrections
+from recipelab.evaluation.projection import NOTHING_EXPECTED, corrections, preflight_times
 from recipelab.evaluation.protocol import Rebase, TrialProtocol
 from recipelab.evaluation.seed_runs import SeedRuns
 from recipelab.evaluation.seeds import SeedSource
@@ -102,6 +103,7 @@ class Evaluator:
         self._warm_ups = warm_ups or WarmUps()
         curve = pack.phases.train.curve
         self.curves = CurveBook(curve) if curve is not None else None
+        self.fidelity = FidelityBook(pack.fidelity) if pack.fidelity is not None else None
         self._retry_seconds = retry_seconds
 
     @property
@@ -172,8 +174,9 @@ class Evaluator:
             recipe, words, before = moved.recipe, moved.words, rebase.number
             rebase = replace(rebase, number=best.number, recipe=best.recipe)
             rebase = rebase if moved.merges else None
-        work = TrialProtocol(self._judge, incumbent, self._confirming, rebase).run
-        expected = corrections(tuple(best.runs.values()))
+        work = TrialProtocol(self._judge, incumbent, self._confirming, rebase, self.fidelity).run
+        known = tuple(best.runs.values())
+        expected = {**corrections(known), **preflight_times(known)}
         outcome = await self._evaluate(work, recipe, source, labels, observer, expected)
         return told_moved(outcome, words, before) if words else outcome
 
@@ -323,7 +326,8 @@ class Evaluator:
         observer.queued()
         self._check_files()
         async with AsyncExitStack() as stack:
-            new_runner = partial(self._new_runner, source)
+            new_runner = partial(self._new_runner, self.pack, source)
+            short_runner = partial(self._new_runner, self.pack.shortened(), source)
             return await work(
                 SeedRuns(
                     self.pack,
@@ -335,6 +339,7 @@ class Evaluator:
                     new_runner,
                     source,
                     self.curves,
+                    short_runner,
                 )
             )
 
@@ -367,19 +372,20 @@ class Evaluator:
 
     def _new_runner(
         self,
+        pack: Pack,
         source: SeedSource,
         stack: AsyncExitStack,
         recipe: Recipe,
         labels: Mapping[str, str],
         observer: TrialObserver,
     ) -> PhaseRunner:
-        workspace = stack.enter_context(Workspace(self.pack, recipe, self._data))
+        workspace = stack.enter_context(Workspace(pack, recipe, self._data))
         hashes = self._hashes.copy()
         hashes.add(workspace.recipe)
-        preflight = self.pack.phases.preflight
+        preflight = pack.phases.preflight
         held = self._warm_ups.held(recipe, preflight) if preflight.keeps is not None else None
         return PhaseRunner(
-            self.pack,
+            pack,
             self._sandbox,
             workspace,
             hashes,

@@ -19,6 +19,7 @@ from recipelab.acceptance import (
     Verdict,
     acceptance_policy,
     chance_to_reach,
+    item_difference,
     level_of_next,
     mean_and_error,
 )
@@ -38,6 +39,7 @@ from recipelab.evaluation.gates import (
 from recipelab.evaluation.metric import METRIC, Incumbent, metric_by_seed, on_scale, pair_values
 from recipelab.evaluation.seeds import SeedSource
 from recipelab.packs.pack import Pack
+from recipelab.packs.sections import Scale
 
 
 @dataclass(frozen=True)
@@ -181,9 +183,8 @@ class Judge:
         else:
             environment = stopped.result.environment
             outcome = Outcome(Status.DISCARDED, reason, log_tail=log, environment=environment)
-        times = [sum(x.wall_seconds for x in run.timings) for run in best.runs.values()]
-        each = fmean(time for time in times if time) if any(times) else 0.0
-        saved = (runs.planned - len(runs.screen)) * each - stopped.result.wall_seconds
+        left = runs.planned - len(runs.screen)
+        saved = left * _mean_seconds(best) - stopped.result.wall_seconds
         evidence = Evidence(
             against=best.number,
             planned=runs.planned,
@@ -192,6 +193,31 @@ class Judge:
             stopped_early=1,
         )
         return replace(outcome, evidence=evidence)
+
+    def not_promoted(self, runs: TrialRuns, best: Incumbent, reason: str) -> Outcome:
+        """Return the outcome of a trial that is not worth a training at full length.
+
+        Args:
+            runs: No runs, and how many a screening has.
+            best: What its short trainings were held against.
+            reason: What these said.
+        """
+        spec = self._pack.fidelity
+        share = 1.0 - spec.share if spec is not None else 0.0
+        evidence = Evidence(
+            against=best.number,
+            planned=runs.planned,
+            screened=0,
+            saved_seconds=share * runs.planned * _mean_seconds(best),
+        )
+        environment = runs.environment
+        return Outcome(
+            Status.DISCARDED,
+            reason,
+            log_tail=runs.log,
+            environment=environment,
+            evidence=evidence,
+        )
 
     def outdated(self, outcome: Outcome, best: Incumbent) -> Outcome:
         """Return the outcome of a trial that was judged against its parent, and says so."""
@@ -290,8 +316,26 @@ class Judge:
             pool=tuple(on_scale(pool, metric.scale).values()),
             scale=metric.scale,
             at=incumbent.mean(METRIC),
+            item_error=self._item_error(runs.confirm, incumbent),
             deterministic=self._pack.acceptance.deterministic,
         )
+
+    def _item_error(self, runs: Sequence[SeedRun], incumbent: Incumbent) -> float:
+        """Return the error of the difference that the finite hidden set makes, on the scale.
+
+        It is known where the scorer leaves items of the metric, and both have run in this process.
+        """
+        metric = self._pack.metric
+        if self._pack.evaluator.items != metric.measure:
+            return 0.0
+        seeds = [run.seed for run in runs if run.seed in incumbent.runs]
+        own = {run.seed: run.items for run in runs if run.seed in seeds and run.items}
+        others = {s: incumbent.runs[s].items for s in seeds if incumbent.runs[s].items}
+        found = item_difference(own, others, fresh=self._pack.has_rounds)
+        if found is None:
+            return 0.0
+        size = abs(incumbent.mean(METRIC)) if metric.scale is Scale.LOG else 1.0
+        return found.added_error / size
 
     def _not_compared(
         self,
@@ -350,6 +394,12 @@ class Judge:
 
 def _error(error: float | None, observed: Observations) -> float | None:
     return None if error is None else observed.scale.error(error, observed.at)
+
+
+def _mean_seconds(best: Incumbent) -> float:
+    """Return how long a seed run of the best takes; 0 if none is known."""
+    times = [sum(timing.wall_seconds for timing in run.timings) for run in best.runs.values()]
+    return fmean(time for time in times if time) if any(times) else 0.0
 
 
 def _left_out(runs: TrialRuns) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from recipelab.acceptance import NeedMoreSeeds, waves
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Outcome, Status
 from recipelab.evaluation.curves import StoppedOnCurve
+from recipelab.evaluation.fidelity import FidelityBook, run_short
 from recipelab.evaluation.judge import Judge, TrialRuns
 from recipelab.evaluation.metric import Incumbent
 from recipelab.evaluation.seed_runs import SeedRuns
@@ -70,6 +71,9 @@ class TrialProtocol:
     Where the pack has a training curve, a run is stopped, too, whose curve is hopeless
     (:mod:`~recipelab.evaluation.curves`).
 
+    Where the pack has short trainings, they come first, and a trial that is behind the best in
+    them does not train at full length (:mod:`~recipelab.evaluation.fidelity`).
+
     **Confirm.** A promising trial runs on fresh seeds, which nobody had run before, and only these
     decide. The policy says how many, and whether the incumbent has to run them, too. One trial is
     confirmed at a time: the incumbent may not change meanwhile, and the levels of tests have an
@@ -96,6 +100,7 @@ class TrialProtocol:
         incumbent: Returns the incumbent of the moment, which may change during a screening.
         confirming: The lock that a confirmation holds, one for all trials of the evaluator.
         rebase: Moves the trial to a new best; ``None`` if it is compared as it is.
+        fidelity: What is known of short trainings; ``None`` where the pack has none.
     """
 
     def __init__(
@@ -104,11 +109,13 @@ class TrialProtocol:
         incumbent: Callable[[], Incumbent],
         confirming: asyncio.Lock,
         rebase: Rebase | None = None,
+        fidelity: FidelityBook | None = None,
     ) -> None:
         self._judge = judge
         self._incumbent = incumbent
         self._confirming = confirming
         self._rebase = rebase
+        self._fidelity = fidelity
 
     async def run(self, trial: SeedRuns) -> Outcome:
         """Screen and, if need be, confirm a trial that passed its preflight.
@@ -117,14 +124,31 @@ class TrialProtocol:
             PhaseFailed: A phase of the trial failed.
             SandboxError: The machinery failed, or the incumbent did.
         """
-        first = self._incumbent()
+        first, book = self._incumbent(), self._fidelity
+        if book is None:
+            return await self._judged(trial, first)
+        if book.off:
+            outcome = await self._judged(trial, first)
+            return replace(outcome, reason=f"{outcome.reason}; {book.off}")
+        short = await run_short(trial, first, book)
+        if not book.promotes(short, is_check=trial.seeds.is_check(trial.name)):
+            planned = self._judge.screening_seeds(trial.seeds, first, trial.name)
+            runs = _runs(trial, planned, ())
+            return self._told(self._judge.not_promoted(runs, first, short.words), first)
+        outcome = await self._judged(trial, first)
+        if outcome.delta is not None:
+            book.add(trial.name, short, trial.pack.metric.goal.sign * outcome.delta)
+        return outcome
+
+    async def _judged(self, trial: SeedRuns, first: Incumbent) -> Outcome:
+        """Screen and, if need be, confirm a trial at full length."""
         while True:
             try:
                 screened = await self._screen(trial, first)
             except StoppedOnCurve as stopped:
                 planned = self._judge.screening_seeds(trial.seeds, first, trial.name)
-                found = self._judge.stopped(_runs(trial, planned, ()), first, stopped)
-                return self._told(found, first)
+                runs = _runs(trial, planned, ())
+                return self._told(self._judge.stopped(runs, first, stopped), first)
             found = self._judge.trial(_runs(trial, screened, ()), first)
             if not isinstance(found, NeedMoreSeeds) and found.status is not Status.KEPT:
                 return self._told(found, first)

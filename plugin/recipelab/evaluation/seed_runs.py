@@ -64,6 +64,7 @@ class SeedRuns:
         new_runner: Makes the runners of the trial's recipe and of the incumbent's.
         seeds: Draws fresh seeds.
         curves: The curves of the campaign's finished runs; ``None`` where the pack has none.
+        short_runner: Makes the runners of short trainings, where the pack has them.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class SeedRuns:
         new_runner: NewRunner,
         seeds: SeedSource,
         curves: CurveBook | None = None,
+        short_runner: NewRunner | None = None,
     ) -> None:
         self.pack = pack
         self.recipe = recipe
@@ -84,6 +86,7 @@ class SeedRuns:
         self.observer = observer
         self.seeds = seeds
         self.curves = curves
+        self._short_runner = short_runner
         self._pool = pool
         self._stack = stack
         self._new_runner = new_runner
@@ -92,6 +95,19 @@ class SeedRuns:
         self._runs: dict[int, SeedRun] = {}
         self._of_former: frozenset[int] = frozenset()
         self._may_stop: Incumbent | None = None
+
+    def shortened(self) -> SeedRuns:
+        """Return the short trainings of the same recipe, with folders of their own."""
+        return SeedRuns(
+            self.pack.shortened(),
+            self._pool,
+            self._stack,
+            self.recipe,
+            self.labels,
+            self.observer,
+            self._short_runner or self._new_runner,
+            self.seeds,
+        )
 
     @property
     def name(self) -> str:
@@ -217,7 +233,7 @@ class SeedRuns:
         if incumbent is not None and found:
             incumbent.add(with_metric(found, self.pack.metric, incumbent))
             if self.curves is not None:
-                self.curves.add(incumbent.recipe.digest, found)
+                self.curves.add(str(incumbent.number), found)
 
     async def _run_one(
         self, runner: PhaseRunner, recipe: Recipe, seed: int, done: Callable[[SeedRun], None]
@@ -268,7 +284,7 @@ class SeedRuns:
     def _add(self, run: SeedRun, *, incumbent: Incumbent | None) -> None:
         (self._runs[run.seed],) = with_metric([run], self.pack.metric, incumbent)
         if self.curves is not None and run.timings:
-            self.curves.add(self.recipe.digest, [run])
+            self.curves.add(self.name, [run])
 
 
 @dataclass(frozen=True)
@@ -407,7 +423,7 @@ def race_against(
     if spread is None or spec.error <= 0.0:
         return None
     runs = tuple(best.runs.values())
-    book.add(best.recipe.digest, runs)
+    book.add(str(best.number), runs)
     if spec.foretells == pack.metric.measure:
         ends, limit = pack.metric.goal, best.mean(spec.foretells)
     else:

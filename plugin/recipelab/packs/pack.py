@@ -18,6 +18,7 @@ from recipelab.packs.sections import (
     Budgets,
     CertifySpec,
     EvaluatorSpec,
+    FidelitySpec,
     Gate,
     Hardware,
     LegalityCheck,
@@ -68,6 +69,7 @@ class Pack(Section):
     data: tuple[DataFile, ...] = ()
     phases: Phases
     certify: CertifySpec = CertifySpec()
+    fidelity: FidelitySpec | None = None
     evaluator: EvaluatorSpec
     hardware: Hardware = Hardware()
     upstream: Upstream | None = None
@@ -90,6 +92,11 @@ class Pack(Section):
         self._check_kept_folder()
         self._check_rehearsal()
         self._check_warm()
+        if self.fidelity is not None and self.metric.measure.startswith(f"{Phase.TRAIN}."):
+            raise ValueError(
+                f"fidelity: a short training tells nothing of {self.metric.measure}; it is for "
+                "metrics that training makes better"
+            )
         return self
 
     def _check_data_is_named(self) -> None:
@@ -177,6 +184,18 @@ class Pack(Section):
             certified: PhaseSpec | None = getattr(self.certify, phase, None)
             if certified is not None:
                 yield f"certify.{phase}", certified, phase
+
+    def shortened(self) -> Pack:
+        """Return the same pack with the short training in place of the whole one.
+
+        Its gates are of whole trainings, and its curves, too.
+        """
+        if self.fidelity is None:
+            return self
+        changed = {"command": self.fidelity.command, "curve": None}
+        train = self.phases.train.model_copy(update=changed)
+        phases = self.phases.model_copy(update={"train": train})
+        return self.model_copy(update={"phases": phases, "gates": ()})
 
     def certified(self) -> Pack:
         """Return the same pack with the phases of a certification in place of those of a trial."""

@@ -469,6 +469,27 @@ class Phases(Section):
         return found or PhaseSpec(command=("true",))
 
 
+class FidelitySpec(Section):
+    """A short training, by which trials are screened before they train at full length.
+
+    Nothing is kept for it: what is promising is promoted, and judged at full length.
+
+    Attributes:
+        command: The command of train, shortened, as by an argument for a tenth of the steps.
+        share: Share of the time of a whole training that it takes.
+        seeds: On how many seeds a trial is screened so.
+        correlation: Correlation of the gains of short and whole trainings over the campaign's
+            trials below which it is switched off.
+        trials: Trials that have both before it may be switched off.
+    """
+
+    command: tuple[str, ...] = Field(min_length=1)
+    share: float = Field(gt=0, lt=1)
+    seeds: int = Field(default=1, ge=1)
+    correlation: float = Field(default=0.5, gt=0, lt=1)
+    trials: int = Field(default=8, ge=3)
+
+
 class CertifySpec(Section):
     """How a trial is certified: on seeds that no trial had, and on answers that none was held to.
 

@@ -12,6 +12,7 @@ import json
 import math
 import time
 from pathlib import Path
+from typing import IO
 
 import torch
 from images import augment, load_images, load_labels
@@ -35,6 +36,7 @@ WEIGHT_DECAY = 0.0005  # knob reg: 0.00001 .. 0.05 log
 EMA_DECAY = 0.95  # knob reg: 0.0 .. 0.999
 RECALIBRATE_IMAGES = 4000  # knob reg: 0 .. 8000
 
+CURVE_STEPS = 25
 MOMENTUM = 0.9
 ADAM_BETA = 0.99
 STARTED = time.process_time()  # The import of PyTorch, in this process or another, does not count.
@@ -123,13 +125,13 @@ def image_losses(logits: Tensor, labels: Tensor) -> Tensor:
     return losses * (1 - torch.exp(-losses)) ** 2 if LOSS == "focal" else losses
 
 
-def batch_loss(model: Network, images: Tensor, labels: Tensor) -> Tensor:
-    """The mean loss of a batch, with the auxiliary loss."""
+def batch_loss(model: Network, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean loss of a batch, with the auxiliary loss; and what the network says of it."""
     logits, aux_logits = model(images)
     loss = image_losses(logits, labels).mean()
     if aux_logits is not None:
         loss = loss + AUX_WEIGHT * image_losses(aux_logits, labels).mean()
-    return loss
+    return loss, logits.detach()
 
 
 @torch.no_grad()
@@ -140,8 +142,14 @@ def hardest(model: Network, images: Tensor, labels: Tensor) -> tuple[Tensor, Ten
     return images[picked], labels[picked]
 
 
-def train(model: Network, images: Tensor, labels: Tensor, *, epochs: int) -> None:
-    """Trains the network, and leaves the moving average of its weights in it."""
+def train(
+    model: Network, images: Tensor, labels: Tensor, *, epochs: int, curve: IO[str]
+) -> None:
+    """Trains the network, and leaves the moving average of its weights in it.
+
+    What is written to the curve tells early that a training is hopeless, and nothing else.
+    """
+    wrong: list[Tensor] = []
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = Optimizer(parameters)
     average = [p.detach().clone() for p in parameters]
@@ -151,9 +159,14 @@ def train(model: Network, images: Tensor, labels: Tensor, *, epochs: int) -> Non
             batch, targets = augment(images[picked]), labels[picked]
             if HARD_FRACTION < 1:
                 batch, targets = hardest(model, batch, targets)
-            loss = batch_loss(model, batch, targets)
+            loss, logits = batch_loss(model, batch, targets)
             loss.backward()
             optimizer.step(learning_rate(optimizer.steps / steps))
+            wrong.append(logits.argmax(1) != targets)
+            if len(wrong) == CURVE_STEPS:
+                seen = min(optimizer.steps * BATCH_SIZE, epochs * len(images))
+                curve.write(f"{seen},{torch.cat(wrong).float().mean().item():.5f}\n")
+                wrong.clear()
             torch._foreach_lerp_(average, [p.detach() for p in parameters], 1 - EMA_DECAY)
         print(f"step {optimizer.steps} of {steps}: loss {loss.item():.4f}", flush=True)
     torch._foreach_copy_([p.detach() for p in parameters], average)
@@ -182,14 +195,14 @@ def main() -> None:
     torch.set_num_threads(1)
     images = load_images(args.data / "train-images-idx3-ubyte.gz", TRAIN_IMAGES)
     labels = load_labels(args.data / "train-labels-idx1-ubyte.gz", TRAIN_IMAGES)
-    count = len(images)
+    count, curve = len(images), (args.out / "curve.csv").open("w", buffering=1)
     model = Network(aux=AUX_WEIGHT > 0).to(memory_format=torch.channels_last)
     whiten_stem(model, images)
     if args.smoke:  # After a step that is slow as it is the first.
-        train(model, images[:BATCH_SIZE], labels[:BATCH_SIZE], epochs=1)
+        train(model, images[:BATCH_SIZE], labels[:BATCH_SIZE], epochs=1, curve=curve)
         count = min(count, BATCH_SIZE * max(1, 16 // EPOCHS))
     began = time.process_time()
-    train(model, images[:count], labels[:count], epochs=EPOCHS)
+    train(model, images[:count], labels[:count], epochs=EPOCHS, curve=curve)
     trained = time.process_time() - began
     if RECALIBRATE_IMAGES:
         recalibrate(model, images[:RECALIBRATE_IMAGES])

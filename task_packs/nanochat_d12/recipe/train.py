@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 import torch
 from dataloader import batches, read
@@ -73,8 +74,13 @@ class TailAverage:
                 p.copy_(total / self.count)
 
 
-def train(model: Gpt, text: Tensor, steps: Sequence[int], chance: torch.Generator) -> None:
-    """Makes some of STEPS steps, in place."""
+def train(
+    model: Gpt, text: Tensor, steps: Sequence[int], chance: torch.Generator, curve: IO[str]
+) -> None:
+    """Makes some of STEPS steps, in place.
+
+    What is written to the curve tells early that a training is hopeless, and nothing else.
+    """
     optimizer, tail = MuonAdam(model), TailAverage(model)
     inspected = next(batches(text, 16, torch.Generator().manual_seed(0)))
     for step, (inputs, targets) in zip(steps, batches(text, BATCH, chance), strict=False):
@@ -89,7 +95,9 @@ def train(model: Gpt, text: Tensor, steps: Sequence[int], chance: torch.Generato
             tail.add()
         if step % CHECK_EVERY == 0:
             with torch.no_grad():
-                print(f"step {step:05d}/{STEPS:05d} | loss: {loss_of(model, *inspected):.4f}")
+                loss = loss_of(model, *inspected)
+            print(f"step {step:05d}/{STEPS:05d} | loss: {loss:.4f}")
+            curve.write(f"{step},{loss:.5f}\n")
     tail.apply()
 
 
@@ -107,11 +115,12 @@ def main() -> None:
     chance = torch.Generator().manual_seed(args.seed)
     text, began = read(args.data), time.process_time()
     steps: Sequence[int] = range(STEPS)
+    curve = (args.out / "curve.csv").open("w", buffering=1)
     if args.smoke:  # Steps from all over the training, after one that is slow as it is the first.
-        train(model, text, steps[:1], chance)
+        train(model, text, steps[:1], chance, curve)
         picked = sorted(random.Random(1).sample(steps, min(20, STEPS)))
         steps, began = picked, time.process_time()
-    train(model, text, steps, chance)
+    train(model, text, steps, chance, curve)
     each = (time.process_time() - began) / len(steps)
     artifact = args.out / "model.pt"
     torch.save(model.state_dict(), artifact)

@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 import torch
 from gpt import Gpt
@@ -33,6 +34,7 @@ LABEL_SMOOTHING = 0.0  # knob loss: 0.0 .. 0.1
 Z_LOSS = 0.0  # knob loss: 0.0 .. 0.01
 CLIP = 1.0  # knob opt: 0.1 .. 10.0 log
 
+CURVE_STEPS = 20
 BETAS = (0.9, 0.95)
 MOMENTUM = 0.95
 STARTED = time.process_time()  # The imports of PyTorch, in this process or another, do not count.
@@ -110,15 +112,26 @@ def loss_of(logits: Tensor, targets: Tensor) -> Tensor:
     return loss + Z_LOSS * torch.logsumexp(flat, 1).square().mean() if Z_LOSS > 0.0 else loss
 
 
-def train(model: Gpt, text: Tensor, steps: Sequence[int], chance: torch.Generator) -> None:
-    """Makes some of STEPS steps, and leaves the average of the weights if there is one."""
+def train(
+    model: Gpt, text: Tensor, steps: Sequence[int], chance: torch.Generator, curve: IO[str]
+) -> None:
+    """Makes some of STEPS steps, and leaves the average of the weights if there is one.
+
+    What is written to the curve tells early that a training is hopeless, and nothing else.
+    """
+    losses: list[float] = []
     optimizer, parameters = Optimizer(model), list(model.parameters())
     average = [p.detach().clone() for p in parameters]
     for step in steps:
         progress = step / STEPS
         inputs, targets = batch(text, context(progress), chance)
         model.zero_grad(set_to_none=True)
-        loss_of(model(inputs), targets).backward()
+        logits = model(inputs)
+        loss_of(logits, targets).backward()
+        losses.append(F.cross_entropy(logits.detach().flatten(0, 1), targets.flatten()).item())
+        if len(losses) == CURVE_STEPS:
+            curve.write(f"{step + 1},{sum(losses) / CURVE_STEPS:.5f}\n")
+            losses.clear()
         nn.utils.clip_grad_norm_(parameters, CLIP)
         optimizer.step(rate(progress))
         if EMA_DECAY > 0.0:
@@ -150,12 +163,12 @@ def main() -> None:
     chance = torch.Generator().manual_seed(args.seed)
     raw = b"\n\n".join(path.read_bytes() for path in sorted(args.data.glob("*.txt")))
     text = torch.frombuffer(bytearray(raw), dtype=torch.uint8)
-    model = Gpt()
+    model, curve = Gpt(), (args.out / "curve.csv").open("w", buffering=1)
     steps, began = range(STEPS), time.process_time()
     if args.smoke:  # Steps from all over the training, after one that is slow as it is the first.
-        train(model, text, steps[:1], chance)
+        train(model, text, steps[:1], chance, curve)
         steps, began = steps[:: max(1, STEPS // 12)], time.process_time()
-    train(model, text, steps, chance)
+    train(model, text, steps, chance, curve)
     each = (time.process_time() - began) / len(steps)
     artifact = args.out / "model.bin"
     save(model, artifact)

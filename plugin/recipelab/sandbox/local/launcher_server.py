@@ -7,13 +7,13 @@ the memory of the next. Each fork makes namespaces as the launcher does. Their f
 the command before it reads what the phase is, so that the memory of the command holds what the
 server imported and nothing else; then it builds the file system around both.
 
-Arguments: USER CORES MAPS MODULES. USER is the number of the user who runs commands, or a dash for
-the server's own. CORES are as in launcher.py. MAPS are the maps of ids (see ``NamespaceSpec``),
-written with ``marshal``, in hexadecimal digits. Standard input is a socket. The server writes one
-line to it: ``ready``, ``shared`` and why phases cannot be forked, or ``failed`` and why a module
-cannot be imported. Then a byte comes for each phase, with four open files: control pipe, report
-socket, pipe of the log, and the file that says what the phase is; and a byte goes back with a file
-that stands for the process. The server ends when the socket is closed.
+Arguments: USER CORES MAPS HOME MODULES. USER is the number of the user who runs commands, or a dash
+for the server's own. CORES are as in launcher.py. MAPS are the maps of ids (see ``NamespaceSpec``),
+written with ``marshal``, in hexadecimal digits. HOME is that of the commands. Standard input is a
+socket. The server writes one line to it: ``ready``, ``shared`` and why phases cannot be forked, or
+``failed`` and why a module cannot be imported. Then a byte comes for each phase, with four open
+files: control pipe, report socket, pipe of the log, and the file that says what the phase is; and a
+byte goes back with a file that stands for the process. The server ends when the socket is closed.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> list[str]:
     Returns:
         Script and arguments, in the processes that are to run one; the server's own never returns.
     """
-    user, cores, maps, modules = arguments
+    user, cores, maps, home, modules = arguments
     # The import path is the one of any program of this Python from here on.
     del sys.path[:2]
     launcher_namespaces.wipe_command_line()
@@ -68,6 +68,7 @@ def main(arguments: list[str]) -> list[str]:
         process = os.fork()
         if process == 0:
             asked.close()
+            os.environ["HOME"] = home
             return _launched(files, marshal.loads(bytes.fromhex(maps)), user)
         for file in files:
             os.close(file)

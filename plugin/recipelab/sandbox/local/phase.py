@@ -340,8 +340,10 @@ class LocalPhase:
         timer = threading.Timer(seconds, self._kill, args=(ending,))
         timer.daemon = True
         timer.start()
-        yield
-        timer.cancel()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def _kill(self, ending: Ending | None) -> None:
         """Make the launcher kill all processes; kill the launcher if it has not ended soon."""

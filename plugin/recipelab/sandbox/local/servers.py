@@ -24,6 +24,9 @@ from recipelab.sandbox.warm import IMPORT_SECONDS
 FORKED = sys.stdlib_module_names | {"numpy", "torch"}
 """Packages that are known to hold nothing that two forks may not share, or to draw it anew."""
 
+NO_HOME = "/dev/null"
+"""The home of a server while Python starts and imports."""
+
 # The first two folders of the import path are this package's and the one above; the program takes
 # them out again before it imports anything else.
 _START = (
@@ -73,17 +76,19 @@ class ForkServer:
         self._lock = threading.Lock()
         self._socket, inner = socket.socketpair()
         words = ("-" if user is None else str(user), cores, marshal.dumps(list(maps)).hex())
+        # The home inside is a folder of the host here, and anybody may have left modules in it.
+        home, outside = environment.get("HOME", NO_HOME), {**environment, "HOME": NO_HOME}
         with inner:
             self._process = subprocess.Popen(
                 [
                     *(sys.executable, "-c", _START, str(_HERE), str(_HERE.parent)),
-                    *(*words, ",".join(modules)),
+                    *(*words, home, ",".join(modules)),
                 ],
                 stdin=inner.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 cwd="/",
-                env=environment,
+                env=outside,
                 start_new_session=True,
             )
         try:

@@ -1,0 +1,64 @@
+"""Spreads: of a few runs, pooled over a campaign, and what does not belong into them."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import chi2
+
+from recipelab.acceptance import Spread, agree, noise_of_pairs, pooled, spread_of, unpaired
+
+spreads = st.builds(Spread, st.just(0.0), st.floats(0.01, 50.0), st.integers(2, 30))
+
+
+def test_the_interval_of_a_spread_is_that_of_chi_squared() -> None:
+    spread = spread_of([1.0, 2.0, 3.0, 4.0])
+    assert spread.df == 3
+    low, high = spread.interval(0.8)
+    assert low == pytest.approx(spread.sd * math.sqrt(3 / chi2.ppf(0.9, 3)))
+    assert high == pytest.approx(spread.sd * math.sqrt(3 / chi2.ppf(0.1, 3)))
+
+
+def test_rounding_is_no_noise() -> None:
+    assert spread_of([0.1 + 0.2, 0.3]).sd == 0.0
+    assert agree([0.1 + 0.2, 0.3]) and agree([0.0, 0.0])
+    assert not agree([0.3, 0.3001])
+    assert not agree([0.3])
+
+
+def test_one_measurement_has_no_spread() -> None:
+    with pytest.raises(ValueError, match="at least two"):
+        spread_of([1.0])
+    with pytest.raises(ValueError, match="nothing to pool"):
+        pooled([])
+
+
+def test_two_independent_runs_differ_by_the_root_of_two() -> None:
+    found = unpaired(Spread(5.0, 3.0, 9, 7.0))
+    assert (found.mean, found.sd, found.df) == (0.0, pytest.approx(3.0 * math.sqrt(2)), 7.0)
+
+
+@given(groups=st.lists(spreads, min_size=1, max_size=6))
+def test_pooling_weighs_variances_by_their_degrees_of_freedom(groups: list[Spread]) -> None:
+    found = pooled(groups)
+    assert found.df == sum(group.runs - 1 for group in groups)
+    assert found.sd**2 * found.df == pytest.approx(sum(g.sd**2 * g.df for g in groups))
+    assert min(g.sd for g in groups) <= found.sd * (1 + 1e-9)
+    assert found.sd <= max(g.sd for g in groups) * (1 + 1e-9)
+
+
+def test_the_gain_of_a_comparison_is_no_noise_of_the_campaign() -> None:
+    calibration = Spread(0.0, 1.0, 4)
+    small = noise_of_pairs(calibration, [[0.0, 1.0], [0.5, -0.5, 0.2]])
+    large = noise_of_pairs(calibration, [[70.0, 71.0], [0.5, -0.5, 0.2]])
+    assert large.sd == pytest.approx(small.sd)
+    assert large.df == 3 + 1 + 2
+
+
+def test_a_recipe_that_ignores_its_seed_says_nothing_about_those_that_do_not() -> None:
+    calibration = Spread(0.0, 1.0, 4)
+    found = noise_of_pairs(calibration, [[0.3, 0.3, 0.3, 0.3], [7.0]])
+    assert (found.sd, found.df) == (1.0, 3.0)
