@@ -111,15 +111,14 @@ def _export_campaign(
 
 def _best(campaign: Campaign, *, head: bool) -> int:
     """Return the number of the certified trial, or of the head where that is asked for."""
-    best, certified = campaign.best, campaign.certified
-    if head:
-        return best.number
-    if certified.number == 0 and best.number != 0:
+    best = campaign.best
+    winner = campaign.store.winner_brief(campaign.name, head=head).number
+    if winner == 0 and best.number != 0:
         raise RecipelabError(
             f"no trial of {campaign.name} is certified; take the head of its line, trial "
             f"{best.number} ({best.standing}), with --head"
         )
-    return certified.number
+    return winner
 
 
 def _export_trial(

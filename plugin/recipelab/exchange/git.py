@@ -194,8 +194,7 @@ def write_git(store: LineageStore, campaign: str, folder: Path, *, head: bool = 
     commits = commits_of(store, campaign)
     if not commits:
         raise RecipelabError(f"campaign {campaign} has neither baseline nor kept trial to commit")
-    best = store.best_brief(campaign) if head else store.certified_brief(campaign)
-    branches = branches_of(commits, best.number)
+    branches = branches_of(commits, store.winner_brief(campaign, head=head).number)
     folder.mkdir()
     git(folder, "init", "--template=", f"--initial-branch={MAIN}", "--object-format=sha1")
     stream = stream_of(store, campaign, commits, branches)

@@ -234,9 +234,9 @@ def write_papers(folder: Path, store: LineageStore, campaign: str) -> None:
     transcript.write(folder / MESSAGES, TranscriptFormat.JSONL)
     if Status.BASELINE not in store.counts(campaign):
         return
-    certified = store.certified_brief(campaign).number
+    winner = store.winner_brief(campaign).number
     head = store.best_brief(campaign).number
-    for name, number in ((PATCH, certified), (HEAD_PATCH, 0 if head == certified else head)):
+    for name, number in ((PATCH, winner), (HEAD_PATCH, 0 if head == winner else head)):
         if number:
             (folder / name).write_text(patch_of(store, campaign, number), "utf-8", newline="")
         else:
