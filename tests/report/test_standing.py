@@ -13,7 +13,13 @@ from recipelab.lineage.trial_view import evidence_words
 from recipelab.packs.sections import Goal, Metric
 from recipelab.report.certificates import leaderboard_rows, leaderboard_table
 from recipelab.report.transcript.review import Review
-from recipelab.report.trial import campaign_facts, trial_sheet, trials_table
+from recipelab.report.trial import (
+    campaign_facts,
+    line_facts,
+    line_words,
+    trial_sheet,
+    trials_table,
+)
 from tests.lineage.helpers import CAMPAIGN, FILES, add_campaign, judged, propose
 
 
@@ -129,3 +135,14 @@ def test_a_gain_that_the_correction_takes_is_no_longer_certified(line: LineageSt
     assert not any(row.holds(Goal.MINIMIZE) for row in rows)
     table = shown(leaderboard_table(rows, goal=Goal.MINIMIZE, title="c"))
     assert table.count("not certified after correction") == 2
+
+
+def test_stats_tell_the_certified_gain_beside_that_of_the_head(line: LineageStore) -> None:
+    facts = line_facts(line, CAMPAIGN, Goal.MINIMIZE)
+    assert facts is not None
+    assert (facts["head"], facts["certified"]) == (2, 1)
+    gains = [facts["head_gain_percent"], facts["certified_gain_percent"]]
+    assert gains == pytest.approx([40.0, 20.0])
+    assert (facts["checkpoints"], facts["held"], facts["fell_back"]) == (1, 1, 0)
+    words = line_words(facts)
+    assert "head trial 2 (+40.00 %), certified trial 1 (+20.00 %)" in words

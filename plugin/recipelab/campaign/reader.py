@@ -250,9 +250,11 @@ class CampaignReader:
     def stats(self) -> dict[str, Any]:
         """Return the figures of the campaign as plain data; ``docs/analysis.md`` explains them."""
         from recipelab.analysis import campaign_stats, history_of
+        from recipelab.report.trial import line_facts
 
         found = campaign_stats(history_of(self.store, self.name))
-        return found | {"projected": self.store.projected(self.name)}
+        found |= {"projected": self.store.projected(self.name)}
+        return found | {"line": line_facts(self.store, self.name, self.metric.goal)}
 
     def transcript(
         self, *, round_number: int | None = None, trial: int | None = None

@@ -18,7 +18,7 @@ from recipelab.core.text import plain, shorten
 from recipelab.core.trial import Status
 from recipelab.lineage import LineageStore
 from recipelab.report.transcript import Transcript, TranscriptFormat
-from recipelab.report.trial import projected_words
+from recipelab.report.trial import line_words, projected_words
 
 if TYPE_CHECKING:
     from recipelab.analysis.arms import RunFigures
@@ -45,6 +45,8 @@ def figures(stats: Facts) -> Iterator[RenderableType]:
     yield from _curve(stats)
     yield from _failures(stats)
     yield Text("\n".join(_sentences(stats)))
+    if stats["line"] is not None:
+        yield Text(line_words(stats["line"]))
     if words := projected_words(stats["projected"]):
         yield Text(words)
 

@@ -29,6 +29,7 @@ from recipelab.lineage.trial_view import (
     failure_place,
     status_words,
 )
+from recipelab.packs.sections import Goal
 
 
 def trial_facts(record: TrialRecord, *, full: bool = False) -> dict[str, Any]:
@@ -67,6 +68,52 @@ def campaign_facts(store: LineageStore, campaign: CampaignRecord) -> dict[str, A
         facts["racing"] = store.racing(campaign.name)
         facts["projected"] = store.projected(campaign.name)
     return facts
+
+
+def line_facts(store: LineageStore, campaign: str, goal: Goal) -> dict[str, Any] | None:
+    """Return how far the working line got, and how much of it is certified.
+
+    Args:
+        store: The lineage.
+        campaign: Name of the campaign.
+        goal: Which way the metric is better.
+
+    Returns:
+        Numbers of head and certified trial with their gains in percent of the baseline's score
+        (positive is better), the checkpoints by how they ended, and the seed runs that these took
+        of both sides; ``None`` before there is a baseline.
+    """
+    if Status.BASELINE not in store.counts(campaign):
+        return None
+    baseline = store.trial(campaign, 0)
+    ends = {"head": store.best(campaign), "certified": store.certified(campaign)}
+    facts: dict[str, Any] = {}
+    for name, record in ends.items():
+        change = change_percent(baseline, record)
+        gain = None if change is None else goal.sign * change
+        facts |= {name: record.number, f"{name}_gain_percent": gain}
+    checkpoints = [item.found for item in store.checkpoints(campaign)]
+    return facts | {
+        "checkpoints": len(checkpoints),
+        "held": sum(item.held for item in checkpoints),
+        "fell_back": sum(item.fell_back for item in checkpoints),
+        "checkpoint_seed_runs": sum(len(c.runs) + len(c.against_runs) for c in checkpoints),
+        "further_seed_runs": len(store.all_further_runs(campaign)),
+    }
+
+
+def line_words(line: Mapping[str, Any]) -> str:
+    """Return :func:`line_facts` in a sentence."""
+    told = (
+        f"{what} trial {line[what]}"
+        + (f" ({line[f'{what}_gain_percent']:+.2f} %)" if line[f"{what}_gain_percent"] else "")
+        for what in ("head", "certified")
+    )
+    return (
+        f"working line: {', '.join(told)}; {line['checkpoints']} checkpoints, {line['held']} held, "
+        f"{line['fell_back']} fell back, {line['checkpoint_seed_runs']} seed runs; "
+        f"{line['further_seed_runs']} further seed runs of the best"
+    )
 
 
 def spent(counts: Mapping[Status | None, int]) -> int:
@@ -114,9 +161,9 @@ class TrialColumn(NamedTuple):
 def trial_columns(unit: str) -> tuple[TrialColumn, ...]:
     """Return the columns of the table of trials; the hypothesis follows them.
 
-    The gain is the change against the best of its time with the standard error of the paired
-    difference, in the metric's unit; the error of the score holds what the seeds have in common,
-    too.
+    The delta is the change against the best of its time, signed as measured, with the standard
+    error of the paired difference, in the metric's unit; the error of the score holds what the
+    seeds have in common, too.
 
     Args:
         unit: Unit of the score.
@@ -126,7 +173,7 @@ def trial_columns(unit: str) -> tuple[TrialColumn, ...]:
         TrialColumn("surface", lambda view: Text(plain(view.surface)), "left"),
         TrialColumn("status", lambda view: _status(view.status, view.standing), "left"),
         TrialColumn(f"score ({unit})", lambda view: Text(_score(view.score, view.score_se))),
-        TrialColumn("gain", _gain),
+        TrialColumn("delta", _delta),
         TrialColumn("gates", _gates),
     )
 
@@ -183,7 +230,7 @@ def _score(score: float | None, error: float | None) -> str:
     return f"{score:.3f}" + (f" ± {error:.2f}" if error is not None else "")
 
 
-def _gain(view: TrialView) -> Text:
+def _delta(view: TrialView) -> Text:
     if view.delta is None:
         return Text("-")
     error = f" ± {view.delta_se:.3f}" if view.delta_se is not None else ""
