@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from recipelab.core.trial import Checkpoint, Evidence, Outcome, Proposal, Standing, Status
 from recipelab.lineage import LineageStore, prior_campaigns
 from tests.tools.history import add_campaign, tell
 
@@ -47,6 +48,8 @@ def test_notes_are_left_listed_and_retired(cli: Cli) -> None:
     [
         (["--ancestor", "1"], [6, 5, 4]),
         (["--max-score", "8"], [4, 1]),
+        (["--standing", "untested"], [1]),
+        (["--standing", "certified", "--standing", "unproven"], []),
         (["--since", "2000-01-01", "--limit", "2", "--offset", "1"], [5, 4]),
         (["--until", "2000-01-01"], []),
     ],
@@ -54,6 +57,37 @@ def test_notes_are_left_listed_and_retired(cli: Cli) -> None:
 def test_the_filters_that_agents_have(cli: Cli, filters: list[str], numbers: list[int]) -> None:
     answer = json.loads(cli("lineage", *filters, "--json").stdout)
     assert [row["trial"] for row in answer["rows"]] == numbers
+
+
+def test_an_unknown_standing_is_refused_with_the_valid_ones(cli: Cli) -> None:
+    wrong = cli("lineage", "--standing", "proven")
+    assert wrong.exit_code == 2
+    assert "certified, provisional, unproven, untested" in " ".join(wrong.stderr.split())
+
+
+def test_the_best_that_is_exported_is_certified_unless_the_head_is_asked_for(cli: Cli) -> None:
+    with LineageStore.open(".recipelab/lineage.db") as store:
+        evidence = Evidence(1, 2, 2, standing=Standing.PROVISIONAL)
+        number = store.propose(
+            "c",
+            Proposal("opt", "opt", 1, "why", 0.0, ()),
+            parents=(1,),
+            files={"recipe/train.py": "x = 5\n"},
+            digest="new",
+            diff="",
+            round_number=None,
+        )
+        store.record("c", number, Outcome(Status.KEPT, "so", score=1.0, evidence=evidence))
+    refused = cli("export", "best", "--patch", "--name", "c")
+    assert refused.exit_code == 2
+    assert f"trial {number} (provisional), with --head" in " ".join(refused.stderr.split())
+    facts = json.loads(cli("export", "best", "--head", "--json", "--name", "c").stdout)
+    assert (facts["trial"], facts["standing"]) == (number, "provisional")
+    with LineageStore.open(".recipelab/lineage.db") as store:
+        store.add_checkpoint("c", Checkpoint(number, 0, True, False, "it holds", 4, level=0.01))
+    facts = json.loads(cli("export", "best", "--json", "--name", "c").stdout)
+    assert (facts["trial"], facts["standing"]) == (number, "certified")
+    assert cli("export", "1", "--head", "--patch").exit_code == 2
 
 
 def test_a_whole_campaign_goes_out_and_in_again(cli: Cli, tmp_path: Path) -> None:

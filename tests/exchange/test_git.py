@@ -114,7 +114,7 @@ def test_a_message_has_hypothesis_measurements_and_trailers(
     subject, _, body = git(folder, "log", "-1", "--format=%B", "trial-5").partition("\n\n")
     assert subject == "trial 5, opt: a smaller step helps"
     for words in (
-        "kept: it is kept",
+        "kept, untested: it is kept",
         "score: 5.0, standard error none",
         "expected -0.1",
         "gate accuracy: 0.9, limit 0.8, margin 0.1",

@@ -331,3 +331,19 @@ def test_a_trial_is_proposed_on_the_head_of_its_moment_or_was_moved_since(
     assert store.proposed_on_head(CAMPAIGN, propose(store, 0)) == 0
     assert store.proposed_on_head(CAMPAIGN, propose(store, beside)) is None
     assert store.proposed_on_head(CAMPAIGN, on_new) == beside
+
+
+def test_the_winner_is_certified_or_of_a_policy_that_tests_nothing(store: LineageStore) -> None:
+    started(store)
+
+    def winner(*, head: bool = False) -> int:
+        return store.winner_brief(CAMPAIGN, head=head).number
+
+    assert winner() == winner(head=True) == 0
+    untested = kept(store, 0, standing=UNTESTED)
+    assert winner() == untested
+    provisional = kept(store, untested)
+    assert (winner(), winner(head=True)) == (0, provisional)
+    store.add_checkpoint(CAMPAIGN, checkpoint(provisional, held=True))
+    later = kept(store, provisional)
+    assert (winner(), winner(head=True)) == (provisional, later)

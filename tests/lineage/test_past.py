@@ -60,6 +60,7 @@ def figures(record: TrialRecord) -> PastTrial:
         cpu_seconds=came.cpu_seconds if timings else None,
         device_seconds=wall if device is None else device,
         seed_runs=len(came.seed_runs) if seeds is None else round(seeds),
+        standing=record.standing,
     )
 
 

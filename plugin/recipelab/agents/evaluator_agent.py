@@ -16,6 +16,7 @@ from recipelab.core.trial import Checkpoint
 from recipelab.evaluation.checkpoints import checkpoint_words
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.lineage import TrialRecord
+from recipelab.lineage.trial_view import evidence_words, status_words
 from recipelab.packs.sections import Metric
 
 EVALUATOR = "evaluator"
@@ -132,13 +133,16 @@ def _outcome_text(record: TrialRecord, metric: Metric) -> str:
     outcome = record.outcome
     if outcome is None:
         return f"Trial {record.number} has no outcome yet."
-    lines = [f"Trial {record.number} ({record.surface} by {record.specialist}): {outcome.status}."]
+    status = status_words(outcome.status, record.standing)
+    lines = [f"Trial {record.number} ({record.surface} by {record.specialist}): {status}."]
     if outcome.score is not None:
         error = f" +- {outcome.score_se:.2g}" if outcome.score_se is not None else ""
         lines.append(f"{metric.name} {outcome.score:.4g}{error} {metric.unit}.")
     if outcome.delta is not None:
         error = f" +- {outcome.delta_se:.2g}" if outcome.delta_se is not None else ""
         lines.append(f"Against the best: {outcome.delta:+.4g}{error} {metric.unit}.")
+    if outcome.evidence is not None:
+        lines += [f"{words}." for words in evidence_words(outcome.evidence)]
     lines += [f"Gate {gate.name}: {gate.figures}." for gate in outcome.gates]
     lines.append(f"Reason: {outcome.reason}.")
     excerpt = outcome.failure.excerpt if outcome.failure is not None else ""

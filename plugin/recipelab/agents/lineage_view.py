@@ -20,6 +20,7 @@ from recipelab.lineage import (
     TrialBrief,
     TrialFilter,
 )
+from recipelab.lineage.trial_view import status_words
 from recipelab.packs.pack import Pack
 from recipelab.tools.rows import SATURATED
 
@@ -77,7 +78,9 @@ class ViewContext:
 
 def _trial_line(context: ViewContext, brief: TrialBrief) -> str:
     """Return one trial: how it ended, its idea, and the reason of its outcome."""
-    status = brief.status or (f"in flight, {brief.phase}" if brief.phase else "in flight")
+    status = status_words(brief.status, brief.standing)
+    if brief.status is None and brief.phase:
+        status += f", {brief.phase}"
     gain = f" ({brief.delta:+.3g})" if brief.delta is not None else ""
     reason = shorten(brief.reason, REASON_CHARACTERS)
     return (
@@ -174,6 +177,9 @@ def _rules(context: ViewContext) -> list[str]:
         f"- {metric.goal} {metric.name}"
         + (f" ({metric.unit})" if metric.unit else "")
         + "; a trial is kept only if it passes every gate and its gain stands out from the noise.",
+        "- A kept trial is certified (tested on fresh seeds), provisional (better on few seeds; "
+        "build on it, a checkpoint tests the whole line), unproven (its line fell back; do not "
+        "build on it) or untested.",
         *(f"- Gate {gate.rule}." for gate in context.pack.gates),
         f"- Trials so far: {trials}. Budget of trials: {left}.",
         *(

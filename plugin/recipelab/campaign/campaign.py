@@ -453,7 +453,7 @@ class Campaign(CampaignReader):
         """Certify a trial against the baseline on held-out answers and seeds that no trial had.
 
         Args:
-            trial: Its number; ``None`` for the best.
+            trial: Its number; ``None`` for the certified one, or else the head of the line.
             seeds: Seed runs; ``None`` for the number of the pack.
             sandbox: ``auto``, ``docker`` or ``local``; ``None`` for the campaign's own.
             slots: Phases at the same time; ``None`` for what the machine has.
@@ -467,7 +467,8 @@ class Campaign(CampaignReader):
         """
         from recipelab.campaign.studies import certify_trial
 
-        number = self.best.number if trial is None else trial
+        # Where nothing is certified yet, there is only the head of the line.
+        number = (self.certified.number or self.best.number) if trial is None else trial
         return await certify_trial(self, number, seeds=seeds, sandbox=sandbox, slots=slots)
 
     async def checkpoint(

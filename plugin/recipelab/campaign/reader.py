@@ -214,8 +214,13 @@ class CampaignReader:
 
     @property
     def best(self) -> TrialRecord:
-        """The best trial so far: the last one kept, or the baseline."""
+        """The head of the working line: the last one kept that is not unproven, or the baseline."""
         return self.store.best(self.name)
+
+    @property
+    def certified(self) -> TrialRecord:
+        """The certified trial: the last one that fresh seeds have proven, or the baseline."""
+        return self.store.certified(self.name)
 
     def files(self, number: int) -> dict[str, str]:
         """Return the files of a trial's recipe: path to text.
@@ -245,9 +250,11 @@ class CampaignReader:
     def stats(self) -> dict[str, Any]:
         """Return the figures of the campaign as plain data; ``docs/analysis.md`` explains them."""
         from recipelab.analysis import campaign_stats, history_of
+        from recipelab.report.trial import line_facts
 
         found = campaign_stats(history_of(self.store, self.name))
-        return found | {"projected": self.store.projected(self.name)}
+        found |= {"projected": self.store.projected(self.name)}
+        return found | {"line": line_facts(self.store, self.name, self.metric.goal)}
 
     def transcript(
         self, *, round_number: int | None = None, trial: int | None = None
@@ -263,7 +270,12 @@ class CampaignReader:
         return Transcript(self.store, self.record, round_number, trial)
 
     def export(
-        self, path: str | Path, *, format_name: str | None = None, force: bool = False
+        self,
+        path: str | Path,
+        *,
+        format_name: str | None = None,
+        force: bool = False,
+        head: bool = False,
     ) -> str:
         """Write the whole campaign to a file or, as a Git repository, to a folder.
 
@@ -271,6 +283,8 @@ class CampaignReader:
             path: Where it goes; it is there whole at the end, or not at all.
             format_name: ``jsonl``, ``csv``, ``parquet`` or ``git``; ``None`` goes by the path.
             force: Whether what an earlier export left there may be replaced.
+            head: Whether the branch ``main`` of a Git repository ends at the head of the working
+                line instead of at the certified trial.
 
         Returns:
             The name of the format.
@@ -281,7 +295,7 @@ class CampaignReader:
         from recipelab.exchange.files import export_campaign
 
         return export_campaign(
-            self.store, self.name, Path(path), format_name=format_name, force=force
+            self.store, self.name, Path(path), format_name=format_name, force=force, head=head
         )
 
 

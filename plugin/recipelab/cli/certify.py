@@ -47,6 +47,9 @@ def verify(
     seeds: Annotated[
         int | None, typer.Option(min=2, max=1000, help="Seed runs; default the pack's.")
     ] = None,
+    head: Annotated[
+        bool, typer.Option("--head", help="With best: the head of the working line.")
+    ] = False,
     sandbox: SandboxOption = "auto",
     slots: Slots = "auto",
     name: NameOption = None,
@@ -62,7 +65,11 @@ def verify(
     with opened_campaign(home, name) as campaign:
         if trial != BEST and not (trial.isascii() and trial.isdigit()):
             raise RecipelabError(f"{trial!r} is not a trial; valid: best, or the number of a trial")
-        number = campaign.best.number if trial == BEST else campaign.trial(int(trial)).number
+        if trial == BEST:
+            # Where nothing is certified yet, there is only the head to verify.
+            number = (not head and campaign.certified.number) or campaign.best.number
+        else:
+            number = campaign.trial(int(trial)).number
         found = asyncio.run(
             campaign.certify(number, seeds=seeds, sandbox=sandbox, slots=slot_count(slots))
         )
@@ -110,7 +117,7 @@ def checkpoint(
 
 
 def leaderboard(name: NameOption = None, home: HomeOption = None, as_json: AsJson = False) -> None:
-    """List certified trials, best certified score first, with their search scores beside."""
+    """List all certifications, the largest relative gain first, corrected for their number."""
     from recipelab.report.certificates import leaderboard_rows, leaderboard_table
 
     with opened_campaign(home, name) as campaign:
@@ -118,7 +125,8 @@ def leaderboard(name: NameOption = None, home: HomeOption = None, as_json: AsJso
         if as_json:
             print_json({"campaign": campaign.name, "rows": [row.as_json() for row in rows]})
         elif rows:
-            out.print(leaderboard_table(rows, title=f"Certified trials of {campaign.name}"))
+            title, goal = f"Certifications of {campaign.name}", campaign.metric.goal
+            out.print(leaderboard_table(rows, goal=goal, title=title))
         else:
             text = "no trial is certified yet; certify the best with: recipelab verify best"
             out.print(f"{campaign.name}: {text}", markup=False)

@@ -25,7 +25,11 @@ from recipelab.core.errors import RecipelabError
 from recipelab.core.text import plain, shorten
 
 if TYPE_CHECKING:
+    from recipelab.campaign.campaign import Campaign
     from recipelab.exchange.files import Imported
+
+BEST = "best"
+"""The certified trial; with ``--head`` the head of the working line."""
 
 SHOWN_CHARACTERS = 60
 """Characters of a damaged row that are shown."""
@@ -33,7 +37,7 @@ SHOWN_CHARACTERS = 60
 
 def export(
     what: Annotated[
-        str, typer.Argument(help="Number of a trial; with --to, the name of a campaign.")
+        str, typer.Argument(help="Number of a trial, or best; with --to, the name of a campaign.")
     ],
     to: Annotated[
         Path | None,
@@ -51,6 +55,10 @@ def export(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write the trial to this FILE or FOLDER.")
     ] = None,
+    head: Annotated[
+        bool,
+        typer.Option("--head", help="The head of the working line, not the certified trial."),
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
     name: NameOption = None,
     home: HomeOption = None,
@@ -64,17 +72,36 @@ def export(
             )
         if to is None and format_name is not None:
             raise RecipelabError("--format is for a whole campaign: say where with --to")
+        if head and to is None and what != BEST:
+            raise RecipelabError(f"--head is for {BEST} and for --to, not for trial {what!r}")
     if to is not None:
-        _export_campaign(what, to, format_name, home, force=force, as_json=as_json)
-    else:
-        _export_trial(what, output, name, home, patch=patch, force=force, as_json=as_json)
+        _export_campaign(what, to, format_name, home, force=force, head=head, as_json=as_json)
+        return
+    with opened_campaign(home, name) as campaign:
+        if what == BEST:
+            number = _best(campaign, head=head)
+        elif what.isascii() and what.isdigit():
+            number = int(what)
+        else:
+            raise RecipelabError(
+                f"{what!r} is no trial; valid: {BEST}, or the number of a trial; to export a whole "
+                "campaign say where: --to FILE"
+            )
+        _export_trial(campaign, number, output, patch=patch, force=force, as_json=as_json)
 
 
 def _export_campaign(
-    name: str, to: Path, format_name: str | None, home: Path | None, *, force: bool, as_json: bool
+    name: str,
+    to: Path,
+    format_name: str | None,
+    home: Path | None,
+    *,
+    force: bool,
+    head: bool,
+    as_json: bool,
 ) -> None:
     with opened_campaign(home, name) as campaign:
-        written = campaign.export(to, format_name=format_name, force=force)
+        written = campaign.export(to, format_name=format_name, force=force, head=head)
         trials = campaign.store.trial_count(name)
     if as_json:
         print_json({"campaign": name, "format": written, "to": str(to), "trials": trials})
@@ -82,37 +109,42 @@ def _export_campaign(
     out.print(Text(f"campaign {name}, {trials} trials: {to} ({written})"), soft_wrap=True)
 
 
+def _best(campaign: Campaign, *, head: bool) -> int:
+    """Return the number of the certified trial, or of the head where that is asked for."""
+    best = campaign.best
+    winner = campaign.store.winner_brief(campaign.name, head=head).number
+    if winner == 0 and best.number != 0:
+        raise RecipelabError(
+            f"no trial of {campaign.name} is certified; take the head of its line, trial "
+            f"{best.number} ({best.standing}), with --head"
+        )
+    return winner
+
+
 def _export_trial(
-    what: str,
+    campaign: Campaign,
+    number: int,
     output: Path | None,
-    name: str | None,
-    home: Path | None,
     *,
     patch: bool,
     force: bool,
     as_json: bool,
 ) -> None:
-    with opened_campaign(home, name) as campaign:
-        if not what.isascii() or not what.isdigit():
-            raise RecipelabError(
-                f"{what!r} is not the number of a trial; to export a whole campaign say where: "
-                "--to FILE"
-            )
-        number = int(what)
-        files, diff = campaign.files(number), campaign.patch(number)
-        if output is not None:
-            _write_trial(number, files, diff if patch else None, output, force=force)
-        if as_json:
-            print_json({"trial": number, "patch": diff, "files": files})
-        elif output is not None:
-            out.print(Text(f"trial {number} of {campaign.name}: {output}"), soft_wrap=True)
-        elif patch:
-            typer.echo(diff, nl=False)
-        else:
-            raise RecipelabError(
-                "say what to export: --patch, --output FOLDER for the files, or --to FILE for a "
-                "whole campaign"
-            )
+    files, diff = campaign.files(number), campaign.patch(number)
+    if output is not None:
+        _write_trial(number, files, diff if patch else None, output, force=force)
+    if as_json:
+        standing = campaign.trial(number).standing
+        print_json({"trial": number, "standing": standing, "patch": diff, "files": files})
+    elif output is not None:
+        out.print(Text(f"trial {number} of {campaign.name}: {output}"), soft_wrap=True)
+    elif patch:
+        typer.echo(diff, nl=False)
+    else:
+        raise RecipelabError(
+            "say what to export: --patch, --output FOLDER for the files, or --to FILE for a "
+            "whole campaign"
+        )
 
 
 def _write_trial(

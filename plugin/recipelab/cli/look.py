@@ -22,12 +22,12 @@ from recipelab.cli.common import (
     print_json_rows,
 )
 from recipelab.core.errors import RecipelabError, unknown_name
-from recipelab.core.trial import FailureKind, Status
+from recipelab.core.trial import FailureKind, Standing, Status
 
 if TYPE_CHECKING:
     from recipelab.report.transcript import Transcript, TranscriptFormat
 
-T = TypeVar("T", Status, FailureKind)
+T = TypeVar("T", Status, Standing, FailureKind)
 
 SHOWN_TRIALS = 200
 """Trials in a table unless ``--limit`` says how many."""
@@ -74,6 +74,9 @@ def show(
 
 def lineage(
     status: Annotated[list[str] | None, typer.Option(help="Only trials that ended so.")] = None,
+    standing: Annotated[
+        list[str] | None, typer.Option(help="Only kept trials that are proven so well.")
+    ] = None,
     surface: Annotated[list[str] | None, typer.Option(help="Only these surfaces.")] = None,
     specialist: Annotated[list[str] | None, typer.Option(help="Only these specialists.")] = None,
     failure_kind: Annotated[list[str] | None, typer.Option(help="Only these failures.")] = None,
@@ -99,6 +102,7 @@ def lineage(
     with opened_campaign(home, name) as campaign:
         wanted = TrialFilter(
             statuses=tuple(_choices("status", status, Status)),
+            standings=tuple(_choices("standing", standing, Standing)),
             surfaces=tuple(surface or ()),
             specialists=tuple(specialist or ()),
             failure_kinds=tuple(_choices("failure kind", failure_kind, FailureKind)),

@@ -16,7 +16,7 @@ from rich.text import Text
 from recipelab.core.text import plain, shorten
 from recipelab.core.trial import Phase, Status
 from recipelab.report.certificates import newest_words
-from recipelab.report.figures import PATCH, TRANSCRIPT
+from recipelab.report.figures import HEAD_PATCH, PATCH, TRANSCRIPT
 from recipelab.report.trial import (
     comparison,
     projected_words,
@@ -148,7 +148,8 @@ def print_summary(console: Console, campaign: Campaign) -> None:
         console.print(words, markup=False, soft_wrap=True)
     if best.number != baseline.number:
         console.print(newest_words(store, name, best.number), markup=False, soft_wrap=True)
-    for label, file in (("patch", PATCH), ("transcript", TRANSCRIPT)):
+    papers = (("patch", PATCH), ("head", HEAD_PATCH), ("transcript", TRANSCRIPT))
+    for label, file in papers:
         path = campaign.folder / file
         if path.is_file():
             # Soft wrap keeps a long path in one piece, to be copied.

@@ -54,6 +54,7 @@ def export_campaign(
     *,
     format_name: str | None = None,
     force: bool = False,
+    head: bool = False,
 ) -> str:
     """Write a campaign to a file or, as a Git repository, to a folder.
 
@@ -63,6 +64,8 @@ def export_campaign(
         target: The file or folder; it is there whole at the end, or not at all.
         format_name: One of :data:`FORMATS`; ``None`` goes by the suffix of the target.
         force: Whether a file, or a folder of an earlier export to Git, may be replaced.
+        head: Whether the branch ``main`` of a Git repository ends at the head of the working line
+            instead of at the certified trial.
 
     Returns:
         The name of the format.
@@ -79,7 +82,10 @@ def export_campaign(
     with store.moment():
         store.campaign(campaign)
         with replacing(target, force=force, may_replace=chosen.may_replace) as place:
-            chosen.write(store, campaign, place)
+            if head and name == "git":
+                write_git(store, campaign, place, head=True)
+            else:
+                chosen.write(store, campaign, place)
     return name
 
 

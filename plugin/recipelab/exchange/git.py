@@ -24,7 +24,7 @@ from recipelab.exchange.campaign_copy import utc
 from recipelab.exchange.metric import MetricFacts, metric_of
 from recipelab.exchange.replacing import check_paths
 from recipelab.lineage import LineageStore, TrialRecord
-from recipelab.lineage.trial_view import measure_means
+from recipelab.lineage.trial_view import measure_means, status_words
 
 _SAFE = (
     f"core.hooksPath={os.devnull}",
@@ -38,7 +38,7 @@ ERROR_LINES = 3
 """Lines of Git's error message that are passed on."""
 SUBJECT_CHARACTERS = 72
 MAIN = "main"
-"""The branch that ends at the best trial."""
+"""The branch that ends at the certified trial, or at the head where that is asked for."""
 EXPORT_MARK = "recipelab-export"
 """File in ``.git`` that says that the repository is an export, which may be replaced."""
 MAX_PATCH_BYTES = 4_000_000
@@ -126,7 +126,7 @@ def commit_message(
     parts = [
         subject,
         hypothesis,
-        f"{outcome.status}: {plain(outcome.reason).strip()}",
+        f"{status_words(outcome.status, record.standing)}: {plain(outcome.reason).strip()}",
         "\n".join(_measured(record, outcome, metric)),
     ]
     if bare:
@@ -158,6 +158,8 @@ def _trailers(record: TrialRecord, campaign: str) -> Iterator[str]:
     yield f"Recipelab-Campaign: {campaign}"
     yield f"Recipelab-Trial: {record.number}"
     yield f"Recipelab-Parents: {' '.join(map(str, record.parents)) or 'none'}"
+    if record.standing is not None:
+        yield f"Recipelab-Standing: {record.standing}"
     yield _line(f"Recipelab-Specialist: {record.specialist}")
     yield _line(f"Recipelab-Surface: {record.surface}")
     yield _line(f"Recipelab-Digest: {record.digest or 'none'}")
@@ -177,8 +179,10 @@ def is_export(folder: Path) -> bool:
     return (folder / ".git" / EXPORT_MARK).is_file()
 
 
-def write_git(store: LineageStore, campaign: str, folder: Path) -> None:
-    """Write the kept trials as commits into a new repository, and check out the best.
+def write_git(store: LineageStore, campaign: str, folder: Path, *, head: bool = False) -> None:
+    """Write the kept trials as commits into a new repository, and check out the certified one.
+
+    With ``head`` the head of the working line is checked out instead.
 
     Equal lineages give equal commits: names and times are the lineage's, and neither the user's
     nor the system's configuration, templates or hooks are read.
@@ -190,7 +194,7 @@ def write_git(store: LineageStore, campaign: str, folder: Path) -> None:
     commits = commits_of(store, campaign)
     if not commits:
         raise RecipelabError(f"campaign {campaign} has neither baseline nor kept trial to commit")
-    branches = branches_of(commits, store.best(campaign).number)
+    branches = branches_of(commits, store.winner_brief(campaign, head=head).number)
     folder.mkdir()
     git(folder, "init", "--template=", f"--initial-branch={MAIN}", "--object-format=sha1")
     stream = stream_of(store, campaign, commits, branches)
@@ -212,13 +216,19 @@ class Commit:
 
 def commits_of(store: LineageStore, campaign: str) -> tuple[Commit, ...]:
     """Return the commits of a campaign, each after its parents."""
-    found: dict[int, Commit] = {}
+    found: dict[int, TrialRecord] = {}
     for record in store.each_trial(campaign, (Status.BASELINE, Status.KEPT)):
         if record.outcome is not None:
-            above = (_nearest_kept(store, campaign, number, found) for number in record.parents)
-            parents = dict.fromkeys(number for number in above if number is not None)
-            found[record.number] = Commit(record, record.outcome, tuple(parents))
-    return tuple(found.values())
+            found[record.number] = record
+    commits: dict[int, Commit] = {}
+    # A trial may have moved onto a head of a higher number, but that was judged before it.
+    for number in store.judged_order(campaign):
+        if number in found and (outcome := found[number].outcome) is not None:
+            record = found[number]
+            above = (_nearest_kept(store, campaign, parent, commits) for parent in record.parents)
+            parents = dict.fromkeys(parent for parent in above if parent is not None)
+            commits[number] = Commit(record, outcome, tuple(parents))
+    return tuple(commits.values())
 
 
 def branches_of(commits: tuple[Commit, ...], best: int) -> dict[str, int]:

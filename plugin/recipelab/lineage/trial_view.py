@@ -8,7 +8,7 @@ in which it is to appear. A column of CSV and Parquet also needs its type, in
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from datetime import datetime
 from statistics import fmean
@@ -290,6 +290,29 @@ def measure_means(runs: Sequence[SeedRun]) -> dict[str, float]:
     return {
         name: fmean(run.measures[name] for run in runs if name in run.measures) for name in names
     }
+
+
+def status_words(status: Status | None, standing: Standing | None) -> str:
+    """Return how a trial ended and how well that is proven, as ``kept, provisional``."""
+    if status is None:
+        return "in flight"
+    return f"{status}, {standing}" if standing else str(status)
+
+
+def evidence_words(evidence: Evidence) -> Iterator[str]:
+    """Yield what a reader must know of how a trial was judged, a sentence each."""
+    if evidence.rebased_from is not None:
+        yield (
+            f"The best changed meanwhile: the edit was made on trial {evidence.rebased_from} and "
+            f"merged onto trial {evidence.against}"
+        )
+    if evidence.parent_delta is not None:
+        delta = plus_minus(f"{evidence.parent_delta:+.4g}", evidence.parent_delta_se)
+        yield f"Against the recipe that it was screened beside: {delta}"
+    if evidence.deterministic:
+        yield "The recipe is the same for every seed, so further seeds tell nothing"
+    if evidence.stopped_early:
+        yield f"{evidence.stopped_early} seed runs were stopped early on their training curve"
 
 
 def plus_minus(text: str, error: float | None) -> str:

@@ -289,6 +289,27 @@ class TrialReader(OpenLineage):
         with self._asking(campaign) as (transaction, campaign_id):
             return trial_briefs(transaction, [certified_id(transaction, campaign_id, campaign)])[0]
 
+    def winner_brief(self, campaign: str, *, head: bool = False) -> TrialBrief:
+        """Return the trial that is taken home, in one row.
+
+        It is the certified one. Where nothing is certified, it is the head if its policy tests
+        nothing, else the baseline.
+
+        Args:
+            campaign: Name of the campaign.
+            head: Whether the head of the working line is wanted, however well it is proven.
+
+        Raises:
+            LineageError: The campaign has no trials yet.
+        """
+        with self._asking(campaign) as (transaction, campaign_id):
+            best, certified = (
+                found(transaction, campaign_id, campaign) for found in (best_id, certified_id)
+            )
+            last = trial_briefs(transaction, [best])[0]
+            is_proven = number_of(certified) or last.standing is not Standing.UNTESTED
+            return last if head or not is_proven else trial_briefs(transaction, [certified])[0]
+
     def proposed_on_head(self, campaign: str, number: int) -> int | None:
         """Return the parent of a trial that was proposed on the head of its moment.
 

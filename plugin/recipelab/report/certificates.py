@@ -57,6 +57,7 @@ class LeaderboardRow:
         search_score: Its score in the search; ``None`` if it has none.
         made_at: When it was certified.
         certificate: What the certification found.
+        tries: Certifications of the campaign's trials, for which its interval is corrected.
     """
 
     trial: int
@@ -65,31 +66,76 @@ class LeaderboardRow:
     search_score: float | None
     made_at: datetime
     certificate: Certificate
+    tries: int = 1
+
+    @property
+    def p(self) -> float | None:
+        """The certificate's p, corrected for all tries (Bonferroni)."""
+        found = self.certificate.p
+        return None if found is None else min(1.0, self.tries * found)
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of the delta, corrected for all tries (Bonferroni).
+
+        Each end is moved away from the delta by the ratio of the quantiles of Student's t with
+        one degree of freedom less than there are seeds.
+        """
+        found = self.certificate
+        if found.delta is None or found.delta_low is None or found.delta_high is None:
+            return None
+        wider = _wider(self.tries, found.seeds - 1)
+        low, high = found.delta_low - found.delta, found.delta_high - found.delta
+        return found.delta + wider * low, found.delta + wider * high
+
+    def gain_percent(self, goal: Goal) -> float | None:
+        """Return the gain in percent of the baseline's score beside it; positive is better."""
+        found = self.certificate
+        if found.delta is None or not found.baseline_score:
+            return None
+        return 100.0 * goal.sign * found.delta / abs(found.baseline_score)
+
+    def holds(self, goal: Goal) -> bool:
+        """Return whether it is certified, and still is so after the correction."""
+        if not self.certificate.certified or self.interval is None:
+            return False
+        low, high = self.interval
+        return (low if goal.sign > 0 else -high) > 0
 
     def as_json(self) -> dict[str, Any]:
         """Return the row as plain data, with the figures of the certificate beside the others."""
         found = {name: value for name, value in asdict(self).items() if name != "certificate"}
-        return {**found, "made_at": self.made_at.isoformat(), **asdict(self.certificate)}
+        low, high = self.interval or (None, None)
+        corrected = {"p_corrected": self.p, "low_corrected": low, "high_corrected": high}
+        made = {"made_at": self.made_at.isoformat()}
+        return {**found, **made, **asdict(self.certificate), **corrected}
+
+
+def _wider(tries: int, df: int) -> float:
+    """Return how much wider a 95 % interval is when it holds for so many tries at once."""
+    if tries < 2 or df < 1:
+        return 1.0
+    from scipy.special import stdtrit
+
+    return float(stdtrit(df, 1.0 - 0.025 / tries) / stdtrit(df, 0.975))
 
 
 def leaderboard_rows(store: LineageStore, campaign: str, goal: Goal) -> list[LeaderboardRow]:
-    """Return the newest certificate of each trial, best certified score first; failed ones last."""
-    newest = {item.trial: item for item in store.certificates(campaign)}
+    """Return all certificates of a campaign, the largest relative gain first, failed ones last.
+
+    Scores of different days are not compared: each is told against the baseline that ran beside it.
+    """
+    made = store.certificates(campaign)
     rows = []
-    for number, item in newest.items():
-        record = store.trial(campaign, number)
+    for item in made:
+        record = store.trial(campaign, item.trial)
         score = record.outcome.score if record.outcome else None
-        rows.append(
-            LeaderboardRow(
-                number, record.specialist, record.hypothesis, score, item.made_at, item.found
-            )
-        )
+        who = (item.trial, record.specialist, record.hypothesis, score)
+        rows.append(LeaderboardRow(*who, item.made_at, item.found, len(made)))
 
     def rank(row: LeaderboardRow) -> tuple[bool, float]:
-        found = row.certificate
-        if found.delta is None or found.score is None:
-            return True, 0.0
-        return False, -goal.sign * found.score
+        gain = row.gain_percent(goal)
+        return gain is None, 0.0 if gain is None else -gain
 
     return sorted(rows, key=rank)
 
@@ -102,27 +148,38 @@ def newest_words(store: LineageStore, campaign: str, number: int) -> str:
     return "certify it on seeds and answers that no trial had: recipelab verify best"
 
 
-def leaderboard_table(rows: Sequence[LeaderboardRow], *, title: str) -> Table:
-    """Return the leaderboard for a terminal."""
+def leaderboard_table(rows: Sequence[LeaderboardRow], *, goal: Goal, title: str) -> Table:
+    """Return the leaderboard for a terminal.
+
+    Args:
+        rows: The certificates in order.
+        goal: Which way the metric is better.
+        title: Title of the table.
+    """
+    if len(rows) > 1:
+        title += f" (intervals corrected for {len(rows)} tries)"
     table = Table(title=Text(title), title_justify="left", header_style="bold", box=SIMPLE_HEAD)
-    for head in ("trial", "certified", "search", "against the baseline", "seeds"):
+    heads = ("trial", "gain", "certified", "search", "delta to the baseline", "seeds")
+    for head in heads:
         table.add_column(head, justify="right", no_wrap=True)
     table.add_column("status", no_wrap=True)
     table.add_column("hypothesis", no_wrap=True)
     for row in rows:
         found = row.certificate
-        interval = (
-            f"{found.delta:+.4g} ({found.delta_low:+.4g} to {found.delta_high:+.4g})"
-            if found.delta is not None
-            else "-"
-        )
+        low, high = row.interval or (0.0, 0.0)
+        interval = f"{found.delta:+.4g} ({low:+.4g} to {high:+.4g})" if row.interval else "-"
+        gain = row.gain_percent(goal)
+        status = found.status.replace("_", " ")
+        if found.certified and not row.holds(goal):
+            status = "not certified after correction"
         table.add_row(
             str(row.trial),
+            "-" if gain is None else f"{gain:+.2f} %",
             _number(found.score),
             _number(row.search_score),
             interval,
             str(found.seeds),
-            found.status.replace("_", " "),
+            status,
             Text(shorten(row.hypothesis, 40)),
         )
     return table

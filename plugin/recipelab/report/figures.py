@@ -18,7 +18,7 @@ from recipelab.core.text import plain, shorten
 from recipelab.core.trial import Status
 from recipelab.lineage import LineageStore
 from recipelab.report.transcript import Transcript, TranscriptFormat
-from recipelab.report.trial import projected_words
+from recipelab.report.trial import line_words, projected_words
 
 if TYPE_CHECKING:
     from recipelab.analysis.arms import RunFigures
@@ -45,6 +45,8 @@ def figures(stats: Facts) -> Iterator[RenderableType]:
     yield from _curve(stats)
     yield from _failures(stats)
     yield Text("\n".join(_sentences(stats)))
+    if stats["line"] is not None:
+        yield Text(line_words(stats["line"]))
     if words := projected_words(stats["projected"]):
         yield Text(words)
 
@@ -212,6 +214,8 @@ def _columns(scores: Sequence[Sequence[float]]) -> list[list[float]]:
 
 
 TRANSCRIPT, MESSAGES, PATCH = "transcript.md", "transcript.jsonl", "best.patch"
+HEAD_PATCH = "head.patch"
+"""The head of the working line, where it is another than the certified trial."""
 
 
 def patch_of(store: LineageStore, campaign: str, number: int) -> str:
@@ -225,14 +229,17 @@ def patch_of(store: LineageStore, campaign: str, number: int) -> str:
 
 
 def write_papers(folder: Path, store: LineageStore, campaign: str) -> None:
-    """Write transcript and patch; a campaign without a better recipe gets no patch."""
+    """Write transcript and patches: of the certified trial, and of the head if it is another."""
     folder.mkdir(parents=True, exist_ok=True)
     transcript = Transcript(store, store.campaign(campaign))
     transcript.write(folder / TRANSCRIPT, TranscriptFormat.MARKDOWN)
     transcript.write(folder / MESSAGES, TranscriptFormat.JSONL)
-    patch = folder / PATCH
-    if store.counts(campaign).get(Status.KEPT):
-        best = store.best(campaign)
-        patch.write_text(patch_of(store, campaign, best.number), "utf-8", newline="")
-    else:
-        patch.unlink(missing_ok=True)
+    if Status.BASELINE not in store.counts(campaign):
+        return
+    winner = store.winner_brief(campaign).number
+    head = store.best_brief(campaign).number
+    for name, number in ((PATCH, winner), (HEAD_PATCH, 0 if head == winner else head)):
+        if number:
+            (folder / name).write_text(patch_of(store, campaign, number), "utf-8", newline="")
+        else:
+            (folder / name).unlink(missing_ok=True)

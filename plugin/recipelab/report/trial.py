@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from recipelab.core.text import plain, shorten
-from recipelab.core.trial import Outcome, SeedRun, Status
+from recipelab.core.trial import Outcome, SeedRun, Standing, Status
 from recipelab.lineage import (
     CampaignRecord,
     LineageStore,
@@ -25,8 +25,11 @@ from recipelab.lineage.trial_view import (
     FULL_REPORT,
     REPORT,
     TrialView,
+    evidence_words,
     failure_place,
+    status_words,
 )
+from recipelab.packs.sections import Goal
 
 
 def trial_facts(record: TrialRecord, *, full: bool = False) -> dict[str, Any]:
@@ -57,11 +60,60 @@ def campaign_facts(store: LineageStore, campaign: CampaignRecord) -> dict[str, A
     }
     if Status.BASELINE in counts:
         baseline, best = store.trial(campaign.name, 0), store.best(campaign.name)
+        certified = store.certified(campaign.name)
         facts |= {"baseline": trial_facts(baseline), "best": trial_facts(best)}
+        facts["certified"] = trial_facts(certified)
+        facts["certified_percent"] = change_percent(baseline, certified)
         facts["change_percent"] = change_percent(baseline, best)
         facts["racing"] = store.racing(campaign.name)
         facts["projected"] = store.projected(campaign.name)
     return facts
+
+
+def line_facts(store: LineageStore, campaign: str, goal: Goal) -> dict[str, Any] | None:
+    """Return how far the working line got, and how much of it is certified.
+
+    Args:
+        store: The lineage.
+        campaign: Name of the campaign.
+        goal: Which way the metric is better.
+
+    Returns:
+        Numbers of head and certified trial with their gains in percent of the baseline's score
+        (positive is better), the checkpoints by how they ended, and the seed runs that these took
+        of both sides; ``None`` before there is a baseline.
+    """
+    if Status.BASELINE not in store.counts(campaign):
+        return None
+    baseline = store.trial(campaign, 0)
+    ends = {"head": store.best(campaign), "certified": store.certified(campaign)}
+    facts: dict[str, Any] = {}
+    for name, record in ends.items():
+        change = change_percent(baseline, record)
+        gain = None if change is None else goal.sign * change
+        facts |= {name: record.number, f"{name}_gain_percent": gain}
+    checkpoints = [item.found for item in store.checkpoints(campaign)]
+    return facts | {
+        "checkpoints": len(checkpoints),
+        "held": sum(item.held for item in checkpoints),
+        "fell_back": sum(item.fell_back for item in checkpoints),
+        "checkpoint_seed_runs": sum(len(c.runs) + len(c.against_runs) for c in checkpoints),
+        "further_seed_runs": len(store.all_further_runs(campaign)),
+    }
+
+
+def line_words(line: Mapping[str, Any]) -> str:
+    """Return :func:`line_facts` in a sentence."""
+    told = (
+        f"{what} trial {line[what]}"
+        + (f" ({line[f'{what}_gain_percent']:+.2f} %)" if line[f"{what}_gain_percent"] else "")
+        for what in ("head", "certified")
+    )
+    return (
+        f"working line: {', '.join(told)}; {line['checkpoints']} checkpoints, {line['held']} held, "
+        f"{line['fell_back']} fell back, {line['checkpoint_seed_runs']} seed runs; "
+        f"{line['further_seed_runs']} further seed runs of the best"
+    )
 
 
 def spent(counts: Mapping[Status | None, int]) -> int:
@@ -86,6 +138,12 @@ STYLES = {
     Status.REJECTED: "magenta",
     Status.ABORTED: "blue",
 }
+STANDING_STYLES = {
+    Standing.CERTIFIED: "bold green",
+    Standing.PROVISIONAL: "cyan",
+    Standing.UNPROVEN: "dim strike",
+    Standing.UNTESTED: "green",
+}
 FAILED_STYLE = "red"
 
 PADDING = 3
@@ -103,9 +161,9 @@ class TrialColumn(NamedTuple):
 def trial_columns(unit: str) -> tuple[TrialColumn, ...]:
     """Return the columns of the table of trials; the hypothesis follows them.
 
-    The gain is the change against the best of its time with the standard error of the paired
-    difference, in the metric's unit; the error of the score holds what the seeds have in common,
-    too.
+    The delta is the change against the best of its time, signed as measured, with the standard
+    error of the paired difference, in the metric's unit; the error of the score holds what the
+    seeds have in common, too.
 
     Args:
         unit: Unit of the score.
@@ -113,9 +171,9 @@ def trial_columns(unit: str) -> tuple[TrialColumn, ...]:
     return (
         TrialColumn("trial", lambda view: Text(str(view.trial))),
         TrialColumn("surface", lambda view: Text(plain(view.surface)), "left"),
-        TrialColumn("status", lambda view: _status(view.status), "left"),
+        TrialColumn("status", lambda view: _status(view.status, view.standing), "left"),
         TrialColumn(f"score ({unit})", lambda view: Text(_score(view.score, view.score_se))),
-        TrialColumn("gain", _gain),
+        TrialColumn("delta", _delta),
         TrialColumn("gates", _gates),
     )
 
@@ -146,14 +204,19 @@ def trials_table(records: Sequence[TrialRecord], *, unit: str, title: str, width
 
 
 def status_text(outcome: Outcome | None) -> Text:
-    """Return the status in its color."""
-    return _status(outcome.status if outcome else None)
+    """Return the status in its color, with the standing that the trial was judged to have."""
+    if outcome is None:
+        return _status(None)
+    return _status(outcome.status, outcome.evidence.standing if outcome.evidence else None)
 
 
-def _status(status: Status | None) -> Text:
+def _status(status: Status | None, standing: Standing | None = None) -> Text:
+    words = status_words(status, standing)
     if status is None:
-        return Text("in flight", style="cyan")
-    return Text(status, style=STYLES.get(status, FAILED_STYLE))
+        return Text(words, style="cyan")
+    if standing is not None:
+        return Text(words, style=STANDING_STYLES[standing])
+    return Text(words, style=STYLES.get(status, FAILED_STYLE))
 
 
 def score_text(outcome: Outcome | None) -> str:
@@ -167,7 +230,7 @@ def _score(score: float | None, error: float | None) -> str:
     return f"{score:.3f}" + (f" ± {error:.2f}" if error is not None else "")
 
 
-def _gain(view: TrialView) -> Text:
+def _delta(view: TrialView) -> Text:
     if view.delta is None:
         return Text("-")
     error = f" ± {view.delta_se:.3f}" if view.delta_se is not None else ""
@@ -189,10 +252,11 @@ def comparison(baseline: TrialRecord, best: TrialRecord, *, metric: str, unit: s
     if best.number == baseline.number or percent is None:
         return Text(f"{start}; no trial was better beyond the noise")
     change = f" ({percent:+.1f} %)"
+    standing = f", {best.standing}" if best.standing else ""
     return Text.assemble(
         f"{start}, best {score_text(best.outcome)} {unit}",
         (change, "bold green"),
-        f", trial {best.number}",
+        f", trial {best.number}{standing}",
     )
 
 
@@ -228,7 +292,7 @@ def trial_sheet(record: TrialRecord, *, unit: str) -> RenderableType:
     outcome = record.outcome
     head = Text.assemble(
         f"Trial {record.number}, {plain(record.surface)} by {plain(record.specialist)}, ",
-        _status(record.status),
+        _status(record.status, record.standing),
     )
     parents = ", ".join(map(str, record.parents)) or "none"
     expected = f"{record.expected_delta:+.4g} {unit}"
@@ -245,6 +309,8 @@ def trial_sheet(record: TrialRecord, *, unit: str) -> RenderableType:
 
 def _outcome_parts(outcome: Outcome) -> list[RenderableType]:
     parts: list[RenderableType] = [Text(f"reason: {plain(outcome.reason)}")]
+    if outcome.evidence is not None:
+        parts += [Text(f"{words}.") for words in evidence_words(outcome.evidence)]
     if outcome.environment:
         parts.append(Text(f"ran in: {plain(outcome.environment)}"))
     if outcome.seed_runs:

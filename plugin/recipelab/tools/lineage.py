@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BaseModel, Field
 
 from recipelab.core.errors import LineageError, unknown_name
 from recipelab.core.recipe import Recipe
-from recipelab.core.trial import FailureKind, Status
+from recipelab.core.trial import FailureKind, Standing, Status
 from recipelab.lineage import LineageStore, TrialFilter, TrialRecord
 from recipelab.lineage.campaigns import prior_note
 from recipelab.lineage.filter import ORDERS
@@ -74,6 +74,7 @@ class PageArguments(CampaignArguments):
 
 _LISTS = {
     "status": "statuses",
+    "standing": "standings",
     "surface": "surfaces",
     "specialist": "specialists",
     "failure_kind": "failure_kinds",
@@ -85,6 +86,9 @@ class LineageQueryArguments(PageArguments):
     """What to look for in the lineage: :class:`TrialFilter`, as a model gives it."""
 
     status: list[Status] = Field(default=[], description="Only trials that ended so.")
+    standing: list[Standing] = Field(
+        default=[], description="Only kept trials whose gain is proven so well."
+    )
     surface: list[str] = Field(default=[], description="Only trials on these surfaces.")
     specialist: list[str] = Field(default=[], description="Only trials by these specialists.")
     failure_kind: list[FailureKind] = Field(default=[], description="Only these kinds of failure.")

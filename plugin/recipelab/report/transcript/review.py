@@ -14,7 +14,7 @@ from recipelab.core.text import shorten
 from recipelab.core.trial import Status
 from recipelab.exchange.metric import metric_of
 from recipelab.lineage import CampaignRecord, LineageStore, TrialRecord
-from recipelab.lineage.trial_view import failure_place, measured_words
+from recipelab.lineage.trial_view import evidence_words, failure_place, measured_words, status_words
 from recipelab.report.transcript.markdown import (
     code,
     code_block,
@@ -152,6 +152,8 @@ class Review:
             return
         if measured := measured_words(outcome, self.metric, self.unit):
             yield item(measured)
+        if outcome.evidence is not None:
+            yield from (item(words) for words in evidence_words(outcome.evidence))
         for gate in outcome.gates:
             verdict = strong("passed" if gate.passed else "missed")
             yield item(f"gate {gate.name} ", verdict, f": {gate.figures}")
@@ -177,7 +179,7 @@ class Review:
 
 
 def _status(record: TrialRecord) -> str:
-    return record.status or "in flight"
+    return status_words(record.status, record.standing)
 
 
 def _parenthesis(facts: Iterable[str]) -> tuple[str, ...]:
