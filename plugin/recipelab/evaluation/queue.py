@@ -486,6 +486,7 @@ class TrialQueue:
             runs={**incumbent.runs, **{run.seed: run for run in further}},
             noise=noise_of(baseline, self.pack.metric, self._noise_groups()),
             history=self.store.confirmations(self.campaign),
+            tried=max(1, sum(self.store.counts(self.campaign).values())),
             store_runs=partial(self.store.add_further_runs, self.campaign, number),
         )
 
