@@ -23,9 +23,9 @@ from recipelab.core.trial import Edit, Phase, SeedRun
 from recipelab.evaluation.curves import SLACK, CurveBook, curve_of
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.packs.data import ensure_data
+from recipelab.packs.judging_sections import Goal
 from recipelab.packs.load import load_pack
 from recipelab.packs.pack import Pack
-from recipelab.packs.sections import Goal
 from recipelab.sandbox import LocalSandbox
 
 HOPELESS_SD, MATTERS_SD = 3.0, 1.0

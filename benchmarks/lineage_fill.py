@@ -21,7 +21,7 @@ from recipelab.lineage import LineageStore, keys_of
 from recipelab.lineage.lookup import number_of, trial_key
 from recipelab.lineage.similar import stored_keys
 from recipelab.lineage.values import to_stamp
-from recipelab.packs.sections import Goal, Metric
+from recipelab.packs.judging_sections import Goal, Metric
 from recipelab.plan import Plan, settings_of
 
 CAMPAIGN = "bench"

@@ -29,9 +29,9 @@ from recipelab.evaluation.phases import PhaseRunner
 from recipelab.evaluation.projection import MEASURED, Projection, corrections, refusal
 from recipelab.evaluation.workspace import Workspace
 from recipelab.packs.data import ensure_data
+from recipelab.packs.judging_sections import Gate
 from recipelab.packs.load import load_pack, load_playbook
 from recipelab.packs.pack import Pack
-from recipelab.packs.sections import Gate
 from recipelab.sandbox import LocalSandbox
 
 PACKS = ("airbench96", "parameter_golf", "nanochat_d12", "play_search")

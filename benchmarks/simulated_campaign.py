@@ -22,7 +22,7 @@ from recipelab.acceptance import (
     unpaired,
     waves,
 )
-from recipelab.packs.sections import Goal
+from recipelab.packs.judging_sections import Goal
 
 HOPELESS = 0.02
 """The chance at which a screening stops, as in a pack."""

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from recipelab.core.errors import BudgetSpent
 from recipelab.core.trial import Outcome, Status
-from recipelab.packs.sections import Goal
+from recipelab.packs.judging_sections import Goal
 
 if TYPE_CHECKING:
     from recipelab.lineage import LineageStore, NewUsage

@@ -13,7 +13,7 @@ from recipelab.core.registry import Registry
 
 if TYPE_CHECKING:
     from recipelab.lineage import CampaignRecord
-    from recipelab.packs.sections import Metric
+    from recipelab.packs.judging_sections import Metric
     from recipelab.team.speakers import SpeakerFactory
 
 

@@ -19,7 +19,7 @@ from recipelab.ablation import (
 )
 from recipelab.ablation.attribution import share_of
 from recipelab.core.recipe import Recipe
-from recipelab.packs.sections import Goal
+from recipelab.packs.judging_sections import Goal
 
 SEEDS = range(8)
 NAMES = "abcdefg"

@@ -14,8 +14,8 @@ from recipelab.core.trial import Edit, Outcome, SeedRun, Status
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.metric import Incumbent
 from recipelab.packs.data import ensure_data
+from recipelab.packs.judging_sections import Metric
 from recipelab.packs.pack import Pack
-from recipelab.packs.sections import Metric
 from recipelab.sandbox import LocalSandbox, PhaseRequest, PhaseResult
 from recipelab.sandbox.slots import ANYWHERE, SlotPool
 

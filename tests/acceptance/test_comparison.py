@@ -22,7 +22,7 @@ from recipelab.acceptance import (
     mean_and_error,
 )
 from recipelab.acceptance.comparison import flip_p, moderated
-from recipelab.packs.sections import Goal
+from recipelab.packs.judging_sections import Goal
 
 scores = st.floats(-1e3, 1e3).map(lambda x: round(x, 6))
 samples = st.dictionaries(st.integers(1, 6), scores, min_size=2, max_size=6)

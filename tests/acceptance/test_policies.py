@@ -26,7 +26,7 @@ from recipelab.acceptance import (
     level_of_next,
 )
 from recipelab.core.trial import Standing
-from recipelab.packs.sections import Goal, Scale
+from recipelab.packs.judging_sections import Goal, Scale
 
 NOISE = Noise(Spread(0.0, 1.0, 10), {}, Spread(10.0, 0.7, 10))
 QUIET = Noise(Spread(0.0, 0.0, 4), {}, Spread(10.0, 0.0, 4))

@@ -19,7 +19,7 @@ from recipelab.acceptance import (
     power,
     smallest_gain,
 )
-from recipelab.packs.sections import Goal
+from recipelab.packs.judging_sections import Goal
 
 
 @settings(max_examples=25)

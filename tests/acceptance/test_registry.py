@@ -19,8 +19,8 @@ from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.lineage import LineageStore
 from recipelab.packs.data import ensure_data
+from recipelab.packs.judging_sections import AcceptanceSpec
 from recipelab.packs.load import load_pack
-from recipelab.packs.sections import AcceptanceSpec
 from recipelab.sandbox import LocalSandbox
 
 MODULE = '''

@@ -9,7 +9,7 @@ from recipelab.analysis import History
 from recipelab.core.trial import FailureKind, Phase, Status
 from recipelab.exchange.metric import MetricFacts
 from recipelab.lineage import PastTrial
-from recipelab.packs.sections import Goal
+from recipelab.packs.judging_sections import Goal
 
 WHEN = datetime(2026, 1, 2, tzinfo=UTC)
 

@@ -11,7 +11,7 @@ from recipelab.analysis import campaign_stats
 from recipelab.analysis.near_misses import near_misses
 from recipelab.analysis.stats import best_so_far, chain_facts, curve, repeats, sparkline, spending
 from recipelab.core.trial import Status
-from recipelab.packs.sections import Goal
+from recipelab.packs.judging_sections import Goal
 
 from .histories import history, small, trial
 

@@ -15,7 +15,7 @@ from recipelab.budget import DEVICE, WARNINGS, BudgetLimits, Ledger
 from recipelab.core.errors import BudgetSpent
 from recipelab.core.trial import Outcome, Status
 from recipelab.lineage import LineageStore
-from recipelab.packs.sections import Goal
+from recipelab.packs.judging_sections import Goal
 
 
 class Clock:

@@ -30,9 +30,10 @@ from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.metric import Incumbent
 from recipelab.evaluation.seeds import SeedSource
 from recipelab.packs.data import ensure_data
+from recipelab.packs.judging_sections import Goal
 from recipelab.packs.load import load_pack
 from recipelab.packs.pack import Pack
-from recipelab.packs.sections import CurveSpec, Goal
+from recipelab.packs.sections import CurveSpec
 from recipelab.sandbox import LocalSandbox
 
 SPEC = CurveSpec(file="curve.csv", goal=Goal.MINIMIZE, foretells="score.loss")

@@ -18,7 +18,7 @@ from recipelab.evaluation.gates import (
     unclear_gate,
 )
 from recipelab.evaluation.metric import Incumbent
-from recipelab.packs.sections import Gate
+from recipelab.packs.judging_sections import Gate
 
 ACCURACY = Gate(name="accuracy", measure="score.accuracy", at_least=0.9)
 SIZE = Gate.model_validate(

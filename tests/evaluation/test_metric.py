@@ -15,7 +15,7 @@ from recipelab.evaluation.metric import (
     free_predict,
     with_metric,
 )
-from recipelab.packs.sections import Metric
+from recipelab.packs.judging_sections import Metric
 
 
 def metric(**options: bool) -> Metric:

@@ -26,8 +26,8 @@ from recipelab.evaluation.queue import TrialQueue
 from recipelab.evaluation.warm_up import IDLE
 from recipelab.lineage import LineageStore
 from recipelab.packs.data import ensure_data
+from recipelab.packs.judging_sections import Gate, Metric
 from recipelab.packs.pack import Pack
-from recipelab.packs.sections import Gate, Metric
 from recipelab.report.trial import projected_words
 from recipelab.sandbox import LocalSandbox, PhaseRequest, PhaseResult
 

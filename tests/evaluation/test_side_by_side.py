@@ -15,8 +15,8 @@ from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.metric import METRIC as METRIC_NAME
 from recipelab.evaluation.metric import TRAIN_PART, Incumbent
 from recipelab.packs.data import ensure_data
+from recipelab.packs.judging_sections import Metric
 from recipelab.packs.pack import Pack
-from recipelab.packs.sections import Metric
 from recipelab.sandbox import LocalSandbox, PhaseLimits, PhaseRequest, PhaseResult
 from recipelab.sandbox.slots import ANYWHERE, Slot, SlotPool
 

@@ -12,8 +12,8 @@ from recipelab.core.trial import Edit, Status
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.metric import Incumbent, noise_of
 from recipelab.packs.data import ensure_data
+from recipelab.packs.judging_sections import AcceptanceSpec, Metric
 from recipelab.packs.pack import Pack
-from recipelab.packs.sections import AcceptanceSpec, Metric
 from recipelab.sandbox import LocalSandbox, PhaseRequest, PhaseResult
 from recipelab.sandbox.slots import ANYWHERE, SlotPool
 

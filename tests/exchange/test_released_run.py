@@ -11,7 +11,7 @@ from recipelab.core.trial import FailureKind, Phase, Status
 from recipelab.exchange.files import Imported, import_campaign
 from recipelab.exchange.metric import mark_of, metric_of, source_ids
 from recipelab.lineage import LineageStore
-from recipelab.packs.sections import Goal
+from recipelab.packs.judging_sections import Goal
 
 from .runs import AIRBENCH, GOLF, NANOCHAT, airbench, line, row, write_run
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from recipelab.core.errors import PackError, RecipelabError
+from recipelab.packs.judging_sections import Goal
 from recipelab.packs.load import load_pack, load_playbook, pack_names, read_pack
-from recipelab.packs.sections import Goal
 
 TOY = Path(__file__).parents[1] / "project" / "task_packs" / "toy"
 SMOKE = 'command = ["python", "recipe/train.py", "--out", "out", "--seed", "{seed}", "--smoke"]'

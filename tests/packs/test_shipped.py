@@ -17,8 +17,8 @@ from recipelab.evaluation.phases import PhaseRunner
 from recipelab.evaluation.projection import refusal
 from recipelab.evaluation.workspace import Workspace
 from recipelab.packs.data import ensure_data
+from recipelab.packs.judging_sections import Gate
 from recipelab.packs.load import read_pack
-from recipelab.packs.sections import Gate
 from recipelab.sandbox import LocalSandbox
 from recipelab.sandbox.slots import ANYWHERE, SlotPool
 

@@ -10,7 +10,7 @@ from recipelab.core.trial import Certificate, Checkpoint, Evidence, Outcome, Sta
 from recipelab.exchange.git import commits_of
 from recipelab.lineage import LineageStore
 from recipelab.lineage.trial_view import evidence_words
-from recipelab.packs.sections import Goal, Metric
+from recipelab.packs.judging_sections import Goal, Metric
 from recipelab.report.certificates import leaderboard_rows, leaderboard_table
 from recipelab.report.transcript.review import Review
 from recipelab.report.trial import (

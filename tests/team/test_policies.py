@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recipelab.core.trial import Status
-from recipelab.packs.sections import Goal
+from recipelab.packs.judging_sections import Goal
 from recipelab.team.speakers import (
     ModelSpeaker,
     RoundRobin,

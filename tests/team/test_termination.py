@@ -10,7 +10,7 @@ from autogen_agentchat.messages import TextMessage
 
 from recipelab.agents import EVALUATOR
 from recipelab.budget import BudgetLimits, Spent
-from recipelab.packs.sections import Goal
+from recipelab.packs.judging_sections import Goal
 from recipelab.team import BudgetTermination
 
 

@@ -27,7 +27,7 @@ from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.metric import Incumbent
 from recipelab.evaluation.seeds import SeedSource
 from recipelab.lineage import LineageStore, TrialRecord
-from recipelab.packs.sections import Goal
+from recipelab.packs.judging_sections import Goal
 
 ABLATION_FILE = "ablation.json"
 """Name of the file of measurements, in the campaign's folder."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from statistics import fmean, stdev
 
 from recipelab.ablation.measure import MeasuredRecipe
-from recipelab.packs.sections import Goal
+from recipelab.packs.judging_sections import Goal
 
 LOSS_CONFIDENCE = 0.95
 """Confidence of the intervals."""

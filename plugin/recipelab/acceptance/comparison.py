@@ -11,7 +11,7 @@ from typing import Any
 
 from recipelab.acceptance.noise import ROUNDING, Spread
 from recipelab.acceptance.sample import Samples
-from recipelab.packs.sections import Goal
+from recipelab.packs.judging_sections import Goal
 
 PAIRED, WELCH, FLIPS = "paired by seed", "Welch", "sign flips"
 ITEMS, ONE_DRAW = "over items", "one draw of the noise"

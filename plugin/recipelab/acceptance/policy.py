@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 from recipelab.acceptance.noise import Noise
 from recipelab.acceptance.sample import Samples
 from recipelab.core.trial import Standing
-from recipelab.packs.sections import Goal, Scale
+from recipelab.packs.judging_sections import Goal, Scale
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from recipelab.acceptance.confirmed import Confirmed
 from recipelab.acceptance.line import Line
 from recipelab.acceptance.policy import Acceptance
 from recipelab.acceptance.simple import KeepIfBetter, PairedTwoSigma
-from recipelab.packs.sections import ACCEPTANCE_POLICIES, AcceptanceSpec
+from recipelab.packs.judging_sections import ACCEPTANCE_POLICIES, AcceptanceSpec
 
 AcceptanceFactory = Callable[[AcceptanceSpec], Acceptance]
 """Makes a policy from the ``[acceptance]`` section of a pack.

@@ -20,7 +20,7 @@ from pydantic import (
 from recipelab.core.errors import RecipelabError, unknown_name, validation_problems
 from recipelab.core.text import plain
 from recipelab.models.open import CHOICES, OFFLINE, PROVIDERS
-from recipelab.packs.sections import NAME
+from recipelab.packs.judging_sections import NAME
 from recipelab.tools.names import LINEAGE_TOOLS, SUBMITTING, TOOLS
 
 EVERY_SURFACE = "*"

@@ -17,7 +17,7 @@ from recipelab.evaluation.checkpoints import checkpoint_words
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.lineage import TrialRecord
 from recipelab.lineage.trial_view import evidence_words, status_words
-from recipelab.packs.sections import Metric
+from recipelab.packs.judging_sections import Metric
 
 EVALUATOR = "evaluator"
 """Name of the evaluator in the group chat."""

@@ -33,9 +33,10 @@ from recipelab.evaluation.seeds import SeedSource
 from recipelab.evaluation.session import CampaignSession
 from recipelab.evaluation.workspace import Workspace
 from recipelab.packs.data import is_cached, size_text
+from recipelab.packs.judging_sections import SANDBOX_MEASURES
 from recipelab.packs.load import Play, load_playbook
 from recipelab.packs.pack import Pack
-from recipelab.packs.sections import SANDBOX_MEASURES, PhaseSpec
+from recipelab.packs.sections import PhaseSpec
 from recipelab.packs.upstream import defined_names, missing_files
 from recipelab.plan import Plan
 from recipelab.sandbox.local.sandbox import LocalSandbox

@@ -20,8 +20,9 @@ from recipelab.core.errors import PackError, RecipelabError
 from recipelab.core.recipe import Recipe, syntax_error
 from recipelab.core.trial import Outcome, Phase
 from recipelab.evaluation.evaluator import Evaluator
+from recipelab.packs.judging_sections import Gate
 from recipelab.packs.pack import Pack
-from recipelab.packs.sections import Gate, RehearsalSpec, Replacement
+from recipelab.packs.sections import RehearsalSpec, Replacement
 from recipelab.packs.upstream import changed_names, missing_files, take_from_clone
 from recipelab.sandbox import Sandbox
 from recipelab.sandbox.base import Input, PhaseLimits, PhaseRequest, PhaseResult

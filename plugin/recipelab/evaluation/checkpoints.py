@@ -148,13 +148,15 @@ class LineTest:
                 return verdict
             delta, error = mean_and_error(dict(enumerate(observed.confirm.differences)))
             verdict = Verdict(False, delta, error, "")
+        fails_gate = missed is not None
         if missed is not None:
             verdict = replace(verdict, kept=False, reason=missed[1].excerpt)
         elif verdict.kept and (near := unclear_gate(judged)):
             if near.bound.more and not gate_asked:
                 words = f"gate {near.gate.name} is near"
                 return NeedMoreSeeds(len(runs) + near.bound.more, words, for_gate=True)
-            reason = not_shown(near, len(own) + len(runs)).excerpt
+            # A line that went on from a head at its gate would lead below it.
+            fails_gate, reason = True, not_shown(near, len(own) + len(runs)).excerpt
             verdict = replace(verdict, kept=False, reason=reason)
         gain = observed.goal.sign * verdict.delta
         prior = observed.noise.pair if observed.noise is not None else None
@@ -167,7 +169,7 @@ class LineTest:
             trial=line.head.number,
             against=line.certified.number,
             held=verdict.kept,
-            fell_back=not verdict.kept and (missed is not None or gain <= 0.0),
+            fell_back=not verdict.kept and (fails_gate or gain <= 0.0),
             reason=verdict.reason,
             seeds=len(runs),
             delta=scale.delta(verdict.delta, at),

@@ -20,7 +20,8 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 from recipelab.core.trial import Outcome, SeedRun, Status
-from recipelab.packs.sections import CurveSpec, Goal
+from recipelab.packs.judging_sections import Goal
+from recipelab.packs.sections import CurveSpec
 from recipelab.sandbox.base import PhaseResult
 
 CURVE = "curve."

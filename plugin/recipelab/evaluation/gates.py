@@ -18,7 +18,7 @@ from recipelab.acceptance import (
 from recipelab.acceptance.gates import MOST_SEEDS
 from recipelab.core.trial import Failure, FailureKind, GateResult, SeedRun, Status
 from recipelab.evaluation.metric import Incumbent
-from recipelab.packs.sections import FILE_MEASURES, Gate
+from recipelab.packs.judging_sections import FILE_MEASURES, Gate
 
 
 def with_limits(gates: Iterable[Gate], incumbent: Incumbent) -> tuple[Gate, ...]:

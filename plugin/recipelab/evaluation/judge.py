@@ -38,8 +38,8 @@ from recipelab.evaluation.gates import (
 )
 from recipelab.evaluation.metric import METRIC, Incumbent, metric_by_seed, on_scale, pair_values
 from recipelab.evaluation.seeds import SeedSource
+from recipelab.packs.judging_sections import Scale
 from recipelab.packs.pack import Pack
-from recipelab.packs.sections import Scale
 
 
 @dataclass(frozen=True)

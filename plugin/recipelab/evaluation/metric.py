@@ -15,7 +15,7 @@ from recipelab.acceptance import Noise, Sample, noise_of_pairs, spread_of, unpai
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Outcome, SeedRun
 from recipelab.evaluation.failures import EvaluatorFault
-from recipelab.packs.sections import Metric, Scale
+from recipelab.packs.judging_sections import Metric, Scale
 
 METRIC = "metric"
 """Name of the metric among the measurements of a seed run."""

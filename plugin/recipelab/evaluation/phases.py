@@ -34,8 +34,8 @@ from recipelab.evaluation.projection import NOTHING_EXPECTED, Projection, read_p
 from recipelab.evaluation.scored import read_items, read_score
 from recipelab.evaluation.warm_up import KEPT_FILES, WarmUp, WarmUps
 from recipelab.evaluation.workspace import Workspace
+from recipelab.packs.judging_sections import PACKED, SANDBOX_MEASURES
 from recipelab.packs.pack import Pack
-from recipelab.packs.sections import PACKED, SANDBOX_MEASURES
 from recipelab.sandbox.base import (
     Ending,
     Input,

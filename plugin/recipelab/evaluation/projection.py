@@ -18,8 +18,8 @@ from recipelab.core.recipe import Recipe
 from recipelab.core.text import plain, shorten
 from recipelab.core.trial import Failure, FailureKind, Phase, SeedRun, Status
 from recipelab.evaluation.metric import PROJECTED, packed_bytes, recipe_bytes
+from recipelab.packs.judging_sections import PACKED, Gate
 from recipelab.packs.pack import Pack
-from recipelab.packs.sections import PACKED, Gate
 
 PROJECTION_FILE = "projection.json"
 """Where preflight writes what it projects, below ``out/``."""

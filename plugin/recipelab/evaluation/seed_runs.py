@@ -31,8 +31,8 @@ from recipelab.evaluation.observers import TrialObserver
 from recipelab.evaluation.phases import PhaseRunner, sandbox_measures
 from recipelab.evaluation.projection import NOTHING_EXPECTED, refusal
 from recipelab.evaluation.seeds import SeedSource
+from recipelab.packs.judging_sections import SANDBOX_MEASURES, Goal, Metric
 from recipelab.packs.pack import Pack
-from recipelab.packs.sections import SANDBOX_MEASURES, Goal, Metric
 from recipelab.sandbox.base import PhaseResult
 from recipelab.sandbox.slots import Slot, SlotPool, gpu_fault
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from recipelab.core.errors import RecipelabError
 from recipelab.lineage import CampaignRecord
-from recipelab.packs.sections import Goal
+from recipelab.packs.judging_sections import Goal
 from recipelab.plan import METRIC
 
 MARK = "imported"

@@ -22,7 +22,7 @@ from recipelab.core.trial import Failure, FailureKind, GateResult, Outcome, Phas
 from recipelab.evaluation.failures import kind_of, signature_of
 from recipelab.exchange.metric import MetricFacts
 from recipelab.lineage import TrialRecord
-from recipelab.packs.sections import Goal
+from recipelab.packs.judging_sections import Goal
 
 Row = Mapping[str, str]
 

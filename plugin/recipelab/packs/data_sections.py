@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from recipelab.packs.sections import SHA256, Section
+from recipelab.packs.judging_sections import SHA256, Section
 
 
 class DebianSource(Section):

@@ -18,8 +18,8 @@ from recipelab.core import content
 from recipelab.core.errors import PackError, unknown_name, validation_problems
 from recipelab.core.trial import Edit
 from recipelab.packs.data_sections import SOURCE_KINDS, SeriesNumbers
+from recipelab.packs.judging_sections import NAME, Section
 from recipelab.packs.pack import Pack
-from recipelab.packs.sections import NAME, Section
 
 PACK_FILE = "pack.toml"
 PLAYBOOK_FILE = "playbook.toml"

@@ -12,24 +12,20 @@ from recipelab.core.errors import PackError, warm_problem
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Phase
 from recipelab.packs.data_sections import DataFile
+from recipelab.packs.judging_sections import NAME, AcceptanceSpec, Gate, Metric, Section
 from recipelab.packs.sections import (
-    NAME,
-    AcceptanceSpec,
     Budgets,
     CertifySpec,
     EvaluatorSpec,
     FidelitySpec,
-    Gate,
     Hardware,
     LegalityCheck,
-    Metric,
     PackLimits,
     Phases,
     PhaseSpec,
     Protected,
     RecipeSpec,
     RehearsalSpec,
-    Section,
     Surface,
     Upstream,
 )

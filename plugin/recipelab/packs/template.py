@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recipelab.core.errors import RecipelabError
+from recipelab.packs.judging_sections import NAME
 from recipelab.packs.load import pack_schema
-from recipelab.packs.sections import NAME
 
 TEMPLATE = Path(__file__).parent / "new-pack"
 """The files of a new pack. Its Python files have another suffix, as they are no code of ours."""

@@ -22,7 +22,7 @@ from recipelab.ablation.attribution import Effect
 from recipelab.core.text import plain, shorten
 from recipelab.core.trial import Certificate
 from recipelab.lineage import LineageStore, TrialRecord
-from recipelab.packs.sections import Goal
+from recipelab.packs.judging_sections import Goal
 
 
 def certificate_words(record: TrialRecord, certificate: Certificate) -> str:

@@ -29,7 +29,7 @@ from recipelab.lineage.trial_view import (
     failure_place,
     status_words,
 )
-from recipelab.packs.sections import Goal
+from recipelab.packs.judging_sections import Goal
 
 
 def trial_facts(record: TrialRecord, *, full: bool = False) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from recipelab.agents import Charter
 from recipelab.core.trial import Status
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.lineage import TrialBrief, TrialFilter, TrialRecord
-from recipelab.packs.sections import Goal
+from recipelab.packs.judging_sections import Goal
 from recipelab.plan import SPEAKERS, Plan
 from recipelab.team.turns import TurnOutcome
 

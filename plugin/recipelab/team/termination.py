@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from recipelab.agents.evaluator_agent import SPENT
 from recipelab.budget import BudgetLimits, Spent, spent_limit
-from recipelab.packs.sections import Goal
+from recipelab.packs.judging_sections import Goal
 
 
 class BudgetTerminationConfig(BaseModel):

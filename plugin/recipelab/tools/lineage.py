@@ -21,7 +21,7 @@ from recipelab.core.trial import FailureKind, Standing, Status
 from recipelab.lineage import LineageStore, TrialFilter, TrialRecord
 from recipelab.lineage.campaigns import prior_note
 from recipelab.lineage.filter import ORDERS
-from recipelab.packs.sections import Goal
+from recipelab.packs.judging_sections import Goal
 from recipelab.tools.base import (
     AnyTool,
     Row,

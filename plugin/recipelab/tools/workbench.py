@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from recipelab.core.errors import unknown_name
 from recipelab.core.logs import logger
 from recipelab.lineage import LineageStore
-from recipelab.packs.sections import Goal
+from recipelab.packs.judging_sections import Goal
 from recipelab.tools.base import AnyTool, explained, repaired
 from recipelab.tools.lineage import (
     LineageConfig,
