@@ -33,10 +33,8 @@ HOPELESS_SD, MATTERS_SD = 3.0, 1.0
 from which its verdict matters."""
 
 
-def turned(pack: Pack, knob: Knob, chance: random.Random) -> Recipe | None:
-    """Return the starting recipe with a knob somewhere in its range; ``None`` for a choice."""
-    if knob.choices:
-        return None
+def turned(pack: Pack, knob: Knob, chance: random.Random) -> Recipe:
+    """Return the starting recipe with a knob somewhere in its range."""
     share = chance.random()
     is_log = knob.log and knob.low > 0
     value = knob.low * (knob.high / knob.low) ** share if is_log else 0.0
@@ -45,27 +43,29 @@ def turned(pack: Pack, knob: Knob, chance: random.Random) -> Recipe | None:
     return pack.baseline().apply([Edit(knob.path, knob.text, text)], pack.recipe.editable)
 
 
-async def measured(pack: Pack, count: int, seconds: float, seed: int) -> dict[str, list[SeedRun]]:
-    """Return the runs of the starting recipe and of variants, as far as the time allows."""
-    chance, began = random.Random(seed), time.monotonic()
-    found: dict[str, list[SeedRun]] = {}
+Runs = dict[str, list[SeedRun]]
+
+
+async def measure(pack: Pack, found: Runs, args: argparse.Namespace) -> None:
+    """Add the runs of the starting recipe and of variants, as far as the time allows."""
+    began, chance = time.monotonic(), random.Random(args.seed)
+    wanted = args.knobs.split(",") if args.knobs else ()
+    knobs = [knob for knob in find_knobs(pack.baseline().files) if not knob.choices]
+    knobs = [knob for knob in knobs if not wanted or knob.name in wanted]
     async with LocalSandbox() as sandbox:
         evaluator = Evaluator(pack, sandbox, ensure_data(pack, say=print))
-        outcome = await evaluator.measure(pack.baseline(), (1, 2, 3), lenient=True)
-        found["baseline"] = list(outcome.seed_runs)
-        knobs = find_knobs(pack.baseline().files)
-        while len(found) <= count and time.monotonic() - began < seconds:
+        if "baseline" not in found:
+            outcome = await evaluator.measure(pack.baseline(), (1, 2, 3), lenient=True)
+            found["baseline"] = list(outcome.seed_runs)
+        while len(found) <= args.variants and time.monotonic() - began < args.seconds:
             knob = chance.choice(knobs)
             recipe = turned(pack, knob, chance)
-            if recipe is None:
-                continue
             outcome = await evaluator.measure(recipe, (1,))
             if outcome.seed_runs:
                 name = f"{knob.name} {len(found)}"
                 found[name] = list(outcome.seed_runs)
                 score = outcome.seed_runs[0].measures[pack.metric.measure]
                 print(f"{name:28} {score:.4f}", flush=True)
-    return found
 
 
 def train_seconds(run: SeedRun) -> float:
@@ -73,7 +73,7 @@ def train_seconds(run: SeedRun) -> float:
     return run.measures[f"{Phase.TRAIN}.wall_seconds"]
 
 
-def raced(pack: Pack, found: dict[str, list[SeedRun]]) -> dict[str, float]:
+def raced(pack: Pack, found: Runs) -> dict[str, float]:
     """Race every variant over the curves of all others; return the figures."""
     spec = pack.phases.train.curve
     assert spec is not None
@@ -124,25 +124,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("pack", choices=("airbench96", "nanochat_d12", "parameter_golf"))
     parser.add_argument("--variants", type=int, default=24)
-    parser.add_argument("--seconds", type=float, default=1800.0, help="time for trainings")
+    parser.add_argument(
+        "--seconds", type=float, default=1800.0, help="time for trainings; 0 for none"
+    )
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--knobs", default="", help="names with commas between them; all if empty")
     parser.add_argument("--keep", type=Path, help="file of measured runs, read if it is there")
     args = parser.parse_args()
     pack = load_pack(args.pack)
+    found: Runs = {}
     if args.keep is not None and args.keep.is_file():
-        table = json.loads(args.keep.read_text())
-        found = {
-            name: [SeedRun(seed, (), measures) for seed, measures in runs]
-            for name, runs in table.items()
+        for name, runs in json.loads(args.keep.read_text()).items():
+            found[name] = [SeedRun(seed, (), measures) for seed, measures in runs]
+    if args.seconds > 0.0:
+        asyncio.run(measure(pack, found, args))
+    if args.keep is not None:
+        table = {
+            name: [(run.seed, dict(run.measures)) for run in runs] for name, runs in found.items()
         }
-    else:
-        found = asyncio.run(measured(pack, args.variants, args.seconds, args.seed))
-        if args.keep is not None:
-            table = {
-                name: [(run.seed, dict(run.measures)) for run in runs]
-                for name, runs in found.items()
-            }
-            args.keep.write_text(json.dumps(table))
+        args.keep.write_text(json.dumps(table))
     json.dump(raced(pack, found), sys.stdout, indent=1)
 
 

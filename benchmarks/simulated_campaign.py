@@ -38,6 +38,7 @@ class Setting:
         side_by_side: Whether the best trains beside every seed run.
         pool: Whether trials are held against all runs of the best; else against its runs on the
             same seeds, as policies of old did.
+        learns: Whether the spread is pooled with what later trials show.
         in_flight: Trials that are under way when one is kept.
         rebase: Whether their edits are merged onto the new head.
         trials: Trials at most.
@@ -48,6 +49,7 @@ class Setting:
     calibration: int = 4
     side_by_side: bool = False
     pool: bool = True
+    learns: bool = True
     in_flight: int = 0
     rebase: bool = True
     trials: int = 200
@@ -274,6 +276,8 @@ class Campaign:
 
     def _learn(self, confirm: Samples) -> None:
         """Pools the spread with that of what was run."""
+        if not self.setting.learns:
+            return
         pair = noise_of_pairs(self.spreads.pair, [confirm.differences])
         sides = [tuple(side.values()) for side in (confirm.candidate, confirm.best)]
         self.spreads = acceptance.Noise(pair, {}, noise_of_pairs(self.spreads.run, sides))

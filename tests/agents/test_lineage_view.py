@@ -18,7 +18,7 @@ from recipelab.agents.lineage_view import (
     ViewPart,
     render_lineage_view,
 )
-from recipelab.core.trial import FailureKind, Outcome, Status
+from recipelab.core.trial import Evidence, FailureKind, Outcome, Status
 from recipelab.lineage import LineageStore
 from recipelab.packs.pack import Pack
 from recipelab.tools.rows import SATURATED
@@ -135,6 +135,17 @@ def test_text_of_agents_makes_no_headings(store: LineageStore, toy: Pack) -> Non
     text = view(store, toy)
     headings = [line for line in text.splitlines() if line.startswith("## ")]
     assert headings == [f"## {part.title}" for part in PARTS]
+
+
+def test_a_trial_that_was_stopped_on_its_curve_has_no_score(store: LineageStore, toy: Pack) -> None:
+    number = propose(store, "c", 0, "too hot", EDIT, digest="x")
+    evidence = Evidence(against=0, planned=2, screened=0, saved_seconds=7.0, stopped_early=1)
+    reason = "stopped on its training curve at step 20"
+    store.record("c", number, Outcome(Status.DISCARDED, reason, evidence=evidence))
+    assert "stopped on its training curve" in view(store, toy)
+    found = store.trial("c", number).outcome
+    assert found is not None and found.evidence is not None
+    assert (found.score, found.evidence.stopped_early) == (None, 1)
 
 
 LINES = st.lists(st.text(max_size=200).map(lambda text: text.replace("\n", " ")), max_size=60)

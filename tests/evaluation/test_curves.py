@@ -230,6 +230,7 @@ async def test_one_in_twenty_goes_on_as_a_check(curved: Pack) -> None:
     assert outcome.status is Status.DISCARDED
     assert outcome.score is not None
     assert outcome.seed_runs[0].measures[CHECKED] == 1.0
+    assert "would have changed the verdict of 0 of 1 such trials" in outcome.reason
 
 
 def test_the_secret_chooses_one_trial_in_twenty(toy: Pack) -> None:

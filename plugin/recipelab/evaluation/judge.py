@@ -318,6 +318,7 @@ class Judge:
             at=incumbent.mean(METRIC),
             item_error=self._item_error(runs.confirm, incumbent),
             deterministic=self._pack.acceptance.deterministic,
+            tried=incumbent.tried,
         )
 
     def _item_error(self, runs: Sequence[SeedRun], incumbent: Incumbent) -> float:

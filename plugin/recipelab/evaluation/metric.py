@@ -59,6 +59,7 @@ class Incumbent:
         history: For each test of the campaign so far, whether it ended in a claim.
         store_runs: Stores its new seed runs, so that they are not lost.
         chosen_on: Seeds that it was chosen for being good on, and so was lucky on.
+        tried: Trials of the campaign so far, which candidates were chosen from.
     """
 
     number: int
@@ -69,6 +70,7 @@ class Incumbent:
     history: tuple[bool, ...] = ()
     store_runs: Callable[[tuple[SeedRun, ...]], None] = lambda runs: None
     chosen_on: frozenset[int] = frozenset()
+    tried: int = 1
 
     @classmethod
     def of_trial(

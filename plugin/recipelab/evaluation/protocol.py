@@ -124,7 +124,13 @@ class TrialProtocol:
             PhaseFailed: A phase of the trial failed.
             SandboxError: The machinery failed, or the incumbent did.
         """
-        first, book = self._incumbent(), self._fidelity
+        outcome = await self._promoted(trial, self._incumbent())
+        check = trial.curves.note_check(trial.name, outcome) if trial.curves is not None else ""
+        return replace(outcome, reason=f"{outcome.reason}; {check}") if check else outcome
+
+    async def _promoted(self, trial: SeedRuns, first: Incumbent) -> Outcome:
+        """Judge a trial at full length, if its short trainings are worth it."""
+        book = self._fidelity
         if book is None:
             return await self._judged(trial, first)
         if book.off:
@@ -147,8 +153,8 @@ class TrialProtocol:
                 screened = await self._screen(trial, first)
             except StoppedOnCurve as stopped:
                 planned = self._judge.screening_seeds(trial.seeds, first, trial.name)
-                runs = _runs(trial, planned, ())
-                return self._told(self._judge.stopped(runs, first, stopped), first)
+                ended = self._judge.stopped(_runs(trial, planned, ()), first, stopped)
+                return self._told(ended, first)
             found = self._judge.trial(_runs(trial, screened, ()), first)
             if not isinstance(found, NeedMoreSeeds) and found.status is not Status.KEPT:
                 return self._told(found, first)

@@ -449,6 +449,10 @@ class TrialQueue:
             briefs = self.store.briefs(self.campaign, newest).items
             records = [self.store.trial(self.campaign, brief.number) for brief in reversed(briefs)]
             groups = [self._evaluator.spread_group(r.outcome) for r in records if r.outcome]
+            for record in records:
+                if self._evaluator.curves is not None and record.outcome is not None:
+                    runs = record.outcome.seed_runs
+                    self._evaluator.curves.add(str(record.number), runs)
             self._groups = deque(groups, maxlen=NOISE_TRIALS)
         return [group for group in self._groups if len(group) > 1]
 
@@ -482,6 +486,7 @@ class TrialQueue:
             runs={**incumbent.runs, **{run.seed: run for run in further}},
             noise=noise_of(baseline, self.pack.metric, self._noise_groups()),
             history=self.store.confirmations(self.campaign),
+            tried=max(1, sum(self.store.counts(self.campaign).values())),
             store_runs=partial(self.store.add_further_runs, self.campaign, number),
         )
 

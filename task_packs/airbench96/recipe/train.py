@@ -142,9 +142,7 @@ def hardest(model: Network, images: Tensor, labels: Tensor) -> tuple[Tensor, Ten
     return images[picked], labels[picked]
 
 
-def train(
-    model: Network, images: Tensor, labels: Tensor, *, epochs: int, curve: IO[str]
-) -> None:
+def train(model: Network, images: Tensor, labels: Tensor, *, epochs: int, curve: IO[str]) -> None:
     """Trains the network, and leaves the moving average of its weights in it.
 
     What is written to the curve tells early that a training is hopeless, and nothing else.
