@@ -63,7 +63,7 @@ def test_a_campaign_improves_the_recipe_and_leaves_its_papers(
         "- `lineage_query` *(",
         "Proposes **trial 1**",
         "```diff",
-        "**kept**",
+        "**kept, ",
     ):
         assert words in transcript
 

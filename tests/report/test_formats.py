@@ -64,7 +64,7 @@ def test_a_review_tells_who_why_and_what_came_of_it(told: Told, kind: Transcript
         "error: LineageError: the lineage is locked",
         "recipe of trial 0: recipe/train.py; 0 knobs",
         "Proposes trial 1 on left, made from trial 0. Expected change: -1.5 points.",
-        "It ended as kept.",
+        "It ended as kept, untested.",
         "left's words",
         "+X = 2",
         "loss 31.5 ± 0.25 points; against the best -2 ± 0.12",
@@ -92,7 +92,7 @@ def test_a_trial_is_told_with_its_turn_and_its_report_alone(told: Told) -> None:
     assert re.findall("^### .*", text, re.MULTILINE)[0].startswith("### left")
     assert "I submitted one." in text
     assert "near_misses" not in text
-    assert "**Trial 1** *(left by left)*: **kept**" in text
+    assert "**Trial 1** *(left by left)*: **kept, untested**" in text
     rejected = told(TranscriptFormat.MARKDOWN, trial=3)
     assert "It was rejected." in rejected
     assert "I submitted one." not in rejected
@@ -111,7 +111,9 @@ def test_a_trial_that_ended_in_a_later_round_is_reported_from_there(
     store.record(CAMPAIGN, number, KEPT)
     chat.tells("evaluator", "It has ended.", number)
     text = told(TranscriptFormat.MARKDOWN, trial=number)
-    assert text.index("It runs.") < text.index(f"**Trial {number}** *(left by left)*: **kept**")
+    assert text.index("It runs.") < text.index(
+        f"**Trial {number}** *(left by left)*: **kept, untested**"
+    )
     assert text.count("### ") == 2
 
 
@@ -232,7 +234,7 @@ def test_a_terminal_is_shown_what_was_said(text: str) -> None:
 
 def test_words_that_tell_how_it_ended_have_their_color(told: Told) -> None:
     page = told(TranscriptFormat.HTML)
-    assert '<strong class="good">kept</strong>' in page
+    assert '<strong class="good">kept, untested</strong>' in page
     assert '<strong class="good">passed</strong>' in page
     assert '<strong class="bad">crashed</strong>' in page
     assert '<strong class="bad">error</strong>' in page

@@ -9,9 +9,10 @@ from recipelab.agents.evaluator_agent import _outcome_text
 from recipelab.core.trial import Certificate, Checkpoint, Evidence, Outcome, Standing, Status
 from recipelab.exchange.git import commits_of
 from recipelab.lineage import LineageStore
-from recipelab.lineage.trial_view import evidence_words
-from recipelab.packs.judging_sections import Goal, Metric
+from recipelab.lineage.trial_view import evidence_words, status_words
+from recipelab.packs.sections import Goal, Metric
 from recipelab.report.certificates import leaderboard_rows, leaderboard_table
+from recipelab.report.transcript.rendering import TONES
 from recipelab.report.transcript.review import Review
 from recipelab.report.trial import (
     campaign_facts,
@@ -146,3 +147,13 @@ def test_stats_tell_the_certified_gain_beside_that_of_the_head(line: LineageStor
     assert (facts["checkpoints"], facts["held"], facts["fell_back"]) == (1, 1, 0)
     words = line_words(facts)
     assert "head trial 2 (+40.00 %), certified trial 1 (+20.00 %)" in words
+
+
+def test_a_provisional_trial_has_a_color_of_its_own() -> None:
+    words = {standing: TONES[status_words(Status.KEPT, standing)] for standing in Standing}
+    assert words == {
+        "certified": "good",
+        "provisional": "open",
+        "unproven": "bad",
+        "untested": "good",
+    }

@@ -24,12 +24,19 @@ from rich.syntax import Syntax
 from rich.theme import Theme
 
 from recipelab.core.text import plain
-from recipelab.core.trial import Status
+from recipelab.core.trial import Standing, Status
+from recipelab.lineage.trial_view import status_words
 
+_KEPT = {standing: status_words(Status.KEPT, standing) for standing in Standing}
 GOOD = frozenset({Status.KEPT, Status.BASELINE, "passed"})
 NEUTRAL = frozenset({Status.DISCARDED, Status.ABORTED})
 BAD = frozenset({*Status, "missed", "error", "no answer"} - GOOD - NEUTRAL)
-"""Words that have a color where they stand out."""
+TONES = {
+    **dict.fromkeys((*GOOD, _KEPT[Standing.CERTIFIED], _KEPT[Standing.UNTESTED]), "good"),
+    _KEPT[Standing.PROVISIONAL]: "open",
+    **dict.fromkeys((*BAD, _KEPT[Standing.UNPROVEN]), "bad"),
+}
+"""Words that have a color where they stand out; what is provisional is open."""
 
 _RULES = ("heading", "fence", "list", "blockquote", "newline", "escape", "backticks", "emphasis")
 _PROPOSED = re.compile(r"trial (\d+)")
@@ -45,8 +52,8 @@ def _mark(state: StateCore) -> None:
         children = inline.children or []
         for place, token in enumerate(children[:-1]):
             word = children[place + 1].content
-            if token.type == "strong_open" and word in GOOD | BAD:
-                token.attrSet("class", "good" if word in GOOD else "bad")
+            if token.type == "strong_open" and word in TONES:
+                token.attrSet("class", TONES[word])
         if block.type == "paragraph_open" and [c.content for c in children[:1]] == ["Proposes "]:
             found = _PROPOSED.fullmatch(children[2].content) if len(children) > 2 else None
             if found:
@@ -80,9 +87,9 @@ def review_parser() -> MarkdownIt:
 
 
 _STYLE = """
-:root { color-scheme: light dark; --line: #8884; --quiet: #6b7280; --good: #116329;
+:root { color-scheme: light dark; --line: #8884; --quiet: #6b7280; --good: #116329; --open: #9a6700;
   --bad: #b3261e; --added: #dafbe1; --gone: #ffebe9; --soft: #f4f5f7; }
-@media (prefers-color-scheme: dark) { :root { --quiet: #9aa4b2; --good: #7ee787;
+@media (prefers-color-scheme: dark) { :root { --quiet: #9aa4b2; --good: #7ee787; --open: #d29922;
   --bad: #ff8a80; --added: #12361f; --gone: #47191b; --soft: #1d2229; } }
 body { font: 16px/1.55 system-ui, sans-serif; max-width: 54rem; margin: 2rem auto;
   padding: 0 1rem; overflow-wrap: anywhere; }
@@ -102,6 +109,7 @@ pre .good { background: var(--added); }
 pre .bad { background: var(--gone); }
 pre .quiet { color: var(--quiet); }
 strong.good { color: var(--good); }
+strong.open { color: var(--open); }
 strong.bad { color: var(--bad); }
 """
 
@@ -161,7 +169,7 @@ class _Review(Markdown):
         "heading_open": _Heading,
         "fence": _Code,
     }
-    inlines = Markdown.inlines | {"good", "bad"}
+    inlines = Markdown.inlines | {"good", "open", "bad"}
 
     def __init__(self, tokens: Sequence[Token]) -> None:
         super().__init__("")
@@ -178,6 +186,7 @@ _THEME = Theme(
         "markdown.code": "cyan",
         "markdown.em": "dim",
         "markdown.good": "bold green",
+        "markdown.open": "bold yellow",
         "markdown.bad": "bold red",
         "markdown.block_quote": "italic",
     }
