@@ -12,7 +12,7 @@ from pathlib import Path
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Edit, Outcome
 from recipelab.evaluation.evaluator import Evaluator
-from recipelab.evaluation.metric import Incumbent
+from recipelab.evaluation.metric import METRIC, Incumbent
 from recipelab.packs.data import ensure_data
 from recipelab.packs.load import load_pack
 from recipelab.sandbox import DockerSandbox, PhaseRequest, PhaseResult
@@ -40,6 +40,7 @@ class Seen:
 
     outcome: Outcome
     phases: list[PhaseSeen] = field(default_factory=list[PhaseSeen])
+    baseline: dict[int, float] = field(default_factory=dict[int, float])
 
     @property
     def log(self) -> str:
@@ -101,7 +102,8 @@ class Bench:
             recipe = _working(recipe)
         for _ in range(case.repeat):
             outcome = await evaluator.evaluate(recipe, lambda: best, labels={"case": case.name})
-        return Seen(outcome, self._sandbox.phases[case.name])
+        baseline = {seed: run.measures[METRIC] for seed, run in best.runs.items()}
+        return Seen(outcome, self._sandbox.phases[case.name], baseline)
 
     async def _measure_baseline(self, pack: str, timed: bool) -> None:
         evaluator = self._evaluator(pack, "timed" if timed else "calm")

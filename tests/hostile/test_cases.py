@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from recipelab.evaluation.metric import METRIC
 from recipelab.sandbox import Ending
 from recipelab.sandbox.docker.options import OWNER_LABEL
 from recipelab.sandbox.processes import owner_identity
