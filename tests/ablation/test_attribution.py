@@ -186,6 +186,37 @@ async def test_a_step_that_was_undone_costs_no_measurement() -> None:
     assert found.adds_up
 
 
+async def test_in_a_chain_that_gave_nothing_few_steps_seem_to() -> None:
+    """Six edits of nothing: the chance that any of them stands out is one in twenty."""
+    steps = [recipe()]
+    for name in "abdefg":
+        steps.append(recipe(**values_of(steps[-1]) | {name: 1e-9}))
+    seeds = range(6)
+    wrong, draw, worlds = 0, random.Random(3), 300
+    for _ in range(worlds):
+        best = {seed: draw.gauss(0, 1) for seed in seeds}
+
+        async def measure(one: Recipe, best: Mapping[int, float] = best) -> MeasuredRecipe:
+            return MeasuredRecipe({seed: draw.gauss(0, 1) for seed in seeds}, best)
+
+        chain = Chain(tuple(range(len(steps))), tuple(steps))
+        found = await ChainAblation(chain, measure, Goal.MAXIMIZE).run(0)
+        wrong += any(part.own is not None and part.own.certain for part in found.parts)
+    # Without the correction it is about one in six.
+    assert wrong < 0.08 * worlds
+
+
+async def test_the_interval_of_a_step_is_that_of_students_t_for_so_many_steps() -> None:
+    steps = (recipe(), recipe(a=1), recipe(a=1, b=1), recipe(a=1, b=1, d=1))
+    found = await Bench(noise=0.1).attributed(*steps)
+    own = found.parts[0].own
+    assert own is not None and found.whole.loss is not None
+    # t with 7 degrees of freedom: 3.127552 for 1 - 0.025 / 3, and 2.364624 for 0.975.
+    assert own.high - own.value == pytest.approx(3.127552 * own.error, rel=1e-5)
+    whole = found.whole.loss
+    assert whole.high - whole.value == pytest.approx(2.364624 * whole.error, rel=1e-5)
+
+
 def test_intervals_of_sums_hold_what_they_promise() -> None:
     """Seven equal steps: what is left of the gain holds the noise of the best six times over."""
     draw, wrong, worlds = random.Random(1), 0, 400

@@ -10,7 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recipelab.analysis.arms import RunFigures, compare_runs, paired, repeated, sign_flip
+from recipelab.analysis.arms import (
+    RunFigures,
+    compare_runs,
+    count_tests,
+    holm,
+    paired,
+    repeated,
+    seeds_needed,
+    sign_flip,
+)
 from recipelab.core.trial import Status
 from recipelab.lineage import PastTrial
 
@@ -50,6 +59,46 @@ def test_a_test_pairs_the_seeds_that_both_arms_have() -> None:
     told = compare_runs({"specialists": base, "single": more}, -1)["single"]["against"]["kept"]
     assert (told["pairs"], told["difference"]) == (3, 2)
     assert told["p"] == pytest.approx(2 / 2**3)
+    # Of the four tests of the table, three found no difference at all.
+    assert told["p_corrected"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("arms", "tests", "seeds"),
+    [
+        (("single",), 0, 6),
+        (("specialists", "single"), 4, 8),
+        (("specialists", "generic", "single", "no-lineage"), 12, 9),
+    ],
+)
+def test_with_so_many_seeds_a_table_can_show_a_difference_and_with_fewer_it_cannot(
+    arms: tuple[str, ...], tests: int, seeds: int
+) -> None:
+    assert count_tests(arms) == tests
+    assert seeds_needed(tests) == seeds
+    clear = {count: sign_flip([1.0] * count) for count in (seeds - 1, seeds)}
+    others = [1.0] * (tests - 1)
+    assert holm([clear[seeds - 1], *others])[0] > 0.05 >= holm([clear[seeds], *others])[0]
+
+
+def test_p_values_are_corrected_by_the_steps_of_holm() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8), st.floats(0, 1))
+def test_a_corrected_p_below_a_level_is_one_that_holm_rejects(
+    ps: list[float], level: float
+) -> None:
+    # The method as it was published: go up from the smallest, and stop at the first that stays.
+    rejected = []
+    for place, index in enumerate(sorted(range(len(ps)), key=ps.__getitem__)):
+        if (len(ps) - place) * ps[index] > level:
+            break
+        rejected.append(index)
+    below = [index for index, p in enumerate(holm(ps)) if p <= level]
+    assert below == sorted(rejected) or level == 1.0
 
 
 def test_nothing_is_tested_without_the_specialists() -> None:

@@ -107,4 +107,17 @@ async def test_arms_run_on_equal_budgets_and_only_once(project: Path) -> None:
     two = await compare_arms(plan, arms=arms, seeds=1, trials=1, say=said.append)
     assert one.facts == two.facts
     assert {arm: list(runs) for arm, runs in one.runs.items()} == {arm: [1] for arm in arms}
-    assert said[2:] == [f"toy-ablation-{arm}-1: there already" for arm in arms]
+    assert said[-2:] == [f"toy-ablation-{arm}-1: there already" for arm in arms]
+    assert one.too_few == said[1] and "need 8 seeds" in said[1]
+    assert said[1].startswith("With 1 seed no difference between arms can be shown")
+
+
+async def test_arms_have_by_default_as_many_seeds_as_their_tests_need(project: Path) -> None:
+    class EnoughError(Exception):
+        """Ends the study before its first campaign."""
+
+    def stop(text: str) -> None:
+        raise EnoughError(text)
+
+    with pytest.raises(EnoughError, match="4 arms, 9 seeds of each: 36 campaigns"):
+        await compare_arms(Plan(pack="toy"), say=stop)

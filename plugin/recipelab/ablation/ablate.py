@@ -146,21 +146,23 @@ class ChainAblation:
         without_all = removal(self._chain, self._chain.steps)
         await self._lose(without_all)
         whole = self._step_loss(without_all, ((1.0, without_all.steps),))
-        parts = []
-        for item in removals(self._chain):
+        singles = list(removals(self._chain))
+        for item in singles:
             await self._lose(item)
             if len(item.steps) > 1:
                 await self._lose(removal(self._chain, item.steps[1:]))
-            parts.append(self._step_loss(item, own_part(item.steps)))
+        # Of a step that changes nothing there is nothing to test, nor of one that fails.
+        among = sum(item.changes and not self._losses.failure(item.steps) for item in singles)
+        parts = [self._step_loss(item, own_part(item.steps), max(1, among)) for item in singles]
         rest = unexplained(self._losses, whole.steps, parts)
         found = await self._pairs(parts, pairs) if rest is not None and rest.certain else ()
         return Attribution(self._chain, self._losses, whole, tuple(parts), rest, found)
 
-    def _step_loss(self, item: Removal, own_sum: LossSum) -> StepLoss:
+    def _step_loss(self, item: Removal, own_sum: LossSum, among: int = 1) -> StepLoss:
         return StepLoss(
             item.steps,
-            self._losses.effect(((1.0, item.steps),)),
-            self._losses.effect(own_sum),
+            self._losses.effect(((1.0, item.steps),), among=among),
+            self._losses.effect(own_sum, among=among),
             own_sum,
             self._losses.failure(item.steps),
             item.changes,
@@ -349,7 +351,8 @@ def _surface_reports(
     reports = []
     for name, parts in groups.items():
         known = [part for part in parts if part.own is not None]
-        own = found.losses.effect(sum_of(part.own_sum for part in known)) if known else None
+        summed = sum_of(part.own_sum for part in known)
+        own = found.losses.effect(summed, among=len(groups)) if known else None
         reports.append(
             SurfaceReport(
                 surface=name,

@@ -38,6 +38,9 @@ EXACT = 14
 
 DRAWS = 20_000
 
+LEVEL = 0.05
+"""Chance that a table of tests shows a difference anywhere although there is none."""
+
 PAIRED_METHOD = (
     "p: two-sided sign-flip test on differences paired by seed. If an arm made no difference, each "
     "difference would be as likely with the other sign; p is the share of patterns of signs whose "
@@ -54,7 +57,9 @@ METHOD = (
     "proposer could have known. overruns: failures by time. duplicates: proposals of a recipe that "
     "the campaign had already, tried again or refused. trials_to_90: trials until 90 % of the best "
     "gain that any arm reached with the same seed, median over seeds, where one that never got "
-    f"there counts as later than all. {PAIRED_METHOD}"
+    f"there counts as later than all. {PAIRED_METHOD}. p_corrected: p, corrected over all tests of "
+    "the table by Holm's method, so that the chance of one below a level is at most that level "
+    "while no arm makes a difference"
 )
 
 
@@ -174,12 +179,37 @@ def compare_runs(runs: Runs, sign: int) -> dict[str, Any]:
         :data:`BASE` on the seeds that both have.
     """
     goals = _goals(runs, sign)
+    against = {
+        arm: {} if arm == BASE else _tests(found, runs.get(BASE, {})) for arm, found in runs.items()
+    }
+    tests = [test for one in against.values() for test in one.values() if test["p"] is not None]
+    for test, corrected in zip(tests, holm([test["p"] for test in tests]), strict=True):
+        test["p_corrected"] = corrected
     return {
         arm: _means(found, goals, sign)
-        | {"against": {} if arm == BASE else _tests(found, runs.get(BASE, {}))}
+        | {"against": against[arm]}
         | {"runs": {str(seed): _facts(run) for seed, run in sorted(found.items())}}
         for arm, found in runs.items()
     }
+
+
+def count_tests(arms: Iterable[str]) -> int:
+    """Return how many tests the table of some arms has."""
+    named = set(arms)
+    return len(TESTED) * len(named - {BASE}) if BASE in named else 0
+
+
+def seeds_needed(tests: int, level: float = LEVEL) -> int:
+    """Return the fewest seeds with which a sign-flip test can show a difference.
+
+    With n seeds, its p is at least ``2 / 2^n``, and the smallest p of a table is multiplied by the
+    number of its tests.
+
+    Args:
+        tests: Tests of the table.
+        level: The level that is to be reached.
+    """
+    return math.ceil(math.log2(2.0 * max(1, tests) / level))
 
 
 def _goals(runs: Runs, sign: int) -> dict[int, float]:
@@ -245,6 +275,26 @@ def paired(values: Sequence[float], base: Sequence[float]) -> dict[str, Any]:
         "effect": mean / spread if mean is not None and spread else None,
         "p": sign_flip(differences) if differences else None,
     }
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values, corrected for their number.
+
+    Source: S. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian
+    Journal of Statistics 6 (1979).
+
+    Args:
+        p_values: The p-values of tests that may depend on each other in any way.
+
+    Returns:
+        The corrected ones in the same order: one at most a level is significant at it.
+    """
+    corrected = [1.0] * len(p_values)
+    largest = 0.0
+    for place, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, (len(p_values) - place) * p_values[index]))
+        corrected[index] = largest
+    return corrected
 
 
 def sign_flip(differences: Sequence[float]) -> float:

@@ -13,7 +13,14 @@ from recipelab.ablation import (
     ablate_campaign,
     records_of_chain,
 )
-from recipelab.analysis.arms import RunFigures, compare_runs, run_figures
+from recipelab.analysis.arms import (
+    LEVEL,
+    RunFigures,
+    compare_runs,
+    count_tests,
+    run_figures,
+    seeds_needed,
+)
 from recipelab.budget import BudgetLimits
 from recipelab.core.content import Home
 from recipelab.core.errors import RecipelabError
@@ -112,17 +119,19 @@ class ArmsComparison:
     Attributes:
         runs: The figures of each campaign, by arm and seed.
         facts: The figures of each arm, and its tests against the specialists, as plain data.
+        too_few: Why none of the tests can show a difference; ``None`` if they can.
     """
 
     runs: dict[str, dict[int, RunFigures]]
     facts: dict[str, Any]
+    too_few: str | None = None
 
 
 async def compare_arms(
     plan: Plan,
     *,
     arms: Sequence[Arm] = tuple(Arm),
-    seeds: int = 3,
+    seeds: int | None = None,
     trials: int = 20,
     prefix: str | None = None,
     home: Home | None = None,
@@ -136,7 +145,8 @@ async def compare_arms(
     Args:
         plan: What the campaigns have in common.
         arms: The arms.
-        seeds: Campaigns of each arm.
+        seeds: Campaigns of each arm; ``None`` for as many as the tests between the arms need.
+            With fewer, no test can show a difference; that is said, and they run.
         trials: Trials of each campaign.
         prefix: Prefix of the campaigns' names; ``None`` for that of the pack.
         home: Folder of papers and lineage.
@@ -152,6 +162,13 @@ async def compare_arms(
     goal = load_pack(plan.pack, plan.profile).metric.goal
     stem = prefix or f"{Path(plan.pack).name}-ablation"
     runs: dict[str, dict[int, RunFigures]] = {arm: {} for arm in arms}
+    tests = count_tests(arms)
+    needed = seeds_needed(tests)
+    seeds = needed if seeds is None else seeds
+    too_few = _too_few(seeds, needed, tests) if tests and seeds < needed else None
+    say(f"{len(arms)} arms, {seeds} seeds of each: {len(arms) * seeds} campaigns")
+    if too_few is not None:
+        say(too_few)
     with open_lineage(place, create=True) as store:
         for seed in range(1, seeds + 1):
             for arm in arms:
@@ -167,4 +184,11 @@ async def compare_arms(
                     if not ended.finished:
                         raise RecipelabError(f"{name} stopped early: {ended.reason}")
                 runs[arm][seed] = run_figures(store, name)
-    return ArmsComparison(runs, compare_runs(runs, goal.sign))
+    return ArmsComparison(runs, compare_runs(runs, goal.sign), too_few)
+
+
+def _too_few(seeds: int, needed: int, tests: int) -> str:
+    return (
+        f"With {seeds} {'seed' if seeds == 1 else 'seeds'} no difference between arms can be "
+        f"shown: the {tests} tests of the table need {needed} seeds to reach p {LEVEL:g} together."
+    )

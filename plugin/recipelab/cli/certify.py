@@ -170,7 +170,13 @@ def ablate_best(
 def ablate(
     pack: Annotated[str, typer.Argument(help="Name or folder of a task pack.")],
     trials: Annotated[int, typer.Option(min=1, help="Trials of each campaign.")] = 20,
-    seeds: Annotated[int, typer.Option(min=1, help="Campaigns of each arm.")] = 3,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Campaigns of each arm; default as many as the tests need (9 for all arms).",
+        ),
+    ] = None,
     arms: Annotated[
         str, typer.Option(help="Arms to compare, with commas; default all.")
     ] = ",".join(Arm),
@@ -226,11 +232,14 @@ def ablate(
     if plot is not None:
         draw(plot, comparison.runs)
     if as_json:
-        print_json({"method": METHOD, "arms": comparison.facts})
+        told = {"method": METHOD, "too_few": comparison.too_few, "arms": comparison.facts}
+        print_json(told)
         return
     out.print(_arms_table(comparison.facts))
     for line in _test_lines(comparison.facts):
         out.print(line, markup=False)
+    if comparison.too_few is not None:
+        out.print(comparison.too_few, markup=False)
 
 
 def _arms(text: str) -> list[Arm]:
@@ -270,6 +279,6 @@ def _test_lines(facts: dict[str, Any]) -> Iterator[str]:
             if test["difference"] is not None:
                 what = name.replace("_", " ")
                 yield (
-                    f"{arm} against {BASE}: {what} {test['difference']:+.3g}, p {test['p']:.2g} "
-                    f"({test['pairs']} seeds)"
+                    f"{arm} against {BASE}: {what} {test['difference']:+.3g}, p {test['p']:.2g}, "
+                    f"corrected {test['p_corrected']:.2g} ({test['pairs']} seeds)"
                 )
