@@ -70,7 +70,9 @@ def small() -> History:
         trial(2, Status.CRASHED, signature="no such name", surface="arch"),
         trial(3, Status.OVERSIZE, 8.5, excess=4.0, signature="too large", surface="arch"),
         trial(4, Status.CRASHED, signature="no such name", surface="arch"),
-        trial(5, Status.KEPT, 9.0, hypothesis="trial 3 was too large: fewer channels"),
+        trial(
+            5, Status.KEPT, 9.0, surface="arch", hypothesis="trial 3 was too large: fewer channels"
+        ),
         trial(6, Status.KEPT, 8.0, parents=(5,), seconds=(7.0,)),
         trial(7, Status.OVERSIZE, 8.5, excess=6.0, parents=(6,), signature="too large"),
         trial(8, None, parents=(6,)),

@@ -24,12 +24,30 @@ def test_words_have_two_letters_and_neither_case_nor_digits() -> None:
 
 def test_weights_are_as_the_docstring_says() -> None:
     found = TextVectors(["ab ab cd", "cd", ""])
-    rare, common = (1 + math.log(2)) * (math.log(4 / 2) + 1), math.log(4 / 3) + 1
+    rare, common = (1 + math.log(2)) * math.log(4 / 1), math.log(4 / 2)
     length = math.hypot(rare, common)
     expected = [rare / length, common / length, 0.0, 1.0, 0.0, 0.0]
     assert found.matrix.toarray().ravel().tolist() == pytest.approx(expected)
     assert found.cosine(0, 1) == found.cosine(1, 0) == pytest.approx(common / length)
     assert found.cosine(0, 2) == found.cosine(2, 0) == found.cosine(2, 2) == 0.0
+
+
+def test_sentences_that_all_hypotheses_share_do_not_make_them_alike() -> None:
+    ends = (
+        "nothing says that it was turned before, so its effect is worth knowing.",
+        "trial 3 turned it from 2 to 4 and was kept, so this presses on from there.",
+        "trial 5 turned it from 2 to 4 and ended as discarded, so this goes elsewhere.",
+    )
+    names = ("knob WIDTH", "knob HEAD_GRID", "knob HEAD_WIDTH", "play head")
+    texts = [f"[{name}] set it from 8 to 16: {end}" for end in ends for name in names]
+    assert clusters(texts) == [[0, 4, 8], [1, 5, 9], [2, 6, 10], [3, 7, 11]]
+
+
+def test_words_of_every_hypothesis_weigh_less_than_those_that_tell_them_apart() -> None:
+    frame = "We propose this edit because the current recipe seems limited by its"
+    ideas = ("warmup", "stem", "augmentation", "batch", "decay", "crop", "momentum", "schedule")
+    assert len(clusters([f"{frame} {idea}" for idea in ideas])) == len(ideas)
+    assert len(clusters([f"{frame} {idea}" for idea in ideas * 2])) == len(ideas)
 
 
 def test_equal_ideas_are_one_cluster_and_others_found_their_own() -> None:

@@ -27,10 +27,11 @@ def test_counts_by_status_surface_and_specialist() -> None:
         "oversize": 2,
         "in_flight": 1,
     }
-    arch = {"trials": 3, "kept": 0, "failed": 3, "by_status": {"crashed": 2, "oversize": 1}}
+    ended = {"crashed": 2, "oversize": 1, "kept": 1}
+    arch = {"trials": 4, "kept": 1, "failed": 3, "by_status": ended}
     assert stats["by_surface"]["arch"] == arch
     assert stats["by_specialist"]["arch agent"] == arch
-    assert stats["by_surface"]["opt"]["kept"] == 2
+    assert stats["by_surface"]["opt"]["kept"] == 1
 
 
 def test_failures_are_shares_of_the_judged_proposals() -> None:
@@ -121,11 +122,11 @@ def test_a_near_miss_beat_the_best_of_its_moment() -> None:
     ("parents", "surface", "hypothesis", "how"),
     [
         ((1,), "arch", "", "child"),
-        ((0,), "arch", "as exp_001, but smaller", "named"),
-        ((0,), "arch", "Trial #1 again", "named"),
-        ((0,), "opt", "wider blocks with a larger stem", "alike"),
-        ((0,), "arch", "wider blocks with a larger stem", None),
-        ((0,), "arch", "as trial 10 did", None),
+        ((0,), "opt", "as exp_001, but smaller", "named"),
+        ((0,), "opt", "Trial #1 again", "named"),
+        ((0,), "arch", "unlike trial 1", None),
+        ((0,), "opt", "wider blocks with a larger stem", None),
+        ((0,), "opt", "as trial 10 did", None),
     ],
 )
 def test_what_repairs_a_near_miss(

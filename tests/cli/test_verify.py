@@ -39,6 +39,13 @@ def test_the_best_is_certified_and_listed_first(cli: Cli, best: int) -> None:
     # The hidden answers lie elsewhere, so the scores of search and certificate differ.
     code, start = verify(cli, "0", "--seeds", "3")
     assert (code, start["status"], start["seeds"]) == (1, "not_certified", 3)
+    assert (found["tries"], start["tries"]) == (1, 2)
+    assert "corrected for 2 certifications" in start["reason"]
+    assert "corrected" not in found["reason"]
+    # Corrected once: what the newest certificate says is what the leaderboard shows.
+    newest = json.loads(cli("leaderboard", "--json").stdout)["rows"][1]
+    assert newest["low_corrected"] == pytest.approx(start["delta_low"])
+    assert newest["p_corrected"] == pytest.approx(start["p"])
     rows = json.loads(cli("leaderboard", "--json").stdout)["rows"]
     assert [row["trial"] for row in rows] == [best, 0]
     assert rows[0]["score"] < rows[1]["score"]

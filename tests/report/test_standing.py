@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from rich.console import Console
 
@@ -10,7 +12,7 @@ from recipelab.core.trial import Certificate, Checkpoint, Evidence, Outcome, Sta
 from recipelab.exchange.git import commits_of
 from recipelab.lineage import LineageStore
 from recipelab.lineage.trial_view import evidence_words, status_words
-from recipelab.packs.sections import Goal, Metric
+from recipelab.packs.judging_sections import Goal, Metric
 from recipelab.report.certificates import leaderboard_rows, leaderboard_table
 from recipelab.report.transcript.rendering import TONES
 from recipelab.report.transcript.review import Review
@@ -124,6 +126,18 @@ def test_certificates_rank_by_relative_gain_and_every_try_counts(line: LineageSt
     assert rows[1].interval == pytest.approx((-2.0 - 0.661321, -2.0 + 0.661321), rel=1e-5)
     table = shown(leaderboard_table(rows, goal=Goal.MINIMIZE, title="Certifications"))
     assert "corrected for 3 tries" in table and "+50.00 %" in table
+
+
+def test_what_a_certificate_is_corrected_for_is_not_corrected_for_again(line: LineageStore) -> None:
+    for tries in (1, 2, 3):
+        # t with 7 degrees of freedom for 1 - 0.025 / tries: the same measurement each time.
+        reach = {1: 2.364624, 2: 2.841244, 3: 3.127552}[tries] / 10
+        found = certificate(8.0, 10.0, -reach, reach, 0.004 * tries)
+        line.add_certificate(CAMPAIGN, 1, replace(found, tries=tries))
+    rows = leaderboard_rows(line, CAMPAIGN, Goal.MINIMIZE)
+    for row in rows:
+        assert row.p == pytest.approx(0.012)
+        assert row.interval == pytest.approx((-2.3127552, -1.6872448), rel=1e-5)
 
 
 def test_a_gain_that_the_correction_takes_is_no_longer_certified(line: LineageStore) -> None:

@@ -6,14 +6,11 @@ import math
 import re
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Iterable
 from statistics import median
 from typing import Any
 
 from recipelab.analysis.history import History
-from recipelab.analysis.similarity import TextVectors, alike_pairs
 from recipelab.core.trial import Status
 from recipelab.lineage import PastTrial
 
@@ -24,23 +21,20 @@ MISSES = (
     Status.EVAL_OVERRUN,
 )
 REPAIRED = (Status.KEPT, Status.DISCARDED)
-ALIKE = 0.5
-"""From this cosine on, two hypotheses of a surface are the same idea."""
 
 NEAR_MISS_METHOD = (
     "A near miss ended gate_missed, oversize, train_overrun or eval_overrun with a score better "
     "than that of the best at the moment it was judged. It is repaired by the first trial judged "
-    "later that ended kept or discarded and that is its descendant (child), or whose hypothesis "
-    "or reason names it as 'exp_N' or 'trial N' (named), or that is of the same surface with a "
-    f"hypothesis whose TF-IDF cosine to its own is at least {ALIKE} (alike)."
+    "later that ended kept or discarded and that is its descendant (child), or that is of the same "
+    "surface and whose hypothesis or reason names it as 'exp_N' or 'trial N' (named)."
 )
 
 
 def near_misses(history: History) -> dict[str, Any]:
     """Return the near misses, the limits that each missed, and the trial that repaired it."""
     found = [trial for trial in history.judged if _is_near_miss(history, trial)]
-    repairs = Repairs(history).first(found) if found else {}
-    listed = [_facts(history, trial, repairs.get(trial.number)) for trial in found]
+    repairs = Repairs(history)
+    listed = [_facts(history, trial, repairs.first(trial)) for trial in found]
     repaired = [item["repaired_by"] for item in listed if item["repaired_by"] is not None]
     counts = {status: sum(trial.status is status for trial in found) for status in MISSES}
     return {
@@ -86,12 +80,10 @@ class Repairs:
     """Finds the trials that repaired near misses, without a walk over all later trials for each.
 
     A repair is a candidate (kept or discarded) that was judged after the miss. Places count the
-    judged trials. Each of the three ways to be one is looked up on its own:
+    judged trials. Each of the two ways to be one is looked up on its own:
 
-    - child: the earliest place of a candidate below each trial, found from the last trial to the
-      first;
-    - named: the places of the candidates that mention a number;
-    - alike: :func:`first_alike`, surface by surface.
+    - child: the earliest place of a candidate below each trial;
+    - named: the places of the candidates of each surface that mention a number.
 
     Args:
         history: The campaign.
@@ -104,49 +96,34 @@ class Repairs:
             place: trial for place, trial in enumerate(history.judged) if trial.status in REPAIRED
         }
         self._children: dict[int, list[int]] = defaultdict(list)
-        self._first_below: dict[int, float] = {}
-        self._mentions: dict[str, list[int]] = defaultdict(list)
+        self._first_below: dict[int, int] = {}
+        self._mentions: dict[tuple[str, str], list[int]] = defaultdict(list)
         self._index_descendants()
         self._index_mentions()
 
-    def first(self, misses: Sequence[PastTrial]) -> dict[int, tuple[PastTrial, str]]:
-        """Return the first repair of each near miss that was repaired, and how it is one."""
-        found: dict[int, tuple[PastTrial, str]] = {}
-        # A trial stands at the place of its number, so its number is the place of its vector.
-        vectors = TextVectors(trial.hypothesis for trial in self._history.trials)
-        for surface in {miss.surface for miss in misses}:
-            some = [miss for miss in misses if miss.surface == surface]
-            ways = [self._child_and_mention(miss) for miss in some]
-            queries = [
-                AlikeQuery(miss.number, self._place[miss.number], min(way))
-                for miss, way in zip(some, ways, strict=True)
-            ]
-            candidates = {
-                place: trial.number
-                for place, trial in self._candidates.items()
-                if trial.surface == surface
-            }
-            alike = first_alike(vectors, queries, candidates)
-            for miss, (child, named), third in zip(some, ways, alike, strict=True):
-                place = min(child, named, third)
-                if place != NEVER:
-                    how = "child" if place == child else "named" if place == named else "alike"
-                    found[miss.number] = self._candidates[int(place)], how
-        return found
-
-    def _child_and_mention(self, miss: PastTrial) -> tuple[float, float]:
+    def first(self, miss: PastTrial) -> tuple[PastTrial, str] | None:
+        """Return the first repair of a near miss, and how it is one; ``None`` without any."""
         after = self._place[miss.number]
-        return self._first_child(miss, after), self._first_mention(miss, after)
+        child, named = self._first_child(miss, after), self._first_mention(miss, after)
+        place = min(child, named)
+        if place == NEVER:
+            return None
+        return self._candidates[int(place)], "child" if place == child else "named"
 
     def _index_descendants(self) -> None:
-        for trial in reversed(self._history.trials):
-            place = self._place.get(trial.number, NEVER)
-            own = place if place in self._candidates else NEVER
-            first = min(own, self._first_below.get(trial.number, NEVER))
+        by_number = {trial.number: trial for trial in self._history.trials}
+        for trial in self._history.trials:
             for parent in trial.parents:
-                if parent < trial.number:
-                    self._children[parent].append(trial.number)
-                    self._first_below[parent] = min(first, self._first_below.get(parent, NEVER))
+                self._children[parent].append(trial.number)
+        # From the first candidate on, each goes up as far as no earlier one has been. A trial that
+        # moved onto another has a parent with a higher number, so numbers give no order.
+        for place, trial in self._candidates.items():
+            waiting = list(trial.parents)
+            while waiting:
+                number = waiting.pop()
+                if number not in self._first_below:
+                    self._first_below[number] = place
+                    waiting.extend(by_number[number].parents if number in by_number else ())
 
     def _first_child(self, miss: PastTrial, after: int) -> float:
         first = self._first_below.get(miss.number, NEVER)
@@ -168,19 +145,20 @@ class Repairs:
         for place, trial in self._candidates.items():
             texts = (trial.hypothesis, trial.reason)
             for digits in {found for text in texts for found in _MENTION.findall(text)}:
-                self._mentions[_significant(digits)].append(place)
+                self._mentions[trial.surface, _significant(digits)].append(place)
 
     def _first_mention(self, miss: PastTrial, after: int) -> float:
         names = self._history.names
         name = _significant((names[miss.number] if names else str(miss.number)).rpartition("_")[2])
         if name.isascii() and name.isdigit():
-            places = self._mentions.get(name, [])
+            places = self._mentions.get((miss.surface, name), [])
             at = bisect_right(places, after)
             return places[at] if at < len(places) else NEVER
         # A released run may have named its trials otherwise.
         mention = re.compile(rf"{_PREFIX}0*{re.escape(name)}(?!\d)", re.IGNORECASE)
         for place, trial in self._candidates.items():
-            if place > after and (mention.search(trial.hypothesis) or mention.search(trial.reason)):
+            is_later = place > after and trial.surface == miss.surface
+            if is_later and (mention.search(trial.hypothesis) or mention.search(trial.reason)):
                 return place
         return NEVER
 
@@ -192,59 +170,6 @@ _MENTION = re.compile(rf"{_PREFIX}([0-9]+)(?!\d)", re.IGNORECASE)
 def _significant(digits: str) -> str:
     """Return digits without leading zeros."""
     return digits.lstrip("0") or "0"
-
-
-_BLOCK = 512
-"""Candidates that are compared with the near misses at once."""
-
-
-@dataclass(frozen=True)
-class AlikeQuery:
-    """A search for the first candidate whose hypothesis is like another one.
-
-    Attributes:
-        text: The place of the hypothesis in the collection.
-        after: Only candidates at later places.
-        before: Only candidates at earlier places.
-    """
-
-    text: int
-    after: int
-    before: float
-
-
-def first_alike(
-    vectors: TextVectors, queries: Sequence[AlikeQuery], candidates: Mapping[int, int]
-) -> list[float]:
-    """Return for each query the place of the first candidate that is alike, or :data:`NEVER`.
-
-    All queries are compared with a block of candidates at a time, by a product of sparse matrices,
-    until they are answered.
-
-    Args:
-        vectors: The vectors of all hypotheses.
-        queries: The queries.
-        candidates: The hypotheses of the candidates by their own places, in order.
-    """
-    found: list[float] = [NEVER] * len(queries)
-    items = iter(candidates.items())
-    while some := list(islice(items, _BLOCK)):
-        places, texts = zip(*some, strict=True)
-        active = [
-            row
-            for row, query in enumerate(queries)
-            if found[row] == NEVER and query.after < places[-1] and query.before > places[0]
-        ]
-        if not active:
-            continue
-        own = vectors.matrix[[queries[row].text for row in active]]
-        rows, columns = alike_pairs(own, vectors.matrix[list(texts)], ALIKE)
-        for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
-            query, place = queries[active[row]], places[column]
-            is_wanted = found[active[row]] == NEVER and query.after < place < query.before
-            if is_wanted and vectors.cosine(query.text, texts[column]) >= ALIKE:
-                found[active[row]] = place
-    return found
 
 
 def excesses(trials: Iterable[PastTrial]) -> dict[str, dict[str, Any]]:

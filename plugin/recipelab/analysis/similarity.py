@@ -15,17 +15,26 @@ from recipelab.analysis.history import History
 _WORD = re.compile(r"[^\W\d_]{2,}")
 
 
+_SUBJECT = re.compile(r"\s*\[((?:knob|play) [^\]]+)\]")
+
+
 def words(text: str) -> list[str]:
-    """Return the words of a text: runs of two letters or more, case folded, without digits."""
-    return _WORD.findall(text.casefold())
+    """Return what a text is compared by.
+
+    Its words are runs of two letters or more, case folded, without digits. A text that begins with
+    ``[knob NAME]`` or ``[play NAME]`` names what it is about, and that name is all that counts: the
+    sentence that follows is much the same for every knob.
+    """
+    subject = _SUBJECT.match(text)
+    return [subject[1].casefold()] if subject else _WORD.findall(text.casefold())
 
 
 class TextVectors:
     """The TF-IDF vectors of a collection of texts, as the rows of a sparse matrix.
 
     A word that occurs f times in a text and in d of n texts weighs
-    ``(1 + ln f) * (ln((1 + n) / (1 + d)) + 1)`` in the text's vector, which has length 1. A text
-    without words has a vector of zeros. No text is kept.
+    ``(1 + ln f) * ln((1 + n) / d)`` in the text's vector, which has length 1: what is in all texts
+    weighs next to nothing. A text without words has a vector of zeros. No text is kept.
 
     Attributes:
         matrix: The vectors, of shape (texts, words): a ``scipy.sparse.csr_array``.
@@ -50,7 +59,7 @@ class TextVectors:
         shape = (len(ends) - 1, len(column_of))
         column = numpy.array(columns, dtype=numpy.int32)
         spread = numpy.bincount(column, minlength=shape[1])
-        rarity = numpy.log((1 + shape[0]) / (1 + spread)) + 1
+        rarity = numpy.log((1 + shape[0]) / spread)
         weights = (1 + numpy.log(numpy.array(counts, dtype=numpy.int32))) * rarity[column]
         row = numpy.repeat(numpy.arange(shape[0]), numpy.diff(ends))
         lengths = numpy.sqrt(numpy.bincount(row, weights * weights, minlength=shape[0]))
@@ -101,7 +110,8 @@ MOST = 2_000
 
 DIVERSITY_METHOD = (
     "Each hypothesis but the baseline's is a TF-IDF vector over its words (runs of two letters or "
-    "more, case folded; weight (1 + ln f) * (ln((1 + n) / (1 + d)) + 1); length 1). In the order "
+    "more, case folded; only the name, where it begins with [knob NAME] or [play NAME]; weight "
+    "(1 + ln f) * ln((1 + n) / d); length 1). In the order "
     "of the trials' numbers, each joins the cluster whose first member is most alike if their "
     f"cosine is at least {THRESHOLD}, else it founds a cluster. With p the shares of the clusters, "
     "effective_clusters is exp(-sum p ln p), inverse_simpson is 1 / sum p^2. Of more than "

@@ -75,10 +75,11 @@ async def certify_trial(
     baseline, recipe = (Recipe(campaign.files(one)) for one in (0, number))
     source = SeedSource(pack, campaign.name, campaign.store.secret(campaign.name))
     # Every certification has seeds of its own: one that is repeated looks at nothing twice.
-    chosen = source.certification(len(campaign.store.certificates(campaign.name)), seeds)
+    before = len(campaign.store.certificates(campaign.name))
+    chosen = source.certification(before, seeds)
     labels = {"campaign": campaign.name, "trial": str(number), "purpose": "certify"}
     async with session.measuring(pack.certified()) as evaluator:
-        found = await certify(evaluator, baseline, recipe, chosen, source, labels)
+        found = await certify(evaluator, baseline, recipe, chosen, source, labels, tries=before + 1)
     campaign.store.add_certificate(campaign.name, number, found)
     return found
 

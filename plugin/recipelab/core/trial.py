@@ -366,12 +366,13 @@ class Certificate:
         score_se: Standard error of that mean.
         baseline_score: Mean of the metric of the starting recipe.
         delta: Score minus that of the baseline; ``None`` if one of them failed.
-        delta_low: Lower end of its 95 % interval.
+        delta_low: Lower end of its 95 % interval, corrected for the tries (Bonferroni).
         delta_high: Upper end.
-        p: Chance of so large a gain without any.
+        p: Chance of so large a gain without any, corrected for the tries.
         test: Name of the statistical test.
         gates: The gates that were judged.
         environment: What it ran in.
+        tries: Certifications of the campaign up to this one.
     """
 
     status: str
@@ -388,6 +389,7 @@ class Certificate:
     test: str = ""
     gates: tuple[GateResult, ...] = ()
     environment: str = ""
+    tries: int = 1
 
     @property
     def certified(self) -> bool:

@@ -15,7 +15,7 @@ from recipelab.evaluation.seeds import SeedSource
 from recipelab.packs.pack import Pack
 
 CERTIFICATE_CONFIDENCE = 0.95
-"""Confidence of the interval in a certificate."""
+"""Confidence of the interval in a certificate, for all certifications so far together."""
 
 
 async def certify(
@@ -25,6 +25,8 @@ async def certify(
     seeds: tuple[int, ...],
     source: SeedSource,
     labels: Mapping[str, str],
+    *,
+    tries: int = 1,
 ) -> Certificate:
     """Measure a recipe and the baseline on seeds that no trial had, in turns, and compare them.
 
@@ -35,6 +37,8 @@ async def certify(
         seeds: The seeds, as of :meth:`SeedSource.certification`.
         source: Has the secret numbers of hidden rounds.
         labels: What it belongs to: ``campaign`` and ``trial``.
+        tries: Certifications of the campaign up to this one; interval and p are corrected for
+            their number (Bonferroni), as one of many holds by chance.
     """
     pack, metric = evaluator.pack, evaluator.pack.metric
     # A few seeds of its own show whether the baseline runs, and give the unit of times.
@@ -42,23 +46,25 @@ async def certify(
         baseline, seeds[:2], lenient=True, source=source, labels={**labels, "beside": "0"}
     )
     if start.status is not Status.BASELINE:
-        return _certificate(start, f"the baseline itself: {start.reason}", pack)
+        return _certificate(start, f"the baseline itself: {start.reason}", pack, tries)
     runs = {run.seed: run for run in start.seed_runs} if metric.side_by_side else {}
     incumbent = Incumbent(0, baseline, runs, start.seed_runs, noise_of(start.seed_runs, metric))
     outcome = await evaluator.measure(
         recipe, seeds, incumbent=incumbent, paired=True, source=source, labels=labels
     )
     if outcome.status is not Status.BASELINE:
-        return _certificate(outcome, outcome.reason, pack)
+        return _certificate(outcome, outcome.reason, pack, tries)
     observed = evaluator.observations(outcome.seed_runs, incumbent)
     found = compare(observed.confirm, metric.goal, item_error=observed.item_error)
-    low, high = found.interval(CERTIFICATE_CONFIDENCE)
+    low, high = found.interval(1.0 - (1.0 - CERTIFICATE_CONFIDENCE) / tries)
     holds = (low if metric.goal.sign > 0 else -high) > 0
     words = "holds" if holds else "does not hold"
     reason = f"the gain against the baseline {words} at {CERTIFICATE_CONFIDENCE:.0%} confidence"
+    if tries > 1:
+        reason += f", corrected for {tries} certifications of this campaign"
     score, scale = incumbent.mean(METRIC), metric.scale
     return replace(
-        _certificate(outcome, reason, pack),
+        _certificate(outcome, reason, pack, tries),
         gates=_with_items(outcome, pack),
         status="certified" if holds else "not_certified",
         score_se=outcome.score_se,
@@ -66,7 +72,7 @@ async def certify(
         delta=scale.delta(found.delta, score),
         delta_low=scale.delta(low, score),
         delta_high=scale.delta(high, score),
-        p=found.p,
+        p=min(1.0, tries * found.p),
         test=found.test,
     )
 
@@ -85,7 +91,7 @@ def _with_items(outcome: Outcome, pack: Pack) -> tuple[GateResult, ...]:
     )
 
 
-def _certificate(outcome: Outcome, reason: str, pack: Pack) -> Certificate:
+def _certificate(outcome: Outcome, reason: str, pack: Pack, tries: int) -> Certificate:
     """Return the certificate of a recipe that was measured, but not compared."""
     return Certificate(
         status=str(outcome.status),
@@ -95,4 +101,5 @@ def _certificate(outcome: Outcome, reason: str, pack: Pack) -> Certificate:
         score=outcome.score,
         gates=outcome.gates,
         environment=outcome.environment,
+        tries=tries,
     )

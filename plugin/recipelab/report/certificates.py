@@ -70,21 +70,23 @@ class LeaderboardRow:
 
     @property
     def p(self) -> float | None:
-        """The certificate's p, corrected for all tries (Bonferroni)."""
-        found = self.certificate.p
-        return None if found is None else min(1.0, self.tries * found)
+        """The certificate's p, corrected for all tries (Bonferroni), later ones too."""
+        found = self.certificate
+        return None if found.p is None else min(1.0, found.p * self.tries / found.tries)
 
     @property
     def interval(self) -> tuple[float, float] | None:
         """The 95 % interval of the delta, corrected for all tries (Bonferroni).
 
-        Each end is moved away from the delta by the ratio of the quantiles of Student's t with
-        one degree of freedom less than there are seeds.
+        The certificate's own interval holds for the tries up to it. Each end is moved away from the
+        delta by the ratio of the quantiles of Student's t for all tries and for those, with one
+        degree of freedom less than there are seeds.
         """
         found = self.certificate
         if found.delta is None or found.delta_low is None or found.delta_high is None:
             return None
-        wider = _wider(self.tries, found.seeds - 1)
+        df = found.seeds - 1
+        wider = _wider(self.tries, df) / _wider(found.tries, df)
         low, high = found.delta_low - found.delta, found.delta_high - found.delta
         return found.delta + wider * low, found.delta + wider * high
 
