@@ -13,6 +13,7 @@ from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Edit, Outcome, SeedRun, Status
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.metric import Incumbent
+from recipelab.evaluation.seeds import SeedSource
 from recipelab.packs.data import ensure_data
 from recipelab.packs.judging_sections import Metric
 from recipelab.packs.pack import Pack
@@ -40,7 +41,12 @@ def measuring(
     outcome = ended(metric=1.0, **{"metric.train": 1.0})
     incumbent = Incumbent.of_trial(5, best, outcome, ended(metric=9.0).seed_runs)
     return RecipeMeasurer(
-        evaluator, incumbent, seeds, MeasurementFile(file, "k"), {"campaign": "c"}
+        evaluator,
+        incumbent,
+        seeds,
+        MeasurementFile(file, "k"),
+        {"campaign": "c"},
+        SeedSource(evaluator.pack, "c"),
     )
 
 

@@ -70,7 +70,8 @@ async def test_without_the_gpus_it_says_what_is_left_to_prove(
 
 async def test_the_baseline_tells_budgets_gates_noise_and_repeats(evaluator: Evaluator) -> None:
     findings = [item async for item in check_baseline(evaluator)]
-    assert {item.what for item in findings} == {"baseline", "budgets", "gates", "noise", "repeats"}
+    what = {"baseline", "budgets", "gates", "noise", "repeats", "items"}
+    assert {item.what for item in findings} == what
     assert {item.level for item in findings} == {Level.OK}
 
 

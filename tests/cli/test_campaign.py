@@ -142,7 +142,7 @@ def test_text_from_agents_cannot_steer_the_terminal(cli: Cli, project: Path) -> 
     ("words", "told"),
     [
         (("run", "tony"), "unknown task pack 'tony'; valid: "),
-        (("run", "toy", "--profile", "maxi"), "'maxi'; valid: confirmed, mini, two"),
+        (("run", "toy", "--profile", "maxi"), "'maxi'; valid: confirmed, line, mini, two"),
         (("run", "toy", "--model", "gpt"), "unknown model 'gpt'; valid: offline"),
         (("run", "toy", "--sandbox", "vm"), "vm"),
         (("run", "toy", "--trials", "0"), "--trials"),

@@ -90,7 +90,7 @@ def test_a_recipe_is_never_written_outside_of_its_folder(cli: Cli, project: Path
         (("export", "old", "--to", "x.txt"), "give --format jsonl|csv|parquet|git"),
         (("export", "old", "--to", "x.csv", "--format", "xml"), "unknown format 'xml'"),
         (("export", "old", "--to", "x.csv", "--patch"), "are for a trial"),
-        (("export", "old"), "'old' is not the number of a trial"),
+        (("export", "old"), "'old' is no trial; valid: best, or the number of a trial"),
         (("export", "1", "--format", "csv"), "say where with --to"),
         (("export", "99", "--patch"), "no trial 99; it has trials 0 to 4"),
         (("export", "1", "--patch"), "holds no recipe of trial 1"),

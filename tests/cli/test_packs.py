@@ -46,7 +46,7 @@ def test_a_new_pack_is_sound_and_improves(cli: Cli, curve: Path) -> None:
     code, found = checked(cli, "curve", *LOCAL)
     assert (code, told(found, "error"), told(found, "warning")) == (0, "", "")
     assert "the same seed gives the same scores" in told(found, "ok")
-    assert "The smallest true gain" in told(found, "ok")
+    assert "The smallest lead of a line" in told(found, "ok")
     assert "items: 100, their mean is score.mse; so many leave a standard" in told(found, "ok")
     assert sum(item["what"].startswith("scorer: ") for item in found) == 8
     words = ("--trials", 6, "--seed", 2, "--json", *LOCAL)

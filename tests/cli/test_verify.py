@@ -85,7 +85,7 @@ def test_a_campaign_says_its_noise_before_its_first_trial(cli: Cli) -> None:
     )
     told = " ".join(result.stdout.split())
     assert "Noise, from 3 seed runs of the baseline" in told
-    assert "smallest true gain that is kept four times in five" in told
+    assert "smallest true gain that is claimed four times in five" in told
     assert told.index("Noise, from") < told.index("1 trials")
     transcript = cli("transcript", "--name", "n").output
     assert "Noise, from 3 seed runs" in " ".join(transcript.split())
