@@ -5,7 +5,7 @@ VENV ?= .venv
 # One tested release. On Linux the package index serves a build with CUDA (several GB); point pip
 # at PyTorch's CPU builds to avoid that: see "PyTorch without CUDA" in the README.
 TORCH ?= torch==2.13.0
-TRIALS ?= 12
+TRIALS ?= 6
 SEED ?= 0
 BIN := $(VENV)/bin
 # Two processes that take file by file, in the order of tests/conftest.py.

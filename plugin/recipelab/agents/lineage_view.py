@@ -176,7 +176,7 @@ def _rules(context: ViewContext) -> list[str]:
     return [
         f"- {metric.goal} {metric.name}"
         + (f" ({metric.unit})" if metric.unit else "")
-        + "; a trial is kept only if it passes every gate and its gain stands out from the noise.",
+        + "; a trial is kept only if it passes every gate and beats the best.",
         "- A kept trial is certified (tested on fresh seeds), provisional (better on few seeds; "
         "build on it, a checkpoint tests the whole line), unproven (its line fell back; do not "
         "build on it) or untested.",
