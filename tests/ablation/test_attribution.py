@@ -202,7 +202,7 @@ async def test_in_a_chain_that_gave_nothing_few_steps_seem_to() -> None:
         chain = Chain(tuple(range(len(steps))), tuple(steps))
         found = await ChainAblation(chain, measure, Goal.MAXIMIZE).run(0)
         wrong += any(part.own is not None and part.own.certain for part in found.parts)
-    # Without the correction it is about one in six.
+    # Without the correction it is about one in five.
     assert wrong < 0.08 * worlds
 
 

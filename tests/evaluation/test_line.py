@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -106,11 +107,11 @@ class Moving:
     def __init__(self, pack: Pack, sandbox: RecordingSandbox, evaluator: Evaluator) -> None:
         self.pack = pack
         self.merged: list[tuple[int, Recipe]] = []
-        self._sandbox = sandbox
-        self._evaluator = evaluator
+        self.sandbox = sandbox
+        self.evaluator = evaluator
 
     async def prepare(self, *change: tuple[str, str]) -> None:
-        pack, evaluator = self.pack, self._evaluator
+        pack, evaluator = self.pack, self.evaluator
         baseline = await evaluator.evaluate(
             pack.baseline(), None, seeds=SeedSource(pack, "c", SECRET)
         )
@@ -118,8 +119,8 @@ class Moving:
         outcome = await evaluator.measure(recipe, (101, 102, 103, 104))
         self.now = self.first = incumbent(pack, 0, pack.baseline(), baseline, baseline)
         self.later = incumbent(pack, 4, recipe, outcome, baseline)
-        self._sandbox.trained.clear()
-        self._sandbox.before = lambda role: setattr(self, "now", self.later)
+        self.sandbox.trained.clear()
+        self.sandbox.before = lambda role: setattr(self, "now", self.later)
 
     def rebase(self) -> Rebase:
         return Rebase(0, self.pack.baseline(), self._accept)
@@ -128,13 +129,19 @@ class Moving:
         self.merged.append((onto, merged))
 
 
-async def test_a_trial_in_flight_moves_to_the_new_best(pack: Pack) -> None:
+@asynccontextmanager
+async def moving_best(pack: Pack, *change: tuple[str, str]) -> AsyncIterator[Moving]:
+    """A best that a change makes better as soon as a trial trains."""
     async with RecordingSandbox() as sandbox:
-        evaluator = evaluator_of(pack, sandbox)
-        moving = Moving(pack, sandbox, evaluator)
-        await moving.prepare(("Y = 2.0", "Y = 3.0"))
+        moving = Moving(pack, sandbox, evaluator_of(pack, sandbox))
+        await moving.prepare(*change)
+        yield moving
+
+
+async def test_a_trial_in_flight_moves_to_the_new_best(pack: Pack) -> None:
+    async with moving_best(pack, ("Y = 2.0", "Y = 3.0")) as moving:
         recipe = edited(pack, ("X = 1.0", "X = 2.0"))
-        outcome = await evaluator.evaluate(
+        outcome = await moving.evaluator.evaluate(
             recipe, lambda: moving.now, rebase=moving.rebase(), labels=LABELS
         )
     assert outcome.status is Status.KEPT, outcome.reason
@@ -156,12 +163,9 @@ async def test_a_trial_in_flight_moves_to_the_new_best(pack: Pack) -> None:
 async def test_a_change_of_the_same_line_is_compared_as_it_is(
     pack: Pack, x: str, status: Status
 ) -> None:
-    async with RecordingSandbox() as sandbox:
-        evaluator = evaluator_of(pack, sandbox)
-        moving = Moving(pack, sandbox, evaluator)
-        await moving.prepare(("X = 1.0", "X = 2.5"))
+    async with moving_best(pack, ("X = 1.0", "X = 2.5")) as moving:
         recipe = edited(pack, ("X = 1.0", f"X = {x}"))
-        outcome = await evaluator.evaluate(
+        outcome = await moving.evaluator.evaluate(
             recipe, lambda: moving.now, rebase=moving.rebase(), labels=LABELS
         )
     assert outcome.status is status, outcome.reason
@@ -174,32 +178,26 @@ async def test_a_change_of_the_same_line_is_compared_as_it_is(
 
 
 async def test_a_change_that_the_new_best_has_already_is_no_gain(pack: Pack) -> None:
-    async with RecordingSandbox() as sandbox:
-        evaluator = evaluator_of(pack, sandbox)
-        moving = Moving(pack, sandbox, evaluator)
-        await moving.prepare(("X = 1.0", "X = 2.0"), ("PADDING = 10", "PADDING = 9"))
+    async with moving_best(pack, ("X = 1.0", "X = 2.0"), ("PADDING = 10", "PADDING = 9")) as moving:
         recipe = edited(pack, ("X = 1.0", "X = 2.0"))
-        outcome = await evaluator.evaluate(
+        outcome = await moving.evaluator.evaluate(
             recipe, lambda: moving.now, rebase=moving.rebase(), labels=LABELS
         )
     assert outcome.status is Status.DISCARDED
     assert "which has this change already" in outcome.reason
-    assert sandbox.trained == ["trial"], "it cost its screening and no more"
+    assert moving.sandbox.trained == ["trial"], "it cost its screening and no more"
 
 
 async def test_a_trial_that_waited_while_the_best_changed_is_merged_before_it_trains(
     pack: Pack,
 ) -> None:
-    async with RecordingSandbox() as sandbox:
-        evaluator = evaluator_of(pack, sandbox)
-        moving = Moving(pack, sandbox, evaluator)
-        await moving.prepare(("Y = 2.0", "Y = 3.0"))
+    async with moving_best(pack, ("Y = 2.0", "Y = 3.0")) as moving:
         moving.now = moving.later
         recipe = edited(pack, ("X = 1.0", "X = 2.0"))
-        outcome = await evaluator.evaluate(
+        outcome = await moving.evaluator.evaluate(
             recipe, lambda: moving.now, rebase=moving.rebase(), labels=LABELS
         )
-        clash = await evaluator.evaluate(
+        clash = await moving.evaluator.evaluate(
             edited(pack, ("Y = 2.0", "Y = 4.0")),
             lambda: moving.now,
             rebase=moving.rebase(),
@@ -214,24 +212,18 @@ async def test_a_trial_that_waited_while_the_best_changed_is_merged_before_it_tr
 
 
 async def test_a_trial_that_was_not_proposed_on_the_best_is_compared_as_it_is(pack: Pack) -> None:
-    async with RecordingSandbox() as sandbox:
-        evaluator = evaluator_of(pack, sandbox)
-        moving = Moving(pack, sandbox, evaluator)
-        await moving.prepare(("Y = 2.0", "Y = 3.0"))
+    async with moving_best(pack, ("Y = 2.0", "Y = 3.0")) as moving:
         recipe = edited(pack, ("X = 1.0", "X = 2.0"))
-        outcome = await evaluator.evaluate(recipe, lambda: moving.now, labels=LABELS)
+        outcome = await moving.evaluator.evaluate(recipe, lambda: moving.now, labels=LABELS)
     assert outcome.evidence is not None and outcome.evidence.against == 4
     assert outcome.score == pytest.approx(9 + 16, abs=12)
     assert not moving.merged
 
 
 async def test_a_verdict_on_a_screening_says_that_the_best_is_another_by_now(pack: Pack) -> None:
-    async with RecordingSandbox() as sandbox:
-        evaluator = evaluator_of(pack, sandbox)
-        moving = Moving(pack, sandbox, evaluator)
-        await moving.prepare(("Y = 2.0", "Y = 3.0"))
+    async with moving_best(pack, ("Y = 2.0", "Y = 3.0")) as moving:
         recipe = edited(pack, ("X = 1.0", "X = 0.5"))
-        outcome = await evaluator.evaluate(
+        outcome = await moving.evaluator.evaluate(
             recipe, lambda: moving.now, rebase=moving.rebase(), labels=LABELS
         )
     assert outcome.status is Status.DISCARDED

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -35,6 +35,8 @@ from recipelab.cli.common import (
 from recipelab.core.content import Home
 from recipelab.core.errors import RecipelabError, unknown_name
 from recipelab.plan import Arm
+
+T = TypeVar("T")
 
 BEST = "best"
 
@@ -99,12 +101,8 @@ def checkpoint(
 
     with opened_campaign(home, name) as campaign:
         work = campaign.checkpoint(sandbox=sandbox, slots=slot_count(slots))
-        try:
-            found = run_stoppable(work)
-        except KeyboardInterrupt:
-            command = f"recipelab checkpoint {campaign.name}"
-            err.print("\nStopped. Nothing was decided. Test it with:", command, markup=False)
-            raise typer.Exit(STOPPED) from None
+        command = f"recipelab checkpoint {campaign.name}"
+        found = _run(work, f"Nothing was decided. Test it with: {command}")
         if as_json:
             print_json({"campaign": campaign.name, "checkpoint": found and asdict(found)})
         elif found is None:
@@ -114,6 +112,15 @@ def checkpoint(
             out.print(words, markup=False, soft_wrap=True)
         if found is not None and not found.held:
             raise typer.Exit(FAILED)
+
+
+def _run(work: Coroutine[Any, Any, T], if_stopped: str) -> T:
+    """Run it; Ctrl-C ends the command with words on what that means."""
+    try:
+        return run_stoppable(work)
+    except KeyboardInterrupt:
+        err.print(f"\nStopped. {if_stopped}", markup=False, soft_wrap=True)
+        raise typer.Exit(STOPPED) from None
 
 
 def leaderboard(name: NameOption = None, home: HomeOption = None, as_json: AsJson = False) -> None:
@@ -153,12 +160,8 @@ def ablate_best(
 
     with opened_campaign(home, name) as campaign:
         work = campaign.ablate(seeds=seeds, pairs=pairs, sandbox=sandbox, slots=slot_count(slots))
-        try:
-            report = run_stoppable(work)
-        except KeyboardInterrupt:
-            command = f"recipelab ablate-best {campaign.name} --seeds {seeds}"
-            err.print("\nStopped. What was measured is kept. Go on with:", command, markup=False)
-            raise typer.Exit(STOPPED) from None
+        command = f"recipelab ablate-best {campaign.name} --seeds {seeds}"
+        report = _run(work, f"What was measured is kept. Go on with: {command}")
         if as_json:
             print_json({"campaign": campaign.name, "seeds": seeds, **asdict(report)})
             return

@@ -25,7 +25,8 @@ from recipelab.lineage.filter import WORD, check_page, check_text, match_all, wo
 from recipelab.lineage.lookup import LARGEST_NUMBER, trial_id_of, trial_key
 from recipelab.lineage.records import Similar, TrialRecord
 from recipelab.lineage.summaries import SummaryReader
-from recipelab.lineage.trials import best_id, recipe_files, trial_briefs, trial_records
+from recipelab.lineage.trial_reads import recipe_files, trial_briefs, trial_records
+from recipelab.lineage.trials import best_id
 from recipelab.lineage.values import clean
 
 SAME_RECIPE = "same recipe"

@@ -11,7 +11,8 @@ from recipelab.lineage.database import Row, Transaction
 from recipelab.lineage.filter import COUNTED, GOALS, check_name, check_page
 from recipelab.lineage.lookup import number_of
 from recipelab.lineage.records import FailureGroup, MissedGate, NearMiss, Page, SurfaceSummary
-from recipelab.lineage.trials import TrialReader, best_id, json_parts, trial_briefs
+from recipelab.lineage.trial_reads import json_parts, trial_briefs
+from recipelab.lineage.trials import TrialReader, best_id
 from recipelab.lineage.values import LARGEST_INTEGER, cut_name, from_stamp
 
 FIXES_TOLD = 5
