@@ -314,17 +314,23 @@ async def test_a_gpu_that_is_not_there(docker_image: str) -> None:
 
 
 @pytest.fixture
-def containers(docker_image: str) -> Iterator[Callable[[], dict[str, bool]]]:
-    """Idle containers of a live, a dead and a foreign owner; tells which of them are there."""
+def containers(
+    docker_image: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[], dict[str, bool]]]:
+    """Idle containers of a live, a dead and a foreign owner; tells which of them are there.
+
+    Only this process knows their label: other tests start sandboxes, which reap what is dead.
+    """
     from docker import APIClient
 
-    from recipelab.sandbox.docker.options import OWNER_LABEL
-
+    label = f"recipelab-test-{os.getpid()}"
+    monkeypatch.setattr("recipelab.sandbox.docker.containers.OWNER_LABEL", label)
+    monkeypatch.setattr("recipelab.sandbox.docker.containers._OWNED", {"label": label})
     api = APIClient(version="auto")
     owners = {"live": owner_identity(), "dead": dead_owner(), "elsewhere": "0123456789-1-1"}
     made = {}
     for key, owner in owners.items():
-        labels = {OWNER_LABEL: owner, "recipelab.phase": "train", "recipelab.trial": "7"}
+        labels = {label: owner, "recipelab.phase": "train", "recipelab.trial": "7"}
         made[key] = api.create_container(docker_image, ["sh"], labels=labels)["Id"]
 
     def there() -> dict[str, bool]:

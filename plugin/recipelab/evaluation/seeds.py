@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hmac
-import secrets
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from secrets import token_bytes
 
 from recipelab.packs.pack import Pack
 
@@ -20,7 +20,7 @@ _SECRET_BYTES = 16
 
 def new_secret() -> bytes:
     """Return a secret for a campaign."""
-    return secrets.token_bytes(_SECRET_BYTES)
+    return token_bytes(_SECRET_BYTES)
 
 
 @dataclass(frozen=True)

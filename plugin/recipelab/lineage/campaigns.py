@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import secrets
 from collections.abc import Iterable, Mapping
+from secrets import token_bytes
 from typing import Any
 
 from recipelab.core.errors import LineageError, unknown_name
@@ -272,7 +272,7 @@ def insert_campaign(
             "settings": to_json(record.settings),
             "created_at": to_stamp(record.created_at),
             "ended_at": ended_at,
-            "secret": (secret or secrets.token_bytes(SECRET_BYTES)).hex(),
+            "secret": (secret or token_bytes(SECRET_BYTES)).hex(),
         },
     )
     return campaign_id_of(transaction, record.name)
