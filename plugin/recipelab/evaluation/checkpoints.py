@@ -19,7 +19,7 @@ from recipelab.evaluation.gates import (
     unclear_gate,
 )
 from recipelab.evaluation.judge import Judge, TrialRuns
-from recipelab.evaluation.metric import METRIC, Incumbent
+from recipelab.evaluation.metric import METRIC, Incumbent, divergence_words
 from recipelab.evaluation.seed_runs import SeedRuns
 from recipelab.packs.pack import Pack
 
@@ -164,13 +164,14 @@ class LineTest:
             observed.confirm, observed.goal, prior, item_error=observed.item_error
         ).interval()
         scale, at = observed.scale, observed.at
+        words = divergence_words([*own, *runs], self._pack.metric, gates, line.head.noise)
         error = None if verdict.delta_se is None else scale.error(verdict.delta_se, at)
         return Checkpoint(
             trial=line.head.number,
             against=line.certified.number,
             held=verdict.kept,
             fell_back=not verdict.kept and (fails_gate or gain <= 0.0),
-            reason=verdict.reason,
+            reason=f"{verdict.reason}; the head {words}" if words else verdict.reason,
             seeds=len(runs),
             delta=scale.delta(verdict.delta, at),
             delta_se=error,
