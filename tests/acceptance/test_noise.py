@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import math
+import random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chi2
 
-from recipelab.acceptance import Spread, agree, noise_of_pairs, pooled, spread_of, unpaired
+from recipelab.acceptance import (
+    Spread,
+    agree,
+    diverged,
+    noise_of_pairs,
+    pooled,
+    spread_of,
+    unpaired,
+    usual_spread,
+)
 
 spreads = st.builds(Spread, st.just(0.0), st.floats(0.01, 50.0), st.integers(2, 30))
 
@@ -62,3 +72,39 @@ def test_a_recipe_that_ignores_its_seed_says_nothing_about_those_that_do_not() -
     calibration = Spread(0.0, 1.0, 4)
     found = noise_of_pairs(calibration, [[0.3, 0.3, 0.3, 0.3], [7.0]])
     assert (found.sd, found.df) == (1.0, 3.0)
+
+
+def test_a_run_that_noise_does_not_explain_has_diverged() -> None:
+    spread = Spread(0.0, 1.0, 30)
+    assert diverged([0.1, -10.0, 0.3, -0.5, 0.2], spread) == (1,)
+    assert diverged([0.1, -2.5, 0.3, -0.5, 10.0], spread) == ()
+    # A spread from four runs may be a tenth of the true one.
+    assert diverged([0.1, -10.0, 0.3, -0.5, 0.2], Spread(0.0, 1.0, 4)) == ()
+    assert diverged([0.0, -10.0], spread) == ()
+    assert diverged([0.1, -10.0, 0.3], Spread(0.0, 0.0, 30)) == ()
+
+
+def test_divergence_is_noticed_where_a_twentieth_of_the_runs_diverges() -> None:
+    found = missed = false = 0
+    for seed in range(200):
+        chance = random.Random(seed)
+        wild = [[chance.random() < 0.05 for _ in range(size)] for size in (4, 5, 5, 5, 3, 5, 3, 5)]
+        groups = [[chance.gauss(-10.0 * bad, 1.0) for bad in group] for group in wild]
+        spread = usual_spread(groups)
+        assert spread is not None
+        places = diverged(groups[-1], spread)
+        found += sum(wild[-1][place] for place in places)
+        false += sum(not wild[-1][place] for place in places)
+        missed += sum(wild[-1]) - sum(wild[-1][place] for place in places)
+    assert found > 9 * missed
+    assert false <= 1
+
+
+@given(st.lists(st.lists(st.floats(-5.0, 5.0), max_size=6), max_size=8))
+def test_the_usual_spread_is_no_larger_than_that_of_all(groups: list[list[float]]) -> None:
+    found = usual_spread(groups)
+    told = [spread_of(group) for group in groups if len(group) > 1 and not agree(group)]
+    if found is None:
+        assert not told
+    else:
+        assert 0.0 <= found.sd <= max(spread.sd for spread in told) * (1 + 1e-9)

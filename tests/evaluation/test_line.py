@@ -86,6 +86,25 @@ async def test_a_gain_on_few_seeds_is_kept_provisionally(pack: Pack) -> None:
     assert outcome.delta is not None and outcome.delta < 0
 
 
+async def test_a_recipe_that_diverges_on_a_seed_is_told_so(pack: Pack) -> None:
+    source = SeedSource(pack, "c", SECRET)
+    unlucky = source.confirmation("5", 4, ())[1]
+    async with RecordingSandbox() as sandbox:
+        evaluator = evaluator_of(pack, sandbox)
+        baseline = await evaluator.measure(pack.baseline(), range(101, 107))
+        best = incumbent(pack, 0, pack.baseline(), baseline, baseline)
+        # It gains so much that its mean is better all the same.
+        recipe = edited(
+            pack,
+            ("X = 1.0", "X = 2.5"),
+            ("    padding =", f"    blur += 1.0 * (seed == {unlucky})\n    padding ="),
+        )
+        outcome = await evaluator.evaluate(recipe, lambda: best, seeds=source, labels=LABELS)
+    assert outcome.status is Status.KEPT, outcome.reason
+    assert "; diverged on 1 of 5 seeds (loss " in outcome.reason
+    assert f"on seed {unlucky})" in outcome.reason
+
+
 async def test_what_is_worse_costs_one_seed(pack: Pack) -> None:
     async with RecordingSandbox() as sandbox:
         evaluator = evaluator_of(pack, sandbox)

@@ -8,12 +8,22 @@ import pytest
 from rich.console import Console
 
 from recipelab.agents.evaluator_agent import _outcome_text
-from recipelab.core.trial import Certificate, Checkpoint, Evidence, Outcome, Standing, Status
+from recipelab.core.trial import (
+    Certificate,
+    Checkpoint,
+    Evidence,
+    GateResult,
+    Outcome,
+    Standing,
+    Status,
+)
 from recipelab.exchange.git import commits_of
 from recipelab.lineage import LineageStore
 from recipelab.lineage.trial_view import evidence_words, status_words
 from recipelab.packs.judging_sections import Goal, Metric
 from recipelab.report.certificates import leaderboard_rows, leaderboard_table
+from recipelab.report.figures import _checkpoints
+from recipelab.report.transcript import Transcript, TranscriptFormat
 from recipelab.report.transcript.rendering import TONES
 from recipelab.report.transcript.review import Review
 from recipelab.report.trial import (
@@ -76,6 +86,39 @@ def test_certified_and_provisional_differ_in_every_view(line: LineageStore) -> N
     facts = campaign_facts(line, line.campaign(CAMPAIGN))
     assert (facts["best"]["trial"], facts["certified"]["trial"]) == (2, 1)
     assert facts["certified_percent"] == pytest.approx(-20.0)
+
+
+def test_a_transcript_tells_what_checkpoints_found(line: LineageStore) -> None:
+    found = Checkpoint(
+        *(2, 1, False, True, "no gain: the line <b>ends</b>", 8),
+        delta=-0.25,
+        delta_se=0.5,
+        delta_low=-1.25,
+        delta_high=0.75,
+        p=0.31,
+        level=0.002,
+        gates=(GateResult("accuracy", 0.95, 0.9, 0.05, 0.01),),
+    )
+    line.add_checkpoint(CAMPAIGN, found)
+    campaign = line.campaign(CAMPAIGN)
+    whole = "".join(Transcript(line, campaign).pieces(TranscriptFormat.MARKDOWN))
+    section = whole[whole.index("## Checkpoints") :]
+    assert "**Checkpoint 1**: the line up to trial 1 against trial 0: **holds**" in section
+    assert "**Checkpoint 2**: the line up to trial 2 against trial 1: **does not hold**" in section
+    assert "-0.25 +- 0.5 (95 %: -1.25 to +0.75)" in section.replace("\\", "")
+    assert "p 0.31 at level 0.002, on 8 fresh seeds" in section
+    assert "gate accuracy **passed**" in section
+    assert "\\<b>ends" in section, "a reason is text, not markup"
+    # That of trial 3 has none, as no checkpoint tested it.
+    others = [
+        "".join(Transcript(line, campaign, trial=n).pieces(TranscriptFormat.MARKDOWN))
+        for n in (2, 3)
+    ]
+    assert ["## Checkpoints" in text for text in others] == [True, False]
+    facts = line_facts(line, CAMPAIGN, Goal.MINIMIZE)
+    assert facts is not None
+    (table,) = map(shown, _checkpoints(facts["tests"]))
+    assert "-1.25 to +0.75" in table and "does not hold" in table
 
 
 def test_agents_read_how_a_moved_trial_did_against_its_parent_and_the_head(
@@ -159,6 +202,8 @@ def test_stats_tell_the_certified_gain_beside_that_of_the_head(line: LineageStor
     gains = [facts["head_gain_percent"], facts["certified_gain_percent"]]
     assert gains == pytest.approx([40.0, 20.0])
     assert (facts["checkpoints"], facts["held"], facts["fell_back"]) == (1, 1, 0)
+    (test,) = facts["tests"]
+    assert (test["trial"], test["against"], test["verdict"]) == (1, 0, "holds")
     words = line_words(facts)
     assert "head trial 2 (+40.00 %), certified trial 1 (+20.00 %)" in words
 

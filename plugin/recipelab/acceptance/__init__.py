@@ -21,10 +21,12 @@ from recipelab.acceptance.noise import (
     Noise,
     Spread,
     agree,
+    diverged,
     noise_of_pairs,
     pooled,
     spread_of,
     unpaired,
+    usual_spread,
 )
 from recipelab.acceptance.policy import (
     Acceptance,
@@ -70,6 +72,7 @@ __all__ = [
     "compare",
     "compare_by_items",
     "compare_one_draw",
+    "diverged",
     "gate_bound",
     "item_difference",
     "item_mean",
@@ -81,5 +84,6 @@ __all__ = [
     "smallest_gain",
     "spread_of",
     "unpaired",
+    "usual_spread",
     "waves",
 ]

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
+from statistics import fmean, median, stdev
 
 ROUNDING = 1e-12
 """A difference below this share of the values that it is between is rounding, and no noise."""
+
+DIVERGED = 1e-4
+"""Chance that a run of an unchanged recipe is called diverged, if the noise is normal."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +57,14 @@ class Noise:
             the same seed, on the metric's scale.
         measures: The spread of each measurement of the baseline, in its own unit.
         run: The spread of the metric of one seed run, on the metric's scale.
+        usual: The same without runs that diverged, which make ``run`` so large that the next one
+            would not be noticed; ``None`` for no other than ``run``.
     """
 
     pair: Spread
     measures: Mapping[str, Spread]
     run: Spread
+    usual: Spread | None = None
 
 
 def agree(values: Sequence[float]) -> bool:
@@ -119,3 +125,43 @@ def unpaired(spread: Spread) -> Spread:
     Shared seeds can only make it smaller, so it is on the safe side for pairs.
     """
     return Spread(0.0, math.sqrt(2.0) * spread.sd, spread.runs, spread.df)
+
+
+def diverged(values: Sequence[float], spread: Spread) -> tuple[int, ...]:
+    """Return the places of values that are so low that noise alone does not explain them.
+
+    They are below the median of all by more than ``sd * t``, with Student's t at the degrees of
+    freedom of the spread and :data:`DIVERGED`. Fewer than three values have no median to speak of.
+
+    Args:
+        values: A measurement of one recipe on several seeds; more is better.
+        spread: The spread of one of them.
+    """
+    from scipy.special import stdtrit
+
+    if len(values) < 3 or spread.sd <= 0.0:
+        return ()
+    limit = median(values) - spread.sd * float(stdtrit(spread.df, 1.0 - DIVERGED))
+    return tuple(place for place, value in enumerate(values) if value < limit)
+
+
+def usual_spread(groups: Iterable[Sequence[float]]) -> Spread | None:
+    """Return the common spread of groups of runs without those that diverged, either way.
+
+    The calmest groups come first, so that the spread is known by the time of the wild ones.
+
+    Args:
+        groups: For each recipe, its runs, on the metric's scale.
+
+    Returns:
+        The spread; ``None`` where no two runs of a recipe differ.
+    """
+    found = None
+    for group in sorted((g for g in groups if len(g) > 1 and not agree(g)), key=stdev):
+        usual = list(group)
+        if found is not None:
+            low, high = diverged(group, found), diverged([-value for value in group], found)
+            usual = [value for place, value in enumerate(group) if place not in (*low, *high)]
+        if len(usual) > 1:
+            found = pooled([spread_of(usual), *([] if found is None else [found])])
+    return found

@@ -13,10 +13,9 @@ from autogen_agentchat.messages import BaseChatMessage, TextMessage
 from autogen_core import CancellationToken
 
 from recipelab.core.trial import Checkpoint
-from recipelab.evaluation.checkpoints import checkpoint_words
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.lineage import TrialRecord
-from recipelab.lineage.trial_view import evidence_words, status_words
+from recipelab.lineage.trial_view import checkpoint_words, evidence_words, status_words
 from recipelab.packs.judging_sections import Metric
 
 EVALUATOR = "evaluator"

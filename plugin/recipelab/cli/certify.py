@@ -97,7 +97,7 @@ def checkpoint(
 
     A campaign that ends as planned has done so by itself. Exit code 1 if the line does not hold.
     """
-    from recipelab.evaluation.checkpoints import checkpoint_words
+    from recipelab.lineage.trial_view import checkpoint_words
 
     with opened_campaign(home, name) as campaign:
         work = campaign.checkpoint(sandbox=sandbox, slots=slot_count(slots))

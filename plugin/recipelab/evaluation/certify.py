@@ -10,7 +10,7 @@ from recipelab.acceptance import compare, item_mean
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Certificate, GateResult, Outcome, Status
 from recipelab.evaluation.evaluator import Evaluator
-from recipelab.evaluation.metric import METRIC, Incumbent, noise_of
+from recipelab.evaluation.metric import METRIC, Incumbent, divergence_words, noise_of
 from recipelab.evaluation.seeds import SeedSource
 from recipelab.packs.pack import Pack
 
@@ -62,6 +62,9 @@ async def certify(
     reason = f"the gain against the baseline {words} at {CERTIFICATE_CONFIDENCE:.0%} confidence"
     if tries > 1:
         reason += f", corrected for {tries} certifications of this campaign"
+    noise = noise_of(incumbent.runs.values(), metric)
+    if words := divergence_words(outcome.seed_runs, metric, pack.gates, noise):
+        reason += f"; it {words}"
     score, scale = incumbent.mean(METRIC), metric.scale
     return replace(
         _certificate(outcome, reason, pack, tries),

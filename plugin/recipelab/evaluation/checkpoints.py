@@ -19,7 +19,7 @@ from recipelab.evaluation.gates import (
     unclear_gate,
 )
 from recipelab.evaluation.judge import Judge, TrialRuns
-from recipelab.evaluation.metric import METRIC, Incumbent
+from recipelab.evaluation.metric import METRIC, Incumbent, divergence_words
 from recipelab.evaluation.seed_runs import SeedRuns
 from recipelab.packs.pack import Pack
 
@@ -164,13 +164,14 @@ class LineTest:
             observed.confirm, observed.goal, prior, item_error=observed.item_error
         ).interval()
         scale, at = observed.scale, observed.at
+        words = divergence_words([*own, *runs], self._pack.metric, gates, line.head.noise)
         error = None if verdict.delta_se is None else scale.error(verdict.delta_se, at)
         return Checkpoint(
             trial=line.head.number,
             against=line.certified.number,
             held=verdict.kept,
             fell_back=not verdict.kept and (fails_gate or gain <= 0.0),
-            reason=verdict.reason,
+            reason=f"{verdict.reason}; the head {words}" if words else verdict.reason,
             seeds=len(runs),
             delta=scale.delta(verdict.delta, at),
             delta_se=error,
@@ -184,30 +185,3 @@ class LineTest:
                 line.certified.runs[run.seed] for run in runs if run.seed in line.certified.runs
             ),
         )
-
-
-def checkpoint_words(found: Checkpoint, name: str, unit: str) -> str:
-    """Return what people and agents read of a test of the working line.
-
-    Args:
-        found: The checkpoint.
-        name: Name of the metric.
-        unit: Its unit; empty if it has none.
-    """
-    what = f"the line up to trial {found.trial} against trial {found.against}"
-    if found.held:
-        lines = [f"Checkpoint: {what} holds. Trial {found.trial} is certified."]
-    elif found.fell_back:
-        back = "the baseline" if found.against == 0 else f"trial {found.against}"
-        lines = [f"Checkpoint: {what} does not hold. The line falls back to {back}."]
-    else:
-        lines = [f"Checkpoint: {what} is not proven yet. The line goes on."]
-    if found.delta is not None:
-        error = f" +- {found.delta_se:.2g}" if found.delta_se is not None else ""
-        reach = ""
-        if found.delta_low is not None and found.delta_high is not None:
-            reach = f" (95 %: {found.delta_low:+.4g} to {found.delta_high:+.4g})"
-        lines.append(f"{name} {found.delta:+.4g}{error}{reach} {unit}".rstrip() + ".")
-    lines += [f"Gate {gate.name}: {gate.figures}." for gate in found.gates]
-    lines.append(f"Reason: {found.reason}.")
-    return "\n".join(lines)

@@ -36,7 +36,14 @@ from recipelab.evaluation.gates import (
     unclear_gate,
     with_limits,
 )
-from recipelab.evaluation.metric import METRIC, Incumbent, metric_by_seed, on_scale, pair_values
+from recipelab.evaluation.metric import (
+    METRIC,
+    Incumbent,
+    divergence_words,
+    metric_by_seed,
+    on_scale,
+    pair_values,
+)
 from recipelab.evaluation.seeds import SeedSource
 from recipelab.packs.judging_sections import Scale
 from recipelab.packs.pack import Pack
@@ -154,7 +161,7 @@ class Judge:
         found = replace(
             outcome,
             status=Status.KEPT if verdict.kept else outcome.status,
-            reason=verdict.reason + _left_out(runs),
+            reason=verdict.reason + _left_out(runs) + self._divergence(runs, incumbent),
             delta=observed.scale.delta(verdict.delta, observed.at),
             delta_se=_error(verdict.delta_se, observed),
             evidence=_evidence(runs, incumbent, verdict),
@@ -338,6 +345,12 @@ class Judge:
         size = abs(incumbent.mean(METRIC)) if metric.scale is Scale.LOG else 1.0
         return found.added_error / size
 
+    def _divergence(self, runs: TrialRuns, incumbent: Incumbent) -> str:
+        """Return a further clause that a recipe diverged on some seeds; empty if on none."""
+        every = (*runs.screen, *runs.confirm)
+        words = divergence_words(every, self._pack.metric, self._pack.gates, incumbent.noise)
+        return f"; {words}" if words else ""
+
     def _not_compared(
         self,
         outcome: Outcome,
@@ -355,7 +368,7 @@ class Judge:
             evidence = replace(evidence, level=level)
         found = replace(
             outcome,
-            reason=outcome.reason + _left_out(runs),
+            reason=outcome.reason + _left_out(runs) + self._divergence(runs, incumbent),
             delta=delta,
             delta_se=error,
             evidence=evidence,

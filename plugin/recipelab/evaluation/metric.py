@@ -11,11 +11,20 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Self
 
-from recipelab.acceptance import Noise, Sample, noise_of_pairs, spread_of, unpaired
+from recipelab.acceptance import (
+    Noise,
+    Sample,
+    Spread,
+    diverged,
+    noise_of_pairs,
+    spread_of,
+    unpaired,
+    usual_spread,
+)
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Outcome, SeedRun
 from recipelab.evaluation.failures import EvaluatorFault
-from recipelab.packs.judging_sections import Metric, Scale
+from recipelab.packs.judging_sections import Gate, Goal, Metric, Scale
 
 METRIC = "metric"
 """Name of the metric among the measurements of a seed run."""
@@ -24,6 +33,9 @@ TRAIN_PART, PREDICT_PART = "metric.train", "metric.predict"
 
 BESIDE = "beside."
 """Prefix of the incumbent's measurements in a seed run of a trial that it ran beside."""
+
+SCORED = "score."
+"""Prefix of what the scorer measured."""
 
 PROJECTED = "projected."
 """Prefix of what its preflight projected among the measurements of a seed run."""
@@ -236,9 +248,46 @@ def noise_of(
         pair = noise_of_pairs(spread_of(pairs), groups)
         # Two runs that are equally noisy make a pair.
         return Noise(pair, measures, replace(pair, sd=pair.sd / math.sqrt(2.0)))
-    own = spread_of(list(on_scale(metric_by_seed(runs), metric.scale).values()))
-    run = noise_of_pairs(own, groups)
-    return Noise(unpaired(run), measures, run)
+    own, groups = list(on_scale(metric_by_seed(runs), metric.scale).values()), list(groups)
+    run = noise_of_pairs(spread_of(own), groups)
+    return Noise(unpaired(run), measures, run, usual_spread([own, *groups]))
+
+
+def divergence_words(
+    runs: Sequence[SeedRun], metric: Metric, gates: Iterable[Gate], noise: Noise | None
+) -> str:
+    """Return on how many seeds a recipe diverged, and how; empty if on none that is known of.
+
+    A mean hides that one seed in twenty fails, and no test of a few seeds sees it. Only what a
+    scorer measured is looked at: times are the machine's.
+
+    Args:
+        runs: All seed runs of the recipe, with their metric.
+        metric: The metric.
+        gates: The pack's gates, whose measurements can diverge, too.
+        noise: What spread they have; ``None`` if that is not known.
+    """
+    if noise is None:
+        return ""
+    looked_at: list[tuple[str, float, Scale, Spread]] = []
+    if metric.measure.startswith(SCORED):
+        looked_at.append((METRIC, metric.goal.sign, metric.scale, noise.usual or noise.run))
+    for gate in gates:
+        more_is_better = gate.at_least is not None or gate.goal is Goal.MAXIMIZE
+        spread = noise.measures.get(gate.measure)
+        if gate.measure.startswith(SCORED) and spread is not None:
+            looked_at.append((gate.measure, 1 if more_is_better else -1, Scale.LINEAR, spread))
+    for name, sign, scale, spread in looked_at:
+        measured = [run for run in runs if name in run.measures]
+        values = [sign * scale.on(run.measures[name]) for run in measured]
+        if places := diverged(values, spread):
+            told = metric.name if name == METRIC else name
+            worst = measured[min(places, key=lambda place: values[place])]
+            return (
+                f"diverged on {len(places)} of {len(values)} seeds ({told} "
+                f"{worst.measures[name]:.4g} on seed {worst.seed})"
+            )
+    return ""
 
 
 def folder_bytes(folder: Path) -> int:

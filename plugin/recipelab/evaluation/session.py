@@ -12,12 +12,12 @@ from recipelab.budget import Ledger
 from recipelab.core.content import Home
 from recipelab.core.errors import RecipelabError
 from recipelab.core.trial import Checkpoint
-from recipelab.evaluation.checkpoints import checkpoint_words
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.proposals import Approve
 from recipelab.evaluation.queue import OnPhase, TrialQueue
 from recipelab.lineage import LineageStore
 from recipelab.lineage.campaigns import checked_priors, prior_note
+from recipelab.lineage.trial_view import checkpoint_words
 from recipelab.packs.data import ensure_data
 from recipelab.packs.load import load_pack
 from recipelab.packs.pack import Pack

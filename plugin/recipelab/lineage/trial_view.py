@@ -16,6 +16,7 @@ from typing import Any
 
 from recipelab.core.recipe import Knob, find_knobs
 from recipelab.core.trial import (
+    Checkpoint,
     Edit,
     Evidence,
     Failure,
@@ -313,6 +314,48 @@ def evidence_words(evidence: Evidence) -> Iterator[str]:
         yield "The recipe is the same for every seed, so further seeds tell nothing"
     if evidence.stopped_early:
         yield f"{evidence.stopped_early} seed runs were stopped early on their training curve"
+
+
+def checkpoint_verdict(found: Checkpoint) -> str:
+    """Return how a test of the working line ended, in a few words."""
+    if found.held:
+        return "holds"
+    return "does not hold" if found.fell_back else "not proven yet"
+
+
+def checkpoint_words(found: Checkpoint, metric: str, unit: str) -> str:
+    """Return what people and agents read of a test of the working line.
+
+    Args:
+        found: The checkpoint.
+        metric: Name of the metric.
+        unit: Its unit; empty if it has none.
+    """
+    what = f"the line up to trial {found.trial} against trial {found.against}"
+    back = "the baseline" if found.against == 0 else f"trial {found.against}"
+    verdict = checkpoint_verdict(found)
+    if found.held:
+        lines = [f"Checkpoint: {what} {verdict}. Trial {found.trial} is certified."]
+    elif found.fell_back:
+        lines = [f"Checkpoint: {what} {verdict}. The line falls back to {back}."]
+    else:
+        lines = [f"Checkpoint: {what} is {verdict}. The line goes on."]
+    if measured := checkpoint_figures(found, metric, unit):
+        lines.append(f"{measured}.")
+    lines += [f"Gate {gate.name}: {gate.figures}." for gate in found.gates]
+    lines.append(f"Reason: {found.reason}.")
+    return "\n".join(lines)
+
+
+def checkpoint_figures(found: Checkpoint, metric: str, unit: str) -> str:
+    """Return the difference that a checkpoint measured, with its interval; empty if it has none."""
+    if found.delta is None:
+        return ""
+    error = f" +- {found.delta_se:.2g}" if found.delta_se is not None else ""
+    reach = ""
+    if found.delta_low is not None and found.delta_high is not None:
+        reach = f" (95 %: {found.delta_low:+.4g} to {found.delta_high:+.4g})"
+    return f"{metric} {found.delta:+.4g}{error}{reach} {unit}".rstrip()
 
 
 def plus_minus(text: str, error: float | None) -> str:

@@ -47,6 +47,7 @@ def figures(stats: Facts) -> Iterator[RenderableType]:
     yield Text("\n".join(_sentences(stats)))
     if stats["line"] is not None:
         yield Text(line_words(stats["line"]))
+        yield from _checkpoints(stats["line"]["tests"])
     if words := projected_words(stats["projected"]):
         yield Text(words)
 
@@ -116,6 +117,21 @@ def _failures(stats: Facts) -> Iterator[RenderableType]:
     )
     for item in repeats["most_frequent"][:SIGNATURES]:
         yield Text(f"  {item['count']:>5}  {shorten(item['signature'], SIGNATURE_CHARACTERS)}")
+
+
+def _checkpoints(tests: Sequence[Facts]) -> Iterator[RenderableType]:
+    if not tests:
+        return
+    heads = ("change", "95 %", "p", "level", "seeds")
+    table = _table("checkpoints of the working line", ("up to trial", "against", "verdict"), heads)
+    for test in tests:
+        low, high = test["delta_low"], test["delta_high"]
+        reach = "-" if low is None or high is None else f"{low:+.4g} to {high:+.4g}"
+        figures = (test["delta"], "+.4g"), (test["p"], ".2g"), (test["level"], ".2g")
+        delta, p, level = ("-" if value is None else f"{value:{how}}" for value, how in figures)
+        ends = str(test["trial"]), str(test["against"]), test["verdict"]
+        table.add_row(*ends, delta, reach, p, level, str(test["seeds"]))
+    yield table
 
 
 def _sentences(stats: Facts) -> Iterator[str]:

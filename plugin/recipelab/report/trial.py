@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from typing import Any, Literal, NamedTuple
 
 from rich.box import SIMPLE_HEAD
@@ -14,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from recipelab.core.text import plain, shorten
-from recipelab.core.trial import Outcome, SeedRun, Standing, Status
+from recipelab.core.trial import Checkpoint, Outcome, SeedRun, Standing, Status
 from recipelab.lineage import (
     CampaignRecord,
     LineageStore,
@@ -25,6 +26,7 @@ from recipelab.lineage.trial_view import (
     FULL_REPORT,
     REPORT,
     TrialView,
+    checkpoint_verdict,
     evidence_words,
     failure_place,
     status_words,
@@ -80,8 +82,8 @@ def line_facts(store: LineageStore, campaign: str, goal: Goal) -> dict[str, Any]
 
     Returns:
         Numbers of head and certified trial with their gains in percent of the baseline's score
-        (positive is better), the checkpoints by how they ended, and the seed runs that these took
-        of both sides; ``None`` before there is a baseline.
+        (positive is better), the checkpoints by how they ended, the seed runs that these took of
+        both sides, and what each of them found (``tests``); ``None`` before there is a baseline.
     """
     if Status.BASELINE not in store.counts(campaign):
         return None
@@ -99,7 +101,15 @@ def line_facts(store: LineageStore, campaign: str, goal: Goal) -> dict[str, Any]
         "fell_back": sum(item.fell_back for item in checkpoints),
         "checkpoint_seed_runs": sum(len(c.runs) + len(c.against_runs) for c in checkpoints),
         "further_seed_runs": len(store.all_further_runs(campaign)),
+        "tests": [_checkpoint_facts(found) for found in checkpoints],
     }
+
+
+def _checkpoint_facts(found: Checkpoint) -> dict[str, Any]:
+    left_out = ("reason", "gates", "runs", "against_runs")
+    facts = {field.name: getattr(found, field.name) for field in fields(found)}
+    kept = {name: value for name, value in facts.items() if name not in left_out}
+    return {"verdict": checkpoint_verdict(found)} | kept
 
 
 def line_words(line: Mapping[str, Any]) -> str:

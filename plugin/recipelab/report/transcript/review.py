@@ -11,10 +11,17 @@ from typing import Any
 from recipelab.budget import DEVICE
 from recipelab.core.errors import LineageError, RecipelabError
 from recipelab.core.text import shorten
-from recipelab.core.trial import Status
+from recipelab.core.trial import GateResult, Status
 from recipelab.exchange.metric import metric_of
-from recipelab.lineage import CampaignRecord, LineageStore, TrialRecord
-from recipelab.lineage.trial_view import evidence_words, failure_place, measured_words, status_words
+from recipelab.lineage import CampaignRecord, CheckpointRecord, LineageStore, TrialRecord
+from recipelab.lineage.trial_view import (
+    checkpoint_figures,
+    checkpoint_verdict,
+    evidence_words,
+    failure_place,
+    measured_words,
+    status_words,
+)
 from recipelab.report.transcript.markdown import (
     code,
     code_block,
@@ -92,6 +99,31 @@ class Review:
             if record is not None:
                 yield joined(self._outcome(record))
 
+    def checkpoints(self, records: Sequence[CheckpointRecord]) -> Iterator[str]:
+        """Yield a section on the tests of the working line; nothing if there were none."""
+        if records:
+            yield heading(2, "Checkpoints")
+        yield from (joined(self._checkpoint(record)) for record in records)
+
+    def _checkpoint(self, record: CheckpointRecord) -> Iterator[str]:
+        found = record.found
+        yield paragraph(
+            strong(f"Checkpoint {record.position + 1}"),
+            f": the line up to trial {found.trial} against trial {found.against}: ",
+            strong(checkpoint_verdict(found)),
+        )
+        if measured := checkpoint_figures(found, self.metric, self.unit):
+            yield item(measured)
+        if found.p is not None and found.level is not None:
+            yield item(f"p {found.p:.2g} at level {found.level:.2g}, on {found.seeds} fresh seeds")
+        yield from self._gates(found.gates)
+        yield item(f"reason: {found.reason}")
+
+    def _gates(self, gates: Iterable[GateResult]) -> Iterator[str]:
+        for gate in gates:
+            verdict = strong("passed" if gate.passed else "missed")
+            yield item(f"gate {gate.name} ", verdict, f": {gate.figures}")
+
     def _turn(self, turn: TranscriptTurn, reported: set[int]) -> Iterator[str]:
         yield heading(3, turn.source, *_parenthesis(self._facts(turn)))
         has_outcomes = any(self._trial(number) is not None for number in turn.reported)
@@ -154,9 +186,7 @@ class Review:
             yield item(measured)
         if outcome.evidence is not None:
             yield from (item(words) for words in evidence_words(outcome.evidence))
-        for gate in outcome.gates:
-            verdict = strong("passed" if gate.passed else "missed")
-            yield item(f"gate {gate.name} ", verdict, f": {gate.figures}")
+        yield from self._gates(outcome.gates)
         if outcome.reason:
             yield item(f"reason: {outcome.reason}")
         failure = outcome.failure

@@ -98,6 +98,7 @@ class Transcript:
     def review(self) -> Iterator[str]:
         """Yield the review as chunks of Markdown: a heading, a turn."""
         review, name = Review.of(self.store, self.campaign), self.campaign.name
+        checkpoints = self.store.checkpoints(name)
         title = heading(1, f"Transcript of campaign {name}")
         if self.trial is not None:
             turns = self._trial_turns(self.trial)
@@ -106,6 +107,8 @@ class Transcript:
             if not any(self.trial in (*turn.submitted, *turn.reported) for turn in turns):
                 yield paragraph(quiet("No message of the group chat is about this trial."))
                 yield from review.outcomes([self.trial])
+            own = [one for one in checkpoints if self.trial in (one.found.trial, one.found.against)]
+            yield from review.checkpoints(own)
         elif self.round_number is not None:
             messages = self.store.messages(name, round_number=self.round_number)
             yield title
@@ -115,6 +118,7 @@ class Transcript:
             rounds = groupby(self.store.each_message(name), lambda message: message.round)
             for number, some in rounds:
                 yield from review.round(number, turns_of(some))
+            yield from review.checkpoints(checkpoints)
 
     def _trial_turns(self, number: int) -> list[TranscriptTurn]:
         """Return the turn in which a trial was submitted, and the one that reports its end."""
