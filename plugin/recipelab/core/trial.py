@@ -13,9 +13,12 @@ from enum import StrEnum
 class Phase(StrEnum):
     """A part of a trial that runs in a sandbox of its own.
 
-    ``prepare`` and ``score`` run the pack's evaluator, the others the recipe.
+    ``draw``, ``prepare`` and ``score`` run the pack's evaluator, the others the recipe. ``draw``
+    comes once in a campaign, the others with every seed, in this order but for ``prepare``, which
+    comes before ``train``.
     """
 
+    DRAW = "draw"
     PREFLIGHT = "preflight"
     TRAIN = "train"
     PREPARE = "prepare"

@@ -65,6 +65,11 @@ async def certify(
     noise = noise_of(incumbent.runs.values(), metric)
     if words := divergence_words(outcome.seed_runs, metric, pack.gates, noise):
         reason += f"; it {words}"
+    if holds and pack.control is not None:
+        control = await evaluator.control_run(recipe, source=source, labels=labels)
+        if control.status is not Status.BASELINE:
+            return _certificate(control, control.reason, pack, tries)
+        reason += f"; {control.reason}"
     score, scale = incumbent.mean(METRIC), metric.scale
     return replace(
         _certificate(outcome, reason, pack, tries),

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 from recipelab.acceptance import LineAcceptance, NeedMoreSeeds, Verdict, compare, mean_and_error
 from recipelab.acceptance.gates import MOST_SEEDS
-from recipelab.core.trial import Checkpoint, SeedRun
+from recipelab.core.trial import Checkpoint, SeedRun, Status
+from recipelab.evaluation.control import control_run
 from recipelab.evaluation.failures import PhaseFailed
 from recipelab.evaluation.gates import (
     judge_gates,
@@ -119,8 +120,11 @@ class LineTest:
                 await trial.run(fresh, self._line.certified)
                 runs = trial.runs(fresh)
                 found = self._judged(runs, gate_asked=found.for_gate)
+            if found.held and (words := await control_run(trial)):
+                found = replace(found, reason=f"{found.reason}; {words}")
         except PhaseFailed as failed:
-            reason = f"the head failed on a fresh seed: {failed.reason}"
+            what = "is illegal" if failed.status is Status.ILLEGAL else "failed on a fresh seed"
+            reason = f"the head {what}: {failed.reason}"
             return Checkpoint(
                 trial=self._line.head.number,
                 against=self._line.certified.number,

@@ -26,7 +26,9 @@ from recipelab.core.trial import (
     Status,
 )
 from recipelab.evaluation.checkpoints import LineTest, WorkingLine, is_due
+from recipelab.evaluation.control import control_run
 from recipelab.evaluation.curves import CurveBook
+from recipelab.evaluation.draw import Draws
 from recipelab.evaluation.failures import (
     EXCERPT_CHARACTERS,
     EvaluatorFault,
@@ -42,7 +44,7 @@ from recipelab.evaluation.observers import TrialObserver, log_retry, observed_tr
 from recipelab.evaluation.phases import PhaseRunner
 from recipelab.evaluation.projection import NOTHING_EXPECTED, corrections, preflight_times
 from recipelab.evaluation.protocol import Rebase, TrialProtocol
-from recipelab.evaluation.seed_runs import SeedRuns
+from recipelab.evaluation.seed_runs import NewRunner, SeedRuns, hold_slot
 from recipelab.evaluation.seeds import SeedSource
 from recipelab.evaluation.warm_up import WarmUps
 from recipelab.evaluation.workspace import Workspace
@@ -101,6 +103,7 @@ class Evaluator:
         self._pool = pool or SlotPool([ANYWHERE])
         self._hashes = FileHashes()
         self._warm_ups = warm_ups or WarmUps()
+        self._draws = Draws()
         curve = pack.phases.train.curve
         self.curves = CurveBook(curve) if curve is not None else None
         self.fidelity = FidelityBook(pack.fidelity) if pack.fidelity is not None else None
@@ -258,6 +261,34 @@ class Evaluator:
         source = source or SeedSource(self.pack, labels.get("campaign", ""))
         return await self._evaluate(work, recipe, source, labels, observer)
 
+    async def control_run(
+        self,
+        recipe: Recipe,
+        *,
+        source: SeedSource | None = None,
+        labels: Mapping[str, str] | None = None,
+        observer: TrialObserver | None = None,
+    ) -> Outcome:
+        """Find out whether a recipe knows of the hidden data what it cannot have learned.
+
+        Args:
+            recipe: The recipe.
+            source: Draws the seeds; as in :meth:`evaluate`.
+            labels: As in :meth:`evaluate`.
+            observer: As in :meth:`evaluate`.
+
+        Returns:
+            The outcome: ``baseline`` with the figures as its reason, ``illegal`` if the recipe
+            knows something, or that of a recipe that failed.
+        """
+
+        async def work(trial: SeedRuns) -> Outcome:
+            return Outcome(Status.BASELINE, await control_run(trial))
+
+        labels, observer = labels or {}, observer or TrialObserver()
+        source = source or SeedSource(self.pack, labels.get("campaign", ""))
+        return await self._evaluate(work, recipe, source, labels, observer)
+
     @property
     def _attempts(self) -> AsyncRetrying:
         return AsyncRetrying(
@@ -327,6 +358,11 @@ class Evaluator:
         self._check_files()
         async with AsyncExitStack() as stack:
             new_runner = partial(self._new_runner, self.pack, source)
+            if (draw := self.pack.phases.draw) is not None:
+                work_of_draw = partial(self._draw, stack, recipe, labels, observer, new_runner)
+                files = await self._draws.ensure(source.secret_number, draw, work_of_draw)
+                self._hashes.add(*files)
+            control_runner = partial(self._new_runner, self.pack.controlled(), source)
             short_runner = partial(self._new_runner, self.pack.shortened(), source)
             return await work(
                 SeedRuns(
@@ -340,8 +376,20 @@ class Evaluator:
                     source,
                     self.curves,
                     short_runner,
+                    control_runner,
                 )
             )
+
+    async def _draw(
+        self,
+        stack: AsyncExitStack,
+        recipe: Recipe,
+        labels: Mapping[str, str],
+        observer: TrialObserver,
+        new_runner: NewRunner,
+    ) -> Path:
+        async with hold_slot(self._pool, observer) as slot:
+            return await new_runner(stack, recipe, labels, observer).draw(slot)
 
     async def _run_baseline(self, trial: SeedRuns) -> Outcome:
         """Measure the starting recipe, beside itself where trials run beside the incumbent."""
@@ -379,7 +427,8 @@ class Evaluator:
         labels: Mapping[str, str],
         observer: TrialObserver,
     ) -> PhaseRunner:
-        workspace = stack.enter_context(Workspace(pack, recipe, self._data))
+        data = {**self._data, **self._draws[source.secret_number]}
+        workspace = stack.enter_context(Workspace(pack, recipe, data))
         hashes = self._hashes.copy()
         hashes.add(workspace.recipe)
         preflight = pack.phases.preflight
@@ -392,6 +441,7 @@ class Evaluator:
             labels=labels,
             observer=observer,
             nonce=source.nonce,
+            secret=source.secret_number,
             warm_ups=self._warm_ups,
             warm_up=stack.enter_context(held) if held is not None else None,
         )

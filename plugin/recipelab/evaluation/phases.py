@@ -59,8 +59,9 @@ _EVALUATOR_ENVIRONMENT = {"PYTHONPATH": "lib"}
 class PhaseRunner:
     """Runs the phases of one recipe, one seed at a time, and gathers what they measure.
 
-    The recipe's own phases (preflight, train, predict) and the evaluator's (prepare, score) never
-    see each other's files: the recipe runs without the answers, the scorer without the recipe.
+    The recipe's own phases (preflight, train, predict) and the evaluator's (draw, prepare, score)
+    never see each other's files: the recipe runs without the answers, the scorer without the
+    recipe.
 
     Args:
         pack: Commands, data and limits.
@@ -70,6 +71,7 @@ class PhaseRunner:
         labels: What the phases belong to, for the sandbox.
         observer: Told of each phase.
         nonce: Returns the secret number of a seed, which prepare gets.
+        secret: The campaign's secret number, which draw gets.
         warm_ups: Keeps what preflights leave, where the pack says so.
         warm_up: That of this recipe, as ``warm_ups`` holds it.
 
@@ -87,6 +89,7 @@ class PhaseRunner:
         labels: Mapping[str, str],
         observer: TrialObserver,
         nonce: Callable[[int], int],
+        secret: int = 0,
         warm_ups: WarmUps | None = None,
         warm_up: WarmUp | None = None,
     ) -> None:
@@ -101,6 +104,7 @@ class PhaseRunner:
         self._warm_up = warm_up or WarmUp()
         self._projection = Projection({})
         self._nonce = nonce
+        self._secret = secret
         self._nonces: dict[int, int] = {}
         self._results: dict[tuple[Phase, int], PhaseResult] = {}
         self._artifacts: dict[int, str] = {}
@@ -224,6 +228,34 @@ class PhaseRunner:
         failure = failure_of(result, Phase.PREFLIGHT, seed=seed, budget=budget)
         raise EvaluatorFault(f"the pack's rules failed: {failure.signature}\n{failure.excerpt}")
 
+    async def draw(self, slot: Slot = ANYWHERE) -> Path:
+        """Have the evaluator choose what is hidden, and return the folder with what it chose.
+
+        Raises:
+            EvaluatorFault: It failed.
+            SandboxError: The machinery failed.
+        """
+        seed = self._pack.seeds[0]
+        await self._run(Phase.DRAW, seed, slot)
+        return self._workspace.output(Phase.DRAW, seed)
+
+    async def prepare(self, seed: int, slot: Slot = ANYWHERE) -> None:
+        """Have the evaluator prepare a seed run, unless it did, or has nothing to prepare.
+
+        Raises:
+            EvaluatorFault: It failed, or left no round for predict.
+            SandboxError: The machinery failed.
+        """
+        spec = self._pack.phases.prepare
+        if spec is None or seed in self._nonces:
+            return
+        # No recipe can know it, and so what prepare will do with it.
+        self._nonces[seed] = self._nonce(seed)
+        await self._run(Phase.PREPARE, seed, slot)
+        if spec.rounds and not self._workspace.rounds(seed):
+            raise EvaluatorFault("the evaluator's prepare left no folder in out/rounds/")
+        self._hashes.add(self._workspace.output(Phase.PREPARE, seed))
+
     async def train(
         self,
         seed: int,
@@ -248,6 +280,7 @@ class PhaseRunner:
             SandboxError: The machinery failed.
         """
         await self.warm_up(slot)
+        await self.prepare(seed, slot)
         self._races[seed] = curve
         inputs = self._workspace.inputs(Phase.TRAIN, seed)
         if (keeps := self._pack.phases.preflight.keeps) and self._warm_up.folder is not None:
@@ -266,15 +299,10 @@ class PhaseRunner:
 
         Raises:
             PhaseFailed: It failed through the recipe's fault.
-            EvaluatorFault: The evaluator's own prepare failed.
+            EvaluatorFault: The evaluator's own prepare failed, where predict comes first.
             SandboxError: The machinery failed.
         """
-        if self._pack.phases.prepare is not None:
-            # No recipe can know it, and so what prepare will do with it.
-            self._nonces[seed] = self._nonce(seed)
-            await self._run(Phase.PREPARE, seed, slot)
-            if not self._workspace.rounds(seed):
-                raise EvaluatorFault("the evaluator's prepare left no folder in out/rounds/")
+        await self.prepare(seed, slot)
         rounds = [
             await self._run(
                 Phase.PREDICT, seed, slot, inputs=inputs, output=output, sharing=sharing
@@ -299,6 +327,7 @@ class PhaseRunner:
         for phase in (Phase.TRAIN, Phase.PREPARE, Phase.PREDICT):
             self._hashes.drop(self._workspace.output(phase, seed))
             self._workspace.clear(phase, seed)
+        self._nonces.pop(seed, None)
 
     async def finish(self, recipe: Recipe, seed: int, slot: Slot = ANYWHERE) -> SeedRun:
         """Score the predictions and gather all measurements of the seed run.
@@ -390,6 +419,8 @@ class PhaseRunner:
         limits = self._pack.limits
         kept = self._pack.phases.preflight.keep_mb if phase is Phase.PREFLIGHT else None
         values = {"{seed}": str(seed), "{nonce}": str(self._nonces.get(seed, 0))}
+        if phase is Phase.DRAW:
+            values["{secret}"] = str(self._secret)
         return PhaseRequest(
             phase=phase.value,
             command=_filled(self._pack.phases[phase].command, values),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from recipelab.acceptance import NeedMoreSeeds, waves
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Outcome, Status
+from recipelab.evaluation.control import control_run, needs_control
 from recipelab.evaluation.curves import StoppedOnCurve
 from recipelab.evaluation.fidelity import FidelityBook, run_short
 from recipelab.evaluation.judge import Judge, TrialRuns
@@ -84,6 +85,10 @@ class TrialProtocol:
     merged onto the new one before it is confirmed. So it is compared with what it is built on, in
     both stages, and what it gained over its parent is told apart. Where both changed the same
     lines, the trial goes on as it is: it may well be the better of the two.
+
+    **Control.** Where the pack has control runs, a trial that is kept for good, or gains
+    surprisingly much, is trained once on data that tell nothing of the answers. A recipe that knows
+    them all the same is illegal.
 
     **Side by side.** Where the pack compares times, the incumbent runs beside the trial on every
     seed, in both stages (:class:`~recipelab.evaluation.seed_runs.SideBySide`). Everywhere else its
@@ -168,9 +173,10 @@ class TrialProtocol:
                     return refused
                 if isinstance(found, NeedMoreSeeds):
                     beside = first if moved else None
-                    return await self._confirm(trial, screened, found, best, beside)
+                    found = await self._confirm(trial, screened, found, best, beside)
+                    return await self._controlled(trial, found, best)
                 if not moved:
-                    return found
+                    return await self._controlled(trial, found, best)
             # A policy that tests nothing kept it, but over another best: it is screened anew.
             first = best
 
@@ -244,6 +250,13 @@ class TrialProtocol:
             runs = _runs(trial, screened, fresh)
             found = self._judge.trial(runs, best, screened_against=beside, gate_asked=gate_asked)
         return found
+
+    async def _controlled(self, trial: SeedRuns, outcome: Outcome, best: Incumbent) -> Outcome:
+        """Return an outcome after a control run, if it needs one."""
+        if not needs_control(outcome, best, trial.pack.metric.scale):
+            return outcome
+        words = await control_run(trial)
+        return replace(outcome, reason=f"{outcome.reason}; {words}") if words else outcome
 
     def _told(self, outcome: Outcome, first: Incumbent) -> Outcome:
         """Return an outcome that says if the best is another by now."""

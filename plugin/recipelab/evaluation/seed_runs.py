@@ -65,6 +65,7 @@ class SeedRuns:
         seeds: Draws fresh seeds.
         curves: The curves of the campaign's finished runs; ``None`` where the pack has none.
         short_runner: Makes the runners of short trainings, where the pack has them.
+        control_runner: Makes the runners of control runs, where the pack has them.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class SeedRuns:
         seeds: SeedSource,
         curves: CurveBook | None = None,
         short_runner: NewRunner | None = None,
+        control_runner: NewRunner | None = None,
     ) -> None:
         self.pack = pack
         self.recipe = recipe
@@ -87,6 +89,7 @@ class SeedRuns:
         self.seeds = seeds
         self.curves = curves
         self._short_runner = short_runner
+        self._control_runner = control_runner
         self._pool = pool
         self._stack = stack
         self._new_runner = new_runner
@@ -98,14 +101,21 @@ class SeedRuns:
 
     def shortened(self) -> SeedRuns:
         """Return the short trainings of the same recipe, with folders of their own."""
+        return self._others(self.pack.shortened(), self._short_runner)
+
+    def controlled(self) -> SeedRuns:
+        """Return the control runs of the same recipe, with folders of their own."""
+        return self._others(self.pack.controlled(), self._control_runner)
+
+    def _others(self, pack: Pack, new_runner: NewRunner | None) -> SeedRuns:
         return SeedRuns(
-            self.pack.shortened(),
+            pack,
             self._pool,
             self._stack,
             self.recipe,
             self.labels,
             self.observer,
-            self._short_runner or self._new_runner,
+            new_runner or self._new_runner,
             self.seeds,
         )
 
@@ -118,6 +128,11 @@ class SeedRuns:
     def log(self) -> str:
         """Log of the last phase."""
         return self._runner.last.log if self._runner.last else ""
+
+    @property
+    def last(self) -> PhaseResult | None:
+        """The result of the last phase; ``None`` before the first."""
+        return self._runner.last
 
     @property
     def environment(self) -> str:
@@ -338,6 +353,10 @@ class SideBySide:
         async with hold_slot(self.pool, self.trial.observer) as slot:
             # Neither may begin while the other warms up.
             await blame_machine(self.incumbent.warm_up(slot))
+            # Nor may one prepare while the other trains.
+            await run_together(
+                runner.prepare(seed, slot) for runner in (self.trial, self.incumbent)
+            )
             _, beside[Phase.TRAIN] = await run_together(
                 (
                     self.trial.train(seed, slot, sharing=2, curve=self.race()),

@@ -118,6 +118,15 @@ class SeedSource:
         """
         return self._number(f"nonce/{seed}") % (1 << NONCE_BITS)
 
+    def control(self, trial: str, count: int) -> tuple[int, ...]:
+        """Return the seeds of the control runs of a trial's recipe."""
+        return self.fresh(f"control/{trial}", count)
+
+    @property
+    def secret_number(self) -> int:
+        """The campaign's secret number, by which its hidden data are drawn."""
+        return self._number("draw") % (1 << NONCE_BITS)
+
     def _number(self, purpose: str) -> int:
         text = f"{self.pack.name}/{self.campaign}/{purpose}".encode()
         digest = bytes(hmac.digest(self.secret, text, "sha256"))

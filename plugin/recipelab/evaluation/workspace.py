@@ -18,7 +18,7 @@ from recipelab.sandbox.files import new_folder, remove_tree
 SCORING_LIBRARY = Path(__file__).parents[1] / "scoring"
 """What evaluators of packs may import as ``recipelab_scoring``."""
 
-_ROUNDS, _PLAN = "rounds", "plan"
+_ROUNDS, _PLAN, _DATA = "rounds", "plan", "data"
 
 
 class Workspace:
@@ -92,7 +92,18 @@ class Workspace:
             Input(self._data[file], target)
             for target, file in self._pack.phases[phase].data.items()
         )
-        return (*code, *files, *self._inputs_of_earlier_phases(phase, seed))
+        prepared = self._prepared_data(seed) if phase is Phase.TRAIN else {}
+        files = tuple(file for file in files if file.target not in prepared)
+        return (*code, *files, *prepared.values(), *self._inputs_of_earlier_phases(phase, seed))
+
+    def _prepared_data(self, seed: int) -> dict[str, Input]:
+        """Return the files that prepare left for train, by where that sees them."""
+        if self._pack.phases.prepare is None:
+            return {}
+        folder = self.output(Phase.PREPARE, seed)
+        files = sorted(path for path in (folder / _DATA).rglob("*") if path.is_file())
+        targets = {path.relative_to(folder).as_posix(): path for path in files}
+        return {target: Input(path, target) for target, path in targets.items()}
 
     def rules_inputs(self) -> tuple[Input, ...]:
         """Return what the static rules see: the recipe as text, and the evaluator."""
@@ -101,7 +112,8 @@ class Workspace:
     def rounds(self, seed: int) -> list[tuple[tuple[Input, ...], Path]]:
         """Return inputs and output folder of each round of predict; one if none is prepared."""
         inputs, output = self.inputs(Phase.PREDICT, seed), self.output(Phase.PREDICT, seed)
-        if self._pack.phases.prepare is None:
+        prepare = self._pack.phases.prepare
+        if prepare is None or not prepare.rounds:
             return [(inputs, output)]
         found = []
         for folder in sorted((self.output(Phase.PREPARE, seed) / _ROUNDS).glob("*")):
@@ -117,7 +129,7 @@ class Workspace:
         if phase is not Phase.SCORE:
             return ()
         plan = self.output(Phase.PREPARE, seed) / _PLAN
-        planned = (Input(plan, "plan"),) if self._pack.phases.prepare is not None else ()
+        planned = (Input(plan, _PLAN),) if plan.is_dir() else ()
         return (Input(self.output(Phase.PREDICT, seed), "predictions"), *planned)
 
     def _recipe_inputs(self) -> tuple[Input, ...]:

@@ -16,6 +16,7 @@ from recipelab.packs.judging_sections import NAME, AcceptanceSpec, Gate, Metric,
 from recipelab.packs.sections import (
     Budgets,
     CertifySpec,
+    ControlSpec,
     EvaluatorSpec,
     FidelitySpec,
     Hardware,
@@ -65,6 +66,7 @@ class Pack(Section):
     data: tuple[DataFile, ...] = ()
     phases: Phases
     certify: CertifySpec = CertifySpec()
+    control: ControlSpec | None = None
     fidelity: FidelitySpec | None = None
     evaluator: EvaluatorSpec
     hardware: Hardware = Hardware()
@@ -96,7 +98,8 @@ class Pack(Section):
         return self
 
     def _check_data_is_named(self) -> None:
-        files = {item.file for item in self.data}
+        drawn = self.phases.draw.names if self.phases.draw is not None else ()
+        files = {item.file for item in self.data} | set(drawn)
         for place, spec, _ in self._phases_with_places():
             for target, file in spec.data.items():
                 if file not in files:
@@ -180,6 +183,8 @@ class Pack(Section):
             certified: PhaseSpec | None = getattr(self.certify, phase, None)
             if certified is not None:
                 yield f"certify.{phase}", certified, phase
+        if self.control is not None:
+            yield "control", self.control, Phase.PREPARE
 
     def shortened(self) -> Pack:
         """Return the same pack with the short training in place of the whole one.
@@ -191,6 +196,17 @@ class Pack(Section):
         changed = {"command": self.fidelity.command, "curve": None}
         train = self.phases.train.model_copy(update=changed)
         phases = self.phases.model_copy(update={"train": train})
+        return self.model_copy(update={"phases": phases, "gates": ()})
+
+    def controlled(self) -> Pack:
+        """Return the same pack with the data of a control run; the same where it has none.
+
+        No gate says anything of such a training, nor does its curve.
+        """
+        if self.control is None:
+            return self
+        train = self.phases.train.model_copy(update={"curve": None})
+        phases = self.phases.model_copy(update={"prepare": self.control, "train": train})
         return self.model_copy(update={"phases": phases, "gates": ()})
 
     def certified(self) -> Pack:
@@ -226,7 +242,7 @@ class Pack(Section):
                 }
             )
             for phase in Phase
-            if phase is not Phase.PREPARE or self.phases.prepare is not None
+            if getattr(self.phases, phase) is not None
         }
         return self.model_copy(
             update={
@@ -247,7 +263,9 @@ class Pack(Section):
     def has_rounds(self) -> bool:
         """Whether each seed run has a hidden round of its own, drawn by a secret number."""
         prepare = self.phases.prepare
-        return prepare is not None and any("{nonce}" in word for word in prepare.command)
+        if prepare is None or not prepare.rounds:
+            return False
+        return any("{nonce}" in word for word in prepare.command)
 
     def seconds(self, phase: Phase) -> float:
         """Return the budget of a phase in wall-clock seconds."""

@@ -16,10 +16,14 @@ from pydantic import Field, field_validator, model_validator
 from recipelab.core.trial import Phase
 from recipelab.packs.judging_sections import NAME, SHA256, Gate, Goal, Section, check_measure
 
+DRAWN = "draw:"
+"""Prefix of a data file that the phase ``draw`` leaves."""
+
 
 class Budgets(Section):
     """Wall-clock seconds that each phase may take."""
 
+    draw: float = Field(default=120, gt=0)
     preflight: float = Field(gt=0)
     train: float = Field(gt=0)
     prepare: float = Field(default=60, gt=0)
@@ -32,6 +36,9 @@ class PackLimits(Section):
 
     ``processes`` says how many processes a phase starts to compute side by side, as many as
     ``torch.distributed.run`` is told. Numeric libraries get ``cpus / processes`` threads in each.
+
+    ``recipe_growth`` is how many bytes a recipe may have more than the starting recipe, its
+    editable files compressed together. Code has no need of much more; answers and weights have.
     """
 
     memory_mb: int = Field(default=2048, ge=64)
@@ -41,6 +48,7 @@ class PackLimits(Section):
     output_mb: int = Field(default=256, ge=1)
     scratch_mb: int = Field(default=512, ge=1)
     output_files: int = Field(default=256, ge=1)
+    recipe_growth: int = Field(default=8192, ge=0)
 
     @model_validator(mode="after")
     def _processes_fit(self) -> Self:
@@ -159,17 +167,50 @@ class PreflightSpec(PhaseSpec):
         return self
 
 
-class Phases(Section):
-    """The phases. ``prepare`` is for packs whose evaluator makes what predict sees."""
+class DrawSpec(PhaseSpec):
+    """The evaluator's phase that chooses what is hidden, and what is trained on.
 
+    It comes once in a campaign, whose secret number its command gets in place of ``{secret}``. Each
+    file that it leaves in ``out/`` is a data file of other phases under the name ``draw:NAME``.
+
+    Attributes:
+        files: Names of the files that it leaves.
+    """
+
+    files: tuple[str, ...] = Field(min_length=1)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The files, as other phases name them."""
+        return tuple(f"{DRAWN}{file}" for file in self.files)
+
+
+class PrepareSpec(PhaseSpec):
+    """The evaluator's phase that comes before each training.
+
+    It may leave ``out/data/``, whose files take the place of those that train would see there;
+    ``out/rounds/``, a folder for each round that predict is asked; and ``out/plan/``, which the
+    scorer sees.
+
+    Attributes:
+        rounds: Whether it makes the rounds; if not, predict sees the data of its own table.
+    """
+
+    rounds: bool = True
+
+
+class Phases(Section):
+    """The phases; ``draw`` and ``prepare`` are for evaluators that make what a recipe sees."""
+
+    draw: DrawSpec | None = None
     preflight: PreflightSpec
     train: TrainSpec
-    prepare: PhaseSpec | None = None
+    prepare: PrepareSpec | None = None
     predict: PhaseSpec
     score: PhaseSpec
 
     def __getitem__(self, phase: Phase) -> PhaseSpec:
-        """Return the phase; an empty one for a ``prepare`` that the pack does not have."""
+        """Return the phase; an empty one that the pack does not have."""
         found: PhaseSpec | None = getattr(self, phase.value)
         return found or PhaseSpec(command=("true",))
 
@@ -195,6 +236,43 @@ class FidelitySpec(Section):
     trials: int = Field(default=8, ge=3)
 
 
+class ControlSpec(PrepareSpec):
+    """A control run: a training on data whose relation to the answers was destroyed.
+
+    Its command takes the place of that of ``prepare``, and leaves ``out/data/``: labels shuffled,
+    text of the same alphabet without order. What a recipe still knows of the hidden data after
+    that, it has not learned from training data.
+
+    Attributes:
+        measure: What the scorer measured of such a run.
+        at_least: The least that a recipe can reach which knows nothing, where less is better.
+        at_most: The most that it can reach, where more is better.
+    """
+
+    measure: str = Field(pattern=r"^score\.[A-Za-z_]\w*$")
+    at_least: float | None = None
+    at_most: float | None = None
+
+    @model_validator(mode="after")
+    def _has_one_limit(self) -> Self:
+        if (self.at_least is None) == (self.at_most is None):
+            raise ValueError("control has exactly one of: at_least, at_most")
+        return self
+
+    def holds(self, value: float) -> bool:
+        """Return whether a recipe that knows nothing can have measured this."""
+        if self.at_least is not None:
+            return value >= self.at_least
+        return self.at_most is not None and value <= self.at_most
+
+    @property
+    def bound(self) -> str:
+        """The limit in words, as ``at most 0.5``."""
+        if self.at_least is not None:
+            return f"at least {self.at_least:g}"
+        return f"at most {self.at_most:g}"
+
+
 class CertifySpec(Section):
     """How a trial is certified: on seeds that no trial had, and on answers that none was held to.
 
@@ -206,7 +284,7 @@ class CertifySpec(Section):
     """
 
     seeds: int = Field(default=8, ge=2)
-    prepare: PhaseSpec | None = None
+    prepare: PrepareSpec | None = None
     predict: PhaseSpec | None = None
     score: PhaseSpec | None = None
 
