@@ -456,5 +456,5 @@ async def test_a_preflight_that_is_too_slow_says_what_it_got(
     assert outcome.status is Status.CRASHED and outcome.failure is not None
     assert outcome.failure.kind is FailureKind.TIMEOUT
     text = outcome.failure.excerpt
-    assert text.count("CPU seconds in 0.7") == tries and f"a load of {load:.1f} on" in text
+    assert text.count("CPU seconds in ") == tries + 1 and f"a load of {load:.1f} on" in text
     assert "that of the best took 0.2 CPU seconds in 0.3 s" in text

@@ -368,6 +368,20 @@ async def check_baseline(evaluator: Evaluator) -> AsyncIterator[PackFinding]:
     yield _check_items(pack, outcome.seed_runs, again)
     if pack.acceptance.deterministic:
         yield _check_deterministic(pack, outcome)
+    yield await _check_control(evaluator)
+
+
+async def _check_control(evaluator: Evaluator) -> PackFinding:
+    """Check that the starting recipe knows nothing that it was not taught."""
+    pack, what = evaluator.pack, "control"
+    if pack.control is None:
+        text = "there is none, so that answers in the code would be taken for learned ones"
+        return _warning(what, f"{text}; see [control]")
+    labels = {**_labels(pack), "purpose": "control"}
+    outcome = await evaluator.control_run(pack.baseline(), labels=labels)
+    if outcome.status is Status.BASELINE:
+        return _ok(what, outcome.reason)
+    return _error(what, f"the starting recipe fails it, {outcome.status}: {outcome.reason}")
 
 
 def _check_deterministic(pack: Pack, outcome: Outcome) -> PackFinding:
@@ -483,7 +497,8 @@ def _spoiling_pack(pack: Pack, code: str) -> Pack:
     script = f"{shlex.join(honest.command)} && python -c {shlex.quote(_EACH_FILE + code)}"
     spec = PhaseSpec(command=("sh", "-c", script), data=honest.data)
     phases = pack.phases.model_copy(update={"predict": spec})
-    return pack.model_copy(update={"phases": phases})
+    # What is imported first is imported for a script alone, and this is a shell.
+    return pack.model_copy(update={"phases": phases, "warm": ()})
 
 
 def _scorer_finding(what: str, outcome: Outcome, honest: Outcome, pack: Pack) -> PackFinding:

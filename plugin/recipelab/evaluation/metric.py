@@ -7,6 +7,7 @@ import math
 from base64 import b85encode
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Self
@@ -300,6 +301,20 @@ def folder_bytes(folder: Path) -> int:
 def recipe_bytes(recipe: Recipe) -> int:
     """Return the bytes of all files of a recipe and of their paths."""
     return sum(len(path.encode()) + len(text.encode()) for path, text in recipe.files.items())
+
+
+def compressed_bytes(recipe: Recipe, editable: Iterable[str]) -> int:
+    """Return the bytes of the editable files and their paths, compressed together by LZMA."""
+    parts = ((path, recipe.files[path]) for path in recipe.editable(editable))
+    return _compressed(tuple(text for part in parts for text in part))
+
+
+@lru_cache(maxsize=16)
+def _compressed(texts: tuple[str, ...]) -> int:
+    """Return the size of texts; that of a starting recipe is asked for with every proposal."""
+    raw = "\0".join(texts).encode("utf-8", "surrogatepass")
+    filters = [{"id": lzma.FILTER_LZMA2, "preset": 6}]
+    return len(lzma.compress(raw, format=lzma.FORMAT_RAW, filters=filters))
 
 
 def packed_bytes(recipe: Recipe, editable: Iterable[str]) -> int:

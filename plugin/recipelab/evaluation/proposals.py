@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from recipelab.core.errors import EditError, LineageError
 from recipelab.core.recipe import Recipe, syntax_error
 from recipelab.core.trial import Edit, Failure, FailureKind, Outcome, Proposal, Status
+from recipelab.evaluation.metric import compressed_bytes
 from recipelab.lineage import EditKeys, LineageStore, TrialRecord, keys_of
 from recipelab.packs.pack import Pack
 from recipelab.packs.upstream import changed_names
@@ -236,6 +237,8 @@ def check_recipe(
     broken = syntax_error(recipe.files, python=pack.recipe.python)
     if broken is not None:
         return Rejected(FailureKind.SYNTAX, f"does not parse: {broken}", diff)
+    if (grown := _grown(pack, recipe)) is not None:
+        return Rejected(FailureKind.SIZE, grown, diff)
     twin = find_twin(recipe)
     if twin is not None:
         return Rejected(FailureKind.DUPLICATE, f"already tried: {twin}; propose another", diff)
@@ -247,6 +250,19 @@ def _changed_protected(pack: Pack, recipe: Recipe) -> tuple[str, ...]:
     if not pack.protected:
         return ()
     return changed_names(pack.baseline().files, recipe.files, pack.protected)
+
+
+def _grown(pack: Pack, recipe: Recipe) -> str | None:
+    """Return by how much a recipe is longer than the starting recipe, if that is too much."""
+    editable, most = pack.recipe.editable, pack.limits.recipe_growth
+    growth = compressed_bytes(recipe, editable) - compressed_bytes(pack.baseline(), editable)
+    if growth <= most:
+        return None
+    return (
+        f"the recipe has {growth:,} bytes more than the starting recipe, compressed; "
+        f"limits.recipe_growth is {most:,}: code is short, and answers or weights do not belong "
+        "into it"
+    )
 
 
 def outcome_line(record: TrialRecord) -> str:

@@ -12,6 +12,7 @@ from recipelab.core.errors import SandboxError
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Phase
 from recipelab.packs.pack import Pack
+from recipelab.packs.sections import PrepareSpec
 from recipelab.sandbox.base import Input
 from recipelab.sandbox.files import new_folder, remove_tree
 
@@ -88,10 +89,9 @@ class Workspace:
     def inputs(self, phase: Phase, seed: int) -> tuple[Input, ...]:
         """Return what a phase sees: never the recipe beside the answers."""
         code = self._recipe_inputs() if phase.runs_recipe else self._evaluator_inputs()
-        files = tuple(
-            Input(self._data[file], target)
-            for target, file in self._pack.phases[phase].data.items()
-        )
+        spec = self._pack.phases[phase]
+        named = spec.data | (spec.training if isinstance(spec, PrepareSpec) else {})
+        files = tuple(Input(self._data[file], target) for target, file in named.items())
         prepared = self._prepared_data(seed) if phase is Phase.TRAIN else {}
         files = tuple(file for file in files if file.target not in prepared)
         return (*code, *files, *prepared.values(), *self._inputs_of_earlier_phases(phase, seed))

@@ -24,6 +24,7 @@ from recipelab.packs.sections import (
     PackLimits,
     Phases,
     PhaseSpec,
+    PrepareSpec,
     Protected,
     RecipeSpec,
     RehearsalSpec,
@@ -101,7 +102,8 @@ class Pack(Section):
         drawn = self.phases.draw.names if self.phases.draw is not None else ()
         files = {item.file for item in self.data} | set(drawn)
         for place, spec, _ in self._phases_with_places():
-            for target, file in spec.data.items():
+            training = spec.training if isinstance(spec, PrepareSpec) else {}
+            for target, file in (*spec.data.items(), *training.items()):
                 if file not in files:
                     raise ValueError(
                         f"{place}.data: {target!r} names no data file {file!r}; "

@@ -193,9 +193,12 @@ class PrepareSpec(PhaseSpec):
     scorer sees.
 
     Attributes:
+        training: Training data that it sees, as ``data``. All else that it sees is hidden, so that
+            a file which train sees, too, may not be among its ``data``.
         rounds: Whether it makes the rounds; if not, predict sees the data of its own table.
     """
 
+    training: dict[str, str] = Field(default_factory=dict[str, str])
     rounds: bool = True
 
 
