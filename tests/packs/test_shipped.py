@@ -103,18 +103,25 @@ async def test_a_preflight_projects_and_finds_what_is_wrong_with_predict(name: s
     """It projects all that the pack says, and an error in predict costs no training."""
     pack = read_pack(SHIPPED / name / "pack.toml", "mini")
     data = ensure_data(pack, say=lambda text: None)
+
+    def runner_in(workspace: Workspace) -> PhaseRunner:
+        return PhaseRunner(
+            pack,
+            sandbox,
+            workspace,
+            FileHashes(),
+            labels={},
+            observer=TrialObserver(),
+            nonce=lambda seed: seed,
+        )
+
     async with LocalSandbox() as sandbox:
-        with Workspace(pack, pack.baseline(), data) as workspace:
-            runner = PhaseRunner(
-                pack,
-                sandbox,
-                workspace,
-                FileHashes(),
-                labels={},
-                observer=TrialObserver(),
-                nonce=lambda seed: seed,
-            )
-            projection = await runner.preflight()
+        with Workspace(pack, pack.baseline(), data) as drawing:
+            left = await runner_in(drawing).draw()
+            assert pack.phases.draw is not None
+            drawn = {name: left / name.removeprefix("draw:") for name in pack.phases.draw.names}
+            with Workspace(pack, pack.baseline(), data | drawn) as workspace:
+                projection = await runner_in(workspace).preflight()
         assert (projection.problem, set(projection.values)) == (
             "",
             set(pack.phases.preflight.projects.errors),

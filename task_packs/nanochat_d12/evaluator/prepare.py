@@ -1,4 +1,7 @@
-"""Turns a hidden play into items, and their candidates into the windows that predict is asked."""
+"""Turns a hidden play into items, and their candidates into the windows that predict is asked.
+
+With ``--control`` it also leaves the plays for training with the letters of each in any order.
+"""
 
 import json
 import random
@@ -10,8 +13,8 @@ from recipelab_scoring import causal
 
 HEAD = 8_192  # title and list of persons
 
-play, nonce = sys.argv[1], int(sys.argv[2])
-text = (Path("hidden") / play).read_bytes()[HEAD:].decode("ascii", "replace").replace("\r", "")
+nonce = int(sys.argv[1])
+text = Path("hidden/play.txt").read_bytes()[HEAD:].decode("ascii", "replace").replace("\r", "")
 items = list(items_of(text))
 asked = [
     (number, candidate, len(continuation), (context + continuation)[-LENGTH:])
@@ -23,3 +26,10 @@ random.Random(nonce + 1).shuffle(asked)
 causal.prepare_windows([row[3] for row in asked], last=SPAN, nonce=nonce)
 key = {"tasks": [item.task for item in items], "windows": [row[:3] for row in asked]}
 Path("out/plan/key.json").write_text(json.dumps(key))
+if "--control" in sys.argv:
+    chance = random.Random(nonce + 2)
+    Path("out/data").mkdir()
+    for play in sorted(Path("training").glob("*.txt")):
+        letters = bytearray(play.read_bytes())
+        chance.shuffle(letters)
+        (Path("out/data") / play.name).write_bytes(letters)

@@ -1,13 +1,22 @@
-"""Cuts a hidden play into windows, and makes the two rounds that predict is asked in."""
+"""Cuts a hidden passage into windows, and makes the two rounds that predict is asked in.
 
+With ``--control`` it also leaves the plays for training with the letters of each in any order.
+"""
+
+import random
 import sys
 from pathlib import Path
 
 from recipelab_scoring import causal
 
 LENGTH = 128
-START, SIZE = 8_192, 16_384  # behind the list of persons
 
-play, nonce = sys.argv[1], int(sys.argv[2])
-text = (Path("hidden") / play).read_bytes()[START : START + SIZE]
-causal.prepare(text, length=LENGTH, nonce=nonce)
+nonce = int(sys.argv[1])
+causal.prepare(Path("hidden/play.txt").read_bytes(), length=LENGTH, nonce=nonce)
+if "--control" in sys.argv:
+    chance = random.Random(nonce)
+    Path("out/data").mkdir()
+    for play in sorted(Path("training").glob("*.txt")):
+        letters = bytearray(play.read_bytes())
+        chance.shuffle(letters)
+        (Path("out/data") / play.name).write_bytes(letters)

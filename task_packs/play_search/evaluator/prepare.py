@@ -1,6 +1,7 @@
 """Makes what predict sees: passages of hidden plays, shuffled, and garbled queries for some.
 
 All is drawn with a secret number, so that nobody can foresee a query or work back from its noise.
+With ``--control`` the answers are others than the passages that queries were made from.
 """
 
 import random
@@ -69,6 +70,8 @@ def main() -> None:
     plan.mkdir(parents=True)
     (asked / "passages.txt").write_text("".join(f"{passage}\n" for passage in passages))
     (asked / "queries.txt").write_text("".join(f"{query}\n" for query in queries))
+    if "--control" in sys.argv:
+        targets = [chance.randrange(len(passages)) for _ in targets]
     (plan / "passages.txt").write_text(f"{len(passages)}\n")
     (plan / "answers.txt").write_text("".join(f"{target + 1}\n" for target in targets))
 
