@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
+import lzma
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,7 @@ from recipelab.evaluation.integrity import FileHashes
 from recipelab.evaluation.observers import TrialObserver
 from recipelab.evaluation.phases import PhaseRunner
 from recipelab.evaluation.projection import refusal
+from recipelab.evaluation.proposals import Rejected, check_recipe
 from recipelab.evaluation.workspace import Workspace
 from recipelab.packs.data import ensure_data
 from recipelab.packs.judging_sections import Gate
@@ -153,3 +157,45 @@ async def test_golf_is_refused_before_a_training_that_ends_over_its_limits() -> 
         assert outcome.failure is not None and not outcome.seed_runs
         assert outcome.failure.kind is FailureKind.PROJECTED
         assert outcome.failure.signature.startswith(kind)
+
+
+def test_public_answers_do_not_fit_into_the_code() -> None:
+    """Labels in base85, and a passage compressed, as an edit would have them."""
+    golf = read_pack(SHIPPED / "parameter_golf" / "pack.toml")
+    plays = ensure_data(golf, say=lambda text: None)
+    passage = plays["hamlet_gut.txt"].read_bytes()[8_192 : 8_192 + 16_384]
+    images = read_pack(SHIPPED / "airbench96" / "pack.toml")
+    labels = gzip.decompress(
+        ensure_data(images, say=lambda text: None)["t10k-labels-idx1-ubyte.gz"].read_bytes()
+    )[8:]
+    number = 0
+    for label in labels:
+        number = 10 * number + label
+    tables = {
+        "parameter_golf": lzma.compress(passage, preset=9),
+        "airbench96": number.to_bytes((number.bit_length() + 7) // 8, "big"),
+    }
+    for pack in (golf, images):
+        text = f"TABLE = {base64.b85encode(tables[pack.name]).decode()!r}\n"
+        files = dict(pack.baseline().files)
+        files[PREDICT] += text
+        refused = check_recipe(pack, pack.baseline(), Recipe(files), lambda recipe: None)
+        assert isinstance(refused, Rejected), pack.name
+        assert "bytes more than the starting recipe" in refused.reason
+
+
+@pytest.mark.parametrize("name", PACKS)
+def test_no_phase_of_a_mini_sees_a_public_file_that_may_be_hidden(name: str) -> None:
+    pack = read_pack(SHIPPED / name / "pack.toml")
+    assert pack.control is not None
+    for item in (pack, pack.certified()):
+        seen, hidden = (
+            {
+                file
+                for phase in Phase
+                if phase.runs_recipe is runs_recipe
+                for file in item.phases[phase].data.values()
+            }
+            for runs_recipe in (True, False)
+        )
+        assert not seen & hidden
