@@ -17,17 +17,15 @@ import asyncio
 import random
 from collections.abc import Iterator
 
+from one_recipe import drawn_runner
+
 from recipelab.core.errors import EditError
 from recipelab.core.recipe import Knob, KnobValue, Recipe, find_knobs
 from recipelab.core.trial import FailureKind, Phase, SeedRun
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.failures import PhaseFailed
-from recipelab.evaluation.integrity import FileHashes
 from recipelab.evaluation.metric import folder_bytes
-from recipelab.evaluation.observers import TrialObserver
-from recipelab.evaluation.phases import PhaseRunner
 from recipelab.evaluation.projection import MEASURED, Projection, corrections, refusal
-from recipelab.evaluation.workspace import Workspace
 from recipelab.packs.data import ensure_data
 from recipelab.packs.judging_sections import Gate
 from recipelab.packs.load import load_pack, load_playbook
@@ -86,11 +84,7 @@ async def measured(
     pack: Pack, recipe: Recipe, sandbox: LocalSandbox
 ) -> tuple[Projection, float, float, float]:
     """What the preflight of a recipe projects, and the CPU seconds and bytes of its training."""
-    data = ensure_data(pack, say=lambda text: None)
-    with Workspace(pack, recipe, data) as workspace:
-        runner = PhaseRunner(
-            pack, sandbox, workspace, FileHashes(), labels={}, observer=TrialObserver()
-        )
+    async with drawn_runner(pack, recipe, sandbox) as (runner, workspace):
         projection = await runner.preflight()
         cost = runner.last.cpu_seconds if runner.last is not None else 0.0
         result = await runner.train(1)

@@ -34,12 +34,8 @@ from pathlib import Path
 from typing import Any
 
 from docker import APIClient
+from one_recipe import drawn_runner
 
-from recipelab.evaluation.integrity import FileHashes
-from recipelab.evaluation.observers import TrialObserver
-from recipelab.evaluation.phases import PhaseRunner
-from recipelab.evaluation.workspace import Workspace
-from recipelab.packs.data import ensure_data
 from recipelab.packs.load import load_pack
 from recipelab.packs.pack import Pack
 from recipelab.sandbox import DockerSandbox, LocalSandbox, PhaseLimits, PhaseRequest, Sandbox
@@ -203,17 +199,14 @@ async def measured(
 
 async def trial_seconds(pack: Pack, sandbox: Sandbox) -> dict[str, float]:
     """CPU and wall-clock seconds of one seed of a pack's starting recipe, and what is charged."""
-    data = ensure_data(pack, say=lambda text: None)
-    begun = time.perf_counter()
-    with Workspace(pack, pack.baseline(), data) as workspace:
-        runner = PhaseRunner(
-            pack, sandbox, workspace, FileHashes(), labels={}, observer=TrialObserver()
-        )
+    async with drawn_runner(pack, pack.baseline(), sandbox) as (runner, _):
+        begun = time.perf_counter()
         await runner.preflight()
         assert runner.last is not None
         results = [runner.last, await runner.train(1), await runner.predict(1)]
+        seconds = time.perf_counter() - begun
     return {
-        "wall": time.perf_counter() - begun,
+        "wall": seconds,
         "cpu": sum(result.cpu_seconds + result.warm_cpu_seconds for result in results),
         "train": results[1].cpu_seconds,
     }

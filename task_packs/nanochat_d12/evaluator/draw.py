@@ -1,4 +1,4 @@
-"""Draws by a secret number which play is hidden, and which is held out; the others are for training.
+"""Draws by a secret number which play is hidden and which is held out; the others are trained on.
 
 Items that are written into a recipe are most likely not asked for.
 """
