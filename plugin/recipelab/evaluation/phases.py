@@ -318,6 +318,9 @@ class PhaseRunner:
         measures = read_score(left, scored, seed)
         before = {Phase.PREFLIGHT: self._warmed} if self._warmed is not None else {}
         measures |= sandbox_measures({**before, **results})
+        own = [results[phase] for phase in (Phase.TRAIN, Phase.PREDICT)]
+        measures["recipe.cpu_seconds"] = sum(result.cpu_seconds for result in own)
+        measures["recipe.wall_seconds"] = sum(result.wall_seconds for result in own)
         measures["artifact.bytes"] = folder_bytes(self._workspace.output(Phase.TRAIN, seed))
         measures["recipe.bytes"] = recipe_bytes(recipe)
         measures["submission.bytes"] = measures["artifact.bytes"] + measures["recipe.bytes"]
