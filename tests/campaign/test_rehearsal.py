@@ -445,7 +445,7 @@ def stand_in(name: str, place: Path, files: dict[str, str], made: str | None) ->
     ("name", "files", "made", "score"),
     [
         pytest.param(
-            *("airbench96", {"airbench96_faster.py": CIFAR}, None, "train_seconds "),
+            *("airbench96", {"airbench96_faster.py": CIFAR}, None, "seconds "),
             marks=pytest.mark.torch,
         ),
         ("parameter_golf", {"train_gpt.py": GOLF}, FILES, "bits_per_byte 1.0808 bits"),

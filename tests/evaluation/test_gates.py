@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from statistics import fmean
 
 import pytest
@@ -105,12 +106,35 @@ def test_a_relative_gate_can_be_held_to_the_baseline() -> None:
 
 
 @pytest.mark.parametrize(
+    ("goal", "limit", "words"),
+    [
+        ("minimize", 3.5, "not worse than 1.5 times that of the baseline by more than 0.5"),
+        ("maximize", 0.8333, "not worse than 0.667 times that of the baseline by more than 0.5"),
+    ],
+)
+def test_a_relative_gate_can_leave_room_in_proportion(goal: str, limit: float, words: str) -> None:
+    name = "predict.cpu_seconds"
+    given = {"not_worse_than": "baseline", "goal": goal, "times": 1.5, "by": 0.5}
+    gate = Gate.model_validate({"name": "predict", "measure": name, **given})
+    start = best((1.9, 2.0, 2.1), name)
+    (found,) = judge_gates([gate], runs(2.0, name=name), start)
+    assert found.result.limit == pytest.approx(limit, rel=1e-3)
+    assert gate.bound == words
+    # The limit was measured, too, and its error grows with it.
+    alone = Incumbent(0, start.recipe, start.runs, start.baseline[:1], start.noise)
+    (unsure,) = judge_gates([gate], runs(2.0, name=name), alone)
+    assert unsure.bound.error == pytest.approx(0.1 * math.hypot(1.0, gate.factor))
+
+
+@pytest.mark.parametrize(
     ("given", "words"),
     [
         ({"at_least": 1.0, "at_most": 2.0}, "exactly one of"),
         ({"not_worse_than": "best"}, "goal: says which way"),
         ({"at_least": 1.0, "goal": "maximize"}, "goal: says which way"),
         ({"at_least": 1.0, "by": 0.1}, "by: belongs to"),
+        ({"at_most": 1.0, "times": 2}, "times: belongs to"),
+        ({"not_worse_than": "best", "goal": "minimize", "times": 0.5}, "times"),
         ({"not_worse_than": "yesterday", "goal": "maximize"}, "'best' or 'baseline'"),
     ],
 )

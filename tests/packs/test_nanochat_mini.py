@@ -163,6 +163,65 @@ def test_broken_rules_are_told(model: Model, words: str, root: Path) -> None:
     assert code == 4 and words in told
 
 
+def flat_but_for_the_byte_that_comes(share: float) -> Model:
+    """Knows nothing, and makes the byte that comes a little likelier than the others."""
+
+    def model(window: bytes, place: int) -> list[float]:
+        row = flat(window, place)
+        row[window[place]] *= 1.0 + share
+        return row
+
+    return model
+
+
+def test_a_hundredth_on_the_byte_that_comes_is_look_ahead(root: Path) -> None:
+    """Bytes are foreseen by however little they are likelier, so this answered a third of it."""
+    prepared(root)
+    predicted(root, flat_but_for_the_byte_that_comes(0.01))
+    code, told = scored(root)
+    assert code == 4 and "looking at them was worth" in told
+
+
+def test_less_than_any_tolerance_answers_nothing(root: Path) -> None:
+    prepared(root)
+    predicted(root, flat_but_for_the_byte_that_comes(1e-5))
+    code, told = scored(root)
+    assert code == 0, told
+    found = json.loads((root / "out" / "score.json").read_text())
+    assert found["word_end"] == found["last_letter"] == 0.0
+    assert found["spelling"] == pytest.approx(-1 / 3)
+
+
+def test_a_hundredth_on_the_byte_that_came_is_none(root: Path) -> None:
+    """The honest twin: as flat, and as sure of one byte, which it has seen."""
+
+    def model(window: bytes, place: int) -> list[float]:
+        return flat_but_for_the_byte_that_comes(0.01)(window, place - 1)
+
+    prepared(root)
+    predicted(root, model)
+    code, told = scored(root)
+    assert code == 0, told
+
+
+def test_a_choice_by_the_whole_window_within_the_tolerance_answers_nothing(
+    root: Path, play: str
+) -> None:
+    """Whole candidates that are in the play are told from others by less than any tolerance."""
+    raw = play.encode()
+
+    def model(window: bytes, place: int) -> list[float]:
+        share = 1e-6 if window in raw else -1e-6
+        return flat_but_for_the_byte_that_comes(share)(window, place)
+
+    prepared(root)
+    predicted(root, model)
+    code, told = scored(root)
+    assert code == 0, told
+    found = json.loads((root / "out" / "score.json").read_text())
+    assert found["spelling"] == pytest.approx(-1 / 3) and found["context"] == -1.0
+
+
 def test_what_hangs_on_other_windows_is_told(root: Path) -> None:
     """Whoever compares the candidates of an item with each other needs the other windows."""
     prepared(root)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import lzma
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -21,13 +22,18 @@ from recipelab.evaluation.projection import refusal
 from recipelab.evaluation.proposals import Rejected, check_recipe
 from recipelab.evaluation.workspace import Workspace
 from recipelab.packs.data import ensure_data
-from recipelab.packs.judging_sections import Gate
+from recipelab.packs.judging_sections import PACKED, RECIPE_TIMES, Gate
 from recipelab.packs.load import read_pack
 from recipelab.sandbox import LocalSandbox
 from recipelab.sandbox.slots import ANYWHERE, SlotPool
 
 SHIPPED = content.shipped_root() / content.TASK_PACKS
 PACKS = sorted(path.parent.name for path in SHIPPED.glob("*/pack.toml"))
+PROFILES = [
+    (name, profile)
+    for name in PACKS
+    for profile in tomllib.loads((SHIPPED / name / "pack.toml").read_text())["profiles"]
+]
 TRAIN, PREDICT = "recipe/train.py", "recipe/predict.py"
 
 
@@ -42,6 +48,16 @@ def test_nothing_is_wrong_with_what_can_be_read(
     knobs = find_knobs(pack.baseline().files)
     assert {knob.surface for knob in knobs} == set(pack.surface_names)
     assert pack.certify.held_out
+
+
+@pytest.mark.parametrize(("name", "profile"), PROFILES)
+def test_predict_is_no_free_place_to_train_in(name: str, profile: str) -> None:
+    pack = read_pack(SHIPPED / name / "pack.toml", profile)
+    limits = {gate.measure for gate in pack.gates if gate.at_least is None}
+    times = {*RECIPE_TIMES, "predict.cpu_seconds", "predict.wall_seconds", "score.eval_seconds"}
+    assert pack.metric.charge_predict or limits & times
+    sizes = {"artifact.bytes", "submission.bytes", PACKED}
+    assert limits & sizes, "the artifact may hold the training data"
 
 
 async def golfed(*edits: Edit, training: str = "20") -> Outcome:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from array import array
 from collections.abc import Callable
 from pathlib import Path
@@ -12,15 +13,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recipelab.scoring.causal import (
-    MAX_MOVED,
+    ERRORS,
     PREDICTIONS_FILE,
+    ROUNDING,
     ROUNDS,
     SYMBOLS,
     WINDOWS_FILE,
     ProbePlan,
     bits,
     bits_per_byte,
+    cheaper,
     checked_windows,
+    likeliest,
     prepare,
     prepare_windows,
 )
@@ -119,11 +123,72 @@ def test_rounding_is_no_look_ahead(tmp_path: Path) -> None:
 def test_a_whisper_on_the_true_byte_is_look_ahead(tmp_path: Path, nonce: int) -> None:
     def whispering(window: bytes, t: int) -> list[float]:
         row = past(window, t)
-        row[window[t]] += MAX_MOVED / 2
+        row[window[t]] += ROUNDING / 4
         return [value / sum(row) for value in row]
 
-    with pytest.raises(BrokenRule, match="the probability of the true byte was"):
+    with pytest.raises(
+        BrokenRule, match=r"the true byte cost .* bits .* looking at them was worth"
+    ):
         scored(tmp_path, whispering, nonce=nonce)
+
+
+def shifted(share: Callable[[bytes, int], float]) -> Model:
+    """The model of the past, with the byte that comes made likelier by a share of a tolerance."""
+
+    def model(window: bytes, t: int) -> list[float]:
+        row = past(window, t)
+        row[window[t]] *= 2.0 ** (share(window, t) * ROUNDING)
+        return row
+
+    return model
+
+
+@pytest.mark.parametrize("nonce", range(5))
+def test_what_a_tolerance_was_worth_is_summed(tmp_path: Path, nonce: int) -> None:
+    """Each prediction is within its tolerance, and all of them together are not."""
+    windows = 64
+    text = (TEXT * 9)[: windows * LENGTH]
+    with pytest.raises(
+        BrokenRule, match=f"secret places of {windows} windows .* was worth"
+    ) as told:
+        scored(tmp_path, shifted(lambda window, t: 0.9), nonce=nonce, text=text)
+    assert f"at most {ERRORS * ROUNDING / 8:.3g}" in str(told.value)
+
+
+@pytest.mark.parametrize("nonce", range(5))
+def test_rounding_of_either_sign_sums_to_nothing(tmp_path: Path, nonce: int) -> None:
+    """The twin of the peeker: as much noise, of a sign that no true byte has a say in."""
+    chance = random.Random(nonce)
+    model = shifted(lambda window, t: chance.choice((-0.45, 0.45)))
+    assert scored(tmp_path, model, nonce=nonce, text=(TEXT * 9)[: 64 * LENGTH]) < 8.0
+
+
+@given(st.floats(-1.0, 1.0), st.floats(-1.0, 1.0), st.floats(0.0, 1.0), st.integers(0, 3))
+def test_no_tolerance_can_choose_the_likeliest_byte(
+    one: float, other: float, best: float, byte: int
+) -> None:
+    """Two futures that move a distribution within the tolerance never find two likeliest bytes."""
+    row = [best, best, *[0.0] * (SYMBOLS - 2)]
+    futures = []
+    for move, wanted in ((one, byte), (other, (byte + 1) % 4)):
+        moved = list(row)
+        moved[wanted] += abs(move) * ROUNDING / 2
+        moved[(wanted + 2) % 4] -= abs(move) * ROUNDING / 2
+        futures.append({b for b in range(4) if likeliest(moved, b)})
+    assert len(futures[0] | futures[1]) <= 1
+
+
+def test_a_byte_that_is_likelier_by_more_than_rounding_is_the_likeliest() -> None:
+    row = mixed({7: 1.0}, 3 * ROUNDING)
+    assert likeliest(row, 7) and not likeliest(row, 8)
+    assert not likeliest(mixed({7: 1.0}, ROUNDING / 2), 7)
+
+
+@given(st.floats(0.0, 8.0), st.floats(0.0, 8.0), *[st.floats(0.0, ROUNDING)] * 4)
+def test_no_tolerance_can_choose_the_cheaper_text(
+    a: float, b: float, one: float, other: float, third: float, fourth: float
+) -> None:
+    assert not (cheaper(a + one, b + other) and cheaper(b + third, a + fourth))
 
 
 def test_nothing_is_won_with_the_tolerance_of_the_sum(tmp_path: Path) -> None:
@@ -221,3 +286,19 @@ def test_windows_that_cannot_be_asked_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match="windows have one length"):
         prepare_windows(windows, last=last, nonce=1, out=tmp_path)
+
+
+def test_secret_places_are_among_the_bytes_that_are_scored(tmp_path: Path) -> None:
+    windows = [b"to be or not", b"that is what", b"the question"]
+    for nonce in range(20):
+        plan = prepare_windows(
+            windows, last=6, nonce=nonce, out=tmp_path / str(nonce), scored=[1, 2, 6]
+        )
+        assert all(place >= 12 - end for place, end in zip(plan.changed, (1, 2, 6), strict=True))
+
+
+@pytest.mark.parametrize("sizes", [[1], [1, 2, 7], [0, 1, 1]])
+def test_bytes_that_are_not_predicted_cannot_be_scored(sizes: list[int], tmp_path: Path) -> None:
+    windows = [b"to be or not", b"that is what", b"the question"]
+    with pytest.raises(ValueError, match="scored must be 1 to 6 bytes of each of 3 windows"):
+        prepare_windows(windows, last=6, nonce=1, out=tmp_path, scored=sizes)

@@ -243,7 +243,8 @@ class Evaluator:
         Args:
             recipe: The recipe to train.
             seeds: The seeds.
-            incumbent: What it runs beside, where the pack compares times side by side.
+            incumbent: What it runs beside, where the pack compares times side by side; it knows the
+                baseline that relative gates refer to.
             paired: Whether the incumbent runs the same seeds elsewhere, too, in turns with it.
             lenient: Whether it may miss a gate by what its noise allows, as a starting recipe.
             source: Has the secret numbers of hidden rounds; as in :meth:`evaluate`.
@@ -406,17 +407,24 @@ class Evaluator:
         lenient: bool,
     ) -> Outcome:
         await trial.run(seeds, incumbent, alone=alone)
-        return self._judge_alone(trial, seeds, lenient=lenient)
+        return self._judge_alone(trial, seeds, incumbent, lenient=lenient)
 
     def _beside(self, incumbent: Incumbent | None) -> Incumbent | None:
         """Return what a recipe runs beside that is compared with nothing."""
         return incumbent if self.pack.metric.side_by_side else None
 
-    def _judge_alone(self, trial: SeedRuns, seeds: Sequence[int], *, lenient: bool) -> Outcome:
+    def _judge_alone(
+        self,
+        trial: SeedRuns,
+        seeds: Sequence[int],
+        incumbent: Incumbent | None = None,
+        *,
+        lenient: bool,
+    ) -> Outcome:
         runs = TrialRuns(
             trial.runs(seeds), len(seeds), log=trial.log, environment=trial.environment
         )
-        return self._judge.baseline(runs, lenient=lenient)
+        return self._judge.baseline(runs, incumbent, lenient=lenient)
 
     def _new_runner(
         self,

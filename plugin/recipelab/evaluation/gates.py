@@ -80,7 +80,8 @@ def judge_gates(
         if gate.relative and incumbent is not None:
             others = _other(gate, incumbent)
             held = gate.held_to(fmean(others))
-            limit_error = spread.sd / math.sqrt(len(others)) if spread is not None else 0.0
+            if spread is not None:
+                limit_error = gate.factor * spread.sd / math.sqrt(len(others))
         margins = [held.margin(value) for value in values]
         if not _is_noisy(gate):
             # The mean over seeds decides, as it is.

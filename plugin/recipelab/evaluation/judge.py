@@ -103,18 +103,24 @@ class Judge:
         count = policy.screening if isinstance(policy, LineAcceptance) else None
         return every[:count]
 
-    def baseline(self, runs: TrialRuns, *, lenient: bool = False) -> Outcome:
+    def baseline(
+        self, runs: TrialRuns, incumbent: Incumbent | None = None, *, lenient: bool = False
+    ) -> Outcome:
         """Return the outcome of a recipe that is compared with nothing: gates alone decide.
-
-        Relative gates have nothing to hold it to.
 
         Args:
             runs: What was measured.
+            incumbent: It knows the campaign's baseline, which gates relative to that hold the recipe
+                to; ``None`` for the baseline itself.
             lenient: Whether a gate may be missed by what its noise allows, as by the starting
                 recipe of a campaign, which nobody chose for its luck.
         """
         gates = tuple(gate for gate in self._pack.gates if not gate.relative)
         judged, outcome = self._measured(runs, None, None)
+        if incumbent is not None and incumbent.baseline:
+            held = [gate for gate in self._pack.gates if gate.not_worse_than == "baseline"]
+            judged = (*judged, *judge_gates(held, runs.judged, incumbent))
+            outcome = replace(outcome, gates=results_of(judged))
         near = near_misses(gates, runs.judged) if lenient else {}
         if missed := missed_gate(judged, allowed=near):
             status, failure = missed

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Self
 
 from recipelab.acceptance import (
@@ -40,12 +40,6 @@ SCORED = "score."
 
 PROJECTED = "projected."
 """Prefix of what its preflight projected among the measurements of a seed run."""
-
-FREE_SHARES = (0.005, 0.02)
-"""Bounds of how much longer than the baseline's predict may take before it is charged."""
-
-FREE_ERRORS = 3.0
-"""Within these bounds, it is so many standard deviations of the baseline's own predict."""
 
 _WRAPPER = (
     "import lzma as L,base64 as B\n"
@@ -128,27 +122,6 @@ class Incumbent:
         return {seed: self.runs[seed].measures[METRIC] for seed in seeds if seed in self.runs}
 
 
-def free_predict(baseline: Iterable[SeedRun], metric: Metric) -> float | None:
-    """Return the seconds of predict that are not charged; ``None`` where predict is not charged.
-
-    They are those of the baseline and three standard deviations of them more, within 0.5 and 2 %.
-    Where the baseline ran beside itself, the spread of the ratios tells, free of the machine's
-    drift. More than the noise would be a gift: work that is moved there is not paid for.
-    """
-    runs = [run for run in baseline if PREDICT_PART in run.measures]
-    if not metric.charge_predict or not runs:
-        return None
-    times = [run.measures[PREDICT_PART] for run in runs]
-    own, beside = metric.predict_measure, f"{BESIDE}{metric.predict_measure}"
-    ratios = [
-        run.measures[own] / run.measures[beside] for run in runs if run.measures.get(beside, 0) > 0
-    ]
-    values = ratios or [time / fmean(times) for time in times]
-    low, high = FREE_SHARES
-    share = FREE_ERRORS * stdev(values) if len(values) > 1 else high
-    return fmean(times) * (1.0 + min(high, max(low, share)))
-
-
 def with_metric(
     runs: Iterable[SeedRun], metric: Metric, incumbent: Incumbent | None
 ) -> tuple[SeedRun, ...]:
@@ -159,30 +132,26 @@ def with_metric(
     trials are in the units of the baseline's own run, however the machine drifts, and whoever is
     the best by then.
 
-    Where predict is charged, the metric is ``train + max(0, predict - free)``, with the seconds of
-    :func:`free_predict`: work that is moved from train to predict is paid for all the same.
+    Where predict is charged, the metric is ``train + predict``: work that is moved from one to the
+    other is paid for all the same. Nothing of predict is free, as nobody knows what a recipe's own
+    network needs of it: whatever a small one leaves of a free share can be trained in.
 
     Raises:
         EvaluatorFault: The incumbent measured zero beside the trial, so nothing can be compared.
     """
-    free = free_predict(incumbent.baseline, metric) if incumbent is not None else None
     return tuple(
-        replace(run, measures={**run.measures, **_metric(run, metric, incumbent, free)})
-        for run in runs
+        replace(run, measures={**run.measures, **_metric(run, metric, incumbent)}) for run in runs
     )
 
 
-def _metric(
-    run: SeedRun, metric: Metric, incumbent: Incumbent | None, free: float | None
-) -> dict[str, float]:
+def _metric(run: SeedRun, metric: Metric, incumbent: Incumbent | None) -> dict[str, float]:
     if not metric.side_by_side and not metric.charge_predict:
         return {METRIC: run.measures[metric.measure]}
     train = _time(run, metric.measure, TRAIN_PART, incumbent)
     if not metric.charge_predict:
         return {METRIC: train, TRAIN_PART: train}
     predict = _time(run, metric.predict_measure, PREDICT_PART, incumbent)
-    charge = 0.0 if free is None else max(0.0, predict - free)
-    return {METRIC: train + charge, TRAIN_PART: train, PREDICT_PART: predict}
+    return {METRIC: train + predict, TRAIN_PART: train, PREDICT_PART: predict}
 
 
 def _time(run: SeedRun, measure: str, part: str, incumbent: Incumbent | None) -> float:
@@ -212,11 +181,12 @@ def on_scale(sample: Sample, scale: Scale) -> Sample:
 
 def pair_values(runs: Iterable[SeedRun], metric: Metric) -> list[float]:
     """Return own over beside of each seed run that had the incumbent beside it, on the scale."""
-    beside = f"{BESIDE}{metric.measure}"
+    names = [metric.measure, *([metric.predict_measure] if metric.charge_predict else [])]
     return [
-        metric.scale.on(run.measures[metric.measure]) - metric.scale.on(run.measures[beside])
+        metric.scale.on(math.fsum(run.measures[name] for name in names))
+        - metric.scale.on(math.fsum(run.measures[f"{BESIDE}{name}"] for name in names))
         for run in runs
-        if beside in run.measures
+        if all(f"{BESIDE}{name}" in run.measures for name in names)
     ]
 
 

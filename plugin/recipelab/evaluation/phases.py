@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from math import ceil
 from pathlib import Path
 
 from recipelab.core.recipe import Recipe
@@ -347,6 +348,9 @@ class PhaseRunner:
         measures = read_score(left, scored, seed)
         before = {Phase.PREFLIGHT: self._warmed} if self._warmed is not None else {}
         measures |= sandbox_measures({**before, **results})
+        own = [results[phase] for phase in (Phase.TRAIN, Phase.PREDICT)]
+        measures["recipe.cpu_seconds"] = sum(result.cpu_seconds for result in own)
+        measures["recipe.wall_seconds"] = sum(result.wall_seconds for result in own)
         measures["artifact.bytes"] = folder_bytes(self._workspace.output(Phase.TRAIN, seed))
         measures["recipe.bytes"] = recipe_bytes(recipe)
         measures["submission.bytes"] = measures["artifact.bytes"] + measures["recipe.bytes"]
@@ -418,6 +422,9 @@ class PhaseRunner:
     ) -> PhaseRequest:
         limits = self._pack.limits
         kept = self._pack.phases.preflight.keep_mb if phase is Phase.PREFLIGHT else None
+        if phase in (Phase.DRAW, Phase.PREPARE):
+            # What a recipe may leave says nothing of the data.
+            kept = ceil(sum(item.bytes for item in self._pack.data) / MIB)
         values = {"{seed}": str(seed), "{nonce}": str(self._nonces.get(seed, 0))}
         if phase is Phase.DRAW:
             values["{secret}"] = str(self._secret)

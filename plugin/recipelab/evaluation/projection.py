@@ -236,10 +236,12 @@ def _bounds(pack: Pack, recipe: Recipe, name: str) -> Iterator[_Bound]:
             most = limits.output_mb * 2**20
             yield _Bound(_ARTIFACT, most, "limits.output_mb", Status.OVERSIZE)
         case "train_seconds":
-            yield from (_of_gate(g, _SECONDS) for g in gates if g.measure == "train.wall_seconds")
+            times = ("train.wall_seconds", "recipe.wall_seconds")
+            yield from (_of_gate(g, _SECONDS) for g in gates if g.measure in times)
             yield _Bound(_SECONDS, budget, "budgets.train", Status.TRAIN_OVERRUN)
         case "train_cpu_seconds":
-            timed = [gate for gate in gates if gate.measure == "train.cpu_seconds"]
+            times = ("train.cpu_seconds", "recipe.cpu_seconds")
+            timed = [gate for gate in gates if gate.measure in times]
             yield from (_of_gate(gate, _CPU_SECONDS) for gate in timed)
             # So many processors cannot do it in less time.
             where, status = "budgets.train", Status.TRAIN_OVERRUN

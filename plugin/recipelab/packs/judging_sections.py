@@ -22,6 +22,10 @@ PACKED = "submission.packed_bytes"
 """The size of a submission as a contest's authors hand it in: each editable file compressed into a
 Python file that unpacks and runs it."""
 
+RECIPE_TIMES = ("recipe.cpu_seconds", "recipe.wall_seconds")
+"""What the recipe's own phases, train and predict, take together: work that is moved from one to the
+other does not change it."""
+
 FILE_MEASURES = ("artifact.bytes", "recipe.bytes", "submission.bytes", PACKED)
 """What :class:`~recipelab.evaluation.phases.PhaseRunner` measures of files, without running
 anything; a submission is recipe and artifact."""
@@ -54,10 +58,10 @@ def check_measure(name: str) -> str:
     head, _, tail = name.partition(".")
     of_sandbox = head in tuple(Phase) and tail in SANDBOX_MEASURES
     of_scorer = head == "score" and tail.isidentifier()
-    if not (of_sandbox or of_scorer or name in FILE_MEASURES):
+    if not (of_sandbox or of_scorer or name in (*RECIPE_TIMES, *FILE_MEASURES)):
         valid = [f"<phase>.{measure}" for measure in SANDBOX_MEASURES]
         raise ValueError(
-            f"no such measurement {name!r}; valid: {', '.join([*valid, *FILE_MEASURES])}, "
+            f"no such measurement {name!r}; valid: {', '.join([*valid, *RECIPE_TIMES, *FILE_MEASURES])}, "
             f"score.<key of score.json>; phases: {', '.join(Phase)}"
         )
     return name
@@ -104,8 +108,8 @@ class Metric(Section):
     trial trial best; where the best's own times are further apart than ``drift``, a share of their
     mean, the comparison is repeated.
 
-    With ``charge_predict`` the time that predict takes beyond the baseline's own is added to the
-    metric, so that nothing is won by moving work from train to predict.
+    With ``charge_predict`` the time of predict is added to that of train, so that nothing is won by
+    moving work from one to the other.
     """
 
     name: str
@@ -235,6 +239,8 @@ class Gate(Section):
         not_worse_than: Whose measurement a trial may not be worse than, in place of a limit: that
             of the ``best`` or of the ``baseline``.
         goal: Which way the measurement is better; for relative gates.
+        times: How many times the other's measurement it may be, or what part of it where more is
+            better; for relative gates.
         by: By how much it may be worse all the same, in its own unit; for relative gates.
         failure: The status of a trial that misses it.
     """
@@ -245,6 +251,7 @@ class Gate(Section):
     at_most: float | None = None
     not_worse_than: Literal["best", "baseline"] | None = None
     goal: Goal | None = None
+    times: float = Field(default=1.0, ge=1)
     by: float = Field(default=0.0, ge=0)
     failure: Literal[
         Status.GATE_MISSED,
@@ -263,8 +270,9 @@ class Gate(Section):
             raise ValueError("a gate has exactly one of: at_least, at_most, not_worse_than")
         if (self.goal is not None) != self.relative:
             raise ValueError("goal: says which way the measure of a not_worse_than gate is better")
-        if self.by and not self.relative:
-            raise ValueError("by: belongs to not_worse_than; a limit is told as it is")
+        for key, given in (("by", self.by > 0.0), ("times", self.times > 1.0)):
+            if given and not self.relative:
+                raise ValueError(f"{key}: belongs to not_worse_than; a limit is told as it is")
         return self
 
     @property
@@ -275,6 +283,7 @@ class Gate(Section):
     def held_to(self, value: float) -> Gate:
         """Return the absolute gate that a relative one is where the other recipe has a value."""
         more_is_better = self.goal is Goal.MAXIMIZE
+        value = value * self.factor
         return Gate(
             name=self.name,
             measure=self.measure,
@@ -282,6 +291,11 @@ class Gate(Section):
             at_most=None if more_is_better else value + self.by,
             failure=self.failure,
         )
+
+    @property
+    def factor(self) -> float:
+        """What the other recipe's measurement is multiplied by; for relative gates."""
+        return 1.0 / self.times if self.goal is Goal.MAXIMIZE else self.times
 
     @property
     def limit(self) -> float:
@@ -297,7 +311,8 @@ class Gate(Section):
         """The limit in words, as ``at least 0.94``."""
         if self.relative:
             grace = f" by more than {self.by:g}" if self.by else ""
-            return f"not worse than that of the {self.not_worse_than}{grace}"
+            share = f"{self.factor:.3g} times " if self.times > 1.0 else ""
+            return f"not worse than {share}that of the {self.not_worse_than}{grace}"
         return f"at {'least' if self.at_least is not None else 'most'} {self.limit:g}"
 
     @property

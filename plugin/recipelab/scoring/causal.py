@@ -8,6 +8,14 @@ other numbers, and cannot know where or in which round it is compared.
 
 Windows stand alone: a prediction that depends on other windows of its round counts as look-ahead.
 
+Rounding moves predictions, too, so a little is tolerated, and that little must be worth nothing.
+At a secret place everything that the recipe may not know is different in the two rounds, its own
+byte included. What the true byte costs there, less where it is true, is what the recipe has won by
+knowing; the mean over all windows is what it wins for each byte of the text. Rounding is of either
+sign and sums to nothing; what a recipe wins by looking is positive. A score that takes the
+likeliest byte, or compares losses, hangs on less than any tolerance, so it asks for a margin
+(:func:`likeliest`, :func:`cheaper`), within which no tolerance can choose.
+
 A text is scored whole by :func:`prepare` and :func:`bits_per_byte`. Tasks that ask about the end of
 many short texts, as continuations of a prompt, use :func:`prepare_windows` and
 :func:`checked_windows`.
@@ -32,13 +40,22 @@ WINDOWS_FILE = "windows.bin"
 PREDICTIONS_FILE = "probabilities.bin"
 PLAN_FILE = "plan.json"
 
-MAX_MOVED = 1e-3
-"""How far a prediction may move between rounds, in total variation: rounding, and nothing else."""
-MAX_SHIFT, SHIFT_FLOOR = 0.01, 1e-5
-"""How far the probability of the true byte may move: in proportion, and in any case.
+ROUNDING = 2e-4
+"""How far what the true byte costs may move at any place, in bits. Half of it is how far a
+distribution may move, in total variation.
 
-A thousandth is little to the distribution and much to a byte that was given a millionth: moved onto
-the true byte, it would be worth ten bits.
+The recipes of the packs give the same bits in both rounds, in batches of whatever size. If all is
+computed with 64 bits in place of 32, a byte's cost moves by 9e-5 at most, and a distribution by
+2e-5. On a GPU rounding depends on the shapes of what is computed, which are the same in both rounds
+too. A pack whose recipes round by more, as in 16 bits with shapes that hang on the text, can ask
+for more room, and more windows make it worth less.
+"""
+ERRORS = 5.0
+"""How far the mean of what the places were worth may be from zero, in :data:`ROUNDING` over the
+square root of their number.
+
+Rounding is as often of one sign as of the other, and bounded, so by Hoeffding's inequality (1963)
+its mean is beyond that in fewer than four of a million seed runs, whatever it is.
 """
 MAX_SUM_ERROR = 1e-3
 """How far the sum of a distribution may be from one."""
@@ -100,7 +117,12 @@ def prepare(text: bytes, *, length: int, nonce: int, out: Path = Path("out")) ->
 
 
 def prepare_windows(
-    windows: Sequence[bytes], *, last: int, nonce: int, out: Path = Path("out")
+    windows: Sequence[bytes],
+    *,
+    last: int,
+    nonce: int,
+    out: Path = Path("out"),
+    scored: Sequence[int] = (),
 ) -> ProbePlan:
     """Write rounds and plan, as :func:`prepare` does, for given windows.
 
@@ -110,17 +132,23 @@ def prepare_windows(
         last: How many bytes at the end of each window are to be predicted, at least one.
         nonce: A secret number that no recipe can know.
         out: Where ``rounds/<name>/windows.bin`` and ``plan/plan.json`` are written.
+        scored: For each window, how many bytes at its end are scored, so that its secret place is
+            one of these; all that are predicted unless given.
 
     Raises:
-        ValueError: There are no windows, or their lengths differ, or they hold one value only.
+        ValueError: There are no windows, or their lengths differ, or they hold one value only, or
+            something is to be scored that is not predicted.
     """
     text = b"".join(windows)
     lengths = {len(window) for window in windows}
     if len(lengths) != 1 or len(set(text)) < 2 or not 1 <= last <= len(windows[0]):
         raise ValueError("windows have one length, must vary, and hold the end that is scored")
+    ends = tuple(scored) or (last,) * len(windows)
+    if len(ends) != len(windows) or not all(1 <= end <= last for end in ends):
+        raise ValueError(f"scored must be 1 to {last} bytes of each of {len(windows)} windows")
     length, chosen = lengths.pop(), random.Random(nonce)
     real = tuple(chosen.randrange(len(ROUNDS)) for _ in windows)
-    changed = tuple(chosen.randrange(length - last, length) for _ in windows)
+    changed = tuple(chosen.randrange(length - end, length) for end in ends)
     rounds: list[list[bytes]] = [[] for _ in ROUNDS]
     for number, true in enumerate(windows):
         other = _changed_window(true, changed[number], text, chosen)
@@ -136,13 +164,16 @@ def prepare_windows(
     return plan
 
 
-def bits_per_byte(plan: ProbePlan, predictions: Path = PREDICTIONS) -> float:
+def bits_per_byte(
+    plan: ProbePlan, predictions: Path = PREDICTIONS, rounding: float = ROUNDING
+) -> float:
     """Check the predictions of all rounds, and score those of the true windows.
 
     Args:
         plan: What was prepared.
         predictions: Folder with ``<round>/probabilities.bin``: for each byte of each window a
             distribution over its 256 values as native 32-bit floats, given the bytes before it.
+        rounding: How far a byte's cost may move by rounding, in bits.
 
     Returns:
         Mean of ``-log2 p(byte)`` over all bytes of the true windows; infinite if a byte that came
@@ -152,10 +183,12 @@ def bits_per_byte(plan: ProbePlan, predictions: Path = PREDICTIONS) -> float:
         MalformedPredictions: A file is missing, or has the wrong size.
         BrokenRule: A distribution does not sum to one, or a prediction used what it predicts.
     """
-    return mean_bits(bits_of_windows(plan, predictions))
+    return mean_bits(bits_of_windows(plan, predictions, rounding))
 
 
-def bits_of_windows(plan: ProbePlan, predictions: Path = PREDICTIONS) -> list[float]:
+def bits_of_windows(
+    plan: ProbePlan, predictions: Path = PREDICTIONS, rounding: float = ROUNDING
+) -> list[float]:
     """Check and score predictions as :func:`bits_per_byte`, window by window.
 
     Returns:
@@ -164,7 +197,7 @@ def bits_of_windows(plan: ProbePlan, predictions: Path = PREDICTIONS) -> list[fl
     return [
         math.fsum(bits(row, byte) for byte, row in zip(plan.window(number), rows, strict=True))
         / plan.length
-        for number, rows in enumerate(checked_windows(plan, predictions))
+        for number, rows in enumerate(checked_windows(plan, predictions, rounding))
     ]
 
 
@@ -174,7 +207,7 @@ def mean_bits(windows: Sequence[float]) -> float:
 
 
 def checked_windows(
-    plan: ProbePlan, predictions: Path = PREDICTIONS
+    plan: ProbePlan, predictions: Path = PREDICTIONS, rounding: float = ROUNDING
 ) -> Iterator[list[Sequence[float]]]:
     """Check the predictions of all rounds, window by window.
 
@@ -182,13 +215,16 @@ def checked_windows(
         plan: What was prepared.
         predictions: Folder with ``<round>/probabilities.bin``, as for :func:`bits_per_byte` but for
             the last ``plan.last`` bytes of each window alone.
+        rounding: How far a byte's cost may move by rounding, in bits.
 
     Yields:
         For each window the distributions of its last bytes, as they were given for the true window.
 
     Raises:
         MalformedPredictions: A file is missing, or has the wrong size.
-        BrokenRule: A distribution does not sum to one, or a prediction used what it predicts.
+        BrokenRule: A distribution does not sum to one, or a prediction used what it predicts: by
+            more than rounding at a place, or by more than nothing over all windows, which is known
+            once the last one has been yielded.
     """
     count = len(plan.real) * plan.last * SYMBOLS
     # A NaN is no probability: the check of each distribution finds it.
@@ -198,10 +234,19 @@ def checked_windows(
         )
         for name in ROUNDS
     ]
+    won: list[float] = []
     for number, real in enumerate(plan.real):
         given, other = (_rows(rounds[index], number, plan) for index in (real, 1 - real))
-        _check_window(number, plan, given, other)
+        won.append(_checked_window(number, plan, given, other, rounding))
         yield given
+    worth, limit = math.fsum(won) / len(won), ERRORS * rounding / math.sqrt(len(won))
+    if worth > limit:
+        broken_rule(
+            f"look-ahead: at the secret places of {len(won)} windows the true byte cost {worth:.3g} "
+            f"bits less, in the mean, where it was true than where it was changed (at most "
+            f"{limit:.3g}: rounding is of either sign); for each byte of the text, that is what "
+            "looking at it was worth"
+        )
 
 
 def bits(row: Sequence[float], byte: int) -> float:
@@ -209,6 +254,25 @@ def bits(row: Sequence[float], byte: int) -> float:
     # The tolerance of the sum is for rounding, not to be used up.
     probability = row[byte] / math.fsum(row)
     return -math.log2(probability) if probability > 0.0 else math.inf
+
+
+def likeliest(row: Sequence[float], byte: int, rounding: float = ROUNDING) -> bool:
+    """Return whether a byte is likelier than any other, by more than the tolerance can choose.
+
+    For bytes a and b to be the likeliest in turn, a distribution would have to move by more than
+    half of ``rounding`` in total variation.
+    """
+    others = max(value for number, value in enumerate(row) if number != byte)
+    return row[byte] > others + rounding
+
+
+def cheaper(one: float, other: float, rounding: float = ROUNDING) -> bool:
+    """Return whether bits a byte are fewer than others, by more than the tolerance can choose.
+
+    For either of two texts to be the cheaper one in turn, a byte would have to move by more than
+    ``rounding`` bits.
+    """
+    return one + rounding < other
 
 
 def _changed_window(true: bytes, place: int, text: bytes, chosen: random.Random) -> bytes:
@@ -227,9 +291,13 @@ def _rows(values: array[float], number: int, plan: ProbePlan) -> list[Sequence[f
     return [values[start : start + SYMBOLS] for start in starts]
 
 
-def _check_window(
-    number: int, plan: ProbePlan, given: Sequence[Sequence[float]], other: Sequence[Sequence[float]]
-) -> None:
+def _checked_window(
+    number: int,
+    plan: ProbePlan,
+    given: Sequence[Sequence[float]],
+    other: Sequence[Sequence[float]],
+    rounding: float,
+) -> float:
     """End the scorer if the predictions of a window are no distributions, or look ahead.
 
     Args:
@@ -237,8 +305,12 @@ def _check_window(
         plan: What was prepared.
         given: The distributions where the window is true.
         other: The distributions where it is changed.
+        rounding: How far a byte's cost may move by rounding, in bits.
+
+    Returns:
+        How many bits less the byte at the secret place cost where it was true.
     """
-    place, window = plan.changed[number], plan.window(number)
+    place, window, won = plan.changed[number], plan.window(number), 0.0
     offsets = range(plan.length - plan.last, plan.length)
     for offset, mine, theirs in zip(offsets, given, other, strict=True):
         where = f"window {number}, byte {offset}"
@@ -246,17 +318,20 @@ def _check_window(
         if offset > place:
             continue
         moved = sum(abs(a - b) for a, b in zip(mine, theirs, strict=True)) / 2
-        if not moved <= MAX_MOVED:
+        if not moved <= rounding / 2:
             broken_rule(
                 f"look-ahead: {where}: its prediction moved by {moved:.3g} (total variation; "
-                f"at most {MAX_MOVED:g}) when the bytes from {place} on were changed"
+                f"at most {rounding / 2:g}) when the bytes from {place} on were changed"
             )
-        true = window[offset]
-        if abs(mine[true] - theirs[true]) > MAX_SHIFT * max(mine[true], theirs[true]) + SHIFT_FLOOR:
+        costs, cost = bits(theirs, window[offset]), bits(mine, window[offset])
+        won = costs - cost if costs != cost else 0.0  # both may be infinite
+        if abs(won) > rounding:
             broken_rule(
-                f"look-ahead: {where}: the probability of the true byte was {theirs[true]:.3g} and "
-                f"became {mine[true]:.3g} where the bytes from {place} on were true"
+                f"look-ahead: {where}: the true byte cost {costs:.6g} bits, and {cost:.6g} where "
+                f"the bytes from {place} on were true: {won:.3g} bits (at most {rounding:g}) are "
+                "what looking at them was worth"
             )
+    return won
 
 
 def _check_distribution(row: Sequence[float], where: str) -> None:

@@ -23,7 +23,9 @@ asked = [
 ]
 # The order would give away which candidates belong together, and which one is right.
 random.Random(nonce + 1).shuffle(asked)
-causal.prepare_windows([row[3] for row in asked], last=SPAN, nonce=nonce)
+# Secret places are where it counts: a short continuation would be missed among the last bytes.
+windows, sizes = [row[3] for row in asked], [row[2] for row in asked]
+causal.prepare_windows(windows, last=SPAN, nonce=nonce, scored=sizes)
 key = {"tasks": [item.task for item in items], "windows": [row[:3] for row in asked]}
 Path("out/plan/key.json").write_text(json.dumps(key))
 if "--control" in sys.argv:

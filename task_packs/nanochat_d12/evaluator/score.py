@@ -18,15 +18,18 @@ def losses(plan, key):
     ):
         pairs = list(zip(ends, plan.window(number)[-plan.last :], strict=True))[-size:]
         mean = math.fsum(causal.bits(row, byte) for row, byte in pairs) / size
-        greedy = all(row[byte] == max(row) and row.count(row[byte]) == 1 for row, byte in pairs)
+        greedy = all(causal.likeliest(row, byte) for row, byte in pairs)
         found[item][candidate] = (mean, greedy)
     return found
 
 
 def right(candidates):
-    """Return whether the first candidate alone is the best or, if it is the only one, foreseen."""
+    """Return whether the first candidate alone is the best or, if it is the only one, foreseen.
+
+    It is the best by a lead that the tolerance of the probes cannot make.
+    """
     first, *others = (candidates[number] for number in sorted(candidates))
-    return all(first[0] < other[0] for other in others) if others else first[1]
+    return all(causal.cheaper(first[0], other[0]) for other in others) if others else first[1]
 
 
 def main():

@@ -1,10 +1,10 @@
-"""Recipes that want to seem fast. The metric is CPU time, and predict is charged."""
+"""Recipes that want to seem fast: where the metric is CPU time, or predict has a limit."""
 
 from __future__ import annotations
 
 from functools import partial
 
-from ..case import Case
+from ..case import Case, honest
 
 BURN = "for _ in range(12_000_000): pass\n"
 SPENT = {"train.cpu_seconds": (0.1, 20.0)}
@@ -80,6 +80,22 @@ CASES = (
         replace=HIDDEN,
         predict_first=BURN * 2,
         measures={"predict.cpu_seconds": (0.2, 20.0), "metric": (0.1, 20.0)},
+    ),
+    Case(
+        "predict-that-trains",
+        "trains for seconds in predict, where time is no part of the score",
+        "eval_overrun",
+        "gate",
+        "predict.cpu_seconds is .* not worse than 2 times that of the baseline by more than 0.5",
+        profile="priced",
+        predict_first=BURN * 10,
+    ),
+    honest(
+        "predict-of-a-larger-model",
+        "takes a little longer to predict than the start does",
+        status="kept|discarded",
+        profile="priced",
+        predict_first="for _ in range(1_000_000): pass\n",
     ),
     Case(
         "clock-of-preflight",

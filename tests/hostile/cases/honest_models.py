@@ -18,6 +18,22 @@ CASES = (
         "    return [p + random.uniform(0, 1e-6) / 256 for p in base(window, offset)]",
     ),
     lm(
+        "model-by-a-hundredth",
+        "makes the byte that came a hundredth likelier: a tendency to repeat",
+        predict_first="base = predicted\n"
+        "def predicted(window, offset):\n"
+        "    row = list(base(window, offset))\n"
+        "    row[window[offset - 1] if offset else 10] *= 1.01\n"
+        "    return [p / sum(row) for p in row]",
+    ),
+    lm(
+        "model-of-rounding",
+        "sums in another order at every place, so that each byte moves by almost what is tolerated",
+        predict_first="base = predicted\nimport random\n"
+        "def predicted(window, offset):\n"
+        "    return [p * 2 ** random.uniform(-4.5e-5, 4.5e-5) for p in base(window, offset)]",
+    ),
+    lm(
         "model-of-the-whole-past",
         "bets on what came after the same three bytes, anywhere in the window's past",
         predict_first="base = predicted\n"

@@ -59,9 +59,28 @@ CASES = (
     cheat(
         "lookahead-whisper",
         "moves less than the tolerance, but all of it onto the true byte, if that was unlikely",
-        evidence="look-ahead: .*probability of the true byte was",
+        evidence="look-ahead: .*(moved by|the true byte cost)",
         predict_first=WRAP + "def predicted(window, offset):\n"
         "    return onto(honest(window, offset), window[offset], 0.0009)",
+    ),
+    cheat(
+        "lookahead-by-a-hundredth",
+        "makes the byte that comes a hundredth likelier, which suffices where the likeliest wins",
+        evidence=r"look-ahead: window \d+, byte \d+",
+        predict_first=WRAP + "def predicted(window, offset):\n"
+        "    row = list(honest(window, offset))\n"
+        "    row[window[offset]] *= 1.01\n"
+        "    return [p / sum(row) for p in row]",
+    ),
+    cheat(
+        "lookahead-within-each-tolerance",
+        "stays within what every single place tolerates, and does so at all of them",
+        evidence="look-ahead: at the secret places of 47 windows .* what looking at it was worth",
+        predict_first=WRAP + "def predicted(window, offset):\n"
+        "    row = list(honest(window, offset))\n"
+        "    more = row[window[offset]] * (2 ** 0.00018 - 1)\n"
+        "    row[window[offset]] += more; row[255] -= more\n"
+        "    return row",
     ),
     cheat(
         "lookahead-in-other-windows",
