@@ -15,6 +15,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -41,6 +42,9 @@ from recipelab.lineage.copy import CampaignCopy
 
 FORMAT = 2
 """Version of the format."""
+
+MAX_LINE_CHARACTERS = 64_000_000
+"""A longer line is refused: what has no line end may be a device, and have no end at all."""
 
 _CAMPAIGN: TypeAdapter[CampaignRecord] = TypeAdapter(CampaignRecord)
 
@@ -290,10 +294,13 @@ def _tables(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     try:
         # Only "\n" ends a line; text in JSON may hold other characters that do so elsewhere.
         with file.open(encoding="utf-8", newline="\n") as stream:
-            for number, line in enumerate(stream, start=1):
+            lines = iter(partial(stream.readline, MAX_LINE_CHARACTERS + 1), "")
+            for number, line in enumerate(lines, start=1):
                 if not line.strip():
                     continue
                 place = f"{file}, line {number}"
+                if len(line) > MAX_LINE_CHARACTERS:
+                    raise RecipelabError(f"{place}: longer than {MAX_LINE_CHARACTERS:,} characters")
                 try:
                     table = json.loads(line)
                 except (ValueError, RecursionError) as error:

@@ -16,6 +16,7 @@ from typing import Any
 from autogen_core.models import ChatCompletionClient, ModelFamily, ModelInfo
 from pydantic import ValidationError
 
+from recipelab.core.content import read_limited
 from recipelab.core.errors import ModelError
 
 OFFLINE = "offline"
@@ -284,10 +285,10 @@ def model_from_file(path: Path) -> ChatCompletionClient:
         ModelError: The file cannot be read, holds a key, or is not a model client component.
     """
     try:
-        component = json.loads(path.read_text("utf-8"))
+        component = json.loads(read_limited(path).decode("utf-8"))
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{path}: not a model client component: {error}") from None
     if not isinstance(component, dict):
         raise ModelError(f"{path}: not a model client component: it is not a JSON object")
