@@ -25,7 +25,7 @@ from recipelab.core.errors import RecipelabError, unknown_name, validation_probl
 from recipelab.core.recipe import stays_inside
 from recipelab.core.text import shorten
 from recipelab.exchange.campaign_copy import StoredCampaign
-from recipelab.exchange.metric import MARK, MetricFacts, metric_of
+from recipelab.exchange.metric import MARK, MetricFacts, check_settings, metric_of, source_ids
 from recipelab.lineage import (
     CampaignRecord,
     CertificateRecord,
@@ -80,10 +80,11 @@ class CampaignLine(_Line):
     judged: tuple[int, ...]
 
     @model_validator(mode="after")
-    def _has_each_round_once(self) -> Self:
+    def _is_sound(self) -> Self:
         numbers = [item.number for item in self.rounds]
         if len(numbers) != len(set(numbers)):
             raise ValueError("a round is there twice")
+        check_settings(self.campaign.settings)
         return self
 
 
@@ -416,6 +417,9 @@ class _Contents:
         with_outcome = [record.number for record in self._trials if record.outcome is not None]
         if sorted(self.head.judged) != with_outcome:
             raise ValueError("the order of judging does not name the judged trials")
+        names = source_ids(self.head.campaign)
+        if names and len(names) != len(self._trials):
+            raise ValueError(f"{len(names)} source_ids, but {len(self._trials)} trials")
         self._check_parents()
 
     def _check_parents(self) -> None:
@@ -426,6 +430,8 @@ class _Contents:
         """
         place = {number: order for order, number in enumerate(self.head.judged)}
         for record in self._trials:
+            if len(set(record.parents)) < len(record.parents):
+                raise ValueError(f"trial {record.number} has a parent twice")
             for parent in record.parents:
                 before = place.get(parent, len(place)) < place.get(record.number, len(place))
                 if not 0 <= parent < len(self._trials) or not (parent < record.number or before):

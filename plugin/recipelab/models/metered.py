@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from autogen_core.models import ChatCompletionClient, CreateResult, RequestUsage
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from recipelab.core.content import read_toml
 from recipelab.core.errors import ModelError, validation_problems
 from recipelab.models.wrappers import ModelRequest, Piece, SendRequest, WrappedClient
 
