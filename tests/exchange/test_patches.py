@@ -134,7 +134,7 @@ BINARY = (
         (NEW.format("../x"), "does not apply"),
         (NEW.format("/tmp/x"), "does not apply"),
         (NEW.format(".git/config"), "does not apply"),
-        (BINARY, "r/z other than UTF-8"),
+        (BINARY, "holds binary data"),
         (BINARY[: BINARY.index("GIT")] + "Binary files /dev/null and b/r/z differ\n", "r/z"),
         (NEW.format("r/z").encode().replace(b"+x", b"+\xff"), "other than UTF-8"),
         (b"\x00" * 100, "does not apply"),

@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from recipelab.core.content import read_limited
 from recipelab.core.errors import RecipelabError, unknown_name, validation_problems
 from recipelab.core.text import plain
 from recipelab.models.open import CHOICES, OFFLINE, PROVIDERS
@@ -25,6 +26,11 @@ from recipelab.tools.names import LINEAGE_TOOLS, SUBMITTING, TOOLS
 
 EVERY_SURFACE = "*"
 """Stands for every surface of a pack."""
+
+MAX_CHARTER_BYTES = 400_000
+"""A longer charter is refused: no model could be given it as its instructions."""
+MAX_FRONT_MATTER = 20_000
+"""Characters of front matter at most; a parser of YAML takes seconds for many more."""
 
 _NAME_IN_WORDS = "lower-case letters, digits and _, with a letter first"
 
@@ -146,7 +152,9 @@ def read_charter(file: Path) -> Charter:
             matter, with the file, the key and the valid values.
     """
     try:
-        head, body = _split(file.read_text("utf-8-sig"))
+        # Line ends as in any text file: those of Windows become plain ones.
+        text = read_limited(file, MAX_CHARTER_BYTES).decode("utf-8-sig")
+        head, body = _split(text.replace("\r\n", "\n").replace("\r", "\n"))
     except OSError as error:
         raise CharterError(f"{file}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
@@ -180,6 +188,8 @@ def _split(text: str) -> tuple[dict[str, Any], str]:
     parts = _FRONT_MATTER.match(text)
     if parts is None:
         raise ValueError("it must begin with front matter between two lines of ---")
+    if len(parts[1]) > MAX_FRONT_MATTER:
+        raise ValueError(f"front matter: at most {MAX_FRONT_MATTER:,} characters are read")
     try:
         node = yaml.compose(parts[1], yaml.BaseLoader)
         if not isinstance(node, yaml.MappingNode):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,7 +124,7 @@ def charter_problems(names: Iterable[str]) -> list[str]:
                 "choose another name"
             )
         model = charter.model or ""
-        if model.endswith(".json") and not Path(model).is_file():
+        if model.endswith(".json") and not os.path.isfile(model):
             problems.append(
                 f"{where}: model: there is no file {model} (a relative path starts at the working "
                 "directory)"

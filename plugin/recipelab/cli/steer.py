@@ -126,12 +126,17 @@ def submit(
 
 
 def _patch(file: str) -> bytes:
+    from recipelab.exchange.git import MAX_PATCH_BYTES
+
     if file == "-":
-        return sys.stdin.buffer.read()
+        return sys.stdin.buffer.read(MAX_PATCH_BYTES + 1)
     try:
-        return Path(file).read_bytes()
-    except OSError as error:
-        raise RecipelabError(f"cannot read the patch {file}: {error.strerror}") from None
+        # One byte too many is enough to refuse it; a device has no end.
+        with open(file, "rb") as stream:
+            return stream.read(MAX_PATCH_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise RecipelabError(f"cannot read the patch {file!r}: {reason}") from None
 
 
 def _submission_facts(campaign: str, submission: Submission) -> dict[str, Any]:

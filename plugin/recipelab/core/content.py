@@ -8,13 +8,18 @@ that holds such content. The package is not imported.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import re
+import stat
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from recipelab.core.errors import RecipelabError, unknown_name
 
@@ -23,6 +28,12 @@ AGENTS, SANDBOXES, TASK_PACKS = "agents", "sandboxes", "task_packs"
 HOME_FOLDER = ".recipelab"
 HOME_VARIABLE = "RECIPELAB_HOME"
 LINEAGE_VARIABLE = "RECIPELAB_LINEAGE"
+
+MAX_TEXT_BYTES = 4_000_000
+"""The longest file of settings, instructions or code that is read."""
+
+MAX_KEY_PARTS = 64
+_DEEP_KEY = re.compile(rf"""(?<![\w"'-])(?:[\w"'-]++[ \t]*+\.[ \t]*+){{{MAX_KEY_PARTS - 1}}}""")
 
 
 def shipped_root() -> Path:
@@ -77,9 +88,62 @@ def find(kind: str, name: str, *, marker: str, what: str) -> Path:
     """
     for root in roots(kind):
         path = root / f"{name}{marker}" if marker.startswith(".") else root / name / marker
-        if path.is_file() and path.resolve().is_relative_to(root):
+        # Unlike Path.is_file, this is no error for a name that no file can have.
+        if os.path.isfile(path) and leads_inside(path, root):
             return path
     raise RecipelabError(unknown_name(what, name, names(kind, marker=marker)))
+
+
+def leads_inside(path: Path, folder: Path) -> bool:
+    """Return whether a path, its links followed, lies in a folder; a circle of links does not."""
+    try:
+        return path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError, ValueError):
+        return False
+
+
+def read_limited(path: Path, limit_bytes: int = MAX_TEXT_BYTES) -> bytes:
+    """Return the content of a file that somebody else may have put there.
+
+    A device or a pipe, which may have no end, is not read.
+
+    Args:
+        path: The file, or a link to it.
+        limit_bytes: The most that is read.
+
+    Raises:
+        OSError: It cannot be read, is no regular file, or is longer than the limit; ``strerror``
+            says which.
+    """
+    try:
+        # Without O_NONBLOCK, to open a named pipe would wait for ever.
+        opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except ValueError as error:
+        raise OSError(errno.EINVAL, str(error), str(path)) from None
+    with os.fdopen(opened, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(opened).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        content = stream.read(limit_bytes + 1)
+    if len(content) > limit_bytes:
+        raise OSError(errno.EFBIG, f"it is longer than {limit_bytes:,} bytes", str(path))
+    return content
+
+
+def read_toml(file: Path) -> dict[str, Any]:
+    """Return the table that a TOML file holds.
+
+    Raises:
+        OSError: As :func:`read_limited` raises it.
+        ValueError: It is no TOML, or no UTF-8.
+    """
+    text = read_limited(file).decode("utf-8")
+    if _DEEP_KEY.search(text):
+        # tomllib takes time in the square of their number.
+        raise ValueError(f"a key has {MAX_KEY_PARTS} parts or more")
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
 
 
 def cache_root() -> Path:

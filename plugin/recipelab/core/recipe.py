@@ -15,12 +15,14 @@ import difflib
 import hashlib
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from difflib import SequenceMatcher
+from difflib import Match, SequenceMatcher
 from fnmatch import fnmatchcase
 from functools import cached_property, lru_cache
-from itertools import pairwise
+from heapq import nlargest
+from itertools import accumulate, pairwise
 from pathlib import PurePosixPath
 from typing import NamedTuple, TypeAlias
 
@@ -35,13 +37,23 @@ _LINE_END = re.compile(r"\r\n|\r|\n")
 MAX_PATH_BYTES = 200
 """A longer path is refused: every file system must be able to store the recipe."""
 
+MAX_KNOB_BITS = 1024
+"""A larger whole number is no knob: it is data, and Python refuses to write it out."""
+MAX_MEANING_CHARACTERS = 150_000
+"""The meaning of a longer file is its text: to write out its syntax tree takes seconds."""
+COMPARED_CHARACTERS, COMPARED_LINES = 200, 8
+"""How many lines are compared with a text that was not found, and how much of each."""
+MAX_DIFF_STEPS = 2_000_000
+"""Steps that a comparison of two texts may take; what is left then counts as replaced."""
+
 KnobValue: TypeAlias = int | float | bool | str
 
-_KNOB_LINE = re.compile(
-    r"^(?P<name>[A-Za-z_]\w*)[ \t]*=[ \t]*(?P<value>[^#\n]*?)[ \t]*"
-    r"#[ \t]*knob[ \t]+(?P<surface>\w+):[ \t]*(?P<domain>[^\n]+?)[ \t]*$"
-)
-_RANGE = re.compile(r"^(?P<low>\S+)[ \t]*\.\.[ \t]*(?P<high>\S+?)(?P<log>[ \t]+log)?$")
+# A line is taken apart at its first "#" and "=": one expression for all of it would try the blanks of
+# a hostile line in every way there is.
+_KNOB_NAME = re.compile(r"([A-Za-z_]\w*)[ \t]*")
+_KNOB_MARK = re.compile(r"[ \t]*knob[ \t]+(\w+):")
+_BLANKS = " \t"
+_LOG = " log"
 
 
 @dataclass(frozen=True)
@@ -141,6 +153,31 @@ class _ConflictError(Exception):
     """Both changed the same lines."""
 
 
+class _Comparison(SequenceMatcher[str]):
+    """Compares lines as difflib does, in a bounded number of steps.
+
+    Where lines repeat or changes are many, difflib takes time in the square of their number, and
+    the texts come from agents.
+    """
+
+    def __init__(self, a: list[str], b: list[str], *, autojunk: bool = True) -> None:
+        super().__init__(None, a, b, autojunk)
+        places = self.b2j
+        steps = (1 + len(places.get(line, ())) for line in a)
+        self._steps = [0, *accumulate(steps)]
+        self._left = MAX_DIFF_STEPS
+
+    def find_longest_match(
+        self, alo: int = 0, ahi: int | None = None, blo: int = 0, bhi: int | None = None
+    ) -> Match:
+        """Return the longest match, or none where it would take more steps than are left."""
+        end = len(self._steps) - 1 if ahi is None else ahi
+        self._left -= self._steps[end] - self._steps[alo]
+        if self._left < 0:
+            return Match(alo, blo, 0)
+        return super().find_longest_match(alo, ahi, blo, bhi)
+
+
 def _merged(base: str | None, ours: str | None, theirs: str | None) -> str | None:
     if base == theirs or ours == theirs:
         return ours
@@ -163,7 +200,7 @@ def _merged(base: str | None, ours: str | None, theirs: str | None) -> str | Non
 def _changes(base: list[str], text: str) -> list[tuple[int, int, tuple[str, ...]]]:
     """Return the lines of the base that a text changes, from and up to, and what replaces them."""
     lines = text.splitlines(keepends=True)
-    codes = SequenceMatcher(None, base, lines, autojunk=False).get_opcodes()
+    codes = _Comparison(base, lines, autojunk=False).get_opcodes()
     return [(i, j, tuple(lines[k:m])) for tag, i, j, k, m in codes if tag != "equal"]
 
 
@@ -223,26 +260,56 @@ def _replace_once(text: str, search: str, replace: str, where: str) -> str:
 def _nearest(text: str, search: str) -> str:
     """Name the line that is most like the first line of the search text, to help fix the edit."""
     wanted = next((line.strip() for line in search.splitlines() if line.strip()), "")
-    lines = {line.strip(): number for number, line in enumerate(text.splitlines(), start=1)}
-    close = difflib.get_close_matches(wanted, lines, n=1, cutoff=0.6)
+    wanted = wanted[:COMPARED_CHARACTERS]
+    lines = {
+        line.strip()[:COMPARED_CHARACTERS]: number
+        for number, line in enumerate(text.splitlines(), start=1)
+    }
+    pairs = Counter(map("".join, pairwise(wanted)))
+
+    def common(line: str) -> int:
+        return (pairs & Counter(map("".join, pairwise(line)))).total()
+
+    # To compare every line takes long, and they come from agents: those with most in common are.
+    likely = nlargest(COMPARED_LINES, lines, key=common)
+    close = difflib.get_close_matches(wanted, likely, n=1, cutoff=0.6)
     return f" (nearest: line {lines[close[0]]}: {close[0][:120]!r})" if close else ""
 
 
 def _file_diff(path: str, before: str | None, after: str | None) -> str:
-    lines = difflib.unified_diff(
-        _lines(before),
-        _lines(after),
-        fromfile="/dev/null" if before is None else f"a/{path}",
-        tofile="/dev/null" if after is None else f"b/{path}",
-    )
+    lines = _hunks(_lines(before), _lines(after))
     head = f"diff --git a/{path} b/{path}\n"
     if before is None:
         head += "new file mode 100644\n"
     if after is None:
         head += "deleted file mode 100644\n"
+    if before or after:
+        old = "/dev/null" if before is None else f"a/{path}"
+        head += f"--- {old}\n+++ {'/dev/null' if after is None else f'b/{path}'}\n"
     return head + "".join(
         line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines
     )
+
+
+def _hunks(before: list[str], after: list[str]) -> Iterator[str]:
+    """Yield the lines of a unified diff below its head."""
+    for group in _Comparison(before, after).get_grouped_opcodes():
+        spans = [_span(group[0][i], group[-1][i + 1]) for i in (1, 3)]
+        yield f"@@ -{spans[0]} +{spans[1]} @@\n"
+        for tag, i, j, k, m in group:
+            if tag == "equal":
+                yield from (f" {line}" for line in before[i:j])
+                continue
+            yield from (f"-{line}" for line in before[i:j])
+            yield from (f"+{line}" for line in after[k:m])
+
+
+def _span(start: int, end: int) -> str:
+    """Return the place of lines in the head of a hunk: the first one from 1, and how many."""
+    if end - start == 1:
+        return str(end)
+    # Of no lines, the one before them.
+    return f"{start + (end > start)},{end - start}"
 
 
 def _lines(text: str | None) -> list[str]:
@@ -289,9 +356,13 @@ def _parsed(text: str) -> _Parsed:
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         line = getattr(error, "lineno", None) or 0
         return _Parsed(f"{line}: {type(error).__name__}: {getattr(error, 'msg', error)}")
+    if len(text) > MAX_MEANING_CHARACTERS:
+        return _Parsed()
     try:
         meanings = [_segment_meaning(segment) for segment in _segments(text, module)]
-    except (RecursionError, MemoryError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        # A statement may not parse without those above it, or hold a number that is too long to
+        # write out.
         return _Parsed()
     return _Parsed(meaning=hashlib.sha256(b"\1" + b"".join(meanings)).digest())
 
@@ -374,14 +445,16 @@ def find_knobs(files: Mapping[str, str]) -> tuple[Knob, ...]:
 
 def parse_knob(path: str, number: int, line: str) -> Knob | None:
     """Return the knob on a line; ``None`` if the line does not mark a valid one."""
-    match = _KNOB_LINE.match(line)
-    value = _literal(match["value"]) if match else None
-    if match is None or value is None:
+    code, _, comment = line.partition("#")
+    mark = _KNOB_MARK.match(comment)
+    left, _, right = code.partition("=")
+    name = _KNOB_NAME.fullmatch(left) if mark else None
+    value = _literal(right.strip(_BLANKS)) if name else None
+    if mark is None or name is None or value is None:
         return None
-    domain = _choices(match["domain"], value) or _range(match["domain"], value)
-    if domain is None:
-        return None
-    return Knob(path, number, match["name"], match["surface"], value, *domain, line)
+    text = comment[mark.end() :].strip(_BLANKS)
+    domain = _choices(text, value) or _range(text, value)
+    return Knob(path, number, name[1], mark[1], value, *domain, line) if domain else None
 
 
 class _Domain(NamedTuple):
@@ -394,7 +467,7 @@ class _Domain(NamedTuple):
 
 
 def _choices(text: str, value: KnobValue) -> _Domain | None:
-    if _RANGE.match(text):
+    if _bounds(text):
         return None
     choices = [_literal(part.strip()) for part in text.split("|")]
     known = tuple(choice for choice in choices if choice is not None)
@@ -403,20 +476,34 @@ def _choices(text: str, value: KnobValue) -> _Domain | None:
     return _Domain(known, 0.0, 0.0, False)
 
 
+def _bounds(text: str) -> tuple[str, str, bool] | None:
+    """Return the ends of a range ``LOW .. HIGH``, and whether ``log`` follows."""
+    low, dots, high = text.replace("\t", " ").rpartition("..")
+    low, high, log = low.rstrip(), high.lstrip(), high.endswith(_LOG)
+    high = high.removesuffix(_LOG).rstrip() if log else high
+    is_range = dots and low and high and " " not in low and " " not in high
+    return (low, high, log) if is_range else None
+
+
 def _range(text: str, value: KnobValue) -> _Domain | None:
-    match = _RANGE.match(text)
-    if match is None:
+    ends = _bounds(text)
+    if ends is None:
         return None
-    numbers = [_literal(match["low"]), value, _literal(match["high"])]
+    numbers = [_literal(ends[0]), value, _literal(ends[1])]
     if any(isinstance(x, bool) or not isinstance(x, int | float) for x in numbers):
         return None
-    low, now, high = (float(x or 0) for x in numbers)
-    return _Domain((), low, high, match["log"] is not None) if low <= now <= high else None
+    try:
+        low, now, high = (float(x or 0) for x in numbers)
+    except OverflowError:
+        return None
+    return _Domain((), low, high, ends[2]) if low <= now <= high else None
 
 
 def _literal(text: str) -> KnobValue | None:
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return None
+    if isinstance(value, int) and value.bit_length() > MAX_KNOB_BITS:
         return None
     return value if isinstance(value, int | float | bool | str) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,8 +139,10 @@ def import_campaign(store: LineageStore, path: Path, name: str) -> Imported:
 
 
 def _read(path: Path, name: str) -> Imported:
-    if not path.exists():
+    if not os.path.exists(path):
         raise RecipelabError(f"there is no {path}")
+    if not path.is_dir() and not path.is_file():
+        raise RecipelabError(f"{path} is neither a file nor a folder")
     if path.is_dir() and not (path / RESULTS).is_file():
         raise RecipelabError(
             f"{path} has no {RESULTS}; give the folder of a released run ({RESULTS}, tree.tsv), "

@@ -44,6 +44,11 @@ EXPORT_MARK = "recipelab-export"
 MAX_PATCH_BYTES = 4_000_000
 """A longer patch is refused: it carries data, not a change of a recipe."""
 
+MAX_PATCH_FILES = 500
+"""A patch of more files is refused: it takes seconds to try, and changes no recipe."""
+_FILE_HEADS = re.compile(rb"^(?:diff --git|---|\+\+\+) ", re.MULTILINE)
+_BINARY = re.compile(rb"^GIT binary patch\r?$", re.MULTILINE)
+
 _FORBIDDEN_IN_NAMES = re.compile(r"[<>\x00-\x1f\x7f]")
 _COMMITTER = b"recipelab <recipelab@localhost>"
 
@@ -324,8 +329,8 @@ def edits_of_patch(files: Mapping[str, str], patch: bytes) -> tuple[Edit, ...]:
         The whole new content of each file that it changes, in the order of their paths.
 
     Raises:
-        EditError: It does not apply, or does something that edits cannot: deletes a file, makes a
-            link, or writes something other than UTF-8 text.
+        EditError: It does not apply, is too large, or does something that edits cannot: deletes a
+            file, makes a link, or writes something other than UTF-8 text.
         RecipelabError: Git is missing.
     """
     need_git("to read a patch recipelab")
@@ -333,6 +338,14 @@ def edits_of_patch(files: Mapping[str, str], patch: bytes) -> tuple[Edit, ...]:
         raise EditError("the patch is empty; make one with: git diff --relative")
     if len(patch) > MAX_PATCH_BYTES:
         raise EditError(f"the patch has {len(patch):,} bytes; at most {MAX_PATCH_BYTES:,} are read")
+    # A patch names each file three times; lines of text that look alike are not many.
+    if len(heads := _FILE_HEADS.findall(patch)) > 3 * MAX_PATCH_FILES:
+        raise EditError(
+            f"the patch is of some {len(heads) // 3:,} files; at most {MAX_PATCH_FILES} are read"
+        )
+    if _BINARY.search(patch):
+        # Compressed, a few kilobytes of it can stand for gigabytes.
+        raise EditError("the patch holds binary data (GIT binary patch); a recipe has only text")
     after = _apply_despite_line_ends(files, patch)
     for path in files:
         if path not in after:

@@ -15,6 +15,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -24,7 +25,7 @@ from recipelab.core.errors import RecipelabError, unknown_name, validation_probl
 from recipelab.core.recipe import stays_inside
 from recipelab.core.text import shorten
 from recipelab.exchange.campaign_copy import StoredCampaign
-from recipelab.exchange.metric import MARK, MetricFacts, metric_of
+from recipelab.exchange.metric import MARK, MetricFacts, check_settings, metric_of, source_ids
 from recipelab.lineage import (
     CampaignRecord,
     CertificateRecord,
@@ -41,6 +42,9 @@ from recipelab.lineage.copy import CampaignCopy
 
 FORMAT = 2
 """Version of the format."""
+
+MAX_LINE_CHARACTERS = 64_000_000
+"""A longer line is refused: what has no line end may be a device, and have no end at all."""
 
 _CAMPAIGN: TypeAdapter[CampaignRecord] = TypeAdapter(CampaignRecord)
 
@@ -76,10 +80,11 @@ class CampaignLine(_Line):
     judged: tuple[int, ...]
 
     @model_validator(mode="after")
-    def _has_each_round_once(self) -> Self:
+    def _is_sound(self) -> Self:
         numbers = [item.number for item in self.rounds]
         if len(numbers) != len(set(numbers)):
             raise ValueError("a round is there twice")
+        check_settings(self.campaign.settings)
         return self
 
 
@@ -290,10 +295,13 @@ def _tables(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     try:
         # Only "\n" ends a line; text in JSON may hold other characters that do so elsewhere.
         with file.open(encoding="utf-8", newline="\n") as stream:
-            for number, line in enumerate(stream, start=1):
+            lines = iter(partial(stream.readline, MAX_LINE_CHARACTERS + 1), "")
+            for number, line in enumerate(lines, start=1):
                 if not line.strip():
                     continue
                 place = f"{file}, line {number}"
+                if len(line) > MAX_LINE_CHARACTERS:
+                    raise RecipelabError(f"{place}: longer than {MAX_LINE_CHARACTERS:,} characters")
                 try:
                     table = json.loads(line)
                 except (ValueError, RecursionError) as error:
@@ -409,6 +417,9 @@ class _Contents:
         with_outcome = [record.number for record in self._trials if record.outcome is not None]
         if sorted(self.head.judged) != with_outcome:
             raise ValueError("the order of judging does not name the judged trials")
+        names = source_ids(self.head.campaign)
+        if names and len(names) != len(self._trials):
+            raise ValueError(f"{len(names)} source_ids, but {len(self._trials)} trials")
         self._check_parents()
 
     def _check_parents(self) -> None:
@@ -419,6 +430,8 @@ class _Contents:
         """
         place = {number: order for order, number in enumerate(self.head.judged)}
         for record in self._trials:
+            if len(set(record.parents)) < len(record.parents):
+                raise ValueError(f"trial {record.number} has a parent twice")
             for parent in record.parents:
                 before = place.get(parent, len(place)) < place.get(record.number, len(place))
                 if not 0 <= parent < len(self._trials) or not (parent < record.number or before):

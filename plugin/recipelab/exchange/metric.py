@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any
 
 from recipelab.core.errors import RecipelabError
@@ -42,7 +43,7 @@ class MetricFacts:
         """
         try:
             return cls(str(table["name"]), str(table["unit"]), Goal(table["goal"]))
-        except (KeyError, ValueError) as error:
+        except (KeyError, ValueError, TypeError) as error:
             raise RecipelabError(
                 f"not a metric (name, unit, goal: minimize or maximize): {error}"
             ) from None
@@ -52,6 +53,45 @@ def mark_of(campaign: CampaignRecord) -> Mapping[str, Any] | None:
     """Return the mark of an imported campaign; ``None`` for one that ran here."""
     mark = campaign.settings.get(MARK)
     return mark if isinstance(mark, Mapping) else None
+
+
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Check what an export says of its metric, and of where its campaign was imported from before.
+
+    Raises:
+        ValueError: It is not as this program writes it; the message names the key.
+    """
+    place, mark = f"settings.{MARK}", settings.get(MARK)
+    _check_metric(settings.get(METRIC), f"settings.{METRIC}")
+    while mark is not None:
+        if not isinstance(mark, Mapping):
+            raise ValueError(f"{place}: it must be a table")
+        _check_metric(mark.get("metric"), f"{place}.metric")
+        if not isinstance(mark.get("source_ids", []), list):
+            raise ValueError(f"{place}.source_ids: it must be a list")
+        before = mark.get("original")
+        if before is not None and not _is_sound(before):
+            raise ValueError(f"{place}.original: it must have name, state, stop_reason, ended_at")
+        place, mark = f"{place}.earlier", mark.get("earlier")
+
+
+def _is_sound(before: Any) -> bool:
+    """Return whether it is what a mark keeps of a campaign's state before its import."""
+    try:
+        if before["ended_at"] is not None:
+            datetime.fromisoformat(before["ended_at"])
+        words = before["name"], before["state"], before["stop_reason"] or ""
+    except (KeyError, ValueError, TypeError):
+        return False
+    return all(isinstance(word, str) for word in words)
+
+
+def _check_metric(facts: Any, place: str) -> None:
+    if facts:
+        try:
+            MetricFacts.from_json(facts)
+        except RecipelabError as error:
+            raise ValueError(f"{place}: {error}") from None
 
 
 def metric_of(campaign: CampaignRecord) -> MetricFacts:

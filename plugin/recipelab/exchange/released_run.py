@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from recipelab.core.content import read_limited
 from recipelab.core.errors import RecipelabError
 from recipelab.exchange.metric import MARK
 from recipelab.exchange.released_trials import (
@@ -164,8 +165,8 @@ def _check_best(reading: _Reading, folder: Path) -> None:
     if not file.is_file():
         return
     try:
-        said = str(json.loads(file.read_text("utf-8"))["exp_id"])
-    except (ValueError, KeyError, TypeError, OSError):
+        said = str(json.loads(read_limited(file))["exp_id"])
+    except (ValueError, KeyError, TypeError, OSError, RecursionError):
         reading.damage.append(Damage(BEST, None, "", "it cannot be read", None))
         return
     kept = [key for key, row in reading.rows.items() if row["status"] == "keep"]

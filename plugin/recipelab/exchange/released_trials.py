@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from recipelab.core.content import read_limited
 from recipelab.core.errors import RecipelabError
 from recipelab.core.trial import Failure, FailureKind, GateResult, Outcome, Phase, SeedRun, Status
 from recipelab.evaluation.failures import kind_of, signature_of
@@ -52,6 +53,9 @@ UNREADABLE = "unreadable row of a released run"
 
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 """Stands for a time that is lost."""
+
+MAX_TABLE_BYTES = 256_000_000
+"""The longest table that is read; that of a run of a thousand trials has a few megabytes."""
 
 _ROUNDING = 5e-7
 """Half of the last digit that a released run prints."""
@@ -113,7 +117,8 @@ def read_table(file: Path, begins: re.Pattern[str]) -> RawTable:
         RecipelabError: The file cannot be read, or is empty.
     """
     try:
-        text = file.read_bytes().decode("utf-8", "replace").removeprefix("\ufeff")
+        content = read_limited(file, MAX_TABLE_BYTES)
+        text = content.decode("utf-8", "replace").removeprefix("\ufeff")
     except OSError as error:
         raise RecipelabError(f"cannot read {file}: {error.strerror}") from None
     lines = text.replace("\r\n", "\n").split("\n")

@@ -27,7 +27,7 @@ from recipelab.lineage.records import Similar, TrialRecord
 from recipelab.lineage.summaries import SummaryReader
 from recipelab.lineage.trial_reads import recipe_files, trial_briefs, trial_records
 from recipelab.lineage.trials import best_id
-from recipelab.lineage.values import clean
+from recipelab.lineage.values import DIFF_CHARACTERS, clean
 
 SAME_RECIPE = "same recipe"
 SAME_EDIT = "same edit"
@@ -60,8 +60,10 @@ Found = dict[int, tuple[str, float]]
 
 MAX_KNOBS = 8
 
+# A string without an end reaches to the end of the line: to look for the end from every quote of a
+# long line would take time in the square of its length.
 _TOKEN = re.compile(
-    r"""(?P<string>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')|(?P<comment>\#.*)|(?P<token>\w+(?:\.\w+)*|\S)"""
+    r"""(?P<string>"(?:[^"\\]|\\.)*+"?|'(?:[^'\\]|\\.)*+'?)|(?P<comment>\#.*)|(?P<token>\w+(?:\.\w+)*|\S)"""
 )
 _ASSIGNED = re.compile(r"([A-Za-z_][\w.]*)\x1f(?::\x1f[^=]*)?=\x1f(.+)")
 
@@ -285,7 +287,8 @@ def keys_of(diff: str) -> EditKeys:
     form: list[str] = []
     knobs: list[str] = []
     plain = True
-    for path, removed, added in _changes(diff):
+    # What is not stored of a longer one is not compared either.
+    for path, removed, added in _changes(diff[:DIFF_CHARACTERS]):
         gone, new = _without(removed, added), _without(added, removed)
         if gone or new:
             form.append("\n".join([path, *("-" + line for line in gone), *("+" + n for n in new)]))
@@ -370,9 +373,10 @@ def _knob(path: str, line: str) -> str | None:
         return None
     try:
         value = ast.literal_eval(match[2].replace("\x1f", ""))
+        # Python refuses to write out a number of thousands of digits.
+        return f"{path}:{match[1]}={_value(value)}"
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return None
-    return f"{path}:{match[1]}={_value(value)}"
 
 
 def _value(value: object) -> str:

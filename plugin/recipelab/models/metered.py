@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import tomllib
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, Protocol
 from autogen_core.models import ChatCompletionClient, CreateResult, RequestUsage
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from recipelab.core.content import read_toml
 from recipelab.core.errors import ModelError, validation_problems
 from recipelab.models.wrappers import ModelRequest, Piece, SendRequest, WrappedClient
 
@@ -77,15 +77,15 @@ class Prices:
         if file is None:
             return cls()
         try:
-            table = PriceTable.model_validate(tomllib.loads(file.read_text("utf-8")))
+            table = PriceTable.model_validate(read_toml(file))
         except OSError as error:
             raise ModelError(f"{file}: cannot be read: {error.strerror}") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ModelError(f"{file}: not valid TOML: {error}") from None
         except ValidationError as error:
             lines = [f"{file}: {line}" for line in validation_problems(error, root="prices")]
             valid = 'valid: [prices."MODEL"] with input and output in dollars a million tokens'
             raise ModelError("\n".join([*lines, valid])) from None
+        except ValueError as error:
+            raise ModelError(f"{file}: not valid TOML: {error}") from None
         return cls(table.prices)
 
     def cost(self, model: str, prompt_tokens: int, completion_tokens: int) -> float | None:

@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from autogen_core.models import ChatCompletionClient, ModelFamily, ModelInfo
 from pydantic import ValidationError
 
+from recipelab.core.content import read_limited
 from recipelab.core.errors import ModelError
 
 OFFLINE = "offline"
@@ -57,11 +59,6 @@ def _openai(name: str, base_url: str | None, temperature: float | None) -> ChatC
         is_known = False
     if base_url or not is_known:
         options["model_info"] = ASSUMED_INFO
-    if base_url:
-        from openai import DefaultAsyncHttpxClient
-
-        hooks = {"response": [_drop_function_call]}
-        options["http_client"] = DefaultAsyncHttpxClient(event_hooks=hooks)
     # Many servers that are not OpenAI's refuse the name of a speaker in a message.
     return OpenAIChatCompletionClient(
         model=name,
@@ -70,6 +67,62 @@ def _openai(name: str, base_url: str | None, temperature: float | None) -> ChatC
         include_name_in_message=base_url is None,
         **options,
     )
+
+
+MAX_ANSWER_BYTES = 64_000_000
+"""A longer answer of a server is broken off: none of a model is, streamed token by token."""
+MAX_ANSWER_SECONDS = 3_600.0
+"""An answer that takes longer is broken off, though bytes of it come now and then."""
+
+
+def guarded(client: ChatCompletionClient) -> ChatCompletionClient:
+    """Return a client whose server is not believed: no other host, and no endless answer.
+
+    A provider's library follows redirects and takes its key along, and reads an answer whole,
+    however long it is.
+    """
+    http = getattr(getattr(client, "_client", None), "_client", None)
+    if hasattr(http, "event_hooks"):
+        hooks = http.event_hooks
+        known = hooks.get("response", [])
+        http.event_hooks = {**hooks, "response": [_stay_with_host, _bound, _drop_function_call, *known]}
+    return client
+
+
+async def _stay_with_host(response: Any) -> None:
+    """Refuse a redirect to another host, or from an encrypted connection to an open one.
+
+    Raises:
+        ModelError: The answer is one.
+    """
+    asked = response.request.url
+    if not response.has_redirect_location:
+        return
+    told = asked.join(response.headers["location"])
+    upgrade = (asked.scheme, told.scheme) == ("http", "https")
+    same = (asked.scheme, asked.port) == (told.scheme, told.port) or upgrade
+    if asked.host != told.host or not same:
+        raise ModelError(
+            f"the server at {asked.host} sends on to {told.scheme}://{told.host}, which would get "
+            "the key; if that is the right server, give its address"
+        )
+
+
+async def _bound(response: Any) -> None:
+    """Break off an answer that is too long or has no end."""
+    parts, began = response.aiter_bytes, time.monotonic()
+
+    async def bounded(chunk_size: int | None = None) -> AsyncIterator[bytes]:
+        size = 0
+        async for part in parts(chunk_size):
+            size += len(part)
+            if size > MAX_ANSWER_BYTES:
+                raise ModelError(f"the answer is longer than {MAX_ANSWER_BYTES:,} bytes")
+            if time.monotonic() - began > MAX_ANSWER_SECONDS:
+                raise ModelError(f"the answer has no end after {MAX_ANSWER_SECONDS:.0f} s")
+            yield part
+
+    response.aiter_bytes = bounded
 
 
 async def _drop_function_call(response: Any) -> None:
@@ -83,13 +136,17 @@ async def _drop_function_call(response: Any) -> None:
     body = await response.aread()
     if b'"function_call"' not in body:
         return
-    table = json.loads(body)
-    for choice in table.get("choices", ()):
-        message = choice.get("message") or {}
-        if message.get("tool_calls"):
-            message["function_call"] = None
-            choice["finish_reason"] = "tool_calls"
-    response._content = json.dumps(table).encode()
+    try:
+        table = json.loads(body)
+        for choice in table.get("choices", ()):
+            message = choice.get("message") or {}
+            if message.get("tool_calls"):
+                message["function_call"] = None
+                choice["finish_reason"] = "tool_calls"
+        response._content = json.dumps(table).encode()
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        # The provider's library says what is wrong with it.
+        return
 
 
 def _anthropic(name: str, base_url: str | None, temperature: float | None) -> ChatCompletionClient:
@@ -195,7 +252,7 @@ def open_model(
     provider, _, name = spec.partition(":")
     if provider not in PROVIDERS or not name:
         raise ModelError(f"unknown model {spec!r}; valid: {', '.join(CHOICES)}")
-    return PROVIDERS[provider](name, base_url, temperature)
+    return guarded(PROVIDERS[provider](name, base_url, temperature))
 
 
 _FOR_SPECIALIST = re.compile(r"([A-Za-z_]\w*)=(.+)", re.DOTALL)
@@ -270,7 +327,7 @@ def loaded_model(
             "it in the environment, where the provider's library looks for it"
         )
     try:
-        return ChatCompletionClient.load_component(_without_secrets(saved))
+        return guarded(ChatCompletionClient.load_component(_without_secrets(saved)))
     except (ValueError, ValidationError, TypeError, ImportError, AttributeError) as error:
         raise ModelError(f"{where}: not a model client component: {error}") from None
     except Exception as error:  # a provider's own complaint that its key is missing
@@ -284,10 +341,10 @@ def model_from_file(path: Path) -> ChatCompletionClient:
         ModelError: The file cannot be read, holds a key, or is not a model client component.
     """
     try:
-        component = json.loads(path.read_text("utf-8"))
+        component = json.loads(read_limited(path).decode("utf-8"))
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{path}: not a model client component: {error}") from None
     if not isinstance(component, dict):
         raise ModelError(f"{path}: not a model client component: it is not a JSON object")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import json
+import math
 import re
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -30,6 +31,8 @@ from tenacity import (
     wait_exponential,
     wait_random,
 )
+
+from recipelab.core.errors import ModelError
 
 ToolChoice = Tool | Literal["auto", "required", "none"]
 
@@ -218,9 +221,10 @@ def retry_after(error: BaseException | None) -> float | None:
     headers: Mapping[str, Any] | None = getattr(response, "headers", None)
     value = headers.get("retry-after") if headers is not None else None
     try:
-        return max(0.0, float(value)) if value is not None else None
+        seconds = float(value) if value is not None else None
     except ValueError:
         return None  # a date; the exponential wait will do
+    return max(0.0, seconds) if seconds is not None and math.isfinite(seconds) else None
 
 
 DAY = 86_400.0
@@ -267,7 +271,12 @@ class RetryingClient(WrappedClient):
 
         async def begin() -> tuple[Piece, AsyncGenerator[Piece, None]]:
             pieces = send(request)
-            return await anext(pieces), pieces
+            try:
+                return await anext(pieces), pieces
+            except Exception as error:
+                if isinstance(error.__cause__, ModelError):
+                    raise error.__cause__ from None
+                raise
 
         first: Piece
         rest: AsyncGenerator[Piece, None]
@@ -294,7 +303,8 @@ class RetryingClient(WrappedClient):
         )
 
     def _pause(self, state: RetryCallState) -> float:
-        return max(retry_after(_error(state)) or 0.0, self._wait(state))
+        asked = min(retry_after(_error(state)) or 0.0, self._most_seconds)
+        return max(asked, self._wait(state))
 
     def _announce_wait(self, state: RetryCallState) -> None:
         seconds = state.next_action.sleep if state.next_action else 0.0
@@ -316,12 +326,16 @@ UNREADABLE = "unreadable_arguments"
 """The argument that holds text that is not JSON, so that the tool can explain how to call it."""
 
 _UNREADABLE_CHARACTERS = 2_000
-_FENCE = re.compile(r"^\s*```(?:json)?\s*(.*?)\s*```\s*$", re.DOTALL)
-_TRAILING_COMMA = re.compile(r",(\s*[}\]])")
+MAX_ARGUMENTS = 4_000_000
+"""Characters of the arguments of a tool call at most."""
+MAX_ANSWER = 1_000_000
+"""Characters of a model's text at most; the rest is cut off."""
+_FENCE = re.compile(r"```(?:json)?(.*)```", re.DOTALL)
+_TRAILING_COMMA = re.compile(r",(\s*+[}\]])")
 
 
 class JsonRepairClient(WrappedClient):
-    """Repairs the JSON of tool calls: its form, never its content."""
+    """Repairs the JSON of tool calls, its form and never its content, and cuts endless answers."""
 
     async def around(self, request: ModelRequest, send: SendRequest) -> AsyncGenerator[Piece, None]:
         """Answer with the same calls, whose arguments are the JSON of an object."""
@@ -334,6 +348,8 @@ class JsonRepairClient(WrappedClient):
                     for call in piece.content
                 ]
                 piece = piece.model_copy(update={"content": calls})
+            elif isinstance(piece, CreateResult) and len(piece.content) > MAX_ANSWER:
+                piece = piece.model_copy(update={"content": piece.content[:MAX_ANSWER]})
             yield piece
 
 
@@ -347,13 +363,15 @@ def repaired_arguments(arguments: str) -> str:
         The same object in valid JSON, or one that holds the text if it cannot be read.
     """
     text = arguments or "{}"
-    for read in _READERS:
+    # A longer one is no proposal, and the expressions below would take minutes for it.
+    for read in _READERS if len(text) <= MAX_ARGUMENTS else ():
         try:
             value = read(text)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            if isinstance(value, dict):
+                return text if read is json.loads else json.dumps(value)
+        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+            # A dictionary of Python's may hold what no JSON can.
             continue
-        if isinstance(value, dict):
-            return text if read is json.loads else json.dumps(value)
         if value == text:
             break
         if isinstance(value, str):
@@ -362,7 +380,7 @@ def repaired_arguments(arguments: str) -> str:
 
 
 def _without_fence(text: str) -> Any:
-    match = _FENCE.match(text)
+    match = _FENCE.fullmatch(text.strip())
     return json.loads(match[1] if match else text, strict=False)
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from recipelab.packs.judging_sections import SHA256, Section
 
@@ -153,6 +153,10 @@ class DataFile(Section):
         return abs(size - self.bytes) <= self.tolerance * self.bytes
 
 
+MAX_SERIES = 10_000
+"""Files of a series."""
+
+
 class SeriesNumbers(Section):
     """The numbers of a series of data files.
 
@@ -163,6 +167,12 @@ class SeriesNumbers(Section):
     first: int = Field(ge=0)
     last: int = Field(ge=0)
     digits: int = Field(ge=1, le=20)
+
+    @model_validator(mode="after")
+    def _are_few(self) -> Self:
+        if self.last - self.first >= MAX_SERIES:
+            raise ValueError(f"at most {MAX_SERIES:,} files")
+        return self
 
     def texts(self) -> list[str]:
         """Return the numbers in order, each with leading zeros."""

@@ -7,7 +7,7 @@ folders that it names are looked for.
 
 from __future__ import annotations
 
-import tomllib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -23,6 +23,8 @@ from recipelab.packs.pack import Pack
 
 PACK_FILE = "pack.toml"
 PLAYBOOK_FILE = "playbook.toml"
+MAX_DATA_FILES = 10_000
+"""Data files of a pack, with its series written out."""
 NUMBER_MARK = "{n}"
 """Stands for the number of a file in the tables of a series."""
 
@@ -53,7 +55,7 @@ def load_pack(name: str, profile: str | None = None) -> Pack:
     folder = Path(name)
     if "/" in name or folder.suffix:
         file = folder / PACK_FILE
-        if not file.is_file():
+        if not os.path.isfile(file):
             raise PackError(f"no task pack at {name}: it has no {PACK_FILE}")
     else:
         file = content.find(content.TASK_PACKS, name, marker=PACK_FILE, what="task pack")
@@ -65,14 +67,14 @@ def read_pack(file: Path, profile: str | None = None) -> Pack:
     table = _read_toml(file)
     profiles = table.pop("profiles", {})
     default = table.pop("default_profile", None)
-    chosen = profile or default
+    chosen = str(profile or default)
     if not isinstance(profiles, dict) or not profiles:
         raise PackError(f"{file}: profiles: at least one table [profiles.<name>] is needed")
     if chosen not in profiles:
         key = "default_profile" if profile is None else "profile"
-        raise PackError(f"{file}: {key}: {unknown_name('profile', str(chosen), profiles)}")
+        raise PackError(f"{file}: {key}: {unknown_name('profile', chosen, profiles)}")
     try:
-        for name in _line_of_profiles(str(chosen), profiles):
+        for name in _line_of_profiles(chosen, profiles):
             own = {key: value for key, value in profiles[name].items() if key != _EXTENDS}
             table = _merge(table, own)
         merged = table
@@ -85,8 +87,8 @@ def read_pack(file: Path, profile: str | None = None) -> Pack:
     except ValueError as error:
         raise PackError(f"{file}: {error} [profile {chosen}]") from None
     for key, folder in (("recipe", pack.recipe.folder), ("evaluator", pack.evaluator.folder)):
-        path = (pack.root / folder).resolve()
-        if not path.is_dir() or not path.is_relative_to(pack.root):
+        path = pack.root / folder
+        if not os.path.isdir(path) or not content.leads_inside(path, pack.root):
             raise PackError(f"{file}: {key}.folder: no folder {folder!r} in the pack")
     return pack
 
@@ -95,12 +97,12 @@ def _line_of_profiles(chosen: str, profiles: Mapping[str, Any]) -> list[str]:
     """Return a profile and those that it extends, the one that extends none first.
 
     Raises:
-        ValueError: A profile extends one that is not there, or in the end itself.
+        ValueError: A profile is no table, or extends one that is not there, or in the end itself.
     """
     line = [chosen]
-    while (base := profiles[line[0]].get(_EXTENDS)) is not None:
+    while (base := _table_of(line[0], profiles).get(_EXTENDS)) is not None:
         place = f"profiles.{line[0]}.{_EXTENDS}"
-        if base not in profiles:
+        if not isinstance(base, str) or base not in profiles:
             raise ValueError(f"{place}: {unknown_name('profile', str(base), profiles)}")
         if base in line:
             raise ValueError(f"{place}: {base!r} extends {line[0]!r}, so neither has an end")
@@ -108,10 +110,19 @@ def _line_of_profiles(chosen: str, profiles: Mapping[str, Any]) -> list[str]:
     return line
 
 
+def _table_of(name: str, profiles: Mapping[str, Any]) -> Mapping[str, Any]:
+    table = profiles[name]
+    if not isinstance(table, Mapping):
+        raise ValueError(f"profiles.{name}: it must be a table (it is {table!r})")
+    return table
+
+
 def _read_toml(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return content.read_toml(file)
+    except OSError as error:
+        raise PackError(f"{file}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
         raise PackError(f"{file}: not valid TOML: {error}") from None
 
 
@@ -157,7 +168,8 @@ def _write_out_series(table: Mapping[str, Any]) -> dict[str, Any]:
     """
     series: dict[str, list[str]] = {}
     data: list[Any] = []
-    for item in table.get("data", ()):
+    given = table.get("data", ())
+    for item in given if isinstance(given, list | tuple) else ():
         if not isinstance(item, Mapping) or "numbers" not in item:
             data.append(item)
             continue
@@ -165,6 +177,8 @@ def _write_out_series(table: Mapping[str, Any]) -> dict[str, Any]:
         series[file] = numbers = _series_numbers(item["numbers"], file)
         rest = {key: value for key, value in item.items() if key != "numbers"}
         data += (_put_number(rest, number) for number in numbers)
+        if len(data) > MAX_DATA_FILES:
+            raise ValueError(f"data: {len(data):,} files; at most {MAX_DATA_FILES:,} are read")
     if not series:
         return dict(table)
     phases = {

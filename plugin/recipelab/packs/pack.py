@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from recipelab.core.content import leads_inside, read_limited
 from recipelab.core.errors import PackError, warm_problem
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Phase
@@ -277,17 +279,32 @@ class Pack(Section):
         """Return the starting recipe: the text files of the recipe's folder, and upstream's.
 
         Raises:
-            PackError: Upstream's files were not fetched yet.
+            PackError: Upstream's files were not fetched yet, or a file is no text of the pack's.
         """
         folder = self.root / self.recipe.folder
         files = {
-            path.relative_to(folder).as_posix(): path.read_text("utf-8")
+            path.relative_to(folder).as_posix(): self._own_text(path)
             for path in sorted(folder.rglob("*"))
-            if path.is_file() and "__pycache__" not in path.parts
+            if os.path.isfile(path) and "__pycache__" not in path.parts
         }
         if self.upstream is not None:
             files |= upstream_texts(self.upstream, self.name, self.profile)
         return Recipe({f"{self.recipe.folder}/{path}": text for path, text in files.items()})
+
+    def _own_text(self, path: Path) -> str:
+        """Return the text of a file of the starting recipe.
+
+        What it says goes to models, so a link may not lead out of the pack.
+        """
+        if not leads_inside(path, self.root):
+            raise PackError(f"{path}: a link that leads out of the pack; put the file itself there")
+        try:
+            text = read_limited(path).decode("utf-8")
+        except OSError as error:
+            raise PackError(f"{path}: cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError as error:
+            raise PackError(f"{path}: not text in UTF-8: byte {error.start} is invalid") from None
+        return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _check_unique(key: str, names: list[str]) -> None:

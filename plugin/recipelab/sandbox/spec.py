@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -93,11 +92,11 @@ class ContainerProfile(BaseModel):
             raise ValueError("not the name of a JSON file")
         path = Path(info.context["folder"]) / name
         try:
-            profile = json.loads(path.read_text("utf-8"))
+            profile = json.loads(content.read_limited(path).decode("utf-8"))
         except FileNotFoundError:
             raise ValueError(f"there must be a file {name} beside it") from None
         except (OSError, ValueError, RecursionError) as error:
-            raise ValueError(f"{name} is not JSON: {error}") from error
+            raise ValueError(f"{name} is not JSON: {getattr(error, 'strerror', None) or error}") from error
         # Without a default action Docker's runtime takes the profile and filters nothing.
         if not isinstance(profile, dict) or "defaultAction" not in profile:
             raise ValueError(
@@ -216,9 +215,11 @@ def read_image_spec(file: Path) -> ImageSpec:
             the file, the key and the valid values.
     """
     try:
-        table = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise RecipelabError(f"{file}: {error}") from error
+        table = content.read_toml(file)
+    except OSError as error:
+        raise RecipelabError(f"{file}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise RecipelabError(f"{file}: {error}") from None
     spec = parse_image_spec(file, table)
     for needed in (spec.dockerfile, REQUIREMENTS_FILE):
         if not (file.parent / needed).is_file():
