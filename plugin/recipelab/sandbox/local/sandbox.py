@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
 import tempfile
@@ -21,6 +22,8 @@ from recipelab.sandbox.processes import RunningPhases
 if TYPE_CHECKING:
     # It needs pydantic, and phases run without it.
     from recipelab.sandbox.spec import ImageSpec
+
+_log = logging.getLogger(__name__)
 
 _OLDEST_LINUX = (5, 14)
 """Older kernels count all processes of the user in the bound on processes inside."""
@@ -59,7 +62,8 @@ class LocalSandbox(Sandbox):
 
     Elsewhere a command runs in a temporary folder as the same user, with all of that user's rights.
     Neither the number of processes nor the scratch space is limited; use it for code that you would
-    run by hand. :meth:`notice` tells which of the two it is.
+    run by hand. :meth:`notice` tells which of the two it is, and a start without namespaces where
+    they were not declined is logged as a warning.
     """
 
     name: ClassVar[str] = "local"
@@ -118,6 +122,8 @@ class LocalSandbox(Sandbox):
             fault = await asyncio.to_thread(namespaces_fault, self._temporary)
             if fault and self._wanted:
                 raise SandboxUnavailable(f"no namespaces for the local sandbox: {fault}")
+            if fault:
+                _log.warning("%s", WITHOUT_NAMESPACES.format(why=f" here ({fault})"))
             self._namespaces = fault is None
         self._started = True
 

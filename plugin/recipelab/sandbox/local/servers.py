@@ -19,6 +19,7 @@ from typing import Any
 from recipelab.core.errors import SandboxError
 from recipelab.sandbox.base import PhaseRequest
 from recipelab.sandbox.local.launched import Launched
+from recipelab.sandbox.local.namespaces import interpreter
 from recipelab.sandbox.warm import IMPORT_SECONDS
 
 FORKED = sys.stdlib_module_names | {"numpy", "torch"}
@@ -81,7 +82,7 @@ class ForkServer:
         with inner:
             self._process = subprocess.Popen(
                 [
-                    *(sys.executable, "-c", _START, str(_HERE), str(_HERE.parent)),
+                    *(interpreter(), "-c", _START, str(_HERE), str(_HERE.parent)),
                     *(*words, home, ",".join(modules)),
                 ],
                 stdin=inner.fileno(),
