@@ -123,7 +123,7 @@ def limits_by_mode(core: int, gpus: tuple[str, ...]) -> dict[str, PhaseLimits]:
         core: The one core that the first phase may use.
         gpus: The GPUs to ask for; without any there is no phase for them.
     """
-    modes = ("memory", "processes", "storage", "overflow", "cores", "stay")
+    modes = ("memory", "processes", "storage", "overflow", "cores", "unwaited", "stay")
     common = replace(_LOOK, cpu_set=None)
     limits = {"look": replace(_LOOK, cpu_set=(core,)), **dict.fromkeys(modes, common)}
     limits["cores"] = replace(common, cpus=0.5)

@@ -13,6 +13,7 @@ from typing import Any, TypedDict, cast
 
 from recipelab.sandbox.base import HOST_NAME, OUTPUT_DIRECTORY, PhaseRequest
 from recipelab.sandbox.files import copy_read_only, readable_for_all
+from recipelab.sandbox.local.launched import NONE
 from recipelab.sandbox.processes import MIB
 
 PHASE_ROOT = "/trial"
@@ -29,9 +30,6 @@ _OWN_PROCESSES = 2
 
 WATCH_SOCKET = "watch"
 """Socket in the folder of a phase that is sent the folder which the command writes to."""
-
-NONE = "-"
-"""The launcher takes this for no value."""
 
 _LINKED_BYTES = 64 * MIB
 _DRIVER = "libcuda.so*"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from recipelab.core.errors import SandboxError, SandboxUnavailable
 from recipelab.sandbox.base import PhaseLimits, PhaseRequest, PhaseResult, Sandbox
 from recipelab.sandbox.files import check_request, reap_folders
+from recipelab.sandbox.local.groups import ControlGroups
 from recipelab.sandbox.local.phase import LocalPhase
 from recipelab.sandbox.local.servers import ForkServers
 from recipelab.sandbox.processes import RunningPhases
@@ -89,6 +90,8 @@ class LocalSandbox(Sandbox):
         self._passed = pass_environment
         self._phases = RunningPhases()
         self._servers = ForkServers()
+        self.groups: ControlGroups | None = None
+        """Where control groups count CPU time, found at the start; without them it is sampled."""
         self._started = False
         self._namespaces = False
 
@@ -118,6 +121,9 @@ class LocalSandbox(Sandbox):
         if not self._temporary.is_dir():
             raise SandboxUnavailable(f"no temporary folder at {self._temporary}")
         reap_folders(self._temporary)
+        self.groups = await asyncio.to_thread(ControlGroups.find)
+        if self.groups is not None:
+            self.groups.reap()
         if self._wanted is not False:
             fault = await asyncio.to_thread(namespaces_fault, self._temporary)
             if fault and self._wanted:
@@ -144,6 +150,7 @@ class LocalSandbox(Sandbox):
             namespaces=self._namespaces,
             passed=self._passed,
             servers=self._servers,
+            groups=self.groups,
         )
         return await self._phases.run(phase, name=f"phase-{request.phase}")
 

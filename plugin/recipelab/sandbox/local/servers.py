@@ -113,12 +113,13 @@ class ForkServer:
             raise SandboxError(reason or "the process ended")
         self._socket.settimeout(None)
 
-    def fork(self, request: Path, log: int) -> LauncherFork:
+    def fork(self, request: Path, log: int, group: int | None) -> LauncherFork:
         """Fork a launcher.
 
         Args:
             request: File with the namespaces, the limits, and token, script and arguments.
             log: The end of a pipe that the command writes to.
+            group: The entrance of a control group that counts the command, if there is one.
 
         Raises:
             SandboxError: The server has ended.
@@ -129,6 +130,7 @@ class ForkServer:
         try:
             with self._lock:
                 files = [control_end, report_end.fileno(), log, opened]
+                files += [] if group is None else [group]
                 socket.send_fds(self._socket, [b"f"], files)
                 answer, descriptors, _, _ = socket.recv_fds(self._socket, 1, 1)
             if not answer:
