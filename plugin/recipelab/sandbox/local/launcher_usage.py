@@ -122,7 +122,7 @@ def _at_work(pid: int) -> float:
         folder = f"/proc/{pid}/task/{thread}"
         if _read(f"{folder}/stat").rpartition(")")[2].split()[0] == "R":
             ran, waited = map(int, _read(f"{folder}/schedstat").split()[:2])
-            found += ran / (ran + waited) if ran else 0.0
+            found += float(ran / (ran + waited)) if ran else 0.0
     return found
 
 
