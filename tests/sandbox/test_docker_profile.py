@@ -47,7 +47,9 @@ def test_everything_is_closed(output: Path) -> None:
     assert config["NanoCpus"] == 4_000_000_000
     assert config["PidsLimit"] == 13
     assert config["Ulimits"] == [{"Name": "core", "Soft": 1, "Hard": 1}]
-    assert all(mount["ReadOnly"] for mount in config["Mounts"])
+    [mount] = config["Mounts"]
+    assert mount["Target"] == "/trial"
+    assert mount["VolumeOptions"]["DriverConfig"]["Options"]["o"].startswith("ro,noatime,")
     assert not {"Privileged", "Devices", "DeviceRequests", "CapAdd", "Binds"} & set(config)
 
 

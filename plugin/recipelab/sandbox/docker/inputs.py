@@ -75,15 +75,11 @@ def overlay(target: str, *folders: Path) -> dict[str, Any]:
         target: Path in the container.
         folders: The folders, the upper ones first; there are at least two.
     """
-    # Not noatime: an overlay without a folder to write to sets no times anyway.
-    options = {
-        "type": "overlay",
-        "device": "overlay",
-        "o": f"lowerdir={':'.join(map(str, folders))}",
-    }
-    driver = {"Name": "local", "Options": options}
-    volume = {"NoCopy": True, "DriverConfig": driver}
-    return {"Type": "volume", "Target": target, "ReadOnly": True, "VolumeOptions": volume}
+    names = ":".join(map(str, folders))
+    options = {"type": "overlay", "device": "overlay", "o": f"ro,noatime,nodev,lowerdir={names}"}
+    volume = {"NoCopy": True, "DriverConfig": {"Name": "local", "Options": options}}
+    # Docker refuses its own word for read-only for volumes that go with their container.
+    return {"Type": "volume", "Target": target, "VolumeOptions": volume}
 
 
 def can_overlay(folder: Path) -> bool:
