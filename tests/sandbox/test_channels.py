@@ -144,6 +144,17 @@ async def test_a_container_hears_nothing_of_another(
 
 
 @pytest.mark.docker
+async def test_nor_where_the_daemon_mounts_no_overlay(
+    docker_image: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recipelab.sandbox.docker.sandbox.mounts_overlays", lambda *of: "no")
+    monkeypatch.setattr("recipelab.sandbox.docker.sandbox._overlay_faults", {})
+    async with DockerSandbox(image=docker_image) as sandbox:
+        # The time of a copy is that of the copying.
+        assert await heard(sandbox, data, tmp_path) <= {"atime"}
+
+
+@pytest.mark.docker
 async def test_each_channel_would_be_heard(docker_image: str, data: Path, tmp_path: Path) -> None:
     (tmp_path / "all.json").write_text('{"defaultAction": "SCMP_ACT_ALLOW"}')
     profile = ContainerProfile(seccomp=tmp_path / "all.json")

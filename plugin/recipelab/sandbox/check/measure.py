@@ -184,6 +184,8 @@ async def _run_probe(
     output.mkdir()
     for name in _PROBES:
         shutil.copy(Path(__file__).with_name(name), inputs / name)
+    seen = (inputs / _PROBES[0]).stat()
+    config = {**config, "inode": [seen.st_dev, seen.st_ino]}
     (inputs / "config.json").write_text(json.dumps(config))
     program = _PROBES[0] if mode == "look" else _PROBES[1]
     request = PhaseRequest(

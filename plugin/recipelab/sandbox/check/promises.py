@@ -285,9 +285,7 @@ PROMISES = (
     Promise("memory, when met", "killed", _memory_met),
     Promise("CPU setting", "the limit", _cpu_setting),
     Promise("CPU, when met", "the limit", _cpus),
-    Promise(
-        "CPU time of orphans and of children that are ignored", "counted", _unwaited, _ISOLATED
-    ),
+    Promise("CPU time that no parent waits for", "counted", _unwaited, _ISOLATED),
     Promise("cores", "those given", _core_set),
     Promise("processes, when met", "refused at the limit", _process_limit, _ISOLATED),
     Promise("out/, when full", "refused at the limit", _storage("output"), _ISOLATED),
@@ -299,6 +297,8 @@ PROMISES = (
     Promise("inputs that can be changed", "none", _none_of("inputs"), _ISOLATED),
     Promise("kernel files that can be read", "none", _none_of("masked"), _ISOLATED),
     Promise("kernel controls that can be written", "none", _none_of("controls"), _ISOLATED),
+    Promise("calls that overhear other phases", "refused", _none_of("overheard"), _ISOLATED),
+    Promise("inputs with inodes of other phases", "none", _none_of("common_inodes")),
     Promise("environment of the host", "not seen", _environment, _ALL),
     Promise("devices", "harmless ones", _devices, _ISOLATED),
     Promise("deadline", "everything killed in time", _deadline, _ALL),
