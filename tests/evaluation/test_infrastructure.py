@@ -13,11 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from recipelab.core.content import Home
 from recipelab.core.trial import Edit, FailureKind, Outcome, Phase, Status
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.observers import TrialObserver
+from recipelab.evaluation.session import CampaignSession, Overrides
 from recipelab.packs.data import ensure_data
 from recipelab.packs.pack import Pack
+from recipelab.plan import Plan
 from recipelab.sandbox import DockerSandbox, LocalSandbox, PhaseRequest, PhaseResult
 from recipelab.sandbox.processes import owner_identity
 from recipelab.sandbox.slots import Slot, SlotPool
@@ -249,3 +252,18 @@ async def test_a_module_that_cannot_be_imported_is_nobodys_fault(toy: Pack) -> N
         outcome = await evaluator_of(gone, sandbox).measure(gone.baseline(), (1,))
     assert_nobodys_fault(outcome, "`warm` lists (json, no_such_module)")
     assert_nobodys_fault(outcome, "No module named 'no_such_module'")
+
+
+async def test_a_campaign_says_what_a_sandbox_that_it_was_given_does_not_isolate(
+    project: Path,
+) -> None:
+    said: list[str] = []
+    session = CampaignSession(
+        Plan(pack="toy"),
+        Home.find(),
+        overrides=Overrides(sandbox=LocalSandbox(namespaces=False)),
+        say=said.append,
+    )
+    async with session.measuring():
+        pass
+    assert [line for line in said if "does not isolate: code runs as you" in line]

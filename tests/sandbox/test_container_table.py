@@ -155,6 +155,7 @@ def test_the_reserved_user_is_the_monitors() -> None:
 
 
 def test_cuda_asks_for_its_gpu_and_nothing_else(tmp_path: Path) -> None:
+    from recipelab.sandbox.docker.inputs import InputTree
     from recipelab.sandbox.docker.options import container_options
 
     spec = load_image_spec("cuda")
@@ -165,7 +166,7 @@ def test_cuda_asks_for_its_gpu_and_nothing_else(tmp_path: Path) -> None:
         PhaseRequest("train", ("python", "x"), (), tmp_path, limits),
         image=spec.image,
         profile=spec.container,
-        sources=[],
+        inputs=InputTree(Path("/host/tree")),
         owner="o",
         sandbox="s",
         cores=2,

@@ -10,7 +10,9 @@ import pytest
 
 from recipelab.core.errors import SandboxError
 from recipelab.sandbox import DockerSandbox, Ending, PhaseRequest
+from recipelab.sandbox.docker.inputs import InputTree
 from recipelab.sandbox.docker.options import container_options
+from recipelab.sandbox.docker.seccomp import default_profile
 from recipelab.sandbox.spec import ContainerProfile
 
 from .helpers import names_in, phase
@@ -28,7 +30,7 @@ def options(request: PhaseRequest, profile: ContainerProfile | None = None) -> d
         request,
         image="sha256:abc",
         profile=profile or ContainerProfile(),
-        sources=[(Path("/host/recipe"), "recipe")],
+        inputs=InputTree(Path("/host/tree"), Path("/host/below")),
         owner="me-1-2",
         sandbox="s",
         cores=4,
@@ -40,12 +42,14 @@ def test_everything_is_closed(output: Path) -> None:
     assert config["NetworkMode"] == "none"
     assert config["ReadonlyRootfs"] is True
     assert config["CapDrop"] == ["ALL"]
-    assert config["SecurityOpt"] == ["no-new-privileges"]
+    assert config["SecurityOpt"] == ["no-new-privileges", f"seccomp={default_profile()}"]
     assert config["Memory"] == config["MemorySwap"] == config["ShmSize"] == 256 << 20
     assert config["NanoCpus"] == 4_000_000_000
     assert config["PidsLimit"] == 13
     assert config["Ulimits"] == [{"Name": "core", "Soft": 1, "Hard": 1}]
-    assert all(mount["ReadOnly"] for mount in config["Mounts"])
+    [mount] = config["Mounts"]
+    assert mount["Target"] == "/trial"
+    assert mount["VolumeOptions"]["DriverConfig"]["Options"]["o"].startswith("ro,noatime,")
     assert not {"Privileged", "Devices", "DeviceRequests", "CapAdd", "Binds"} & set(config)
 
 

@@ -264,12 +264,45 @@ asyncio.run(main())
     package = Path(sys.modules["recipelab"].__path__[0])
     inputs = (Input(package, "recipelab"),)
     result = await boxed.run(phase(output, program, inputs=inputs))
-    refused, notice, ran = result.log.splitlines()
+    refused, notice, warned, ran = result.log.splitlines()
     assert refused.startswith("no namespaces for the local sandbox: ")
     assert "No space left" in refused and "No space left" in notice
     assert notice.startswith("the local sandbox does not isolate here (")
     assert "`--sandbox docker`" in notice
+    assert warned == notice, "the start did not log a warning"
     assert ran.endswith("without namespaces")
+
+
+STARTED_BY_A_PATH = """
+import asyncio, os, sys
+from pathlib import Path
+from recipelab.sandbox import Input, PhaseLimits, LocalSandbox, PhaseRequest
+program = "import subprocess, sys; print(subprocess.call([sys.executable, '-c', 'pass']))"
+async def main():
+    async with LocalSandbox(namespaces=True) as sandbox:
+        for warm in ((), ('json',)):
+            Path(f'out{len(warm)}').mkdir()
+            command = ('python', 'script.py') if warm else ('python', '-c', program)
+            Path('script.py').write_text(program)
+            inputs = (Input(Path('script.py').absolute(), 'script.py'),)
+            request = PhaseRequest('test', command, inputs, Path(f'out{len(warm)}').absolute(),
+                PhaseLimits(seconds=20), warm=warm)
+            result = await sandbox.run(request)
+            print(result.environment.endswith('in namespaces'), result.log, end='')
+print(any(part == '..' for part in sys.executable.split('/')))
+asyncio.run(main())
+"""
+
+
+def test_it_isolates_when_python_was_started_by_a_path_that_goes_up(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [os.path.relpath(sys.executable, tmp_path), "-c", STARTED_BY_A_PATH],
+        env={"PYTHONPATH": str(Path(sys.modules["recipelab"].__path__[0]).parent)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert ended.stdout == "True\nTrue 0\nTrue 0\n", ended.stderr
 
 
 async def test_the_notice_tells_what_is_not_enforced() -> None:

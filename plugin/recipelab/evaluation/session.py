@@ -188,7 +188,11 @@ class CampaignSession:
         spec = load_image_spec(self.pack.sandbox)
         pool = slots_for(self.pack, spec, self.plan)
         data = await asyncio.to_thread(ensure_data, self.pack, say=self.say)
-        sandbox = self.overrides.sandbox or await self._open_sandbox(spec)
+        if sandbox := self.overrides.sandbox:
+            if notice := await asyncio.to_thread(sandbox.notice):
+                self.say(notice)
+        else:
+            sandbox = await self._open_sandbox(spec)
         if not sandbox.started:
             await self._stack.enter_async_context(sandbox)
         return Evaluator(self.pack, sandbox, data, pool=pool)

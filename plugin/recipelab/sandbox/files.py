@@ -141,39 +141,3 @@ def remove_tree(folder: Path) -> None:
                 if not inner.is_symlink():
                     inner.chmod(0o700)
     shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def readable_sources(request: PhaseRequest, temporary: Path) -> Iterator[list[tuple[Path, str]]]:
-    """Give the inputs as sources that every user can read, with their targets.
-
-    A command in a container runs under a user id of its own, so an input that only its owner can
-    read is copied first. The folder of the copies is closed to other users of the host.
-
-    Args:
-        request: The phase.
-        temporary: The folder to make the copies in, if any are needed.
-
-    Raises:
-        SandboxError: An input cannot be copied.
-    """
-    hidden = {entry.target for entry in request.inputs if not readable_for_all(entry.source)}
-    folder = new_folder(temporary) if hidden else None
-    try:
-        yield [
-            (_copied(request, entry.source, folder / str(number)), entry.target)
-            if folder and entry.target in hidden
-            else (entry.source, entry.target)
-            for number, entry in enumerate(request.inputs)
-        ]
-    finally:
-        if folder:
-            remove_tree(folder)
-
-
-def _copied(request: PhaseRequest, source: Path, target: Path) -> Path:
-    try:
-        copy_read_only(source, target)
-    except (OSError, shutil.Error) as error:
-        raise SandboxError(f"phase {request.phase}: {error}") from error
-    return target

@@ -37,6 +37,17 @@ CASES = (
         "while not smoke and not (out / 'done').exists(): time.sleep(0.05)",
     ),
     timed(
+        "clock-in-children-that-nobody-counts",
+        "ignores the end of its children, whose time the kernel then adds to nobody's",
+        replace=HIDDEN,
+        train="import os, signal, time\n"
+        "if not smoke:\n"
+        "    signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
+        "    if not os.fork():\n"
+        f"        {BURN}        (out / 'counted').touch(); os._exit(0)\n"
+        "    while not (out / 'counted').exists(): time.sleep(0.05)",
+    ),
+    timed(
         "clock-of-the-hand-over",
         "says again, on every file and in all words of its command line, that it is ready",
         replace=HIDDEN,

@@ -123,7 +123,7 @@ def limits_by_mode(core: int, gpus: tuple[str, ...]) -> dict[str, PhaseLimits]:
         core: The one core that the first phase may use.
         gpus: The GPUs to ask for; without any there is no phase for them.
     """
-    modes = ("memory", "processes", "storage", "overflow", "cores", "stay")
+    modes = ("memory", "processes", "storage", "overflow", "cores", "unwaited", "stay")
     common = replace(_LOOK, cpu_set=None)
     limits = {"look": replace(_LOOK, cpu_set=(core,)), **dict.fromkeys(modes, common)}
     limits["cores"] = replace(common, cpus=0.5)
@@ -184,6 +184,8 @@ async def _run_probe(
     output.mkdir()
     for name in _PROBES:
         shutil.copy(Path(__file__).with_name(name), inputs / name)
+    seen = (inputs / _PROBES[0]).stat()
+    config = {**config, "inode": [seen.st_dev, seen.st_ino]}
     (inputs / "config.json").write_text(json.dumps(config))
     program = _PROBES[0] if mode == "look" else _PROBES[1]
     request = PhaseRequest(

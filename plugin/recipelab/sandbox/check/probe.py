@@ -8,8 +8,11 @@ what it found to ``out/report.json``. The probes that run into limits are in ``p
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import fcntl
 import glob
 import json
+import mmap
 import os
 import socket
 import stat
@@ -239,6 +242,35 @@ def _devices(config: Config) -> list[str]:
     return sorted(os.listdir("/dev"))
 
 
+def _overheard(config: Config) -> list[str]:
+    """Return the calls that work through which phases could hear each other."""
+    library = ctypes.CDLL(None)
+    length = ctypes.c_size_t(mmap.PAGESIZE)
+    with open(__file__, "rb") as file, mmap.mmap(file.fileno(), 0, mmap.MAP_PRIVATE) as view:
+        start = ctypes.c_char.from_buffer(view)
+        place = ctypes.c_void_p(ctypes.addressof(start))
+        tried = {
+            "mincore": library.mincore(place, length, ctypes.create_string_buffer(1)) == 0,
+            "fadvise64": library.posix_fadvise(file.fileno(), 0, 0, 0) == 0,
+            "inotify": library.inotify_init1(0) >= 0,
+        }
+        del start
+    try:
+        fcntl.lockf(os.eventfd(0), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, os.getpid())
+        tried["locks of byte ranges"] = True
+    except BlockingIOError:
+        tried["locks of byte ranges"] = True
+    except OSError:
+        pass
+    return [name for name, works in tried.items() if works]
+
+
+def _common_inodes(config: Config) -> list[str]:
+    """Return the inputs that have the inode of the host, which other phases may have, too."""
+    found = os.stat(__file__)
+    return ["check"] if [found.st_dev, found.st_ino] == config["inode"] else []
+
+
 def _gpu_nodes(config: Config) -> list[str]:
     return sorted(glob.glob("/dev/nvidia[0-9]*"))
 
@@ -249,6 +281,7 @@ def look_around(config: Config) -> dict[str, Any]:
         _interfaces, _host, _abstract_socket, _metadata, _resolved, _daemons, _status, _ids,
         _namespaces, _session, _limits, _cores, _read_only_root, _shared_memory, _writable,
         _inputs, _masked, _controls, _environment, _processes, _devices, _gpu_nodes,
+        _overheard, _common_inodes,
     )  # fmt: skip
     found: dict[str, Any] = {}
     errors: dict[str, str] = {}

@@ -22,6 +22,7 @@ _GRACE_SECONDS = 2.0
 _OWN_PROCESSES = 3
 _LISTED = 16
 _CPU_TOLERANCE = 1.25
+_COUNTED = 0.8
 _DEVICES = {
     *("null", "zero", "full", "random", "urandom"),
     *("console", "ptmx", "pts", "tty", "fd", "stdin", "stdout", "stderr"),
@@ -171,6 +172,13 @@ def _cpus(measurements: Measurements) -> Ruling:
     return got <= wanted * _CPU_TOLERANCE, f"{got:.2f} of {wanted:g} cores"
 
 
+def _unwaited(measurements: Measurements) -> Ruling:
+    """Check that the CPU time of a process counts that nobody waited for."""
+    used = float(measurements.reported("unwaited")["seconds"])
+    charged = measurements.result("unwaited").cpu_seconds
+    return charged >= _COUNTED * used, f"{charged:.2f} of {used:.2f} s"
+
+
 def _core_set(measurements: Measurements) -> Ruling:
     """Check that only the given cores can be used."""
     got, wanted = measurements.found("cores"), list(measurements.runs["look"].limits.cpu_set or ())
@@ -277,6 +285,7 @@ PROMISES = (
     Promise("memory, when met", "killed", _memory_met),
     Promise("CPU setting", "the limit", _cpu_setting),
     Promise("CPU, when met", "the limit", _cpus),
+    Promise("CPU time that no parent waits for", "counted", _unwaited, _ISOLATED),
     Promise("cores", "those given", _core_set),
     Promise("processes, when met", "refused at the limit", _process_limit, _ISOLATED),
     Promise("out/, when full", "refused at the limit", _storage("output"), _ISOLATED),
@@ -288,6 +297,8 @@ PROMISES = (
     Promise("inputs that can be changed", "none", _none_of("inputs"), _ISOLATED),
     Promise("kernel files that can be read", "none", _none_of("masked"), _ISOLATED),
     Promise("kernel controls that can be written", "none", _none_of("controls"), _ISOLATED),
+    Promise("calls that overhear other phases", "refused", _none_of("overheard"), _ISOLATED),
+    Promise("inputs with inodes of other phases", "none", _none_of("common_inodes")),
     Promise("environment of the host", "not seen", _environment, _ALL),
     Promise("devices", "harmless ones", _devices, _ISOLATED),
     Promise("deadline", "everything killed in time", _deadline, _ALL),

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 from recipelab.sandbox.base import HOST_NAME, OUTPUT_DIRECTORY, PhaseLimits, PhaseRequest
+from recipelab.sandbox.docker.inputs import InputTree
 from recipelab.sandbox.docker.monitor import MONITOR_COMMAND
+from recipelab.sandbox.docker.seccomp import default_profile
 from recipelab.sandbox.processes import MIB, clean_environment
 from recipelab.sandbox.spec import RESERVED_USER, ContainerProfile
 
@@ -33,8 +34,10 @@ it left, which would hold the output open for longer. (``kill -1`` spares the sh
 whatever runs under another user id.)
 """
 
-WATCH_COMMAND = ("tail", "-n", "+1", "-F")
+WATCH_COMMAND = ("tail", "-n", "+1", "-s", "0.25", "-F")
 """Prints what is appended to the file whose path is added to it, of whatever file has the name.
+
+It looks every so many seconds: containers may not watch files.
 
 It runs as the command's user, so that it can read nothing which the command could not print
 itself, and it is killed with the command.
@@ -67,7 +70,7 @@ def container_options(
     *,
     image: str,
     profile: ContainerProfile,
-    sources: list[tuple[Path, str]],
+    inputs: InputTree,
     owner: str,
     sandbox: str,
     cores: int,
@@ -78,7 +81,7 @@ def container_options(
         request: The phase.
         image: Name or id of the image.
         profile: Properties of the container beyond the limits.
-        sources: Host paths with their targets below the phase root.
+        inputs: The inputs.
         owner: Identity of the process that owns the container.
         sandbox: Identity of the sandbox in that process.
         cores: Number of cores of the daemon's machine; Docker refuses a larger limit.
@@ -99,7 +102,7 @@ def container_options(
             SANDBOX_LABEL: sandbox,
             PHASE_LABEL: request.phase,
         },
-        "host_config": _host_config(request, profile, sources, cores),
+        "host_config": _host_config(request, profile, inputs, cores),
     }
 
 
@@ -113,7 +116,7 @@ def _environment(request: PhaseRequest, profile: ContainerProfile) -> dict[str, 
 def _host_config(
     request: PhaseRequest,
     profile: ContainerProfile,
-    sources: list[tuple[Path, str]],
+    inputs: InputTree,
     cores: int,
 ) -> dict[str, Any]:
     """Return rights, limits and mounts under the names of Docker's API."""
@@ -137,15 +140,7 @@ def _host_config(
         "LogConfig": {"Type": "none"},
         "Ulimits": [_NO_CORE],
         "Tmpfs": _writable(request, profile),
-        "Mounts": [
-            {
-                "Type": "bind",
-                "Source": str(source),
-                "Target": f"{PHASE_ROOT}/{target}",
-                "ReadOnly": True,
-            }
-            for source, target in sources
-        ],
+        "Mounts": inputs.mounts(PHASE_ROOT),
     }
 
 
@@ -175,8 +170,7 @@ def _devices(limits: PhaseLimits) -> dict[str, Any]:
 
 
 def _security(profile: ContainerProfile) -> list[str]:
-    options = ["no-new-privileges"]
-    if profile.seccomp is not None:
-        # The daemon wants the profile itself; only Docker's command line reads files.
-        options.append(f"seccomp={profile.seccomp.read_text('utf-8')}")
-    return options
+    own = profile.seccomp
+    # The daemon wants the profile itself; only Docker's command line reads files.
+    calls = own.read_text("utf-8") if own is not None else default_profile()
+    return ["no-new-privileges", f"seccomp={calls}"]

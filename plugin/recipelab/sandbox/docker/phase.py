@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -17,6 +17,7 @@ from requests import RequestException
 
 from recipelab.core.errors import SandboxError
 from recipelab.sandbox.base import OUTPUT_DIRECTORY, Ending, PhaseRequest, PhaseResult
+from recipelab.sandbox.docker.inputs import InputTree, gathered
 from recipelab.sandbox.docker.monitor import (
     STANDARD_OUTPUT,
     ContainerGone,
@@ -31,7 +32,6 @@ from recipelab.sandbox.docker.options import (
     WATCH_COMMAND,
     fetch_command,
 )
-from recipelab.sandbox.files import readable_sources
 from recipelab.sandbox.outputs import (
     OutputCollector,
     OutputLimitReached,
@@ -166,9 +166,10 @@ class DockerPhase:
         api: APIClient,
         request: PhaseRequest,
         *,
-        options: Callable[[list[tuple[Path, str]]], dict[str, Any]],
+        options: Callable[[InputTree], dict[str, Any]],
         user: str,
-        temporary: Path,
+        places: Sequence[Path],
+        overlays: bool,
         environment: str,
     ) -> None:
         """Note what to run.
@@ -176,16 +177,18 @@ class DockerPhase:
         Args:
             api: A connection to the daemon.
             request: A checked request.
-            options: Returns the arguments of ``create_container`` for inputs and their targets.
+            options: Returns the arguments of ``create_container`` for inputs.
             user: User and group of the command.
-            temporary: Where to copy inputs that the container's user could not read.
+            places: Where to gather inputs; see :func:`gathered`.
+            overlays: Whether the daemon can mount them as an overlay.
             environment: What to record as the environment.
         """
         self._api = api
         self._request = request
         self._options = options
         self._user = user
-        self._temporary = temporary
+        self._places = places
+        self._overlays = overlays
         self._environment = environment
         self._log = BoundedLog(limit=request.limits.log_kb * 1024)
         self._lock = threading.Lock()
@@ -205,9 +208,9 @@ class DockerPhase:
     def run(self) -> PhaseResult:
         """Run the command and collect what it left; see :meth:`Sandbox.run`."""
         try:
-            with readable_sources(self._request, self._temporary) as sources:
+            with gathered(self._request, self._places, linked=self._overlays) as inputs:
                 self._check_stopped()
-                created = self._api.create_container(**self._options(sources))["Id"]
+                created = self._api.create_container(**self._options(inputs))["Id"]
                 with self._lock:
                     self._container = created
                 try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import tempfile
 import uuid
 from collections.abc import Callable
@@ -15,18 +16,26 @@ from docker import APIClient
 from docker.errors import DockerException, ImageNotFound
 from requests import RequestException
 
+from recipelab.core.content import cache_root
 from recipelab.core.errors import SandboxError, SandboxUnavailable
 from recipelab.sandbox.base import PhaseRequest, PhaseResult, Sandbox
 from recipelab.sandbox.docker.containers import connect, reap_containers, remove_containers_of
-from recipelab.sandbox.docker.options import container_options, user_of
+from recipelab.sandbox.docker.inputs import COPIED_BYTES, InputTree, mounts_overlays
+from recipelab.sandbox.docker.options import (
+    OWNER_LABEL,
+    SANDBOX_LABEL,
+    container_options,
+    user_of,
+)
 from recipelab.sandbox.docker.phase import DockerPhase
 from recipelab.sandbox.files import check_request, reap_folders
 from recipelab.sandbox.images import build_image, image_exists
-from recipelab.sandbox.processes import RunningPhases, in_thread, owner_identity
+from recipelab.sandbox.processes import MIB, RunningPhases, in_thread, owner_identity
 from recipelab.sandbox.spec import ContainerProfile, ImageSpec
 
 T = TypeVar("T")
 _API_SECONDS = 60
+_log = logging.getLogger(__name__)
 
 
 class DockerSandbox(Sandbox):
@@ -53,8 +62,8 @@ class DockerSandbox(Sandbox):
             image: Name of the image.
             profile: Properties of its containers beyond the limits of a phase.
             build_hint: The command to recommend if the image is missing.
-            temporary_folder: Where to copy inputs that only their owner can read; the system's
-                temporary folder by default.
+            temporary_folder: Where to gather the inputs of phases, unless they lie on the disk of
+                the cache folder; the system's temporary folder by default.
         """
         self._image = image
         self._profile = profile or ContainerProfile()
@@ -63,6 +72,7 @@ class DockerSandbox(Sandbox):
         self._api: APIClient | None = None
         self._image_id = ""
         self._cores = 1
+        self._overlays = False
         self._identity = uuid.uuid4().hex
         self._phases = RunningPhases()
 
@@ -87,7 +97,8 @@ class DockerSandbox(Sandbox):
         if self._api is None:
             self._api = await _to_thread(self._connect)
         await _to_thread(partial(reap_containers, self._api))
-        await _to_thread(partial(reap_folders, self._temporary))
+        for place in self._places():
+            await _to_thread(partial(reap_folders, place))
 
     async def stop(self) -> None:
         """Kill every phase that still runs and disconnect; see :meth:`Sandbox.stop`."""
@@ -110,21 +121,41 @@ class DockerSandbox(Sandbox):
             request,
             options=partial(self._options, request),
             user=user_of(self._profile),
-            temporary=self._temporary,
+            places=self._places(),
+            overlays=self._overlays,
             environment=f"docker {self._image} {self._image_id}",
         )
         return await self._phases.run(phase, name=f"phase-{request.phase}")
 
-    def _options(self, request: PhaseRequest, sources: list[tuple[Path, str]]) -> dict[str, Any]:
+    def _places(self) -> tuple[Path, Path]:
+        """Return where inputs may be gathered: data usually lie on the disk of the cache."""
+        return self._temporary, cache_root() / "phases"
+
+    def _options(self, request: PhaseRequest, inputs: InputTree) -> dict[str, Any]:
         return container_options(
             request,
             image=self._image_id,
             profile=self._profile,
-            sources=sources,
+            inputs=inputs,
             owner=owner_identity(),
             sandbox=self._identity,
             cores=self._cores,
         )
+
+    def _tries_overlays(self, api: APIClient, daemon: str) -> bool:
+        """Return whether inputs can be mounted as overlays; log why not."""
+        key = (daemon, self._temporary)
+        if key not in _overlay_faults:
+            labels = {OWNER_LABEL: owner_identity(), SANDBOX_LABEL: self._identity}
+            _overlay_faults[key] = mounts_overlays(api, self._image_id, self._temporary, labels)
+        if fault := _overlay_faults[key]:
+            _log.warning(
+                "inputs are copied for each phase, and those of more than %d MiB are shared by "
+                "phases, because Docker mounts no overlay here: %s",
+                COPIED_BYTES // MIB,
+                fault,
+            )
+        return not fault
 
     def _connect(self) -> APIClient:
         try:
@@ -135,7 +166,9 @@ class DockerSandbox(Sandbox):
             ) from error
         try:
             self._image_id = api.inspect_image(self._image)["Id"]
-            self._cores = int(api.info()["NCPU"])
+            facts = api.info()
+            self._cores = int(facts["NCPU"])
+            self._overlays = self._tries_overlays(api, str(facts.get("ID", "")))
         except ImageNotFound as error:
             api.close()
             raise SandboxUnavailable(
@@ -145,6 +178,10 @@ class DockerSandbox(Sandbox):
             api.close()
             raise SandboxUnavailable(f"Docker cannot be used: {error}") from error
         return api
+
+
+_overlay_faults: dict[tuple[str, Path], str | None] = {}
+"""Why overlays cannot be mounted, by daemon and place: it does not change while this one lives."""
 
 
 async def _to_thread(work: Callable[[], T]) -> T:

@@ -26,6 +26,9 @@ _START = (
 _LAUNCHER = (sys.executable, "-I", "-S", "-c", _START, str(Path(__file__).parent))
 _REPORT_BYTES = 4096
 
+NONE = "-"
+"""The launcher takes this for no value."""
+
 
 @dataclass(frozen=True)
 class LauncherReport:
@@ -141,6 +144,7 @@ class LauncherProcess(Launched):
         arguments: Its arguments between its two channels and the command.
         command: The command.
         log: The end of a pipe that the command writes to.
+        group: The entrance of a control group that counts the command, if there is one.
         directory: Its working directory.
         environment: All environment variables of the command.
 
@@ -153,6 +157,7 @@ class LauncherProcess(Launched):
         arguments: Sequence[object],
         command: Sequence[str],
         log: int,
+        group: int | None,
         *,
         directory: Path,
         environment: Mapping[str, str],
@@ -163,7 +168,7 @@ class LauncherProcess(Launched):
             self._process = subprocess.Popen(
                 [
                     *_LAUNCHER,
-                    *map(str, (control_end, report_end.fileno(), *arguments)),
+                    *map(str, (control_end, report_end.fileno(), group or NONE, *arguments)),
                     *command,
                 ],
                 stdin=subprocess.DEVNULL,
@@ -172,7 +177,7 @@ class LauncherProcess(Launched):
                 cwd=directory,
                 env=environment,
                 start_new_session=True,
-                pass_fds=(control_end, report_end.fileno()),
+                pass_fds=(control_end, report_end.fileno(), *([group] if group else [])),
             )
         except BaseException:
             channel.close()

@@ -5,13 +5,14 @@ alone. It stays the parent of the command for three reasons: on Linux every orph
 becomes its child, so that their CPU time is counted; it can kill them all; and it sees the end of
 the control pipe when the process that asked for the command is gone, however that process died.
 
-Arguments: CONTROL_FD REPORT_FD FILE_BYTES DATA_BYTES CORES PROCESSES NAMESPACES START COMMAND...
-DATA_BYTES is a number, or a dash for no limit. CORES are numbers with commas between them, or a
-dash for any. PROCESSES is a number, or a dash for no limit. NAMESPACES is a file that describes the
-namespaces to make (see launcher_namespaces.py), or a dash for none. START is ``warm`` for a command
-that imports modules and waits (see starter.py), or a dash. At the end the launcher writes to
-REPORT_FD: CPU seconds, peak memory and the wait status of the command; or why the command could not
-be started.
+Arguments: CONTROL_FD REPORT_FD GROUP_FD FILE_BYTES DATA_BYTES CORES PROCESSES NAMESPACES START
+COMMAND... GROUP_FD is the entrance of a control group that counts the command, or a dash where the
+launcher has to sample (see launcher_usage.py). DATA_BYTES is a number, or a dash for no limit.
+CORES are numbers with commas between them, or a dash for any. PROCESSES is a number, or a dash for
+no limit. NAMESPACES is a file that describes the namespaces to make (see launcher_namespaces.py),
+or a dash for none. START is ``warm`` for a command that imports modules and waits (see starter.py),
+or a dash. At the end the launcher writes to REPORT_FD: CPU seconds, peak memory and the wait status
+of the command; or why the command could not be started.
 
 A warm command talks to the launcher on its standard input. The launcher passes on to REPORT_FD what
 it says, with the CPU seconds that it has used, and a byte that comes through CONTROL_FD is its word
@@ -51,6 +52,19 @@ class _Isolation(Protocol):
 
     def send_report(self, report: int, text: str) -> None:
         """Send the report of the end."""
+
+
+class _Sampler(Protocol):
+    """What samples the CPU time of the command's processes; see launcher_usage.py."""
+
+    def wait(self) -> float:
+        """Return the seconds until the next look."""
+
+    def look(self, *, at_once: bool = False) -> None:
+        """Look at every process, if it is time."""
+
+    def cpu_seconds(self) -> float:
+        """Return the CPU time that was surely used, in seconds."""
 
 
 class _NoIsolation:
@@ -221,7 +235,9 @@ def unwatch_children() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
-def wait(leader: int, control: int, wake: int, report: int, channel: int | None) -> str:
+def wait(
+    leader: int, control: int, wake: int, report: int, channel: int | None, sampler: _Sampler | None
+) -> str:
     """Wait for the end of the command, kill what it left, and return the report.
 
     Args:
@@ -230,21 +246,30 @@ def wait(leader: int, control: int, wake: int, report: int, channel: int | None)
         wake: What :func:`watch_children` returned.
         report: Where to pass on what a warm command says.
         channel: The other end of a warm command's standard input.
+        sampler: What samples its processes, if nothing else counts them.
     """
-    status = _status(leader, control, wake, _Starter(leader, channel, report))
+    status = _status(leader, control, wake, _Starter(leader, channel, report), sampler)
     kill_all(leader)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return f"{used.ru_utime + used.ru_stime} {used.ru_maxrss} {status}"
+    seconds = used.ru_utime + used.ru_stime
+    if sampler is not None:
+        seconds = max(seconds, sampler.cpu_seconds())
+    return f"{seconds} {used.ru_maxrss} {status}"
 
 
-def _status(leader: int, control: int, wake: int, starter: _Starter) -> int:
+def _status(
+    leader: int, control: int, wake: int, starter: _Starter, sampler: _Sampler | None
+) -> int:
     """Wait for the end of the command, and reap orphans.
 
     Returns:
         Its wait status; that of a killed process if the control pipe was closed first.
     """
     while True:
-        ready, _, _ = select.select([control, wake, *starter.heard], [], [])
+        seconds = sampler.wait() if sampler is not None else None
+        ready, _, _ = select.select([control, wake, *starter.heard], [], [], seconds)
+        if sampler is not None:
+            sampler.look()
         if control in ready and not (os.read(control, 1) and starter.go()):
             return signal.SIGKILL
         if starter.heard and starter.heard[0] in ready:
@@ -255,6 +280,8 @@ def _status(leader: int, control: int, wake: int, starter: _Starter) -> int:
         while True:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid == leader:
+                if sampler is not None:
+                    sampler.look(at_once=True)
                 return status
             if pid == 0:
                 break
@@ -262,6 +289,39 @@ def _status(leader: int, control: int, wake: int, starter: _Starter) -> int:
 
 def _on_child(number: int, frame: FrameType | None) -> None:
     """Do nothing: the wake-up pipe is written to only if there is a handler."""
+
+
+def sampler_of(group: int | None, *, whole: bool) -> _Sampler | None:
+    """Return what samples the processes of a command, where that is needed and possible.
+
+    Args:
+        group: The entrance of the command's control group, if it has one.
+        whole: Whether this process sees no others than its own and the command's. Where it does,
+            the command can leave its control group, so it is sampled anyway.
+    """
+    if (group is not None and whole) or not sys.platform.startswith("linux"):
+        return None
+    import launcher_usage  # type: ignore[import-not-found]
+
+    made: _Sampler = launcher_usage.Sampler(whole=whole)
+    return made
+
+
+def join(group: int | None, report: int) -> None:
+    """Move this process, which is to be the command, into a control group; or say why not and exit.
+
+    Args:
+        group: The entrance of the group; ``None`` for none.
+        report: Where to say so.
+    """
+    if group is None:
+        return
+    try:
+        os.write(group, b"0")
+    except OSError as error:
+        os.write(report, f"failed: control group {error.strerror}".encode())
+        os._exit(1)
+    os.close(group)
 
 
 def pair() -> tuple[int, int]:
@@ -286,22 +346,25 @@ def _enter_namespaces(file: str, report: int) -> _Isolation:
 
 def main(arguments: list[str]) -> None:
     """Run the command; see the top of this file."""
-    control, report, file_bytes = (int(text) for text in arguments[:3])
-    data_bytes, cores, processes, namespaces, start, *command = arguments[3:]
-    os.set_inheritable(control, False)
-    os.set_inheritable(report, False)
+    control, report = (int(text) for text in arguments[:2])
+    entrance, file_bytes, data_bytes, cores, processes, namespaces, start, *command = arguments[2:]
+    group = None if entrance == "-" else int(entrance)
+    for file in (control, report) if group is None else (control, report, group):
+        os.set_inheritable(file, False)
+    sampler = sampler_of(group, whole=namespaces != "-")  # Inside, its file is out of sight.
     isolation = _NoIsolation() if namespaces == "-" else _enter_namespaces(namespaces, report)
     wake = watch_children()
     channel, inner = pair() if start != "-" else (None, None)
     leader = os.fork()
     if leader == 0:
         unwatch_children()
+        join(group, report)
         if inner is not None:
             os.dup2(inner, 0)
         pin(cores)
         isolation.drop_privileges()
-        restrict(file_bytes, data_bytes, processes)
+        restrict(int(file_bytes), data_bytes, processes)
         _become(command)
     if inner is not None:
         os.close(inner)
-    isolation.send_report(report, wait(leader, control, wake, report, channel))
+    isolation.send_report(report, wait(leader, control, wake, report, channel, sampler))

@@ -12,8 +12,9 @@ for the server's own. CORES are as in launcher.py. MAPS are the maps of ids (see
 written with ``marshal``, in hexadecimal digits. HOME is that of the commands. Standard input is a
 socket. The server writes one line to it: ``ready``, ``shared`` and why phases cannot be forked, or
 ``failed`` and why a module cannot be imported. Then a byte comes for each phase, with four open
-files: control pipe, report socket, pipe of the log, and the file that says what the phase is; and a
-byte goes back with a file that stands for the process. The server ends when the socket is closed.
+files: control pipe, report socket, pipe of the log, and the file that says what the phase is; a
+fifth is the entrance of a control group that counts the command, if there is one. A byte goes back
+with a file that stands for the process. The server ends when the socket is closed.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import sys
 
 import launcher  # type: ignore[import-not-found]
 import launcher_namespaces  # type: ignore[import-not-found]
+import launcher_usage  # type: ignore[import-not-found]  # noqa: F401 - later it is out of sight.
 import starter  # type: ignore[import-not-found]
 from starter import run_script  # noqa: F401 - for the program that calls main().
 
@@ -36,9 +38,12 @@ if TYPE_CHECKING:
 else:
     import _signal as signal  # As in launcher.py.
 
-_FILES = 4
+_FILES = 5
 _OPEN_FILES = 1024
-_OWN = ("launcher", "launcher_filter", "launcher_namespaces", "launcher_server", "starter")
+_OWN = (
+    *("launcher", "launcher_filter", "launcher_namespaces", "launcher_server", "launcher_usage"),
+    "starter",
+)
 
 
 def main(arguments: list[str]) -> list[str]:
@@ -129,7 +134,8 @@ def _launched(files: list[int], maps: list[tuple[str, str]], user: str) -> list[
     Returns:
         Script and arguments, in the process that is to run it; all others never return.
     """
-    control, report, log, request = files
+    control, report, log, request, *groups = files
+    group = groups[0] if groups else None
     try:
         launcher_namespaces.die_with_parent()
         os.setsid()
@@ -144,12 +150,15 @@ def _launched(files: list[int], maps: list[tuple[str, str]], user: str) -> list[
         if leader:
             os.close(inner)
             isolation = _told(channel, request)
-            isolation.send_report(report, launcher.wait(leader, control, wake, report, channel))
+            sampler = launcher.sampler_of(group, whole=True)
+            told = launcher.wait(leader, control, wake, report, channel, sampler)
+            isolation.send_report(report, told)
             os._exit(0)
     except OSError as error:
         os.write(report, f"failed: {error.filename or ''} {error.strerror}".encode())
         os._exit(1)
     launcher.unwatch_children()
+    launcher.join(group, report)
     return _prepared(inner, None if user == "-" else int(user))
 
 

@@ -13,6 +13,7 @@ from typing import Any, TypedDict, cast
 
 from recipelab.sandbox.base import HOST_NAME, OUTPUT_DIRECTORY, PhaseRequest
 from recipelab.sandbox.files import copy_read_only, readable_for_all
+from recipelab.sandbox.local.launched import NONE
 from recipelab.sandbox.processes import MIB
 
 PHASE_ROOT = "/trial"
@@ -29,9 +30,6 @@ _OWN_PROCESSES = 2
 
 WATCH_SOCKET = "watch"
 """Socket in the folder of a phase that is sent the folder which the command writes to."""
-
-NONE = "-"
-"""The launcher takes this for no value."""
 
 _LINKED_BYTES = 64 * MIB
 _DRIVER = "libcuda.so*"
@@ -148,14 +146,34 @@ def driver_variables(request: PhaseRequest) -> dict[str, str]:
 def _driver_folders() -> list[str]:
     """Return the folders of ``LD_LIBRARY_PATH`` that hold NVIDIA's driver, and no others."""
     folders = os.environ.get("LD_LIBRARY_PATH", "").split(":")
-    absolute = (Path(folder) for folder in folders if folder.startswith("/"))
+    absolute = (Path(_walked(folder)) for folder in folders if folder.startswith("/"))
     return [str(folder) for folder in absolute if next(folder.glob(_DRIVER), None)]
 
 
 def command_line(command: Sequence[str]) -> list[str]:
     """Return a command with the Python that runs now in place of ``python``."""
     program, *arguments = command
-    return [sys.executable if program == "python" else program, *arguments]
+    return [interpreter() if program == "python" else program, *arguments]
+
+
+def interpreter() -> str:
+    """Return the path of the Python that runs now, as it can be walked inside.
+
+    Of ``/project/docs/../.venv/bin/python``, which Python takes from whoever started it by
+    ``../.venv/bin/python``, the folder ``docs`` is not there inside. The program itself stays a
+    link: a virtual environment is found by where the link lies.
+    """
+    folder, name = os.path.split(sys.executable)
+    return os.path.join(_walked(folder), name)
+
+
+def _walked(folder: str) -> str:
+    """Return the path of a folder with one slash at its head, and links resolved if it has ``..``.
+
+    What ``..`` leads to depends on the links before it, so it cannot be struck out as text.
+    """
+    path = os.path.realpath(folder) if ".." in folder.split("/") else folder
+    return "/" + path.lstrip("/") if path.startswith("/") else path
 
 
 def prepare_in_namespaces(request: PhaseRequest, top: Path) -> LaunchSettings:
@@ -171,7 +189,7 @@ def prepare_in_namespaces(request: PhaseRequest, top: Path) -> LaunchSettings:
     file.write_bytes(marshal.dumps(cast("dict[str, Any]", spec)))
     limits = request.limits
     own = _OWN_PROCESSES if spec["user"] is None else 0
-    programs = (str(Path(sys.executable).parent), "/usr/local/bin", "/usr/bin", "/bin", "/sbin")
+    programs = (str(Path(interpreter()).parent), "/usr/local/bin", "/usr/bin", "/bin", "/sbin")
     return LaunchSettings(
         directory=top,
         paths={"PATH": ":".join(programs), "HOME": "/tmp", "TMPDIR": "/tmp"},
@@ -247,7 +265,8 @@ def _bound(gpus: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     paths = [path for path in _SYSTEM if not os.path.islink(path)]
     paths += [f"/etc/{name}" for name in _SETTINGS]
     paths += ["/sys/devices/system"]  # Libraries count the cores there.
-    for prefix in {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix}:
+    prefixes = (sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix)
+    for prefix in {*map(_walked, prefixes), str(Path(interpreter()).parents[1])}:
         # Not the whole prefix: a virtual environment can lie in the folder of a project.
         paths += [os.path.join(prefix, part) for part in _PREFIX_PARTS]
     paths += _driver_folders() if gpus else []
@@ -269,16 +288,18 @@ def _editable_folders() -> Iterator[str]:
             for file in packages.glob("*.pth")
             for line in file.read_text("utf-8", errors="replace").splitlines()
         )
-        for folder in (Path(line) for line in lines if line.startswith("/")):
+        # Python strikes out ``..`` in these lines as text, whatever links there are.
+        for folder in (Path(os.path.normpath(line)) for line in lines if line.startswith("/")):
             if not any(path.is_relative_to(folder.resolve()) for path in private):
                 yield str(folder)
 
 
 def _program_links() -> Iterator[str]:
     """Yield the links from the running Python to the real one."""
-    path = sys.executable
+    path = interpreter()
     while os.path.islink(path):
-        path = os.path.normpath(os.path.join(os.path.dirname(path), os.readlink(path)))
+        path = os.path.join(os.path.dirname(path), os.readlink(path))
+        path = os.path.join(_walked(os.path.dirname(path)), os.path.basename(path))
         yield path
 
 

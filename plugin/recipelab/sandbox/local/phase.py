@@ -18,13 +18,14 @@ from typing import Any
 from recipelab.core.errors import SandboxError
 from recipelab.sandbox.base import OUTPUT_DIRECTORY, Ending, PhaseRequest, PhaseResult
 from recipelab.sandbox.files import new_folder, remove_tree
+from recipelab.sandbox.local.groups import ControlGroups, PhaseGroup
 from recipelab.sandbox.local.launched import (
+    NONE,
     Launched,
     LauncherProcess,
     check_namespaces,
 )
 from recipelab.sandbox.local.namespaces import (
-    NONE,
     WATCH_SOCKET,
     LaunchSettings,
     command_line,
@@ -114,6 +115,7 @@ class LocalPhase:
         namespaces: bool,
         passed: tuple[str, ...] = (),
         servers: ForkServers | None = None,
+        groups: ControlGroups | None = None,
     ) -> None:
         """Note what to run.
 
@@ -123,7 +125,10 @@ class LocalPhase:
             namespaces: Whether the command gets namespaces of its own.
             passed: Names of host variables that the command gets if they are set.
             servers: Where to fork commands from; without them each is a program of its own.
+            groups: Where to make a control group that counts CPU time; without them it is sampled.
         """
+        self._groups = groups
+        self._group: PhaseGroup | None = None
         self._servers = servers
         self._request = request
         self._temporary = temporary
@@ -162,10 +167,12 @@ class LocalPhase:
         stack = contextlib.ExitStack()
         folder = self._folder(settings, stack)
         with stack:
+            self._group = self._new_group(stack)
             launched, log = self._launch(settings)
             stack.enter_context(contextlib.closing(launched))
             stack.enter_context(self._reading(log))
             warm_cpu = self._hand_over(launched) if self._handover is not None else 0.0
+            counted = self._group.cpu_seconds() if self._group is not None else 0.0
             started = time.monotonic()
             stop = partial(self._kill, Ending.STOPPED)
             deadline = self._timer(request.limits.seconds, Ending.DEADLINE)
@@ -176,6 +183,8 @@ class LocalPhase:
             with self._lock:
                 self._launched = None
             report, held = launched.report()
+            if self._group is not None:
+                counted = self._group.cpu_seconds() - counted
         report = report or ended
         with _written_folder(settings, held) as written:
             ending, refused = self._outcome(written)
@@ -186,7 +195,7 @@ class LocalPhase:
             ending=ending,
             exit_code=None if ending in (Ending.DEADLINE, Ending.STOPPED) else code,
             wall_seconds=wall,
-            cpu_seconds=max(0.0, report.cpu_seconds - warm_cpu),
+            cpu_seconds=max(0.0, report.cpu_seconds - warm_cpu, counted),
             peak_memory_mb=report.peak_memory_mb,
             log=self._log.text(),
             refused=refused,
@@ -197,6 +206,12 @@ class LocalPhase:
             warm_seconds=started - began if self._handover is not None else 0.0,
             warm_cpu_seconds=warm_cpu,
         )
+
+    def _new_group(self, stack: contextlib.ExitStack) -> PhaseGroup | None:
+        """Make the control group of the command; it is removed when the context ends."""
+        if self._groups is None:
+            return None
+        return stack.enter_context(self._groups.new())
 
     def _folder(
         self, settings: LaunchSettings, stack: contextlib.ExitStack
@@ -247,6 +262,7 @@ class LocalPhase:
             (*self._bounds(settings), settings.namespaces, start),
             command_line(self._handover.command if self._handover else self._request.command),
             log,
+            self._group.entrance if self._group is not None else None,
             directory=settings.directory,
             environment=self._variables(settings),
         )
@@ -279,7 +295,7 @@ class LocalPhase:
         wanted: Any = (settings.spec, self._bounds(settings), command)
         file = settings.directory / "request"
         file.write_bytes(marshal.dumps(wanted))
-        return server.fork(file, log)
+        return server.fork(file, log, self._group.entrance if self._group is not None else None)
 
     def _variables(self, settings: LaunchSettings) -> dict[str, str]:
         passed = {name: os.environ[name] for name in self._passed if name in os.environ}

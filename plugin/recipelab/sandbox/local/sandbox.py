@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
 import tempfile
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from recipelab.core.errors import SandboxError, SandboxUnavailable
 from recipelab.sandbox.base import PhaseLimits, PhaseRequest, PhaseResult, Sandbox
 from recipelab.sandbox.files import check_request, reap_folders
+from recipelab.sandbox.local.groups import ControlGroups
 from recipelab.sandbox.local.phase import LocalPhase
 from recipelab.sandbox.local.servers import ForkServers
 from recipelab.sandbox.processes import RunningPhases
@@ -21,6 +23,8 @@ from recipelab.sandbox.processes import RunningPhases
 if TYPE_CHECKING:
     # It needs pydantic, and phases run without it.
     from recipelab.sandbox.spec import ImageSpec
+
+_log = logging.getLogger(__name__)
 
 _OLDEST_LINUX = (5, 14)
 """Older kernels count all processes of the user in the bound on processes inside."""
@@ -59,7 +63,8 @@ class LocalSandbox(Sandbox):
 
     Elsewhere a command runs in a temporary folder as the same user, with all of that user's rights.
     Neither the number of processes nor the scratch space is limited; use it for code that you would
-    run by hand. :meth:`notice` tells which of the two it is.
+    run by hand. :meth:`notice` tells which of the two it is, and a start without namespaces where
+    they were not declined is logged as a warning.
     """
 
     name: ClassVar[str] = "local"
@@ -85,6 +90,8 @@ class LocalSandbox(Sandbox):
         self._passed = pass_environment
         self._phases = RunningPhases()
         self._servers = ForkServers()
+        self.groups: ControlGroups | None = None
+        """Where control groups count CPU time, found at the start; without them it is sampled."""
         self._started = False
         self._namespaces = False
 
@@ -114,10 +121,15 @@ class LocalSandbox(Sandbox):
         if not self._temporary.is_dir():
             raise SandboxUnavailable(f"no temporary folder at {self._temporary}")
         reap_folders(self._temporary)
+        self.groups = await asyncio.to_thread(ControlGroups.find)
+        if self.groups is not None:
+            self.groups.reap()
         if self._wanted is not False:
             fault = await asyncio.to_thread(namespaces_fault, self._temporary)
             if fault and self._wanted:
                 raise SandboxUnavailable(f"no namespaces for the local sandbox: {fault}")
+            if fault:
+                _log.warning("%s", WITHOUT_NAMESPACES.format(why=f" here ({fault})"))
             self._namespaces = fault is None
         self._started = True
 
@@ -138,6 +150,7 @@ class LocalSandbox(Sandbox):
             namespaces=self._namespaces,
             passed=self._passed,
             servers=self._servers,
+            groups=self.groups,
         )
         return await self._phases.run(phase, name=f"phase-{request.phase}")
 

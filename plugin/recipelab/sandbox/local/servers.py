@@ -19,6 +19,7 @@ from typing import Any
 from recipelab.core.errors import SandboxError
 from recipelab.sandbox.base import PhaseRequest
 from recipelab.sandbox.local.launched import Launched
+from recipelab.sandbox.local.namespaces import interpreter
 from recipelab.sandbox.warm import IMPORT_SECONDS
 
 FORKED = sys.stdlib_module_names | {"numpy", "torch"}
@@ -81,7 +82,7 @@ class ForkServer:
         with inner:
             self._process = subprocess.Popen(
                 [
-                    *(sys.executable, "-c", _START, str(_HERE), str(_HERE.parent)),
+                    *(interpreter(), "-c", _START, str(_HERE), str(_HERE.parent)),
                     *(*words, home, ",".join(modules)),
                 ],
                 stdin=inner.fileno(),
@@ -112,12 +113,13 @@ class ForkServer:
             raise SandboxError(reason or "the process ended")
         self._socket.settimeout(None)
 
-    def fork(self, request: Path, log: int) -> LauncherFork:
+    def fork(self, request: Path, log: int, group: int | None) -> LauncherFork:
         """Fork a launcher.
 
         Args:
             request: File with the namespaces, the limits, and token, script and arguments.
             log: The end of a pipe that the command writes to.
+            group: The entrance of a control group that counts the command, if there is one.
 
         Raises:
             SandboxError: The server has ended.
@@ -128,6 +130,7 @@ class ForkServer:
         try:
             with self._lock:
                 files = [control_end, report_end.fileno(), log, opened]
+                files += [] if group is None else [group]
                 socket.send_fds(self._socket, [b"f"], files)
                 answer, descriptors, _, _ = socket.recv_fds(self._socket, 1, 1)
             if not answer:
