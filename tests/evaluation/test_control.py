@@ -17,7 +17,7 @@ from recipelab.core.trial import Edit, Outcome, Phase, Status
 from recipelab.evaluation.certify import certify
 from recipelab.evaluation.checkpoints import WorkingLine
 from recipelab.evaluation.evaluator import Evaluator
-from recipelab.evaluation.metric import Incumbent, compressed_bytes, noise_of
+from recipelab.evaluation.metric import Incumbent, growth_bytes, noise_of
 from recipelab.evaluation.proposals import Rejected, check_recipe
 from recipelab.evaluation.seeds import SeedSource
 from recipelab.packs.data import ensure_data
@@ -206,9 +206,10 @@ def test_a_recipe_may_not_grow_by_much(folder: Path) -> None:
     }
     refused = check_recipe(pack, start, grown["table"], lambda recipe: None)
     assert isinstance(refused, Rejected)
-    more = compressed_bytes(grown["table"], ("recipe/*.py",)) - compressed_bytes(
-        start, ("recipe/*.py",)
-    )
-    assert f"{more:,} bytes more than the starting recipe" in refused.reason
+    more = growth_bytes(start, grown["table"], ("recipe/*.py",))
+    assert f"{more:,} bytes that the starting recipe has not" in refused.reason
     assert "limits.recipe_growth is 300" in refused.reason
     assert not isinstance(check_recipe(pack, start, grown["plain"], lambda recipe: None), Rejected)
+    # What is deleted makes no room.
+    files = {**grown["table"].files, "recipe/train.py": ""}
+    assert isinstance(check_recipe(pack, start, Recipe(files), lambda recipe: None), Rejected)

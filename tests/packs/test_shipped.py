@@ -198,7 +198,7 @@ def test_public_answers_do_not_fit_into_the_code() -> None:
         files[PREDICT] += text
         refused = check_recipe(pack, pack.baseline(), Recipe(files), lambda recipe: None)
         assert isinstance(refused, Rejected), pack.name
-        assert "bytes more than the starting recipe" in refused.reason
+        assert "bytes that the starting recipe has not" in refused.reason
 
 
 @pytest.mark.parametrize("name", PACKS)

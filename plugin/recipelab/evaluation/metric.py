@@ -273,16 +273,25 @@ def recipe_bytes(recipe: Recipe) -> int:
     return sum(len(path.encode()) + len(text.encode()) for path, text in recipe.files.items())
 
 
-def compressed_bytes(recipe: Recipe, editable: Iterable[str]) -> int:
-    """Return the bytes of the editable files and their paths, compressed together by LZMA."""
-    parts = ((path, recipe.files[path]) for path in recipe.editable(editable))
-    return _compressed(tuple(text for part in parts for text in part))
+def growth_bytes(start: Recipe, recipe: Recipe, editable: Iterable[str]) -> int:
+    """Return the bytes that it takes to tell a recipe to somebody who has the starting recipe.
+
+    Editable files and their paths are compressed by LZMA, the starting recipe's before the
+    recipe's: what both have costs next to nothing, and what is deleted makes no room.
+    """
+    patterns = tuple(editable)
+    before, after = (_text_of(one, patterns) for one in (start, recipe))
+    return _compressed(before + after) - _compressed(before)
+
+
+def _text_of(recipe: Recipe, patterns: tuple[str, ...]) -> str:
+    return "\0".join(f"{path}\0{recipe.files[path]}" for path in recipe.editable(patterns))
 
 
 @lru_cache(maxsize=16)
-def _compressed(texts: tuple[str, ...]) -> int:
-    """Return the size of texts; that of a starting recipe is asked for with every proposal."""
-    raw = "\0".join(texts).encode("utf-8", "surrogatepass")
+def _compressed(text: str) -> int:
+    """Return the size of a text; that of a starting recipe is asked for with every proposal."""
+    raw = text.encode("utf-8", "surrogatepass")
     filters = [{"id": lzma.FILTER_LZMA2, "preset": 6}]
     return len(lzma.compress(raw, format=lzma.FORMAT_RAW, filters=filters))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from recipelab.core.errors import EditError, LineageError
 from recipelab.core.recipe import Recipe, syntax_error
 from recipelab.core.trial import Edit, Failure, FailureKind, Outcome, Proposal, Status
-from recipelab.evaluation.metric import compressed_bytes
+from recipelab.evaluation.metric import growth_bytes
 from recipelab.lineage import EditKeys, LineageStore, TrialRecord, keys_of
 from recipelab.packs.pack import Pack
 from recipelab.packs.upstream import changed_names
@@ -253,13 +253,13 @@ def _changed_protected(pack: Pack, recipe: Recipe) -> tuple[str, ...]:
 
 
 def _grown(pack: Pack, recipe: Recipe) -> str | None:
-    """Return by how much a recipe is longer than the starting recipe, if that is too much."""
+    """Return how much of a recipe is new against the starting recipe, if that is too much."""
     editable, most = pack.recipe.editable, pack.limits.recipe_growth
-    growth = compressed_bytes(recipe, editable) - compressed_bytes(pack.baseline(), editable)
+    growth = growth_bytes(pack.baseline(), recipe, editable)
     if growth <= most:
         return None
     return (
-        f"the recipe has {growth:,} bytes more than the starting recipe, compressed; "
+        f"the recipe has {growth:,} bytes that the starting recipe has not, compressed; "
         f"limits.recipe_growth is {most:,}: code is short, and answers or weights do not belong "
         "into it"
     )

@@ -85,7 +85,10 @@ def guarded(client: ChatCompletionClient) -> ChatCompletionClient:
     if hasattr(http, "event_hooks"):
         hooks = http.event_hooks
         known = hooks.get("response", [])
-        http.event_hooks = {**hooks, "response": [_stay_with_host, _bound, _drop_function_call, *known]}
+        http.event_hooks = {
+            **hooks,
+            "response": [_stay_with_host, _bound, _drop_function_call, *known],
+        }
     return client
 
 

@@ -37,8 +37,8 @@ class PackLimits(Section):
     ``processes`` says how many processes a phase starts to compute side by side, as many as
     ``torch.distributed.run`` is told. Numeric libraries get ``cpus / processes`` threads in each.
 
-    ``recipe_growth`` is how many bytes a recipe may have more than the starting recipe, its
-    editable files compressed together. Code has no need of much more; answers and weights have.
+    ``recipe_growth`` is how many bytes a recipe may have that the starting recipe has not, its
+    editable files compressed. Code has no need of much more; answers and weights have.
     """
 
     memory_mb: int = Field(default=2048, ge=64)

@@ -96,7 +96,9 @@ class ContainerProfile(BaseModel):
         except FileNotFoundError:
             raise ValueError(f"there must be a file {name} beside it") from None
         except (OSError, ValueError, RecursionError) as error:
-            raise ValueError(f"{name} is not JSON: {getattr(error, 'strerror', None) or error}") from error
+            raise ValueError(
+                f"{name} is not JSON: {getattr(error, 'strerror', None) or error}"
+            ) from error
         # Without a default action Docker's runtime takes the profile and filters nothing.
         if not isinstance(profile, dict) or "defaultAction" not in profile:
             raise ValueError(
