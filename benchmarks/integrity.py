@@ -179,7 +179,7 @@ def honest_recipes(pack: Pack, count: int, chance: random.Random) -> Iterator[tu
             except EditError:
                 continue  # The value that it has already.
             names.append(knob.name)
-        if names:
+        if recipe.files != start.files:
             count -= 1
             yield ", ".join(names), recipe
 
