@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 
 from recipelab.core.recipe import Recipe
-from recipelab.core.trial import Edit, SeedRun, Status
+from recipelab.core.trial import Edit, Outcome, Proposal, SeedRun, Standing, Status
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.metric import METRIC as METRIC_NAME
 from recipelab.evaluation.metric import TRAIN_PART, Incumbent, noise_of
+from recipelab.evaluation.queue import TrialQueue
+from recipelab.lineage import LineageStore
+from recipelab.lineage.trial_view import checkpoint_words
 from recipelab.packs.data import ensure_data
 from recipelab.packs.judging_sections import Metric
 from recipelab.packs.pack import Pack
@@ -152,7 +155,7 @@ async def test_what_beat_its_parent_is_not_taken_to_beat_a_better_best(
 
 
 class TurningSandbox(LocalSandbox):
-    """A machine that drifts, on which a recipe with a line ``TURNS`` takes twice as long one day."""
+    """A machine that drifts, where a recipe with the word ``TURNS`` takes twice as long one day."""
 
     def __init__(self, drift: float) -> None:
         super().__init__()
@@ -224,3 +227,41 @@ async def test_nothing_is_kept_for_being_beside_a_best_that_has_gone_bad(
         assert "beside the starting recipe" in fallen[0][0]
         now = [run.measures[METRIC_NAME] for run in fallen[0][1]]
         assert now == pytest.approx([first.score * 4.0 / 3.0] * len(now), rel=0.06)
+
+
+async def test_a_campaign_falls_back_from_a_best_that_has_gone_bad(
+    timed: Pack, store: LineageStore
+) -> None:
+    """People, agents and the lineage are told, and what comes next has to beat the start."""
+    spec = timed.acceptance.model_copy(update={"policy": "keep-if-better"})
+    pack = timed.model_copy(update={"acceptance": spec})
+    data = ensure_data(pack, say=lambda text: None)
+
+    async def tried(parent: int, *edits: Edit) -> Outcome:
+        proposal = Proposal("left", "left", parent, "It may help.", -1.0, edits)
+        number = queue.submit(proposal, round_number=1).number
+        await queue.next_ended()
+        outcome = store.trial("c", number).outcome
+        assert outcome is not None
+        return outcome
+
+    async with TurningSandbox(1.02) as sandbox:
+        evaluator = Evaluator(pack, sandbox, data, pool=SlotPool([ANYWHERE]))
+        queue = TrialQueue(store, "c", evaluator)
+        queue.propose_baseline()
+        await queue.next_ended()
+        first = await tried(0, Edit("recipe/train.py", "X = 1.0", "X = 0.6"), TURNS)
+        assert first.status is Status.KEPT
+        sandbox.turned = True
+        second = await tried(0, Edit("recipe/train.py", "X = 1.0", "X = 0.8"))
+    assert second.status is Status.KEPT, second.reason
+    assert second.evidence is not None and second.evidence.against == 0
+    baseline = store.brief("c", 0).score
+    assert second.score is not None and baseline is not None
+    assert second.score == pytest.approx(0.8 * baseline, rel=0.06)
+    assert store.brief("c", 1).standing is Standing.UNPROVEN
+    assert store.best_brief("c").number == 2
+    (told,) = queue.take_checkpoints()
+    assert (told.trial, told.against, told.held, told.fell_back) == (1, 0, False, True)
+    words = checkpoint_words(told, "cost", "s")
+    assert "The line falls back to the baseline." in words and "trial 1 has gone bad" in words

@@ -35,7 +35,7 @@ from recipelab.packs.judging_sections import Metric
 from recipelab.packs.pack import Pack
 
 MOVED_ERRORS = 4.0
-"""Standard errors by which an incumbent has to be worse than it was, to be found to have gone bad."""
+"""Standard errors by which an incumbent that has gone bad is worse than it was."""
 
 ENOUGH_LEAD = 1e-9
 """A lead below this many standard deviations is none: it is rounding."""

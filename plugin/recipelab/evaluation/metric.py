@@ -144,8 +144,7 @@ def with_metric(
         EvaluatorFault: The incumbent measured zero beside the trial, so nothing can be compared.
     """
     return tuple(
-        replace(run, measures={**run.measures, **_metric(run, metric, incumbent)})
-        for run in runs
+        replace(run, measures={**run.measures, **_metric(run, metric, incumbent)}) for run in runs
     )
 
 

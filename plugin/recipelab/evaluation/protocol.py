@@ -86,10 +86,10 @@ class TrialProtocol:
     both stages, and what it gained over its parent is told apart. Where both changed the same
     lines, the trial goes on as it is: it may well be the better of the two.
 
-    **A best that has gone bad.** Before a trial is kept, the best that it ran beside is held against
-    the starting recipe (:func:`~recipelab.evaluation.checkpoints.gone_bad`). One that is not any
-    more what it was loses its standing, and the trial is screened anew, beside what the line fell
-    back to.
+    **A best that has gone bad.** Before a trial is kept, the best that it ran beside is held
+    against the starting recipe (:func:`~recipelab.evaluation.checkpoints.gone_bad`). One that is
+    not any more what it was loses its standing, and the trial is screened anew, beside what the
+    line fell back to.
 
     **Side by side.** Where the pack compares times, the incumbent runs beside the trial on every
     seed, in both stages (:class:`~recipelab.evaluation.seed_runs.SideBySide`). Everywhere else its
