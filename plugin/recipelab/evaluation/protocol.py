@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from recipelab.acceptance import NeedMoreSeeds, waves
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Outcome, Status
+from recipelab.evaluation.checkpoints import gone_bad
 from recipelab.evaluation.control import control_run, needs_control
 from recipelab.evaluation.curves import StoppedOnCurve
 from recipelab.evaluation.fidelity import FidelityBook, run_short
@@ -89,6 +90,11 @@ class TrialProtocol:
     **Control.** Where the pack has control runs, a trial that is kept for good, or gains
     surprisingly much, is trained once on data that tell nothing of the answers. A recipe that knows
     them all the same is illegal.
+
+    **A best that has gone bad.** Before a trial is kept, the best that it ran beside is held
+    against the starting recipe (:func:`~recipelab.evaluation.checkpoints.gone_bad`). One that is
+    not any more what it was loses its standing, and the trial is screened anew, beside what the
+    line fell back to.
 
     **Side by side.** Where the pack compares times, the incumbent runs beside the trial on every
     seed, in both stages (:class:`~recipelab.evaluation.seed_runs.SideBySide`). Everywhere else its
@@ -174,11 +180,14 @@ class TrialProtocol:
                 if isinstance(found, NeedMoreSeeds):
                     beside = first if moved else None
                     found = await self._confirm(trial, screened, found, best, beside)
-                    return await self._controlled(trial, found, best)
+                    moved = False
                 if not moved:
-                    return await self._controlled(trial, found, best)
-            # A policy that tests nothing kept it, but over another best: it is screened anew.
-            first = best
+                    told = await self._unless_gone_bad(trial, best, found)
+                    if told is not None:
+                        return await self._controlled(trial, told, best)
+            # A policy that tests nothing kept it, but over another best, or that best has gone bad:
+            # it is screened anew.
+            first = self._incumbent()
 
     async def _screen(self, trial: SeedRuns, incumbent: Incumbent) -> tuple[int, ...]:
         """Run the screening seeds, and stop as soon as the rest cannot change the result.
@@ -257,6 +266,18 @@ class TrialProtocol:
             return outcome
         words = await control_run(trial)
         return replace(outcome, reason=f"{outcome.reason}; {words}") if words else outcome
+
+    async def _unless_gone_bad(
+        self, trial: SeedRuns, best: Incumbent, found: Outcome
+    ) -> Outcome | None:
+        """Return an outcome; ``None`` if it was kept beside a best that is not what it was."""
+        if found.status is not Status.KEPT:
+            return found
+        bad = await gone_bad(trial, best, [run.seed for run in found.seed_runs])
+        if not bad or self._incumbent().number == best.number:
+            return found
+        await trial.rebase(trial.recipe, forget=True)
+        return None
 
     def _told(self, outcome: Outcome, first: Incumbent) -> Outcome:
         """Return an outcome that says if the best is another by now."""

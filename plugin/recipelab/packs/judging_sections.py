@@ -59,9 +59,10 @@ def check_measure(name: str) -> str:
     of_sandbox = head in tuple(Phase) and tail in SANDBOX_MEASURES
     of_scorer = head == "score" and tail.isidentifier()
     if not (of_sandbox or of_scorer or name in (*RECIPE_TIMES, *FILE_MEASURES)):
-        valid = [*(f"<phase>.{measure}" for measure in SANDBOX_MEASURES), *RECIPE_TIMES]
+        valid = [f"<phase>.{measure}" for measure in SANDBOX_MEASURES]
+        valid += [*RECIPE_TIMES, *FILE_MEASURES]
         raise ValueError(
-            f"no such measurement {name!r}; valid: {', '.join([*valid, *FILE_MEASURES])}, "
+            f"no such measurement {name!r}; valid: {', '.join(valid)}, "
             f"score.<key of score.json>; phases: {', '.join(Phase)}"
         )
     return name
