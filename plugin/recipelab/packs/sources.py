@@ -32,7 +32,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
-from recipelab.core.content import cache_root
+from recipelab.core.content import cache_root, make_private
 from recipelab.packs.data_sections import (
     CloneSource,
     DataFile,
@@ -520,7 +520,7 @@ def _download(url: str, limit_bytes: int, silent_hosts: set[str]) -> Path:
     if host in silent_hosts:
         raise FetchError(f"{url}: {host} could not be reached before")
     path = partial_path(url)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_private(path.parent)
     size = path.stat().st_size if path.is_file() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={size}-"} if size else {})
     try:
