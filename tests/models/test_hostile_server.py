@@ -90,7 +90,7 @@ async def test_a_redirect_on_the_same_host_is_followed() -> None:
             head(handler)
             message = {"role": "assistant", "content": "Hi."}
             choice = {"index": 0, "message": message, "finish_reason": "stop"}
-            handler.wfile.write(json.dumps({"choices": [choice]}).encode())
+            handler.wfile.write(json.dumps({"model": "small", "choices": [choice]}).encode())
             return
         handler.send_response(307)
         handler.send_header("Location", "/there")

@@ -13,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recipelab.core.errors import RecipelabError
+from recipelab.sandbox import DockerSandbox
 from recipelab.sandbox.base import PhaseLimits, PhaseRequest
 from recipelab.sandbox.spec import (
+    _DEEP_CALLS,
     RESERVED_USER,
     ContainerProfile,
     ImageSpec,
@@ -62,6 +64,13 @@ def test_every_key(tmp_path: Path) -> None:
     [
         ("container = 3", ("container: ", "3", "valid: a table with the keys user, gpu, shm_mb")),
         ("[container]\nusr = 5", ("container.usr: no such key; valid: environment, gpu, seccomp",)),
+        ("[container]\nprivileged = true", ("container.privileged: no such key; valid: environment",)),
+        ('[container]\nmounts = ["/:/host"]', ("container.mounts: no such key",)),
+        ('[container]\ndevices = ["/dev/mem"]', ("container.devices: no such key",)),
+        ('[container]\nnetwork = "host"', ("container.network: no such key",)),
+        ('[container]\ncap_add = ["ALL"]', ("container.cap_add: no such key",)),
+        ('[container]\nsecurity_opt = ["seccomp=unconfined"]', ("security_opt: no such key",)),
+        ('[container]\nseccomp = "unconfined"', ("(it is 'unconfined')", "the name of a JSON file")),
         ("[container]\nuser = 0", ("container.user: ", "(it is 0)", "valid: a user id from 1")),
         ("[container]\nuser = 65533", ("(it is 65533)", "valid: a user id from 1 to 65534")),
         ("[container]\nuser = true", ("container.user: ", "(it is True)", "valid: a user id")),
@@ -101,6 +110,49 @@ def test_a_seccomp_file_that_filters_nothing(tmp_path: Path, text: str, words: s
     (tmp_path / "cpu" / "strict.json").write_text(text)
     with pytest.raises(RecipelabError, match=words):
         spec_with(tmp_path, '[container]\nseccomp = "strict.json"')
+
+
+DEEP = {"names": ["mount", "read"], "action": "SCMP_ACT_ALLOW"}
+AS_DOCKER = {**DEEP, "includes": {"caps": ["CAP_SYS_ADMIN"]}}
+REFUSING = {"names": sorted(_DEEP_CALLS), "action": "SCMP_ACT_ERRNO"}
+
+
+@pytest.mark.parametrize(
+    ("profile", "let"),
+    [
+        ({"defaultAction": "SCMP_ACT_ALLOW"}, "add_key, bpf, delete_module"),
+        ({"defaultAction": "SCMP_ACT_LOG", "syscalls": []}, "add_key, bpf"),
+        ({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [DEEP]}, "mount"),
+        ({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{**DEEP, "includes": []}]}, "mount"),
+        ({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{**DEEP, "includes": {"caps": []}}]}, "mo"),
+        ({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{**REFUSING, "args": [1]}]}, "add_key"),
+        ({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [REFUSING]}, None),
+        ({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [AS_DOCKER]}, None),
+        ({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [1, {}, {"names": [[1]]}]}, None),
+        ({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": 7}, None),
+    ],
+)
+def test_a_profile_that_lets_all_through_is_refused(
+    profile: dict[str, Any], let: str | None, tmp_path: Path
+) -> None:
+    (tmp_path / "cpu").mkdir()
+    (tmp_path / "cpu" / "own.json").write_text(json.dumps(profile))
+    table = '[container]\nseccomp = "own.json"'
+    if let is None:
+        assert spec_with(tmp_path, table).container.seccomp == tmp_path / "cpu" / "own.json"
+    else:
+        with pytest.raises(RecipelabError, match=rf"lets every command call {let}.*Docker's own"):
+            spec_with(tmp_path, table)
+
+
+def test_variables_that_recipes_can_read_are_said_aloud(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_TOKEN", "secret")
+    profile = ContainerProfile(environment=("MY_TOKEN", "NOT_THERE"))
+    told = DockerSandbox(image="x", profile=profile).notice()
+    assert told is not None
+    assert "can read MY_TOKEN of" in told
+    assert "secret" not in told
+    assert DockerSandbox(image="x").notice() is None
 
 
 VALUES = (

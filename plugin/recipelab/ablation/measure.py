@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from recipelab.core.content import make_private
 from recipelab.core.errors import RecipelabError, validation_problems
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Outcome, SeedRun, Status
@@ -87,7 +88,7 @@ class MeasurementFile:
         # Read anew: another process may have stored something meanwhile.
         self._measured = self._read()
         self._measured.setdefault(self._key, {})[recipe.digest] = measured
-        self._file.parent.mkdir(parents=True, exist_ok=True)
+        make_private(self._file.parent)
         new = self._file.with_suffix(f".{os.getpid()}.new")
         new.write_bytes(_FILE.dump_json(self._measured, indent=1))
         os.replace(new, self._file)

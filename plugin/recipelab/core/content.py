@@ -15,7 +15,7 @@ import re
 import stat
 import tomllib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
@@ -92,6 +92,21 @@ def find(kind: str, name: str, *, marker: str, what: str) -> Path:
         if os.path.isfile(path) and leads_inside(path, root):
             return path
     raise RecipelabError(unknown_name(what, name, names(kind, marker=marker)))
+
+
+def make_private(folder: Path) -> Path:
+    """Make a folder, and those above it that are missing, closed to other users of this machine.
+
+    What exists stays as it is.
+
+    Returns:
+        The folder.
+    """
+    for path in (*reversed(folder.parents), folder):
+        if not path.is_dir():
+            with suppress(FileExistsError):
+                path.mkdir(mode=0o700)
+    return folder
 
 
 def leads_inside(path: Path, folder: Path) -> bool:
@@ -194,8 +209,7 @@ class Home:
         Raises:
             RecipelabError: Another process runs it.
         """
-        folder = self.campaign(name)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = make_private(self.campaign(name))
         # The lock belongs to the open file, so it is gone with the process, however that dies.
         with (folder / "lock").open("a+") as stream:
             try:

@@ -7,6 +7,7 @@ costs twenty times what SQLite needs for a lookup. ``IN :name`` takes a list.
 
 from __future__ import annotations
 
+import os
 import re
 import sqlite3
 import time
@@ -22,6 +23,7 @@ from urllib.parse import quote, unquote
 
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
 
+from recipelab.core.content import make_private
 from recipelab.core.errors import LineageError
 from recipelab.lineage.values import now, to_stamp
 
@@ -386,7 +388,10 @@ def _without_password(url: str) -> str:
 def _open_sqlite(file: Path) -> SqliteDatabase:
     database = SqliteDatabase(file)
     with _opening(database, str(file)):
-        file.parent.mkdir(parents=True, exist_ok=True)
+        make_private(file.parent)
+        # It holds the secrets that seeds are drawn from; SQLite's other files take on its mode.
+        with suppress(FileExistsError):
+            os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         if _version_of_file(file) is None:
             with database.writing() as transaction:
                 # Another process may have made the tables since we looked.

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from recipelab.core.content import cache_root
+from recipelab.core.content import cache_root, make_private
 from recipelab.core.errors import DataError
 from recipelab.packs.data_sections import DataFile, UrlSource
 from recipelab.packs.pack import Pack
@@ -135,7 +135,7 @@ def _ensure(item: DataFile, places: Places, fetch_command: str, say: Callable[[s
     target = cached_path(item)
     if is_cached(item):
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_private(target.parent)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as scratch:
         fetched = _from_any_place(item, places, Path(scratch), fetch_command, say)
         fetched.chmod(0o444)

@@ -7,10 +7,12 @@ name, or, where no hash is known, by their name and size.
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import hashlib
 import http.client
 import itertools
+import lzma
 import os
 import re
 import shutil
@@ -19,6 +21,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -27,8 +30,9 @@ import zlib
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import IO, Any, cast
 
-from recipelab.core.content import cache_root
+from recipelab.core.content import cache_root, make_private
 from recipelab.packs.data_sections import (
     CloneSource,
     DataFile,
@@ -45,7 +49,19 @@ CONNECT_SECONDS = 20
 COMMAND_SECONDS = 300
 BLOCK_BYTES = 1 << 20
 
-_NOT_IN_ARCHIVE = (KeyError, tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError)
+LEAST_SPEED = 1_000
+"""Bytes a second that a download has to bring after a minute; a slower one has no end."""
+PATIENT_SECONDS = 60
+MOST_COMPRESSED = 100
+"""Bytes that a byte of an archive may stand for: text takes a tenth of its size, a bomb less than a
+thousandth."""
+LEAST_UNPACKED_BYTES = 64 << 20
+"""So much of an archive is always read."""
+
+_NOT_IN_ARCHIVE = (
+    *(KeyError, EOFError, OSError, ValueError, RuntimeError, OverflowError, RecursionError),
+    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+)
 
 
 class FetchError(Exception):
@@ -59,12 +75,45 @@ def file_sha256(path: Path) -> str:
 
 
 def gzip_sha256(path: Path) -> str | None:
-    """Return the hash of what a gzip file holds; ``None`` if it is not one."""
+    """Return the hash of what a gzip file holds; ``None`` if it is not one, or is a bomb."""
     try:
         with gzip.open(path) as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except (OSError, EOFError, zlib.error):
+            bounded = _Bounded(stream, _most_unpacked(path))
+            digest = hashlib.sha256()
+            while block := bounded.read(BLOCK_BYTES):
+                digest.update(block)
+            return digest.hexdigest()
+    except (OSError, EOFError, zlib.error, tarfile.TarError):
         return None
+
+
+def _most_unpacked(archive: Path) -> int:
+    return max(LEAST_UNPACKED_BYTES, MOST_COMPRESSED * archive.stat().st_size)
+
+
+class _Bounded:
+    """A stream of unpacked bytes, of which no more than some are read.
+
+    Args:
+        stream: The stream.
+        limit: The bytes that may be read.
+    """
+
+    def __init__(self, stream: IO[bytes], limit: int) -> None:
+        self._stream = stream
+        self._limit = self._left = limit
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the next bytes.
+
+        Raises:
+            tarfile.ReadError: More are asked for than may be read: a header may lie about a size.
+        """
+        if not 0 <= size <= self._left:
+            raise tarfile.ReadError(f"it unpacks to more than {self._limit:,} bytes")
+        data = self._stream.read(size)
+        self._left -= len(data)
+        return data
 
 
 @dataclass(frozen=True)
@@ -367,39 +416,83 @@ class Fetcher:
     def _unpacked(self, archive: Path, member: str, place: str) -> Path:
         """Return the path of one file of an archive, unpacked into the scratch folder."""
         into = self._folder / "unpacked"
-        into.mkdir()
+        limit = min(self.limit_bytes, _most_unpacked(archive))
         try:
             if archive.suffix == ".deb":
-                self._run(["dpkg-deb", "-x", str(archive), str(into)], place)
-            elif zipfile.is_zipfile(archive):
-                with zipfile.ZipFile(archive) as zipped:
-                    zipped.extract(member, into)
-            else:
-                with tarfile.open(archive) as tar:
-                    tar.extract(member, into, filter="data")
+                # The package's own tool would unpack devices and programs that run as root.
+                tar = self._folder / "package.tar"
+                with tar.open("wb") as stream:
+                    self._run(["dpkg-deb", "--fsys-tarfile", str(archive)], place, stream)
+                archive = tar
+            with into.open("xb") as target:
+                if zipfile.is_zipfile(archive):
+                    _take_from_zip(archive, member, target, limit)
+                else:
+                    _take_from_tar(archive, member, target, limit)
         except _NOT_IN_ARCHIVE as error:
             raise FetchError(f"{place}: it holds no {member}: {error}") from None
-        found = (into / member).resolve()
-        if not found.is_relative_to(into.resolve()) or not found.is_file():
-            raise FetchError(f"{place}: it holds no file {member}")
-        return found
+        return into
 
     def _pip(self, *words: str, place: str) -> None:
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "-d", "."]
         self._run([*pip, *words], place)
 
-    def _run(self, command: list[str], place: str) -> None:
+    def _run(self, command: list[str], place: str, stdout: IO[bytes] | None = None) -> None:
         try:
             done = subprocess.run(
-                command, cwd=self._folder, capture_output=True, text=True, timeout=COMMAND_SECONDS
+                command,
+                cwd=self._folder,
+                stdout=stdout or subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                timeout=COMMAND_SECONDS,
             )
         except FileNotFoundError:
             raise FetchError(f"{place}: {command[0]} is not on this machine") from None
         except subprocess.TimeoutExpired:
             raise FetchError(f"{place}: no answer within {COMMAND_SECONDS} s") from None
         if done.returncode != 0:
-            lines = (done.stderr or done.stdout).strip().splitlines()
+            lines = (done.stderr or done.stdout or b"").decode(errors="replace").strip().splitlines()
             raise FetchError(f"{place}: {lines[-1] if lines else f'{command[0]} failed'}")
+
+
+def _take_from_zip(archive: Path, member: str, target: IO[bytes], limit: int) -> None:
+    with zipfile.ZipFile(archive) as zipped:
+        info = zipped.getinfo(member)
+        if info.file_size > limit:
+            raise tarfile.ReadError(f"it has {info.file_size:,} bytes; at most {limit:,} are read")
+        # No more than the size that it says is read of it.
+        with zipped.open(info) as stream:
+            shutil.copyfileobj(stream, target)
+
+
+def _take_from_tar(archive: Path, member: str, target: IO[bytes], limit: int) -> None:
+    with _unpacking(archive) as stream:
+        bounded = _Bounded(stream, _most_unpacked(archive))
+        with tarfile.open(fileobj=cast(IO[bytes], bounded), mode="r|") as tar:
+            for item in tar:
+                if item.name.removeprefix("./") != member:
+                    continue
+                # A link could lead anywhere, and a device has no end.
+                if not item.isreg():
+                    raise tarfile.ReadError("it is no regular file there")
+                if item.size > limit:
+                    text = f"it has {item.size:,} bytes; at most {limit:,} are read"
+                    raise tarfile.ReadError(text)
+                content = tar.extractfile(item)
+                assert content is not None
+                shutil.copyfileobj(content, target)
+                return
+    raise KeyError(member)
+
+
+def _unpacking(archive: Path) -> IO[bytes]:
+    """Open an archive for reading what it holds, however it is compressed."""
+    with archive.open("rb") as stream:
+        head = stream.read(6)
+    for magic, opened in ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ", lzma.open)):
+        if head.startswith(magic):
+            return cast(IO[bytes], opened(archive))
+    return archive.open("rb")
 
 
 def partial_path(url: str) -> Path:
@@ -427,11 +520,11 @@ def _download(url: str, limit_bytes: int, silent_hosts: set[str]) -> Path:
     if host in silent_hosts:
         raise FetchError(f"{url}: {host} could not be reached before")
     path = partial_path(url)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_private(path.parent)
     size = path.stat().st_size if path.is_file() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={size}-"} if size else {})
     try:
-        with urllib.request.urlopen(request, timeout=CONNECT_SECONDS) as reply:
+        with _OPENER.open(request, timeout=CONNECT_SECONDS) as reply:
             # A server that cannot go on sends all of it again.
             start = size if reply.status == http.HTTPStatus.PARTIAL_CONTENT else 0
             _append(reply, path, start, url, limit_bytes)
@@ -442,27 +535,51 @@ def _download(url: str, limit_bytes: int, silent_hosts: set[str]) -> Path:
     except urllib.error.URLError as error:
         silent_hosts.add(host)
         raise FetchError(f"{url}: {error.reason}") from None
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:
         raise FetchError(f"{url}: {error}") from None
     return path
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows a redirect from web server to web server alone, and from an encrypted one to such."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        """Return the request of the new address.
+
+        Raises:
+            HTTPError: It is of another kind, or would be read by everybody on the way.
+        """
+        scheme = urllib.parse.urlsplit(newurl).scheme
+        if scheme not in ("http", "https") or (req.type, scheme) == ("https", "http"):
+            text = f"it sends on to {newurl!r}, which is not followed"
+            raise urllib.error.HTTPError(req.full_url, code, text, headers, fp)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+_OPENER = urllib.request.build_opener(_Redirects)
 
 
 def _append(
     reply: http.client.HTTPResponse, path: Path, start: int, url: str, limit_bytes: int
 ) -> None:
     """Write a reply to a file, from an offset on."""
-    size = start
+    size, began = start, time.monotonic()
     with path.open("ab" if start else "wb") as stream:
-        while block := reply.read(BLOCK_BYTES):
+        while block := reply.read1(BLOCK_BYTES):
             size += len(block)
             if size > limit_bytes:
                 break
             stream.write(block)
+            took = time.monotonic() - began
+            if took > PATIENT_SECONDS and size - start < LEAST_SPEED * took:
+                raise FetchError(f"{url}: too slow, {size - start:,} bytes in {took:.0f} s")
     if size > limit_bytes:
         path.unlink()
         raise FetchError(f"{url}: longer than {limit_bytes:,} bytes")
-    expected = reply.headers.get("Content-Length")
-    if expected is not None and size - start < int(expected):
+    expected = reply.headers.get("Content-Length") or ""
+    if expected.isdecimal() and size - start < int(expected):
         raise FetchError(
             f"{url}: broken off after {size:,} bytes; the next attempt goes on from there"
         )

@@ -20,7 +20,7 @@ from base64 import b85decode
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from recipelab.core.content import cache_root
+from recipelab.core.content import cache_root, make_private
 from recipelab.core.errors import DataError, PackError
 from recipelab.packs.sections import Protected, Upstream, UpstreamFile
 
@@ -79,7 +79,7 @@ def take_from_clone(upstream: Upstream, clone: Path) -> None:
     contents = {item: _read_from_clone(upstream, clone, item) for item in upstream.files}
     for item, raw in contents.items():
         path = _kept_path(upstream, item)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private(path.parent)
         part = path.with_name(path.name + ".part")
         part.write_bytes(raw)
         part.replace(path)

@@ -53,7 +53,7 @@ def download_kernels(kernels: Sequence[KernelSpec], machine: str, progress: Prog
         progress: Called with lines for people.
     """
     top = content.cache_root() / "kernels"
-    top.mkdir(parents=True, exist_ok=True)
+    content.make_private(top)
     for kernel in kernels:
         try:
             progress(f"kernel {kernel.repository}: {_ensure(kernel, machine, top)[:12]}")

@@ -8,6 +8,7 @@ import fcntl
 import math
 import os
 import shutil
+import stat
 import subprocess
 import tempfile
 import time
@@ -16,7 +17,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from recipelab.core.errors import RecipelabError, SandboxError
+from recipelab.core.errors import RecipelabError, SandboxError, SandboxUnavailable
 from recipelab.core.logs import logger
 
 _log = logger(__name__)
@@ -262,7 +263,7 @@ class SlotPool:
         """
         if self._shared or not slot.leases:
             return []
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_own(self._folder)
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         locks: list[int] = []
         for name in slot.leases:
@@ -280,6 +281,26 @@ def lock_folder() -> Path:
     """Return the folder of the lock files of this user on this machine."""
     # Not the cache folder: it may be in a home that several machines share.
     return Path(tempfile.gettempdir()) / f"recipelab-slots-{os.getuid()}"
+
+
+def _make_own(folder: Path) -> None:
+    """Make the folder of lock files, or see that it is this user's alone.
+
+    Its name is known, and whoever makes it first in a folder that all may write to could hold every
+    slot for ever.
+
+    Raises:
+        SandboxUnavailable: It belongs to another user, who may change it.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise SandboxUnavailable(
+            f"{folder} is not a folder that this user alone may change, so its locks mean nothing; "
+            "have it removed, or set TMPDIR to a folder of your own"
+        )
 
 
 def _release(locks: Sequence[int]) -> None:

@@ -32,6 +32,12 @@ RESERVED_USER = 65533
 
 _FORMAT = 1
 _MOST_SHM_MB = (1 << 20) - 1
+_ALLOWING = ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_NOTIFY", "SCMP_ACT_TRACE")
+_DEEP_CALLS = frozenset(
+    "bpf delete_module finit_module init_module kexec_file_load kexec_load mount open_by_handle_at "
+    "perf_event_open pivot_root reboot setns swapon umount2 userfaultfd add_key keyctl".split()
+)
+"""What Docker's own profile keeps from a command without capabilities."""
 _SECCOMP_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\.json")
 
 
@@ -104,7 +110,32 @@ class ContainerProfile(BaseModel):
             raise ValueError(
                 f"{name} is not a seccomp profile: an object with defaultAction, in Docker's format"
             )
+        if let := _let_through(profile):
+            raise ValueError(
+                f"{name} lets every command call {', '.join(let)}, which Docker's own profile "
+                "refuses; take that one as your start"
+            )
         return path
+
+
+def _let_through(profile: Mapping[str, Any]) -> list[str]:
+    """Return the calls into the depths of the kernel that a seccomp profile allows everybody.
+
+    A rule that asks for a capability lets nobody through, as a command has none.
+    """
+    allowed = set(_DEEP_CALLS) if profile["defaultAction"] in _ALLOWING else set()
+    rules = profile.get("syscalls") or ()
+    for rule in rules if isinstance(rules, list) else ():
+        if not isinstance(rule, Mapping):
+            continue
+        names = rule.get("names") or [rule.get("name")]
+        called = _DEEP_CALLS & set(map(str, names if isinstance(names, list) else ()))
+        if rule.get("action") not in _ALLOWING:
+            # One that looks at arguments refuses some calls of a name, and lets the others through.
+            allowed -= set() if rule.get("args") else called
+        elif not (isinstance(rule.get("includes"), Mapping) and rule["includes"].get("caps")):
+            allowed |= called
+    return sorted(allowed)
 
 
 class KernelSpec(BaseModel):

@@ -307,7 +307,7 @@ def _filled_once(final: Path, fill: Callable[[Path], None]) -> Path:
     """Return a folder of the cache; fill it if it is not there. It is there whole or not at all."""
     if final.is_dir():
         return final
-    final.parent.mkdir(parents=True, exist_ok=True)
+    content.make_private(final.parent)
     filling = Path(tempfile.mkdtemp(prefix="partial-", dir=final.parent))
     try:
         fill(filling)

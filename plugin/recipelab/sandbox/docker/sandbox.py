@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import tempfile
 import uuid
 from collections.abc import Callable
@@ -85,6 +86,16 @@ class DockerSandbox(Sandbox):
             image=spec.image,
             profile=spec.container,
             build_hint=f"recipelab sandbox build {spec.name}",
+        )
+
+    def notice(self) -> str | None:
+        """Return a line on the host's variables that recipes can read, if there are any."""
+        passed = [name for name in self._profile.environment if name in os.environ]
+        if not passed:
+            return None
+        return (
+            f"recipes can read {', '.join(passed)} of this machine's environment, as sandbox.toml "
+            "asks ([container] environment)"
         )
 
     @property
