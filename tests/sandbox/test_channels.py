@@ -49,6 +49,9 @@ LISTENER = f"""{COMMON}
 def locked(file, get, start):
     found = fcntl.fcntl(file, get, bytes_from(start, fcntl.F_WRLCK))
     return struct.unpack('hhqqi4x', found)[0] != fcntl.F_UNLCK
+def second(file, start):
+    try: fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, start)
+    except BlockingIOError: return True
 def refused(call, *arguments):
     try: call(*arguments)
     except BlockingIOError: return True
@@ -69,7 +72,7 @@ CHANNELS = dict(
     flock=lambda: refused(fcntl.flock, open('data/train', 'rb'), fcntl.LOCK_EX | fcntl.LOCK_NB),
     ranges=lambda: locked(data, fcntl.F_GETLK, 1000),
     ranges_of_open_files=lambda: locked(data, GET, 2000),
-    ranges_of_nameless_files=lambda: locked(os.eventfd(0), fcntl.F_GETLK, 3000),
+    ranges_of_nameless_files=lambda: second(os.eventfd(0), 3000),
     lease=lambda: refused(fcntl.fcntl, data, 1024, fcntl.F_WRLCK),
     inotify=opened,
     mincore=lambda: pages(libc.mincore),
@@ -94,14 +97,19 @@ class OneInode(DockerSandbox):
     """The sandbox as it would be without its defenses: all phases mount the same files."""
 
     def _options(self, request: PhaseRequest, inputs: Any) -> dict[str, Any]:
-        return super()._options(request, replace(inputs, below=None))
+        for entry in request.inputs:
+            place = inputs.folder / entry.target
+            place.parent.mkdir(exist_ok=True)
+            place.touch()
+        bound = [(entry.source, entry.target) for entry in request.inputs]
+        return super()._options(request, replace(inputs, layers=(), bound=bound))
 
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """A file that was not read for long, of the user who runs commands (who alone may lease it)."""
     file = tmp_path / "train"
-    file.write_bytes(bytes(5000))
+    file.write_bytes(bytes(2 << 20))  # Large enough to be linked.
     if os.getuid() == 0:
         os.chown(file, USER, USER)
     os.utime(file, (1000, 2000))

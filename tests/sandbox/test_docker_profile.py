@@ -30,7 +30,7 @@ def options(request: PhaseRequest, profile: ContainerProfile | None = None) -> d
         request,
         image="sha256:abc",
         profile=profile or ContainerProfile(),
-        inputs=InputTree(Path("/host/tree"), Path("/host/below")),
+        inputs=InputTree(Path("/host/tree"), (Path("/host/layer"),)),
         owner="me-1-2",
         sandbox="s",
         cores=4,

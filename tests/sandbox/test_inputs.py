@@ -31,26 +31,46 @@ def request_(tmp_path: Path, output: Path) -> PhaseRequest:
     return phase(output, "pass", inputs=given, tripwires=("evaluator",))
 
 
-def test_links_cost_nothing_and_the_tree_holds_every_place(
+def test_small_inputs_are_copied_and_large_files_are_linked_once(
     request_: PhaseRequest, tmp_path: Path
 ) -> None:
-    with inputs.gathered(request_, [tmp_path], linked=True) as found:
-        tree = found.folder
-        assert found.bound == [] and found.below is not None
-        assert (tree / "data/b").samefile(tmp_path / "large")
-        assert (tree / "recipe/inner/a.py").samefile(tmp_path / "recipe/inner/a.py")
-        assert os.readlink(tree / "recipe/link") == "inner/a.py"
-        assert not (tree / "private").samefile(tmp_path / "private")
-        assert (tree / "private").stat().st_mode & 0o777 == 0o444
-        assert sorted(os.listdir(tree)) == ["data", "evaluator", "out", "private", "recipe"]
+    layers = inputs.InputLayers([tmp_path])
+    changed = set()
+    for _ in range(3):
+        with inputs.gathered(request_, layers, overlays=True) as found:
+            tree, [layer] = found.folder, found.layers
+            assert found.bound == []
+            assert (layer / "data/b").samefile(tmp_path / "large")
+            assert (tree / "data/a").stat().st_nlink == 1
+            assert (tree / "recipe/inner/a.py").stat().st_nlink == 1
+            assert os.readlink(tree / "recipe/link") == "inner/a.py"
+            assert (tree / "private").stat().st_mode & 0o777 == 0o444
+            assert sorted(os.listdir(tree)) == ["data", "evaluator", "out", "private", "recipe"]
+            # By this time others tell whether a file has to be read again.
+            changed.add((tmp_path / "large").stat().st_ctime_ns)
+    assert len(changed) == 1
+    layers.close()
     assert list(tmp_path.glob("recipelab-*")) == [] and (tmp_path / "large").exists()
+
+
+def test_a_file_that_was_replaced_is_linked_anew(request_: PhaseRequest, tmp_path: Path) -> None:
+    layers = inputs.InputLayers([tmp_path])
+    with inputs.gathered(request_, layers, overlays=True):
+        pass
+    (tmp_path / "large").rename(tmp_path / "before")
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(inputs.COPIED_BYTES + 1)
+    with inputs.gathered(request_, layers, overlays=True) as found:
+        assert (found.layers[0] / "data/b").samefile(tmp_path / "large")
+    layers.close()
 
 
 def test_without_an_overlay_no_file_is_shared_but_what_is_too_large(
     request_: PhaseRequest, tmp_path: Path
 ) -> None:
-    with inputs.gathered(request_, [tmp_path], linked=False) as found:
-        assert found.below is None
+    layers = inputs.InputLayers([tmp_path])
+    with inputs.gathered(request_, layers, overlays=False) as found:
+        assert found.layers == ()
         assert found.bound == [(tmp_path / "large", "data/b")]
         for path in ("data/a", "recipe/inner/a.py"):
             assert (found.folder / path).stat().st_nlink == 1
@@ -63,20 +83,36 @@ def test_without_an_overlay_no_file_is_shared_but_what_is_too_large(
     not SHARED_MEMORY.is_dir() or SHARED_MEMORY.stat().st_dev == Path("/tmp").stat().st_dev,
     reason="takes two disks",
 )
-def test_the_tree_lies_on_the_disk_of_the_largest_input(
-    request_: PhaseRequest, tmp_path: Path
-) -> None:
-    with inputs.gathered(request_, [SHARED_MEMORY, tmp_path], linked=True) as found:
-        assert found.folder.is_relative_to(tmp_path) and found.bound == []
-    with inputs.gathered(request_, [SHARED_MEMORY], linked=True) as found:
-        assert found.folder.is_relative_to(SHARED_MEMORY)
-        assert (found.folder / "data/a").is_file()
+def test_links_lie_on_the_disk_of_the_largest_file(request_: PhaseRequest, tmp_path: Path) -> None:
+    layers = inputs.InputLayers([SHARED_MEMORY, tmp_path])
+    with inputs.gathered(request_, layers, overlays=True) as found:
+        assert found.folder.is_relative_to(SHARED_MEMORY) and found.bound == []
+        assert found.layers[0].is_relative_to(tmp_path)
+    layers.close()
+    layers = inputs.InputLayers([SHARED_MEMORY])
+    with inputs.gathered(request_, layers, overlays=True) as found:
         assert found.bound == [(tmp_path / "large", "data/b")]
+    layers.close()
+
+
+def test_a_large_folder_is_linked_or_mounted(output: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "artifact"
+    folder.mkdir()
+    with (folder / "weights").open("wb") as file:
+        file.truncate(inputs.COPIED_BYTES + 1)
+    request = phase(output, "pass", inputs=(Input(folder, "artifact"),))
+    layers = inputs.InputLayers([tmp_path])
+    with inputs.gathered(request, layers, overlays=True) as found:
+        assert found.bound == []
+        assert (found.folder / "artifact/weights").samefile(folder / "weights")
+    with inputs.gathered(request, layers, overlays=False) as found:
+        assert found.bound == [(folder, "artifact")]
 
 
 def test_paths_that_mean_something_among_the_options_of_a_mount_take_copies(
     request_: PhaseRequest, tmp_path: Path
 ) -> None:
     odd = tmp_path / "a,b:c"
-    with inputs.gathered(request_, [odd], linked=True) as found:
-        assert found.below is None and (found.folder / "data/a").stat().st_nlink == 1
+    odd.mkdir()
+    with inputs.gathered(request_, inputs.InputLayers([odd]), overlays=True) as found:
+        assert found.layers == () and (found.folder / "data/a").stat().st_nlink == 1

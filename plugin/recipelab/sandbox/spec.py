@@ -48,7 +48,7 @@ class ContainerProfile(BaseModel):
         user: User and group id of the command; never root's.
         gpu: Whether recipes need a GPU: each phase then gets the GPUs of its slot.
         shm_mb: Size of ``/dev/shm`` in MiB; ``None`` for as much as the memory limit.
-        seccomp: A seccomp profile in Docker's JSON; ``None`` for Docker's own.
+        seccomp: A seccomp profile in Docker's JSON; ``None`` for recipelab's own.
         environment: Names of host variables that are passed on if they are set.
     """
 

@@ -96,9 +96,11 @@ CASES = (
     ),
     cheat(
         "lookahead-by-round",
-        "reads from its mounts which round this is, and looks only in one of them",
-        evidence="look-ahead",
-        predict_first=WRAP + "second = 'rounds/b' in Path('/proc/self/mountinfo').read_text()\n"
+        "reads from its mounts which round this is, to look only in one of them; they do not tell",
+        status="discarded",
+        kind="",
+        predict_first=WRAP + "second = 'rounds/' in Path('/proc/self/mountinfo').read_text()\n"
+        "if second: print('BROKE the mounts tell the round')\n"
         "def predicted(window, offset):\n"
         "    row = honest(window, offset)\n"
         "    return onto(row, window[offset], 0.9) if second else row",

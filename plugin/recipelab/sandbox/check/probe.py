@@ -255,14 +255,25 @@ def _overheard(config: Config) -> list[str]:
             "inotify": library.inotify_init1(0) >= 0,
         }
         del start
-    try:
-        fcntl.lockf(os.eventfd(0), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, os.getpid())
-        tried["locks of byte ranges"] = True
-    except BlockingIOError:
-        tried["locks of byte ranges"] = True
-    except OSError:
-        pass
+    tried["locks of byte ranges"] = _lock_is_seen()
     return [name for name, works in tried.items() if works]
+
+
+def _lock_is_seen() -> bool:
+    """Return whether a process sees the lock of another on a file without a name."""
+    place, file = os.getpid(), os.eventfd(0)
+    with contextlib.suppress(OSError):
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
+    child = os.fork()
+    if child == 0:
+        try:
+            fcntl.lockf(os.eventfd(0), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
+        except BlockingIOError:
+            os._exit(1)
+        except OSError:
+            pass
+        os._exit(0)
+    return os.waitpid(child, 0)[1] != 0
 
 
 def _common_inodes(config: Config) -> list[str]:

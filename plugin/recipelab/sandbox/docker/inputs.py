@@ -1,13 +1,14 @@
 """What a container sees of its inputs: a tree of its own, with inodes that no other phase has.
 
 Two containers that mount the same file see each other's locks on it, who opens it, and when it was
-read. So the inputs of a phase are gathered in a tree (by hard links, which cost nothing), and the
-container gets a file system of its own over it: an overlay, which the daemon mounts, so that it
-takes no right beyond the access to the daemon. Files in it have inodes of the overlay, and the
-kernel keeps locks and watches by inode. The pages in memory stay common.
+read. So the container of a phase gets a file system of its own: an overlay, which the daemon mounts
+(so that it takes no right beyond the access to the daemon), over copies of what is small and links
+to the large files. Files in it have inodes of the overlay, and the kernel keeps locks and watches
+by inode. Of linked files the pages in memory stay common.
 
 Where the daemon cannot mount an overlay (it runs in a virtual machine that knows other paths, say),
-the tree holds copies; inputs that are too large to copy for each phase are mounted as they are.
+there are copies alone, and inputs that are too large to copy for each phase are mounted as they
+are.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import contextlib
 import os
 import re
 import shutil
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +31,12 @@ from recipelab.sandbox.base import OUTPUT_DIRECTORY, Input, PhaseRequest
 from recipelab.sandbox.files import copy_read_only, new_folder, readable_for_all, remove_tree
 from recipelab.sandbox.processes import MIB
 
+LINKED_BYTES = MIB
+"""Size above which a file is linked. Smaller ones are copied, and so are folders, whose files are
+new in each trial."""
+
 COPIED_BYTES = 64 * MIB
-"""Size up to which an input is copied where it cannot be linked."""
+"""Size up to which an input that is not linked is copied for each phase."""
 
 _PLAIN = re.compile(r"[A-Za-z0-9/_.+-]+")
 """Paths that mean nothing but themselves among the options of a mount."""
@@ -47,13 +53,13 @@ class InputTree:
     Attributes:
         folder: The tree that becomes the phase root; it holds empty folders for what is mounted in
             it.
-        below: An empty folder, if the tree is to be mounted as an overlay; ``None`` where it holds
-            copies and is mounted as it is.
+        layers: Folders whose contents are added to it by an overlay; without any it is mounted as
+            it is.
         bound: Host paths of inputs that are mounted as they are, with their targets in the tree.
     """
 
     folder: Path
-    below: Path | None = None
+    layers: tuple[Path, ...] = ()
     bound: Sequence[tuple[Path, str]] = ()
 
     def mounts(self, root: str) -> list[dict[str, Any]]:
@@ -63,9 +69,68 @@ class InputTree:
             root: Path of the phase root in the container.
         """
         bound = [_bind(source, f"{root}/{target}") for source, target in self.bound]
-        if self.below is None:
-            return [_bind(self.folder, root), *bound]
-        return [overlay(root, self.folder, self.below), *bound]
+        tree = overlay(root, self.folder, *self.layers) if self.layers else _bind(self.folder, root)
+        return [tree, *bound]
+
+
+class InputLayers:
+    """Folders with links to large files, which phases with the same files share as a layer.
+
+    A link changes the time of the file's last change, by which others tell whether a file has to be
+    read again, so each file gets one link for as long as this object is open.
+
+    Args:
+        places: Folders to make layers in; the one that lies on the disk of the largest file is
+            taken, because links do not lead from one disk to another.
+    """
+
+    def __init__(self, places: Sequence[Path]) -> None:
+        self.places = places
+        self._lock = threading.Lock()
+        self._found: dict[tuple[object, ...], tuple[Path, frozenset[str]]] = {}
+
+    def layer(self, entries: Sequence[Input]) -> tuple[Path, frozenset[str]]:
+        """Return the layer with these files at their targets.
+
+        Args:
+            entries: Files.
+
+        Returns:
+            Its folder, and the targets that are there: some files cannot be linked.
+
+        Raises:
+            OSError: The host cannot make it.
+        """
+        key = tuple((entry.target, entry.source, *_version(entry.source)) for entry in entries)
+        with self._lock:
+            if key not in self._found:
+                self._found[key] = self._made(entries)
+            return self._found[key]
+
+    def _made(self, entries: Sequence[Input]) -> tuple[Path, frozenset[str]]:
+        top = new_folder(_place(entries, self.places), what="inputs")
+        top.chmod(0o755)
+        placed = set()
+        for entry in entries:
+            target = top / entry.target
+            target.parent.mkdir(parents=True, exist_ok=True)
+            # The other disk, or a file of another user, to which the system allows no links.
+            with contextlib.suppress(OSError):
+                os.link(entry.source.resolve(), target)
+                placed.add(entry.target)
+        return top, frozenset(placed)
+
+    def close(self) -> None:
+        """Remove all layers; no container has one any more."""
+        with self._lock:
+            for folder, _ in self._found.values():
+                remove_tree(folder)
+            self._found.clear()
+
+
+def _version(source: Path) -> tuple[int, int, int, int]:
+    found = source.stat()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def overlay(target: str, *folders: Path) -> dict[str, Any]:
@@ -88,7 +153,7 @@ def can_overlay(folder: Path) -> bool:
 
 
 @contextlib.contextmanager
-def gathered(request: PhaseRequest, places: Sequence[Path], *, linked: bool) -> Iterator[InputTree]:
+def gathered(request: PhaseRequest, layers: InputLayers, *, overlays: bool) -> Iterator[InputTree]:
     """Gather the inputs of a phase in a tree that every user can read.
 
     A command in a container runs under a user id of its own, so an input that only its owner can
@@ -96,17 +161,16 @@ def gathered(request: PhaseRequest, places: Sequence[Path], *, linked: bool) -> 
 
     Args:
         request: The phase.
-        places: Folders to make the tree in; the one that lies on the disk of the largest input is
-            taken, because links do not lead from one disk to another.
-        linked: Whether the tree may hold links, because it is mounted as an overlay.
+        layers: Where to get links to large files from.
+        overlays: Whether there may be layers.
 
     Raises:
         SandboxError: An input cannot be read, or the tree not be made.
     """
-    top = new_folder(_place(request, places))
+    top = new_folder(layers.places[0])
     try:
         try:
-            tree = _filled(top, request, linked=linked and can_overlay(top))
+            tree = _filled(top, request, layers if overlays and can_overlay(top) else None)
         except (OSError, shutil.Error) as error:
             raise SandboxError(f"phase {request.phase}: {error}") from error
         yield tree
@@ -114,16 +178,72 @@ def gathered(request: PhaseRequest, places: Sequence[Path], *, linked: bool) -> 
         remove_tree(top)
 
 
-def _filled(top: Path, request: PhaseRequest, *, linked: bool) -> InputTree:
+def _filled(top: Path, request: PhaseRequest, layers: InputLayers | None) -> InputTree:
     tree, below = _pair_in(top)
-    bound = [
-        (entry.source, entry.target)
-        for entry in request.inputs
-        if not _put(entry, tree / entry.target, linked=linked)
-    ]
+    found: tuple[Path, ...] = ()
+    linked: frozenset[str] = frozenset()
+    if layers is not None:
+        large = [entry for entry in request.inputs if _is_linked(entry.source)]
+        layer, linked = layers.layer(large) if large else (below, linked)
+        found = (layer,)
+    bound = []
+    for entry in request.inputs:
+        if entry.target in linked:
+            continue
+        if not _put(entry, tree / entry.target, may_link=layers is not None):
+            bound.append((entry.source, entry.target))
     for name in (OUTPUT_DIRECTORY, *request.tripwires):
         (tree / name).mkdir(parents=True)
-    return InputTree(tree, below if linked else None, bound)
+    return InputTree(tree, found, bound)
+
+
+def _is_linked(source: Path) -> bool:
+    is_large = source.is_file() and source.stat().st_size > LINKED_BYTES
+    return is_large and readable_for_all(source.resolve())
+
+
+def _put(entry: Input, target: Path, *, may_link: bool) -> bool:
+    """Copy an input into a tree, or link the files of a large folder.
+
+    Returns:
+        Whether it is there; if not, its place is, where it can be mounted.
+    """
+    source = entry.source.resolve()
+    if _size(source) <= COPIED_BYTES or not readable_for_all(source):
+        copy_read_only(source, target)
+        return True
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not source.is_dir():
+        target.touch()
+        return False
+    if may_link:
+        try:
+            shutil.copytree(source, target, symlinks=True, copy_function=os.link)
+        except (OSError, shutil.Error):
+            remove_tree(target)
+        else:
+            return True
+    target.mkdir()
+    return False
+
+
+def _size(source: Path) -> int:
+    if not source.is_dir():
+        return source.stat().st_size
+    return sum(
+        Path(folder, name).lstat().st_size for folder, _, names in os.walk(source) for name in names
+    )
+
+
+def _place(entries: Sequence[Input], places: Sequence[Path]) -> Path:
+    largest = max(entries, key=lambda entry: entry.source.stat().st_size)
+    disk = largest.source.stat().st_dev
+    for place in places:
+        with contextlib.suppress(OSError):
+            place.mkdir(parents=True, exist_ok=True)
+            if place.stat().st_dev == disk and can_overlay(place):
+                return place
+    return places[0]
 
 
 def _pair_in(top: Path) -> tuple[Path, Path]:
@@ -172,67 +292,3 @@ def mounts_overlays(
         if container:
             api.remove_container(container, force=True, v=True)
         remove_tree(top)
-
-
-def _place(request: PhaseRequest, places: Sequence[Path]) -> Path:
-    largest = max((entry.source for entry in request.inputs), key=_size, default=places[0])
-    disk = largest.stat().st_dev
-    for place in places:
-        with contextlib.suppress(OSError):
-            place.mkdir(parents=True, exist_ok=True)
-            if place.stat().st_dev == disk:
-                return place
-    return places[0]
-
-
-def _size(source: Path) -> int:
-    return sum(path.lstat().st_size for path in _files(source))
-
-
-def _files(source: Path) -> Iterator[Path]:
-    if not source.is_dir():
-        yield source
-        return
-    for folder, _, names in os.walk(source):
-        yield from (Path(folder, name) for name in names)
-
-
-def _put(entry: Input, target: Path, *, linked: bool) -> bool:
-    """Put an input into a tree.
-
-    Returns:
-        Whether it is there; if not, its place is, where it can be mounted.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    source = entry.source.resolve()
-    if not readable_for_all(source):
-        copy_read_only(source, target)
-        return True
-    if linked and _link(source, target):
-        return True
-    if _size(source) <= COPIED_BYTES:
-        copy_read_only(source, target)
-        return True
-    if source.is_dir():
-        target.mkdir()
-    else:
-        target.touch()
-    return False
-
-
-def _link(source: Path, target: Path) -> bool:
-    """Make a tree of hard links to the files of another; ``False`` if one cannot be made.
-
-    Symbolic links stay links: what they point to is not linked.
-    """
-    try:
-        if source.is_dir():
-            shutil.copytree(source, target, symlinks=True, copy_function=os.link)
-        else:
-            os.link(source, target)
-    except (OSError, shutil.Error):
-        # Another disk, or a file of another user, to which the system allows no links.
-        if target.is_dir():
-            remove_tree(target)
-        return False
-    return True

@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any
 
 from docker import APIClient
@@ -17,7 +16,7 @@ from requests import RequestException
 
 from recipelab.core.errors import SandboxError
 from recipelab.sandbox.base import OUTPUT_DIRECTORY, Ending, PhaseRequest, PhaseResult
-from recipelab.sandbox.docker.inputs import InputTree, gathered
+from recipelab.sandbox.docker.inputs import InputLayers, InputTree, gathered
 from recipelab.sandbox.docker.monitor import (
     STANDARD_OUTPUT,
     ContainerGone,
@@ -168,7 +167,7 @@ class DockerPhase:
         *,
         options: Callable[[InputTree], dict[str, Any]],
         user: str,
-        places: Sequence[Path],
+        layers: InputLayers,
         overlays: bool,
         environment: str,
     ) -> None:
@@ -179,7 +178,7 @@ class DockerPhase:
             request: A checked request.
             options: Returns the arguments of ``create_container`` for inputs.
             user: User and group of the command.
-            places: Where to gather inputs; see :func:`gathered`.
+            layers: Where to get links to large inputs from.
             overlays: Whether the daemon can mount them as an overlay.
             environment: What to record as the environment.
         """
@@ -187,7 +186,7 @@ class DockerPhase:
         self._request = request
         self._options = options
         self._user = user
-        self._places = places
+        self._layers = layers
         self._overlays = overlays
         self._environment = environment
         self._log = BoundedLog(limit=request.limits.log_kb * 1024)
@@ -208,7 +207,7 @@ class DockerPhase:
     def run(self) -> PhaseResult:
         """Run the command and collect what it left; see :meth:`Sandbox.run`."""
         try:
-            with gathered(self._request, self._places, linked=self._overlays) as inputs:
+            with gathered(self._request, self._layers, overlays=self._overlays) as inputs:
                 self._check_stopped()
                 created = self._api.create_container(**self._options(inputs))["Id"]
                 with self._lock:

@@ -21,7 +21,7 @@ from recipelab.core.content import cache_root
 from recipelab.core.errors import SandboxError, SandboxUnavailable
 from recipelab.sandbox.base import PhaseRequest, PhaseResult, Sandbox
 from recipelab.sandbox.docker.containers import connect, reap_containers, remove_containers_of
-from recipelab.sandbox.docker.inputs import COPIED_BYTES, InputTree, mounts_overlays
+from recipelab.sandbox.docker.inputs import COPIED_BYTES, InputLayers, InputTree, mounts_overlays
 from recipelab.sandbox.docker.options import (
     OWNER_LABEL,
     SANDBOX_LABEL,
@@ -74,6 +74,8 @@ class DockerSandbox(Sandbox):
         self._image_id = ""
         self._cores = 1
         self._overlays = False
+        # Data usually lie on the disk of the cache.
+        self._layers = InputLayers((self._temporary, cache_root() / "phases"))
         self._identity = uuid.uuid4().hex
         self._phases = RunningPhases()
 
@@ -108,7 +110,7 @@ class DockerSandbox(Sandbox):
         if self._api is None:
             self._api = await _to_thread(self._connect)
         await _to_thread(partial(reap_containers, self._api))
-        for place in self._places():
+        for place in self._layers.places:
             await _to_thread(partial(reap_folders, place))
 
     async def stop(self) -> None:
@@ -120,6 +122,7 @@ class DockerSandbox(Sandbox):
         # If the daemon is gone, the next start removes what is left.
         with contextlib.suppress(SandboxUnavailable):
             await _to_thread(partial(remove_containers_of, api, self._identity))
+        self._layers.close()
         api.close()
 
     async def run(self, request: PhaseRequest) -> PhaseResult:
@@ -132,15 +135,11 @@ class DockerSandbox(Sandbox):
             request,
             options=partial(self._options, request),
             user=user_of(self._profile),
-            places=self._places(),
+            layers=self._layers,
             overlays=self._overlays,
             environment=f"docker {self._image} {self._image_id}",
         )
         return await self._phases.run(phase, name=f"phase-{request.phase}")
-
-    def _places(self) -> tuple[Path, Path]:
-        """Return where inputs may be gathered: data usually lie on the disk of the cache."""
-        return self._temporary, cache_root() / "phases"
 
     def _options(self, request: PhaseRequest, inputs: InputTree) -> dict[str, Any]:
         return container_options(

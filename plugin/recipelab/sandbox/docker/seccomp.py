@@ -9,7 +9,9 @@ without capabilities, less what lets two phases that run at the same time hear e
 - ``inotify``: it tells who opens a common file;
 - locks of byte ranges and leases (commands of ``fcntl``): everybody who has a common file open sees
   them, and each is a number of 63 bits. All files that the kernel has no name for (``eventfd``,
-  ``epoll``) are one such file for the whole machine. Locks of whole files (``flock``) stay.
+  ``epoll``) are one such file for the whole machine. Databases in a file do not work without such
+  locks, so those of a process seem to succeed, and lock nothing; those of an open file are refused.
+  Locks of whole files (``flock``) are what they are.
 
 Nor does it allow calls of foreign architectures, as 32-bit ones on a 64-bit machine.
 """
@@ -73,8 +75,8 @@ _FCNTL = (
 )
 """Commands of ``fcntl`` that are allowed."""
 
-_LOCKS = (5, 6, 7, 36, 37, 38)
-"""Commands of ``fcntl`` for locks of byte ranges: of a process, and of an open file."""
+_ASK, _LOCK = (5, 36, 37, 38), (6, 7)
+"""Commands of ``fcntl`` for locks of byte ranges that are refused, and that seem to succeed."""
 
 _ENOSYS, _ENOLCK = 38, 37
 _ALLOW, _REFUSE = "SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO"
@@ -99,8 +101,9 @@ def default_profile() -> str:
         *(_allowed("fcntl", 1, _INT, command) for command in _FCNTL),
         *(_allowed("personality", 0, _INT, kind) for kind in _PERSONALITIES),
         *(
-            {**_allowed("fcntl", 1, _INT, command), "action": _REFUSE, "errnoRet": _ENOLCK}
-            for command in _LOCKS
+            {**_allowed("fcntl", 1, _INT, command), "action": _REFUSE, "errnoRet": number}
+            for commands, number in ((_ASK, _ENOLCK), (_LOCK, 0))
+            for command in commands
         ),
     ]
     return json.dumps({"defaultAction": _REFUSE, "defaultErrnoRet": 1, "syscalls": rules})

@@ -38,8 +38,8 @@ _MACHINES = {
         (217, 218, 219, 241, 280, 282, 425, 232, 451, 223, 213, 26, 262),
     ),
 }
-_LOCKS = (5, 6, 7, 36, 37, 38)
-"""Commands of fcntl for locks of byte ranges."""
+_ASK, _LOCK = (5, 36, 37, 38), (6, 7)
+"""Commands of fcntl for locks of byte ranges that are refused, and that seem to succeed."""
 
 _LEASES = (1024, 1026)
 """Commands of fcntl that set a lease, or ask to be told of changes in a folder."""
@@ -76,7 +76,8 @@ def _program(machine: int, looked_into: tuple[int, ...], refused: tuple[int, ...
     steps += [(_LOAD, 0, 0, _NUMBER_AT), *_when(_IF_AT_LEAST, _FOREIGN_CALLS, _ENOSYS)]
     for number in refused:
         steps += _when(_IF_EQUAL, number, _EPERM)
-    commands = [step for command in _LOCKS for step in _when(_IF_EQUAL, command, _ENOLCK)]
+    commands = [step for command in _ASK for step in _when(_IF_EQUAL, command, _ENOLCK)]
+    commands += [step for command in _LOCK for step in _when(_IF_EQUAL, command, 0)]
     commands += [step for command in _LEASES for step in _when(_IF_EQUAL, command, _EPERM)]
     steps += _argument_of(fcntl, 1, commands)
     steps += _argument_of(preadv2, 5, _unless(_IF_EQUAL, 0, _EOPNOTSUPP))

@@ -84,7 +84,7 @@ class Sampler:
         """Return the CPU time that was surely used, in seconds."""
         often = sum(seen.seconds for seen in self._seen.values() if seen.looks >= _OFTEN)
         rare = [seen for seen in self._seen.values() if seen.looks < _OFTEN]
-        luck = _LUCK * sum(seen.variance for seen in rare) ** 0.5
+        luck: float = _LUCK * sum(seen.variance for seen in rare) ** 0.5
         return often + max(0.0, sum(seen.worked for seen in rare) - luck)
 
     def _processes(self) -> list[int]:
@@ -122,7 +122,7 @@ def _at_work(pid: int) -> float:
         folder = f"/proc/{pid}/task/{thread}"
         if _read(f"{folder}/stat").rpartition(")")[2].split()[0] == "R":
             ran, waited = map(int, _read(f"{folder}/schedstat").split()[:2])
-            found += float(ran / (ran + waited)) if ran else 0.0
+            found += float(ran) / (ran + waited) if ran else 0.0
     return found
 
 
