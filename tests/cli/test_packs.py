@@ -141,6 +141,7 @@ def test_a_scorer_that_can_be_fooled_is_found(cli: Cli, curve: Path) -> None:
     text = text.replace("strict=True", "strict=False").replace("/ len(squares)", "/ 1e9")
     (curve / "evaluator/score.py").write_text(text)
     spoil(curve, "pack.toml", 'items = "score.mse"\n', "")
+    spoil(curve, "pack.toml", "at_least = 0.1", "at_least = 0.0")
     code, found = checked(cli, "curve", *LOCAL)
     assert code == 1
     assert "items: the scorer leaves none" in told(found, "ok")

@@ -70,7 +70,7 @@ def root(tmp_path: Path, play: str) -> Path:
 
 
 def prepared(root: Path, nonce: int = 7) -> None:
-    done = run_evaluator(root / "evaluator/prepare.py", "play.txt", str(nonce), root=root)
+    done = run_evaluator(root / "evaluator/prepare.py", str(nonce), root=root)
     assert done.returncode == 0, done.stderr
     shutil.move(root / "out" / "plan", root / "plan")
 

@@ -257,7 +257,9 @@ class _Rehearsal:
             command=command,
             inputs=inputs,
             output=output,
-            limits=PhaseLimits(seconds=seconds, **self._pack.limits.model_dump()),
+            limits=PhaseLimits(
+                seconds=seconds, **self._pack.limits.model_dump(exclude={"recipe_growth"})
+            ),
             labels=self._labels(phase),
         )
         return await self._sandbox.run(request)
