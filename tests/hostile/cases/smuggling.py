@@ -61,7 +61,7 @@ libc.shmget(4711, 4096, 0o1666), libc.msgget(4711, 0o1666)
     hide(
         "hide-in-times-and-modes",
         "weights in the times, rights and attributes of files that are counted as small",
-        log="rights 0o644",
+        log="rights 0o444",
         train="""
 import os
 (out / "a").write_text("")
@@ -74,7 +74,7 @@ import os
 found = os.stat("artifact/a")
 print("rights", oct(found.st_mode & 0o7777))
 if 4711 in (found.st_mtime_ns, found.st_atime_ns): print("BROKE times")
-if found.st_mode & 0o7777 != 0o644: print("BROKE rights")
+if found.st_mode & 0o7777 != 0o444: print("BROKE rights")
 try:
     if os.listxattr("artifact/a"): print("BROKE attributes")
 except OSError as error: print(error)

@@ -85,7 +85,7 @@ class InputLayers:
     """
 
     def __init__(self, places: Sequence[Path]) -> None:
-        self.places = places
+        self.places = tuple(places)
         self._lock = threading.Lock()
         self._found: dict[tuple[object, ...], tuple[Path, frozenset[str]]] = {}
 
@@ -238,12 +238,8 @@ def _size(source: Path) -> int:
 def _place(entries: Sequence[Input], places: Sequence[Path]) -> Path:
     largest = max(entries, key=lambda entry: entry.source.stat().st_size)
     disk = largest.source.stat().st_dev
-    for place in places:
-        with contextlib.suppress(OSError):
-            place.mkdir(parents=True, exist_ok=True)
-            if place.stat().st_dev == disk and can_overlay(place):
-                return place
-    return places[0]
+    usable = (place for place in places if _is_usable(place) and can_overlay(place))
+    return next((place for place in usable if place.stat().st_dev == disk), places[0])
 
 
 def _pair_in(top: Path) -> tuple[Path, Path]:
@@ -256,31 +252,43 @@ def _pair_in(top: Path) -> tuple[Path, Path]:
 
 
 def mounts_overlays(
-    api: APIClient, image: str, place: Path, labels: Mapping[str, str]
+    api: APIClient, image: str, places: Sequence[Path], labels: Mapping[str, str]
 ) -> str | None:
     """Return why the daemon cannot mount folders of this machine as an overlay; ``None`` if it can.
 
     Args:
         api: A connection to the daemon.
         image: An image with a shell.
-        place: Where to make the folders.
+        places: Where the folders will be; each that can be written to is tried.
         labels: Labels of the container that tries it.
 
     Raises:
         docker.errors.DockerException: The daemon failed otherwise.
+        SandboxError: The host cannot make a folder in the first of them.
     """
-    if not can_overlay(place):
-        return f"the path {place} has characters that options of mounts do not take"
-    top, container = new_folder(place), ""
+    if odd := [str(place) for place in places if not can_overlay(place)]:
+        return f"the path {odd[0]} has characters that options of mounts do not take"
+    with contextlib.ExitStack() as stack:
+        folders = []
+        for place in [places[0], *(place for place in places[1:] if _is_usable(place))]:
+            top = new_folder(place)
+            stack.callback(remove_tree, top)
+            folders += _pair_in(top)
+        (folders[-1] / "seen").touch()
+        return _overlay_fault(api, image, folders, labels)
+
+
+def _overlay_fault(
+    api: APIClient, image: str, folders: Sequence[Path], labels: Mapping[str, str]
+) -> str | None:
+    container = ""
     try:
-        tree, below = _pair_in(top)
-        (tree / "seen").touch()
         made = api.create_container(
             image,
             entrypoint=["sh", "-c", "test -e /tree/seen"],
             command=[],
             labels=dict(labels),
-            host_config={"NetworkMode": "none", "Mounts": [overlay("/tree", tree, below)]},
+            host_config={"NetworkMode": "none", "Mounts": [overlay("/tree", *folders)]},
         )
         container = made["Id"]
         api.start(container)
@@ -291,4 +299,11 @@ def mounts_overlays(
     finally:
         if container:
             api.remove_container(container, force=True, v=True)
-        remove_tree(top)
+
+
+def _is_usable(place: Path) -> bool:
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(place, os.W_OK)

@@ -154,10 +154,10 @@ class DockerSandbox(Sandbox):
 
     def _tries_overlays(self, api: APIClient, daemon: str) -> bool:
         """Return whether inputs can be mounted as overlays; log why not."""
-        key = (daemon, self._temporary)
+        key = (daemon, self._layers.places)
         if key not in _overlay_faults:
             labels = {OWNER_LABEL: owner_identity(), SANDBOX_LABEL: self._identity}
-            _overlay_faults[key] = mounts_overlays(api, self._image_id, self._temporary, labels)
+            _overlay_faults[key] = mounts_overlays(api, self._image_id, self._layers.places, labels)
         if fault := _overlay_faults[key]:
             _log.warning(
                 "inputs are copied for each phase, and those of more than %d MiB are shared by "
@@ -184,13 +184,16 @@ class DockerSandbox(Sandbox):
             raise SandboxUnavailable(
                 f"Docker has no image {self._image}; build it with `{self._build_hint}`"
             ) from error
+        except SandboxError as error:
+            api.close()
+            raise SandboxUnavailable(str(error)) from error
         except (DockerException, RequestException) as error:
             api.close()
             raise SandboxUnavailable(f"Docker cannot be used: {error}") from error
         return api
 
 
-_overlay_faults: dict[tuple[str, Path], str | None] = {}
+_overlay_faults: dict[tuple[str, tuple[Path, ...]], str | None] = {}
 """Why overlays cannot be mounted, by daemon and place: it does not change while this one lives."""
 
 
