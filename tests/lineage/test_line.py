@@ -257,7 +257,11 @@ def test_a_trial_in_flight_moves_onto_a_head_that_came_after_it(store: LineageSt
         (slow_id,) = trial_ids_of(transaction, campaign_id, (slow,), CAMPAIGN)
         keys = transaction.values("SELECT key FROM trial_key WHERE trial_id = :id", id=slow_id)
     expected = stored_keys(
-        campaign_id, "merged", keys_of(record.diff), "means this", shape_of(store.files(CAMPAIGN, slow))
+        campaign_id,
+        "merged",
+        keys_of(record.diff),
+        "means this",
+        shape_of(store.files(CAMPAIGN, slow)),
     )
     assert sorted(keys) == expected
     assert [brief.number for brief in store.children(CAMPAIGN, head).items] == [slow]

@@ -186,9 +186,7 @@ def test_a_length_that_is_no_number_is_not_heard(fetcher: Fetcher) -> None:
     assert path.read_bytes() == b"x"
 
 
-def test_a_server_that_drips_is_given_up(
-    fetcher: Fetcher, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_that_drips_is_given_up(fetcher: Fetcher, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "PATIENT_SECONDS", 0)
     monkeypatch.setattr(sources, "LEAST_SPEED", 1e12)
     with hostile(endless) as (url, _), pytest.raises(FetchError, match="too slow"):
