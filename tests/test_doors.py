@@ -1,6 +1,7 @@
+# ruff: noqa: E501
 """Malformed and hostile patches, imports, charters and packs: refused clearly, and in bounded time.
 
-``benchmarks/doors.py`` tries thousands of each; here are some of them, and one for each fault found.
+``benchmarks/doors.py`` tries thousands of each; here are some, and one for each fault found.
 """
 
 from __future__ import annotations

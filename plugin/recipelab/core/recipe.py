@@ -48,8 +48,8 @@ MAX_DIFF_STEPS = 2_000_000
 
 KnobValue: TypeAlias = int | float | bool | str
 
-# A line is taken apart at its first "#" and "=": one expression for all of it would try the blanks of
-# a hostile line in every way there is.
+# A line is taken apart at its first "#" and "=": one expression for all of it would try the blanks
+# of a hostile line in every way there is.
 _KNOB_NAME = re.compile(r"([A-Za-z_]\w*)[ \t]*")
 _KNOB_MARK = re.compile(r"[ \t]*knob[ \t]+(\w+):")
 _BLANKS = " \t"

@@ -5,8 +5,8 @@ from the edits, which may be whole files:
 
 - the form of an edit: its changed lines without comments and spacing;
 - a knob's new value: a changed line that gives a name a plain value;
-- the shape of the whole recipe: its text without its numbers. Recipes of one shape whose numbers are
-  nearly the same are the same idea, measured on another draw of seeds.
+- the shape of the whole recipe: its text without its numbers. Recipes of one shape whose numbers
+  are nearly the same are the same idea, measured on another draw of seeds.
 """
 
 from __future__ import annotations
