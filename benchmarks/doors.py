@@ -25,6 +25,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -48,7 +49,7 @@ from recipelab.packs.load import load_pack, load_playbook, read_pack
 from recipelab.sandbox.spec import read_image_spec
 
 SLOW_SECONDS = 2.0
-HANG_SECONDS = 6
+HANG_SECONDS = 30
 """After this an input is broken off, and counts as slow."""
 MEMORY_BYTES = 6 << 30
 """Of addresses: an input that asks for more meets a MemoryError, and the machine lives on."""
@@ -113,9 +114,13 @@ class Watch:
             return
         writes = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
         paths: tuple[Any, ...] = ()
-        if event == "open" and isinstance(args[2], int) and args[2] & writes:
-            paths = args[:1]
-        elif event in ("os.mkdir", "os.remove", "os.rmdir", "os.chmod", "os.truncate"):
+        if (event == "open" and isinstance(args[2], int) and args[2] & writes) or event in (
+            "os.mkdir",
+            "os.remove",
+            "os.rmdir",
+            "os.chmod",
+            "os.truncate",
+        ):
             paths = args[:1]
         elif event in ("os.rename", "os.link", "os.symlink"):
             paths = args[:2] if event == "os.rename" else args[1:2]
@@ -128,7 +133,11 @@ class Watch:
                 # Not resolved: a link on the way there is what is to be found out.
                 place = os.path.realpath(os.fsdecode(path))
                 # A temporary file without a name is opened by the name of its folder.
-                if place != os.devnull and not os.path.isdir(place) and not place.startswith(self.allowed):
+                if (
+                    place != os.devnull
+                    and not os.path.isdir(place)
+                    and not place.startswith(self.allowed)
+                ):
                     self.outside.append(f"{event} {place}")
 
 
@@ -294,7 +303,9 @@ class Doors:
 def main() -> None:
     """Try inputs of every kind and print the counts."""
     kinds = ("patch", "import", "charter", "pack")
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--tries", type=int, default=10_000, help="inputs of all kinds together")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kinds", nargs="+", choices=kinds, default=list(kinds))
@@ -314,7 +325,9 @@ def main() -> None:
         os.chdir("/")
     show(counts, args.details)
     if target is not None:
-        table = {kind: {k: v for k, v in vars(c).items() if k != "faults"} for kind, c in counts.items()}
+        table = {
+            kind: {k: v for k, v in vars(c).items() if k != "faults"} for kind, c in counts.items()
+        }
         target.write_text(json.dumps(table, indent=2))
     bad = sum(count.slow + count.tracebacks + count.outside for count in counts.values())
     raise SystemExit(1 if bad else 0)
@@ -336,7 +349,7 @@ def run(top: Path, kinds: list[str], tries: int, seed: int) -> dict[str, Count]:
         try_one, inputs = ways[kind]
         for _ in range(tries // len(kinds)):
             family, make = next(inputs)
-            doors.attempt(count, family, lambda: try_one(make))
+            doors.attempt(count, family, partial(try_one, make))
     doors.store.close()
     return counts
 

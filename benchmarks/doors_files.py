@@ -1,5 +1,8 @@
 """Hostile imports, charters and packs for :mod:`doors`: sound files with one thing broken."""
 
+# Tables of hostile text.
+# ruff: noqa: E501, Q003, SIM905
+
 from __future__ import annotations
 
 import copy
@@ -44,14 +47,66 @@ PACK_FOLDERS = (TOP / "tests/project/task_packs/toy", TOP / "task_packs/play_sea
 
 PATHS = (
     *("../x", "../../secret.txt", "/etc/passwd", "/dev/zero", "/dev/stdin", "/proc/self/mem", ""),
-    *(".", "..", "a/../../x", "~/x", "$HOME/x", "${HOME}/x", "${NO_SUCH}", "C:\\x", "a\x00b", "a" * 5000),
-    *(".git/config", "recipe/\u202ey", "file:///etc/passwd", "http://127.0.0.1:1/x", "-rf", "recipe"),
+    *(
+        ".",
+        "..",
+        "a/../../x",
+        "~/x",
+        "$HOME/x",
+        "${HOME}/x",
+        "${NO_SUCH}",
+        "C:\\x",
+        "a\x00b",
+        "a" * 5000,
+    ),
+    *(
+        ".git/config",
+        "recipe/\u202ey",
+        "file:///etc/passwd",
+        "http://127.0.0.1:1/x",
+        "-rf",
+        "recipe",
+    ),
 )
 TEXTS = (
-    *("", " ", "\x00", "\ud800", "\udfff\ud800", "\u202e", "\x1b]0;owned\x07\x1b[2J", "\r\n", "\ufeff"),
-    *("[red]x[/red]", "[/]", "[link=file:///etc/passwd]x[/link]", "<script>x</script>", "=1+1", "`", "%s%n"),
-    *("{0.__class__}", "{seed}", "{nonce}", "{n}", "'; DROP TABLE trial; --", "x" * 100_000, "\u0430", "NaN"),
-    *("9" * 5000, "1e999", "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "2026-13-45", "kept"),
+    *(
+        "",
+        " ",
+        "\x00",
+        "\ud800",
+        "\udfff\ud800",
+        "\u202e",
+        "\x1b]0;owned\x07\x1b[2J",
+        "\r\n",
+        "\ufeff",
+    ),
+    *(
+        "[red]x[/red]",
+        "[/]",
+        "[link=file:///etc/passwd]x[/link]",
+        "<script>x</script>",
+        "=1+1",
+        "`",
+        "%s%n",
+    ),
+    *(
+        "{0.__class__}",
+        "{seed}",
+        "{nonce}",
+        "{n}",
+        "'; DROP TABLE trial; --",
+        "x" * 100_000,
+        "\u0430",
+        "NaN",
+    ),
+    *(
+        "9" * 5000,
+        "1e999",
+        "0001-01-01T00:00:00+23:59",
+        "9999-12-31T23:59:59-23:59",
+        "2026-13-45",
+        "kept",
+    ),
     *('"' * 40 + " OR * NEAR(", "a\n" * 20_000, "e\u0301" * 200, "\U0010ffff"),
 )
 NUMBERS = (
@@ -86,7 +141,13 @@ def places_of(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ..
     """Yield the places of all values in a table."""
     if place:
         yield place
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    items = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     for key, item in items:
         yield from places_of(item, (*place, key))
 
@@ -154,8 +215,14 @@ def sound_export() -> list[str]:
             )  # fmt: skip
             if status is None:
                 continue
-            evidence = Evidence(0, 2, 2, standing=Standing.PROVISIONAL) if status is Status.KEPT else None
-            failure = Failure(Phase.TRAIN, FailureKind.VALUE, "ValueError: x", "x") if status.is_failure else None
+            evidence = (
+                Evidence(0, 2, 2, standing=Standing.PROVISIONAL) if status is Status.KEPT else None
+            )
+            failure = (
+                Failure(Phase.TRAIN, FailureKind.VALUE, "ValueError: x", "x")
+                if status.is_failure
+                else None
+            )
             outcome = Outcome(
                 status, "as it went", (run,), (gate,), 2.0 - number, 0.1, -1.0, 0.1,
                 failure=failure, evidence=evidence,
@@ -165,7 +232,14 @@ def sound_export() -> list[str]:
         store.add_certificate("c", 1, Certificate("certified", seeds=4))
         found = Checkpoint(1, 0, True, False, "it holds", 4, -0.5, 0.1, gates=(gate,), runs=(run,))
         store.add_checkpoint("c", found)
-        store.add_message("c", round_number=1, source="left", type="TextMessage", payload={"content": "hello", "type": "TextMessage", "source": "left"}, trial=1)
+        store.add_message(
+            "c",
+            round_number=1,
+            source="left",
+            type="TextMessage",
+            payload={"content": "hello", "type": "TextMessage", "source": "left"},
+            trial=1,
+        )
         store.add_note("c", "look here")
         return list(export_lines(store, "c"))
 
@@ -201,7 +275,9 @@ def imports(rng: random.Random, canary: Path) -> Iterator[tuple[str, Make]]:
 
     def written(folder: Path, texts: list[str] | bytes) -> Path:
         file = folder / "x.jsonl"
-        data = texts if isinstance(texts, bytes) else "".join(texts).encode("utf-8", "surrogatepass")
+        data = (
+            texts if isinstance(texts, bytes) else "".join(texts).encode("utf-8", "surrogatepass")
+        )
         file.write_bytes(data)
         return file
 
@@ -245,8 +321,19 @@ def imports(rng: random.Random, canary: Path) -> Iterator[tuple[str, Make]]:
 
     def settings(folder: Path) -> Path:
         changed = copy.deepcopy(tables)
-        keys = ("plan", "imported", "base_url", "metric", "source_ids", "calibration", "certify", "pid")
-        changed[0]["campaign"]["settings"] = {rng.choice(keys): hostile_value(rng) for _ in range(3)}
+        keys = (
+            "plan",
+            "imported",
+            "base_url",
+            "metric",
+            "source_ids",
+            "calibration",
+            "certify",
+            "pid",
+        )
+        changed[0]["campaign"]["settings"] = {
+            rng.choice(keys): hostile_value(rng) for _ in range(3)
+        }
         return written(folder, [json_text(table) + "\n" for table in changed])
 
     def bytes_changed(folder: Path) -> Path:
@@ -263,7 +350,9 @@ def imports(rng: random.Random, canary: Path) -> Iterator[tuple[str, Make]]:
             if rng.random() < 0.7:
                 cells = re.split("(\t|\n)", text)
                 place = rng.randrange(0, len(cells), 2)
-                cells[place] = str(rng.choice(TEXTS + PATHS + NUMBERS)) if rng.random() < 0.8 else "\t"
+                cells[place] = (
+                    str(rng.choice(TEXTS + PATHS + NUMBERS)) if rng.random() < 0.8 else "\t"
+                )
                 data = "".join(cells).encode("utf-8", "surrogatepass")
             (folder / name).write_bytes(mutated(rng, data) if rng.random() < 0.4 else data)
         return folder
@@ -294,9 +383,7 @@ def imports(rng: random.Random, canary: Path) -> Iterator[tuple[str, Make]]:
         yield f"import, {make.__name__}", make
 
 
-BOMB = "".join(
-    f"k{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9) if n else 'x'}]\n" for n in range(12)
-)
+BOMB = "".join(f"k{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9) if n else 'x'}]\n" for n in range(12))
 FRONTS = (
     *("", "name: x", "[]", "- a", "null", "...", "--- \n---", "%YAML 9.9", "? a\n: b", "&a *a", "*a"),
     *("<<: *a", "a: &a [*a]\nname: c", "name: !!python/object/apply:os.system ['touch {canary}/x']"),
@@ -334,7 +421,9 @@ def charters(rng: random.Random, canary: Path) -> Iterator[tuple[str, Make]]:
             lines = [line for line in lines if not line.startswith(key)]
             lines.append(f"{key}: {rng.choice(CHARTER[key])}")
         rng.shuffle(lines)
-        return put(folder, "---\n" + "\n".join(lines) + "\n---\n" + rng.choice(("Body.", "", *TEXTS)))
+        return put(
+            folder, "---\n" + "\n".join(lines) + "\n---\n" + rng.choice(("Body.", "", *TEXTS))
+        )
 
     def front(folder: Path) -> Path:
         text = rng.choice(FRONTS).replace("{canary}", str(canary))
@@ -390,7 +479,14 @@ def toml_text(value: Any) -> str:
         case list():
             return f"[{', '.join(map(toml_text, value))}]"
         case dict():
-            return "{" + ", ".join(f"{json.dumps(k, ensure_ascii=False)} = {toml_text(v)}" for k, v in value.items()) + "}"
+            return (
+                "{"
+                + ", ".join(
+                    f"{json.dumps(k, ensure_ascii=False)} = {toml_text(v)}"
+                    for k, v in value.items()
+                )
+                + "}"
+            )
         case _:
             return '"null"'
 
@@ -402,10 +498,33 @@ def toml_file(table: dict[str, Any]) -> bytes:
 
 
 ODD_TOML = (
-    *("a = " + "[" * 5000, "a = " + "{b=" * 3000, "a" + ".b" * 20_000 + " = 1", "x = " + "9" * 6000, "a = 0x" + "f" * 9000),
-    *("[[a]]\n" * 30_000, "a = 1979-13-45", "a = 9999-99-99T00:00:00Z", 'a = "\\ud800"', 'a = """', "[profiles]\nmini = 1\n"),
-    *("default_profile = [1]\n", "profiles = []\n", "default_profile = {a = 1}\n[profiles.mini]\n", "[profiles.mini]\nextends = [1]\n"),
-    *("[profiles.mini]\nextends = 'mini'\n", "profiles.a = 1\ndefault_profile = 'a'\n", "\ufeffformat = 1\n", "format = nan\n"),
+    *(
+        "a = " + "[" * 5000,
+        "a = " + "{b=" * 3000,
+        "a" + ".b" * 20_000 + " = 1",
+        "x = " + "9" * 6000,
+        "a = 0x" + "f" * 9000,
+    ),
+    *(
+        "[[a]]\n" * 30_000,
+        "a = 1979-13-45",
+        "a = 9999-99-99T00:00:00Z",
+        'a = "\\ud800"',
+        'a = """',
+        "[profiles]\nmini = 1\n",
+    ),
+    *(
+        "default_profile = [1]\n",
+        "profiles = []\n",
+        "default_profile = {a = 1}\n[profiles.mini]\n",
+        "[profiles.mini]\nextends = [1]\n",
+    ),
+    *(
+        "[profiles.mini]\nextends = 'mini'\n",
+        "profiles.a = 1\ndefault_profile = 'a'\n",
+        "\ufeffformat = 1\n",
+        "format = nan\n",
+    ),
 )
 SERIES = (
     {"first": 0, "last": 10**12, "digits": 1}, {"first": 5, "last": 1, "digits": 1}, {"first": 0, "last": 2**70, "digits": 20},
@@ -473,7 +592,9 @@ def packs(rng: random.Random, canary: Path) -> Iterator[tuple[str, Make]]:
 
     def special(folder: Path) -> Path:
         sound(folder)
-        name = rng.choice(("pack.toml", "playbook.toml", "recipe/train.py", "recipe/x.bin", "recipe/l", "recipe"))
+        name = rng.choice(
+            ("pack.toml", "playbook.toml", "recipe/train.py", "recipe/x.bin", "recipe/l", "recipe")
+        )
         file = folder / name
         shutil.rmtree(file) if file.is_dir() else file.unlink(missing_ok=True)
         match rng.randrange(6):

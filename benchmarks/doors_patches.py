@@ -1,5 +1,8 @@
 """Hostile patches and edits for :mod:`doors`: well-formed ones with one thing that no trial has."""
 
+# Tables of hostile text; each way to make an input is used before the next ones are made.
+# ruff: noqa: B023, E501
+
 from __future__ import annotations
 
 import random
@@ -21,16 +24,38 @@ NAMES = (
     *(".git/config", ".git/hooks/post-checkout", ".GIT/config", "recipe/.git/x.py", ".gi\u200ct/x"),
     *("git~1/config", ".git /config", ".git::$INDEX_ALLOCATION/x", "recipe/.git./x.py", ".git\\x"),
     *("recipe\\..\\x.py", "C:x.py", "recipe/aux.py", "recipe/x.py:stream", "recipe/NUL"),
-    *("recipe/\u202etrain.py", "recipe/tr\u0430in.py", "recipe/train\u200b.py", "recipe/tra\u0131n.py"),
+    *(
+        "recipe/\u202etrain.py",
+        "recipe/tr\u0430in.py",
+        "recipe/train\u200b.py",
+        "recipe/tra\u0131n.py",
+    ),
     *("recipe/ train.py", "recipe/train.py ", "recipe/-x.py", "recipe/*.py", "recipe//x.py", "./x"),
     *("recipe/a\tb.py", "recipe/\x1b[2J.py", "recipe/\x7f.py", "recipe", "recipe/train.py/x.py"),
     *(f"recipe/{'n' * 300}.py", f"recipe/{'d/' * 2500}x.py", "recipe/é.py", "recipe/e\u0301.py"),
     *('"recipe/a\\nb.py"', '"recipe/\\056\\056/x.py"', '"\\056\\056/x.py"', '"recipe/x', '"\\777"'),
     *("dev/null", "/dev/null", "", " ", ".", "..", "evaluator/score.py", "pack.toml"),
 )
-MODES = ("120000", "160000", "040000", "100755", "100600", "777777", "0", "-1", "", "120000\n100644")
+MODES = (
+    "120000",
+    "160000",
+    "040000",
+    "100755",
+    "100600",
+    "777777",
+    "0",
+    "-1",
+    "",
+    "120000\n100644",
+)
 HUNKS = (
-    *("@@ -1,99999999999999999999 +1 @@", "@@ -0,0 +0,0 @@", "@@ -1,-1 +1,-1 @@", "@@ @@", "@@ -1 +1"),
+    *(
+        "@@ -1,99999999999999999999 +1 @@",
+        "@@ -0,0 +0,0 @@",
+        "@@ -1,-1 +1,-1 @@",
+        "@@ @@",
+        "@@ -1 +1",
+    ),
     *("@@ -2147483647,1 +2147483647,1 @@", "@@ -1,3 +1,3 @@ \x1b]0;x\x07", "@@@ -1 -1 +1 @@@"),
 )
 HEADS = (
@@ -86,7 +111,10 @@ def hostile_texts(rng: random.Random) -> Iterator[tuple[str, str]]:
             ("calls", f"X = a{'()' * (count // 2)}\n"),
             ("lambdas", f"X = {'lambda:' * (count // 7)}1\n"),
             ("comparisons", f"X = {'1<' * (count // 2)}1\n"),
-            ("nested blocks", "".join(f"{' ' * i}if 1:\n" for i in range(99)) + " " * 99 + "X = 1\n"),
+            (
+                "nested blocks",
+                "".join(f"{' ' * i}if 1:\n" for i in range(99)) + " " * 99 + "X = 1\n",
+            ),
             ("quote ladder", 'X = 1\n"' + '\\"' * (count // 2) + "\n"),
             ("quote ladder in a comment", "X = 1\n#" + '"\\' * (count // 2) + "\n"),
             ("single quotes", "X = 1\n#" + "'\"" * (count // 2) + "\n"),
@@ -95,7 +123,10 @@ def hostile_texts(rng: random.Random) -> Iterator[tuple[str, str]]:
             ("one line often", "#\n" * (count // 2)),
             ("statements", "x=1\n" * (count // 4)),
             ("statements of one line", "x=1;" * (count // 4) + "\n"),
-            ("one long line", "#" + "".join(chr(0x4E00 + rng.randrange(120)) for _ in range(count)) + "\n"),
+            (
+                "one long line",
+                "#" + "".join(chr(0x4E00 + rng.randrange(120)) for _ in range(count)) + "\n",
+            ),
             ("null", "X = 1\x00\n"),
             ("surrogate", "X = '\ud800'\n"),
             ("form feeds", "X = 1\n\x0c\x0bY = 2\r\x0cZ = 3\u2028W = 4\n"),
@@ -132,7 +163,9 @@ def mutated(rng: random.Random, data: bytes) -> bytes:
             case 0:
                 out[place:] = b""
             case 1:
-                out[place:place] = rng.choice((b"\x00", b"\xff", b"\r", b"\n", b"\r\n", b"\xed\xa0\x80"))
+                out[place:place] = rng.choice(
+                    (b"\x00", b"\xff", b"\r", b"\n", b"\r\n", b"\xed\xa0\x80")
+                )
             case 2:
                 del out[place : place + rng.randint(1, 30)]
             case 3:
@@ -169,7 +202,7 @@ def proposals(
         hunk = rng.choice(HUNKS)
         link = new_file("recipe/l", f"{canary}\n", "120000")
         many = rng.choice((10, 3_000, 40_000))
-        size = rng.choice((1_000, 400_000, 30_000_000, 600_000_000))
+        size = rng.choice((1_000, 400_000, 30_000_000, 60_000_000))
         families: tuple[tuple[str, Callable[[], bytes]], ...] = (
             ("new name", lambda: bytes_of(new_file(a))),
             ("name and a change", lambda: bytes_of(plain() + new_file(a))),
@@ -192,7 +225,15 @@ def proposals(
             ("long line", lambda: bytes_of(new_file("recipe/n.py", "#" * 3_900_000 + "\n"))),
             ("noise", lambda: rng.randbytes(rng.randrange(2000))),
         )  # fmt: skip
-        costly = {"many files", "many folders", "many hunks", "binary", "10 MB", "3.9 MB", "long line"}
+        costly = {
+            "many files",
+            "many folders",
+            "many hunks",
+            "binary",
+            "10 MB",
+            "3.9 MB",
+            "long line",
+        }
         for family, make in families:
             # Those that take long to make are rarer, so that there are many of the others.
             if family not in costly or rng.random() < 0.2:

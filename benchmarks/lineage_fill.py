@@ -146,7 +146,9 @@ class Filler:
         rows["trial_text"].append(text)
         if number:
             rows["parent"].append({"parent_id": parent, "trial_id": trial_id, "position": 0})
-        keys = stored_keys(self.campaign_id, f"digest{number}", keys_of(diff), f"meaning{number}")
+        keys = stored_keys(
+            self.campaign_id, f"digest{number}", keys_of(diff), f"meaning{number}", ""
+        )
         rows["trial_key"] += [{"key": key, "trial_id": trial_id} for key in keys]
         self.recent = [*self.recent[-50:], trial_id]
         if status == "kept":

@@ -1,6 +1,7 @@
+# ruff: noqa: E501
 """Malformed and hostile patches, imports, charters and packs: refused clearly, and in bounded time.
 
-``benchmarks/doors.py`` tries thousands of each; here are some of them, and one for each fault found.
+``benchmarks/doors.py`` tries thousands of each; here are some, and one for each fault found.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from recipelab.agents.charters import charter_problems
 from recipelab.core.content import read_limited
 from recipelab.core.errors import EditError, PackError, RecipelabError
 from recipelab.core.recipe import MAX_FILE_CHARACTERS, Recipe, find_knobs, parse_knob
-from recipelab.core.trial import Edit
+from recipelab.core.trial import Edit, FailureKind, Proposal
+from recipelab.evaluation.proposals import Candidate, ProposalChecker, Rejected, made_code
 from recipelab.exchange.files import import_campaign
 from recipelab.exchange.git import edits_of_patch
 from recipelab.exchange.jsonl import export_lines
@@ -32,6 +34,7 @@ from recipelab.lineage import LineageStore
 from recipelab.lineage.similar import keys_of
 from recipelab.models.open import model_from_file
 from recipelab.packs.load import load_pack, read_pack
+from recipelab.packs.pack import Pack
 from recipelab.sandbox.spec import read_image_spec
 
 from .lineage.helpers import CAMPAIGN, add_campaign, propose
@@ -239,6 +242,79 @@ def test_a_line_is_a_knob_or_it_is_none(line: str) -> None:
     if knob is not None:
         assert knob.choices or knob.low <= float(knob.value) <= knob.high
         assert parse_knob("a.py", 1, knob.edit(knob.value).replace) is not None
+
+
+TRAIN = "recipe/train.py"
+
+
+@pytest.fixture
+def checker(toy: Pack, store: LineageStore) -> ProposalChecker:
+    made = ProposalChecker(store, "c", toy)
+    made.take_baseline()
+    return made
+
+
+def tried(checker: ProposalChecker, *pairs: tuple[str, str]) -> Candidate | Rejected:
+    """What is told of an edit of the baseline, which is then in the lineage."""
+    edits = tuple(Edit(TRAIN, old, new) for old, new in pairs)
+    return checker.take(Proposal("left", "left", 0, "idea", -1.0, edits), round_number=None)[1]
+
+
+def alike(checked: Candidate | Rejected) -> list[str]:
+    assert isinstance(checked, Candidate), checked
+    return [line for line in checked.alike if line.startswith("same recipe but for numbers")]
+
+
+def test_a_recipe_sent_again_with_a_number_moved_a_little_is_told(checker: ProposalChecker) -> None:
+    far, near = ("X = 1.0", "X = 30.0"), ("X = 1.0", "X = 30.5")
+    assert alike(tried(checker, far)) == []
+    assert "trial 1 by left" in alike(tried(checker, near))[0]
+    # The baseline itself, moved by one percent.
+    assert "trial 0 by campaign" in alike(tried(checker, ("X = 1.0", "X = 1.01")))[0]
+    assert alike(tried(checker, ("X = 1.0", "X = 2.0"))) == []
+    assert alike(tried(checker, ("X = 1.0", "X = 30.1; Z = 1"))) == []
+
+
+def test_numbers_far_apart_in_one_place_are_not_alike(checker: ProposalChecker) -> None:
+    text = checker.recipe_of(0)[TRAIN]
+    assert "X = 1.0" in text
+    two = ("X = 1.0", "A = 5\nX = 40.0"), ("X = 1.0", "A = 9\nX = 40.0")
+    assert [alike(tried(checker, pair)) for pair in two] == [[], []]
+
+
+PACKED = "exec(__import__('zlib').decompress(b'x'))"
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        (PACKED, "exec"),
+        ("import builtins; builtins.exec(TEXT)", "exec"),
+        ("eval(compile(TEXT, 'x', 'exec'))", "compile"),
+        ("eval(TEXT)", "eval"),
+        ("exec('Y = 2')", None),
+        ("model.eval(1); torch.compile(model)", None),
+        ("# exec(TEXT)\nTEXT = 'eval(TEXT)'", None),
+        ("def eval(self): return 1", None),
+    ],
+)
+def test_code_that_nobody_can_read_is_not_tried(
+    line: str, name: str | None, checker: ProposalChecker
+) -> None:
+    checked = tried(checker, ("X = 1.0", f"{line}\nX = 1.0"))
+    if name is None:
+        assert isinstance(checked, Candidate)
+        return
+    assert isinstance(checked, Rejected)
+    assert checked.kind is FailureKind.RULE
+    assert f"{TRAIN}:" in checked.reason
+    assert f"{name} runs text that is made when it runs; write the code out" in checked.reason
+
+
+def test_what_the_parent_has_of_it_may_stay() -> None:
+    parent = Recipe({"a.py": f"{PACKED}\nX = 1\n", "b.py": ""})
+    assert made_code(parent, Recipe({"a.py": f"{PACKED}\nX = 2\n", "b.py": ""})) is None
+    assert made_code(parent, Recipe({"a.py": "X = 2\n", "b.py": PACKED})) is not None
 
 
 def new_files(count: int) -> str:

@@ -25,7 +25,7 @@ from recipelab.core.trial import (
 from recipelab.lineage import LineageStore, TrialFilter, keys_of
 from recipelab.lineage.filter import descendants_among
 from recipelab.lineage.lookup import trial_ids_of
-from recipelab.lineage.similar import stored_keys
+from recipelab.lineage.similar import shape_of, stored_keys
 from tests.lineage.helpers import CAMPAIGN, FILES, add_campaign, propose, with_campaign
 
 CERTIFIED, PROVISIONAL, UNPROVEN, UNTESTED = Standing
@@ -268,7 +268,13 @@ def test_a_trial_in_flight_moves_onto_a_head_that_came_after_it(store: LineageSt
     with store._asking(CAMPAIGN) as (transaction, campaign_id):
         (slow_id,) = trial_ids_of(transaction, campaign_id, (slow,), CAMPAIGN)
         keys = transaction.values("SELECT key FROM trial_key WHERE trial_id = :id", id=slow_id)
-    expected = stored_keys(campaign_id, "merged", keys_of(record.diff), "means this")
+    expected = stored_keys(
+        campaign_id,
+        "merged",
+        keys_of(record.diff),
+        "means this",
+        shape_of(store.files(CAMPAIGN, slow)),
+    )
     assert sorted(keys) == expected
     assert [brief.number for brief in store.children(CAMPAIGN, head).items] == [slow]
     assert [r.number for r in store.chain(CAMPAIGN, slow)] == [0, head, slow]

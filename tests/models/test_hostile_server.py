@@ -1,3 +1,4 @@
+# ruff: noqa: SIM117, E501
 """A server that means no good: endless answers, other hosts, what is no JSON, odd arguments."""
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def ask(url: str, model: str) -> None:
-    """Asks a model; of Anthropic's the library itself, as AutoGen's client does not fit them all."""
+    """Asks a model; of Anthropic's the library itself, which AutoGen's client may not fit."""
     inner = open_model(model, seed=0, base_url=url)
     try:
         if model.startswith("openai"):
@@ -77,7 +78,9 @@ async def test_no_key_goes_to_another_host(model: str) -> None:
             handler.end_headers()
 
         with hostile(send_on) as (url, asked):
-            with pytest.raises(ModelError, match="sends on to http://127.0.0.1, which would get"):
+            with pytest.raises(
+                ModelError, match=r"sends on to http://127\.0\.0\.1, which would get"
+            ):
                 await ask(url, model)
     assert len(asked) == 1
     assert KEY in str(asked)

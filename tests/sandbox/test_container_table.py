@@ -64,13 +64,19 @@ def test_every_key(tmp_path: Path) -> None:
     [
         ("container = 3", ("container: ", "3", "valid: a table with the keys user, gpu, shm_mb")),
         ("[container]\nusr = 5", ("container.usr: no such key; valid: environment, gpu, seccomp",)),
-        ("[container]\nprivileged = true", ("container.privileged: no such key; valid: environment",)),
+        (
+            "[container]\nprivileged = true",
+            ("container.privileged: no such key; valid: environment",),
+        ),
         ('[container]\nmounts = ["/:/host"]', ("container.mounts: no such key",)),
         ('[container]\ndevices = ["/dev/mem"]', ("container.devices: no such key",)),
         ('[container]\nnetwork = "host"', ("container.network: no such key",)),
         ('[container]\ncap_add = ["ALL"]', ("container.cap_add: no such key",)),
         ('[container]\nsecurity_opt = ["seccomp=unconfined"]', ("security_opt: no such key",)),
-        ('[container]\nseccomp = "unconfined"', ("(it is 'unconfined')", "the name of a JSON file")),
+        (
+            '[container]\nseccomp = "unconfined"',
+            ("(it is 'unconfined')", "the name of a JSON file"),
+        ),
         ("[container]\nuser = 0", ("container.user: ", "(it is 0)", "valid: a user id from 1")),
         ("[container]\nuser = 65533", ("(it is 65533)", "valid: a user id from 1 to 65534")),
         ("[container]\nuser = true", ("container.user: ", "(it is True)", "valid: a user id")),
@@ -124,7 +130,10 @@ REFUSING = {"names": sorted(_DEEP_CALLS), "action": "SCMP_ACT_ERRNO"}
         ({"defaultAction": "SCMP_ACT_LOG", "syscalls": []}, "add_key, bpf"),
         ({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [DEEP]}, "mount"),
         ({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{**DEEP, "includes": []}]}, "mount"),
-        ({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{**DEEP, "includes": {"caps": []}}]}, "mo"),
+        (
+            {"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{**DEEP, "includes": {"caps": []}}]},
+            "mo",
+        ),
         ({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{**REFUSING, "args": [1]}]}, "add_key"),
         ({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [REFUSING]}, None),
         ({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [AS_DOCKER]}, None),

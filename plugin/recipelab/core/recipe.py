@@ -48,8 +48,8 @@ MAX_DIFF_STEPS = 2_000_000
 
 KnobValue: TypeAlias = int | float | bool | str
 
-# A line is taken apart at its first "#" and "=": one expression for all of it would try the blanks of
-# a hostile line in every way there is.
+# A line is taken apart at its first "#" and "=": one expression for all of it would try the blanks
+# of a hostile line in every way there is.
 _KNOB_NAME = re.compile(r"([A-Za-z_]\w*)[ \t]*")
 _KNOB_MARK = re.compile(r"[ \t]*knob[ \t]+(\w+):")
 _BLANKS = " \t"
@@ -162,7 +162,7 @@ class _Comparison(SequenceMatcher[str]):
 
     def __init__(self, a: list[str], b: list[str], *, autojunk: bool = True) -> None:
         super().__init__(None, a, b, autojunk)
-        places = self.b2j
+        places: Mapping[str, list[int]] = getattr(self, "b2j")  # noqa: B009  typeshed lacks it
         steps = (1 + len(places.get(line, ())) for line in a)
         self._steps = [0, *accumulate(steps)]
         self._left = MAX_DIFF_STEPS
@@ -294,8 +294,8 @@ def _file_diff(path: str, before: str | None, after: str | None) -> str:
 def _hunks(before: list[str], after: list[str]) -> Iterator[str]:
     """Yield the lines of a unified diff below its head."""
     for group in _Comparison(before, after).get_grouped_opcodes():
-        spans = [_span(group[0][i], group[-1][i + 1]) for i in (1, 3)]
-        yield f"@@ -{spans[0]} +{spans[1]} @@\n"
+        (_, old, _, new, _), (_, _, old_end, _, new_end) = group[0], group[-1]
+        yield f"@@ -{_span(old, old_end)} +{_span(new, new_end)} @@\n"
         for tag, i, j, k, m in group:
             if tag == "equal":
                 yield from (f" {line}" for line in before[i:j])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -112,7 +113,9 @@ class ProposalChecker:
             checked = check_edits(self.pack, self.recipe_of(parent), edits, self._twin)
             if isinstance(checked, Rejected) or self.repeats:
                 return checked
-            alike = self.store.edit_alike(self.campaign, edits, parent, keys=checked.keys)
+            alike = self.store.edit_alike(
+                self.campaign, edits, parent, keys=checked.keys, recipe=checked.recipe.files
+            )
         lines = tuple(
             f"{item.why}: trial {item.brief.number} by {item.brief.specialist}, "
             + (f"{item.brief.status} ({item.brief.reason})" if item.brief.status else "in flight")
@@ -239,10 +242,54 @@ def check_recipe(
         return Rejected(FailureKind.SYNTAX, f"does not parse: {broken}", diff)
     if (grown := _grown(pack, recipe)) is not None:
         return Rejected(FailureKind.SIZE, grown, diff)
+    if place := made_code(parent, recipe):
+        text = f"{place}; write the code out, so that people and agents can read what is tried"
+        return Rejected(FailureKind.RULE, text, diff)
     twin = find_twin(recipe)
     if twin is not None:
         return Rejected(FailureKind.DUPLICATE, f"already tried: {twin}; propose another", diff)
     return Candidate(recipe, diff, keys_of(diff))
+
+
+_RUNS_TEXT = frozenset({"exec", "eval", "compile"})
+
+
+def made_code(parent: Recipe, recipe: Recipe) -> str | None:
+    """Return where an edit has text run as code that is not there to read, as a packed one.
+
+    It is a rule and no defense: a recipe that hides such a call well is caught by what it measures,
+    not here. What the parent has already, as upstream's own, may stay.
+    """
+    for path in sorted(recipe.files):
+        if recipe.files[path] != parent.files.get(path):
+            found = _calls_of_made_code(recipe.files[path])
+            if len(found) > len(_calls_of_made_code(parent.files.get(path, ""))):
+                line, name = found[-1]
+                return f"{path}:{line}: {name} runs text that is made when it runs"
+    return None
+
+
+def _calls_of_made_code(text: str) -> list[tuple[int, str]]:
+    """Return the lines and names of the calls that run a text which is no literal."""
+    if not any(name in text for name in _RUNS_TEXT):
+        return []
+    try:
+        module = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return []  # For a later Python than this; the sandbox will tell.
+    found: list[tuple[int, str]] = []
+    for node in ast.walk(module):
+        if not isinstance(node, ast.Call) or not node.args:
+            continue
+        function, given = node.func, node.args[0]
+        if isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name):
+            name = function.attr if function.value.id in ("builtins", "__builtins__") else ""
+        else:
+            name = function.id if isinstance(function, ast.Name) else ""
+        is_plain = isinstance(given, ast.Constant) and isinstance(given.value, str)
+        if name in _RUNS_TEXT and not is_plain:
+            found.append((node.lineno, name))
+    return found
 
 
 def _changed_protected(pack: Pack, recipe: Recipe) -> tuple[str, ...]:

@@ -4,7 +4,9 @@ Two trials with a common key tried the same. Keys are taken from the diff, which
 from the edits, which may be whole files:
 
 - the form of an edit: its changed lines without comments and spacing;
-- a knob's new value: a changed line that gives a name a plain value.
+- a knob's new value: a changed line that gives a name a plain value;
+- the shape of the whole recipe: its text without its numbers. Recipes of one shape whose numbers
+  are nearly the same are the same idea, measured on another draw of seeds.
 """
 
 from __future__ import annotations
@@ -32,8 +34,11 @@ from recipelab.lineage.values import DIFF_CHARACTERS, clean
 SAME_RECIPE = "same recipe"
 SAME_EDIT = "same edit"
 SAME_KNOB = "same knob and value"
+NEARLY_SAME = "same recipe but for numbers that differ by 2 % at most"
 ALIKE = "alike in words"
-_RANKS = (SAME_RECIPE, SAME_EDIT, SAME_KNOB, ALIKE)
+_RANKS = (SAME_RECIPE, SAME_EDIT, SAME_KNOB, NEARLY_SAME, ALIKE)
+NEAR = 0.02
+"""Relative difference of two numbers that count as nearly the same."""
 
 ASKED_WORDS = 8
 """Words of a text that are looked for, the longest ones."""
@@ -65,6 +70,7 @@ MAX_KNOBS = 8
 _TOKEN = re.compile(
     r"""(?P<string>"(?:[^"\\]|\\.)*+"?|'(?:[^'\\]|\\.)*+'?)|(?P<comment>\#.*)|(?P<token>\w+(?:\.\w+)*|\S)"""
 )
+_NUMBER = re.compile(r"(?<![\w.])(?:\d[\d_]*+\.?[\d_]*+|\.\d[\d_]*+)(?:[eE][+-]?\d++)?+(?![\w.])")
 _ASSIGNED = re.compile(r"([A-Za-z_][\w.]*)\x1f(?::\x1f[^=]*)?=\x1f(.+)")
 
 
@@ -155,18 +161,26 @@ class SimilarReader(SummaryReader):
             return _ranked(transaction, found, limit)
 
     def edit_alike(
-        self, campaign: str, edits: Sequence[Edit], parent: int, *, keys: EditKeys | None = None
+        self,
+        campaign: str,
+        edits: Sequence[Edit],
+        parent: int,
+        *,
+        keys: EditKeys | None = None,
+        recipe: Mapping[str, str] | None = None,
     ) -> list[Similar]:
         """Return trials that a proposal would repeat, though its recipe is another.
 
         Those made the same edit after formatting, or gave the same knobs the same values and
-        nothing else, from the same parent or one with an equal recipe.
+        nothing else, from the same parent or one with an equal recipe; or their recipe differs in
+        numbers alone, by a few percent, whatever the parent.
 
         Args:
             campaign: Name of the campaign.
             edits: What it would change.
             parent: Number of the trial whose recipe it would edit.
             keys: The keys of the edits' diff, where the caller has them.
+            recipe: The edited recipe, to find those that differ in numbers alone.
 
         Returns:
             At most ten, the same edit first, then the newest.
@@ -179,7 +193,10 @@ class SimilarReader(SummaryReader):
             if keys is None:
                 keys = keys_of(diff_of(edits, recipe_files(transaction, parent_id))[0])
             found = _same(transaction, campaign_id, keys, knobs=keys.knobs_only)
-            return _ranked(transaction, _from_equal(transaction, found, parent_id), MOST_ALIKE)
+            found = _from_equal(transaction, found, parent_id)
+            if recipe is not None:
+                found = _nearly_same(transaction, campaign_id, recipe) | found
+            return _ranked(transaction, found, MOST_ALIKE)
 
 
 def _measured(
@@ -204,6 +221,33 @@ def _same(
         ids = _with_key(transaction, key_of(campaign_id, "form", keys.form))
         found |= dict.fromkeys(ids, (SAME_EDIT, 1.0))
     return found
+
+
+def shape_of(files: Mapping[str, str]) -> str:
+    """Return the digest of a recipe without its numbers; empty for no recipe."""
+    total = hashlib.sha256()
+    for path in sorted(files):
+        for part in (path, _NUMBER.sub("0", files[path])):
+            total.update(part.encode("utf-8", "surrogatepass") + b"\0")
+    return total.hexdigest() if files else ""
+
+
+def _nearly_same(transaction: Transaction, campaign_id: int, recipe: Mapping[str, str]) -> Found:
+    """Return the trials whose recipe is the same but for numbers that are nearly the same."""
+    found: Found = {}
+    for trial_id in _with_key(transaction, key_of(campaign_id, "shape", shape_of(recipe))):
+        other = recipe_files(transaction, trial_id)
+        if all(_is_near(text, other.get(path, "")) for path, text in recipe.items()):
+            found[trial_id] = (NEARLY_SAME, 1.0)
+    return found
+
+
+def _is_near(one: str, other: str) -> bool:
+    if one == other:
+        return True
+    pairs = zip(_NUMBER.findall(one), _NUMBER.findall(other), strict=False)
+    numbers = ((float(x), float(y)) for x, y in pairs if x != y)
+    return all(abs(x - y) <= NEAR * max(abs(x), abs(y)) for x, y in numbers)
 
 
 def _with_key(transaction: Transaction, key: int) -> list[int]:
@@ -320,10 +364,12 @@ def key_of(campaign_id: int, kind: str, value: str) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big", signed=True)
 
 
-def stored_keys(campaign_id: int, digest: str, keys: EditKeys, meaning: str) -> list[int]:
+def stored_keys(
+    campaign_id: int, digest: str, keys: EditKeys, meaning: str, shape: str
+) -> list[int]:
     """Return the numbers under which a trial is to be found, in order."""
     named = [("knob", knob) for knob in keys.knobs]
-    whole = (("form", keys.form), ("digest", digest), ("meaning", meaning))
+    whole = (("form", keys.form), ("digest", digest), ("meaning", meaning), ("shape", shape))
     named += [(kind, value) for kind, value in whole if value]
     return sorted({key_of(campaign_id, kind, value) for kind, value in named})
 

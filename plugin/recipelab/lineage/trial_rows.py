@@ -15,7 +15,8 @@ from recipelab.core.trial import Edit, Failure, Outcome, Phase, Proposal, Standi
 from recipelab.lineage.database import Transaction
 from recipelab.lineage.lookup import last_trial_id, number_of, trial_key
 from recipelab.lineage.records import TrialState
-from recipelab.lineage.similar import EditKeys, keys_of, stored_keys
+from recipelab.lineage.similar import EditKeys, keys_of, shape_of, stored_keys
+from recipelab.lineage.trial_reads import recipe_files
 from recipelab.lineage.values import (
     DIFF_CHARACTERS,
     ENVIRONMENT_CHARACTERS,
@@ -146,7 +147,8 @@ def insert_trial(
     _insert_text(transaction, trial_id, proposal, diff, recipe.files)
     _insert_parents(transaction, trial_id, parent_ids)
     keys = keys_of(diff) if recipe.keys is None else recipe.keys
-    _insert_keys(transaction, trial_id, stored_keys(campaign_id, digest, keys, meaning))
+    shape = shape_of(recipe.files)
+    _insert_keys(transaction, trial_id, stored_keys(campaign_id, digest, keys, meaning, shape))
     return trial_id
 
 
@@ -197,12 +199,13 @@ def replace_recipe(
     if meaning is None:
         meaning = Recipe(recipe.files).meaning if recipe.files else ""
     ((old_digest, old_meaning, old_diff),) = transaction.rows(_FOUND_BY, id=trial_id)
-    old = stored_keys(campaign_id, old_digest, keys_of(old_diff), old_meaning)
+    shape, old_shape = shape_of(recipe.files), shape_of(recipe_files(transaction, trial_id))
+    old = stored_keys(campaign_id, old_digest, keys_of(old_diff), old_meaning, old_shape)
     transaction.run(
         "DELETE FROM trial_key WHERE key IN :keys AND trial_id = :id", keys=old, id=trial_id
     )
     keys = keys_of(diff) if recipe.keys is None else recipe.keys
-    _insert_keys(transaction, trial_id, stored_keys(campaign_id, digest, keys, meaning))
+    _insert_keys(transaction, trial_id, stored_keys(campaign_id, digest, keys, meaning, shape))
     transaction.run(
         "UPDATE trial SET digest = :digest, meaning = :meaning WHERE id = :id",
         digest=digest,

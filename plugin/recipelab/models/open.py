@@ -81,7 +81,7 @@ def guarded(client: ChatCompletionClient) -> ChatCompletionClient:
     A provider's library follows redirects and takes its key along, and reads an answer whole,
     however long it is.
     """
-    http = getattr(getattr(client, "_client", None), "_client", None)
+    http: Any = getattr(getattr(client, "_client", None), "_client", None)
     if hasattr(http, "event_hooks"):
         hooks = http.event_hooks
         known = hooks.get("response", [])

@@ -78,7 +78,7 @@ def gzip_sha256(path: Path) -> str | None:
     """Return the hash of what a gzip file holds; ``None`` if it is not one, or is a bomb."""
     try:
         with gzip.open(path) as stream:
-            bounded = _Bounded(stream, _most_unpacked(path))
+            bounded = _Bounded(cast(IO[bytes], stream), _most_unpacked(path))
             digest = hashlib.sha256()
             while block := bounded.read(BLOCK_BYTES):
                 digest.update(block)
@@ -451,7 +451,9 @@ class Fetcher:
         except subprocess.TimeoutExpired:
             raise FetchError(f"{place}: no answer within {COMMAND_SECONDS} s") from None
         if done.returncode != 0:
-            lines = (done.stderr or done.stdout or b"").decode(errors="replace").strip().splitlines()
+            lines = (
+                (done.stderr or done.stdout or b"").decode(errors="replace").strip().splitlines()
+            )
             raise FetchError(f"{place}: {lines[-1] if lines else f'{command[0]} failed'}")
 
 

@@ -34,8 +34,25 @@ _FORMAT = 1
 _MOST_SHM_MB = (1 << 20) - 1
 _ALLOWING = ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_NOTIFY", "SCMP_ACT_TRACE")
 _DEEP_CALLS = frozenset(
-    "bpf delete_module finit_module init_module kexec_file_load kexec_load mount open_by_handle_at "
-    "perf_event_open pivot_root reboot setns swapon umount2 userfaultfd add_key keyctl".split()
+    [
+        "bpf",
+        "delete_module",
+        "finit_module",
+        "init_module",
+        "kexec_file_load",
+        "kexec_load",
+        "mount",
+        "open_by_handle_at",
+        "perf_event_open",
+        "pivot_root",
+        "reboot",
+        "setns",
+        "swapon",
+        "umount2",
+        "userfaultfd",
+        "add_key",
+        "keyctl",
+    ]
 )
 """What Docker's own profile keeps from a command without capabilities."""
 _SECCOMP_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\.json")
