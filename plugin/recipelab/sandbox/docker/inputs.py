@@ -269,7 +269,7 @@ def mounts_overlays(
     if odd := [str(place) for place in places if not can_overlay(place)]:
         return f"the path {odd[0]} has characters that options of mounts do not take"
     with contextlib.ExitStack() as stack:
-        folders = []
+        folders: list[Path] = []
         for place in [places[0], *(place for place in places[1:] if _is_usable(place))]:
             top = new_folder(place)
             stack.callback(remove_tree, top)
