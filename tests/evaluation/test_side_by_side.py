@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 
 from recipelab.core.recipe import Recipe
-from recipelab.core.trial import Edit, SeedRun, Status
+from recipelab.core.trial import Edit, Outcome, Proposal, SeedRun, Standing, Status
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.metric import METRIC as METRIC_NAME
-from recipelab.evaluation.metric import TRAIN_PART, Incumbent
+from recipelab.evaluation.metric import TRAIN_PART, Incumbent, noise_of
+from recipelab.evaluation.queue import TrialQueue
+from recipelab.lineage import LineageStore
+from recipelab.lineage.trial_view import checkpoint_words
 from recipelab.packs.data import ensure_data
 from recipelab.packs.judging_sections import Metric
 from recipelab.packs.pack import Pack
@@ -149,3 +152,116 @@ async def test_what_beat_its_parent_is_not_taken_to_beat_a_better_best(
     assert outcome.score == pytest.approx(baseline.score * 2.85 / 3.0, rel=0.01)
     assert outcome.delta == pytest.approx(baseline.score * (2.85 - 2.4) / 3.0, rel=0.03)
     assert outcome.evidence is not None and outcome.evidence.against == 1
+
+
+class TurningSandbox(LocalSandbox):
+    """A machine that drifts, where a recipe with the word ``TURNS`` takes twice as long one day."""
+
+    def __init__(self, drift: float) -> None:
+        super().__init__()
+        self._drift = drift
+        self._runs = 0
+        self.turned = False
+
+    async def run(self, request: PhaseRequest) -> PhaseResult:
+        result = await super().run(request)
+        if request.phase != "train":
+            return result
+        source = next(item.source for item in request.inputs if item.target == "recipe")
+        text = (source / "train.py").read_text()
+        found = re.search(r"^X = ([0-9.]+)", text, re.MULTILINE)
+        assert found is not None
+        self._runs += 1
+        # Two that run side by side meet one moment.
+        moment = self._drift ** (self._runs // 2)
+        slower = 2.0 if self.turned and "TURNS" in text else 1.0
+        noise = 1.0 + 0.001 * ((7 * self._runs) % 5 - 2)
+        return replace(result, cpu_seconds=float(found[1]) * moment * slower * noise)
+
+
+TURNS = Edit("recipe/train.py", '"""Writes', '"""TURNS, writes')
+
+
+@pytest.mark.parametrize("turns", [True, False])
+@pytest.mark.parametrize("policy", ["line", "keep-if-better"])
+async def test_nothing_is_kept_for_being_beside_a_best_that_has_gone_bad(
+    timed: Pack, turns: bool, policy: str
+) -> None:
+    """A best of 2 s takes 4 s from some day on; a trial of 2.5 s, worse than it was, wins nothing.
+
+    Its twin stays what it was, while the machine gets slower all the time.
+    """
+    spec = timed.acceptance.model_copy(update={"policy": policy})
+    pack = timed.model_copy(update={"acceptance": spec})
+    data = ensure_data(pack, say=lambda text: None)
+    fallen: list[tuple[str, tuple[SeedRun, ...]]] = []
+    async with TurningSandbox(1.02) as sandbox:
+        evaluator = Evaluator(pack, sandbox, data, pool=SlotPool([ANYWHERE]))
+        first = await evaluator.evaluate(priced(pack, 3.0), None)
+        noise = noise_of(first.seed_runs, pack.metric)
+        start = Incumbent(
+            0, priced(pack, 3.0), {r.seed: r for r in first.seed_runs}, first.seed_runs, noise
+        )
+        recipe = priced(pack, 2.0).apply([TURNS], pack.recipe.editable)
+        good = await evaluator.evaluate(recipe, lambda: start)
+        assert good.status is Status.KEPT, good.reason
+        kept = Incumbent.of_trial(1, recipe, good, first.seed_runs)
+
+        def fall(reason: str, runs: tuple[SeedRun, ...]) -> None:
+            fallen.append((reason, runs))
+
+        best = replace(kept, noise=noise, start=priced(pack, 3.0), fall=fall)
+        sandbox.turned = turns
+        labels = {"campaign": "c", "trial": "2"}
+        outcome = await evaluator.evaluate(
+            priced(pack, 2.5 if turns else 1.5), lambda: start if fallen else best, labels=labels
+        )
+    assert outcome.evidence is not None and outcome.status is Status.KEPT
+    assert outcome.score is not None and first.score is not None
+    # Whoever it is compared with, what is told is in proportion to the start.
+    assert outcome.score == pytest.approx(first.score * (2.5 if turns else 1.5) / 3.0, rel=0.06)
+    assert [len(runs) for _, runs in fallen] == ([pack.acceptance.fresh] if turns else [])
+    assert outcome.evidence.against == (0 if turns else 1)
+    if turns:
+        assert "trial 1 has gone bad: its cost was" in fallen[0][0]
+        assert "beside the starting recipe" in fallen[0][0]
+        now = [run.measures[METRIC_NAME] for run in fallen[0][1]]
+        assert now == pytest.approx([first.score * 4.0 / 3.0] * len(now), rel=0.06)
+
+
+async def test_a_campaign_falls_back_from_a_best_that_has_gone_bad(
+    timed: Pack, store: LineageStore
+) -> None:
+    """People, agents and the lineage are told, and what comes next has to beat the start."""
+    spec = timed.acceptance.model_copy(update={"policy": "keep-if-better"})
+    pack = timed.model_copy(update={"acceptance": spec})
+    data = ensure_data(pack, say=lambda text: None)
+
+    async def tried(parent: int, *edits: Edit) -> Outcome:
+        proposal = Proposal("left", "left", parent, "It may help.", -1.0, edits)
+        number = queue.submit(proposal, round_number=1).number
+        await queue.next_ended()
+        outcome = store.trial("c", number).outcome
+        assert outcome is not None
+        return outcome
+
+    async with TurningSandbox(1.02) as sandbox:
+        evaluator = Evaluator(pack, sandbox, data, pool=SlotPool([ANYWHERE]))
+        queue = TrialQueue(store, "c", evaluator)
+        queue.propose_baseline()
+        await queue.next_ended()
+        first = await tried(0, Edit("recipe/train.py", "X = 1.0", "X = 0.6"), TURNS)
+        assert first.status is Status.KEPT
+        sandbox.turned = True
+        second = await tried(0, Edit("recipe/train.py", "X = 1.0", "X = 0.8"))
+    assert second.status is Status.KEPT, second.reason
+    assert second.evidence is not None and second.evidence.against == 0
+    baseline = store.brief("c", 0).score
+    assert second.score is not None and baseline is not None
+    assert second.score == pytest.approx(0.8 * baseline, rel=0.06)
+    assert store.brief("c", 1).standing is Standing.UNPROVEN
+    assert store.best_brief("c").number == 2
+    (told,) = queue.take_checkpoints()
+    assert (told.trial, told.against, told.held, told.fell_back) == (1, 0, False, True)
+    words = checkpoint_words(told, "cost", "s")
+    assert "The line falls back to the baseline." in words and "trial 1 has gone bad" in words

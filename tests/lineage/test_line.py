@@ -120,6 +120,17 @@ def test_a_line_that_falls_back_is_unproven_and_its_certified_recipe_heads_again
     assert outcome.evidence.standing is PROVISIONAL, "the judgment stays as it was"
 
 
+def test_a_certified_recipe_that_went_bad_loses_its_standing_and_no_other_does(
+    store: LineageStore,
+) -> None:
+    started(store)
+    before = kept(store, 0, standing=CERTIFIED)
+    bad = kept(store, before, standing=CERTIFIED)
+    store.add_checkpoint(CAMPAIGN, checkpoint(bad, before, fell=True))
+    assert standings(store) == [None, CERTIFIED, UNPROVEN]
+    assert store.best(CAMPAIGN).number == store.certified(CAMPAIGN).number == before
+
+
 def test_checkpoints_come_back_as_they_were_and_count_as_tests(store: LineageStore) -> None:
     started(store)
     kept(store, 0)
@@ -183,6 +194,7 @@ def test_head_and_certified_follow_whatever_happens(
                     store.add_checkpoint(CAMPAIGN, checkpoint(head, held=held, fell=fell))
                     becomes = CERTIFIED if held else UNPROVEN if fell else PROVISIONAL
                     model = [becomes if s is PROVISIONAL else s for s in model]
+                    model[head] = UNPROVEN if fell else model[head]
             else:
                 model.append(None if step == "discarded" else Standing(step))
                 end(store, propose(store, head), model[-1])

@@ -126,7 +126,9 @@ def test_a_whisper_on_the_true_byte_is_look_ahead(tmp_path: Path, nonce: int) ->
         row[window[t]] += ROUNDING / 4
         return [value / sum(row) for value in row]
 
-    with pytest.raises(BrokenRule, match=r"the true byte cost .* bits .* looking at them was worth"):
+    with pytest.raises(
+        BrokenRule, match=r"the true byte cost .* bits .* looking at them was worth"
+    ):
         scored(tmp_path, whispering, nonce=nonce)
 
 
@@ -146,7 +148,9 @@ def test_what_a_tolerance_was_worth_is_summed(tmp_path: Path, nonce: int) -> Non
     """Each prediction is within its tolerance, and all of them together are not."""
     windows = 64
     text = (TEXT * 9)[: windows * LENGTH]
-    with pytest.raises(BrokenRule, match=f"secret places of {windows} windows .* was worth") as told:
+    with pytest.raises(
+        BrokenRule, match=f"secret places of {windows} windows .* was worth"
+    ) as told:
         scored(tmp_path, shifted(lambda window, t: 0.9), nonce=nonce, text=text)
     assert f"at most {ERRORS * ROUNDING / 8:.3g}" in str(told.value)
 

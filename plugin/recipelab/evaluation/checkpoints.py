@@ -5,8 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 
-from recipelab.acceptance import LineAcceptance, NeedMoreSeeds, Verdict, compare, mean_and_error
+from recipelab.acceptance import (
+    LineAcceptance,
+    NeedMoreSeeds,
+    Spread,
+    Verdict,
+    compare,
+    mean_and_error,
+    pooled,
+    spread_of,
+)
 from recipelab.acceptance.gates import MOST_SEEDS
 from recipelab.core.trial import Checkpoint, SeedRun
 from recipelab.evaluation.failures import PhaseFailed
@@ -21,7 +31,11 @@ from recipelab.evaluation.gates import (
 from recipelab.evaluation.judge import Judge, TrialRuns
 from recipelab.evaluation.metric import METRIC, Incumbent, divergence_words
 from recipelab.evaluation.seed_runs import SeedRuns
+from recipelab.packs.judging_sections import Metric
 from recipelab.packs.pack import Pack
+
+MOVED_ERRORS = 4.0
+"""Standard errors by which an incumbent that has gone bad is worse than it was."""
 
 ENOUGH_LEAD = 1e-9
 """A lead below this many standard deviations is none: it is rounding."""
@@ -87,6 +101,82 @@ def is_due(judge: Judge, line: WorkingLine, pack: Pack, *, at_end: bool) -> bool
     return policy.is_due(line.lead(pack), at_end=at_end)
 
 
+async def gone_bad(trial: SeedRuns, other: Incumbent, seeds: Sequence[int]) -> str:
+    """Return why an incumbent is not any more what it was kept for; empty if it is.
+
+    Whoever is compared with a recipe that is slower than it was seems to gain what that has lost.
+    Times of one recipe at two moments cannot be compared, as the machine drifts, and a recipe can
+    see how fast the machine is. So where times count, the incumbent runs beside the starting
+    recipe, which nobody could prepare: one pair, and as many as confirm a trial if that one is
+    suspicious. Elsewhere its runs on the seeds of the comparison are held against its others.
+    If it is bad, it loses its standing (:attr:`Incumbent.fall`).
+
+    Args:
+        trial: Runs what is compared with it.
+        other: The incumbent.
+        seeds: The seeds that both were compared on.
+
+    Raises:
+        SandboxError: The machinery failed.
+    """
+    metric, noise = trial.pack.metric, other.noise
+    if other.number == 0 or noise is None:
+        return ""
+    if not metric.side_by_side:
+        now = tuple(other.runs[seed] for seed in seeds if seed in other.runs)
+        then = tuple(
+            run for seed, run in other.runs.items() if seed not in {*seeds, *other.chosen_on}
+        )
+        return _fallen(other, then, now, metric, noise.run)
+    if other.start is None:
+        return ""
+    then = tuple(run for seed, run in other.runs.items() if seed not in other.chosen_on)
+    fresh = trial.seeds.fresh(f"start/{other.number}/{trial.name}", trial.pack.acceptance.fresh)
+    first = 2 if metric.in_turns else 1
+    now = await trial.beside_start(other, fresh[:first])
+    if not _is_worse(then, now, metric, noise.pair):
+        return ""
+    now = (*now, *await trial.beside_start(other, fresh[first:]))
+    return _fallen(other, then, now, metric, noise.pair)
+
+
+def _is_worse(
+    then: Sequence[SeedRun], now: Sequence[SeedRun], metric: Metric, spread: Spread
+) -> bool:
+    """Return whether an incumbent is worse now than it was, by more than noise."""
+    if not then or not now:
+        return False
+    values = [[metric.scale.on(run.measures[METRIC]) for run in runs] for runs in (then, now)]
+    worse = metric.goal.sign * (fmean(values[0]) - fmean(values[1]))
+    known = pooled([spread, *(spread_of(own) for own in values if len(own) > 1)])
+    # One pair raises a suspicion; a verdict takes several, and the upper end of their spread.
+    sd = known.sd if len(now) == 1 else known.interval()[1]
+    bound = MOVED_ERRORS * sd * math.sqrt(1.0 / len(then) + 1.0 / len(now))
+    if metric.side_by_side:
+        # What it was kept for was measured over several steps from the start, each with its luck.
+        bound = max(bound, metric.drift)
+    return worse > max(bound, ENOUGH_LEAD)
+
+
+def _fallen(
+    other: Incumbent,
+    then: Sequence[SeedRun],
+    now: Sequence[SeedRun],
+    metric: Metric,
+    spread: Spread,
+) -> str:
+    if not _is_worse(then, now, metric, spread):
+        return ""
+    was, is_now = (fmean(run.measures[METRIC] for run in runs) for runs in (then, now))
+    where = "beside the starting recipe" if metric.side_by_side else "on fresh seeds"
+    reason = (
+        f"trial {other.number} has gone bad: its {metric.name} was {was:.4g}, and is {is_now:.4g} "
+        f"{where} by now ({len(now)} seed runs), so nothing may be compared with it"
+    )
+    other.fall(reason, tuple(now))
+    return reason
+
+
 class LineTest:
     """Runs one checkpoint: fresh seeds of both recipes, in turns, until the policy has a verdict.
 
@@ -130,6 +220,8 @@ class LineTest:
                 seeds=len(trial.finished()),
                 runs=trial.finished(),
             )
+        if found.held and (bad := await gone_bad(trial, self._line.certified, fresh)):
+            return replace(found, held=False, fell_back=True, reason=bad)
         return found
 
     def _judged(self, runs: Sequence[SeedRun], *, gate_asked: bool) -> Checkpoint | NeedMoreSeeds:

@@ -110,8 +110,8 @@ class Judge:
 
         Args:
             runs: What was measured.
-            incumbent: It knows the campaign's baseline, which gates relative to that hold the recipe
-                to; ``None`` for the baseline itself.
+            incumbent: It knows the campaign's baseline, to which gates that are relative to that
+                hold the recipe; ``None`` for the baseline itself.
             lenient: Whether a gate may be missed by what its noise allows, as by the starting
                 recipe of a campaign, which nobody chose for its luck.
         """

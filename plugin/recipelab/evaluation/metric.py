@@ -66,6 +66,9 @@ class Incumbent:
         store_runs: Stores its new seed runs, so that they are not lost.
         chosen_on: Seeds that it was chosen for being good on, and so was lucky on.
         tried: Trials of the campaign so far, which candidates were chosen from.
+        start: The campaign's starting recipe; ``None`` where nothing is held against it.
+        fall: Told why, with the seed runs that show it, where it is not any more what it was kept
+            for: it loses its standing.
     """
 
     number: int
@@ -77,6 +80,8 @@ class Incumbent:
     store_runs: Callable[[tuple[SeedRun, ...]], None] = lambda runs: None
     chosen_on: frozenset[int] = frozenset()
     tried: int = 1
+    start: Recipe | None = None
+    fall: Callable[[str, tuple[SeedRun, ...]], None] = lambda reason, runs: None
 
     @classmethod
     def of_trial(
@@ -139,8 +144,7 @@ def with_metric(
         EvaluatorFault: The incumbent measured zero beside the trial, so nothing can be compared.
     """
     return tuple(
-        replace(run, measures={**run.measures, **_metric(run, metric, incumbent)})
-        for run in runs
+        replace(run, measures={**run.measures, **_metric(run, metric, incumbent)}) for run in runs
     )
 
 

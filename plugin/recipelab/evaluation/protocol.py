@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from recipelab.acceptance import NeedMoreSeeds, waves
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Outcome, Status
+from recipelab.evaluation.checkpoints import gone_bad
 from recipelab.evaluation.curves import StoppedOnCurve
 from recipelab.evaluation.fidelity import FidelityBook, run_short
 from recipelab.evaluation.judge import Judge, TrialRuns
@@ -84,6 +85,11 @@ class TrialProtocol:
     merged onto the new one before it is confirmed. So it is compared with what it is built on, in
     both stages, and what it gained over its parent is told apart. Where both changed the same
     lines, the trial goes on as it is: it may well be the better of the two.
+
+    **A best that has gone bad.** Before a trial is kept, the best that it ran beside is held
+    against the starting recipe (:func:`~recipelab.evaluation.checkpoints.gone_bad`). One that is
+    not any more what it was loses its standing, and the trial is screened anew, beside what the
+    line fell back to.
 
     **Side by side.** Where the pack compares times, the incumbent runs beside the trial on every
     seed, in both stages (:class:`~recipelab.evaluation.seed_runs.SideBySide`). Everywhere else its
@@ -168,11 +174,15 @@ class TrialProtocol:
                     return refused
                 if isinstance(found, NeedMoreSeeds):
                     beside = first if moved else None
-                    return await self._confirm(trial, screened, found, best, beside)
+                    found = await self._confirm(trial, screened, found, best, beside)
+                    moved = False
                 if not moved:
-                    return found
-            # A policy that tests nothing kept it, but over another best: it is screened anew.
-            first = best
+                    told = await self._unless_gone_bad(trial, best, found)
+                    if told is not None:
+                        return told
+            # A policy that tests nothing kept it, but over another best, or that best has gone bad:
+            # it is screened anew.
+            first = self._incumbent()
 
     async def _screen(self, trial: SeedRuns, incumbent: Incumbent) -> tuple[int, ...]:
         """Run the screening seeds, and stop as soon as the rest cannot change the result.
@@ -244,6 +254,18 @@ class TrialProtocol:
             runs = _runs(trial, screened, fresh)
             found = self._judge.trial(runs, best, screened_against=beside, gate_asked=gate_asked)
         return found
+
+    async def _unless_gone_bad(
+        self, trial: SeedRuns, best: Incumbent, found: Outcome
+    ) -> Outcome | None:
+        """Return an outcome; ``None`` if it was kept beside a best that is not what it was."""
+        if found.status is not Status.KEPT:
+            return found
+        bad = await gone_bad(trial, best, [run.seed for run in found.seed_runs])
+        if not bad or self._incumbent().number == best.number:
+            return found
+        await trial.rebase(trial.recipe, forget=True)
+        return None
 
     def _told(self, outcome: Outcome, first: Incumbent) -> Outcome:
         """Return an outcome that says if the best is another by now."""

@@ -11,7 +11,16 @@ from functools import partial
 from recipelab.budget import BudgetLimits, Ledger
 from recipelab.core.errors import RecipelabError
 from recipelab.core.recipe import Recipe
-from recipelab.core.trial import Checkpoint, Edit, Outcome, Phase, Proposal, Status
+from recipelab.core.trial import (
+    Checkpoint,
+    Edit,
+    Outcome,
+    Phase,
+    Proposal,
+    SeedRun,
+    Standing,
+    Status,
+)
 from recipelab.evaluation.checkpoints import WorkingLine
 from recipelab.evaluation.evaluator import Evaluator, shared_outcome
 from recipelab.evaluation.metric import Incumbent, noise_of
@@ -38,6 +47,9 @@ WAITING_PER_SLOT = 2
 
 MAX_RETRIED = 200
 """Aborted trials that a resumed campaign runs again at most."""
+
+MOST_KEPT = 200
+"""Newest kept trials among which a line looks for one to fall back to."""
 
 NOISE_TRIALS = 20
 """Newest measured trials whose seed runs tell how noisy the campaign is by now."""
@@ -420,9 +432,7 @@ class TrialQueue:
         finally:
             self.ledger.used_device("checkpoint", holder.device_seconds)
         if found is not None:
-            self._tested.append(found)
-            self._on_checkpoint(found)
-            self.ledger.best = self.store.best_brief(self.campaign).score
+            self._told_checkpoint(found)
         return found
 
     def _line(self) -> WorkingLine:
@@ -488,7 +498,24 @@ class TrialQueue:
             history=self.store.confirmations(self.campaign),
             tried=max(1, sum(self.store.counts(self.campaign).values())),
             store_runs=partial(self.store.add_further_runs, self.campaign, number),
+            start=Recipe(self.recipe_of(BASELINE)),
+            fall=partial(self._fall_back, number),
         )
+
+    def _fall_back(self, number: int, reason: str, runs: tuple[SeedRun, ...]) -> None:
+        """Take its standing from a trial that is not any more what it was kept for."""
+        kept = TrialFilter(statuses=(Status.KEPT,), order="newest", limit=MOST_KEPT)
+        briefs = self.store.briefs(self.campaign, kept).items
+        others = [b.number for b in briefs if b.standing is Standing.CERTIFIED]
+        against = next((other for other in others if other != number), BASELINE)
+        found = Checkpoint(number, against, False, True, reason, len(runs), runs=runs)
+        self.store.add_checkpoint(self.campaign, found)
+        self._told_checkpoint(found)
+
+    def _told_checkpoint(self, found: Checkpoint) -> None:
+        self._tested.append(found)
+        self._on_checkpoint(found)
+        self.ledger.best = self.store.best_brief(self.campaign).score
 
 
 async def _first_of(one: asyncio.Event, other: asyncio.Event | None) -> None:

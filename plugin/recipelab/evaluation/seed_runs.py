@@ -235,6 +235,28 @@ class SeedRuns:
             if self.curves is not None:
                 self.curves.add(str(incumbent.number), found)
 
+    async def beside_start(self, other: Incumbent, seeds: Sequence[int]) -> tuple[SeedRun, ...]:
+        """Run an incumbent beside the starting recipe, where the pack compares times side by side.
+
+        Args:
+            other: The incumbent.
+            seeds: Seeds that it has not run here.
+
+        Returns:
+            Its seed runs, with the metric as it is in proportion to the start's now.
+
+        Raises:
+            SandboxError: The machinery failed, or one of the two did.
+        """
+        if other.start is None:
+            raise ValueError(f"nobody said what trial {other.number} started from")
+        runs = {run.seed: run for run in other.baseline}
+        start, found = Incumbent(0, other.start, runs, other.baseline), list[SeedRun]()
+        runners = (self._incumbent_runner(other), self._incumbent_runner(start))
+        pair = SideBySide(*runners, other.recipe, self.pack.metric, self._pool, found.append)
+        await blame_machine(pair.run(seeds))
+        return with_metric(found, self.pack.metric, start)
+
     async def _run_one(
         self, runner: PhaseRunner, recipe: Recipe, seed: int, done: Callable[[SeedRun], None]
     ) -> None:

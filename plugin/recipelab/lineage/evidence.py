@@ -71,6 +71,7 @@ _STAND = """
 UPDATE trial SET standing = :standing
 WHERE campaign_id = :campaign AND standing = 'provisional'
 """
+_FALLEN = "UPDATE trial SET standing = :standing WHERE id = :head"
 _UP_TO = " AND judged_order <= (SELECT judged_order FROM trial WHERE id = :head)"
 
 _FOUND = TypeAdapter(Certificate)
@@ -104,7 +105,7 @@ class EvidenceStore(OpenLineage):
         """Add what a checkpoint found, and let the line's trials stand as it says.
 
         If it held, the provisional trials that were judged up to its head are certified; if the
-        line fell back, all provisional trials are unproven.
+        line fell back, all provisional trials are unproven, and its head, whatever it was.
 
         Args:
             campaign: Name of the campaign.
@@ -136,6 +137,7 @@ class EvidenceStore(OpenLineage):
                 transaction.run(_STAND + _UP_TO, **line, standing=certified, head=head)
             elif found.fell_back:
                 transaction.run(_STAND, **line, standing=Standing.UNPROVEN.value)
+                transaction.run(_FALLEN, head=head, standing=Standing.UNPROVEN.value)
 
     def racing(self, campaign: str) -> dict[str, float]:
         """Return what racing left out, and what confirmations took.

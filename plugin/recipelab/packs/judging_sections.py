@@ -23,8 +23,8 @@ PACKED = "submission.packed_bytes"
 Python file that unpacks and runs it."""
 
 RECIPE_TIMES = ("recipe.cpu_seconds", "recipe.wall_seconds")
-"""What the recipe's own phases, train and predict, take together: work that is moved from one to the
-other does not change it."""
+"""What the recipe's own phases, train and predict, take together: work that is moved from one to
+the other does not change it."""
 
 FILE_MEASURES = ("artifact.bytes", "recipe.bytes", "submission.bytes", PACKED)
 """What :class:`~recipelab.evaluation.phases.PhaseRunner` measures of files, without running
@@ -60,8 +60,9 @@ def check_measure(name: str) -> str:
     of_scorer = head == "score" and tail.isidentifier()
     if not (of_sandbox or of_scorer or name in (*RECIPE_TIMES, *FILE_MEASURES)):
         valid = [f"<phase>.{measure}" for measure in SANDBOX_MEASURES]
+        valid += [*RECIPE_TIMES, *FILE_MEASURES]
         raise ValueError(
-            f"no such measurement {name!r}; valid: {', '.join([*valid, *RECIPE_TIMES, *FILE_MEASURES])}, "
+            f"no such measurement {name!r}; valid: {', '.join(valid)}, "
             f"score.<key of score.json>; phases: {', '.join(Phase)}"
         )
     return name

@@ -242,10 +242,10 @@ def checked_windows(
     worth, limit = math.fsum(won) / len(won), ERRORS * rounding / math.sqrt(len(won))
     if worth > limit:
         broken_rule(
-            f"look-ahead: at the secret places of {len(won)} windows the true byte cost {worth:.3g} "
-            f"bits less, in the mean, where it was true than where it was changed (at most "
-            f"{limit:.3g}: rounding is of either sign); for each byte of the text, that is what "
-            "looking at it was worth"
+            f"look-ahead: at the secret places of {len(won)} windows the true byte cost "
+            f"{worth:.3g} bits less, in the mean, where it was true than where it was changed (at "
+            f"most {limit:.3g}: rounding is of either sign); for each byte of the text, that is "
+            "what looking at it was worth"
         )
 
 
