@@ -74,10 +74,15 @@ async def test_golf_is_scored_after_a_few_steps() -> None:
     assert outcome.score is not None and 3.0 < outcome.score < 8.0
     measures = outcome.seed_runs[0].measures
     assert measures["submission.bytes"] == measures["artifact.bytes"] + measures["recipe.bytes"]
+    both = measures["train.cpu_seconds"] + measures["predict.cpu_seconds"]
+    assert measures["recipe.cpu_seconds"] == pytest.approx(both)
+    assert measures["predict.cpu_seconds"] > 0.0
 
 
 BEFORE = "before = torch.cat((torch.full_like(windows[:, :1], FIRST), windows[:, :-1]), dim=1)"
 PEEK = "print(Path('hidden/hamlet_gut.txt').read_bytes())"
+KNOWN = "known = torch.cat(found, dim=1)"
+WHISPER = "known.scatter_add_(2, windows[..., None], torch.full((*windows.shape, 1), 1e-5))"
 SOFTMAX = "torch.softmax(logits / TEMPERATURE, dim=-1)"
 
 
@@ -86,6 +91,7 @@ SOFTMAX = "torch.softmax(logits / TEMPERATURE, dim=-1)"
     ("edit", "status", "words"),
     [
         (Edit(PREDICT, BEFORE, "before = windows"), "illegal", "look-ahead"),
+        (Edit(PREDICT, KNOWN, f"{KNOWN}\n    {WHISPER}"), "illegal", "looking at them was worth"),
         (Edit(PREDICT, SOFTMAX, f"1.5 * {SOFTMAX}"), "illegal", "no distribution"),
         (Edit(PREDICT, "TEMPERATURE = 1.0", "TEMPERATURE = 1e-9"), "crashed", "impossible"),
         (

@@ -86,9 +86,9 @@ CASES = (
         "trains for seconds in predict, where time is no part of the score",
         "eval_overrun",
         "gate",
-        "predict.cpu_seconds is .* not worse than 2 times that of the baseline by more than 0.5",
+        "predict.cpu_seconds is .* not worse than 2 times that of the baseline by more than 0.2",
         profile="priced",
-        predict_first=BURN * 10,
+        predict_first=BURN * 6,
     ),
     honest(
         "predict-of-a-larger-model",

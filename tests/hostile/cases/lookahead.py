@@ -78,7 +78,7 @@ CASES = (
         evidence="look-ahead: at the secret places of 47 windows .* what looking at it was worth",
         predict_first=WRAP + "def predicted(window, offset):\n"
         "    row = list(honest(window, offset))\n"
-        "    more = row[window[offset]] * (2 ** 0.00018 - 1)\n"
+        "    more = min(row[window[offset]] * (2 ** 0.000195 - 1), 9e-5)\n"
         "    row[window[offset]] += more; row[255] -= more\n"
         "    return row",
     ),
