@@ -135,7 +135,7 @@ def _patch(file: str) -> bytes:
             return stream.read(MAX_PATCH_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise RecipelabError(f"cannot read the patch {file!r}: {reason}") from None
+        raise RecipelabError(f"cannot read the patch {file}: {reason}") from None
 
 
 def _submission_facts(campaign: str, submission: Submission) -> dict[str, Any]:

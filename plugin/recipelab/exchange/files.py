@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,7 +138,7 @@ def import_campaign(store: LineageStore, path: Path, name: str) -> Imported:
 
 
 def _read(path: Path, name: str) -> Imported:
-    if not os.path.exists(path):
+    if not path.exists():
         raise RecipelabError(f"there is no {path}")
     if not path.is_dir() and not path.is_file():
         raise RecipelabError(f"{path} is neither a file nor a folder")
