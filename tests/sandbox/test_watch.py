@@ -100,7 +100,8 @@ async def test_a_link_shows_nothing_of_the_host(
 
 async def test_no_more_is_read_than_a_bound(sandbox: Sandbox, output: Path) -> None:
     told = Told()
-    code = "import time\nopen('out/curve.csv', 'wb').write(b'1,1\\n' * 700_000)\ntime.sleep(1.5)"
+    # So much that what is not read fills every buffer on its way.
+    code = "import time\nopen('out/curve.csv', 'wb').write(b'1,1\\n' * 900_000)\ntime.sleep(1.5)"
     result = await watched(sandbox, output, code, told)
     assert result.ok, result.log
     assert len(told.seen) == WATCH_BYTES == len(result.watched)

@@ -50,6 +50,8 @@ _ATTEMPTS = 200
 _FETCH_SECONDS = 120.0
 _TAR_BYTES_PER_ENTRY = 4096
 _ERROR_BYTES = 64 * 1024
+_HANG_UP_SECONDS = 20.0
+"""Time that a killed container may take to end, until it is listened to no longer."""
 
 
 @dataclass(frozen=True)
@@ -142,13 +144,15 @@ def unreadable_in(tripwires: Collection[str], errors: str) -> list[str]:
 
 
 def _hand_on(stream: ContainerStream, watcher: Watcher) -> None:
-    """Hand on what a reader in the container prints, until it ends or nothing more is wanted."""
+    """Hand on what a reader in the container prints, until it ends.
+
+    What is no longer wanted is read all the same: where one output is not taken off its hands,
+    Docker tells of no end of any process in the container, nor of its own.
+    """
     with contextlib.suppress(OSError, ValueError):
         for number, piece in stream.pieces():
             if number == STANDARD_OUTPUT:
                 watcher.take(piece)
-            if watcher.over:
-                return
 
 
 class DockerPhase:
@@ -197,6 +201,7 @@ class DockerPhase:
         self._killed: Ending | None = None
         self._wall = 0.0
         self._monitor: ContainerMonitor | None = None
+        self._stream: ContainerStream | None = None
         self._warm = 0.0
         self._before = ContainerUsage()
         self._handed_over = ContainerUsage()
@@ -296,6 +301,7 @@ class DockerPhase:
         try:
             # A connection that breaks looks like the end; the exit code tells whether it is one.
             with contextlib.suppress(OSError), self._connected(execution) as stream:
+                self._stream = stream
                 pieces = stream.pieces()
                 if self._handover is not None:
                     self._wait_for_imports(pieces)
@@ -425,7 +431,15 @@ class DockerPhase:
         # Without it the figures are missing, but killing in time matters more.
         with contextlib.suppress(TimeoutError, SandboxError):
             self._after = reading.result(timeout=_LAST_READING_SECONDS)
+        # A daemon that does not know that it is dead would be waited for without end.
+        timer = threading.Timer(_HANG_UP_SECONDS, self._hang_up)
+        timer.daemon = True
+        timer.start()
         self._kill_container()
+
+    def _hang_up(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
 
     def _kill_container(self) -> None:
         try:
