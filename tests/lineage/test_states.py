@@ -155,7 +155,7 @@ def test_a_wrong_move_names_the_valid_ones(store: LineageStore) -> None:
         store.advance(CAMPAIGN, number, "queued")
     with pytest.raises(LineageError, match="unknown state 'done'"):
         store.advance(CAMPAIGN, number, "done")
-    with pytest.raises(LineageError, match="takes a phase: one of preflight, train"):
+    with pytest.raises(LineageError, match="takes a phase: one of draw, preflight, train"):
         store.advance(CAMPAIGN, number, "running")
     store.advance(CAMPAIGN, number, "running", "train")
     assert store.brief(CAMPAIGN, number).phase is Phase.TRAIN
