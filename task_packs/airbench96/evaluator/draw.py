@@ -10,7 +10,7 @@ from pathlib import Path
 
 from idx import IMAGES, LABELS, SIZES, read_idx, write_idx
 
-HIDDEN = 5_000  # and as many held out
+HIDDEN = 10_000  # and as many held out
 FILES = {
     "train": ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"),
     "hidden": ("hidden-images.gz", "hidden-labels.gz"),
