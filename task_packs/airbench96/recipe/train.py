@@ -20,7 +20,7 @@ from model import Network
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-TRAIN_IMAGES = 24000  # knob aug: 1000 .. 60000 log
+TRAIN_IMAGES = 24000  # knob aug: 1000 .. 50000 log
 EPOCHS = 2  # knob opt: 1 .. 10
 BATCH_SIZE = 64  # knob opt: 8 .. 512 log
 OPTIMIZER = "sgd"  # knob opt: "sgd" | "adamw"
