@@ -24,6 +24,7 @@ from recipelab.scoring.causal import (
     bits_per_byte,
     cheaper,
     checked_windows,
+    leave_without_order,
     likeliest,
     prepare,
     prepare_windows,
@@ -302,3 +303,18 @@ def test_bytes_that_are_not_predicted_cannot_be_scored(sizes: list[int], tmp_pat
     windows = [b"to be or not", b"that is what", b"the question"]
     with pytest.raises(ValueError, match="scored must be 1 to 6 bytes of each of 3 windows"):
         prepare_windows(windows, last=6, nonce=1, out=tmp_path, scored=sizes)
+
+
+def test_texts_without_order_have_the_same_letters(tmp_path: Path) -> None:
+    training, out = tmp_path / "training", tmp_path / "out"
+    training.mkdir()
+    out.mkdir()
+    texts = {"a.txt": b"to be or not to be", "b.txt": bytes(range(256))}
+    for name, text in texts.items():
+        (training / name).write_bytes(text)
+    leave_without_order(7, training=training, out=out)
+    left = {path.name: path.read_bytes() for path in (out / "data").iterdir()}
+    assert {name: sorted(text) for name, text in left.items()} == {
+        name: sorted(text) for name, text in texts.items()
+    }
+    assert left != texts

@@ -97,6 +97,24 @@ class ProbePlan:
         return self.text[number * self.length : (number + 1) * self.length]
 
 
+def leave_without_order(
+    nonce: int, *, training: Path = Path("training"), out: Path = Path("out")
+) -> None:
+    """Leave texts for training with the letters of each in any order, as for a control run.
+
+    Args:
+        nonce: The secret number by which they are shuffled.
+        training: Where the texts are, as ``*.txt``.
+        out: Where ``data/`` is made, with a file of the same name for each.
+    """
+    chance, folder = random.Random(nonce), out / "data"
+    folder.mkdir()
+    for path in sorted(training.glob("*.txt")):
+        letters = bytearray(path.read_bytes())
+        chance.shuffle(letters)
+        (folder / path.name).write_bytes(letters)
+
+
 def prepare(text: bytes, *, length: int, nonce: int, out: Path = Path("out")) -> ProbePlan:
     """Write the rounds that predict sees, and the plan that only the scorer sees.
 

@@ -3,7 +3,6 @@
 With ``--control`` it also leaves the plays for training with the letters of each in any order.
 """
 
-import random
 import sys
 from pathlib import Path
 
@@ -14,9 +13,4 @@ LENGTH = 128
 nonce = int(sys.argv[1])
 causal.prepare(Path("hidden/play.txt").read_bytes(), length=LENGTH, nonce=nonce)
 if "--control" in sys.argv:
-    chance = random.Random(nonce)
-    Path("out/data").mkdir()
-    for play in sorted(Path("training").glob("*.txt")):
-        letters = bytearray(play.read_bytes())
-        chance.shuffle(letters)
-        (Path("out/data") / play.name).write_bytes(letters)
+    causal.leave_without_order(nonce)
