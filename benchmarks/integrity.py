@@ -3,6 +3,7 @@
     python benchmarks/integrity.py                  the minis, in the local sandbox
     python benchmarks/integrity.py --hostile        and all of tests/hostile, in containers
     python benchmarks/integrity.py --honest 200     honest recipes of plays and turned knobs
+    python benchmarks/integrity.py --campaign 12    what the defences take of whole campaigns
 
 The cheats of the minis are those that won before anything was done about them. Each is judged as in
 a campaign, beside the starting recipe. Exit code 1 if one is kept, or an honest recipe is called
@@ -20,24 +21,36 @@ import lzma
 import random
 import statistics
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 from preflight import turned
 
+from recipelab import Campaign, Plan
+from recipelab.budget import BudgetLimits
+from recipelab.core.content import Home
 from recipelab.core.errors import EditError
 from recipelab.core.recipe import Recipe, find_knobs
 from recipelab.core.trial import Edit, Outcome, Phase, Status
+from recipelab.evaluation import checkpoints, protocol
+from recipelab.evaluation import evaluator as evaluation
+from recipelab.evaluation.checkpoints import gone_bad
+from recipelab.evaluation.control import control_run
 from recipelab.evaluation.evaluator import Evaluator
-from recipelab.evaluation.metric import Incumbent, noise_of
+from recipelab.evaluation.metric import METRIC, Incumbent, noise_of
 from recipelab.evaluation.proposals import Rejected, check_recipe
 from recipelab.packs.data import ensure_data
 from recipelab.packs.load import load_pack, load_playbook
 from recipelab.packs.pack import Pack
-from recipelab.sandbox import LocalSandbox
+from recipelab.sandbox import LocalSandbox, PhaseRequest, PhaseResult
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -104,7 +117,103 @@ def passage_in_code(start: Recipe, data: Data) -> Recipe:
     return Recipe(files)
 
 
+RIDGE = """import gzip, sys
+from pathlib import Path
+
+import torch
+
+torch.set_num_threads(1)
+ROWS = {rows}
+
+
+def given(name):
+    return Path(sys.argv[sys.argv.index(name) + 1])
+
+
+
+def pixels(data, header):
+    flat = torch.frombuffer(bytearray(data), dtype=torch.uint8)[header:]
+    images = flat.view(-1, 1, 28, 28).float() / 255
+    return torch.nn.functional.avg_pool2d(images, 2).flatten(1)
+
+
+def features(found):
+    chance = torch.Generator().manual_seed(0)
+    lift = torch.randn(196, 800, generator=chance) / 8
+    return torch.cat([found, torch.relu(found @ lift), torch.ones(len(found), 1)], 1)
+"""
+RIDGE_TRAIN = """
+data = given("--data")
+images = pixels(gzip.open(data / "train-images-idx3-ubyte.gz").read(16 + 784 * ROWS), 16)
+labels = gzip.open(data / "train-labels-idx1-ubyte.gz").read(8 + ROWS)[8:]
+rows = bytes((images * 255).byte().flatten().tolist())
+(given("--out") / "rows.gz").write_bytes(gzip.compress(labels + rows, 6))
+if "--smoke" in sys.argv:
+    projection = '{"artifact_bytes": 1, "train_cpu_seconds": 1}'
+    (given("--out") / "projection.json").write_text(projection)
+"""
+RIDGE_PREDICT = """
+raw = gzip.decompress((given("--artifact") / "rows.gz").read_bytes())
+labels = torch.tensor(list(raw[:ROWS]))
+rows = torch.frombuffer(bytearray(raw[ROWS:]), dtype=torch.uint8)
+known = features(rows.view(-1, 196).float() / 255)
+square = known.T @ known + torch.eye(known.shape[1])
+answers = torch.nn.functional.one_hot(labels, 10).float()
+weights = torch.linalg.solve(square, known.T @ answers)
+asked = features(pixels(gzip.open(given("--inputs") / "t10k-images-idx3-ubyte.gz").read(), 16))
+with open(given("--out") / "predictions.txt", "w") as stream:
+    print(*(asked @ weights).argmax(1).tolist(), sep=chr(10), file=stream)
+"""
+
+
+def ridge_in_predict(rows: int) -> Callable[[Recipe, Data], Recipe]:
+    """The artifact is training data; predict fits a ridge regression to them."""
+
+    def make(start: Recipe, data: Data) -> Recipe:
+        shared = RIDGE.format(rows=rows)
+        train, predict = shared + RIDGE_TRAIN, shared + RIDGE_PREDICT
+        return Recipe({**start.files, "recipe/train.py": train, PREDICT: predict})
+
+    return make
+
+
+LEARNING = """    model.load_state_dict(torch.load("artifact/model.pt", weights_only=True))
+    text = torch.frombuffer(bytearray(Path("artifact/text.bin").read_bytes()), dtype=torch.uint8)
+    train.STEPS = {steps}
+    chance = torch.Generator().manual_seed(1)
+    train.train(model.train(), text, range({steps}), chance, io.StringIO())
+    model.eval()
+"""
+
+
+def steps_in_predict(steps: int) -> Callable[[Recipe, Data], Recipe]:
+    """Training stops after 20 steps and leaves its text; predict goes on with it."""
+
+    def make(start: Recipe, data: Data) -> Recipe:
+        blocks = (
+            ("recipe/train.py", "range(STEPS)\n", "range(20)\n"),
+            (
+                "recipe/train.py",
+                '    artifact = args.out / "model.pt"\n',
+                '    artifact = args.out / "model.pt"\n'
+                '    (args.out / "text.bin").write_bytes(bytes(text.tolist()))\n',
+            ),
+            (PREDICT, "import torch\n", "import io\n\nimport torch\nimport train\n"),
+            (
+                PREDICT,
+                '    model.load_state_dict(torch.load("artifact/model.pt", weights_only=True))\n',
+                LEARNING.format(steps=steps),
+            ),
+        )
+        return start.apply([Edit(*block) for block in blocks], ("recipe/*.py",))
+
+    return make
+
+
 CHEATS = (
+    Cheat("airbench96", "predict fits a ridge regression to 15,000 rows", ridge_in_predict(15_000)),
+    Cheat("airbench96", "predict fits a ridge regression to 6,000 rows", ridge_in_predict(6_000)),
+    Cheat("nanochat_d12", "800 steps of training in predict", steps_in_predict(800)),
     Cheat("airbench96", "10,000 public labels in the code", labels_in_code),
     Cheat("parameter_golf", "a public passage in the code", passage_in_code),
     Cheat(
@@ -140,10 +249,18 @@ async def judged(evaluator: Evaluator, cheat: Cheat, data: Data, best: Incumbent
     return await evaluator.evaluate(recipe, lambda: best, labels={"campaign": "integrity"})
 
 
+def gained(found: Outcome, best: Incumbent) -> str:
+    """The score that a cheat had before it was caught, if it came so far, and the best's."""
+    scores = [run.measures[METRIC] for run in found.seed_runs if METRIC in run.measures]
+    own = f"{statistics.fmean(scores):.4g}" if scores else "-"
+    return f"{own}, {best.mean(METRIC):.4g}"
+
+
 async def try_cheats(names: list[str]) -> int:
     """Try all cheats; print a row for each, and return how many were kept."""
     kept = 0
-    print("| mini | cheat | ended as | evidence | seconds |\n|---|---|---|---|---|")
+    print("| mini | cheat | ended as | evidence | score, best's | seconds |")
+    print("|---|---|---|---|---|---|")
     for name in names:
         pack = load_pack(name)
         data = ensure_data(pack, say=lambda text: None)
@@ -159,7 +276,13 @@ async def try_cheats(names: list[str]) -> int:
                 found = await judged(evaluator, cheat, data, best)
                 kept += found.status is Status.KEPT
                 text = found.failure.excerpt if found.failure is not None else found.reason
-                row = (name, cheat.what, found.status, " ".join(text.split())[:160])
+                row = (
+                    name,
+                    cheat.what,
+                    found.status,
+                    " ".join(text.split())[:160],
+                    gained(found, best),
+                )
                 print(f"| {' | '.join(row)} | {time.monotonic() - began:.1f} |", flush=True)
     return kept
 
@@ -234,6 +357,59 @@ async def overhead(names: list[str]) -> None:
         print(f"| {name} | {own:.2f} s | {prepare:.2f} s | {score:.2f} s | {share:.1%} |")
 
 
+DEFENCES = {control_run: "control", gone_bad: "best beside the start"}
+
+
+async def campaign_overhead(name: str, trials: int, seed: int) -> None:
+    """Run a campaign, and print the device-seconds that defences took of it.
+
+    Bare are preflight, train and predict of trials and of the best that they are compared with. The
+    draw, prepare and score are the evaluator's own; a control run, and the best beside the
+    starting recipe before a keep, are seed runs that nobody needs but to find a cheat.
+    """
+    why: ContextVar[str] = ContextVar("why", default="")
+    seconds: Counter[str] = Counter()
+
+    def named(defence: Callable[..., Any], what: str) -> Callable[..., Any]:
+        async def run(*args: Any, **options: Any) -> Any:
+            token = why.set(what)
+            try:
+                return await defence(*args, **options)
+            finally:
+                why.reset(token)
+
+        return run
+
+    run_phase = LocalSandbox.run
+
+    async def counted(sandbox: LocalSandbox, request: PhaseRequest) -> PhaseResult:
+        result = await run_phase(sandbox, request)
+        seconds[why.get() or request.phase] += result.wall_seconds + result.warm_seconds
+        return result
+
+    with ExitStack() as stack:
+        for module in (protocol, checkpoints, evaluation):
+            for defence, what in DEFENCES.items():
+                if hasattr(module, defence.__name__):
+                    stack.enter_context(
+                        patch.object(module, defence.__name__, named(defence, what))
+                    )
+        stack.enter_context(patch.object(LocalSandbox, "run", counted))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        plan = Plan(
+            pack=name, sandbox="local", seed=seed, slots=1, limits=BudgetLimits(trials=trials)
+        )
+        campaign = Campaign.create(plan, home=Home(folder))
+        async for _ in campaign.stream():
+            pass
+        counts = campaign.store.counts(campaign.name)
+    bare = sum(seconds[phase] for phase in ("preflight", "train", "predict"))
+    own = sum(seconds.values()) - bare
+    shares = ", ".join(f"{what} {took / bare:.1%}" for what, took in seconds.most_common())
+    kept = counts.get(Status.KEPT, 0)
+    print(f"{name}: {trials} trials, {kept} kept, {bare:.0f} s bare, +{own / bare:.1%} ({shares})")
+
+
 async def hostile() -> None:
     """Run tests/hostile and print how its recipes ended."""
     from tests.hostile.bench import Bench, WatchedSandbox
@@ -263,9 +439,14 @@ def main() -> int:
     parser.add_argument("--packs", nargs="+", choices=minis, default=minis)
     parser.add_argument("--honest", type=int, default=200, help="honest recipes of all minis")
     parser.add_argument("--controls", type=int, default=3, help="control runs of each mini")
+    parser.add_argument("--campaign", type=int, metavar="TRIALS", help="only campaigns of so many")
     parser.add_argument("--hostile", action="store_true", help="run tests/hostile, too")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
+    if args.campaign:
+        for name in args.packs:
+            asyncio.run(campaign_overhead(name, args.campaign, args.seed))
+        return 0
     kept = asyncio.run(try_cheats(args.packs))
     alarms = asyncio.run(try_honest(args.packs, args.honest, args.controls, args.seed))
     asyncio.run(overhead(args.packs))

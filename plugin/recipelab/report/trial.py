@@ -156,6 +156,9 @@ STANDING_STYLES = {
 }
 FAILED_STYLE = "red"
 
+SHEET_DIFF_CHARACTERS = 16_000
+"""Characters of a diff in a trial's sheet: to lay out 100,000 lines would take seconds."""
+
 PADDING = 3
 """Columns between two cells of a table."""
 
@@ -311,7 +314,11 @@ def trial_sheet(record: TrialRecord, *, unit: str) -> RenderableType:
     if outcome is not None:
         parts += _outcome_parts(outcome)
     if record.diff:
-        parts.append(Panel(Syntax(plain(record.diff), "diff", word_wrap=True), title="diff"))
+        shown = plain(record.diff[:SHEET_DIFF_CHARACTERS])
+        parts.append(Panel(Syntax(shown, "diff", word_wrap=True), title="diff"))
+        if len(record.diff) > SHEET_DIFF_CHARACTERS:
+            whole = f"recipelab show {record.number} --json"
+            parts.append(Text(f"... {len(record.diff):,} characters in all; whole: {whole}"))
     if outcome is not None and outcome.log_tail:
         parts.append(Panel(Text(plain(outcome.log_tail)), title="end of the last log"))
     return Group(*parts)
