@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from recipelab.acceptance.noise import Noise, Spread
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Edit, Outcome, Proposal, SeedRun, Standing, Status
 from recipelab.evaluation.evaluator import Evaluator
@@ -160,7 +161,7 @@ class TurningSandbox(LocalSandbox):
     def __init__(self, drift: float) -> None:
         super().__init__()
         self._drift = drift
-        self._runs = 0
+        self.trainings = 0
         self.turned = False
 
     async def run(self, request: PhaseRequest) -> PhaseResult:
@@ -171,11 +172,11 @@ class TurningSandbox(LocalSandbox):
         text = (source / "train.py").read_text()
         found = re.search(r"^X = ([0-9.]+)", text, re.MULTILINE)
         assert found is not None
-        self._runs += 1
+        self.trainings += 1
         # Two that run side by side meet one moment.
-        moment = self._drift ** (self._runs // 2)
+        moment = self._drift ** (self.trainings // 2)
         slower = 2.0 if self.turned and "TURNS" in text else 1.0
-        noise = 1.0 + 0.001 * ((7 * self._runs) % 5 - 2)
+        noise = 1.0 + 0.001 * ((7 * self.trainings) % 5 - 2)
         return replace(result, cpu_seconds=float(found[1]) * moment * slower * noise)
 
 
@@ -227,6 +228,28 @@ async def test_nothing_is_kept_for_being_beside_a_best_that_has_gone_bad(
         assert "beside the starting recipe" in fallen[0][0]
         now = [run.measures[METRIC_NAME] for run in fallen[0][1]]
         assert now == pytest.approx([first.score * 4.0 / 3.0] * len(now), rel=0.06)
+
+
+async def test_a_usual_gain_joins_the_line_without_a_run_of_the_start(timed: Pack) -> None:
+    """It claims nothing: the checkpoint that does holds its best against the start."""
+    spec = timed.acceptance.model_copy(update={"policy": "line"})
+    pack = timed.model_copy(update={"acceptance": spec})
+    data = ensure_data(pack, say=lambda text: None)
+    spread = Spread(mean=1.0, sd=0.02, runs=50)
+    took = []
+    async with TurningSandbox(1.0) as sandbox:
+        evaluator = Evaluator(pack, sandbox, data, pool=SlotPool([ANYWHERE]))
+        first = await evaluator.evaluate(priced(pack, 2.4), None)
+        best = Incumbent.of_trial(1, priced(pack, 2.4), first, first.seed_runs)
+        noise = Noise(pair=spread, measures={}, run=spread)
+        best = replace(best, noise=noise, start=priced(pack, 3.0))
+        for price in (2.2, 1.0):
+            before = sandbox.trainings
+            outcome = await evaluator.evaluate(priced(pack, price), lambda: best)
+            assert outcome.status is Status.KEPT, outcome.reason
+            took.append(sandbox.trainings - before)
+    usual, surprising = took
+    assert surprising == usual + 2
 
 
 async def test_a_campaign_falls_back_from_a_best_that_has_gone_bad(

@@ -27,6 +27,7 @@ from recipelab.report.transcript import Transcript, TranscriptFormat
 from recipelab.report.transcript.rendering import TONES
 from recipelab.report.transcript.review import Review
 from recipelab.report.trial import (
+    SHEET_DIFF_CHARACTERS,
     campaign_facts,
     line_facts,
     line_words,
@@ -73,6 +74,15 @@ def shown(what: object) -> str:
     with console.capture() as captured:
         console.print(what)
     return captured.get()
+
+
+def test_the_sheet_of_a_huge_diff_shows_its_head_and_names_the_whole(store: LineageStore) -> None:
+    add_campaign(store)
+    judged(store, Status.BASELINE, score=10.0)
+    record = replace(store.trial(CAMPAIGN, 0), diff="+@a\n" * 100_000)
+    sheet = shown(trial_sheet(record, unit="s"))
+    assert sheet.count("@a") == SHEET_DIFF_CHARACTERS // 4
+    assert "400,000 characters in all; whole: recipelab show 0 --json" in sheet
 
 
 def test_certified_and_provisional_differ_in_every_view(line: LineageStore) -> None:

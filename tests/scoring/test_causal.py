@@ -212,6 +212,8 @@ def with_first(value: float) -> Model:
         (with_first(-0.5), "not between 0 and 1"),
         (with_first(math.nan), "not between 0 and 1"),
         (with_first(math.inf), "not between 0 and 1"),
+        (lambda window, t: [*uniform(window, t)[1:], math.nan], "not between 0 and 1"),
+        (lambda window, t: [math.inf, -math.inf, *uniform(window, t)[2:]], "not between 0 and 1"),
     ],
 )
 def test_what_is_no_distribution_is_refused(tmp_path: Path, model: Model, words: str) -> None:

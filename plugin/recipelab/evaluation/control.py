@@ -24,10 +24,11 @@ SURPRISE = 10.0
 """Standard deviations of a seed run beyond which a gain is surprising."""
 
 
-def needs_control(outcome: Outcome, incumbent: Incumbent, scale: Scale) -> bool:
-    """Return whether a trial has to have a control run: it is a claim, or surprisingly good.
+def is_claim(outcome: Outcome, incumbent: Incumbent, scale: Scale) -> bool:
+    """Return whether a trial is kept for good, or for a surprising gain.
 
-    Any other that joins the working line has its control run at the checkpoint that claims it.
+    It has a control run then. Any other that joins the working line is tested so at the checkpoint
+    that claims it.
 
     Args:
         outcome: The trial's outcome.

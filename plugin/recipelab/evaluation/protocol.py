@@ -10,7 +10,7 @@ from recipelab.acceptance import NeedMoreSeeds, waves
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Outcome, Status
 from recipelab.evaluation.checkpoints import gone_bad
-from recipelab.evaluation.control import control_run, needs_control
+from recipelab.evaluation.control import control_run, is_claim
 from recipelab.evaluation.curves import StoppedOnCurve
 from recipelab.evaluation.fidelity import FidelityBook, run_short
 from recipelab.evaluation.judge import Judge, TrialRuns
@@ -91,10 +91,11 @@ class TrialProtocol:
     surprisingly much, is trained once on data that tell nothing of the answers. A recipe that knows
     them all the same is illegal.
 
-    **A best that has gone bad.** Before a trial is kept, the best that it ran beside is held
-    against the starting recipe (:func:`~recipelab.evaluation.checkpoints.gone_bad`). One that is
-    not any more what it was loses its standing, and the trial is screened anew, beside what the
-    line fell back to.
+    **A best that has gone bad.** Before a trial is kept for good, or for a surprising gain, the
+    best that it ran beside is held against the starting recipe
+    (:func:`~recipelab.evaluation.checkpoints.gone_bad`). One that is not any more what it was loses
+    its standing, and the trial is screened anew, beside what the line fell back to. Every other
+    trial that joins the line is tested so at the checkpoint that claims it.
 
     **Side by side.** Where the pack compares times, the incumbent runs beside the trial on every
     seed, in both stages (:class:`~recipelab.evaluation.seed_runs.SideBySide`). Everywhere else its
@@ -262,7 +263,7 @@ class TrialProtocol:
 
     async def _controlled(self, trial: SeedRuns, outcome: Outcome, best: Incumbent) -> Outcome:
         """Return an outcome after a control run, if it needs one."""
-        if not needs_control(outcome, best, trial.pack.metric.scale):
+        if not is_claim(outcome, best, trial.pack.metric.scale):
             return outcome
         words = await control_run(trial)
         return replace(outcome, reason=f"{outcome.reason}; {words}") if words else outcome
@@ -272,6 +273,8 @@ class TrialProtocol:
     ) -> Outcome | None:
         """Return an outcome; ``None`` if it was kept beside a best that is not what it was."""
         if found.status is not Status.KEPT:
+            return found
+        if trial.pack.metric.side_by_side and not is_claim(found, best, trial.pack.metric.scale):
             return found
         bad = await gone_bad(trial, best, [run.seed for run in found.seed_runs])
         if not bad or self._incumbent().number == best.number:

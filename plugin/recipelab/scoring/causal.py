@@ -280,7 +280,7 @@ def likeliest(row: Sequence[float], byte: int, rounding: float = ROUNDING) -> bo
     For bytes a and b to be the likeliest in turn, a distribution would have to move by more than
     half of ``rounding`` in total variation.
     """
-    others = max(value for number, value in enumerate(row) if number != byte)
+    others = max(max(part, default=0.0) for part in (row[:byte], row[byte + 1 :]))
     return row[byte] > others + rounding
 
 
@@ -335,6 +335,9 @@ def _checked_window(
         _check_distribution(mine, where)
         if offset > place:
             continue
+        if mine == theirs:  # The usual case, and a hundred times faster than what follows.
+            won = 0.0
+            continue
         moved = sum(abs(a - b) for a, b in zip(mine, theirs, strict=True)) / 2
         if not moved <= rounding / 2:
             broken_rule(
@@ -353,8 +356,10 @@ def _checked_window(
 
 
 def _check_distribution(row: Sequence[float], where: str) -> None:
-    if not all(0.0 <= value <= 1.0 + MAX_SUM_ERROR for value in row):
+    # A NaN that is not the first escapes from min and max, and none from the sum.
+    inside = min(row) >= 0.0 and max(row) <= 1.0 + MAX_SUM_ERROR
+    total = math.fsum(row) if inside else math.nan
+    if math.isnan(total):
         broken_rule(f"no distribution: {where}: a probability is not between 0 and 1")
-    total = math.fsum(row)
     if abs(total - 1.0) > MAX_SUM_ERROR:
         broken_rule(f"no distribution: {where}: the probabilities sum to {total:.6g}, not 1")
