@@ -57,12 +57,14 @@ def named_plan(plan: Plan, store: LineageStore, if_exists: IfExists, say: Say) -
         say: Called with the choice that was made among campaigns.
 
     Raises:
-        RecipelabError: The name is taken, and nothing says to continue.
+        RecipelabError: The name is taken and nothing says to continue, or it names no campaign.
     """
     from recipelab.evaluation.session import free_name
+    from recipelab.lineage.campaigns import check_campaign
 
     if plan.name is None:
         return plan.model_copy(update={"name": free_name(store, Path(plan.pack).name)})
+    check_campaign(plan.name, plan.seed, plan.limits.trials)
     campaigns = store.campaigns()
     if plan.name not in {campaign.name for campaign in campaigns}:
         return plan
