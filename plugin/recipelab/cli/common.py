@@ -77,21 +77,41 @@ def opened_campaign(home: Path | None, name: str | None) -> Iterator[Campaign]:
         yield campaign
 
 
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Ctrl-C, a polite end from outside, and a terminal that was closed."""
+
+
 def run_stoppable(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that SIGTERM ends as cleanly as Ctrl-C does.
+    """Run a coroutine that Ctrl-C, SIGTERM and a closed terminal end cleanly.
+
+    What comes after the first signal is ignored, as impatience would lose what is being saved.
+    SIGQUIT (Ctrl-\\) ends the command at once.
 
     Raises:
-        KeyboardInterrupt: It was stopped by either of them.
+        KeyboardInterrupt: It was stopped.
     """
+    stopped = False
 
     async def stoppable() -> T:
-        if (task := asyncio.current_task()) is not None:
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        task = asyncio.current_task()
+        assert task is not None, "this is a task"
+
+        def stop() -> None:
+            nonlocal stopped
+            if not stopped:
+                stopped = True
+                task.cancel()
+
+        for number in STOPS:
+            asyncio.get_running_loop().add_signal_handler(number, stop)
         return await work
 
     try:
         return asyncio.run(stoppable())
     except asyncio.CancelledError:
+        if stopped:  # The loop is closed, and signals would meet their defaults.
+            for number in STOPS:
+                signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt from None
 
 
