@@ -539,4 +539,7 @@ class Campaign(CampaignReader):
         from recipelab.report.figures import write_papers
 
         if self.name in {record.name for record in self.store.campaigns()}:
-            write_papers(self.folder, self.store, self.name)
+            try:
+                write_papers(self.folder, self.store, self.name)
+            except OSError as error:  # All that is in them is in the lineage, too.
+                self.say(f"The papers in {self.folder} cannot be written: {error.strerror}")

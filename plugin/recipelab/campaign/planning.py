@@ -38,11 +38,12 @@ def open_lineage(home: Home, lineage: str | Path | None = None, *, create: bool)
         RecipelabError: There is no lineage and none may be made, or it cannot be opened.
     """
     from recipelab.lineage import LineageStore
+    from recipelab.lineage.database import sqlite_file
 
     target = home.lineage if lineage is None else lineage
-    path = None if "://" in str(target) else Path(target)
-    if not create and path is not None and not path.is_file():
-        raise RecipelabError(f"no lineage at {path}; start a campaign with: recipelab run PACK")
+    file = sqlite_file(target)
+    if not create and file is not None and not file.is_file():
+        raise RecipelabError(f"no lineage at {file}; start a campaign with: recipelab run PACK")
     return LineageStore.open(target)
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
+import io
 import json
 import os
 import signal
+import sys
 import termios
 import threading
 from collections.abc import Coroutine, Iterable, Iterator, Mapping
@@ -45,6 +48,13 @@ def _console(*, stderr: bool = False) -> Console:
 
 out = _console()
 err = _console(stderr=True)
+
+
+def print_whatever_comes() -> None:
+    """Let standard output and error print characters that their encoding lacks, as ``?``."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def say(text: str) -> None:
@@ -115,9 +125,15 @@ def run_stoppable(work: Coroutine[Any, Any, T]) -> T:
         raise KeyboardInterrupt from None
 
 
+def _as_json(value: Any) -> str:
+    # What an encoding lacks is replaced, and in JSON it can be escaped.
+    ascii_only = codecs.lookup(sys.stdout.encoding or "ascii").name != "utf-8"
+    return json.dumps(value, ensure_ascii=ascii_only, indent=2)
+
+
 def print_json(value: Any) -> None:
     """Print a value as JSON on standard output."""
-    typer.echo(json.dumps(value, ensure_ascii=False, indent=2))
+    typer.echo(_as_json(value))
 
 
 def print_json_rows(rows: Iterable[Any], head: Mapping[str, Any] | None = None) -> None:
@@ -130,12 +146,12 @@ def print_json_rows(rows: Iterable[Any], head: Mapping[str, Any] | None = None) 
     """
     indent = "  "
     if head is not None:
-        typer.echo(json.dumps(head, ensure_ascii=False, indent=2).removesuffix("\n}"), nl=False)
+        typer.echo(_as_json(head).removesuffix("\n}"), nl=False)
         typer.echo(',\n  "rows": ', nl=False)
         indent = "    "
     before = "[\n"
     for row in rows:
-        text = json.dumps(row, ensure_ascii=False, indent=2).replace("\n", f"\n{indent}")
+        text = _as_json(row).replace("\n", f"\n{indent}")
         typer.echo(f"{before}{indent}{text}", nl=False)
         before = ",\n"
     end = "[]" if before == "[\n" else f"\n{indent[2:]}]"

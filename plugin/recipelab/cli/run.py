@@ -213,10 +213,10 @@ def _run(campaign: Campaign, *, as_json: bool) -> None:
         typer.Exit: It was stopped by hand, or ended before its budget was spent.
     """
     from recipelab.cli.progress import print_summary
-    from recipelab.core.logs import hide_cancellations
+    from recipelab.core.logs import hide_told_errors
     from recipelab.report.trial import campaign_facts
 
-    hide_cancellations()
+    hide_told_errors()
     try:
         ended = run_stoppable(_shown_run(campaign, quiet=as_json))
     except KeyboardInterrupt:

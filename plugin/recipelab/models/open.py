@@ -258,7 +258,7 @@ def open_model(
     return guarded(PROVIDERS[provider](name, base_url, temperature))
 
 
-_FOR_SPECIALIST = re.compile(r"([A-Za-z_]\w*)=(.+)", re.DOTALL)
+_FOR_SPECIALIST = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 
 
 def parse_models(values: Sequence[str]) -> tuple[str, dict[str, str]]:
