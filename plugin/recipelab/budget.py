@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from recipelab.lineage import LineageStore, NewUsage
 
 
+MOST = 10**15
+"""The largest limit of a number: a lineage stores it, and nobody reaches it."""
+
+
 class BudgetLimits(BaseModel):
     """The limits of a campaign; ``None`` is no limit. The first that is reached ends it.
 
@@ -32,13 +36,13 @@ class BudgetLimits(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    trials: int | None = Field(default=None, ge=1)
-    hours: float | None = Field(default=None, gt=0)
-    device_hours: float | None = Field(default=None, gt=0)
-    tokens: int | None = Field(default=None, ge=1)
-    money: float | None = Field(default=None, gt=0)
-    target: float | None = None
-    plateau: int | None = Field(default=None, ge=1)
+    trials: int | None = Field(default=None, ge=1, le=MOST)
+    hours: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    device_hours: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    tokens: int | None = Field(default=None, ge=1, le=MOST)
+    money: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    target: float | None = Field(default=None, allow_inf_nan=False)
+    plateau: int | None = Field(default=None, ge=1, le=MOST)
 
     @property
     def bounded(self) -> bool:

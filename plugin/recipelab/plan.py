@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -44,6 +45,14 @@ SPEAKERS: Registry[SpeakerFactory] = Registry(
 
 SavedModel = str | dict[str, Any]
 """A model: a specification as after ``--model``, or a dumped AutoGen component without keys."""
+
+LARGEST_SEED = 2**63 - 1
+"""A lineage stores integers of 64 bits."""
+
+MOST_SLOTS = 1024
+"""More phases than that run at the same time on no machine."""
+
+Asked = TypeVar("Asked", bound=BaseModel)
 
 PLAN, METRIC = "plan", "metric"
 """Keys of a campaign's settings in the lineage."""
@@ -86,10 +95,10 @@ class Plan(BaseModel):
     models: dict[str, SavedModel] = Field(default_factory=dict)
     base_url: str | None = None
     prices: str | None = None
-    seed: int = 0
+    seed: int = Field(default=0, ge=-LARGEST_SEED, le=LARGEST_SEED)
     limits: BudgetLimits = BudgetLimits()
     sandbox: str = "auto"
-    slots: int | None = Field(default=None, ge=1)
+    slots: int | None = Field(default=None, ge=1, le=MOST_SLOTS)
     share_devices: bool = False
     priors: tuple[str, ...] = ()
     arm: Arm = Arm.SPECIALISTS
@@ -108,6 +117,13 @@ class Plan(BaseModel):
             raise ValueError(unknown_name(SPEAKERS.what, name, SPEAKERS.names()))
         return name
 
+    @field_validator("base_url")
+    @classmethod
+    def _check_base_url(cls, url: str | None) -> str | None:
+        if url is not None and not re.fullmatch(r"https?://[^\s/]\S*", url):
+            raise ValueError("an address of a server begins with http:// or https://")
+        return url
+
     @property
     def blind(self) -> bool:
         """Whether agents learn nothing of past trials."""
@@ -117,6 +133,22 @@ class Plan(BaseModel):
     def model_name(self) -> str:
         """The name of the model."""
         return model_name(self.model)
+
+
+def asked(what: type[Asked], **values: Any) -> Asked:
+    """Return what a user asks for: a :class:`Plan`, or limits of one.
+
+    Args:
+        what: The class.
+        **values: Its fields.
+
+    Raises:
+        RecipelabError: A value is out of range; each is named with its range.
+    """
+    try:
+        return what(**values)
+    except ValidationError as error:
+        raise RecipelabError("\n".join(validation_problems(error, root="arguments"))) from None
 
 
 def model_name(model: SavedModel) -> str:

@@ -72,7 +72,7 @@ def test_kills_at_random_moments_lose_nothing_and_leave_nothing(tmp_path: Path) 
     assert tally["faults"] == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_cleanly_and_says_how_to_go_on(project: Path, number: int) -> None:
     process = start(project)
     until(lambda: len(judged(project)) >= 1, process)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from recipelab.core.errors import RecipelabError
-from recipelab.core.logs import bound, configure_logs, hide_cancellations, logger
+from recipelab.core.logs import bound, configure_logs, hide_told_errors, logger
 
 _log = logger("recipelab.test")
 
@@ -42,7 +42,7 @@ def logs() -> Iterator[Callable[..., StringIO]]:
 def test_an_agent_that_is_stopped_is_no_error(
     error: BaseException, shown: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    hide_cancellations()
+    hide_told_errors()
     try:
         raise error
     except BaseException:
@@ -127,7 +127,7 @@ def test_an_unknown_level_lists_the_valid_ones() -> None:
 def test_a_chat_that_was_stopped_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
     from autogen_core._queue import QueueShutDown
 
-    hide_cancellations()
+    hide_told_errors()
     try:
         raise QueueShutDown
     except QueueShutDown:

@@ -174,6 +174,20 @@ async def test_a_broken_scorer_is_not_the_recipes_fault(
     assert "scorer failed" in outcome.reason
 
 
+async def test_predictions_that_a_scorer_fails_on_are_the_recipes_fault(
+    toy: Pack, evaluator: Evaluator
+) -> None:
+    """Its square overflows; what the exception says stays with the evaluator."""
+    recipe = edited(toy, TRAIN, "{X + blur}", "{1e200}")
+    best = await evaluator.evaluate(toy.baseline(), None)
+    incumbent = Incumbent.of_trial(0, toy.baseline(), best, best.seed_runs)
+    outcome = await evaluator.evaluate(recipe, lambda: incumbent)
+    assert outcome.status is Status.CRASHED and outcome.failure is not None
+    assert (outcome.failure.phase, outcome.failure.kind) == (Phase.SCORE, FailureKind.BAD_OUTPUT)
+    assert "the scorer failed on what predict left: OverflowError" in outcome.reason
+    assert "Numerical result" not in f"{outcome}"
+
+
 async def test_a_recipe_that_ignores_its_seed_is_run_no_more(
     toy: Pack, evaluator: Evaluator
 ) -> None:

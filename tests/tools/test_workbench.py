@@ -146,6 +146,26 @@ async def test_a_recipe_shows_its_knobs_and_the_plays_of_the_surface(
     assert [play["id"] for play in shown["playbook"]] == ["straight-there"]
 
 
+async def test_a_large_recipe_is_read_file_by_file(
+    bench: SpecialistWorkbench, monkeypatch: pytest.MonkeyPatch, toy: Pack
+) -> None:
+    files = toy.baseline().files
+    longest = max(files, key=lambda path: len(files[path]))
+    monkeypatch.setattr("recipelab.tools.recipe.READ_CHARACTERS", len(files[longest]) - 1)
+    shown = await call(bench, "read_recipe")
+    assert shown["to_be_read_alone"][longest] == len(files[longest])
+    assert {**shown["files"], **shown["to_be_read_alone"]}.keys() == files.keys()
+    assert {knob["name"] for knob in shown["knobs"]} == {"X", "Y", "PADDING"}
+    text, line = "", 1
+    while line:
+        part = await call(bench, "read_recipe", path=longest, from_line=line)
+        text, line = text + part["text"], part.get("next_line", 0)
+    assert text == files[longest]
+    assert f"valid: {', '.join(sorted(files))}" in await refused(bench, "read_recipe", path="x")
+    many = await refused(bench, "read_recipe", path=longest, from_line=10_000)
+    assert f"{longest} has {len(files[longest].splitlines())} lines" in many
+
+
 @pytest.mark.parametrize(
     ("tool", "arguments", "words"),
     [

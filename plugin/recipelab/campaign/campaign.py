@@ -112,8 +112,13 @@ class Campaign(CampaignReader):
             say: As in :meth:`open`.
 
         Raises:
-            RecipelabError: The pack cannot be read, or the name is taken or cannot name a campaign.
+            RecipelabError: The pack cannot be read, no sandbox is called so, or the name is taken
+                or cannot name a campaign.
         """
+        from recipelab.sandbox.choose import check_kind_name
+
+        if overrides is None or (overrides.sandbox is None and overrides.evaluator is None):
+            check_kind_name(plan.sandbox)
         place = find_home(home)
         with ExitStack() as stack:
             store = enter_store(place, lineage, stack, create=True)
@@ -534,4 +539,7 @@ class Campaign(CampaignReader):
         from recipelab.report.figures import write_papers
 
         if self.name in {record.name for record in self.store.campaigns()}:
-            write_papers(self.folder, self.store, self.name)
+            try:
+                write_papers(self.folder, self.store, self.name)
+            except OSError as error:  # All that is in them is in the lineage, too.
+                self.say(f"The papers in {self.folder} cannot be written: {error.strerror}")

@@ -38,11 +38,12 @@ def open_lineage(home: Home, lineage: str | Path | None = None, *, create: bool)
         RecipelabError: There is no lineage and none may be made, or it cannot be opened.
     """
     from recipelab.lineage import LineageStore
+    from recipelab.lineage.database import sqlite_file
 
     target = home.lineage if lineage is None else lineage
-    path = None if "://" in str(target) else Path(target)
-    if not create and path is not None and not path.is_file():
-        raise RecipelabError(f"no lineage at {path}; start a campaign with: recipelab run PACK")
+    file = sqlite_file(target)
+    if not create and file is not None and not file.is_file():
+        raise RecipelabError(f"no lineage at {file}; start a campaign with: recipelab run PACK")
     return LineageStore.open(target)
 
 
@@ -57,12 +58,14 @@ def named_plan(plan: Plan, store: LineageStore, if_exists: IfExists, say: Say) -
         say: Called with the choice that was made among campaigns.
 
     Raises:
-        RecipelabError: The name is taken, and nothing says to continue.
+        RecipelabError: The name is taken and nothing says to continue, or it names no campaign.
     """
     from recipelab.evaluation.session import free_name
+    from recipelab.lineage.campaigns import check_campaign
 
     if plan.name is None:
         return plan.model_copy(update={"name": free_name(store, Path(plan.pack).name)})
+    check_campaign(plan.name, plan.seed, plan.limits.trials)
     campaigns = store.campaigns()
     if plan.name not in {campaign.name for campaign in campaigns}:
         return plan

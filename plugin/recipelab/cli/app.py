@@ -9,7 +9,7 @@ import typer
 from recipelab import __version__
 from recipelab.cli import certify, exchange, look, run, sandbox, steer
 from recipelab.cli.agents import agents_app
-from recipelab.cli.common import LogFormat, LogLevel, show_logs
+from recipelab.cli.common import LogFormat, LogLevel, print_whatever_comes, show_logs
 from recipelab.cli.packs import packs_app
 
 app = typer.Typer(
@@ -64,4 +64,5 @@ def main(
     log_format: LogFormat = "auto",
 ) -> None:
     """Specialist agents improve a training recipe; an evaluator nobody can touch measures it."""
+    print_whatever_comes()
     show_logs(log_level, log_format)

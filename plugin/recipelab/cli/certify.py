@@ -205,13 +205,14 @@ def ablate(
         from recipelab.analysis.arms import METHOD
         from recipelab.campaign.studies import compare_arms
         from recipelab.models import parse_models
-        from recipelab.plan import Plan
+        from recipelab.plan import Plan, asked
         from recipelab.report.figures import check_plot, draw
 
         if plot is not None:
             check_plot(plot)
         default, own = parse_models(model or ())
-        plan = Plan(
+        plan = asked(
+            Plan,
             pack=pack,
             profile=profile,
             model=default,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
+import io
 import json
 import os
 import signal
+import sys
 import termios
 import threading
 from collections.abc import Coroutine, Iterable, Iterator, Mapping
@@ -47,6 +50,13 @@ out = _console()
 err = _console(stderr=True)
 
 
+def print_whatever_comes() -> None:
+    """Let standard output and error print characters that their encoding lacks, as ``?``."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
 def say(text: str) -> None:
     """Print a text that a person should read, on standard error."""
     # Markup off: the text may hold words of agents, or brackets of TOML.
@@ -77,27 +87,53 @@ def opened_campaign(home: Path | None, name: str | None) -> Iterator[Campaign]:
         yield campaign
 
 
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Ctrl-C, a polite end from outside, and a terminal that was closed."""
+
+
 def run_stoppable(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that SIGTERM ends as cleanly as Ctrl-C does.
+    """Run a coroutine that Ctrl-C, SIGTERM and a closed terminal end cleanly.
+
+    What comes after the first signal is ignored, as impatience would lose what is being saved.
+    SIGQUIT (Ctrl-\\) ends the command at once.
 
     Raises:
-        KeyboardInterrupt: It was stopped by either of them.
+        KeyboardInterrupt: It was stopped.
     """
+    stopped = False
 
     async def stoppable() -> T:
-        if (task := asyncio.current_task()) is not None:
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        task = asyncio.current_task()
+        assert task is not None, "this is a task"
+
+        def stop() -> None:
+            nonlocal stopped
+            if not stopped:
+                stopped = True
+                task.cancel()
+
+        for number in STOPS:
+            asyncio.get_running_loop().add_signal_handler(number, stop)
         return await work
 
     try:
         return asyncio.run(stoppable())
     except asyncio.CancelledError:
+        if stopped:  # The loop is closed, and signals would meet their defaults.
+            for number in STOPS:
+                signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt from None
+
+
+def _as_json(value: Any) -> str:
+    # What an encoding lacks is replaced, and in JSON it can be escaped.
+    ascii_only = codecs.lookup(sys.stdout.encoding or "ascii").name != "utf-8"
+    return json.dumps(value, ensure_ascii=ascii_only, indent=2)
 
 
 def print_json(value: Any) -> None:
     """Print a value as JSON on standard output."""
-    typer.echo(json.dumps(value, ensure_ascii=False, indent=2))
+    typer.echo(_as_json(value))
 
 
 def print_json_rows(rows: Iterable[Any], head: Mapping[str, Any] | None = None) -> None:
@@ -110,12 +146,12 @@ def print_json_rows(rows: Iterable[Any], head: Mapping[str, Any] | None = None) 
     """
     indent = "  "
     if head is not None:
-        typer.echo(json.dumps(head, ensure_ascii=False, indent=2).removesuffix("\n}"), nl=False)
+        typer.echo(_as_json(head).removesuffix("\n}"), nl=False)
         typer.echo(',\n  "rows": ', nl=False)
         indent = "    "
     before = "[\n"
     for row in rows:
-        text = json.dumps(row, ensure_ascii=False, indent=2).replace("\n", f"\n{indent}")
+        text = _as_json(row).replace("\n", f"\n{indent}")
         typer.echo(f"{before}{indent}{text}", nl=False)
         before = ",\n"
     end = "[]" if before == "[\n" else f"\n{indent[2:]}]"

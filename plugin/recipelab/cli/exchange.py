@@ -139,7 +139,7 @@ def _export_trial(
     elif output is not None:
         out.print(Text(f"trial {number} of {campaign.name}: {output}"), soft_wrap=True)
     elif patch:
-        typer.echo(diff, nl=False)
+        typer.echo(diff.encode(), nl=False)  # Whatever the terminal's encoding, a patch is a file.
     else:
         raise RecipelabError(
             "say what to export: --patch, --output FOLDER for the files, or --to FILE for a "

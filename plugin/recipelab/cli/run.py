@@ -135,9 +135,10 @@ def run(
         from recipelab.budget import BudgetLimits
         from recipelab.campaign.campaign import Campaign
         from recipelab.models import parse_models
-        from recipelab.plan import Plan
+        from recipelab.plan import Plan, asked
 
-        limits = BudgetLimits(
+        limits = asked(
+            BudgetLimits,
             trials=trials,
             hours=hours,
             device_hours=device_hours,
@@ -149,7 +150,8 @@ def run(
         if not limits.bounded:
             limits = limits.model_copy(update={"trials": DEFAULT_TRIALS})
         default, own = parse_models(model or ())
-        plan = Plan(
+        plan = asked(
+            Plan,
             name=name,
             pack=pack,
             profile=profile,
@@ -194,11 +196,13 @@ def resume(
     """
     with opened_campaign(home, name) as campaign:
         from recipelab.budget import BudgetLimits
+        from recipelab.plan import asked
 
         if campaign.unpause():
             say(f"Campaign {campaign.name} goes on where it runs.")
             return
-        campaign.extend(BudgetLimits(trials=trials, hours=hours), sandbox=sandbox)
+        limits = asked(BudgetLimits, trials=trials, hours=hours)
+        campaign.extend(limits, sandbox=sandbox)
         _run(campaign, as_json=as_json)
 
 
@@ -209,10 +213,10 @@ def _run(campaign: Campaign, *, as_json: bool) -> None:
         typer.Exit: It was stopped by hand, or ended before its budget was spent.
     """
     from recipelab.cli.progress import print_summary
-    from recipelab.core.logs import hide_cancellations
+    from recipelab.core.logs import hide_told_errors
     from recipelab.report.trial import campaign_facts
 
-    hide_cancellations()
+    hide_told_errors()
     try:
         ended = run_stoppable(_shown_run(campaign, quiet=as_json))
     except KeyboardInterrupt:

@@ -44,7 +44,7 @@ def shipped_root() -> Path:
 
 def roots(kind: str) -> tuple[Path, ...]:
     """Return the existing folders of one kind of content, the user's own first."""
-    candidates = (Path.cwd() / kind, shipped_root() / kind, *installed(kind))
+    candidates = (working_directory() / kind, shipped_root() / kind, *installed(kind))
     found = [path.resolve() for path in candidates if path.is_dir()]
     return tuple(dict.fromkeys(found))
 
@@ -92,6 +92,18 @@ def find(kind: str, name: str, *, marker: str, what: str) -> Path:
         if os.path.isfile(path) and leads_inside(path, root):
             return path
     raise RecipelabError(unknown_name(what, name, names(kind, marker=marker)))
+
+
+def working_directory() -> Path:
+    """Return the working directory.
+
+    Raises:
+        RecipelabError: It was removed.
+    """
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise RecipelabError("the working directory was removed; go to another") from None
 
 
 def make_private(folder: Path) -> Path:
@@ -179,8 +191,12 @@ class Home:
 
     @classmethod
     def find(cls, root: Path | None = None) -> Home:
-        """Return the given folder, else ``$RECIPELAB_HOME``, else ``.recipelab`` here."""
-        return cls((root or Path(os.environ.get(HOME_VARIABLE) or HOME_FOLDER)).absolute())
+        """Return the given folder, else ``$RECIPELAB_HOME``, else ``.recipelab`` here.
+
+        Raises:
+            RecipelabError: It lies below the working directory, which is gone.
+        """
+        return cls(working_directory() / (root or os.environ.get(HOME_VARIABLE) or HOME_FOLDER))
 
     @property
     def lineage(self) -> Path | str:

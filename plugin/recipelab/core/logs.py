@@ -110,19 +110,20 @@ def configure_logs(
     logging.getLogger(NAME).setLevel(number)
 
 
-def hide_cancellations() -> None:
-    """Keep AutoGen from logging a traceback for every agent that is stopped on purpose.
+def hide_told_errors() -> None:
+    """Keep AutoGen from logging tracebacks of what the command line tells by itself.
 
-    For the command line alone, which says itself that it was stopped.
+    These are agents that are stopped on purpose, and errors that end the command with a message.
     """
-    logging.getLogger("autogen_core").addFilter(_is_no_cancellation)
+    logging.getLogger("autogen_core").addFilter(_is_news)
 
 
-def _is_no_cancellation(record: logging.LogRecord) -> bool:
+def _is_news(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
-    # An agent meets this error if it sends a message when its chat has been stopped.
-    closed = type(error).__name__ == "QueueShutDown"
-    return not (closed or isinstance(error, asyncio.CancelledError))
+    # An agent meets the first if it sends a message when its chat has been stopped, and the second
+    # when another agent has ended the chat by an error.
+    late = type(error).__name__ == "QueueShutDown" or "GroupChatError" in str(error)
+    return not (late or isinstance(error, asyncio.CancelledError | RecipelabError))
 
 
 _as_text = structlog.processors.KeyValueRenderer(key_order=["event"])

@@ -34,6 +34,7 @@ from recipelab.evaluation.failures import (
     EvaluatorFault,
     MachineSuspected,
     PhaseFailed,
+    ScorerFailed,
     signature_of,
 )
 from recipelab.evaluation.fidelity import FidelityBook
@@ -395,7 +396,10 @@ class Evaluator:
     async def _run_baseline(self, trial: SeedRuns) -> Outcome:
         """Measure the starting recipe, beside itself where trials run beside the incumbent."""
         seeds = trial.seeds.calibration()
-        await trial.run(seeds, self._beside(Incumbent(0, trial.recipe, {})))
+        try:
+            await trial.run(seeds, self._beside(Incumbent(0, trial.recipe, {})))
+        except ScorerFailed as failed:
+            raise failed.fault from failed
         return self._judge_alone(trial, seeds, lenient=True)
 
     async def _run_seeds(

@@ -52,7 +52,11 @@ _WORDS: _Rules = tuple(
             r"OutOfMemory|MemoryError|STATUS_ALLOC_FAILED|"
             r"(?:out of|insufficient) shared memory",
         ),
-        (FailureKind.PROCESSES, r"can't start new thread|pthread_create failed"),
+        (
+            FailureKind.PROCESSES,
+            r"can't start new thread|pthread_create failed|"
+            r"Resource temporarily unavailable|fork: retry",
+        ),
         (FailureKind.DISK, r"no space left|file too large|disk quota|Errno 2[78]\b"),
         (FailureKind.NAN, r"(?<![\w-])-?(?:nan|inf)(?![\w-])|non-finite|not finite"),
     )
@@ -183,6 +187,27 @@ def too_slow(failure: Failure, tries: Sequence[str], usual: Mapping[str, float])
     first, _, rest = failure.excerpt.partition("\n")
     text = "\n".join(filter(None, (first, *lines, rest)))[:EXCERPT_CHARACTERS]
     return replace(failure, excerpt=text)
+
+
+def scorer_failed(
+    result: PhaseResult, *, seed: int, budget: float
+) -> ScorerFailed | EvaluatorFault:
+    """Return the error of a scorer that did not end well, and refused nothing.
+
+    It has scored the starting recipe, so if it ends by an exception of its own, what predict left
+    is to blame. The exception's text may hold answers: a trial is told its name and place alone.
+    """
+    failure = failure_of(result, Phase.SCORE, seed=seed, budget=budget)
+    fault = EvaluatorFault(f"the scorer failed: {failure.signature}\n{failure.excerpt}")
+    cause = first_cause(result.log, error_file=result.error_file, killed=False)
+    name = cause.error.partition(":")[0]
+    ours = (FailureKind.DISK, FailureKind.INFRASTRUCTURE, FailureKind.OOM)
+    if result.ending is not Ending.EXITED or not cause.error or failure.kind in ours:
+        return fault
+    where = _innermost(cause.lines[:-1])
+    line = f"the scorer failed on what predict left: {name}" + (f" in {where}" if where else "")
+    told = Failure(Phase.SCORE, FailureKind.BAD_OUTPUT, signature_of(line), line, seed)
+    return ScorerFailed(told, replace(result, log=line), fault)
 
 
 def left_too_much(phase: Phase, line: str, *, seed: int, result: PhaseResult) -> Failure:
@@ -322,6 +347,18 @@ class PhaseFailed(Exception):
         if self.failure.kind is FailureKind.PROJECTED:
             return self.failure.excerpt
         return f"{self.failure.phase}: {self.failure.signature}"
+
+
+class ScorerFailed(PhaseFailed):
+    """The scorer ended by an exception of its own.
+
+    Attributes:
+        fault: The same as the fault of a scorer that fails on the starting recipe, too.
+    """
+
+    def __init__(self, failure: Failure, result: PhaseResult, fault: EvaluatorFault) -> None:
+        super().__init__(Status.CRASHED, failure, result)
+        self.fault = fault
 
 
 class MachineSuspected(SandboxError):

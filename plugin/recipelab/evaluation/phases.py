@@ -18,6 +18,7 @@ from recipelab.evaluation.failures import (
     failure_of,
     left_too_much,
     missing_output,
+    scorer_failed,
     signature_of,
     status_of,
     too_slow,
@@ -491,9 +492,11 @@ def _evaluator_failed(
             seed,
         )
         return PhaseFailed(Status.CRASHED, failure, result)
+    if phase is Phase.SCORE:
+        return scorer_failed(result, seed=seed, budget=budget)
     failure = failure_of(result, phase, seed=seed, budget=budget)
-    who = "scorer" if phase is Phase.SCORE else f"evaluator's {phase}"
-    return EvaluatorFault(f"the {who} failed: {failure.signature}\n{failure.excerpt}")
+    text = f"the evaluator's {phase} failed: {failure.signature}\n{failure.excerpt}"
+    return EvaluatorFault(text)
 
 
 def _filled(command: Sequence[str], values: Mapping[str, str]) -> tuple[str, ...]:

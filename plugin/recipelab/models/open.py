@@ -258,7 +258,7 @@ def open_model(
     return guarded(PROVIDERS[provider](name, base_url, temperature))
 
 
-_FOR_SPECIALIST = re.compile(r"([A-Za-z_]\w*)=(.+)", re.DOTALL)
+_FOR_SPECIALIST = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 
 
 def parse_models(values: Sequence[str]) -> tuple[str, dict[str, str]]:
@@ -271,12 +271,14 @@ def parse_models(values: Sequence[str]) -> tuple[str, dict[str, str]]:
         The model of everybody, and the models of single specialists by name.
 
     Raises:
-        ModelError: There are two for everybody, or two for one specialist.
+        ModelError: There are two for everybody, or two for one specialist, or a name is empty.
     """
     default: str | None = None
     own: dict[str, str] = {}
     for value in values:
         match = _FOR_SPECIALIST.fullmatch(value)
+        if not (value if match is None else match[2]).strip():
+            raise ModelError(f"--model: {value!r} names no model")
         if match is None:
             if default is not None:
                 raise ModelError(f"--model: {default!r} and {value!r} are both for everybody")

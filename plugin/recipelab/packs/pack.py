@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -35,6 +35,9 @@ from recipelab.packs.sections import (
 )
 from recipelab.packs.upstream import upstream_texts
 
+Seed = Annotated[int, Field(strict=True, ge=-(2**63), lt=2**63)]
+"""The lineage stores integers of 64 bits."""
+
 
 class Pack(Section):
     """A task pack with one profile applied; :func:`recipelab.packs.load.load_pack` reads it.
@@ -63,7 +66,7 @@ class Pack(Section):
     gates: tuple[Gate, ...] = ()
     budgets: Budgets
     limits: PackLimits = PackLimits()
-    seeds: tuple[int, ...] = Field(min_length=2)
+    seeds: tuple[Seed, ...] = Field(min_length=2)
     recipe: RecipeSpec
     surfaces: tuple[Surface, ...] = Field(min_length=1)
     data: tuple[DataFile, ...] = ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Literal, NamedTuple
 
@@ -162,6 +162,9 @@ SHEET_DIFF_CHARACTERS = 16_000
 PADDING = 3
 """Columns between two cells of a table."""
 
+HYPOTHESIS_COLUMNS = 10
+"""What is shorter tells nothing of a hypothesis."""
+
 
 class TrialColumn(NamedTuple):
     """A column of the table of trials: its head, its cell for a trial, and its alignment."""
@@ -200,20 +203,39 @@ def trials_table(records: Sequence[TrialRecord], *, unit: str, title: str, width
         title: Title of the table.
         width: Width of the terminal, of which the hypothesis gets the rest.
     """
-    columns = trial_columns(unit)
-    rows = [[column.cell(TrialView.of_record(record)) for column in columns] for record in records]
-    used = [
-        max(map(cell_len, (column.head, *(row[i].plain for row in rows))))
-        for i, column in enumerate(columns)
-    ]
-    left = max(10, width - sum(used) - PADDING * (len(columns) + 1))
+    views = [TrialView.of_record(record) for record in records]
+    for columns in _column_sets(unit):
+        rows = [[column.cell(view) for column in columns] for view in views]
+        used = [
+            max(map(cell_len, (column.head, *(row[i].plain for row in rows))))
+            for i, column in enumerate(columns)
+        ]
+        left = width - sum(used) - PADDING * (len(columns) + 1)
+        if left >= 0:
+            break
     table = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD)
+    if left < 0:
+        table.padding = 0
     for column in columns:
         table.add_column(column.head, justify=column.side, no_wrap=True)
+    if left < HYPOTHESIS_COLUMNS:
+        for row in rows:
+            table.add_row(*row)
+        return table
     table.add_column("hypothesis", no_wrap=True)
     for record, row in zip(records, rows, strict=True):
         table.add_row(*row, Text(shorten(record.hypothesis, left)))
     return table
+
+
+def _column_sets(unit: str) -> Iterator[tuple[TrialColumn, ...]]:
+    """Yield the columns to try on ever narrower terminals."""
+    number, surface, status, score, delta, gates = trial_columns(unit)
+    yield number, surface, status, score, delta, gates
+    yield number, surface, status, score, delta
+    yield number, surface, status, score
+    plain_status = status._replace(cell=lambda view: _status(view.status))
+    yield number._replace(head="#"), surface, plain_status, score._replace(head="score")
 
 
 def status_text(outcome: Outcome | None) -> Text:

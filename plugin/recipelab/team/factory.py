@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from autogen_core.models import ChatCompletionClient
-from pydantic import ValidationError
 
 from recipelab.budget import BudgetLimits
 from recipelab.core.content import Home
-from recipelab.core.errors import RecipelabError, validation_problems
 from recipelab.evaluation.proposals import Approve
 from recipelab.evaluation.session import Overrides
 from recipelab.lineage import LineageStore
-from recipelab.plan import Plan
+from recipelab.plan import Plan, asked
 from recipelab.sandbox import Sandbox
 from recipelab.team.group_chat import ResearchGroupChat
 
@@ -82,19 +80,17 @@ def research_team(
     clients = {name: one for name, one in given.items() if isinstance(one, ChatCompletionClient)}
     limits = {name: more.pop(name) for name in BudgetLimits.model_fields if name in more}
     fields = {name: more.pop(name) for name in Plan.model_fields if name in more}
-    try:
-        plan = Plan(
-            pack=str(pack),
-            profile=profile,
-            model=model if isinstance(model, str) else "offline",
-            models={name: one for name, one in (models or {}).items() if isinstance(one, str)},
-            sandbox=sandbox if isinstance(sandbox, str) else sandbox.name,
-            approve=approve is not None,
-            limits=BudgetLimits(**limits) if limits else fields.pop("limits", BudgetLimits()),
-            **fields,
-        )
-    except ValidationError as error:
-        raise RecipelabError("\n".join(validation_problems(error, root="arguments"))) from None
+    plan = asked(
+        Plan,
+        pack=str(pack),
+        profile=profile,
+        model=model if isinstance(model, str) else "offline",
+        models={name: one for name, one in (models or {}).items() if isinstance(one, str)},
+        sandbox=sandbox if isinstance(sandbox, str) else sandbox.name,
+        approve=approve is not None,
+        limits=asked(BudgetLimits, **limits) if limits else fields.pop("limits", BudgetLimits()),
+        **fields,
+    )
     store = lineage if isinstance(lineage, LineageStore) else None
     box = None if isinstance(sandbox, str) else sandbox
     return ResearchGroupChat(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing
+from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,6 +22,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy.engine import make_url
 
 from recipelab.core.content import Home
+from recipelab.core.errors import LineageError
 from recipelab.core.logs import bound
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.evaluation.session import CampaignSession, Overrides
@@ -235,7 +236,8 @@ class ResearchGroupChat(RoundGroupChat):
                 except BaseException as error:
                     await queue.stop()
                     reason = str(error) if isinstance(error, Exception) else "stopped by hand"
-                    loop.end(Ended(False, reason))
+                    with suppress(LineageError):  # It may be what has ended the run.
+                        loop.end(Ended(False, reason))
                     raise
                 ended = self.ended or Ended(False, "it was stopped")
                 closing = closing_message(queue, self.name, ended)

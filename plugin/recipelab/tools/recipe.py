@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from autogen_core.tools import ParametersSchema, ToolSchema
@@ -27,6 +28,14 @@ class ReadRecipeArguments(ToolArguments):
 
     trial: int | None = Field(
         default=None, description="Number of the trial; leave out for the best so far."
+    )
+    path: str | None = Field(
+        default=None,
+        max_length=300,
+        description="One file to read alone, as recipe/train.py; leave out for all that fit.",
+    )
+    from_line: int = Field(
+        default=1, ge=1, description="Line to begin at, for a file that does not fit whole."
     )
 
 
@@ -83,6 +92,10 @@ class SubmitTrialArguments(CheckEditArguments):
         return value
 
 
+READ_CHARACTERS = 100_000
+"""Characters of files in one answer of ``read_recipe``; some 25,000 tokens."""
+
+
 class ReadRecipeTool(TextTool[ReadRecipeArguments]):
     """Shows the files of a trial's recipe, its knobs, and the pack's plays.
 
@@ -113,19 +126,59 @@ class ReadRecipeTool(TextTool[ReadRecipeArguments]):
 
         Raises:
             LineageError: No trial has that number.
+            RecipelabError: The recipe has no such file, or not so many lines.
         """
         wanted = None if self._blind else args.trial
         number = self._queue.best().number if wanted is None else wanted
         files = self._queue.recipe_of(number)
+        shown = 0 if self._blind else number
+        if args.path is not None:
+            return to_json({"trial": shown, **_part_of_file(files, args.path, args.from_line)})
+        knobs = knob_rows(files)
+        fitting, longer = _fitting(files, {str(knob["path"]) for knob in knobs})
         return to_json(
             {
-                "trial": 0 if self._blind else number,
-                "files": files,
+                "trial": shown,
+                "files": fitting,
                 "editable": list(self._queue.pack.recipe.editable),
-                "knobs": knob_rows(files),
+                "knobs": knobs,
                 "playbook": [play.model_dump() for play in self._plays],
             }
+            | ({"to_be_read_alone": longer} if longer else {})
         )
+
+
+def _fitting(
+    files: Mapping[str, str], first: Collection[str]
+) -> tuple[dict[str, str], dict[str, int]]:
+    """Return the files that fit into an answer, and the sizes of the others in characters.
+
+    Args:
+        files: All files.
+        first: Paths of those that matter most; of the others, short ones come first.
+    """
+    left, fitting = READ_CHARACTERS, set[str]()
+    for path in sorted(files, key=lambda path: (path not in first, len(files[path]), path)):
+        if len(files[path]) <= left:
+            left -= len(files[path])
+            fitting.add(path)
+    shown = {path: text for path, text in files.items() if path in fitting}
+    return shown, {path: len(text) for path, text in files.items() if path not in fitting}
+
+
+def _part_of_file(files: Mapping[str, str], path: str, from_line: int) -> dict[str, object]:
+    """Return a file from a line on, and the line to go on with if it does not fit whole."""
+    if path not in files:
+        raise RecipelabError(unknown_name("file", path, files))
+    lines = files[path].splitlines(keepends=True)
+    if from_line > max(1, len(lines)):
+        raise RecipelabError(f"{path} has {len(lines)} lines; from_line is {from_line}")
+    text, end = "", from_line - 1
+    while end < len(lines) and (not text or len(text) + len(lines[end]) <= READ_CHARACTERS):
+        text += lines[end][:READ_CHARACTERS]
+        end += 1
+    more = {"next_line": end + 1, "lines": len(lines)} if end < len(lines) else {}
+    return {"path": path, "from_line": from_line, "text": text, **more}
 
 
 DIFF_CHARACTERS = 8_000

@@ -246,6 +246,9 @@ def call_line(call: TranscriptCall) -> str:
 def _summary(tool: str, answer: str) -> str:
     """Return in short what a tool answered: of rows their number, of a recipe its files."""
     table = table_of(answer)
+    if tool == "read_recipe" and "text" in table:
+        lines = str(table["text"]).count("\n")
+        return f"{table.get('path')} of trial {table.get('trial')}: {lines} lines"
     if tool == "read_recipe" and "files" in table:
         files, knobs = table.get("files"), table.get("knobs")
         names = ", ".join(map(str, files)) if isinstance(files, Mapping | list) else str(files)
