@@ -75,6 +75,8 @@ class Plan(BaseModel):
         turns: Turns of specialists in a round; ``None`` takes two for each.
         characters: How much the context of a turn holds, in characters; ``None`` for the default.
         approve: Whether a person is asked before each trial.
+        follows: The campaign of the epoch before, whose best recipe is the first trial; ``None``
+            for a campaign that begins by itself.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -100,6 +102,7 @@ class Plan(BaseModel):
     turns: int | None = Field(default=None, ge=1)
     characters: int | None = Field(default=None, ge=1000)
     approve: bool = False
+    follows: str | None = None
 
     @field_validator("speakers")
     @classmethod

@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from recipelab.campaign.planning import IfExists, Say, named_plan
+from recipelab.campaign.planning import (
+    IfExists,
+    Say,
+    changed_plan,
+    named_plan,
+    next_epoch_plan,
+)
 from recipelab.campaign.reader import CampaignReader, enter_store, find_home
 from recipelab.core.content import Home
 from recipelab.core.errors import RecipelabError
@@ -242,21 +248,56 @@ class Campaign(CampaignReader):
             raise AssertionError("unreachable: a stream that ends says how")
         return self.ended
 
-    def extend(self, limits: BudgetLimits | None = None, *, sandbox: str | None = None) -> None:
-        """Give the campaign more to spend, or another sandbox, from its next run on.
+    def extend(
+        self,
+        limits: BudgetLimits | None = None,
+        *,
+        sandbox: str | None = None,
+        **changes: Any,
+    ) -> None:
+        """Give the campaign more to spend, another sandbox or model, from its next run on.
 
         Args:
             limits: New limits, in place of those of the same name; the others stay.
             sandbox: ``auto``, ``docker`` or ``local``; ``None`` as before.
+            **changes: Other fields of :class:`~recipelab.plan.Plan`, as ``model``, ``prices`` or
+                ``slots``; those that are ``None`` stay as before.
 
         Raises:
-            RecipelabError: The campaign was imported.
+            RecipelabError: The campaign was imported, or a field cannot be changed; the message
+                lists those that can.
         """
         self._check_ran_here()
-        plan = self.plan
-        merged = plan.limits.model_copy(update=limits.given() if limits else {})
-        update = {"limits": merged, "sandbox": sandbox or plan.sandbox}
-        self._plan = plan.model_copy(update=update)
+        self._plan = changed_plan(self.plan, limits, {"sandbox": sandbox, **changes})
+
+    def next_epoch(self, limits: BudgetLimits | None = None) -> Self:
+        """Return the campaign of the next epoch, in which baseline and best are measured anew.
+
+        It is a campaign of its own in the lineage, ``NAME.2`` after ``NAME``, so that nothing is
+        compared across. Its agents can ask this one. It shares the lineage of this object.
+
+        Args:
+            limits: What it may spend; a limit that is not given is what is left of this campaign's.
+
+        Raises:
+            RecipelabError: The campaign was imported or runs, or nothing is left to spend.
+        """
+        self._check_ran_here()
+        if self.is_running:
+            raise RecipelabError(f"campaign {self.name} is running; stop it first")
+        plan = next_epoch_plan(self.store, self.plan, limits, self.budget.spent)
+        self.say(
+            f"Campaign {plan.name} is the next epoch of {self.name}: the baseline and the best "
+            f"(trial {self.best.number}) are measured anew."
+        )
+        return type(self)(
+            self.store,
+            str(plan.name),
+            plan=plan,
+            home=self.home,
+            overrides=self.overrides,
+            say=self.say,
+        )
 
     async def resume(self, limits: BudgetLimits | None = None, **options: Any) -> Ended:
         """Run what is left of the campaign: trials without an outcome again, then new ones.

@@ -127,7 +127,13 @@ class CampaignReader:
         Raises:
             RecipelabError: The lineage holds no plan that this version can read.
         """
-        return self._plan or plan_of(self.record)
+        from recipelab.evaluation.seal import located
+
+        if self._plan is not None:
+            return self._plan
+        record = self.record
+        plan = plan_of(record)
+        return plan.model_copy(update={"pack": located(plan.pack, record)})
 
     @cached_property
     def pack(self) -> Pack:
@@ -136,12 +142,17 @@ class CampaignReader:
         Raises:
             RecipelabError: The campaign was imported, or the pack cannot be read.
         """
+        from recipelab.evaluation.seal import Seal, check_folder, located
         from recipelab.packs.load import load_pack
 
         if self._plan is not None:
             return load_pack(self._plan.pack, self._plan.profile)
         self.check_pack_is_here()
-        return load_pack(self.record.pack, self.record.profile)
+        record = self.record
+        pack = load_pack(located(record.pack, record), record.profile)
+        if (seal := Seal.of_campaign(record)) is not None:
+            check_folder(seal, Seal.of_pack(pack))
+        return pack
 
     def check_pack_is_here(self) -> None:
         """Check that the campaign ran here, so that its recipes can be measured.

@@ -50,6 +50,25 @@ DIFF_CHARACTERS = 8_000
 """Characters of a diff that are shown before a trial is approved."""
 
 Hours = Annotated[float | None, typer.Option(min=0.001, help="Wall-clock hours to spend.")]
+DeviceHours = Annotated[
+    float | None,
+    typer.Option(min=0.001, help="Hours that trials may hold GPUs or sets of cores."),
+]
+Tokens = Annotated[int | None, typer.Option(min=1, help="Tokens to spend on models.")]
+Money = Annotated[
+    float | None, typer.Option(min=0.000001, help="US dollars to spend on models with a price.")
+]
+Target = Annotated[float | None, typer.Option(help="Stop when the best score is this good.")]
+Plateau = Annotated[
+    int | None, typer.Option(min=1, help="Stop after so many trials without one kept.")
+]
+PricesOption = Annotated[
+    str | None, typer.Option("--prices", help="TOML file with prices of models.")
+]
+Ahead = Annotated[
+    int | None,
+    typer.Option(min=0, help="Trials proposed before a slot is free; default as many as needed."),
+]
 
 
 def _speaker_policy(name: str) -> str:
@@ -63,26 +82,14 @@ def run(
     profile: Annotated[str | None, typer.Option(help="Profile of the pack.")] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Trials to spend.")] = None,
     hours: Hours = None,
-    device_hours: Annotated[
-        float | None,
-        typer.Option(min=0.001, help="Hours that trials may hold GPUs or sets of cores."),
-    ] = None,
-    tokens: Annotated[int | None, typer.Option(min=1, help="Tokens to spend on models.")] = None,
-    money: Annotated[
-        float | None,
-        typer.Option(min=0.000001, help="US dollars to spend on models with a price."),
-    ] = None,
-    target: Annotated[
-        float | None, typer.Option(help="Stop when the best score is this good.")
-    ] = None,
-    plateau: Annotated[
-        int | None, typer.Option(min=1, help="Stop after so many trials without one kept.")
-    ] = None,
+    device_hours: DeviceHours = None,
+    tokens: Tokens = None,
+    money: Money = None,
+    target: Target = None,
+    plateau: Plateau = None,
     model: ModelOption = None,
     base_url: BaseUrl = None,
-    prices: Annotated[
-        str | None, typer.Option("--prices", help="TOML file with prices of models.")
-    ] = None,
+    prices: PricesOption = None,
     seed: Annotated[int, typer.Option(help="Seed of the offline model's choices.")] = 0,
     arm: Annotated[
         Arm,
@@ -106,12 +113,7 @@ def run(
     sandbox: SandboxOption = "auto",
     slots: Slots = "auto",
     share_devices: ShareDevices = False,
-    ahead: Annotated[
-        int | None,
-        typer.Option(
-            min=0, help="Trials proposed before a slot is free; default as many as needed."
-        ),
-    ] = None,
+    ahead: Ahead = None,
     prior: Annotated[
         list[str] | None,
         typer.Option(
@@ -134,7 +136,7 @@ def run(
     with clear_errors():
         from recipelab.budget import BudgetLimits
         from recipelab.campaign.campaign import Campaign
-        from recipelab.models import parse_models
+        from recipelab.models import OFFLINE, parse_models
         from recipelab.plan import Plan
 
         limits = BudgetLimits(
@@ -153,7 +155,7 @@ def run(
             name=name,
             pack=pack,
             profile=profile,
-            model=default,
+            model=default or OFFLINE,
             models=dict(own),
             base_url=base_url,
             prices=prices,
@@ -182,23 +184,78 @@ def resume(
         int | None, typer.Option(min=1, help="New total of trials; default as before.")
     ] = None,
     hours: Hours = None,
+    device_hours: DeviceHours = None,
+    tokens: Tokens = None,
+    money: Money = None,
+    target: Target = None,
+    plateau: Plateau = None,
+    model: ModelOption = None,
+    base_url: BaseUrl = None,
+    prices: PricesOption = None,
     sandbox: Annotated[
         str | None, typer.Option(help="auto, docker or local; default as before.")
     ] = None,
+    slots: Annotated[
+        int | None, typer.Option(min=1, help="Phases at the same time; default as before.")
+    ] = None,
+    share_devices: Annotated[
+        bool | None,
+        typer.Option(
+            "--share-devices/--no-share-devices",
+            help="Let slots and campaigns share devices; default as before.",
+        ),
+    ] = None,
+    ahead: Ahead = None,
+    approve: Annotated[
+        bool | None,
+        typer.Option("--approve/--no-approve", help="Ask before each trial; default as before."),
+    ] = None,
+    new_epoch: Annotated[
+        bool,
+        typer.Option(
+            "--new-epoch",
+            help="Measure baseline and best anew, where pack, evaluator, data or image changed.",
+        ),
+    ] = False,
     home: HomeOption = None,
     as_json: AsJson = False,
 ) -> None:
     """Go on with a campaign: trials without an outcome are run again, then new ones.
 
-    A campaign that is paused and still runs elsewhere goes on there.
+    Limits are totals of the campaign; what is not given stays. A campaign that is paused and still
+    runs elsewhere goes on there.
     """
     with opened_campaign(home, name) as campaign:
         from recipelab.budget import BudgetLimits
+        from recipelab.models import parse_models
 
         if campaign.unpause():
             say(f"Campaign {campaign.name} goes on where it runs.")
             return
-        campaign.extend(BudgetLimits(trials=trials, hours=hours), sandbox=sandbox)
+        limits = BudgetLimits(
+            trials=trials,
+            hours=hours,
+            device_hours=device_hours,
+            tokens=tokens,
+            money=money,
+            target=target,
+            plateau=plateau,
+        )
+        if new_epoch:
+            campaign = campaign.next_epoch(limits)
+        default, own = parse_models(model or ())
+        campaign.extend(
+            limits,
+            sandbox=sandbox,
+            model=default,
+            models={**campaign.plan.models, **own},
+            base_url=base_url,
+            prices=prices,
+            slots=slots,
+            share_devices=share_devices,
+            ahead=ahead,
+            approve=approve,
+        )
         _run(campaign, as_json=as_json)
 
 

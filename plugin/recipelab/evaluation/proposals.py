@@ -167,6 +167,17 @@ class ProposalChecker:
         candidate = Candidate(self.pack.baseline(), "", keys_of(""))
         return self._propose(proposal, candidate, (), None), candidate.recipe
 
+    def renew_baseline(self) -> None:
+        """Record the starting recipe as the pack has it now, as trial 0 was not measured."""
+        recipe = self.pack.baseline()
+        self.store.begin_anew(
+            self.campaign,
+            BASELINE,
+            files=recipe.files,
+            digest=recipe.digest,
+            meaning=recipe.meaning,
+        )
+
     def _propose(
         self,
         proposal: Proposal,

@@ -90,6 +90,7 @@ class TrialQueue:
         ledger: Knows what may still be spent; by default nothing is bounded.
         approve: Asked before a proposal is tried; ``None`` asks nobody.
         repeats: Whether a recipe may be tried twice; see :class:`ProposalChecker`.
+        follows: The campaign of the epoch before this one, whose best is the first trial.
         on_phase: Called when a phase begins.
         on_checkpoint: Called when the working line was tested.
 
@@ -107,6 +108,7 @@ class TrialQueue:
         ledger: Ledger | None = None,
         approve: Approve | None = None,
         repeats: bool = False,
+        follows: str | None = None,
         on_phase: OnPhase = lambda number, phase, seed: None,
         on_checkpoint: Callable[[Checkpoint], None] = lambda found: None,
     ) -> None:
@@ -119,6 +121,7 @@ class TrialQueue:
         self.trial_seconds: float | None = None
         self._checker = ProposalChecker(store, campaign, evaluator.pack, repeats=repeats)
         self._evaluator = evaluator
+        self._follows = follows
         self._approve = approve
         self._on_phase = on_phase
         self._on_checkpoint = on_checkpoint
@@ -224,10 +227,12 @@ class TrialQueue:
         self._queue(number, "campaign", recipe)
 
     def ensure_baseline(self) -> None:
-        """Queue the baseline, unless it was measured before."""
+        """Queue the baseline, unless it was measured before; one that failed is read anew."""
         if not self.store.counts(self.campaign):
             self.propose_baseline()
-        elif self.store.brief(self.campaign, BASELINE).status in (None, Status.ABORTED):
+        elif self.store.brief(self.campaign, BASELINE).status is not Status.BASELINE:
+            # Whoever goes on with a baseline that failed has mended the pack meanwhile.
+            self._checker.renew_baseline()
             self.retry(BASELINE)
 
     def checked_baseline(self) -> TrialRecord:
@@ -245,9 +250,13 @@ class TrialQueue:
     def requeue_unfinished(self) -> tuple[int, ...]:
         """Queue the trials that a dead process left in flight, and those that were aborted.
 
+        In a new epoch the best of the one before comes first.
+
         Returns:
             Their numbers.
         """
+        if self._follows is not None and sum(self.store.counts(self.campaign).values()) == 1:
+            self._carry_over(self._follows)
         for lease in self.store.dead_leases(lambda owner: not is_dead(owner)):
             self.store.release_slot(lease.campaign, lease.trial, lease.slot)
         aborted = TrialFilter(statuses=(Status.ABORTED,), order="oldest", limit=MAX_RETRIED)
@@ -255,9 +264,31 @@ class TrialQueue:
             *self.store.in_flight_briefs(self.campaign),
             *self.store.briefs(self.campaign, aborted).items,
         )
-        for brief in unfinished:
+        known = set(self.running)
+        again = [brief for brief in unfinished if brief.number not in known]
+        for brief in again:
             self._queue(brief.number, brief.specialist)
-        return tuple(brief.number for brief in unfinished)
+        return tuple(brief.number for brief in again)
+
+    def _carry_over(self, before: str) -> None:
+        """Submit the best recipe of the epoch before, to be measured beside the new baseline."""
+        best = self.store.best_brief(before)
+        if best.number == BASELINE:
+            return
+        start, recipe = (Recipe(self.store.files(before, n)) for n in (BASELINE, best.number))
+        here = Recipe(self.recipe_of(BASELINE))
+        merged = here.merged(start, recipe)
+        files = recipe.files if isinstance(merged, str) else merged.files
+        edits = [
+            Edit(path, None, text)
+            for path, text in sorted(files.items())
+            if text != here.files.get(path)
+        ]
+        surfaces = self.pack.surface_names
+        surface = best.surface if best.surface in surfaces else surfaces[0]
+        words = f"the best of {before} (trial {best.number}), measured anew in this epoch"
+        proposal = Proposal("campaign", surface, BASELINE, words, 0.0, tuple(edits))
+        self.submit(proposal, round_number=None)
 
     def retry(self, number: int) -> None:
         """Queue a recorded trial again that never got its outcome, or was aborted."""

@@ -11,12 +11,13 @@ from pathlib import Path
 from recipelab.budget import Ledger
 from recipelab.core.content import Home
 from recipelab.core.errors import RecipelabError
-from recipelab.core.trial import Checkpoint
+from recipelab.core.trial import Checkpoint, Status
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.proposals import Approve
 from recipelab.evaluation.queue import OnPhase, TrialQueue
-from recipelab.lineage import LineageStore
-from recipelab.lineage.campaigns import checked_priors, prior_note
+from recipelab.evaluation.seal import MOST_TOLD, Seal, check_folder, check_seal
+from recipelab.lineage import CampaignRecord, LineageStore
+from recipelab.lineage.campaigns import SEAL, checked_priors, prior_note
 from recipelab.lineage.trial_view import checkpoint_words
 from recipelab.packs.data import ensure_data
 from recipelab.packs.load import load_pack
@@ -35,6 +36,9 @@ PROTECTED_WARNING = (
     "read the best trial's patch before you believe it (docs/full-profiles.md)"
 )
 """Shown at the start where a recipe's own file scores it."""
+
+MEASURED_ONCE = frozenset({Status.BASELINE, Status.KEPT, Status.DISCARDED})
+"""Statuses of trials with a score, which others are compared with."""
 
 MOST_SLOTS = 8
 """Slots that a campaign takes by default; it may be given more."""
@@ -71,6 +75,8 @@ class CampaignSession:
         overrides: Parts that the caller brings along.
         say: Called with what a person should know.
         on_phase: Called when a phase begins.
+        sealed: What a campaign was measured with, which :meth:`measuring` has to find again;
+            ``None`` where that does not matter.
         pack: The campaign's pack.
     """
 
@@ -80,6 +86,7 @@ class CampaignSession:
     overrides: Overrides = Overrides()
     say: Callable[[str], None] = lambda text: None
     on_phase: OnPhase = lambda number, phase, seed: None
+    sealed: Seal | None = None
     pack: Pack = field(init=False)
     _queue: TrialQueue | None = field(init=False, default=None)
     _users: int = field(init=False, default=0)
@@ -119,12 +126,19 @@ class CampaignSession:
             pack: The pack to measure with; ``None`` for that of the plan.
 
         Raises:
-            RecipelabError: Something the user can fix: data, sandbox, slots.
+            RecipelabError: Something the user can fix: data, sandbox, slots, or what the campaign
+                was measured with has changed.
         """
-        self.pack = pack or self.pack
+        own, self.pack = self.pack, pack or self.pack
+        name = self.plan.name or ""
+        if self.sealed is not None:
+            check_seal(name, self.sealed, Seal.of_pack(own))
         self._stack = AsyncExitStack()
         async with self._stack:
-            yield self.overrides.evaluator or await self._open_evaluator()
+            evaluator = self.overrides.evaluator or await self._open_evaluator()
+            if self.sealed is not None:
+                check_seal(name, self.sealed, Seal.of_pack(own, evaluator.data, evaluator.image))
+            yield evaluator
 
     async def _open(self) -> TrialQueue:
         self._check_plan()
@@ -163,8 +177,15 @@ class CampaignSession:
         name = plan.name or free_name(store, Path(plan.pack).name)
         self.plan = plan = plan.model_copy(update={"name": name, "priors": priors})
         self._stack.enter_context(self.home.locked(name))
+        known = {campaign.name: campaign for campaign in store.campaigns()}.get(name)
+        if known is not None:
+            # Before data are fetched and an image is built.
+            self._check_seal(store, known, Seal.of_pack(self.pack))
         evaluator = self.overrides.evaluator or await self._open_evaluator()
-        self._register(store, name)
+        seal = Seal.of_pack(self.pack, evaluator.data, evaluator.image)
+        if known is not None:
+            self._check_seal(store, known, seal, say=self.say)
+        self._register(store, name, seal, known=known is not None)
         if self.pack.trust == "protected":
             self.say(PROTECTED_WARNING)
         queue = TrialQueue(
@@ -175,6 +196,7 @@ class CampaignSession:
             ledger=Ledger(store, name, plan.limits, goal=self.pack.metric.goal, say=self.say),
             approve=self.overrides.approve,
             repeats=plan.blind,
+            follows=plan.follows,
             on_phase=lambda number, phase, seed: self.on_phase(number, phase, seed),
             on_checkpoint=self._say_checkpoint,
         )
@@ -209,11 +231,46 @@ class CampaignSession:
             allow_local_fallback=self.plan.model == _OFFLINE and not self.plan.models,
         )
 
-    def _register(self, store: LineageStore, name: str) -> None:
+    def _check_seal(
+        self,
+        store: LineageStore,
+        known: CampaignRecord,
+        now: Seal,
+        say: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        """Check that a campaign goes on with what its trials were measured with.
+
+        Where nothing was measured yet, as the baseline failed, a pack may have been mended.
+
+        Raises:
+            RecipelabError: It does not.
+        """
+        sealed = Seal.of_campaign(known)
+        if sealed is None:
+            say(
+                f"campaign {known.name} was begun by an earlier recipelab, which kept no hashes of "
+                "pack, evaluator, data and image: they are taken as they are now"
+            )
+        elif any(status in MEASURED_ONCE for status in store.counts(known.name)):
+            check_seal(known.name, sealed, now)
+        else:
+            check_folder(sealed, now)
+            if found := sealed.changes(now):
+                say(f"changed since the baseline failed: {'; '.join(found[:MOST_TOLD])}")
+
+    def _register(self, store: LineageStore, name: str, seal: Seal, *, known: bool) -> None:
         """Create the campaign in the lineage, or reopen it."""
         plan = self.plan
-        if name in {campaign.name for campaign in store.campaigns()}:
-            record = store.reopen_campaign(name, trials=plan.limits.trials, hours=plan.limits.hours)
+        settings = settings_of(plan, self.pack.metric) | {SEAL: seal.model_dump(mode="json")}
+        if known:
+            record = store.reopen_campaign(
+                name,
+                trials=plan.limits.trials,
+                hours=plan.limits.hours,
+                model=plan.model_name,
+                sandbox=plan.sandbox,
+                settings=settings,
+            )
         else:
             record = store.create_campaign(
                 name=name,
@@ -224,7 +281,7 @@ class CampaignSession:
                 seed=plan.seed,
                 trials=plan.limits.trials,
                 hours=plan.limits.hours,
-                settings=settings_of(plan, self.pack.metric),
+                settings=settings,
             )
         for prior in plan.priors:
             self.say(prior_note(record, store.campaign(prior)))

@@ -261,14 +261,14 @@ def open_model(
 _FOR_SPECIALIST = re.compile(r"([A-Za-z_]\w*)=(.+)", re.DOTALL)
 
 
-def parse_models(values: Sequence[str]) -> tuple[str, dict[str, str]]:
+def parse_models(values: Sequence[str]) -> tuple[str | None, dict[str, str]]:
     """Parse the values of a repeated ``--model``.
 
     Args:
         values: Each ``SPEC``, or ``SPECIALIST=SPEC`` for one specialist alone.
 
     Returns:
-        The model of everybody, and the models of single specialists by name.
+        The model of everybody (``None`` without one), and those of single specialists by name.
 
     Raises:
         ModelError: There are two for everybody, or two for one specialist.
@@ -285,7 +285,7 @@ def parse_models(values: Sequence[str]) -> tuple[str, dict[str, str]]:
             raise ModelError(f"--model: there are two models for {match[1]}")
         else:
             own[match[1]] = match[2]
-    return default or OFFLINE, own
+    return default, own
 
 
 HIDDEN = "**********"

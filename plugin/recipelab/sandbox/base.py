@@ -200,6 +200,14 @@ class Sandbox(ABC):
         """Return one line on what it cannot promise on this machine, or ``None``."""
         return None
 
+    @property
+    def image_identity(self) -> str:
+        """What commands run in, once it was started: an image and its hash, a Python's version.
+
+        Measurements of one campaign have to have it in common. Empty if that is unknown.
+        """
+        return ""
+
     @abstractmethod
     async def run(self, request: PhaseRequest) -> PhaseResult:
         """Run one command to its end, to a limit, or to cancellation.

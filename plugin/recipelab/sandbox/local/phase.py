@@ -48,6 +48,9 @@ from recipelab.sandbox.processes import MIB, BoundedLog, clean_environment
 from recipelab.sandbox.warm import IMPORT_SECONDS, Handover
 from recipelab.sandbox.watch import FolderSocket, watching
 
+LOCAL_IDENTITY = f"local python {sys.version.split()[0]} {sys.platform}"
+"""What all phases of the local sandbox run in."""
+
 _KILL_SECONDS = 1.0
 _PIECE = 1 << 16
 
@@ -199,7 +202,7 @@ class LocalPhase:
             peak_memory_mb=report.peak_memory_mb,
             log=self._log.text(),
             refused=refused,
-            environment=f"local python {sys.version.split()[0]} {sys.platform} {settings.kind}",
+            environment=f"{LOCAL_IDENTITY} {settings.kind}",
             tampered=tampered,
             error_file=take_error_file(request.output),
             watched=take_watched(request.output, request.watch),
