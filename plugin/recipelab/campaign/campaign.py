@@ -280,11 +280,13 @@ class Campaign(CampaignReader):
             limits: What it may spend; a limit that is not given is what is left of this campaign's.
 
         Raises:
-            RecipelabError: The campaign was imported or runs, or nothing is left to spend.
+            RecipelabError: The campaign was imported or runs, another pack of the same name is
+                found from here, or nothing is left to spend.
         """
         self._check_ran_here()
         if self.is_running:
             raise RecipelabError(f"campaign {self.name} is running; stop it first")
+        _ = self.pack  # raises for a namesake of it
         plan = next_epoch_plan(self.store, self.plan, limits, self.budget.spent)
         self.say(
             f"Campaign {plan.name} is the next epoch of {self.name}: the baseline and the best "

@@ -1,9 +1,9 @@
 """The seal of a campaign: what its trials were measured with, to tell when that is another.
 
 Trials are compared as long as pack, evaluator, data and image are the same: that stretch is an
-epoch, and a campaign in the lineage is one epoch. The seal is taken when a campaign begins, and held
-against what is there whenever it goes on or is measured again. Where it differs, the next epoch is
-a campaign of its own, so that nothing is ever compared across (:func:`next_epoch`).
+epoch, and a campaign in the lineage is one epoch. The seal is taken when a campaign begins, and is
+held against what is there whenever it goes on or is measured again. Where it differs, the next epoch
+is a campaign of its own, so that nothing is ever compared across (:meth:`Campaign.next_epoch`).
 """
 
 from __future__ import annotations
@@ -103,6 +103,12 @@ class Seal(BaseModel):
         if self.image and now.image and self.image != now.image:
             found.append(f"image: {self.image} -> {now.image}")
         return found
+
+    def first_in(self, before: Seal | None) -> Seal:
+        """Return the same seal, with the folder of an earlier one as long as that has the pack."""
+        if before is None or not os.path.isfile(Path(before.folder, PACK_FILE)):
+            return self
+        return self.model_copy(update={"folder": before.folder})
 
     def is_elsewhere(self, now: Seal) -> bool:
         """Return whether a pack is another one of the same name, and not this one, moved."""

@@ -184,7 +184,7 @@ class CampaignSession:
         evaluator = self.overrides.evaluator or await self._open_evaluator()
         seal = Seal.of_pack(self.pack, evaluator.data, evaluator.image)
         if known is not None:
-            self._check_seal(store, known, seal, say=self.say)
+            seal = seal.first_in(self._check_seal(store, known, seal, say=self.say))
         self._register(store, name, seal, known=known is not None)
         if self.pack.trust == "protected":
             self.say(PROTECTED_WARNING)
@@ -237,10 +237,13 @@ class CampaignSession:
         known: CampaignRecord,
         now: Seal,
         say: Callable[[str], None] = lambda text: None,
-    ) -> None:
+    ) -> Seal | None:
         """Check that a campaign goes on with what its trials were measured with.
 
         Where nothing was measured yet, as the baseline failed, a pack may have been mended.
+
+        Returns:
+            Its seal so far, if it has one.
 
         Raises:
             RecipelabError: It does not.
@@ -257,6 +260,7 @@ class CampaignSession:
             check_folder(sealed, now)
             if found := sealed.changes(now):
                 say(f"changed since the baseline failed: {'; '.join(found[:MOST_TOLD])}")
+        return sealed
 
     def _register(self, store: LineageStore, name: str, seal: Seal, *, known: bool) -> None:
         """Create the campaign in the lineage, or reopen it."""
