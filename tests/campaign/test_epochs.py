@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -28,23 +27,28 @@ SCORE = "task_packs/toy/evaluator/score.py"
 TRAIN = "task_packs/toy/recipe/train.py"
 
 
-def put(file: str, old: str, new: str) -> Callable[[], None]:
+def _restore(files: dict[Path, bytes]) -> None:
+    for path, content in files.items():
+        path.write_bytes(content)
+
+
+def put(file: str, old: str, new: str) -> Callable[[], object]:
     """Edits a file of the project; what is returned takes it back."""
     path = Path(file)
     before = path.read_text()
     assert old in before
     path.write_text(before.replace(old, new, 1))
-    return lambda: path.write_text(before) and None
+    return lambda: _restore({path: before.encode()})
 
 
-def other_answers() -> Callable[[], None]:
+def other_answers() -> Callable[[], object]:
     """Gives the pack other answers, and their hash."""
     path = Path("task_packs/toy/data/answers.txt")
     before = path.read_bytes()
     path.write_bytes(b"4.5 3.5\n")
     known, now = (hashlib.sha256(text).hexdigest() for text in (before, b"4.5 3.5\n"))
     back = put(PACK, known, now)
-    return lambda: (path.write_bytes(before), back()) and None
+    return lambda: (_restore({path: before}), back())
 
 
 async def measured(make: Make, *edits: Edit, **more: object) -> Campaign:
@@ -110,7 +114,7 @@ async def test_verify_checkpoint_and_ablation_are_held_to_the_seal(
 async def test_another_image_is_another_epoch(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     with await measured(make) as campaign:
         monkeypatch.setattr(LocalSandbox, "image_identity", "local python 2.7 linux")
-        with pytest.raises(RecipelabError, match="image: local python .* -> local python 2.7"):
+        with pytest.raises(RecipelabError, match=r"image: local python .* -> local python 2\.7"):
             await campaign.resume(BudgetLimits(trials=1))
 
 
@@ -118,7 +122,7 @@ async def test_a_change_of_what_judges_nothing_is_none(make: Make, project: Path
     with await measured(make) as campaign:
         put(PACK, 'title = "A parabola', 'title = "The parabola')
         put(TRAIN, "X = 1.0", "X = 1.5")  # its baseline is in the lineage
-        Path("task_packs/toy/README.md").write_text("More words.")
+        put("task_packs/toy/recipe/predict.py", "", "# More words.\n")
         async with campaign.opened():
             pass
 
@@ -210,17 +214,15 @@ async def test_a_namesake_elsewhere_is_not_taken_for_the_pack(
         lambda campaign: asyncio.run(campaign.certify(0)),
         lambda campaign: asyncio.run(campaign.resume(BudgetLimits(trials=1))),
     ):
-        with Campaign.open(home=home) as campaign:
-            # A loop of its own, as this one runs already.
-            with pytest.raises(RecipelabError) as refused:
-                await asyncio.to_thread(use, campaign)
+        # In a thread, as the loop of this one runs already.
+        with Campaign.open(home=home) as campaign, pytest.raises(RecipelabError) as refused:
+            await asyncio.to_thread(use, campaign)
         assert str(project / "task_packs/toy") in str(refused.value)
         assert str(other / "task_packs/toy") in str(refused.value)
-    nowhere = tmp_path / "nowhere"
-    nowhere.mkdir()
+    nowhere = shutil.copytree(other / "agents", tmp_path / "nowhere")
     monkeypatch.chdir(nowhere)
     with Campaign.open(home=home) as campaign:
-        assert campaign.pack.root == Path(os.path.realpath(project / "task_packs/toy"))
+        assert campaign.pack.root.samefile(project / "task_packs/toy")
 
 
 def test_a_campaign_goes_on_with_other_limits_and_models(make: Make) -> None:

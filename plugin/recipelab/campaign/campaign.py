@@ -483,6 +483,37 @@ class Campaign(CampaignReader):
         self.store.pause_campaign(self.name, paused=False)
         return True
 
+    def kill(self, trial: int) -> None:
+        """Ask the process that runs the campaign to end a trial; it does so within some seconds.
+
+        The trial is ``aborted`` then, spends nothing of the budget of trials, and is not run again.
+
+        Raises:
+            RecipelabError: No process runs the campaign, the trial is not in flight or is the
+                baseline, or the campaign's folder belongs to another user.
+        """
+        from recipelab.evaluation.live import LiveBoard
+
+        self._check_ran_here()
+        record = self.trial(trial)
+        if not self.is_running:
+            raise RecipelabError(
+                f"no process runs campaign {self.name} from {self.home.root}, so trial {trial} "
+                "does not run"
+            )
+        if trial == 0:
+            raise RecipelabError(
+                "trial 0 is the baseline, without which the campaign cannot go on; end the whole "
+                "campaign by Ctrl-C where it runs"
+            )
+        if record.outcome is not None:
+            flying = [brief.number for brief in self.store.in_flight_briefs(self.name)]
+            valid = ", ".join(str(number) for number in flying if number) or "(none is in flight)"
+            raise RecipelabError(
+                f"trial {trial} has ended: {record.outcome.status}; valid: {valid}"
+            )
+        LiveBoard(self.home.live(self.name)).ask_to_kill(trial)
+
     # Measure what it found.
 
     async def certify(

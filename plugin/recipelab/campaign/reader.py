@@ -19,6 +19,7 @@ from recipelab.lineage.filter import MAX_LIMIT
 from recipelab.plan import Plan, plan_of
 
 if TYPE_CHECKING:
+    from recipelab.evaluation.live import LivePhase
     from recipelab.evaluation.session import Overrides
     from recipelab.packs.pack import Pack
     from recipelab.report.transcript import Transcript
@@ -187,6 +188,16 @@ class CampaignReader:
     def is_paused(self) -> bool:
         """Whether the campaign is to begin no trial for now."""
         return self.record.state == PAUSED
+
+    def running_phases(self, trial: int | None = None) -> tuple[LivePhase, ...]:
+        """Return the phases that run right now, with the newest lines of their logs.
+
+        Args:
+            trial: The trial for which they run; ``None`` for all.
+        """
+        from recipelab.evaluation.live import LiveBoard
+
+        return LiveBoard(self.home.live(self.name)).phases(trial) if self.is_running else ()
 
     def trials(self, wanted: TrialFilter | None = None) -> Page[TrialRecord]:
         """Return a page of the trials that match a filter; see :meth:`each_trial` for all.

@@ -24,6 +24,7 @@ for command in (
     run.resume,
     look.trials,
     look.show,
+    look.watch,
     look.lineage,
     look.transcript,
     exchange.export,
@@ -36,6 +37,7 @@ for command in (
     certify.leaderboard,
     steer.note,
     steer.pause,
+    steer.kill,
     steer.submit,
     sandbox.doctor,
 ):

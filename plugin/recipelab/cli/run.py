@@ -248,7 +248,7 @@ def resume(
             limits,
             sandbox=sandbox,
             model=default,
-            models={**campaign.plan.models, **own},
+            models={**campaign.plan.models, **own} if own else None,
             base_url=base_url,
             prices=prices,
             slots=slots,

@@ -191,6 +191,10 @@ class Home:
         """Return the folder of one campaign."""
         return self.root / "campaigns" / name
 
+    def live(self, name: str) -> Path:
+        """Return the folder that shows what runs in a campaign right now."""
+        return self.campaign(name) / "live"
+
     def is_locked(self, name: str) -> bool:
         """Return whether a process runs the campaign."""
         try:

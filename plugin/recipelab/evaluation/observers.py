@@ -15,6 +15,7 @@ from tenacity import RetryCallState
 
 from recipelab.core.logs import PHASE_SPAN, TRIAL_SPAN, Value, bound, fail, logger, set_facts, span
 from recipelab.core.trial import Outcome, Phase
+from recipelab.evaluation.live import LiveBoard
 from recipelab.lineage import LineageStore, TrialState
 from recipelab.sandbox.base import PhaseResult
 from recipelab.sandbox.processes import owner_identity
@@ -145,6 +146,22 @@ class TrialObserver:
         """Note that the trial holds a slot, as long as the context lasts."""
         yield
 
+    @contextmanager
+    def running(
+        self, phase: Phase, seed: int | None, budget: float
+    ) -> Iterator[Callable[[bytes], None] | None]:
+        """Note that a phase runs, as long as the context lasts.
+
+        Args:
+            phase: The phase.
+            seed: The seed of the run; ``None`` in preflight.
+            budget: Its budget in seconds.
+
+        Yields:
+            What takes its log, piece by piece and in any thread; ``None`` if nobody wants it.
+        """
+        yield None
+
     def of_incumbent(self) -> TrialObserver:
         """Return the observer of the incumbent's phases that run for the sake of this trial."""
         return TrialObserver()
@@ -160,6 +177,7 @@ class LineageObserver(TrialObserver):
         sandbox: Name of the sandbox, for the leases.
         on_phase: Called with each phase and its seed, too.
         is_queued: Whether the lineage is known to have the trial as queued.
+        live: Where people look what runs; ``None`` where nobody can.
 
     Attributes:
         device_seconds: How long the trial has held slots so far, in seconds.
@@ -174,7 +192,9 @@ class LineageObserver(TrialObserver):
         on_phase: Callable[[Phase, int | None], None],
         *,
         is_queued: bool = False,
+        live: LiveBoard | None = None,
     ) -> None:
+        self._live = live
         self._store = store
         self._campaign = campaign
         self._number = number
@@ -224,13 +244,24 @@ class LineageObserver(TrialObserver):
             self.device_seconds += time.monotonic() - since
             self._store.release_slot(self._campaign, self._number, slot.name)
 
+    @contextmanager
+    def running(
+        self, phase: Phase, seed: int | None, budget: float, *, beside: bool = False
+    ) -> Iterator[Callable[[bytes], None] | None]:
+        """Show people that a phase runs, of the trial or of the incumbent beside it."""
+        if self._live is None:
+            yield None
+            return
+        with self._live.running(self._number, phase, seed, budget, beside=beside) as tell:
+            yield tell
+
     def of_incumbent(self) -> TrialObserver:
         """Return an observer for which the incumbent's slots are this trial's; its phases not."""
         return _SlotObserver(self)
 
 
 class _SlotObserver(TrialObserver):
-    """Passes on which slots are held, and nothing else."""
+    """Passes on which slots are held, and what runs beside the trial."""
 
     def __init__(self, trial: LineageObserver) -> None:
         self._trial = trial
@@ -239,3 +270,10 @@ class _SlotObserver(TrialObserver):
     def holding(self, slot: Slot) -> Iterator[None]:
         with self._trial.holding(slot):
             yield
+
+    @contextmanager
+    def running(
+        self, phase: Phase, seed: int | None, budget: float
+    ) -> Iterator[Callable[[bytes], None] | None]:
+        with self._trial.running(phase, seed, budget, beside=True) as tell:
+            yield tell

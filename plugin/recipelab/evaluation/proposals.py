@@ -25,6 +25,13 @@ def declined(reason: str) -> Outcome:
     return Outcome(status=Status.REJECTED, reason=told, failure=failure)
 
 
+def killed(log: str) -> Outcome:
+    """The outcome of a trial that a person has ended, with what it had printed."""
+    told = "a person ended it while it ran"
+    failure = Failure(None, FailureKind.KILLED, told, told)
+    return Outcome(status=Status.ABORTED, reason=told, failure=failure, log_tail=log)
+
+
 BASELINE = 0
 """Number of the baseline trial."""
 

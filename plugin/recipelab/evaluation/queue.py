@@ -14,6 +14,7 @@ from recipelab.core.recipe import Recipe
 from recipelab.core.trial import (
     Checkpoint,
     Edit,
+    FailureKind,
     Outcome,
     Phase,
     Proposal,
@@ -23,6 +24,7 @@ from recipelab.core.trial import (
 )
 from recipelab.evaluation.checkpoints import WorkingLine
 from recipelab.evaluation.evaluator import Evaluator, shared_outcome
+from recipelab.evaluation.live import LiveBoard
 from recipelab.evaluation.metric import Incumbent, noise_of
 from recipelab.evaluation.observers import LineageObserver
 from recipelab.evaluation.proposals import (
@@ -32,6 +34,7 @@ from recipelab.evaluation.proposals import (
     ProposalChecker,
     Rejected,
     declined,
+    killed,
 )
 from recipelab.evaluation.protocol import Rebase
 from recipelab.evaluation.seeds import SeedSource
@@ -91,6 +94,7 @@ class TrialQueue:
         approve: Asked before a proposal is tried; ``None`` asks nobody.
         repeats: Whether a recipe may be tried twice; see :class:`ProposalChecker`.
         follows: The campaign of the epoch before this one, whose best is the first trial.
+        live: Shows people what runs, and says which trials they want ended; by default nobody can.
         on_phase: Called when a phase begins.
         on_checkpoint: Called when the working line was tested.
 
@@ -109,6 +113,7 @@ class TrialQueue:
         approve: Approve | None = None,
         repeats: bool = False,
         follows: str | None = None,
+        live: LiveBoard | None = None,
         on_phase: OnPhase = lambda number, phase, seed: None,
         on_checkpoint: Callable[[Checkpoint], None] = lambda found: None,
     ) -> None:
@@ -122,6 +127,8 @@ class TrialQueue:
         self._checker = ProposalChecker(store, campaign, evaluator.pack, repeats=repeats)
         self._evaluator = evaluator
         self._follows = follows
+        self._live = live
+        self._killed: set[int] = set()
         self._approve = approve
         self._on_phase = on_phase
         self._on_checkpoint = on_checkpoint
@@ -265,7 +272,11 @@ class TrialQueue:
             *self.store.briefs(self.campaign, aborted).items,
         )
         known = set(self.running)
-        again = [brief for brief in unfinished if brief.number not in known]
+        again = [
+            brief
+            for brief in unfinished
+            if brief.number not in known and brief.failure_kind is not FailureKind.KILLED
+        ]
         for brief in again:
             self._queue(brief.number, brief.specialist)
         return tuple(brief.number for brief in again)
@@ -343,6 +354,30 @@ class TrialQueue:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    def take_kills(self) -> tuple[int, ...]:
+        """End the trials that people want ended, and return their numbers.
+
+        Each is recorded as ``aborted``, with the kind ``killed``. The baseline cannot be spared,
+        and a trial that is judged is left alone.
+        """
+        asked = self._live.take_kills() if self._live is not None else ()
+        found = [n for n in asked if n in self.in_flight and n != BASELINE]
+        ended = [n for n in found if self.store.brief(self.campaign, n).status is None]
+        for number in ended:
+            self._killed.add(number)
+            if (task := self._running.get(number)) is not None:
+                task.cancel()
+            else:
+                self._waiting.remove(number)
+                self._recipes.pop(number, None)
+                specialist = self._owners.pop(number)
+                outcome = killed("")
+                self.store.record(self.campaign, number, outcome)
+                self.ledger.ended(number, specialist, outcome, 0.0)
+                self._ended.append(number)
+                self._changed.set()
+        return tuple(ended)
+
     def _queue(self, number: int, specialist: str, recipe: Recipe | None = None) -> None:
         self._owners[number] = specialist
         if recipe is not None:
@@ -383,16 +418,11 @@ class TrialQueue:
             self._evaluator.sandbox_name,
             partial(self._on_phase, number),
             is_queued=recipe is not None,  # It was proposed here, and nobody has run it.
+            live=self._live,
         )
         outcome = None
         try:
-            refusal = await self._refusal(number)
-            if refusal is not None:
-                outcome = declined(refusal)
-            elif shared := self._shared(number):
-                outcome = shared
-            else:
-                outcome = await self._evaluate(number, specialist, recipe, observer)
+            outcome = await self._outcome(number, specialist, recipe, observer)
             self.store.record(self.campaign, number, outcome)
         finally:
             self.ledger.ended(number, specialist, outcome, observer.device_seconds)
@@ -401,6 +431,29 @@ class TrialQueue:
             await self._check_line(at_end=False)
         seconds, mean = clock() - began, self.trial_seconds
         self.trial_seconds = seconds if mean is None else mean + _NEWEST_WEIGHT * (seconds - mean)
+
+    async def _outcome(
+        self, number: int, specialist: str, recipe: Recipe | None, observer: LineageObserver
+    ) -> Outcome:
+        """Return what came of a trial: of a person's word, of its twin, or of its evaluation."""
+        try:
+            refusal = await self._refusal(number)
+            if refusal is not None:
+                return declined(refusal)
+            if shared := self._shared(number):
+                return shared
+            return await self._evaluate(number, specialist, recipe, observer)
+        except asyncio.CancelledError:
+            if number not in self._killed:
+                raise
+            # Only this trial was to end, and all of its phases have.
+            if (task := asyncio.current_task()) is not None:
+                task.uncancel()
+            return killed(self._live.last_log(number) if self._live is not None else "")
+        finally:
+            self._killed.discard(number)
+            if self._live is not None:
+                self._live.last_log(number)
 
     async def _evaluate(
         self, number: int, specialist: str, recipe: Recipe | None, observer: LineageObserver
@@ -449,6 +502,7 @@ class TrialQueue:
             self._evaluator.sandbox_name,
             partial(self._on_phase, number),
             is_queued=True,
+            live=self._live,
         )
         try:
             found = await self._evaluator.checkpoint(

@@ -2,8 +2,8 @@
 
 Trials are compared as long as pack, evaluator, data and image are the same: that stretch is an
 epoch, and a campaign in the lineage is one epoch. The seal is taken when a campaign begins, and is
-held against what is there whenever it goes on or is measured again. Where it differs, the next epoch
-is a campaign of its own, so that nothing is ever compared across (:meth:`Campaign.next_epoch`).
+held against what is there whenever it goes on or is measured again. Where it differs, the next
+epoch is a campaign of its own, so that nothing is compared across (:meth:`Campaign.next_epoch`).
 """
 
 from __future__ import annotations

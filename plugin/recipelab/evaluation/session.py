@@ -13,6 +13,7 @@ from recipelab.core.content import Home
 from recipelab.core.errors import RecipelabError
 from recipelab.core.trial import Checkpoint, Status
 from recipelab.evaluation.evaluator import Evaluator
+from recipelab.evaluation.live import LiveBoard
 from recipelab.evaluation.proposals import Approve
 from recipelab.evaluation.queue import OnPhase, TrialQueue
 from recipelab.evaluation.seal import MOST_TOLD, Seal, check_folder, check_seal
@@ -197,11 +198,17 @@ class CampaignSession:
             approve=self.overrides.approve,
             repeats=plan.blind,
             follows=plan.follows,
+            live=self._live_board(name),
             on_phase=lambda number, phase, seed: self.on_phase(number, phase, seed),
             on_checkpoint=self._say_checkpoint,
         )
         self._stack.push_async_callback(queue.stop)
         return queue
+
+    def _live_board(self, name: str) -> LiveBoard:
+        board = LiveBoard(self.home.live(name))
+        board.clear()
+        return board
 
     def _say_checkpoint(self, found: Checkpoint) -> None:
         self.say(checkpoint_words(found, self.pack.metric.name, self.pack.metric.unit))

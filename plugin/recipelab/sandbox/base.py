@@ -113,6 +113,8 @@ class PhaseRequest:
             ``python SCRIPT ARGS...`` then. Time and deadline count from the hand-over, the memory
             of the imports counts as the command's.
         watch: The file that is handed over while the command runs.
+        tell: Called with each piece of its output when that comes, in a thread of the sandbox. It
+            must neither raise nor wait.
     """
 
     phase: str
@@ -125,6 +127,7 @@ class PhaseRequest:
     tripwires: tuple[str, ...] = ()
     warm: tuple[str, ...] = ()
     watch: Watch | None = None
+    tell: Callable[[bytes], None] | None = None
 
 
 class Ending(StrEnum):

@@ -231,7 +231,7 @@ class CampaignLoop:
         self._judged |= {record.number: record for record in records}
 
     def _learn(self, record: TrialRecord) -> None:
-        aborted = record.status is Status.ABORTED
+        aborted = record.status is Status.ABORTED and not record.was_killed
         self._aborted_in_a_row = self._aborted_in_a_row + 1 if aborted else 0
         self.policy.trial_judged(TrialResult.of_record(record))
         self._listener.judged(record)
@@ -355,10 +355,12 @@ async def following_lineage(
 
 
 def apply_external_changes(queue: TrialQueue, say: Callable[[str], None]) -> None:
-    """Pause or resume a queue as its campaign in the lineage is, and queue new proposals."""
+    """Pause or resume a queue as its campaign in the lineage is, end and queue trials."""
     paused = queue.store.campaign(queue.campaign).state == PAUSED
     if paused != queue.paused:
         say("paused: trials that run go on, none is begun" if paused else "going on")
         queue.paused = paused
+    for number in queue.take_kills():
+        say(f"trial {number} is ended, as somebody asked")
     for number in queue.adopt():
         say(f"trial {number} was proposed from outside: it is queued")

@@ -193,7 +193,7 @@ class DockerPhase:
         self._layers = layers
         self._overlays = overlays
         self._environment = environment
-        self._log = BoundedLog(limit=request.limits.log_kb * 1024)
+        self._log = BoundedLog(limit=request.limits.log_kb * 1024, tell=request.tell)
         self._lock = threading.Lock()
         self._container = ""
         self._stopped = False

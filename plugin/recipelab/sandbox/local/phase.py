@@ -137,7 +137,7 @@ class LocalPhase:
         self._temporary = temporary
         self._namespaces = namespaces
         self._passed = passed
-        self._log = BoundedLog(limit=request.limits.log_kb * 1024)
+        self._log = BoundedLog(limit=request.limits.log_kb * 1024, tell=request.tell)
         self._lock = threading.Lock()
         self._stopped = False
         self._killed: Ending | None = None
