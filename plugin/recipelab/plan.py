@@ -26,6 +26,16 @@ class Arm(StrEnum):
     NO_LINEAGE = "no-lineage"
 
 
+class KeepArtifacts(StrEnum):
+    """Of which trials artifacts are kept."""
+
+    BEST = "best"
+    """The head of the working line and the certified recipe."""
+    ALL = "all"
+    """Every trial that was measured."""
+    NONE = "none"
+
+
 CREDIT = "credit"
 """The speaker policy of a plan that names none."""
 
@@ -77,6 +87,7 @@ class Plan(BaseModel):
         approve: Whether a person is asked before each trial.
         follows: The campaign of the epoch before, whose best recipe is the first trial; ``None``
             for a campaign that begins by itself.
+        keep_artifacts: Of which trials the artifacts are kept.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -103,6 +114,7 @@ class Plan(BaseModel):
     characters: int | None = Field(default=None, ge=1000)
     approve: bool = False
     follows: str | None = None
+    keep_artifacts: KeepArtifacts = KeepArtifacts.BEST
 
     @field_validator("speakers")
     @classmethod

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
 from collections.abc import AsyncIterator, Callable
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from recipelab import BudgetLimits, Campaign, Edit, Plan
+from tests.cli.conftest import at_home
 
 Make = Callable[..., Campaign]
 
@@ -54,10 +53,8 @@ async def ended(
             assert (await campaign.run()).finished
         home = tmp_path_factory.mktemp("ended") / "home"
         ended_homes.append(shutil.copytree(project / ".recipelab", home))
-        # Each test has a project of its own, and none is that of another one.
-        with closing(sqlite3.connect(home / "lineage.db", isolation_level=None)) as database:
-            database.execute("UPDATE campaign SET settings = json_remove(settings, '$.seal')")
     else:
         shutil.copytree(ended_homes[0], project / ".recipelab")
+        at_home(project)
     with Campaign.open() as campaign:
         yield campaign

@@ -605,7 +605,10 @@ class Campaign(CampaignReader):
             )
 
     def _write_papers(self) -> None:
+        from recipelab.exchange.git import patch_prefix
         from recipelab.report.figures import write_papers
 
         if self.name in {record.name for record in self.store.campaigns()}:
-            write_papers(self.folder, self.store, self.name)
+            folder = self.pack_folder()
+            prefix = "" if folder is None else patch_prefix(folder, Path.cwd())
+            write_papers(self.folder, self.store, self.name, prefix)

@@ -258,8 +258,12 @@ class CampaignReader:
             )
         return files
 
-    def patch(self, number: int) -> str:
+    def patch(self, number: int, *, prefix: str = "") -> str:
         """Return the diff from the baseline to a trial's recipe, as ``git apply`` takes it.
+
+        Args:
+            number: The trial.
+            prefix: What stands before the recipe's paths, as ``task_packs/toy/``.
 
         Raises:
             LineageError: There is no such trial, or it was rejected and has no recipe.
@@ -267,7 +271,39 @@ class CampaignReader:
         from recipelab.report.figures import patch_of
 
         self.files(number)
-        return patch_of(self.store, self.name, number)
+        return patch_of(self.store, self.name, number, prefix)
+
+    def pack_folder(self) -> Path | None:
+        """Return the pack's folder; ``None`` if it is not here, or its recipe is upstream's."""
+        try:
+            pack = self.pack
+        except RecipelabError:
+            return None
+        return None if pack.upstream is not None else pack.root
+
+    def export_artifact(self, number: int, folder: str | Path, *, force: bool = False) -> None:
+        """Write what it takes to predict with a trial's artifact: recipe, artifact, the command.
+
+        Args:
+            number: The trial.
+            folder: Where it goes.
+            force: Whether a file that is there may be replaced.
+
+        Raises:
+            RecipelabError: No artifact of the trial is kept, or the place is taken or cannot be
+                written.
+        """
+        from recipelab.exchange.artifact import write_artifact
+
+        write_artifact(
+            self.files(number),
+            self.pack,
+            self.home.artifacts(self.name),
+            number,
+            Path(folder),
+            campaign=self.name,
+            force=force,
+        )
 
     def stats(self) -> dict[str, Any]:
         """Return the figures of the campaign as plain data; ``docs/analysis.md`` explains them."""

@@ -34,7 +34,7 @@ from recipelab.cli.common import (
 )
 from recipelab.core.errors import unknown_name
 from recipelab.core.text import plain
-from recipelab.plan import CREDIT, SPEAKERS, Arm
+from recipelab.plan import CREDIT, SPEAKERS, Arm, KeepArtifacts
 
 if TYPE_CHECKING:
     from recipelab.campaign.campaign import Campaign
@@ -64,6 +64,10 @@ Plateau = Annotated[
 ]
 PricesOption = Annotated[
     str | None, typer.Option("--prices", help="TOML file with prices of models.")
+]
+KeepOption = Annotated[
+    KeepArtifacts | None,
+    typer.Option(help="Trials whose artifacts are kept; best (head and certified) by default."),
 ]
 Ahead = Annotated[
     int | None,
@@ -121,6 +125,7 @@ def run(
         ),
     ] = None,
     approve: Annotated[bool, typer.Option("--approve", help="Ask before each trial.")] = False,
+    keep_artifacts: KeepOption = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what the campaign would take, and run nothing.")
     ] = False,
@@ -170,6 +175,7 @@ def run(
             speakers=speakers,
             ahead=ahead,
             approve=approve,
+            keep_artifacts=keep_artifacts or KeepArtifacts.BEST,
         )
         if dry_run:
             _print_estimate(Campaign.estimate(plan, home=home), as_json=as_json)
@@ -210,6 +216,7 @@ def resume(
         bool | None,
         typer.Option("--approve/--no-approve", help="Ask before each trial; default as before."),
     ] = None,
+    keep_artifacts: KeepOption = None,
     new_epoch: Annotated[
         bool,
         typer.Option(
@@ -255,6 +262,7 @@ def resume(
             share_devices=share_devices,
             ahead=ahead,
             approve=approve,
+            keep_artifacts=keep_artifacts,
         )
         _run(campaign, as_json=as_json)
 

@@ -195,6 +195,10 @@ class Home:
         """Return the folder that shows what runs in a campaign right now."""
         return self.campaign(name) / "live"
 
+    def artifacts(self, name: str) -> Path:
+        """Return the folder of the artifacts that are kept of a campaign."""
+        return self.campaign(name) / "artifacts"
+
     def is_locked(self, name: str) -> bool:
         """Return whether a process runs the campaign."""
         try:

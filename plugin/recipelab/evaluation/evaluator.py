@@ -324,7 +324,10 @@ class Evaluator:
         async def preflight_and_work(trial: SeedRuns) -> Outcome:
             try:
                 await trial.preflight(expected)
-                return await work(trial)
+                outcome = await work(trial)
+                if (artifact := trial.artifact()) is not None:
+                    await asyncio.to_thread(observer.measured, outcome.status, artifact)
+                return outcome
             except PhaseFailed as failed:
                 return Outcome(
                     status=failed.status,

@@ -14,7 +14,8 @@ from opentelemetry.trace import Span
 from tenacity import RetryCallState
 
 from recipelab.core.logs import PHASE_SPAN, TRIAL_SPAN, Value, bound, fail, logger, set_facts, span
-from recipelab.core.trial import Outcome, Phase
+from recipelab.core.trial import Outcome, Phase, Status
+from recipelab.evaluation.artifacts import ArtifactStore, TrainedArtifact
 from recipelab.evaluation.live import LiveBoard
 from recipelab.lineage import LineageStore, TrialState
 from recipelab.sandbox.base import PhaseResult
@@ -162,6 +163,14 @@ class TrialObserver:
         """
         yield None
 
+    def measured(self, status: Status, artifact: TrainedArtifact) -> None:
+        """Note how a trial ends whose artifact is about to be removed; in a thread, as it copies.
+
+        Args:
+            status: How it ends.
+            artifact: What its first training left.
+        """
+
     def of_incumbent(self) -> TrialObserver:
         """Return the observer of the incumbent's phases that run for the sake of this trial."""
         return TrialObserver()
@@ -178,6 +187,7 @@ class LineageObserver(TrialObserver):
         on_phase: Called with each phase and its seed, too.
         is_queued: Whether the lineage is known to have the trial as queued.
         live: Where people look what runs; ``None`` where nobody can.
+        artifacts: Where artifacts are kept; ``None`` where none is.
 
     Attributes:
         device_seconds: How long the trial has held slots so far, in seconds.
@@ -193,8 +203,10 @@ class LineageObserver(TrialObserver):
         *,
         is_queued: bool = False,
         live: LiveBoard | None = None,
+        artifacts: ArtifactStore | None = None,
     ) -> None:
         self._live = live
+        self._artifacts = artifacts
         self._store = store
         self._campaign = campaign
         self._number = number
@@ -254,6 +266,11 @@ class LineageObserver(TrialObserver):
             return
         with self._live.running(self._number, phase, seed, budget, beside=beside) as tell:
             yield tell
+
+    def measured(self, status: Status, artifact: TrainedArtifact) -> None:
+        """Keep the artifact, if it may be wanted."""
+        if self._artifacts is not None and self._artifacts.wants(status):
+            self._artifacts.put(self._number, artifact)
 
     def of_incumbent(self) -> TrialObserver:
         """Return an observer for which the incumbent's slots are this trial's; its phases not."""

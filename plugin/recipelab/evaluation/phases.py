@@ -9,6 +9,7 @@ from pathlib import Path
 
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Failure, FailureKind, Phase, PhaseTiming, SeedRun, Status
+from recipelab.evaluation.artifacts import TrainedArtifact
 from recipelab.evaluation.curves import CHECKED, CurveRace, StoppedOnCurve, curve_measures
 from recipelab.evaluation.failures import (
     EXCERPT_CHARACTERS,
@@ -318,6 +319,11 @@ class PhaseRunner:
             peak_memory_mb=max(peaks, default=None),
         )
         return total
+
+    def artifact(self, seed: int) -> TrainedArtifact:
+        """Return what a training left, which lies here until the trial ends."""
+        folder = self._workspace.output(Phase.TRAIN, seed)
+        return TrainedArtifact(seed, self._artifacts[seed], folder)
 
     def forget(self, seed: int) -> None:
         """Remove what train and predict left with a seed, so that it can run once more.

@@ -22,6 +22,7 @@ from recipelab.core.trial import (
     Standing,
     Status,
 )
+from recipelab.evaluation.artifacts import ArtifactStore
 from recipelab.evaluation.checkpoints import WorkingLine
 from recipelab.evaluation.evaluator import Evaluator, shared_outcome
 from recipelab.evaluation.live import LiveBoard
@@ -95,6 +96,7 @@ class TrialQueue:
         repeats: Whether a recipe may be tried twice; see :class:`ProposalChecker`.
         follows: The campaign of the epoch before this one, whose best is the first trial.
         live: Shows people what runs, and says which trials they want ended; by default nobody can.
+        artifacts: Keeps the artifacts of the best; by default none is kept.
         on_phase: Called when a phase begins.
         on_checkpoint: Called when the working line was tested.
 
@@ -114,6 +116,7 @@ class TrialQueue:
         repeats: bool = False,
         follows: str | None = None,
         live: LiveBoard | None = None,
+        artifacts: ArtifactStore | None = None,
         on_phase: OnPhase = lambda number, phase, seed: None,
         on_checkpoint: Callable[[Checkpoint], None] = lambda found: None,
     ) -> None:
@@ -128,6 +131,7 @@ class TrialQueue:
         self._evaluator = evaluator
         self._follows = follows
         self._live = live
+        self._artifacts = artifacts
         self._killed: set[int] = set()
         self._approve = approve
         self._on_phase = on_phase
@@ -419,6 +423,7 @@ class TrialQueue:
             partial(self._on_phase, number),
             is_queued=recipe is not None,  # It was proposed here, and nobody has run it.
             live=self._live,
+            artifacts=self._artifacts,
         )
         outcome = None
         try:
@@ -429,6 +434,7 @@ class TrialQueue:
         self._learn(outcome)
         if outcome.status is Status.KEPT:
             await self._check_line(at_end=False)
+            self._settle_artifacts()
         seconds, mean = clock() - began, self.trial_seconds
         self.trial_seconds = seconds if mean is None else mean + _NEWEST_WEIGHT * (seconds - mean)
 
@@ -503,6 +509,7 @@ class TrialQueue:
             partial(self._on_phase, number),
             is_queued=True,
             live=self._live,
+            artifacts=self._artifacts,
         )
         try:
             found = await self._evaluator.checkpoint(
@@ -518,7 +525,15 @@ class TrialQueue:
             self.ledger.used_device("checkpoint", holder.device_seconds)
         if found is not None:
             self._told_checkpoint(found)
+            self._settle_artifacts()
         return found
+
+    def _settle_artifacts(self) -> None:
+        """Remove the artifacts that are neither the head's nor the certified recipe's any more."""
+        if self._artifacts is not None:
+            head = self.store.best_brief(self.campaign).number
+            certified = self.store.winner_brief(self.campaign).number
+            self._artifacts.settle({head, certified})
 
     def _line(self) -> WorkingLine:
         """Return the working line of the moment."""

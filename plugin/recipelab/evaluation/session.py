@@ -12,6 +12,7 @@ from recipelab.budget import Ledger
 from recipelab.core.content import Home
 from recipelab.core.errors import RecipelabError
 from recipelab.core.trial import Checkpoint, Status
+from recipelab.evaluation.artifacts import ArtifactStore
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.live import LiveBoard
 from recipelab.evaluation.proposals import Approve
@@ -199,6 +200,7 @@ class CampaignSession:
             repeats=plan.blind,
             follows=plan.follows,
             live=self._live_board(name),
+            artifacts=ArtifactStore(self.home.artifacts(name), plan.keep_artifacts),
             on_phase=lambda number, phase, seed: self.on_phase(number, phase, seed),
             on_checkpoint=self._say_checkpoint,
         )
