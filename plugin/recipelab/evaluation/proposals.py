@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from recipelab.core.errors import EditError, LineageError
 from recipelab.core.recipe import Recipe, syntax_error
 from recipelab.core.trial import Edit, Failure, FailureKind, Outcome, Proposal, Status
-from recipelab.evaluation.metric import growth_bytes
+from recipelab.evaluation.metric import CODE_MEASURES, counts_code, growth_bytes
 from recipelab.lineage import EditKeys, LineageStore, TrialRecord, keys_of
 from recipelab.packs.pack import Pack
 from recipelab.packs.upstream import changed_names
@@ -34,6 +34,9 @@ def killed(log: str) -> Outcome:
 
 BASELINE = 0
 """Number of the baseline trial."""
+
+LIMITS = (Status.OVERSIZE, Status.GATE_MISSED)
+"""How trials end that may have been too long, and nothing else."""
 
 MOST_ALIKE = 3
 """How many trials with an edit like the proposed one are told."""
@@ -209,7 +212,11 @@ class ProposalChecker:
             return None
         if record := self.store.find_digest(self.campaign, recipe.digest):
             return outcome_line(record)
-        if record := self.store.find_meaning(self.campaign, recipe.meaning):
+        if self.pack.metric.measure in CODE_MEASURES:
+            return None  # Fewer comments are a better recipe.
+        # Where a gate counts bytes, one that only was too long may be tried without its comments.
+        but = LIMITS if counts_code(self.pack) else ()
+        if record := self.store.find_meaning(self.campaign, recipe.meaning, but=but):
             return f"{outcome_line(record)}, which differs in comments and layout alone"
         return None
 

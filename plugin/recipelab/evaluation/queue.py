@@ -26,7 +26,7 @@ from recipelab.evaluation.artifacts import ArtifactStore
 from recipelab.evaluation.checkpoints import WorkingLine
 from recipelab.evaluation.evaluator import Evaluator, shared_outcome
 from recipelab.evaluation.live import LiveBoard
-from recipelab.evaluation.metric import Incumbent, noise_of
+from recipelab.evaluation.metric import Incumbent, counts_code, noise_of
 from recipelab.evaluation.observers import LineageObserver
 from recipelab.evaluation.proposals import (
     BASELINE,
@@ -496,7 +496,8 @@ class TrialQueue:
             )
             return None
 
-        return Rebase(parent, Recipe(self.recipe_of(parent)), accept)
+        by_bytes = counts_code(self.pack)
+        return Rebase(parent, Recipe(self.recipe_of(parent)), accept, by_bytes)
 
     async def _check_line(self, *, at_end: bool) -> Checkpoint | None:
         """Test the working line if that is due, record what was found, and book what it took."""
@@ -568,7 +569,7 @@ class TrialQueue:
 
     def _shared(self, number: int) -> Outcome | None:
         """Return what a trial shares with an earlier one, where a recipe may be tried twice."""
-        if number == BASELINE or not self._checker.repeats:
+        if number == BASELINE or not self._checker.repeats or counts_code(self.pack):
             return None
         return shared_outcome(self.store, self.campaign, number)
 

@@ -26,7 +26,7 @@ from recipelab.core.recipe import Recipe
 from recipelab.core.trial import FailureKind, Phase, SeedRun
 from recipelab.evaluation.artifacts import TrainedArtifact
 from recipelab.evaluation.curves import SLACK, CurveBook, CurveRace
-from recipelab.evaluation.failures import MachineSuspected, PhaseFailed
+from recipelab.evaluation.failures import MachineSuspected, PhaseFailed, is_disk_full
 from recipelab.evaluation.metric import BESIDE, Incumbent, with_metric
 from recipelab.evaluation.observers import TrialObserver
 from recipelab.evaluation.phases import PhaseRunner, sandbox_measures
@@ -530,7 +530,8 @@ async def hold_slot(pool: SlotPool, observer: TrialObserver) -> AsyncIterator[Sl
                 if fault := await asyncio.to_thread(gpu_fault, gpu):
                     pool.retire(slot, fault)
                     raise SandboxError(fault) from failed
-            if failed.failure.kind is FailureKind.INFRASTRUCTURE:
+            kind = failed.failure.kind
+            if kind is FailureKind.INFRASTRUCTURE or (kind is FailureKind.DISK and is_disk_full()):
                 raise MachineSuspected(failed.failure) from failed
             raise
 
