@@ -33,11 +33,11 @@ class BudgetLimits(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     trials: int | None = Field(default=None, ge=1)
-    hours: float | None = Field(default=None, gt=0)
-    device_hours: float | None = Field(default=None, gt=0)
+    hours: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    device_hours: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     tokens: int | None = Field(default=None, ge=1)
-    money: float | None = Field(default=None, gt=0)
-    target: float | None = None
+    money: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    target: float | None = Field(default=None, allow_inf_nan=False)
     plateau: int | None = Field(default=None, ge=1)
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
@@ -49,16 +50,33 @@ DEFAULT_TRIALS = 12
 DIFF_CHARACTERS = 8_000
 """Characters of a diff that are shown before a trial is approved."""
 
-Hours = Annotated[float | None, typer.Option(min=0.001, help="Wall-clock hours to spend.")]
+
+def _finite(value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not valid; valid: a finite number")
+    return value
+
+
+Hours = Annotated[
+    float | None, typer.Option(min=0.001, callback=_finite, help="Wall-clock hours to spend.")
+]
 DeviceHours = Annotated[
     float | None,
-    typer.Option(min=0.001, help="Hours that trials may hold GPUs or sets of cores."),
+    typer.Option(
+        min=0.001, callback=_finite, help="Hours that trials may hold GPUs or sets of cores."
+    ),
 ]
 Tokens = Annotated[int | None, typer.Option(min=1, help="Tokens to spend on models.")]
 Money = Annotated[
-    float | None, typer.Option(min=0.000001, help="US dollars to spend on models with a price.")
+    float | None,
+    typer.Option(
+        min=0.000001, callback=_finite, help="US dollars to spend on models with a price."
+    ),
 ]
-Target = Annotated[float | None, typer.Option(help="Stop when the best score is this good.")]
+Target = Annotated[
+    float | None,
+    typer.Option(callback=_finite, help="Stop when the best score is this good."),
+]
 Plateau = Annotated[
     int | None, typer.Option(min=1, help="Stop after so many trials without one kept.")
 ]

@@ -12,6 +12,7 @@ import errno
 import fcntl
 import os
 import re
+import shutil
 import stat
 import tomllib
 from collections.abc import Iterator
@@ -217,6 +218,7 @@ class Home:
         Raises:
             RecipelabError: Another process runs it.
         """
+        is_new = not self.campaign(name).is_dir()
         folder = make_private(self.campaign(name))
         # The lock belongs to the open file, so it is gone with the process, however that dies.
         with (folder / "lock").open("a+") as stream:
@@ -231,4 +233,9 @@ class Home:
             stream.truncate(0)
             stream.write(str(os.getpid()))
             stream.flush()
-            yield
+            try:
+                yield
+            finally:
+                if is_new and [path.name for path in folder.iterdir()] == ["lock"]:
+                    # It has not begun: something that it needs is missing.
+                    shutil.rmtree(folder, ignore_errors=True)

@@ -19,14 +19,14 @@ from recipelab.evaluation.proposals import Approve
 from recipelab.evaluation.queue import OnPhase, TrialQueue
 from recipelab.evaluation.seal import MOST_TOLD, Seal, check_folder, check_seal
 from recipelab.lineage import CampaignRecord, LineageStore
-from recipelab.lineage.campaigns import SEAL, checked_priors, prior_note
+from recipelab.lineage.campaigns import SEAL, check_campaign, checked_priors, prior_note
 from recipelab.lineage.trial_view import checkpoint_words
 from recipelab.packs.data import ensure_data
 from recipelab.packs.load import load_pack
 from recipelab.packs.pack import Pack
 from recipelab.plan import Plan, settings_of
 from recipelab.sandbox import Sandbox
-from recipelab.sandbox.choose import open_sandbox
+from recipelab.sandbox.choose import check_kind_name, open_sandbox
 from recipelab.sandbox.slots import SlotPool, machine_pool
 from recipelab.sandbox.spec import ImageSpec, load_image_spec
 
@@ -152,12 +152,19 @@ class CampaignSession:
             raise
 
     def _check_plan(self) -> None:
-        """Check that the campaign comes to an end, and that whoever it asks is there.
+        """Check what a user asks for, before anything is written: nothing begins by halves.
 
         Raises:
-            RecipelabError: It does not.
+            RecipelabError: The campaign would not come to an end, whoever it asks is not there, or
+                a name, a number or an address is not valid.
         """
         plan = self.plan
+        check_campaign(plan.name or "new", plan.seed, plan.limits.trials)
+        check_kind_name(plan.sandbox)
+        if plan.base_url is not None and not plan.base_url.startswith(("http://", "https://")):
+            raise RecipelabError(
+                f"base URL: {plan.base_url!r} is not valid; valid: http://HOST or https://HOST"
+            )
         if not plan.limits.bounded:
             raise RecipelabError(
                 "a campaign needs a budget: give trials, hours, device hours, tokens, money or a "

@@ -271,11 +271,13 @@ def parse_models(values: Sequence[str]) -> tuple[str | None, dict[str, str]]:
         The model of everybody (``None`` without one), and those of single specialists by name.
 
     Raises:
-        ModelError: There are two for everybody, or two for one specialist.
+        ModelError: There are two for everybody, or two for one specialist, or one is blank.
     """
     default: str | None = None
     own: dict[str, str] = {}
     for value in values:
+        if not value.strip():
+            raise ModelError(f"--model: {value!r} is no model; valid: offline, or PROVIDER:NAME")
         match = _FOR_SPECIALIST.fullmatch(value)
         if match is None:
             if default is not None:

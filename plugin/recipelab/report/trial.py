@@ -159,6 +159,12 @@ FAILED_STYLE = "red"
 PADDING = 3
 """Columns between two cells of a table."""
 
+FEWEST = 4
+"""Columns of the table of trials that are shown however narrow a terminal is."""
+
+LEAST_HYPOTHESIS = 10
+"""Characters of a hypothesis below which there is no column for it."""
+
 
 class TrialColumn(NamedTuple):
     """A column of the table of trials: its head, its cell for a trial, and its alignment."""
@@ -195,7 +201,8 @@ def trials_table(records: Sequence[TrialRecord], *, unit: str, title: str, width
         records: The trials.
         unit: Unit of the score.
         title: Title of the table.
-        width: Width of the terminal, of which the hypothesis gets the rest.
+        width: Width of the terminal, of which the hypothesis gets the rest. Where there is none,
+            it is left out, then the gates, and then the delta.
     """
     columns = trial_columns(unit)
     rows = [[column.cell(TrialView.of_record(record)) for column in columns] for record in records]
@@ -203,13 +210,43 @@ def trials_table(records: Sequence[TrialRecord], *, unit: str, title: str, width
         max(map(cell_len, (column.head, *(row[i].plain for row in rows))))
         for i, column in enumerate(columns)
     ]
-    left = max(10, width - sum(used) - PADDING * (len(columns) + 1))
+    shown = _columns_that_fit(used, width)
+    if shown < FEWEST:
+        return _narrow_table(columns, rows, title)
     table = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD)
-    for column in columns:
+    for column in columns[:shown]:
         table.add_column(column.head, justify=column.side, no_wrap=True)
-    table.add_column("hypothesis", no_wrap=True)
+    left = width - sum(used) - PADDING * (len(columns) + 1)
+    has_hypothesis = shown == len(columns) and left >= LEAST_HYPOTHESIS
+    if has_hypothesis:
+        table.add_column("hypothesis", no_wrap=True)
     for record, row in zip(records, rows, strict=True):
-        table.add_row(*row, Text(shorten(record.hypothesis, left)))
+        hypothesis = [Text(shorten(record.hypothesis, left))] if has_hypothesis else []
+        table.add_row(*row[:shown], *hypothesis)
+    return table
+
+
+def _columns_that_fit(used: Sequence[int], width: int) -> int:
+    """Return how many of the columns fit whole, the first ones being the most important."""
+    taken = 1
+    for count, one in enumerate(used):
+        taken += one + PADDING
+        if taken > width + 1:
+            return count
+    return len(used)
+
+
+def _narrow_table(
+    columns: Sequence[TrialColumn], rows: Sequence[Sequence[Text]], title: str
+) -> Table:
+    """Return a table of the most important columns alone, in which words go on a second line."""
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
+    for column in columns[:FEWEST]:
+        head = column.head.partition(" ")[0]
+        table.add_column(head if column is not columns[0] else "", justify=column.side, min_width=2)
+    table.columns[FEWEST - 1].no_wrap = True
+    for row in rows:
+        table.add_row(*row[:FEWEST])
     return table
 
 
