@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import signal
+import sys
 import termios
 import threading
 from collections.abc import Coroutine, Iterable, Iterator, Mapping
@@ -53,6 +55,29 @@ def say(text: str) -> None:
     err.print(text, markup=False, soft_wrap=True)
 
 
+def print_what_can_be_printed() -> None:
+    """Let characters that a terminal's encoding has not be question marks, and no error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and not _is_unicode(stream.encoding):
+            stream.reconfigure(errors="replace")
+
+
+def _is_unicode(encoding: str) -> bool:
+    return encoding.lower().replace("-", "").startswith("utf")
+
+
+def check_working_directory() -> None:
+    """Check that there is a working directory, from which paths are.
+
+    Raises:
+        RecipelabError: It was removed.
+    """
+    try:
+        os.getcwd()
+    except OSError:
+        raise RecipelabError("the working directory is gone; go to one that exists") from None
+
+
 @contextmanager
 def clear_errors() -> Iterator[None]:
     """Turn an error that the user can correct into one message and exit code 2."""
@@ -97,7 +122,7 @@ def run_stoppable(work: Coroutine[Any, Any, T]) -> T:
 
 def print_json(value: Any) -> None:
     """Print a value as JSON on standard output."""
-    typer.echo(json.dumps(value, ensure_ascii=False, indent=2))
+    typer.echo(_json(value))
 
 
 def print_json_rows(rows: Iterable[Any], head: Mapping[str, Any] | None = None) -> None:
@@ -110,16 +135,22 @@ def print_json_rows(rows: Iterable[Any], head: Mapping[str, Any] | None = None) 
     """
     indent = "  "
     if head is not None:
-        typer.echo(json.dumps(head, ensure_ascii=False, indent=2).removesuffix("\n}"), nl=False)
+        typer.echo(_json(head).removesuffix("\n}"), nl=False)
         typer.echo(',\n  "rows": ', nl=False)
         indent = "    "
     before = "[\n"
     for row in rows:
-        text = json.dumps(row, ensure_ascii=False, indent=2).replace("\n", f"\n{indent}")
+        text = _json(row).replace("\n", f"\n{indent}")
         typer.echo(f"{before}{indent}{text}", nl=False)
         before = ",\n"
     end = "[]" if before == "[\n" else f"\n{indent[2:]}]"
     typer.echo(end if head is None else f"{end}\n}}")
+
+
+def _json(value: Any) -> str:
+    # Data must come through whole: where the output is not Unicode, JSON spells characters out.
+    ascii_only = not _is_unicode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    return json.dumps(value, ensure_ascii=ascii_only, indent=2)
 
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]

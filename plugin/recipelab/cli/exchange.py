@@ -188,7 +188,8 @@ def _export_trial(
     elif output is not None:
         out.print(Text(f"trial {number} of {campaign.name}: {output}"), soft_wrap=True)
     elif patch:
-        typer.echo(diff, nl=False)
+        # As bytes: Git wants the files' own, whatever a terminal can show.
+        typer.echo(diff.encode("utf-8", "surrogatepass"), nl=False)
     else:
         raise RecipelabError(
             "say what to export: --patch, --output FOLDER for the files, or --to FILE for a "

@@ -159,7 +159,8 @@ class CampaignSession:
                 a name, a number or an address is not valid.
         """
         plan = self.plan
-        check_campaign(plan.name or "new", plan.seed, plan.limits.trials)
+        name = "new" if plan.name is None else plan.name
+        check_campaign(name, plan.seed, plan.limits.trials)
         check_kind_name(plan.sandbox)
         if plan.base_url is not None and not plan.base_url.startswith(("http://", "https://")):
             raise RecipelabError(
