@@ -27,6 +27,16 @@ class Arm(StrEnum):
     NO_LINEAGE = "no-lineage"
 
 
+class KeepArtifacts(StrEnum):
+    """Of which trials artifacts are kept."""
+
+    BEST = "best"
+    """The head of the working line and the certified recipe."""
+    ALL = "all"
+    """Every trial that was measured."""
+    NONE = "none"
+
+
 CREDIT = "credit"
 """The speaker policy of a plan that names none."""
 
@@ -48,9 +58,6 @@ SavedModel = str | dict[str, Any]
 
 LARGEST_SEED = 2**63 - 1
 """A lineage stores integers of 64 bits."""
-
-MOST_SLOTS = 1024
-"""More phases than that run at the same time on no machine."""
 
 Asked = TypeVar("Asked", bound=BaseModel)
 
@@ -84,6 +91,9 @@ class Plan(BaseModel):
         turns: Turns of specialists in a round; ``None`` takes two for each.
         characters: How much the context of a turn holds, in characters; ``None`` for the default.
         approve: Whether a person is asked before each trial.
+        follows: The campaign of the epoch before, whose best recipe is the first trial; ``None``
+            for a campaign that begins by itself.
+        keep_artifacts: Of which trials the artifacts are kept.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -98,7 +108,7 @@ class Plan(BaseModel):
     seed: int = Field(default=0, ge=-LARGEST_SEED, le=LARGEST_SEED)
     limits: BudgetLimits = BudgetLimits()
     sandbox: str = "auto"
-    slots: int | None = Field(default=None, ge=1, le=MOST_SLOTS)
+    slots: int | None = Field(default=None, ge=1)
     share_devices: bool = False
     priors: tuple[str, ...] = ()
     arm: Arm = Arm.SPECIALISTS
@@ -109,6 +119,8 @@ class Plan(BaseModel):
     turns: int | None = Field(default=None, ge=1)
     characters: int | None = Field(default=None, ge=1000)
     approve: bool = False
+    follows: str | None = None
+    keep_artifacts: KeepArtifacts = KeepArtifacts.BEST
 
     @field_validator("speakers")
     @classmethod

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from recipelab import BudgetLimits, Campaign, Edit, Plan
+from tests.cli.conftest import at_home
 
 Make = Callable[..., Campaign]
 
@@ -54,5 +55,6 @@ async def ended(
         ended_homes.append(shutil.copytree(project / ".recipelab", home))
     else:
         shutil.copytree(ended_homes[0], project / ".recipelab")
+        at_home(project)
     with Campaign.open() as campaign:
         yield campaign

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,15 @@ Cli = Callable[..., Result]
 Ran = Callable[..., dict[str, Any]]
 
 LOCAL = ("--sandbox", "local", "--slots", 1, "--ahead", 0)
+
+
+def at_home(project: Path) -> None:
+    """Lets copied campaigns of the toy pack be of the pack of this project."""
+    with closing(sqlite3.connect(project / ".recipelab/lineage.db", isolation_level=None)) as file:
+        file.execute(
+            "UPDATE campaign SET settings = json_set(settings, '$.seal.folder', ?)",
+            [str((project / "task_packs/toy").resolve())],
+        )
 
 
 @pytest.fixture
@@ -56,6 +67,7 @@ def ran(
             papers[words] = folder
         else:
             shutil.copytree(papers[words] / "home", project / ".recipelab")
+            at_home(project)
         facts: dict[str, Any] = json.loads((papers[words] / "facts.json").read_text())
         return facts
 

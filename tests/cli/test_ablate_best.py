@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -75,10 +76,15 @@ def test_stopped_it_goes_on_with_what_was_measured(ran: Ran, project: Path) -> N
 
 def test_a_best_that_fails_by_now_is_told(cli: Cli, ran: Ran, project: Path) -> None:
     ran(*CAMPAIGN)
+    # As an earlier recipelab left it, which took a pack as it was.
+    database = sqlite3.connect(project / ".recipelab/lineage.db", isolation_level=None)
+    database.execute("UPDATE campaign SET settings = json_remove(settings, '$.seal')")
+    database.close()
     pack = project / "task_packs/toy/pack.toml"
     pack.write_text(pack.read_text().replace("at_least = 0.2", "at_least = 1e9"))
     found = cli("ablate-best", "--seeds", 2)
     assert found.exit_code == 2, found.output
+    assert "kept no hashes of pack, evaluator, data and image" in found.stderr
     assert "the best, fails by now" in found.stderr
     assert "gate_missed" in found.stderr
 

@@ -238,3 +238,52 @@ def test_a_time_out_of_nccl_is_the_machines_unless_a_rank_failed_first() -> None
     own = "\n".join([*error, "[rank1]: ValueError: batch must divide", ""])
     for log in (own + WATCHDOG + ABORTED, ABORTED + own + WATCHDOG):
         assert failure(log).signature == "ValueError: batch must divide in train.py:step"
+
+
+MACHINE = (
+    "RuntimeError: NCCL communicator was aborted on rank 3.",
+    "torch.distributed.DistBackendError: NCCL error in: ProcessGroupNCCL.cpp:1331, unhandled "
+    "system error (run with NCCL_DEBUG=INFO for details), NCCL version 2.20.5",
+    "torch.distributed.DistBackendError: NCCL error: remote process exited or there was a network "
+    "error, NCCL version 2.20.5",
+    "RuntimeError: CUDA driver error: unknown error",
+    "torch.AcceleratorError: CUDA error: unknown error",
+    "RuntimeError: CUDA error: uncorrectable ECC error encountered",
+    "RuntimeError: Error 803: system has unsupported display driver / cuda driver combination",
+    "RuntimeError: DataLoader worker (pid 12) is killed by signal: Bus error. ",
+    "OSError: [Errno 5] Input/output error: 'data/train.bin'",
+)
+RECIPE = (
+    ("torch.AcceleratorError: CUDA error: an illegal memory access was encountered", "other"),
+    ("RuntimeError: CUDA error: device-side assert triggered", "other"),
+    ("RuntimeError: No CUDA GPUs are available", "other"),
+    (
+        "RuntimeError: DataLoader worker (pid 12) is killed by signal: Bus error. It is possible "
+        "that dataloader's workers are out of shared memory.",
+        "oom",
+    ),
+    ("ValueError: the bus error rate must be positive", "value"),
+    ("OSError: [Errno 28] No space left on device", "disk"),
+)
+
+
+@pytest.mark.parametrize("error", MACHINE)
+def test_an_error_of_the_machine_is_not_booked_on_the_recipe(error: str) -> None:
+    log = (
+        f'Traceback (most recent call last):\n  File "/w/recipe/train.py", line 1, in main\n{error}'
+    )
+    assert failure(log).kind is FailureKind.INFRASTRUCTURE
+
+
+@pytest.mark.parametrize(("error", "kind"), RECIPE)
+def test_an_error_that_sounds_like_the_machines_is_the_recipes(error: str, kind: str) -> None:
+    log = (
+        f'Traceback (most recent call last):\n  File "/w/recipe/train.py", line 1, in main\n{error}'
+    )
+    assert failure(log).kind == kind
+
+
+@pytest.mark.parametrize("code", [-7, 135])
+def test_a_bus_error_is_the_machines(code: int) -> None:
+    found = failure("step 1\nstep 2\n", code)
+    assert (found.kind, found.signature) == (FailureKind.INFRASTRUCTURE, "signal 7: step #")

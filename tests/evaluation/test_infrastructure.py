@@ -15,6 +15,7 @@ import pytest
 
 from recipelab.core.content import Home
 from recipelab.core.trial import Edit, FailureKind, Outcome, Phase, Status
+from recipelab.evaluation import failures
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.observers import TrialObserver
 from recipelab.evaluation.session import CampaignSession, Overrides
@@ -173,6 +174,22 @@ async def test_a_full_disk_aborts_the_trial(toy: Pack, full_disk: Path, tmp_path
         outcome = await evaluator.evaluate(toy.baseline(), None)
     assert_nobodys_fault(outcome, "No space left on device")
     assert names_in(full_disk) == ["filler"]
+
+
+async def test_a_full_disk_is_no_fault_of_the_recipe_that_meets_it(
+    toy: Pack, sandbox: LocalSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edit = Edit("recipe/train.py", None, "raise OSError(28, 'No space left on device')\n")
+    recipe = toy.baseline().apply([edit], toy.recipe.editable)
+    evaluator = evaluator_of(toy, sandbox, retry_seconds=0.01)
+    # By its own limits it is the recipe's.
+    outcome = await evaluator.evaluate(recipe, None)
+    assert (outcome.status, outcome.failure and outcome.failure.kind) == (
+        Status.CRASHED,
+        FailureKind.DISK,
+    )
+    monkeypatch.setattr(failures, "_FULL_BYTES", 1 << 60)
+    assert_nobodys_fault(await evaluator.evaluate(recipe, None), "No space left on device")
 
 
 @pytest.fixture

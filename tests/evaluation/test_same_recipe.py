@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from recipelab.core.trial import Edit, Proposal, Status
+from recipelab.core.trial import Edit, FailureKind, Proposal, Status
 from recipelab.evaluation.evaluator import Evaluator
+from recipelab.evaluation.metric import recipe_bytes
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.lineage import LineageStore, TrialRecord
+from recipelab.packs.judging_sections import Gate
+from recipelab.packs.pack import Pack
 
 CAMPAIGN = "c"
 
@@ -13,6 +16,10 @@ CAMPAIGN = "c"
 def proposal(replacement: str) -> Proposal:
     edit = Edit("recipe/train.py", "X = 1.0", replacement)
     return Proposal("left", "left", 0, "It helps.", -1.0, (edit,))
+
+
+def with_gate(pack: Pack, gate: Gate) -> Pack:
+    return pack.model_copy(update={"gates": (*pack.gates, gate)})
 
 
 async def judged(desk: TrialQueue) -> TrialRecord:
@@ -67,3 +74,58 @@ async def test_where_nothing_may_be_repeated_it_is_refused_at_once(
     assert "trial 1" in told.rejection.reason
     assert "comments and layout alone" in told.rejection.reason
     assert desk.running == ()
+
+
+async def test_where_bytes_count_a_repair_that_deletes_comments_is_tried(
+    store: LineageStore, evaluator: Evaluator, toy: Pack
+) -> None:
+    most = recipe_bytes(toy.baseline()) + 60
+    gate = Gate(name="code", measure="recipe.bytes", at_most=most, failure=Status.OVERSIZE)
+    desk = TrialQueue(store, CAMPAIGN, evaluator.with_pack(with_gate(toy, gate)))
+    desk.propose_baseline()
+    await judged(desk)
+    told = desk.submit(proposal("X = 3.0" + "  # a long way to the right" * 4), round_number=1)
+    assert told.rejection is None
+    assert (await judged(desk)).status is Status.OVERSIZE
+    # Word for word it is the same still.
+    again = desk.submit(proposal("X = 3.0" + "  # a long way to the right" * 4), round_number=1)
+    assert again.rejection is not None
+    assert desk.submit(proposal("X = 3.0"), round_number=1).rejection is None
+    assert (await judged(desk)).status is Status.KEPT
+    # What was measured within the limit is not measured again for its comments.
+    for words in ("X = 3.0  # right", "X = 3.0  # a"):
+        told = desk.submit(proposal(words), round_number=1)
+        assert told.rejection is not None and "comments and layout alone" in told.rejection.reason
+
+
+async def test_where_bytes_are_the_score_fewer_comments_are_a_gain(
+    store: LineageStore, evaluator: Evaluator, toy: Pack
+) -> None:
+    metric = toy.metric.model_copy(update={"measure": "recipe.bytes"})
+    desk = TrialQueue(
+        store, CAMPAIGN, evaluator.with_pack(toy.model_copy(update={"metric": metric}))
+    )
+    desk.propose_baseline()
+    await judged(desk)
+    shorter = Edit("recipe/train.py", "  # knob left: 0.0 .. 8.0", "")
+    found = desk.submit(Proposal("left", "left", 0, "It helps.", -1.0, (shorter,)), round_number=1)
+    assert found.rejection is None
+    record = await judged(desk)
+    assert record.outcome is not None and record.outcome.delta == -25.0
+
+
+async def test_a_recipe_that_only_the_machine_failed_may_be_tried_again(
+    store: LineageStore, evaluator: Evaluator
+) -> None:
+    desk = TrialQueue(store, CAMPAIGN, evaluator)
+    desk.propose_baseline()
+    await judged(desk)
+    watchdog = "raise RuntimeError('NCCL communicator was aborted on rank 3. Original reason for "
+    watchdog += "failure was: watchdog timeout')\\nX = 2.0".replace("\\n", "\n")
+    for _ in range(2):
+        told = desk.submit(proposal(watchdog), round_number=1)
+        assert told.rejection is None
+        record = await judged(desk)
+        assert record.status is Status.ABORTED and record.outcome is not None
+        assert record.outcome.failure is not None
+        assert record.outcome.failure.kind is FailureKind.INFRASTRUCTURE

@@ -74,7 +74,7 @@ def test_what_cannot_be_opened_says_what_to_do(spec: str, message: str) -> None:
 
 
 def test_specialists_can_have_models_of_their_own() -> None:
-    assert parse_models([]) == ("offline", {})
+    assert parse_models([]) == (None, {})
     assert parse_models(["openai:a", "opt=ollama:b=c", "arch=offline"]) == (
         "openai:a",
         {"opt": "ollama:b=c", "arch": "offline"},

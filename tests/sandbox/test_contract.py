@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -317,6 +318,7 @@ def test_a_dead_owners_folders_are_removed(tmp_path: Path) -> None:
 
 KILLED_OWNER = """
 import asyncio, sys
+from dataclasses import replace
 from pathlib import Path
 from recipelab.sandbox import LocalSandbox, PhaseLimits, PhaseRequest
 
@@ -343,3 +345,22 @@ def test_nothing_local_runs_on_after_the_owner_is_killed(
     child.kill()
     child.wait()
     wait_until(lambda: not processes_with(f"inner-{marker}"))
+
+
+async def test_output_is_told_while_the_command_runs(sandbox: Sandbox, output: Path) -> None:
+    told, heard = bytearray(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def tell(piece: bytes) -> None:
+        told.extend(piece)
+        if b"two" in told:
+            loop.call_soon_threadsafe(heard.set)
+
+    code = "import time; print('one'); time.sleep(0.3); print('two'); time.sleep(300)"
+    request = replace(phase(output, code, seconds=300), tell=tell)
+    run = asyncio.ensure_future(sandbox.run(request))
+    await asyncio.wait({run, asyncio.ensure_future(heard.wait())}, return_when="FIRST_COMPLETED")
+    assert not run.done(), run.result()
+    run.cancel()
+    await asyncio.gather(run, return_exceptions=True)
+    assert bytes(told) == b"one\ntwo\n"

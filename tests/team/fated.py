@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from autogen_core import FunctionCall
@@ -29,6 +30,8 @@ class Fated:
 
     slots = 1
     sandbox_name = "none"
+    image = ""
+    data: Mapping[str, Path] = {}
 
     def __init__(self, pack: Pack, fate: Fate) -> None:
         self.pack = pack

@@ -17,6 +17,7 @@ from recipelab.team.speakers import (
     TrialResult,
     UCBSpeaker,
 )
+from recipelab.team.turns import TurnOutcome, TurnResult
 
 SURFACES = {"arch": ("arch",), "opt": ("opt",), "data": ("data",)}
 NAMES = tuple(SURFACES)
@@ -111,3 +112,16 @@ def test_round_robin_goes_on_where_earlier_rounds_stopped() -> None:
     past = [result(name, Status.DISCARDED) for name in ("arch", "arch", "opt", "data")]
     policy = RoundRobin(context(past))
     assert [policy.choose(NAMES, {}) for _ in range(5)] == ["opt", "data", "arch", "opt", "data"]
+
+
+def test_credit_does_not_take_a_turn_without_a_proposal_for_none() -> None:
+    policy = UCBSpeaker(context([result("opt", Status.DISCARDED), result("data", Status.KEPT, -1)]))
+    chosen: Counter[str] = Counter()
+    for _ in range(30):
+        name = policy.choose(NAMES, {})
+        chosen[name] += 1
+        if name == "arch":
+            policy.turn_ended(TurnOutcome("arch", TurnResult.PASSED))
+        else:
+            policy.trial_judged(result(name, Status.KEPT if name == "data" else Status.DISCARDED))
+    assert 1 <= chosen["arch"] < 15

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import json
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -258,3 +259,19 @@ async def test_a_running_team_cannot_be_run_twice(project: Path) -> None:
         with pytest.raises(RuntimeError, match="currently running"):
             await team.reset()
         break
+
+
+async def test_who_can_do_nothing_does_not_have_the_floor_all_the_time(project: Path) -> None:
+    # The second specialist of the pack has neither knobs nor plays, and the offline model invents
+    # none.
+    train = project / "task_packs/toy/recipe/train.py"
+    train.write_text(re.sub(r"(?m)  # knob right:.*$", "", train.read_text()))
+    (project / "task_packs/toy/playbook.toml").unlink()
+    result = await finished(team_of(6, speakers="credit"))
+    turns = Counter(message.source for message in said(result))
+    with lineage(project) as store:
+        counts = store.counts(store.campaigns()[0].name)
+    assert result.stop_reason == "the budget of trials is spent"
+    assert turns["left"] >= 6
+    # Once at the start, and once after each kept trial at most.
+    assert 1 <= turns["right"] <= 1 + counts.get(Status.KEPT, 0)

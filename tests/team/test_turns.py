@@ -9,7 +9,8 @@ from autogen_agentchat.messages import TextMessage, ToolCallExecutionEvent
 from autogen_core.models import FunctionExecutionResult
 
 from recipelab.agents.specialist import FAULT
-from recipelab.team.turns import TurnOutcome, TurnReader, TurnResult, idle_report
+from recipelab.core.trial import Status
+from recipelab.team.turns import Silence, TurnOutcome, TurnReader, TurnResult, idle_report
 
 
 def answered(source: str, content: object, *, name: str = "submit_trial", error: bool = False):  # type: ignore[no-untyped-def]
@@ -94,3 +95,44 @@ def test_a_report_names_the_most_frequent_error() -> None:
         "most often (2) 'b: y'; models failed 1 times with an error, most often (1) "
         "'The server is gone.'"
     )
+
+
+SURFACES = {"left": ("left",), "right": ("right",)}
+
+
+def silent_in(silence: Silence) -> set[str]:
+    return set(SURFACES) - set(silence.among(SURFACES, nothing_goes_on=False))
+
+
+def test_who_has_nothing_to_say_is_asked_again_when_something_has_changed() -> None:
+    silence = Silence(SURFACES)
+    passed = TurnOutcome("right", TurnResult.PASSED)
+    changes = (
+        lambda: silence.trial_judged(Status.KEPT, "left"),
+        lambda: silence.trial_judged(Status.DISCARDED, "right"),
+        lambda: silence.notes_are({1}),
+        lambda: silence.turn_ended(TurnOutcome("right", TurnResult.SUBMITTED, (1,))),
+    )
+    for change in changes:
+        silence.turn_ended(passed)
+        silence.trial_judged(Status.DISCARDED, "left")
+        silence.turn_ended(TurnOutcome("left", TurnResult.REJECTED, (), (2,)))
+        assert silent_in(silence) == {"right"}
+        change()
+        assert silent_in(silence) == set()
+
+
+def test_where_all_are_silent_each_is_asked_once_more() -> None:
+    silence = Silence(SURFACES)
+    for name in SURFACES:
+        silence.turn_ended(TurnOutcome(name, TurnResult.PASSED))
+    assert silence.among(SURFACES, nothing_goes_on=False) == []
+    assert silence.among(SURFACES, nothing_goes_on=True) == ["left", "right"]
+    assert silent_in(silence) == set()
+
+
+def test_the_order_of_turns_tells_the_blind_nothing() -> None:
+    silence = Silence(SURFACES, blind=True)
+    silence.turn_ended(TurnOutcome("right", TurnResult.PASSED))
+    silence.trial_judged(Status.DISCARDED, "left")
+    assert silent_in(silence) == set()

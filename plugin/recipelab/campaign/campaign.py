@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from recipelab.campaign.planning import IfExists, Say, named_plan
+from recipelab.campaign.planning import (
+    IfExists,
+    Say,
+    changed_plan,
+    named_plan,
+    next_epoch_plan,
+)
 from recipelab.campaign.reader import CampaignReader, enter_store, find_home
 from recipelab.core.content import Home
 from recipelab.core.errors import RecipelabError
@@ -112,13 +118,8 @@ class Campaign(CampaignReader):
             say: As in :meth:`open`.
 
         Raises:
-            RecipelabError: The pack cannot be read, no sandbox is called so, or the name is taken
-                or cannot name a campaign.
+            RecipelabError: The pack cannot be read, or the name is taken or cannot name a campaign.
         """
-        from recipelab.sandbox.choose import check_kind_name
-
-        if overrides is None or (overrides.sandbox is None and overrides.evaluator is None):
-            check_kind_name(plan.sandbox)
         place = find_home(home)
         with ExitStack() as stack:
             store = enter_store(place, lineage, stack, create=True)
@@ -247,21 +248,58 @@ class Campaign(CampaignReader):
             raise AssertionError("unreachable: a stream that ends says how")
         return self.ended
 
-    def extend(self, limits: BudgetLimits | None = None, *, sandbox: str | None = None) -> None:
-        """Give the campaign more to spend, or another sandbox, from its next run on.
+    def extend(
+        self,
+        limits: BudgetLimits | None = None,
+        *,
+        sandbox: str | None = None,
+        **changes: Any,
+    ) -> None:
+        """Give the campaign more to spend, another sandbox or model, from its next run on.
 
         Args:
             limits: New limits, in place of those of the same name; the others stay.
             sandbox: ``auto``, ``docker`` or ``local``; ``None`` as before.
+            **changes: Other fields of :class:`~recipelab.plan.Plan`, as ``model``, ``prices`` or
+                ``slots``; those that are ``None`` stay as before.
 
         Raises:
-            RecipelabError: The campaign was imported.
+            RecipelabError: The campaign was imported, or a field cannot be changed; the message
+                lists those that can.
         """
         self._check_ran_here()
-        plan = self.plan
-        merged = plan.limits.model_copy(update=limits.given() if limits else {})
-        update = {"limits": merged, "sandbox": sandbox or plan.sandbox}
-        self._plan = plan.model_copy(update=update)
+        self._plan = changed_plan(self.plan, limits, {"sandbox": sandbox, **changes})
+
+    def next_epoch(self, limits: BudgetLimits | None = None) -> Self:
+        """Return the campaign of the next epoch, in which baseline and best are measured anew.
+
+        It is a campaign of its own in the lineage, ``NAME.2`` after ``NAME``, so that nothing is
+        compared across. Its agents can ask this one. It shares the lineage of this object.
+
+        Args:
+            limits: What it may spend; a limit that is not given is what is left of this campaign's.
+
+        Raises:
+            RecipelabError: The campaign was imported or runs, another pack of the same name is
+                found from here, or nothing is left to spend.
+        """
+        self._check_ran_here()
+        if self.is_running:
+            raise RecipelabError(f"campaign {self.name} is running; stop it first")
+        _ = self.pack  # raises for a namesake of it
+        plan = next_epoch_plan(self.store, self.plan, limits, self.budget.spent)
+        self.say(
+            f"Campaign {plan.name} is the next epoch of {self.name}: the baseline and the best "
+            f"(trial {self.best.number}) are measured anew."
+        )
+        return type(self)(
+            self.store,
+            str(plan.name),
+            plan=plan,
+            home=self.home,
+            overrides=self.overrides,
+            say=self.say,
+        )
 
     async def resume(self, limits: BudgetLimits | None = None, **options: Any) -> Ended:
         """Run what is left of the campaign: trials without an outcome again, then new ones.
@@ -445,6 +483,37 @@ class Campaign(CampaignReader):
         self.store.pause_campaign(self.name, paused=False)
         return True
 
+    def kill(self, trial: int) -> None:
+        """Ask the process that runs the campaign to end a trial; it does so within some seconds.
+
+        The trial is ``aborted`` then, spends nothing of the budget of trials, and is not run again.
+
+        Raises:
+            RecipelabError: No process runs the campaign, the trial is not in flight or is the
+                baseline, or the campaign's folder belongs to another user.
+        """
+        from recipelab.evaluation.live import LiveBoard
+
+        self._check_ran_here()
+        record = self.trial(trial)
+        if not self.is_running:
+            raise RecipelabError(
+                f"no process runs campaign {self.name} from {self.home.root}, so trial {trial} "
+                "does not run"
+            )
+        if trial == 0:
+            raise RecipelabError(
+                "trial 0 is the baseline, without which the campaign cannot go on; end the whole "
+                "campaign by Ctrl-C where it runs"
+            )
+        if record.outcome is not None:
+            flying = [brief.number for brief in self.store.in_flight_briefs(self.name)]
+            valid = ", ".join(str(number) for number in flying if number) or "(none is in flight)"
+            raise RecipelabError(
+                f"trial {trial} has ended: {record.outcome.status}; valid: {valid}"
+            )
+        LiveBoard(self.home.live(self.name)).ask_to_kill(trial)
+
     # Measure what it found.
 
     async def certify(
@@ -536,10 +605,13 @@ class Campaign(CampaignReader):
             )
 
     def _write_papers(self) -> None:
+        from recipelab.exchange.git import patch_prefix
         from recipelab.report.figures import write_papers
 
         if self.name in {record.name for record in self.store.campaigns()}:
+            folder = self.pack_folder()
+            prefix = "" if folder is None else patch_prefix(folder, Path.cwd())
             try:
-                write_papers(self.folder, self.store, self.name)
+                write_papers(self.folder, self.store, self.name, prefix)
             except OSError as error:  # All that is in them is in the lineage, too.
                 self.say(f"The papers in {self.folder} cannot be written: {error.strerror}")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
+from recipelab.budget import BudgetLimits, Spent
 from recipelab.core.content import Home
-from recipelab.core.errors import RecipelabError
+from recipelab.core.errors import RecipelabError, unknown_name, validation_problems
 from recipelab.plan import Plan, plan_of
 
 if TYPE_CHECKING:
@@ -58,14 +62,12 @@ def named_plan(plan: Plan, store: LineageStore, if_exists: IfExists, say: Say) -
         say: Called with the choice that was made among campaigns.
 
     Raises:
-        RecipelabError: The name is taken and nothing says to continue, or it names no campaign.
+        RecipelabError: The name is taken, and nothing says to continue.
     """
     from recipelab.evaluation.session import free_name
-    from recipelab.lineage.campaigns import check_campaign
 
     if plan.name is None:
         return plan.model_copy(update={"name": free_name(store, Path(plan.pack).name)})
-    check_campaign(plan.name, plan.seed, plan.limits.trials)
     campaigns = store.campaigns()
     if plan.name not in {campaign.name for campaign in campaigns}:
         return plan
@@ -85,6 +87,73 @@ def named_plan(plan: Plan, store: LineageStore, if_exists: IfExists, say: Say) -
     following = plan.model_copy(update={"name": free_name(store, plan.name)})
     say(f"Campaign {newest.name} is finished: starting {following.name}.")
     return following
+
+
+MAY_CHANGE = (
+    "sandbox", "model", "models", "base_url", "prices", "slots", "share_devices", "priors",
+    "speakers", "exploration", "ahead", "turns", "characters", "approve", "keep_artifacts",
+)  # fmt: skip
+"""Fields of a plan that a campaign may go on with other values of."""
+
+
+def changed_plan(plan: Plan, limits: BudgetLimits | None, changes: Mapping[str, Any]) -> Plan:
+    """Return a plan with other limits and fields.
+
+    Args:
+        plan: The plan so far.
+        limits: New limits, in place of those of the same name; the others stay.
+        changes: Fields of :data:`MAY_CHANGE`; those that are ``None`` stay.
+
+    Raises:
+        RecipelabError: A field may not change, or a value is not valid.
+    """
+    given = {key: value for key, value in changes.items() if value is not None}
+    for key in given:
+        if key not in MAY_CHANGE:
+            raise RecipelabError(unknown_name("field of a plan that may change", key, MAY_CHANGE))
+    merged = plan.limits.model_copy(update=limits.given() if limits else {})
+    try:
+        return Plan.model_validate({**plan.model_dump(), **given, "limits": merged})
+    except ValidationError as error:
+        raise RecipelabError("\n".join(validation_problems(error, root="plan"))) from None
+
+
+def next_epoch_plan(
+    store: LineageStore, plan: Plan, limits: BudgetLimits | None, spent: Spent
+) -> Plan:
+    """Return the plan of the epoch after a campaign; see :meth:`Campaign.next_epoch`.
+
+    Args:
+        store: The lineage.
+        plan: The campaign's plan.
+        limits: What the new epoch may spend.
+        spent: What the campaign has spent.
+
+    Raises:
+        RecipelabError: A limit that is not given is spent.
+    """
+    name, given = str(plan.name), limits.given() if limits else {}
+    left = dict(plan.limits.given())
+    for key in ("trials", "device_hours", "tokens", "money"):
+        if key in given or key not in left:
+            continue
+        left[key] -= getattr(spent, key)
+        if left[key] <= 0:
+            raise RecipelabError(
+                f"campaign {name} has spent its limit of {key} ({plan.limits.given()[key]:g}): say "
+                f"what the new epoch may spend: --{key.replace('_', '-')} N"
+            )
+    stem, _, number = name.rpartition(".")
+    stem, first = (stem, int(number)) if plan.follows and number.isdigit() else (name, 1)
+    taken = {campaign.name for campaign in store.campaigns()}
+    free = next(one for i in count(first + 1) if (one := f"{stem}.{i}") not in taken)
+    update = {
+        "name": free,
+        "follows": name,
+        "priors": tuple(dict.fromkeys((*plan.priors, name))),
+        "limits": BudgetLimits.model_validate({**left, **given}),
+    }
+    return plan.model_copy(update=update)
 
 
 @dataclass(frozen=True)

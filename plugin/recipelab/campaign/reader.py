@@ -19,6 +19,7 @@ from recipelab.lineage.filter import MAX_LIMIT
 from recipelab.plan import Plan, plan_of
 
 if TYPE_CHECKING:
+    from recipelab.evaluation.live import LivePhase
     from recipelab.evaluation.session import Overrides
     from recipelab.packs.pack import Pack
     from recipelab.report.transcript import Transcript
@@ -127,7 +128,13 @@ class CampaignReader:
         Raises:
             RecipelabError: The lineage holds no plan that this version can read.
         """
-        return self._plan or plan_of(self.record)
+        from recipelab.evaluation.seal import located
+
+        if self._plan is not None:
+            return self._plan
+        record = self.record
+        plan = plan_of(record)
+        return plan.model_copy(update={"pack": located(plan.pack, record)})
 
     @cached_property
     def pack(self) -> Pack:
@@ -136,12 +143,17 @@ class CampaignReader:
         Raises:
             RecipelabError: The campaign was imported, or the pack cannot be read.
         """
+        from recipelab.evaluation.seal import Seal, check_folder, located
         from recipelab.packs.load import load_pack
 
         if self._plan is not None:
             return load_pack(self._plan.pack, self._plan.profile)
         self.check_pack_is_here()
-        return load_pack(self.record.pack, self.record.profile)
+        record = self.record
+        pack = load_pack(located(record.pack, record), record.profile)
+        if (seal := Seal.of_campaign(record)) is not None:
+            check_folder(seal, Seal.of_pack(pack))
+        return pack
 
     def check_pack_is_here(self) -> None:
         """Check that the campaign ran here, so that its recipes can be measured.
@@ -176,6 +188,16 @@ class CampaignReader:
     def is_paused(self) -> bool:
         """Whether the campaign is to begin no trial for now."""
         return self.record.state == PAUSED
+
+    def running_phases(self, trial: int | None = None) -> tuple[LivePhase, ...]:
+        """Return the phases that run right now, with the newest lines of their logs.
+
+        Args:
+            trial: The trial for which they run; ``None`` for all.
+        """
+        from recipelab.evaluation.live import LiveBoard
+
+        return LiveBoard(self.home.live(self.name)).phases(trial) if self.is_running else ()
 
     def trials(self, wanted: TrialFilter | None = None) -> Page[TrialRecord]:
         """Return a page of the trials that match a filter; see :meth:`each_trial` for all.
@@ -236,8 +258,12 @@ class CampaignReader:
             )
         return files
 
-    def patch(self, number: int) -> str:
+    def patch(self, number: int, *, prefix: str = "") -> str:
         """Return the diff from the baseline to a trial's recipe, as ``git apply`` takes it.
+
+        Args:
+            number: The trial.
+            prefix: What stands before the recipe's paths, as ``task_packs/toy/``.
 
         Raises:
             LineageError: There is no such trial, or it was rejected and has no recipe.
@@ -245,7 +271,39 @@ class CampaignReader:
         from recipelab.report.figures import patch_of
 
         self.files(number)
-        return patch_of(self.store, self.name, number)
+        return patch_of(self.store, self.name, number, prefix)
+
+    def pack_folder(self) -> Path | None:
+        """Return the pack's folder; ``None`` if it is not here, or its recipe is upstream's."""
+        try:
+            pack = self.pack
+        except RecipelabError:
+            return None
+        return None if pack.upstream is not None else pack.root
+
+    def export_artifact(self, number: int, folder: str | Path, *, force: bool = False) -> None:
+        """Write what it takes to predict with a trial's artifact: recipe, artifact, the command.
+
+        Args:
+            number: The trial.
+            folder: Where it goes.
+            force: Whether a file that is there may be replaced.
+
+        Raises:
+            RecipelabError: No artifact of the trial is kept, or the place is taken or cannot be
+                written.
+        """
+        from recipelab.exchange.artifact import write_artifact
+
+        write_artifact(
+            self.files(number),
+            self.pack,
+            self.home.artifacts(self.name),
+            number,
+            Path(folder),
+            campaign=self.name,
+            force=force,
+        )
 
     def stats(self) -> dict[str, Any]:
         """Return the figures of the campaign as plain data; ``docs/analysis.md`` explains them."""

@@ -28,6 +28,7 @@ from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Certificate, Checkpoint
 from recipelab.evaluation.certify import certify
 from recipelab.evaluation.queue import TrialQueue
+from recipelab.evaluation.seal import Seal
 from recipelab.evaluation.seeds import SeedSource
 from recipelab.evaluation.session import CampaignSession, Overrides
 from recipelab.packs.load import load_pack
@@ -52,12 +53,19 @@ def measuring_session(
         RecipelabError: The campaign was imported, so its pack is not here.
     """
     campaign.check_pack_is_here()
+    sealed = Seal.of_campaign(campaign.record)
+    if sealed is None:
+        campaign.say(
+            f"campaign {campaign.name} was begun by an earlier recipelab, which kept no hashes of "
+            "pack, evaluator, data and image: they are taken as they are now"
+        )
     update = {"sandbox": sandbox or campaign.plan.sandbox, "slots": slots}
     return CampaignSession(
         campaign.plan.model_copy(update=update),
         campaign.home,
         overrides=campaign.overrides or Overrides(),
         say=campaign.say,
+        sealed=sealed,
     )
 
 

@@ -9,7 +9,14 @@ import typer
 from recipelab import __version__
 from recipelab.cli import certify, exchange, look, run, sandbox, steer
 from recipelab.cli.agents import agents_app
-from recipelab.cli.common import LogFormat, LogLevel, print_whatever_comes, show_logs
+from recipelab.cli.common import (
+    LogFormat,
+    LogLevel,
+    check_working_directory,
+    clear_errors,
+    print_what_can_be_printed,
+    show_logs,
+)
 from recipelab.cli.packs import packs_app
 
 app = typer.Typer(
@@ -24,6 +31,7 @@ for command in (
     run.resume,
     look.trials,
     look.show,
+    look.watch,
     look.lineage,
     look.transcript,
     exchange.export,
@@ -36,6 +44,7 @@ for command in (
     certify.leaderboard,
     steer.note,
     steer.pause,
+    steer.kill,
     steer.submit,
     sandbox.doctor,
 ):
@@ -64,5 +73,7 @@ def main(
     log_format: LogFormat = "auto",
 ) -> None:
     """Specialist agents improve a training recipe; an evaluator nobody can touch measures it."""
-    print_whatever_comes()
+    print_what_can_be_printed()
+    with clear_errors():
+        check_working_directory()
     show_logs(log_level, log_format)

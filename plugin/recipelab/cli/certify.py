@@ -38,6 +38,10 @@ from recipelab.plan import Arm
 
 T = TypeVar("T")
 
+CampaignSandbox = Annotated[
+    str | None, typer.Option("--sandbox", help="auto, docker or local; default as the campaign's.")
+]
+
 BEST = "best"
 
 COLUMNS = ("gain_percent", "kept", "failures", "repeated", "overruns", "duplicates")
@@ -52,7 +56,7 @@ def verify(
     head: Annotated[
         bool, typer.Option("--head", help="With best: the head of the working line.")
     ] = False,
-    sandbox: SandboxOption = "auto",
+    sandbox: CampaignSandbox = None,
     slots: Slots = "auto",
     name: NameOption = None,
     home: HomeOption = None,
@@ -86,9 +90,7 @@ def verify(
 
 def checkpoint(
     name: NameArgument = None,
-    sandbox: Annotated[
-        str | None, typer.Option(help="auto, docker or local; default as the campaign's.")
-    ] = None,
+    sandbox: CampaignSandbox = None,
     slots: Slots = "auto",
     home: HomeOption = None,
     as_json: AsJson = False,
@@ -145,9 +147,7 @@ def ablate_best(
     pairs: Annotated[
         int, typer.Option(min=0, max=1000, help="Pairs to measure if steps interact.")
     ] = 6,
-    sandbox: Annotated[
-        str | None, typer.Option(help="auto, docker or local; default as the campaign's.")
-    ] = None,
+    sandbox: CampaignSandbox = None,
     slots: Slots = "auto",
     home: HomeOption = None,
     as_json: AsJson = False,
@@ -204,7 +204,7 @@ def ablate(
     with clear_errors():
         from recipelab.analysis.arms import METHOD
         from recipelab.campaign.studies import compare_arms
-        from recipelab.models import parse_models
+        from recipelab.models import OFFLINE, parse_models
         from recipelab.plan import Plan, asked
         from recipelab.report.figures import check_plot, draw
 
@@ -215,7 +215,7 @@ def ablate(
             Plan,
             pack=pack,
             profile=profile,
-            model=default,
+            model=default or OFFLINE,
             models=dict(own),
             base_url=base_url,
             sandbox=sandbox,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import codecs
 import io
 import json
 import os
@@ -50,17 +49,33 @@ out = _console()
 err = _console(stderr=True)
 
 
-def print_whatever_comes() -> None:
-    """Let standard output and error print characters that their encoding lacks, as ``?``."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
-
-
 def say(text: str) -> None:
     """Print a text that a person should read, on standard error."""
     # Markup off: the text may hold words of agents, or brackets of TOML.
     err.print(text, markup=False, soft_wrap=True)
+
+
+def print_what_can_be_printed() -> None:
+    """Let characters that a terminal's encoding has not be question marks, and no error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and not _is_unicode(stream.encoding):
+            stream.reconfigure(errors="replace")
+
+
+def _is_unicode(encoding: str) -> bool:
+    return encoding.lower().replace("-", "").startswith("utf")
+
+
+def check_working_directory() -> None:
+    """Check that there is a working directory, from which paths are.
+
+    Raises:
+        RecipelabError: It was removed.
+    """
+    try:
+        os.getcwd()
+    except OSError:
+        raise RecipelabError("the working directory is gone; go to one that exists") from None
 
 
 @contextmanager
@@ -125,15 +140,9 @@ def run_stoppable(work: Coroutine[Any, Any, T]) -> T:
         raise KeyboardInterrupt from None
 
 
-def _as_json(value: Any) -> str:
-    # What an encoding lacks is replaced, and in JSON it can be escaped.
-    ascii_only = codecs.lookup(sys.stdout.encoding or "ascii").name != "utf-8"
-    return json.dumps(value, ensure_ascii=ascii_only, indent=2)
-
-
 def print_json(value: Any) -> None:
     """Print a value as JSON on standard output."""
-    typer.echo(_as_json(value))
+    typer.echo(_json(value))
 
 
 def print_json_rows(rows: Iterable[Any], head: Mapping[str, Any] | None = None) -> None:
@@ -146,16 +155,22 @@ def print_json_rows(rows: Iterable[Any], head: Mapping[str, Any] | None = None) 
     """
     indent = "  "
     if head is not None:
-        typer.echo(_as_json(head).removesuffix("\n}"), nl=False)
+        typer.echo(_json(head).removesuffix("\n}"), nl=False)
         typer.echo(',\n  "rows": ', nl=False)
         indent = "    "
     before = "[\n"
     for row in rows:
-        text = _as_json(row).replace("\n", f"\n{indent}")
+        text = _json(row).replace("\n", f"\n{indent}")
         typer.echo(f"{before}{indent}{text}", nl=False)
         before = ",\n"
     end = "[]" if before == "[\n" else f"\n{indent[2:]}]"
     typer.echo(end if head is None else f"{end}\n}}")
+
+
+def _json(value: Any) -> str:
+    # Data must come through whole: where the output is not Unicode, JSON spells characters out.
+    ascii_only = not _is_unicode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    return json.dumps(value, ensure_ascii=ascii_only, indent=2)
 
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]

@@ -19,6 +19,7 @@ from recipelab.cli.common import (
     opened_campaign,
     out,
     print_json,
+    say,
 )
 from recipelab.core.content import Home
 from recipelab.core.errors import RecipelabError
@@ -52,6 +53,17 @@ def export(
         ),
     ] = None,
     patch: Annotated[bool, typer.Option("--patch", help="The diff from the baseline.")] = False,
+    prefix: Annotated[
+        str | None,
+        typer.Option(
+            help="With --patch: what stands before its paths; default the pack's folder in its "
+            "repository, so that git apply takes it."
+        ),
+    ] = None,
+    artifact: Annotated[
+        bool,
+        typer.Option("--artifact", help="Recipe and trained artifact, and how to predict with it."),
+    ] = False,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write the trial to this FILE or FOLDER.")
     ] = None,
@@ -66,10 +78,15 @@ def export(
 ) -> None:
     """Export a trial's recipe (as a patch, or as its files), or with --to a whole campaign."""
     with clear_errors():
-        if to is not None and (patch or output is not None or name is not None):
+        if to is not None and (patch or artifact or output is not None or name is not None):
             raise RecipelabError(
-                "--to exports a whole campaign: --patch, --output and --name are for a trial"
+                "--to exports a whole campaign: --patch, --artifact, --output and --name are for "
+                "a trial"
             )
+        if prefix is not None and not patch:
+            raise RecipelabError("--prefix is for --patch")
+        if artifact and (patch or output is None):
+            raise RecipelabError("--artifact writes a folder: give --output FOLDER, and no --patch")
         if to is None and format_name is not None:
             raise RecipelabError("--format is for a whole campaign: say where with --to")
         if head and to is None and what != BEST:
@@ -87,7 +104,38 @@ def export(
                 f"{what!r} is no trial; valid: {BEST}, or the number of a trial; to export a whole "
                 "campaign say where: --to FILE"
             )
-        _export_trial(campaign, number, output, patch=patch, force=force, as_json=as_json)
+        if artifact and output is not None:
+            campaign.export_artifact(number, output, force=force)
+            if as_json:
+                print_json({"trial": number, "folder": str(output)})
+            else:
+                words = f"trial {number} of {campaign.name}, with its artifact: {output}"
+                out.print(Text(words), soft_wrap=True)
+            return
+        diff = _patch_here(campaign, number, prefix, told=patch and output is None and not as_json)
+        _export_trial(campaign, number, output, diff, patch=patch, force=force, as_json=as_json)
+
+
+def _patch_here(campaign: Campaign, number: int, prefix: str | None, *, told: bool) -> str:
+    """Return the patch of a trial as ``git apply`` takes it here, and say if it takes it nowhere.
+
+    Args:
+        campaign: The campaign.
+        number: The trial.
+        prefix: What a user wants before its paths; ``None`` for the pack's folder.
+        told: Whether the patch goes to standard output, perhaps to Git.
+    """
+    from recipelab.exchange.git import left_out_by_git, patch_prefix
+
+    folder, here = campaign.pack_folder(), Path.cwd()
+    if prefix is None:
+        prefix = patch_prefix(folder, here) if folder is not None else ""
+    elif prefix and not prefix.endswith("/"):
+        prefix += "/"
+    patch = campaign.patch(number, prefix=prefix)
+    if told and folder is not None and (words := left_out_by_git(patch, here)):
+        say(words)
+    return patch
 
 
 def _export_campaign(
@@ -125,12 +173,13 @@ def _export_trial(
     campaign: Campaign,
     number: int,
     output: Path | None,
+    diff: str,
     *,
     patch: bool,
     force: bool,
     as_json: bool,
 ) -> None:
-    files, diff = campaign.files(number), campaign.patch(number)
+    files = campaign.files(number)
     if output is not None:
         _write_trial(number, files, diff if patch else None, output, force=force)
     if as_json:
@@ -139,7 +188,8 @@ def _export_trial(
     elif output is not None:
         out.print(Text(f"trial {number} of {campaign.name}: {output}"), soft_wrap=True)
     elif patch:
-        typer.echo(diff.encode(), nl=False)  # Whatever the terminal's encoding, a patch is a file.
+        # As bytes: Git wants the files' own, whatever a terminal can show.
+        typer.echo(diff.encode("utf-8", "surrogatepass"), nl=False)
     else:
         raise RecipelabError(
             "say what to export: --patch, --output FOLDER for the files, or --to FILE for a "

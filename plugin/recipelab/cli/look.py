@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
+from rich.live import Live
 from rich.text import Text
 
 from recipelab.cli.common import (
@@ -25,9 +28,13 @@ from recipelab.core.errors import RecipelabError, unknown_name
 from recipelab.core.trial import FailureKind, Standing, Status
 
 if TYPE_CHECKING:
+    from recipelab.campaign.campaign import Campaign
     from recipelab.report.transcript import Transcript, TranscriptFormat
 
 T = TypeVar("T", Status, Standing, FailureKind)
+
+WATCH_SECONDS = 0.5
+"""How often what runs is drawn anew."""
 
 SHOWN_TRIALS = 200
 """Trials in a table unless ``--limit`` says how many."""
@@ -62,14 +69,61 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show one trial: hypothesis, diff, phases, failure and log."""
+    from recipelab.report.live import phase_facts, phases_view
     from recipelab.report.trial import trial_facts, trial_sheet
 
     with opened_campaign(home, name) as campaign:
+        # The phases first: a trial that ends in between has its outcome then.
+        phases = campaign.running_phases(number)
         record = campaign.trial(number)
         if as_json:
-            print_json(trial_facts(record, full=True))
+            running = {"running": [phase_facts(one) for one in phases]} if phases else {}
+            print_json(trial_facts(record, full=True) | running)
             return
         out.print(trial_sheet(record, unit=campaign.metric.unit))
+        if phases:
+            out.print(phases_view(phases))
+
+
+def watch(
+    number: Annotated[
+        int | None, typer.Argument(help="Number of the trial; default all that run.")
+    ] = None,
+    name: NameOption = None,
+    home: HomeOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Look at trials that run: phase, seconds, and the newest lines of their logs.
+
+    On a terminal it is drawn anew every moment until the trial or the campaign ends; Ctrl-C leaves
+    it, and the campaign goes on. Elsewhere it is printed once.
+    """
+    from recipelab.report.live import phase_facts, phases_view
+
+    with opened_campaign(home, name) as campaign:
+        if number is not None:
+            campaign.trial(number)  # raises for one that does not exist
+        phases = campaign.running_phases(number)
+        if as_json:
+            print_json([phase_facts(one) for one in phases])
+            return
+        what = campaign.name if number is None else f"trial {number} of {campaign.name}"
+        if not phases and not _is_awaited(campaign, number):
+            out.print(f"{what}: nothing runs right now", markup=False)
+        elif not out.is_terminal:
+            out.print(phases_view(phases))
+        else:
+            with suppress(KeyboardInterrupt), Live(console=out, auto_refresh=False) as live:
+                while _is_awaited(campaign, number):
+                    live.update(phases_view(campaign.running_phases(number)), refresh=True)
+                    time.sleep(WATCH_SECONDS)
+
+
+def _is_awaited(campaign: Campaign, number: int | None) -> bool:
+    """Return whether a trial, or any, may still have something to show."""
+    if not campaign.is_running:
+        return False
+    return number is None or campaign.store.brief(campaign.name, number).status is None
 
 
 def lineage(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
@@ -34,7 +35,7 @@ from recipelab.cli.common import (
 )
 from recipelab.core.errors import unknown_name
 from recipelab.core.text import plain
-from recipelab.plan import CREDIT, SPEAKERS, Arm
+from recipelab.plan import CREDIT, SPEAKERS, Arm, KeepArtifacts
 
 if TYPE_CHECKING:
     from recipelab.campaign.campaign import Campaign
@@ -49,7 +50,47 @@ DEFAULT_TRIALS = 12
 DIFF_CHARACTERS = 8_000
 """Characters of a diff that are shown before a trial is approved."""
 
-Hours = Annotated[float | None, typer.Option(min=0.001, help="Wall-clock hours to spend.")]
+
+def _finite(value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not valid; valid: a finite number")
+    return value
+
+
+Hours = Annotated[
+    float | None, typer.Option(min=0.001, callback=_finite, help="Wall-clock hours to spend.")
+]
+DeviceHours = Annotated[
+    float | None,
+    typer.Option(
+        min=0.001, callback=_finite, help="Hours that trials may hold GPUs or sets of cores."
+    ),
+]
+Tokens = Annotated[int | None, typer.Option(min=1, help="Tokens to spend on models.")]
+Money = Annotated[
+    float | None,
+    typer.Option(
+        min=0.000001, callback=_finite, help="US dollars to spend on models with a price."
+    ),
+]
+Target = Annotated[
+    float | None,
+    typer.Option(callback=_finite, help="Stop when the best score is this good."),
+]
+Plateau = Annotated[
+    int | None, typer.Option(min=1, help="Stop after so many trials without one kept.")
+]
+PricesOption = Annotated[
+    str | None, typer.Option("--prices", help="TOML file with prices of models.")
+]
+KeepOption = Annotated[
+    KeepArtifacts | None,
+    typer.Option(help="Trials whose artifacts are kept; best (head and certified) by default."),
+]
+Ahead = Annotated[
+    int | None,
+    typer.Option(min=0, help="Trials proposed before a slot is free; default as many as needed."),
+]
 
 
 def _speaker_policy(name: str) -> str:
@@ -63,26 +104,14 @@ def run(
     profile: Annotated[str | None, typer.Option(help="Profile of the pack.")] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Trials to spend.")] = None,
     hours: Hours = None,
-    device_hours: Annotated[
-        float | None,
-        typer.Option(min=0.001, help="Hours that trials may hold GPUs or sets of cores."),
-    ] = None,
-    tokens: Annotated[int | None, typer.Option(min=1, help="Tokens to spend on models.")] = None,
-    money: Annotated[
-        float | None,
-        typer.Option(min=0.000001, help="US dollars to spend on models with a price."),
-    ] = None,
-    target: Annotated[
-        float | None, typer.Option(help="Stop when the best score is this good.")
-    ] = None,
-    plateau: Annotated[
-        int | None, typer.Option(min=1, help="Stop after so many trials without one kept.")
-    ] = None,
+    device_hours: DeviceHours = None,
+    tokens: Tokens = None,
+    money: Money = None,
+    target: Target = None,
+    plateau: Plateau = None,
     model: ModelOption = None,
     base_url: BaseUrl = None,
-    prices: Annotated[
-        str | None, typer.Option("--prices", help="TOML file with prices of models.")
-    ] = None,
+    prices: PricesOption = None,
     seed: Annotated[int, typer.Option(help="Seed of the offline model's choices.")] = 0,
     arm: Annotated[
         Arm,
@@ -106,12 +135,7 @@ def run(
     sandbox: SandboxOption = "auto",
     slots: Slots = "auto",
     share_devices: ShareDevices = False,
-    ahead: Annotated[
-        int | None,
-        typer.Option(
-            min=0, help="Trials proposed before a slot is free; default as many as needed."
-        ),
-    ] = None,
+    ahead: Ahead = None,
     prior: Annotated[
         list[str] | None,
         typer.Option(
@@ -119,6 +143,7 @@ def run(
         ),
     ] = None,
     approve: Annotated[bool, typer.Option("--approve", help="Ask before each trial.")] = False,
+    keep_artifacts: KeepOption = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what the campaign would take, and run nothing.")
     ] = False,
@@ -134,7 +159,7 @@ def run(
     with clear_errors():
         from recipelab.budget import BudgetLimits
         from recipelab.campaign.campaign import Campaign
-        from recipelab.models import parse_models
+        from recipelab.models import OFFLINE, parse_models
         from recipelab.plan import Plan, asked
 
         limits = asked(
@@ -155,7 +180,7 @@ def run(
             name=name,
             pack=pack,
             profile=profile,
-            model=default,
+            model=default or OFFLINE,
             models=dict(own),
             base_url=base_url,
             prices=prices,
@@ -170,6 +195,7 @@ def run(
             speakers=speakers,
             ahead=ahead,
             approve=approve,
+            keep_artifacts=keep_artifacts or KeepArtifacts.BEST,
         )
         if dry_run:
             _print_estimate(Campaign.estimate(plan, home=home), as_json=as_json)
@@ -184,25 +210,82 @@ def resume(
         int | None, typer.Option(min=1, help="New total of trials; default as before.")
     ] = None,
     hours: Hours = None,
+    device_hours: DeviceHours = None,
+    tokens: Tokens = None,
+    money: Money = None,
+    target: Target = None,
+    plateau: Plateau = None,
+    model: ModelOption = None,
+    base_url: BaseUrl = None,
+    prices: PricesOption = None,
     sandbox: Annotated[
         str | None, typer.Option(help="auto, docker or local; default as before.")
     ] = None,
+    slots: Annotated[
+        int | None, typer.Option(min=1, help="Phases at the same time; default as before.")
+    ] = None,
+    share_devices: Annotated[
+        bool | None,
+        typer.Option(
+            "--share-devices/--no-share-devices",
+            help="Let slots and campaigns share devices; default as before.",
+        ),
+    ] = None,
+    ahead: Ahead = None,
+    approve: Annotated[
+        bool | None,
+        typer.Option("--approve/--no-approve", help="Ask before each trial; default as before."),
+    ] = None,
+    keep_artifacts: KeepOption = None,
+    new_epoch: Annotated[
+        bool,
+        typer.Option(
+            "--new-epoch",
+            help="Measure baseline and best anew, where pack, evaluator, data or image changed.",
+        ),
+    ] = False,
     home: HomeOption = None,
     as_json: AsJson = False,
 ) -> None:
     """Go on with a campaign: trials without an outcome are run again, then new ones.
 
-    A campaign that is paused and still runs elsewhere goes on there.
+    Limits are totals of the campaign; what is not given stays. A campaign that is paused and still
+    runs elsewhere goes on there.
     """
     with opened_campaign(home, name) as campaign:
         from recipelab.budget import BudgetLimits
+        from recipelab.models import parse_models
         from recipelab.plan import asked
 
         if campaign.unpause():
             say(f"Campaign {campaign.name} goes on where it runs.")
             return
-        limits = asked(BudgetLimits, trials=trials, hours=hours)
-        campaign.extend(limits, sandbox=sandbox)
+        limits = asked(
+            BudgetLimits,
+            trials=trials,
+            hours=hours,
+            device_hours=device_hours,
+            tokens=tokens,
+            money=money,
+            target=target,
+            plateau=plateau,
+        )
+        if new_epoch:
+            campaign = campaign.next_epoch(limits)
+        default, own = parse_models(model or ())
+        campaign.extend(
+            limits,
+            sandbox=sandbox,
+            model=default,
+            models={**campaign.plan.models, **own} if own else None,
+            base_url=base_url,
+            prices=prices,
+            slots=slots,
+            share_devices=share_devices,
+            ahead=ahead,
+            approve=approve,
+            keep_artifacts=keep_artifacts,
+        )
         _run(campaign, as_json=as_json)
 
 

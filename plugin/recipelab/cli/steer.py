@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +22,9 @@ from recipelab.cli.common import (
 )
 from recipelab.core.errors import RecipelabError
 from recipelab.core.text import plain
+
+KILL_SECONDS, LOOK_SECONDS = 30.0, 0.2
+"""How long the end of a trial is waited for, and the time between two looks."""
 
 if TYPE_CHECKING:
     from recipelab.campaign.submitting import Submission
@@ -82,6 +86,33 @@ def pause(name: NameArgument = None, home: HomeOption = None, as_json: AsJson = 
             f"end. Go on with: recipelab resume {campaign.name}",
             markup=False,
         )
+
+
+def kill(
+    number: Annotated[int, typer.Argument(help="Number of the trial.")],
+    name: NameOption = None,
+    home: HomeOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """End one trial that is in flight; the campaign goes on with the others.
+
+    It is aborted, keeps its log, costs its proposer nothing, and is not run again. Exit code 1 if
+    it does not end within half a minute.
+    """
+    with opened_campaign(home, name) as campaign:
+        campaign.kill(number)
+        given_up = time.monotonic() + KILL_SECONDS
+        while (record := campaign.trial(number)).in_flight and time.monotonic() < given_up:
+            time.sleep(LOOK_SECONDS)
+        status = None if record.outcome is None else record.outcome.status.value
+        if as_json:
+            print_json({"campaign": campaign.name, "trial": number, "status": status})
+        else:
+            words = "is still in flight: the process that runs it does not answer"
+            text = f"trial {number} {words if status is None else f'has ended: {status}'}"
+            out.print(text, markup=False)
+        if not record.was_killed:
+            raise typer.Exit(FAILED)
 
 
 def submit(

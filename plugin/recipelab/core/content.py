@@ -12,6 +12,7 @@ import errno
 import fcntl
 import os
 import re
+import shutil
 import stat
 import tomllib
 from collections.abc import Iterator
@@ -44,7 +45,7 @@ def shipped_root() -> Path:
 
 def roots(kind: str) -> tuple[Path, ...]:
     """Return the existing folders of one kind of content, the user's own first."""
-    candidates = (working_directory() / kind, shipped_root() / kind, *installed(kind))
+    candidates = (Path.cwd() / kind, shipped_root() / kind, *installed(kind))
     found = [path.resolve() for path in candidates if path.is_dir()]
     return tuple(dict.fromkeys(found))
 
@@ -92,18 +93,6 @@ def find(kind: str, name: str, *, marker: str, what: str) -> Path:
         if os.path.isfile(path) and leads_inside(path, root):
             return path
     raise RecipelabError(unknown_name(what, name, names(kind, marker=marker)))
-
-
-def working_directory() -> Path:
-    """Return the working directory.
-
-    Raises:
-        RecipelabError: It was removed.
-    """
-    try:
-        return Path.cwd()
-    except FileNotFoundError:
-        raise RecipelabError("the working directory was removed; go to another") from None
 
 
 def make_private(folder: Path) -> Path:
@@ -191,12 +180,8 @@ class Home:
 
     @classmethod
     def find(cls, root: Path | None = None) -> Home:
-        """Return the given folder, else ``$RECIPELAB_HOME``, else ``.recipelab`` here.
-
-        Raises:
-            RecipelabError: It lies below the working directory, which is gone.
-        """
-        return cls(working_directory() / (root or os.environ.get(HOME_VARIABLE) or HOME_FOLDER))
+        """Return the given folder, else ``$RECIPELAB_HOME``, else ``.recipelab`` here."""
+        return cls((root or Path(os.environ.get(HOME_VARIABLE) or HOME_FOLDER)).absolute())
 
     @property
     def lineage(self) -> Path | str:
@@ -206,6 +191,14 @@ class Home:
     def campaign(self, name: str) -> Path:
         """Return the folder of one campaign."""
         return self.root / "campaigns" / name
+
+    def live(self, name: str) -> Path:
+        """Return the folder that shows what runs in a campaign right now."""
+        return self.campaign(name) / "live"
+
+    def artifacts(self, name: str) -> Path:
+        """Return the folder of the artifacts that are kept of a campaign."""
+        return self.campaign(name) / "artifacts"
 
     def is_locked(self, name: str) -> bool:
         """Return whether a process runs the campaign."""
@@ -225,6 +218,7 @@ class Home:
         Raises:
             RecipelabError: Another process runs it.
         """
+        is_new = not self.campaign(name).is_dir()
         folder = make_private(self.campaign(name))
         # The lock belongs to the open file, so it is gone with the process, however that dies.
         with (folder / "lock").open("a+") as stream:
@@ -239,4 +233,9 @@ class Home:
             stream.truncate(0)
             stream.write(str(os.getpid()))
             stream.flush()
-            yield
+            try:
+                yield
+            finally:
+                if is_new and [path.name for path in folder.iterdir()] == ["lock"]:
+                    # It has not begun: something that it needs is missing.
+                    shutil.rmtree(folder, ignore_errors=True)

@@ -103,6 +103,7 @@ class FailureKind(StrEnum):
     EDIT = "edit"
     DUPLICATE = "duplicate"
     DECLINED = "declined"
+    KILLED = "killed"
     SIGNAL = "signal"
     INFRASTRUCTURE = "infrastructure"
     OTHER = "other"

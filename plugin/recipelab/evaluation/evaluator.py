@@ -116,6 +116,16 @@ class Evaluator:
         return self._pool.width
 
     @property
+    def data(self) -> Mapping[str, Path]:
+        """Path of each data file of the pack, by its name."""
+        return self._data
+
+    @property
+    def image(self) -> str:
+        """What its trials run in, as the sandbox names it; empty if that is unknown."""
+        return self._sandbox.image_identity
+
+    @property
     def sandbox_name(self) -> str:
         """Name of the kind of sandbox that trials run in."""
         return self._sandbox.name
@@ -315,7 +325,10 @@ class Evaluator:
         async def preflight_and_work(trial: SeedRuns) -> Outcome:
             try:
                 await trial.preflight(expected)
-                return await work(trial)
+                outcome = await work(trial)
+                if (artifact := trial.artifact()) is not None:
+                    await asyncio.to_thread(observer.measured, outcome.status, artifact)
+                return outcome
             except PhaseFailed as failed:
                 return Outcome(
                     status=failed.status,

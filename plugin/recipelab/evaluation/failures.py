@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import os
 import re
+import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -44,7 +46,12 @@ _WORDS: _Rules = tuple(
             r"uncorrectable ECC|CUDA_ERROR_ECC|NVRM: Xid|fallen off the bus|GPU is lost|"
             r"collective operation timeout|NCCL\b.{0,200}\b(?:timeout|timed out)|ncclSystemError|"
             r"system not yet initialized|devices?(?:\(s\))? (?:is/)?are busy or unavailable|"
-            r"uncorrectable NVLink error",
+            r"uncorrectable NVLink error|CUDA (?:driver )?error: (?:unknown error|system driver)|"
+            r"unsupported display driver|Driver/library version mismatch|"
+            r"NCCL (?:communicator was aborted|error\b.{0,200}unhandled system error)|"
+            r"NCCL error: remote process exited or there was a network error|"
+            # Shared memory that is too small for it is the recipe's own affair.
+            r"(?:signal: |^)bus error\b(?!.*shared memory)|Errno 5\] Input/output error",
         ),
         (
             FailureKind.OOM,
@@ -78,6 +85,8 @@ _LAST_NAMES: _Rules = (
     ),
 )
 _SIGNALS = range(1, 65)
+_SIGBUS = 7
+_FULL_BYTES = 1 << 20
 _BUSY_SHARE = 0.5
 _PRESSURE = re.compile(r"^some avg10=([0-9.]+)", re.MULTILINE)
 _LOOKED_BACK = 6
@@ -258,7 +267,8 @@ def _failure_of_exit(result: PhaseResult, phase: Phase, seed: int) -> Failure:
     # The number of a signal or exit code is what tells these failures apart: it stays.
     signature = f"{ended}: {signature_of(last or '(no output)')}"[:SIGNATURE_CHARACTERS]
     kind = FailureKind.SIGNAL if signal else kind_of(last)
-    if broken:
+    # Memory or a disk below mapped memory failed: no Python of a recipe does that by itself.
+    if broken or signal == _SIGBUS:
         kind = FailureKind.INFRASTRUCTURE
     rank = [] if cause.rank is None else [f"rank {cause.rank} failed first: {ended}"]
     excerpt = _excerpt([*cause.lines[-EXCERPT_LINES:], *rank]) or f"{ended}, no output"
@@ -280,7 +290,9 @@ def _line_of_machine(cause: Cause) -> str | None:
     rule = dict(_WORDS)[FailureKind.INFRASTRUCTURE]
     if cause.error and not rule.search(cause.error) and not is_consequence(cause.error):
         return None
-    return next((line for line in reversed(cause.log) if rule.search(line)), None)
+    found = [line for line in reversed(cause.log) if rule.search(line)]
+    # What a rank says of another one that is gone tells less than why that is gone.
+    return next((line for line in found if not is_consequence(line)), next(iter(found), None))
 
 
 def _telling_line(written: Sequence[str]) -> str:
@@ -324,6 +336,14 @@ def _tail(log: str, count: int) -> list[str]:
 def _excerpt(lines: Sequence[str]) -> str:
     # The cause is at the end of a traceback, so a cut takes the beginning.
     return "\n".join(lines)[-EXCERPT_CHARACTERS:]
+
+
+def is_disk_full() -> bool:
+    """Return whether the disk of the machine is full, which is no recipe's fault."""
+    try:
+        return shutil.disk_usage(tempfile.gettempdir()).free < _FULL_BYTES
+    except OSError:
+        return False
 
 
 class PhaseFailed(Exception):

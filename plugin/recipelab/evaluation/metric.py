@@ -25,7 +25,8 @@ from recipelab.acceptance import (
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Outcome, SeedRun
 from recipelab.evaluation.failures import EvaluatorFault
-from recipelab.packs.judging_sections import Gate, Goal, Metric, Scale
+from recipelab.packs.judging_sections import PACKED, Gate, Goal, Metric, Scale
+from recipelab.packs.pack import Pack
 
 METRIC = "metric"
 """Name of the metric among the measurements of a seed run."""
@@ -271,6 +272,16 @@ def folder_bytes(folder: Path) -> int:
     files = [path for path in folder.rglob("*") if path.is_file()]
     names = [path.relative_to(folder).as_posix().encode() for path in files]
     return sum(path.stat().st_size for path in files) + sum(map(len, names))
+
+
+CODE_MEASURES = frozenset({"recipe.bytes", "submission.bytes", PACKED})
+"""Measurements in which the bytes of a recipe's text count, those of its comments too."""
+
+
+def counts_code(pack: Pack) -> bool:
+    """Return whether the metric or a gate of a pack counts the bytes of a recipe's text."""
+    measures = {pack.metric.measure, *(gate.measure for gate in pack.gates)}
+    return bool(measures & CODE_MEASURES)
 
 
 def recipe_bytes(recipe: Recipe) -> int:

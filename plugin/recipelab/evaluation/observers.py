@@ -14,7 +14,9 @@ from opentelemetry.trace import Span
 from tenacity import RetryCallState
 
 from recipelab.core.logs import PHASE_SPAN, TRIAL_SPAN, Value, bound, fail, logger, set_facts, span
-from recipelab.core.trial import Outcome, Phase
+from recipelab.core.trial import Outcome, Phase, Status
+from recipelab.evaluation.artifacts import ArtifactStore, TrainedArtifact
+from recipelab.evaluation.live import LiveBoard
 from recipelab.lineage import LineageStore, TrialState
 from recipelab.sandbox.base import PhaseResult
 from recipelab.sandbox.processes import owner_identity
@@ -145,6 +147,30 @@ class TrialObserver:
         """Note that the trial holds a slot, as long as the context lasts."""
         yield
 
+    @contextmanager
+    def running(
+        self, phase: Phase, seed: int | None, budget: float
+    ) -> Iterator[Callable[[bytes], None] | None]:
+        """Note that a phase runs, as long as the context lasts.
+
+        Args:
+            phase: The phase.
+            seed: The seed of the run; ``None`` in preflight.
+            budget: Its budget in seconds.
+
+        Yields:
+            What takes its log, piece by piece and in any thread; ``None`` if nobody wants it.
+        """
+        yield None
+
+    def measured(self, status: Status, artifact: TrainedArtifact) -> None:
+        """Note how a trial ends whose artifact is about to be removed; in a thread, as it copies.
+
+        Args:
+            status: How it ends.
+            artifact: What its first training left.
+        """
+
     def of_incumbent(self) -> TrialObserver:
         """Return the observer of the incumbent's phases that run for the sake of this trial."""
         return TrialObserver()
@@ -160,6 +186,8 @@ class LineageObserver(TrialObserver):
         sandbox: Name of the sandbox, for the leases.
         on_phase: Called with each phase and its seed, too.
         is_queued: Whether the lineage is known to have the trial as queued.
+        live: Where people look what runs; ``None`` where nobody can.
+        artifacts: Where artifacts are kept; ``None`` where none is.
 
     Attributes:
         device_seconds: How long the trial has held slots so far, in seconds.
@@ -174,7 +202,11 @@ class LineageObserver(TrialObserver):
         on_phase: Callable[[Phase, int | None], None],
         *,
         is_queued: bool = False,
+        live: LiveBoard | None = None,
+        artifacts: ArtifactStore | None = None,
     ) -> None:
+        self._live = live
+        self._artifacts = artifacts
         self._store = store
         self._campaign = campaign
         self._number = number
@@ -224,13 +256,29 @@ class LineageObserver(TrialObserver):
             self.device_seconds += time.monotonic() - since
             self._store.release_slot(self._campaign, self._number, slot.name)
 
+    @contextmanager
+    def running(
+        self, phase: Phase, seed: int | None, budget: float, *, beside: bool = False
+    ) -> Iterator[Callable[[bytes], None] | None]:
+        """Show people that a phase runs, of the trial or of the incumbent beside it."""
+        if self._live is None:
+            yield None
+            return
+        with self._live.running(self._number, phase, seed, budget, beside=beside) as tell:
+            yield tell
+
+    def measured(self, status: Status, artifact: TrainedArtifact) -> None:
+        """Keep the artifact, if it may be wanted."""
+        if self._artifacts is not None and self._artifacts.wants(status):
+            self._artifacts.put(self._number, artifact)
+
     def of_incumbent(self) -> TrialObserver:
         """Return an observer for which the incumbent's slots are this trial's; its phases not."""
         return _SlotObserver(self)
 
 
 class _SlotObserver(TrialObserver):
-    """Passes on which slots are held, and nothing else."""
+    """Passes on which slots are held, and what runs beside the trial."""
 
     def __init__(self, trial: LineageObserver) -> None:
         self._trial = trial
@@ -239,3 +287,10 @@ class _SlotObserver(TrialObserver):
     def holding(self, slot: Slot) -> Iterator[None]:
         with self._trial.holding(slot):
             yield
+
+    @contextmanager
+    def running(
+        self, phase: Phase, seed: int | None, budget: float
+    ) -> Iterator[Callable[[bytes], None] | None]:
+        with self._trial.running(phase, seed, budget, beside=True) as tell:
+            yield tell

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Failure, FailureKind, Phase, PhaseTiming, SeedRun, Status
+from recipelab.evaluation.artifacts import TrainedArtifact
 from recipelab.evaluation.curves import CHECKED, CurveRace, StoppedOnCurve, curve_measures
 from recipelab.evaluation.failures import (
     EXCERPT_CHARACTERS,
@@ -320,6 +321,11 @@ class PhaseRunner:
         )
         return total
 
+    def artifact(self, seed: int) -> TrainedArtifact:
+        """Return what a training left, which lies here until the trial ends."""
+        folder = self._workspace.output(Phase.TRAIN, seed)
+        return TrainedArtifact(seed, self._artifacts[seed], folder)
+
     def forget(self, seed: int) -> None:
         """Remove what train and predict left with a seed, so that it can run once more.
 
@@ -386,11 +392,17 @@ class PhaseRunner:
         sharing: int = 1,
     ) -> PhaseResult:
         """Run one phase in the sandbox, and raise if it did not end well."""
-        self.observer.began(phase, None if phase is Phase.PREFLIGHT else seed)
+        told = None if phase is Phase.PREFLIGHT else seed
+        self.observer.began(phase, told)
         inputs = self._workspace.inputs(phase, seed) if inputs is None else inputs
         output = output or self._workspace.output(phase, seed)
         request = self._request(phase, seed, slot, inputs, output, sharing)
-        with observed_phase(phase, seed, slot, self._labels) as observed:
+        with (
+            observed_phase(phase, seed, slot, self._labels) as observed,
+            self.observer.running(phase, told, request.limits.seconds) as tell,
+        ):
+            if self._shows_log(phase):
+                request = replace(request, tell=tell)
             result = observed.ended(await self._sandbox.run(request))
         if phase is Phase.PREDICT and self._pack.phases.prepare is not None:
             result = redacted(result, self._workspace.recipe_files())
@@ -411,6 +423,11 @@ class PhaseRunner:
             failure = missing_output(phase, what, seed=seed, result=result)
             raise PhaseFailed(Status.CRASHED, failure, result)
         return result
+
+    def _shows_log(self, phase: Phase) -> bool:
+        """Return whether people may see what a phase prints: it sees no hidden text."""
+        hidden = phase is Phase.PREDICT and self._pack.phases.prepare is not None
+        return phase.runs_recipe and not hidden
 
     def _request(
         self,

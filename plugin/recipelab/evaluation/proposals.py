@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from recipelab.core.errors import EditError, LineageError
 from recipelab.core.recipe import Recipe, syntax_error
 from recipelab.core.trial import Edit, Failure, FailureKind, Outcome, Proposal, Status
-from recipelab.evaluation.metric import growth_bytes
+from recipelab.evaluation.metric import CODE_MEASURES, counts_code, growth_bytes
 from recipelab.lineage import EditKeys, LineageStore, TrialRecord, keys_of
 from recipelab.packs.pack import Pack
 from recipelab.packs.upstream import changed_names
@@ -25,8 +25,18 @@ def declined(reason: str) -> Outcome:
     return Outcome(status=Status.REJECTED, reason=told, failure=failure)
 
 
+def killed(log: str) -> Outcome:
+    """The outcome of a trial that a person has ended, with what it had printed."""
+    told = "a person ended it while it ran"
+    failure = Failure(None, FailureKind.KILLED, told, told)
+    return Outcome(status=Status.ABORTED, reason=told, failure=failure, log_tail=log)
+
+
 BASELINE = 0
 """Number of the baseline trial."""
+
+LIMITS = (Status.OVERSIZE, Status.GATE_MISSED)
+"""How trials end that may have been too long, and nothing else."""
 
 MOST_ALIKE = 3
 """How many trials with an edit like the proposed one are told."""
@@ -167,6 +177,17 @@ class ProposalChecker:
         candidate = Candidate(self.pack.baseline(), "", keys_of(""))
         return self._propose(proposal, candidate, (), None), candidate.recipe
 
+    def renew_baseline(self) -> None:
+        """Record the starting recipe as the pack has it now, as trial 0 was not measured."""
+        recipe = self.pack.baseline()
+        self.store.begin_anew(
+            self.campaign,
+            BASELINE,
+            files=recipe.files,
+            digest=recipe.digest,
+            meaning=recipe.meaning,
+        )
+
     def _propose(
         self,
         proposal: Proposal,
@@ -191,7 +212,11 @@ class ProposalChecker:
             return None
         if record := self.store.find_digest(self.campaign, recipe.digest):
             return outcome_line(record)
-        if record := self.store.find_meaning(self.campaign, recipe.meaning):
+        if self.pack.metric.measure in CODE_MEASURES:
+            return None  # Fewer comments are a better recipe.
+        # Where a gate counts bytes, one that only was too long may be tried without its comments.
+        but = LIMITS if counts_code(self.pack) else ()
+        if record := self.store.find_meaning(self.campaign, recipe.meaning, but=but):
             return f"{outcome_line(record)}, which differs in comments and layout alone"
         return None
 

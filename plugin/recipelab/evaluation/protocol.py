@@ -27,11 +27,13 @@ class Rebase:
         recipe: The parent's recipe.
         accept: Called with the number of the new best and the merged recipe before that runs: it
             stores it, or returns why it cannot be tried.
+        by_bytes: Whether comments count, so that to leave them out is a change.
     """
 
     number: int
     recipe: Recipe
     accept: Callable[[int, Recipe], str | None]
+    by_bytes: bool = False
 
     def onto(self, best: Incumbent, trial: Recipe) -> Moved:
         """Merge the trial's change onto a new best, as far as that can be done."""
@@ -40,7 +42,8 @@ class Rebase:
         if isinstance(merged, str):
             clash = f"{words}, and both changed the same lines of {merged}: it is compared as it is"
             return Moved(trial, clash, merges=False)
-        if merged.meaning == best.recipe.meaning:
+        same = merged.digest == best.recipe.digest
+        if same or (merged.meaning == best.recipe.meaning and not self.by_bytes):
             return Moved(None, f"{words}, which has this change already")
         if (refused := self.accept(best.number, merged)) is not None:
             return Moved(None, f"{words}, and merged onto it {refused}")

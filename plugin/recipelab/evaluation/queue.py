@@ -14,6 +14,7 @@ from recipelab.core.recipe import Recipe
 from recipelab.core.trial import (
     Checkpoint,
     Edit,
+    FailureKind,
     Outcome,
     Phase,
     Proposal,
@@ -21,9 +22,11 @@ from recipelab.core.trial import (
     Standing,
     Status,
 )
+from recipelab.evaluation.artifacts import ArtifactStore
 from recipelab.evaluation.checkpoints import WorkingLine
 from recipelab.evaluation.evaluator import Evaluator, shared_outcome
-from recipelab.evaluation.metric import Incumbent, noise_of
+from recipelab.evaluation.live import LiveBoard
+from recipelab.evaluation.metric import Incumbent, counts_code, noise_of
 from recipelab.evaluation.observers import LineageObserver
 from recipelab.evaluation.proposals import (
     BASELINE,
@@ -32,6 +35,7 @@ from recipelab.evaluation.proposals import (
     ProposalChecker,
     Rejected,
     declined,
+    killed,
 )
 from recipelab.evaluation.protocol import Rebase
 from recipelab.evaluation.seeds import SeedSource
@@ -90,6 +94,9 @@ class TrialQueue:
         ledger: Knows what may still be spent; by default nothing is bounded.
         approve: Asked before a proposal is tried; ``None`` asks nobody.
         repeats: Whether a recipe may be tried twice; see :class:`ProposalChecker`.
+        follows: The campaign of the epoch before this one, whose best is the first trial.
+        live: Shows people what runs, and says which trials they want ended; by default nobody can.
+        artifacts: Keeps the artifacts of the best; by default none is kept.
         on_phase: Called when a phase begins.
         on_checkpoint: Called when the working line was tested.
 
@@ -107,6 +114,9 @@ class TrialQueue:
         ledger: Ledger | None = None,
         approve: Approve | None = None,
         repeats: bool = False,
+        follows: str | None = None,
+        live: LiveBoard | None = None,
+        artifacts: ArtifactStore | None = None,
         on_phase: OnPhase = lambda number, phase, seed: None,
         on_checkpoint: Callable[[Checkpoint], None] = lambda found: None,
     ) -> None:
@@ -119,6 +129,10 @@ class TrialQueue:
         self.trial_seconds: float | None = None
         self._checker = ProposalChecker(store, campaign, evaluator.pack, repeats=repeats)
         self._evaluator = evaluator
+        self._follows = follows
+        self._live = live
+        self._artifacts = artifacts
+        self._killed: set[int] = set()
         self._approve = approve
         self._on_phase = on_phase
         self._on_checkpoint = on_checkpoint
@@ -224,10 +238,12 @@ class TrialQueue:
         self._queue(number, "campaign", recipe)
 
     def ensure_baseline(self) -> None:
-        """Queue the baseline, unless it was measured before."""
+        """Queue the baseline, unless it was measured before; one that failed is read anew."""
         if not self.store.counts(self.campaign):
             self.propose_baseline()
-        elif self.store.brief(self.campaign, BASELINE).status in (None, Status.ABORTED):
+        elif self.store.brief(self.campaign, BASELINE).status is not Status.BASELINE:
+            # Whoever goes on with a baseline that failed has mended the pack meanwhile.
+            self._checker.renew_baseline()
             self.retry(BASELINE)
 
     def checked_baseline(self) -> TrialRecord:
@@ -245,9 +261,13 @@ class TrialQueue:
     def requeue_unfinished(self) -> tuple[int, ...]:
         """Queue the trials that a dead process left in flight, and those that were aborted.
 
+        In a new epoch the best of the one before comes first.
+
         Returns:
             Their numbers.
         """
+        if self._follows is not None and sum(self.store.counts(self.campaign).values()) == 1:
+            self._carry_over(self._follows)
         for lease in self.store.dead_leases(lambda owner: not is_dead(owner)):
             self.store.release_slot(lease.campaign, lease.trial, lease.slot)
         aborted = TrialFilter(statuses=(Status.ABORTED,), order="oldest", limit=MAX_RETRIED)
@@ -255,9 +275,35 @@ class TrialQueue:
             *self.store.in_flight_briefs(self.campaign),
             *self.store.briefs(self.campaign, aborted).items,
         )
-        for brief in unfinished:
+        known = set(self.running)
+        again = [
+            brief
+            for brief in unfinished
+            if brief.number not in known and brief.failure_kind is not FailureKind.KILLED
+        ]
+        for brief in again:
             self._queue(brief.number, brief.specialist)
-        return tuple(brief.number for brief in unfinished)
+        return tuple(brief.number for brief in again)
+
+    def _carry_over(self, before: str) -> None:
+        """Submit the best recipe of the epoch before, to be measured beside the new baseline."""
+        best = self.store.best_brief(before)
+        if best.number == BASELINE:
+            return
+        start, recipe = (Recipe(self.store.files(before, n)) for n in (BASELINE, best.number))
+        here = Recipe(self.recipe_of(BASELINE))
+        merged = here.merged(start, recipe)
+        files = recipe.files if isinstance(merged, str) else merged.files
+        edits = [
+            Edit(path, None, text)
+            for path, text in sorted(files.items())
+            if text != here.files.get(path)
+        ]
+        surfaces = self.pack.surface_names
+        surface = best.surface if best.surface in surfaces else surfaces[0]
+        words = f"the best of {before} (trial {best.number}), measured anew in this epoch"
+        proposal = Proposal("campaign", surface, BASELINE, words, 0.0, tuple(edits))
+        self.submit(proposal, round_number=None)
 
     def retry(self, number: int) -> None:
         """Queue a recorded trial again that never got its outcome, or was aborted."""
@@ -312,6 +358,30 @@ class TrialQueue:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    def take_kills(self) -> tuple[int, ...]:
+        """End the trials that people want ended, and return their numbers.
+
+        Each is recorded as ``aborted``, with the kind ``killed``. The baseline cannot be spared,
+        and a trial that is judged is left alone.
+        """
+        asked = self._live.take_kills() if self._live is not None else ()
+        found = [n for n in asked if n in self.in_flight and n != BASELINE]
+        ended = [n for n in found if self.store.brief(self.campaign, n).status is None]
+        for number in ended:
+            self._killed.add(number)
+            if (task := self._running.get(number)) is not None:
+                task.cancel()
+            else:
+                self._waiting.remove(number)
+                self._recipes.pop(number, None)
+                specialist = self._owners.pop(number)
+                outcome = killed("")
+                self.store.record(self.campaign, number, outcome)
+                self.ledger.ended(number, specialist, outcome, 0.0)
+                self._ended.append(number)
+                self._changed.set()
+        return tuple(ended)
+
     def _queue(self, number: int, specialist: str, recipe: Recipe | None = None) -> None:
         self._owners[number] = specialist
         if recipe is not None:
@@ -352,24 +422,44 @@ class TrialQueue:
             self._evaluator.sandbox_name,
             partial(self._on_phase, number),
             is_queued=recipe is not None,  # It was proposed here, and nobody has run it.
+            live=self._live,
+            artifacts=self._artifacts,
         )
         outcome = None
         try:
-            refusal = await self._refusal(number)
-            if refusal is not None:
-                outcome = declined(refusal)
-            elif shared := self._shared(number):
-                outcome = shared
-            else:
-                outcome = await self._evaluate(number, specialist, recipe, observer)
+            outcome = await self._outcome(number, specialist, recipe, observer)
             self.store.record(self.campaign, number, outcome)
         finally:
             self.ledger.ended(number, specialist, outcome, observer.device_seconds)
         self._learn(outcome)
         if outcome.status is Status.KEPT:
             await self._check_line(at_end=False)
+            self._settle_artifacts()
         seconds, mean = clock() - began, self.trial_seconds
         self.trial_seconds = seconds if mean is None else mean + _NEWEST_WEIGHT * (seconds - mean)
+
+    async def _outcome(
+        self, number: int, specialist: str, recipe: Recipe | None, observer: LineageObserver
+    ) -> Outcome:
+        """Return what came of a trial: of a person's word, of its twin, or of its evaluation."""
+        try:
+            refusal = await self._refusal(number)
+            if refusal is not None:
+                return declined(refusal)
+            if shared := self._shared(number):
+                return shared
+            return await self._evaluate(number, specialist, recipe, observer)
+        except asyncio.CancelledError:
+            if number not in self._killed:
+                raise
+            # Only this trial was to end, and all of its phases have.
+            if (task := asyncio.current_task()) is not None:
+                task.uncancel()
+            return killed(self._live.last_log(number) if self._live is not None else "")
+        finally:
+            self._killed.discard(number)
+            if self._live is not None:
+                self._live.last_log(number)
 
     async def _evaluate(
         self, number: int, specialist: str, recipe: Recipe | None, observer: LineageObserver
@@ -406,7 +496,8 @@ class TrialQueue:
             )
             return None
 
-        return Rebase(parent, Recipe(self.recipe_of(parent)), accept)
+        by_bytes = counts_code(self.pack)
+        return Rebase(parent, Recipe(self.recipe_of(parent)), accept, by_bytes)
 
     async def _check_line(self, *, at_end: bool) -> Checkpoint | None:
         """Test the working line if that is due, record what was found, and book what it took."""
@@ -418,6 +509,8 @@ class TrialQueue:
             self._evaluator.sandbox_name,
             partial(self._on_phase, number),
             is_queued=True,
+            live=self._live,
+            artifacts=self._artifacts,
         )
         try:
             found = await self._evaluator.checkpoint(
@@ -433,7 +526,15 @@ class TrialQueue:
             self.ledger.used_device("checkpoint", holder.device_seconds)
         if found is not None:
             self._told_checkpoint(found)
+            self._settle_artifacts()
         return found
+
+    def _settle_artifacts(self) -> None:
+        """Remove the artifacts that are neither the head's nor the certified recipe's any more."""
+        if self._artifacts is not None:
+            head = self.store.best_brief(self.campaign).number
+            certified = self.store.winner_brief(self.campaign).number
+            self._artifacts.settle({head, certified})
 
     def _line(self) -> WorkingLine:
         """Return the working line of the moment."""
@@ -468,7 +569,7 @@ class TrialQueue:
 
     def _shared(self, number: int) -> Outcome | None:
         """Return what a trial shares with an earlier one, where a recipe may be tried twice."""
-        if number == BASELINE or not self._checker.repeats:
+        if number == BASELINE or not self._checker.repeats or counts_code(self.pack):
             return None
         return shared_outcome(self.store, self.campaign, number)
 

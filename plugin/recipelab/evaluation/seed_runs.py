@@ -24,8 +24,9 @@ from recipelab.core.errors import SandboxError
 from recipelab.core.logs import logger
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import FailureKind, Phase, SeedRun
+from recipelab.evaluation.artifacts import TrainedArtifact
 from recipelab.evaluation.curves import SLACK, CurveBook, CurveRace
-from recipelab.evaluation.failures import MachineSuspected, PhaseFailed
+from recipelab.evaluation.failures import MachineSuspected, PhaseFailed, is_disk_full
 from recipelab.evaluation.metric import BESIDE, Incumbent, with_metric
 from recipelab.evaluation.observers import TrialObserver
 from recipelab.evaluation.phases import PhaseRunner, sandbox_measures
@@ -146,6 +147,11 @@ class SeedRuns:
     def runs(self, seeds: Collection[int]) -> tuple[SeedRun, ...]:
         """Return the finished ones among some seed runs with their metric."""
         return tuple(run for run in self.finished() if run.seed in seeds)
+
+    def artifact(self) -> TrainedArtifact | None:
+        """Return what the first seed run of the recipe left; ``None`` before there is one."""
+        own = [seed for seed in self._runs if seed not in self._of_former]
+        return self._runner.artifact(own[0]) if own else None
 
     async def rebase(self, recipe: Recipe, *, forget: bool = False) -> None:
         """Go on with another recipe: what the trial changes, merged onto a new best.
@@ -524,7 +530,8 @@ async def hold_slot(pool: SlotPool, observer: TrialObserver) -> AsyncIterator[Sl
                 if fault := await asyncio.to_thread(gpu_fault, gpu):
                     pool.retire(slot, fault)
                     raise SandboxError(fault) from failed
-            if failed.failure.kind is FailureKind.INFRASTRUCTURE:
+            kind = failed.failure.kind
+            if kind is FailureKind.INFRASTRUCTURE or (kind is FailureKind.DISK and is_disk_full()):
                 raise MachineSuspected(failed.failure) from failed
             raise
 

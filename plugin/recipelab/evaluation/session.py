@@ -11,19 +11,22 @@ from pathlib import Path
 from recipelab.budget import Ledger
 from recipelab.core.content import Home
 from recipelab.core.errors import RecipelabError
-from recipelab.core.trial import Checkpoint
+from recipelab.core.trial import Checkpoint, Status
+from recipelab.evaluation.artifacts import ArtifactStore
 from recipelab.evaluation.evaluator import Evaluator
+from recipelab.evaluation.live import LiveBoard
 from recipelab.evaluation.proposals import Approve
 from recipelab.evaluation.queue import OnPhase, TrialQueue
-from recipelab.lineage import LineageStore
-from recipelab.lineage.campaigns import checked_priors, prior_note
+from recipelab.evaluation.seal import MOST_TOLD, Seal, check_folder, check_seal
+from recipelab.lineage import CampaignRecord, LineageStore
+from recipelab.lineage.campaigns import SEAL, check_campaign, checked_priors, prior_note
 from recipelab.lineage.trial_view import checkpoint_words
 from recipelab.packs.data import ensure_data
 from recipelab.packs.load import load_pack
 from recipelab.packs.pack import Pack
 from recipelab.plan import Plan, settings_of
 from recipelab.sandbox import Sandbox
-from recipelab.sandbox.choose import open_sandbox
+from recipelab.sandbox.choose import check_kind_name, open_sandbox
 from recipelab.sandbox.slots import SlotPool, machine_pool
 from recipelab.sandbox.spec import ImageSpec, load_image_spec
 
@@ -35,6 +38,9 @@ PROTECTED_WARNING = (
     "read the best trial's patch before you believe it (docs/full-profiles.md)"
 )
 """Shown at the start where a recipe's own file scores it."""
+
+MEASURED_ONCE = frozenset({Status.BASELINE, Status.KEPT, Status.DISCARDED})
+"""Statuses of trials with a score, which others are compared with."""
 
 MOST_SLOTS = 8
 """Slots that a campaign takes by default; it may be given more."""
@@ -71,6 +77,8 @@ class CampaignSession:
         overrides: Parts that the caller brings along.
         say: Called with what a person should know.
         on_phase: Called when a phase begins.
+        sealed: What a campaign was measured with, which :meth:`measuring` has to find again;
+            ``None`` where that does not matter.
         pack: The campaign's pack.
     """
 
@@ -80,6 +88,7 @@ class CampaignSession:
     overrides: Overrides = Overrides()
     say: Callable[[str], None] = lambda text: None
     on_phase: OnPhase = lambda number, phase, seed: None
+    sealed: Seal | None = None
     pack: Pack = field(init=False)
     _queue: TrialQueue | None = field(init=False, default=None)
     _users: int = field(init=False, default=0)
@@ -119,12 +128,19 @@ class CampaignSession:
             pack: The pack to measure with; ``None`` for that of the plan.
 
         Raises:
-            RecipelabError: Something the user can fix: data, sandbox, slots.
+            RecipelabError: Something the user can fix: data, sandbox, slots, or what the campaign
+                was measured with has changed.
         """
-        self.pack = pack or self.pack
+        own, self.pack = self.pack, pack or self.pack
+        name = self.plan.name or ""
+        if self.sealed is not None:
+            check_seal(name, self.sealed, Seal.of_pack(own))
         self._stack = AsyncExitStack()
         async with self._stack:
-            yield self.overrides.evaluator or await self._open_evaluator()
+            evaluator = self.overrides.evaluator or await self._open_evaluator()
+            if self.sealed is not None:
+                check_seal(name, self.sealed, Seal.of_pack(own, evaluator.data, evaluator.image))
+            yield evaluator
 
     async def _open(self) -> TrialQueue:
         self._check_plan()
@@ -136,12 +152,17 @@ class CampaignSession:
             raise
 
     def _check_plan(self) -> None:
-        """Check that the campaign comes to an end, and that whoever it asks is there.
+        """Check what a user asks for, before anything is written: nothing begins by halves.
 
         Raises:
-            RecipelabError: It does not.
+            RecipelabError: The campaign would not come to an end, whoever it asks is not there, or
+                a name is not valid.
         """
         plan = self.plan
+        name = "new" if plan.name is None else plan.name
+        check_campaign(name, plan.seed, plan.limits.trials)
+        if self.overrides.sandbox is None and self.overrides.evaluator is None:
+            check_kind_name(plan.sandbox)
         if not plan.limits.bounded:
             raise RecipelabError(
                 "a campaign needs a budget: give trials, hours, device hours, tokens, money or a "
@@ -163,8 +184,15 @@ class CampaignSession:
         name = plan.name or free_name(store, Path(plan.pack).name)
         self.plan = plan = plan.model_copy(update={"name": name, "priors": priors})
         self._stack.enter_context(self.home.locked(name))
+        known = {campaign.name: campaign for campaign in store.campaigns()}.get(name)
+        if known is not None:
+            # Before data are fetched and an image is built.
+            self._check_seal(store, known, Seal.of_pack(self.pack))
         evaluator = self.overrides.evaluator or await self._open_evaluator()
-        self._register(store, name)
+        seal = Seal.of_pack(self.pack, evaluator.data, evaluator.image)
+        if known is not None:
+            seal = seal.first_in(self._check_seal(store, known, seal, say=self.say))
+        self._register(store, name, seal, known=known is not None)
         if self.pack.trust == "protected":
             self.say(PROTECTED_WARNING)
         queue = TrialQueue(
@@ -175,11 +203,19 @@ class CampaignSession:
             ledger=Ledger(store, name, plan.limits, goal=self.pack.metric.goal, say=self.say),
             approve=self.overrides.approve,
             repeats=plan.blind,
+            follows=plan.follows,
+            live=self._live_board(name),
+            artifacts=ArtifactStore(self.home.artifacts(name), plan.keep_artifacts),
             on_phase=lambda number, phase, seed: self.on_phase(number, phase, seed),
             on_checkpoint=self._say_checkpoint,
         )
         self._stack.push_async_callback(queue.stop)
         return queue
+
+    def _live_board(self, name: str) -> LiveBoard:
+        board = LiveBoard(self.home.live(name))
+        board.clear()
+        return board
 
     def _say_checkpoint(self, found: Checkpoint) -> None:
         self.say(checkpoint_words(found, self.pack.metric.name, self.pack.metric.unit))
@@ -209,11 +245,50 @@ class CampaignSession:
             allow_local_fallback=self.plan.model == _OFFLINE and not self.plan.models,
         )
 
-    def _register(self, store: LineageStore, name: str) -> None:
+    def _check_seal(
+        self,
+        store: LineageStore,
+        known: CampaignRecord,
+        now: Seal,
+        say: Callable[[str], None] = lambda text: None,
+    ) -> Seal | None:
+        """Check that a campaign goes on with what its trials were measured with.
+
+        Where nothing was measured yet, as the baseline failed, a pack may have been mended.
+
+        Returns:
+            Its seal so far, if it has one.
+
+        Raises:
+            RecipelabError: It does not.
+        """
+        sealed = Seal.of_campaign(known)
+        if sealed is None:
+            say(
+                f"campaign {known.name} was begun by an earlier recipelab, which kept no hashes of "
+                "pack, evaluator, data and image: they are taken as they are now"
+            )
+        elif any(status in MEASURED_ONCE for status in store.counts(known.name)):
+            check_seal(known.name, sealed, now)
+        else:
+            check_folder(sealed, now)
+            if found := sealed.changes(now):
+                say(f"changed since the baseline failed: {'; '.join(found[:MOST_TOLD])}")
+        return sealed
+
+    def _register(self, store: LineageStore, name: str, seal: Seal, *, known: bool) -> None:
         """Create the campaign in the lineage, or reopen it."""
         plan = self.plan
-        if name in {campaign.name for campaign in store.campaigns()}:
-            record = store.reopen_campaign(name, trials=plan.limits.trials, hours=plan.limits.hours)
+        settings = settings_of(plan, self.pack.metric) | {SEAL: seal.model_dump(mode="json")}
+        if known:
+            record = store.reopen_campaign(
+                name,
+                trials=plan.limits.trials,
+                hours=plan.limits.hours,
+                model=plan.model_name,
+                sandbox=plan.sandbox,
+                settings=settings,
+            )
         else:
             record = store.create_campaign(
                 name=name,
@@ -224,7 +299,7 @@ class CampaignSession:
                 seed=plan.seed,
                 trials=plan.limits.trials,
                 hours=plan.limits.hours,
-                settings=settings_of(plan, self.pack.metric),
+                settings=settings,
             )
         for prior in plan.priors:
             self.say(prior_note(record, store.campaign(prior)))

@@ -314,6 +314,55 @@ def _data(text: str) -> bytes:
     return b"data %d\n%s\n" % (len(content), content)
 
 
+def patch_prefix(pack: Path, here: Path) -> str:
+    """Return what stands before a recipe's paths in a patch, so that ``git apply`` finds the files.
+
+    Git takes paths from the top of the repository that holds the pack, wherever in it it is called;
+    outside of any, from the folder where it is called.
+
+    Args:
+        pack: The pack's folder.
+        here: The folder where the patch is to be applied.
+
+    Returns:
+        A path that ends with a slash; empty where the pack lies elsewhere.
+    """
+    pack, here = pack.resolve(), here.resolve()
+    top = next((folder for folder in (pack, *pack.parents) if (folder / ".git").exists()), here)
+    if not (here.is_relative_to(top) and pack.is_relative_to(top)) or pack == top:
+        return ""
+    return f"{pack.relative_to(top).as_posix()}/"
+
+
+def left_out_by_git(patch: str, here: Path) -> str | None:
+    """Return which files ``git apply`` would leave out here without a word; ``None`` if none.
+
+    In a folder of a repository it passes over the files that lie outside of that folder.
+
+    Args:
+        patch: The diff, with paths from the top of the repository.
+        here: The folder where it is to be applied.
+    """
+    here = here.resolve()
+    top = next((folder for folder in (here, *here.parents) if (folder / ".git").exists()), here)
+    paths = re.findall(r"(?m)^\+\+\+ b/(.+)$", patch)
+    outside = [path for path in paths if not (top / path).is_relative_to(here)]
+    if not outside:
+        return None
+    what = "nothing" if len(outside) == len(paths) else f"not {', '.join(outside)}"
+    return f"git apply would apply {what} in {here}: call it in {top}, or give --prefix"
+
+
+def _strip_of(files: Mapping[str, str], patch: bytes) -> int:
+    """Return how many parts of its paths a patch has before those of the recipe, with ``a/``."""
+    tops = {path.split("/")[0] for path in files}
+    depths: set[int] = set()
+    for line in re.findall(rb"(?m)^(?:---|\+\+\+) [ab]/(.+?)\r?$", patch):
+        parts = line.decode("utf-8", "replace").split("\t")[0].split("/")
+        depths.add(next((place for place, part in enumerate(parts) if part in tops), 0))
+    return 1 + depths.pop() if len(depths) == 1 else 1
+
+
 def edits_of_patch(files: Mapping[str, str], patch: bytes) -> tuple[Edit, ...]:
     """Apply a unified diff to the files of a recipe.
 
@@ -323,7 +372,8 @@ def edits_of_patch(files: Mapping[str, str], patch: bytes) -> tuple[Edit, ...]:
 
     Args:
         files: The recipe: path to text.
-        patch: The diff, with paths as the recipe has them below ``a/`` and ``b/``.
+        patch: The diff, with paths as the recipe has them below ``a/`` and ``b/``, or as the user's
+            repository has them.
 
     Returns:
         The whole new content of each file that it changes, in the order of their paths.
@@ -382,7 +432,8 @@ def _apply(files: Mapping[str, str], patch: bytes) -> dict[str, str]:
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_bytes(text.encode("utf-8"))
         try:
-            git(folder, "apply", "--whitespace=nowarn", "-", stream=[patch])
+            strip = f"-p{_strip_of(files, patch)}"
+            git(folder, "apply", "--whitespace=nowarn", strip, "-", stream=[patch])
         except RecipelabError as error:
             known = ", ".join(sorted(files))
             raise EditError(

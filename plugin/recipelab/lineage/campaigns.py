@@ -169,7 +169,14 @@ class CampaignStore(OpenLineage):
             return _campaign(transaction, campaign_id)
 
     def reopen_campaign(
-        self, name: str, trials: int | None = None, hours: float | None = None
+        self,
+        name: str,
+        trials: int | None = None,
+        hours: float | None = None,
+        *,
+        model: str | None = None,
+        sandbox: str | None = None,
+        settings: Mapping[str, Any] | None = None,
     ) -> CampaignRecord:
         """Let a campaign go on.
 
@@ -177,13 +184,20 @@ class CampaignStore(OpenLineage):
             name: Name of the campaign.
             trials: New bound of trials; ``None`` leaves it as it is.
             hours: New bound of hours; ``None`` leaves it as it is.
+            model: Its model from now on; ``None`` leaves it as it is.
+            sandbox: Where its trials run from now on; ``None`` leaves it as it is.
+            settings: Settings that take the place of those of the same name; the others stay.
 
         Raises:
             LineageError: There is no such campaign, or a number is too large to store.
         """
         check_campaign(name, 0, trials)
         with self._writing_to(name) as (transaction, campaign_id):
-            given = {"trials": trials, "hours": hours}
+            given: dict[str, Any] = {"trials": trials, "hours": hours}
+            given |= {"model": model and clean(model), "sandbox": sandbox and clean(sandbox)}
+            if settings is not None:
+                before = _campaign(transaction, campaign_id).settings
+                given["settings"] = to_json({**before, **settings})
             for column, value in given.items():
                 if value is not None:
                     statement = f"UPDATE campaign SET {column} = :value WHERE id = :id"
@@ -338,9 +352,25 @@ def checked_priors(store: CampaignStore, names: Iterable[str], campaign: str) ->
     return tuple(dict.fromkeys(names))
 
 
+SEAL = "seal"
+"""Key of what a campaign is measured with in its settings; see
+:class:`recipelab.evaluation.seal.Seal`."""
+
+_OF_SCORES = ("pack", "evaluator", "data")
+
+
 def comparable(campaign: CampaignRecord, prior: CampaignRecord) -> bool:
-    """Return whether the scores of both mean the same: they have one pack and one profile."""
-    return (campaign.pack, campaign.profile) == (prior.pack, prior.profile)
+    """Return whether the scores of both mean the same.
+
+    They have one pack and one profile, and as far as it is known the same rules, evaluator and
+    data.
+    """
+    if (campaign.pack, campaign.profile) != (prior.pack, prior.profile):
+        return False
+    one, other = campaign.settings.get(SEAL), prior.settings.get(SEAL)
+    if not isinstance(one, Mapping) or not isinstance(other, Mapping):
+        return True
+    return all(one.get(part) == other.get(part) for part in _OF_SCORES)
 
 
 def prior_note(campaign: CampaignRecord, prior: CampaignRecord) -> str:
@@ -351,6 +381,8 @@ def prior_note(campaign: CampaignRecord, prior: CampaignRecord) -> str:
             "its machine was like this one"
         )
     measured = f"{prior.pack} ({prior.profile})" if prior.profile else prior.pack
+    if (campaign.pack, campaign.profile) == (prior.pack, prior.profile):
+        measured += " with other rules, another evaluator or other data"
     return (
         f"prior campaign {prior.name}: it measured {measured}, so its scores must not be compared "
         "with those of this campaign; take its ideas and failures, not its numbers"

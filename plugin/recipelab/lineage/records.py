@@ -133,6 +133,12 @@ class TrialRecord:
         """Whether it still waits for its outcome."""
         return self.outcome is None
 
+    @property
+    def was_killed(self) -> bool:
+        """Whether a person has ended it while it ran."""
+        failure = None if self.outcome is None else self.outcome.failure
+        return failure is not None and failure.kind is FailureKind.KILLED
+
 
 @dataclass(frozen=True)
 class MessageRecord:

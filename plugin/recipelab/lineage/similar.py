@@ -15,13 +15,13 @@ import ast
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from recipelab.core.errors import EditError
 from recipelab.core.recipe import Recipe
-from recipelab.core.trial import Edit
+from recipelab.core.trial import Edit, Status
 from recipelab.lineage.database import Transaction
 from recipelab.lineage.filter import WORD, check_page, check_text, match_all, word_source
 from recipelab.lineage.lookup import LARGEST_NUMBER, trial_id_of, trial_key
@@ -110,14 +110,26 @@ class SimilarReader(SummaryReader):
         """
         return self.find_meaning(campaign, Recipe(files).meaning)
 
-    def find_meaning(self, campaign: str, meaning: str) -> TrialRecord | None:
-        """Return the same as :meth:`find_same` for the meaning of a recipe."""
-        return self._first_measured(campaign, "meaning", meaning)
+    def find_meaning(
+        self, campaign: str, meaning: str, *, but: Collection[Status] = ()
+    ) -> TrialRecord | None:
+        """Return the same as :meth:`find_same` for the meaning of a recipe.
 
-    def _first_measured(self, campaign: str, column: str, value: str) -> TrialRecord | None:
+        Args:
+            campaign: Name of the campaign.
+            meaning: The meaning.
+            but: Trials that ended so do not count either.
+        """
+        return self._first_measured(campaign, "meaning", meaning, but)
+
+    def _first_measured(
+        self, campaign: str, column: str, value: str, but: Collection[Status] = ()
+    ) -> TrialRecord | None:
         with self._asking(campaign) as (transaction, campaign_id):
-            ids = _measured(transaction, campaign_id, column, value, limit=1)
-            return next(iter(trial_records(transaction, ids)), None)
+            limit = CANDIDATES if but else 1
+            ids = _measured(transaction, campaign_id, column, value, limit=limit)
+            records = trial_records(transaction, ids)
+            return next((record for record in records if record.status not in but), None)
 
     def similar(
         self,

@@ -154,6 +154,36 @@ class TrialWriter(OpenLineage):
                 raise LineageError(f"trial {number} of {campaign} is judged already: {status}")
             judge_trial(transaction, campaign_id, trial_id, outcome)
 
+    def begin_anew(
+        self, campaign: str, number: int, *, files: Mapping[str, str], digest: str, meaning: str
+    ) -> None:
+        """Queue a starting recipe again that was not measured, as it is by now.
+
+        Args:
+            campaign: Name of the campaign.
+            number: The trial's number.
+            files: The recipe: path to text.
+            digest: Its digest.
+            meaning: Its meaning.
+
+        Raises:
+            LineageError: There is no such trial, it was made from another one, or it was measured.
+        """
+        with self._writing_to(campaign) as (transaction, campaign_id):
+            trial_id = trial_id_of(transaction, campaign_id, number, campaign)
+            state, status = _standing(transaction, trial_id)
+            (parents,) = transaction.values(_PARENTS, id=trial_id)
+            if parent_numbers(parents) or (status is not None and not status.is_failure):
+                raise LineageError(
+                    f"trial {number} of {campaign} cannot begin anew; valid: a starting recipe "
+                    "that was not measured"
+                )
+            if state is TrialState.JUDGED:
+                reopen_trial(transaction, trial_id)
+            replace_recipe(
+                transaction, campaign_id, trial_id, ProposedRecipe(files, digest, "", meaning)
+            )
+
     def rebase(
         self,
         campaign: str,

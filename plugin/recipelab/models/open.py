@@ -261,14 +261,14 @@ def open_model(
 _FOR_SPECIALIST = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 
 
-def parse_models(values: Sequence[str]) -> tuple[str, dict[str, str]]:
+def parse_models(values: Sequence[str]) -> tuple[str | None, dict[str, str]]:
     """Parse the values of a repeated ``--model``.
 
     Args:
         values: Each ``SPEC``, or ``SPECIALIST=SPEC`` for one specialist alone.
 
     Returns:
-        The model of everybody, and the models of single specialists by name.
+        The model of everybody (``None`` without one), and those of single specialists by name.
 
     Raises:
         ModelError: There are two for everybody, or two for one specialist, or a name is empty.
@@ -278,7 +278,7 @@ def parse_models(values: Sequence[str]) -> tuple[str, dict[str, str]]:
     for value in values:
         match = _FOR_SPECIALIST.fullmatch(value)
         if not (value if match is None else match[2]).strip():
-            raise ModelError(f"--model: {value!r} names no model")
+            raise ModelError(f"--model: {value!r} names no model; valid: offline, or PROVIDER:NAME")
         if match is None:
             if default is not None:
                 raise ModelError(f"--model: {default!r} and {value!r} are both for everybody")
@@ -287,7 +287,7 @@ def parse_models(values: Sequence[str]) -> tuple[str, dict[str, str]]:
             raise ModelError(f"--model: there are two models for {match[1]}")
         else:
             own[match[1]] = match[2]
-    return default or OFFLINE, own
+    return default, own
 
 
 HIDDEN = "**********"

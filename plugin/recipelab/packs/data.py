@@ -237,3 +237,21 @@ def _mismatch(item: DataFile, path: Path) -> str | None:
         return None
     wanted = f"{item.bytes:,} bytes" if item.sha256 else f"sha256 {expected[:12]}..."
     return f"{which}: {size:,} bytes, sha256 {digest[:12]}... (expected {wanted})"
+
+
+def data_digests(pack: Pack, paths: Mapping[str, Path]) -> dict[str, str]:
+    """Return the SHA-256 of each data file, as its pack or the first fetch wrote it down.
+
+    Args:
+        pack: The pack.
+        paths: Path of each data file by its name, as :func:`ensure_data` returns them.
+    """
+    found: dict[str, str] = {}
+    for item in pack.data:
+        if item.sha256 is not None:
+            found[item.file] = item.sha256
+        elif _first_seen(item).is_file():
+            found[item.file] = _first_seen(item).read_text("ascii").strip()
+        elif item.file in paths:
+            found[item.file] = file_sha256(paths[item.file])
+    return found

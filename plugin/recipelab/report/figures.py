@@ -234,18 +234,34 @@ HEAD_PATCH = "head.patch"
 """The head of the working line, where it is another than the certified trial."""
 
 
-def patch_of(store: LineageStore, campaign: str, number: int) -> str:
+def patch_of(store: LineageStore, campaign: str, number: int, prefix: str = "") -> str:
     """Return the diff from the baseline to a trial's recipe, as ``git apply`` takes it.
+
+    Args:
+        store: The lineage.
+        campaign: Name of the campaign.
+        number: The trial.
+        prefix: What stands before the recipe's paths, as ``task_packs/toy/``.
 
     Raises:
         LineageError: No trial has that number.
     """
-    baseline = Recipe(store.files(campaign, 0))
-    return baseline.diff(Recipe(store.files(campaign, number)))
+    before, after = (
+        Recipe({prefix + path: text for path, text in store.files(campaign, one).items()})
+        for one in (0, number)
+    )
+    return before.diff(after)
 
 
-def write_papers(folder: Path, store: LineageStore, campaign: str) -> None:
-    """Write transcript and patches: of the certified trial, and of the head if it is another."""
+def write_papers(folder: Path, store: LineageStore, campaign: str, prefix: str = "") -> None:
+    """Write transcript and patches: of the certified trial, and of the head if it is another.
+
+    Args:
+        folder: Where to.
+        store: The lineage.
+        campaign: Name of the campaign.
+        prefix: What stands before the recipe's paths in the patches.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     transcript = Transcript(store, store.campaign(campaign))
     transcript.write(folder / TRANSCRIPT, TranscriptFormat.MARKDOWN)
@@ -256,6 +272,8 @@ def write_papers(folder: Path, store: LineageStore, campaign: str) -> None:
     head = store.best_brief(campaign).number
     for name, number in ((PATCH, winner), (HEAD_PATCH, 0 if head == winner else head)):
         if number:
-            (folder / name).write_text(patch_of(store, campaign, number), "utf-8", newline="")
+            (folder / name).write_text(
+                patch_of(store, campaign, number, prefix), "utf-8", newline=""
+            )
         else:
             (folder / name).unlink(missing_ok=True)

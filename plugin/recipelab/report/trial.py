@@ -201,7 +201,8 @@ def trials_table(records: Sequence[TrialRecord], *, unit: str, title: str, width
         records: The trials.
         unit: Unit of the score.
         title: Title of the table.
-        width: Width of the terminal, of which the hypothesis gets the rest.
+        width: Width of the terminal, of which the hypothesis gets the rest. Where there is none,
+            it is left out, then the gates, and then the delta.
     """
     views = [TrialView.of_record(record) for record in records]
     for columns in _column_sets(unit):

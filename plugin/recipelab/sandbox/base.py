@@ -113,6 +113,8 @@ class PhaseRequest:
             ``python SCRIPT ARGS...`` then. Time and deadline count from the hand-over, the memory
             of the imports counts as the command's.
         watch: The file that is handed over while the command runs.
+        tell: Called with each piece of its output when that comes, in a thread of the sandbox. It
+            must neither raise nor wait.
     """
 
     phase: str
@@ -125,6 +127,7 @@ class PhaseRequest:
     tripwires: tuple[str, ...] = ()
     warm: tuple[str, ...] = ()
     watch: Watch | None = None
+    tell: Callable[[bytes], None] | None = None
 
 
 class Ending(StrEnum):
@@ -199,6 +202,14 @@ class Sandbox(ABC):
     def notice(self) -> str | None:
         """Return one line on what it cannot promise on this machine, or ``None``."""
         return None
+
+    @property
+    def image_identity(self) -> str:
+        """What commands run in, once it was started: an image and its hash, a Python's version.
+
+        Measurements of one campaign have to have it in common. Empty if that is unknown.
+        """
+        return ""
 
     @abstractmethod
     async def run(self, request: PhaseRequest) -> PhaseResult:

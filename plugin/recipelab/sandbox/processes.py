@@ -231,12 +231,14 @@ def clean_environment(request: PhaseRequest, paths: Mapping[str, str]) -> dict[s
 class BoundedLog:
     """Takes output in pieces and keeps at most ``limit`` bytes of it: half head, half tail."""
 
-    def __init__(self, *, limit: int) -> None:
+    def __init__(self, *, limit: int, tell: Callable[[bytes], None] | None = None) -> None:
         """Create an empty log.
 
         Args:
             limit: Number of bytes to keep.
+            tell: Called with each piece when it comes.
         """
+        self._tell = tell
         self._head_limit = limit // 2
         self._tail_limit = limit - self._head_limit
         self._head = bytearray()
@@ -245,6 +247,8 @@ class BoundedLog:
 
     def write(self, piece: bytes) -> None:
         """Add a piece of output."""
+        if self._tell is not None:
+            self._tell(piece)
         room = self._head_limit - len(self._head)
         self._head += piece[:room]
         rest = piece[room:]

@@ -321,6 +321,10 @@ def machine_slots(*, cpus: float, gpus: int) -> list[Slot]:
     return _gpu_slots(gpus) if gpus else _cpu_slots(math.ceil(cpus))
 
 
+MOST_SHARED = 16
+"""Slots that may share one device."""
+
+
 def machine_pool(
     *, cpus: float, gpus: int, wanted: int | None, most: int, share: bool = False
 ) -> SlotPool:
@@ -347,6 +351,11 @@ def machine_pool(
         raise RecipelabError(
             f"{wanted} slots do not fit on this machine, which has {len(slots)} {what}; "
             f"valid: 1 to {len(slots)}, or more with --share-devices"
+        )
+    if wanted > (limit := MOST_SHARED * len(slots)):
+        raise RecipelabError(
+            f"{wanted} slots are more than this machine can do at once; valid with "
+            f"--share-devices: 1 to {limit}"
         )
     devices = [slots[number % len(slots)] for number in range(max(wanted, len(slots)))]
     return SlotPool(devices, width=wanted, shared=share)

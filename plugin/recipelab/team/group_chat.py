@@ -222,7 +222,7 @@ class ResearchGroupChat(RoundGroupChat):
                     queue,
                     self.listener,
                     open_policy(self.plan, charters, queue),
-                    [charter.name for charter in charters],
+                    {charter.name: charter.surfaces for charter in charters},
                     blind=self.plan.blind,
                 )
                 newest: deque[BaseAgentEvent | BaseChatMessage] = deque(maxlen=MAX_KEPT_MESSAGES)
@@ -292,7 +292,7 @@ class ResearchGroupChat(RoundGroupChat):
     async def _assemble_round(
         self, queue: TrialQueue, loop: CampaignLoop, turns_left: int | None
     ) -> None:
-        scheduler = self._members.scheduler(queue, self._turn_seconds)
+        scheduler = self._members.scheduler(queue, self._turn_seconds, loop.silence)
         self._assemble(
             self._label,
             self._members.for_round(queue, loop.round, scheduler, loop.keep_judged),

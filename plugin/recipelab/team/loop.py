@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -25,6 +25,7 @@ from recipelab.evaluation.queue import TrialQueue
 from recipelab.lineage import PAUSED, NewMessage, NewUsage, TrialRecord
 from recipelab.team.speakers import SpeakerPolicy, TrialResult
 from recipelab.team.turns import (
+    Silence,
     TurnOutcome,
     TurnReader,
     idle_report,
@@ -120,12 +121,13 @@ class CampaignLoop:
 
     Attributes:
         round: Number of the current round; ``None`` before the first.
+        silence: Who had nothing to say.
 
     Args:
         queue: The campaign's trial queue.
         listener: Hears how the campaign goes on.
         policy: Picks specialists; learns from turns and trials.
-        specialists: Their names.
+        specialists: Their names, and the surfaces of each.
         blind: Whether outcomes are kept from the chat.
     """
 
@@ -134,12 +136,13 @@ class CampaignLoop:
         queue: TrialQueue,
         listener: Listener,
         policy: SpeakerPolicy,
-        specialists: Collection[str],
+        specialists: Mapping[str, Collection[str]],
         *,
         blind: bool = False,
     ) -> None:
         self.policy = policy
         self.round: int | None = None
+        self.silence = Silence(specialists, blind=blind)
         self._queue = queue
         self._store = queue.store
         self._campaign = queue.campaign
@@ -202,6 +205,8 @@ class CampaignLoop:
         self._queue.ledger.round = self.round
         self._submitted = False
         self._turns.start_round()
+        notes = self._store.notes(self._campaign)
+        self.silence.notes_are(frozenset(note.number for note in notes))
         return self.round
 
     def hear(self, message: BaseAgentEvent | BaseChatMessage) -> None:
@@ -219,6 +224,7 @@ class CampaignLoop:
         turn = self._turns.read(message)
         if turn is not None:
             self._idle_turns.append(turn)
+            self.silence.turn_ended(turn)
             self.policy.turn_ended(turn)
         if isinstance(message, BaseChatMessage):
             for trial in trials:
@@ -231,9 +237,11 @@ class CampaignLoop:
         self._judged |= {record.number: record for record in records}
 
     def _learn(self, record: TrialRecord) -> None:
-        aborted = record.status is Status.ABORTED
+        aborted = record.status is Status.ABORTED and not record.was_killed
         self._aborted_in_a_row = self._aborted_in_a_row + 1 if aborted else 0
-        self.policy.trial_judged(TrialResult.of_record(record))
+        result = TrialResult.of_record(record)
+        self.silence.trial_judged(result.status, result.surface)
+        self.policy.trial_judged(result)
         self._listener.judged(record)
 
     def end_round(self, error: str = "") -> None:
@@ -355,10 +363,12 @@ async def following_lineage(
 
 
 def apply_external_changes(queue: TrialQueue, say: Callable[[str], None]) -> None:
-    """Pause or resume a queue as its campaign in the lineage is, and queue new proposals."""
+    """Pause or resume a queue as its campaign in the lineage is, end and queue trials."""
     paused = queue.store.campaign(queue.campaign).state == PAUSED
     if paused != queue.paused:
         say("paused: trials that run go on, none is begun" if paused else "going on")
         queue.paused = paused
+    for number in queue.take_kills():
+        say(f"trial {number} is ended, as somebody asked")
     for number in queue.adopt():
         say(f"trial {number} was proposed from outside: it is queued")

@@ -28,6 +28,7 @@ from recipelab.packs.load import load_playbook
 from recipelab.packs.pack import Pack
 from recipelab.plan import Arm, Plan, SavedModel, model_name
 from recipelab.team.scheduler import TurnScheduler
+from recipelab.team.turns import Silence
 
 GENERALIST = "generalist"
 """The charter of agents that own every surface."""
@@ -185,12 +186,15 @@ class Participants:
         """The model that picks speakers, if a model does."""
         return self.models.client(SELECTOR)
 
-    def scheduler(self, queue: TrialQueue, turn_seconds: float | None) -> TurnScheduler:
+    def scheduler(
+        self, queue: TrialQueue, turn_seconds: float | None, silence: Silence | None = None
+    ) -> TurnScheduler:
         """Return the scheduler of the next round.
 
         Args:
             queue: The campaign's trial queue.
             turn_seconds: Mean length of a turn in earlier rounds, in seconds.
+            silence: Who had nothing to say in earlier rounds.
         """
         plan = self._session.plan
         return TurnScheduler(
@@ -200,6 +204,7 @@ class Participants:
             turns=plan.turns or TURNS_EACH * max(len(self.charters), queue.slots),
             ahead=plan.ahead,
             turn_seconds=turn_seconds,
+            silence=silence,
         )
 
     def for_round(

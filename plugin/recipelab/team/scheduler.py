@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from recipelab.agents import EVALUATOR
 from recipelab.evaluation.queue import TrialQueue
+from recipelab.team.turns import Silence
 
 _SHORT_TURN = 0.05
 """A turn this long, as a share of a trial, needs no trial queued ahead of a free slot."""
@@ -38,6 +39,7 @@ class TurnScheduler:
         turns: Turns of specialists in the round.
         ahead: Trials that may wait for a slot; ``None`` measures how many keep the slots busy.
         turn_seconds: Mean length of a turn in earlier rounds, in seconds.
+        silence: Who had nothing to say, over all rounds; ``None`` to ask everybody.
     """
 
     def __init__(
@@ -49,7 +51,9 @@ class TurnScheduler:
         turns: int,
         ahead: int | None = None,
         turn_seconds: float | None = None,
+        silence: Silence | None = None,
     ) -> None:
+        self._silence = silence
         self.closing = asyncio.Event()
         self.turns_taken = 0
         self.turn_seconds = turn_seconds
@@ -121,8 +125,12 @@ class TurnScheduler:
         return max(0, min(room, self._turns - self.turns_taken, len(self.idle())))
 
     def idle(self) -> list[str]:
-        """Return the specialists whose turn it is not."""
-        return [name for name in self._specialists if name not in self._started]
+        """Return the specialists whose turn it is not, and who may have something to say."""
+        names = [name for name in self._specialists if name not in self._started]
+        if self._silence is None:
+            return names
+        nothing_goes_on = not self.thinking and not self._queue.running
+        return self._silence.among(names, nothing_goes_on=nothing_goes_on)
 
     def evaluator_is_due(self) -> bool:
         """Return whether the evaluator should take a turn: a trial has ended, or will."""

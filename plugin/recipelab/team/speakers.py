@@ -14,7 +14,7 @@ from recipelab.evaluation.queue import TrialQueue
 from recipelab.lineage import TrialBrief, TrialFilter, TrialRecord
 from recipelab.packs.judging_sections import Goal
 from recipelab.plan import SPEAKERS, Plan
-from recipelab.team.turns import TurnOutcome
+from recipelab.team.turns import TurnOutcome, TurnResult
 
 WINDOW = 100
 """Newest trials that a policy hears of at the start and that :class:`UCBSpeaker` counts."""
@@ -155,7 +155,8 @@ class UCBSpeaker(SpeakerPolicy):
     a trial comes first. The reward of a trial is its gain as a share of the largest gain in the
     window, and zero if it was not kept; a near miss earns a part of it. A proposal that is being
     made or in flight counts as a trial without gain, so that specialists who think at the same
-    time are not all the same one.
+    time are not all the same one. A turn in which a specialist proposed nothing counts so, too: it
+    is not untried any more.
 
     The bound is UCB1 with the weight of its second term left to the user (UCB1 has ``sqrt(2)``):
     P. Auer, N. Cesa-Bianchi, P. Fischer, "Finite-time Analysis of the Multiarmed Bandit Problem",
@@ -193,6 +194,11 @@ class UCBSpeaker(SpeakerPolicy):
         elif trial.status is not Status.KEPT:
             gain = 0.0
         self._window.append(_Pull(trial.specialist, trial.surface, gain))
+
+    def turn_ended(self, turn: TurnOutcome) -> None:
+        """Count a turn that brought no proposal; it says nothing of a surface."""
+        if turn.result is TurnResult.PASSED:
+            self._window.append(_Pull(turn.specialist, "", 0.0))
 
     def choose(self, candidates: Sequence[str], busy: Mapping[str, int]) -> str:
         """See :class:`SpeakerPolicy`."""

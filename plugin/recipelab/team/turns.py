@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -151,6 +151,59 @@ def _outcome(specialist: str, turn: _OpenTurn, fault: str | None) -> TurnOutcome
     return TurnOutcome(
         specialist, result, trials, rejected, turn.called_tools, tuple(turn.tool_errors), fault
     )
+
+
+class Silence:
+    """Specialists who had nothing to say, and are not asked again until something has changed.
+
+    That is a kept trial, which everybody builds on, any trial on a specialist's own surfaces, or a
+    note from a person. Where all are silent, each is asked once more.
+
+    Args:
+        surfaces: The surfaces of each specialist.
+        blind: Whether outcomes must not show in the order of turns: every trial counts then.
+    """
+
+    def __init__(self, surfaces: Mapping[str, Collection[str]], *, blind: bool = False) -> None:
+        self._surfaces = {name: frozenset(owned) for name, owned in surfaces.items()}
+        self._blind = blind
+        self._silent: set[str] = set()
+        self._notes: Collection[int] = ()
+
+    def turn_ended(self, turn: TurnOutcome) -> None:
+        """Hear how a turn ended."""
+        if turn.result is TurnResult.PASSED:
+            self._silent.add(turn.specialist)
+        else:
+            self._silent.discard(turn.specialist)
+
+    def trial_judged(self, status: Status, surface: str) -> None:
+        """Hear that a trial has ended."""
+        if status is Status.KEPT or self._blind:
+            self._silent.clear()
+        else:
+            self._silent -= {name for name, owned in self._surfaces.items() if surface in owned}
+
+    def notes_are(self, numbers: Collection[int]) -> None:
+        """Hear which notes of people hold."""
+        if numbers != self._notes:
+            self._silent.clear()
+        self._notes = numbers
+
+    def among(self, names: Iterable[str], *, nothing_goes_on: bool) -> list[str]:
+        """Return those who may have something to say.
+
+        Args:
+            names: The specialists who could speak.
+            nothing_goes_on: Whether nobody thinks and no trial is in flight, so that nothing will
+                change if none of them speaks.
+        """
+        names = list(names)
+        found = [name for name in names if name not in self._silent]
+        if found or not nothing_goes_on:
+            return found
+        self._silent.clear()
+        return names
 
 
 def idle_report(turns: Iterable[TurnOutcome]) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from docker import APIClient
 from docker.errors import APIError, DockerException
 from requests import RequestException
+from urllib3.exceptions import HTTPError
 
 from recipelab.core.errors import SandboxError
 from recipelab.sandbox.base import OUTPUT_DIRECTORY, Ending, PhaseRequest, PhaseResult
@@ -193,7 +194,7 @@ class DockerPhase:
         self._layers = layers
         self._overlays = overlays
         self._environment = environment
-        self._log = BoundedLog(limit=request.limits.log_kb * 1024)
+        self._log = BoundedLog(limit=request.limits.log_kb * 1024, tell=request.tell)
         self._lock = threading.Lock()
         self._container = ""
         self._stopped = False
@@ -227,6 +228,9 @@ class DockerPhase:
             raise SandboxError(
                 f"phase {self._request.phase}: the Docker daemon does not answer: {error}"
             ) from error
+        except (OSError, HTTPError) as error:
+            # A stream of the SDK was cut: it tells that in the words of what it is made of.
+            raise SandboxError(f"phase {self._request.phase}: {error}") from error
 
     def stop(self) -> None:
         """Kill the container; see :class:`Stoppable`."""

@@ -101,6 +101,11 @@ class DockerSandbox(Sandbox):
         )
 
     @property
+    def image_identity(self) -> str:
+        """The image and its hash; empty before the start."""
+        return f"docker {self._image} {self._image_id}" if self._image_id else ""
+
+    @property
     def started(self) -> bool:
         """Whether it is connected to the daemon."""
         return self._api is not None
@@ -137,7 +142,7 @@ class DockerSandbox(Sandbox):
             user=user_of(self._profile),
             layers=self._layers,
             overlays=self._overlays,
-            environment=f"docker {self._image} {self._image_id}",
+            environment=self.image_identity,
         )
         return await self._phases.run(phase, name=f"phase-{request.phase}")
 

@@ -48,6 +48,9 @@ from recipelab.sandbox.processes import MIB, BoundedLog, clean_environment
 from recipelab.sandbox.warm import IMPORT_SECONDS, Handover
 from recipelab.sandbox.watch import FolderSocket, watching
 
+LOCAL_IDENTITY = f"local python {sys.version.split()[0]} {sys.platform}"
+"""What all phases of the local sandbox run in."""
+
 _KILL_SECONDS = 1.0
 _PIECE = 1 << 16
 
@@ -134,7 +137,7 @@ class LocalPhase:
         self._temporary = temporary
         self._namespaces = namespaces
         self._passed = passed
-        self._log = BoundedLog(limit=request.limits.log_kb * 1024)
+        self._log = BoundedLog(limit=request.limits.log_kb * 1024, tell=request.tell)
         self._lock = threading.Lock()
         self._stopped = False
         self._killed: Ending | None = None
@@ -199,7 +202,7 @@ class LocalPhase:
             peak_memory_mb=report.peak_memory_mb,
             log=self._log.text(),
             refused=refused,
-            environment=f"local python {sys.version.split()[0]} {sys.platform} {settings.kind}",
+            environment=f"{LOCAL_IDENTITY} {settings.kind}",
             tampered=tampered,
             error_file=take_error_file(request.output),
             watched=take_watched(request.output, request.watch),

@@ -16,7 +16,7 @@ from recipelab.core.errors import SandboxError, SandboxUnavailable
 from recipelab.sandbox.base import PhaseLimits, PhaseRequest, PhaseResult, Sandbox
 from recipelab.sandbox.files import check_request, reap_folders
 from recipelab.sandbox.local.groups import ControlGroups
-from recipelab.sandbox.local.phase import LocalPhase
+from recipelab.sandbox.local.phase import LOCAL_IDENTITY, LocalPhase
 from recipelab.sandbox.local.servers import ForkServers
 from recipelab.sandbox.processes import RunningPhases
 
@@ -110,6 +110,11 @@ class LocalSandbox(Sandbox):
         if fault := namespaces_fault(self._temporary):
             return WITHOUT_NAMESPACES.format(why=f" here ({fault})")
         return IN_NAMESPACES
+
+    @property
+    def image_identity(self) -> str:
+        """The version of this Python, and the system."""
+        return LOCAL_IDENTITY
 
     @property
     def started(self) -> bool:
