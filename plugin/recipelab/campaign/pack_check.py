@@ -19,7 +19,7 @@ from recipelab.agents.charters import pack_problems
 from recipelab.campaign.pack_machinery import machinery_proofs
 from recipelab.core.content import Home, cache_root
 from recipelab.core.errors import EditError, RecipelabError
-from recipelab.core.knobs import find_knobs
+from recipelab.core.knobs import find_knobs, knob_problems
 from recipelab.core.recipe import MAX_FILE_CHARACTERS, Recipe, path_matches, syntax_error
 from recipelab.core.trial import Outcome, Phase, SeedRun, Status, Trust
 from recipelab.evaluation.calibration import calibration_of, calibration_text
@@ -265,6 +265,8 @@ def _some(names: Sequence[str]) -> str:
 
 def _check_knobs(pack: Pack, recipe: Recipe) -> Iterator[PackFinding]:
     knobs = find_knobs(recipe.files)
+    for place, why in knob_problems(recipe.files):
+        yield _warning("knobs", f"{place} is no knob: {why}")
     for knob in knobs:
         if knob.surface not in pack.surface_names:
             place = f"{knob.path}:{knob.line}: {knob.name} is of surface {knob.surface!r}"
