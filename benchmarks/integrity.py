@@ -38,7 +38,8 @@ from recipelab import Campaign, Plan
 from recipelab.budget import BudgetLimits
 from recipelab.core.content import Home
 from recipelab.core.errors import EditError
-from recipelab.core.recipe import Recipe, find_knobs
+from recipelab.core.knobs import find_knobs
+from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Edit, Outcome, Phase, Status
 from recipelab.evaluation import checkpoints, protocol
 from recipelab.evaluation import evaluator as evaluation

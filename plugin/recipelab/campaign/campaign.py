@@ -611,7 +611,8 @@ class Campaign(CampaignReader):
         if self.name in {record.name for record in self.store.campaigns()}:
             folder = self.pack_folder()
             prefix = "" if folder is None else patch_prefix(folder, Path.cwd())
+            forms = self.text_forms()
             try:
-                write_papers(self.folder, self.store, self.name, prefix)
+                write_papers(self.folder, self.store, self.name, forms, prefix)
             except OSError as error:  # All that is in them is in the lineage, too.
                 self.say(f"The papers in {self.folder} cannot be written: {error.strerror}")

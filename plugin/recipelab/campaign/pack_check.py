@@ -19,8 +19,9 @@ from recipelab.agents.charters import pack_problems
 from recipelab.campaign.pack_machinery import machinery_proofs
 from recipelab.core.content import Home, cache_root
 from recipelab.core.errors import EditError, RecipelabError
-from recipelab.core.recipe import Recipe, find_knobs, syntax_error
-from recipelab.core.trial import Outcome, Phase, SeedRun, Status
+from recipelab.core.knobs import find_knobs, knob_problems
+from recipelab.core.recipe import MAX_FILE_CHARACTERS, Recipe, path_matches, syntax_error
+from recipelab.core.trial import Outcome, Phase, SeedRun, Status, Trust
 from recipelab.evaluation.calibration import calibration_of, calibration_text
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.failures import EvaluatorFault, PhaseFailed
@@ -32,14 +33,16 @@ from recipelab.evaluation.projection import MEASURED, projection_note
 from recipelab.evaluation.seeds import SeedSource
 from recipelab.evaluation.session import CampaignSession
 from recipelab.evaluation.workspace import Workspace
-from recipelab.packs.data import is_cached, size_text
+from recipelab.packs.data import is_here, size_text
 from recipelab.packs.judging_sections import SANDBOX_MEASURES
 from recipelab.packs.load import Play, load_playbook
 from recipelab.packs.pack import Pack
-from recipelab.packs.sections import PhaseSpec
 from recipelab.packs.upstream import defined_names, missing_files
 from recipelab.plan import Plan
+from recipelab.sandbox.choose import LOCAL, resolve_kind
+from recipelab.sandbox.local.namespaces import interpreter
 from recipelab.sandbox.local.sandbox import LocalSandbox
+from recipelab.sandbox.requirements import check_here, image_spec_of
 from recipelab.sandbox.slots import list_gpus
 
 FEW_SEEDS = 3
@@ -53,6 +56,11 @@ NEAR_BUDGET = 0.7
 
 NEAR_GATE = 3.0
 """Standard errors of the mean below which a value is near its gate."""
+
+LARGE_CARRIED = 1_000_000
+"""Size in bytes from which a file that rides along is asked about."""
+SHOWN_NAMES = 8
+"""Names of a list that a message shows."""
 
 _EACH_FILE = (
     "import os,re\nfor d,_,names in os.walk('out'):\n for n in names:\n  p=os.path.join(d,n)\n"
@@ -148,6 +156,9 @@ async def check_pack(
         async for finding in check_rules(pack):
             sound = sound and finding.level is not Level.ERROR
             yield finding
+    for finding in _check_requirements(pack, sandbox):
+        sound = sound and finding.level is not Level.ERROR
+        yield finding
     async for proof in machinery_proofs(pack, sandbox=sandbox, run=run):
         if proof.holds is None:
             left.append(f"{proof.what}: {proof.text}")
@@ -173,6 +184,25 @@ async def check_pack(
                 yield finding
 
 
+def _check_requirements(pack: Pack, sandbox: str) -> Iterator[PackFinding]:
+    """Say whether the packages that the pack asks for are where its phases run."""
+    what, wanted = "requirements", ", ".join(pack.requirements)
+    if not pack.requirements:
+        return
+    try:
+        if resolve_kind(sandbox, allow_local_fallback=True) != LOCAL:
+            yield _ok(
+                what,
+                f"{wanted}: in the image {image_spec_of(pack.sandbox, pack.requirements).image}",
+            )
+            return
+        check_here(pack.requirements, interpreter())
+    except RecipelabError as error:
+        yield _error(what, str(error))
+    else:
+        yield _ok(what, f"{wanted}: {interpreter()} has them")
+
+
 def _left_without_baseline(pack: Pack, gpus: int, *, rehearsed: bool) -> list[str]:
     """Return what nobody knows of a pack whose baseline did not run."""
     left = []
@@ -196,6 +226,8 @@ def check_files(pack: Pack) -> Iterator[PackFinding]:
     """Check all that can be read: recipe, charters, knobs, plays, seeds and certification."""
     recipe = pack.baseline()
     yield _ok("pack.toml", f"{pack.name}, profile {pack.profile}: {pack.title}")
+    trust = f"{pack.trust}: {pack.trust_reason}"
+    yield (_warning if pack.trust is Trust.SELF_REPORTED else _ok)("trust", trust)
     yield from _check_recipe(pack, recipe)
     problems = pack_problems(pack)
     yield from (_error("specialists", problem) for problem in problems)
@@ -227,12 +259,39 @@ def _check_recipe(pack: Pack, recipe: Recipe) -> Iterator[PackFinding]:
         yield _error("recipe", text)
         return
     fixed = sorted(set(recipe.files) - set(editable))
-    rest = f"; fixed: {', '.join(fixed)}" if fixed else ""
+    rest = f"; fixed: {_some(fixed)}" if fixed else ""
     yield _ok("recipe", f"{len(editable)} editable files{rest}")
+    yield from _check_folder(pack)
+
+
+def _check_folder(pack: Pack) -> Iterator[PackFinding]:
+    """Say what of the recipe's folder is no text, too large for one, or no part of it."""
+    folder = pack.folder()
+    sizes = {path: file.stat().st_size for path, file in folder.carried.items()}
+    large = sorted(path for path, size in sizes.items() if size > LARGE_CARRIED)
+    small = sorted(set(sizes) - set(large))
+    if small:
+        yield _ok("recipe", f"ride along, read-only: {_some(small)}")
+    for path in large:
+        text = f"{path} has {size_text(sizes[path])} and rides along with every trial"
+        yield _warning("recipe", f"{text}; if no phase needs it, move it out of the recipe")
+    for path in sorted(path for path in sizes if path_matches(path, pack.recipe.editable)):
+        text = f"{path} matches recipe.editable, and is no text of at most"
+        yield _warning("recipe", f"{text} {MAX_FILE_CHARACTERS:,} characters: nobody can edit it")
+    if folder.left_out:
+        yield _ok("recipe", f"left out: {_some(sorted(folder.left_out))}")
+
+
+def _some(names: Sequence[str]) -> str:
+    """Return names for a message; of many the first ones."""
+    rest = len(names) - SHOWN_NAMES
+    return ", ".join(names[:SHOWN_NAMES]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _check_knobs(pack: Pack, recipe: Recipe) -> Iterator[PackFinding]:
     knobs = find_knobs(recipe.files)
+    for place, why in knob_problems(recipe.files):
+        yield _warning("knobs", f"{place} is no knob: {why}")
     for knob in knobs:
         if knob.surface not in pack.surface_names:
             place = f"{knob.path}:{knob.line}: {knob.name} is of surface {knob.surface!r}"
@@ -282,20 +341,25 @@ def check_profile(pack: Pack) -> Iterator[PackFinding]:
         text = f"written for {wanted}, this is {here}: edits are parsed in the sandbox alone"
         yield _warning("python", text)
     for item in pack.protected:
+        if item.path not in recipe.files:
+            files = ", ".join(sorted(recipe.files))
+            yield _error("protected", f"protected.path: no file {item.path}; files: {files}")
+            continue
         defined = defined_names(recipe.files.get(item.path, ""), item.names)
         missing = sorted(set(item.names) - set(defined))
         if missing:
             text = f"{item.path} does not define exactly once: {', '.join(missing)}"
             yield _error("protected", text)
         else:
-            yield _ok("protected", f"{item.path}: {len(item.names)} functions are held fixed")
+            what = f"{len(item.names)} functions are" if item.names else "the whole file is"
+            yield _ok("protected", f"{item.path}: {what} held fixed")
     # The data of a small pack are fetched in seconds when the baseline runs.
     if pack.upstream is not None or pack.hardware.gpus:
         yield from _check_data(pack)
 
 
 def _check_data(pack: Pack) -> Iterator[PackFinding]:
-    missing = [item for item in pack.data if not is_cached(item)]
+    missing = [item for item in pack.data if not is_here(item, pack.root)]
     if missing:
         size = size_text(sum(item.bytes for item in missing))
         text = f"{len(missing)} of {len(pack.data)} files ({size}) are still to be fetched"
@@ -494,8 +558,9 @@ async def check_scorer(evaluator: Evaluator) -> AsyncIterator[PackFinding]:
 def _spoiling_pack(pack: Pack, code: str) -> Pack:
     """Return the pack with a predict phase that spoils its own files at the end."""
     honest = pack.phases.predict
-    script = f"{shlex.join(honest.command)} && python -c {shlex.quote(_EACH_FILE + code)}"
-    spec = PhaseSpec(command=("sh", "-c", script), data=honest.data)
+    each_file = _EACH_FILE.replace("'out'", f"'{honest.upwards}out'")
+    script = f"{shlex.join(honest.command)} && python -c {shlex.quote(each_file + code)}"
+    spec = honest.model_copy(update={"command": ("sh", "-c", script)})
     phases = pack.phases.model_copy(update={"predict": spec})
     # What is imported first is imported for a script alone, and this is a shell.
     return pack.model_copy(update={"phases": phases, "warm": ()})

@@ -27,17 +27,12 @@ from recipelab.packs.pack import Pack
 from recipelab.plan import Plan, settings_of
 from recipelab.sandbox import Sandbox
 from recipelab.sandbox.choose import check_kind_name, open_sandbox
+from recipelab.sandbox.requirements import image_spec_of
 from recipelab.sandbox.slots import SlotPool, machine_pool
-from recipelab.sandbox.spec import ImageSpec, load_image_spec
+from recipelab.sandbox.spec import ImageSpec
 
 _OFFLINE = "offline"
 """The model that writes no code of its own."""
-
-PROTECTED_WARNING = (
-    "this profile is protected, not isolated: code of the recipe runs beside what scores it, so "
-    "read the best trial's patch before you believe it (docs/full-profiles.md)"
-)
-"""Shown at the start where a recipe's own file scores it."""
 
 MEASURED_ONCE = frozenset({Status.BASELINE, Status.KEPT, Status.DISCARDED})
 """Statuses of trials with a score, which others are compared with."""
@@ -193,8 +188,8 @@ class CampaignSession:
         if known is not None:
             seal = seal.first_in(self._check_seal(store, known, seal, say=self.say))
         self._register(store, name, seal, known=known is not None)
-        if self.pack.trust == "protected":
-            self.say(PROTECTED_WARNING)
+        trust = self.pack.trust
+        self.say(trust.warning or f"trust: {trust}, as {self.pack.trust_reason}")
         queue = TrialQueue(
             store,
             name,
@@ -221,7 +216,7 @@ class CampaignSession:
         self.say(checkpoint_words(found, self.pack.metric.name, self.pack.metric.unit))
 
     async def _open_evaluator(self) -> Evaluator:
-        spec = load_image_spec(self.pack.sandbox)
+        spec = image_spec_of(self.pack.sandbox, self.pack.requirements)
         pool = slots_for(self.pack, spec, self.plan)
         data = await asyncio.to_thread(ensure_data, self.pack, say=self.say)
         if sandbox := self.overrides.sandbox:
@@ -279,7 +274,7 @@ class CampaignSession:
     def _register(self, store: LineageStore, name: str, seal: Seal, *, known: bool) -> None:
         """Create the campaign in the lineage, or reopen it."""
         plan = self.plan
-        settings = settings_of(plan, self.pack.metric) | {SEAL: seal.model_dump(mode="json")}
+        settings = settings_of(plan, self.pack.metric, self.pack.trust) | {SEAL: seal.model_dump(mode="json")}
         if known:
             record = store.reopen_campaign(
                 name,

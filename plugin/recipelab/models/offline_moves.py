@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from recipelab.core.recipe import Knob, KnobValue, find_knobs
+from recipelab.core.knobs import Knob, KnobValue, find_knobs
 from recipelab.core.trial import Status
 
 FACTORS: Mapping[str, float] = {
@@ -65,7 +65,7 @@ LESS_WORK = ("EPOCH", "STEP", "ITER", "WIDTH", "DEPTH", "LAYER", "BLOCK", "CHANN
 MORE_AT_ONCE = ("BATCH",)
 """Words in a knob's name that say what it costs; a rule of thumb, no knowledge of the recipe."""
 
-_CHANGE = re.compile(r"^(?P<name>\w+): (?P<old>.+) -> (?P<new>.+)$")
+_CHANGE = re.compile(r"^(?P<name>[\w-]+): (?P<old>.+) -> (?P<new>.+)$")
 _PLAY = re.compile(r"^\[play ([a-z0-9-]+)\]")
 _FAILED = frozenset(FACTORS) - {Status.KEPT, Status.DISCARDED}
 

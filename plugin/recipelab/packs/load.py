@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError
 
 from recipelab.core import content
 from recipelab.core.errors import PackError, unknown_name, validation_problems
-from recipelab.core.trial import Edit
+from recipelab.core.trial import Edit, Phase
 from recipelab.packs.data_sections import SOURCE_KINDS, SeriesNumbers
 from recipelab.packs.judging_sections import NAME, Section
 from recipelab.packs.pack import Pack
@@ -28,7 +28,7 @@ MAX_DATA_FILES = 10_000
 NUMBER_MARK = "{n}"
 """Stands for the number of a file in the tables of a series."""
 
-_SET_BY_LOADER = {"root", "profile"}
+_SET_BY_LOADER = {"root", "profile", "requirements"}
 """Fields of a pack that are no keys of its file."""
 _PROFILE_KEYS = {"default_profile", "profiles"}
 """Keys of a pack's file that are no fields of it, as they are gone when a profile is applied."""
@@ -78,7 +78,9 @@ def read_pack(file: Path, profile: str | None = None) -> Pack:
             own = {key: value for key, value in profiles[name].items() if key != _EXTENDS}
             table = _merge(table, own)
         merged = table
-        merged = _write_out_series(merged)
+        merged = _place_data(_write_out_series(merged))
+        typed = merged.pop("trust", None)
+        merged = _open_sandbox_table(merged)
         pack = Pack.model_validate({**merged, "root": file.parent.resolve(), "profile": chosen})
     except ValidationError as error:
         problems = validation_problems(error, root="pack", valid=_valid_keys)
@@ -86,10 +88,21 @@ def read_pack(file: Path, profile: str | None = None) -> Pack:
         raise PackError("\n".join(lines)) from None
     except ValueError as error:
         raise PackError(f"{file}: {error} [profile {chosen}]") from None
+    if typed is not None:
+        raise PackError(
+            f"{file}: trust: it is derived and no longer a key, so delete the line; the profile "
+            f"{chosen} is {pack.trust}: {pack.trust_reason}"
+        )
     for key, folder in (("recipe", pack.recipe.folder), ("evaluator", pack.evaluator.folder)):
         path = pack.root / folder
         if not os.path.isdir(path) or not content.leads_inside(path, pack.root):
             raise PackError(f"{file}: {key}.folder: no folder {folder!r} in the pack")
+    for phase in Phase:
+        folder = pack.phases[phase].workdir
+        inside = pack.recipe.folder if phase.runs_recipe else pack.evaluator.folder
+        owned = folder.startswith(f"{inside}/") and pack.upstream is None
+        if owned and not os.path.isdir(pack.root / folder):
+            raise PackError(f"{file}: phases.{phase}.workdir: no folder {folder!r} in the pack")
     return pack
 
 
@@ -187,6 +200,59 @@ def _write_out_series(table: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(table.get(key), Mapping)
     }
     return {**table, "data": data, **phases}
+
+
+_SANDBOX_KEYS = ("name", "requirements")
+
+
+def _open_sandbox_table(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a pack's table with the two keys of a table ``[sandbox]``, or the name alone.
+
+    Raises:
+        ValueError: The table has other keys.
+    """
+    given = table.get("sandbox")
+    if "requirements" in table:
+        raise ValueError("requirements: it is a key of the table [sandbox]")
+    if not isinstance(given, Mapping):
+        return dict(table)
+    for key in given:
+        if key not in _SANDBOX_KEYS:
+            raise ValueError(f"sandbox.{key}: unknown key; valid: {', '.join(_SANDBOX_KEYS)}")
+    rest = {key: value for key, value in table.items() if key != "sandbox"}
+    named = {"sandbox": given["name"]} if "name" in given else {}
+    return {**rest, **named, "requirements": given.get("requirements", ())}
+
+
+def _place_data(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a pack's table in which each phase says where it sees data.
+
+    A phase may list names alone: it then sees each of them ``at`` the place that its table names.
+    """
+    given = table.get("data", ())
+    items = [item for item in (given if isinstance(given, list) else ()) if _is_named(item)]
+    places = {
+        item.get("file", item.get("folder")): item.get("at")
+        or f"data/{item.get('file', item.get('folder'))}"
+        for item in items
+    }
+
+    def placed(phase: Any) -> Any:
+        if not isinstance(phase, Mapping) or not isinstance(phase.get("data"), list):
+            return phase
+        names = [str(name) for name in phase["data"]]
+        return {**phase, "data": {places.get(name, f"data/{name}"): name for name in names}}
+
+    changed = {
+        key: {name: placed(phase) for name, phase in table[key].items()}
+        for key in ("phases", "certify")
+        if isinstance(table.get(key), Mapping)
+    }
+    return {**table, **changed}
+
+
+def _is_named(item: Any) -> bool:
+    return isinstance(item, Mapping) and isinstance(item.get("file", item.get("folder")), str)
 
 
 def _series_numbers(numbers: Any, file: str) -> list[str]:
@@ -303,8 +369,21 @@ def pack_schema() -> dict[str, Any]:
     tables = schema["$defs"]
     tables["SeriesNumbers"] = SeriesNumbers.model_json_schema()
     tables["DataFile"]["properties"]["numbers"] = {"$ref": "#/$defs/SeriesNumbers"}
+    texts = {"type": "array", "items": {"type": "string"}}
+    sandbox = {
+        "type": "object",
+        "properties": {"name": {"type": "string"}, "requirements": texts},
+        "additionalProperties": False,
+    }
+    keys["sandbox"] = {"anyOf": [{"type": "string"}, sandbox], "default": "cpu"}
+    overrides["properties"] = {**overrides["properties"], "sandbox": keys["sandbox"]}
+    tables["DataFile"]["properties"]["folder"] = {"type": "string"}
     for table in tables.values():
         table.pop("required", None)
+        data = table.get("properties", {}).get("data", {})
+        if data.get("additionalProperties") == {"type": "string"}:
+            names = {"type": "array", "items": {"type": "string"}}
+            table["properties"]["data"] = {"anyOf": [data, names], "title": "Data"}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "recipelab task pack, format 1",

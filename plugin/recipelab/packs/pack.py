@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from recipelab.core.content import leads_inside, read_limited
-from recipelab.core.errors import PackError, warm_problem
+from recipelab.core.errors import PackError, requirement_problem, warm_problem
+from recipelab.core.knobs import KNOBS_FILE
 from recipelab.core.recipe import Recipe
-from recipelab.core.trial import Phase
+from recipelab.core.text_form import TextForm
+from recipelab.core.trial import Phase, Trust
 from recipelab.packs.data_sections import DataFile
-from recipelab.packs.judging_sections import NAME, AcceptanceSpec, Gate, Metric, Section
+from recipelab.packs.judging_sections import (
+    NAME,
+    SANDBOX_MEASURES,
+    AcceptanceSpec,
+    Gate,
+    Metric,
+    Section,
+)
+from recipelab.packs.recipe_folder import RecipeFolder, read_recipe_folder
 from recipelab.packs.sections import (
     Budgets,
     CertifySpec,
@@ -38,6 +48,9 @@ from recipelab.packs.upstream import upstream_texts
 Seed = Annotated[int, Field(strict=True, ge=-(2**63), lt=2**63)]
 """The lineage stores integers of 64 bits."""
 
+SCORE_COSTS = frozenset(f"{Phase.SCORE}.{name}" for name in SANDBOX_MEASURES)
+"""What the sandbox measures of the phase that scores; all else below its name the scorer says."""
+
 
 class Pack(Section):
     """A task pack with one profile applied; :func:`recipelab.packs.load.load_pack` reads it.
@@ -45,9 +58,8 @@ class Pack(Section):
     Attributes:
         root: The pack's folder.
         profile: Name of the applied profile.
-        trust: ``isolated`` where scored code and answers are out of the recipe's reach,
-            ``protected`` where the recipe's own file scores it and the functions that do so are
-            held fixed.
+        sandbox: Name of the sandbox.
+        requirements: Packages beyond those of the sandbox: ``[sandbox] requirements``.
         warm: Modules that the sandbox imports before each phase of the recipe, whose time they are
             not.
     """
@@ -60,6 +72,7 @@ class Pack(Section):
     description: str
     specialists: tuple[str, ...] = Field(min_length=1)
     sandbox: str = "cpu"
+    requirements: tuple[str, ...] = ()
     warm: tuple[str, ...] = ()
     metric: Metric
     acceptance: AcceptanceSpec = AcceptanceSpec()
@@ -77,10 +90,17 @@ class Pack(Section):
     evaluator: EvaluatorSpec
     hardware: Hardware = Hardware()
     upstream: Upstream | None = None
-    trust: Literal["isolated", "protected"] = "isolated"
     protected: tuple[Protected, ...] = ()
     legality: tuple[LegalityCheck, ...] = ()
     rehearsal: RehearsalSpec | None = None
+
+    @field_validator("requirements")
+    @classmethod
+    def _check_requirements(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        for text in given:
+            if problem := requirement_problem(text):
+                raise ValueError(problem)
+        return given
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
@@ -89,13 +109,12 @@ class Pack(Section):
         _check_unique("data", [item.file for item in self.data])
         _check_unique("seeds", [str(seed) for seed in self.seeds])
         _check_unique("legality", [check.name for check in self.legality])
-        if self.protected and self.trust != "protected":
-            raise ValueError('protected: functions are held fixed, so say trust = "protected"')
         self._check_data_is_named()
         self._check_answers_are_hidden()
         self._check_kept_folder()
         self._check_rehearsal()
         self._check_warm()
+        self._check_places()
         if self.fidelity is not None and self.metric.measure.startswith(f"{Phase.TRAIN}."):
             raise ValueError(
                 f"fidelity: a short training tells nothing of {self.metric.measure}; it is for "
@@ -182,6 +201,25 @@ class Pack(Section):
         for place, command in commands.items():
             if problem := warm_problem(self.warm, command):
                 raise ValueError(f"warm (for {place}): {problem}")
+        for place, spec, phase in self._phases_with_places():
+            if self.warm and phase.runs_recipe and "PYTHONPATH" in spec.environment:
+                raise ValueError(
+                    f"{place}.environment: no PYTHONPATH beside warm: modules of the recipe could "
+                    "stand in for those that are imported first"
+                )
+
+    def _check_places(self) -> None:
+        """Raise where a command could not begin, or would change what it may not."""
+        for place, spec, phase in self._phases_with_places():
+            if spec.scratch and not phase.runs_recipe:
+                raise ValueError(f"{place}.scratch: only phases of the recipe have its folder")
+            code = self.recipe.folder if phase.runs_recipe else self.evaluator.folder
+            seen = [code, *(str(PurePosixPath(target).parent) for target in spec.data)]
+            if spec.workdir and not any(_nested(spec.workdir, folder) for folder in seen):
+                raise ValueError(
+                    f"{place}.workdir: no folder {spec.workdir!r} is there; it sees: "
+                    f"{', '.join(sorted({code, *spec.data}))}"
+                )
 
     def _phases_with_places(self) -> Iterator[tuple[str, PhaseSpec, Phase]]:
         """Yield the phases of trials and of certification, with the keys of their tables."""
@@ -262,6 +300,43 @@ class Pack(Section):
         )
 
     @property
+    def trust(self) -> Trust:
+        """How far a score can be believed, as the pack's own tables tell it."""
+        if self.protected:
+            return Trust.PROTECTED
+        return Trust.ISOLATED if self._hidden or not self._scored else Trust.SELF_REPORTED
+
+    @property
+    def trust_reason(self) -> str:
+        """Why the pack has its trust, and what is missing for more."""
+        if self.protected:
+            files = ", ".join(sorted({item.path for item in self.protected}))
+            return f"what scores runs beside the recipe's code, and is held fixed in {files}"
+        if self._hidden:
+            return f"score has answers that no phase of the recipe sees: {', '.join(self._hidden)}"
+        if not self._scored:
+            return "the sandbox measures all that is judged"
+        return (
+            "score only reads what the recipe's own code wrote; for more, give [phases.score] data "
+            "that neither train nor predict sees, or hold what scores fixed by [[protected]]"
+        )
+
+    @property
+    def _hidden(self) -> tuple[str, ...]:
+        """The data files that the evaluator alone sees."""
+        phases = self.phases[Phase.SCORE], self.phases[Phase.PREPARE]
+        return tuple(sorted({file for spec in phases for file in spec.data.values()}))
+
+    @property
+    def _scored(self) -> bool:
+        """Whether the metric, or a gate, is a number that the scorer gives."""
+        measures = (self.metric.measure, *(gate.measure for gate in self.gates))
+        return any(
+            measure.startswith(f"{Phase.SCORE}.") and measure not in SCORE_COSTS
+            for measure in measures
+        )
+
+    @property
     def surface_names(self) -> tuple[str, ...]:
         """Names of the surfaces, in the pack's order."""
         return tuple(surface.name for surface in self.surfaces)
@@ -282,32 +357,42 @@ class Pack(Section):
         """Return the starting recipe: the text files of the recipe's folder, and upstream's.
 
         Raises:
-            PackError: Upstream's files were not fetched yet, or a file is no text of the pack's.
+            PackError: Upstream's files were not fetched yet, or a file cannot be read.
         """
-        folder = self.root / self.recipe.folder
-        files = {
-            path.relative_to(folder).as_posix(): self._own_text(path)
-            for path in sorted(folder.rglob("*"))
-            if os.path.isfile(path) and "__pycache__" not in path.parts
-        }
+        files = {path: form.text for path, form in self.folder().texts.items()}
+        files |= self._knobs()
         if self.upstream is not None:
-            files |= upstream_texts(self.upstream, self.name, self.profile)
-        return Recipe({f"{self.recipe.folder}/{path}": text for path, text in files.items()})
+            texts = upstream_texts(self.upstream, self.name, self.profile)
+            files |= {f"{self.recipe.folder}/{path}": text for path, text in texts.items()}
+        return Recipe(files)
 
-    def _own_text(self, path: Path) -> str:
-        """Return the text of a file of the starting recipe.
-
-        What it says goes to models, so a link may not lead out of the pack.
-        """
-        if not leads_inside(path, self.root):
-            raise PackError(f"{path}: a link that leads out of the pack; put the file itself there")
+    def _knobs(self) -> dict[str, str]:
+        """Return the table of knobs beside the recipe, if there is one, as one of its files."""
+        path = (PurePosixPath(self.recipe.folder).parent / KNOBS_FILE).as_posix()
+        file = self.root / path
+        if not os.path.isfile(file) or not leads_inside(file, self.root):
+            return {}
         try:
-            text = read_limited(path).decode("utf-8")
+            form = TextForm.read(read_limited(file))
         except OSError as error:
-            raise PackError(f"{path}: cannot be read: {error.strerror}") from None
-        except UnicodeDecodeError as error:
-            raise PackError(f"{path}: not text in UTF-8: byte {error.start} is invalid") from None
-        return text.replace("\r\n", "\n").replace("\r", "\n")
+            raise PackError(f"{file}: cannot be read: {error.strerror}") from None
+        if form is None:
+            raise PackError(f"{file}: it is no text")
+        return {path: form.text}
+
+    def folder(self) -> RecipeFolder:
+        """Return what lies in the recipe's folder, without the files of upstream.
+
+        Raises:
+            PackError: A file cannot be read, or a link leads out of the pack.
+        """
+        return read_recipe_folder(self.root, self.recipe.folder, self.recipe.editable)
+
+
+def _nested(one: str, other: str) -> bool:
+    """Return whether one of two folders is the other, or lies in it."""
+    first, second = PurePosixPath(one).parts, PurePosixPath(other).parts
+    return first[: len(second)] == second or second[: len(first)] == first
 
 
 def _check_unique(key: str, names: list[str]) -> None:

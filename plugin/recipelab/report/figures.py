@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from rich.box import SIMPLE_HEAD
@@ -15,6 +16,7 @@ from rich.text import Text
 from recipelab.core.errors import RecipelabError
 from recipelab.core.recipe import Recipe
 from recipelab.core.text import plain, shorten
+from recipelab.core.text_form import BYTES_KEPT, TextForm, original_patch
 from recipelab.core.trial import Status
 from recipelab.lineage import LineageStore
 from recipelab.report.transcript import Transcript, TranscriptFormat
@@ -229,38 +231,56 @@ def _columns(scores: Sequence[Sequence[float]]) -> list[list[float]]:
     return [[one[min(place, len(one) - 1)] for one in known] for place in range(longest)]
 
 
+NO_FORMS: Mapping[str, TextForm] = MappingProxyType({})
 TRANSCRIPT, MESSAGES, PATCH = "transcript.md", "transcript.jsonl", "best.patch"
 HEAD_PATCH = "head.patch"
 """The head of the working line, where it is another than the certified trial."""
 
 
-def patch_of(store: LineageStore, campaign: str, number: int, prefix: str = "") -> str:
+def patch_of(
+    store: LineageStore,
+    campaign: str,
+    number: int,
+    forms: Mapping[str, TextForm] = NO_FORMS,
+    prefix: str = "",
+) -> str:
     """Return the diff from the baseline to a trial's recipe, as ``git apply`` takes it.
 
     Args:
         store: The lineage.
         campaign: Name of the campaign.
         number: The trial.
+        forms: The user's own files, to which it has to apply; one that has been edited since is
+            passed over. Bytes that are no UTF-8 are kept as :data:`BYTES_KEPT` says.
         prefix: What stands before the recipe's paths, as ``task_packs/toy/``.
 
     Raises:
         LineageError: No trial has that number.
     """
+    files = store.files(campaign, 0)
+    same = {prefix + path: form for path, form in forms.items() if files.get(path) == form.text}
     before, after = (
-        Recipe({prefix + path: text for path, text in store.files(campaign, one).items()})
-        for one in (0, number)
+        Recipe({prefix + path: text for path, text in found.items()})
+        for found in (files, store.files(campaign, number))
     )
-    return before.diff(after)
+    return original_patch(before, after, same)
 
 
-def write_papers(folder: Path, store: LineageStore, campaign: str, prefix: str = "") -> None:
+def write_papers(
+    folder: Path,
+    store: LineageStore,
+    campaign: str,
+    forms: Mapping[str, TextForm] = NO_FORMS,
+    prefix: str = "",
+) -> None:
     """Write transcript and patches: of the certified trial, and of the head if it is another.
 
     Args:
         folder: Where to.
         store: The lineage.
         campaign: Name of the campaign.
-        prefix: What stands before the recipe's paths in the patches.
+        forms: As in :func:`patch_of`.
+        prefix: As in :func:`patch_of`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     transcript = Transcript(store, store.campaign(campaign))
@@ -272,8 +292,7 @@ def write_papers(folder: Path, store: LineageStore, campaign: str, prefix: str =
     head = store.best_brief(campaign).number
     for name, number in ((PATCH, winner), (HEAD_PATCH, 0 if head == winner else head)):
         if number:
-            (folder / name).write_text(
-                patch_of(store, campaign, number, prefix), "utf-8", newline=""
-            )
+            patch = patch_of(store, campaign, number, forms, prefix)
+            (folder / name).write_bytes(patch.encode("utf-8", BYTES_KEPT))
         else:
             (folder / name).unlink(missing_ok=True)
