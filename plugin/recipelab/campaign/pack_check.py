@@ -24,7 +24,7 @@ from recipelab.core.recipe import MAX_FILE_CHARACTERS, Recipe, path_matches, syn
 from recipelab.core.trial import Outcome, Phase, SeedRun, Status, Trust
 from recipelab.evaluation.calibration import calibration_of, calibration_text
 from recipelab.evaluation.evaluator import Evaluator
-from recipelab.evaluation.failures import EvaluatorFault, PhaseFailed
+from recipelab.evaluation.failures import SCORER_FAILED, EvaluatorFault, PhaseFailed
 from recipelab.evaluation.integrity import FileHashes
 from recipelab.evaluation.metric import METRIC, PROJECTED, noise_of
 from recipelab.evaluation.observers import TrialObserver
@@ -567,7 +567,8 @@ def _spoiling_pack(pack: Pack, code: str) -> Pack:
 
 
 def _scorer_finding(what: str, outcome: Outcome, honest: Outcome, pack: Pack) -> PackFinding:
-    if outcome.status is Status.ABORTED:
+    broke = outcome.failure is not None and outcome.failure.excerpt.startswith(SCORER_FAILED)
+    if outcome.status is Status.ABORTED or broke:
         text = "the scorer broke; answer malformed predictions with exit status 3 and a line"
         return _error(what, f"{text}\n{outcome.log_tail.strip()[-600:]}")
     if outcome.status is not Status.BASELINE:

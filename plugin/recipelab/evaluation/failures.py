@@ -84,6 +84,7 @@ _LAST_NAMES: _Rules = (
         re.compile(r"value|IndexError|ZeroDivisionError|OverflowError", re.IGNORECASE),
     ),
 )
+SCORER_FAILED = "the scorer failed on what predict left"
 _SIGNALS = range(1, 65)
 _SIGBUS = 7
 _FULL_BYTES = 1 << 20
@@ -214,7 +215,7 @@ def scorer_failed(
     if result.ending is not Ending.EXITED or not cause.error or failure.kind in ours:
         return fault
     where = _innermost(cause.lines[:-1])
-    line = f"the scorer failed on what predict left: {name}" + (f" in {where}" if where else "")
+    line = f"{SCORER_FAILED}: {name}" + (f" in {where}" if where else "")
     told = Failure(Phase.SCORE, FailureKind.BAD_OUTPUT, signature_of(line), line, seed)
     return ScorerFailed(told, replace(result, log=line), fault)
 

@@ -274,7 +274,9 @@ class CampaignSession:
     def _register(self, store: LineageStore, name: str, seal: Seal, *, known: bool) -> None:
         """Create the campaign in the lineage, or reopen it."""
         plan = self.plan
-        settings = settings_of(plan, self.pack.metric, self.pack.trust) | {SEAL: seal.model_dump(mode="json")}
+        settings = settings_of(plan, self.pack.metric, self.pack.trust) | {
+            SEAL: seal.model_dump(mode="json")
+        }
         if known:
             record = store.reopen_campaign(
                 name,
