@@ -611,4 +611,8 @@ class Campaign(CampaignReader):
         if self.name in {record.name for record in self.store.campaigns()}:
             folder = self.pack_folder()
             prefix = "" if folder is None else patch_prefix(folder, Path.cwd())
-            write_papers(self.folder, self.store, self.name, prefix)
+            try:
+                write_papers(self.folder, self.store, self.name, prefix)
+            except OSError as error:
+                # What was measured is in the lineage; the papers come with the next run.
+                self.say(f"transcript and patches could not be written: {error}")

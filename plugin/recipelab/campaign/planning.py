@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from recipelab.budget import BudgetLimits, Spent
 from recipelab.core.content import Home
 from recipelab.core.errors import RecipelabError, unknown_name, validation_problems
+from recipelab.lineage.database import lineage_file
 from recipelab.plan import Plan, plan_of
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def open_lineage(home: Home, lineage: str | Path | None = None, *, create: bool)
     from recipelab.lineage import LineageStore
 
     target = home.lineage if lineage is None else lineage
-    path = None if "://" in str(target) else Path(target)
+    path = lineage_file(str(target))
     if not create and path is not None and not path.is_file():
         raise RecipelabError(f"no lineage at {path}; start a campaign with: recipelab run PACK")
     return LineageStore.open(target)

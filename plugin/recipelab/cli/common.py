@@ -10,6 +10,7 @@ import signal
 import sys
 import termios
 import threading
+import time
 from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -102,21 +103,41 @@ def opened_campaign(home: Path | None, name: str | None) -> Iterator[Campaign]:
         yield campaign
 
 
+_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+IMPATIENT_SECONDS = 10.0
+"""After so long a command that does not end when it is asked to ends at the next signal."""
+
+
 def run_stoppable(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that SIGTERM ends as cleanly as Ctrl-C does.
+    """Run a coroutine that SIGTERM, or a terminal that is closed, ends as cleanly as Ctrl-C does.
 
     Raises:
-        KeyboardInterrupt: It was stopped by either of them.
+        KeyboardInterrupt: It was stopped by one of them.
     """
+
+    asked: list[float] = []
+
+    def stop(task: asyncio.Task[Any]) -> None:
+        if not asked:
+            task.cancel()
+        elif time.monotonic() - asked[0] > IMPATIENT_SECONDS:
+            os._exit(STOPPED)  # What is left behind, the next start removes.
+        asked.append(time.monotonic())
 
     async def stoppable() -> T:
         if (task := asyncio.current_task()) is not None:
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+            for number in _STOPS:
+                if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+                    asyncio.get_running_loop().add_signal_handler(number, stop, task)
         return await work
 
     try:
         return asyncio.run(stoppable())
-    except asyncio.CancelledError:
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        # It has stopped: whoever asks once more has the command end no sooner, and less cleanly.
+        for number in _STOPS:
+            signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt from None
 
 

@@ -111,9 +111,9 @@ def configure_logs(
 
 
 def hide_cancellations() -> None:
-    """Keep AutoGen from logging a traceback for every agent that is stopped on purpose.
+    """Keep AutoGen from logging a traceback for every agent that is stopped, or meets a full disk.
 
-    For the command line alone, which says itself that it was stopped.
+    For the command line alone, which says itself that it was stopped, and what the user can mend.
     """
     logging.getLogger("autogen_core").addFilter(_is_no_cancellation)
 
@@ -122,7 +122,9 @@ def _is_no_cancellation(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
     # An agent meets this error if it sends a message when its chat has been stopped.
     closed = type(error).__name__ == "QueueShutDown"
-    return not (closed or isinstance(error, asyncio.CancelledError))
+    # An error of one agent is told to the others, and AutoGen's containers take no such message.
+    echo = isinstance(error, ValueError) and "GroupChatError" in str(error)
+    return not (closed or echo or isinstance(error, asyncio.CancelledError | RecipelabError))
 
 
 _as_text = structlog.processors.KeyValueRenderer(key_order=["event"])

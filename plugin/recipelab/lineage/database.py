@@ -365,11 +365,24 @@ def open_database(target: str | PathLike[str]) -> Database:
         LineageError: There is no lineage but something else, a damaged one, or one of another
             version (it is left as it is), or it cannot be opened or made.
     """
+    file = lineage_file(target)
+    return _open_postgres(str(target)) if file is None else _open_sqlite(file)
+
+
+def lineage_file(target: str | PathLike[str]) -> Path | None:
+    """Return the file of a lineage; ``None`` for one in PostgreSQL.
+
+    Args:
+        target: As in :func:`open_database`.
+
+    Raises:
+        LineageError: It is the URL of something else.
+    """
     if not isinstance(target, str) or "://" not in target:
-        return _open_sqlite(Path(target).absolute())
+        return Path(target).absolute()
     scheme, _, rest = target.partition("://")
     if scheme in ("postgresql", "postgresql+psycopg"):
-        return _open_postgres(target)
+        return None
     # An absolute path has a slash of its own after the one that ends the empty host.
     path = unquote(rest.removeprefix("/"))
     if scheme != "sqlite" or not rest.startswith("/") or "?" in rest or path in ("", ":memory:"):
@@ -378,7 +391,7 @@ def open_database(target: str | PathLike[str]) -> Database:
             "database, as postgresql+psycopg://user:password@host/name: "
             f"{_without_password(target)!r}"
         )
-    return _open_sqlite(Path(path).absolute())
+    return Path(path).absolute()
 
 
 def _without_password(url: str) -> str:
