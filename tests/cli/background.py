@@ -28,6 +28,11 @@ def start(
     return begun(project, *words, stdin=stdin)
 
 
+def _hear_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def begun(
     project: Path, *words: str, stdin: int | None = subprocess.DEVNULL
 ) -> subprocess.Popen[str]:
@@ -40,7 +45,7 @@ def begun(
         stderr=subprocess.STDOUT,
         text=True,
         # A shell has its background jobs ignore Ctrl-C, and these tests may run in one.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=_hear_signals,
     )
 
 

@@ -14,7 +14,7 @@ import pytest
 from recipelab.lineage import LineageStore
 
 from .background import COMMAND, begun, judged, until
-from .conftest import Cli, Ran
+from .conftest import LOCAL, Cli, Ran
 
 
 @pytest.mark.parametrize(
@@ -128,3 +128,15 @@ def test_a_disk_that_is_full_stops_a_campaign_with_a_message_and_it_goes_on_late
         before = store.counts("c")
     assert sum(before.values()) >= 2
     assert cli("resume", "c").exit_code == 0
+
+
+def test_papers_that_cannot_be_written_are_told(
+    cli: Cli, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("recipelab.report.figures.write_papers", full)
+    found = cli("run", "toy", *LOCAL, "--trials", 1)
+    assert found.exit_code == 0, found.output
+    assert "could not be written: [Errno 28] No space left on device" in found.stderr

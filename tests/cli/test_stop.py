@@ -72,11 +72,22 @@ def test_kills_at_random_moments_lose_nothing_and_leave_nothing(tmp_path: Path) 
     assert tally["faults"] == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_stops_cleanly_and_says_how_to_go_on(project: Path, number: int) -> None:
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        (signal.SIGINT,),
+        (signal.SIGTERM,),
+        (signal.SIGHUP,),
+        (signal.SIGTERM, signal.SIGINT, signal.SIGINT),
+    ],
+)
+def test_a_signal_stops_cleanly_and_says_how_to_go_on(
+    project: Path, numbers: tuple[int, ...]
+) -> None:
     process = start(project)
     until(lambda: len(judged(project)) >= 1, process)
-    process.send_signal(number)
+    for number in numbers:
+        process.send_signal(number)
     output, _ = process.communicate(timeout=20)
     assert process.returncode == 130, output
     assert "recipelab resume c" in output

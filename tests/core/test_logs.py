@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from recipelab.core.errors import RecipelabError
+from recipelab.core.errors import LineageError, RecipelabError
 from recipelab.core.logs import bound, configure_logs, hide_told_errors, logger
 
 _log = logger("recipelab.test")
@@ -37,7 +37,13 @@ def logs() -> Iterator[Callable[..., StringIO]]:
 
 
 @pytest.mark.parametrize(
-    ("error", "shown"), [(asyncio.CancelledError(), False), (ValueError("broken"), True)]
+    ("error", "shown"),
+    [
+        (asyncio.CancelledError(), False),
+        (ValueError("broken"), True),
+        (LineageError("the disk is full"), False),
+        (ValueError("Unhandled message: <class 'GroupChatError'>"), False),
+    ],
 )
 def test_an_agent_that_is_stopped_is_no_error(
     error: BaseException, shown: bool, caplog: pytest.LogCaptureFixture

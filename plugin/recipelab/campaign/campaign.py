@@ -614,5 +614,6 @@ class Campaign(CampaignReader):
             forms = self.text_forms()
             try:
                 write_papers(self.folder, self.store, self.name, forms, prefix)
-            except OSError as error:  # All that is in them is in the lineage, too.
-                self.say(f"The papers in {self.folder} cannot be written: {error.strerror}")
+            except OSError as error:
+                # What was measured is in the lineage; the papers come with the next run.
+                self.say(f"transcript and patches could not be written: {error}")

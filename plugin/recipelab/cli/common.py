@@ -10,6 +10,7 @@ import signal
 import sys
 import termios
 import threading
+import time
 from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -102,40 +103,40 @@ def opened_campaign(home: Path | None, name: str | None) -> Iterator[Campaign]:
         yield campaign
 
 
-STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Ctrl-C, a polite end from outside, and a terminal that was closed."""
+_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+IMPATIENT_SECONDS = 10.0
+"""After so long a command that does not end when it is asked to ends at the next signal."""
 
 
 def run_stoppable(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that Ctrl-C, SIGTERM and a closed terminal end cleanly.
-
-    What comes after the first signal is ignored, as impatience would lose what is being saved.
-    SIGQUIT (Ctrl-\\) ends the command at once.
+    """Run a coroutine that SIGTERM, or a terminal that is closed, ends as cleanly as Ctrl-C does.
 
     Raises:
-        KeyboardInterrupt: It was stopped.
+        KeyboardInterrupt: It was stopped by one of them.
     """
-    stopped = False
+    asked: list[float] = []
+
+    def stop(task: asyncio.Task[Any]) -> None:
+        if not asked:
+            task.cancel()
+        elif time.monotonic() - asked[0] > IMPATIENT_SECONDS:
+            os._exit(STOPPED)  # What is left behind, the next start removes.
+        asked.append(time.monotonic())
 
     async def stoppable() -> T:
-        task = asyncio.current_task()
-        assert task is not None, "this is a task"
-
-        def stop() -> None:
-            nonlocal stopped
-            if not stopped:
-                stopped = True
-                task.cancel()
-
-        for number in STOPS:
-            asyncio.get_running_loop().add_signal_handler(number, stop)
+        if (task := asyncio.current_task()) is not None:
+            for number in _STOPS:
+                if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+                    asyncio.get_running_loop().add_signal_handler(number, stop, task)
         return await work
 
     try:
         return asyncio.run(stoppable())
-    except asyncio.CancelledError:
-        if stopped:  # The loop is closed, and signals would meet their defaults.
-            for number in STOPS:
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        if asked:
+            # It has stopped: whoever asks once more has the command end no sooner, and less cleanly.
+            for number in _STOPS:
                 signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt from None
 

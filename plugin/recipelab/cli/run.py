@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -303,9 +304,10 @@ def _run(campaign: Campaign, *, as_json: bool) -> None:
     try:
         ended = run_stoppable(_shown_run(campaign, quiet=as_json))
     except KeyboardInterrupt:
-        err.print(
-            f"\nStopped. Nothing measured is lost. Go on with: recipelab resume {campaign.name}"
-        )
+        with suppress(OSError):  # The terminal may be gone.
+            err.print(
+                f"\nStopped. Nothing measured is lost. Go on with: recipelab resume {campaign.name}"
+            )
         raise typer.Exit(STOPPED) from None
     if as_json:
         facts = campaign_facts(campaign.store, campaign.record)
