@@ -135,7 +135,7 @@ def run_stoppable(work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(stoppable())
     except (asyncio.CancelledError, KeyboardInterrupt):
         if asked:
-            # It has stopped: whoever asks once more has the command end no sooner, and less cleanly.
+            # It has stopped: who asks once more has the command end no sooner, and less cleanly.
             for number in _STOPS:
                 signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt from None

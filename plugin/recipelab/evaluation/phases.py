@@ -79,6 +79,7 @@ class PhaseRunner:
         secret: The campaign's secret number, which draw gets.
         warm_ups: Keeps what preflights leave, where the pack says so.
         warm_up: That of this recipe, as ``warm_ups`` holds it.
+        author: Whether logs are for the pack's author alone, so that nothing is withheld.
 
     Attributes:
         last: The result of the last phase; ``None`` before the first.
@@ -97,7 +98,9 @@ class PhaseRunner:
         secret: int = 0,
         warm_ups: WarmUps | None = None,
         warm_up: WarmUp | None = None,
+        author: bool = False,
     ) -> None:
+        self._author = author
         self.observer = observer
         self.last: PhaseResult | None = None
         self._pack = pack
@@ -232,7 +235,7 @@ class PhaseRunner:
             raise PhaseFailed(Status.ILLEGAL, broken, result)
         budget = request.limits.seconds
         failure = failure_of(result, Phase.PREFLIGHT, seed=seed, budget=budget)
-        raise EvaluatorFault(f"the pack's rules failed: {failure.signature}\n{failure.excerpt}")
+        raise EvaluatorFault(f"the pack's rules failed: {failure.excerpt}")
 
     async def draw(self, slot: Slot = ANYWHERE) -> Path:
         """Have the evaluator choose what is hidden, and return the folder with what it chose.
@@ -412,7 +415,7 @@ class PhaseRunner:
             if self._shows_log(phase):
                 request = replace(request, tell=tell)
             result = observed.ended(await self._sandbox.run(request))
-        if phase is Phase.PREDICT and self._pack.phases.prepare is not None:
+        if phase is Phase.PREDICT and self._pack.phases.prepare is not None and not self._author:
             result = redacted(result, self._workspace.recipe_files())
         self.last = self._results[phase, seed] = result
         budget = self._pack.seconds(phase)
@@ -522,8 +525,7 @@ def _evaluator_failed(
     if phase is Phase.SCORE:
         return scorer_failed(result, seed=seed, budget=budget)
     failure = failure_of(result, phase, seed=seed, budget=budget)
-    text = f"the evaluator's {phase} failed: {failure.signature}\n{failure.excerpt}"
-    return EvaluatorFault(text)
+    return EvaluatorFault(f"the evaluator's {phase} failed: {failure.excerpt}")
 
 
 def _variables(spec: PhaseSpec, phase: Phase, values: Mapping[str, str]) -> dict[str, str]:
