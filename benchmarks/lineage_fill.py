@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from recipelab.budget import BudgetLimits
-from recipelab.core.trial import Edit, Proposal
+from recipelab.core.trial import Edit, Proposal, Trust
 from recipelab.lineage import LineageStore, keys_of
 from recipelab.lineage.lookup import number_of, trial_key
 from recipelab.lineage.similar import stored_keys
@@ -171,7 +171,9 @@ class Filler:
 def settings(trials: int) -> dict[str, Any]:
     """Return the settings under which the lineage keeps a campaign of the toy pack."""
     limits = BudgetLimits(trials=trials)
-    return settings_of(Plan(name=CAMPAIGN, pack="toy", profile="mini", limits=limits), METRIC)
+    return settings_of(
+        Plan(name=CAMPAIGN, pack="toy", profile="mini", limits=limits), METRIC, Trust.ISOLATED
+    )
 
 
 def fill(path: Path, trials: int, *, seed: int = 5) -> None:

@@ -12,6 +12,7 @@ from recipelab.core.errors import RecipelabError, unknown_name, validation_probl
 from recipelab.core.registry import Registry
 
 if TYPE_CHECKING:
+    from recipelab.core.trial import Trust
     from recipelab.lineage import CampaignRecord
     from recipelab.packs.judging_sections import Metric
     from recipelab.team.speakers import SpeakerFactory
@@ -128,18 +129,20 @@ def model_name(model: SavedModel) -> str:
     return f"{label}:{config['model']}" if "model" in config else str(label)
 
 
-def settings_of(plan: Plan, metric: Metric) -> dict[str, Any]:
+def settings_of(plan: Plan, metric: Metric, trust: Trust) -> dict[str, Any]:
     """Return the settings under which the lineage keeps a campaign.
 
     Args:
         plan: The campaign's plan.
         metric: The metric of its pack, so that the trials can be shown without the pack's folder.
+        trust: How far its scores can be believed.
     """
-    from recipelab.lineage.campaigns import PRIORS
+    from recipelab.lineage.campaigns import PRIORS, TRUST
 
     return {
         PLAN: plan.model_dump(mode="json"),
         METRIC: {"name": metric.name, "unit": metric.unit, "goal": str(metric.goal)},
+        TRUST: str(trust),
         PRIORS: list(plan.priors),
     }
 

@@ -34,7 +34,16 @@ async def found(pack: Pack) -> dict[str, PackFinding]:
 def test_the_files_of_a_sound_pack_are_ok(toy: Pack) -> None:
     assert [item for item in check_files(toy) if item.level is Level.ERROR] == []
     assert {item.what for item in check_files(toy)} == {
-        *("pack.toml", "recipe", "specialists", "knobs", "playbook", "seeds", "certification")
+        *(
+            "pack.toml",
+            "trust",
+            "recipe",
+            "specialists",
+            "knobs",
+            "playbook",
+            "seeds",
+            "certification",
+        )
     }
 
 

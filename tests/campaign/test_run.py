@@ -9,7 +9,8 @@ import pytest
 from recipelab import BudgetLimits, Campaign, LineageStore, Plan, TrialFilter
 from recipelab.campaign.planning import IfExists
 from recipelab.core.errors import RecipelabError
-from recipelab.core.trial import Status
+from recipelab.core.trial import Status, Trust
+from recipelab.lineage.campaigns import trust_of
 
 from .conftest import Make, toy_plan
 
@@ -25,7 +26,9 @@ async def test_it_runs_and_leaves_its_papers(make: Make, project: Path) -> None:
         assert campaign.folder == project / ".recipelab/campaigns/toy-1"
         assert "Prefer small changes." in (campaign.folder / "transcript.md").read_text()
         assert not campaign.is_running
+        assert trust_of(campaign.record) is Trust.ISOLATED
     assert "Campaign toy-1: toy, model offline, sandbox local" in said
+    assert any(line.startswith("trust: isolated, as score has answers") for line in said)
 
 
 async def test_its_messages_can_be_streamed(make: Make) -> None:

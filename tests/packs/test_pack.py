@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from recipelab.core.errors import PackError, RecipelabError
+from recipelab.core.trial import Trust
 from recipelab.packs.judging_sections import Goal
 from recipelab.packs.load import load_pack, load_playbook, pack_names, read_pack
 
@@ -165,3 +166,34 @@ def test_a_playbook_error_names_the_play(toy: Path) -> None:
     book.write_text(book.read_text().replace('surface = "left"', 'surface = "up"'))
     with pytest.raises(PackError, match=r"straight-there.*'up'; valid: left, right"):
         load_playbook(read_pack(toy))
+
+
+ANSWERS = 'data = { "answers/answers.txt" = "answers.txt" }'
+
+
+def test_trust_follows_from_what_the_evaluator_alone_sees(toy: Path) -> None:
+    assert read_pack(toy).trust is Trust.ISOLATED
+    assert "answers.txt" in read_pack(toy).trust_reason
+    toy.write_text(toy.read_text().replace(ANSWERS, ""))
+    pack = read_pack(toy)
+    assert pack.trust is Trust.SELF_REPORTED
+    assert "[phases.score] data" in pack.trust_reason and "[[protected]]" in pack.trust_reason
+    assert pack.trust.warning is not None
+
+
+def test_what_the_sandbox_measures_is_not_self_reported(toy: Path) -> None:
+    head, gate, rest = toy.read_text().replace(ANSWERS, "").partition('[[gates]]\nname = "fit"')
+    measured = head.replace('measure = "score.loss"', 'measure = "train.cpu_seconds"')
+    toy.write_text(measured + gate + rest)
+    assert read_pack(toy).trust is Trust.SELF_REPORTED  # The gate is a number of the scorer's.
+    toy.write_text(measured + rest[rest.index("[budgets]") :])
+    assert read_pack(toy).trust is Trust.ISOLATED
+
+
+@pytest.mark.parametrize(("answers", "derived"), [(ANSWERS, "isolated"), ("", "self-reported")])
+@pytest.mark.parametrize("typed", ["isolated", "protected", "self-reported"])
+def test_trust_cannot_be_typed(typed: str, answers: str, derived: str, toy: Path) -> None:
+    text = toy.read_text().replace(ANSWERS, answers)
+    toy.write_text(text.replace('sandbox = "cpu"', f'sandbox = "cpu"\ntrust = "{typed}"'))
+    with pytest.raises(PackError, match=f"trust: .*delete the line.* is {derived}: "):
+        read_pack(toy)

@@ -14,19 +14,18 @@ from typer.testing import CliRunner
 
 from recipelab.cli.app import app
 from recipelab.core.errors import DataError, PackError
-from recipelab.core.trial import Edit, Status
+from recipelab.core.trial import Edit, Status, Trust
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.proposals import Rejected, check_edits
 from recipelab.packs.load import load_pack
 from recipelab.packs.pack import Pack
-from recipelab.packs.sections import Upstream
-from recipelab.packs.upstream import missing_files, take_from_clone, upstream_texts
+from recipelab.packs.sections import Protected, Upstream
+from recipelab.packs.upstream import changed_names, missing_files, take_from_clone, upstream_texts
 
 SOURCE = "def score():\n    return 1\n\n\ndef train():\n    return score()\n"
 TABLE = """
 [profiles.theirs]
 seeds = [1, 2]
-trust = "protected"
 
 [profiles.theirs.recipe]
 folder = "recipe"
@@ -211,11 +210,18 @@ async def test_static_rules_are_read_before_anything_runs(evaluator: Evaluator) 
     assert "this ran" not in broken.log_tail
 
 
-def test_protected_functions_ask_for_the_word(theirs: Path) -> None:
-    file = theirs
-    file.write_text(file.read_text().replace('trust = "protected"', 'trust = "isolated"'))
-    with pytest.raises(PackError, match='say trust = "protected"'):
-        load_pack("toy", "theirs")
+def test_what_is_held_fixed_makes_a_pack_protected(theirs: Path) -> None:
+    pack = load_pack("toy", "theirs")
+    assert pack.trust is Trust.PROTECTED
+    assert "recipe/theirs.py" in pack.trust_reason
+
+
+def test_a_whole_file_can_be_held_fixed() -> None:
+    files = {"a.py": "X = 1\n", "b.py": "Y = 1\n"}
+    whole = (Protected(path="a.py"),)
+    assert changed_names(files, {**files, "b.py": "Y = 2\n"}, whole) == ()
+    assert changed_names(files, {**files, "a.py": "X = 1  # said\n"}, whole) == ("a.py",)
+    assert changed_names(files, {"b.py": "Y = 1\n"}, whole) == ("a.py",)
 
 
 def test_a_series_stands_for_its_files(toy: Pack, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from recipelab.campaign.pack_machinery import machinery_proofs
 from recipelab.core.content import Home, cache_root
 from recipelab.core.errors import EditError, RecipelabError
 from recipelab.core.recipe import Recipe, find_knobs, syntax_error
-from recipelab.core.trial import Outcome, Phase, SeedRun, Status
+from recipelab.core.trial import Outcome, Phase, SeedRun, Status, Trust
 from recipelab.evaluation.calibration import calibration_of, calibration_text
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.failures import EvaluatorFault, PhaseFailed
@@ -196,6 +196,8 @@ def check_files(pack: Pack) -> Iterator[PackFinding]:
     """Check all that can be read: recipe, charters, knobs, plays, seeds and certification."""
     recipe = pack.baseline()
     yield _ok("pack.toml", f"{pack.name}, profile {pack.profile}: {pack.title}")
+    trust = f"{pack.trust}: {pack.trust_reason}"
+    yield (_warning if pack.trust is Trust.SELF_REPORTED else _ok)("trust", trust)
     yield from _check_recipe(pack, recipe)
     problems = pack_problems(pack)
     yield from (_error("specialists", problem) for problem in problems)
@@ -282,13 +284,18 @@ def check_profile(pack: Pack) -> Iterator[PackFinding]:
         text = f"written for {wanted}, this is {here}: edits are parsed in the sandbox alone"
         yield _warning("python", text)
     for item in pack.protected:
+        if item.path not in recipe.files:
+            files = ", ".join(sorted(recipe.files))
+            yield _error("protected", f"protected.path: no file {item.path}; files: {files}")
+            continue
         defined = defined_names(recipe.files.get(item.path, ""), item.names)
         missing = sorted(set(item.names) - set(defined))
         if missing:
             text = f"{item.path} does not define exactly once: {', '.join(missing)}"
             yield _error("protected", text)
         else:
-            yield _ok("protected", f"{item.path}: {len(item.names)} functions are held fixed")
+            what = f"{len(item.names)} functions are" if item.names else "the whole file is"
+            yield _ok("protected", f"{item.path}: {what} held fixed")
     # The data of a small pack are fetched in seconds when the baseline runs.
     if pack.upstream is not None or pack.hardware.gpus:
         yield from _check_data(pack)

@@ -313,7 +313,7 @@ def _facts(pack: Pack) -> dict[str, Any]:
         "surfaces": [f"{item.name}: {item.description}" for item in pack.surfaces],
         "knobs": knobs,
         "plays": len(load_playbook(pack)),
-        "trust": pack.trust,
+        "trust": f"{pack.trust}: {pack.trust_reason}",
         "legality": [f"{rule.name} ({rule.by}): {rule.proves}" for rule in pack.legality],
         "hardware": _hardware(pack),
         "upstream": f"{pack.upstream.name} at {pack.upstream.commit}" if pack.upstream else "none",

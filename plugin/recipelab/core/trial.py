@@ -10,6 +10,34 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 
+class Trust(StrEnum):
+    """How far the score of a pack can be believed; derived from the pack, never typed."""
+
+    SELF_REPORTED = "self-reported"
+    """The scorer only reads a number that code of an agent wrote."""
+    PROTECTED = "protected"
+    """What scores runs beside code of an agent, and is held fixed."""
+    ISOLATED = "isolated"
+    """Predictions are scored apart, on answers that no recipe sees."""
+
+    @property
+    def warning(self) -> str | None:
+        """What a reader of the scores has to know; ``None`` where they can be believed."""
+        return _TRUST_WARNINGS.get(self)
+
+
+_TRUST_WARNINGS = {
+    Trust.SELF_REPORTED: (
+        "this profile is self-reported: code of the recipe wrote the number that is its score, and "
+        "nothing but the agents' honesty speaks for it"
+    ),
+    Trust.PROTECTED: (
+        "this profile is protected, not isolated: code of the recipe runs beside what scores it, "
+        "so read the best trial's patch before you believe it (docs/full-profiles.md)"
+    ),
+}
+
+
 class Phase(StrEnum):
     """A part of a trial that runs in a sandbox of its own.
 

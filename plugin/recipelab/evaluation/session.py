@@ -30,12 +30,6 @@ from recipelab.sandbox.spec import ImageSpec, load_image_spec
 _OFFLINE = "offline"
 """The model that writes no code of its own."""
 
-PROTECTED_WARNING = (
-    "this profile is protected, not isolated: code of the recipe runs beside what scores it, so "
-    "read the best trial's patch before you believe it (docs/full-profiles.md)"
-)
-"""Shown at the start where a recipe's own file scores it."""
-
 MOST_SLOTS = 8
 """Slots that a campaign takes by default; it may be given more."""
 
@@ -165,8 +159,8 @@ class CampaignSession:
         self._stack.enter_context(self.home.locked(name))
         evaluator = self.overrides.evaluator or await self._open_evaluator()
         self._register(store, name)
-        if self.pack.trust == "protected":
-            self.say(PROTECTED_WARNING)
+        trust = self.pack.trust
+        self.say(trust.warning or f"trust: {trust}, as {self.pack.trust_reason}")
         queue = TrialQueue(
             store,
             name,
@@ -224,7 +218,7 @@ class CampaignSession:
                 seed=plan.seed,
                 trials=plan.limits.trials,
                 hours=plan.limits.hours,
-                settings=settings_of(plan, self.pack.metric),
+                settings=settings_of(plan, self.pack.metric, self.pack.trust),
             )
         for prior in plan.priors:
             self.say(prior_note(record, store.campaign(prior)))

@@ -9,6 +9,7 @@ from secrets import token_bytes
 from typing import Any
 
 from recipelab.core.errors import LineageError, unknown_name
+from recipelab.core.trial import Trust
 from recipelab.lineage.database import Row, Transaction
 from recipelab.lineage.lookup import OpenLineage, campaign_id_of, last_round
 from recipelab.lineage.records import CampaignRecord, RoundRecord
@@ -30,6 +31,9 @@ ENDS = ("stopped", "finished")
 
 PRIORS = "priors"
 """Key of the names of prior campaigns in a campaign's settings."""
+
+TRUST = "trust"
+"""Key of the trust of a campaign's pack in its settings."""
 
 SECRET_BYTES = 16
 """Random bytes of a campaign's secret."""
@@ -317,6 +321,12 @@ def prior_campaigns(record: CampaignRecord) -> tuple[str, ...]:
     """Return the names of the campaigns that agents of this one may ask about besides it."""
     names = record.settings.get(PRIORS)
     return tuple(str(name) for name in names) if isinstance(names, list | tuple) else ()
+
+
+def trust_of(record: CampaignRecord) -> Trust | None:
+    """Return how far the scores of a campaign can be believed; ``None`` if it was not noted."""
+    noted = record.settings.get(TRUST)
+    return Trust(noted) if noted in set(Trust) else None
 
 
 def checked_priors(store: CampaignStore, names: Iterable[str], campaign: str) -> tuple[str, ...]:

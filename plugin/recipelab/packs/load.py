@@ -79,6 +79,7 @@ def read_pack(file: Path, profile: str | None = None) -> Pack:
             table = _merge(table, own)
         merged = table
         merged = _write_out_series(merged)
+        typed = merged.pop("trust", None)
         pack = Pack.model_validate({**merged, "root": file.parent.resolve(), "profile": chosen})
     except ValidationError as error:
         problems = validation_problems(error, root="pack", valid=_valid_keys)
@@ -86,6 +87,11 @@ def read_pack(file: Path, profile: str | None = None) -> Pack:
         raise PackError("\n".join(lines)) from None
     except ValueError as error:
         raise PackError(f"{file}: {error} [profile {chosen}]") from None
+    if typed is not None:
+        raise PackError(
+            f"{file}: trust: it is derived and no longer a key, so delete the line; the profile "
+            f"{chosen} is {pack.trust}: {pack.trust_reason}"
+        )
     for key, folder in (("recipe", pack.recipe.folder), ("evaluator", pack.evaluator.folder)):
         path = pack.root / folder
         if not os.path.isdir(path) or not content.leads_inside(path, pack.root):

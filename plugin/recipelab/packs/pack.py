@@ -12,9 +12,16 @@ from pydantic import Field, model_validator
 from recipelab.core.content import leads_inside, read_limited
 from recipelab.core.errors import PackError, warm_problem
 from recipelab.core.recipe import Recipe
-from recipelab.core.trial import Phase
+from recipelab.core.trial import Phase, Trust
 from recipelab.packs.data_sections import DataFile
-from recipelab.packs.judging_sections import NAME, AcceptanceSpec, Gate, Metric, Section
+from recipelab.packs.judging_sections import (
+    NAME,
+    SANDBOX_MEASURES,
+    AcceptanceSpec,
+    Gate,
+    Metric,
+    Section,
+)
 from recipelab.packs.sections import (
     Budgets,
     CertifySpec,
@@ -35,6 +42,9 @@ from recipelab.packs.sections import (
 )
 from recipelab.packs.upstream import upstream_texts
 
+SCORE_COSTS = frozenset(f"{Phase.SCORE}.{name}" for name in SANDBOX_MEASURES)
+"""What the sandbox measures of the phase that scores; all else below its name the scorer says."""
+
 
 class Pack(Section):
     """A task pack with one profile applied; :func:`recipelab.packs.load.load_pack` reads it.
@@ -42,9 +52,6 @@ class Pack(Section):
     Attributes:
         root: The pack's folder.
         profile: Name of the applied profile.
-        trust: ``isolated`` where scored code and answers are out of the recipe's reach,
-            ``protected`` where the recipe's own file scores it and the functions that do so are
-            held fixed.
         warm: Modules that the sandbox imports before each phase of the recipe, whose time they are
             not.
     """
@@ -74,7 +81,6 @@ class Pack(Section):
     evaluator: EvaluatorSpec
     hardware: Hardware = Hardware()
     upstream: Upstream | None = None
-    trust: Literal["isolated", "protected"] = "isolated"
     protected: tuple[Protected, ...] = ()
     legality: tuple[LegalityCheck, ...] = ()
     rehearsal: RehearsalSpec | None = None
@@ -86,8 +92,6 @@ class Pack(Section):
         _check_unique("data", [item.file for item in self.data])
         _check_unique("seeds", [str(seed) for seed in self.seeds])
         _check_unique("legality", [check.name for check in self.legality])
-        if self.protected and self.trust != "protected":
-            raise ValueError('protected: functions are held fixed, so say trust = "protected"')
         self._check_data_is_named()
         self._check_answers_are_hidden()
         self._check_kept_folder()
@@ -256,6 +260,43 @@ class Pack(Section):
                 "hardware": Hardware(),
                 "phases": self.phases.model_copy(update=changed),
             }
+        )
+
+    @property
+    def trust(self) -> Trust:
+        """How far a score can be believed, as the pack's own tables tell it."""
+        if self.protected:
+            return Trust.PROTECTED
+        return Trust.ISOLATED if self._hidden or not self._scored else Trust.SELF_REPORTED
+
+    @property
+    def trust_reason(self) -> str:
+        """Why the pack has its trust, and what is missing for more."""
+        if self.protected:
+            files = ", ".join(sorted({item.path for item in self.protected}))
+            return f"what scores runs beside the recipe's code, and is held fixed in {files}"
+        if self._hidden:
+            return f"score has answers that no phase of the recipe sees: {', '.join(self._hidden)}"
+        if not self._scored:
+            return "the sandbox measures all that is judged"
+        return (
+            "score only reads what the recipe's own code wrote; for more, give [phases.score] data "
+            "that neither train nor predict sees, or hold what scores fixed by [[protected]]"
+        )
+
+    @property
+    def _hidden(self) -> tuple[str, ...]:
+        """The data files that the evaluator alone sees."""
+        phases = self.phases[Phase.SCORE], self.phases[Phase.PREPARE]
+        return tuple(sorted({file for spec in phases for file in spec.data.values()}))
+
+    @property
+    def _scored(self) -> bool:
+        """Whether the metric, or a gate, is a number that the scorer gives."""
+        measures = (self.metric.measure, *(gate.measure for gate in self.gates))
+        return any(
+            measure.startswith(f"{Phase.SCORE}.") and measure not in SCORE_COSTS
+            for measure in measures
         )
 
     @property

@@ -376,15 +376,15 @@ class Upstream(Section):
 
 
 class Protected(Section):
-    """Functions and classes of an editable file that have to stay as they were.
+    """What scores beside the recipe's own code, and has to stay as it was.
 
     Attributes:
         path: The file, as the recipe names it.
-        names: Top-level functions and classes.
+        names: Top-level functions and classes; none for the whole file.
     """
 
     path: str
-    names: tuple[str, ...] = Field(min_length=1)
+    names: tuple[str, ...] = ()
 
 
 class LegalityCheck(Section):

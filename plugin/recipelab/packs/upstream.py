@@ -171,6 +171,8 @@ def changed_names(
 ) -> tuple[str, ...]:
     """Return the protected functions and classes that an edit changed, as ``path: name``.
 
+    Of a file that is protected as a whole the path alone is returned.
+
     A function is the same if its text is, or if Python reads both alike (comments and layout may
     change). A second definition of its name anywhere in the file, or an assignment to it, counts
     as a change: the last one would be called.
@@ -180,12 +182,14 @@ def changed_names(
         after: The edited recipe.
         protected: The functions and classes that have to stay.
     """
-    return tuple(
-        f"{item.path}: {name}"
-        for item in protected
-        for name in item.names
-        if not _is_unchanged(before.get(item.path, ""), after.get(item.path, ""), name)
-    )
+    found = []
+    for item in protected:
+        old, new = before.get(item.path, ""), after.get(item.path, "")
+        changed = [name for name in item.names if not _is_unchanged(old, new, name)]
+        found += [f"{item.path}: {name}" for name in changed]
+        if not item.names and old != new:
+            found.append(item.path)
+    return tuple(found)
 
 
 def defined_names(text: str, names: Sequence[str]) -> tuple[str, ...]:
