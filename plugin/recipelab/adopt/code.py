@@ -23,7 +23,9 @@ _CONFIG_SUFFIXES = (".yaml", ".yml", ".toml", ".json", ".cfg", ".ini", ".gin")
 _TRACKERS = frozenset(
     "wandb mlflow tensorboard tensorboardX comet_ml neptune clearml aim trackio swanlab".split()
 )
-_PARSERS = frozenset("argparse click typer fire hydra tyro absl simple_parsing jsonargparse".split())
+_PARSERS = frozenset(
+    "argparse click typer fire hydra tyro absl simple_parsing jsonargparse".split()
+)
 _MOST_PLACES = 20
 _LONGEST_SHOWN = 160
 

@@ -28,11 +28,26 @@ REST = "recipe"
 """The surface of what belongs to no other one."""
 
 _SURFACES: tuple[tuple[str, re.Pattern[str]], ...] = (
-    ("reg", re.compile(r"decay(?!_steps|_iters)|dropout|drop|ema|smooth|regular|^l[12]$|clip|noise|lambda")),
-    ("opt", re.compile(r"lr$|^lr|rate|momentum|beta|optim|batch|epoch|step|iter|warm|anneal|sched|"
-                       r"accum|cooldown|horizon")),
-    ("arch", re.compile(r"dim|hidden|layer|width|depth|head|kernel|channel|embd|embed|activ|block|"
-                        r"context|window|vocab|feature|unit|filter|rank|expan|ratio")),
+    (
+        "reg",
+        re.compile(
+            r"decay(?!_steps|_iters)|dropout|drop|ema|smooth|regular|^l[12]$|clip|noise|lambda"
+        ),
+    ),
+    (
+        "opt",
+        re.compile(
+            r"lr$|^lr|rate|momentum|beta|optim|batch|epoch|step|iter|warm|anneal|sched|"
+            r"accum|cooldown|horizon"
+        ),
+    ),
+    (
+        "arch",
+        re.compile(
+            r"dim|hidden|layer|width|depth|head|kernel|channel|embd|embed|activ|block|"
+            r"context|window|vocab|feature|unit|filter|rank|expan|ratio"
+        ),
+    ),
     ("aug", re.compile(r"aug|flip|crop|shift|mixup|cutout|jitter|scale$")),
 )
 """Surfaces of the training of networks, and the names of constants that belong to them."""
@@ -45,10 +60,14 @@ _NO_KNOB = re.compile(
     r"|pad|holdout|train_frac|patience"
 )
 """Names of constants that say what is measured, where, or who is told, and not how it trains."""
-_WORKLOAD = re.compile(r"^(?:n|m|k|size|count|rounds?|repeats?|iters?|iterations|length|total|runs?)$")
+_WORKLOAD = re.compile(
+    r"^(?:n|m|k|size|count|rounds?|repeats?|iters?|iterations|length|total|runs?)$"
+)
 """Names that in a program without training are the work itself."""
 _SHARE = re.compile(r"drop|momentum|beta|ema|smooth|frac|ratio|prob|share|decay_rate|gamma|alpha")
-_DEFINE = re.compile(r"^[ \t]*#[ \t]*define[ \t]+([A-Za-z_]\w*)[ \t]+([-+]?[\d.][\w.]*)[ \t]*(?://.*|/\*.*)?$")
+_DEFINE = re.compile(
+    r"^[ \t]*#[ \t]*define[ \t]+([A-Za-z_]\w*)[ \t]+([-+]?[\d.][\w.]*)[ \t]*(?://.*|/\*.*)?$"
+)
 _MOST_LEAVES = 500
 _MOST_BITS = 53
 _OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")
@@ -168,10 +187,10 @@ def _of_python(text: str) -> _Found:
         if isinstance(node, ast.ClassDef) and _is_dataclass(node):
             for statement in node.body:
                 yield from _assigned(statement, f"{node.name}.")
-    for node in ast.walk(module) if module is not None else ():
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            if node.func.attr == "add_argument":
-                yield from _option(node)
+    for call in ast.walk(module) if module is not None else ():
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute):
+            if call.func.attr == "add_argument":
+                yield from _option(call)
 
 
 def _assigned(node: ast.stmt, prefix: str) -> _Found:

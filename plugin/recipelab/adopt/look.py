@@ -23,20 +23,34 @@ AUTORESEARCH = ("prepare.py", "train.py", "program.md")
 
 _NAMES = ("train", "main", "run", "fit", "experiment", "bench", "benchmark")
 """Names of scripts that train, the likeliest first."""
-_NOT_ENTRIES = re.compile(r"(?:^|/)(?:tests?|docs?|examples?|notebooks?)/|(?:^|/)(?:test_|setup|conf)")
+_NOT_ENTRIES = re.compile(
+    r"(?:^|/)(?:tests?|docs?|examples?|notebooks?)/|(?:^|/)(?:test_|setup|conf)"
+)
 _TARGETS = ("train", "run", "bench", "benchmark")
 _TARGET = re.compile(r"^([A-Za-z][\w-]*)\s*:(?!=)", re.MULTILINE)
-_STARTERS = re.compile(r"(?:\$\s+)?(?P<line>(?:uv run |poetry run |python|torchrun|make|sh|bash|\./).*)")
-_LAUNCHER = re.compile(r"^(?:torchrun|accelerate launch)\s+(?:--?[\w-]+(?:[= ]\d+)?\s+)*(?=\S+\.py)")
+_STARTERS = re.compile(
+    r"(?:\$\s+)?(?P<line>(?:uv run |poetry run |python|torchrun|make|sh|bash|\./).*)"
+)
+_LAUNCHER = re.compile(
+    r"^(?:torchrun|accelerate launch)\s+(?:--?[\w-]+(?:[= ]\d+)?\s+)*(?=\S+\.py)"
+)
 _PLACEHOLDER = re.compile(r"<[^>]+>|\.\.\.|\{|\[|/path/")
 _CONFIGS = (".yaml", ".yml", ".toml", ".json", ".cfg", ".ini", ".gin")
 _FIXED_FILE = re.compile(
     r"(?:^|[/_.-])(?:prepare|eval|evaluate|evaluation|evaluator|score|scoring|metrics?|validate|"
     r"validation|test|tests|conftest|setup|benchmark_data)(?:[_.-]|\.py$|$)"
 )
-_DISTRIBUTIONS = {"yaml": "pyyaml", "sklearn": "scikit-learn", "cv2": "opencv-python-headless",
-                  "PIL": "pillow", "bs4": "beautifulsoup4", "skimage": "scikit-image",
-                  "attr": "attrs", "dateutil": "python-dateutil", "umap": "umap-learn"}
+_DISTRIBUTIONS = {
+    "yaml": "pyyaml",
+    "sklearn": "scikit-learn",
+    "cv2": "opencv-python-headless",
+    "PIL": "pillow",
+    "bs4": "beautifulsoup4",
+    "skimage": "scikit-image",
+    "attr": "attrs",
+    "dateutil": "python-dateutil",
+    "umap": "umap-learn",
+}
 """Distributions whose name is not that of their module, where the user's environment lacks them."""
 
 
@@ -140,7 +154,9 @@ class Survey:
 
     def editable(self, entry: Entry) -> tuple[str, ...]:
         """Return the files that agents may change by default: what the entry reaches, no scorers."""
-        reached = dict.fromkeys((*self.reached(entry.path), *self.configs(entry.path, entry.command)))
+        reached = dict.fromkeys(
+            (*self.reached(entry.path), *self.configs(entry.path, entry.command))
+        )
         files = tuple(reached) or self._without_script(entry)
         free = tuple(file for file in files if not _FIXED_FILE.search(file.lower()))
         return free or files
@@ -226,7 +242,9 @@ def pinned_versions(texts: Mapping[str, str]) -> dict[str, str]:
     for path in sorted(texts):
         name = PurePosixPath(path).name.lower()
         if name == "pyproject.toml" or re.fullmatch(r"(?:requirements|constraints).*\.txt", name):
-            for match in re.finditer(r"([A-Za-z0-9][\w.-]*)(?:\[[\w,-]+\])?==([\w.+!-]+)", texts[path]):
+            for match in re.finditer(
+                r"([A-Za-z0-9][\w.-]*)(?:\[[\w,-]+\])?==([\w.+!-]+)", texts[path]
+            ):
                 found.setdefault(_normal_name(match[1]), match[2])
     return found
 
@@ -320,8 +338,12 @@ def _script_of(words: Sequence[str], texts: Mapping[str, str]) -> str:
     for at, word in enumerate(words):
         if word == "-m" and at + 1 < len(words):
             inner = words[at + 1].replace(".", "/")
-            for file in (f"{inner}.py", f"src/{inner}.py", f"{inner}/__main__.py",
-                         f"src/{inner}/__main__.py"):
+            for file in (
+                f"{inner}.py",
+                f"src/{inner}.py",
+                f"{inner}/__main__.py",
+                f"src/{inner}/__main__.py",
+            ):
                 if file in texts:
                     return file
         if (file := _normal(PurePosixPath(word))) in texts and not file.endswith(_CONFIGS):
@@ -356,7 +378,9 @@ def _scripts(survey: Survey) -> Iterator[Entry]:
         if starts and (rank < len(_NAMES) or facts.trains >= 3):
             found.append((rank, path.count("/"), -facts.trains, path))
     for _, _, _, path in sorted(found):
-        yield Entry(_python_command(survey, path), path, "a script that trains, by its name and code")
+        yield Entry(
+            _python_command(survey, path), path, "a script that trains, by its name and code"
+        )
 
 
 def _python_command(survey: Survey, path: str) -> str:
@@ -370,8 +394,12 @@ def _python_command(survey: Survey, path: str) -> str:
         command = f"python -m {inner.replace('/', '.')}"
     for option in facts.options:
         if "config" in option.flag and option.default is None:
-            configs = [p for p in survey.repository.texts if p.endswith((".yaml", ".yml", ".toml"))
-                       and PurePosixPath(p).name not in ("pyproject.toml", "uv.lock")]
+            configs = [
+                p
+                for p in survey.repository.texts
+                if p.endswith((".yaml", ".yml", ".toml"))
+                and PurePosixPath(p).name not in ("pyproject.toml", "uv.lock")
+            ]
             if configs:
                 best = min(configs, key=lambda p: ("base" not in p and "default" not in p, p))
                 return f"{command} {option.flag} {shlex.quote(best)}"
@@ -381,7 +409,9 @@ def _python_command(survey: Survey, path: str) -> str:
 def _others(survey: Survey) -> Iterator[Entry]:
     """Yield shell scripts, targets of a Makefile, and a C program that is alone."""
     texts = survey.repository.texts
-    shells = [path for path in texts if path.endswith((".sh", ".bash")) and _rank(path) < len(_NAMES)]
+    shells = [
+        path for path in texts if path.endswith((".sh", ".bash")) and _rank(path) < len(_NAMES)
+    ]
     for path in sorted(shells, key=lambda path: (_rank(path), path.count("/"), path)):
         shell = "bash" if path.endswith(".bash") or "bash" in texts[path][:40] else "sh"
         yield Entry(f"{shell} {shlex.quote(path)}", path, "a shell script that trains, by its name")

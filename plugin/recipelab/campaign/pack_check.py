@@ -21,7 +21,7 @@ from recipelab.core.content import Home, cache_root
 from recipelab.core.errors import EditError, RecipelabError
 from recipelab.core.recipe import Recipe, find_knobs, syntax_error
 from recipelab.core.trial import Outcome, Phase, SeedRun, Status, Trust
-from recipelab.evaluation.calibration import calibration_of, calibration_text
+from recipelab.evaluation.calibration import calibration_of, calibration_text, smallest_claim
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.failures import EvaluatorFault, PhaseFailed
 from recipelab.evaluation.integrity import FileHashes
@@ -91,11 +91,14 @@ class PackFinding:
         level: How bad it is: ``WARNING`` may be meant so, ``ERROR`` keeps a campaign from working.
         what: What was checked, in a few words.
         text: What was found, and what to do if it is bad.
+        value: The number that it is about, where programs want it: the smallest gain that can be
+            claimed, for ``noise``.
     """
 
     level: Level
     what: str
     text: str
+    value: float | None = None
 
 
 def _ok(what: str, text: str) -> PackFinding:
@@ -367,7 +370,8 @@ async def check_baseline(evaluator: Evaluator) -> AsyncIterator[PackFinding]:
         yield finding
     calibration = calibration_of(pack, outcome.seed_runs)
     if calibration is not None:
-        yield _ok("noise", calibration_text(pack, calibration))
+        text, gain = calibration_text(pack, calibration), smallest_claim(pack, calibration)
+        yield PackFinding(Level.OK, "noise", text, gain)
     labels = {**_labels(pack), "purpose": "again"}
     first = outcome.seed_runs[0]
     again = await evaluator.measure(pack.baseline(), (first.seed,), labels=labels)
