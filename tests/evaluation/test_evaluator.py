@@ -185,3 +185,42 @@ async def test_a_recipe_that_ignores_its_seed_is_run_no_more(
     honest = await evaluator.measure(toy.baseline(), (1, 2, 3))
     assert len({run.artifact for run in honest.seed_runs}) == 3
     assert all(run.timings for run in honest.seed_runs)
+
+
+async def test_phases_begin_where_the_pack_says(toy: Pack, evaluator: Evaluator) -> None:
+    """A script that writes beside itself and takes its seed from the environment."""
+    script = (
+        "import os, pathlib\n"
+        "pathlib.Path('note.txt').write_text('beside the script')\n"
+        "assert pathlib.Path('train.py').is_file()\n"
+        "pathlib.Path('../out/model.txt').write_text(os.environ['SEED'] + ' 0.5')\n"
+    )
+    train = {
+        "command": ("python", "-c", script),
+        "workdir": "recipe",
+        "scratch": True,
+        "environment": {"SEED": "{seed}"},
+    }
+    predict = "import shutil; shutil.copy('artifact/model.txt', 'out/predictions.txt')"
+    score = (
+        "import json, os, pathlib, recipelab_scoring\n"
+        "seed, value = pathlib.Path('../predictions/predictions.txt').read_text().split()\n"
+        "loss = float(seed) + float(value) + float(os.environ['MORE'])\n"
+        "pathlib.Path('../out/score.json').write_text(json.dumps({'loss': loss, 'fit': 1}))\n"
+    )
+    changed = {
+        "preflight": toy.phases.preflight.model_copy(update=train),
+        "train": toy.phases.train.model_copy(update=train),
+        "predict": toy.phases.predict.model_copy(update={"command": ("python", "-c", predict)}),
+        "score": toy.phases.score.model_copy(
+            update={
+                "command": ("python", "-c", score),
+                "workdir": "evaluator",
+                "environment": {"MORE": "100", "PYTHONPATH": "."},
+            }
+        ),
+    }
+    pack = toy.model_copy(update={"phases": toy.phases.model_copy(update=changed)})
+    outcome = await evaluator.with_pack(pack).measure(pack.baseline(), (1, 2))
+    assert outcome.status is Status.BASELINE, outcome.log_tail
+    assert [run.measures["score.loss"] for run in outcome.seed_runs] == [101.5, 102.5]

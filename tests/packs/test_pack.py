@@ -197,3 +197,42 @@ def test_trust_cannot_be_typed(typed: str, answers: str, derived: str, toy: Path
     toy.write_text(text.replace('sandbox = "cpu"', f'sandbox = "cpu"\ntrust = "{typed}"'))
     with pytest.raises(PackError, match=f"trust: .*delete the line.* is {derived}: "):
         read_pack(toy)
+
+
+TRAIN = 'command = ["python", "recipe/train.py", "--out", "out", "--seed", "{seed}"]\n'
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ('environment = { PATH = "/opt/bin" }', "PATH is set by the sandbox"),
+        ('environment = { CUDA_VISIBLE_DEVICES = "0" }', "all that begin with CUDA_, NVIDIA_"),
+        ('environment = { "A B" = "1" }', "'A B' is no name of a variable"),
+        ("environment = { SEED = 1 }", "phases.train.environment.SEED"),
+        ('workdir = "../elsewhere"', "phases.train.workdir: it must be a folder below"),
+        (
+            'workdir = "models"',
+            "phases.train.workdir: no folder 'models' is there; it sees: recipe",
+        ),
+        ('workdir = "recipe/src"', "phases.train.workdir: no folder 'recipe/src' in the pack"),
+    ],
+)
+def test_where_a_command_cannot_begin(keys: str, words: str, toy: Path) -> None:
+    head, tail = toy.read_text().split(TRAIN)
+    toy.write_text(f"{head}{TRAIN}{keys}\n{tail}")
+    with pytest.raises(PackError, match=re.escape(words)):
+        read_pack(toy)
+
+
+def test_what_imports_first_may_not_find_modules_of_the_recipe(toy: Path) -> None:
+    text = toy.read_text().replace('sandbox = "cpu"', 'sandbox = "cpu"\nwarm = ["json"]')
+    toy.write_text(text.replace(TRAIN, f'{TRAIN}environment = {{ PYTHONPATH = "recipe" }}\n'))
+    with pytest.raises(PackError, match="no PYTHONPATH beside warm"):
+        read_pack(toy)
+
+
+def test_only_phases_of_the_recipe_have_a_copy_to_write_to(toy: Path) -> None:
+    score = 'command = ["python", "evaluator/score.py"]\n'
+    toy.write_text(toy.read_text().replace(score, f"{score}scratch = true\n"))
+    with pytest.raises(PackError, match=r"phases.score.scratch: only phases of the recipe"):
+        read_pack(toy)

@@ -24,6 +24,7 @@ def phase(
     environment: dict[str, str] | None = None,
     tripwires: tuple[str, ...] = (),
     warm: tuple[str, ...] = (),
+    directory: str = "",
     **limits: object,
 ) -> PhaseRequest:
     """A request with a short deadline; a single word is a Python program."""
@@ -37,6 +38,7 @@ def phase(
         labels={"trial": "7"},
         tripwires=tripwires,
         warm=warm,
+        directory=directory,
     )
 
 

@@ -343,3 +343,82 @@ def test_nothing_local_runs_on_after_the_owner_is_killed(
     child.kill()
     child.wait()
     wait_until(lambda: not processes_with(f"inner-{marker}"))
+
+
+@pytest.fixture
+def code(tmp_path: Path) -> Path:
+    """A folder with a program in a folder of it, a script, and a place for data."""
+    folder = tmp_path / "recipe"
+    (folder / "src").mkdir(parents=True)
+    (folder / "data").mkdir()
+    (folder / "src" / "inner.py").write_text("WORD = 'found'\n")
+    (folder / "run.sh").write_text("#!/bin/sh\necho ran\n")
+    (folder / "run.sh").chmod(0o755)
+    return folder
+
+
+async def test_a_command_begins_in_its_folder(sandbox: Sandbox, output: Path, code: Path) -> None:
+    program = "import inner; print(inner.WORD); open('../../out/a', 'w').write('kept')"
+    request = phase(output, program, inputs=(Input(code, "recipe"),), directory="recipe/src")
+    result = await sandbox.run(request)
+    assert result.ok and result.log == "found\n", result.log
+    assert (output / "a").read_text() == "kept"
+
+
+async def test_a_folder_that_is_not_there_is_named(
+    sandbox: Sandbox, output: Path, code: Path
+) -> None:
+    with pytest.raises(SandboxError, match="no folder 'recipe/lib' to begin in; it sees: recipe"):
+        await sandbox.run(
+            phase(output, "pass", inputs=(Input(code, "recipe"),), directory="recipe/lib")
+        )
+
+
+async def test_a_private_copy_can_be_written_to_and_is_dropped(
+    sandbox: Sandbox, output: Path, tmp_path: Path, code: Path
+) -> None:
+    """Large and small data lie in it, which stay as they are."""
+    small, large = tmp_path / "small", tmp_path / "many"
+    small.write_text("small")
+    large.mkdir()
+    (large / "one.bin").write_bytes(bytes(1000))
+    (code / "small.txt").touch()
+    program = (
+        "import os, subprocess\n"
+        "open('new', 'w').write('x'); open('src/inner.py', 'a').write('# more')\n"
+        "print(subprocess.run('./run.sh').returncode, flush=True)\n"
+        "print(open('small.txt').read(), os.listdir('data'))\n"
+        "for name in ('small.txt', 'data/one.bin', 'data/new'):\n"
+        "    try: open(name, 'w').write('changed')\n"
+        "    except OSError: print('refused', name)\n"
+    )
+    inputs = (
+        Input(large, "recipe/data", as_is=True),
+        Input(small, "recipe/small.txt"),
+        Input(code, "recipe", writable=True),
+    )
+    result = await sandbox.run(phase(output, program, inputs=inputs, directory="recipe"))
+    assert result.ok, result.log
+    refused = [f"refused {name}" for name in ("small.txt", "data/one.bin", "data/new")]
+    assert sorted(result.log.splitlines()) == sorted(["ran", "0", "small ['one.bin']", *refused])
+    assert names_in(code) == ["data", "run.sh", "small.txt", "src"] and names_in(output) == []
+    assert (code / "src/inner.py").read_text() == "WORD = 'found'\n"
+
+
+async def test_a_private_copy_is_bounded(sandbox: Sandbox, output: Path, code: Path) -> None:
+    program = "open('recipe/big', 'wb').write(bytes(3_000_000))"
+    request = phase(output, program, inputs=(Input(code, "recipe", writable=True),), scratch_mb=2)
+    result = await sandbox.run(request)
+    assert "No space left" in result.log
+
+
+async def test_data_lie_in_the_folder_of_another_input(
+    sandbox: Sandbox, output: Path, tmp_path: Path, code: Path
+) -> None:
+    large = tmp_path / "large"
+    large.write_bytes(bytes(2_000_000))
+    (code / "data" / "large.bin").touch()
+    program = "import os; print(os.path.getsize('recipe/data/large.bin'), os.listdir('recipe'))"
+    inputs = (Input(large, "recipe/data/large.bin"), Input(code, "recipe"))
+    result = await sandbox.run(phase(output, program, inputs=inputs))
+    assert result.ok and result.log.startswith("2000000 "), result.log

@@ -36,7 +36,6 @@ from recipelab.packs.data import is_cached, size_text
 from recipelab.packs.judging_sections import SANDBOX_MEASURES
 from recipelab.packs.load import Play, load_playbook
 from recipelab.packs.pack import Pack
-from recipelab.packs.sections import PhaseSpec
 from recipelab.packs.upstream import defined_names, missing_files
 from recipelab.plan import Plan
 from recipelab.sandbox.local.sandbox import LocalSandbox
@@ -505,8 +504,9 @@ async def check_scorer(evaluator: Evaluator) -> AsyncIterator[PackFinding]:
 def _spoiling_pack(pack: Pack, code: str) -> Pack:
     """Return the pack with a predict phase that spoils its own files at the end."""
     honest = pack.phases.predict
-    script = f"{shlex.join(honest.command)} && python -c {shlex.quote(_EACH_FILE + code)}"
-    spec = PhaseSpec(command=("sh", "-c", script), data=honest.data)
+    each_file = _EACH_FILE.replace("'out'", f"'{honest.upwards}out'")
+    script = f"{shlex.join(honest.command)} && python -c {shlex.quote(each_file + code)}"
+    spec = honest.model_copy(update={"command": ("sh", "-c", script)})
     phases = pack.phases.model_copy(update={"predict": spec})
     # What is imported first is imported for a script alone, and this is a shell.
     return pack.model_copy(update={"phases": phases, "warm": ()})

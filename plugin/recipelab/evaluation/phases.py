@@ -37,6 +37,7 @@ from recipelab.evaluation.warm_up import KEPT_FILES, WarmUp, WarmUps
 from recipelab.evaluation.workspace import Workspace
 from recipelab.packs.judging_sections import PACKED, SANDBOX_MEASURES
 from recipelab.packs.pack import Pack
+from recipelab.packs.sections import PhaseSpec
 from recipelab.sandbox.base import (
     Ending,
     Input,
@@ -54,7 +55,8 @@ BAD_PREDICTIONS_EXIT = 3
 BROKEN_RULE_EXIT = 4
 """Exit code with which a scorer says that the predictions break a rule, with the evidence."""
 
-_EVALUATOR_ENVIRONMENT = {"PYTHONPATH": "lib"}
+_LIBRARY = "lib"
+"""Folder with the library that evaluators may import."""
 
 
 class PhaseRunner:
@@ -214,7 +216,8 @@ class PhaseRunner:
         request = replace(
             self._request(Phase.PREFLIGHT, seed, slot, inputs, folder, 1),
             command=self._pack.evaluator.rules,
-            environment=_EVALUATOR_ENVIRONMENT,
+            environment={"PYTHONPATH": _LIBRARY},
+            directory="",
             tripwires=(),
             warm=(),
         )
@@ -420,7 +423,7 @@ class PhaseRunner:
         output: Path,
         sharing: int,
     ) -> PhaseRequest:
-        limits = self._pack.limits
+        limits, spec = self._pack.limits, self._pack.phases[phase]
         kept = self._pack.phases.preflight.keep_mb if phase is Phase.PREFLIGHT else None
         if phase in (Phase.DRAW, Phase.PREPARE):
             # What a recipe may leave says nothing of the data.
@@ -430,7 +433,8 @@ class PhaseRunner:
             values["{secret}"] = str(self._secret)
         return PhaseRequest(
             phase=phase.value,
-            command=_filled(self._pack.phases[phase].command, values),
+            command=_filled(spec.command, values),
+            directory=spec.workdir,
             inputs=inputs,
             output=output,
             limits=PhaseLimits(
@@ -446,7 +450,7 @@ class PhaseRunner:
                 # The evaluator's own phases compare numbers; they need no GPU.
                 gpus=slot.gpus if phase.runs_recipe else (),
             ),
-            environment={} if phase.runs_recipe else _EVALUATOR_ENVIRONMENT,
+            environment=_variables(spec, phase, values),
             labels={**self._labels, "seed": str(seed)},
             tripwires=tripwires(self._pack, inputs) if phase.runs_recipe else (),
             watch=self._watch(seed) if phase is Phase.TRAIN else None,
@@ -494,6 +498,16 @@ def _evaluator_failed(
     failure = failure_of(result, phase, seed=seed, budget=budget)
     who = "scorer" if phase is Phase.SCORE else f"evaluator's {phase}"
     return EvaluatorFault(f"the {who} failed: {failure.signature}\n{failure.excerpt}")
+
+
+def _variables(spec: PhaseSpec, phase: Phase, values: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of a phase; evaluators find their library besides."""
+    names = tuple(spec.environment)
+    given = dict(zip(names, _filled(tuple(spec.environment.values()), values), strict=True))
+    if phase.runs_recipe:
+        return given
+    paths = [spec.upwards + _LIBRARY, *filter(None, [given.get("PYTHONPATH")])]
+    return {**given, "PYTHONPATH": ":".join(paths)}
 
 
 def _filled(command: Sequence[str], values: Mapping[str, str]) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from recipelab.core.errors import SandboxError
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Phase
 from recipelab.packs.pack import Pack
-from recipelab.packs.sections import PrepareSpec
+from recipelab.packs.sections import PhaseSpec, PrepareSpec
 from recipelab.sandbox.base import Input
 from recipelab.sandbox.files import new_folder, remove_tree
 
@@ -47,10 +47,24 @@ class Workspace:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_text(text, "utf-8", newline="")
                 file.chmod(0o444)
+            self._make_room()
         except OSError as error:
             remove_tree(self._root)
             raise SandboxError(f"cannot store the recipe of a trial: {error}") from error
         return self
+
+    def _make_room(self) -> None:
+        """Make places in the recipe's folder for data that its phases see there."""
+        phases = [self._pack.phases[phase] for phase in Phase if phase.runs_recipe]
+        for target, name in {key: spec.data[key] for spec in phases for key in spec.data}.items():
+            place = self._root / target
+            if not target.startswith(f"{self._pack.recipe.folder}/") or place.exists():
+                continue
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if name in self._data and self._data[name].is_dir():
+                place.mkdir()
+            else:
+                place.touch(0o444)
 
     def __exit__(
         self,
@@ -88,10 +102,13 @@ class Workspace:
 
     def inputs(self, phase: Phase, seed: int) -> tuple[Input, ...]:
         """Return what a phase sees: never the recipe beside the answers."""
-        code = self._recipe_inputs() if phase.runs_recipe else self._evaluator_inputs()
         spec = self._pack.phases[phase]
+        code = self._recipe_inputs(spec) if phase.runs_recipe else self._evaluator_inputs()
         named = spec.data | (spec.training if isinstance(spec, PrepareSpec) else {})
-        files = tuple(Input(self._data[file], target) for target, file in named.items())
+        files = tuple(
+            Input(self._data[name], target, as_is=self._data[name].is_dir())
+            for target, name in named.items()
+        )
         prepared = self._prepared_data(seed) if phase is Phase.TRAIN else {}
         files = tuple(file for file in files if file.target not in prepared)
         return (*code, *files, *prepared.values(), *self._inputs_of_earlier_phases(phase, seed))
@@ -132,8 +149,9 @@ class Workspace:
         planned = (Input(plan, _PLAN),) if plan.is_dir() else ()
         return (Input(self.output(Phase.PREDICT, seed), "predictions"), *planned)
 
-    def _recipe_inputs(self) -> tuple[Input, ...]:
-        return (Input(self.recipe, self._pack.recipe.folder),)
+    def _recipe_inputs(self, spec: PhaseSpec | None = None) -> tuple[Input, ...]:
+        writable = spec is not None and spec.scratch
+        return (Input(self.recipe, self._pack.recipe.folder, writable=writable),)
 
     def _evaluator_inputs(self) -> tuple[Input, ...]:
         folder = self._pack.evaluator.folder

@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError
 
 from recipelab.core import content
 from recipelab.core.errors import PackError, unknown_name, validation_problems
-from recipelab.core.trial import Edit
+from recipelab.core.trial import Edit, Phase
 from recipelab.packs.data_sections import SOURCE_KINDS, SeriesNumbers
 from recipelab.packs.judging_sections import NAME, Section
 from recipelab.packs.pack import Pack
@@ -96,6 +96,12 @@ def read_pack(file: Path, profile: str | None = None) -> Pack:
         path = pack.root / folder
         if not os.path.isdir(path) or not content.leads_inside(path, pack.root):
             raise PackError(f"{file}: {key}.folder: no folder {folder!r} in the pack")
+    for phase in Phase:
+        folder = pack.phases[phase].workdir
+        inside = pack.recipe.folder if phase.runs_recipe else pack.evaluator.folder
+        owned = folder.startswith(f"{inside}/") and pack.upstream is None
+        if owned and not os.path.isdir(pack.root / folder):
+            raise PackError(f"{file}: phases.{phase}.workdir: no folder {folder!r} in the pack")
     return pack
 
 

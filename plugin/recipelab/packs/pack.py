@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -97,6 +97,7 @@ class Pack(Section):
         self._check_kept_folder()
         self._check_rehearsal()
         self._check_warm()
+        self._check_places()
         if self.fidelity is not None and self.metric.measure.startswith(f"{Phase.TRAIN}."):
             raise ValueError(
                 f"fidelity: a short training tells nothing of {self.metric.measure}; it is for "
@@ -183,6 +184,25 @@ class Pack(Section):
         for place, command in commands.items():
             if problem := warm_problem(self.warm, command):
                 raise ValueError(f"warm (for {place}): {problem}")
+        for place, spec, phase in self._phases_with_places():
+            if self.warm and phase.runs_recipe and "PYTHONPATH" in spec.environment:
+                raise ValueError(
+                    f"{place}.environment: no PYTHONPATH beside warm: modules of the recipe could "
+                    "stand in for those that are imported first"
+                )
+
+    def _check_places(self) -> None:
+        """Raise where a command could not begin, or would change what it may not."""
+        for place, spec, phase in self._phases_with_places():
+            if spec.scratch and not phase.runs_recipe:
+                raise ValueError(f"{place}.scratch: only phases of the recipe have its folder")
+            code = self.recipe.folder if phase.runs_recipe else self.evaluator.folder
+            seen = [code, *(str(PurePosixPath(target).parent) for target in spec.data)]
+            if spec.workdir and not any(_nested(spec.workdir, folder) for folder in seen):
+                raise ValueError(
+                    f"{place}.workdir: no folder {spec.workdir!r} is there; it sees: "
+                    f"{', '.join(sorted({code, *spec.data}))}"
+                )
 
     def _phases_with_places(self) -> Iterator[tuple[str, PhaseSpec, Phase]]:
         """Yield the phases of trials and of certification, with the keys of their tables."""
@@ -346,6 +366,12 @@ class Pack(Section):
         except UnicodeDecodeError as error:
             raise PackError(f"{path}: not text in UTF-8: byte {error.start} is invalid") from None
         return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _nested(one: str, other: str) -> bool:
+    """Return whether one of two folders is the other, or lies in it."""
+    first, second = PurePosixPath(one).parts, PurePosixPath(other).parts
+    return first[: len(second)] == second or second[: len(first)] == first
 
 
 def _check_unique(key: str, names: list[str]) -> None:

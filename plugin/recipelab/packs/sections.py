@@ -9,12 +9,24 @@ repository has some tables more. What is measured, and what must hold, is in
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from recipelab.core.recipe import stays_inside
 from recipelab.core.trial import Phase
 from recipelab.packs.judging_sections import NAME, SHA256, Gate, Goal, Section, check_measure
+
+RESERVED_VARIABLES = frozenset(
+    {
+        *("PATH", "HOME", "TMPDIR", "LOGNAME", "LD_LIBRARY_PATH", "LD_PRELOAD"),
+        *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"),
+        *("PYTHONDONTWRITEBYTECODE", "TORCHELASTIC_ERROR_FILE"),
+    }
+)
+RESERVED_PREFIXES = ("CUDA_", "NVIDIA_", "RECIPELAB_")
+"""Variables that a pack may not set: the sandbox does, or what is measured hangs on them."""
 
 DRAWN = "draw:"
 """Prefix of a data file that the phase ``draw`` leaves."""
@@ -77,10 +89,52 @@ class Surface(Section):
 
 
 class PhaseSpec(Section):
-    """The command of a phase, and which data files it sees where below the phase root."""
+    """The command of a phase, where it begins, and which data it sees where.
+
+    Attributes:
+        command: The command line; ``{seed}`` in a word, or in a variable, is the seed.
+        data: Path below the phase root to the name of the data there.
+        environment: Variables of the command's environment beyond those of the sandbox.
+        workdir: Folder below the phase root that the command begins in; the root itself unless
+            given. From ``recipe`` the outputs are ``../out``.
+        scratch: Whether the recipe's folder is a private copy that the command may write to. What
+            it leaves there is dropped; only ``out/`` is kept.
+    """
 
     command: tuple[str, ...] = Field(min_length=1)
     data: dict[str, str] = Field(default_factory=dict[str, str])
+    environment: dict[str, str] = Field(default_factory=dict[str, str])
+    workdir: str = ""
+    scratch: bool = False
+
+    @property
+    def upwards(self) -> str:
+        """What leads from the folder that the command begins in to the phase root."""
+        return "../" * len(self.workdir.split("/")) if self.workdir else ""
+
+    @field_validator("environment")
+    @classmethod
+    def _check_environment(cls, given: dict[str, str]) -> dict[str, str]:
+        for name, value in given.items():
+            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+                raise ValueError(f"{name!r} is no name of a variable: letters, digits and _")
+            if "\0" in value:
+                raise ValueError(f"{name}: a variable cannot hold a null character")
+            if name in RESERVED_VARIABLES or name.startswith(RESERVED_PREFIXES):
+                raise ValueError(
+                    f"{name} is set by the sandbox, which measures by it; reserved are "
+                    f"{', '.join(sorted(RESERVED_VARIABLES))} and all that begin with "
+                    f"{', '.join(RESERVED_PREFIXES)}"
+                )
+        return given
+
+    @field_validator("workdir")
+    @classmethod
+    def _check_workdir(cls, given: str) -> str:
+        folder = given.rstrip("/")
+        if folder and not stays_inside(folder):
+            raise ValueError("it must be a folder below the phase root, as recipe or recipe/src")
+        return folder
 
 
 class CurveSpec(Section):

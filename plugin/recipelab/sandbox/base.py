@@ -3,8 +3,9 @@
 A sandbox runs one command with read-only inputs, collects what the command left in ``out/``, and
 measures time and memory itself. It knows nothing of recipes, scores or trials.
 
-The working directory of the command (the *phase root*) holds the inputs at their target paths and
-an empty, writable ``out/``. Everything else is read-only or missing.
+The *phase root* holds the inputs at their target paths and an empty, writable ``out/``. Everything
+else is read-only or missing. It is the working directory of the command, unless that is a folder
+below it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import ClassVar, Self
 
@@ -69,11 +70,18 @@ class Input:
 
     Attributes:
         source: Absolute path on the host.
-        target: Path below the phase root, with forward slashes, as ``data/train.gz``.
+        target: Path below the phase root, with forward slashes, as ``data/train.gz``. It may lie
+            in a folder that is an input too, which then has a file or folder of that name.
+        writable: Whether the command gets a private copy of a folder that it may change; the copy
+            counts as temporary files, and is dropped with them.
+        as_is: Whether a folder is mounted where it lies, whatever its size: it is neither copied
+            nor linked nor looked through.
     """
 
     source: Path
     target: str
+    writable: bool = False
+    as_is: bool = False
 
 
 WATCH_BYTES = 1 << 20
@@ -113,6 +121,7 @@ class PhaseRequest:
             ``python SCRIPT ARGS...`` then. Time and deadline count from the hand-over, the memory
             of the imports counts as the command's.
         watch: The file that is handed over while the command runs.
+        directory: Working directory of the command, below the phase root; empty for the root.
     """
 
     phase: str
@@ -125,6 +134,12 @@ class PhaseRequest:
     tripwires: tuple[str, ...] = ()
     warm: tuple[str, ...] = ()
     watch: Watch | None = None
+    directory: str = ""
+
+    @property
+    def upwards(self) -> str:
+        """What leads from the working directory to the phase root: ``../`` for each folder."""
+        return "../" * len(PurePosixPath(self.directory).parts)
 
 
 class Ending(StrEnum):

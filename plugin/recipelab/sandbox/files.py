@@ -8,11 +8,11 @@ import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from recipelab.core.errors import SandboxError, warm_problem
-from recipelab.sandbox.base import OUTPUT_DIRECTORY, PhaseRequest
+from recipelab.sandbox.base import OUTPUT_DIRECTORY, Input, PhaseRequest
 from recipelab.sandbox.processes import is_dead, owner_identity
 
 
@@ -21,8 +21,9 @@ def check_request(request: PhaseRequest) -> None:
 
     Raises:
         SandboxError: The command is empty, an input is missing, an input target or tripwire leaves
-            the phase root or collides with another, the output is not an empty folder, or modules
-            are to be imported for a command that is no script of Python.
+            the phase root or collides with another, the working directory is in no input, the
+            output is not an empty folder, or modules are to be imported for a command that is no
+            script of Python.
     """
     if not request.command:
         raise SandboxError(f"phase {request.phase}: the command is empty")
@@ -33,14 +34,64 @@ def check_request(request: PhaseRequest) -> None:
     for entry in request.inputs:
         if not entry.source.is_absolute() or not entry.source.exists():
             raise SandboxError(f"phase {request.phase}: no input at {entry.source}")
-    targets = [("input target", entry.target) for entry in request.inputs]
+    targets = [("input target", entry.target) for entry in outer_first(request.inputs)]
     targets += [("tripwire", name) for name in request.tripwires]
-    used: list[tuple[str, ...]] = [(OUTPUT_DIRECTORY,)]
+    folders = {entry.target: entry for entry in request.inputs if entry.source.is_dir()}
+    used: dict[tuple[str, ...], Input | None] = {(OUTPUT_DIRECTORY,): None}
     for what, path in targets:
         parts = _parts_below_root(what, path)
-        if any(parts[: len(other)] == other[: len(parts)] for other in used):
-            raise SandboxError(f"phase {request.phase}: {what} {path!r} is used twice")
-        used.append(parts)
+        for other, outer in used.items():
+            if parts[: len(other)] != other[: len(parts)]:
+                continue
+            if outer is None or not _has_room(outer, parts[len(other) :]):
+                raise SandboxError(f"phase {request.phase}: {what} {path!r} is used twice")
+        used[parts] = folders.get(path)
+    if request.directory and not _is_there(request):
+        raise SandboxError(
+            f"phase {request.phase}: no folder {request.directory!r} to begin in; it sees: "
+            f"{', '.join(sorted(entry.target for entry in request.inputs))}"
+        )
+
+
+def outer_first(inputs: Iterable[Input]) -> list[Input]:
+    """Return inputs in the order in which they are put in place, one below another after it."""
+    return sorted(inputs, key=lambda entry: entry.target.count("/"))
+
+
+def _has_room(outer: Input, inner: tuple[str, ...]) -> bool:
+    """Return whether a folder has a place, below it, for another input."""
+    return bool(inner) and (outer.source.joinpath(*inner).exists())
+
+
+def _is_there(request: PhaseRequest) -> bool:
+    """Return whether the working directory is there: it is an input, or lies in one."""
+    parts = _parts_below_root("working directory", request.directory)
+    for entry in request.inputs:
+        top = PurePosixPath(entry.target).parts
+        if parts == top[: len(parts)] and entry.source.is_dir():
+            return True
+        if top == parts[: len(top)] and entry.source.joinpath(*parts[len(top) :]).is_dir():
+            return True
+    return parts == (OUTPUT_DIRECTORY,)
+
+
+def make_way(target: Path) -> None:
+    """Remove what stands in the place of an input that lies in the folder of another one."""
+    if target.parent.is_dir():
+        target.parent.chmod(0o755)
+    if target.is_dir() and not target.is_symlink():
+        remove_tree(target)
+    else:
+        target.unlink(missing_ok=True)
+
+
+def copy_writable(source: Path, target: Path) -> None:
+    """Copy a folder so that its owner may change it, and all others may read it."""
+    shutil.copytree(source, target, symlinks=True, copy_function=shutil.copy)
+    for path in _tree(target):
+        if not path.is_symlink():
+            executable = path.is_dir() or path.stat().st_mode & 0o111
+            path.chmod(0o755 if executable else 0o644)
 
 
 def _parts_below_root(what: str, path: str) -> tuple[str, ...]:

@@ -220,7 +220,7 @@ def clean_environment(request: PhaseRequest, paths: Mapping[str, str]) -> dict[s
         # Made from the name of the user, who may have none in a container, or in a missing home.
         "TORCHINDUCTOR_CACHE_DIR": f"{temporary}/torchinductor",
         "TRITON_CACHE_DIR": f"{temporary}/triton",
-        "TORCHELASTIC_ERROR_FILE": f"{OUTPUT_DIRECTORY}/{ERROR_FILE}",
+        "TORCHELASTIC_ERROR_FILE": f"{request.upwards}{OUTPUT_DIRECTORY}/{ERROR_FILE}",
         "PYTHONHASHSEED": "0",
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONUNBUFFERED": "1",

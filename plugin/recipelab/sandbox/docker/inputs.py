@@ -28,7 +28,15 @@ from docker.errors import APIError
 
 from recipelab.core.errors import SandboxError
 from recipelab.sandbox.base import OUTPUT_DIRECTORY, Input, PhaseRequest
-from recipelab.sandbox.files import copy_read_only, new_folder, readable_for_all, remove_tree
+from recipelab.sandbox.files import (
+    copy_read_only,
+    copy_writable,
+    make_way,
+    new_folder,
+    outer_first,
+    readable_for_all,
+    remove_tree,
+)
 from recipelab.sandbox.processes import MIB
 
 LINKED_BYTES = MIB
@@ -37,6 +45,9 @@ new in each trial."""
 
 COPIED_BYTES = 64 * MIB
 """Size up to which an input that is not linked is copied for each phase."""
+
+ORIGINALS = "/recipelab-originals"
+"""Folder of a container with the originals of what the command may change."""
 
 _PLAIN = re.compile(r"[A-Za-z0-9/_.+-]+")
 """Paths that mean nothing but themselves among the options of a mount."""
@@ -56,11 +67,14 @@ class InputTree:
         layers: Folders whose contents are added to it by an overlay; without any it is mounted as
             it is.
         bound: Host paths of inputs that are mounted as they are, with their targets in the tree.
+        originals: Folders of which the command gets a copy that it may change, with the target of
+            the copy.
     """
 
     folder: Path
     layers: tuple[Path, ...] = ()
     bound: Sequence[tuple[Path, str]] = ()
+    originals: Sequence[tuple[Path, str]] = ()
 
     def mounts(self, root: str) -> list[dict[str, Any]]:
         """Return the mounts under the names of Docker's API.
@@ -69,8 +83,17 @@ class InputTree:
             root: Path of the phase root in the container.
         """
         bound = [_bind(source, f"{root}/{target}") for source, target in self.bound]
+        places = zip(self.originals, self.copies(root), strict=True)
+        bound += [_bind(source, original) for (source, _), (original, _) in places]
         tree = overlay(root, self.folder, *self.layers) if self.layers else _bind(self.folder, root)
         return [tree, *bound]
+
+    def copies(self, root: str) -> list[tuple[str, str]]:
+        """Return where the original of each copy lies in the container, and where the copy."""
+        return [
+            (f"{ORIGINALS}/{number}", f"{root}/{target}")
+            for number, (_, target) in enumerate(self.originals)
+        ]
 
 
 class InputLayers:
@@ -183,18 +206,39 @@ def _filled(top: Path, request: PhaseRequest, layers: InputLayers | None) -> Inp
     found: tuple[Path, ...] = ()
     linked: frozenset[str] = frozenset()
     if layers is not None:
-        large = [entry for entry in request.inputs if _is_linked(entry.source)]
+        uncovered = (entry for entry in request.inputs if not _is_covered(entry, request))
+        large = [entry for entry in uncovered if _is_linked(entry.source)]
         layer, linked = layers.layer(large) if large else (below, linked)
         found = (layer,)
-    bound = []
-    for entry in request.inputs:
+    bound: list[tuple[Path, str]] = []
+    originals: list[tuple[Path, str]] = []
+    for entry in outer_first(request.inputs):
+        covered = _is_covered(entry, request)
+        target = (top / "covered" if covered else tree) / entry.target
+        make_way(target)
         if entry.target in linked:
             continue
-        if not _put(entry, tree / entry.target, may_link=layers is not None):
-            bound.append((entry.source, entry.target))
+        if entry.writable:
+            original = top / "originals" / str(len(originals))
+            copy_writable(entry.source.resolve(), original)
+            for other in request.inputs:
+                if other.target.startswith(f"{entry.target}/"):
+                    make_way(original / other.target.removeprefix(f"{entry.target}/"))
+            target.mkdir(parents=True)
+            originals.append((original, entry.target))
+        elif not _put(entry, target, may_link=layers is not None):
+            bound.append((entry.source.resolve(), entry.target))
+        elif covered:
+            bound.append((target, entry.target))
     for name in (OUTPUT_DIRECTORY, *request.tripwires):
         (tree / name).mkdir(parents=True)
-    return InputTree(tree, found, bound)
+    return InputTree(tree, found, bound, originals)
+
+
+def _is_covered(entry: Input, request: PhaseRequest) -> bool:
+    """Return whether an input lies in a folder that is mounted over the tree."""
+    writable = (other.target for other in request.inputs if other.writable)
+    return any(entry.target.startswith(f"{target}/") for target in writable)
 
 
 def _is_linked(source: Path) -> bool:
@@ -209,6 +253,9 @@ def _put(entry: Input, target: Path, *, may_link: bool) -> bool:
         Whether it is there; if not, its place is, where it can be mounted.
     """
     source = entry.source.resolve()
+    if entry.as_is and source.is_dir():
+        target.mkdir(parents=True)
+        return False
     if _size(source) <= COPIED_BYTES or not readable_for_all(source):
         copy_read_only(source, target)
         return True

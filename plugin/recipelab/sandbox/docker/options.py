@@ -139,21 +139,25 @@ def _host_config(
         "PidsLimit": limits.pids + _OWN_PROCESSES + (request.watch is not None),
         "LogConfig": {"Type": "none"},
         "Ulimits": [_NO_CORE],
-        "Tmpfs": _writable(request, profile),
+        "Tmpfs": _writable(request, profile, inputs),
         "Mounts": inputs.mounts(PHASE_ROOT),
     }
 
 
-def _writable(request: PhaseRequest, profile: ContainerProfile) -> dict[str, str]:
+def _writable(
+    request: PhaseRequest, profile: ContainerProfile, inputs: InputTree
+) -> dict[str, str]:
     """Return the only writable folders. Files in them count as memory of the container."""
     limits = request.limits
     owned = f"uid={profile.user},gid={profile.user}"
+    copy = f"rw,exec,nosuid,nodev,size={limits.scratch_mb}m,mode=0755,{owned}"
     tripwire = f"rw,noexec,nosuid,nodev,size={_TRIPWIRE_BYTES},mode=0700,{owned}"
     return {
         # Compilers of kernels load what they build from here, so it may hold code.
         "/tmp": f"rw,exec,nosuid,nodev,size={limits.scratch_mb}m,mode=1777",
         OUTPUT_FOLDER: f"rw,noexec,nosuid,nodev,size={limits.output_mb}m,mode=0700,{owned}",
         **{f"{PHASE_ROOT}/{name}": tripwire for name in request.tripwires},
+        **{place: copy for _, place in inputs.copies(PHASE_ROOT)},
     }
 
 

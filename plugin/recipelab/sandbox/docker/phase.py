@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -218,7 +218,7 @@ class DockerPhase:
                 with self._lock:
                     self._container = created
                 try:
-                    return self._result()
+                    return self._result(inputs.copies(PHASE_ROOT))
                 finally:
                     self._remove()
         except DockerException as error:
@@ -236,12 +236,14 @@ class DockerPhase:
         if container:
             self._kill_container()
 
-    def _result(self) -> PhaseResult:
+    def _result(self, copies: Sequence[tuple[str, str]]) -> PhaseResult:
         self._check_stopped()
         self._monitor = ContainerMonitor(self._api, self._container)
         self._api.start(self._container)
         # A stop that came before the start found nothing to kill.
         self._check_stopped()
+        for original, place in copies:
+            self._copy(original, place)
         self._before = self._handed_over = self._monitor.usage()
         code = self._execute()
         self._check_stopped()
@@ -256,6 +258,17 @@ class DockerPhase:
                 raise
             clear_folder(self._request.output)
             return self._phase_result(Ending.MEMORY, None)
+
+    def _copy(self, original: str, place: str) -> None:
+        """Copy what the command may change, in the container and with the command's rights."""
+        execution = self._exec_create(("cp", "-R", f"{original}/.", f"{place}/"))
+        said = self._api.exec_start(execution)
+        if self._exit_code(execution):
+            text = said.decode("utf-8", "replace").strip()[-_ERROR_BYTES:]
+            raise SandboxError(
+                f"phase {self._request.phase}: no writable copy (limits.scratch_mb is "
+                f"{self._request.limits.scratch_mb}): {text}"
+            )
 
     def _ended_by_itself(self, code: int) -> PhaseResult:
         """Tell how the command ended, and fetch the outputs if it was not killed."""
@@ -296,7 +309,11 @@ class DockerPhase:
             The exit code; meaningless if the command was killed.
         """
         command = self._handover.command if self._handover else self._request.command
-        execution = self._exec_create(RUN_COMMAND + command, stdin=self._handover is not None)
+        execution = self._exec_create(
+            RUN_COMMAND + command,
+            stdin=self._handover is not None,
+            directory=f"{PHASE_ROOT}/{self._request.directory}".rstrip("/"),
+        )
         started = time.monotonic()
         try:
             # A connection that breaks looks like the end; the exit code tells whether it is one.
@@ -376,9 +393,11 @@ class DockerPhase:
         finally:
             timer.cancel()
 
-    def _exec_create(self, command: tuple[str, ...], *, stdin: bool = False) -> str:
+    def _exec_create(
+        self, command: tuple[str, ...], *, stdin: bool = False, directory: str = PHASE_ROOT
+    ) -> str:
         created = self._api.exec_create(
-            self._container, list(command), user=self._user, workdir=PHASE_ROOT, stdin=stdin
+            self._container, list(command), user=self._user, workdir=directory, stdin=stdin
         )
         return str(created["Id"])
 

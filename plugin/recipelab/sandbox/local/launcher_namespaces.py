@@ -204,6 +204,8 @@ def _build(spec: dict[str, Any]) -> int:
     _mount("tmpfs", base, "tmpfs", _MS_NOSUID | _MS_NODEV, "mode=755")
     _mount_processes(f"{base}/proc")
     os.close(_mount_shared(base, spec["scratch"], _MS_NOSUID | _MS_NODEV))
+    for source, target in spec["copies"]:
+        _copy(source, base + target, spec["user"])
     for source, target in spec["binds"]:
         _bind(source, base + target, _READ_ONLY | _NO_SUID | _NO_DEV)
     for source, target in spec["devices"]:
@@ -221,6 +223,24 @@ def _build(spec: dict[str, Any]) -> int:
     _protect(base, _READ_ONLY, 0)
     _make_root(base, spec["directory"])
     return written
+
+
+def _copy(source: str, target: str, user: int | None) -> None:
+    """Copy what is in a folder, so that the command's user may change it; links are left out."""
+    for entry in os.scandir(source):
+        place = f"{target}/{entry.name}"
+        if entry.is_dir(follow_symlinks=False):
+            os.mkdir(place)
+            _copy(entry.path, place, user)
+        elif entry.is_file(follow_symlinks=False):
+            with open(entry.path, "rb") as old, open(place, "wb") as new:
+                while piece := old.read(1 << 20):
+                    new.write(piece)
+            os.chmod(place, 0o755 if entry.stat().st_mode & 0o111 else 0o644)
+        else:
+            continue
+        if user is not None:
+            os.chown(place, user, user)
 
 
 def _send_folder(socket: str, opened: int) -> None:
@@ -255,7 +275,8 @@ def _bind(source: str, target: str, attributes: int) -> None:
 
 def _make_point(path: str, *, is_folder: bool) -> None:
     os.makedirs(path if is_folder else os.path.dirname(path), exist_ok=True)
-    if not is_folder:
+    # In a folder that is read-only by now, as that of another input, the place is there already.
+    if not is_folder and not os.path.exists(path):
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
 
 

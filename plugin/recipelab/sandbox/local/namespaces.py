@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import Any, TypedDict, cast
 
 from recipelab.sandbox.base import HOST_NAME, OUTPUT_DIRECTORY, PhaseRequest
-from recipelab.sandbox.files import copy_read_only, readable_for_all
+from recipelab.sandbox.files import (
+    copy_read_only,
+    copy_writable,
+    make_way,
+    outer_first,
+    readable_for_all,
+)
 from recipelab.sandbox.local.launched import NONE
 from recipelab.sandbox.processes import MIB
 
@@ -77,6 +83,7 @@ class NamespaceSpec(TypedDict):
         links: Texts of symbolic links.
         files: Contents of small files.
         scratch: Options of a file system in memory, and its folders, which hold no outputs.
+        copies: Folders of the host that are copied into folders of ``scratch``.
         written: The same for outputs and tripwires.
         watch: Socket of the host that is sent the open folder of ``written``; ``None`` for none.
     """
@@ -91,6 +98,7 @@ class NamespaceSpec(TypedDict):
     links: list[tuple[str, str]]
     files: list[tuple[str, str]]
     scratch: tuple[str, list[tuple[str, str]]]
+    copies: list[tuple[str, str]]
     written: tuple[str, list[tuple[str, str]]]
     watch: str | None
 
@@ -107,20 +115,26 @@ def prepare_on_host(request: PhaseRequest, top: Path) -> LaunchSettings:
     written = [root / name for name in (OUTPUT_DIRECTORY, *request.tripwires)]
     for folder in written:
         folder.mkdir(parents=True)
-    for entry in request.inputs:
+    for entry in outer_first(request.inputs):
         target = root / entry.target
+        make_way(target)
         # A link costs nothing. The command may write through it, as it could write to the source.
-        if entry.source.is_file() and entry.source.stat().st_size > _LINKED_BYTES:
+        large = entry.source.is_file() and entry.source.stat().st_size > _LINKED_BYTES
+        if large or entry.as_is:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.symlink_to(entry.source)
+        elif entry.writable:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            copy_writable(entry.source, target)
         else:
             copy_read_only(entry.source, target)
+    changeable = {root / entry.target for entry in request.inputs if entry.writable}
     targets = (*(root / entry.target for entry in request.inputs), *written)
     for folder in {parent for path in targets for parent in path.parents}:
-        if folder.is_relative_to(root):
+        if folder.is_relative_to(root) and not changeable & {folder, *folder.parents}:
             folder.chmod(0o555)
     return LaunchSettings(
-        directory=root,
+        directory=root / request.directory,
         paths={"PATH": os.environ.get("PATH", os.defpath), "HOME": str(home), "TMPDIR": str(home)},
         file_bytes=request.limits.output_mb * MIB,
         written=root,
@@ -212,7 +226,7 @@ def namespace_spec(request: PhaseRequest, top: Path) -> NamespaceSpec:
     limits = request.limits
     return {
         "base": str(top / "root"),
-        "directory": PHASE_ROOT,
+        "directory": f"{PHASE_ROOT}/{request.directory}".rstrip("/"),
         "host_name": HOST_NAME,
         "user": NOBODY if is_root else None,
         "maps": _id_maps(is_root),
@@ -220,7 +234,12 @@ def namespace_spec(request: PhaseRequest, top: Path) -> NamespaceSpec:
         "devices": list(_devices(limits.gpus)),
         "links": _links(),
         "files": _files(NOBODY if is_root else os.geteuid()),
-        "scratch": (f"size={limits.scratch_mb}m", [(path[1:], path) for path in _SCRATCH]),
+        "scratch": (f"size={limits.scratch_mb}m", _scratch(request)),
+        "copies": [
+            (str(entry.source.resolve()), f"{PHASE_ROOT}/{entry.target}")
+            for entry in request.inputs
+            if entry.writable
+        ],
         "written": _written(request),
         "watch": str(top / WATCH_SOCKET) if request.watch is not None else None,
     }
@@ -250,11 +269,20 @@ def _written(request: PhaseRequest) -> tuple[str, list[tuple[str, str]]]:
     return f"size={limits.output_mb}m,nr_inodes={entries}", folders
 
 
+def _scratch(request: PhaseRequest) -> list[tuple[str, str]]:
+    """Return the folders for temporary files, and those of copies that the command may change."""
+    copies = [entry.target for entry in request.inputs if entry.writable]
+    places = [(f"copies/{number}", f"{PHASE_ROOT}/{to}") for number, to in enumerate(copies)]
+    return [*((path[1:], path) for path in _SCRATCH), *places]
+
+
 def _inputs(request: PhaseRequest, top: Path, is_root: bool) -> Iterator[tuple[str, str]]:
-    for number, entry in enumerate(request.inputs):
+    for number, entry in enumerate(outer_first(request.inputs)):
+        if entry.writable:
+            continue
         source = entry.source.resolve()
         # The command of root runs as another user, who may read less.
-        if is_root and not readable_for_all(source):
+        if is_root and not entry.as_is and not readable_for_all(source):
             source = top / "copies" / str(number)
             copy_read_only(entry.source.resolve(), source)
         yield str(source), f"{PHASE_ROOT}/{entry.target}"

@@ -44,9 +44,14 @@ class CannotFork(Exception):
 
 
 def may_fork(request: PhaseRequest) -> bool:
-    """Return whether a phase may be forked at all: its modules are known, and it has no GPU."""
+    """Return whether a phase may be forked at all: its modules are known, and it has no GPU.
+
+    Variables of its own may change what is imported, and would want a server for each value.
+    """
     known = all(name.split(".")[0] in FORKED for name in request.warm)
-    return known and not request.limits.gpus and hasattr(os, "pidfd_open")
+    return (
+        known and not request.environment and not request.limits.gpus and hasattr(os, "pidfd_open")
+    )
 
 
 class ForkServer:
