@@ -16,12 +16,13 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from recipelab.adopt.constants import candidates
-from recipelab.adopt.draft import Draft, SeedWay, goal_of, is_time, score_key, write_draft
+from recipelab.adopt.draft import Draft, goal_of, is_time, score_key
 from recipelab.adopt.files import read_repository
 from recipelab.adopt.look import Entry, Survey, look, script_of
 from recipelab.adopt.mending import last_lines, mend
 from recipelab.adopt.running import Training, train
 from recipelab.adopt.seeding import said_seed, seed_way
+from recipelab.adopt.writing import write_draft
 from recipelab.campaign.pack_check import Level, PackFinding, check_pack
 from recipelab.core.errors import RecipelabError
 from recipelab.core.trial import Trust
@@ -128,7 +129,8 @@ class Adoption:
         self._wishes = wishes
         self._asked = 0
         self._ask_person = ask
-        self._say = say
+        self._tell = say
+        self._told: set[str] = set()
 
     async def run(self) -> Adopted:
         """Adopt the repository.
@@ -153,6 +155,12 @@ class Adoption:
         adopted.seconds = time.monotonic() - began
         return adopted
 
+    def _say(self, text: str) -> None:
+        """Say a thing once: each run of the command opens a sandbox that has the same to say."""
+        if text not in self._told or text.startswith("ran "):
+            self._told.add(text)
+            self._tell(text)
+
     def _begin(self) -> tuple[Draft, Path]:
         """Look at the repository, and return the draft and its folder."""
         wishes = self._wishes
@@ -162,12 +170,13 @@ class Adoption:
         survey = look(read_repository(root, wishes.data))
         name = wishes.name or score_key(survey.repository.root.name)
         check_identifier(name)
-        folder = wishes.packs / name
+        folder = (wishes.packs / name).absolute()
         if folder.exists():
             raise RecipelabError(f"{folder} exists already; choose another --name, or move it away")
         self._say_survey(survey)
         entry = self._entry(survey)
         draft = Draft(name, survey, entry, list(survey.repository.data))
+        draft.editable = survey.editable(entry)
         draft.train_seconds = wishes.seconds or draft.train_seconds
         draft.seed = seed_way(
             draft, option=wishes.seed_arg, variable=wishes.seed_env, place=wishes.seed_constant
@@ -328,7 +337,7 @@ class Adoption:
         self._say(f"knobs: {len(draft.knobs)} in knobs.toml")
 
     async def _check(self, adopted: Adopted) -> None:
-        pack = load_pack(str(adopted.folder.resolve()))
+        pack = load_pack(str(adopted.folder))
         adopted.trust = pack.trust
         adopted.trial_seconds = adopted.draft.measured_seconds * len(pack.seeds)
         async for finding in check_pack(
@@ -366,6 +375,3 @@ def _constant(runs: Sequence[Training]) -> dict[str, float]:
 
 def _matches(path: str, globs: Sequence[str]) -> bool:
     return any(fnmatchcase(path, glob.removeprefix("./")) for glob in globs)
-
-
-__all__ = ["Adopted", "Adoption", "Ask", "SeedWay", "Wishes"]

@@ -13,18 +13,49 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 _SEEDERS = frozenset(
-    "seed manual_seed manual_seed_all set_seed seed_everything seed_all set_random_seed".split()
+    [
+        "seed",
+        "manual_seed",
+        "manual_seed_all",
+        "set_seed",
+        "seed_everything",
+        "seed_all",
+        "set_random_seed",
+    ]
 )
 """Functions that seed a generator for all of the process."""
-_GENERATORS = frozenset("default_rng RandomState PRNGKey key Generator Random PCG64".split())
-_SEED_KEYWORDS = frozenset("seed random_state random_seed".split())
+_GENERATORS = frozenset(
+    ["default_rng", "RandomState", "PRNGKey", "key", "Generator", "Random", "PCG64"]
+)
+_SEED_KEYWORDS = frozenset(["seed", "random_state", "random_seed"])
 _SEED_NAME = re.compile(r"(?:\w+_)?seed", re.IGNORECASE)
 _CONFIG_SUFFIXES = (".yaml", ".yml", ".toml", ".json", ".cfg", ".ini", ".gin")
 _TRACKERS = frozenset(
-    "wandb mlflow tensorboard tensorboardX comet_ml neptune clearml aim trackio swanlab".split()
+    [
+        "wandb",
+        "mlflow",
+        "tensorboard",
+        "tensorboardX",
+        "comet_ml",
+        "neptune",
+        "clearml",
+        "aim",
+        "trackio",
+        "swanlab",
+    ]
 )
 _PARSERS = frozenset(
-    "argparse click typer fire hydra tyro absl simple_parsing jsonargparse".split()
+    [
+        "argparse",
+        "click",
+        "typer",
+        "fire",
+        "hydra",
+        "tyro",
+        "absl",
+        "simple_parsing",
+        "jsonargparse",
+    ]
 )
 _MOST_PLACES = 20
 _LONGEST_SHOWN = 160

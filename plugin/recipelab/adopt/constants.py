@@ -64,7 +64,7 @@ _WORKLOAD = re.compile(
     r"^(?:n|m|k|size|count|rounds?|repeats?|iters?|iterations|length|total|runs?)$"
 )
 """Names that in a program without training are the work itself."""
-_SHARE = re.compile(r"drop|momentum|beta|ema|smooth|frac|ratio|prob|share|decay_rate|gamma|alpha")
+_SHARE = re.compile(r"drop|momentum|beta|ema|smoothing|frac|prob|share")
 _DEFINE = re.compile(
     r"^[ \t]*#[ \t]*define[ \t]+([A-Za-z_]\w*)[ \t]+([-+]?[\d.][\w.]*)[ \t]*(?://.*|/\*.*)?$"
 )
@@ -170,7 +170,7 @@ def _is_plain(value: Value) -> bool:
 
 
 def _plain(name: str) -> str:
-    """Return the last part of a name in small letters, as ``weight_decay`` of ``--weight-decay``."""
+    """Return the last part of a name in small letters: ``weight_decay`` of ``--weight-decay``."""
     last = name.lstrip("-").replace("-", "_").rpartition(".")[2]
     parted = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", last)
     return parted.lower()
@@ -188,9 +188,8 @@ def _of_python(text: str) -> _Found:
             for statement in node.body:
                 yield from _assigned(statement, f"{node.name}.")
     for call in ast.walk(module) if module is not None else ():
-        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute):
-            if call.func.attr == "add_argument":
-                yield from _option(call)
+        if isinstance(call, ast.Call) and getattr(call.func, "attr", "") == "add_argument":
+            yield from _option(call)
 
 
 def _assigned(node: ast.stmt, prefix: str) -> _Found:

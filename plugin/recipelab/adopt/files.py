@@ -24,26 +24,138 @@ MOST_WALKED = 50_000
 
 _GIT_SECONDS = 30
 _CODE = frozenset(
-    ".py .pyi .sh .bash .c .h .cc .cpp .cxx .hpp .cu .cuh .rs .go .jl .r .lua .js .ts .java .toml "
-    ".yaml .yml .json .cfg .ini .conf .mk .cmake .md .rst .gin .jinja .sql".split()
+    [
+        ".py",
+        ".pyi",
+        ".sh",
+        ".bash",
+        ".c",
+        ".h",
+        ".cc",
+        ".cpp",
+        ".cxx",
+        ".hpp",
+        ".cu",
+        ".cuh",
+        ".rs",
+        ".go",
+        ".jl",
+        ".r",
+        ".lua",
+        ".js",
+        ".ts",
+        ".java",
+        ".toml",
+        ".yaml",
+        ".yml",
+        ".json",
+        ".cfg",
+        ".ini",
+        ".conf",
+        ".mk",
+        ".cmake",
+        ".md",
+        ".rst",
+        ".gin",
+        ".jinja",
+        ".sql",
+    ]
 )
 _CODE_NAMES = frozenset(
-    "makefile dockerfile license readme requirements.txt constraints.txt cmakelists.txt "
-    "environment.txt uv.lock poetry.lock pipfile".split()
+    [
+        "makefile",
+        "dockerfile",
+        "license",
+        "readme",
+        "requirements.txt",
+        "constraints.txt",
+        "cmakelists.txt",
+        "environment.txt",
+        "uv.lock",
+        "poetry.lock",
+        "pipfile",
+    ]
 )
 _DATA = frozenset(
-    ".csv .tsv .parquet .arrow .feather .npz .npy .bin .h5 .hdf5 .jsonl .ndjson .db .sqlite .gz "
-    ".zst .xz .bz2 .zip .tar .tgz .idx .mat .txt .xls .xlsx .rec .tfrecord .lmdb .wav .png .jpg "
-    ".jpeg .svm .libsvm .arff .fasta .mtx .dat .data".split()
+    [
+        ".csv",
+        ".tsv",
+        ".parquet",
+        ".arrow",
+        ".feather",
+        ".npz",
+        ".npy",
+        ".bin",
+        ".h5",
+        ".hdf5",
+        ".jsonl",
+        ".ndjson",
+        ".db",
+        ".sqlite",
+        ".gz",
+        ".zst",
+        ".xz",
+        ".bz2",
+        ".zip",
+        ".tar",
+        ".tgz",
+        ".idx",
+        ".mat",
+        ".txt",
+        ".xls",
+        ".xlsx",
+        ".rec",
+        ".tfrecord",
+        ".lmdb",
+        ".wav",
+        ".png",
+        ".jpg",
+        ".jpeg",
+        ".svm",
+        ".libsvm",
+        ".arff",
+        ".fasta",
+        ".mtx",
+        ".dat",
+        ".data",
+    ]
 )
-_WEIGHTS = frozenset(".pt .pth .ckpt .safetensors .onnx .pkl .pickle .joblib".split())
-_DATA_FOLDERS = frozenset("data datasets dataset input inputs corpus shards".split())
+_WEIGHTS = frozenset(
+    [".pt", ".pth", ".ckpt", ".safetensors", ".onnx", ".pkl", ".pickle", ".joblib"]
+)
+_DATA_FOLDERS = frozenset(["data", "datasets", "dataset", "input", "inputs", "corpus", "shards"])
 _SKIPPED = frozenset(
-    "__pycache__ .git .hg .svn .venv venv env .env node_modules .tox .nox .mypy_cache .ruff_cache "
-    ".pytest_cache .ipynb_checkpoints .idea .vscode .eggs build dist wandb mlruns runs outputs "
-    "checkpoints lightning_logs tb_logs".split()
+    [
+        "__pycache__",
+        ".git",
+        ".hg",
+        ".svn",
+        ".venv",
+        "venv",
+        "env",
+        ".env",
+        "node_modules",
+        ".tox",
+        ".nox",
+        ".mypy_cache",
+        ".ruff_cache",
+        ".pytest_cache",
+        ".ipynb_checkpoints",
+        ".idea",
+        ".vscode",
+        ".eggs",
+        "build",
+        "dist",
+        "wandb",
+        "mlruns",
+        "runs",
+        "outputs",
+        "checkpoints",
+        "lightning_logs",
+        "tb_logs",
+    ]
 ) | {HOME_FOLDER, TASK_PACKS, SANDBOXES, AGENTS}
-_SCRIPTS = frozenset(".py .sh .bash .c .cpp .cc".split())
+_SCRIPTS = frozenset([".py", ".sh", ".bash", ".c", ".cpp", ".cc"])
 _LOG_NAMES = ("results.tsv",)
 """Tables that tell of past trials; they are no data of the training."""
 

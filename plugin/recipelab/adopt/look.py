@@ -153,7 +153,7 @@ class Survey:
         }
 
     def editable(self, entry: Entry) -> tuple[str, ...]:
-        """Return the files that agents may change by default: what the entry reaches, no scorers."""
+        """Return what agents may change by default: the files that it reaches, no scorers."""
         reached = dict.fromkeys(
             (*self.reached(entry.path), *self.configs(entry.path, entry.command))
         )

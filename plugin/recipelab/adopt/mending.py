@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from recipelab.adopt.draft import RECIPE, Draft
+from recipelab.adopt.draft import Draft
 from recipelab.adopt.files import data_place
+from recipelab.adopt.writing import RECIPE
 from recipelab.core.content import SANDBOXES, shipped_root
 from recipelab.core.errors import RecipelabError
 from recipelab.core.text import plain
@@ -37,8 +38,8 @@ _MEMORY = re.compile(
     r"DefaultCPUAllocator"
 )
 _NO_GPU = re.compile(
-    r"not compiled with CUDA|No CUDA GPUs are available|Found no NVIDIA driver|CUDA is not available|"
-    r"no CUDA-capable device|libcuda\.so"
+    r"not compiled with CUDA|No CUDA GPUs are available|Found no NVIDIA driver|"
+    r"CUDA is not available|no CUDA-capable device|libcuda\.so"
 )
 _NETWORK = re.compile(
     r"Temporary failure in name resolution|Name or service not known|Network is unreachable|"
@@ -257,7 +258,7 @@ def _host_paths(draft: Draft, name: str, root: Path) -> Iterator[tuple[Path, str
 
 
 def _replaced(draft: Draft, name: str, path: Path, target: str) -> bool:
-    """Put the place of data where the pack's copy names an absolute path; whether that was found."""
+    """Put the place of data where a copied file names an absolute path; whether one does."""
     for file, text in draft.survey.repository.texts.items():
         if name in text and file.endswith((".py", ".yaml", ".yml", ".toml", ".json", ".sh")):
             draft.replaced.setdefault(file, []).append((name, target))

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from recipelab.adopt.draft import Draft, is_metric_name, score_key, write_draft
+from recipelab.adopt.draft import Draft, is_metric_name, score_key
+from recipelab.adopt.writing import write_draft
 from recipelab.core.trial import Phase
 from recipelab.evaluation.failures import PhaseFailed
 from recipelab.evaluation.integrity import FileHashes
@@ -84,7 +85,7 @@ async def train(
 
     Args:
         draft: The draft.
-        folder: Where it is written.
+        folder: Where it is written: an absolute path.
         seed: The seed.
         sandbox: Kind of the sandbox.
         slots: Phases at the same time; ``None`` for what the machine has.
@@ -95,7 +96,7 @@ async def train(
         SandboxError: The machinery failed.
     """
     write_draft(draft, folder)
-    pack = load_pack(str(folder.resolve()))
+    pack = load_pack(str(folder))
     spec = load_image_spec(pack.sandbox)
     pool = slots_for(pack, spec, Plan(pack=pack.name, slots=slots, share_devices=True))
     data = await asyncio.to_thread(ensure_data, pack, say=lambda text: None)

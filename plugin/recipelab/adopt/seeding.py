@@ -59,11 +59,9 @@ def seed_way(
         if _SEED_VARIABLE.fullmatch(name):
             return SeedWay("environment", name)
     seeds = draft.survey.seeds(draft.entry.path, draft.entry.command)
-    if any("hydra" in item.parsers for item in facts):
-        if any(
-            seed.name == "seed" and seed.line.path.endswith((".yaml", ".yml")) for seed in seeds
-        ):
-            return SeedWay("argument", "seed")
+    in_yaml = any(s.name == "seed" and s.line.path.endswith((".yaml", ".yml")) for s in seeds)
+    if in_yaml and any("hydra" in item.parsers for item in facts):
+        return SeedWay("argument", "seed")
     return SeedWay.at(seeds[0]) if seeds else SeedWay("none")
 
 

@@ -1,4 +1,4 @@
-"""``recipelab packs adopt``: a task pack of a repository as it is, or a pack's next level of trust."""
+"""``recipelab packs adopt``: a task pack of a repository, or a pack's next level of trust."""
 
 from __future__ import annotations
 
