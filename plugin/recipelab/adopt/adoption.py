@@ -66,6 +66,7 @@ class Wishes:
         packs: The folder that holds packs.
         sandbox: Kind of the sandbox.
         slots: Phases at the same time.
+        share_devices: Whether its runs may share devices with those of campaigns.
     """
 
     path: Path
@@ -83,6 +84,7 @@ class Wishes:
     packs: Path = Path("task_packs")
     sandbox: str = "auto"
     slots: int | None = None
+    share_devices: bool = False
 
 
 @dataclass
@@ -245,6 +247,7 @@ class Adoption:
             seed,
             sandbox=self._wishes.sandbox,
             slots=self._wishes.slots,
+            share_devices=self._wishes.share_devices,
             say=self._say,
         )
         if training.ok:
@@ -341,7 +344,11 @@ class Adoption:
         adopted.trust = pack.trust
         adopted.trial_seconds = adopted.draft.measured_seconds * len(pack.seeds)
         async for finding in check_pack(
-            pack, sandbox=self._wishes.sandbox, slots=self._wishes.slots, say=self._say
+            pack,
+            sandbox=self._wishes.sandbox,
+            slots=self._wishes.slots,
+            share_devices=self._wishes.share_devices,
+            say=self._say,
         ):
             adopted.findings.append(finding)
             if finding.level is not Level.OK:

@@ -170,7 +170,7 @@ class Draft:
 
 def score_key(name: str) -> str:
     """Return a printed name as a key of score.json and the name of a metric."""
-    key = re.sub(r"\W+", "_", name.lower().lstrip("-")).strip("_")[:60] or "metric"
+    key = re.sub(r"[^a-z0-9_]+", "_", name.lower()).strip("_")[:50] or "metric"
     return key if key[0].isalpha() else f"metric_{key}"
 
 

@@ -6,6 +6,7 @@ Nothing of the repository runs, Git's own hooks and monitors included.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -155,6 +156,11 @@ _SKIPPED = frozenset(
         "tb_logs",
     ]
 ) | {HOME_FOLDER, TASK_PACKS, SANDBOXES, AGENTS}
+_SECRET = re.compile(
+    r"\.env(?:\..+)?|\.netrc|id_(?:rsa|dsa|ecdsa|ed25519)|.*\.(?:pem|key|p12|pfx)|"
+    r"(?:credentials?|secrets?)(?:\..+)?|\.npmrc|\.pypirc"
+)
+"""Names of files that hold keys; a recipe is sent to models."""
 _SCRIPTS = frozenset([".py", ".sh", ".bash", ".c", ".cpp", ".cc"])
 _LOG_NAMES = ("results.tsv",)
 """Tables that tell of past trials; they are no data of the training."""
@@ -303,6 +309,8 @@ def _text_of(root: Path, path: str) -> tuple[str | None, str]:
     file = root / path
     if len(os.fsencode(path)) > MAX_PATH_BYTES or not path.isprintable():
         return None, "its path is too long, or cannot be printed"
+    if _SECRET.fullmatch(name):
+        return None, "it may hold a secret"
     if file.is_symlink() and not _stays(file, root):
         return None, "a link that leads out of the repository"
     if not file.is_file():

@@ -79,6 +79,7 @@ async def train(
     *,
     sandbox: str,
     slots: int | None,
+    share_devices: bool,
     say: Callable[[str], None],
 ) -> Training:
     """Write a draft, and run its training once.
@@ -89,6 +90,7 @@ async def train(
         seed: The seed.
         sandbox: Kind of the sandbox.
         slots: Phases at the same time; ``None`` for what the machine has.
+        share_devices: Whether the run may share devices with those of campaigns.
         say: Called with what a person should know.
 
     Raises:
@@ -98,7 +100,7 @@ async def train(
     write_draft(draft, folder)
     pack = load_pack(str(folder))
     spec = load_image_spec(pack.sandbox)
-    pool = slots_for(pack, spec, Plan(pack=pack.name, slots=slots, share_devices=True))
+    pool = slots_for(pack, spec, Plan(pack=pack.name, slots=slots, share_devices=share_devices))
     data = await asyncio.to_thread(ensure_data, pack, say=lambda text: None)
     opened = await asyncio.to_thread(
         open_sandbox, sandbox, spec, build=True, say=say, allow_local_fallback=True

@@ -164,7 +164,7 @@ def pack_toml(draft: Draft, folder: Path) -> str:
 def _head(draft: Draft, specialists: Sequence[str]) -> str:
     key = draft.score_key
     scale = 'scale = "log"\n' if is_time(draft.metric) else ""
-    return f"""# Written by `recipelab packs adopt`, and yours to change. Every key: docs/task-packs.md.
+    return f"""# Written by `recipelab packs adopt`; yours to change. Every key: docs/task-packs.md.
 format = 1
 name = {_toml(draft.name)}
 title = {_toml(_title(draft))}

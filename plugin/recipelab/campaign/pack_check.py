@@ -118,6 +118,7 @@ async def check_pack(
     run: bool = True,
     sandbox: str = "auto",
     slots: int | None = None,
+    share_devices: bool = False,
     home: Home | None = None,
     rehearsed: bool = False,
     say: Callable[[str], None] = lambda text: None,
@@ -131,6 +132,7 @@ async def check_pack(
         run: Whether to run anything: the launcher, the baseline and spoiled predictions.
         sandbox: ``auto``, ``docker`` or ``local``.
         slots: Phases at the same time; ``None`` for what the machine has.
+        share_devices: Whether slots may share devices, with each other and with campaigns.
         rehearsed: Whether the caller has the profile rehearsed besides.
         home: Folder of papers and lineage; nothing is written to it.
         say: Called with each text that a person should read.
@@ -164,7 +166,13 @@ async def check_pack(
         yield _warning("left to prove", text)
     if not runs:
         return
-    plan = Plan(pack=str(pack.root), profile=pack.profile, sandbox=sandbox, slots=slots)
+    plan = Plan(
+        pack=str(pack.root),
+        profile=pack.profile,
+        sandbox=sandbox,
+        slots=slots,
+        share_devices=share_devices,
+    )
     session = CampaignSession(plan, home or Home.find(), say=say)
     async with session.measuring() as evaluator:
         async for finding in check_baseline(evaluator):

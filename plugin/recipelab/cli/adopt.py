@@ -13,6 +13,7 @@ from recipelab.cli.common import (
     FAILED,
     AsJson,
     SandboxOption,
+    ShareDevices,
     Slots,
     clear_errors,
     out,
@@ -81,6 +82,7 @@ def adopt(
     folder: Annotated[Path, typer.Option(help="Where packs are.")] = Path("task_packs"),
     sandbox: SandboxOption = "auto",
     slots: Slots = "auto",
+    share_devices: ShareDevices = False,
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing; take what is offered.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -110,6 +112,7 @@ def adopt(
             packs=folder,
             sandbox=sandbox,
             slots=slot_count(slots),
+            share_devices=share_devices,
         )
         quiet = yes or as_json or not sys.stdin.isatty()
         adoption = Adoption(wishes, ask=_default if quiet else _asked, say=say)
