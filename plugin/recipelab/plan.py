@@ -27,6 +27,9 @@ class Arm(StrEnum):
     NO_LINEAGE = "no-lineage"
 
 
+OFFLINE = "offline"
+"""The model that writes no code of its own."""
+
 CREDIT = "credit"
 """The speaker policy of a plan that names none."""
 
@@ -76,6 +79,8 @@ class Plan(BaseModel):
         turns: Turns of specialists in a round; ``None`` takes two for each.
         characters: How much the context of a turn holds, in characters; ``None`` for the default.
         approve: Whether a person is asked before each trial.
+        accept_self_reported: Whether a real model may work on a pack whose recipe says its own
+            score.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -83,7 +88,7 @@ class Plan(BaseModel):
     name: str | None = None
     pack: str
     profile: str | None = None
-    model: SavedModel = "offline"
+    model: SavedModel = OFFLINE
     models: dict[str, SavedModel] = Field(default_factory=dict)
     base_url: str | None = None
     prices: str | None = None
@@ -101,6 +106,7 @@ class Plan(BaseModel):
     turns: int | None = Field(default=None, ge=1)
     characters: int | None = Field(default=None, ge=1000)
     approve: bool = False
+    accept_self_reported: bool = False
 
     @field_validator("speakers")
     @classmethod
@@ -113,6 +119,11 @@ class Plan(BaseModel):
     def blind(self) -> bool:
         """Whether agents learn nothing of past trials."""
         return self.arm is Arm.NO_LINEAGE
+
+    @property
+    def has_real_model(self) -> bool:
+        """Whether a language model works on it, beside or in place of the rules of ``offline``."""
+        return self.model != OFFLINE or bool(self.models)
 
     @property
     def model_name(self) -> str:

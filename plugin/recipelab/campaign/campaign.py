@@ -242,12 +242,20 @@ class Campaign(CampaignReader):
             raise AssertionError("unreachable: a stream that ends says how")
         return self.ended
 
-    def extend(self, limits: BudgetLimits | None = None, *, sandbox: str | None = None) -> None:
+    def extend(
+        self,
+        limits: BudgetLimits | None = None,
+        *,
+        sandbox: str | None = None,
+        accept_self_reported: bool = False,
+    ) -> None:
         """Give the campaign more to spend, or another sandbox, from its next run on.
 
         Args:
             limits: New limits, in place of those of the same name; the others stay.
             sandbox: ``auto``, ``docker`` or ``local``; ``None`` as before.
+            accept_self_reported: Whether a real model may go on where the recipe says its own
+                score; one that might before still may.
 
         Raises:
             RecipelabError: The campaign was imported.
@@ -255,7 +263,11 @@ class Campaign(CampaignReader):
         self._check_ran_here()
         plan = self.plan
         merged = plan.limits.model_copy(update=limits.given() if limits else {})
-        update = {"limits": merged, "sandbox": sandbox or plan.sandbox}
+        update = {
+            "limits": merged,
+            "sandbox": sandbox or plan.sandbox,
+            "accept_self_reported": accept_self_reported or plan.accept_self_reported,
+        }
         self._plan = plan.model_copy(update=update)
 
     async def resume(self, limits: BudgetLimits | None = None, **options: Any) -> Ended:

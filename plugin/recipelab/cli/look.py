@@ -62,6 +62,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show one trial: hypothesis, diff, phases, failure and log."""
+    from recipelab.lineage.campaigns import headed
     from recipelab.report.trial import trial_facts, trial_sheet
 
     with opened_campaign(home, name) as campaign:
@@ -69,6 +70,8 @@ def show(
         if as_json:
             print_json(trial_facts(record, full=True))
             return
+        if heading := headed("", campaign.record).strip():
+            out.print(Text(heading), style="yellow", soft_wrap=True)
         out.print(trial_sheet(record, unit=campaign.metric.unit))
 
 
@@ -97,6 +100,7 @@ def lineage(
 ) -> None:
     """Ask the lineage, with the filters that agents have."""
     from recipelab.lineage import TrialFilter
+    from recipelab.lineage.campaigns import headed
     from recipelab.report.trial import trial_facts, trials_table
 
     with opened_campaign(home, name) as campaign:
@@ -125,6 +129,7 @@ def lineage(
             return
         total = f"{page.total} or more" if page.capped else str(page.total)
         title = f"{len(page.items)} of {total} matching trials of {campaign.name}"
+        title = headed(title, campaign.record)
         unit = campaign.metric.unit
         out.print(trials_table(page.items, unit=unit, title=title, width=out.width))
 
@@ -139,6 +144,7 @@ def _choices(what: str, given: list[str] | None, kind: type[T]) -> list[T]:
 
 def stats(name: NameArgument = None, home: HomeOption = None, as_json: AsJson = False) -> None:
     """Figures of a campaign: statuses, best so far, failures, chains, time, near misses, ideas."""
+    from recipelab.lineage.campaigns import headed
     from recipelab.report.figures import figures
 
     with opened_campaign(home, name) as campaign:
@@ -146,6 +152,8 @@ def stats(name: NameArgument = None, home: HomeOption = None, as_json: AsJson = 
         if as_json:
             print_json(facts)
             return
+        if heading := headed("", campaign.record).strip():
+            out.print(Text(heading), style="yellow", soft_wrap=True)
         for part in figures(facts):
             out.print(part)
 

@@ -49,6 +49,14 @@ DEFAULT_TRIALS = 12
 DIFF_CHARACTERS = 8_000
 """Characters of a diff that are shown before a trial is approved."""
 
+AcceptSelfReported = Annotated[
+    bool,
+    typer.Option(
+        "--accept-self-reported",
+        help="Let a real model work on a pack whose recipe prints its own score.",
+    ),
+]
+
 Hours = Annotated[float | None, typer.Option(min=0.001, help="Wall-clock hours to spend.")]
 
 
@@ -119,6 +127,7 @@ def run(
         ),
     ] = None,
     approve: Annotated[bool, typer.Option("--approve", help="Ask before each trial.")] = False,
+    accept_self_reported: AcceptSelfReported = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what the campaign would take, and run nothing.")
     ] = False,
@@ -168,6 +177,7 @@ def run(
             speakers=speakers,
             ahead=ahead,
             approve=approve,
+            accept_self_reported=accept_self_reported,
         )
         if dry_run:
             _print_estimate(Campaign.estimate(plan, home=home), as_json=as_json)
@@ -185,6 +195,7 @@ def resume(
     sandbox: Annotated[
         str | None, typer.Option(help="auto, docker or local; default as before.")
     ] = None,
+    accept_self_reported: AcceptSelfReported = False,
     home: HomeOption = None,
     as_json: AsJson = False,
 ) -> None:
@@ -198,7 +209,11 @@ def resume(
         if campaign.unpause():
             say(f"Campaign {campaign.name} goes on where it runs.")
             return
-        campaign.extend(BudgetLimits(trials=trials, hours=hours), sandbox=sandbox)
+        campaign.extend(
+            BudgetLimits(trials=trials, hours=hours),
+            sandbox=sandbox,
+            accept_self_reported=accept_self_reported,
+        )
         _run(campaign, as_json=as_json)
 
 

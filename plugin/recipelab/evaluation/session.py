@@ -11,7 +11,7 @@ from pathlib import Path
 from recipelab.budget import Ledger
 from recipelab.core.content import Home
 from recipelab.core.errors import RecipelabError
-from recipelab.core.trial import Checkpoint
+from recipelab.core.trial import Checkpoint, Trust
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.proposals import Approve
 from recipelab.evaluation.queue import OnPhase, TrialQueue
@@ -26,9 +26,6 @@ from recipelab.sandbox import Sandbox
 from recipelab.sandbox.choose import open_sandbox
 from recipelab.sandbox.slots import SlotPool, machine_pool
 from recipelab.sandbox.spec import ImageSpec, load_image_spec
-
-_OFFLINE = "offline"
-"""The model that writes no code of its own."""
 
 MOST_SLOTS = 8
 """Slots that a campaign takes by default; it may be given more."""
@@ -130,7 +127,7 @@ class CampaignSession:
             raise
 
     def _check_plan(self) -> None:
-        """Check that the campaign comes to an end, and that whoever it asks is there.
+        """Check that the campaign comes to an end, is believed, and that whoever it asks is there.
 
         Raises:
             RecipelabError: It does not.
@@ -140,6 +137,14 @@ class CampaignSession:
             raise RecipelabError(
                 "a campaign needs a budget: give trials, hours, device hours, tokens, money or a "
                 "plateau"
+            )
+        trust = self.pack.trust
+        if trust is Trust.SELF_REPORTED and plan.has_real_model and not plan.accept_self_reported:
+            # A model that may print its own score finds out that it may.
+            raise RecipelabError(
+                f"the pack {self.pack.name} is self-reported: code that the model may change "
+                "prints the score. Say --accept-self-reported if you mean it (accept_self_reported in "
+                f"a plan), or let it climb: recipelab packs adopt {self.pack.name} --to protected"
             )
         if plan.approve and self.overrides.approve is None:
             # To go on without asking would train what a person wanted to see first.
@@ -200,7 +205,7 @@ class CampaignSession:
             build=True,
             say=self.say,
             # A real model writes code that nobody has read: without isolation only if asked for.
-            allow_local_fallback=self.plan.model == _OFFLINE and not self.plan.models,
+            allow_local_fallback=not self.plan.has_real_model,
         )
 
     def _register(self, store: LineageStore, name: str) -> None:

@@ -17,6 +17,7 @@ from recipelab.core.recipe import Recipe
 from recipelab.core.text import plain, shorten
 from recipelab.core.trial import Status
 from recipelab.lineage import LineageStore
+from recipelab.lineage.campaigns import headed
 from recipelab.report.transcript import Transcript, TranscriptFormat
 from recipelab.report.trial import line_words, projected_words
 
@@ -237,11 +238,15 @@ HEAD_PATCH = "head.patch"
 def patch_of(store: LineageStore, campaign: str, number: int) -> str:
     """Return the diff from the baseline to a trial's recipe, as ``git apply`` takes it.
 
+    Lines of comment come first where nothing of the campaign is proven; Git passes over them.
+
     Raises:
         LineageError: No trial has that number.
     """
     baseline = Recipe(store.files(campaign, 0))
-    return baseline.diff(Recipe(store.files(campaign, number)))
+    head = headed("", store.campaign(campaign)).strip()
+    diff = baseline.diff(Recipe(store.files(campaign, number)))
+    return f"# {head}\n{diff}" if head else diff
 
 
 def write_papers(folder: Path, store: LineageStore, campaign: str) -> None:

@@ -76,7 +76,8 @@ def printed_number(key: str) -> float:
             the number is not finite.
     """
     file = PredictionFile(LOG_FILE)
-    text = file.read_text(LOG_BYTES)
+    # Programs print what they like; a number is ASCII.
+    text = file.read_bytes(LOG_BYTES).decode("utf-8", "replace")
     head, mark, status = text.rpartition(LAST_LINE)
     if not mark or status != "0\n" or LAST_LINE in head:
         file.malformed("it is no whole log of a training that ended well")
