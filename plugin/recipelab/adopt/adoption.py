@@ -9,12 +9,13 @@ from __future__ import annotations
 import shutil
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import unified_diff
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from recipelab.adopt.climb import protect
 from recipelab.adopt.constants import candidates
 from recipelab.adopt.draft import Draft, goal_of, is_time, score_key
 from recipelab.adopt.files import read_repository
@@ -62,6 +63,7 @@ class Wishes:
         seed_env: The variable that takes it.
         seed_constant: Its place in the code, ``FILE:LINE``.
         seconds: Time that a training may take.
+        level: How far the score is to be believed: self-reported or protected.
         name: Name of the pack.
         packs: The folder that holds packs.
         sandbox: Kind of the sandbox.
@@ -80,6 +82,7 @@ class Wishes:
     seed_env: str | None = None
     seed_constant: str | None = None
     seconds: float | None = None
+    level: Trust = Trust.SELF_REPORTED
     name: str | None = None
     packs: Path = Path("task_packs")
     sandbox: str = "auto"
@@ -149,6 +152,8 @@ class Adoption:
             await self._run_twice_more(draft, folder, first)
             self._choose_files(draft)
             write_draft(draft, folder)
+            if self._wishes.level is Trust.PROTECTED and not draft.protected:
+                self._say_held(protect(str(folder))[1])
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -338,6 +343,10 @@ class Adoption:
         draft.knobs = candidates(texts, draft.editable, survey.facts, network=draft.network)
         self._say(f"agents may change: {', '.join(draft.editable)}")
         self._say(f"knobs: {len(draft.knobs)} in knobs.toml")
+
+    def _say_held(self, held: Mapping[str, Sequence[str]]) -> None:
+        for path, names in held.items():
+            self._say(f"held as they are: {path}: {', '.join(names) or 'the whole file'}")
 
     async def _check(self, adopted: Adopted) -> None:
         pack = load_pack(str(adopted.folder))

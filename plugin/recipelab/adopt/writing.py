@@ -83,8 +83,8 @@ def knobs_toml(draft: Draft) -> str:
         "# The ranges are guesses from name and value: narrow them where you know better.\n"
     )
     return head + "".join(
-        f"\n[[knobs]]\nfile = {_toml(f'{RECIPE}/{item.path}')}\nname = {_toml(item.name)}\n"
-        f"surface = {_toml(item.surface)}\ndomain = {_toml(item.domain)}\n"
+        f"\n[[knobs]]\nfile = {toml(f'{RECIPE}/{item.path}')}\nname = {toml(item.name)}\n"
+        f"surface = {toml(item.surface)}\ndomain = {toml(item.domain)}\n"
         for item in draft.knobs
     )
 
@@ -145,15 +145,15 @@ def pack_toml(draft: Draft, folder: Path) -> str:
     if draft.gpus:
         parts.append(f'[hardware]\ngpus = {draft.gpus}\nkind = "GPU"\n')
     editable = [f"{RECIPE}/{_glob(path)}" for path in draft.editable]
-    parts.append(f"[recipe]\nfolder = {_toml(RECIPE)}\neditable = {_list(editable)}\n")
+    parts.append(f"[recipe]\nfolder = {toml(RECIPE)}\neditable = {_list(editable)}\n")
     parts += [
-        f"[[surfaces]]\nname = {_toml(name)}\ndescription = {_toml(about)}\n"
+        f"[[surfaces]]\nname = {toml(name)}\ndescription = {toml(about)}\n"
         for name, about in surfaces.items()
     ]
-    parts += [_data_table(name, place, folder) for name, place in names.items()]
+    parts += [data_table(name, place, folder) for name, place in names.items()]
     parts += [
-        f"[[protected]]\npath = {_toml(f'{RECIPE}/{path}')}\n"
-        + (f"names = {_toml(list(functions))}\n" if functions else "")
+        f"[[protected]]\npath = {toml(f'{RECIPE}/{path}')}\n"
+        + (f"names = {toml(list(functions))}\n" if functions else "")
         for path, functions in draft.protected.items()
     ]
     seen = {f"{RECIPE}/{place.target}": name for name, place in names.items()}
@@ -166,19 +166,19 @@ def _head(draft: Draft, specialists: Sequence[str]) -> str:
     scale = 'scale = "log"\n' if is_time(draft.metric) else ""
     return f"""# Written by `recipelab packs adopt`; yours to change. Every key: docs/task-packs.md.
 format = 1
-name = {_toml(draft.name)}
-title = {_toml(_title(draft))}
-description = {_toml(_description(draft))}
+name = {toml(draft.name)}
+title = {toml(_title(draft))}
+description = {toml(_description(draft))}
 default_profile = "own"
-specialists = {_toml(list(specialists))}
-sandbox = {_toml(draft.sandbox)}
+specialists = {toml(list(specialists))}
+sandbox = {toml(draft.sandbox)}
 seeds = [1, 2, 3]
 
 [metric]
-name = {_toml(key)}
-unit = {_toml("s" if re.search("second|time", key) else "")}
-goal = {_toml(str(draft.goal))}
-measure = {_toml(f"score.{key}")}
+name = {toml(key)}
+unit = {toml("s" if re.search("second|time", key) else "")}
+goal = {toml(str(draft.goal))}
+measure = {toml(f"score.{key}")}
 {scale}"""
 
 
@@ -209,8 +209,8 @@ command = ["true"]
 
 # The command runs in a copy of recipe/ of its own, and its output goes to out/log.txt as well.
 [phases.train]
-command = {_toml(["python", *arguments])}
-workdir = {_toml(RECIPE)}
+command = {toml(["python", *arguments])}
+workdir = {toml(RECIPE)}
 scratch = true
 {environment}data = {_table(seen)}
 
@@ -247,20 +247,20 @@ def _gates(draft: Draft) -> list[str]:
     return parts
 
 
-def _data_table(name: str, place: DataPlace, folder: Path) -> str:
+def data_table(name: str, place: DataPlace, folder: Path) -> str:
     """Return the table of a place of data, by a relative path where the pack lies beside it."""
     here = Path.cwd().resolve()
     near = place.path.is_relative_to(here) and folder.resolve().is_relative_to(here)
     path = os.path.relpath(place.path, folder.resolve()) if near else os.fspath(place.path)
-    source = f'[[data.sources]]\nkind = "path"\npath = {_toml(path)}\n'
+    source = f'[[data.sources]]\nkind = "path"\npath = {toml(path)}\n'
     if place.folder:
-        return f'[[data]]\nfolder = {_toml(name)}\nlicense = "your own"\n\n{source}'
+        return f'[[data]]\nfolder = {toml(name)}\nlicense = "your own"\n\n{source}'
     known = ""
     if place.bytes <= HASHED_BYTES:
         with place.path.open("rb") as stream:
             known = f'sha256 = "{hashlib.file_digest(stream, "sha256").hexdigest()}"\n'
     return (
-        f'[[data]]\nfile = {_toml(name)}\n{known}bytes = {place.bytes}\nlicense = "your own"\n\n'
+        f'[[data]]\nfile = {toml(name)}\n{known}bytes = {place.bytes}\nlicense = "your own"\n\n'
         f"{source}"
     )
 
@@ -297,10 +297,10 @@ Made by `recipelab packs adopt` of the repository `{draft.survey.repository.root
 - Agents may change: {", ".join(draft.editable)}.
 - Trust: **{draft.trust}**.
 {notes}
-{_DEFENDED[draft.trust].replace("NAME", draft.name)}"""
+{DEFENDED[draft.trust].replace("NAME", draft.name)}"""
 
 
-_DEFENDED = {
+DEFENDED = {
     Trust.SELF_REPORTED: """## What is not defended yet
 
 Time, memory, network, seeds and files are held by the sandbox. The number is not: code that agents
@@ -336,16 +336,16 @@ def _glob(path: str) -> str:
     return re.sub(r"([\[*?])", r"[\1]", path)
 
 
-def _toml(value: Any) -> str:
+def toml(value: Any) -> str:
     """Return a value in TOML; strings are written as JSON has them, which TOML reads."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _list(values: Sequence[str]) -> str:
     if len(values) < 4:
-        return _toml(list(values))
-    return "[\n" + "".join(f"  {_toml(value)},\n" for value in values) + "]"
+        return toml(list(values))
+    return "[\n" + "".join(f"  {toml(value)},\n" for value in values) + "]"
 
 
 def _table(values: Mapping[str, str]) -> str:
-    return "{ " + ", ".join(f"{_toml(key)} = {_toml(v)}" for key, v in values.items()) + " }"
+    return "{ " + ", ".join(f"{toml(key)} = {toml(v)}" for key, v in values.items()) + " }"

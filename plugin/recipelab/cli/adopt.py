@@ -73,9 +73,28 @@ def adopt(
     seconds: Annotated[
         float | None, typer.Option("--time", min=1.0, help="Seconds that a training may take.")
     ] = None,
-    level: Annotated[
-        str, typer.Option(metavar="LEVEL", help="self-reported, protected or isolated.")
-    ] = str(Trust.SELF_REPORTED),
+    level: Annotated[str, typer.Option(metavar="LEVEL", help="self-reported or protected.")] = str(
+        Trust.SELF_REPORTED
+    ),
+    to: Annotated[
+        str | None,
+        typer.Option(
+            metavar="protected|isolated", help="Let an adopted pack climb; PATH is its name."
+        ),
+    ] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            metavar="classes|regression|ranking|causal",
+            help="With --to isolated: what is predicted.",
+        ),
+    ] = None,
+    hidden: Annotated[
+        Path | None, typer.Option(help="With --to isolated: inputs that training does not see.")
+    ] = None,
+    answers: Annotated[
+        Path | None, typer.Option(help="With --to isolated: their answers, one a line.")
+    ] = None,
     name: Annotated[
         str | None, typer.Option(help="Name of the pack; default the folder's.")
     ] = None,
@@ -92,8 +111,12 @@ def adopt(
     """
     from recipelab.adopt.adoption import Adoption, Wishes
 
+    if to is not None:
+        with clear_errors():
+            _climb(path, to, kind, hidden, answers, tuple(fixed or ()), as_json=as_json)
+        return
     with clear_errors():
-        _choice("--level", "level", level, tuple(Trust))
+        _choice("--level", "level", level, (Trust.SELF_REPORTED, Trust.PROTECTED))
         if goal is not None:
             _choice("--goal", "goal", goal, tuple(_GOALS))
         wishes = Wishes(
@@ -108,6 +131,7 @@ def adopt(
             seed_env=seed_env,
             seed_constant=seed_constant,
             seconds=seconds,
+            level=Trust(level),
             name=name,
             packs=folder,
             sandbox=sandbox,
@@ -118,6 +142,39 @@ def adopt(
         adoption = Adoption(wishes, ask=_default if quiet else _asked, say=say)
         adopted = run_stoppable(adoption.run())
     _print_adopted(adopted, as_json=as_json)
+
+
+def _climb(
+    name: str,
+    to: str,
+    kind: str | None,
+    hidden: Path | None,
+    answers: Path | None,
+    fixed: tuple[str, ...],
+    *,
+    as_json: bool,
+) -> None:
+    """Let a pack climb, and say what is left to do."""
+    from recipelab.adopt.climb import ISOLATED, KINDS, isolate, protect
+
+    _choice("--to", "level", to, (Trust.PROTECTED, Trust.ISOLATED))
+    if to == Trust.PROTECTED:
+        folder, held = protect(name, fixed)
+        if as_json:
+            print_json({"folder": str(folder), "trust": to, "held": held})
+            return
+        for path, names in held.items():
+            say(f"held as they are: {path}: {', '.join(names) or 'the whole file'}")
+        say(f"Check it with: recipelab packs check {name}")
+        return
+    if kind is None:
+        raise RecipelabError(f"--kind: what is predicted? valid: {', '.join(KINDS)}")
+    folder, script = isolate(name, kind, hidden, answers)
+    if as_json:
+        print_json({"folder": str(folder), "trust": to, "profile": ISOLATED, "script": script})
+        return
+    say(f"Complete {script}, and have the command save to ../out what it needs.")
+    say(f"It is done when this passes: recipelab packs check {name} --profile {ISOLATED}")
 
 
 def _choice(option: str, what: str, given: str, valid: Sequence[str]) -> None:

@@ -9,6 +9,11 @@ from .data import load
 from .model import Model
 
 
+def evaluate(model, inputs, labels):
+    """Return the share of the inputs whose class is right."""
+    return ((model.forward(inputs) > 0.5) == labels).mean()
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--config", required=True)
@@ -31,7 +36,7 @@ def main():
                 moving *= settings["momentum"]
                 moving += gradient + settings["weight_decay"] * parameter
                 parameter -= settings["lr"] * moving
-        accuracy = ((model.forward(inputs[held]) > 0.5) == labels[held]).mean()
+        accuracy = evaluate(model, inputs[held], labels[held])
         print(f"Epoch {epoch} | val_acc: {accuracy:.4f}")
 
 
