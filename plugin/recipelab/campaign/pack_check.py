@@ -31,7 +31,7 @@ from recipelab.evaluation.phases import PhaseRunner
 from recipelab.evaluation.projection import MEASURED, projection_note
 from recipelab.evaluation.seeds import SeedSource
 from recipelab.evaluation.session import CampaignSession
-from recipelab.evaluation.workspace import Workspace
+from recipelab.evaluation.workspace import TrainedOnce, Workspace
 from recipelab.packs.data import is_cached, size_text
 from recipelab.packs.judging_sections import SANDBOX_MEASURES
 from recipelab.packs.load import Play, load_playbook
@@ -500,13 +500,19 @@ def _check_items(pack: Pack, runs: Sequence[SeedRun], again: Outcome) -> PackFin
 
 
 async def check_scorer(evaluator: Evaluator) -> AsyncIterator[PackFinding]:
-    """Spoil the predictions of the baseline in several ways and have them scored."""
+    """Spoil the predictions of the baseline in several ways and have them scored.
+
+    The baseline is trained once for all of them, but where it sees other data in every run.
+    """
     pack, seeds, labels = evaluator.pack, evaluator.pack.seeds[:1], _labels(evaluator.pack)
-    honest = await evaluator.measure(pack.baseline(), seeds, labels=labels)
-    for name, code in SPOILS.items():
-        spoiling = evaluator.with_pack(_spoiling_pack(pack, code))
-        outcome = await spoiling.measure(pack.baseline(), seeds, labels=labels)
-        yield _scorer_finding(f"scorer: {name}", outcome, honest, pack)
+    with TrainedOnce() as kept:
+        trained = kept if pack.phases.prepare is None else None
+        alike = evaluator.with_pack(pack, trained=trained)
+        honest = await alike.measure(pack.baseline(), seeds, labels=labels)
+        for name, code in SPOILS.items():
+            spoiling = evaluator.with_pack(_spoiling_pack(pack, code), trained=trained)
+            outcome = await spoiling.measure(pack.baseline(), seeds, labels=labels)
+            yield _scorer_finding(f"scorer: {name}", outcome, honest, pack)
 
 
 def _spoiling_pack(pack: Pack, code: str) -> Pack:

@@ -47,7 +47,7 @@ from recipelab.evaluation.protocol import Rebase, TrialProtocol
 from recipelab.evaluation.seed_runs import NewRunner, SeedRuns, hold_slot
 from recipelab.evaluation.seeds import SeedSource
 from recipelab.evaluation.warm_up import WarmUps
-from recipelab.evaluation.workspace import Workspace
+from recipelab.evaluation.workspace import TrainedOnce, Workspace
 from recipelab.lineage import LineageStore
 from recipelab.packs.pack import Pack
 from recipelab.sandbox.base import Sandbox
@@ -94,6 +94,7 @@ class Evaluator:
         pool: SlotPool | None = None,
         retry_seconds: float = 1.0,
         warm_ups: WarmUps | None = None,
+        trained: TrainedOnce | None = None,
     ) -> None:
         self.pack = pack
         self._sandbox = sandbox
@@ -103,6 +104,7 @@ class Evaluator:
         self._pool = pool or SlotPool([ANYWHERE])
         self._hashes = FileHashes()
         self._warm_ups = warm_ups or WarmUps()
+        self._trained = trained
         self._draws = Draws()
         curve = pack.phases.train.curve
         self.curves = CurveBook(curve) if curve is not None else None
@@ -127,8 +129,13 @@ class Evaluator:
         """Return what the seed runs of an outcome say about the noise; see :class:`Judge`."""
         return self._judge.spread_group(outcome)
 
-    def with_pack(self, pack: Pack) -> Evaluator:
-        """Return an evaluator of another pack, with the same data, sandbox and slots."""
+    def with_pack(self, pack: Pack, *, trained: TrainedOnce | None = None) -> Evaluator:
+        """Return an evaluator of another pack, with the same data, sandbox and slots.
+
+        Args:
+            pack: The pack.
+            trained: What trainings have left, in place of which none runs again: for one recipe.
+        """
         return Evaluator(
             pack,
             self._sandbox,
@@ -136,6 +143,7 @@ class Evaluator:
             pool=self._pool,
             retry_seconds=self._retry_seconds,
             warm_ups=self._warm_ups,
+            trained=trained,
         )
 
     async def evaluate(
@@ -452,6 +460,7 @@ class Evaluator:
             secret=source.secret_number,
             warm_ups=self._warm_ups,
             warm_up=stack.enter_context(held) if held is not None else None,
+            trained=self._trained,
         )
 
     def _check_files(self) -> None:

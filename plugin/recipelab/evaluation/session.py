@@ -143,9 +143,9 @@ class CampaignSession:
             # A model that may print its own score finds out that it may.
             raise RecipelabError(
                 f"the pack {self.pack.name} is self-reported: code that the model may change "
-                "prints the score. Say --accept-self-reported if you mean it (a plan's "
-                f"accept_self_reported), or let it climb: recipelab packs adopt {self.pack.name} --to "
-                "protected"
+                "prints the score. If you mean it, say --accept-self-reported (in a plan, "
+                "accept_self_reported), or let the pack climb: recipelab packs adopt "
+                f"{self.pack.name} --to protected"
             )
         if plan.approve and self.overrides.approve is None:
             # To go on without asking would train what a person wanted to see first.
