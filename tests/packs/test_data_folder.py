@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from recipelab.cli.app import app
 from recipelab.core.errors import DataError
-from recipelab.packs.data import cached_path, ensure_data, forget_first_seen, is_cached, size_text
+from recipelab.packs.data import cached_path, ensure_data, forget_first_seen, is_here, size_text
 from recipelab.packs.data_sections import DataFile, PathSource, expanded_path
 from recipelab.packs.load import load_pack
 from recipelab.packs.pack import Pack
@@ -204,7 +204,7 @@ def test_a_file_that_was_cut_off_is_not_pinned(
     with pytest.raises(DataError) as caught:
         ensure_data(pack, say=quiet)
     assert f"{size:,} bytes, where 1,000 are expected, give or take 20%" in str(caught.value)
-    assert not is_cached(cut)
+    assert not is_here(cut, pack.root)
     source.write_bytes(CONTENT)
     assert ensure_data(pack, say=quiet)["x.bin"].read_bytes() == CONTENT
 
@@ -214,9 +214,10 @@ def test_a_pack_says_how_far_a_size_may_be_off(
 ) -> None:
     source = write(tmp_path / "x.bin", b"x" * 1490)
     wide = item(None, {"kind": "path", "path": str(source)}, tolerance=0.5)
-    assert is_cached(wide) is False
-    ensure_data(with_data(wide), say=quiet)
-    assert is_cached(wide)
+    ensure_data(pack := with_data(wide), say=quiet)
+    assert is_here(wide, pack.root)
+    narrow = item(None, {"kind": "path", "path": str(source)})
+    assert not is_here(narrow, pack.root)
 
 
 def test_of_files_with_one_name_the_one_that_lies_as_upstream_has_it_is_taken(
@@ -250,9 +251,9 @@ def test_two_different_files_of_one_name_are_not_guessed_between(
 def pinned(with_data: Callable[..., Pack], tmp_path: Path) -> tuple[Pack, Path]:
     """A pack whose one file without a hash was fetched, and the file that it came from."""
     source = write(tmp_path / "x.bin", CONTENT)
-    pack = with_data(item(None, {"kind": "path", "path": str(source)}), item(file="y.bin"))
+    pack = with_data(item(None, {"kind": "clone", "path": "x.bin"}), item(file="y.bin"))
     with pytest.raises(DataError, match=r"cannot get y\.bin"):
-        ensure_data(pack, say=quiet)
+        ensure_data(pack, say=quiet, clone=tmp_path)
     return pack, source
 
 
@@ -261,9 +262,9 @@ def test_a_file_that_differs_from_the_first_says_how_to_forget_that(
 ) -> None:
     pack, source = pinned
     source.write_bytes(CONTENT[::-1])
-    cached_path(pack.data[0]).unlink()
+    cached_path(pack.data[0], pack.root).unlink()
     with pytest.raises(DataError) as caught:
-        ensure_data(pack, say=quiet)
+        ensure_data(pack, say=quiet, clone=source.parent)
     assert "not the one fetched first: 1,000 bytes" in str(caught.value)
     assert "recipelab packs fetch toy --profile mini --forget x.bin" in str(caught.value)
 
@@ -273,7 +274,8 @@ def test_what_was_seen_first_can_be_forgotten(pinned: tuple[Pack, Path]) -> None
     source.write_bytes(CONTENT[::-1])
     assert forget_first_seen(pack, ["x.*"]) == ("x.bin",)
     one = pack.model_copy(update={"data": pack.data[:1]})
-    assert ensure_data(one, say=quiet)["x.bin"].read_bytes() == CONTENT[::-1]
+    found = ensure_data(one, say=quiet, clone=source.parent)
+    assert found["x.bin"].read_bytes() == CONTENT[::-1]
 
 
 @pytest.mark.parametrize(
@@ -290,7 +292,7 @@ def test_only_what_was_seen_first_can_be_forgotten(
     with pytest.raises(DataError) as caught:
         forget_first_seen(pack, ["x.bin", pattern])
     assert words in str(caught.value)
-    assert is_cached(pack.data[0]), "nothing is forgotten by half"
+    assert is_here(pack.data[0], pack.root), "nothing is forgotten by half"
 
 
 # What is missing is told at once.
@@ -311,7 +313,7 @@ def test_all_that_is_missing_is_told_in_one_go_and_the_rest_is_kept(
     assert "shard_1.bin" in told and "127.0.0.1:9 could not be reached before" in told
     assert "and 6 more: shard_3.bin, shard_4.bin, shard_5.bin, shard_6.bin" in told
     assert "recipelab packs fetch toy --profile mini --data FOLDER" in told
-    assert is_cached(pack.data[-1])
+    assert is_here(pack.data[-1], pack.root)
 
 
 def test_a_source_that_may_not_be_read_is_no_traceback(
@@ -349,8 +351,7 @@ def test_a_path_follows_a_variable_or_its_default(
     pack = with_data(wanted)
     said: list[str] = []
     assert ensure_data(pack, say=said.append)["x.bin"].read_bytes() == CONTENT
-    assert said == [f"x.bin: 1.0 kB from {tmp_path}/default/x.bin, by its size (MIT)"]
-    forget_first_seen(pack, ["x.bin"])
+    assert said == [f"x.bin: 1.0 kB from {tmp_path}/default/x.bin, as it is now (MIT)"]
     monkeypatch.setenv("LAB_BASE", str(tmp_path / "moved"))
     assert ensure_data(pack, say=quiet)["x.bin"].read_bytes() == CONTENT[::-1]
 

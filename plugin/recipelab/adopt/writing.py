@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -23,9 +22,6 @@ TEMPLATES = Path(__file__).parent / "templates"
 RUN_FILE = "recipelab_run.py"
 """The file of a recipe that starts the user's command."""
 RECIPE, EVALUATOR = "recipe", "evaluator"
-HASHED_BYTES = 200_000_000
-"""A larger file of data is told apart by its size and time alone until `packs lock`."""
-
 CHARTERS = {"arch": "arch", "opt": "opt", "reg": "reg", "aug": "aug"}
 """Shipped charters for the surfaces of networks; what else there is belongs to the generalist."""
 GENERALIST = "generalist"
@@ -253,16 +249,8 @@ def data_table(name: str, place: DataPlace, folder: Path) -> str:
     near = place.path.is_relative_to(here) and folder.resolve().is_relative_to(here)
     path = os.path.relpath(place.path, folder.resolve()) if near else os.fspath(place.path)
     source = f'[[data.sources]]\nkind = "path"\npath = {toml(path)}\n'
-    if place.folder:
-        return f'[[data]]\nfolder = {toml(name)}\nlicense = "your own"\n\n{source}'
-    known = ""
-    if place.bytes <= HASHED_BYTES:
-        with place.path.open("rb") as stream:
-            known = f'sha256 = "{hashlib.file_digest(stream, "sha256").hexdigest()}"\n'
-    return (
-        f'[[data]]\nfile = {toml(name)}\n{known}bytes = {place.bytes}\nlicense = "your own"\n\n'
-        f"{source}"
-    )
+    key = "folder" if place.folder else "file"
+    return f'[[data]]\n{key} = {toml(name)}\nlicense = "your own"\n\n{source}'
 
 
 def _title(draft: Draft) -> str:

@@ -32,7 +32,7 @@ from recipelab.evaluation.projection import MEASURED, projection_note
 from recipelab.evaluation.seeds import SeedSource
 from recipelab.evaluation.session import CampaignSession
 from recipelab.evaluation.workspace import TrainedOnce, Workspace
-from recipelab.packs.data import is_cached, size_text
+from recipelab.packs.data import is_here, size_text
 from recipelab.packs.judging_sections import SANDBOX_MEASURES
 from recipelab.packs.load import Play, load_playbook
 from recipelab.packs.pack import Pack
@@ -312,7 +312,7 @@ def check_profile(pack: Pack) -> Iterator[PackFinding]:
 
 
 def _check_data(pack: Pack) -> Iterator[PackFinding]:
-    missing = [item for item in pack.data if not is_cached(item)]
+    missing = [item for item in pack.data if not is_here(item, pack.root)]
     if missing:
         size = size_text(sum(item.bytes for item in missing))
         text = f"{len(missing)} of {len(pack.data)} files ({size}) are still to be fetched"

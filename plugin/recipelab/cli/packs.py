@@ -1,4 +1,4 @@
-"""``recipelab packs``: list, show, write, check, rehearse and fetch task packs."""
+"""``recipelab packs``: list, show, write, check, rehearse, fetch and lock task packs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from recipelab.packs.pack import Pack
     from recipelab.packs.sections import Upstream
 
-packs_app = typer.Typer(help="Task packs: list, show, write, check, rehearse and fetch.")
+packs_app = typer.Typer(help="Task packs: list, show, write, check, rehearse, fetch and lock.")
 
 PackName = Annotated[str, typer.Argument(metavar="PACK", help="Name of a pack, or its folder.")]
 Profile = Annotated[str | None, typer.Option(help="Profile; default the pack's.")]
@@ -39,7 +39,7 @@ MARKS = {"ok": ("ok     ", "green"), "warning": ("warning", "yellow"), "error": 
 
 @packs_app.callback(invoke_without_command=True)
 def packs(context: typer.Context, as_json: AsJson = False) -> None:
-    """Task packs: list, show, write, check, rehearse and fetch. Without a command, the list."""
+    """Task packs; without a command, the list."""
     if context.invoked_subcommand is None:
         list_packs(as_json)
 
@@ -229,10 +229,10 @@ def fetch(
 ) -> None:
     """Fetch a pack's upstream recipe and data, after saying how much and under which licenses."""
     from recipelab.packs.data import (
-        cached_path,
         ensure_data,
         forget_first_seen,
-        is_cached,
+        is_here,
+        size_here,
         size_text,
     )
     from recipelab.packs.load import load_pack
@@ -249,16 +249,44 @@ def fetch(
             tell(f"{file}: forgotten")
         if pack.upstream is not None:
             _fetch_upstream(pack.upstream, source, yes)
-        missing = [item for item in pack.data if not is_cached(item)]
+        missing = [item for item in pack.data if not is_here(item, pack.root)]
         for item in pack.data:
             here = item not in missing
-            size = cached_path(item).stat().st_size if here else item.bytes
+            size = size_here(item, pack.root) if here else item.bytes
             state = "is here" if here else "to be fetched"
             tell(f"{item.file}: {size_text(size)}, {item.license}, {state}")
         size = sum(item.bytes for item in missing)
         if missing and not yes and sys.stdin.isatty():
             typer.confirm(f"Fetch {size_text(size)}?", abort=True)
         ensure_data(pack, say=tell, clone=source, folder=data)
+
+
+@packs_app.command("lock")
+def lock(name: PackName, profile: Profile = None, as_json: AsJson = False) -> None:
+    """Write hashes and sizes of a pack's data, files and folders, into its pack.toml."""
+    from recipelab.packs.load import load_pack
+    from recipelab.packs.lock import lock_pack
+
+    with clear_errors():
+        locked = lock_pack(load_pack(name, profile), say=say)
+        if as_json:
+            print_json(
+                [
+                    {
+                        "data": x.name,
+                        "sha256": x.content.sha256,
+                        "bytes": x.content.bytes,
+                        "files": x.content.files,
+                        "changed": x.changed,
+                    }
+                    for x in locked
+                ]
+            )
+            return
+        for item in locked:
+            content, state = item.content, "written" if item.changed else "as it was"
+            what = f"{content.files:,} files, {content.bytes:,} bytes, sha256 {content.sha256}"
+            out.print(Text(plain(f"{item.name}: {what}, {state}")), soft_wrap=True)
 
 
 @packs_app.command("schema")

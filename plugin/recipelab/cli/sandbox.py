@@ -344,13 +344,13 @@ def _gpu_facts() -> dict[str, Any]:
 
 
 def _data_facts() -> list[dict[str, Any]]:
-    from recipelab.packs.data import is_cached
+    from recipelab.packs.data import is_here
     from recipelab.packs.load import load_pack, pack_names
 
     rows = []
     for name in pack_names():
-        items = load_pack(name).data
-        missing = [item for item in items if not is_cached(item)]
+        pack = load_pack(name)
+        missing = [item for item in pack.data if not is_here(item, pack.root)]
         size = sum(item.bytes for item in missing) / 1e6
         text = f"{size:.1f} MB will be fetched by the first run" if missing else "in the cache"
         rows.append({"what": f"data of {name}", "ok": not missing, "told": text})

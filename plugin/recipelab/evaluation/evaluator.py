@@ -49,6 +49,7 @@ from recipelab.evaluation.seeds import SeedSource
 from recipelab.evaluation.warm_up import WarmUps
 from recipelab.evaluation.workspace import TrainedOnce, Workspace
 from recipelab.lineage import LineageStore
+from recipelab.packs.own_data import in_place, stand_of
 from recipelab.packs.pack import Pack
 from recipelab.sandbox.base import Sandbox
 from recipelab.sandbox.slots import ANYWHERE, SlotPool
@@ -99,6 +100,7 @@ class Evaluator:
         self.pack = pack
         self._sandbox = sandbox
         self._data = dict(data)
+        self._stands: dict[Path, str] = {}
         self._judge = Judge(pack, acceptance)
         self._confirming = asyncio.Lock()
         self._pool = pool or SlotPool([ANYWHERE])
@@ -469,14 +471,25 @@ class Evaluator:
         Raises:
             EvaluatorFault: Something has changed, so no trial can be compared any more.
         """
-        if not self._hashes:
-            self._hashes.add(*self._data.values(), self.pack.root / self.pack.evaluator.folder)
+        if fresh := not self._hashes:
+            # Read-only mounts keep the recipe from changing what lies in place; its owner may.
+            self._stands = {path: stand_of(path) for path in self._data.values() if in_place(path)}
+            copies = [path for path in self._data.values() if path not in self._stands]
+            self._hashes.add(*copies, self.pack.root / self.pack.evaluator.folder)
         if changed := self._hashes.changed():
             path, before, now = changed
             raise EvaluatorFault(
                 f"{path} has changed since the campaign began "
                 f"(sha256 {before[:12]} became {now[:12]}); put it back and resume"
             )
+        if fresh:
+            return
+        for place, before in self._stands.items():
+            if stand_of(place) != before:
+                raise EvaluatorFault(
+                    f"the data in {place} have changed since the campaign began; put them back and "
+                    "resume"
+                )
 
 
 def _enough_attempts(state: RetryCallState) -> bool:

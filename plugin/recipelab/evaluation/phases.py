@@ -435,7 +435,8 @@ class PhaseRunner:
         kept = self._pack.phases.preflight.keep_mb if phase is Phase.PREFLIGHT else None
         if phase in (Phase.DRAW, Phase.PREPARE):
             # What a recipe may leave says nothing of the data.
-            kept = ceil(sum(item.bytes for item in self._pack.data) / MIB)
+            files = (item for item in self._pack.data if item.folder is None)
+            kept = ceil(sum(item.bytes for item in files) / MIB)
         values = {"{seed}": str(seed), "{nonce}": str(self._nonces.get(seed, 0))}
         if phase is Phase.DRAW:
             values["{secret}"] = str(self._secret)

@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from recipelab.core.recipe import stays_inside
 from recipelab.packs.judging_sections import SHA256, Section
 
 
@@ -126,30 +127,82 @@ SOURCE_KINDS: dict[str, type[Section]] = {
 
 
 class DataFile(Section):
-    """A data file of the pack; whichever source answers, the hash decides.
+    """A data file or folder of the pack; whichever source answers, the hash decides.
 
     A gzip file may be compressed anew by a packager: ``content_sha256``, the hash of what is
     inside, then says that it is the same data.
 
     Where nobody publishes a hash, ``sha256`` is left out: the size has to be near ``bytes``, the
     hash of what was fetched first is written down, and from then on it has to be that.
+
+    Data whose sources are paths of this machine are the user's own: what lies there counts, and
+    ``bytes`` may be left out. Only such data may be folders.
+
+    Attributes:
+        file: Its name, by which phases ask for it.
+        folder: The name, where it is a folder.
+        at: Where a phase finds it that names it in a list; ``data/NAME`` unless given.
+        sha256: Its hash; of a folder, that of its manifest.
+        content_sha256: Hash of what a gzip file holds.
+        bytes: Its size.
+        tolerance: How far the size may be off, as a share.
+        license: Under which license it is.
+        sources: Where it may be.
     """
 
     file: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
+    folder: str | None = None
+    at: str | None = None
     sha256: str | None = Field(default=None, pattern=SHA256)
     content_sha256: str | None = Field(default=None, pattern=SHA256)
-    bytes: int = Field(ge=0)
+    bytes: int = Field(default=0, ge=0)
     tolerance: float = Field(
         default=0.2,
         ge=0,
         lt=1,
         description="How far the size of a file without a hash may be from bytes, as a share.",
     )
-    license: str
+    license: str = "not stated"
     sources: tuple[Source, ...] = Field(min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_one_name(cls, table: Any) -> Any:
+        if not isinstance(table, dict) or "folder" not in table:
+            return table
+        if table.get("file", table["folder"]) != table["folder"]:
+            raise ValueError("file and folder are names of the same thing: give one of them")
+        return {**table, "file": table["folder"]}
+
+    @field_validator("at")
+    @classmethod
+    def _check_at(cls, place: str | None) -> str | None:
+        if place is not None and not stays_inside(place):
+            raise ValueError("it must be a path below the phase root, as data/x or recipe/data")
+        return place
+
+    @model_validator(mode="after")
+    def _is_known(self) -> Self:
+        if not self.is_own and self.folder is not None:
+            raise ValueError("folder: only data with sources of the kind path may be folders")
+        if not self.is_own and "bytes" not in self.model_fields_set:
+            raise ValueError("bytes: Field required, as it is fetched")
+        return self
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it lies on this machine and is nowhere to be fetched from."""
+        return all(isinstance(source, PathSource) for source in self.sources)
+
+    @property
+    def place(self) -> str:
+        """Where a phase finds it, unless the phase says otherwise."""
+        return self.at or f"data/{self.file}"
 
     def size_fits(self, size: int) -> bool:
         """Return whether a file of that many bytes may be the one that is meant."""
+        if "bytes" not in self.model_fields_set:
+            return True
         return abs(size - self.bytes) <= self.tolerance * self.bytes
 
 

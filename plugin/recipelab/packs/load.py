@@ -78,7 +78,7 @@ def read_pack(file: Path, profile: str | None = None) -> Pack:
             own = {key: value for key, value in profiles[name].items() if key != _EXTENDS}
             table = _merge(table, own)
         merged = table
-        merged = _write_out_series(merged)
+        merged = _place_data(_write_out_series(merged))
         typed = merged.pop("trust", None)
         pack = Pack.model_validate({**merged, "root": file.parent.resolve(), "profile": chosen})
     except ValidationError as error:
@@ -201,6 +201,37 @@ def _write_out_series(table: Mapping[str, Any]) -> dict[str, Any]:
     return {**table, "data": data, **phases}
 
 
+def _place_data(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a pack's table in which each phase says where it sees data.
+
+    A phase may list names alone: it then sees each of them ``at`` the place that its table names.
+    """
+    given = table.get("data", ())
+    items = [item for item in (given if isinstance(given, list) else ()) if _is_named(item)]
+    places = {
+        item.get("file", item.get("folder")): item.get("at")
+        or f"data/{item.get('file', item.get('folder'))}"
+        for item in items
+    }
+
+    def placed(phase: Any) -> Any:
+        if not isinstance(phase, Mapping) or not isinstance(phase.get("data"), list):
+            return phase
+        names = [str(name) for name in phase["data"]]
+        return {**phase, "data": {places.get(name, f"data/{name}"): name for name in names}}
+
+    changed = {
+        key: {name: placed(phase) for name, phase in table[key].items()}
+        for key in ("phases", "certify")
+        if isinstance(table.get(key), Mapping)
+    }
+    return {**table, **changed}
+
+
+def _is_named(item: Any) -> bool:
+    return isinstance(item, Mapping) and isinstance(item.get("file", item.get("folder")), str)
+
+
 def _series_numbers(numbers: Any, file: str) -> list[str]:
     if NUMBER_MARK not in file:
         raise ValueError(f"data: {file!r} has numbers, so its name must hold {NUMBER_MARK}")
@@ -315,8 +346,13 @@ def pack_schema() -> dict[str, Any]:
     tables = schema["$defs"]
     tables["SeriesNumbers"] = SeriesNumbers.model_json_schema()
     tables["DataFile"]["properties"]["numbers"] = {"$ref": "#/$defs/SeriesNumbers"}
+    tables["DataFile"]["properties"]["folder"] = {"type": "string"}
     for table in tables.values():
         table.pop("required", None)
+        data = table.get("properties", {}).get("data", {})
+        if data.get("additionalProperties") == {"type": "string"}:
+            names = {"type": "array", "items": {"type": "string"}}
+            table["properties"]["data"] = {"anyOf": [data, names], "title": "Data"}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "recipelab task pack, format 1",
