@@ -122,7 +122,8 @@ def asked(data: Path, tmp_path: Path, name: str, program: str) -> Iterator[Phase
     script, output = tmp_path / f"{name}.py", tmp_path / name
     script.write_text(program)
     output.mkdir()
-    inputs = (Input(data, "data/train"), Input(script, "recipe/program.py"))
+    train = Input(data, "data", as_is=True) if data.is_dir() else Input(data, "data/train")
+    inputs = (train, Input(script, "recipe/program.py"))
     yield phase(output, "python", "recipe/program.py", str(tmp_path), inputs=inputs, seconds=90)
 
 
@@ -149,6 +150,16 @@ async def test_a_container_hears_nothing_of_another(
     docker_sandbox: Sandbox, data: Path, tmp_path: Path
 ) -> None:
     assert await heard(docker_sandbox, data, tmp_path) == set()
+
+
+@pytest.mark.docker
+async def test_nor_through_a_folder_that_is_mounted_where_it_lies(
+    docker_sandbox: Sandbox, data: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    os.rename(data, folder / "train")
+    assert await heard(docker_sandbox, folder, tmp_path) == set()
 
 
 @pytest.mark.docker

@@ -49,7 +49,7 @@ from recipelab.evaluation.seeds import SeedSource
 from recipelab.evaluation.warm_up import WarmUps
 from recipelab.evaluation.workspace import TrainedOnce, Workspace
 from recipelab.lineage import LineageStore
-from recipelab.packs.own_data import in_place, stand_of
+from recipelab.packs.own_data import in_place, stand_of, stand_seen
 from recipelab.packs.pack import Pack
 from recipelab.sandbox.base import Sandbox
 from recipelab.sandbox.slots import ANYWHERE, SlotPool
@@ -473,7 +473,8 @@ class Evaluator:
         """
         if fresh := not self._hashes:
             # Read-only mounts keep the recipe from changing what lies in place; its owner may.
-            self._stands = {path: stand_of(path) for path in self._data.values() if in_place(path)}
+            places = filter(in_place, self._data.values())
+            self._stands = {path: stand_seen(path) for path in places}
             copies = [path for path in self._data.values() if path not in self._stands]
             self._hashes.add(*copies, self.pack.root / self.pack.evaluator.folder)
         if changed := self._hashes.changed():

@@ -31,6 +31,8 @@ TOLD_FILES = 10_000
 """The same for the number of files."""
 
 _TIMES, _STAND = ".touched", ".stand"
+_SEEN: dict[Path, str] = {}
+"""How folders stood when this process looked what they hold."""
 _Touched = tuple[int, int, int]
 """Size in bytes, time of the last change in nanoseconds, and inode of a file."""
 
@@ -120,6 +122,11 @@ def stand_of(path: Path) -> str:
         raise DataError(f"{error.filename or path}: {error.strerror}") from None
 
 
+def stand_seen(path: Path) -> str:
+    """Return how a place stood when :func:`content_of` last looked; as it stands, if it did not."""
+    return _SEEN.get(path) or stand_of(path)
+
+
 def _stand(files: Iterable[tuple[str, os.stat_result]]) -> str:
     total = hashlib.sha256()
     for name, s in files:
@@ -142,6 +149,7 @@ class _Folder:
     def content(self, say: Callable[[str], None]) -> Content:
         """Return what it holds; where nothing was touched, as it was written down."""
         stand, noted = _stand(self._files), _times_path(self._top).with_suffix(_STAND)
+        _SEEN[self._top] = stand
         with contextlib.suppress(OSError, ValueError, TypeError):
             before, told = json.loads(noted.read_text("utf-8"))
             if before == stand:

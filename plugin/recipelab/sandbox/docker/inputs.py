@@ -67,6 +67,9 @@ class InputTree:
         layers: Folders whose contents are added to it by an overlay; without any it is mounted as
             it is.
         bound: Host paths of inputs that are mounted as they are, with their targets in the tree.
+        laid: Folders that are mounted where they lie, but with inodes of their own, as the layers
+            are; with their targets.
+        empty: An empty folder, which such an overlay needs.
         originals: Folders of which the command gets a copy that it may change, with the target of
             the copy.
     """
@@ -75,6 +78,8 @@ class InputTree:
     layers: tuple[Path, ...] = ()
     bound: Sequence[tuple[Path, str]] = ()
     originals: Sequence[tuple[Path, str]] = ()
+    laid: Sequence[tuple[Path, str]] = ()
+    empty: Path = Path()
 
     def mounts(self, root: str) -> list[dict[str, Any]]:
         """Return the mounts under the names of Docker's API.
@@ -83,6 +88,7 @@ class InputTree:
             root: Path of the phase root in the container.
         """
         bound = [_bind(source, f"{root}/{target}") for source, target in self.bound]
+        bound += [overlay(f"{root}/{target}", source, self.empty) for source, target in self.laid]
         places = zip(self.originals, self.copies(root), strict=True)
         bound += [_bind(source, original) for (source, _), (original, _) in places]
         tree = overlay(root, self.folder, *self.layers) if self.layers else _bind(self.folder, root)
@@ -203,6 +209,8 @@ def gathered(request: PhaseRequest, layers: InputLayers, *, overlays: bool) -> I
 
 def _filled(top: Path, request: PhaseRequest, layers: InputLayers | None) -> InputTree:
     tree, below = _pair_in(top)
+    empty = top / "empty"
+    empty.mkdir(mode=0o755)
     found: tuple[Path, ...] = ()
     linked: frozenset[str] = frozenset()
     if layers is not None:
@@ -211,6 +219,7 @@ def _filled(top: Path, request: PhaseRequest, layers: InputLayers | None) -> Inp
         layer, linked = layers.layer(large) if large else (below, linked)
         found = (layer,)
     bound: list[tuple[Path, str]] = []
+    laid: list[tuple[Path, str]] = []
     originals: list[tuple[Path, str]] = []
     for entry in outer_first(request.inputs):
         covered = _is_covered(entry, request)
@@ -227,12 +236,13 @@ def _filled(top: Path, request: PhaseRequest, layers: InputLayers | None) -> Inp
             target.mkdir(parents=True)
             originals.append((original, entry.target))
         elif not _put(entry, target, may_link=layers is not None):
-            bound.append((entry.source.resolve(), entry.target))
+            lies = entry.as_is and layers is not None and can_overlay(entry.source.resolve())
+            (laid if lies else bound).append((entry.source.resolve(), entry.target))
         elif covered:
             bound.append((target, entry.target))
     for name in (OUTPUT_DIRECTORY, *request.tripwires):
         (tree / name).mkdir(parents=True)
-    return InputTree(tree, found, bound, originals)
+    return InputTree(tree, found, bound, originals, laid, empty)
 
 
 def _is_covered(entry: Input, request: PhaseRequest) -> bool:
