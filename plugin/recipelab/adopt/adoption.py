@@ -25,8 +25,12 @@ from recipelab.adopt.running import Training, train
 from recipelab.adopt.seeding import said_seed, seed_way
 from recipelab.adopt.writing import write_draft
 from recipelab.campaign.pack_check import Level, PackFinding, check_pack
+from recipelab.campaign.planning import open_lineage
+from recipelab.core.content import Home
 from recipelab.core.errors import RecipelabError
 from recipelab.core.trial import Trust
+from recipelab.exchange.files import import_campaign
+from recipelab.exchange.results_table import is_results_table
 from recipelab.packs.judging_sections import Goal
 from recipelab.packs.load import load_pack
 from recipelab.packs.template import check_identifier
@@ -68,6 +72,7 @@ class Wishes:
         packs: The folder that holds packs.
         sandbox: Kind of the sandbox.
         slots: Phases at the same time.
+        home: Where the lineage is, to which a table of past experiments is added.
         share_devices: Whether its runs may share devices with those of campaigns.
     """
 
@@ -87,6 +92,7 @@ class Wishes:
     packs: Path = Path("task_packs")
     sandbox: str = "auto"
     slots: int | None = None
+    home: Path | None = None
     share_devices: bool = False
 
 
@@ -103,6 +109,7 @@ class Adopted:
         smallest_gain: The smallest gain that a campaign can claim, in the metric's unit; ``None``
             if that is unknown.
         trust: How far the score can be believed.
+        prior: Campaign that a table of past experiments was imported as; ``None`` without one.
         seconds: How long the adoption took.
     """
 
@@ -113,6 +120,7 @@ class Adopted:
     trial_seconds: float = 0.0
     smallest_gain: float | None = None
     trust: Trust = Trust.SELF_REPORTED
+    prior: str | None = None
     seconds: float = 0.0
 
     @property
@@ -157,7 +165,7 @@ class Adoption:
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        adopted = Adopted(folder, draft, self._asked)
+        adopted = Adopted(folder, draft, self._asked, prior=self._import_past(draft))
         await self._check(adopted)
         adopted.seconds = time.monotonic() - began
         return adopted
@@ -343,6 +351,22 @@ class Adoption:
         draft.knobs = candidates(texts, draft.editable, survey.facts, network=draft.network)
         self._say(f"agents may change: {', '.join(draft.editable)}")
         self._say(f"knobs: {len(draft.knobs)} in knobs.toml")
+
+    def _import_past(self, draft: Draft) -> str | None:
+        """Import the table of past experiments of autoresearch's layout, if there is one."""
+        table = draft.survey.repository.root / "results.tsv"
+        if not is_results_table(table):
+            return None
+        name = f"{draft.name}-results"
+        try:
+            with open_lineage(Home.find(self._wishes.home), create=True) as store:
+                imported = import_campaign(store, table, name)
+        except RecipelabError as error:
+            self._say(f"results.tsv: not imported: {error}")
+            return None
+        count = len(imported.copy.trials)
+        self._say(f"results.tsv: {count} experiments, as campaign {name}; use it by --prior {name}")
+        return name
 
     def _say_held(self, held: Mapping[str, Sequence[str]]) -> None:
         for path, names in held.items():

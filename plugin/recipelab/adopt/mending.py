@@ -10,15 +10,13 @@ from pathlib import Path, PurePosixPath
 
 from recipelab.adopt.draft import Draft
 from recipelab.adopt.files import data_place
-from recipelab.adopt.writing import RECIPE
+from recipelab.adopt.writing import HOME, RECIPE
 from recipelab.core.content import SANDBOXES, shipped_root
 from recipelab.core.errors import RecipelabError
 from recipelab.core.text import plain
 from recipelab.sandbox.base import Ending, PhaseResult
 from recipelab.sandbox.choose import LOCAL
 
-HOME = "recipelab_home"
-"""The folder of the recipe's copy that is the command's home."""
 MOST_MB = 32_768
 """The most that a limit is raised to by itself."""
 
@@ -222,7 +220,8 @@ def _missing_file(draft: Draft, log: str) -> Mend | None:
                 if absolute and not _replaced(draft, name, path, target):
                     continue
                 draft.data.append(data_place(root, path, target))
-                return Mend(f"it reads {name}", f"shown as data at {target}", True)
+                told = target.replace(f"{HOME}/", "~/") if target.startswith(HOME) else target
+                return Mend(f"it reads {told}", f"shown as data, from {path}", True)
     return None
 
 

@@ -22,6 +22,8 @@ TEMPLATES = Path(__file__).parent / "templates"
 RUN_FILE = "recipelab_run.py"
 """The file of a recipe that starts the user's command."""
 RECIPE, EVALUATOR = "recipe", "evaluator"
+HOME = "recipelab_home"
+"""The folder of the recipe's copy that is the command's home."""
 CHARTERS = {"arch": "arch", "opt": "opt", "reg": "reg", "aug": "aug"}
 """Shipped charters for the surfaces of networks; what else there is belongs to the generalist."""
 GENERALIST = "generalist"
@@ -116,7 +118,8 @@ def data_names(data: Sequence[DataPlace]) -> dict[str, DataPlace]:
     """Return places of data by the names that they have in a pack."""
     found: dict[str, DataPlace] = {}
     for place in data:
-        base = re.sub(r"[^A-Za-z0-9._-]+", "-", place.target.strip("/")).strip("-.") or "data"
+        last = place.target.rpartition("/")[2] if place.target.startswith(HOME) else place.target
+        base = re.sub(r"[^A-Za-z0-9._-]+", "-", last.strip("/")).strip("-.") or "data"
         name, number = base, 2
         while name in found:
             name, number = f"{base}-{number}", number + 1
@@ -248,6 +251,8 @@ def data_table(name: str, place: DataPlace, folder: Path) -> str:
     here = Path.cwd().resolve()
     near = place.path.is_relative_to(here) and folder.resolve().is_relative_to(here)
     path = os.path.relpath(place.path, folder.resolve()) if near else os.fspath(place.path)
+    if place.path.is_relative_to(Path.home()) and not near:
+        path = f"~/{place.path.relative_to(Path.home()).as_posix()}"
     source = f'[[data.sources]]\nkind = "path"\npath = {toml(path)}\n'
     key = "folder" if place.folder else "file"
     return f'[[data]]\n{key} = {toml(name)}\nlicense = "your own"\n\n{source}'

@@ -12,6 +12,7 @@ import typer
 from recipelab.cli.common import (
     FAILED,
     AsJson,
+    HomeOption,
     SandboxOption,
     ShareDevices,
     Slots,
@@ -102,6 +103,7 @@ def adopt(
     sandbox: SandboxOption = "auto",
     slots: Slots = "auto",
     share_devices: ShareDevices = False,
+    home: HomeOption = None,
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing; take what is offered.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -136,6 +138,7 @@ def adopt(
             packs=folder,
             sandbox=sandbox,
             slots=slot_count(slots),
+            home=home,
             share_devices=share_devices,
         )
         quiet = yes or as_json or not sys.stdin.isatty()
@@ -216,6 +219,7 @@ def _print_adopted(adopted: Adopted, *, as_json: bool) -> None:
             "smallest_gain": gain,
             "trust": str(adopted.trust),
             "errors": adopted.errors,
+            "prior": adopted.prior,
             "notes": draft.notes,
             "seconds": adopted.seconds,
         }
@@ -226,6 +230,7 @@ def _print_adopted(adopted: Adopted, *, as_json: bool) -> None:
         seen = f"{gain:.3g}" if gain is not None else "unknown: every run measured the same"
         out.print(f"smallest gain that can be claimed: {seen}", markup=False)
         out.print(f"trust: {adopted.trust}", markup=False)
-        out.print(f"Run it with: recipelab run {draft.name}", markup=False)
+        prior = f" --prior {adopted.prior}" if adopted.prior is not None else ""
+        out.print(f"Run it with: recipelab run {draft.name}{prior}", markup=False)
     if adopted.errors:
         raise typer.Exit(FAILED)
