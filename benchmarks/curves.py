@@ -18,7 +18,8 @@ import time
 from pathlib import Path
 from statistics import fmean, stdev
 
-from recipelab.core.recipe import Knob, Recipe, find_knobs
+from recipelab.core.knobs import Knob, find_knobs
+from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Edit, Phase, SeedRun
 from recipelab.evaluation.curves import SLACK, CurveBook, curve_of
 from recipelab.evaluation.evaluator import Evaluator

@@ -38,7 +38,7 @@ from recipelab.agents.charter import read_charter
 from recipelab.agents.charters import charter_problems, pack_problems
 from recipelab.cli.app import app
 from recipelab.core.errors import RecipelabError
-from recipelab.core.recipe import find_knobs
+from recipelab.core.knobs import find_knobs
 from recipelab.core.trial import Outcome, Proposal, Status
 from recipelab.evaluation.proposals import ProposalChecker, Rejected
 from recipelab.exchange.files import import_campaign

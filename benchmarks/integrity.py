@@ -29,7 +29,8 @@ from pathlib import Path
 from preflight import turned
 
 from recipelab.core.errors import EditError
-from recipelab.core.recipe import Recipe, find_knobs
+from recipelab.core.knobs import find_knobs
+from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Edit, Outcome, Phase, Status
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.metric import Incumbent, noise_of

@@ -20,7 +20,8 @@ from collections.abc import Iterator
 from one_recipe import drawn_runner
 
 from recipelab.core.errors import EditError
-from recipelab.core.recipe import Knob, KnobValue, Recipe, find_knobs
+from recipelab.core.knobs import Knob, KnobValue, find_knobs
+from recipelab.core.recipe import Recipe
 from recipelab.core.trial import FailureKind, Phase, SeedRun
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.failures import PhaseFailed

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recipelab.core.recipe import KnobValue, Recipe, find_knobs, parse_knob
+from recipelab.core.knobs import KnobValue, find_knobs, parse_knob
+from recipelab.core.recipe import Recipe
 
 PATH = "recipe/train.py"
 

@@ -15,7 +15,8 @@ from recipelab.agents import Specialist, load_charter
 from recipelab.agents.prompt import system_message
 from recipelab.agents.specialist import workbench_of
 from recipelab.core.errors import ModelError
-from recipelab.core.recipe import Recipe, find_knobs
+from recipelab.core.knobs import find_knobs
+from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Edit
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.models import OfflineClient, open_model

@@ -12,7 +12,8 @@ import pytest
 
 from recipelab.campaign.pack_check import Level, check_files
 from recipelab.core import content
-from recipelab.core.recipe import Recipe, find_knobs
+from recipelab.core.knobs import find_knobs
+from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Edit, FailureKind, Outcome, Phase, Status
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.integrity import FileHashes

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from recipelab.core.content import AGENTS, HOME_FOLDER, SANDBOXES, TASK_PACKS, read_limited
 from recipelab.core.errors import RecipelabError
 from recipelab.core.recipe import MAX_FILE_CHARACTERS, MAX_PATH_BYTES
+from recipelab.core.text_form import TextForm
 
 MOST_FILES = 2_000
 """Files of code that are taken; a repository with more is to be adopted by a folder of it."""
@@ -192,6 +193,8 @@ class Repository:
     Attributes:
         root: Its folder.
         texts: The text of each file of code, by its path below the root.
+        forms: The same files as they lie on disk.
+        carried: Small files that are neither code nor data, and are shown to the recipe as well.
         data: Files and folders that may be data; none lies in another one.
         left_out: Paths that are neither, each with the reason.
         by_git: Whether Git said which files belong to it.
@@ -199,6 +202,8 @@ class Repository:
 
     root: Path
     texts: Mapping[str, str]
+    forms: Mapping[str, TextForm]
+    carried: tuple[str, ...]
     data: tuple[DataPlace, ...]
     left_out: Mapping[str, str]
     by_git: bool
@@ -221,28 +226,35 @@ def read_repository(root: Path, data: Sequence[str] = ()) -> Repository:
     paths = sorted(_walked(root) if listed is None else (p for p in listed if not _is_skipped(p)))
     places = _named_places(root, data)
     folders = {place.target for place in places if place.folder}
-    texts: dict[str, str] = {}
+    forms: dict[str, TextForm] = {}
+    carried: list[str] = []
     left_out: dict[str, str] = {}
     files: list[str] = []
     for path in paths:
         if any(parent in folders for parent in (path, *_parents(path))):
             continue
-        text, reason = _text_of(root, path)
-        if text is not None:
-            texts[path] = text
+        form, reason = _text_of(root, path)
+        if form is not None:
+            forms[path] = form
         elif reason == "data":
             files.append(path)
+        elif reason == "no text":
+            carried.append(path)
         else:
             left_out[path] = reason
-    if not texts:
+    if not forms:
         raise RecipelabError(f"{root}: it holds no code; name the folder of the script that trains")
-    if len(texts) > MOST_FILES or sum(map(len, texts.values())) > MOST_BYTES:
+    if len(forms) > MOST_FILES or sum(len(form.raw) for form in forms.values()) > MOST_BYTES:
         raise RecipelabError(
-            f"{root}: {len(texts):,} files of code; at most {MOST_FILES:,} with {MOST_BYTES:,} "
+            f"{root}: {len(forms):,} files of code; at most {MOST_FILES:,} with {MOST_BYTES:,} "
             "bytes are taken: name a folder of it"
         )
-    places += _found_places(root, files, {place.target for place in places}, texts)
-    return Repository(root, texts, tuple(places), left_out, listed is not None)
+    places += _found_places(root, files, {place.target for place in places}, forms)
+    texts = {path: form.text for path, form in forms.items()}
+    # What lies below data is hidden by it.
+    hidden = {place.target for place in places if place.folder}
+    kept = tuple(path for path in carried if not hidden & set(_parents(path)))
+    return Repository(root, texts, forms, kept, tuple(places), left_out, listed is not None)
 
 
 def is_data_name(path: str) -> bool:
@@ -303,7 +315,7 @@ def _parents(path: str) -> list[str]:
     return [parent.as_posix() for parent in PurePosixPath(path).parents][:-1]
 
 
-def _text_of(root: Path, path: str) -> tuple[str | None, str]:
+def _text_of(root: Path, path: str) -> tuple[TextForm | None, str]:
     """Return the text of a file of code; else why it is none, ``data`` if it may be data."""
     name, suffix = PurePosixPath(path).name.lower(), PurePosixPath(path).suffix.lower()
     file = root / path
@@ -320,18 +332,14 @@ def _text_of(root: Path, path: str) -> tuple[str | None, str]:
         return None, "a table of past trials" if name in _LOG_NAMES else "data"
     try:
         raw = read_limited(file, MAX_FILE_CHARACTERS)
-        text = raw.decode("utf-8-sig")
     except OSError as error:
         size = file.stat().st_size
         too_long = size > MAX_FILE_CHARACTERS
         return None, "data" if too_long else f"cannot be read: {error.strerror}"
-    except UnicodeDecodeError:
-        return None, "data" if known or _in_data_folder(path) else "no text"
-    if "\0" in text:
+    form = TextForm.read(raw)
+    if form is None or not known:
         return None, "data" if _in_data_folder(path) else "no text"
-    if not known and _in_data_folder(path):
-        return None, "data"
-    return text, ""
+    return form, ""
 
 
 def _stays(file: Path, root: Path) -> bool:
@@ -368,7 +376,7 @@ def _named_places(root: Path, data: Sequence[str]) -> list[DataPlace]:
 
 
 def _found_places(
-    root: Path, files: Sequence[str], taken: set[str], texts: dict[str, str]
+    root: Path, files: Sequence[str], taken: set[str], texts: dict[str, TextForm]
 ) -> list[DataPlace]:
     """Return data that nobody named: whole folders where all in them is data, else files.
 

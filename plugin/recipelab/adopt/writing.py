@@ -50,8 +50,13 @@ def write_draft(draft: Draft, folder: Path) -> None:
     try:
         if folder.exists():
             shutil.rmtree(folder)
-        for path in draft.survey.repository.texts:
-            _write(folder / RECIPE / path, draft.text(path))
+        files = draft.survey.repository
+        for path, form in files.forms.items():
+            _write(folder / RECIPE / path, form.bytes_of(draft.text(path)))
+            shutil.copymode(files.root / path, folder / RECIPE / path)
+        for path in files.carried:
+            (folder / RECIPE / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(files.root / path, folder / RECIPE / path)
         shutil.copyfile(TEMPLATES / "run.py.in", folder / RECIPE / RUN_FILE)
         _write(folder / EVALUATOR / "score.py", _scorer(draft))
         _write(folder / "pack.toml", pack_toml(draft, folder))
@@ -62,9 +67,9 @@ def write_draft(draft: Draft, folder: Path) -> None:
         raise RecipelabError(f"{folder}: cannot be written: {error.strerror}") from None
 
 
-def _write(file: Path, text: str) -> None:
+def _write(file: Path, content: str | bytes) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text, "utf-8", newline="")
+    file.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
 
 
 def _scorer(draft: Draft) -> str:

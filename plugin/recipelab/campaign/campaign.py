@@ -546,4 +546,4 @@ class Campaign(CampaignReader):
         from recipelab.report.figures import write_papers
 
         if self.name in {record.name for record in self.store.campaigns()}:
-            write_papers(self.folder, self.store, self.name)
+            write_papers(self.folder, self.store, self.name, self.text_forms())

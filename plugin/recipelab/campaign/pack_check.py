@@ -19,7 +19,8 @@ from recipelab.agents.charters import pack_problems
 from recipelab.campaign.pack_machinery import machinery_proofs
 from recipelab.core.content import Home, cache_root
 from recipelab.core.errors import EditError, RecipelabError
-from recipelab.core.recipe import Recipe, find_knobs, syntax_error
+from recipelab.core.knobs import find_knobs
+from recipelab.core.recipe import MAX_FILE_CHARACTERS, Recipe, path_matches, syntax_error
 from recipelab.core.trial import Outcome, Phase, SeedRun, Status, Trust
 from recipelab.evaluation.calibration import calibration_of, calibration_text, smallest_claim
 from recipelab.evaluation.evaluator import Evaluator
@@ -52,6 +53,11 @@ NEAR_BUDGET = 0.7
 
 NEAR_GATE = 3.0
 """Standard errors of the mean below which a value is near its gate."""
+
+LARGE_CARRIED = 1_000_000
+"""Size in bytes from which a file that rides along is asked about."""
+SHOWN_NAMES = 8
+"""Names of a list that a message shows."""
 
 _EACH_FILE = (
     "import os,re\nfor d,_,names in os.walk('out'):\n for n in names:\n  p=os.path.join(d,n)\n"
@@ -239,8 +245,33 @@ def _check_recipe(pack: Pack, recipe: Recipe) -> Iterator[PackFinding]:
         yield _error("recipe", text)
         return
     fixed = sorted(set(recipe.files) - set(editable))
-    rest = f"; fixed: {', '.join(fixed)}" if fixed else ""
+    rest = f"; fixed: {_some(fixed)}" if fixed else ""
     yield _ok("recipe", f"{len(editable)} editable files{rest}")
+    yield from _check_folder(pack)
+
+
+def _check_folder(pack: Pack) -> Iterator[PackFinding]:
+    """Say what of the recipe's folder is no text, too large for one, or no part of it."""
+    folder = pack.folder()
+    sizes = {path: file.stat().st_size for path, file in folder.carried.items()}
+    large = sorted(path for path, size in sizes.items() if size > LARGE_CARRIED)
+    small = sorted(set(sizes) - set(large))
+    if small:
+        yield _ok("recipe", f"ride along, read-only: {_some(small)}")
+    for path in large:
+        text = f"{path} has {size_text(sizes[path])} and rides along with every trial"
+        yield _warning("recipe", f"{text}; if no phase needs it, move it out of the recipe")
+    for path in sorted(path for path in sizes if path_matches(path, pack.recipe.editable)):
+        text = f"{path} matches recipe.editable, and is no text of at most"
+        yield _warning("recipe", f"{text} {MAX_FILE_CHARACTERS:,} characters: nobody can edit it")
+    if folder.left_out:
+        yield _ok("recipe", f"left out: {_some(sorted(folder.left_out))}")
+
+
+def _some(names: Sequence[str]) -> str:
+    """Return names for a message; of many the first ones."""
+    rest = len(names) - SHOWN_NAMES
+    return ", ".join(names[:SHOWN_NAMES]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _check_knobs(pack: Pack, recipe: Recipe) -> Iterator[PackFinding]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import cached_property
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from recipelab.campaign.planning import Say, open_lineage
 from recipelab.core.content import Home
 from recipelab.core.errors import LineageError, RecipelabError
+from recipelab.core.text_form import TextForm
 from recipelab.exchange.metric import MetricFacts, mark_of, metric_of
 from recipelab.lineage import PAUSED, CampaignRecord, LineageStore, Page, TrialFilter, TrialRecord
 from recipelab.lineage.filter import MAX_LIMIT
@@ -239,13 +240,23 @@ class CampaignReader:
     def patch(self, number: int) -> str:
         """Return the diff from the baseline to a trial's recipe, as ``git apply`` takes it.
 
+        It fits the files in the pack's folder, whatever their line ends and encodings; bytes that
+        are no UTF-8 are kept in the text, for ``encode("utf-8", "surrogateescape")``.
+
         Raises:
             LineageError: There is no such trial, or it was rejected and has no recipe.
         """
         from recipelab.report.figures import patch_of
 
         self.files(number)
-        return patch_of(self.store, self.name, number)
+        return patch_of(self.store, self.name, number, self.text_forms())
+
+    def text_forms(self) -> Mapping[str, TextForm]:
+        """Return the text files of the pack's recipe as they lie on disk; none if it is gone."""
+        try:
+            return self.pack.folder().texts
+        except RecipelabError:
+            return {}
 
     def stats(self) -> dict[str, Any]:
         """Return the figures of the campaign as plain data; ``docs/analysis.md`` explains them."""

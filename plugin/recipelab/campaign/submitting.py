@@ -91,7 +91,8 @@ def checked_proposal(
     if patch is not None:
         if edits:
             raise RecipelabError("give edits or a patch, not both")
-        edits = edits_of_patch(proposal_checker(campaign).recipe_of(number), patch)
+        files = proposal_checker(campaign).recipe_of(number)
+        edits = edits_of_patch(files, patch, campaign.text_forms())
     return Proposal(
         specialist=proposer,
         surface=about,

@@ -23,6 +23,7 @@ from recipelab.cli.common import (
 from recipelab.core.content import Home
 from recipelab.core.errors import RecipelabError
 from recipelab.core.text import plain, shorten
+from recipelab.core.text_form import BYTES_KEPT
 
 if TYPE_CHECKING:
     from recipelab.campaign.campaign import Campaign
@@ -132,14 +133,16 @@ def _export_trial(
 ) -> None:
     files, diff = campaign.files(number), campaign.patch(number)
     if output is not None:
-        _write_trial(number, files, diff if patch else None, output, force=force)
+        texts = _on_disk(campaign, files)
+        _write_trial(number, texts, diff if patch else None, output, force=force)
     if as_json:
         standing = campaign.trial(number).standing
-        print_json({"trial": number, "standing": standing, "patch": diff, "files": files})
+        shown = diff.encode("utf-8", BYTES_KEPT).decode("utf-8", "replace")
+        print_json({"trial": number, "standing": standing, "patch": shown, "files": files})
     elif output is not None:
         out.print(Text(f"trial {number} of {campaign.name}: {output}"), soft_wrap=True)
     elif patch:
-        typer.echo(diff, nl=False)
+        typer.echo(diff.encode("utf-8", BYTES_KEPT), nl=False)
     else:
         raise RecipelabError(
             "say what to export: --patch, --output FOLDER for the files, or --to FILE for a "
@@ -147,8 +150,17 @@ def _export_trial(
         )
 
 
+def _on_disk(campaign: Campaign, files: dict[str, str]) -> dict[str, bytes]:
+    """Return the files of a recipe as they are written: in the form of the user's own ones."""
+    forms = campaign.text_forms()
+    return {
+        path: forms[path].bytes_of(text) if path in forms else text.encode("utf-8")
+        for path, text in files.items()
+    }
+
+
 def _write_trial(
-    number: int, files: dict[str, str], diff: str | None, output: Path, *, force: bool
+    number: int, files: dict[str, bytes], diff: str | None, output: Path, *, force: bool
 ) -> None:
     from recipelab.exchange.replacing import check_paths, replacing
 
@@ -156,12 +168,12 @@ def _write_trial(
     # A folder may hold a user's own files, so not even --force replaces one.
     with replacing(output, force=force) as place:
         if diff is not None:
-            place.write_text(diff, "utf-8", newline="")
+            place.write_bytes(diff.encode("utf-8", BYTES_KEPT))
             return
-        for path, text in files.items():
+        for path, content in files.items():
             file = place / path
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text, "utf-8", newline="")
+            file.write_bytes(content)
 
 
 def import_(

@@ -329,7 +329,7 @@ def _asked(question: str, default: str) -> str:
 
 
 def _facts(pack: Pack) -> dict[str, Any]:
-    from recipelab.core.recipe import find_knobs
+    from recipelab.core.knobs import find_knobs
     from recipelab.packs.data import size_text
     from recipelab.packs.load import load_playbook
     from recipelab.packs.upstream import missing_files

@@ -89,7 +89,9 @@ def find(kind: str, name: str, *, marker: str, what: str) -> Path:
     for root in roots(kind):
         path = root / f"{name}{marker}" if marker.startswith(".") else root / name / marker
         # Unlike Path.is_file, this is no error for a name that no file can have.
-        if os.path.isfile(path) and leads_inside(path, root):
+        # A folder may be a link to a shared one, as whoever made it wanted; a name leads nowhere.
+        inside = root if marker.startswith(".") else root / name
+        if os.path.isfile(path) and name not in (".", "..") and leads_inside(path, inside):
             return path
     raise RecipelabError(unknown_name(what, name, names(kind, marker=marker)))
 
@@ -151,7 +153,12 @@ def read_toml(file: Path) -> dict[str, Any]:
         OSError: As :func:`read_limited` raises it.
         ValueError: It is no TOML, or no UTF-8.
     """
-    text = read_limited(file).decode("utf-8")
+    try:
+        text = read_limited(file).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"its encoding is not UTF-8: byte {error.start} is invalid; save it as UTF-8"
+        ) from None
     if _DEEP_KEY.search(text):
         # tomllib takes time in the square of their number.
         raise ValueError(f"a key has {MAX_KEY_PARTS} parts or more")

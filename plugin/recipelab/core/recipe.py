@@ -2,10 +2,6 @@
 
 Everything here is pure: text in, text out. Packs read recipes from folders, and the lineage stores
 them.
-
-A constant of a recipe may be marked as a :class:`Knob`, a number or choice that is open to change::
-
-    WIDTH = 64  # knob arch: 16 .. 256 log
 """
 
 from __future__ import annotations
@@ -24,7 +20,6 @@ from functools import cached_property, lru_cache
 from heapq import nlargest
 from itertools import accumulate, pairwise
 from pathlib import PurePosixPath
-from typing import NamedTuple, TypeAlias
 
 from recipelab.core.errors import EditError
 from recipelab.core.trial import Edit
@@ -37,23 +32,17 @@ _LINE_END = re.compile(r"\r\n|\r|\n")
 MAX_PATH_BYTES = 200
 """A longer path is refused: every file system must be able to store the recipe."""
 
-MAX_KNOB_BITS = 1024
-"""A larger whole number is no knob: it is data, and Python refuses to write it out."""
 MAX_MEANING_CHARACTERS = 150_000
 """The meaning of a longer file is its text: to write out its syntax tree takes seconds."""
 COMPARED_CHARACTERS, COMPARED_LINES = 200, 8
 """How many lines are compared with a text that was not found, and how much of each."""
+SHOWN_CHARACTERS = 400
+"""Characters of the file that are shown where a search text differs from it in white space."""
+MAX_LOOSE_WORDS = 2_000
+"""A search text of more words has to fit exactly."""
+_BLANK = r"[^\S\n]"
 MAX_DIFF_STEPS = 2_000_000
 """Steps that a comparison of two texts may take; what is left then counts as replaced."""
-
-KnobValue: TypeAlias = int | float | bool | str
-
-# A line is taken apart at its first "#" and "=": one expression for all of it would try the blanks
-# of a hostile line in every way there is.
-_KNOB_NAME = re.compile(r"([A-Za-z_]\w*)[ \t]*")
-_KNOB_MARK = re.compile(r"[ \t]*knob[ \t]+(\w+):")
-_BLANKS = " \t"
-_LOG = " log"
 
 
 @dataclass(frozen=True)
@@ -92,7 +81,7 @@ class Recipe:
     def editable(self, patterns: Iterable[str]) -> tuple[str, ...]:
         """Return the paths of its files that match one of some globs, in order."""
         globs = tuple(patterns)
-        return tuple(path for path in sorted(self.files) if _matches(path, globs))
+        return tuple(path for path in sorted(self.files) if path_matches(path, globs))
 
     def apply(self, edits: Iterable[Edit], editable: Iterable[str]) -> Recipe:
         """Return the recipe with edits applied in order; this one is unchanged.
@@ -153,7 +142,7 @@ class _ConflictError(Exception):
     """Both changed the same lines."""
 
 
-class _Comparison(SequenceMatcher[str]):
+class LineComparison(SequenceMatcher[str]):
     """Compares lines as difflib does, in a bounded number of steps.
 
     Where lines repeat or changes are many, difflib takes time in the square of their number, and
@@ -200,7 +189,7 @@ def _merged(base: str | None, ours: str | None, theirs: str | None) -> str | Non
 def _changes(base: list[str], text: str) -> list[tuple[int, int, tuple[str, ...]]]:
     """Return the lines of the base that a text changes, from and up to, and what replaces them."""
     lines = text.splitlines(keepends=True)
-    codes = _Comparison(base, lines, autojunk=False).get_opcodes()
+    codes = LineComparison(base, lines, autojunk=False).get_opcodes()
     return [(i, j, tuple(lines[k:m])) for tag, i, j, k, m in codes if tag != "equal"]
 
 
@@ -211,14 +200,29 @@ def stays_inside(path: str) -> bool:
     return plain and not pure.is_absolute() and not {"..", ".git"} & set(pure.parts)
 
 
-def _matches(path: str, globs: tuple[str, ...]) -> bool:
-    # fnmatch lets "*" cross folders, which is what "recipe/*.py" should not do.
-    return any(fnmatchcase(path, glob) and path.count("/") == glob.count("/") for glob in globs)
+def path_matches(path: str, globs: Iterable[str]) -> bool:
+    """Return whether a path matches one of some globs.
+
+    In a glob ``*`` and ``?`` stay inside one folder, as ``[...]`` does; ``**`` stands for any
+    folders, also none, and at the end for all files below.
+    """
+    parts = path.split("/")
+    return any(_parts_match(parts, glob.split("/")) for glob in globs)
+
+
+def _parts_match(parts: list[str], glob: list[str]) -> bool:
+    reached = {0}
+    for part in glob:
+        if part == "**":
+            reached = set(range(min(reached), len(parts) + 1)) if reached else reached
+        else:
+            reached = {n + 1 for n in reached if n < len(parts) and fnmatchcase(parts[n], part)}
+    return len(parts) in reached
 
 
 def _check_path(path: str, editable: tuple[str, ...], where: str) -> None:
     clean = stays_inside(path)
-    allowed = _matches(path, editable)
+    allowed = path_matches(path, editable)
     storable = path.isprintable() and "\\" not in path
     if not clean or not allowed or not storable or len(path.encode()) > MAX_PATH_BYTES:
         raise EditError(
@@ -232,7 +236,10 @@ def _edited(files: Mapping[str, str], edit: Edit, where: str) -> str:
     elif edit.path not in files:
         raise EditError(f"{where}: no such file; files: {', '.join(sorted(files))}")
     else:
-        result = _replace_once(files[edit.path], edit.search, edit.replace, where)
+        search, replace, text = edit.search, edit.replace, files[edit.path]
+        if "\r" not in text:
+            search, replace = _unix(search), _unix(replace)
+        result = _replace_once(text, search, replace, where)
     if len(result) > MAX_FILE_CHARACTERS:
         raise EditError(f"{where}: the file would pass {MAX_FILE_CHARACTERS:,} characters")
     try:
@@ -243,18 +250,83 @@ def _edited(files: Mapping[str, str], edit: Edit, where: str) -> str:
     return result
 
 
+def _unix(text: str) -> str:
+    """Return a text with Unix line ends and without a byte order mark, as recipes have them."""
+    return text.removeprefix("\ufeff").replace("\r\n", "\n")
+
+
 def _replace_once(text: str, search: str, replace: str, where: str) -> str:
     if not search:
         raise EditError(f"{where}: the search text is empty; to write a whole file, leave it out")
     count = text.count(search)
-    if count == 0:
-        raise EditError(
-            f"{where}: the search text does not occur in the file{_nearest(text, search)}; "
-            "read the recipe of the parent and copy the text exactly"
-        )
     if count > 1:
         raise EditError(f"{where}: the search text occurs {count} times; add lines until it is one")
-    return text.replace(search, replace)
+    if count == 1:
+        return text.replace(search, replace)
+    fits = _fits_but_for_blanks(text, search)
+    if len(fits) == 1 and (shifted := _in_its_blanks(text, fits[0], search, replace)) is not None:
+        return text[: fits[0].start()] + shifted + text[fits[0].end() :]
+    if fits:
+        line = text.count("\n", 0, fits[0].start()) + 1
+        last = text.count("\n", 0, fits[0].end()) + 1
+        there = "\n".join(text.split("\n")[line - 1 : last])
+        more = f" (and in {len(fits) - 1} other places)" if len(fits) > 1 else ""
+        raise EditError(
+            f"{where}: the search text differs from line {line} in white space alone{more}; the "
+            f"file has {there[:SHOWN_CHARACTERS]!r}"
+        )
+    raise EditError(
+        f"{where}: the search text does not occur in the file{_nearest(text, search)}; "
+        "read the recipe of the parent and copy the text exactly"
+    )
+
+
+def _fits_but_for_blanks(text: str, search: str) -> list[re.Match[str]]:
+    """Return where a text occurs if blanks of any kind and number are the same.
+
+    Lines end where they end in the search text, and what is no blank there is none in the file.
+    """
+    lines = [re.findall(r"[^\s\u00a0\u200b\ufeff]+", line) for line in search.strip().split("\n")]
+    if not any(lines) or sum(map(len, lines)) > MAX_LOOSE_WORDS:
+        return []
+    words = (rf"{_BLANK}+".join(map(re.escape, line)) for line in lines)
+    body = rf"{_BLANK}*\n{_BLANK}*".join(words)
+    head = rf"(?m:^{_BLANK}+)?" if search[:1].isspace() else ""
+    return list(re.finditer(f"{head}{body}", text))
+
+
+def _in_its_blanks(text: str, fit: re.Match[str], search: str, replace: str) -> str | None:
+    """Return the replacement indented as the file is; ``None`` if that would be a guess.
+
+    That is one where a line is indented further or less than in the search text, and not only by
+    other characters.
+    """
+    if "\n" not in search.strip("\n") and not search[:1].isspace():
+        return replace
+    theirs, ours = search.strip("\n").split("\n"), fit[0].split("\n")
+    if len(theirs) != len(ours) or (fit.start() and text[fit.start() - 1] != "\n"):
+        return None
+    known: dict[str, str] = {}
+    for one, other in zip(theirs, ours, strict=True):
+        if not one.strip() or not other.strip():
+            continue
+        given, there = _indent(one), _indent(other)
+        if not any(_columns(given, tab) == _columns(there, tab) for tab in (2, 4, 8)):
+            return None
+        known.setdefault(given, there)
+    lines = []
+    for line in replace.strip("\n").split("\n") if search.endswith("\n") else replace.split("\n"):
+        own = max((i for i in known if line.startswith(i)), key=len, default=None)
+        lines.append(line if own is None else known[own] + line[len(own) :])
+    return "\n".join(lines) + ("\n" if search.endswith("\n\n") else "")
+
+
+def _indent(line: str) -> str:
+    return line[: len(line) - len(line.lstrip())]
+
+
+def _columns(indent: str, tab: int) -> int:
+    return len(indent.replace("\u00a0", " ").expandtabs(tab))
 
 
 def _nearest(text: str, search: str) -> str:
@@ -293,7 +365,7 @@ def _file_diff(path: str, before: str | None, after: str | None) -> str:
 
 def _hunks(before: list[str], after: list[str]) -> Iterator[str]:
     """Yield the lines of a unified diff below its head."""
-    for group in _Comparison(before, after).get_grouped_opcodes():
+    for group in LineComparison(before, after).get_grouped_opcodes():
         (_, old, _, new, _), (_, _, old_end, _, new_end) = group[0], group[-1]
         yield f"@@ -{_span(old, old_end)} +{_span(new, new_end)} @@\n"
         for tag, i, j, k, m in group:
@@ -391,119 +463,3 @@ def _segment_meaning(segment: str) -> bytes:
         hashlib.sha256(ast.dump(statement).encode("utf-8", "surrogatepass")).digest()
         for statement in ast.parse(segment).body
     )
-
-
-@dataclass(frozen=True)
-class Knob:
-    """A constant of a recipe, marked as open to change: a number in a range, or a choice.
-
-    Attributes:
-        path: File that holds it.
-        line: Line number, from 1.
-        name: Name of the constant.
-        surface: Surface it belongs to.
-        value: Its value now.
-        choices: The valid values, if it is a choice; else empty.
-        low: Smallest value of a range.
-        high: Largest value of a range.
-        log: Whether steps multiply.
-        text: The whole line, for a search/replace edit.
-    """
-
-    path: str
-    line: int
-    name: str
-    surface: str
-    value: KnobValue
-    choices: tuple[KnobValue, ...]
-    low: float
-    high: float
-    log: bool
-    text: str
-
-    def edit(self, value: KnobValue) -> Edit:
-        """Return the edit that gives this knob another value."""
-        head, _, tail = self.text.partition("=")
-        body = tail[len(tail) - len(tail.lstrip()) :]
-        old = body.split("#", 1)[0].rstrip()
-        return Edit(self.path, self.text, f"{head}= {value!r}{body[len(old) :]}")
-
-
-def find_knobs(files: Mapping[str, str]) -> tuple[Knob, ...]:
-    """Return all knobs of a recipe, in order of path and line.
-
-    A line that occurs twice in its file is no knob, as an edit could not name it.
-    """
-    found = [
-        knob
-        for path in sorted(files)
-        for number, line in enumerate(files[path].split("\n"), start=1)
-        if (knob := parse_knob(path, number, line)) is not None
-    ]
-    return tuple(knob for knob in found if files[knob.path].count(knob.text) == 1)
-
-
-def parse_knob(path: str, number: int, line: str) -> Knob | None:
-    """Return the knob on a line; ``None`` if the line does not mark a valid one."""
-    code, _, comment = line.partition("#")
-    mark = _KNOB_MARK.match(comment)
-    left, _, right = code.partition("=")
-    name = _KNOB_NAME.fullmatch(left) if mark else None
-    value = _literal(right.strip(_BLANKS)) if name else None
-    if mark is None or name is None or value is None:
-        return None
-    text = comment[mark.end() :].strip(_BLANKS)
-    domain = _choices(text, value) or _range(text, value)
-    return Knob(path, number, name[1], mark[1], value, *domain, line) if domain else None
-
-
-class _Domain(NamedTuple):
-    """The valid values of a knob: the fields of :class:`Knob` of the same names."""
-
-    choices: tuple[KnobValue, ...]
-    low: float
-    high: float
-    log: bool
-
-
-def _choices(text: str, value: KnobValue) -> _Domain | None:
-    if _bounds(text):
-        return None
-    choices = [_literal(part.strip()) for part in text.split("|")]
-    known = tuple(choice for choice in choices if choice is not None)
-    if len(known) < len(choices) or value not in known:
-        return None
-    return _Domain(known, 0.0, 0.0, False)
-
-
-def _bounds(text: str) -> tuple[str, str, bool] | None:
-    """Return the ends of a range ``LOW .. HIGH``, and whether ``log`` follows."""
-    low, dots, high = text.replace("\t", " ").rpartition("..")
-    low, high, log = low.rstrip(), high.lstrip(), high.endswith(_LOG)
-    high = high.removesuffix(_LOG).rstrip() if log else high
-    is_range = dots and low and high and " " not in low and " " not in high
-    return (low, high, log) if is_range else None
-
-
-def _range(text: str, value: KnobValue) -> _Domain | None:
-    ends = _bounds(text)
-    if ends is None:
-        return None
-    numbers = [_literal(ends[0]), value, _literal(ends[1])]
-    if any(isinstance(x, bool) or not isinstance(x, int | float) for x in numbers):
-        return None
-    try:
-        low, now, high = (float(x or 0) for x in numbers)
-    except OverflowError:
-        return None
-    return _Domain((), low, high, ends[2]) if low <= now <= high else None
-
-
-def _literal(text: str) -> KnobValue | None:
-    try:
-        value = ast.literal_eval(text)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return None
-    if isinstance(value, int) and value.bit_length() > MAX_KNOB_BITS:
-        return None
-    return value if isinstance(value, int | float | bool | str) else None

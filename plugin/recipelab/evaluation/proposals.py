@@ -237,6 +237,8 @@ def check_recipe(
         return Rejected(FailureKind.DUPLICATE, "the edits change nothing; propose a real change")
     if protected := _changed_protected(pack, recipe):
         return Rejected(FailureKind.EDIT, f"may not be changed, as it scores: {protected[0]}", diff)
+    if (odd := _unwritable(pack, recipe)) is not None:
+        return Rejected(FailureKind.EDIT, odd, diff)
     broken = syntax_error(recipe.files, python=pack.recipe.python)
     if broken is not None:
         return Rejected(FailureKind.SYNTAX, f"does not parse: {broken}", diff)
@@ -297,6 +299,18 @@ def _changed_protected(pack: Pack, recipe: Recipe) -> tuple[str, ...]:
     if not pack.protected:
         return ()
     return changed_names(pack.baseline().files, recipe.files, pack.protected)
+
+
+def _unwritable(pack: Pack, recipe: Recipe) -> str | None:
+    """Return which text its file cannot hold, as the file's encoding lacks a character."""
+    folder = pack.folder()
+    for path, text in recipe.files.items():
+        try:
+            folder.bytes_of(path, text)
+        except UnicodeEncodeError as error:
+            letter = error.object[error.start]
+            return f"{path}: it is in {error.encoding}, which has no {letter!r}; use another"
+    return None
 
 
 def _grown(pack: Pack, recipe: Recipe) -> str | None:

@@ -20,6 +20,9 @@ from recipelab.sandbox.files import new_folder, remove_tree
 SCORING_LIBRARY = Path(__file__).parents[1] / "scoring"
 """What evaluators of packs may import as ``recipelab_scoring``."""
 
+CARRIED_BYTES = 1 << 20
+"""Size from which a file that rides along with a recipe is mounted and not copied."""
+
 _ROUNDS, _PLAN, _DATA = "rounds", "plan", "data"
 
 
@@ -73,20 +76,37 @@ class Workspace:
         self._pack = pack
         self._recipe = recipe
         self._data = data
+        self._carried: list[Input] = []
         self._root = new_folder(Path(tempfile.gettempdir()), what="trial")
 
     def __enter__(self) -> Self:
         try:
-            for path, text in self._recipe.files.items():
-                file = self._root / path
-                file.parent.mkdir(parents=True, exist_ok=True)
-                file.write_text(text, "utf-8", newline="")
-                file.chmod(0o444)
+            self._write()
             self._make_room()
-        except OSError as error:
+        except (OSError, UnicodeEncodeError) as error:
             remove_tree(self._root)
             raise SandboxError(f"cannot store the recipe of a trial: {error}") from error
         return self
+
+    def _write(self) -> None:
+        """Write the recipe, its texts in the form of the pack's own files, and what rides along."""
+        own = self._pack.folder()
+        for path, text in self._recipe.files.items():
+            file = self._root / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(own.bytes_of(path, text))
+            file.chmod(0o555 if path in own.executable else 0o444)
+        for path, source in own.carried.items():
+            file = self._root / path
+            if path in self._recipe.files:
+                continue
+            file.parent.mkdir(parents=True, exist_ok=True)
+            if source.stat().st_size > CARRIED_BYTES:
+                file.touch(0o444)
+                self._carried.append(Input(source.resolve(), path))
+            else:
+                shutil.copyfile(source, file)
+                file.chmod(0o555 if path in own.executable else 0o444)
 
     def _make_room(self) -> None:
         """Make places in the recipe's folder for data that its phases see there."""
@@ -186,7 +206,7 @@ class Workspace:
 
     def _recipe_inputs(self, spec: PhaseSpec | None = None) -> tuple[Input, ...]:
         writable = spec is not None and spec.scratch
-        return (Input(self.recipe, self._pack.recipe.folder, writable=writable),)
+        return (Input(self.recipe, self._pack.recipe.folder, writable=writable), *self._carried)
 
     def _evaluator_inputs(self) -> tuple[Input, ...]:
         folder = self._pack.evaluator.folder

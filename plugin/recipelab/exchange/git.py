@@ -5,6 +5,7 @@ Git is run so that none of the user's settings, hooks or surroundings changes it
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import shutil
@@ -15,10 +16,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 
 from recipelab.core.errors import EditError, RecipelabError
 from recipelab.core.recipe import stays_inside
 from recipelab.core.text import plain, shorten
+from recipelab.core.text_form import BYTES_KEPT, TextForm
 from recipelab.core.trial import Edit, Outcome, Status
 from recipelab.exchange.campaign_copy import utc
 from recipelab.exchange.metric import MetricFacts, metric_of
@@ -48,6 +51,8 @@ MAX_PATCH_FILES = 500
 """A patch of more files is refused: it takes seconds to try, and changes no recipe."""
 _FILE_HEADS = re.compile(rb"^(?:diff --git|---|\+\+\+) ", re.MULTILINE)
 _BINARY = re.compile(rb"^GIT binary patch\r?$", re.MULTILINE)
+
+NO_BYTES: Mapping[str, bytes] = MappingProxyType({})
 
 _FORBIDDEN_IN_NAMES = re.compile(r"[<>\x00-\x1f\x7f]")
 _COMMITTER = b"recipelab <recipelab@localhost>"
@@ -314,7 +319,9 @@ def _data(text: str) -> bytes:
     return b"data %d\n%s\n" % (len(content), content)
 
 
-def edits_of_patch(files: Mapping[str, str], patch: bytes) -> tuple[Edit, ...]:
+def edits_of_patch(
+    files: Mapping[str, str], patch: bytes, forms: Mapping[str, TextForm] | None = None
+) -> tuple[Edit, ...]:
     """Apply a unified diff to the files of a recipe.
 
     Git itself applies it, so that whatever ``git diff`` writes is read: several files, new files,
@@ -324,6 +331,8 @@ def edits_of_patch(files: Mapping[str, str], patch: bytes) -> tuple[Edit, ...]:
     Args:
         files: The recipe: path to text.
         patch: The diff, with paths as the recipe has them below ``a/`` and ``b/``.
+        forms: The user's own files, which it may have been made of: with other line ends, a byte
+            order mark, another encoding.
 
     Returns:
         The whole new content of each file that it changes, in the order of their paths.
@@ -334,6 +343,7 @@ def edits_of_patch(files: Mapping[str, str], patch: bytes) -> tuple[Edit, ...]:
         RecipelabError: Git is missing.
     """
     need_git("to read a patch recipelab")
+    patch = _without_mark(patch)
     if not patch.strip():
         raise EditError("the patch is empty; make one with: git diff --relative")
     if len(patch) > MAX_PATCH_BYTES:
@@ -346,7 +356,7 @@ def edits_of_patch(files: Mapping[str, str], patch: bytes) -> tuple[Edit, ...]:
     if _BINARY.search(patch):
         # Compressed, a few kilobytes of it can stand for gigabytes.
         raise EditError("the patch holds binary data (GIT binary patch); a recipe has only text")
-    after = _apply_despite_line_ends(files, patch)
+    after = _apply_despite_line_ends(files, patch, forms or {})
     for path in files:
         if path not in after:
             raise EditError(
@@ -359,8 +369,32 @@ def edits_of_patch(files: Mapping[str, str], patch: bytes) -> tuple[Edit, ...]:
     return tuple(Edit(path, None, after[path]) for path in changed)
 
 
-def _apply_despite_line_ends(files: Mapping[str, str], patch: bytes) -> dict[str, str]:
+def _without_mark(patch: bytes) -> bytes:
+    """Return a patch as Git reads it, whatever a shell of Windows made of its encoding.
+
+    Raises:
+        EditError: It begins as UTF-16 does, and is none.
+    """
+    if patch.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        try:
+            return patch.decode("utf-16").encode("utf-8", BYTES_KEPT)
+        except UnicodeError:
+            raise EditError("the patch is damaged UTF-16; write it as UTF-8") from None
+    return patch.removeprefix(codecs.BOM_UTF8)
+
+
+def _apply_despite_line_ends(
+    files: Mapping[str, str], patch: bytes, forms: Mapping[str, TextForm]
+) -> dict[str, str]:
     """Apply a patch as it is, or as it was before its line ends became those of Windows."""
+    with suppress(EditError, UnicodeEncodeError):
+        own = {
+            path: forms[path].bytes_of(text)
+            for path, text in files.items()
+            if path in forms and forms[path].raw != forms[path].text.encode("utf-8")
+        }
+        if own:
+            return _apply(files, patch, own)
     # Recipes are read with Unix line ends, so a patch of files that had others fits only so.
     unix = patch.replace(b"\r\n", b"\n")
     if patch.count(b"\n") == patch.count(b"\r\n"):
@@ -373,14 +407,26 @@ def _apply_despite_line_ends(files: Mapping[str, str], patch: bytes) -> dict[str
     return _apply(files, unix)
 
 
-def _apply(files: Mapping[str, str], patch: bytes) -> dict[str, str]:
+def _apply(
+    files: Mapping[str, str], patch: bytes, own: Mapping[str, bytes] = NO_BYTES
+) -> dict[str, str]:
+    """Apply a patch by Git in a folder of its own.
+
+    Args:
+        files: The files.
+        patch: The patch.
+        own: The bytes of files that are not written as plain UTF-8.
+
+    Raises:
+        EditError: It does not apply.
+    """
     with tempfile.TemporaryDirectory(prefix="recipelab-patch-") as name:
         folder = Path(name)
         for path, text in files.items():
             if not stays_inside(path):
                 raise EditError(f"the recipe has a file that cannot be written: {path!r}")
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            (folder / path).write_bytes(text.encode("utf-8"))
+            (folder / path).write_bytes(own.get(path) or text.encode("utf-8"))
         try:
             git(folder, "apply", "--whitespace=nowarn", "-", stream=[patch])
         except RecipelabError as error:
@@ -389,18 +435,20 @@ def _apply(files: Mapping[str, str], patch: bytes) -> dict[str, str]:
                 f"the patch does not apply: {error}; it must fit the parent's files: {known} "
                 "(in a folder of a repository, make it with: git diff --relative)"
             ) from None
-        return _texts_of(folder)
+        return _texts_of(folder, own)
 
 
-def _texts_of(folder: Path) -> dict[str, str]:
+def _texts_of(folder: Path, own: Mapping[str, bytes]) -> dict[str, str]:
     found: dict[str, str] = {}
     for file in sorted(folder.rglob("*")):
         path = file.relative_to(folder).as_posix()
         if file.is_symlink():
             raise EditError(f"the patch makes a link of {path}; only plain files can be tried")
         if file.is_file():
+            content = file.read_bytes()
+            form = TextForm.read(content) if path in own else None
             try:
-                found[path] = file.read_bytes().decode("utf-8")
+                found[path] = form.text if form is not None else content.decode("utf-8")
             except UnicodeDecodeError:
                 raise EditError(f"the patch makes {path} other than UTF-8 text") from None
     return found

@@ -55,7 +55,7 @@ def _check_may_write(target: Path, force: bool, may_replace: Callable[[Path], bo
         raise RecipelabError(f"{target} is there already; name another place, or give --force")
 
 
-def check_paths(files: Mapping[str, str], number: int) -> None:
+def check_paths(files: Mapping[str, object], number: int) -> None:
     """Check that the files of a trial can lie in a folder of their own.
 
     A campaign that was imported may say anything.

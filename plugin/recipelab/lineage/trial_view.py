@@ -14,7 +14,7 @@ from datetime import datetime
 from statistics import fmean
 from typing import Any
 
-from recipelab.core.recipe import Knob, find_knobs
+from recipelab.core.knobs import Knob, find_knobs
 from recipelab.core.trial import (
     Checkpoint,
     Edit,

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from recipelab.core.recipe import Knob, KnobValue, find_knobs
+from recipelab.core.knobs import Knob, KnobValue, find_knobs
 from recipelab.core.trial import Status
 
 FACTORS: Mapping[str, float] = {

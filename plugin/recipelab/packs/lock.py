@@ -7,6 +7,7 @@ be edited so, of the pack or of a profile.
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF8
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +55,7 @@ def lock_pack(pack: Pack, say: Callable[[str], None] = lambda text: None) -> tup
         PackError: The file has no table ``[[data]]`` for some of them.
     """
     file = pack.root / PACK_FILE
-    text = read_limited(file).decode("utf-8")
+    text = read_limited(file).decode("utf-8-sig")
     locked = []
     for item in pack.data:
         path = own_path(item, pack.root)
@@ -73,13 +74,13 @@ def lock_pack(pack: Pack, say: Callable[[str], None] = lambda text: None) -> tup
             continue
         locked.append(Locked(item.file, content, after != text))
         text = after
-    _write(file, text)
+    _write(file, text, marked=file.read_bytes().startswith(BOM_UTF8))
     return tuple(locked)
 
 
-def _write(file: Path, text: str) -> None:
+def _write(file: Path, text: str, *, marked: bool) -> None:
     try:
-        file.write_bytes(text.encode("utf-8"))
+        file.write_bytes(text.encode("utf-8-sig" if marked else "utf-8"))
     except OSError as error:
         raise PackError(f"{file}: cannot be written: {error.strerror}") from None
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from recipelab.core.content import leads_inside, read_limited
 from recipelab.core.errors import PackError, warm_problem
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Phase, Trust
@@ -22,6 +20,7 @@ from recipelab.packs.judging_sections import (
     Metric,
     Section,
 )
+from recipelab.packs.recipe_folder import RecipeFolder, read_recipe_folder
 from recipelab.packs.sections import (
     Budgets,
     CertifySpec,
@@ -340,32 +339,21 @@ class Pack(Section):
         """Return the starting recipe: the text files of the recipe's folder, and upstream's.
 
         Raises:
-            PackError: Upstream's files were not fetched yet, or a file is no text of the pack's.
+            PackError: Upstream's files were not fetched yet, or a file cannot be read.
         """
-        folder = self.root / self.recipe.folder
-        files = {
-            path.relative_to(folder).as_posix(): self._own_text(path)
-            for path in sorted(folder.rglob("*"))
-            if os.path.isfile(path) and "__pycache__" not in path.parts
-        }
+        files = {path: form.text for path, form in self.folder().texts.items()}
         if self.upstream is not None:
-            files |= upstream_texts(self.upstream, self.name, self.profile)
-        return Recipe({f"{self.recipe.folder}/{path}": text for path, text in files.items()})
+            texts = upstream_texts(self.upstream, self.name, self.profile)
+            files |= {f"{self.recipe.folder}/{path}": text for path, text in texts.items()}
+        return Recipe(files)
 
-    def _own_text(self, path: Path) -> str:
-        """Return the text of a file of the starting recipe.
+    def folder(self) -> RecipeFolder:
+        """Return what lies in the recipe's folder, without the files of upstream.
 
-        What it says goes to models, so a link may not lead out of the pack.
+        Raises:
+            PackError: A file cannot be read, or a link leads out of the pack.
         """
-        if not leads_inside(path, self.root):
-            raise PackError(f"{path}: a link that leads out of the pack; put the file itself there")
-        try:
-            text = read_limited(path).decode("utf-8")
-        except OSError as error:
-            raise PackError(f"{path}: cannot be read: {error.strerror}") from None
-        except UnicodeDecodeError as error:
-            raise PackError(f"{path}: not text in UTF-8: byte {error.start} is invalid") from None
-        return text.replace("\r\n", "\n").replace("\r", "\n")
+        return read_recipe_folder(self.root, self.recipe.folder, self.recipe.editable)
 
 
 def _nested(one: str, other: str) -> bool:

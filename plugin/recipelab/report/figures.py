@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from rich.box import SIMPLE_HEAD
@@ -15,6 +16,7 @@ from rich.text import Text
 from recipelab.core.errors import RecipelabError
 from recipelab.core.recipe import Recipe
 from recipelab.core.text import plain, shorten
+from recipelab.core.text_form import BYTES_KEPT, TextForm, original_patch
 from recipelab.core.trial import Status
 from recipelab.lineage import LineageStore
 from recipelab.lineage.campaigns import headed
@@ -230,26 +232,39 @@ def _columns(scores: Sequence[Sequence[float]]) -> list[list[float]]:
     return [[one[min(place, len(one) - 1)] for one in known] for place in range(longest)]
 
 
+NO_FORMS: Mapping[str, TextForm] = MappingProxyType({})
 TRANSCRIPT, MESSAGES, PATCH = "transcript.md", "transcript.jsonl", "best.patch"
 HEAD_PATCH = "head.patch"
 """The head of the working line, where it is another than the certified trial."""
 
 
-def patch_of(store: LineageStore, campaign: str, number: int) -> str:
+def patch_of(
+    store: LineageStore, campaign: str, number: int, forms: Mapping[str, TextForm] = NO_FORMS
+) -> str:
     """Return the diff from the baseline to a trial's recipe, as ``git apply`` takes it.
 
     Lines of comment come first where nothing of the campaign is proven; Git passes over them.
+
+    Args:
+        store: The lineage.
+        campaign: Name of the campaign.
+        number: The trial.
+        forms: The user's own files, to which it has to apply; one that has been edited since is
+            passed over. Bytes that are no UTF-8 are kept as :data:`BYTES_KEPT` says.
 
     Raises:
         LineageError: No trial has that number.
     """
     baseline = Recipe(store.files(campaign, 0))
+    same = {path: form for path, form in forms.items() if baseline.files.get(path) == form.text}
     head = headed("", store.campaign(campaign)).strip()
-    diff = baseline.diff(Recipe(store.files(campaign, number)))
+    diff = original_patch(baseline, Recipe(store.files(campaign, number)), same)
     return f"# {head}\n{diff}" if head else diff
 
 
-def write_papers(folder: Path, store: LineageStore, campaign: str) -> None:
+def write_papers(
+    folder: Path, store: LineageStore, campaign: str, forms: Mapping[str, TextForm] = NO_FORMS
+) -> None:
     """Write transcript and patches: of the certified trial, and of the head if it is another."""
     folder.mkdir(parents=True, exist_ok=True)
     transcript = Transcript(store, store.campaign(campaign))
@@ -261,6 +276,7 @@ def write_papers(folder: Path, store: LineageStore, campaign: str) -> None:
     head = store.best_brief(campaign).number
     for name, number in ((PATCH, winner), (HEAD_PATCH, 0 if head == winner else head)):
         if number:
-            (folder / name).write_text(patch_of(store, campaign, number), "utf-8", newline="")
+            patch = patch_of(store, campaign, number, forms)
+            (folder / name).write_bytes(patch.encode("utf-8", BYTES_KEPT))
         else:
             (folder / name).unlink(missing_ok=True)

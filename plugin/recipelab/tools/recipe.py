@@ -9,7 +9,7 @@ from autogen_core.tools import ParametersSchema, ToolSchema
 from pydantic import Field, field_validator
 
 from recipelab.core.errors import RecipelabError, unknown_name
-from recipelab.core.recipe import Knob, KnobValue, find_knobs
+from recipelab.core.knobs import Knob, KnobValue, find_knobs
 from recipelab.core.trial import Edit, Proposal
 from recipelab.evaluation.proposals import Rejected
 from recipelab.evaluation.queue import TrialQueue

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Any
 
-from recipelab.core.recipe import find_knobs
+from recipelab.core.knobs import find_knobs
 from recipelab.core.text import shorten
 from recipelab.core.trial import Failure, GateResult, SeedRun
 from recipelab.lineage import (
