@@ -34,9 +34,9 @@ def seen(name: str) -> Survey:
             "python -m tinyclass.train --config configs/base.yaml",
             (
                 "src/tinyclass/train.py",
+                "configs/base.yaml",
                 "src/tinyclass/data.py",
                 "src/tinyclass/model.py",
-                "configs/base.yaml",
             ),
             ["data"],
         ),

@@ -230,7 +230,8 @@ class Adoption:
                 "--command 'python train.py'"
             )
         offered = [entry.command for entry in survey.entries[:8]]
-        if len(offered) == 1 or survey.is_autoresearch or "README" in survey.entries[0].why:
+        told = sum(entry.from_readme for entry in survey.entries)
+        if len(offered) == 1 or survey.is_autoresearch or told == 1:
             return survey.entries[0]
         answer = self._asks("Which command trains?", offered[0], offered)
         known = {entry.command: entry for entry in survey.entries}

@@ -226,12 +226,14 @@ def _read_python(path: str, text: str, lines: list[str], facts: CodeFacts) -> No
         for statement in outer.body
         for node in ast.walk(statement)
     }
+    # So is one that stands in a function or below a condition, until that is reached.
+    top = {id(node) for node in module.body}
     for statement in module.body:
         if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             facts.functions.append(statement.name)
     for node in ast.walk(module):
         if isinstance(node, ast.Import | ast.ImportFrom):
-            _read_import(node, id(node) in guarded, facts)
+            _read_import(node, id(node) in guarded or id(node) not in top, facts)
         elif isinstance(node, ast.Call):
             _read_call(path, node, lines, facts)
         elif isinstance(node, ast.Subscript):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from recipelab.adopt.code import SeedPlace
@@ -39,23 +40,33 @@ class SeedWay:
         name: The option, the variable, or the key; for a constant the place in words.
         path: The file, for a constant or key.
         line: Its number, for a constant.
-        begin: Column of the number that is replaced, from 0.
-        end: Column behind it.
+        places: The numbers that are replaced, for a constant.
     """
 
     kind: str
     name: str = ""
     path: str = ""
     line: int = 0
-    begin: int = 0
-    end: int = 0
+    places: tuple[SeedPlace, ...] = ()
 
     @classmethod
-    def at(cls, place: SeedPlace) -> SeedWay:
-        """Return the way through a seed that is written in a file."""
+    def at(cls, place: SeedPlace, others: Sequence[SeedPlace] = ()) -> SeedWay:
+        """Return the way through a seed that is written in a file.
+
+        Args:
+            place: The seed.
+            others: All that were found. Where a process is seeded call by call, as Python, NumPy
+                and PyTorch want it, the calls of the same file with the same number go together.
+        """
         path, line = place.line.path, place.line.number
         if path.endswith(".py") or place.name.startswith(("srand", "srandom")):
-            return cls("constant", place.name, path, line, place.begin, place.end)
+            alike = [
+                other
+                for other in others
+                if (other.line.path, other.value, other.strength) == (path, place.value, 2)
+            ]
+            places = alike if place in alike else [place]
+            return cls("constant", place.name, path, line, tuple(places))
         return cls("key", place.name, path)
 
     @property
@@ -69,14 +80,19 @@ class SeedWay:
             "none": "not at all: nothing takes one",
         }[self.kind]
 
-    def replaced(self, line: str) -> str:
-        """Return the line of a constant, with the seed of the run in place of the number."""
-        number = line[self.begin : self.end]
-        if self.path.endswith(".py"):
-            seed = f'int(__import__("os").environ.get("RECIPELAB_SEED", {number}))'
-        else:
-            seed = f'(getenv("RECIPELAB_SEED") ? atoi(getenv("RECIPELAB_SEED")) : {number})'
-        return f"{line[: self.begin]}{seed}{line[self.end :]}"
+    def replaced(self, text: str) -> str:
+        """Return the text of the file of a constant, with the seed of the run in its places."""
+        lines = text.split("\n")
+        # From right to left, so that columns stay what they are.
+        for place in sorted(self.places, key=lambda one: (one.line.number, -one.begin)):
+            line = lines[place.line.number - 1]
+            number = line[place.begin : place.end]
+            if self.path.endswith(".py"):
+                seed = f'int(__import__("os").environ.get("RECIPELAB_SEED", {number}))'
+            else:
+                seed = f'(getenv("RECIPELAB_SEED") ? atoi(getenv("RECIPELAB_SEED")) : {number})'
+            lines[place.line.number - 1] = f"{line[: place.begin]}{seed}{line[place.end :]}"
+        return "\n".join(lines)
 
 
 @dataclass
@@ -160,9 +176,7 @@ class Draft:
         """Return the text of a file as the pack has it: the user's, but for a seed or a path."""
         text = self.survey.repository.texts[path]
         if self.seed.kind == "constant" and self.seed.path == path:
-            lines = text.split("\n")
-            lines[self.seed.line - 1] = self.seed.replaced(lines[self.seed.line - 1])
-            text = "\n".join(lines)
+            text = self.seed.replaced(text)
         for old, new in self.replaced.get(path, ()):
             text = text.replace(old, new)
         return text

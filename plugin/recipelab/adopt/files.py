@@ -79,49 +79,12 @@ _CODE_NAMES = frozenset(
     ]
 )
 _DATA = frozenset(
-    [
-        ".csv",
-        ".tsv",
-        ".parquet",
-        ".arrow",
-        ".feather",
-        ".npz",
-        ".npy",
-        ".bin",
-        ".h5",
-        ".hdf5",
-        ".jsonl",
-        ".ndjson",
-        ".db",
-        ".sqlite",
-        ".gz",
-        ".zst",
-        ".xz",
-        ".bz2",
-        ".zip",
-        ".tar",
-        ".tgz",
-        ".idx",
-        ".mat",
-        ".txt",
-        ".xls",
-        ".xlsx",
-        ".rec",
-        ".tfrecord",
-        ".lmdb",
-        ".wav",
-        ".png",
-        ".jpg",
-        ".jpeg",
-        ".svm",
-        ".libsvm",
-        ".arff",
-        ".fasta",
-        ".mtx",
-        ".dat",
-        ".data",
-    ]
+    ".csv .tsv .parquet .arrow .feather .npz .npy .bin .h5 .hdf5 .jsonl .ndjson .db .sqlite .gz "
+    ".zst .xz .bz2 .zip .tar .tgz .idx .mat .txt .xls .xlsx .rec .tfrecord .lmdb .svm .libsvm "
+    ".arff .fasta .mtx .dat .data".split()
 )
+_PICTURES = frozenset(".png .jpg .jpeg .gif .svg .pdf .ipynb .lock".split())
+"""Suffixes of files that are data only in a folder of data, and no code however long they are."""
 _WEIGHTS = frozenset(
     [".pt", ".pth", ".ckpt", ".safetensors", ".onnx", ".pkl", ".pickle", ".joblib"]
 )
@@ -333,8 +296,9 @@ def _text_of(root: Path, path: str) -> tuple[TextForm | None, str]:
     try:
         raw = read_limited(file, MAX_FILE_CHARACTERS)
     except OSError as error:
-        size = file.stat().st_size
-        too_long = size > MAX_FILE_CHARACTERS
+        too_long = file.stat().st_size > MAX_FILE_CHARACTERS
+        if too_long and (known or suffix in _PICTURES):
+            return None, "longer than code is"
         return None, "data" if too_long else f"cannot be read: {error.strerror}"
     form = TextForm.read(raw)
     if form is None or not known:
@@ -369,6 +333,8 @@ def _named_places(root: Path, data: Sequence[str]) -> list[DataPlace]:
             raise RecipelabError(f"--data: no file or folder {name!r}, here or in {root}")
         inside = path.is_relative_to(root)
         target = path.relative_to(root).as_posix() if inside else path.name
+        if path.parent == root.parent and not inside:
+            target = f"../{path.name}"
         if target == ".":
             raise RecipelabError(f"--data: {name!r} is the whole repository; name a folder of it")
         found.append(data_place(root, path, target))

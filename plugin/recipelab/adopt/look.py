@@ -62,11 +62,13 @@ class Entry:
         command: The command line, from the repository's root.
         path: The script; empty for a command of no script of the repository.
         why: What speaks for it.
+        from_readme: Whether the repository's README tells people to type it.
     """
 
     command: str
     path: str
     why: str
+    from_readme: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,9 +96,13 @@ class Survey:
         has_src = any(path.startswith("src/") for path in self.repository.texts)
         return ("", "src") if has_src else ("",)
 
-    def reached(self, path: str) -> tuple[str, ...]:
-        """Return the files that a script imports or reads, itself first, step by step."""
-        found = {path: None} if path in self.repository.texts else {}
+    def reached(self, path: str, command: str = "") -> tuple[str, ...]:
+        """Return the files that a script imports or reads, itself first, step by step.
+
+        Files that the command line names are among them.
+        """
+        words = (path, *re.split(r"[\s=]+", command))
+        found = {word: None for word in words if word in self.repository.texts}
         waiting = list(found)
         while waiting:
             at = waiting.pop(0)
@@ -125,9 +131,7 @@ class Survey:
 
     def configs(self, path: str, command: str = "") -> tuple[str, ...]:
         """Return the configuration files that a script or its command line names."""
-        words = set(re.split(r"[\s=]+", command))
-        files = (*self.reached(path), *sorted(words & set(self.repository.texts)))
-        return tuple(dict.fromkeys(file for file in files if file.endswith(_CONFIGS)))
+        return tuple(file for file in self.reached(path, command) if file.endswith(_CONFIGS))
 
     def options(self, path: str) -> tuple[Option, ...]:
         """Return the options of a script's command line, and of what it imports."""
@@ -140,7 +144,7 @@ class Survey:
 
     def seeds(self, path: str, command: str = "") -> tuple[SeedPlace, ...]:
         """Return the seeds in what a script reaches, the likeliest first."""
-        files = dict.fromkeys((*self.reached(path), *self.configs(path, command)))
+        files = self.reached(path, command)
         found = [seed for file in files if file in self.facts for seed in self.facts[file].seeds]
         return tuple(sorted(found, key=lambda seed: -seed.strength))
 
@@ -154,10 +158,7 @@ class Survey:
 
     def editable(self, entry: Entry) -> tuple[str, ...]:
         """Return what agents may change by default: the files that it reaches, no scorers."""
-        reached = dict.fromkeys(
-            (*self.reached(entry.path), *self.configs(entry.path, entry.command))
-        )
-        files = tuple(reached) or self._without_script(entry)
+        files = self.reached(entry.path, entry.command) or self._without_script(entry)
         free = tuple(file for file in files if not _FIXED_FILE.search(file.lower()))
         return free or files
 
@@ -266,6 +267,11 @@ def _normal_name(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+def requirement_of(survey: Survey, module: str) -> str:
+    """Return the requirement of one package, as ``einops==0.8.0``."""
+    return _requirement(module, pinned_versions(survey.repository.texts))
+
+
 def _requirement(module: str, pinned: Mapping[str, str]) -> str:
     installed = metadata.packages_distributions().get(module, ())
     name = installed[0] if installed else _DISTRIBUTIONS.get(module, module)
@@ -330,7 +336,7 @@ def _told_entry(line: str, texts: Mapping[str, str]) -> Entry | None:
         return None
     if _rank(script or " ".join(words[1:])) >= len(_NAMES) and not is_make:
         return None
-    return Entry(line, script, "a command of the README")
+    return Entry(line, script, "a command of the README", from_readme=True)
 
 
 def _script_of(words: Sequence[str], texts: Mapping[str, str]) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from recipelab.adopt.draft import Draft
 from recipelab.adopt.files import data_place
+from recipelab.adopt.look import requirement_of
 from recipelab.adopt.writing import HOME, RECIPE
 from recipelab.core.content import SANDBOXES, shipped_root
 from recipelab.core.errors import RecipelabError
@@ -137,7 +138,7 @@ def _module(draft: Draft, log: str, kind: str) -> Mend | None:
     module = missing[-1].split(".")[0]
     cause = f"the sandbox has no Python package for `import {module}`"
     wanted = draft.survey.requirements(draft.entry.path)
-    requirement = wanted.get(module, module)
+    requirement = wanted.get(module) or requirement_of(draft.survey, module)
     if any(path.split("/")[0] == module for path in draft.survey.repository.texts):
         remedy = f"its folder is not on the path: --command 'PYTHONPATH=. {draft.entry.command}'"
         return Mend(f"{cause}, which is one of the repository", remedy, False)
@@ -247,7 +248,10 @@ def _host_paths(draft: Draft, name: str, root: Path) -> Iterator[tuple[Path, str
     elif f"/{RECIPE}/" in name or not name.startswith("/"):
         inner = name.partition(f"/{RECIPE}/")[2] if name.startswith("/") else name
         pure = PurePosixPath(inner)
-        if ".." not in pure.parts and pure.as_posix() not in draft.survey.repository.texts:
+        if pure.parts[:1] == ("..",) and len(pure.parts) > 1 and ".." not in pure.parts[1:]:
+            # A folder beside the repository is one beside recipe/.
+            yield root.parent / pure.parts[1], f"../{pure.parts[1]}"
+        elif ".." not in pure.parts and pure.as_posix() not in draft.survey.repository.texts:
             yield root / pure, pure.as_posix()
     else:
         path = Path(name)

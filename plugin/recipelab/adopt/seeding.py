@@ -62,7 +62,7 @@ def seed_way(
     in_yaml = any(s.name == "seed" and s.line.path.endswith((".yaml", ".yml")) for s in seeds)
     if in_yaml and any("hydra" in item.parsers for item in facts):
         return SeedWay("argument", "seed")
-    return SeedWay.at(seeds[0]) if seeds else SeedWay("none")
+    return SeedWay.at(seeds[0], seeds) if seeds else SeedWay("none")
 
 
 def _at_place(draft: Draft, place: str) -> SeedWay:

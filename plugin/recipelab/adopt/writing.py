@@ -160,9 +160,17 @@ def pack_toml(draft: Draft, folder: Path) -> str:
         + (f"names = {toml(list(functions))}\n" if functions else "")
         for path, functions in draft.protected.items()
     ]
-    seen = {f"{RECIPE}/{place.target}": name for name, place in names.items()}
+    seen = {_seen_at(place.target): name for name, place in names.items()}
     parts.append(_phases(draft, seen))
     return "\n".join(parts)
+
+
+def _seen_at(target: str) -> str:
+    """Return where a phase sees data that the script looks for in a place below its own folder.
+
+    What lies beside the repository lies beside ``recipe/``.
+    """
+    return target.removeprefix("../") if target.startswith("../") else f"{RECIPE}/{target}"
 
 
 def _head(draft: Draft, specialists: Sequence[str]) -> str:
