@@ -22,6 +22,7 @@ from recipelab.acceptance import (
     unpaired,
     usual_spread,
 )
+from recipelab.core.knobs import table_path
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Outcome, SeedRun
 from recipelab.evaluation.failures import EvaluatorFault
@@ -274,8 +275,10 @@ def folder_bytes(folder: Path) -> int:
 
 
 def recipe_bytes(recipe: Recipe) -> int:
-    """Return the bytes of all files of a recipe and of their paths."""
-    return sum(len(path.encode()) + len(text.encode()) for path, text in recipe.files.items())
+    """Return the bytes of all files of a recipe and of their paths; its table of knobs is none."""
+    table = table_path(recipe.files)
+    files = ((path, text) for path, text in recipe.files.items() if path != table)
+    return sum(len(path.encode()) + len(text.encode()) for path, text in files)
 
 
 def growth_bytes(start: Recipe, recipe: Recipe, editable: Iterable[str]) -> int:

@@ -14,7 +14,8 @@ from datetime import datetime
 from statistics import fmean
 from typing import Any
 
-from recipelab.core.knobs import Knob, find_knobs
+from recipelab.core.knobs import KnobValue, find_knobs
+from recipelab.core.leaves import leaf_of
 from recipelab.core.trial import (
     Checkpoint,
     Edit,
@@ -272,17 +273,23 @@ def knob_changes(edits: Sequence[Edit]) -> list[str]:
     for edit in edits:
         if edit.search is None:
             continue
-        before, after = (_knobs_by_name(edit.path, text) for text in (edit.search, edit.replace))
+        before, after = (_values(edit.path, text) for text in (edit.search, edit.replace))
         changes += [
-            f"{name}: {before[name].value!r} -> {knob.value!r}"
-            for name, knob in after.items()
-            if name in before and before[name].value != knob.value
+            f"{name}: {before[name]!r} -> {value!r}"
+            for name, value in after.items()
+            if name in before and before[name] != value
         ]
     return changes
 
 
-def _knobs_by_name(path: str, text: str) -> Mapping[str, Knob]:
-    return {knob.name: knob for knob in find_knobs({path: text})}
+def _values(path: str, text: str) -> Mapping[str, KnobValue]:
+    """Return the constants of a text: those that it marks, or the one that is all of an edit.
+
+    An edit that turns a knob of the table has its line last, and no mark on it.
+    """
+    marked = {knob.name: knob.value for knob in find_knobs({path: text})}
+    leaf = leaf_of(path, text.rpartition("\n")[2])
+    return marked or ({leaf.name: leaf.value} if leaf is not None else {})
 
 
 def measure_means(runs: Sequence[SeedRun]) -> dict[str, float]:

@@ -65,7 +65,7 @@ LESS_WORK = ("EPOCH", "STEP", "ITER", "WIDTH", "DEPTH", "LAYER", "BLOCK", "CHANN
 MORE_AT_ONCE = ("BATCH",)
 """Words in a knob's name that say what it costs; a rule of thumb, no knowledge of the recipe."""
 
-_CHANGE = re.compile(r"^(?P<name>\w+): (?P<old>.+) -> (?P<new>.+)$")
+_CHANGE = re.compile(r"^(?P<name>[\w-]+): (?P<old>.+) -> (?P<new>.+)$")
 _PLAY = re.compile(r"^\[play ([a-z0-9-]+)\]")
 _FAILED = frozenset(FACTORS) - {Status.KEPT, Status.DISCARDED}
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from recipelab.core.content import leads_inside, read_limited
 from recipelab.core.errors import PackError, warm_problem
+from recipelab.core.knobs import KNOBS_FILE
 from recipelab.core.recipe import Recipe
+from recipelab.core.text_form import TextForm
 from recipelab.core.trial import Phase, Trust
 from recipelab.packs.data_sections import DataFile
 from recipelab.packs.judging_sections import (
@@ -342,10 +346,25 @@ class Pack(Section):
             PackError: Upstream's files were not fetched yet, or a file cannot be read.
         """
         files = {path: form.text for path, form in self.folder().texts.items()}
+        files |= self._knobs()
         if self.upstream is not None:
             texts = upstream_texts(self.upstream, self.name, self.profile)
             files |= {f"{self.recipe.folder}/{path}": text for path, text in texts.items()}
         return Recipe(files)
+
+    def _knobs(self) -> dict[str, str]:
+        """Return the table of knobs beside the recipe, if there is one, as one of its files."""
+        path = (PurePosixPath(self.recipe.folder).parent / KNOBS_FILE).as_posix()
+        file = self.root / path
+        if not os.path.isfile(file) or not leads_inside(file, self.root):
+            return {}
+        try:
+            form = TextForm.read(read_limited(file))
+        except OSError as error:
+            raise PackError(f"{file}: cannot be read: {error.strerror}") from None
+        if form is None:
+            raise PackError(f"{file}: it is no text")
+        return {path: form.text}
 
     def folder(self) -> RecipeFolder:
         """Return what lies in the recipe's folder, without the files of upstream.
