@@ -235,7 +235,7 @@ def test_constants_are_found_in_every_kind_of_file() -> None:
         "c.py": "@dataclass\nclass Config:\n    n_embd: int = 64\n    eval_iters: int = 200\n",
         "d.yaml": "model:\n  hidden: 12\nseed: 7\n",
         "e.toml": "[optimizer]\nlr = 0.5\n",
-        "f.json": '{"train": {"batch_size": 32}}',
+        "f.json": '{\n  "train": {\n    "batch_size": 32\n  }\n}\n',
         "g.h": "#define TILE 8\n#define SEED 3\n",
     }
     facts = {path: facts_of(path, text) for path, text in texts.items()}

@@ -12,51 +12,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-_SEEDERS = frozenset(
-    [
-        "seed",
-        "manual_seed",
-        "manual_seed_all",
-        "set_seed",
-        "seed_everything",
-        "seed_all",
-        "set_random_seed",
-    ]
+
+def words(text: str) -> frozenset[str]:
+    """Return the words of a text as a set."""
+    return frozenset(text.split())
+
+
+_SEEDERS = words(
+    "seed manual_seed manual_seed_all set_seed seed_everything seed_all set_random_seed"
 )
 """Functions that seed a generator for all of the process."""
-_GENERATORS = frozenset(
-    ["default_rng", "RandomState", "PRNGKey", "key", "Generator", "Random", "PCG64"]
-)
+_GENERATORS = words("default_rng RandomState PRNGKey key Generator Random PCG64")
 _SEED_KEYWORDS = frozenset(["seed", "random_state", "random_seed"])
 _SEED_NAME = re.compile(r"(?:\w+_)?seed", re.IGNORECASE)
 _CONFIG_SUFFIXES = (".yaml", ".yml", ".toml", ".json", ".cfg", ".ini", ".gin")
-_TRACKERS = frozenset(
-    [
-        "wandb",
-        "mlflow",
-        "tensorboard",
-        "tensorboardX",
-        "comet_ml",
-        "neptune",
-        "clearml",
-        "aim",
-        "trackio",
-        "swanlab",
-    ]
+_TRACKERS = words(
+    "wandb mlflow tensorboard tensorboardX comet_ml neptune clearml aim trackio swanlab"
 )
-_PARSERS = frozenset(
-    [
-        "argparse",
-        "click",
-        "typer",
-        "fire",
-        "hydra",
-        "tyro",
-        "absl",
-        "simple_parsing",
-        "jsonargparse",
-    ]
-)
+_PARSERS = words("argparse click typer fire hydra tyro absl simple_parsing jsonargparse")
 _MOST_PLACES = 20
 _LONGEST_SHOWN = 160
 

@@ -11,6 +11,7 @@ import json
 import math
 import re
 import tomllib
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -19,6 +20,7 @@ from typing import Any
 import yaml
 
 from recipelab.adopt.code import CodeFacts, constant, parsed
+from recipelab.core.leaves import find_leaf
 
 Value = int | float | bool | str
 
@@ -117,12 +119,20 @@ def candidates(
             compiled = path.endswith((".c", ".h", ".cc", ".cpp", ".hpp", ".cu", ".cuh"))
             if _NO_KNOB.search(plain) or (not network and compiled and _WORKLOAD.match(plain)):
                 continue
-            if domain := domain_of(plain, value, choices):
+            domain = domain_of(plain, value, choices)
+            if domain and _stands_alone(path, texts[path], name):
                 surface = surface_of(plain) if network else REST
                 found.append(Candidate(path, name, value, domain, surface))
     unique = {(item.path, item.name): item for item in found}
     twice = {key for key in unique if sum((i.path, i.name) == key for i in found) > 1}
     return tuple(item for key, item in unique.items() if key not in twice)[:MOST_KNOBS]
+
+
+def _stands_alone(path: str, text: str, name: str) -> bool:
+    """Return whether an edit of one line can give a constant another value."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return isinstance(find_leaf(path, text, name), tuple)
 
 
 def surface_of(name: str) -> str:

@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from recipelab.core.content import AGENTS, HOME_FOLDER, SANDBOXES, TASK_PACKS, read_limited
+from recipelab.adopt.code import words
+from recipelab.core.content import HOME_FOLDER, SANDBOXES, TASK_PACKS, read_limited
 from recipelab.core.errors import RecipelabError
 from recipelab.core.recipe import MAX_FILE_CHARACTERS, MAX_PATH_BYTES
 from recipelab.core.text_form import TextForm
@@ -25,107 +26,36 @@ MOST_WALKED = 50_000
 """Files that a walk looks at; what is deeper in a large folder of data does not matter."""
 
 _GIT_SECONDS = 30
-_CODE = frozenset(
-    [
-        ".py",
-        ".pyi",
-        ".sh",
-        ".bash",
-        ".c",
-        ".h",
-        ".cc",
-        ".cpp",
-        ".cxx",
-        ".hpp",
-        ".cu",
-        ".cuh",
-        ".rs",
-        ".go",
-        ".jl",
-        ".r",
-        ".lua",
-        ".js",
-        ".ts",
-        ".java",
-        ".toml",
-        ".yaml",
-        ".yml",
-        ".json",
-        ".cfg",
-        ".ini",
-        ".conf",
-        ".mk",
-        ".cmake",
-        ".md",
-        ".rst",
-        ".gin",
-        ".jinja",
-        ".sql",
-    ]
+_CODE = words(
+    ".py .pyi .sh .bash .c .h .cc .cpp .cxx .hpp .cu .cuh .rs .go .jl .r .lua .js .ts .java "
+    ".toml .yaml .yml .json .cfg .ini .conf .mk .cmake .md .rst .gin .jinja .sql"
 )
-_CODE_NAMES = frozenset(
-    [
-        "makefile",
-        "dockerfile",
-        "license",
-        "readme",
-        "requirements.txt",
-        "constraints.txt",
-        "cmakelists.txt",
-        "environment.txt",
-        "uv.lock",
-        "poetry.lock",
-        "pipfile",
-    ]
+_CODE_NAMES = words(
+    "makefile dockerfile license readme requirements.txt constraints.txt cmakelists.txt "
+    "environment.txt uv.lock poetry.lock pipfile"
 )
-_DATA = frozenset(
+_DATA = words(
     ".csv .tsv .parquet .arrow .feather .npz .npy .bin .h5 .hdf5 .jsonl .ndjson .db .sqlite .gz "
     ".zst .xz .bz2 .zip .tar .tgz .idx .mat .txt .xls .xlsx .rec .tfrecord .lmdb .svm .libsvm "
-    ".arff .fasta .mtx .dat .data".split()
+    ".arff .fasta .mtx .dat .data"
 )
-_PICTURES = frozenset(".png .jpg .jpeg .gif .svg .pdf .ipynb .lock".split())
+_PICTURES = words(".png .jpg .jpeg .gif .svg .pdf .ipynb .lock")
 """Suffixes of files that are data only in a folder of data, and no code however long they are."""
-_WEIGHTS = frozenset(
-    [".pt", ".pth", ".ckpt", ".safetensors", ".onnx", ".pkl", ".pickle", ".joblib"]
+_WEIGHTS = words(".pt .pth .ckpt .safetensors .onnx .pkl .pickle .joblib")
+_DATA_FOLDERS = words("data datasets dataset input inputs corpus shards")
+_SKIPPED = words(
+    "__pycache__ .git .hg .svn .venv venv env .env node_modules .tox .nox .mypy_cache "
+    ".ruff_cache .pytest_cache .ipynb_checkpoints .idea .vscode .eggs build dist wandb mlruns "
+    "runs outputs checkpoints lightning_logs tb_logs"
 )
-_DATA_FOLDERS = frozenset(["data", "datasets", "dataset", "input", "inputs", "corpus", "shards"])
-_SKIPPED = frozenset(
-    [
-        "__pycache__",
-        ".git",
-        ".hg",
-        ".svn",
-        ".venv",
-        "venv",
-        "env",
-        ".env",
-        "node_modules",
-        ".tox",
-        ".nox",
-        ".mypy_cache",
-        ".ruff_cache",
-        ".pytest_cache",
-        ".ipynb_checkpoints",
-        ".idea",
-        ".vscode",
-        ".eggs",
-        "build",
-        "dist",
-        "wandb",
-        "mlruns",
-        "runs",
-        "outputs",
-        "checkpoints",
-        "lightning_logs",
-        "tb_logs",
-    ]
-) | {HOME_FOLDER, TASK_PACKS, SANDBOXES, AGENTS}
+_OURS = frozenset([HOME_FOLDER, TASK_PACKS, SANDBOXES])
+"""Folders that recipelab itself has put into a working directory."""
 _SECRET = re.compile(
     r"\.env(?:\..+)?|\.netrc|id_(?:rsa|dsa|ecdsa|ed25519)|.*\.(?:pem|key|p12|pfx)|"
     r"(?:credentials?|secrets?)(?:\..+)?|\.npmrc|\.pypirc"
 )
 """Names of files that hold keys; a recipe is sent to models."""
-_SCRIPTS = frozenset([".py", ".sh", ".bash", ".c", ".cpp", ".cc"])
+_SCRIPTS = words(".py .sh .bash .c .cpp .cc")
 _LOG_NAMES = ("results.tsv",)
 """Tables that tell of past trials; they are no data of the training."""
 
@@ -262,7 +192,7 @@ def _git_files(root: Path) -> list[str] | None:
 def _walked(root: Path) -> Iterator[str]:
     seen = 0
     for folder, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if name not in _SKIPPED)
+        folders[:] = sorted(set(folders) - _SKIPPED - (_OURS if folder == str(root) else set()))
         for name in sorted(names):
             seen += 1
             yield Path(folder, name).relative_to(root).as_posix()
@@ -271,7 +201,7 @@ def _walked(root: Path) -> Iterator[str]:
 
 
 def _is_skipped(path: str) -> bool:
-    return bool(_SKIPPED & set(PurePosixPath(path).parts))
+    return PurePosixPath(path).parts[0] in _OURS
 
 
 def _parents(path: str) -> list[str]:
