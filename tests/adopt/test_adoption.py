@@ -18,7 +18,6 @@ from recipelab.sandbox.spec import load_image_spec
 from .conftest import LOCAL, Adopt, Cli
 
 Made = Callable[..., Path]
-RANDOM = "import random\nprint('loss:', random.random())\n"
 
 
 def fails(cli: Cli, folder: Path, *words: object) -> str:
@@ -76,33 +75,20 @@ def test_a_folder_without_code_or_command_is_refused(cli: Cli, repository: Made)
 
 
 @pytest.mark.campaign
-def test_what_the_seed_does_not_reach_is_told(cli: Cli, adopt: Adopt, repository: Made) -> None:
-    facts = adopt(repository("unseeded", {"train.py": RANDOM}))
-    (note,) = [text for text in facts["notes"] if text.startswith("Seeds: ")]
-    assert "the same seed gave" in note
-    assert "no seed reaches" in note
-    assert not load_pack("unseeded").acceptance.deterministic
-
-
-@pytest.mark.campaign
-def test_a_command_that_never_differs_is_deterministic(adopt: Adopt, repository: Made) -> None:
-    code = "import random\nrandom.seed(3)\nWIDTH = 4\nprint('loss', WIDTH / 3)\n"
-    facts = adopt(repository("constant", {"train.py": code}))
-    assert facts["smallest_gain"] is None
-    (note,) = [text for text in facts["notes"] if text.startswith("Seeds: ")]
-    assert "fresh seeds prove nothing here" in note
-    assert load_pack("constant").acceptance.deterministic
-
-
-@pytest.mark.campaign
-def test_data_outside_of_the_repository_are_shown_where_the_script_looks(
+def test_data_outside_are_shown_where_the_script_looks_and_a_useless_seed_is_told(
     adopt: Adopt, repository: Made, tmp_path: Path
 ) -> None:
     outside = tmp_path / "elsewhere" / "numbers.txt"
     outside.parent.mkdir()
     outside.write_text("1 2 3\n")
-    code = f"print('loss:', sum(map(int, open('{outside}').read().split())))\n"
+    code = (
+        "import random\nrandom.seed(3)\n"
+        f"print('loss:', sum(map(int, open('{outside}').read().split())))\n"
+    )
     facts = adopt(repository("far", {"train.py": code}))
+    assert facts["smallest_gain"] is None
+    assert any("fresh seeds prove nothing here" in note for note in facts["notes"])
+    assert load_pack("far").acceptance.deterministic
     assert facts["data"] == ["recipelab_data/numbers.txt"]
     assert any(str(outside) in note for note in facts["notes"])
     assert f"open('{outside}')" in (tmp_path / "far" / "train.py").read_text()
@@ -114,7 +100,8 @@ def test_data_outside_of_the_repository_are_shown_where_the_script_looks(
 @pytest.mark.campaign
 def test_wishes_are_followed(cli: Cli, adopt: Adopt, repository: Made) -> None:
     files = {
-        "a.py": "import os\nimport b\nprint('gain', int(os.environ['MY_SEED']) % 7, 'loss', b.X)\n",
+        "a.py": "import os, random\nimport b\nprint('gain', os.environ['MY_SEED'], 'loss', b.X)\n"
+        "print('gain', random.random())\n",
         "b.py": "X = 3\n",
         "c.py": "Y = 3\n",
     }
@@ -126,8 +113,12 @@ def test_wishes_are_followed(cli: Cli, adopt: Adopt, repository: Made) -> None:
     assert (facts["pack"], facts["metric"], facts["goal"]) == ("other", "gain", "maximize")
     assert facts["editable"] == ["a.py", "c.py"]
     assert facts["questions"] == 0
+    (note,) = [text for text in facts["notes"] if text.startswith("Seeds: ")]
+    assert "the same seed gave" in note
+    assert "no seed reaches" in note
     pack = load_pack("other")
     assert pack.budgets.train == 50
+    assert not pack.acceptance.deterministic
     again = cli("packs", "adopt", Path("..") / "wished", "--name", "other", "--yes")
     assert again.exit_code == 2
     assert "exists already" in again.stderr

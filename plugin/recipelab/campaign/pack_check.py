@@ -181,12 +181,15 @@ async def check_pack(
     )
     session = CampaignSession(plan, home or Home.find(), say=say)
     async with session.measuring() as evaluator:
-        async for finding in check_baseline(evaluator):
-            sound = sound and finding.level is not Level.ERROR
-            yield finding
-        if sound:
-            async for finding in check_scorer(evaluator):
+        with TrainedOnce() as kept:
+            # Where prepare makes data, they are others in every run, and so is what was learned.
+            trained = kept if pack.phases.prepare is None else None
+            async for finding in check_baseline(evaluator, trained):
+                sound = sound and finding.level is not Level.ERROR
                 yield finding
+            if sound:
+                async for finding in check_scorer(evaluator, trained):
+                    yield finding
 
 
 def _left_without_baseline(pack: Pack, gpus: int, *, rehearsed: bool) -> list[str]:
@@ -394,8 +397,15 @@ async def check_rules(pack: Pack) -> AsyncIterator[PackFinding]:
 # What the baseline tells when it runs.
 
 
-async def check_baseline(evaluator: Evaluator) -> AsyncIterator[PackFinding]:
-    """Run the baseline as a campaign does, and once more with a seed that it had."""
+async def check_baseline(
+    evaluator: Evaluator, trained: TrainedOnce | None = None
+) -> AsyncIterator[PackFinding]:
+    """Run the baseline as a campaign does, and once more with a seed that it had.
+
+    Args:
+        evaluator: Runs it.
+        trained: Keeps what the last training leaves; ``None`` to keep nothing.
+    """
     pack = evaluator.pack
     outcome = await evaluator.evaluate(pack.baseline(), None, labels=_labels(pack))
     if outcome.status is not Status.BASELINE:
@@ -412,7 +422,8 @@ async def check_baseline(evaluator: Evaluator) -> AsyncIterator[PackFinding]:
         yield PackFinding(Level.OK, "noise", text, gain)
     labels = {**_labels(pack), "purpose": "again"}
     first = outcome.seed_runs[0]
-    again = await evaluator.measure(pack.baseline(), (first.seed,), labels=labels)
+    alike = evaluator.with_pack(pack, trained=trained)
+    again = await alike.measure(pack.baseline(), (first.seed,), labels=labels)
     yield _check_repeats(first, again)
     yield _check_items(pack, outcome.seed_runs, again)
     if pack.acceptance.deterministic:
@@ -530,20 +541,22 @@ def _check_items(pack: Pack, runs: Sequence[SeedRun], again: Outcome) -> PackFin
 # What the scorer makes of spoiled predictions.
 
 
-async def check_scorer(evaluator: Evaluator) -> AsyncIterator[PackFinding]:
+async def check_scorer(
+    evaluator: Evaluator, trained: TrainedOnce | None = None
+) -> AsyncIterator[PackFinding]:
     """Spoil the predictions of the baseline in several ways and have them scored.
 
-    The baseline is trained once for all of them, but where it sees other data in every run.
+    Args:
+        evaluator: Runs it.
+        trained: What trainings have left, so that none runs again; ``None`` to train for each.
     """
     pack, seeds, labels = evaluator.pack, evaluator.pack.seeds[:1], _labels(evaluator.pack)
-    with TrainedOnce() as kept:
-        trained = kept if pack.phases.prepare is None else None
-        alike = evaluator.with_pack(pack, trained=trained)
-        honest = await alike.measure(pack.baseline(), seeds, labels=labels)
-        for name, code in SPOILS.items():
-            spoiling = evaluator.with_pack(_spoiling_pack(pack, code), trained=trained)
-            outcome = await spoiling.measure(pack.baseline(), seeds, labels=labels)
-            yield _scorer_finding(f"scorer: {name}", outcome, honest, pack)
+    alike = evaluator.with_pack(pack, trained=trained)
+    honest = await alike.measure(pack.baseline(), seeds, labels=labels)
+    for name, code in SPOILS.items():
+        spoiling = evaluator.with_pack(_spoiling_pack(pack, code), trained=trained)
+        outcome = await spoiling.measure(pack.baseline(), seeds, labels=labels)
+        yield _scorer_finding(f"scorer: {name}", outcome, honest, pack)
 
 
 def _spoiling_pack(pack: Pack, code: str) -> Pack:
