@@ -10,8 +10,8 @@ HIDDEN = 24
 LAYERS = 2
 DROPOUT = 0.0
 # optimization
-LEARNING_RATE = 2e-3
-WEIGHT_DECAY = 0.01
+LEARNING_RATE = 0.3
+WEIGHT_DECAY = 1e-4
 BATCH_SIZE = 64
 EPOCHS = 6
 # system
@@ -46,14 +46,15 @@ def main():
     held = torch.arange(len(points)) % 5 == 0
     train_x, train_y = points[~held], labels[~held]
     net = Net().to(DEVICE)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     for epoch in range(EPOCHS):
         net.train()
         for batch in torch.randperm(len(train_x)).split(BATCH_SIZE):
             loss = nn.functional.cross_entropy(net(train_x[batch]), train_y[batch])
-            optimizer.zero_grad()
+            net.zero_grad()
             loss.backward()
-            optimizer.step()
+            with torch.no_grad():
+                for weight in net.parameters():
+                    weight -= LEARNING_RATE * (weight.grad + WEIGHT_DECAY * weight)
         net.eval()
         with torch.no_grad():
             val_loss = nn.functional.cross_entropy(net(points[held]), labels[held])
