@@ -12,12 +12,15 @@ from hypothesis import strategies as st
 
 from recipelab.campaign.pack_check import Level, check_files
 from recipelab.core.errors import EditError, PackError
+from recipelab.core.knobs import find_knobs
 from recipelab.core.recipe import Recipe
 from recipelab.core.text_form import BYTES_KEPT, TextForm, original_patch
 from recipelab.core.trial import Edit, Status
 from recipelab.evaluation.evaluator import Evaluator
+from recipelab.evaluation.metric import recipe_bytes
 from recipelab.evaluation.proposals import Rejected, check_edits
 from recipelab.exchange.git import edits_of_patch
+from recipelab.lineage.trial_view import knob_changes
 from recipelab.packs.load import load_pack
 from recipelab.packs.pack import Pack
 
@@ -261,8 +264,7 @@ def test_white_space_is_forgiven_where_only_one_place_fits(
     [
         (
             "b = 2\n\tc = 3\nname",
-            "differs from line 3 in white space alone; the file has "
-            r"'    b = 2\n\tc = 3\n    name",
+            r"    b = 2\n\tc = 3\n    name = ",
         ),
         ("a = 1\n        b = 2", r"in white space alone; the file has '    a = 1   \n    b = 2'"),
         ("q = 1", "does not occur in the file"),
@@ -293,3 +295,27 @@ def test_a_text_that_is_there_is_replaced_and_nothing_else(text: str, at: int, s
         return
     found = Recipe({"r/t.py": text}).apply([Edit("r/t.py", search, "Q")], ["r/*.py"])
     assert found.files["r/t.py"] == text.replace(search, "Q")
+
+
+# The table of knobs.
+
+
+async def test_the_table_of_knobs_belongs_to_the_recipe(recipe: Path, toy: Pack) -> None:
+    """Whoever sees the files of a recipe sees its knobs; no phase and no size knows of it."""
+    (recipe / "config.yaml").write_text("model:\n  width: 64\n")
+    bare = load_pack("toy").baseline()
+    (recipe.parent / "knobs.toml").write_text(
+        '[[knobs]]\nfile = "recipe/config.yaml"\nname = "model.width"\nsurface = "left"\n'
+        'domain = "16 .. 256 log"\n[[knobs]]\nfile = "recipe/train.py"\nname = "Z"\n'
+        'surface = "left"\ndomain = "1 .. 2"\n'
+    )
+    pack = load_pack("toy")
+    start = pack.baseline()
+    assert "width" in {knob.name for knob in find_knobs(start.files)}
+    assert recipe_bytes(start) == recipe_bytes(bare)
+    with pytest.raises(EditError, match="may not be edited"):
+        start.apply([Edit("knobs.toml", None, "")], pack.recipe.editable)
+    told = [item.text for item in check_files(pack) if item.what == "knobs"]
+    assert told[0].startswith("knobs.toml: knobs 2 is no knob: name: recipe/train.py: no constant")
+    width = next(knob for knob in find_knobs(start.files) if knob.name == "width")
+    assert knob_changes([width.edit(128)]) == ["width: 64 -> 128"]

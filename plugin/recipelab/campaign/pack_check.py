@@ -19,7 +19,7 @@ from recipelab.agents.charters import pack_problems
 from recipelab.campaign.pack_machinery import machinery_proofs
 from recipelab.core.content import Home, cache_root
 from recipelab.core.errors import EditError, RecipelabError
-from recipelab.core.knobs import find_knobs
+from recipelab.core.knobs import find_knobs, knob_problems
 from recipelab.core.recipe import MAX_FILE_CHARACTERS, Recipe, path_matches, syntax_error
 from recipelab.core.trial import Outcome, Phase, SeedRun, Status, Trust
 from recipelab.evaluation.calibration import calibration_of, calibration_text, smallest_claim
@@ -39,7 +39,10 @@ from recipelab.packs.load import Play, load_playbook
 from recipelab.packs.pack import Pack
 from recipelab.packs.upstream import defined_names, missing_files
 from recipelab.plan import Plan
+from recipelab.sandbox.choose import LOCAL, resolve_kind
+from recipelab.sandbox.local.namespaces import interpreter
 from recipelab.sandbox.local.sandbox import LocalSandbox
+from recipelab.sandbox.requirements import check_here, image_spec_of
 from recipelab.sandbox.slots import list_gpus
 
 FEW_SEEDS = 3
@@ -158,6 +161,9 @@ async def check_pack(
         async for finding in check_rules(pack):
             sound = sound and finding.level is not Level.ERROR
             yield finding
+    for finding in _check_requirements(pack, sandbox):
+        sound = sound and finding.level is not Level.ERROR
+        yield finding
     async for proof in machinery_proofs(pack, sandbox=sandbox, run=run):
         if proof.holds is None:
             left.append(f"{proof.what}: {proof.text}")
@@ -190,6 +196,25 @@ async def check_pack(
             if sound:
                 async for finding in check_scorer(evaluator, trained):
                     yield finding
+
+
+def _check_requirements(pack: Pack, sandbox: str) -> Iterator[PackFinding]:
+    """Say whether the packages that the pack asks for are where its phases run."""
+    what, wanted = "requirements", ", ".join(pack.requirements)
+    if not pack.requirements:
+        return
+    try:
+        if resolve_kind(sandbox, allow_local_fallback=True) != LOCAL:
+            yield _ok(
+                what,
+                f"{wanted}: in the image {image_spec_of(pack.sandbox, pack.requirements).image}",
+            )
+            return
+        check_here(pack.requirements, interpreter())
+    except RecipelabError as error:
+        yield _error(what, str(error))
+    else:
+        yield _ok(what, f"{wanted}: {interpreter()} has them")
 
 
 def _left_without_baseline(pack: Pack, gpus: int, *, rehearsed: bool) -> list[str]:
@@ -279,6 +304,8 @@ def _some(names: Sequence[str]) -> str:
 
 def _check_knobs(pack: Pack, recipe: Recipe) -> Iterator[PackFinding]:
     knobs = find_knobs(recipe.files)
+    for place, why in knob_problems(recipe.files):
+        yield _warning("knobs", f"{place} is no knob: {why}")
     for knob in knobs:
         if knob.surface not in pack.surface_names:
             place = f"{knob.path}:{knob.line}: {knob.name} is of surface {knob.surface!r}"

@@ -18,6 +18,7 @@ from recipelab.packs.pack import Pack
 from recipelab.sandbox.base import PhaseLimits
 from recipelab.sandbox.check.launcher import MEETING_SECONDS, RANKS, launcher_of, try_launcher
 from recipelab.sandbox.choose import DOCKER, LOCAL, docker_daemon_error, open_sandbox, resolve_kind
+from recipelab.sandbox.requirements import image_spec_of
 from recipelab.sandbox.spec import ImageSpec, load_image_spec
 from recipelab.sandbox.wheels import resolve_requirements
 
@@ -70,7 +71,7 @@ async def machinery_proofs(pack: Pack, *, sandbox: str, run: bool = True) -> Asy
     needed = launchers(pack)
     if not (needed or pack.hardware.gpus):
         return
-    spec = load_image_spec(pack.sandbox)
+    spec = image_spec_of(pack.sandbox, pack.requirements)
     if not run:
         parts = ["image"] * (sandbox != LOCAL) + ["launcher"] * bool(needed)
         for part in parts:
@@ -134,7 +135,7 @@ async def _launcher_proof(pack: Pack, launcher: tuple[str, ...], sandbox: str) -
         SandboxError: The machinery of the sandbox failed.
     """
     kind = await asyncio.to_thread(resolve_kind, sandbox, allow_local_fallback=True)
-    spec, where = load_image_spec(pack.sandbox), f"in the {kind} sandbox"
+    spec, where = image_spec_of(pack.sandbox, pack.requirements), f"in the {kind} sandbox"
     if kind == DOCKER:
         where = f"in a container of {spec.image}"
         if not await asyncio.to_thread(_is_there, spec):

@@ -139,12 +139,12 @@ def estimate_plan(plan: Plan, home: Home, lineage: str | Path | None = None) -> 
     from recipelab.evaluation.session import seeds_at_once, slots_for, trials_at_once
     from recipelab.models import Prices
     from recipelab.packs.load import load_pack
-    from recipelab.sandbox.spec import load_image_spec
+    from recipelab.sandbox.requirements import image_spec_of
     from recipelab.team.participants import charters_for
 
     pack = load_pack(plan.pack, plan.profile)
     charters = charters_for(pack, plan.arm, plan.specialists)
-    slots = slots_for(pack, load_image_spec(pack.sandbox), plan).width
+    slots = slots_for(pack, image_spec_of(pack.sandbox, pack.requirements), plan).width
     price = Prices.read(Path(plan.prices) if plan.prices else None).price(plan.model_name)
     past = Experience(0, None, None, None)
     target = lineage or home.lineage

@@ -27,7 +27,7 @@ from recipelab.packs.upstream import changed_names, missing_files, take_from_clo
 from recipelab.sandbox import Sandbox
 from recipelab.sandbox.base import Input, PhaseLimits, PhaseRequest, PhaseResult
 from recipelab.sandbox.choose import LOCAL, open_sandbox
-from recipelab.sandbox.spec import load_image_spec
+from recipelab.sandbox.requirements import image_spec_of
 
 SHOWN_LOG = 4_000
 """Characters of the end of a failed phase's log that are shown."""
@@ -89,7 +89,7 @@ async def rehearse(
         found(finding)
     if not sound:
         return
-    spec = load_image_spec(rehearsed.sandbox)
+    spec = image_spec_of(rehearsed.sandbox, rehearsed.requirements)
     opened = await asyncio.to_thread(
         open_sandbox, sandbox, spec, build=True, say=say, allow_local_fallback=True
     )

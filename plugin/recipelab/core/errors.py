@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import reprlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -97,3 +98,17 @@ def validation_problems(
             text += f" (it is {reprlib.repr(item['input'])})"
         lines.append(f"{place}: {text}")
     return lines
+
+
+REQUIREMENT = re.compile(
+    r"(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)(?:\[[\w, .-]*\])?[ ]*"
+    r"(?P<bounds>(?:(?:===|[=!<>~]=|<|>)[ ]*[\w.*+!-]+[ ]*,?[ ]*)*)(?:;.*)?"
+)
+"""A requirement that names a package of an index, as pip takes it."""
+
+
+def requirement_problem(text: str) -> str | None:
+    """Return why a text names no package; options, paths and addresses have no place in a pack."""
+    if REQUIREMENT.fullmatch(text):
+        return None
+    return f"{text!r} is no requirement; valid: a package, as einops or einops>=0.8"

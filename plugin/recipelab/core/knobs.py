@@ -246,7 +246,7 @@ def _domain(text: str, value: KnobValue) -> _Domain | str:
 
 
 def _choice(text: str, value: KnobValue) -> KnobValue | None:
-    """Return a choice; truth values in small letters and bare words are those of other languages."""
+    """Return a choice; other languages have small truth values, and words without quotes."""
     found = literal(text)
     if found is None and isinstance(value, bool):
         found = {"true": True, "false": False}.get(text)

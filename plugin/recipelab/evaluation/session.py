@@ -24,8 +24,9 @@ from recipelab.packs.pack import Pack
 from recipelab.plan import Plan, settings_of
 from recipelab.sandbox import Sandbox
 from recipelab.sandbox.choose import open_sandbox
+from recipelab.sandbox.requirements import image_spec_of
 from recipelab.sandbox.slots import SlotPool, machine_pool
-from recipelab.sandbox.spec import ImageSpec, load_image_spec
+from recipelab.sandbox.spec import ImageSpec
 
 MOST_SLOTS = 8
 """Slots that a campaign takes by default; it may be given more."""
@@ -185,7 +186,7 @@ class CampaignSession:
         self.say(checkpoint_words(found, self.pack.metric.name, self.pack.metric.unit))
 
     async def _open_evaluator(self) -> Evaluator:
-        spec = load_image_spec(self.pack.sandbox)
+        spec = image_spec_of(self.pack.sandbox, self.pack.requirements)
         pool = slots_for(self.pack, spec, self.plan)
         data = await asyncio.to_thread(ensure_data, self.pack, say=self.say)
         if sandbox := self.overrides.sandbox:

@@ -28,7 +28,7 @@ MAX_DATA_FILES = 10_000
 NUMBER_MARK = "{n}"
 """Stands for the number of a file in the tables of a series."""
 
-_SET_BY_LOADER = {"root", "profile"}
+_SET_BY_LOADER = {"root", "profile", "requirements"}
 """Fields of a pack that are no keys of its file."""
 _PROFILE_KEYS = {"default_profile", "profiles"}
 """Keys of a pack's file that are no fields of it, as they are gone when a profile is applied."""
@@ -80,6 +80,7 @@ def read_pack(file: Path, profile: str | None = None) -> Pack:
         merged = table
         merged = _place_data(_write_out_series(merged))
         typed = merged.pop("trust", None)
+        merged = _open_sandbox_table(merged)
         pack = Pack.model_validate({**merged, "root": file.parent.resolve(), "profile": chosen})
     except ValidationError as error:
         problems = validation_problems(error, root="pack", valid=_valid_keys)
@@ -199,6 +200,28 @@ def _write_out_series(table: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(table.get(key), Mapping)
     }
     return {**table, "data": data, **phases}
+
+
+_SANDBOX_KEYS = ("name", "requirements")
+
+
+def _open_sandbox_table(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a pack's table with the two keys of a table ``[sandbox]``, or the name alone.
+
+    Raises:
+        ValueError: The table has other keys.
+    """
+    given = table.get("sandbox")
+    if "requirements" in table:
+        raise ValueError("requirements: it is a key of the table [sandbox]")
+    if not isinstance(given, Mapping):
+        return dict(table)
+    for key in given:
+        if key not in _SANDBOX_KEYS:
+            raise ValueError(f"sandbox.{key}: unknown key; valid: {', '.join(_SANDBOX_KEYS)}")
+    rest = {key: value for key, value in table.items() if key != "sandbox"}
+    named = {"sandbox": given["name"]} if "name" in given else {}
+    return {**rest, **named, "requirements": given.get("requirements", ())}
 
 
 def _place_data(table: Mapping[str, Any]) -> dict[str, Any]:
@@ -346,6 +369,14 @@ def pack_schema() -> dict[str, Any]:
     tables = schema["$defs"]
     tables["SeriesNumbers"] = SeriesNumbers.model_json_schema()
     tables["DataFile"]["properties"]["numbers"] = {"$ref": "#/$defs/SeriesNumbers"}
+    texts = {"type": "array", "items": {"type": "string"}}
+    sandbox = {
+        "type": "object",
+        "properties": {"name": {"type": "string"}, "requirements": texts},
+        "additionalProperties": False,
+    }
+    keys["sandbox"] = {"anyOf": [{"type": "string"}, sandbox], "default": "cpu"}
+    overrides["properties"] = {**overrides["properties"], "sandbox": keys["sandbox"]}
     tables["DataFile"]["properties"]["folder"] = {"type": "string"}
     for table in tables.values():
         table.pop("required", None)

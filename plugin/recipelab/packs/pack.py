@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from recipelab.core.content import leads_inside, read_limited
-from recipelab.core.errors import PackError, warm_problem
+from recipelab.core.errors import PackError, requirement_problem, warm_problem
 from recipelab.core.knobs import KNOBS_FILE
 from recipelab.core.recipe import Recipe
 from recipelab.core.text_form import TextForm
@@ -55,6 +55,8 @@ class Pack(Section):
     Attributes:
         root: The pack's folder.
         profile: Name of the applied profile.
+        sandbox: Name of the sandbox.
+        requirements: Packages beyond those of the sandbox: ``[sandbox] requirements``.
         warm: Modules that the sandbox imports before each phase of the recipe, whose time they are
             not.
     """
@@ -67,6 +69,7 @@ class Pack(Section):
     description: str
     specialists: tuple[str, ...] = Field(min_length=1)
     sandbox: str = "cpu"
+    requirements: tuple[str, ...] = ()
     warm: tuple[str, ...] = ()
     metric: Metric
     acceptance: AcceptanceSpec = AcceptanceSpec()
@@ -87,6 +90,14 @@ class Pack(Section):
     protected: tuple[Protected, ...] = ()
     legality: tuple[LegalityCheck, ...] = ()
     rehearsal: RehearsalSpec | None = None
+
+    @field_validator("requirements")
+    @classmethod
+    def _check_requirements(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        for text in given:
+            if problem := requirement_problem(text):
+                raise ValueError(problem)
+        return given
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:

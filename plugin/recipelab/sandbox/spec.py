@@ -225,6 +225,7 @@ class ImageSpec(BaseModel):
         description=f"tables with the keys {', '.join(KernelSpec.model_fields)}",
     )
     _folder: Path = PrivateAttr(default=Path())
+    _below: ImageSpec | None = PrivateAttr(default=None)
 
     def model_post_init(self, context: Mapping[str, Path] | None) -> None:
         """Note the folder of the ``sandbox.toml``, which is no key of it."""
@@ -235,6 +236,29 @@ class ImageSpec(BaseModel):
     def folder(self) -> Path:
         """The folder of the ``sandbox.toml`` and ``requirements.txt``."""
         return self._folder
+
+    @property
+    def below(self) -> ImageSpec | None:
+        """The image that it is a layer on top of, if that has to be built, too."""
+        return self._below
+
+    def with_packages(self, folder: Path, digest: str) -> ImageSpec:
+        """Return the image with more packages on top of it.
+
+        Args:
+            folder: A folder with ``requirements.txt`` and ``Dockerfile``.
+            digest: What tells it from other images, in hexadecimal digits.
+        """
+        changed = {
+            "image": f"{self.image.partition(':')[0]}-{digest}",
+            "description": f"{self.description}, and {REQUIREMENTS_FILE} of a pack",
+            "dockerfile": "Dockerfile",
+            "base": self.image,
+            "kernels": (),
+        }
+        made = self.model_copy(update=changed)
+        made._folder, made._below = folder, self
+        return made
 
     @property
     def requirements(self) -> Path:

@@ -82,8 +82,9 @@ class DockerSandbox(Sandbox):
     @classmethod
     def from_spec(cls, spec: ImageSpec, *, build: bool, progress: Callable[[str], None]) -> Self:
         """Return a sandbox with the image of a specification; see :class:`SandboxKind`."""
-        if build and not image_exists(spec):
-            build_image(spec, progress=progress)
+        for one in filter(None, (spec.below, spec)):
+            if build and not image_exists(one):
+                build_image(one, progress=progress)
         return cls(
             image=spec.image,
             profile=spec.container,

@@ -16,9 +16,11 @@ from recipelab.core.errors import SandboxError, SandboxUnavailable
 from recipelab.sandbox.base import PhaseLimits, PhaseRequest, PhaseResult, Sandbox
 from recipelab.sandbox.files import check_request, reap_folders
 from recipelab.sandbox.local.groups import ControlGroups
+from recipelab.sandbox.local.namespaces import interpreter
 from recipelab.sandbox.local.phase import LocalPhase
 from recipelab.sandbox.local.servers import ForkServers
 from recipelab.sandbox.processes import RunningPhases
+from recipelab.sandbox.requirements import check_here, read_requirements
 
 if TYPE_CHECKING:
     # It needs pydantic, and phases run without it.
@@ -97,7 +99,13 @@ class LocalSandbox(Sandbox):
 
     @classmethod
     def from_spec(cls, spec: ImageSpec, *, build: bool, progress: Callable[[str], None]) -> Self:
-        """Return a sandbox that runs this Python, whatever the image; see :class:`SandboxKind`."""
+        """Return a sandbox that runs this Python, whatever the image; see :class:`SandboxKind`.
+
+        Raises:
+            SandboxUnavailable: This Python lacks a package that the pack itself asks for.
+        """
+        if spec.below is not None:
+            check_here(read_requirements(spec.requirements), interpreter())
         return cls(pass_environment=spec.container.environment)
 
     def notice(self) -> str:
