@@ -252,6 +252,21 @@ def test_constants_are_found_in_every_kind_of_file() -> None:
     assert surface_of("weight_decay") == "reg"
 
 
+def test_what_the_command_line_sets_is_no_knob() -> None:
+    texts = {
+        "train.py": "LR = 0.1\nbatch_size = 8\nheads = 2\n",
+        "config.py": "batch_size = 64\nwidth = 32\n",
+    }
+    facts = {path: facts_of(path, text) for path, text in texts.items()}
+    command = "python train.py config.py --width=16"
+    found = candidates(texts, tuple(texts), facts, network=True, command=command)
+    assert [(item.path, item.name) for item in found] == [
+        ("config.py", "batch_size"),
+        ("train.py", "LR"),
+        ("train.py", "heads"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("name", "goal"),
     [

@@ -349,7 +349,13 @@ class Adoption:
         if not draft.editable:
             raise RecipelabError("--fixed: it leaves no file that agents may change")
         texts = {path: draft.text(path) for path in draft.editable}
-        draft.knobs = candidates(texts, draft.editable, survey.facts, network=draft.network)
+        draft.knobs = candidates(
+            texts,
+            draft.editable,
+            survey.facts,
+            network=draft.network,
+            command=draft.entry.command,
+        )
         self._say(f"agents may change: {', '.join(draft.editable)}")
         self._say(f"knobs: {len(draft.knobs)} in knobs.toml")
 

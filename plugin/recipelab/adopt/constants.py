@@ -101,6 +101,7 @@ def candidates(
     facts: Mapping[str, CodeFacts],
     *,
     network: bool,
+    command: str = "",
 ) -> tuple[Candidate, ...]:
     """Return the constants of some files that may be turned, in their order, at most a few dozen.
 
@@ -110,19 +111,30 @@ def candidates(
         facts: What is known of each file.
         network: Whether a network is trained, for which surfaces have specialists; all belongs to
             the surface ``recipe`` otherwise.
+        command: The command line. What it sets is no knob, and what a file sets that it names is
+            none in files that it names before, or not at all.
     """
+    words = re.split(r"[\s=]+", command)
+    taken = {_plain(word) for word in words if word.startswith("--")}
     found: list[Candidate] = []
-    for path in files:
+    # What is named last comes first, as it sets what those before it have set.
+    for path in sorted(files, key=lambda path: -words.index(path) if path in words else 1):
         reader = _READERS.get(PurePosixPath(path).suffix.lower())
         for name, value, choices in reader(texts[path]) if reader else ():
             plain = _plain(name)
             compiled = path.endswith((".c", ".h", ".cc", ".cpp", ".hpp", ".cu", ".cuh"))
-            if _NO_KNOB.search(plain) or (not network and compiled and _WORKLOAD.match(plain)):
+            if (
+                plain in taken
+                or _NO_KNOB.search(plain)
+                or (not network and compiled and _WORKLOAD.match(plain))
+            ):
                 continue
             domain = domain_of(plain, value, choices)
             if domain and _stands_alone(path, texts[path], name):
                 surface = surface_of(plain) if network else REST
                 found.append(Candidate(path, name, value, domain, surface))
+        if path in words:
+            taken |= {_plain(item.name) for item in found}
     unique = {(item.path, item.name): item for item in found}
     twice = {key for key in unique if sum((i.path, i.name) == key for i in found) > 1}
     return tuple(item for key, item in unique.items() if key not in twice)[:MOST_KNOBS]
