@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
+from recipelab.adopt.adoption import Adoption, Wishes
 from recipelab.adopt.draft import Draft
 from recipelab.adopt.files import read_repository
 from recipelab.adopt.look import look
@@ -125,6 +126,35 @@ def test_wishes_are_followed(cli: Cli, adopt: Adopt, repository: Made) -> None:
     lost = cli("packs", "adopt", "other", "--to", "protected")
     assert lost.exit_code == 2
     assert "no function evaluates by its name" in lost.stderr
+
+
+@pytest.mark.campaign
+async def test_a_person_is_asked_three_things_at_most(cli: Cli, repository: Made) -> None:
+    """Who answers decides: the command, the score, and the files that agents may change."""
+    files = {
+        "train_a.py": "print('loss', 1)\n",
+        "train_b.py": "import c\nWIDTH = 4\nprint('loss', c.X / WIDTH, 'gain', WIDTH)\n",
+        "c.py": "X = 1\n",
+    }
+    asked: list[tuple[str, str, tuple[str, ...]]] = []
+    answers = iter(["python train_b.py", "gain", "train_b.py"])
+
+    def ask(question: str, default: str, offered: Sequence[str]) -> str:
+        asked.append((question, default, tuple(offered)))
+        return next(answers)
+
+    said: list[str] = []
+    wishes = Wishes(repository("asked", files), sandbox="local", slots=1, share_devices=True)
+    adopted = await Adoption(wishes, ask=ask, say=said.append).run()
+    assert [(default, offered) for _, default, offered in asked] == [
+        ("python train_a.py", ("python train_a.py", "python train_b.py")),
+        ("loss", ("loss", "gain")),
+        ("train_b.py c.py", ()),
+    ]
+    assert adopted.questions == 3
+    assert adopted.draft.editable == ("train_b.py",)
+    assert (adopted.draft.metric, adopted.errors) == ("gain", 0)
+    assert "metric: gain = 4, minimize" in said
 
 
 def result(log: str, ending: Ending = Ending.EXITED) -> PhaseResult:

@@ -187,15 +187,22 @@ async def check_pack(
     )
     session = CampaignSession(plan, home or Home.find(), say=say)
     async with session.measuring() as evaluator:
-        with TrainedOnce() as kept:
-            # Where prepare makes data, they are others in every run, and so is what was learned.
-            trained = kept if pack.phases.prepare is None else None
-            async for finding in check_baseline(evaluator, trained):
-                sound = sound and finding.level is not Level.ERROR
+        async for finding in _check_runs(evaluator):
+            yield finding
+
+
+async def _check_runs(evaluator: Evaluator) -> AsyncIterator[PackFinding]:
+    """Run the baseline, and the scorer on spoiled predictions if the baseline is sound."""
+    sound = True
+    with TrainedOnce() as kept:
+        # Where prepare makes data, they are others in every run, and so is what was learned.
+        trained = kept if evaluator.pack.phases.prepare is None else None
+        async for finding in check_baseline(evaluator, trained):
+            sound = sound and finding.level is not Level.ERROR
+            yield finding
+        if sound:
+            async for finding in check_scorer(evaluator, trained):
                 yield finding
-            if sound:
-                async for finding in check_scorer(evaluator, trained):
-                    yield finding
 
 
 def _check_requirements(pack: Pack, sandbox: str) -> Iterator[PackFinding]:
