@@ -19,6 +19,7 @@ from recipelab.campaign.pack_check import (
 from recipelab.core.trial import Phase
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.packs.data import ensure_data
+from recipelab.packs.data_sections import UrlSource
 from recipelab.packs.load import load_pack
 from recipelab.packs.pack import Pack
 from recipelab.packs.sections import Hardware
@@ -70,7 +71,10 @@ async def test_without_the_gpus_it_says_what_is_left_to_prove(
     toy: Pack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pack_check, "list_gpus", lambda: [])
-    needy = toy.model_copy(update={"hardware": Hardware(gpus=8, kind="H100")})
+    far = UrlSource(kind="url", url="http://127.0.0.1:9/x")
+    data = tuple(item.model_copy(update={"sources": (far,)}) for item in toy.data)
+    hardware = Hardware(gpus=8, kind="H100")
+    needy = toy.model_copy(update={"hardware": hardware, "data": data})
     findings = {item.what: item async for item in check_pack(needy, run=False, slots=1)}
     assert "needs 8 x H100, and this machine has 0 GPUs" in findings["left to prove"].text
     assert findings["data"].level is Level.WARNING, "data of a large pack are asked for first"

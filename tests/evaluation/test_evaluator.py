@@ -224,3 +224,16 @@ async def test_phases_begin_where_the_pack_says(toy: Pack, evaluator: Evaluator)
     outcome = await evaluator.with_pack(pack).measure(pack.baseline(), (1, 2))
     assert outcome.status is Status.BASELINE, outcome.log_tail
     assert [run.measures["score.loss"] for run in outcome.seed_runs] == [101.5, 102.5]
+
+
+async def test_what_a_scorer_says_besides_is_shown(
+    toy: Pack, evaluator: Evaluator, project: Path
+) -> None:
+    score = toy.root / "evaluator/score.py"
+    score.write_text(
+        score.read_text().replace('{"loss": loss', '{"note": "all fine", "loss": loss')
+    )
+    outcome = await evaluator.measure(toy.baseline(), (1,))
+    assert outcome.status is Status.BASELINE, outcome.reason
+    assert 'score.note: "all fine" (not judged)' in outcome.log_tail
+    assert "score.note" not in outcome.seed_runs[0].measures

@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import recipelab.scoring
-from recipelab.evaluation.failures import PhaseFailed
-from recipelab.evaluation.scored import read_score
+from recipelab.evaluation.failures import EvaluatorFault, PhaseFailed
+from recipelab.evaluation.scored import read_score, shown_text
 from recipelab.sandbox import Ending, PhaseResult
 from recipelab.scoring import (
     BrokenRule,
@@ -274,7 +274,7 @@ def test_scores_are_written_as_they_are_and_recipelab_judges_them(
     for score in (math.nan, math.inf, -math.inf):
         write_score({"error": score})
         with pytest.raises(PhaseFailed) as failed:
-            read_score(tmp_path / "out", SCORED, seed=1)
+            read_score(tmp_path / "out", SCORED, 1, {"score.error"})
         assert (failed.value.status, failed.value.failure.kind) == ("crashed", "nan")
 
 
@@ -310,3 +310,35 @@ def test_the_message_of_one_line_is_all_that_a_refusal_prints(
     with pytest.raises(MalformedPredictions):
         malformed("no")
     assert capsys.readouterr() == ("", "no\n")
+
+
+@pytest.mark.parametrize(
+    "other",
+    ["all fine", None, {"cat": 0.5, "dog": [1, 2]}, [], math.nan, math.inf, 10**400, "\x1b[31m"],
+)
+def test_what_is_no_number_is_shown_and_not_judged(tmp_path: Path, other: object) -> None:
+    table = {"error": 0.5, "top-1/acc %": 3, "other": other}
+    (tmp_path / "score.json").write_text(json.dumps(table))
+    measures, shown = read_score(tmp_path, SCORED, 1, {"score.error"})
+    assert measures == {"score.error": 0.5, "score.top-1/acc %": 3.0}
+    assert list(shown) == ["score.other"]
+    told = shown_text(shown)
+    assert told.startswith("score.other: ") and told.endswith(" (not judged)")
+    assert told.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"error": "low"}', "score.error is judged, so it has to be a number .it is 'low'"),
+        ('{"error": null}', "score.error is judged"),
+        ("[0.5]", r"score.json is no table but '\[0.5\]'"),
+        ("0.5", "score.json is no table"),
+        ("{", "score.json is no JSON"),
+        ("[" * 30_000, "score.json is no JSON"),
+    ],
+)
+def test_what_is_judged_has_to_be_a_number(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "score.json").write_text(text)
+    with pytest.raises(EvaluatorFault, match=words):
+        read_score(tmp_path, SCORED, 1, {"score.error"})

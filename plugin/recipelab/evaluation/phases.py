@@ -32,7 +32,7 @@ from recipelab.evaluation.integrity import (
 from recipelab.evaluation.metric import folder_bytes, packed_bytes, recipe_bytes
 from recipelab.evaluation.observers import TrialObserver, observed_phase
 from recipelab.evaluation.projection import NOTHING_EXPECTED, Projection, read_projection
-from recipelab.evaluation.scored import read_items, read_score
+from recipelab.evaluation.scored import read_items, read_score, shown_text
 from recipelab.evaluation.warm_up import KEPT_FILES, WarmUp, WarmUps
 from recipelab.evaluation.workspace import TrainedOnce, Workspace
 from recipelab.packs.judging_sections import PACKED, SANDBOX_MEASURES
@@ -356,7 +356,12 @@ class PhaseRunner:
         wanted = {self._pack.metric.measure, *(gate.measure for gate in self._pack.gates)}
         wanted |= {name} if (name := self._pack.evaluator.items) is not None else set()
         left = self._workspace.output(Phase.SCORE, seed)
-        measures = read_score(left, scored, seed)
+        control = self._pack.control
+        judged = wanted | ({control.measure} if control is not None else set())
+        measures, shown = read_score(left, scored, seed, judged)
+        if shown:
+            log = "\n".join(filter(None, (scored.log.rstrip("\n"), shown_text(shown))))
+            self.last = replace(scored, log=log)
         before = {Phase.PREFLIGHT: self._warmed} if self._warmed is not None else {}
         measures |= sandbox_measures({**before, **results})
         own = [results[phase] for phase in (Phase.TRAIN, Phase.PREDICT)]

@@ -359,9 +359,10 @@ def pack_schema() -> dict[str, Any]:
         key: value for key, value in schema["properties"].items() if key not in _SET_BY_LOADER
     }
     extends = {"type": "string", "description": "Name of another profile that it is laid over."}
+    overridden = {_EXTENDS: extends, **keys}
     overrides = {
         "type": "object",
-        "properties": {_EXTENDS: extends, **keys},
+        "properties": overridden,
         "additionalProperties": False,
     }
     keys["default_profile"] = {"type": "string", "description": "Taken if no profile is named."}
@@ -376,7 +377,7 @@ def pack_schema() -> dict[str, Any]:
         "additionalProperties": False,
     }
     keys["sandbox"] = {"anyOf": [{"type": "string"}, sandbox], "default": "cpu"}
-    overrides["properties"] = {**overrides["properties"], "sandbox": keys["sandbox"]}
+    overridden["sandbox"] = keys["sandbox"]
     tables["DataFile"]["properties"]["folder"] = {"type": "string"}
     for table in tables.values():
         table.pop("required", None)
