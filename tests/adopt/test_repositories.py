@@ -43,6 +43,11 @@ def searched(cli: Cli, name: str, *words: object) -> dict[str, Any]:
     return facts
 
 
+def cli_file(cli: Cli, number: int, path: str) -> str:
+    files = json.loads(cli("export", number, "--patch", "--json").stdout)["files"]
+    return str(files[path])
+
+
 def adopted_untouched(adopt: Adopt, folder: Path, *words: object) -> dict[str, Any]:
     """Adopt a repository, whose own files stay as they are."""
     before = digests(folder)
@@ -79,7 +84,8 @@ def test_a_table_with_cross_validation(
 def test_a_package_with_a_configuration_file(
     cli: Cli, adopt: Adopt, repository: Callable[..., Path]
 ) -> None:
-    facts = adopted_untouched(adopt, repository("yaml_package"))
+    folder = repository("yaml_package")
+    facts = adopted_untouched(adopt, folder)
     assert (facts["metric"], facts["goal"]) == ("val_acc", "maximize")
     assert facts["command"] == "python -m tinyclass.train --config configs/base.yaml"
     assert "by the key seed of configs/base.yaml" in facts["seed"]
@@ -90,6 +96,10 @@ def test_a_package_with_a_configuration_file(
         assert warning in cli(*words).stdout, words
     patch = cli("export", 1, "--patch").stdout
     assert patch.startswith(f"# {warning}")
+    applied = subprocess.run(["git", "apply", "-p2"], cwd=folder, input=patch.encode())
+    assert applied.returncode == 0
+    changed = (folder / "configs" / "base.yaml").read_text()
+    assert changed == cli_file(cli, 1, "recipe/configs/base.yaml")
     verified = cli("verify", 1, "--seeds", 2, "--sandbox", "local", "--slots", 1, "--json")
     assert json.loads(verified.stdout)["status"] in ("re-measured", "not_certified")
     held = json.loads(cli("packs", "adopt", "yaml_package", "--to", "protected", "--json").stdout)

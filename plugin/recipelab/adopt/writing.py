@@ -302,6 +302,7 @@ Made by `recipelab packs adopt` of the repository `{draft.survey.repository.root
 - Seed: {draft.seed.words}.
 - Agents may change: {", ".join(draft.editable)}.
 - Trust: **{draft.trust}**.
+- Take a trial back, in your repository: `recipelab export N --patch | git apply -p2`.
 {notes}
 {DEFENDED[draft.trust].replace("NAME", draft.name)}"""
 
