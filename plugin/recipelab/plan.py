@@ -38,6 +38,9 @@ class KeepArtifacts(StrEnum):
     NONE = "none"
 
 
+OFFLINE = "offline"
+"""The model that writes no code of its own."""
+
 CREDIT = "credit"
 """The speaker policy of a plan that names none."""
 
@@ -95,6 +98,8 @@ class Plan(BaseModel):
         follows: The campaign of the epoch before, whose best recipe is the first trial; ``None``
             for a campaign that begins by itself.
         keep_artifacts: Of which trials the artifacts are kept.
+        accept_self_reported: Whether a real model may work on a pack whose recipe says its own
+            score.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -102,7 +107,7 @@ class Plan(BaseModel):
     name: str | None = None
     pack: str
     profile: str | None = None
-    model: SavedModel = "offline"
+    model: SavedModel = OFFLINE
     models: dict[str, SavedModel] = Field(default_factory=dict)
     base_url: str | None = None
     prices: str | None = None
@@ -122,6 +127,7 @@ class Plan(BaseModel):
     approve: bool = False
     follows: str | None = None
     keep_artifacts: KeepArtifacts = KeepArtifacts.BEST
+    accept_self_reported: bool = False
 
     @field_validator("speakers")
     @classmethod
@@ -141,6 +147,11 @@ class Plan(BaseModel):
     def blind(self) -> bool:
         """Whether agents learn nothing of past trials."""
         return self.arm is Arm.NO_LINEAGE
+
+    @property
+    def has_real_model(self) -> bool:
+        """Whether a language model works on it, beside or in place of the rules of ``offline``."""
+        return self.model != OFFLINE or bool(self.models)
 
     @property
     def model_name(self) -> str:

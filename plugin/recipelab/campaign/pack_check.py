@@ -23,7 +23,7 @@ from recipelab.core.errors import EditError, RecipelabError
 from recipelab.core.knobs import find_knobs, knob_problems
 from recipelab.core.recipe import MAX_FILE_CHARACTERS, Recipe, path_matches, syntax_error
 from recipelab.core.trial import Outcome, Phase, SeedRun, Status, Trust
-from recipelab.evaluation.calibration import calibration_of, calibration_text
+from recipelab.evaluation.calibration import calibration_of, calibration_text, smallest_claim
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.failures import SCORER_FAILED, EvaluatorFault, PhaseFailed
 from recipelab.evaluation.integrity import FileHashes
@@ -33,7 +33,7 @@ from recipelab.evaluation.phases import PhaseRunner
 from recipelab.evaluation.projection import MEASURED, projection_note
 from recipelab.evaluation.seeds import SeedSource
 from recipelab.evaluation.session import CampaignSession
-from recipelab.evaluation.workspace import Workspace
+from recipelab.evaluation.workspace import TrainedOnce, Workspace
 from recipelab.packs.data import is_here, size_text
 from recipelab.packs.judging_sections import SANDBOX_MEASURES
 from recipelab.packs.load import Play, load_playbook
@@ -101,11 +101,14 @@ class PackFinding:
         level: How bad it is: ``WARNING`` may be meant so, ``ERROR`` keeps a campaign from working.
         what: What was checked, in a few words.
         text: What was found, and what to do if it is bad.
+        value: The number that it is about, where programs want it: the smallest gain that can be
+            claimed, for ``noise``.
     """
 
     level: Level
     what: str
     text: str
+    value: float | None = None
 
 
 def _ok(what: str, text: str) -> PackFinding:
@@ -126,6 +129,7 @@ async def check_pack(
     run: bool = True,
     sandbox: str = "auto",
     slots: int | None = None,
+    share_devices: bool = False,
     home: Home | None = None,
     rehearsed: bool = False,
     say: Callable[[str], None] = lambda text: None,
@@ -139,6 +143,7 @@ async def check_pack(
         run: Whether to run anything: the launcher, the baseline and spoiled predictions.
         sandbox: ``auto``, ``docker`` or ``local``.
         slots: Phases at the same time; ``None`` for what the machine has.
+        share_devices: Whether slots may share devices, with each other and with campaigns.
         rehearsed: Whether the caller has the profile rehearsed besides.
         home: Folder of papers and lineage; nothing is written to it.
         say: Called with each text that a person should read.
@@ -175,15 +180,30 @@ async def check_pack(
         yield _warning("left to prove", text)
     if not runs:
         return
-    plan = Plan(pack=str(pack.root), profile=pack.profile, sandbox=sandbox, slots=slots)
+    plan = Plan(
+        pack=str(pack.root),
+        profile=pack.profile,
+        sandbox=sandbox,
+        slots=slots,
+        share_devices=share_devices,
+    )
     session = CampaignSession(plan, home or Home.find(), say=say)
     async with session.measuring() as opened:
-        evaluator = opened.for_author()
-        async for finding in check_baseline(evaluator):
+        async for finding in _check_runs(opened.for_author()):
+            yield finding
+
+
+async def _check_runs(evaluator: Evaluator) -> AsyncIterator[PackFinding]:
+    """Run the baseline, and the scorer on spoiled predictions if the baseline is sound."""
+    sound = True
+    with TrainedOnce() as kept:
+        # Where prepare makes data, they are others in every run, and so is what was learned.
+        trained = kept if evaluator.pack.phases.prepare is None else None
+        async for finding in check_baseline(evaluator, trained):
             sound = sound and finding.level is not Level.ERROR
             yield finding
         if sound:
-            async for finding in check_scorer(evaluator):
+            async for finding in check_scorer(evaluator, trained):
                 yield finding
             async for finding in check_goal(evaluator):
                 yield finding
@@ -429,8 +449,15 @@ async def check_rules(pack: Pack) -> AsyncIterator[PackFinding]:
 # What the baseline tells when it runs.
 
 
-async def check_baseline(evaluator: Evaluator) -> AsyncIterator[PackFinding]:
-    """Run the baseline as a campaign does, and once more with a seed that it had."""
+async def check_baseline(
+    evaluator: Evaluator, trained: TrainedOnce | None = None
+) -> AsyncIterator[PackFinding]:
+    """Run the baseline as a campaign does, and once more with a seed that it had.
+
+    Args:
+        evaluator: Runs it.
+        trained: Keeps what the last training leaves; ``None`` to keep nothing.
+    """
     pack = evaluator.pack
     outcome = await evaluator.evaluate(pack.baseline(), None, labels=_labels(pack))
     if outcome.status is not Status.BASELINE:
@@ -447,10 +474,12 @@ async def check_baseline(evaluator: Evaluator) -> AsyncIterator[PackFinding]:
         yield finding
     calibration = calibration_of(pack, outcome.seed_runs)
     if calibration is not None:
-        yield _ok("noise", calibration_text(pack, calibration))
+        text, gain = calibration_text(pack, calibration), smallest_claim(pack, calibration)
+        yield PackFinding(Level.OK, "noise", text, gain)
     labels = {**_labels(pack), "purpose": "again"}
     first = outcome.seed_runs[0]
-    again = await evaluator.measure(pack.baseline(), (first.seed,), labels=labels)
+    alike = evaluator.with_pack(pack, trained=trained)
+    again = await alike.measure(pack.baseline(), (first.seed,), labels=labels)
     yield _check_repeats(first, again)
     yield _check_items(pack, outcome.seed_runs, again)
     if pack.acceptance.deterministic:
@@ -586,12 +615,20 @@ def _check_items(pack: Pack, runs: Sequence[SeedRun], again: Outcome) -> PackFin
 # What the scorer makes of spoiled predictions.
 
 
-async def check_scorer(evaluator: Evaluator) -> AsyncIterator[PackFinding]:
-    """Spoil the predictions of the baseline in several ways and have them scored."""
+async def check_scorer(
+    evaluator: Evaluator, trained: TrainedOnce | None = None
+) -> AsyncIterator[PackFinding]:
+    """Spoil the predictions of the baseline in several ways and have them scored.
+
+    Args:
+        evaluator: Runs it.
+        trained: What trainings have left, so that none runs again; ``None`` to train for each.
+    """
     pack, seeds, labels = evaluator.pack, evaluator.pack.seeds[:1], _labels(evaluator.pack)
-    honest = await evaluator.measure(pack.baseline(), seeds, labels=labels)
+    alike = evaluator.with_pack(pack, trained=trained)
+    honest = await alike.measure(pack.baseline(), seeds, labels=labels)
     for name, code in SPOILS.items():
-        spoiling = evaluator.with_pack(_spoiling_pack(pack, code))
+        spoiling = evaluator.with_pack(_spoiling_pack(pack, code), trained=trained)
         outcome = await spoiling.measure(pack.baseline(), seeds, labels=labels)
         yield _scorer_finding(f"scorer: {name}", outcome, honest, pack)
 

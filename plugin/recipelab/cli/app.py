@@ -8,6 +8,7 @@ import typer
 
 from recipelab import __version__
 from recipelab.cli import certify, exchange, look, run, sandbox, steer
+from recipelab.cli.adopt import adopt
 from recipelab.cli.agents import agents_app
 from recipelab.cli.common import (
     LogFormat,
@@ -50,6 +51,7 @@ for command in (
 ):
     app.command()(command)
 app.command("import")(exchange.import_)
+packs_app.command("adopt")(adopt)
 app.add_typer(sandbox.sandbox_app, name="sandbox")
 app.add_typer(agents_app, name="agents")
 app.add_typer(packs_app, name="packs")

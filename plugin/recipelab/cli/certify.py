@@ -64,7 +64,8 @@ def verify(
 ) -> None:
     """Certify a trial on held-out answers and on seeds that no trial had, against the baseline.
 
-    Exit code 1 if the gain does not hold. What is found is kept in the lineage.
+    Where the recipe says its own score it is re-measured, and nothing is certified. Exit code 1 if
+    the gain does not hold. What is found is kept in the lineage.
     """
     from recipelab.report.certificates import certificate_words
 
@@ -127,6 +128,7 @@ def _run(work: Coroutine[Any, Any, T], if_stopped: str) -> T:
 
 def leaderboard(name: NameOption = None, home: HomeOption = None, as_json: AsJson = False) -> None:
     """List all certifications, the largest relative gain first, corrected for their number."""
+    from recipelab.lineage.campaigns import headed
     from recipelab.report.certificates import leaderboard_rows, leaderboard_table
 
     with opened_campaign(home, name) as campaign:
@@ -134,7 +136,8 @@ def leaderboard(name: NameOption = None, home: HomeOption = None, as_json: AsJso
         if as_json:
             print_json({"campaign": campaign.name, "rows": [row.as_json() for row in rows]})
         elif rows:
-            title, goal = f"Certifications of {campaign.name}", campaign.metric.goal
+            title = headed(f"Certifications of {campaign.name}", campaign.record)
+            goal = campaign.metric.goal
             out.print(leaderboard_table(rows, goal=goal, title=title))
         else:
             text = "no trial is certified yet; certify the best with: recipelab verify best"

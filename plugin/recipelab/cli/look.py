@@ -69,6 +69,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show one trial: hypothesis, diff, phases, failure and log."""
+    from recipelab.lineage.campaigns import headed
     from recipelab.report.live import phase_facts, phases_view
     from recipelab.report.trial import trial_facts, trial_sheet
 
@@ -80,6 +81,8 @@ def show(
             running = {"running": [phase_facts(one) for one in phases]} if phases else {}
             print_json(trial_facts(record, full=True) | running)
             return
+        if heading := headed("", campaign.record).strip():
+            out.print(Text(heading), style="yellow", soft_wrap=True)
         out.print(trial_sheet(record, unit=campaign.metric.unit))
         if phases:
             out.print(phases_view(phases))
@@ -151,6 +154,7 @@ def lineage(
 ) -> None:
     """Ask the lineage, with the filters that agents have."""
     from recipelab.lineage import TrialFilter
+    from recipelab.lineage.campaigns import headed
     from recipelab.report.trial import trial_facts, trials_table
 
     with opened_campaign(home, name) as campaign:
@@ -179,6 +183,7 @@ def lineage(
             return
         total = f"{page.total} or more" if page.capped else str(page.total)
         title = f"{len(page.items)} of {total} matching trials of {campaign.name}"
+        title = headed(title, campaign.record)
         unit = campaign.metric.unit
         out.print(trials_table(page.items, unit=unit, title=title, width=out.width))
 
@@ -193,6 +198,7 @@ def _choices(what: str, given: list[str] | None, kind: type[T]) -> list[T]:
 
 def stats(name: NameArgument = None, home: HomeOption = None, as_json: AsJson = False) -> None:
     """Figures of a campaign: statuses, best so far, failures, chains, time, near misses, ideas."""
+    from recipelab.lineage.campaigns import headed
     from recipelab.report.figures import figures
 
     with opened_campaign(home, name) as campaign:
@@ -200,6 +206,8 @@ def stats(name: NameArgument = None, home: HomeOption = None, as_json: AsJson = 
         if as_json:
             print_json(facts)
             return
+        if heading := headed("", campaign.record).strip():
+            out.print(Text(heading), style="yellow", soft_wrap=True)
         for part in figures(facts):
             out.print(part)
 

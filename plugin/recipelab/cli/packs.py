@@ -13,6 +13,7 @@ from recipelab.cli.common import (
     FAILED,
     AsJson,
     SandboxOption,
+    ShareDevices,
     Slots,
     clear_errors,
     out,
@@ -112,6 +113,7 @@ def check(
     ] = False,
     sandbox: SandboxOption = "auto",
     slots: Slots = "auto",
+    share_devices: ShareDevices = False,
     as_json: AsJson = False,
 ) -> None:
     """Say whether a pack is sound: its files, image, launcher, baseline, noise, and scorer.
@@ -133,7 +135,13 @@ def check(
 
     async def all_checks(pack: Pack, count: int | None) -> None:
         async for finding in check_pack(
-            pack, run=run, sandbox=sandbox, slots=count, rehearsed=follows, say=say
+            pack,
+            run=run,
+            sandbox=sandbox,
+            slots=count,
+            share_devices=share_devices,
+            rehearsed=follows,
+            say=say,
         ):
             note(finding)
         if follows and not any(finding.level == "error" for finding in found):

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from recipelab.core.text import plain, shorten
 from recipelab.core.trial import Phase, Status
+from recipelab.lineage.campaigns import headed
 from recipelab.report.certificates import newest_words
 from recipelab.report.figures import HEAD_PATCH, PATCH, TRANSCRIPT
 from recipelab.report.trial import (
@@ -159,7 +160,7 @@ def print_summary(console: Console, campaign: Campaign) -> None:
 def print_trials(console: Console, campaign: Campaign, limit: int) -> None:
     """Print the newest trials of a campaign, and how many there are before them."""
     records = campaign.newest_trials(limit)
-    unit, title = campaign.metric.unit, f"Campaign {campaign.name}"
+    unit, title = campaign.metric.unit, headed(f"Campaign {campaign.name}", campaign.record)
     console.print(trials_table(records, unit=unit, title=title, width=console.width))
     if earlier := campaign.store.trial_count(campaign.name) - len(records):
         text = f"{earlier:,} earlier trials are not shown: recipelab trials --limit N, or --json"

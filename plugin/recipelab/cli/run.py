@@ -51,6 +51,14 @@ DEFAULT_TRIALS = 12
 DIFF_CHARACTERS = 8_000
 """Characters of a diff that are shown before a trial is approved."""
 
+AcceptSelfReported = Annotated[
+    bool,
+    typer.Option(
+        "--accept-self-reported",
+        help="Let a real model work on a pack whose recipe prints its own score.",
+    ),
+]
+
 
 def _finite(value: float | None) -> float | None:
     if value is not None and not math.isfinite(value):
@@ -145,6 +153,7 @@ def run(
     ] = None,
     approve: Annotated[bool, typer.Option("--approve", help="Ask before each trial.")] = False,
     keep_artifacts: KeepOption = None,
+    accept_self_reported: AcceptSelfReported = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what the campaign would take, and run nothing.")
     ] = False,
@@ -197,6 +206,7 @@ def run(
             ahead=ahead,
             approve=approve,
             keep_artifacts=keep_artifacts or KeepArtifacts.BEST,
+            accept_self_reported=accept_self_reported,
         )
         if dry_run:
             _print_estimate(Campaign.estimate(plan, home=home), as_json=as_json)
@@ -245,6 +255,7 @@ def resume(
             help="Measure baseline and best anew, where pack, evaluator, data or image changed.",
         ),
     ] = False,
+    accept_self_reported: AcceptSelfReported = False,
     home: HomeOption = None,
     as_json: AsJson = False,
 ) -> None:
@@ -286,6 +297,7 @@ def resume(
             ahead=ahead,
             approve=approve,
             keep_artifacts=keep_artifacts,
+            accept_self_reported=accept_self_reported or None,
         )
         _run(campaign, as_json=as_json)
 

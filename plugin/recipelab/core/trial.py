@@ -25,6 +25,13 @@ class Trust(StrEnum):
         """What a reader of the scores has to know; ``None`` where they can be believed."""
         return _TRUST_WARNINGS.get(self)
 
+    @property
+    def heading(self) -> str:
+        """What stands above every table, patch and transcript; empty where nothing has to."""
+        if self is not Trust.SELF_REPORTED:
+            return ""
+        return "self-reported: code that agents may change printed every score, so none is proven"
+
 
 _TRUST_WARNINGS = {
     Trust.SELF_REPORTED: (
@@ -385,12 +392,17 @@ class Outcome:
         return sum(timing.cpu_seconds for run in self.seed_runs for timing in run.timings)
 
 
+CERTIFIED, RE_MEASURED = "certified", "re-measured"
+"""How a certificate is called whose gain holds: the latter where the recipe says its own score."""
+
+
 @dataclass(frozen=True)
 class Certificate:
     """What a certification of a trial found, on seeds and answers that no trial had.
 
     Attributes:
-        status: ``certified``, ``not_certified``, or how a recipe failed, as the status of a trial.
+        status: ``certified``, ``re-measured`` where the gain holds and the pack is self-reported,
+            ``not_certified``, or how a recipe failed, as the status of a trial.
         reason: One sentence that says why it has this status.
         held_out: Whether it was scored on answers that no trial was scored on.
         seeds: Seed runs of the recipe.
@@ -426,4 +438,4 @@ class Certificate:
     @property
     def certified(self) -> bool:
         """Whether the gain holds."""
-        return self.status == "certified"
+        return self.status in (CERTIFIED, RE_MEASURED)

@@ -77,6 +77,17 @@ def calibration_text(pack: Pack, calibration: Calibration) -> str:
     return " ".join(_calibration_sentences(pack, calibration))
 
 
+def smallest_claim(pack: Pack, calibration: Calibration) -> float | None:
+    """Return the smallest gain that is claimed four times in five, in the metric's unit.
+
+    ``None`` where the policy cannot say, or every seed measured the same.
+    """
+    if calibration.smallest is None or calibration.noise.pair.sd == 0.0:
+        return None
+    mean = calibration.noise.measures[METRIC].mean
+    return pack.metric.scale.error(calibration.smallest.gain, mean)
+
+
 def _calibration_sentences(pack: Pack, calibration: Calibration) -> Iterator[str]:
     metric, noise = pack.metric, calibration.noise
     spread, unit = noise.measures[METRIC], f" {metric.unit}" if metric.unit else ""

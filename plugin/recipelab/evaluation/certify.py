@@ -8,7 +8,15 @@ from dataclasses import replace
 
 from recipelab.acceptance import compare, item_mean
 from recipelab.core.recipe import Recipe
-from recipelab.core.trial import Certificate, GateResult, Outcome, Status
+from recipelab.core.trial import (
+    CERTIFIED,
+    RE_MEASURED,
+    Certificate,
+    GateResult,
+    Outcome,
+    Status,
+    Trust,
+)
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.metric import METRIC, Incumbent, divergence_words, noise_of
 from recipelab.evaluation.seeds import SeedSource
@@ -74,7 +82,7 @@ async def certify(
     return replace(
         _certificate(outcome, reason, pack, tries),
         gates=_with_items(outcome, pack),
-        status="certified" if holds else "not_certified",
+        status=_holding(pack) if holds else "not_certified",
         score_se=outcome.score_se,
         baseline_score=score,
         delta=scale.delta(found.delta, score),
@@ -83,6 +91,11 @@ async def certify(
         p=min(1.0, tries * found.p),
         test=found.test,
     )
+
+
+def _holding(pack: Pack) -> str:
+    """Return what a gain that holds is called: nothing is proven where a recipe scores itself."""
+    return RE_MEASURED if pack.trust is Trust.SELF_REPORTED else CERTIFIED
 
 
 def _with_items(outcome: Outcome, pack: Pack) -> tuple[GateResult, ...]:

@@ -48,7 +48,7 @@ from recipelab.evaluation.protocol import Rebase, TrialProtocol
 from recipelab.evaluation.seed_runs import NewRunner, SeedRuns, hold_slot
 from recipelab.evaluation.seeds import SeedSource
 from recipelab.evaluation.warm_up import WarmUps
-from recipelab.evaluation.workspace import Workspace
+from recipelab.evaluation.workspace import TrainedOnce, Workspace
 from recipelab.lineage import LineageStore
 from recipelab.packs.own_data import in_place, stand_of, stand_seen
 from recipelab.packs.pack import Pack
@@ -98,6 +98,7 @@ class Evaluator:
         retry_seconds: float = 1.0,
         warm_ups: WarmUps | None = None,
         author: bool = False,
+        trained: TrainedOnce | None = None,
     ) -> None:
         self.pack = pack
         self._sandbox = sandbox
@@ -109,6 +110,7 @@ class Evaluator:
         self._pool = pool or SlotPool([ANYWHERE])
         self._hashes = FileHashes()
         self._warm_ups = warm_ups or WarmUps()
+        self._trained = trained
         self._draws = Draws()
         curve = pack.phases.train.curve
         self.curves = CurveBook(curve) if curve is not None else None
@@ -143,8 +145,13 @@ class Evaluator:
         """Return what the seed runs of an outcome say about the noise; see :class:`Judge`."""
         return self._judge.spread_group(outcome)
 
-    def with_pack(self, pack: Pack) -> Evaluator:
-        """Return an evaluator of another pack, with the same data, sandbox and slots."""
+    def with_pack(self, pack: Pack, *, trained: TrainedOnce | None = None) -> Evaluator:
+        """Return an evaluator of another pack, with the same data, sandbox and slots.
+
+        Args:
+            pack: The pack.
+            trained: What trainings have left, in place of which none runs again: for one recipe.
+        """
         return Evaluator(
             pack,
             self._sandbox,
@@ -153,6 +160,7 @@ class Evaluator:
             retry_seconds=self._retry_seconds,
             warm_ups=self._warm_ups,
             author=self._author,
+            trained=trained,
         )
 
     def for_author(self) -> Evaluator:
@@ -168,6 +176,7 @@ class Evaluator:
             retry_seconds=self._retry_seconds,
             warm_ups=self._warm_ups,
             author=True,
+            trained=self._trained,
         )
 
     async def evaluate(
@@ -491,6 +500,7 @@ class Evaluator:
             warm_ups=self._warm_ups,
             warm_up=stack.enter_context(held) if held is not None else None,
             author=self._author,
+            trained=self._trained,
         )
 
     def _check_files(self) -> None:

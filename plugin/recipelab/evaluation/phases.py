@@ -36,7 +36,7 @@ from recipelab.evaluation.observers import TrialObserver, observed_phase
 from recipelab.evaluation.projection import NOTHING_EXPECTED, Projection, read_projection
 from recipelab.evaluation.scored import read_items, read_score, shown_text
 from recipelab.evaluation.warm_up import KEPT_FILES, WarmUp, WarmUps
-from recipelab.evaluation.workspace import Workspace
+from recipelab.evaluation.workspace import TrainedOnce, Workspace
 from recipelab.packs.judging_sections import PACKED, SANDBOX_MEASURES
 from recipelab.packs.pack import Pack
 from recipelab.packs.sections import PhaseSpec
@@ -80,6 +80,7 @@ class PhaseRunner:
         warm_ups: Keeps what preflights leave, where the pack says so.
         warm_up: That of this recipe, as ``warm_ups`` holds it.
         author: Whether logs are for the pack's author alone, so that nothing is withheld.
+        trained: What trainings of the same recipe have left, in place of which none runs again.
 
     Attributes:
         last: The result of the last phase; ``None`` before the first.
@@ -99,6 +100,7 @@ class PhaseRunner:
         warm_ups: WarmUps | None = None,
         warm_up: WarmUp | None = None,
         author: bool = False,
+        trained: TrainedOnce | None = None,
     ) -> None:
         self._author = author
         self.observer = observer
@@ -111,6 +113,7 @@ class PhaseRunner:
         self._warm_ups = warm_ups or WarmUps()
         self._warm_up = warm_up or WarmUp()
         self._projection = Projection({})
+        self._trained = trained
         self._nonce = nonce
         self._secret = secret
         self._nonces: dict[int, int] = {}
@@ -294,8 +297,13 @@ class PhaseRunner:
         inputs = self._workspace.inputs(Phase.TRAIN, seed)
         if (keeps := self._pack.phases.preflight.keeps) and self._warm_up.folder is not None:
             inputs = (*inputs, Input(self._warm_up.folder, keeps))
-        result = await self._run(Phase.TRAIN, seed, slot, inputs=inputs, sharing=sharing)
         left = self._workspace.output(Phase.TRAIN, seed)
+        result = self._trained.take(seed, left) if self._trained is not None else None
+        if result is None:
+            result = await self._run(Phase.TRAIN, seed, slot, inputs=inputs, sharing=sharing)
+            if self._trained is not None:
+                self._trained.keep(seed, left, result)
+        self.last = self._results[Phase.TRAIN, seed] = result
         self._hashes.add(left)
         self._artifacts[seed] = self._hashes.digest(left)
         return result

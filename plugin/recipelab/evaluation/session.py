@@ -11,7 +11,7 @@ from pathlib import Path
 from recipelab.budget import Ledger
 from recipelab.core.content import Home
 from recipelab.core.errors import RecipelabError
-from recipelab.core.trial import Checkpoint, Status
+from recipelab.core.trial import Checkpoint, Status, Trust
 from recipelab.evaluation.artifacts import ArtifactStore
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.live import LiveBoard
@@ -30,9 +30,6 @@ from recipelab.sandbox.choose import check_kind_name, open_sandbox
 from recipelab.sandbox.requirements import image_spec_of
 from recipelab.sandbox.slots import SlotPool, machine_pool
 from recipelab.sandbox.spec import ImageSpec
-
-_OFFLINE = "offline"
-"""The model that writes no code of its own."""
 
 MEASURED_ONCE = frozenset({Status.BASELINE, Status.KEPT, Status.DISCARDED})
 """Statuses of trials with a score, which others are compared with."""
@@ -163,6 +160,15 @@ class CampaignSession:
                 "a campaign needs a budget: give trials, hours, device hours, tokens, money or a "
                 "plateau"
             )
+        trust = self.pack.trust
+        if trust is Trust.SELF_REPORTED and plan.has_real_model and not plan.accept_self_reported:
+            # A model that may print its own score finds out that it may.
+            raise RecipelabError(
+                f"the pack {self.pack.name} is self-reported: code that the model may change "
+                "prints the score. If you mean it, say --accept-self-reported (in a plan, "
+                "accept_self_reported), or let the pack climb: recipelab packs adopt "
+                f"{self.pack.name} --to protected"
+            )
         if plan.approve and self.overrides.approve is None:
             # To go on without asking would train what a person wanted to see first.
             raise RecipelabError(
@@ -237,7 +243,7 @@ class CampaignSession:
             build=True,
             say=self.say,
             # A real model writes code that nobody has read: without isolation only if asked for.
-            allow_local_fallback=self.plan.model == _OFFLINE and not self.plan.models,
+            allow_local_fallback=not self.plan.has_real_model,
         )
 
     def _check_seal(

@@ -14,7 +14,7 @@ from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Phase
 from recipelab.packs.pack import Pack
 from recipelab.packs.sections import PhaseSpec, PrepareSpec
-from recipelab.sandbox.base import Input
+from recipelab.sandbox.base import Input, PhaseResult
 from recipelab.sandbox.files import new_folder, remove_tree
 
 SCORING_LIBRARY = Path(__file__).parents[1] / "scoring"
@@ -24,6 +24,40 @@ CARRIED_BYTES = 1 << 20
 """Size from which a file that rides along with a recipe is mounted and not copied."""
 
 _ROUNDS, _PLAN, _DATA = "rounds", "plan", "data"
+
+
+class TrainedOnce:
+    """What the trainings of one recipe have left, for runs that differ in what comes after.
+
+    It is a context manager, and the folder is gone with it. It is of no use where a pack prepares
+    training data, which are others in every run.
+    """
+
+    def __init__(self) -> None:
+        self._root = new_folder(Path(tempfile.gettempdir()), what="trained")
+        self._results: dict[int, PhaseResult] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        remove_tree(self._root)
+
+    def take(self, seed: int, folder: Path) -> PhaseResult | None:
+        """Put what a seed's training has left into an empty folder; ``None`` if it has not run."""
+        if seed in self._results:
+            shutil.copytree(self._root / str(seed), folder, dirs_exist_ok=True)
+        return self._results.get(seed)
+
+    def keep(self, seed: int, folder: Path, result: PhaseResult) -> None:
+        """Keep what a seed's training has left in a folder, and what was measured of it."""
+        shutil.copytree(folder, self._root / str(seed))
+        self._results[seed] = result
 
 
 class Workspace:

@@ -12,6 +12,7 @@ from recipelab.exchange.jsonl import export_lines, read_export
 from recipelab.exchange.released_run import RESULTS, read_released
 from recipelab.exchange.released_trials import Damage
 from recipelab.exchange.replacing import is_file, replacing
+from recipelab.exchange.results_table import is_results_table, read_results_table
 from recipelab.exchange.tables import write_csv, write_parquet
 from recipelab.lineage import LineageStore
 from recipelab.lineage.copy import CampaignCopy, add_copy
@@ -105,7 +106,7 @@ class Imported:
     """An imported campaign.
 
     Attributes:
-        kind: ``released run`` or ``export``.
+        kind: ``released run``, ``results table`` or ``export``.
         copy: The campaign as it was stored.
         damage: Every damaged row of the source.
     """
@@ -120,7 +121,8 @@ def import_campaign(store: LineageStore, path: Path, name: str) -> Imported:
 
     Args:
         store: The lineage.
-        path: Folder of a released run, its ``results.tsv``, or a JSONL export.
+        path: Folder of a released run, its ``results.tsv``, that of an agent's own experiments
+            (``commit``, a score, ``status``, ``description``), or a JSONL export.
         name: Name that the campaign gets.
 
     Raises:
@@ -147,6 +149,9 @@ def _read(path: Path, name: str) -> Imported:
             f"{path} has no {RESULTS}; give the folder of a released run ({RESULTS}, tree.tsv), "
             "or a file that recipelab export --format jsonl wrote"
         )
+    table = path / RESULTS if path.is_dir() else path
+    if is_results_table(table):
+        return Imported("results table", *read_results_table(table, name))
     if path.is_dir() or path.name == RESULTS:
         folder = path if path.is_dir() else path.parent
         return Imported("released run", *read_released(folder, name))

@@ -343,6 +343,12 @@ def trust_of(record: CampaignRecord) -> Trust | None:
     return Trust(noted) if noted in set(Trust) else None
 
 
+def headed(title: str, record: CampaignRecord) -> str:
+    """Return a title with a line above it that says so if nothing of the campaign is proven."""
+    trust = trust_of(record)
+    return f"{trust.heading}\n{title}" if trust is not None and trust.heading else title
+
+
 def checked_priors(store: CampaignStore, names: Iterable[str], campaign: str) -> tuple[str, ...]:
     """Return the names of prior campaigns, each once, in the order given.
 

@@ -20,7 +20,7 @@ from recipelab.ablation.ablate import (
 )
 from recipelab.ablation.attribution import Effect
 from recipelab.core.text import plain, shorten
-from recipelab.core.trial import Certificate
+from recipelab.core.trial import CERTIFIED, RE_MEASURED, Certificate
 from recipelab.lineage import LineageStore, TrialRecord
 from recipelab.packs.judging_sections import Goal
 
@@ -32,11 +32,12 @@ def certificate_words(record: TrialRecord, certificate: Certificate) -> str:
     if certificate.delta is None:
         return head
     search = record.outcome.score if record.outcome is not None else None
+    word = RE_MEASURED if certificate.status == RE_MEASURED else CERTIFIED
     where = "held-out answers and fresh seeds" if certificate.held_out else "fresh seeds"
     return "\n".join(
         (
             head,
-            f"search score {_number(search)}, certified score {_number(certificate.score)} "
+            f"search score {_number(search)}, {word} score {_number(certificate.score)} "
             f"(baseline {_number(certificate.baseline_score)}) on {certificate.seeds} seeds: "
             f"{where}",
             f"against the baseline {certificate.delta:+.5g}, 95 % interval "

@@ -19,6 +19,7 @@ from recipelab.core.text import plain, shorten
 from recipelab.core.text_form import BYTES_KEPT, TextForm, original_patch
 from recipelab.core.trial import Status
 from recipelab.lineage import LineageStore
+from recipelab.lineage.campaigns import headed
 from recipelab.report.transcript import Transcript, TranscriptFormat
 from recipelab.report.trial import line_words, projected_words
 
@@ -246,6 +247,8 @@ def patch_of(
 ) -> str:
     """Return the diff from the baseline to a trial's recipe, as ``git apply`` takes it.
 
+    Lines of comment come first where nothing of the campaign is proven; Git passes over them.
+
     Args:
         store: The lineage.
         campaign: Name of the campaign.
@@ -263,7 +266,9 @@ def patch_of(
         Recipe({prefix + path: text for path, text in found.items()})
         for found in (files, store.files(campaign, number))
     )
-    return original_patch(before, after, same)
+    diff = original_patch(before, after, same)
+    head = headed("", store.campaign(campaign)).strip()
+    return f"# {head}\n{diff}" if head else diff
 
 
 def write_papers(

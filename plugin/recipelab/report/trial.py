@@ -22,6 +22,7 @@ from recipelab.lineage import (
     TrialRecord,
     prior_campaigns,
 )
+from recipelab.lineage.campaigns import trust_of
 from recipelab.lineage.trial_view import (
     FULL_REPORT,
     REPORT,
@@ -51,6 +52,7 @@ def campaign_facts(store: LineageStore, campaign: CampaignRecord) -> dict[str, A
         "campaign": campaign.name,
         "pack": campaign.pack,
         "profile": campaign.profile,
+        "trust": trust_of(campaign),
         "model": campaign.model,
         "sandbox": campaign.sandbox,
         "seed": campaign.seed,

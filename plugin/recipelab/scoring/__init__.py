@@ -14,13 +14,17 @@ from .predictions import (
     write_items,
     write_score,
 )
+from .printed import last_number, printed_number, printed_pairs
 
 __all__ = [
     "BrokenRule",
     "MalformedPredictions",
     "PredictionFile",
     "broken_rule",
+    "last_number",
     "malformed",
+    "printed_number",
+    "printed_pairs",
     "quoted",
     "write_items",
     "write_score",

@@ -13,7 +13,8 @@ from rich.console import Console
 
 from recipelab.core.errors import RecipelabError, unknown_name
 from recipelab.lineage import CampaignRecord, LineageStore, MessageRecord
-from recipelab.report.transcript.markdown import document, heading, paragraph, quiet
+from recipelab.lineage.campaigns import headed
+from recipelab.report.transcript.markdown import document, heading, joined, paragraph, quiet, strong
 from recipelab.report.transcript.rendering import html_page, plain_text, show_review
 from recipelab.report.transcript.review import Review
 from recipelab.report.transcript.turns import TranscriptTurn, jsonl, reported, turns_of
@@ -100,6 +101,8 @@ class Transcript:
         review, name = Review.of(self.store, self.campaign), self.campaign.name
         checkpoints = self.store.checkpoints(name)
         title = heading(1, f"Transcript of campaign {name}")
+        if warning := headed("", self.campaign).strip():
+            title = joined((title, paragraph(strong(warning))))
         if self.trial is not None:
             turns = self._trial_turns(self.trial)
             yield title

@@ -1,0 +1,130 @@
+"""An adopted pack climbs: functions held fixed, then predictions scored apart."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from recipelab.adopt.climb import KINDS, isolate
+from recipelab.adopt.draft import Draft
+from recipelab.adopt.files import read_repository
+from recipelab.adopt.look import look
+from recipelab.adopt.writing import write_draft
+from recipelab.core.errors import RecipelabError
+from recipelab.core.trial import Trust
+from recipelab.packs.load import load_pack
+
+from .conftest import LOCAL, Adopt, Cli
+
+TRAIN = """
+import json, random
+from pathlib import Path
+
+RATE = 0.05
+EPOCHS = 20
+
+def evaluate(weight, rows):
+    return sum((weight * x - y) ** 2 for x, y in rows) / len(rows)
+
+def main():
+    random.seed(7)
+    rows = [tuple(map(float, line.split(","))) for line in open("data/points.csv")]
+    weight = random.random()
+    for _ in range(EPOCHS):
+        random.shuffle(rows)
+        for x, y in rows[10:]:
+            weight -= RATE * (weight * x - y) * x
+    out = Path("../out")
+    if out.is_dir():
+        (out / "model.json").write_text(json.dumps(weight))
+    print("val_loss:", evaluate(weight, rows[:10]))
+
+if __name__ == "__main__":
+    main()
+"""
+
+COMPLETED = {
+    "1": "return json.loads((artifact / 'model.json').read_text())",
+    "2": "return [float(x) for x in (folder / 'inputs.txt').read_text().split()]",
+    "3": "return [str(model * x) for x in inputs]",
+}
+"""What stands in the places of the script that are left to the user."""
+
+
+@pytest.fixture
+def line(repository: Callable[..., Path], tmp_path: Path) -> Path:
+    """A repository that fits a line, with hidden inputs and answers beside it."""
+    draw = random.Random(1)
+
+    def points(count: int) -> list[tuple[float, float]]:
+        return [(x, 2.0 * x + draw.gauss(0, 0.1)) for x in (draw.random() for _ in range(count))]
+
+    hidden = points(40)
+    (tmp_path / "inputs.txt").write_text("".join(f"{x}\n" for x, _ in hidden))
+    (tmp_path / "answers.txt").write_text("".join(f"{y}\n" for _, y in hidden))
+    data = "".join(f"{x},{y}\n" for x, y in points(40))
+    return repository("line", {"train.py": TRAIN, "data/points.csv": data})
+
+
+@pytest.mark.campaign
+def test_a_pack_climbs_to_isolated(cli: Cli, adopt: Adopt, line: Path, tmp_path: Path) -> None:
+    facts = adopt(line, "--level", "protected")
+    assert facts["trust"] == "protected"
+    pack = load_pack("line")
+    assert [(item.path, item.names) for item in pack.protected] == [
+        ("recipe/train.py", ("evaluate",))
+    ]
+    again = cli("packs", "adopt", "line", "--to", "protected")
+    assert again.exit_code == 2
+    assert "protected already" in again.stderr
+    words = ("--hidden", tmp_path / "inputs.txt", "--answers", tmp_path / "answers.txt")
+    done = cli("packs", "adopt", "line", "--to", "isolated", "--kind", "regression", *words)
+    assert done.exit_code == 0, done.output
+    unfinished = cli("packs", "check", "line", "--profile", "isolated", *LOCAL)
+    assert unfinished.exit_code == 1
+    assert "NotImplementedError" in unfinished.stdout
+    script = Path("task_packs/line/recipe/predict.py")
+    text = script.read_text()
+    for place, code in COMPLETED.items():
+        text, count = re.subn(rf'raise NotImplementedError\(f?"{place}: .*', code, text)
+        assert count == 1
+    text = text.replace("from pathlib", "import json\nfrom pathlib", 1)
+    script.write_text(text)
+    checked = cli("packs", "check", "line", "--profile", "isolated", "--json", *LOCAL)
+    assert checked.exit_code == 0, checked.output
+    told = {item["what"]: item["told"] for item in json.loads(checked.stdout)}
+    assert "40, their mean is score.mse" in told["items"]
+    isolated = load_pack("line", "isolated")
+    assert isolated.trust is Trust.ISOLATED
+    assert isolated.metric.name == "mse"
+    assert load_pack("line").trust is Trust.PROTECTED
+
+
+def test_every_kind_makes_a_profile_that_can_be_read(cli: Cli, line: Path, tmp_path: Path) -> None:
+    survey = look(read_repository(line))
+    draft = Draft("line", survey, survey.entries[0], list(survey.repository.data), "val_loss")
+    draft.editable = ("train.py",)
+    write_draft(draft, Path("task_packs/line"))
+    file = Path("task_packs/line/pack.toml")
+    before = file.read_text()
+    for kind in KINDS:
+        isolate("line", kind, tmp_path / "inputs.txt", tmp_path / "answers.txt")
+        pack = load_pack("line", "isolated")
+        assert pack.trust is Trust.ISOLATED
+        for path in Path("task_packs/line/evaluator/isolated").glob("*.py"):
+            compile(path.read_text(), path.name, "exec")
+        script = Path("task_packs/line/recipe/predict.py")
+        compile(script.read_text(), script.name, "exec")
+        with pytest.raises(RecipelabError, match="has a profile isolated already"):
+            isolate("line", kind, tmp_path / "inputs.txt", tmp_path / "answers.txt")
+        script.unlink()
+        file.write_text(before)
+    with pytest.raises(RecipelabError, match="--kind: unknown kind 'guess'; valid: causal"):
+        isolate("line", "guess", None, None)
+    with pytest.raises(RecipelabError, match="--answers: it is needed"):
+        isolate("line", "classes", tmp_path / "inputs.txt", None)
