@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 from recipelab.budget import BudgetLimits, Ledger
@@ -18,15 +18,13 @@ from recipelab.core.trial import (
     Outcome,
     Phase,
     Proposal,
-    SeedRun,
-    Standing,
     Status,
 )
 from recipelab.evaluation.artifacts import ArtifactStore
-from recipelab.evaluation.checkpoints import WorkingLine
+from recipelab.evaluation.campaign_line import CampaignLine
 from recipelab.evaluation.evaluator import Evaluator, shared_outcome
 from recipelab.evaluation.live import LiveBoard
-from recipelab.evaluation.metric import Incumbent, counts_code, noise_of
+from recipelab.evaluation.metric import counts_code
 from recipelab.evaluation.observers import LineageObserver
 from recipelab.evaluation.proposals import (
     BASELINE,
@@ -51,14 +49,6 @@ WAITING_PER_SLOT = 2
 
 MAX_RETRIED = 200
 """Aborted trials that a resumed campaign runs again at most."""
-
-MOST_KEPT = 200
-"""Newest kept trials among which a line looks for one to fall back to."""
-
-NOISE_TRIALS = 20
-"""Newest measured trials whose seed runs tell how noisy the campaign is by now."""
-
-MEASURED = frozenset({Status.KEPT, Status.DISCARDED})
 
 _NEWEST_WEIGHT = 0.3
 """Weight of the newest trial in the moving mean of their lengths."""
@@ -145,7 +135,7 @@ class TrialQueue:
         self._tested: list[Checkpoint] = []
         self._changed = asyncio.Event()
         self._seeds = SeedSource(evaluator.pack, campaign, store.secret(campaign))
-        self._groups: deque[tuple[float, ...]] | None = None
+        self._line = CampaignLine(store, campaign, evaluator, self._told_checkpoint)
 
     @property
     def pack(self) -> Pack:
@@ -431,7 +421,7 @@ class TrialQueue:
             self.store.record(self.campaign, number, outcome)
         finally:
             self.ledger.ended(number, specialist, outcome, observer.device_seconds)
-        self._learn(outcome)
+        self._line.learn(outcome)
         if outcome.status is Status.KEPT:
             await self._check_line(at_end=False)
             self._settle_artifacts()
@@ -467,7 +457,7 @@ class TrialQueue:
         labels = {"campaign": self.campaign, "trial": str(number), "specialist": specialist}
         return await self._evaluator.evaluate(
             recipe or Recipe(self.store.files(self.campaign, number)),
-            None if number == BASELINE else self._incumbent,
+            None if number == BASELINE else self._line.head,
             seeds=self._seeds,
             rebase=None if number == BASELINE else self._rebase(number),
             labels=labels,
@@ -514,7 +504,7 @@ class TrialQueue:
         )
         try:
             found = await self._evaluator.checkpoint(
-                self._line,
+                self._line.now,
                 partial(self.store.add_checkpoint, self.campaign),
                 at_end=at_end,
                 seeds=self._seeds,
@@ -536,37 +526,6 @@ class TrialQueue:
             certified = self.store.winner_brief(self.campaign).number
             self._artifacts.settle({head, certified})
 
-    def _line(self) -> WorkingLine:
-        """Return the working line of the moment."""
-        head = self._incumbent()
-        certified = self._as_incumbent(self.store.certified(self.campaign))
-        checkpoints = self.store.checkpoints(self.campaign)
-        last = checkpoints[-1].found if checkpoints else None
-        tested = None if last is None or last.held or last.fell_back else last
-        score = self.store.brief(self.campaign, tested.trial).score if tested else None
-        return WorkingLine(head, certified, len(checkpoints), tested, score)
-
-    def _learn(self, outcome: Outcome) -> None:
-        """Learn from a trial's seed runs how noisy measurements are."""
-        if self._groups is not None and outcome.status in MEASURED:
-            self._groups.append(self._evaluator.spread_group(outcome))
-
-    def _noise_groups(self) -> Iterable[tuple[float, ...]]:
-        """Return what the newest measured trials say about the noise; the lineage is read once."""
-        if self._groups is None:
-            newest = TrialFilter(
-                statuses=(Status.KEPT, Status.DISCARDED), order="newest", limit=NOISE_TRIALS
-            )
-            briefs = self.store.briefs(self.campaign, newest).items
-            records = [self.store.trial(self.campaign, brief.number) for brief in reversed(briefs)]
-            groups = [self._evaluator.spread_group(r.outcome) for r in records if r.outcome]
-            for record in records:
-                if self._evaluator.curves is not None and record.outcome is not None:
-                    runs = record.outcome.seed_runs
-                    self._evaluator.curves.add(str(record.number), runs)
-            self._groups = deque(groups, maxlen=NOISE_TRIALS)
-        return [group for group in self._groups if len(group) > 1]
-
     def _shared(self, number: int) -> Outcome | None:
         """Return what a trial shares with an earlier one, where a recipe may be tried twice."""
         if number == BASELINE or not self._checker.repeats or counts_code(self.pack):
@@ -578,40 +537,6 @@ class TrialQueue:
         if self._approve is None or number == BASELINE:
             return None
         return await self._approve(self.store.trial(self.campaign, number))
-
-    def _incumbent(self) -> Incumbent:
-        """Return the head of the moment, with all that a comparison needs to know of it."""
-        return self._as_incumbent(self.best())
-
-    def _as_incumbent(self, record: TrialRecord) -> Incumbent:
-        if record.outcome is None or not record.outcome.status.is_parent:
-            raise RuntimeError("a trial cannot be judged before the baseline")
-        number = record.number
-        first = self.store.trial(self.campaign, BASELINE).outcome
-        baseline = first.seed_runs if first is not None else ()
-        recipe = Recipe(self.recipe_of(number))
-        incumbent = Incumbent.of_trial(number, recipe, record.outcome, baseline)
-        further = self.store.further_runs(self.campaign, number)
-        return replace(
-            incumbent,
-            runs={**incumbent.runs, **{run.seed: run for run in further}},
-            noise=noise_of(baseline, self.pack.metric, self._noise_groups()),
-            history=self.store.confirmations(self.campaign),
-            tried=max(1, sum(self.store.counts(self.campaign).values())),
-            store_runs=partial(self.store.add_further_runs, self.campaign, number),
-            start=Recipe(self.recipe_of(BASELINE)),
-            fall=partial(self._fall_back, number),
-        )
-
-    def _fall_back(self, number: int, reason: str, runs: tuple[SeedRun, ...]) -> None:
-        """Take its standing from a trial that is not any more what it was kept for."""
-        kept = TrialFilter(statuses=(Status.KEPT,), order="newest", limit=MOST_KEPT)
-        briefs = self.store.briefs(self.campaign, kept).items
-        others = [b.number for b in briefs if b.standing is Standing.CERTIFIED]
-        against = next((other for other in others if other != number), BASELINE)
-        found = Checkpoint(number, against, False, True, reason, len(runs), runs=runs)
-        self.store.add_checkpoint(self.campaign, found)
-        self._told_checkpoint(found)
 
     def _told_checkpoint(self, found: Checkpoint) -> None:
         self._tested.append(found)

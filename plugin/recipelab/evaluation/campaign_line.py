@@ -1,0 +1,115 @@
+"""The working line of a campaign, as its lineage has it: what a trial has to beat."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
+
+from recipelab.core.recipe import Recipe
+from recipelab.core.trial import Checkpoint, Outcome, SeedRun, Standing, Status
+from recipelab.evaluation.checkpoints import WorkingLine
+from recipelab.evaluation.evaluator import Evaluator
+from recipelab.evaluation.metric import Incumbent, noise_of
+from recipelab.evaluation.proposals import BASELINE
+from recipelab.lineage import LineageStore, TrialFilter, TrialRecord
+
+MOST_KEPT = 200
+"""Newest kept trials among which a line looks for one to fall back to."""
+
+NOISE_TRIALS = 20
+"""Newest measured trials whose seed runs tell how noisy the campaign is by now."""
+
+MEASURED = frozenset({Status.KEPT, Status.DISCARDED})
+
+
+class CampaignLine:
+    """Knows head and certified recipe of a campaign, and how noisy it is by now.
+
+    Args:
+        store: The lineage.
+        campaign: Name of the campaign.
+        evaluator: Says what seed runs tell of the noise, and keeps the curves of trainings.
+        fell: Called with the checkpoint of a best that has gone bad, once it is stored.
+    """
+
+    def __init__(
+        self,
+        store: LineageStore,
+        campaign: str,
+        evaluator: Evaluator,
+        fell: Callable[[Checkpoint], None],
+    ) -> None:
+        self._store = store
+        self._campaign = campaign
+        self._evaluator = evaluator
+        self._fell = fell
+        self._groups: deque[tuple[float, ...]] | None = None
+
+    def head(self) -> Incumbent:
+        """Return the head of the moment, with all that a comparison needs to know of it."""
+        return self._as_incumbent(self._store.best(self._campaign))
+
+    def _as_incumbent(self, record: TrialRecord) -> Incumbent:
+        if record.outcome is None or not record.outcome.status.is_parent:
+            raise RuntimeError("a trial cannot be judged before the baseline")
+        number = record.number
+        first = self._store.trial(self._campaign, BASELINE).outcome
+        baseline = first.seed_runs if first is not None else ()
+        recipe = Recipe(self._store.files(self._campaign, number))
+        incumbent = Incumbent.of_trial(number, recipe, record.outcome, baseline)
+        further = self._store.further_runs(self._campaign, number)
+        return replace(
+            incumbent,
+            runs={**incumbent.runs, **{run.seed: run for run in further}},
+            noise=noise_of(baseline, self._evaluator.pack.metric, self._noise_groups()),
+            history=self._store.confirmations(self._campaign),
+            tried=max(1, sum(self._store.counts(self._campaign).values())),
+            store_runs=partial(self._store.add_further_runs, self._campaign, number),
+            start=Recipe(self._store.files(self._campaign, BASELINE)),
+            fall=partial(self._fall_back, number),
+        )
+
+    def _fall_back(self, number: int, reason: str, runs: tuple[SeedRun, ...]) -> None:
+        """Take its standing from a trial that is not any more what it was kept for."""
+        kept = TrialFilter(statuses=(Status.KEPT,), order="newest", limit=MOST_KEPT)
+        briefs = self._store.briefs(self._campaign, kept).items
+        others = [b.number for b in briefs if b.standing is Standing.CERTIFIED]
+        against = next((other for other in others if other != number), BASELINE)
+        found = Checkpoint(number, against, False, True, reason, len(runs), runs=runs)
+        self._store.add_checkpoint(self._campaign, found)
+        self._fell(found)
+
+    def now(self) -> WorkingLine:
+        """Return the working line of the moment."""
+        head = self.head()
+        certified = self._as_incumbent(self._store.certified(self._campaign))
+        checkpoints = self._store.checkpoints(self._campaign)
+        last = checkpoints[-1].found if checkpoints else None
+        tested = None if last is None or last.held or last.fell_back else last
+        score = self._store.brief(self._campaign, tested.trial).score if tested else None
+        return WorkingLine(head, certified, len(checkpoints), tested, score)
+
+    def learn(self, outcome: Outcome) -> None:
+        """Learn from a trial's seed runs how noisy measurements are."""
+        if self._groups is not None and outcome.status in MEASURED:
+            self._groups.append(self._evaluator.spread_group(outcome))
+
+    def _noise_groups(self) -> Iterable[tuple[float, ...]]:
+        """Return what the newest measured trials say about the noise; the lineage is read once."""
+        if self._groups is None:
+            newest = TrialFilter(
+                statuses=(Status.KEPT, Status.DISCARDED), order="newest", limit=NOISE_TRIALS
+            )
+            briefs = self._store.briefs(self._campaign, newest).items
+            records = [
+                self._store.trial(self._campaign, brief.number) for brief in reversed(briefs)
+            ]
+            groups = [self._evaluator.spread_group(r.outcome) for r in records if r.outcome]
+            for record in records:
+                if self._evaluator.curves is not None and record.outcome is not None:
+                    runs = record.outcome.seed_runs
+                    self._evaluator.curves.add(str(record.number), runs)
+            self._groups = deque(groups, maxlen=NOISE_TRIALS)
+        return [group for group in self._groups if len(group) > 1]
