@@ -185,9 +185,10 @@ async def test_a_full_disk_is_no_fault_of_the_recipe_that_meets_it(
     # By its own limits it is the recipe's.
     outcome = await evaluator.evaluate(recipe, None)
     assert (outcome.status, outcome.failure and outcome.failure.kind) == (
-        Status.CRASHED,
-        FailureKind.DISK,
+        Status.OVERSIZE,
+        FailureKind.SIZE,
     )
+    assert outcome.failure is not None and "limits.output_mb" in outcome.failure.excerpt
     monkeypatch.setattr(failures, "_FULL_BYTES", 1 << 60)
     assert_nobodys_fault(await evaluator.evaluate(recipe, None), "No space left on device")
 

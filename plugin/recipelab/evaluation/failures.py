@@ -236,6 +236,11 @@ def left_too_much(phase: Phase, line: str, *, seed: int, result: PhaseResult) ->
     return _failure_of_line(phase, FailureKind.SIZE, line, result, seed)
 
 
+def filled(failure: Failure) -> Failure:
+    """Return the failure of a phase that filled its own folders; the machine's disk has room."""
+    return replace(failure, kind=FailureKind.SIZE, excerpt=_excerpt([failure.excerpt, FULL]))
+
+
 def missing_output(phase: Phase, what: str, *, seed: int, result: PhaseResult) -> Failure:
     """Return the failure of a phase that ended well but left not what the next one needs."""
     line = f"{phase} ended with exit code 0 but left no {what} in out/"
@@ -271,8 +276,6 @@ def _failure_of_exit(result: PhaseResult, phase: Phase, seed: int) -> Failure:
         signature = signature_of(cause.error) + (f" in {where}" if where else "")
         excerpt = _excerpt(cause.lines[-EXCERPT_LINES:])
         kind = kind_of(cause.error)
-        if kind is FailureKind.DISK:
-            excerpt = _excerpt([*cause.lines[-EXCERPT_LINES + 1 :], FULL])
         return Failure(phase, kind, signature[:SIGNATURE_CHARACTERS], excerpt, seed)
     code = result.exit_code or 0
     if cause.exit_code is not None and not signal:

@@ -17,6 +17,8 @@ from recipelab.evaluation.failures import (
     MachineLoad,
     PhaseFailed,
     failure_of,
+    filled,
+    is_disk_full,
     left_too_much,
     missing_output,
     scorer_failed,
@@ -436,6 +438,8 @@ class PhaseRunner:
             raise StoppedOnCurve(race.stop, result)
         elif not result.ok:
             failure = failure_of(result, phase, seed=seed, budget=budget)
+            if failure.kind is FailureKind.DISK and not is_disk_full():
+                raise PhaseFailed(Status.OVERSIZE, filled(failure), result)
             raise PhaseFailed(status_of(result, phase), failure, result)
         elif phase is not Phase.PREFLIGHT and not any(output.iterdir()):
             what = "artifact" if phase is Phase.TRAIN else "predictions"
