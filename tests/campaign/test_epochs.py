@@ -237,7 +237,9 @@ def test_a_campaign_goes_on_with_other_limits_and_models(make: Make) -> None:
         "prices.toml",
         True,
     )
-    with pytest.raises(RecipelabError, match=r"unknown field of a plan.*'pack'; valid: ahead"):
+    with pytest.raises(
+        RecipelabError, match=r"unknown field of a plan.*'pack'; valid: accept_self_reported, ahead"
+    ):
         campaign.extend(pack="other")
     with pytest.raises(RecipelabError, match=r"slots: .* \(it is 0\)"):
         campaign.extend(slots=0)
