@@ -52,6 +52,10 @@ SCORE_COSTS = frozenset(f"{Phase.SCORE}.{name}" for name in SANDBOX_MEASURES)
 """What the sandbox measures of the phase that scores; all else below its name the scorer says."""
 
 
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
+"""A seed that every library takes and every database stores."""
+
+
 class Pack(Section):
     """A task pack with one profile applied; :func:`recipelab.packs.load.load_pack` reads it.
 
