@@ -185,3 +185,13 @@ async def test_a_recipe_that_ignores_its_seed_is_run_no_more(
     honest = await evaluator.measure(toy.baseline(), (1, 2, 3))
     assert len({run.artifact for run in honest.seed_runs}) == 3
     assert all(run.timings for run in honest.seed_runs)
+
+
+async def test_predictions_that_are_too_large_to_reckon_with_are_the_recipes(
+    toy: Pack, evaluator: Evaluator
+) -> None:
+    huge = toy.baseline().apply([Edit("recipe/train.py", "X = 1.0", "X = 1e200")], ["recipe/*.py"])
+    outcome = await evaluator.evaluate(huge, None)
+    assert outcome.status is Status.CRASHED and outcome.failure is not None
+    assert outcome.failure.kind is FailureKind.NAN
+    assert outcome.failure.signature.startswith("OverflowError")

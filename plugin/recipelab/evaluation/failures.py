@@ -59,7 +59,10 @@ _WORDS: _Rules = tuple(
             r"OutOfMemory|MemoryError|STATUS_ALLOC_FAILED|"
             r"(?:out of|insufficient) shared memory",
         ),
-        (FailureKind.PROCESSES, r"can't start new thread|pthread_create failed"),
+        (
+            FailureKind.PROCESSES,
+            r"can't start new thread|pthread_create failed|Resource temporarily unavailable",
+        ),
         (FailureKind.DISK, r"no space left|file too large|disk quota|Errno 2[78]\b"),
         (FailureKind.NAN, r"(?<![\w-])-?(?:nan|inf)(?![\w-])|non-finite|not finite"),
     )

@@ -55,6 +55,7 @@ BAD_PREDICTIONS_EXIT = 3
 BROKEN_RULE_EXIT = 4
 """Exit code with which a scorer says that the predictions break a rule, with the evidence."""
 
+_OVERFLOWS = ("OverflowError", "FloatingPointError")
 _EVALUATOR_ENVIRONMENT = {"PYTHONPATH": "lib"}
 
 
@@ -509,6 +510,9 @@ def _evaluator_failed(
         )
         return PhaseFailed(Status.CRASHED, failure, result)
     failure = failure_of(result, phase, seed=seed, budget=budget)
+    if phase is Phase.SCORE and failure.signature.startswith(_OVERFLOWS):
+        # The same scorer has scored the baseline: these predictions are too large to reckon with.
+        return PhaseFailed(Status.CRASHED, replace(failure, kind=FailureKind.NAN), result)
     who = "scorer" if phase is Phase.SCORE else f"evaluator's {phase}"
     return EvaluatorFault(f"the {who} failed: {failure.signature}\n{failure.excerpt}")
 
