@@ -283,6 +283,14 @@ def test_an_error_that_sounds_like_the_machines_is_the_recipes(error: str, kind:
     assert failure(log).kind == kind
 
 
+def test_a_process_that_the_system_refuses_is_at_the_limit_of_processes() -> None:
+    for error in (
+        "BlockingIOError: [Errno 11] Resource temporarily unavailable",
+        "sh: 1: Cannot fork: Resource temporarily unavailable",
+    ):
+        assert failure(error).kind is FailureKind.PROCESSES
+
+
 @pytest.mark.parametrize("code", [-7, 135])
 def test_a_bus_error_is_the_machines(code: int) -> None:
     found = failure("step 1\nstep 2\n", code)

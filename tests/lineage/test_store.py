@@ -295,3 +295,46 @@ def test_a_lineage_is_there_after_it_was_closed(database: str) -> None:
         record = store.trial(CAMPAIGN, number)
     with LineageStore.open(url) as store:
         assert store.trial(CAMPAIGN, number) == record
+
+
+@pytest.mark.parametrize("status", [None, Status.CRASHED, Status.GATE_MISSED, Status.ABORTED])
+def test_a_starting_recipe_that_was_not_measured_begins_anew(
+    store: LineageStore, status: Status | None
+) -> None:
+    number = propose(store, digest="old") if status is None else judged(store, status, digest="old")
+    files = {**FILES, "recipe/train.py": "x = 5\n"}
+    store.begin_anew(CAMPAIGN, number, files=files, digest="new", meaning="mended")
+    record = store.trial(CAMPAIGN, number)
+    assert (record.outcome, store.files(CAMPAIGN, number)) == (None, files)
+    assert store.find_digest(CAMPAIGN, "old") is None
+    found = store.find_digest(CAMPAIGN, "new")
+    assert found is not None and found.number == number
+    assert store.counts(CAMPAIGN) == {None: 1}
+    store.record(CAMPAIGN, number, outcome(Status.BASELINE))
+    for refused in (number, propose(store, number)):
+        with pytest.raises(LineageError, match="cannot begin anew; valid: a starting recipe"):
+            store.begin_anew(CAMPAIGN, refused, files=files, digest="", meaning="")
+
+
+def test_a_trial_of_the_same_meaning_is_found_but_for_how_it_ended(store: LineageStore) -> None:
+    for status in (Status.OVERSIZE, Status.CRASHED):
+        number = store.propose(
+            CAMPAIGN, proposal(), parents=(), files=FILES, digest=status, diff="",
+            round_number=None, meaning="m",
+        )  # fmt: skip
+        store.record(CAMPAIGN, number, outcome(status))
+    first = store.find_meaning(CAMPAIGN, "m")
+    second = store.find_meaning(CAMPAIGN, "m", but=(Status.OVERSIZE,))
+    assert first is not None and second is not None
+    assert (first.status, second.status) == (Status.OVERSIZE, Status.CRASHED)
+    assert store.find_meaning(CAMPAIGN, "m", but=(Status.OVERSIZE, Status.CRASHED)) is None
+
+
+def test_a_campaign_goes_on_with_other_settings(store: LineageStore) -> None:
+    record = store.reopen_campaign(
+        CAMPAIGN, trials=30, model="openai:a", sandbox="docker", settings={"seal": {"a": "b"}}
+    )
+    assert record == store.campaign(CAMPAIGN)
+    assert (record.trials, record.model, record.sandbox) == (30, "openai:a", "docker")
+    assert record.settings == {"slots": 2, "seal": {"a": "b"}}
+    assert store.reopen_campaign(CAMPAIGN).settings == record.settings

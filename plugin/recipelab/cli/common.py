@@ -137,7 +137,8 @@ def run_stoppable(work: Coroutine[Any, Any, T]) -> T:
         if asked:
             # It has stopped: who asks once more has the command end no sooner, and less cleanly.
             for number in _STOPS:
-                signal.signal(number, signal.SIG_IGN)
+                # Not SIG_IGN, which whatever is started from here would inherit.
+                signal.signal(number, lambda *_: None)
         raise KeyboardInterrupt from None
 
 
