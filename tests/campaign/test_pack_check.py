@@ -13,6 +13,7 @@ from recipelab.campaign.pack_check import (
     PackFinding,
     check_baseline,
     check_files,
+    check_goal,
     check_pack,
     check_scorer,
 )
@@ -20,9 +21,10 @@ from recipelab.core.trial import Phase
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.packs.data import ensure_data
 from recipelab.packs.data_sections import UrlSource
+from recipelab.packs.judging_sections import Goal
 from recipelab.packs.load import load_pack
 from recipelab.packs.pack import Pack
-from recipelab.packs.sections import Hardware
+from recipelab.packs.sections import Hardware, PhaseSpec, PrepareSpec
 from recipelab.sandbox import LocalSandbox
 from recipelab.sandbox.choose import docker_daemon_error
 from recipelab.sandbox.wheels import Resolution, UnmetRequirement
@@ -38,6 +40,7 @@ def test_the_files_of_a_sound_pack_are_ok(toy: Pack) -> None:
         *(
             "pack.toml",
             "trust",
+            "leaks",
             "recipe",
             "specialists",
             "knobs",
@@ -83,7 +86,7 @@ async def test_without_the_gpus_it_says_what_is_left_to_prove(
 
 async def test_the_baseline_tells_budgets_gates_noise_and_repeats(evaluator: Evaluator) -> None:
     findings = [item async for item in check_baseline(evaluator)]
-    what = {"baseline", "budgets", "gates", "noise", "repeats", "items", "control"}
+    what = {"baseline", "seed", "budgets", "gates", "noise", "repeats", "items", "control"}
     assert {item.what for item in findings} == what
     assert {item.level for item in findings if item.what != "control"} == {Level.OK}
     (control,) = (item for item in findings if item.what == "control")
@@ -245,3 +248,132 @@ async def _in_docker(pack: Pack) -> pack_machinery.Proof:
     if "is built:" in proof.text:
         pytest.skip(proof.text)
     return proof
+
+
+# Leaks.
+
+
+def leaks(pack: Pack) -> dict[str, Level]:
+    return {item.text: item.level for item in check_files(pack) if item.what == "leaks"}
+
+
+def unhashed(toy: Pack, name: str, content: str) -> None:
+    """Gives a data file of the toy pack another content, and takes its hash away."""
+    (toy.root / "data" / name).write_text(content)
+    file = toy.root / "pack.toml"
+    head, found, tail = file.read_text().partition(f'file = "{name}"\n')
+    assert found
+    file.write_text(head + found + "".join(tail.splitlines(keepends=True)[2:]))
+
+
+def with_training(toy: Pack, content: str) -> Pack:
+    """The toy pack, whose training sees a file."""
+    (toy.root / "data/train.csv").write_text(content)
+    file = toy.root / "pack.toml"
+    table = '[[data]]\nfile = "train.csv"\nsources = [{ kind = "path", path = "data/train.csv" }]\n'
+    text = file.read_text().replace("[evaluator]\n", f"{table}\n[evaluator]\n", 1)
+    train = '"--seed", "{seed}"]\n\n[phases.predict]'
+    assert train in text
+    file.write_text(text.replace(train, train.replace("\n\n", '\ndata = ["train.csv"]\n\n')))
+    return load_pack("toy")
+
+
+def test_answers_under_another_name_are_found(toy: Pack) -> None:
+    found = leaks(with_training(toy, (toy.root / "data/answers.txt").read_text()))
+    told = "training data train.csv is the same as the answers answers.txt, byte for byte"
+    assert found == {told: Level.ERROR}
+
+
+def test_answers_in_the_recipe_are_found(toy: Pack) -> None:
+    (toy.root / "recipe/notes.txt").write_bytes((toy.root / "data/answers.txt").read_bytes())
+    told = "recipe/notes.txt is the same as the answers answers.txt, byte for byte"
+    assert leaks(load_pack("toy")) == {told: Level.ERROR}
+
+
+@pytest.mark.parametrize("row", ["{x},{y}", "{x};{y}", "id,{y}\t{x}", "{y} {x}"])
+def test_hidden_rows_among_training_rows_are_found(toy: Pack, row: str) -> None:
+    """Beside their answers, as whoever makes a data set anew has them."""
+    inputs = [f"{n * 1.37:.4f}" for n in range(1, 40)]
+    rows = [row.format(x=x, y=f"{float(x) ** 2:.5f}") for x in inputs]
+    unhashed(toy, "inputs.txt", "".join(f"{x}\n" for x in inputs))
+    others = [row.format(x=f"{n * 2.11:.4f}", y="1.00000") for n in range(1, 90)]
+    (found,) = leaks(with_training(toy, "\n".join([*others, *rows]))).items()
+    assert found[0].startswith("training data train.csv holds 39 of 39 lines of the hidden inputs")
+    assert found[1] is Level.WARNING
+
+
+def test_labels_and_chance_are_no_leak(toy: Pack) -> None:
+    unhashed(toy, "answers.txt", "".join(f"{n % 10}\n" for n in range(500)))
+    pack = with_training(toy, "".join(f"{n / 7:.4f},{n % 10}\n" for n in range(900)))
+    assert list(leaks(pack).values()) == [Level.OK]
+
+
+def test_a_surface_without_specialist_names_charters_that_fit(toy: Pack) -> None:
+    pack = toy.model_copy(update={"specialists": ("left",)})
+    (told,) = [item for item in check_files(pack) if item.what == "specialists"]
+    assert told.level is Level.ERROR
+    assert (
+        "surface right: no specialist of the pack owns it; add to specialists: right" in told.text
+    )
+
+
+# What the baseline and its scorer tell.
+
+
+async def test_a_seed_that_changes_nothing_is_told(toy: Pack, evaluator: Evaluator) -> None:
+    train = toy.root / "recipe/train.py"
+    train.write_text(train.read_text().replace("Random(seed)", "Random(1337)"))
+    told = {item.what: item async for item in check_baseline(evaluator)}["seed"]
+    assert told.level is Level.WARNING
+    assert "the seed changes nothing: 2 of them left the same artifact" in told.text
+    command = tuple(word.replace("{seed}", "1") for word in toy.phases.train.command)
+    spec = toy.phases.train.model_copy(update={"command": command})
+    fixed = toy.model_copy(update={"phases": toy.phases.model_copy(update={"train": spec})})
+    told = {x.what: x async for x in check_baseline(evaluator.with_pack(fixed))}["seed"]
+    assert "no word of phases.train.command, nor of its environment, holds {seed}" in told.text
+
+
+async def test_answers_as_predictions_have_to_win(toy: Pack, evaluator: Evaluator) -> None:
+    (told,) = [item async for item in check_goal(evaluator)]
+    assert told.level is Level.OK and "minimize it is" in told.text
+    metric = toy.metric.model_copy(update={"goal": Goal.MAXIMIZE})
+    wrong = evaluator.with_pack(toy.model_copy(update={"metric": metric}))
+    (told,) = [item async for item in check_goal(wrong)]
+    assert told.level is Level.ERROR and "is metric.goal = 'maximize' meant?" in told.text
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("while True: pass", ["train was killed at its budget of 1 s", "budgets.train"]),
+        ("[open(f'out/{n}', 'w').close() for n in range(9)]", ["limits.output_files"]),
+        ("raise ValueError('wanted 4321 rows')", ["wanted 4321 rows"]),
+        ("raise OSError(28, 'No space left on device')", ["limits.output_mb", "scratch_mb"]),
+    ],
+)
+async def test_a_baseline_that_fails_names_the_key(
+    toy: Pack, evaluator: Evaluator, code: str, words: list[str]
+) -> None:
+    spec = toy.phases.train.model_copy(update={"command": ("python", "-c", code)})
+    changed = {
+        "phases": toy.phases.model_copy(update={"train": spec}),
+        "budgets": toy.budgets.model_copy(update={"train": 1.0 if "while" in code else 60.0}),
+    }
+    broken = evaluator.with_pack(toy.model_copy(update=changed))
+    (told,) = [item async for item in check_baseline(broken)]
+    assert told.level is Level.ERROR
+    assert all(word in told.text for word in words), told.text
+
+
+async def test_an_author_sees_the_whole_log_of_his_own_baseline(
+    toy: Pack, evaluator: Evaluator
+) -> None:
+    """Where predict sees hidden text agents see none of it."""
+    prepare = PrepareSpec(command=("python", "-c", "import os; os.makedirs('out/rounds/one')"))
+    predict = PhaseSpec(command=("python", "-c", "raise OSError('disk of 4321 is full')"))
+    phases = toy.phases.model_copy(update={"prepare": prepare, "predict": predict})
+    rounds = evaluator.with_pack(toy.model_copy(update={"phases": phases}))
+    (kept,) = [item async for item in check_baseline(rounds)]
+    assert "4321" not in kept.text and "withheld" in kept.text
+    (told,) = [item async for item in check_baseline(rounds.for_author())]
+    assert "disk of 4321 is full" in told.text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -149,8 +149,26 @@ def pack_problems(pack: Pack) -> list[str]:
         except RecipelabError as error:
             problems += [f"{where}: specialists: {line}" for line in str(error).splitlines()]
     problems += [
-        f"{where}: surface {surface}: no specialist of the pack owns it"
+        f"{where}: surface {surface}: no specialist of the pack owns it{_who_could(surface, names)}"
         for surface in pack.surface_names
         if surface not in owned
     ]
     return problems
+
+
+def _who_could(surface: str, taken: Sequence[str]) -> str:
+    """Return the end of a message: the charters that can be had and would own a surface."""
+    found = []
+    for name in charter_names():
+        if name in taken:
+            continue
+        try:
+            owns = load_charter(name).on((surface,)).surfaces
+        except RecipelabError:
+            continue
+        found += [name] * bool(owns)
+    # One of the surface's own name fits best; one that owns any comes last.
+    found.sort(key=lambda name: (name != surface, name))
+    if not found:
+        return "; none that can be found fits: write a charter agents/NAME.md (docs/charters.md)"
+    return f"; add to specialists: {' or '.join(found[:3])}"

@@ -16,6 +16,7 @@ from statistics import fmean
 
 from recipelab.acceptance.items import ITEM_BYTES, agreement, item_mean
 from recipelab.agents.charters import pack_problems
+from recipelab.campaign.pack_leaks import find_leaks
 from recipelab.campaign.pack_machinery import machinery_proofs
 from recipelab.core.content import Home, cache_root
 from recipelab.core.errors import EditError, RecipelabError
@@ -37,6 +38,7 @@ from recipelab.packs.data import is_here, size_text
 from recipelab.packs.judging_sections import SANDBOX_MEASURES
 from recipelab.packs.load import Play, load_playbook
 from recipelab.packs.pack import Pack
+from recipelab.packs.sections import PhaseSpec
 from recipelab.packs.upstream import defined_names, missing_files
 from recipelab.plan import Plan
 from recipelab.sandbox.choose import LOCAL, resolve_kind
@@ -187,7 +189,7 @@ async def check_pack(
     )
     session = CampaignSession(plan, home or Home.find(), say=say)
     async with session.measuring() as evaluator:
-        async for finding in _check_runs(evaluator):
+        async for finding in _check_runs(evaluator.for_author()):
             yield finding
 
 
@@ -202,6 +204,8 @@ async def _check_runs(evaluator: Evaluator) -> AsyncIterator[PackFinding]:
             yield finding
         if sound:
             async for finding in check_scorer(evaluator, trained):
+                yield finding
+            async for finding in check_goal(evaluator, trained):
                 yield finding
 
 
@@ -257,6 +261,7 @@ def check_files(pack: Pack) -> Iterator[PackFinding]:
         yield _ok("specialists", f"{names} own all {len(pack.surfaces)} surfaces")
     yield from _check_knobs(pack, recipe)
     yield from _check_plays(pack, recipe)
+    yield from _check_leaks(pack)
     seeds = f"{len(pack.seeds)} for each trial, {pack.acceptance.calibration} for calibration"
     if len(pack.seeds) < FEW_SEEDS and not pack.metric.side_by_side:
         yield _warning("seeds", f"{seeds}; small gains need more")
@@ -324,6 +329,19 @@ def _check_knobs(pack: Pack, recipe: Recipe) -> Iterator[PackFinding]:
         yield _warning("knobs", text)
     else:
         yield _ok("knobs", f"{len(knobs)} knobs, at least one on each surface")
+
+
+def _check_leaks(pack: Pack) -> Iterator[PackFinding]:
+    """Look for answers and hidden inputs where the recipe could see them."""
+    try:
+        leaks = list(find_leaks(pack))
+    except RecipelabError as error:
+        yield _error("data", str(error))
+        return
+    for leak in leaks:
+        yield (_error if leak.is_answer else _warning)("leaks", leak.text)
+    if not leaks:
+        yield _ok("leaks", "nothing hidden is in the recipe or in training data that are here")
 
 
 def _check_plays(pack: Pack, recipe: Recipe) -> Iterator[PackFinding]:
@@ -443,9 +461,13 @@ async def check_baseline(
     pack = evaluator.pack
     outcome = await evaluator.evaluate(pack.baseline(), None, labels=_labels(pack))
     if outcome.status is not Status.BASELINE:
-        log = f"\n{outcome.failure.excerpt}" if outcome.failure is not None else ""
-        yield _error("baseline", f"{outcome.status}: {outcome.reason}{log}")
+        failure, log = outcome.failure, outcome.log_tail.strip()
+        # The reason has its numbers taken out, so that repeats can be counted.
+        told = f"{failure.phase or 'machinery'}: {failure.excerpt}" if failure else outcome.reason
+        log = f"\nits whole log:\n{log}" if log and log not in told else ""
+        yield _error("baseline", f"{outcome.status}: {told}{log}")
         return
+    yield _check_seed(pack, outcome)
     yield _ok("baseline", f"{pack.metric.name} {outcome.score:.5g} {pack.metric.unit}".rstrip())
     held = (*_check_budgets(pack, outcome), *_check_gates(pack, outcome))
     for finding in (*held, *_check_projections(pack, outcome)):
@@ -476,6 +498,24 @@ async def _check_control(evaluator: Evaluator) -> PackFinding:
     if outcome.status is Status.BASELINE:
         return _ok(what, outcome.reason)
     return _error(what, f"the starting recipe fails it, {outcome.status}: {outcome.reason}")
+
+
+def _check_seed(pack: Pack, outcome: Outcome) -> PackFinding:
+    """Check that another seed makes another run, as fresh seeds prove nothing otherwise."""
+    runs = outcome.seed_runs
+    train = pack.phases.train
+    words = (*train.command, *train.environment.values())
+    scores = {run.measures[METRIC] for run in runs}
+    same_artifact = len({run.artifact for run in runs}) == 1 and bool(runs[0].artifact)
+    if len(runs) < 2 or pack.acceptance.deterministic or (len(scores) > 1 and not same_artifact):
+        return _ok("seed", "another seed gives another run")
+    what = "left the same artifact" if same_artifact else "have the same score"
+    if any("{seed}" in word for word in words):
+        hint = "let train draw all its random numbers from the seed that it is given"
+    else:
+        hint = "no word of phases.train.command, nor of its environment, holds {seed}"
+    text = f"the seed changes nothing: {len(runs)} of them {what}, so fresh seeds prove nothing"
+    return _warning("seed", f"{text}; {hint}, or say acceptance.deterministic = true")
 
 
 def _check_deterministic(pack: Pack, outcome: Outcome) -> PackFinding:
@@ -593,12 +633,55 @@ async def check_scorer(
         yield _scorer_finding(f"scorer: {name}", outcome, honest, pack)
 
 
-def _spoiling_pack(pack: Pack, code: str) -> Pack:
-    """Return the pack with a predict phase that spoils its own files at the end."""
-    honest = pack.phases.predict
+async def check_goal(
+    evaluator: Evaluator, trained: TrainedOnce | None = None
+) -> AsyncIterator[PackFinding]:
+    """Hand in the answers as predictions, where the scorer takes such files: they must win.
+
+    Args:
+        evaluator: Runs it.
+        trained: As in :func:`check_scorer`.
+    """
+    pack = evaluator.pack
+    answers = pack.phases.score.data if pack.phases.prepare is None else {}
+    if not answers or not pack.metric.measure.startswith(f"{Phase.SCORE}."):
+        return
+    seeds, labels = pack.seeds[:1], _labels(pack)
+    alike = evaluator.with_pack(pack, trained=trained)
+    honest = await alike.measure(pack.baseline(), seeds, labels=labels)
+    for name in sorted(set(answers.values())):
+        knowing = evaluator.with_pack(_knowing_pack(pack, name), trained=trained)
+        outcome = await knowing.measure(pack.baseline(), seeds, labels=labels)
+        if outcome.score is None or honest.score is None or outcome.status is not Status.BASELINE:
+            continue
+        better = pack.metric.goal.sign * (outcome.score - honest.score)
+        text = f"{name} as predictions scores {outcome.score:.5g}, the baseline {honest.score:.5g}"
+        if better < 0.0:
+            hint = f"is metric.goal = {str(pack.metric.goal)!r} meant?"
+            yield _error("goal", f"{text}: the answers themselves are worse; {hint}")
+        else:
+            yield _ok("goal", f"{text}; {pack.metric.goal} it is")
+
+
+def _knowing_pack(pack: Pack, name: str) -> Pack:
+    """Return the pack with a predict phase that hands in answers, as no other phase could."""
+    honest, place = pack.phases.predict, "answers-of-the-check/answers"
+    code = f"  import shutil;shutil.copyfile('{honest.upwards}{place}',p)"
+    spec = _also(honest, code).model_copy(update={"data": {**honest.data, place: name}})
+    phases = pack.phases.model_copy(update={"predict": spec})
+    return pack.model_copy(update={"phases": phases, "warm": ()})
+
+
+def _also(honest: PhaseSpec, code: str) -> PhaseSpec:
+    """Return a phase that does something with each of its own files at the end."""
     each_file = _EACH_FILE.replace("'out'", f"'{honest.upwards}out'")
     script = f"{shlex.join(honest.command)} && python -c {shlex.quote(each_file + code)}"
-    spec = honest.model_copy(update={"command": ("sh", "-c", script)})
+    return honest.model_copy(update={"command": ("sh", "-c", script)})
+
+
+def _spoiling_pack(pack: Pack, code: str) -> Pack:
+    """Return the pack with a predict phase that spoils its own files at the end."""
+    spec = _also(pack.phases.predict, code)
     phases = pack.phases.model_copy(update={"predict": spec})
     # What is imported first is imported for a script alone, and this is a shell.
     return pack.model_copy(update={"phases": phases, "warm": ()})

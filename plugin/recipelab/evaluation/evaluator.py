@@ -84,6 +84,7 @@ class Evaluator:
         retry_seconds: First pause before a trial is tried again after the machinery failed.
         warm_ups: Keeps what preflights leave, where the pack says so; by default none are there.
         trained: What trainings have left, in place of which none runs again; for one recipe alone.
+        author: Whether the pack's author runs it on a recipe of his own; see :meth:`for_author`.
     """
 
     def __init__(
@@ -97,10 +98,12 @@ class Evaluator:
         retry_seconds: float = 1.0,
         warm_ups: WarmUps | None = None,
         trained: TrainedOnce | None = None,
+        author: bool = False,
     ) -> None:
         self.pack = pack
         self._sandbox = sandbox
         self._data = dict(data)
+        self._author = author
         self._stands: dict[Path, str] = {}
         self._judge = Judge(pack, acceptance)
         self._confirming = asyncio.Lock()
@@ -147,6 +150,22 @@ class Evaluator:
             retry_seconds=self._retry_seconds,
             warm_ups=self._warm_ups,
             trained=trained,
+            author=self._author,
+        )
+
+    def for_author(self) -> Evaluator:
+        """Return the same evaluator for the pack's author, whose own recipe it runs.
+
+        Nothing of its logs is withheld, so what it returns may not be stored or shown to agents.
+        """
+        return Evaluator(
+            self.pack,
+            self._sandbox,
+            self._data,
+            pool=self._pool,
+            retry_seconds=self._retry_seconds,
+            warm_ups=self._warm_ups,
+            author=True,
         )
 
     async def evaluate(
@@ -464,6 +483,7 @@ class Evaluator:
             warm_ups=self._warm_ups,
             warm_up=stack.enter_context(held) if held is not None else None,
             trained=self._trained,
+            author=self._author,
         )
 
     def _check_files(self) -> None:

@@ -15,6 +15,11 @@ from recipelab.core.trial import Failure, FailureKind, Phase, Status
 from recipelab.evaluation.causes import Cause, first_cause, is_consequence
 from recipelab.sandbox.base import Ending, PhaseResult
 
+FULL = (
+    "out/ has room for the pack's limits.output_mb, and the temporary folder for limits.scratch_mb"
+)
+"""Said of a full disk, as no sandbox has another that could be full."""
+
 EXCERPT_LINES = 14
 EXCERPT_CHARACTERS = 1_600
 SIGNATURE_CHARACTERS = 200
@@ -124,7 +129,13 @@ def failure_of(result: PhaseResult, phase: Phase, *, seed: int, budget: float) -
             line, kind = f"{phase} was stopped by whoever watched it", FailureKind.OTHER
         case Ending.EXITED:
             return _failure_of_exit(result, phase, seed)
-    return _failure_of_line(phase, kind, line, result, seed)
+    keys = {
+        Ending.DEADLINE: f"budgets.{phase}",
+        Ending.MEMORY: "limits.memory_mb",
+        Ending.OUTPUT: "limits.output_mb (size) or limits.output_files (number)",
+    }
+    key = keys.get(result.ending, "")
+    return _failure_of_line(phase, kind, line, result, seed, key=key)
 
 
 @dataclass(frozen=True)
@@ -197,10 +208,11 @@ def missing_output(phase: Phase, what: str, *, seed: int, result: PhaseResult) -
 
 
 def _failure_of_line(
-    phase: Phase, kind: FailureKind, line: str, result: PhaseResult, seed: int
+    phase: Phase, kind: FailureKind, line: str, result: PhaseResult, seed: int, *, key: str = ""
 ) -> Failure:
     """Return a failure that one line of ours states, with what sandbox and log have to add."""
-    lines = [line, *_refused_processes(result), *result.refused, *_tail(result.log, 6)]
+    named = [f"the pack's key is {key}"] if key else []
+    lines = [line, *named, *_refused_processes(result), *result.refused, *_tail(result.log, 6)]
     text = "\n".join(lines)[:EXCERPT_CHARACTERS]
     return Failure(phase, kind, signature_of(line), text, seed)
 
@@ -213,7 +225,8 @@ def _refused_processes(result: PhaseResult) -> list[str]:
 def _failure_of_exit(result: PhaseResult, phase: Phase, seed: int) -> Failure:
     if refused := _refused_processes(result):
         line = f"{phase} came to its limit of processes"
-        excerpt = _excerpt([*refused, *_tail(result.log, EXCERPT_LINES)])
+        named = "the pack's key is limits.pids"
+        excerpt = _excerpt([*refused, named, *_tail(result.log, EXCERPT_LINES)])
         return Failure(phase, FailureKind.PROCESSES, line, excerpt, seed)
     signal = _signal(result.exit_code)
     cause = first_cause(result.log, error_file=result.error_file, killed=bool(signal))
@@ -223,6 +236,8 @@ def _failure_of_exit(result: PhaseResult, phase: Phase, seed: int) -> Failure:
         signature = signature_of(cause.error) + (f" in {where}" if where else "")
         excerpt = _excerpt(cause.lines[-EXCERPT_LINES:])
         kind = kind_of(cause.error)
+        if kind is FailureKind.DISK:
+            excerpt = _excerpt([*cause.lines[-EXCERPT_LINES + 1 :], FULL])
         return Failure(phase, kind, signature[:SIGNATURE_CHARACTERS], excerpt, seed)
     code = result.exit_code or 0
     if cause.exit_code is not None and not signal:

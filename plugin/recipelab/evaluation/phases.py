@@ -78,6 +78,7 @@ class PhaseRunner:
         warm_ups: Keeps what preflights leave, where the pack says so.
         warm_up: That of this recipe, as ``warm_ups`` holds it.
         trained: What trainings of the same recipe have left, in place of which none runs again.
+        author: Whether logs are for the pack's author alone, so that nothing is withheld.
 
     Attributes:
         last: The result of the last phase; ``None`` before the first.
@@ -97,7 +98,9 @@ class PhaseRunner:
         warm_ups: WarmUps | None = None,
         warm_up: WarmUp | None = None,
         trained: TrainedOnce | None = None,
+        author: bool = False,
     ) -> None:
+        self._author = author
         self.observer = observer
         self.last: PhaseResult | None = None
         self._pack = pack
@@ -233,7 +236,7 @@ class PhaseRunner:
             raise PhaseFailed(Status.ILLEGAL, broken, result)
         budget = request.limits.seconds
         failure = failure_of(result, Phase.PREFLIGHT, seed=seed, budget=budget)
-        raise EvaluatorFault(f"the pack's rules failed: {failure.signature}\n{failure.excerpt}")
+        raise EvaluatorFault(f"the pack's rules failed: {failure.excerpt}")
 
     async def draw(self, slot: Slot = ANYWHERE) -> Path:
         """Have the evaluator choose what is hidden, and return the folder with what it chose.
@@ -407,7 +410,7 @@ class PhaseRunner:
         request = self._request(phase, seed, slot, inputs, output, sharing)
         with observed_phase(phase, seed, slot, self._labels) as observed:
             result = observed.ended(await self._sandbox.run(request))
-        if phase is Phase.PREDICT and self._pack.phases.prepare is not None:
+        if phase is Phase.PREDICT and self._pack.phases.prepare is not None and not self._author:
             result = redacted(result, self._workspace.recipe_files())
         self.last = self._results[phase, seed] = result
         budget = self._pack.seconds(phase)
@@ -511,7 +514,7 @@ def _evaluator_failed(
         return PhaseFailed(Status.CRASHED, failure, result)
     failure = failure_of(result, phase, seed=seed, budget=budget)
     who = "scorer" if phase is Phase.SCORE else f"evaluator's {phase}"
-    return EvaluatorFault(f"the {who} failed: {failure.signature}\n{failure.excerpt}")
+    return EvaluatorFault(f"the {who} failed: {failure.excerpt}")
 
 
 def _variables(spec: PhaseSpec, phase: Phase, values: Mapping[str, str]) -> dict[str, str]:

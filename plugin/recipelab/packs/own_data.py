@@ -100,6 +100,16 @@ def content_of(path: Path, say: Callable[[str], None] = lambda text: None) -> Co
         raise DataError(f"{error.filename or path}: {error.strerror}") from None
 
 
+def hashes_below(folder: Path) -> set[str]:
+    """Return the hashes of the files below a folder that are not empty.
+
+    Raises:
+        DataError: As :func:`content_of`.
+    """
+    content_of(folder)
+    return {digest for (size, _, _), digest in _read_times(folder).values() if size}
+
+
 def in_place(path: Path) -> bool:
     """Return whether data that a campaign uses are where their owner keeps and edits them."""
     if path.is_dir():
