@@ -90,14 +90,21 @@ def test_list_and_show(cli: Cli, curve: Path) -> None:
     assert "valid: " in missing.stderr
 
 
+FAR = "http://127.0.0.1:9/train.csv"
+
+
 def test_data_is_told_before_it_is_fetched(cli: Cli, curve: Path) -> None:
+    """Data of one's own are here; what is fetched is told before."""
+    size = size_text((curve / "data" / "train.csv").stat().st_size)
+    own, far = 'kind = "path", path = "data/train.csv"', f'kind = "url", url = "{FAR}"'
+    spoil(curve, "pack.toml", own, far)
+    result = cli("packs", "fetch", "curve", "--yes")
+    assert result.exit_code == 2 and "127.0.0.1:9" in result.stderr
+    assert f"train.csv: {size}, your own, to be fetched" in result.stdout.splitlines()
+    spoil(curve, "pack.toml", far, own)
     result = cli("packs", "fetch", "curve", "--yes")
     assert result.exit_code == 0
-    lines = result.stdout.splitlines()
-    size = size_text((curve / "data" / "train.csv").stat().st_size)
-    asked = f"train.csv: {size}, your own, to be fetched"
-    assert lines.index(asked) < len(lines) - 5
-    assert "is here" in cli("packs", "fetch", "curve").stdout
+    assert f"train.csv: {size}, your own, is here" in result.stdout.splitlines()
 
 
 def spoil(pack: Path, file: str, old: str, new: str) -> None:

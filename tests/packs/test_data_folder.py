@@ -20,10 +20,10 @@ from typer.testing import CliRunner
 from recipelab.cli.app import app
 from recipelab.core.errors import DataError
 from recipelab.packs.data import cached_path, ensure_data, forget_first_seen, is_here, size_text
+from recipelab.packs.data_folder import DataFolder, archive_of
 from recipelab.packs.data_sections import DataFile, PathSource, expanded_path
 from recipelab.packs.load import load_pack
 from recipelab.packs.pack import Pack
-from recipelab.packs.sources import DataFolder, archive_of
 
 from .scripts import SHIPPED
 

@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from recipelab.packs import sources
+from recipelab.packs.data_folder import Found, gzip_sha256
 from recipelab.packs.data_sections import UrlSource
-from recipelab.packs.sources import Fetcher, FetchError, Found, Places, gzip_sha256
+from recipelab.packs.sources import Fetcher, FetchError, Places
 from tests.models.server import hostile
 
 MEMBER = "data/x.bin"

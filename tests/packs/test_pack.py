@@ -236,3 +236,12 @@ def test_only_phases_of_the_recipe_have_a_copy_to_write_to(toy: Path) -> None:
     toy.write_text(toy.read_text().replace(score, f"{score}scratch = true\n"))
     with pytest.raises(PackError, match=r"phases.score.scratch: only phases of the recipe"):
         read_pack(toy)
+
+
+@pytest.mark.parametrize("seeds", ["[-1, 2]", "[99999999999999999999, 1]", "[1.5, 2]", "[1]"])
+def test_seeds_are_whole_numbers_that_can_be_stored(toy: Path, seeds: str) -> None:
+    text, head = toy.read_text(), "[profiles.mini]\nseeds = "
+    assert f"{head}[1, 2]" in text
+    toy.write_text(text.replace(f"{head}[1, 2]", f"{head}{seeds}"))
+    with pytest.raises(PackError, match="seeds"):
+        read_pack(toy)

@@ -21,18 +21,11 @@ from pathlib import Path
 
 from recipelab.core.content import cache_root, make_private
 from recipelab.core.errors import DataError
+from recipelab.packs.data_folder import DataFolder, file_sha256, gzip_sha256
 from recipelab.packs.data_sections import DataFile, PathSource, UrlSource
 from recipelab.packs.own_data import COPIED_BYTES, Content, content_of, own_path
 from recipelab.packs.pack import Pack
-from recipelab.packs.sources import (
-    DataFolder,
-    Fetcher,
-    FetchError,
-    Places,
-    file_sha256,
-    gzip_sha256,
-    partial_path,
-)
+from recipelab.packs.sources import Fetcher, FetchError, Places, partial_path
 
 TOLD_FILES = 3
 """Files that an error tells all about; of more it gives the names."""

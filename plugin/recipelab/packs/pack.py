@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -49,6 +49,10 @@ SCORE_COSTS = frozenset(f"{Phase.SCORE}.{name}" for name in SANDBOX_MEASURES)
 """What the sandbox measures of the phase that scores; all else below its name the scorer says."""
 
 
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
+"""A seed that every library takes and every database stores."""
+
+
 class Pack(Section):
     """A task pack with one profile applied; :func:`recipelab.packs.load.load_pack` reads it.
 
@@ -76,7 +80,7 @@ class Pack(Section):
     gates: tuple[Gate, ...] = ()
     budgets: Budgets
     limits: PackLimits = PackLimits()
-    seeds: tuple[int, ...] = Field(min_length=2)
+    seeds: tuple[Seed, ...] = Field(min_length=2)
     recipe: RecipeSpec
     surfaces: tuple[Surface, ...] = Field(min_length=1)
     data: tuple[DataFile, ...] = ()
