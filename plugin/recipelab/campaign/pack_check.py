@@ -205,7 +205,7 @@ async def _check_runs(evaluator: Evaluator) -> AsyncIterator[PackFinding]:
         if sound:
             async for finding in check_scorer(evaluator, trained):
                 yield finding
-            async for finding in check_goal(evaluator):
+            async for finding in check_goal(evaluator, trained):
                 yield finding
 
 
@@ -633,16 +633,24 @@ async def check_scorer(
         yield _scorer_finding(f"scorer: {name}", outcome, honest, pack)
 
 
-async def check_goal(evaluator: Evaluator) -> AsyncIterator[PackFinding]:
-    """Hand in the answers as predictions, where the scorer takes such files: they must win."""
+async def check_goal(
+    evaluator: Evaluator, trained: TrainedOnce | None = None
+) -> AsyncIterator[PackFinding]:
+    """Hand in the answers as predictions, where the scorer takes such files: they must win.
+
+    Args:
+        evaluator: Runs it.
+        trained: As in :func:`check_scorer`.
+    """
     pack = evaluator.pack
     answers = pack.phases.score.data if pack.phases.prepare is None else {}
     if not answers or not pack.metric.measure.startswith(f"{Phase.SCORE}."):
         return
     seeds, labels = pack.seeds[:1], _labels(pack)
-    honest = await evaluator.measure(pack.baseline(), seeds, labels=labels)
+    alike = evaluator.with_pack(pack, trained=trained)
+    honest = await alike.measure(pack.baseline(), seeds, labels=labels)
     for name in sorted(set(answers.values())):
-        knowing = evaluator.with_pack(_knowing_pack(pack, name))
+        knowing = evaluator.with_pack(_knowing_pack(pack, name), trained=trained)
         outcome = await knowing.measure(pack.baseline(), seeds, labels=labels)
         if outcome.score is None or honest.score is None or outcome.status is not Status.BASELINE:
             continue

@@ -84,6 +84,7 @@ class Evaluator:
         pool: The slots that phases run in; by default a single one that is bound to no device.
         retry_seconds: First pause before a trial is tried again after the machinery failed.
         warm_ups: Keeps what preflights leave, where the pack says so; by default none are there.
+        trained: What trainings have left, in place of which none runs again; for one recipe alone.
         author: Whether the pack's author runs it on a recipe of his own; see :meth:`for_author`.
     """
 

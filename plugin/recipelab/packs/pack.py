@@ -45,14 +45,11 @@ from recipelab.packs.sections import (
 )
 from recipelab.packs.upstream import upstream_texts
 
-Seed = Annotated[int, Field(strict=True, ge=-(2**63), lt=2**63)]
-"""The lineage stores integers of 64 bits."""
-
 SCORE_COSTS = frozenset(f"{Phase.SCORE}.{name}" for name in SANDBOX_MEASURES)
 """What the sandbox measures of the phase that scores; all else below its name the scorer says."""
 
 
-Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
+Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
 """A seed that every library takes and every database stores."""
 
 
