@@ -7,14 +7,13 @@ from pathlib import Path
 import pytest
 
 from recipelab.campaign import pack_check, pack_machinery
-from recipelab.campaign.pack_check import (
+from recipelab.campaign.pack_check import check_files, check_pack
+from recipelab.campaign.pack_runs import (
     SPOILS,
     Level,
     PackFinding,
     check_baseline,
-    check_files,
     check_goal,
-    check_pack,
     check_scorer,
 )
 from recipelab.core.trial import Phase

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from recipelab.campaign.pack_check import Level, PackFinding
+from recipelab.campaign.pack_runs import Level, PackFinding
 from recipelab.campaign.rehearsal import rehearse, shrunk
 from recipelab.cli.app import app
 from recipelab.core.errors import PackError, RecipelabError

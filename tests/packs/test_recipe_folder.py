@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recipelab.campaign.pack_check import Level, check_files
+from recipelab.campaign.pack_check import check_files
+from recipelab.campaign.pack_runs import Level
 from recipelab.core.errors import EditError, PackError
 from recipelab.core.knobs import find_knobs
 from recipelab.core.recipe import Recipe

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from recipelab.campaign.pack_check import Level, check_files
+from recipelab.campaign.pack_check import check_files
+from recipelab.campaign.pack_runs import Level
 from recipelab.core import content
 from recipelab.core.knobs import find_knobs
 from recipelab.core.recipe import Recipe

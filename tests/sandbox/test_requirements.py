@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from recipelab.campaign.pack_check import Level, check_pack
+from recipelab.campaign.pack_check import check_pack
+from recipelab.campaign.pack_runs import Level
 from recipelab.core.errors import PackError, SandboxUnavailable
 from recipelab.packs.load import load_pack
 from recipelab.packs.pack import Pack

@@ -24,7 +24,8 @@ from recipelab.adopt.mending import last_lines, mend
 from recipelab.adopt.running import Training, train
 from recipelab.adopt.seeding import said_seed, seed_way
 from recipelab.adopt.writing import write_draft
-from recipelab.campaign.pack_check import Level, PackFinding, check_pack
+from recipelab.campaign.pack_check import check_pack
+from recipelab.campaign.pack_runs import Level, PackFinding
 from recipelab.campaign.planning import open_lineage
 from recipelab.core.content import Home
 from recipelab.core.errors import RecipelabError

@@ -15,7 +15,8 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from recipelab.campaign.pack_check import Level, PackFinding, check_rules
+from recipelab.campaign.pack_check import check_rules
+from recipelab.campaign.pack_runs import Level, PackFinding
 from recipelab.core.errors import PackError, RecipelabError
 from recipelab.core.recipe import Recipe, syntax_error
 from recipelab.core.trial import Outcome, Phase

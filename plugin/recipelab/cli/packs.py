@@ -26,7 +26,7 @@ from recipelab.core.errors import RecipelabError
 from recipelab.core.text import plain
 
 if TYPE_CHECKING:
-    from recipelab.campaign.pack_check import PackFinding
+    from recipelab.campaign.pack_runs import PackFinding
     from recipelab.packs.pack import Pack
     from recipelab.packs.sections import Upstream
 
