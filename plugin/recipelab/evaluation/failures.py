@@ -237,7 +237,7 @@ def _failure_of_exit(result: PhaseResult, phase: Phase, seed: int) -> Failure:
         excerpt = _excerpt(cause.lines[-EXCERPT_LINES:])
         kind = kind_of(cause.error)
         if kind is FailureKind.DISK:
-            excerpt = _excerpt([*cause.lines[-EXCERPT_LINES + 1 :], FULL])
+            excerpt = _excerpt([FULL, *cause.lines[-EXCERPT_LINES + 1 :]])
         return Failure(phase, kind, signature[:SIGNATURE_CHARACTERS], excerpt, seed)
     code = result.exit_code or 0
     if cause.exit_code is not None and not signal:
