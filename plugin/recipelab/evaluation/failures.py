@@ -238,7 +238,7 @@ def left_too_much(phase: Phase, line: str, *, seed: int, result: PhaseResult) ->
 
 def filled(failure: Failure) -> Failure:
     """Return the failure of a phase that filled its own folders; the machine's disk has room."""
-    return replace(failure, kind=FailureKind.SIZE, excerpt=_excerpt([failure.excerpt, FULL]))
+    return replace(failure, kind=FailureKind.SIZE, excerpt=_excerpt([FULL, failure.excerpt]))
 
 
 def missing_output(phase: Phase, what: str, *, seed: int, result: PhaseResult) -> Failure:

@@ -58,7 +58,6 @@ def write_artifact(
 
 def _readme(pack: Pack, artifact: TrainedArtifact, number: int, campaign: str) -> str:
     spec = pack.phases.predict
-    words = [word.replace("{seed}", str(artifact.seed)) for word in spec.command]
     seen = [f"`{target}` (as the pack's `{file}`)" for target, file in sorted(spec.data.items())]
     if pack.phases.prepare is not None and pack.phases.prepare.rounds:
         seen.append("`inputs/` (as the pack's evaluator prepares them)")
@@ -68,7 +67,18 @@ def _readme(pack: Pack, artifact: TrainedArtifact, number: int, campaign: str) -
 What a training with seed {artifact.seed} left is in `{ARTIFACT}/` (SHA-256 of its files together:
 {artifact.digest}), the recipe in `{pack.recipe.folder}/`. Predict with it from this folder:
 
-    mkdir -p out && {shlex.join(words)}
+    mkdir -p out && {_command(pack, artifact.seed)}
 
 What it predicts is in `out/` then.{wanted}
 """
+
+
+def _command(pack: Pack, seed: int) -> str:
+    """Return the command of predict as a shell takes it, in its folder and with its variables."""
+    spec = pack.phases.predict
+    words = [word.replace("{seed}", str(seed)) for word in spec.command]
+    given = [
+        f"{name}={value.replace('{seed}', str(seed))}" for name, value in spec.environment.items()
+    ]
+    line = shlex.join(["env", *given, *words] if given else words)
+    return f"cd {shlex.quote(spec.workdir)} && {line}" if spec.workdir else line
