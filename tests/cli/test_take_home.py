@@ -128,6 +128,33 @@ def test_the_artifact_of_the_best_can_be_used(cli: Cli, best: int, project: Path
     assert predicted == pytest.approx([float(namespace["X"]), float(namespace["Y"])], abs=0.1)
 
 
+def test_an_artifact_predicts_where_its_pack_does_with_its_variables_and_files(
+    cli: Cli, project: Path
+) -> None:
+    pack = project / "task_packs/toy/pack.toml"
+    predict = '["python", "recipe/predict.py"'
+    assert predict in pack.read_text()
+    (project / "task_packs/toy/recipe/scale.bin").write_bytes(b"\x00\xff")
+    code = (
+        "import os, runpy; assert open('recipe/scale.bin', 'rb').read() == bytes([0, 255]); "
+        "assert os.environ['WAY'] == '1 2'; runpy.run_path('recipe/predict.py', None, '__main__')"
+    )
+    changed = pack.read_text().replace(
+        f"[profiles.mini.phases.predict]\ncommand = {predict}]",
+        f'[phases.predict]\nenvironment = {{ WAY = "1 2" }}\ncommand = ["python", "-c", "{code}"]',
+    )
+    pack.write_text(changed)
+    assert "WAY" in changed
+    words = ("--sandbox", "local", "--slots", 1, "--ahead", 0, "--trials", 1, "--seed", 1)
+    assert cli("run", "toy", *words, "--keep-artifacts", "all").exit_code == 0
+    done = cli("export", 0, "--artifact", "-o", "mine")
+    assert done.exit_code == 0, done.output
+    command = re.findall(r"(?m)^    (.+)$", (project / "mine/README.md").read_text())[0]
+    shutil.copytree(project / "task_packs/toy/data", project / "mine/inputs")
+    subprocess.run(command, shell=True, cwd=project / "mine", check=True)
+    assert (project / "mine/out/predictions.txt").is_file()
+
+
 def test_only_the_artifacts_of_the_best_are_kept(cli: Cli, best: int, project: Path) -> None:
     store = ArtifactStore(project / ".recipelab/campaigns/toy-1/artifacts")
     assert store.trials() == (best,)

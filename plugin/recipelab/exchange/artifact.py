@@ -51,6 +51,11 @@ def write_artifact(
             file = place / path
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text, "utf-8", newline="")
+        if pack.upstream is None:
+            for path, source in pack.folder().carried.items():
+                file = place / path
+                file.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, file)
         shutil.copytree(artifact.folder, place / ARTIFACT)
         readme = place / "README.md"
         readme.write_text(_readme(pack, artifact, number, campaign), "utf-8")
