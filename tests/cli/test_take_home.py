@@ -139,9 +139,10 @@ def test_an_artifact_predicts_where_its_pack_does_with_its_variables_and_files(
         "import os, runpy; assert open('recipe/scale.bin', 'rb').read() == bytes([0, 255]); "
         "assert os.environ['WAY'] == '1 2'; runpy.run_path('recipe/predict.py', None, '__main__')"
     )
+    head = "[phases.predict]\n"
     changed = pack.read_text().replace(
-        f"[profiles.mini.phases.predict]\ncommand = {predict}]",
-        f'[phases.predict]\nenvironment = {{ WAY = "1 2" }}\ncommand = ["python", "-c", "{code}"]',
+        f"{head}command = {predict}]",
+        f'{head}environment = {{ WAY = "1 2" }}\ncommand = ["python", "-c", "{code}"]',
     )
     pack.write_text(changed)
     assert "WAY" in changed
