@@ -13,6 +13,7 @@ from recipelab.evaluation.evaluator import ATTEMPTS, Evaluator
 from recipelab.evaluation.metric import METRIC, Incumbent
 from recipelab.packs.data import ensure_data
 from recipelab.packs.pack import Pack
+from recipelab.packs.sections import PhaseSpec
 from recipelab.sandbox import LocalSandbox, PhaseRequest, PhaseResult
 from recipelab.sandbox.slots import ANYWHERE, SlotPool
 
@@ -186,6 +187,43 @@ async def test_predictions_that_a_scorer_fails_on_are_the_recipes_fault(
     assert (outcome.failure.phase, outcome.failure.kind) == (Phase.SCORE, FailureKind.BAD_OUTPUT)
     assert "the scorer failed on what predict left: OverflowError" in outcome.reason
     assert "Numerical result" not in f"{outcome}"
+
+
+async def test_a_seed_run_has_the_fold_of_its_seed(
+    toy: Pack, sandbox: LocalSandbox, tmp_path: Path
+) -> None:
+    """Each fold is trained without its own answers, and scored on them alone."""
+    copy = "import shutil; shutil.copy({!r}, {!r})"
+    score = (
+        "import json, pathlib\n"
+        "seen, hidden = (pathlib.Path(name).read_text() for name in "
+        "('predictions/seen', 'answers/hidden'))\n"
+        "pathlib.Path('out/score.json').write_text(json.dumps("
+        "{'loss': float(hidden), 'fit': float(seen)}))\n"
+    )
+
+    def phase(code: str, **data: str) -> PhaseSpec:
+        named = {name.replace("_", "/"): file for name, file in data.items()}
+        return PhaseSpec(command=("python", "-c", code), data=named)
+
+    train = phase(copy.format("data/rest", "out/seen"), data_rest="rest-{fold}")
+    changed = {
+        "preflight": toy.phases.preflight.model_copy(update={"command": ("true",), "data": {}}),
+        "train": toy.phases.train.model_copy(update={"command": train.command, "data": train.data}),
+        "predict": phase(copy.format("artifact/seen", "out/seen")),
+        "score": phase(score, answers_hidden="fold-{fold}"),
+    }
+    phases = toy.phases.model_copy(update=changed)
+    pack = toy.model_copy(update={"folds": 3, "phases": phases, "data": ()})
+    data = {}
+    for fold in range(3):
+        for name, value in ((f"rest-{fold}", 100 + fold), (f"fold-{fold}", fold)):
+            (tmp_path / name).write_text(str(value))
+            data[name] = tmp_path / name
+    outcome = await Evaluator(pack, sandbox, data).measure(pack.baseline(), (3, 7, 8))
+    assert outcome.status is Status.BASELINE, outcome.reason
+    found = [(run.measures["score.fit"], run.measures["score.loss"]) for run in outcome.seed_runs]
+    assert found == [(100.0, 0.0), (101.0, 1.0), (102.0, 2.0)]
 
 
 async def test_a_recipe_that_ignores_its_seed_is_run_no_more(

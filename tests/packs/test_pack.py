@@ -199,6 +199,53 @@ def test_trust_cannot_be_typed(typed: str, answers: str, derived: str, toy: Path
         read_pack(toy)
 
 
+FOLDS = """
+[[data]]
+file = "rest-{n}"
+numbers = { first = 0, last = 2, digits = 1 }
+sources = [{ kind = "path", path = "data/rest-{n}" }]
+
+[[data]]
+file = "fold-{n}"
+numbers = { first = 0, last = LAST, digits = 1 }
+sources = [{ kind = "path", path = "data/fold-{n}" }]
+
+[evaluator]"""
+
+
+def folded(text: str, *, last: int = 2, train: str = "rest-{fold}") -> str:
+    """A pack whose seed runs have one of three folds each."""
+    text = text.replace("\n[evaluator]", FOLDS.replace("LAST", str(last)))
+    text = text.replace(TRAIN, f'{TRAIN}data = {{ "data/rows" = "{train}" }}\n')
+    text = text.replace(
+        '{ "answers/answers.txt" = "answers.txt" }', '{ "answers/a" = "fold-{fold}" }'
+    )
+    return text.replace('sandbox = "cpu"', 'sandbox = "cpu"\nfolds = 3')
+
+
+def test_a_seed_run_sees_the_data_of_its_fold(toy: Path) -> None:
+    toy.write_text(folded(toy.read_text()))
+    pack = read_pack(toy)
+    assert pack.trust is Trust.ISOLATED
+    assert pack.files_of(pack.phases.score) == {"fold-0", "fold-1", "fold-2"}
+    names = [pack.in_fold_of("rest-{fold}", seed) for seed in (0, 1, 2, 3, 2**40)]
+    assert names == ["rest-0", "rest-1", "rest-2", "rest-0", f"rest-{2**40 % 3}"]
+
+
+def test_a_fold_without_its_data_is_told(toy: Path) -> None:
+    text = toy.read_text()
+    for changed, words in (
+        (folded(text, last=1), "'answers/a' names no data file 'fold-2'"),
+        (folded(text, train="fold-1"), "'fold-1' is an answer of a score"),
+        (text.replace('sandbox = "cpu"', 'sandbox = "cpu"\nfolds = 3'), "no phase names data with"),
+        (folded(text).replace("folds = 3\n", ""), "names no data file 'rest-{fold}'"),
+        (folded(text).replace("folds = 3", "folds = 1"), "folds: Input should be greater than"),
+    ):
+        toy.write_text(changed)
+        with pytest.raises(PackError, match=re.escape(words)):
+            read_pack(toy)
+
+
 TRAIN = 'command = ["python", "recipe/train.py", "--out", "out", "--seed", "{seed}"]\n'
 
 

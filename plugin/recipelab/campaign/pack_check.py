@@ -330,7 +330,7 @@ def _check_data(pack: Pack) -> Iterator[PackFinding]:
         file
         for phases in (pack.phases, pack.certified().phases)
         for phase in Phase
-        for file in phases[phase].data.values()
+        for file in pack.files_of(phases[phase])
     }
     unused = sorted({item.file for item in pack.data} - seen)
     if unused:

@@ -15,7 +15,10 @@ from recipelab.core.trial import Phase
 from recipelab.packs.data import cached_path, is_here
 from recipelab.packs.own_data import content_of, hashes_below, own_path
 from recipelab.packs.pack import Pack
+from recipelab.packs.sections import PhaseSpec
 
+JUDGING = (Phase.SCORE, Phase.PREPARE)
+"""Phases whose own data are answers."""
 MOST_BYTES = 64 << 20
 """Size up to which a file is compared line by line."""
 SHORT = 5
@@ -44,28 +47,30 @@ class Leak:
 def find_leaks(pack: Pack) -> Iterator[Leak]:
     """Yield what is hidden and lies in training data or in the recipe; of data that are here."""
     here = {item.file: path for item in pack.data if (path := _place(pack, item.file)) is not None}
-    specs = (pack.phases, pack.certified().phases)
-    answers = {
-        name
-        for phases in specs
-        for phase in (Phase.SCORE, Phase.PREPARE)
-        for name in phases[phase].data.values()
-    }
-    seen = {
-        name
-        for phase in (Phase.PREFLIGHT, Phase.TRAIN)
-        for name in pack.phases[phase].data.values()
-    }
-    asked = {name for phases in specs for name in phases[Phase.PREDICT].data.values()}
     folder = pack.folder()
-    visible = {f"training data {name}": here[name] for name in sorted(seen & set(here))}
-    visible |= {path: pack.root / path for path in sorted(folder.texts)}
-    visible |= dict(folder.carried)
-    hidden = {name: True for name in sorted(answers - seen)}
-    hidden |= {name: False for name in sorted(asked - seen - answers)}
-    for name, is_answer in hidden.items():
-        if name in here:
-            yield from _compared(name, here[name], visible, is_answer=is_answer)
+    code = {path: pack.root / path for path in sorted(folder.texts)} | dict(folder.carried)
+    for fold in range(pack.folds or 1):
+        # The answers of one fold are training data of the others.
+        answers, seen, asked = _names_of_fold(pack, fold)
+        visible = {f"training data {name}": here[name] for name in sorted(seen & set(here))}
+        hidden = {name: True for name in sorted(answers - seen)}
+        hidden |= {name: False for name in sorted(asked - seen - answers)}
+        for name, is_answer in hidden.items():
+            if name in here:
+                yield from _compared(name, here[name], visible | code, is_answer=is_answer)
+
+
+def _names_of_fold(pack: Pack, fold: int) -> tuple[set[str], set[str], set[str]]:
+    """Return the data of a fold: what scorers see, what training sees, what predict is asked."""
+    searched, certified = pack.phases, pack.certified().phases
+
+    def named(*specs: PhaseSpec) -> set[str]:
+        return {pack.in_fold_of(name, fold) for spec in specs for name in spec.data.values()}
+
+    judging = [phases[phase] for phases in (searched, certified) for phase in JUDGING]
+    training = (searched[Phase.PREFLIGHT], searched[Phase.TRAIN])
+    asking = (searched[Phase.PREDICT], certified[Phase.PREDICT])
+    return named(*judging), named(*training), named(*asking)
 
 
 def _place(pack: Pack, name: str) -> Path | None:

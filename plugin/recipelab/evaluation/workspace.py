@@ -116,7 +116,8 @@ class Workspace:
             if not target.startswith(f"{self._pack.recipe.folder}/") or place.exists():
                 continue
             place.parent.mkdir(parents=True, exist_ok=True)
-            if name in self._data and self._data[name].is_dir():
+            (first, *_) = self._pack.in_folds(name)
+            if first in self._data and self._data[first].is_dir():
                 place.mkdir()
             else:
                 place.touch(0o444)
@@ -161,7 +162,9 @@ class Workspace:
         code = self._recipe_inputs(spec) if phase.runs_recipe else self._evaluator_inputs()
         named = spec.data | (spec.training if isinstance(spec, PrepareSpec) else {})
         files = tuple(
-            Input(self._data[name], target, as_is=self._data[name].is_dir())
+            Input(
+                path := self._data[self._pack.in_fold_of(name, seed)], target, as_is=path.is_dir()
+            )
             for target, name in named.items()
         )
         prepared = self._prepared_data(seed) if phase is Phase.TRAIN else {}

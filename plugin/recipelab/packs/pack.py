@@ -53,6 +53,11 @@ Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
 """A seed that every library takes and every database stores."""
 
 
+FOLD = "{fold}"
+"""Stands for the number of the fold, from 0 on, in names of data."""
+MOST_FOLDS = 100
+
+
 class Pack(Section):
     """A task pack with one profile applied; :func:`recipelab.packs.load.load_pack` reads it.
 
@@ -63,6 +68,7 @@ class Pack(Section):
         requirements: Packages beyond those of the sandbox: ``[sandbox] requirements``.
         warm: Modules that the sandbox imports before each phase of the recipe, whose time they are
             not.
+        folds: Number of folds of a cross-validation; a seed run has the fold of its seed.
     """
 
     root: Path
@@ -81,6 +87,7 @@ class Pack(Section):
     budgets: Budgets
     limits: PackLimits = PackLimits()
     seeds: tuple[Seed, ...] = Field(min_length=2)
+    folds: int | None = Field(default=None, ge=2, le=MOST_FOLDS)
     recipe: RecipeSpec
     surfaces: tuple[Surface, ...] = Field(min_length=1)
     data: tuple[DataFile, ...] = ()
@@ -111,6 +118,7 @@ class Pack(Section):
         _check_unique("seeds", [str(seed) for seed in self.seeds])
         _check_unique("legality", [check.name for check in self.legality])
         self._check_data_is_named()
+        self._check_folds()
         self._check_answers_are_hidden()
         self._check_kept_folder()
         self._check_rehearsal()
@@ -129,11 +137,36 @@ class Pack(Section):
         for place, spec, _ in self._phases_with_places():
             training = spec.training if isinstance(spec, PrepareSpec) else {}
             for target, file in (*spec.data.items(), *training.items()):
-                if file not in files:
+                if missing := [name for name in self.in_folds(file) if name not in files]:
                     raise ValueError(
-                        f"{place}.data: {target!r} names no data file {file!r}; "
+                        f"{place}.data: {target!r} names no data file {missing[0]!r}; "
                         f"valid: {', '.join(sorted(files)) or '(none)'}"
                     )
+
+    def _check_folds(self) -> None:
+        if self.folds is None:
+            return
+        names = [name for _, spec, _ in self._phases_with_places() for name in spec.data.values()]
+        if not any(FOLD in name for name in names):
+            raise ValueError(f"folds: no phase names data with {FOLD}, as train-{FOLD}.csv")
+        if self.evaluator.items is not None:
+            raise ValueError(
+                "evaluator.items: items have the same order in every run, and folds have others"
+            )
+
+    def in_folds(self, name: str) -> tuple[str, ...]:
+        """Return the data files that a name stands for: one for each fold if it has ``{fold}``."""
+        if self.folds is None or FOLD not in name:
+            return (name,)
+        return tuple(name.replace(FOLD, str(fold)) for fold in range(self.folds))
+
+    def files_of(self, spec: PhaseSpec) -> frozenset[str]:
+        """Return the data files that a phase sees, in all folds together."""
+        return frozenset(file for name in spec.data.values() for file in self.in_folds(name))
+
+    def in_fold_of(self, name: str, seed: int) -> str:
+        """Return the data file that a name stands for in the seed run of a seed."""
+        return name if self.folds is None else name.replace(FOLD, str(seed % self.folds))
 
     def _check_answers_are_hidden(self) -> None:
         """Raise where a phase of the recipe sees a file that the evaluator sees.
@@ -145,10 +178,10 @@ class Pack(Section):
             file
             for _, spec, phase in phases
             if not phase.runs_recipe
-            for file in spec.data.values()
+            for file in self.files_of(spec)
         }
         for place, spec, phase in phases:
-            shared = sorted(answers & set(spec.data.values()))
+            shared = sorted(answers & self.files_of(spec))
             if phase.runs_recipe and shared:
                 raise ValueError(
                     f"{place}.data: {shared[0]!r} is an answer of a score (or prepare) phase and "
@@ -179,7 +212,7 @@ class Pack(Section):
                     f"valid: {', '.join(sorted(files)) or '(none)'}"
                 )
         for phase in Phase:
-            wanted = set(self.phases[phase].data.values())
+            wanted = self.files_of(self.phases[phase])
             if wanted and not wanted & set(self.rehearsal.files):
                 raise ValueError(
                     f"rehearsal.files: {phase} would see no data; it sees: "
@@ -326,7 +359,7 @@ class Pack(Section):
     def _hidden(self) -> tuple[str, ...]:
         """The data files that the evaluator alone sees."""
         phases = self.phases[Phase.SCORE], self.phases[Phase.PREPARE]
-        return tuple(sorted({file for spec in phases for file in spec.data.values()}))
+        return tuple(sorted({name for spec in phases for name in spec.data.values()}))
 
     @property
     def _scored(self) -> bool:
