@@ -19,7 +19,7 @@ from recipelab.campaign.pack_runs import (
 from recipelab.core.trial import Phase
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.packs.data import ensure_data
-from recipelab.packs.data_sections import UrlSource
+from recipelab.packs.data_sections import DataFile, UrlSource
 from recipelab.packs.judging_sections import Goal
 from recipelab.packs.load import load_pack
 from recipelab.packs.pack import Pack
@@ -305,6 +305,39 @@ def test_labels_and_chance_are_no_leak(toy: Pack) -> None:
     unhashed(toy, "answers.txt", "".join(f"{n % 10}\n" for n in range(500)))
     pack = with_training(toy, "".join(f"{n / 7:.4f},{n % 10}\n" for n in range(900)))
     assert list(leaks(pack).values()) == [Level.OK]
+
+
+def test_answers_of_other_folds_are_training_data_and_those_of_the_own_fold_a_leak(
+    toy: Pack,
+) -> None:
+    folds = [[f"row {fold}{n} of the table" for n in range(20)] for fold in range(3)]
+    for fold, own in enumerate(folds):
+        rest = [row for other in folds if other is not own for row in other]
+        (toy.root / f"data/fold-{fold}").write_text("\n".join(own))
+        (toy.root / f"data/rest-{fold}").write_text("\n".join(rest))
+
+    def files(kind: str) -> tuple[DataFile, ...]:
+        return tuple(
+            DataFile.model_validate(
+                {
+                    "file": f"{kind}-{fold}",
+                    "sources": [{"kind": "path", "path": f"data/{kind}-{fold}"}],
+                }
+            )
+            for fold in range(3)
+        )
+
+    train = toy.phases.train.model_copy(update={"data": {"data/rows": "rest-{fold}"}})
+    score = toy.phases.score.model_copy(update={"data": {"answers/a": "fold-{fold}"}})
+    phases = toy.phases.model_copy(update={"train": train, "score": score})
+    more = {"folds": 3, "phases": phases, "data": (*toy.data, *files("rest"), *files("fold"))}
+    pack = toy.model_copy(update=more)
+    assert list(leaks(pack).values()) == [Level.OK]
+    with (toy.root / "data/rest-1").open("a") as file:
+        file.write("\n" + "\n".join(folds[1]))
+    (found,) = leaks(pack).items()
+    assert "training data rest-1 holds" in found[0] and "fold-1" in found[0]
+    assert found[1] is Level.ERROR
 
 
 def test_a_surface_without_specialist_names_charters_that_fit(toy: Pack) -> None:
