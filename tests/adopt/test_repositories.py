@@ -82,7 +82,10 @@ def test_a_table_with_cross_validation(
 
 
 def test_a_package_with_a_configuration_file(
-    cli: Cli, adopt: Adopt, repository: Callable[..., Path]
+    cli: Cli,
+    adopt: Adopt,
+    repository: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folder = repository("yaml_package")
     facts = adopted_untouched(adopt, folder)
@@ -94,7 +97,10 @@ def test_a_package_with_a_configuration_file(
     warning = "self-reported: code that agents may change printed every score"
     for words in (("trials",), ("show", 1), ("lineage",), ("stats",), ("transcript",)):
         assert warning in cli(*words).stdout, words
-    patch = cli("export", 1, "--patch").stdout
+    home = Path(".recipelab").absolute()
+    with monkeypatch.context() as elsewhere:
+        elsewhere.chdir(folder)
+        patch = cli("export", 1, "--patch", "--home", home).stdout
     assert patch.startswith(f"# {warning}")
     applied = subprocess.run(["git", "apply", "-p2"], cwd=folder, input=patch.encode())
     assert applied.returncode == 0

@@ -60,6 +60,7 @@ async def hanging(campaign: Campaign) -> asyncio.Task[Any]:
     edit = Edit(TRAIN, "HANGS = False", "HANGS = True")
     proposal = campaign.proposal("wait", edits=[edit], surface="left", parent=0)
     task = asyncio.create_task(campaign.evaluate(proposal))
+    await asyncio.sleep(0)  # it is submitted
     while not any(phase["log"] for phase in await facts("watch", "1")):
         assert not task.done(), task.result()
     return task

@@ -109,8 +109,8 @@ CASES = (
     Case(
         "disk-in-tmp",
         "fills /tmp",
-        "crashed",
-        "disk",
+        "oversize",
+        "size",
         "No space left",
         train="open('/tmp/a', 'wb').write(bytes(20 << 20))",
     ),
@@ -123,8 +123,8 @@ CASES = (
     Case(
         "disk-in-out",
         "fills out/",
-        "crashed",
-        "disk",
+        "oversize",
+        "size",
         "No space left",
         train="(out / 'a').write_bytes(bytes(20 << 20))",
     ),
