@@ -67,10 +67,9 @@ def _lack(text: str) -> str | None:
     bounds = match["bounds"].strip().rstrip(",")
     if not bounds:
         return None
-    try:
-        from packaging.specifiers import InvalidSpecifier, SpecifierSet
-    except ImportError:
-        return None  # Only pip could tell; the import in the recipe will.
+    # Only whoever asks for versions waits for it.
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
     try:
         fits = SpecifierSet(bounds).contains(found, prereleases=True)
     except InvalidSpecifier:
