@@ -50,10 +50,10 @@ def test_a_campaign_improves_the_recipe_and_leaves_its_papers(
     assert facts["best"]["score"] < facts["baseline"]["score"]
     assert facts["counts"]["kept"] >= 1
     folder = Path(facts["folder"])
-    copy = project / "copy/task_packs/toy"
+    copy = project / "copy"
     shutil.copytree(project / "task_packs" / "toy", copy)
-    patch, top = (folder / "best.patch").resolve(), project / "copy"
-    subprocess.run(["git", "apply", str(patch)], cwd=top, check=True, capture_output=True)
+    patch = (folder / "best.patch").resolve()
+    subprocess.run(["git", "apply", str(patch)], cwd=copy, check=True, capture_output=True)
     number = facts["best"]["trial"]
     exported = json.loads(cli("export", number, "--json").stdout)
     assert (copy / "recipe/train.py").read_text() == exported["files"]["recipe/train.py"]
@@ -115,7 +115,7 @@ def test_looking_shows_what_happened(cli: Cli) -> None:
     assert {row["surface"] for row in lineage["rows"]} == {"left"}
     assert "## Round 1" in cli("transcript", "--round", "1").output
     assert "toy-1: toy (mini), finished, 4 trials" in cli("campaigns").output
-    assert cli("export", "1", "--patch").output.startswith("diff --git a/task_packs/toy/recipe/")
+    assert cli("export", "1", "--patch").stdout.startswith("diff --git a/recipe/train.py")
 
 
 def test_an_export_writes_files_and_never_over_others(cli: Cli, project: Path) -> None:

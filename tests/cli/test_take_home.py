@@ -76,16 +76,21 @@ def test_where_it_would_take_nothing_that_is_said(
     assert str(project) in patch.stderr
 
 
-def test_outside_of_a_repository_paths_are_from_here(
+def test_outside_of_a_repository_a_patch_is_for_the_packs_folder(
     cli: Cli, ran: Ran, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     number = ran(*BEST)["best"]["trial"]
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(project.parent))
-    heads = re.findall(r"(?m)^--- (.+)$", cli("export", number, "--patch").stdout)
-    assert heads == [f"a/{TRAIN}"]
-    monkeypatch.chdir(project / "task_packs/toy")
-    here = cli("export", number, "--patch", "--home", project / ".recipelab").stdout
-    assert re.findall(r"(?m)^--- (.+)$", here) == ["a/recipe/train.py"]
+    told = cli("export", number, "--patch")
+    pack = project / "task_packs/toy"
+    assert f"call it in {pack}, or give --prefix" in told.stderr
+    monkeypatch.chdir(pack)
+    here = cli("export", number, "--patch", "--home", project / ".recipelab")
+    assert (here.stdout, here.stderr) == (told.stdout, "")
+    assert re.findall(r"(?m)^--- (.+)$", here.stdout) == ["a/recipe/train.py"]
+    before = recipe_of(project, 0)
+    git(pack, "apply", stdin=here.stdout)
+    assert recipe_of(project, number) == (pack / "recipe/train.py").read_text() != before
 
 
 def test_a_prefix_is_taken_as_it_is_given(cli: Cli, best: int, project: Path) -> None:

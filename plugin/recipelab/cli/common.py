@@ -137,8 +137,8 @@ def run_stoppable(work: Coroutine[Any, Any, T]) -> T:
         if asked:
             # It has stopped: who asks once more has the command end no sooner, and less cleanly.
             for number in _STOPS:
-                # Not SIG_IGN, which whatever is started from here would inherit.
-                signal.signal(number, lambda *_: None)
+                # A handler of ours would not outlive the interpreter, whose end takes a while.
+                signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt from None
 
 

@@ -134,7 +134,7 @@ def _patch_here(campaign: Campaign, number: int, prefix: str | None, *, told: bo
     elif prefix and not prefix.endswith("/"):
         prefix += "/"
     patch = campaign.patch(number, prefix=prefix)
-    if told and folder is not None and (words := left_out_by_git(patch, here)):
+    if told and folder is not None and (words := left_out_by_git(patch, folder, here)):
         say(words)
     return patch
 

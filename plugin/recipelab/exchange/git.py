@@ -322,40 +322,52 @@ def _data(text: str) -> bytes:
 def patch_prefix(pack: Path, here: Path) -> str:
     """Return what stands before a recipe's paths in a patch, so that ``git apply`` finds the files.
 
-    Git takes paths from the top of the repository that holds the pack, wherever in it it is called;
-    outside of any, from the folder where it is called.
+    Git takes paths from the top of the repository that holds the pack, wherever in it it is called.
+    Where there is none, they are those of the pack, for a patch that is applied in its folder.
 
     Args:
         pack: The pack's folder.
         here: The folder where the patch is to be applied.
 
     Returns:
-        A path that ends with a slash; empty where the pack lies elsewhere.
+        A path that ends with a slash; empty where the pack lies elsewhere, or in no repository.
     """
     pack, here = pack.resolve(), here.resolve()
-    top = next((folder for folder in (pack, *pack.parents) if (folder / ".git").exists()), here)
-    if not (here.is_relative_to(top) and pack.is_relative_to(top)) or pack == top:
+    top = _repository(pack)
+    if top is None or not here.is_relative_to(top) or pack == top:
         return ""
     return f"{pack.relative_to(top).as_posix()}/"
 
 
-def left_out_by_git(patch: str, here: Path) -> str | None:
-    """Return which files ``git apply`` would leave out here without a word; ``None`` if none.
+def left_out_by_git(patch: str, pack: Path, here: Path) -> str | None:
+    """Return which files ``git apply`` would leave out here; ``None`` if none.
 
-    In a folder of a repository it passes over the files that lie outside of that folder.
+    In a folder of a repository it passes over the files that lie outside of that folder, without a
+    word. Where there is no repository, the patch is for the pack's folder.
 
     Args:
-        patch: The diff, with paths from the top of the repository.
+        patch: The diff.
+        pack: The pack's folder.
         here: The folder where it is to be applied.
     """
-    here = here.resolve()
-    top = next((folder for folder in (here, *here.parents) if (folder / ".git").exists()), here)
+    pack, here = pack.resolve(), here.resolve()
+    top = _repository(here)
     paths = re.findall(r"(?m)^\+\+\+ b/(.+)$", patch)
+    if top is None:
+        missing = [path for path in paths if not (here / path).parent.exists()]
+        if not missing or not pack.is_relative_to(here):
+            return None
+        return f"git apply finds no {missing[0]} in {here}: call it in {pack}, or give --prefix"
     outside = [path for path in paths if not (top / path).is_relative_to(here)]
     if not outside:
         return None
     what = "nothing" if len(outside) == len(paths) else f"not {', '.join(outside)}"
     return f"git apply would apply {what} in {here}: call it in {top}, or give --prefix"
+
+
+def _repository(folder: Path) -> Path | None:
+    """Return the top of the repository that a folder lies in."""
+    return next((top for top in (folder, *folder.parents) if (top / ".git").exists()), None)
 
 
 def _strip_of(files: Mapping[str, str], patch: bytes) -> int:
