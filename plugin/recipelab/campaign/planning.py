@@ -9,12 +9,10 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from recipelab.budget import BudgetLimits, Spent
 from recipelab.core.content import Home
-from recipelab.core.errors import RecipelabError, unknown_name, validation_problems
-from recipelab.plan import Plan, plan_of
+from recipelab.core.errors import RecipelabError, unknown_name
+from recipelab.plan import Plan, asked, plan_of
 
 if TYPE_CHECKING:
     from recipelab.lineage import LineageStore
@@ -113,10 +111,7 @@ def changed_plan(plan: Plan, limits: BudgetLimits | None, changes: Mapping[str, 
         if key not in MAY_CHANGE:
             raise RecipelabError(unknown_name("field of a plan that may change", key, MAY_CHANGE))
     merged = plan.limits.model_copy(update=limits.given() if limits else {})
-    try:
-        return Plan.model_validate({**plan.model_dump(), **given, "limits": merged})
-    except ValidationError as error:
-        raise RecipelabError("\n".join(validation_problems(error, root="plan"))) from None
+    return asked(Plan, **{**plan.model_dump(), **given, "limits": merged})
 
 
 def next_epoch_plan(

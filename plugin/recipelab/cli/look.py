@@ -69,7 +69,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show one trial: hypothesis, diff, phases, failure and log."""
-    from recipelab.lineage.campaigns import headed
+    from recipelab.lineage.campaigns import heading_of
     from recipelab.report.live import phase_facts, phases_view
     from recipelab.report.trial import trial_facts, trial_sheet
 
@@ -81,7 +81,7 @@ def show(
             running = {"running": [phase_facts(one) for one in phases]} if phases else {}
             print_json(trial_facts(record, full=True) | running)
             return
-        if heading := headed("", campaign.record).strip():
+        if heading := heading_of(campaign.record):
             out.print(Text(heading), style="yellow", soft_wrap=True)
         out.print(trial_sheet(record, unit=campaign.metric.unit))
         if phases:
@@ -198,7 +198,7 @@ def _choices(what: str, given: list[str] | None, kind: type[T]) -> list[T]:
 
 def stats(name: NameArgument = None, home: HomeOption = None, as_json: AsJson = False) -> None:
     """Figures of a campaign: statuses, best so far, failures, chains, time, near misses, ideas."""
-    from recipelab.lineage.campaigns import headed
+    from recipelab.lineage.campaigns import heading_of
     from recipelab.report.figures import figures
 
     with opened_campaign(home, name) as campaign:
@@ -206,7 +206,7 @@ def stats(name: NameArgument = None, home: HomeOption = None, as_json: AsJson = 
         if as_json:
             print_json(facts)
             return
-        if heading := headed("", campaign.record).strip():
+        if heading := heading_of(campaign.record):
             out.print(Text(heading), style="yellow", soft_wrap=True)
         for part in figures(facts):
             out.print(part)

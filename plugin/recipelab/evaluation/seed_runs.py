@@ -26,7 +26,7 @@ from recipelab.core.recipe import Recipe
 from recipelab.core.trial import FailureKind, Phase, SeedRun
 from recipelab.evaluation.artifacts import TrainedArtifact
 from recipelab.evaluation.curves import SLACK, CurveBook, CurveRace
-from recipelab.evaluation.failures import MachineSuspected, PhaseFailed, is_disk_full
+from recipelab.evaluation.failures import MachineSuspected, PhaseFailed
 from recipelab.evaluation.metric import BESIDE, Incumbent, with_metric
 from recipelab.evaluation.observers import TrialObserver
 from recipelab.evaluation.phases import PhaseRunner, sandbox_measures
@@ -530,8 +530,8 @@ async def hold_slot(pool: SlotPool, observer: TrialObserver) -> AsyncIterator[Sl
                 if fault := await asyncio.to_thread(gpu_fault, gpu):
                     pool.retire(slot, fault)
                     raise SandboxError(fault) from failed
-            kind = failed.failure.kind
-            if kind is FailureKind.INFRASTRUCTURE or (kind is FailureKind.DISK and is_disk_full()):
+            # A disk that only the phase's own limits had filled is of another kind.
+            if failed.failure.kind in (FailureKind.INFRASTRUCTURE, FailureKind.DISK):
                 raise MachineSuspected(failed.failure) from failed
             raise
 

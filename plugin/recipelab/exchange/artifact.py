@@ -47,15 +47,17 @@ def write_artifact(
         )
     check_paths(files, number)
     with replacing(folder, force=force) as place:
+        own = pack.folder()
         for path, text in files.items():
             file = place / path
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text, "utf-8", newline="")
-        if pack.upstream is None:
-            for path, source in pack.folder().carried.items():
-                file = place / path
-                file.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(source, file)
+            file.write_bytes(own.bytes_of(path, text))
+        for path, source in own.carried.items():
+            if path in files:
+                continue
+            file = place / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, file)
         shutil.copytree(artifact.folder, place / ARTIFACT)
         readme = place / "README.md"
         readme.write_text(_readme(pack, artifact, number, campaign), "utf-8")

@@ -16,6 +16,42 @@ MARK = "imported"
 """Key of the mark in a campaign's settings."""
 
 
+def foreign_campaign(
+    name: str,
+    pack: str,
+    settings: Mapping[str, Any],
+    *,
+    reason: str,
+    began: datetime,
+    ended: datetime,
+) -> CampaignRecord:
+    """Return the finished campaign of somebody else's program, of whose plan nothing is known.
+
+    Args:
+        name: Its name in the lineage.
+        pack: What it worked on, as ``released/TASK``.
+        settings: Its settings, with the mark under :data:`MARK`.
+        reason: Why it ended, which says where it is from.
+        began: When its first trial was made.
+        ended: When its last one was.
+    """
+    return CampaignRecord(
+        name=name,
+        pack=pack,
+        profile="",
+        model="",
+        sandbox="",
+        seed=0,
+        trials=None,
+        hours=None,
+        settings=settings,
+        state="finished",
+        stop_reason=reason,
+        created_at=began,
+        ended_at=ended,
+    )
+
+
 @dataclass(frozen=True)
 class MetricFacts:
     """The metric of a campaign, apart from its pack.

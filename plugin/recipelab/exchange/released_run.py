@@ -15,7 +15,7 @@ from typing import Any
 
 from recipelab.core.content import read_limited
 from recipelab.core.errors import RecipelabError
-from recipelab.exchange.metric import MARK
+from recipelab.exchange.metric import MARK, foreign_campaign
 from recipelab.exchange.released_trials import (
     BEGINNING,
     ROW_BEGINS,
@@ -217,18 +217,11 @@ def _campaign(
         "source_ids": [reading.rows[key]["exp_id"] for key in keys],
         "damage": [asdict(item) for item in reading.damage],
     }
-    return CampaignRecord(
-        name=name,
-        pack=f"released/{task.name}",
-        profile="",
-        model="",
-        sandbox="",
-        seed=0,
-        trials=None,
-        hours=None,
-        settings={MARK: mark},
-        state="finished",
-        stop_reason="imported from a released run",
-        created_at=times[0],
-        ended_at=times[-1],
+    return foreign_campaign(
+        name,
+        f"released/{task.name}",
+        {MARK: mark},
+        reason="imported from a released run",
+        began=times[0],
+        ended=times[-1],
     )

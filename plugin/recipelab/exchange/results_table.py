@@ -19,7 +19,7 @@ from recipelab.core.content import read_limited
 from recipelab.core.errors import RecipelabError
 from recipelab.core.trial import Failure, FailureKind, Outcome, Phase, Status, Trust
 from recipelab.evaluation.failures import signature_of
-from recipelab.exchange.metric import MARK, MetricFacts
+from recipelab.exchange.metric import MARK, MetricFacts, foreign_campaign
 from recipelab.exchange.released_trials import MAX_TABLE_BYTES, Damage
 from recipelab.lineage import CampaignRecord, TrialRecord
 from recipelab.lineage.campaigns import TRUST
@@ -166,18 +166,11 @@ class _Table:
             "source_ids": [row[FIRST] for row in rows],
             "damage": [{"line": item.line, "problem": item.problem} for item in damage],
         }
-        return CampaignRecord(
-            name=name,
-            pack=f"imported/{self.file}",
-            profile="",
-            model="",
-            sandbox="",
-            seed=0,
-            trials=None,
-            hours=None,
-            settings={MARK: mark, TRUST: str(Trust.SELF_REPORTED)},
-            state="finished",
-            stop_reason=f"imported from {self.file}",
-            created_at=self.when,
-            ended_at=self.when,
+        return foreign_campaign(
+            name,
+            f"imported/{self.file}",
+            {MARK: mark, TRUST: str(Trust.SELF_REPORTED)},
+            reason=f"imported from {self.file}",
+            began=self.when,
+            ended=self.when,
         )

@@ -343,10 +343,16 @@ def trust_of(record: CampaignRecord) -> Trust | None:
     return Trust(noted) if noted in set(Trust) else None
 
 
-def headed(title: str, record: CampaignRecord) -> str:
-    """Return a title with a line above it that says so if nothing of the campaign is proven."""
+def heading_of(record: CampaignRecord) -> str:
+    """Return the line that says that nothing of a campaign is proven; empty if something may be."""
     trust = trust_of(record)
-    return f"{trust.heading}\n{title}" if trust is not None and trust.heading else title
+    return (trust.heading or "") if trust is not None else ""
+
+
+def headed(title: str, record: CampaignRecord) -> str:
+    """Return a title below the heading of its campaign, if that has one."""
+    heading = heading_of(record)
+    return f"{heading}\n{title}" if heading else title
 
 
 def checked_priors(store: CampaignStore, names: Iterable[str], campaign: str) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from recipelab.core.text import plain, shorten
 from recipelab.core.text_form import BYTES_KEPT, TextForm, original_patch
 from recipelab.core.trial import Status
 from recipelab.lineage import LineageStore
-from recipelab.lineage.campaigns import headed
+from recipelab.lineage.campaigns import heading_of
 from recipelab.report.transcript import Transcript, TranscriptFormat
 from recipelab.report.trial import line_words, projected_words
 
@@ -267,7 +267,7 @@ def patch_of(
         for found in (files, store.files(campaign, number))
     )
     diff = original_patch(before, after, same)
-    head = headed("", store.campaign(campaign)).strip()
+    head = heading_of(store.campaign(campaign))
     return f"# {head}\n{diff}" if head else diff
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from recipelab.core.errors import RecipelabError, unknown_name
 from recipelab.lineage import CampaignRecord, LineageStore, MessageRecord
-from recipelab.lineage.campaigns import headed
+from recipelab.lineage.campaigns import heading_of
 from recipelab.report.transcript.markdown import document, heading, joined, paragraph, quiet, strong
 from recipelab.report.transcript.rendering import html_page, plain_text, show_review
 from recipelab.report.transcript.review import Review
@@ -101,7 +101,7 @@ class Transcript:
         review, name = Review.of(self.store, self.campaign), self.campaign.name
         checkpoints = self.store.checkpoints(name)
         title = heading(1, f"Transcript of campaign {name}")
-        if warning := headed("", self.campaign).strip():
+        if warning := heading_of(self.campaign):
             title = joined((title, paragraph(strong(warning))))
         if self.trial is not None:
             turns = self._trial_turns(self.trial)
