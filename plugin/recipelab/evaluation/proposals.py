@@ -38,6 +38,9 @@ BASELINE = 0
 LIMITS = (Status.OVERSIZE, Status.GATE_MISSED)
 """How trials end that may have been too long, and nothing else."""
 
+AGAIN_SHARE = 0.2
+"""Trials of a campaign that may measure a recipe again, as a share of those so far; one may."""
+
 MOST_ALIKE = 3
 """How many trials with an edit like the proposed one are told."""
 
@@ -170,6 +173,57 @@ class ProposalChecker:
             round_number=round_number,
         )
         return number, checked
+
+    def take_again(
+        self, trial: int, specialist: str, hypothesis: str, *, round_number: int | None
+    ) -> tuple[int, Recipe]:
+        """Record a trial that measures the recipe of an earlier one again, on fresh seeds.
+
+        Returns:
+            The number of the new trial, and the recipe.
+
+        Raises:
+            LineageError: There is no such trial, or nothing can be learned by measuring it again.
+        """
+        record = self.store.trial(self.campaign, trial)
+        if (reason := self._why_not_again(record)) is not None:
+            raise LineageError(reason)
+        recipe = Recipe(self.recipe_of(trial))
+        parent = record.parents[0]
+        expected = (record.outcome.delta if record.outcome else None) or 0.0
+        proposal = Proposal(specialist, record.surface, parent, hypothesis, expected, record.edits)
+        diff = Recipe(self.recipe_of(parent)).diff(recipe)
+        candidate = Candidate(recipe, diff, keys_of(diff))
+        return self._propose(proposal, candidate, (parent,), round_number), recipe
+
+    def _why_not_again(self, record: TrialRecord) -> str | None:
+        """Return why a trial is not measured again; ``None`` if it may be."""
+        number, outcome = record.number, record.outcome
+        if outcome is None:
+            return f"trial {number} has not ended; wait for it"
+        if number in (BASELINE, self.store.best_brief(self.campaign).number):
+            return f"trial {number} is what others are held against; a checkpoint measures it again"
+        if outcome.score is None:
+            return f"trial {number} is {outcome.status} and has no score that more seeds could mend"
+        evidence = outcome.evidence
+        if self.pack.acceptance.deterministic or (evidence and evidence.deterministic):
+            return f"trial {number} scores the same on every seed"
+        tried = self.store.trial_count(self.campaign)
+        most = max(1, int(AGAIN_SHARE * tried))
+        if self.store.measured_again(self.campaign) >= most:
+            return (
+                f"{most} of {tried} trials have measured a recipe again, and at most "
+                f"{AGAIN_SHARE:.0%} may: try something new"
+            )
+        return None
+
+    def measured_before(self, number: int) -> TrialRecord | None:
+        """Return the first trial that measured a trial's recipe; ``None`` if it is the first."""
+        if self.repeats:
+            return None
+        digest = Recipe(self.recipe_of(number)).digest
+        record = self.store.find_digest(self.campaign, digest)
+        return record if record is not None and record.number < number else None
 
     def take_baseline(self) -> tuple[int, Recipe]:
         """Record the starting recipe as trial 0."""

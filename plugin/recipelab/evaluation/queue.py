@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from recipelab.budget import BudgetLimits, Ledger
@@ -221,6 +221,29 @@ class TrialQueue:
             return Submitted(number, checked)
         self._queue(number, proposal.specialist, checked.recipe)
         return Submitted(number, None, checked.alike)
+
+    def submit_again(
+        self, trial: int, specialist: str, hypothesis: str, *, round_number: int | None
+    ) -> int:
+        """Queue a trial that measures the recipe of an earlier one again, on fresh seeds.
+
+        Args:
+            trial: The earlier trial.
+            specialist: Who asks for it.
+            hypothesis: What the answer decides.
+            round_number: The round of the turn; ``None`` outside of rounds.
+
+        Returns:
+            The number of the new trial.
+
+        Raises:
+            LineageError: There is no such trial, or nothing can be learned by measuring it again.
+        """
+        number, recipe = self._checker.take_again(
+            trial, specialist, hypothesis, round_number=round_number
+        )
+        self._queue(number, specialist, recipe)
+        return number
 
     def propose_baseline(self) -> None:
         """Record the starting recipe as trial 0, and queue it."""
@@ -455,14 +478,19 @@ class TrialQueue:
         self, number: int, specialist: str, recipe: Recipe | None, observer: LineageObserver
     ) -> Outcome:
         labels = {"campaign": self.campaign, "trial": str(number), "specialist": specialist}
-        return await self._evaluator.evaluate(
+        earlier = self._checker.measured_before(number)
+        outcome = await self._evaluator.evaluate(
             recipe or Recipe(self.store.files(self.campaign, number)),
             None if number == BASELINE else self._line.head,
-            seeds=self._seeds,
+            seeds=self._seeds if earlier is None else replace(self._seeds, again=True),
             rebase=None if number == BASELINE else self._rebase(number),
             labels=labels,
             observer=observer,
         )
+        if earlier is None:
+            return outcome
+        words = f"trial {earlier.number} again, on fresh seeds"
+        return replace(outcome, reason=f"{words}: {outcome.reason}")
 
     def _rebase(self, number: int) -> Rebase | None:
         """Return how a trial moves to a new best; ``None`` if it was not proposed on the best."""
