@@ -1,4 +1,4 @@
-"""Asking a person before a trial begins."""
+"""Proposals: what is tried, what is refused at once, and what is no new recipe."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ from dataclasses import dataclass, replace
 
 from recipelab.core.errors import EditError, LineageError
 from recipelab.core.recipe import Recipe, syntax_error
-from recipelab.core.trial import Edit, Failure, FailureKind, Outcome, Proposal, Status
+from recipelab.core.trial import (
+    Edit,
+    Evidence,
+    Failure,
+    FailureKind,
+    Outcome,
+    Proposal,
+    Status,
+)
 from recipelab.evaluation.metric import CODE_MEASURES, counts_code, growth_bytes
 from recipelab.lineage import EditKeys, LineageStore, TrialRecord, keys_of
 from recipelab.packs.pack import Pack
@@ -224,6 +232,36 @@ class ProposalChecker:
         digest = Recipe(self.recipe_of(number)).digest
         record = self.store.find_digest(self.campaign, digest)
         return record if record is not None and record.number < number else None
+
+    def shared(self, number: int) -> Outcome | None:
+        """Return the outcome that a trial shares with an earlier one, where recipes may repeat.
+
+        Recipes are the same if they differ in comments and layout alone; where code counts as
+        bytes, no two are. The same recipe measured twice can look better by luck; it is never a
+        gain.
+
+        Returns:
+            The outcome; ``None`` if no earlier trial with its recipe has been judged.
+        """
+        if number == BASELINE or not self.repeats or counts_code(self.pack):
+            return None
+        twin = self.store.find_same(self.campaign, self.store.files(self.campaign, number))
+        if twin is None or twin.number >= number or twin.outcome is None:
+            return None
+        status = twin.outcome.status
+        reason = f"the same recipe as trial {twin.number}, whose measurements it shares"
+        if status in (Status.BASELINE, Status.KEPT):
+            status, reason = Status.DISCARDED, f"{reason}; it is no new gain"
+        best = self.store.best_brief(self.campaign).number
+        return replace(
+            twin.outcome,
+            status=status,
+            reason=reason,
+            # Its seed runs stay with the twin: they took no time again.
+            seed_runs=(),
+            log_tail="",
+            evidence=Evidence(against=best, planned=0, screened=0, same_as=twin.number),
+        )
 
     def take_baseline(self) -> tuple[int, Recipe]:
         """Record the starting recipe as trial 0."""

@@ -308,3 +308,11 @@ def _runs(trial: SeedRuns, screened: Sequence[int], fresh: Sequence[int]) -> Tri
         log=trial.log,
         environment=trial.environment,
     )
+
+
+def told_moved(outcome: Outcome, words: str, parent: int) -> Outcome:
+    """Return the outcome of a trial whose best changed before it ran, and says so."""
+    evidence = outcome.evidence
+    if evidence is not None and evidence.rebased_from is None:
+        evidence = replace(evidence, rebased_from=parent)
+    return replace(outcome, reason=f"{outcome.reason}; {words}", evidence=evidence)

@@ -22,7 +22,7 @@ from recipelab.core.trial import (
 )
 from recipelab.evaluation.artifacts import ArtifactStore
 from recipelab.evaluation.campaign_line import CampaignLine
-from recipelab.evaluation.evaluator import Evaluator, shared_outcome
+from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.live import LiveBoard
 from recipelab.evaluation.metric import counts_code
 from recipelab.evaluation.observers import LineageObserver
@@ -459,7 +459,7 @@ class TrialQueue:
             refusal = await self._refusal(number)
             if refusal is not None:
                 return declined(refusal)
-            if shared := self._shared(number):
+            if shared := self._checker.shared(number):
                 return shared
             return await self._evaluate(number, specialist, recipe, observer)
         except asyncio.CancelledError:
@@ -553,12 +553,6 @@ class TrialQueue:
             head = self.store.best_brief(self.campaign).number
             certified = self.store.winner_brief(self.campaign).number
             self._artifacts.settle({head, certified})
-
-    def _shared(self, number: int) -> Outcome | None:
-        """Return what a trial shares with an earlier one, where a recipe may be tried twice."""
-        if number == BASELINE or not self._checker.repeats or counts_code(self.pack):
-            return None
-        return shared_outcome(self.store, self.campaign, number)
 
     async def _refusal(self, number: int) -> str | None:
         """Return why a person declines a trial; ``None`` if it is approved or nobody is asked."""
