@@ -42,6 +42,7 @@ VALID: Mapping[str, str] = {
     "model": ", ".join(CHOICES),
     "tools": f"a list of {', '.join(TOOLS)}",
     "temperature": "a number from 0 to 2",
+    "max_tokens": "a whole number from 1",
     "guided": "true, false",
 }
 """The valid values of each key, in words."""
@@ -64,6 +65,7 @@ class Charter(BaseModel):
         model: Specification of its model; ``None`` for the campaign's.
         tools: Names of the tools that it may use; ``None`` for all but ``turn_knob``.
         temperature: Sampling temperature of its model; ``None`` leaves it to the provider.
+        max_tokens: Tokens of one answer of its model at most; ``None`` for the campaign's limit.
         guided: Whether its model is led through its tools one by one, in their order.
     """
 
@@ -77,6 +79,7 @@ class Charter(BaseModel):
     model: str | None = None
     tools: tuple[str, ...] | None = None
     temperature: float | None = Field(default=None, ge=0, le=2)
+    max_tokens: int | None = Field(default=None, ge=1)
     guided: bool = False
 
     @field_validator("surfaces")
