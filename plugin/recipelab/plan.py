@@ -65,8 +65,8 @@ LARGEST_SEED = 2**63 - 1
 
 Asked = TypeVar("Asked", bound=BaseModel)
 
-PLAN, METRIC = "plan", "metric"
-"""Keys of a campaign's settings in the lineage."""
+PLAN = "plan"
+"""Key of the plan in a campaign's settings in the lineage."""
 
 
 class Plan(BaseModel):
@@ -196,6 +196,7 @@ def settings_of(plan: Plan, metric: Metric, trust: Trust) -> dict[str, Any]:
         trust: How far its scores can be believed.
     """
     from recipelab.lineage.campaigns import PRIORS, TRUST
+    from recipelab.lineage.lookup import METRIC
 
     return {
         PLAN: plan.model_dump(mode="json"),

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from os import PathLike
 from typing import Annotated, Any, Generic, Self, TypeVar
 
 from autogen_core import Component
@@ -113,11 +114,12 @@ class LineageQueryArguments(PageArguments):
         default=ORDERS[0], description=f"{', '.join(ORDERS[:-1])} or {ORDERS[-1]} first."
     )
 
-    def to_filter(self, goal: Goal) -> TrialFilter:
+    def to_filter(self, goal: Goal | None) -> TrialFilter:
         """Return the filter that the arguments ask for.
 
         Args:
-            goal: Whether a smaller or a larger score is better, for the order ``best``.
+            goal: Whether a smaller or a larger score is better, for the order ``best``; ``None``
+                for what the campaign says.
         """
         given = self.model_dump(exclude={"campaign", *_LISTS})
         given |= {name: tuple(getattr(self, argument)) for argument, name in _LISTS.items()}
@@ -183,13 +185,13 @@ class LineageScope:
     Attributes:
         store: An open lineage.
         campaign: Name of the campaign.
-        goal: Whether a smaller or a larger metric is better.
+        goal: Whether a smaller or a larger metric is better; ``None`` for what the campaign says.
         priors: Names of other campaigns that serve as prior knowledge.
     """
 
     store: LineageStore
     campaign: str
-    goal: Goal = Goal.MINIMIZE
+    goal: Goal | None = None
     priors: tuple[str, ...] = ()
 
     def resolve(self, name: str | None) -> str:
@@ -204,12 +206,25 @@ class LineageScope:
             raise LineageError(unknown_name("campaign", name, (self.campaign, *self.priors)))
         return name
 
+    def goal_of(self, campaign: str) -> Goal | None:
+        """Return the goal that was given for the campaign; ``None`` for what it says itself."""
+        return self.goal if campaign == self.campaign else None
+
     def prior_mark(self, campaign: str) -> Row:
         """Return the keys that mark an answer as one about a prior campaign, if it is."""
         if campaign == self.campaign:
             return {}
         own, prior = self.store.campaign(self.campaign), self.store.campaign(campaign)
         return {"prior_campaign": campaign, "note": prior_note(own, prior)}
+
+
+def opened_lineage(lineage: LineageStore | str | PathLike[str]) -> LineageStore:
+    """Return a lineage that is open already, or open the one at a path; none is made.
+
+    Raises:
+        LineageError: There is no lineage at the path, or it cannot be opened.
+    """
+    return lineage if isinstance(lineage, LineageStore) else LineageStore.open(lineage)
 
 
 ArgumentsT = TypeVar("ArgumentsT", bound=CampaignArguments)
@@ -262,15 +277,15 @@ class LineageTool(TextTool[CampaignArguments]):
 
 
 def _query(scope: LineageScope, campaign: str, args: LineageQueryArguments) -> Row:
-    page = scope.store.briefs(campaign, args.to_filter(scope.goal))
+    page = scope.store.briefs(campaign, args.to_filter(scope.goal_of(campaign)))
     counts = scope.store.counts(campaign)
-    best = scope.store.best_brief(campaign)
-    rows = brief_rows(scope.store, campaign, (best, *page.items))
+    best = (scope.store.best_brief(campaign),) if counts else ()
+    rows = brief_rows(scope.store, campaign, (*best, *page.items))
     head = {
         "counts": {str(status or IN_FLIGHT): count for status, count in counts.items()},
-        "best": rows[0],
+        "best": rows.pop(0) if best else None,
     }
-    return head | capped_rows("trials", rows[1:], page.total, args.offset, capped=page.capped)
+    return head | capped_rows("trials", rows, page.total, args.offset, capped=page.capped)
 
 
 def _failures(scope: LineageScope, campaign: str, args: FailuresArguments) -> Row:
@@ -286,7 +301,9 @@ def _failures(scope: LineageScope, campaign: str, args: FailuresArguments) -> Ro
 
 
 def _near_misses(scope: LineageScope, campaign: str, args: PageArguments) -> Row:
-    page = scope.store.near_misses(campaign, goal=scope.goal, limit=args.limit, offset=args.offset)
+    page = scope.store.near_misses(
+        campaign, goal=scope.goal_of(campaign), limit=args.limit, offset=args.offset
+    )
     trials = brief_rows(scope.store, campaign, (miss.brief for miss in page.items))
     rows = map(near_miss_row, page.items, trials)
     return capped_rows("near_misses", rows, page.total, args.offset, capped=page.capped)
@@ -314,6 +331,8 @@ def _recipe(scope: LineageScope, campaign: str, record: TrialRecord) -> Recipe:
 def _best_chain(scope: LineageScope, campaign: str, args: ChainArguments) -> Row:
     number = args.trial
     if number is None:
+        if not scope.store.counts(campaign):
+            return capped_rows("trials", [], 0, 0)
         number = scope.store.best_brief(campaign).number
     page = scope.store.chain_briefs(campaign, number, limit=args.limit)
     rows = brief_rows(scope.store, campaign, reversed(page.items))
@@ -355,8 +374,8 @@ def _similar_trials(scope: LineageScope, campaign: str, args: SimilarArguments) 
 
 
 def _surface_summary(scope: LineageScope, campaign: str, args: CampaignArguments) -> Row:
-    surfaces = scope.store.surfaces(campaign, goal=scope.goal)
-    specialists = scope.store.specialists(campaign, goal=scope.goal)
+    surfaces = scope.store.surfaces(campaign, goal=scope.goal_of(campaign))
+    specialists = scope.store.specialists(campaign, goal=scope.goal_of(campaign))
     return {
         "surfaces": [summary_row("surface", item) for item in surfaces],
         "specialists": [summary_row("specialist", item) for item in specialists],
@@ -443,13 +462,13 @@ class LineageConfig(BaseModel):
     Attributes:
         lineage: Path or URL of the lineage.
         campaign: Name of the campaign to ask about.
-        goal: Whether a smaller or a larger metric is better, for the order "best".
+        goal: Whether a smaller or a larger metric is better; ``None`` for what the campaign says.
         priors: Names of other campaigns that may be asked about, too.
     """
 
     lineage: str
     campaign: str
-    goal: Goal = Goal.MINIMIZE
+    goal: Goal | None = None
     priors: tuple[str, ...] = ()
 
     @classmethod
@@ -463,11 +482,17 @@ class LineageConfig(BaseModel):
 class LineageQueryTool(LineageTool, Component[LineageConfig]):
     """Answers questions about past trials from the lineage store.
 
+    AutoGen's agents hang when they are cancelled in a call of one of their ``tools``; in an agent
+    that may be cancelled, :class:`LineageWorkbench` is safe.
+
     Args:
-        store: An open lineage.
+        lineage: Path or URL of the lineage, which has to be there, or an open one.
         campaign: Name of the campaign to ask about.
-        goal: Whether a smaller or a larger metric is better.
+        goal: Whether a smaller or a larger metric is better; ``None`` for what the campaign says.
         priors: Names of other campaigns that may be asked about, too.
+
+    Raises:
+        LineageError: There is no lineage at the path.
     """
 
     component_config_schema = LineageConfig
@@ -475,21 +500,20 @@ class LineageQueryTool(LineageTool, Component[LineageConfig]):
 
     def __init__(
         self,
-        store: LineageStore,
+        lineage: LineageStore | str | PathLike[str],
         campaign: str,
         *,
-        goal: Goal = Goal.MINIMIZE,
+        goal: Goal | None = None,
         priors: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(QUERY, LineageScope(store, campaign, goal, priors))
+        super().__init__(QUERY, LineageScope(opened_lineage(lineage), campaign, goal, priors))
 
     def _to_config(self) -> LineageConfig:
         return LineageConfig.of(self._scope)
 
     @classmethod
     def _from_config(cls, config: LineageConfig) -> Self:
-        store = LineageStore.open(config.lineage)
-        return cls(store, config.campaign, goal=config.goal, priors=config.priors)
+        return cls(config.lineage, config.campaign, goal=config.goal, priors=config.priors)
 
 
 def lineage_tools(scope: LineageScope) -> list[AnyTool]:
