@@ -31,6 +31,8 @@ from recipelab.tools import (
     lineage_tools,
 )
 from recipelab.tools.base import AnyTool
+from recipelab.tools.runs import run_tools
+from recipelab.tools.scratch import searching_tools
 
 MAX_TOOL_ITERATIONS = 16
 """How many times in one turn a specialist may call tools."""
@@ -164,12 +166,13 @@ def workbench_of(
     tools: list[AnyTool] = [
         ReadRecipeTool(queue, own, blind=blind),
         CheckEditTool(queue, blind=blind),
+        *searching_tools(queue, turn, blind=blind),
         submit,
     ]
     if not blind:
         priors = prior_campaigns(queue.store.campaign(queue.campaign))
         scope = LineageScope(queue.store, queue.campaign, queue.pack.metric.goal, priors)
-        tools = [*lineage_tools(scope), *tools]
+        tools = [*lineage_tools(scope), *run_tools(queue), *tools]
     if charter.tools is not None:
         # The menu of turn_knob shows which changes were tried, so a blind specialist has none.
         menu = [] if blind else [TurnKnobTool(queue, charter.surfaces, submit)]

@@ -44,6 +44,7 @@ from recipelab.evaluation.observers import TrialObserver, log_retry, observed_tr
 from recipelab.evaluation.phases import PhaseRunner
 from recipelab.evaluation.projection import NOTHING_EXPECTED, corrections, preflight_times
 from recipelab.evaluation.protocol import Rebase, TrialProtocol, told_moved
+from recipelab.evaluation.scratch import ScratchBench
 from recipelab.evaluation.seed_runs import NewRunner, SeedRuns, hold_slot
 from recipelab.evaluation.seeds import SeedSource
 from recipelab.evaluation.warm_up import WarmUps
@@ -133,6 +134,15 @@ class Evaluator:
     def sandbox_name(self) -> str:
         """Name of the kind of sandbox that trials run in."""
         return self._sandbox.name
+
+    def bench(self, secret: int) -> ScratchBench:
+        """Return where code runs in the same sandbox, on the same slots, that is no trial.
+
+        Args:
+            secret: The campaign's secret number, by which its data were drawn.
+        """
+        data = {**self._data, **self._draws[secret]}
+        return ScratchBench(self.pack, self._sandbox, data, self._pool)
 
     def observations(self, runs: tuple[SeedRun, ...], incumbent: Incumbent) -> Observations:
         """Return what fresh seed runs of a recipe and an incumbent say; see :class:`Judge`."""

@@ -24,7 +24,8 @@ from recipelab.evaluation.artifacts import ArtifactStore
 from recipelab.evaluation.campaign_line import CampaignLine
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.live import LiveBoard
-from recipelab.evaluation.metric import counts_code
+from recipelab.evaluation.log_book import LogBook
+from recipelab.evaluation.metric import Incumbent, counts_code
 from recipelab.evaluation.observers import LineageObserver
 from recipelab.evaluation.proposals import (
     BASELINE,
@@ -36,6 +37,7 @@ from recipelab.evaluation.proposals import (
     killed,
 )
 from recipelab.evaluation.protocol import Rebase
+from recipelab.evaluation.scratch import ScratchBench
 from recipelab.evaluation.seeds import SeedSource
 from recipelab.lineage import LineageStore, TrialFilter, TrialRecord
 from recipelab.packs.pack import Pack
@@ -87,10 +89,12 @@ class TrialQueue:
         follows: The campaign of the epoch before this one, whose best is the first trial.
         live: Shows people what runs, and says which trials they want ended; by default nobody can.
         artifacts: Keeps the artifacts of the best; by default none is kept.
+        logs: Keeps the logs of trials; by default none is kept.
         on_phase: Called when a phase begins.
         on_checkpoint: Called when the working line was tested.
 
     Attributes:
+        logs: The logs of its trials; ``None`` where none are kept.
         trial_seconds: Moving mean of the trials' lengths; ``None`` before the first has ended.
     """
 
@@ -107,6 +111,7 @@ class TrialQueue:
         follows: str | None = None,
         live: LiveBoard | None = None,
         artifacts: ArtifactStore | None = None,
+        logs: LogBook | None = None,
         on_phase: OnPhase = lambda number, phase, seed: None,
         on_checkpoint: Callable[[Checkpoint], None] = lambda found: None,
     ) -> None:
@@ -122,6 +127,7 @@ class TrialQueue:
         self._follows = follows
         self._live = live
         self._artifacts = artifacts
+        self.logs = logs
         self._killed: set[int] = set()
         self._approve = approve
         self._on_phase = on_phase
@@ -141,6 +147,15 @@ class TrialQueue:
     def pack(self) -> Pack:
         """The pack of the campaign."""
         return self._evaluator.pack
+
+    def head(self) -> Incumbent:
+        """Return the head of the working line with its seed runs, and the noise of the moment."""
+        return self._line.head()
+
+    @property
+    def bench(self) -> ScratchBench:
+        """Where code runs in the campaign's sandbox that is no trial."""
+        return self._evaluator.bench(self._seeds.secret_number)
 
     @property
     def in_flight(self) -> tuple[int, ...]:
@@ -437,6 +452,7 @@ class TrialQueue:
             is_queued=recipe is not None,  # It was proposed here, and nobody has run it.
             live=self._live,
             artifacts=self._artifacts,
+            logs=self.logs,
         )
         outcome = None
         try:

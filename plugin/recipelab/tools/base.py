@@ -42,7 +42,12 @@ class TextTool(BaseTool[ArgumentsT, Answer], Generic[ArgumentsT]):
         arguments: The type of its arguments.
         name: Its name.
         description: Its description, for the model.
+
+    Attributes:
+        call_seconds: How long a call may take where that is longer than reading a database does.
     """
+
+    call_seconds: float | None = None
 
     def __init__(self, arguments: type[ArgumentsT], name: str, description: str) -> None:
         super().__init__(arguments, Answer, name, description)

@@ -43,6 +43,7 @@ from recipelab.tools.rows import (
     score_row,
     summary_row,
 )
+from recipelab.tools.search import difference
 
 DIFF_CHARACTERS = 12_000
 """Characters of a diff in one answer; the rest is asked for page by page."""
@@ -147,6 +148,7 @@ class DiffArguments(CampaignArguments):
 
     before: Number = Field(description="Number of the first trial.")
     after: Number = Field(description="Number of the second trial.")
+    path: str | None = Field(default=None, max_length=300, description="Only this file.")
     offset: int = Field(default=0, ge=0, description="Characters to pass over, for paging.")
 
 
@@ -316,9 +318,9 @@ def _trial_detail(scope: LineageScope, campaign: str, args: TrialArguments) -> R
 
 def _diff_trials(scope: LineageScope, campaign: str, args: DiffArguments) -> Row:
     before, after = (scope.store.trial(campaign, n) for n in (args.before, args.after))
-    diff = _recipe(scope, campaign, before).diff(_recipe(scope, campaign, after))
+    one, other = (_recipe(scope, campaign, record).files for record in (before, after))
     scores = {"before": score_row(before), "after": score_row(after)}
-    return scores | paged_text("diff", diff, args.offset, DIFF_CHARACTERS)
+    return scores | difference(one, other, args.path, args.offset, DIFF_CHARACTERS)
 
 
 def _recipe(scope: LineageScope, campaign: str, record: TrialRecord) -> Recipe:
@@ -415,7 +417,7 @@ QUESTIONS: tuple[LineageQuestion[Any], ...] = (
     ),
     LineageQuestion(
         "diff_trials",
-        "Show the difference between the recipes of two trials, and their scores.",
+        "Show the difference between the recipes of two trials, by file, and their scores.",
         DiffArguments,
         _diff_trials,
     ),

@@ -235,17 +235,20 @@ class TurnState:
         blind: Whether there is no lineage to ask.
         has_asked: Whether the specialist has asked the lineage in this turn.
         submitted: Number of the trial that it has submitted in this turn.
+        scratch_seconds: What it has spent on the scratch bench in this turn.
     """
 
     round_number: int | None
     blind: bool = False
     has_asked: bool = False
     submitted: int | None = None
+    scratch_seconds: float = 0.0
 
     def begin(self) -> None:
         """Begin a new turn."""
         self.has_asked = False
         self.submitted = None
+        self.scratch_seconds = 0.0
 
 
 class SubmitTrialTool(TextTool[SubmitTrialArguments]):

@@ -67,7 +67,7 @@ class ToolWorkbench(Workbench):
                 raise
             text, is_error = "cancelled", True
         except TimeoutError:
-            text, is_error = f"{name}: no answer within {CALL_SECONDS:g} seconds", True
+            text, is_error = f"{name}: no answer within {self._seconds(name):g} seconds", True
         except ValidationError as error:
             text, is_error = explained(self._tools[name].schema, error), True
         except Exception as error:  # the agent would hang on anything raised from here
@@ -85,9 +85,12 @@ class ToolWorkbench(Workbench):
             tool.run_json(repaired(arguments, tool.schema), token, call_id)
         )
         token.link_future(call)
-        answer = tool.return_value_as_string(await asyncio.wait_for(call, CALL_SECONDS))
+        answer = tool.return_value_as_string(await asyncio.wait_for(call, self._seconds(name)))
         self.note_answer(tool)
         return answer
+
+    def _seconds(self, name: str) -> float:
+        return getattr(self._tools[name], "call_seconds", None) or CALL_SECONDS
 
     def note_answer(self, tool: AnyTool) -> None:
         """Called after a tool has answered without an error; here it does nothing."""
