@@ -69,7 +69,9 @@ def serving(*replies: Reply) -> Iterator[ModelServer]:
             if reply.hang_up:
                 self.close_connection = True
                 return
-            speak = next((words for end, words in WORDS.items() if self.path.endswith(end)), _openai)
+            speak = next(
+                (words for end, words in WORDS.items() if self.path.endswith(end)), _openai
+            )
             data = json.dumps(
                 speak(reply, model.requests)
                 if reply.status == 200

@@ -96,6 +96,7 @@ class TrialQueue:
     Attributes:
         logs: The logs of its trials; ``None`` where none are kept.
         trial_seconds: Moving mean of the trials' lengths; ``None`` before the first has ended.
+        waited_for: How many callers of :meth:`wait_for` wait right now.
     """
 
     def __init__(
@@ -122,6 +123,7 @@ class TrialQueue:
             store, campaign, BudgetLimits(), goal=evaluator.pack.metric.goal
         )
         self.trial_seconds: float | None = None
+        self.waited_for = 0
         self._checker = ProposalChecker(store, campaign, evaluator.pack, repeats=repeats)
         self._evaluator = evaluator
         self._follows = follows
@@ -140,6 +142,8 @@ class TrialQueue:
         self._ended: deque[int] = deque()
         self._tested: list[Checkpoint] = []
         self._changed = asyncio.Event()
+        self._ends: dict[int, asyncio.Event] = {}
+        self._scored: dict[int, dict[int, None]] = {}
         self._seeds = SeedSource(evaluator.pack, campaign, store.secret(campaign))
         self._line = CampaignLine(store, campaign, evaluator, self._told_checkpoint)
 
@@ -375,6 +379,43 @@ class TrialQueue:
                 task.result()
         return tuple(self.store.trial(self.campaign, number) for number in ended)
 
+    async def wait_for(
+        self, number: int, *, seconds: float, until: asyncio.Event | None = None
+    ) -> None:
+        """Wait until a trial is no longer in flight; it is not collected by that.
+
+        Args:
+            number: The trial's number.
+            seconds: Waits so long at most, in seconds.
+            until: Ends the waiting when it is set.
+        """
+        ended = self._ends.get(number)
+        if ended is None:
+            return
+        self.waited_for += 1
+        try:
+            await asyncio.wait_for(_first_of(ended, until), seconds)
+        except TimeoutError:
+            pass
+        finally:
+            self.waited_for -= 1
+
+    def seeds_done(self, number: int) -> tuple[int, ...]:
+        """Return the seeds on which a running trial has been scored so far, in order."""
+        return tuple(self._scored.get(number, ()))
+
+    def _told_phase(self, number: int, phase: Phase, seed: int | None) -> None:
+        """Note the seeds that come to their score, and tell whoever listens."""
+        if phase is Phase.SCORE and seed is not None:
+            self._scored.setdefault(number, {})[seed] = None
+        self._on_phase(number, phase, seed)
+
+    def _told_end(self, number: int) -> None:
+        """Tell whoever waits for a trial that it is no longer in flight."""
+        self._scored.pop(number, None)
+        if (ended := self._ends.pop(number, None)) is not None:
+            ended.set()
+
     async def stop(self) -> None:
         """Stop the running trials; they stay without an outcome and can be retried."""
         tasks = list(self._running.values())
@@ -382,6 +423,8 @@ class TrialQueue:
         self._waiting.clear()
         self._recipes.clear()
         self._ended.clear()
+        for number in tuple(self._ends):
+            self._told_end(number)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -408,10 +451,12 @@ class TrialQueue:
                 self.ledger.ended(number, specialist, outcome, 0.0)
                 self._ended.append(number)
                 self._changed.set()
+                self._told_end(number)
         return tuple(ended)
 
     def _queue(self, number: int, specialist: str, recipe: Recipe | None = None) -> None:
         self._owners[number] = specialist
+        self._ends.setdefault(number, asyncio.Event())
         if recipe is not None:
             self._recipes[number] = recipe
         self.ledger.began(number)
@@ -435,6 +480,7 @@ class TrialQueue:
         self._owners.pop(number, None)
         self._ended.append(number)
         self._changed.set()
+        self._told_end(number)
         self._fill()
 
     async def _run(self, number: int) -> None:
@@ -448,7 +494,7 @@ class TrialQueue:
             self.campaign,
             number,
             self._evaluator.sandbox_name,
-            partial(self._on_phase, number),
+            partial(self._told_phase, number),
             is_queued=recipe is not None,  # It was proposed here, and nobody has run it.
             live=self._live,
             artifacts=self._artifacts,

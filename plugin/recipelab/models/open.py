@@ -237,9 +237,7 @@ def _ollama(name: str, base_url: str | None, sampling: Sampling) -> ChatCompleti
         from autogen_ext.models.ollama import OllamaChatCompletionClient
     except ImportError as error:
         raise _not_installed("ollama", name, error) from None
-    options = _without_none(
-        temperature=sampling.temperature, num_predict=sampling.max_tokens
-    )
+    options = _without_none(temperature=sampling.temperature, num_predict=sampling.max_tokens)
     return OllamaChatCompletionClient(
         model=name,
         model_info=ASSUMED_INFO,

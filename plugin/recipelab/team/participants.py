@@ -233,6 +233,7 @@ class Participants:
             before_report: Called with the trials of each report of the evaluator, before it.
         """
         plan = self._session.plan
+        closing = scheduler.closing if scheduler else None
         specialists = [
             Specialist(
                 charter,
@@ -243,9 +244,9 @@ class Participants:
                 round_number=number,
                 blind=plan.blind,
                 characters=plan.characters or CHARACTERS,
+                closing=closing,
             )
             for charter in self.charters
         ]
-        closing = scheduler.closing if scheduler else None
         evaluator = EvaluatorAgent(queue, closing, blind=plan.blind, before_report=before_report)
         return [*specialists, evaluator, *self.guests]
