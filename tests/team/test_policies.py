@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -114,14 +115,17 @@ def test_round_robin_goes_on_where_earlier_rounds_stopped() -> None:
     assert [policy.choose(NAMES, {}) for _ in range(5)] == ["opt", "data", "arch", "opt", "data"]
 
 
-def test_credit_does_not_take_a_turn_without_a_proposal_for_none() -> None:
+@pytest.mark.parametrize(
+    "without_a_trial", [TurnResult.PASSED, TurnResult.REJECTED, TurnResult.FAILED]
+)
+def test_credit_does_not_take_a_turn_without_a_trial_for_none(without_a_trial: TurnResult) -> None:
     policy = UCBSpeaker(context([result("opt", Status.DISCARDED), result("data", Status.KEPT, -1)]))
     chosen: Counter[str] = Counter()
     for _ in range(30):
         name = policy.choose(NAMES, {})
         chosen[name] += 1
         if name == "arch":
-            policy.turn_ended(TurnOutcome("arch", TurnResult.PASSED))
+            policy.turn_ended(TurnOutcome("arch", without_a_trial))
         else:
             policy.trial_judged(result(name, Status.KEPT if name == "data" else Status.DISCARDED))
     assert 1 <= chosen["arch"] < 15

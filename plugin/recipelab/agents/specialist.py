@@ -195,8 +195,11 @@ class Specialist(AssistantAgent):
             messages = [message for message in messages if message.source == "user"]
             # Some providers refuse a call without any message.
             messages = messages or [TextMessage(content=YOUR_TURN, source="user")]
+        seen: list[BaseAgentEvent | BaseChatMessage] = []
         try:
             async for item in super().on_messages_stream(messages, cancellation_token):
+                if not isinstance(item, Response):
+                    seen.append(item)
                 yield item
         except Exception as error:  # whatever a model client raises, the others go on
             _log.warning("turn failed", specialist=self.name, error=repr(error))
@@ -204,7 +207,8 @@ class Specialist(AssistantAgent):
             text = shorten(str(error), EXCUSE_CHARACTERS) or kind
             excuse = f"I could not finish my turn: {text}"
             yield Response(
-                chat_message=TextMessage(content=excuse, source=self.name, metadata={FAULT: kind})
+                chat_message=TextMessage(content=excuse, source=self.name, metadata={FAULT: kind}),
+                inner_messages=seen,
             )
 
 

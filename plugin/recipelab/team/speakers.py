@@ -155,8 +155,8 @@ class UCBSpeaker(SpeakerPolicy):
     a trial comes first. The reward of a trial is its gain as a share of the largest gain in the
     window, and zero if it was not kept; a near miss earns a part of it. A proposal that is being
     made or in flight counts as a trial without gain, so that specialists who think at the same
-    time are not all the same one. A turn in which a specialist proposed nothing counts so, too: it
-    is not untried any more.
+    time are not all the same one. A turn that brought no trial counts so, too, whether the
+    specialist passed, was rejected or its model failed: it is not untried any more.
 
     The bound is UCB1 with the weight of its second term left to the user (UCB1 has ``sqrt(2)``):
     P. Auer, N. Cesa-Bianchi, P. Fischer, "Finite-time Analysis of the Multiarmed Bandit Problem",
@@ -196,8 +196,8 @@ class UCBSpeaker(SpeakerPolicy):
         self._window.append(_Pull(trial.specialist, trial.surface, gain))
 
     def turn_ended(self, turn: TurnOutcome) -> None:
-        """Count a turn that brought no proposal; it says nothing of a surface."""
-        if turn.result is TurnResult.PASSED:
+        """Count a turn that brought no trial; it says nothing of a surface."""
+        if turn.result is not TurnResult.SUBMITTED:
             self._window.append(_Pull(turn.specialist, "", 0.0))
 
     def choose(self, candidates: Sequence[str], busy: Mapping[str, int]) -> str:
