@@ -80,6 +80,23 @@ def test_credit_counts_what_others_find_on_a_surface_and_not_what_machines_break
     assert rewards == {"arch": (0, 0.0), "opt": (1, 1.0), "data": (1, 0.0)}
 
 
+def test_a_share_is_given_whatever_the_credit_and_no_more_than_it() -> None:
+    surfaces = {**SURFACES, "meta": ("arch", "opt", "data")}
+    policy = UCBSpeaker(SpeakerContext(surfaces, Goal.MINIMIZE, shares={"meta": 0.2}))
+    chosen: Counter[str] = Counter()
+    for turn in range(100):
+        name = policy.choose(tuple(surfaces), {})
+        chosen[name] += 1
+        assert chosen["meta"] >= 0.2 * (turn + 1) - 1
+        if name == "meta":
+            policy.turn_ended(TurnOutcome("meta", TurnResult.PASSED))
+        else:
+            policy.trial_judged(result(name, Status.KEPT, -1.0))
+    assert chosen["meta"] <= 25
+    # What it does not use is not saved up for it: who thinks counts.
+    assert policy.choose(tuple(surfaces), {"meta": 9}) != "meta"
+
+
 def test_credit_is_signed_by_the_goal() -> None:
     better = UCBSpeaker(context([result("arch", Status.KEPT, 2.0)], goal=Goal.MAXIMIZE))
     assert better.rewards()["arch"] == (1, 1.0)

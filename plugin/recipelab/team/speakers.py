@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from recipelab.agents import Charter
@@ -64,6 +64,7 @@ class SpeakerContext:
         exploration: How much the plan wants surfaces explored; 0 follows past gains alone.
         blind: Whether outcomes of trials must not show in the order of turns.
         past: The newest judged trials of the campaign, oldest first.
+        shares: Shares of the trials that specialists have whatever their credit, by name.
     """
 
     surfaces: Mapping[str, Sequence[str]]
@@ -71,6 +72,7 @@ class SpeakerContext:
     exploration: float = 0.7
     blind: bool = False
     past: Sequence[TrialResult] = ()
+    shares: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
 class SpeakerPolicy(Protocol):
@@ -158,6 +160,9 @@ class UCBSpeaker(SpeakerPolicy):
     time are not all the same one. A turn that brought no trial counts so, too, whether the
     specialist passed, was rejected or its model failed: it is not untried any more.
 
+    A specialist with a share of its own comes before all others while its part of the window is
+    smaller than that.
+
     The bound is UCB1 with the weight of its second term left to the user (UCB1 has ``sqrt(2)``):
     P. Auer, N. Cesa-Bianchi, P. Fischer, "Finite-time Analysis of the Multiarmed Bandit Problem",
     Machine Learning 47, 235-256 (2002). The window is that of SW-UCB: A. Garivier, E. Moulines,
@@ -179,6 +184,7 @@ class UCBSpeaker(SpeakerPolicy):
             for name, owned in surfaces.items()
         }
         self._goal = context.goal
+        self._shares = context.shares
         self._exploration = context.exploration
         self._window: deque[_Pull] = deque(maxlen=WINDOW)
         for trial in context.past:
@@ -202,6 +208,8 @@ class UCBSpeaker(SpeakerPolicy):
 
     def choose(self, candidates: Sequence[str], busy: Mapping[str, int]) -> str:
         """See :class:`SpeakerPolicy`."""
+        if due := [name for name in candidates if self._is_due(name, busy)]:
+            return due[0]
         rewards = self.rewards()
         log_total = math.log(max(len(self._window) + sum(busy.values()), 2))
 
@@ -213,6 +221,12 @@ class UCBSpeaker(SpeakerPolicy):
             return mean * trials / pulls + self._exploration * math.sqrt(log_total / pulls)
 
         return max(candidates, key=bound)
+
+    def _is_due(self, name: str, busy: Mapping[str, int]) -> bool:
+        """Return whether a specialist has had less than its own share of the trials."""
+        total = len(self._window) + sum(busy.values()) + 1
+        own = sum(pull.specialist == name for pull in self._window) + busy.get(name, 0)
+        return own + 1 <= self._shares.get(name, 0.0) * total
 
     def rewards(self) -> dict[str, tuple[int, float]]:
         """Return each specialist's number of trials in the window and their mean reward."""
@@ -271,6 +285,7 @@ def open_policy(plan: Plan, charters: Sequence[Charter], queue: TrialQueue) -> S
         queue.pack.metric.goal,
         exploration=plan.exploration,
         blind=plan.blind,
+        shares={charter.name: charter.share for charter in charters if charter.share},
         past=[TrialResult.of_brief(trial) for trial in reversed(newest)],
     )
     make = SPEAKERS.get(plan.speakers)
