@@ -34,7 +34,7 @@ EDIT = rate("0.1", "0.3")
 
 @pytest.fixture
 def store(project: object) -> Iterator[LineageStore]:
-    with LineageStore.open("lineage.db") as opened:
+    with LineageStore.open("lineage.db", create=True) as opened:
         add_campaign(opened, "c")
         tell(opened, "c")
         yield opened

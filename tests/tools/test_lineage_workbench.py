@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,19 +15,21 @@ import pytest
 from autogen_agentchat.agents import AssistantAgent
 from autogen_core import CancellationToken, ComponentModel, FunctionCall
 from autogen_core.models import CreateResult, RequestUsage
-from autogen_core.tools import Workbench
+from autogen_core.tools import BaseTool, StaticWorkbench, Workbench
 from autogen_ext.models.replay import ReplayChatCompletionClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recipelab import LineageWorkbench
+from recipelab import LineageQueryTool, LineageWorkbench
+from recipelab.core.errors import LineageError
 from recipelab.core.trial import Edit, FailureKind
 from recipelab.lineage import LineageStore, TrialFilter
+from recipelab.packs.judging_sections import Goal
 from recipelab.tools.base import ANSWER_CHARACTERS
 from recipelab.tools.lineage import _LISTS, LineageQueryArguments
 from recipelab.tools.names import LINEAGE_TOOLS
 
-from .history import add_campaign, failed, propose, tell
+from .history import add_campaign, failed, propose, propose_baseline, tell
 
 NAMES = [
     "lineage_query",
@@ -45,7 +48,7 @@ NAMES = [
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[LineageStore]:
     """A campaign of seven trials: see :func:`tell`."""
-    with LineageStore.open(tmp_path / "lineage.db") as opened:
+    with LineageStore.open(tmp_path / "lineage.db", create=True) as opened:
         add_campaign(opened, "c")
         tell(opened, "c")
         yield opened
@@ -235,6 +238,68 @@ async def test_it_dumps_and_loads(store: LineageStore) -> None:
     loaded = Workbench.load_component(dumped)
     assert await call(loaded, "best_chain") == await call(bench, "best_chain")
     assert loaded.dump_component().model_dump_json() == dumped.model_dump_json()
+
+
+@pytest.mark.parametrize(("goal", "best"), [("minimize", 4), ("maximize", 2)])
+async def test_the_goal_is_that_of_each_campaign(store: LineageStore, goal: str, best: int) -> None:
+    add_campaign(store, "other", goal=goal)
+    tell(store, "other")
+    bench = LineageWorkbench(store, "other", priors=("c",))
+    loaded = Workbench.load_component(bench.dump_component())
+    tool = LineageQueryTool(store.url, "other")
+    for ask in (bench, loaded, StaticWorkbench([tool])):
+        assert numbers(await call(ask, "lineage_query", order="best", limit=1)) == [best]
+    assert numbers(await call(bench, "lineage_query", order="best", limit=1, campaign="c")) == [4]
+    assert numbers(await call(bench, "near_misses"), "near_misses") == [4] * (best == 4)
+    surfaces = {row["surface"]: row for row in (await call(bench, "surface_summary"))["surfaces"]}
+    assert surfaces["opt"]["best_delta"] == (-2.0 if best == 4 else 2.0)
+    told = LineageWorkbench(store, "other", goal=Goal.MINIMIZE)
+    assert numbers(await call(told, "lineage_query", order="best", limit=1)) == [4]
+
+
+async def test_before_the_first_trial_answers_are_empty(store: LineageStore) -> None:
+    add_campaign(store, "new")
+    bench = LineageWorkbench(store, "new")
+    answer = await call(bench, "lineage_query")
+    assert (answer["counts"], answer["best"], answer["trials"]) == ({}, None, [])
+    for tool, rows in (("best_chain", "trials"), ("near_misses", "near_misses")):
+        assert (await call(bench, tool))[rows] == []
+    propose_baseline(store, "new")
+    assert numbers(await call(bench, "lineage_query")) == [0]
+
+
+def test_a_mistyped_path_is_an_error_and_makes_nothing(tmp_path: Path) -> None:
+    wrong = tmp_path / "no/lineage.db"
+    config = {"lineage": str(wrong), "campaign": "c"}
+    for provider in ("LineageWorkbench", "LineageQueryTool"):
+        model = ComponentModel(provider=f"recipelab.tools.{provider}", config=config)
+        kind = Workbench if provider == "LineageWorkbench" else BaseTool
+        with pytest.raises(LineageError, match="no lineage at"):
+            kind.load_component(model)
+    with pytest.raises(LineageError, match="no lineage at"):
+        LineageWorkbench(wrong, "c")
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_stopping_closes_what_was_opened_here_alone(store: LineageStore) -> None:
+    path = store.url.removeprefix("sqlite:///")
+
+    def opened() -> int:
+        links = (os.readlink(file) for file in Path("/proc/self/fd").iterdir() if file.is_symlink())
+        return sum(link == path for link in links)
+
+    store.close()
+    assert opened() == 0
+    async with LineageWorkbench(path, "c") as bench:
+        assert numbers(await call(bench, "in_flight")) == [6]
+        assert opened() == 1
+    assert opened() == 0
+    assert numbers(await call(bench, "in_flight")) == [6]
+    await bench.stop()
+    assert opened() == 0
+    async with LineageWorkbench(store, "c") as given:
+        await call(given, "in_flight")
+    assert opened() == 1
 
 
 async def test_every_answer_stays_below_the_cap(store: LineageStore) -> None:

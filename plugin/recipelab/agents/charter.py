@@ -44,6 +44,7 @@ VALID: Mapping[str, str] = {
     "model": ", ".join(CHOICES),
     "tools": f"a list of {', '.join(TOOLS)}",
     "temperature": "a number from 0 to 2",
+    "max_tokens": "a whole number from 1",
     "reasoning_effort": ", ".join(get_args(Effort)),
     "share": "a number from 0 to 0.5",
     "guided": "true, false",
@@ -69,6 +70,7 @@ class Charter(BaseModel):
         tools: Names of the tools that it may use; ``None`` for all but those of
             :data:`~recipelab.tools.names.BY_NAME`.
         temperature: Sampling temperature of its model; ``None`` leaves it to the provider.
+        max_tokens: Tokens of one answer of its model at most; ``None`` for the campaign's limit.
         reasoning_effort: How much a reasoning model is to think; ``None`` leaves it to the
             provider. Models that do not reason refuse it.
         share: Share of the trials that is its own, whatever its credit; 0 for none.
@@ -85,6 +87,7 @@ class Charter(BaseModel):
     model: str | None = None
     tools: tuple[str, ...] | None = None
     temperature: float | None = Field(default=None, ge=0, le=2)
+    max_tokens: int | None = Field(default=None, ge=1)
     reasoning_effort: Effort | None = None
     share: float = Field(default=0.0, ge=0, le=0.5)
     guided: bool = False

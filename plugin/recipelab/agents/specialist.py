@@ -43,6 +43,8 @@ from recipelab.tools import (
 )
 from recipelab.tools.base import AnyTool
 from recipelab.tools.names import BY_NAME, SUBMITTING, TOOLS
+from recipelab.tools.runs import run_tools
+from recipelab.tools.scratch import searching_tools
 from recipelab.tools.submit import OVER, TURN
 
 MAX_TOOL_ITERATIONS = 16
@@ -252,6 +254,7 @@ def workbench_of(
     tools: list[AnyTool] = [
         ReadRecipeTool(queue, own, blind=blind),
         CheckEditTool(queue, charter.surfaces, turn),
+        *searching_tools(queue, turn, blind=blind),
         submit,
     ]
     if not blind:
@@ -261,6 +264,6 @@ def workbench_of(
         # The menu of turn_knob shows which changes were tried, so a blind specialist has none.
         menu = TurnKnobTool(queue, charter.surfaces, submit)
         wait = WaitForTool(queue, turn, closing)
-        tools = [*lineage_tools(scope, brief=True), *tools, wait, menu]
+        tools = [*lineage_tools(scope, brief=True), *run_tools(queue), *tools, wait, menu]
     wanted = set(TOOLS) - set(BY_NAME) if charter.tools is None else set(charter.tools)
     return SpecialistWorkbench([tool for tool in tools if tool.name in wanted], turn)

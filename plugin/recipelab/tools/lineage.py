@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from os import PathLike
 from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
 from autogen_core import Component
@@ -45,6 +46,7 @@ from recipelab.tools.rows import (
     summary_row,
     whole_row,
 )
+from recipelab.tools.search import difference
 
 DIFF_CHARACTERS = 12_000
 """Characters of a diff in one answer; the rest is asked for page by page."""
@@ -125,11 +127,12 @@ class LineageQueryArguments(PageArguments):
             raise ValueError(f"{IN_FLIGHT} stands alone: ask for the others in a call of their own")
         return status
 
-    def to_filter(self, goal: Goal) -> TrialFilter:
+    def to_filter(self, goal: Goal | None) -> TrialFilter:
         """Return the filter that the arguments ask for.
 
         Args:
-            goal: Whether a smaller or a larger score is better, for the order ``best``.
+            goal: Whether a smaller or a larger score is better, for the order ``best``; ``None``
+                for what the campaign says.
         """
         given = self.model_dump(exclude={"campaign", *_LISTS})
         given |= {name: tuple(getattr(self, argument)) for argument, name in _LISTS.items()}
@@ -158,6 +161,7 @@ class DiffArguments(CampaignArguments):
 
     before: Number
     after: Number
+    path: str | None = Field(default=None, max_length=300, description="Only this file.")
     offset: int = Field(default=0, ge=0, description="Characters to pass over.")
 
 
@@ -192,14 +196,14 @@ class LineageScope:
     Attributes:
         store: An open lineage.
         campaign: Name of the campaign.
-        goal: Whether a smaller or a larger metric is better.
+        goal: Whether a smaller or a larger metric is better; ``None`` for what the campaign says.
         priors: Names of other campaigns that serve as prior knowledge.
         seeds_done: Returns the seeds that a running trial has been scored on so far.
     """
 
     store: LineageStore
     campaign: str
-    goal: Goal = Goal.MINIMIZE
+    goal: Goal | None = None
     priors: tuple[str, ...] = ()
     seeds_done: Callable[[int], tuple[int, ...]] = lambda number: ()
 
@@ -223,12 +227,25 @@ class LineageScope:
             raise LineageError(unknown_name("campaign", name, (self.campaign, *self.priors)))
         return name
 
+    def goal_of(self, campaign: str) -> Goal | None:
+        """Return the goal that was given for the campaign; ``None`` for what it says itself."""
+        return self.goal if campaign == self.campaign else None
+
     def prior_mark(self, campaign: str) -> Row:
         """Return the keys that mark an answer as one about a prior campaign, if it is."""
         if campaign == self.campaign:
             return {}
         own, prior = self.store.campaign(self.campaign), self.store.campaign(campaign)
         return {"prior_campaign": campaign, "note": prior_note(own, prior)}
+
+
+def opened_lineage(lineage: LineageStore | str | PathLike[str]) -> LineageStore:
+    """Return a lineage that is open already, or open the one at a path; none is made.
+
+    Raises:
+        LineageError: There is no lineage at the path, or it cannot be opened.
+    """
+    return lineage if isinstance(lineage, LineageStore) else LineageStore.open(lineage)
 
 
 RARE = frozenset({"offset", "since", "until", "standing"})
@@ -299,15 +316,15 @@ class LineageTool(TextTool[CampaignArguments]):
 
 
 def _query(scope: LineageScope, campaign: str, args: LineageQueryArguments) -> Row:
-    page = scope.store.briefs(campaign, args.to_filter(scope.goal))
+    page = scope.store.briefs(campaign, args.to_filter(scope.goal_of(campaign)))
     counts = scope.store.counts(campaign)
-    best = scope.store.best_brief(campaign)
-    rows = scope.rows(campaign, (best, *page.items))
+    best = (scope.store.best_brief(campaign),) if counts else ()
+    rows = scope.rows(campaign, (*best, *page.items))
     head = {
         "counts": {str(status or IN_FLIGHT): count for status, count in counts.items()},
-        "best": rows[0],
+        "best": rows.pop(0) if best else None,
     }
-    return head | capped_rows("trials", rows[1:], page.total, args.offset, capped=page.capped)
+    return head | capped_rows("trials", rows, page.total, args.offset, capped=page.capped)
 
 
 def _failures(scope: LineageScope, campaign: str, args: FailuresArguments) -> Row:
@@ -323,11 +340,15 @@ def _failures(scope: LineageScope, campaign: str, args: FailuresArguments) -> Ro
 
 
 def _near_misses(scope: LineageScope, campaign: str, args: PageArguments) -> Row:
-    page = scope.store.near_misses(campaign, goal=scope.goal, limit=args.limit, offset=args.offset)
+    page = scope.store.near_misses(
+        campaign, goal=scope.goal_of(campaign), limit=args.limit, offset=args.offset
+    )
     trials = brief_rows(scope.store, campaign, (miss.brief for miss in page.items))
     rows = map(near_miss_row, page.items, trials)
     answer = capped_rows("near_misses", rows, page.total, args.offset, capped=page.capped)
-    unproven = scope.store.unproven_gains(campaign, goal=scope.goal, limit=UNPROVEN_ROWS)
+    unproven = scope.store.unproven_gains(
+        campaign, goal=scope.goal_of(campaign), limit=UNPROVEN_ROWS
+    )
     gains = brief_rows(scope.store, campaign, (gain.brief for gain in unproven.items))
     return answer | {"unproven_gains": list(map(near_miss_row, unproven.items, gains))}
 
@@ -343,10 +364,10 @@ def _trial_detail(scope: LineageScope, campaign: str, args: TrialArguments) -> R
 
 def _diff_trials(scope: LineageScope, campaign: str, args: DiffArguments) -> Row:
     before, after = (scope.store.trial(campaign, n) for n in (args.before, args.after))
-    diff = _recipe(scope, campaign, before).diff(_recipe(scope, campaign, after))
+    one, other = (_recipe(scope, campaign, record).files for record in (before, after))
     scores = {"before": score_row(before), "after": score_row(after)}
     scores |= seeds_in_common(before, after)
-    return scores | paged_text("diff", diff, args.offset, DIFF_CHARACTERS)
+    return scores | difference(one, other, args.path, args.offset, DIFF_CHARACTERS)
 
 
 def _recipe(scope: LineageScope, campaign: str, record: TrialRecord) -> Recipe:
@@ -359,6 +380,8 @@ def _recipe(scope: LineageScope, campaign: str, record: TrialRecord) -> Recipe:
 def _best_chain(scope: LineageScope, campaign: str, args: ChainArguments) -> Row:
     number = args.trial
     if number is None:
+        if not scope.store.counts(campaign):
+            return capped_rows("trials", [], 0, 0)
         number = scope.store.best_brief(campaign).number
     page = scope.store.chain_briefs(campaign, number, limit=args.limit)
     rows = brief_rows(scope.store, campaign, reversed(page.items))
@@ -400,8 +423,8 @@ def _similar_trials(scope: LineageScope, campaign: str, args: SimilarArguments) 
 
 
 def _surface_summary(scope: LineageScope, campaign: str, args: CampaignArguments) -> Row:
-    surfaces = scope.store.surfaces(campaign, goal=scope.goal)
-    specialists = scope.store.specialists(campaign, goal=scope.goal)
+    surfaces = scope.store.surfaces(campaign, goal=scope.goal_of(campaign))
+    specialists = scope.store.specialists(campaign, goal=scope.goal_of(campaign))
     return {
         "surfaces": [summary_row("surface", item) for item in surfaces],
         "specialists": [summary_row("specialist", item) for item in specialists],
@@ -438,7 +461,7 @@ QUESTIONS: tuple[LineageQuestion[Any], ...] = (
     ),
     LineageQuestion(
         "diff_trials",
-        "The difference between the recipes of two trials, and between their scores.",
+        "The difference between the recipes of two trials by file, and between their scores.",
         DiffArguments,
         _diff_trials,
     ),
@@ -485,13 +508,13 @@ class LineageConfig(BaseModel):
     Attributes:
         lineage: Path or URL of the lineage.
         campaign: Name of the campaign to ask about.
-        goal: Whether a smaller or a larger metric is better, for the order "best".
+        goal: Whether a smaller or a larger metric is better; ``None`` for what the campaign says.
         priors: Names of other campaigns that may be asked about, too.
     """
 
     lineage: str
     campaign: str
-    goal: Goal = Goal.MINIMIZE
+    goal: Goal | None = None
     priors: tuple[str, ...] = ()
 
     @classmethod
@@ -505,11 +528,17 @@ class LineageConfig(BaseModel):
 class LineageQueryTool(LineageTool, Component[LineageConfig]):
     """Answers questions about past trials from the lineage store.
 
+    AutoGen's agents hang when they are cancelled in a call of one of their ``tools``; in an agent
+    that may be cancelled, :class:`LineageWorkbench` is safe.
+
     Args:
-        store: An open lineage.
+        lineage: Path or URL of the lineage, which has to be there, or an open one.
         campaign: Name of the campaign to ask about.
-        goal: Whether a smaller or a larger metric is better.
+        goal: Whether a smaller or a larger metric is better; ``None`` for what the campaign says.
         priors: Names of other campaigns that may be asked about, too.
+
+    Raises:
+        LineageError: There is no lineage at the path.
     """
 
     component_config_schema = LineageConfig
@@ -517,21 +546,20 @@ class LineageQueryTool(LineageTool, Component[LineageConfig]):
 
     def __init__(
         self,
-        store: LineageStore,
+        lineage: LineageStore | str | PathLike[str],
         campaign: str,
         *,
-        goal: Goal = Goal.MINIMIZE,
+        goal: Goal | None = None,
         priors: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(QUERY, LineageScope(store, campaign, goal, priors))
+        super().__init__(QUERY, LineageScope(opened_lineage(lineage), campaign, goal, priors))
 
     def _to_config(self) -> LineageConfig:
         return LineageConfig.of(self._scope)
 
     @classmethod
     def _from_config(cls, config: LineageConfig) -> Self:
-        store = LineageStore.open(config.lineage)
-        return cls(store, config.campaign, goal=config.goal, priors=config.priors)
+        return cls(config.lineage, config.campaign, goal=config.goal, priors=config.priors)
 
 
 def lineage_tools(scope: LineageScope, *, brief: bool = False) -> list[AnyTool]:

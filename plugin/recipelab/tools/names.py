@@ -23,5 +23,19 @@ much, and every schema goes out with every call."""
 SUBMITTING = ("submit_trial", "turn_knob")
 """Tools that submit a trial; their answer holds its number."""
 
-TOOLS = (*LINEAGE_TOOLS, "read_recipe", "check_edit", *SUBMITTING, "wait_for")
+RUN_TOOLS = ("run_log", "curve", "profile_trial")
+"""Tools that show what the run of a trial did; ``curve`` where the pack has curves."""
+
+SEARCHING = ("search_recipe", "search_knowledge", "run_python")
+"""Tools that tell nothing of past trials; the last two where the pack has something for them."""
+
+TOOLS = (
+    *LINEAGE_TOOLS,
+    *RUN_TOOLS,
+    *SEARCHING,
+    "read_recipe",
+    "check_edit",
+    *SUBMITTING,
+    "wait_for",
+)
 """All tools of specialists."""

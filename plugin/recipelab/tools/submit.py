@@ -55,6 +55,7 @@ class TurnState:
         best: Number of the best trial when the opening was made; ``None`` if it was not told.
         submitted: Numbers of the trials that it has submitted in this turn.
         checked: The edits that it has checked in this turn, by the id of the check.
+        scratch_seconds: What it has spent on the scratch bench in this turn.
     """
 
     round_number: int | None
@@ -63,6 +64,7 @@ class TurnState:
     best: int | None = None
     submitted: list[int] = field(default_factory=list)
     checked: dict[str, CheckedEdits] = field(default_factory=dict)
+    scratch_seconds: float = 0.0
 
     def begin(self) -> None:
         """Begin a new turn."""
@@ -70,6 +72,7 @@ class TurnState:
         self.best = None
         self.submitted.clear()
         self.checked.clear()
+        self.scratch_seconds = 0.0
 
     def opened(self, best: int, *, is_whole: bool) -> None:
         """Note what the opening of the turn showed.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from os import PathLike
 from typing import Any, Self
 
 from autogen_core import CancellationToken, Component
@@ -16,7 +17,12 @@ from recipelab.core.logs import logger
 from recipelab.lineage import LineageStore
 from recipelab.packs.judging_sections import Goal
 from recipelab.tools.base import AnyTool, TextTool, explained, repaired
-from recipelab.tools.lineage import LineageConfig, LineageScope, lineage_tools
+from recipelab.tools.lineage import (
+    LineageConfig,
+    LineageScope,
+    lineage_tools,
+    opened_lineage,
+)
 from recipelab.tools.submit import TurnState
 
 CALL_SECONDS = 30.0
@@ -164,13 +170,18 @@ class SpecialistWorkbench(ToolWorkbench):
 class LineageWorkbench(ToolWorkbench, Component[LineageConfig]):
     """The ten tools that answer questions about a campaign. They only read.
 
-    Calls never raise and never hang: errors, cancellation and time-outs become results.
+    Calls never raise and never hang: errors, cancellation and time-outs become results. The
+    campaign may begin later than the workbench is made.
 
     Args:
-        store: An open lineage.
+        lineage: Path or URL of the lineage, which has to be there, or an open one. What is opened
+            here is closed by :meth:`stop`, and opens by itself for a call after that.
         campaign: Name of the campaign to ask about.
-        goal: Whether a smaller or a larger metric is better.
+        goal: Whether a smaller or a larger metric is better; ``None`` for what the campaign says.
         priors: Names of other campaigns that may be asked about, too.
+
+    Raises:
+        LineageError: There is no lineage at the path.
     """
 
     component_config_schema = LineageConfig
@@ -178,19 +189,24 @@ class LineageWorkbench(ToolWorkbench, Component[LineageConfig]):
 
     def __init__(
         self,
-        store: LineageStore,
+        lineage: LineageStore | str | PathLike[str],
         campaign: str,
         *,
-        goal: Goal = Goal.MINIMIZE,
+        goal: Goal | None = None,
         priors: tuple[str, ...] = (),
     ) -> None:
-        self._scope = LineageScope(store, campaign, goal, priors)
+        self._scope = LineageScope(opened_lineage(lineage), campaign, goal, priors)
+        self._is_owner = not isinstance(lineage, LineageStore)
         super().__init__(lineage_tools(self._scope))
+
+    async def stop(self) -> None:
+        """Close the lineage, if it was opened here."""
+        if self._is_owner:
+            self._scope.store.close()
 
     def _to_config(self) -> LineageConfig:
         return LineageConfig.of(self._scope)
 
     @classmethod
     def _from_config(cls, config: LineageConfig) -> Self:
-        store = LineageStore.open(config.lineage)
-        return cls(store, config.campaign, goal=config.goal, priors=config.priors)
+        return cls(config.lineage, config.campaign, goal=config.goal, priors=config.priors)
