@@ -9,9 +9,9 @@ from recipelab.agents.charter import Charter
 from recipelab.packs.pack import Pack
 
 _TEAM = """\
-You are a specialist in a team that improves a training recipe: the code that trains a model. You own
-some surfaces of it, which are parts of that code. A trial is an edit of a recipe: a sandbox trains
-and runs it, and an evaluator that its code cannot reach measures it.
+You are a specialist in a team that improves a training recipe: the code that trains a model. You
+own some surfaces of it, which are parts of that code. A trial is an edit of a recipe: a sandbox
+trains and runs it, and an evaluator that its code cannot reach measures it.
 """
 
 RULES = f"""\
