@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import replace
 
 from autogen_agentchat.agents import AssistantAgent
 from autogen_agentchat.base import Response
@@ -66,17 +65,7 @@ _log = logger(__name__)
 
 
 class TurnClient(WrappedClient):
-    """Ends a turn without a model once its trial is submitted, as there is nothing left to say.
-
-    Args:
-        inner: The specialist's model.
-        reasoning_effort: How much a reasoning model is to think; ``None`` leaves it to the
-            provider.
-    """
-
-    def __init__(self, inner: ChatCompletionClient, reasoning_effort: str | None = None) -> None:
-        super().__init__(inner)
-        self._effort = {"reasoning_effort": reasoning_effort} if reasoning_effort else {}
+    """Ends a turn without a model once its trial is submitted, as there is nothing left to say."""
 
     async def around(self, request: ModelRequest, send: SendRequest) -> AsyncGenerator[Piece, None]:
         """Answer with the closing words of a turn that is over, or else with the model's."""
@@ -84,10 +73,6 @@ class TurnClient(WrappedClient):
             nothing = RequestUsage(prompt_tokens=0, completion_tokens=0)
             yield CreateResult(finish_reason="stop", content=words, usage=nothing, cached=False)
             return
-        if self._effort:
-            request = replace(
-                request, extra_create_args={**self._effort, **request.extra_create_args}
-            )
         async for piece in send(request):
             yield piece
 
@@ -177,7 +162,7 @@ class Specialist(AssistantAgent):
         )
         super().__init__(
             charter.name,
-            TurnClient(client, charter.reasoning_effort),
+            TurnClient(client),
             workbench=self._turn_workbench,
             model_context=self._turn_context,
             description=f"{charter.title}; owns {', '.join(charter.surfaces)}",
@@ -197,8 +182,11 @@ class Specialist(AssistantAgent):
             messages = [message for message in messages if message.source == "user"]
             # Some providers refuse a call without any message.
             messages = messages or [TextMessage(content=YOUR_TURN, source="user")]
+        seen: list[BaseAgentEvent | BaseChatMessage] = []
         try:
             async for item in super().on_messages_stream(messages, cancellation_token):
+                if not isinstance(item, Response):
+                    seen.append(item)
                 yield item
         except Exception as error:  # whatever a model client raises, the others go on
             _log.warning("turn failed", specialist=self.name, error=repr(error))
@@ -206,7 +194,8 @@ class Specialist(AssistantAgent):
             text = shorten(str(error), EXCUSE_CHARACTERS) or kind
             excuse = f"I could not finish my turn: {text}"
             yield Response(
-                chat_message=TextMessage(content=excuse, source=self.name, metadata={FAULT: kind})
+                chat_message=TextMessage(content=excuse, source=self.name, metadata={FAULT: kind}),
+                inner_messages=seen,
             )
 
 

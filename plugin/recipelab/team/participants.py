@@ -150,8 +150,10 @@ class ModelClients:
 
     def _sampling(self, charter: Charter | None) -> Sampling:
         """Return how a participant's model writes: by its charter, and else by the plan."""
-        temperature, limit = (charter.temperature, charter.max_tokens) if charter else (None, None)
-        return Sampling(temperature, limit or self._session.plan.max_tokens)
+        most = self._session.plan.max_tokens
+        if charter is None:
+            return Sampling(max_tokens=most)
+        return Sampling(charter.temperature, charter.max_tokens or most, charter.reasoning_effort)
 
     def _open(self, model: SavedModel, charter: Charter | None) -> ChatCompletionClient:
         plan = self._session.plan
