@@ -10,6 +10,7 @@ from autogen_agentchat.messages import BaseAgentEvent, BaseChatMessage, TextMess
 from autogen_core import CancellationToken
 from autogen_core.models import ChatCompletionClient
 
+from recipelab.agents.card import Card
 from recipelab.agents.charter import Charter
 from recipelab.agents.context import CHARACTERS, TurnContext
 from recipelab.agents.lineage_view import ViewContext, render_lineage_view
@@ -82,11 +83,13 @@ class Specialist(AssistantAgent):
         characters: int = CHARACTERS,
     ) -> None:
         self._blind = blind
+        self._card = Card(queue, blind=blind) if queue is not None else None
 
         def view() -> str:
-            if queue is None or blind:
+            if queue is None or self._card is None:
                 return ""
-            return render_lineage_view(view_context_of(charter, queue))
+            past = "" if blind else render_lineage_view(view_context_of(charter, queue))
+            return "\n\n".join(filter(None, (self._card.render(), past)))
 
         self._turn_context = TurnContext(view, characters=characters)
         self._turn_workbench = (
@@ -111,6 +114,8 @@ class Specialist(AssistantAgent):
     ) -> AsyncGenerator[BaseAgentEvent | BaseChatMessage | Response, None]:
         """Take a turn; see :class:`autogen_agentchat.agents.AssistantAgent`."""
         self._turn_workbench.begin_turn()
+        if self._card is not None:
+            await self._card.look()
         await self._turn_context.begin_turn()
         if self._blind:
             messages = [message for message in messages if message.source == "user"]
