@@ -43,6 +43,7 @@ VALID: Mapping[str, str] = {
     "tools": f"a list of {', '.join(TOOLS)}",
     "temperature": "a number from 0 to 2",
     "guided": "true, false",
+    "workbench": "a JSON file beside the charter: the component of an AutoGen workbench or tool",
 }
 """The valid values of each key, in words."""
 
@@ -65,6 +66,8 @@ class Charter(BaseModel):
         tools: Names of the tools that it may use; ``None`` for all but ``turn_knob``.
         temperature: Sampling temperature of its model; ``None`` leaves it to the provider.
         guided: Whether its model is led through its tools one by one, in their order.
+        workbench: File with the component of a workbench or a tool from outside, as for literature;
+            ``None`` for none. A specialist that is told nothing of past trials never has it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -78,6 +81,7 @@ class Charter(BaseModel):
     tools: tuple[str, ...] | None = None
     temperature: float | None = Field(default=None, ge=0, le=2)
     guided: bool = False
+    workbench: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._/-]+\.json$")
 
     @field_validator("surfaces")
     @classmethod
@@ -169,6 +173,13 @@ def read_charter(file: Path) -> Charter:
     except ValidationError as error:
         lines = (f"{file}: {plain(line)}" for line in _problems(error, keys))
         raise CharterError("\n".join(lines)) from None
+    if charter.workbench is not None:
+        place = file.parent / charter.workbench
+        if not place.is_file():
+            raise CharterError(
+                f"{file}: workbench: no file {charter.workbench!r} beside the charter"
+            )
+        charter = charter.model_copy(update={"workbench": str(place)})
     if charter.name != file.stem:
         raise CharterError(f"{file}: name: it is {charter.name!r}, but the file is {file.name}")
     return charter

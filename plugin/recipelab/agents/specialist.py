@@ -9,6 +9,7 @@ from autogen_agentchat.base import Response
 from autogen_agentchat.messages import BaseAgentEvent, BaseChatMessage, TextMessage
 from autogen_core import CancellationToken
 from autogen_core.models import ChatCompletionClient
+from autogen_core.tools import Workbench
 
 from recipelab.agents.card import Card
 from recipelab.agents.charter import Charter
@@ -66,6 +67,7 @@ class Specialist(AssistantAgent):
         round_number: The round that it takes part in.
         blind: Whether it is told nothing of past trials, for control campaigns.
         characters: How much its context holds, in characters.
+        literature: Tools from outside; a blind specialist does not get them.
     """
 
     component_provider_override = "recipelab.agents.Specialist"
@@ -81,6 +83,7 @@ class Specialist(AssistantAgent):
         round_number: int | None = None,
         blind: bool = False,
         characters: int = CHARACTERS,
+        literature: Workbench | None = None,
     ) -> None:
         self._blind = blind
         self._card = Card(queue, blind=blind) if queue is not None else None
@@ -100,7 +103,7 @@ class Specialist(AssistantAgent):
         super().__init__(
             charter.name,
             client,
-            workbench=self._turn_workbench,
+            workbench=[self._turn_workbench, *([literature] if literature and not blind else [])],
             model_context=self._turn_context,
             description=f"{charter.title}; owns {', '.join(charter.surfaces)}",
             system_message=system_message(pack, charter, blind=blind),
