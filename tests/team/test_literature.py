@@ -1,4 +1,4 @@
-"""A workbench from outside that a charter names: recorded, bounded, and off where agents are blind."""
+"""A workbench from outside that a charter names: recorded, bounded, and off for blind agents."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from autogen_core.models import (
     LLMMessage,
     RequestUsage,
 )
-from autogen_core.tools import ToolResult, ToolSchema, Workbench
+from autogen_core.tools import TextResultContent, ToolResult, ToolSchema, Workbench
 
 from recipelab import LineageStore
 from recipelab.agents.charter import CharterError
@@ -32,6 +32,9 @@ from recipelab.models import OfflineClient
 from recipelab.plan import Arm
 
 from .helpers import team_of
+
+# AutoGen warns of functions in JSON.
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 PAPER = "Bottoms of parabolas lie at their apex."
 
@@ -130,9 +133,7 @@ class Broken(Workbench):
         call_id: str | None = None,
     ) -> ToolResult:
         if name == "long":
-            return ToolResult(
-                name=name, result=[{"type": "TextResultContent", "content": "x" * 99_999}]
-            )  # type: ignore[list-item]
+            return ToolResult(name=name, result=[TextResultContent(content="x" * 99_999)])
         raise RuntimeError("boom")
 
     async def start(self) -> None: ...
