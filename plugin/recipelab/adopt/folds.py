@@ -18,6 +18,7 @@ from pathlib import Path
 
 from recipelab.adopt.files import DataPlace
 from recipelab.core.errors import RecipelabError
+from recipelab.packs.pack import MOST_FOLDS
 
 HELPER = "recipelab_fold"
 """The module of a recipe that gives the fold, and takes the predictions."""
@@ -25,8 +26,11 @@ DIGEST = f"{HELPER}: predictions "
 """What it prints before the digest of the predictions."""
 COUNTS = f"{HELPER}.txt"
 """The file that says how many rows are trained on and held out."""
-MOST_BYTES = 200_000_000
-"""Size of a table that is dealt into folds."""
+MOST_BYTES = 100_000_000
+"""Size of a table that is dealt into folds, once for each fold."""
+MOST_DEALS = 20
+_DEALT_BYTES = 200_000_000
+"""Size of the folds of all deals together."""
 _USUAL = 5
 _SPLITTERS = ("split",)
 _SCORERS = ("cross_val_score", "cross_val_predict", "cross_validate")
@@ -62,7 +66,8 @@ class Folds:
     Attributes:
         path: The script that has it.
         text: The script with the evaluator's fold in place of its own.
-        count: How many folds.
+        count: How many folds of a deal.
+        deals: How many times the rows are dealt.
         table: The table that is dealt.
         target: Its column of answers.
         group: Its column of groups that stay together; empty without one.
@@ -73,6 +78,7 @@ class Folds:
     path: str
     text: str
     count: int
+    deals: int
     table: DataPlace
     target: str
     group: str
@@ -130,10 +136,14 @@ def folds_of(
     rewriting = _Rewriting(text)
     rewriting.rewrite(tree)
     group = _group(tree, head) if rewriting.grouped else ""
+    count = rewriting.count or _USUAL
+    if count > MOST_FOLDS:
+        raise NoFolds(f"{count} folds are too many: at most {MOST_FOLDS}")
     return Folds(
         path,
         rewriting.result(),
-        rewriting.count or _USUAL,
+        count,
+        max(1, min(MOST_DEALS, MOST_FOLDS // count, _DEALT_BYTES // max(1, table.bytes * count))),
         table,
         target or _target(tree, head),
         group,

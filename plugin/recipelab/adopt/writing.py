@@ -17,6 +17,7 @@ from recipelab.adopt.folds import COUNTS, HELPER, Folds
 from recipelab.core.errors import RecipelabError
 from recipelab.core.trial import Trust
 from recipelab.packs.judging_sections import Goal
+from recipelab.sandbox.processes import MIB
 
 TEMPLATES = Path(__file__).parent / "templates"
 """Files of adopted packs. Its Python files have another suffix, as they are no code of ours."""
@@ -78,7 +79,7 @@ def _write(file: Path, content: str | bytes) -> None:
 def _write_folds(folds: Folds, folder: Path) -> None:
     """Write what deals the table into folds, and what gives the script its own."""
     templates = TEMPLATES / "folds"
-    shape = repr((folds.count, folds.target, folds.group or None))
+    shape = repr((folds.count, folds.deals, folds.target, folds.group or None))
     text = (templates / "draw.py.in").read_text("utf-8").replace("TABLE_SHAPE", shape)
     _write(folder / EVALUATOR / "draw.py", text)
     asked = "predict_proba" if folds.probabilities else "predict"
@@ -198,8 +199,12 @@ def _head(draft: Draft, specialists: Sequence[str]) -> str:
     scale = 'scale = "log"\n' if is_time(draft.metric) else ""
     seeds, folds = [1, 2, 3], ""
     if draft.folds is not None and not draft.tries_fold:
-        seeds = list(range(1, draft.folds.count + 1))
-        folds = f"# A seed run has the fold of its seed.\nfolds = {draft.folds.count}\n"
+        seeds = list(range(draft.folds.count))
+        folds = (
+            f"# A seed run has the fold of its seed: of {draft.folds.deals} deals into "
+            f"{draft.folds.count}. The first deal is for trials,\n# the others for fresh seeds.\n"
+            f"folds = {draft.folds.count * draft.folds.deals}\n"
+        )
     return f"""# Written by `recipelab packs adopt`; yours to change. Every key: docs/task-packs.md.
 format = 1
 name = {toml(draft.name)}
@@ -219,6 +224,12 @@ measure = {toml(f"score.{key}")}
 
 
 def _bounds(draft: Draft) -> str:
+    output_mb, files = draft.output_mb, ""
+    if draft.folds is not None and not draft.tries_fold:
+        # What is dealt is output, too.
+        number = draft.folds.count * draft.folds.deals
+        output_mb = max(output_mb, 2 * number * draft.folds.table.bytes // MIB + 1)
+        files = f"output_files = {len(_DEALT) * number + 16}\n"
     return f"""# Wall-clock seconds; a training took {draft.measured_seconds:.3g} s here.
 [budgets]
 preflight = 30
@@ -228,8 +239,8 @@ score = 60
 
 [limits]
 memory_mb = {draft.memory_mb}
-output_mb = {draft.output_mb}
-scratch_mb = {draft.scratch_mb}
+output_mb = {output_mb}
+{files}scratch_mb = {draft.scratch_mb}
 pids = 256
 """
 
@@ -254,13 +265,14 @@ scratch = true
 """
 
 
+_DEALT = {"table": "csv", "fold": "txt", "answers": "json", "holdout": "json"}
+
+
 def _fold_phases(draft: Draft, folds: Folds, seen: Mapping[str, str]) -> str:
     """Return the tables of phases of a pack whose evaluator deals a table into folds."""
     table = next(place for place, _ in seen.items() if place == _seen_at(folds.table.target))
     dealt = {table: "draw:table-{fold}.csv", f"{RECIPE}/{COUNTS}": "draw:fold-{fold}.txt"}
-    numbers = range(folds.count)
-    names = ("table-{}.csv", "fold-{}.txt", "answers-{}.json", "holdout-{}.json")
-    files = [name.format(number) for name in names for number in numbers]
+    files = [f"{name}-{{fold}}.{kind}" for name, kind in _DEALT.items()]
     score = 'command = ["python", "evaluator/score.py"]\ndata = { "answers/answers.json" = '
     return f"""# The evaluator deals the rows, by the campaign's secret: folds, and a hold-out that no trial is
 # scored on. In a fold's table the answers of both are those of other rows.
