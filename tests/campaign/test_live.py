@@ -26,7 +26,9 @@ from recipelab.evaluation.live import LINE_CHARACTERS, LOG_BYTES, SHOWN_LINES, L
 
 from .conftest import TRAIN, Make, set_x
 
-HANGS = 'while HANGS:\n        print(f"step loss 9.25 \\x1b[31m{args.seed}")\n        time.sleep(0.05)'
+HANGS = (
+    'while HANGS:\n        print(f"step loss 9.25 \\x1b[31m{args.seed}")\n        time.sleep(0.05)'
+)
 
 
 @pytest.fixture

@@ -304,7 +304,10 @@ async def test_a_line_whose_lead_was_luck_falls_back(pack: Pack) -> None:
 
 
 async def test_a_head_that_fails_on_a_fresh_seed_falls_back(pack: Pack) -> None:
-    fails = ('    print("loss', '    args.seed in (1, 2, 101, 102, 103, 104) or 1 / 0\n    print("loss')
+    fails = (
+        '    print("loss',
+        '    args.seed in (1, 2, 101, 102, 103, 104) or 1 / 0\n    print("loss',
+    )
     found, recorded, _, _ = await checkpoint_of(pack, fails, lead=1.0)
     assert found is not None and recorded == [found]
     assert found.fell_back and "failed on a fresh seed" in found.reason

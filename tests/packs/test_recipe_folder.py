@@ -149,7 +149,9 @@ async def test_what_is_no_text_rides_along(recipe: Path, evaluator: Evaluator) -
     (recipe / "logo.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\xff")
     (recipe / "weights.bin").write_bytes(bytes(3_000_000))
     (recipe / "notes.ipynb").write_text('{"cells": []}')
-    (recipe / "run.sh").write_text("#!/bin/sh\ntest -s recipe/weights.bin && echo '{\"x\": 3, \"y\": -5}'\n")
+    (recipe / "run.sh").write_text(
+        '#!/bin/sh\ntest -s recipe/weights.bin && echo \'{"x": 3, "y": -5}\'\n'
+    )
     (recipe / "run.sh").chmod(0o755)
     for name in (".git", "__pycache__", ".venv"):
         (recipe / name).mkdir()

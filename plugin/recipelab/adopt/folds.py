@@ -41,7 +41,9 @@ _NO_PREDICTIONS = {
     "GridSearchCV": "GridSearchCV chooses by its own folds: make its values knobs, and train one model",
     "RandomizedSearchCV": "RandomizedSearchCV chooses by its own folds: make its values knobs",
 }
-_ANSWERS = re.compile(r"(?:[ysY]|targets?|labels?|answers?)(?:_?(?:all|full|train|col(?:umn)?|name))?", re.I)
+_ANSWERS = re.compile(
+    r"(?:[ysY]|targets?|labels?|answers?)(?:_?(?:all|full|train|col(?:umn)?|name))?", re.I
+)
 SCORES = {
     "rmse": re.compile(r"rmse|root_mean"),
     "mse": re.compile(r"mse|mean_squared|squared_error|brier"),
@@ -132,7 +134,9 @@ def folds_of(
             raise NoFolds(why)
     head = read_table(table.path)[0]
     if target is not None and target not in head:
-        raise NoFolds(f"--target: {table.target} has no column {target!r}; valid: {', '.join(head)}")
+        raise NoFolds(
+            f"--target: {table.target} has no column {target!r}; valid: {', '.join(head)}"
+        )
     rewriting = _Rewriting(text)
     rewriting.rewrite(tree)
     group = _group(tree, head) if rewriting.grouped else ""
@@ -169,8 +173,12 @@ class _Rewriting:
             NoFolds: There is none, more than one, or one whose predictions cannot be found.
         """
         self.count = _split_count(tree)
-        self.grouped = any(_called(node) in ("GroupKFold", "StratifiedGroupKFold") for node in ast.walk(tree))
-        loops = [node for node in ast.walk(tree) if isinstance(node, ast.For) and self._indices(node)]
+        self.grouped = any(
+            _called(node) in ("GroupKFold", "StratifiedGroupKFold") for node in ast.walk(tree)
+        )
+        loops = [
+            node for node in ast.walk(tree) if isinstance(node, ast.For) and self._indices(node)
+        ]
         calls = [node for node in ast.walk(tree) if _called(node) in _SCORERS]
         if len(loops) + len(calls) != 1:
             raise NoFolds(
@@ -209,7 +217,9 @@ class _Rewriting:
         if _called(call) in _SPLITTERS:
             target = loop.target
             pairs = [node for node in ast.walk(target) if isinstance(node, ast.Tuple)]
-            names = [node.id for node in pairs[-1].elts if isinstance(node, ast.Name)] if pairs else []
+            names = (
+                [node.id for node in pairs[-1].elts if isinstance(node, ast.Name)] if pairs else []
+            )
             return (names[0], names[1]) if len(names) == 2 else None
         own = _own_split(loop)
         return (own[0].targets[0].id, own[1].targets[0].id) if own else None  # type: ignore[attr-defined]
@@ -241,7 +251,9 @@ class _Rewriting:
             elif isinstance(target, ast.Name) and _names(statement.value) & tables:
                 tables.add(target.id)
             elif isinstance(target, ast.Tuple):
-                for name, value in zip(target.elts, getattr(statement.value, "elts", ()), strict=False):
+                for name, value in zip(
+                    target.elts, getattr(statement.value, "elts", ()), strict=False
+                ):
                     if isinstance(name, ast.Name) and _names(value) & tables:
                         tables.add(name.id)
         if found is None:
@@ -272,7 +284,9 @@ def _called(node: ast.AST) -> str:
 
 def _unwrapped(node: ast.expr) -> ast.expr:
     """Return what ``enumerate``, ``tqdm`` or ``list`` go through."""
-    while isinstance(node, ast.Call) and _called(node) in ("enumerate", "tqdm", "list") and node.args:
+    while (
+        isinstance(node, ast.Call) and _called(node) in ("enumerate", "tqdm", "list") and node.args
+    ):
         node = node.args[0]
     return node
 
@@ -303,7 +317,9 @@ def _own_split(loop: ast.For) -> tuple[ast.Assign, ast.Assign] | None:
             taken = statement.value.args[1]
             if isinstance(taken, ast.Name) and taken.id in made:
                 return statement, made[taken.id]
-        elif isinstance(statement.value, ast.Subscript) and loop.target.id in _names(statement.value):
+        elif isinstance(statement.value, ast.Subscript) and loop.target.id in _names(
+            statement.value
+        ):
             made[statement.targets[0].id] = statement
     return None
 
@@ -365,7 +381,9 @@ def _group(tree: ast.Module, head: list[str]) -> str:
         if word in head
     ]
     if not named:
-        raise NoFolds("rows of a group stay together, and no column is named as groups=rows['NAME']")
+        raise NoFolds(
+            "rows of a group stay together, and no column is named as groups=rows['NAME']"
+        )
     return named[0]
 
 

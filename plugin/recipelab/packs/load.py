@@ -175,9 +175,11 @@ def _model_in(annotation: Any) -> type[Section] | None:
 
 def _write_out_folds(table: Mapping[str, Any]) -> dict[str, Any]:
     """Return a pack's table with the files of its draw, each fold's own among them, written out."""
-    phases = table.get("phases")
+    phases, folds = table.get("phases"), table.get("folds")
     draw = phases.get("draw") if isinstance(phases, Mapping) else None
-    files, folds = draw.get("files") if isinstance(draw, Mapping) else None, table.get("folds")
+    if not isinstance(phases, Mapping) or not isinstance(draw, Mapping):
+        return dict(table)
+    files = draw.get("files")
     if not isinstance(files, list) or type(folds) is not int or not 0 < folds <= MOST_FOLDS:
         return dict(table)
     names = [
