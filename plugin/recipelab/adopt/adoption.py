@@ -388,8 +388,9 @@ class Adoption:
             return
         draft.folds, draft.trust, draft.deterministic = folds, Trust.ISOLATED, False
         self._say(
-            f"folds: {folds.count}, dealt by the evaluator from {folds.table.target}, and a hold-out "
-            f"of the same size for verify; answers: column {folds.target}; scored: {folds.score}"
+            f"folds: {folds.count}, dealt by the evaluator from {folds.table.target}, and a "
+            f"hold-out of the same size for verify; answers: column {folds.target}; "
+            f"scored: {folds.score}"
         )
 
     async def _try_fold(self, draft: Draft, folds: Folds, folder: Path) -> float:
@@ -418,14 +419,14 @@ class Adoption:
             seconds = training.result.wall_seconds
         if digests[0] != digests[1]:
             raise NoFolds(
-                f"its predictions hang on the hidden answers, if those are column {folds.target}: it may "
-                "stop early on the fold that is held out, scale by all rows, or shuffle them; use the "
-                "training rows alone, or name the column with --target"
+                f"its predictions hang on the hidden answers, if those are column {folds.target}: "
+                "it may stop early on the fold that is held out, scale by all rows, or shuffle "
+                "them; use the training rows alone, or name the column with --target"
             )
         if digests[0] == digests[2]:
             raise NoFolds(
-                f"its predictions do not hang on column {folds.target}; name that of the answers with "
-                "--target"
+                f"its predictions do not hang on column {folds.target}; name that of the answers "
+                "with --target"
             )
         return seconds
 

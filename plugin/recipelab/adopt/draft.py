@@ -120,7 +120,7 @@ class Draft:
         measured_seconds: Time that it took; 0 until it has run.
         deterministic: Whether every seed measures the same.
         protected: Files, with the functions in them, that are held fixed; none for all of a file.
-        folds: The cross-validation that the evaluator makes in place of the script's; ``None`` without.
+        folds: The cross-validation that the evaluator makes in place of the script's own.
         tries_fold: Whether it is a try of the script on one fold, and not the pack.
         trust: How far the score can be believed.
         replaced: Texts that the pack's copy has in place of the user's: path to pairs.

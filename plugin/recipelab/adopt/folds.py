@@ -1,10 +1,10 @@
 """Turns a script's own cross-validation into folds that the evaluator makes.
 
-The script keeps its code: its splitter gives the one fold that lies in the table, and the predictions
-for the rows that are held out are written down. Their answers are not in the table, so nothing hangs
-on how well the script was understood: what is scored, no recipe has seen. Whether it was understood is
-tried (:func:`table_of`): other stand-ins for the hidden answers must change nothing, and other
-answers of the training rows must change the predictions.
+The script keeps its code: its splitter gives the one fold that lies in the table, and the
+predictions for the rows that are held out are written down. Their answers are not in the table, so
+nothing hangs on how well the script was understood: what is scored, no recipe has seen. Whether it
+was understood is tried (:func:`table_of`): other stand-ins for the hidden answers must change
+nothing, and other answers of the training rows must change the predictions.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _NO_PREDICTIONS = {
     "cv": "lightgbm.cv and xgboost.cv give no predictions: train in a loop over KFold().split()",
     "TimeSeriesSplit": "TimeSeriesSplit orders rows by time, and folds would train on the future: "
     "hide the last rows, and use --to isolated",
-    "GridSearchCV": "GridSearchCV chooses by its own folds: make its values knobs, and train one model",
+    "GridSearchCV": "GridSearchCV chooses by its own folds: make its values knobs",
     "RandomizedSearchCV": "RandomizedSearchCV chooses by its own folds: make its values knobs",
 }
 _ANSWERS = re.compile(
@@ -182,8 +182,8 @@ class _Rewriting:
         calls = [node for node in ast.walk(tree) if _called(node) in _SCORERS]
         if len(loops) + len(calls) != 1:
             raise NoFolds(
-                "one loop over folds is needed, as 'for rest, held in KFold(5).split(rows):', or one "
-                f"cross_val_score; found {len(loops) + len(calls)}"
+                "one loop over folds is needed, as 'for rest, held in KFold(5).split(rows):', or "
+                f"one cross_val_score; found {len(loops) + len(calls)}"
             )
         for call in calls:
             assert isinstance(call, ast.Call)
@@ -258,8 +258,8 @@ class _Rewriting:
                         tables.add(name.id)
         if found is None:
             raise NoFolds(
-                f"line {loop.lineno}: no line of the loop assigns what is predicted for {held!r}, as "
-                f"'guess = model.predict(inputs[{held}])'"
+                f"line {loop.lineno}: no line of the loop assigns what is predicted for {held!r}, "
+                f"as 'guess = model.predict(inputs[{held}])'"
             )
         statement, target = found
         line = self.lines[statement.lineno - 1]
@@ -335,7 +335,7 @@ def _predicts(value: ast.expr, tables: set[str]) -> bool:
 
 
 def _split_count(tree: ast.Module) -> int | None:
-    """Return how many folds a script makes: of a splitter, of ``cv``, or of an option ``--folds``."""
+    """Return how many folds a script makes, by its splitter, ``cv``, or an option."""
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call):
             continue

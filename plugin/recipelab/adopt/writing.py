@@ -274,11 +274,11 @@ def _fold_phases(draft: Draft, folds: Folds, seen: Mapping[str, str]) -> str:
     dealt = {table: "draw:table-{fold}.csv", f"{RECIPE}/{COUNTS}": "draw:fold-{fold}.txt"}
     files = [f"{name}-{{fold}}.{kind}" for name, kind in _DEALT.items()]
     score = 'command = ["python", "evaluator/score.py"]\ndata = { "answers/answers.json" = '
-    return f"""# The evaluator deals the rows, by the campaign's secret: folds, and a hold-out that no trial is
-# scored on. In a fold's table the answers of both are those of other rows.
+    return f"""# The evaluator deals the rows, by the campaign's secret: folds, and a hold-out that
+# no trial is scored on. In a fold's table the answers of both are those of other rows.
 [phases.draw]
 command = ["python", "evaluator/draw.py", "{{secret}}"]
-data = {{ {toml(f"pool/{folds.table.path.name}")} = {toml(seen[table])} }}
+data = {_table({f"pool/{folds.table.path.name}": seen[table]})}
 files = {_list(files)}
 
 {_training(draft, {**seen, **dealt})}
@@ -358,11 +358,12 @@ def _description(draft: Draft) -> str:
     files = ", ".join(draft.editable[:12])
     if draft.folds is not None:
         return (
-            f"The command `{draft.entry.command}` trains on one fold of {draft.folds.table.target} and "
-            f"predicts {draft.folds.target} for the rows that are held out, whose answers it never "
-            f"sees. The evaluator computes {draft.metric} ({draft.folds.score}). {goal} is better. You "
-            f"may change: {files}. Keep {HELPER}.rest(), held() or split(), and hand what is predicted "
-            f"to {HELPER}.predicted(). What the command prints as its score means nothing."
+            f"The command `{draft.entry.command}` trains on one fold of "
+            f"{draft.folds.table.target} and predicts {draft.folds.target} for the rows that are "
+            f"held out, whose answers it never sees. The evaluator computes {draft.metric} "
+            f"({draft.folds.score}). {goal} is better. You may change: {files}. Keep "
+            f"{HELPER}.rest(), held() or split(), and hand what is predicted to "
+            f"{HELPER}.predicted(). What the command prints as its score means nothing."
         )
     return (
         f"The command `{draft.entry.command}` trains and prints {draft.metric}. {goal} is better. "
@@ -395,8 +396,8 @@ def _score_told(draft: Draft) -> str:
     if draft.folds is None:
         return f"the last `{draft.metric}` that it prints"
     return (
-        f"`{draft.metric}`, computed by the evaluator ({draft.folds.score}) for rows whose answers the "
-        f"recipe never sees; {draft.folds.count} folds of {draft.folds.table.target}, column "
+        f"`{draft.metric}`, computed by the evaluator ({draft.folds.score}) for rows whose answers "
+        f"the recipe never sees; {draft.folds.count} folds of {draft.folds.table.target}, column "
         f"`{draft.folds.target}`. What the command prints means nothing"
     )
 
