@@ -180,7 +180,7 @@ class CampaignSession:
     async def _open_queue(self) -> TrialQueue:
         plan = self.plan
         store = self.overrides.store or self._stack.enter_context(
-            LineageStore.open(self.lineage or self.home.lineage)
+            LineageStore.open(self.lineage or self.home.lineage, create=True)
         )
         priors = checked_priors(store, plan.priors, plan.name or "")
         name = plan.name or free_name(store, Path(plan.pack).name)

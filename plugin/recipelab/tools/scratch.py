@@ -9,9 +9,9 @@ from recipelab.evaluation.queue import TrialQueue
 from recipelab.evaluation.scratch import SCRATCH, WAIT_SECONDS, ScratchBench
 from recipelab.packs.knowledge import load_knowledge
 from recipelab.tools.base import AnyTool, TextTool, ToolArguments, to_json
-from recipelab.tools.recipe import Refused, TurnState
 from recipelab.tools.runs import check_time, ran
 from recipelab.tools.search import SearchKnowledgeTool, SearchRecipeTool
+from recipelab.tools.submit import Refused, TurnState
 
 OUTPUT_CHARACTERS = 6_000
 """Characters of what the code printed in an answer: head and tail."""
