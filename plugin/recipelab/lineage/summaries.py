@@ -174,7 +174,7 @@ class SummaryReader(TrialReader):
         return self._better(campaign, _NEAR_MISSES, goal, limit, offset)
 
     def unproven_gains(
-        self, campaign: str, *, goal: str = "minimize", limit: int = 50, offset: int = 0
+        self, campaign: str, *, goal: str | None = None, limit: int = 50, offset: int = 0
     ) -> Page[NearMiss]:
         """Return the trials that passed every gate and scored better than the best of now.
 
@@ -183,21 +183,21 @@ class SummaryReader(TrialReader):
 
         Args:
             campaign: Name of the campaign.
-            goal: Which scores are best: ``minimize`` or ``maximize``.
+            goal: Which scores are best: ``minimize`` or ``maximize``; ``None`` for what the
+                campaign says.
             limit: How many at most, from 1 to 200.
             offset: How many to pass over.
 
         Returns:
-            The best score first. None while the best has no score.
+            The best score first. None while the best has no score, or there is no trial.
 
         Raises:
-            LineageError: The campaign has no trials yet, there is no such goal, or limit or offset
-                is out of bounds.
+            LineageError: There is no such goal, or limit or offset is out of bounds.
         """
         return self._better(campaign, _UNPROVEN, goal, limit, offset)
 
     def _better(
-        self, campaign: str, statement: str, goal: str, limit: int, offset: int
+        self, campaign: str, statement: str, goal: str | None, limit: int, offset: int
     ) -> Page[NearMiss]:
         check_page(limit, offset)
         with self._asking(campaign) as (transaction, campaign_id):
