@@ -15,7 +15,7 @@ from recipelab.agents.specialist import workbench_of
 from recipelab.core.errors import RecipelabError
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.packs.pack import Pack
-from recipelab.tools.names import BY_NAME, LINEAGE_TOOLS, TOOLS
+from recipelab.tools.names import BY_NAME, LINEAGE_TOOLS, RUN_TOOLS, TOOLS
 
 KEYS = (
     "guided, max_tokens, model, name, reasoning_effort, share, surfaces, temperature, title, tools"
@@ -182,7 +182,8 @@ async def test_the_names_of_tools_are_those_of_the_tools(desk: TrialQueue) -> No
     assert {tool["name"] for tool in chosen} == there
     assert {tool["name"] for tool in for_all} == there - set(BY_NAME)
     blind = await workbench_of(charter, desk, (), 1, blind=True).list_tools()
-    assert not {tool["name"] for tool in blind} & {*LINEAGE_TOOLS, "turn_knob", "wait_for"}
+    hidden = {*LINEAGE_TOOLS, *RUN_TOOLS, "turn_knob", "wait_for"}
+    assert not {tool["name"] for tool in blind} & hidden
 
 
 def test_a_name_is_not_a_path(project: Path) -> None:

@@ -17,7 +17,9 @@ from autogen_core.models import (
     LLMMessage,
     RequestUsage,
 )
+from autogen_core.tools import Workbench
 
+from recipelab.agents.card import Card
 from recipelab.agents.charter import Charter
 from recipelab.agents.context import CHARACTERS, TurnContext
 from recipelab.agents.lineage_view import ViewContext, lineage_view
@@ -128,6 +130,7 @@ class Specialist(AssistantAgent):
         blind: Whether it is told nothing of past trials, for control campaigns.
         characters: How much its context holds, in characters.
         closing: Set when the round is to end, so that it waits for no trial any more.
+        literature: Tools from outside; a blind specialist does not get them.
     """
 
     component_provider_override = "recipelab.agents.Specialist"
@@ -144,15 +147,20 @@ class Specialist(AssistantAgent):
         blind: bool = False,
         characters: int = CHARACTERS,
         closing: asyncio.Event | None = None,
+        literature: Workbench | None = None,
     ) -> None:
         self._blind = blind
+        self._card = Card(queue, blind=blind) if queue is not None else None
 
         def view() -> str:
-            if queue is None or blind:
+            if queue is None or self._card is None:
                 return ""
-            shown = lineage_view(view_context_of(charter, queue))
-            self._turn_workbench.turn.opened(shown.best, is_whole=shown.is_whole)
-            return shown.text
+            past = ""
+            if not blind:
+                shown = lineage_view(view_context_of(charter, queue))
+                self._turn_workbench.turn.opened(shown.best, is_whole=shown.is_whole)
+                past = shown.text
+            return "\n\n".join(filter(None, (self._card.render(), past)))
 
         self._turn_context = TurnContext(view, characters=characters)
         self._turn_workbench = (
@@ -163,7 +171,7 @@ class Specialist(AssistantAgent):
         super().__init__(
             charter.name,
             TurnClient(client),
-            workbench=self._turn_workbench,
+            workbench=[self._turn_workbench, *([literature] if literature and not blind else [])],
             model_context=self._turn_context,
             description=f"{charter.title}; owns {', '.join(charter.surfaces)}",
             system_message=system_message(pack, charter, blind=blind),
@@ -177,6 +185,8 @@ class Specialist(AssistantAgent):
     ) -> AsyncGenerator[BaseAgentEvent | BaseChatMessage | Response, None]:
         """Take a turn; see :class:`autogen_agentchat.agents.AssistantAgent`."""
         self._turn_workbench.begin_turn()
+        if self._card is not None:
+            await self._card.look()
         await self._turn_context.begin_turn()
         if self._blind:
             messages = [message for message in messages if message.source == "user"]

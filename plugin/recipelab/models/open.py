@@ -406,7 +406,7 @@ def loaded_model(
     Raises:
         ModelError: It is not a component of a model client, or it holds a key.
     """
-    secrets = _places_of_secrets(saved)
+    secrets = places_of_secrets(saved)
     if secrets:
         raise ModelError(
             f"{where}: {', '.join(secrets)}: a key does not belong in a file; leave it out and set "
@@ -446,19 +446,19 @@ def _without_secrets(table: Mapping[str, Any]) -> dict[str, Any]:
     return {key: clean(value) for key, value in table.items() if not _is_secret(key, value)}
 
 
-def _places_of_secrets(value: Any, place: str = "") -> list[str]:
+def places_of_secrets(value: Any, place: str = "") -> list[str]:
     """Return the places of the keys that are written out."""
     if isinstance(value, list):
         return [
             found
             for number, item in enumerate(value)
-            for found in _places_of_secrets(item, f"{place}[{number}]")
+            for found in places_of_secrets(item, f"{place}[{number}]")
         ]
     places: list[str] = []
     for key, item in value.items() if isinstance(value, Mapping) else ():
         here = f"{place}.{key}" if place else str(key)
         written_out = _is_secret(key, item) and item not in (HIDDEN, "")
-        places += [here] if written_out else _places_of_secrets(item, here)
+        places += [here] if written_out else places_of_secrets(item, here)
     return places
 
 

@@ -10,6 +10,7 @@ from autogen_core.models import ChatCompletionClient
 
 from recipelab.agents import Charter, EvaluatorAgent, Specialist, load_charter
 from recipelab.agents.context import CHARACTERS
+from recipelab.agents.literature import LiteratureWorkbench, open_literature
 from recipelab.core.errors import ModelError, unknown_name
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.evaluation.session import CampaignSession
@@ -32,6 +33,7 @@ from recipelab.packs.pack import Pack
 from recipelab.plan import Arm, Plan, SavedModel, model_name
 from recipelab.team.scheduler import TurnScheduler
 from recipelab.team.turns import Silence
+from recipelab.tools.names import TOOLS
 
 GENERALIST = "generalist"
 """The charter of agents that own every surface."""
@@ -192,11 +194,22 @@ class Participants:
         self.models = ModelClients(session, self.charters, clients)
         self._session = session
         self._plays = load_playbook(session.pack)
+        self._literature = {
+            charter.name: LiteratureWorkbench(open_literature(Path(charter.workbench)), TOOLS)
+            for charter in self.charters
+            if charter.workbench is not None and not session.plan.blind
+        }
 
     @property
     def selector(self) -> ChatCompletionClient:
         """The model that picks speakers, if a model does."""
         return self.models.client(SELECTOR)
+
+    async def close(self) -> None:
+        """Close the models and the workbenches that were opened here."""
+        await self.models.close()
+        for workbench in self._literature.values():
+            await workbench.stop()
 
     def scheduler(
         self, queue: TrialQueue, turn_seconds: float | None, silence: Silence | None = None
@@ -247,6 +260,7 @@ class Participants:
                 blind=plan.blind,
                 characters=plan.characters or CHARACTERS,
                 closing=closing,
+                literature=self._literature.get(charter.name),
             )
             for charter in self.charters
         ]
