@@ -2,7 +2,8 @@
 
 To add a tool, write its arguments in :mod:`~recipelab.tools.lineage_arguments` and its function
 here, add both to :data:`QUESTIONS`, and its name to ``LINEAGE_TOOLS`` in
-:mod:`recipelab.tools.names`. Descriptions go out with every call of a model, so they are short, and say units.
+:mod:`recipelab.tools.names`. Descriptions go out with every call of a model, so they are short, and
+say units.
 """
 
 from __future__ import annotations
