@@ -300,7 +300,7 @@ async def test_a_recipe_shows_its_knobs_and_the_plays_of_the_surface(
 ) -> None:
     shown = await call(bench, "read_recipe")
     assert shown["trial"] == 0
-    assert {knob["name"] for knob in shown["knobs"]} == {"X", "Y", "PADDING"}
+    assert shown["knobs"] == {"left": {"X": 1.0}, "right": {"Y": 2.0, "PADDING": 10}}
     assert [play["id"] for play in shown["playbook"]] == ["straight-there"]
 
 
@@ -313,7 +313,7 @@ async def test_a_large_recipe_is_read_file_by_file(
     shown = await call(bench, "read_recipe")
     assert shown["to_be_read_alone"][longest] == len(files[longest])
     assert {**shown["files"], **shown["to_be_read_alone"]}.keys() == files.keys()
-    assert {knob["name"] for knob in shown["knobs"]} == {"X", "Y", "PADDING"}
+    assert shown["knobs"] == {"left": {"X": 1.0}, "right": {"Y": 2.0, "PADDING": 10}}
     text, line = "", 1
     while line:
         part = await call(bench, "read_recipe", path=longest, from_line=line)
