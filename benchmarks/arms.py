@@ -60,7 +60,7 @@ def one_seed(seed: int, given: argparse.Namespace) -> dict[str, RunFigures]:
                 ahead=0,
                 limits=BudgetLimits(trials=given.trials),
             )
-            with LineageStore.open(cast(Path, home.lineage)) as store:
+            with LineageStore.open(cast(Path, home.lineage), create=True) as store:
                 asyncio.run(campaign(plan, home, store))
                 found[arm] = run_figures(store, str(plan.name))
     return found

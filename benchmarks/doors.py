@@ -181,7 +181,7 @@ class Doors:
         self.arena = arena
         self.rng = rng
         self.watch = Watch()
-        self.store = LineageStore.open(arena.home / "lineage.db")
+        self.store = LineageStore.open(arena.home / "lineage.db", create=True)
         self.pack = load_pack("toy")
         self._number = 0
         self._start_campaign()

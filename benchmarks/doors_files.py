@@ -195,7 +195,10 @@ def sound_export() -> list[str]:
     """Return the lines of the export of a campaign that has one of everything."""
     run = SeedRun(1, (PhaseTiming(Phase.TRAIN, 1.0, 1.0, 10.0),), {"score.loss": 2.0})
     gate = GateResult("fit", 0.5, 0.2, 0.3, 0.01)
-    with tempfile.TemporaryDirectory() as folder, LineageStore.open(f"{folder}/l.db") as store:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        LineageStore.open(f"{folder}/l.db", create=True) as store,
+    ):
         plan = {"model": "offline", "base_url": "http://127.0.0.1:1", "specialists": ["left"]}
         store.create_campaign(
             name="c", pack="toy", profile="mini", model="offline", sandbox="local", seed=0,

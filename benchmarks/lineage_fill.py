@@ -181,7 +181,7 @@ def fill(path: Path, trials: int, *, seed: int = 5) -> None:
     text = recipe(random.Random(seed))
     files = {"recipe/train.py": text}
     rest = {"files": files, "digest": "d", "diff": "", "round_number": None}
-    with LineageStore.open(path) as store:
+    with LineageStore.open(path, create=True) as store:
         store.create_campaign(
             name=CAMPAIGN, pack="toy", profile="mini", model="offline", sandbox="local", seed=0,
             trials=trials + 1, hours=None, settings=settings(trials + 1),
@@ -203,7 +203,7 @@ def fill(path: Path, trials: int, *, seed: int = 5) -> None:
             for table, some in rows.items():
                 _insert(connection, table, some)
             connection.execute("COMMIT")
-    with LineageStore.open(path) as store:
+    with LineageStore.open(path, create=True) as store:
         edit = Edit("recipe/train.py", text.split("\n")[0], "KNOB_0 = 0.125")
         waiting = Proposal("opt-specialist", "opt", 0, "raise learning rate", -0.1, (edit,))
         store.propose(CAMPAIGN, waiting, parents=(0,), **rest)

@@ -183,7 +183,7 @@ def worker(url: str, seed: int, count: int) -> None:
 
 def at_once(url: str, count: int) -> dict[str, float]:
     """Lets eight processes write trials at once, and counts what is there afterwards."""
-    with LineageStore.open(url) as store:
+    with LineageStore.open(url, create=True) as store:
         store.create_campaign(
             name="at-once", pack="toy", profile="quick", model="none", sandbox="local", seed=0,
             trials=None, hours=None, settings={},

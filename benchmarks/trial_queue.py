@@ -53,7 +53,7 @@ async def queue_trials(
     """
     evaluator = StubEvaluator(pack or toy_pack())
     added = added_lines(evaluator.pack) if pack else None
-    with LineageStore.open(file) as store:
+    with LineageStore.open(file, create=True) as store:
         queue = open_queue(store, evaluator)
         context = _view_context(store, evaluator.pack)
         queue.propose_baseline()

@@ -112,7 +112,7 @@ def evaluator(toy: Pack, sandbox: LocalSandbox) -> Evaluator:
 @pytest.fixture
 def store(project: Path) -> Iterator[LineageStore]:
     """A lineage with one campaign, ``c``, in its first round."""
-    with LineageStore.open(project / "lineage.db") as opened:
+    with LineageStore.open(project / "lineage.db", create=True) as opened:
         opened.create_campaign(
             name="c",
             pack="toy",

@@ -65,13 +65,13 @@ def test_a_home_and_its_lineage_are_closed(umask: int, tmp_path: Path) -> None:
 
 def test_a_lineage_in_a_folder_that_is_open_is_closed(umask: int, tmp_path: Path) -> None:
     (tmp_path / "open").mkdir(mode=0o755)
-    LineageStore.open(tmp_path / "open/x.db").close()
+    LineageStore.open(tmp_path / "open/x.db", create=True).close()
     assert mode(tmp_path / "open/x.db") == 0o600
 
 
 def test_modes_that_a_team_has_set_stay(umask: int, tmp_path: Path) -> None:
     file = tmp_path / "x.db"
-    LineageStore.open(file).close()
+    LineageStore.open(file, create=True).close()
     file.chmod(0o660)
     tmp_path.chmod(0o770)
     LineageStore.open(file).close()

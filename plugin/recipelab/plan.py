@@ -65,8 +65,8 @@ LARGEST_SEED = 2**63 - 1
 
 Asked = TypeVar("Asked", bound=BaseModel)
 
-PLAN, METRIC = "plan", "metric"
-"""Keys of a campaign's settings in the lineage."""
+PLAN = "plan"
+"""Key of the plan in a campaign's settings in the lineage."""
 
 
 class Plan(BaseModel):
@@ -79,6 +79,8 @@ class Plan(BaseModel):
         model: The model of each specialist without one of its own.
         models: Models of single specialists, by name; ``selector`` is the one that picks speakers.
         base_url: Address of an OpenAI-compatible server for models given by name.
+        max_tokens: Tokens of one answer at most, for models given by name; ``None`` leaves it to
+            the provider.
         prices: A file with prices of models; ``None`` uses the catalogue alone.
         seed: Seed of the offline model's choices.
         limits: What may be spent.
@@ -110,6 +112,7 @@ class Plan(BaseModel):
     model: SavedModel = OFFLINE
     models: dict[str, SavedModel] = Field(default_factory=dict)
     base_url: str | None = None
+    max_tokens: int | None = Field(default=None, ge=1)
     prices: str | None = None
     seed: int = Field(default=0, ge=-LARGEST_SEED, le=LARGEST_SEED)
     limits: BudgetLimits = BudgetLimits()
@@ -193,6 +196,7 @@ def settings_of(plan: Plan, metric: Metric, trust: Trust) -> dict[str, Any]:
         trust: How far its scores can be believed.
     """
     from recipelab.lineage.campaigns import PRIORS, TRUST
+    from recipelab.lineage.lookup import METRIC
 
     return {
         PLAN: plan.model_dump(mode="json"),

@@ -219,11 +219,12 @@ class Mean:
 
 
 model = Mean()
-for fold in range(5):
-    held = order[fold::5]
-    rest = np.setdiff1d(order, held)
-    guess = model.predict(x[held])
-print("rmse:", ((y - y.mean()) ** 2).mean() ** 0.5)
+if __name__ == "__main__":
+    for fold in range(5):
+        held = order[fold::5]
+        rest = np.setdiff1d(order, held)
+        guess = model.predict(x[held])
+    print("rmse:", ((y - y.mean()) ** 2).mean() ** 0.5)
 """
 
 
@@ -236,6 +237,7 @@ def test_a_script_that_looks_at_hidden_answers_keeps_its_folds(cli: Cli, tmp_pat
     (folder / "rows.csv").write_text(f"a,b\n{rows}")
     (folder / "train.py").write_text(LEAKS)
     done = cli("packs", "adopt", folder, "--yes", "--json", *LOCAL)
+    assert done.stdout, done.output
     facts = json.loads(done.stdout)
     assert (facts["trust"], facts["folds"]) == ("self-reported", None), done.output
     assert load_pack("repository").folds is None

@@ -127,7 +127,10 @@ def test_what_was_spent_is_known_after_a_restart(store: LineageStore) -> None:
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(1, 40), max_size=12))
 def test_each_warning_is_given_once_and_in_order(steps: list[int]) -> None:
-    with TemporaryDirectory() as folder, LineageStore.open(Path(folder) / "l.db") as store:
+    with (
+        TemporaryDirectory() as folder,
+        LineageStore.open(Path(folder) / "l.db", create=True) as store,
+    ):
         store.create_campaign(
             name="c",
             pack="toy",

@@ -87,7 +87,7 @@ def test_an_unknown_campaign_lists_those_there_are(project: Path, store: Lineage
     assert Campaign.open(lineage=store).name == "c"
     with pytest.raises(RecipelabError, match=r"no lineage at .*lineage\.db"):
         Campaign.open(home=project / "nowhere")
-    LineageStore.open(project / "empty.db").close()
+    LineageStore.open(project / "empty.db", create=True).close()
     with pytest.raises(RecipelabError, match="no campaign in this lineage"):
         Campaign.open(lineage=project / "empty.db")
     with pytest.raises(RecipelabError, match="its settings hold no plan"):

@@ -120,7 +120,7 @@ def test_bad_input_is_told_in_words(cli: Cli, words: list[str], told: str) -> No
 def test_the_lineage_may_be_elsewhere(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with LineageStore.open(tmp_path / "other.db") as store:
+    with LineageStore.open(tmp_path / "other.db", create=True) as store:
         add_campaign(store, "elsewhere")
         tell(store, "elsewhere")
     monkeypatch.setenv("RECIPELAB_LINEAGE", f"sqlite:///{tmp_path}/other.db")

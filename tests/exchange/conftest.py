@@ -12,5 +12,5 @@ from recipelab.lineage import LineageStore
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[LineageStore]:
-    with LineageStore.open(tmp_path / "lineage.db") as opened:
+    with LineageStore.open(tmp_path / "lineage.db", create=True) as opened:
         yield opened

@@ -97,7 +97,10 @@ def fill(
 def test_export_and_import_and_export_give_the_same(
     trials: list[tuple[Proposal, dict[str, str], Outcome | None, bool]],
 ) -> None:
-    with TemporaryDirectory() as folder, LineageStore.open(f"{folder}/lineage.db") as store:
+    with (
+        TemporaryDirectory() as folder,
+        LineageStore.open(f"{folder}/lineage.db", create=True) as store,
+    ):
         fill(store, trials)
         first = exported(store, CAMPAIGN)
         file = Path(folder) / "campaign.jsonl"
@@ -121,7 +124,7 @@ def test_a_released_run_comes_through_an_export(store: LineageStore, tmp_path: P
     import_campaign(store, write_run(tmp_path / "run", airbench()), "old")
     file = tmp_path / "old.jsonl"
     file.write_text(exported(store, "old"), "utf-8")
-    with LineageStore.open(tmp_path / "other.db") as other:
+    with LineageStore.open(tmp_path / "other.db", create=True) as other:
         import_campaign(other, file, "again")
         assert exported(other, "again") == exported(store, "old")
         assert metric_of(other.campaign("again")) == metric_of(store.campaign("old"))

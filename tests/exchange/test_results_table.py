@@ -33,7 +33,7 @@ def table(folder: Path, text: str) -> Path:
 
 def test_it_becomes_a_campaign_that_can_be_asked(tmp_path: Path) -> None:
     file = table(tmp_path, HEAD + ROWS)
-    with LineageStore.open(tmp_path / "lineage.db") as store:
+    with LineageStore.open(tmp_path / "lineage.db", create=True) as store:
         imported = import_campaign(store, tmp_path, "past")
         assert (imported.kind, imported.damage) == ("results table", ())
         trials = [store.trial("past", number) for number in range(4)]

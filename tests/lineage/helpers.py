@@ -144,7 +144,7 @@ def outcome(status: Status = Status.DISCARDED, score: float | None = 1.0) -> Out
 
 def with_campaign(path: Path | str, name: str = CAMPAIGN) -> LineageStore:
     """An open lineage with one campaign."""
-    store = LineageStore.open(path)
+    store = LineageStore.open(path, create=True)
     add_campaign(store, name)
     return store
 

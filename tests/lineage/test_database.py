@@ -100,10 +100,23 @@ def test_an_empty_file_becomes_a_lineage(tmp_path: Path) -> None:
         assert judged(store, Status.BASELINE) == 0
 
 
+@pytest.mark.parametrize("name", ["lineage.db", "no/such/folder/lineage.db"])
+def test_a_mistyped_path_is_an_error_and_makes_nothing(tmp_path: Path, name: str) -> None:
+    with pytest.raises(LineageError, match=r"no lineage at .*lineage\.db; a campaign makes one"):
+        LineageStore.open(tmp_path / name)
+    (tmp_path / "empty.db").touch()
+    with pytest.raises(LineageError, match="no lineage at"):
+        LineageStore.open(tmp_path / "empty.db")
+    assert list(tmp_path.iterdir()) == [tmp_path / "empty.db"]
+    assert (tmp_path / "empty.db").read_bytes() == b""
+
+
 def test_what_cannot_be_opened_is_told_in_words(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for path in (tmp_path, tmp_path / "file" / "lineage.db"):
         with pytest.raises(LineageError, match="cannot open the lineage"):
+            LineageStore.open(path, create=True)
+        with pytest.raises(LineageError, match=str(path)):
             LineageStore.open(path)
 
 
@@ -151,7 +164,11 @@ def test_a_database_of_something_else_or_a_newer_one_is_left_as_it_is(
     with engine.begin() as connection:
         assert inspect(connection).get_table_names() == ["trial"]
         connection.execute(text("DROP TABLE trial"))
-    LineageStore.open(url).close()
+    with pytest.raises(LineageError, match="no lineage at postgresql"):
+        LineageStore.open(url)
+    with engine.begin() as connection:
+        assert inspect(connection).get_table_names() == []
+    LineageStore.open(url, create=True).close()
     with engine.begin() as connection:
         connection.execute(text("UPDATE recipelab_lineage SET version = 99"))
     with pytest.raises(LineageError, match="has version 99 of the lineage's tables, and this"):
@@ -210,7 +227,7 @@ def test_all_answers_of_a_moment_fit_together(store: LineageStore) -> None:
 
 
 def test_commits_are_on_the_disk_and_references_hold(tmp_path: Path) -> None:
-    with LineageStore.open(tmp_path / "lineage.db") as store, store._writing() as transaction:
+    with with_campaign(tmp_path / "lineage.db") as store, store._writing() as transaction:
         found = {
             name: transaction.value(f"PRAGMA {name}")
             for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")

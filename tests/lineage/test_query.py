@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from recipelab.core.errors import LineageError
-from recipelab.core.trial import Failure, FailureKind, Outcome, Phase, Status
+from recipelab.core.trial import Failure, FailureKind, GateResult, Outcome, Phase, Status
 from recipelab.lineage import LineageStore, TrialFilter, TrialRecord
 from recipelab.lineage.database import Transaction
 from tests.lineage.conftest import DATABASES, MakeDatabase
@@ -40,6 +40,14 @@ NAMES = [
     "since",
     "until",
 ]
+REST: dict[str, Any] = {
+    "parents": (),
+    "files": {"recipe/train.py": "x = 1"},
+    "digest": "",
+    "diff": "",
+    "round_number": None,
+}
+SAYS_MORE = {"metric": {"name": "accuracy", "unit": "", "goal": "maximize"}}
 
 
 def some_text(rng: random.Random) -> str:
@@ -178,7 +186,7 @@ def holds(wanted: TrialFilter, record: TrialRecord, records: list[TrialRecord]) 
 def in_order(wanted: TrialFilter, records: list[TrialRecord]) -> list[TrialRecord]:
     if wanted.order in ("newest", "oldest"):
         return sorted(records, key=lambda r: r.number, reverse=wanted.order == "newest")
-    sign = 1.0 if (wanted.order == "best") == (wanted.goal == "minimize") else -1.0
+    sign = 1.0 if (wanted.order == "best") == (wanted.goal != "maximize") else -1.0
 
     def key(record: TrialRecord) -> tuple[bool, float, int]:
         score = record.outcome.score if record.outcome else None
@@ -210,7 +218,7 @@ FILTERS = st.builds(
     until=TIMES,
     in_flight=st.sampled_from([None, None, True, False]),
     order=st.sampled_from(["newest", "oldest", "best", "worst"]),
-    goal=st.sampled_from(["minimize", "maximize"]),
+    goal=st.sampled_from([None, "minimize", "maximize"]),
     limit=st.integers(1, 200),
     offset=st.sampled_from([0, 0, 1, 5, 10**30]),
 )
@@ -287,6 +295,9 @@ def test_a_page_takes_as_many_statements_as_a_trial(
     [
         ({"order": "up"}, "unknown order 'up'; valid: best, newest, oldest, worst"),
         ({"goal": "win"}, "unknown goal 'win'; valid: maximize, minimize"),
+        ({"statuses": ("won",)}, "unknown statuses 'won'; valid: aborted, baseline, crashed"),
+        ({"standings": "won"}, "unknown standings 'won'; valid: certified, provisional"),
+        ({"failure_kinds": ["won"]}, "unknown failure_kinds 'won'; valid: "),
         ({"limit": 0}, "limit must be from 1 to 200, not 0"),
         ({"limit": 201}, "limit must be from 1 to 200, not 201"),
         ({"offset": -1}, "offset must not be negative"),
@@ -303,3 +314,49 @@ def test_a_filter_out_of_bounds_is_refused_in_words(wrong: dict[str, Any], words
 
 def test_longest_text_is_looked_for(store: LineageStore) -> None:
     assert store.query(CAMPAIGN, TrialFilter(text="%" * 1_000)).total == 0
+
+
+def test_words_do_as_well_as_members(store: LineageStore) -> None:
+    store.propose_and_record(CAMPAIGN, proposal(), outcome(Status.BASELINE, 1.0), **REST)
+    failure = Failure(Phase.TRAIN, FailureKind.OOM, "out of memory", "")
+    store.propose_and_record(
+        CAMPAIGN, proposal(), replace(outcome(Status.GATE_MISSED, 0.5), failure=failure), **REST
+    )
+    for wanted in (
+        TrialFilter(statuses=("gate_missed",)),  # type: ignore[arg-type]
+        TrialFilter(statuses="gate_missed", failure_kinds="oom"),  # type: ignore[arg-type]
+        TrialFilter(statuses=[Status.GATE_MISSED], surfaces="opt"),  # type: ignore[arg-type]
+    ):
+        assert [trial.number for trial in store.briefs(CAMPAIGN, wanted).items] == [1]
+    assert [t.number for t in store.trials(CAMPAIGN, statuses=("gate_missed",), order="best")] == [
+        1
+    ]
+    assert [t.number for t in store.each_trial(CAMPAIGN, ("gate_missed",))] == [1]  # type: ignore[arg-type]
+    assert store.failures(CAMPAIGN, kinds=("oom",), surfaces="opt").total == 1  # type: ignore[arg-type]
+    for ask, words in (
+        (lambda: store.trials(CAMPAIGN, status="kept"), "unknown part of a filter 'status'; valid"),
+        (lambda: store.failures(CAMPAIGN, kinds=("won",)), "unknown kinds 'won'; valid: "),  # type: ignore[arg-type]
+        (lambda: list(store.each_trial(CAMPAIGN, ("won",))), "unknown statuses 'won'; valid: "),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(LineageError, match=words):
+            ask()
+
+
+@pytest.mark.parametrize("settings", [SAYS_MORE, {"imported": SAYS_MORE}, {}])
+def test_the_goal_is_that_of_the_campaign(store: LineageStore, settings: dict[str, Any]) -> None:
+    store.reopen_campaign(CAMPAIGN, settings=settings)
+    for score in (7.0, 5.0, 9.0):
+        status = Status.GATE_MISSED if score != 7.0 else Status.BASELINE
+        gates = (GateResult("fit", 0.1, 0.2, -0.1),)
+        missed = replace(outcome(status, score), gates=gates)
+        store.propose_and_record(CAMPAIGN, proposal(), missed, **REST)
+    best, worst, better = (2, 1, 2.0) if settings else (1, 2, -2.0)
+    assert store.trials(CAMPAIGN, order="best")[0].number == best
+    assert store.trials(CAMPAIGN, order="worst")[0].number == worst
+    assert store.trials(CAMPAIGN, order="best", goal="minimize")[0].number == 1
+    assert [miss.brief.number for miss in store.near_misses(CAMPAIGN).items] == [best]
+    for gain in (2.0, -2.0):
+        kept = replace(outcome(Status.KEPT, 7.0 + gain), delta=gain)
+        store.propose_and_record(CAMPAIGN, proposal(), kept, **REST)
+    assert [surface.best_delta for surface in store.surfaces(CAMPAIGN)] == [better]
+    assert [one.best_delta for one in store.specialists(CAMPAIGN)] == [better]

@@ -33,7 +33,7 @@ class Life(RuleBasedStateMachine):
         from tempfile import TemporaryDirectory
 
         self.folder = TemporaryDirectory()
-        self.store = LineageStore.open(f"{self.folder.name}/lineage.db")
+        self.store = LineageStore.open(f"{self.folder.name}/lineage.db", create=True)
         add_campaign(self.store)
         self.states: list[TrialState] = []
         self.ended: dict[int, Outcome] = {}

@@ -137,7 +137,9 @@ def test_what_an_encoding_cannot_hold_is_no_trial(recipe: Path) -> None:
     (recipe / "train.py").write_bytes(latin((recipe / "train.py").read_text()))
     pack = load_pack("toy")
     edit = Edit(TRAIN, "X = 1.0  # knob", "X = 1.0  # Łódź knob")
-    found = check_edits(pack, pack.baseline().files, (edit,), lambda recipe: None)
+    found = check_edits(
+        pack, pack.baseline().files, (edit,), lambda recipe: None, start=pack.baseline()
+    )
     assert isinstance(found, Rejected)
     assert "recipe/train.py: it is in latin-1, which has no 'Ł'" in found.reason
 

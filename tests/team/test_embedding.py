@@ -63,7 +63,7 @@ async def test_it_takes_part_in_teams_of_others(project: Path) -> None:
 
 async def test_objects_of_ones_own_are_used_and_left_open(project: Path) -> None:
     model = OfflineClient(seed=5)
-    with LineageStore.open(project / "mine.db") as store:
+    with LineageStore.open(project / "mine.db", create=True) as store:
         async with LocalSandbox() as sandbox:
             team = research_team(
                 "toy", trials=1, slots=1, model=model, lineage=store, sandbox=sandbox, name="c"

@@ -89,7 +89,7 @@ HISTORY = (
 """Trials 1 to 6; trial 0 is the baseline with a score of 10, and lower is better."""
 
 
-def add_campaign(store: LineageStore, name: str, pack: str = "toy") -> None:
+def add_campaign(store: LineageStore, name: str, pack: str = "toy", goal: str = "minimize") -> None:
     """Adds an empty campaign."""
     store.create_campaign(
         name=name,
@@ -100,7 +100,7 @@ def add_campaign(store: LineageStore, name: str, pack: str = "toy") -> None:
         seed=0,
         trials=10,
         hours=None,
-        settings={},
+        settings={"metric": {"name": "loss", "unit": "", "goal": goal}},
     )
 
 
@@ -128,8 +128,8 @@ def propose(
     )
 
 
-def tell(store: LineageStore, campaign: str) -> None:
-    """Fills a campaign with the history."""
+def propose_baseline(store: LineageStore, campaign: str) -> None:
+    """Proposes the baseline."""
     baseline = Recipe(FILES)
     store.propose(
         campaign,
@@ -140,6 +140,11 @@ def tell(store: LineageStore, campaign: str) -> None:
         diff="",
         round_number=None,
     )
+
+
+def tell(store: LineageStore, campaign: str) -> None:
+    """Fills a campaign with the history."""
+    propose_baseline(store, campaign)
     store.record(campaign, 0, measured(Status.BASELINE, 10.0))
     for step in HISTORY:
         number = propose(

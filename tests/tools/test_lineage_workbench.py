@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,19 +15,21 @@ import pytest
 from autogen_agentchat.agents import AssistantAgent
 from autogen_core import CancellationToken, ComponentModel, FunctionCall
 from autogen_core.models import CreateResult, RequestUsage
-from autogen_core.tools import Workbench
+from autogen_core.tools import BaseTool, StaticWorkbench, Workbench
 from autogen_ext.models.replay import ReplayChatCompletionClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recipelab import LineageWorkbench
+from recipelab import LineageQueryTool, LineageWorkbench
+from recipelab.core.errors import LineageError
 from recipelab.core.trial import Edit, FailureKind
 from recipelab.lineage import LineageStore, TrialFilter
+from recipelab.packs.judging_sections import Goal
 from recipelab.tools.base import ANSWER_CHARACTERS
-from recipelab.tools.lineage import _LISTS, LineageQueryArguments
+from recipelab.tools.lineage_arguments import LISTS, LineageQueryArguments
 from recipelab.tools.names import LINEAGE_TOOLS
 
-from .history import add_campaign, failed, propose, tell
+from .history import add_campaign, failed, propose, propose_baseline, tell
 
 NAMES = [
     "lineage_query",
@@ -45,7 +48,7 @@ NAMES = [
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[LineageStore]:
     """A campaign of seven trials: see :func:`tell`."""
-    with LineageStore.open(tmp_path / "lineage.db") as opened:
+    with LineageStore.open(tmp_path / "lineage.db", create=True) as opened:
         add_campaign(opened, "c")
         tell(opened, "c")
         yield opened
@@ -83,6 +86,7 @@ async def test_there_are_ten_tools(bench: LineageWorkbench) -> None:
         ({}, [6, 5, 4, 3, 2, 1, 0]),
         ({"status": ["kept"]}, [1]),
         ({"surface": ["arch"]}, [6, 3]),
+        ({"status": ["in_flight"]}, [6]),
         ({"specialist": ["opt"], "order": "oldest"}, [1, 2, 4, 5]),
         ({"failure_kind": ["oom"]}, [3]),
         ({"signature": "memory"}, [3]),
@@ -148,13 +152,33 @@ async def test_a_near_miss_tells_the_excess_to_remove(bench: LineageWorkbench) -
     ]
 
 
+async def test_in_flight_stands_alone_among_statuses(bench: LineageWorkbench) -> None:
+    told = await refused(bench, "lineage_query", status=["kept", "in_flight"])
+    assert "in_flight stands alone" in told
+
+
+async def test_schemas_hold_what_a_model_needs_and_no_more(store: LineageStore) -> None:
+    (query, *_) = await LineageWorkbench(store, "c").list_tools()
+    assert query["parameters"]["properties"]["parent"] == {
+        "type": "integer",
+        "description": "Children of this trial.",
+    }
+    assert "campaign" not in query["parameters"]["properties"]
+    (query, *_) = await LineageWorkbench(store, "c", priors=("c",)).list_tools()
+    assert query["parameters"]["properties"]["campaign"]["type"] == "string"
+    # What the schema leaves out is read all the same.
+    assert numbers(await call(LineageWorkbench(store, "c"), "lineage_query", campaign="c"))
+
+
 async def test_detail_and_its_pages(bench: LineageWorkbench) -> None:
     detail = await call(bench, "trial_detail", trial=4)
     assert detail["gates"] == [
         {"gate": "accuracy", "value": 0.78, "limit": 0.8, "margin": pytest.approx(-0.02)}
     ]
     assert detail["seed_runs"] == [{"seed": 1, "train.cpu_seconds": 6.0}]
-    assert "+RATE = 0.4" in detail["diff"]
+    assert "diff" not in detail
+    assert detail["diff_more"].endswith("characters; ask with diff=true")
+    assert "+RATE = 0.4" in (await call(bench, "trial_detail", trial=4, diff=True))["diff"]
     assert (await call(bench, "trial_detail", trial=4, offset=10**9))["diff"] == ""
     assert "has no trial 99" in await refused(bench, "trial_detail", trial=99)
 
@@ -214,6 +238,68 @@ async def test_it_dumps_and_loads(store: LineageStore) -> None:
     loaded = Workbench.load_component(dumped)
     assert await call(loaded, "best_chain") == await call(bench, "best_chain")
     assert loaded.dump_component().model_dump_json() == dumped.model_dump_json()
+
+
+@pytest.mark.parametrize(("goal", "best"), [("minimize", 4), ("maximize", 2)])
+async def test_the_goal_is_that_of_each_campaign(store: LineageStore, goal: str, best: int) -> None:
+    add_campaign(store, "other", goal=goal)
+    tell(store, "other")
+    bench = LineageWorkbench(store, "other", priors=("c",))
+    loaded = Workbench.load_component(bench.dump_component())
+    tool = LineageQueryTool(store.url, "other")
+    for ask in (bench, loaded, StaticWorkbench([tool])):
+        assert numbers(await call(ask, "lineage_query", order="best", limit=1)) == [best]
+    assert numbers(await call(bench, "lineage_query", order="best", limit=1, campaign="c")) == [4]
+    assert numbers(await call(bench, "near_misses"), "near_misses") == [4] * (best == 4)
+    surfaces = {row["surface"]: row for row in (await call(bench, "surface_summary"))["surfaces"]}
+    assert surfaces["opt"]["best_delta"] == (-2.0 if best == 4 else 2.0)
+    told = LineageWorkbench(store, "other", goal=Goal.MINIMIZE)
+    assert numbers(await call(told, "lineage_query", order="best", limit=1)) == [4]
+
+
+async def test_before_the_first_trial_answers_are_empty(store: LineageStore) -> None:
+    add_campaign(store, "new")
+    bench = LineageWorkbench(store, "new")
+    answer = await call(bench, "lineage_query")
+    assert (answer["counts"], answer["best"], answer["trials"]) == ({}, None, [])
+    for tool, rows in (("best_chain", "trials"), ("near_misses", "near_misses")):
+        assert (await call(bench, tool))[rows] == []
+    propose_baseline(store, "new")
+    assert numbers(await call(bench, "lineage_query")) == [0]
+
+
+def test_a_mistyped_path_is_an_error_and_makes_nothing(tmp_path: Path) -> None:
+    wrong = tmp_path / "no/lineage.db"
+    config = {"lineage": str(wrong), "campaign": "c"}
+    for provider in ("LineageWorkbench", "LineageQueryTool"):
+        model = ComponentModel(provider=f"recipelab.tools.{provider}", config=config)
+        kind = Workbench if provider == "LineageWorkbench" else BaseTool
+        with pytest.raises(LineageError, match="no lineage at"):
+            kind.load_component(model)
+    with pytest.raises(LineageError, match="no lineage at"):
+        LineageWorkbench(wrong, "c")
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_stopping_closes_what_was_opened_here_alone(store: LineageStore) -> None:
+    path = store.url.removeprefix("sqlite:///")
+
+    def opened() -> int:
+        links = (os.readlink(file) for file in Path("/proc/self/fd").iterdir() if file.is_symlink())
+        return sum(link == path for link in links)
+
+    store.close()
+    assert opened() == 0
+    async with LineageWorkbench(path, "c") as bench:
+        assert numbers(await call(bench, "in_flight")) == [6]
+        assert opened() == 1
+    assert opened() == 0
+    assert numbers(await call(bench, "in_flight")) == [6]
+    await bench.stop()
+    assert opened() == 0
+    async with LineageWorkbench(store, "c") as given:
+        await call(given, "in_flight")
+    assert opened() == 1
 
 
 async def test_every_answer_stays_below_the_cap(store: LineageStore) -> None:
@@ -317,7 +403,7 @@ async def test_an_agent_uses_it(bench: LineageWorkbench) -> None:
 
 def test_a_model_can_use_every_filter_of_the_lineage() -> None:
     fields = {field.name for field in dataclasses.fields(TrialFilter)} - {"goal", "in_flight"}
-    assert fields == {_LISTS.get(name, name) for name in LineageQueryArguments.model_fields} - {
+    assert fields == {LISTS.get(name, name) for name in LineageQueryArguments.model_fields} - {
         "campaign"
     }
 

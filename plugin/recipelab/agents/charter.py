@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
 from pydantic import (
@@ -34,6 +34,8 @@ MAX_FRONT_MATTER = 20_000
 
 _NAME_IN_WORDS = "lower-case letters, digits and _, with a letter first"
 
+Effort = Literal["minimal", "low", "medium", "high"]
+
 VALID: Mapping[str, str] = {
     "name": f"{_NAME_IN_WORDS}; the same as the file's",
     "title": "one line of at most 100 characters",
@@ -42,7 +44,11 @@ VALID: Mapping[str, str] = {
     "model": ", ".join(CHOICES),
     "tools": f"a list of {', '.join(TOOLS)}",
     "temperature": "a number from 0 to 2",
+    "max_tokens": "a whole number from 1",
+    "reasoning_effort": ", ".join(get_args(Effort)),
+    "share": "a number from 0 to 0.5",
     "guided": "true, false",
+    "workbench": "a JSON file beside the charter: the component of an AutoGen workbench or tool",
 }
 """The valid values of each key, in words."""
 
@@ -62,9 +68,16 @@ class Charter(BaseModel):
         surfaces: The surfaces that it owns; ``*`` alone stands for all of the pack.
         body: Its instructions, in Markdown.
         model: Specification of its model; ``None`` for the campaign's.
-        tools: Names of the tools that it may use; ``None`` for all but ``turn_knob``.
+        tools: Names of the tools that it may use; ``None`` for all but those of
+            :data:`~recipelab.tools.names.BY_NAME`.
         temperature: Sampling temperature of its model; ``None`` leaves it to the provider.
+        max_tokens: Tokens of one answer of its model at most; ``None`` for the campaign's limit.
+        reasoning_effort: How much a reasoning model is to think; ``None`` leaves it to the
+            provider. Models that do not reason refuse it.
+        share: Share of the trials that is its own, whatever its credit; 0 for none.
         guided: Whether its model is led through its tools one by one, in their order.
+        workbench: File with the component of a workbench or a tool from outside, as for literature;
+            ``None`` for none. A specialist that is told nothing of past trials never has it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -77,7 +90,11 @@ class Charter(BaseModel):
     model: str | None = None
     tools: tuple[str, ...] | None = None
     temperature: float | None = Field(default=None, ge=0, le=2)
+    max_tokens: int | None = Field(default=None, ge=1)
+    reasoning_effort: Effort | None = None
+    share: float = Field(default=0.0, ge=0, le=0.5)
     guided: bool = False
+    workbench: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._/-]+\.json$")
 
     @field_validator("surfaces")
     @classmethod
@@ -169,6 +186,13 @@ def read_charter(file: Path) -> Charter:
     except ValidationError as error:
         lines = (f"{file}: {plain(line)}" for line in _problems(error, keys))
         raise CharterError("\n".join(lines)) from None
+    if charter.workbench is not None:
+        place = file.parent / charter.workbench
+        if not place.is_file():
+            raise CharterError(
+                f"{file}: workbench: no file {charter.workbench!r} beside the charter"
+            )
+        charter = charter.model_copy(update={"workbench": str(place)})
     if charter.name != file.stem:
         raise CharterError(f"{file}: name: it is {charter.name!r}, but the file is {file.name}")
     return charter

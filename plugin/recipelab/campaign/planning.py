@@ -46,7 +46,7 @@ def open_lineage(home: Home, lineage: str | Path | None = None, *, create: bool)
     file = sqlite_file(target)
     if not create and file is not None and not file.is_file():
         raise RecipelabError(f"no lineage at {file}; start a campaign with: recipelab run PACK")
-    return LineageStore.open(target)
+    return LineageStore.open(target, create=create)
 
 
 def named_plan(plan: Plan, store: LineageStore, if_exists: IfExists, say: Say) -> Plan:
@@ -88,9 +88,9 @@ def named_plan(plan: Plan, store: LineageStore, if_exists: IfExists, say: Say) -
 
 
 MAY_CHANGE = (
-    "sandbox", "model", "models", "base_url", "prices", "slots", "share_devices", "priors",
-    "speakers", "exploration", "ahead", "turns", "characters", "approve", "keep_artifacts",
-    "accept_self_reported",
+    "sandbox", "model", "models", "base_url", "max_tokens", "prices", "slots", "share_devices",
+    "priors", "speakers", "exploration", "ahead", "turns", "characters", "approve",
+    "keep_artifacts", "accept_self_reported",
 )  # fmt: skip
 """Fields of a plan that a campaign may go on with other values of."""
 

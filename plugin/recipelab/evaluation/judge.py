@@ -101,7 +101,7 @@ class Judge:
         every = seeds.screening(best.number, trial, shared=not self.pools)
         policy = self.policy
         count = policy.screening if isinstance(policy, LineAcceptance) else None
-        return every[:count]
+        return every if seeds.again else every[:count]
 
     def baseline(
         self, runs: TrialRuns, incumbent: Incumbent | None = None, *, lenient: bool = False

@@ -15,6 +15,7 @@ from recipelab.core.trial import Checkpoint, Status, Trust
 from recipelab.evaluation.artifacts import ArtifactStore
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.live import LiveBoard
+from recipelab.evaluation.log_book import LogBook
 from recipelab.evaluation.proposals import Approve
 from recipelab.evaluation.queue import OnPhase, TrialQueue
 from recipelab.evaluation.seal import MOST_TOLD, Seal, check_folder, check_seal
@@ -179,7 +180,7 @@ class CampaignSession:
     async def _open_queue(self) -> TrialQueue:
         plan = self.plan
         store = self.overrides.store or self._stack.enter_context(
-            LineageStore.open(self.lineage or self.home.lineage)
+            LineageStore.open(self.lineage or self.home.lineage, create=True)
         )
         priors = checked_priors(store, plan.priors, plan.name or "")
         name = plan.name or free_name(store, Path(plan.pack).name)
@@ -207,6 +208,7 @@ class CampaignSession:
             follows=plan.follows,
             live=self._live_board(name),
             artifacts=ArtifactStore(self.home.artifacts(name), plan.keep_artifacts),
+            logs=LogBook(self.home.logs(name)),
             on_phase=lambda number, phase, seed: self.on_phase(number, phase, seed),
             on_checkpoint=self._say_checkpoint,
         )

@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
-from recipelab.exchange.metric import MARK
 from recipelab.lineage import (
     CampaignRecord,
     CertificateRecord,
@@ -27,6 +26,7 @@ from recipelab.lineage import (
 )
 from recipelab.lineage.copy import CampaignCopy
 from recipelab.lineage.filter import MAX_LIMIT
+from recipelab.lineage.lookup import MARK
 
 
 class StoredCampaign:

@@ -25,7 +25,7 @@ from recipelab.core.errors import RecipelabError, unknown_name, validation_probl
 from recipelab.core.recipe import stays_inside
 from recipelab.core.text import shorten
 from recipelab.exchange.campaign_copy import StoredCampaign
-from recipelab.exchange.metric import MARK, MetricFacts, check_settings, metric_of, source_ids
+from recipelab.exchange.metric import MetricFacts, check_settings, metric_of, source_ids
 from recipelab.lineage import (
     CampaignRecord,
     CertificateRecord,
@@ -39,6 +39,7 @@ from recipelab.lineage import (
     UsageTotal,
 )
 from recipelab.lineage.copy import CampaignCopy
+from recipelab.lineage.lookup import MARK
 
 FORMAT = 2
 """Version of the format."""

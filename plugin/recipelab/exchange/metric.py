@@ -9,11 +9,8 @@ from typing import Any
 
 from recipelab.core.errors import RecipelabError
 from recipelab.lineage import CampaignRecord
+from recipelab.lineage.lookup import MARK, METRIC
 from recipelab.packs.judging_sections import Goal
-from recipelab.plan import METRIC
-
-MARK = "imported"
-"""Key of the mark in a campaign's settings."""
 
 
 def foreign_campaign(

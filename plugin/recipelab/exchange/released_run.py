@@ -15,7 +15,7 @@ from typing import Any
 
 from recipelab.core.content import read_limited
 from recipelab.core.errors import RecipelabError
-from recipelab.exchange.metric import MARK, foreign_campaign
+from recipelab.exchange.metric import foreign_campaign
 from recipelab.exchange.released_trials import (
     BEGINNING,
     ROW_BEGINS,
@@ -39,6 +39,7 @@ from recipelab.exchange.released_trials import (
     tree_row,
 )
 from recipelab.lineage.copy import CampaignCopy
+from recipelab.lineage.lookup import MARK
 from recipelab.lineage.records import CampaignRecord
 
 RESULTS, TREE, BEST = "results.tsv", "tree.tsv", "best.json"

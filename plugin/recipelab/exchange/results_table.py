@@ -19,11 +19,12 @@ from recipelab.core.content import read_limited
 from recipelab.core.errors import RecipelabError
 from recipelab.core.trial import Failure, FailureKind, Outcome, Phase, Status, Trust
 from recipelab.evaluation.failures import signature_of
-from recipelab.exchange.metric import MARK, MetricFacts, foreign_campaign
+from recipelab.exchange.metric import MetricFacts, foreign_campaign
 from recipelab.exchange.released_trials import MAX_TABLE_BYTES, Damage
 from recipelab.lineage import CampaignRecord, TrialRecord
 from recipelab.lineage.campaigns import TRUST
 from recipelab.lineage.copy import CampaignCopy
+from recipelab.lineage.lookup import MARK
 from recipelab.packs.judging_sections import Goal
 
 FIRST, STATUS, WORDS = "commit", "status", "description"

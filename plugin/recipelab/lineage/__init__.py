@@ -4,9 +4,11 @@ from recipelab.lineage.campaigns import PAUSED, prior_campaigns
 from recipelab.lineage.filter import TrialFilter
 from recipelab.lineage.past import PastTrial
 from recipelab.lineage.records import (
+    BankedMargin,
     CampaignRecord,
     CertificateRecord,
     CheckpointRecord,
+    Comparison,
     FailureGroup,
     FurtherRunRecord,
     Lease,
@@ -30,9 +32,11 @@ from recipelab.lineage.store import LineageStore
 
 __all__ = [
     "PAUSED",
+    "BankedMargin",
     "CampaignRecord",
     "CertificateRecord",
     "CheckpointRecord",
+    "Comparison",
     "EditKeys",
     "FailureGroup",
     "FurtherRunRecord",

@@ -354,19 +354,25 @@ def _for_psycopg(statement: str) -> bytes:
     return _PARAMETER.sub(r"%(\1)s", text).encode()
 
 
-def open_database(target: str | PathLike[str]) -> Database:
+def open_database(target: str | PathLike[str], *, create: bool) -> Database:
     """Open a lineage, or make a new one with its folders.
 
     Args:
         target: Path of the file, or its URL as ``sqlite:///folder/lineage.db``, or the URL of a
             database as ``postgresql+psycopg://user:password@host/name``.
+        create: Whether to make a new one if there is none.
 
     Raises:
-        LineageError: There is no lineage but something else, a damaged one, or one of another
-            version (it is left as it is), or it cannot be opened or made.
+        LineageError: There is no lineage and none is to be made, there is something else, a
+            damaged one, or one of another version (it is left as it is), or it cannot be opened
+            or made.
     """
     file = sqlite_file(target)
-    return _open_postgres(str(target)) if file is None else _open_sqlite(file)
+    if file is None:
+        return _open_postgres(str(target), create=create)
+    if not create:
+        _check_there(file)
+    return _open_sqlite(file)
 
 
 def sqlite_file(target: str | PathLike[str]) -> Path | None:
@@ -398,6 +404,27 @@ def _without_password(url: str) -> str:
     return _PASSWORD.sub(r"\1:***@", url)
 
 
+def _check_there(file: Path) -> None:
+    """Check that a file holds a lineage, without writing a byte.
+
+    Raises:
+        LineageError: There is no such file, an empty one, or one of something else.
+    """
+    try:
+        is_there = _version_of_file(file) is not None
+    except (OSError, sqlite3.Error) as error:
+        raise LineageError(f"cannot open the lineage {file}: {error}") from error
+    if not is_there:
+        raise LineageError(_nothing_at(str(file)))
+
+
+def _nothing_at(where: str) -> str:
+    return (
+        f"no lineage at {where}; a campaign makes one (recipelab run PACK), and so does "
+        "LineageStore.open(..., create=True)"
+    )
+
+
 def _open_sqlite(file: Path) -> SqliteDatabase:
     database = SqliteDatabase(file)
     with _opening(database, str(file)):
@@ -413,12 +440,14 @@ def _open_sqlite(file: Path) -> SqliteDatabase:
     return database
 
 
-def _open_postgres(url: str) -> PostgresDatabase:
+def _open_postgres(url: str, *, create: bool) -> PostgresDatabase:
     database = PostgresDatabase(url)
     shown = _without_password(url)
     with _opening(database, shown), database.writing() as transaction:
         transaction.value("SELECT pg_advisory_xact_lock(:key)", key=_CREATION_LOCK)
         if _version_of(transaction, shown) is None:
+            if not create:
+                raise LineageError(_nothing_at(shown))
             _make_tables(transaction)
     return database
 

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
+from enum import StrEnum
 from itertools import count
 from typing import Any
 
 from recipelab.core.errors import LineageError, unknown_name
 from recipelab.core.trial import FailureKind, Standing, Status
 from recipelab.lineage.database import Transaction
-from recipelab.lineage.lookup import LARGEST_NUMBER, last_trial_id, number_of, trial_key
+from recipelab.lineage.lookup import (
+    LARGEST_NUMBER,
+    goal_of,
+    last_trial_id,
+    number_of,
+    trial_key,
+)
 from recipelab.lineage.values import LARGEST_INTEGER, clean, cut_name, to_stamp
 
 ORDERS = ("newest", "oldest", "best", "worst")
@@ -57,9 +64,39 @@ WORD = re.compile(r"[^\W_]+")
 """A word as the text index parts them: letters and digits."""
 
 
+_KINDS: dict[str, type[StrEnum]] = {
+    "statuses": Status,
+    "standings": Standing,
+    "failure_kinds": FailureKind,
+}
+
+
+def words_of(
+    what: str, given: str | Iterable[str], kind: type[StrEnum] | None = None
+) -> tuple[str, ...]:
+    """Return the words of one part of a filter.
+
+    Args:
+        what: What the part is called in an error.
+        given: Words, or members of the enumeration; a single one may stand alone.
+        kind: The enumeration that the words are of; ``None`` takes any word.
+
+    Raises:
+        LineageError: A word is none of the enumeration's; the message lists those.
+    """
+    words = (given,) if isinstance(given, str) else tuple(given)
+    if kind is None:
+        return words
+    for word in words:
+        check_name(what, word, tuple(kind))
+    return tuple(kind(word) for word in words)
+
+
 @dataclass(frozen=True)
 class TrialFilter:
     """Which trials to give, and in which order. All that is given must hold.
+
+    Statuses, standings and kinds of failure may be given as words: ``statuses=("kept",)``.
 
     Attributes:
         statuses: Only trials that ended so; empty for any.
@@ -81,12 +118,14 @@ class TrialFilter:
         until: Only trials proposed before this time.
         order: ``newest``, ``oldest``, ``best`` or ``worst`` first. Trials without a score come
             last in the last two, and of equal scores the older trial comes first.
-        goal: Which scores are best: ``minimize`` or ``maximize``.
+        goal: Which scores are best: ``minimize`` or ``maximize``; ``None`` for what the campaign
+            says.
         limit: How many trials at most, from 1 to 200.
         offset: How many to pass over.
 
     Raises:
-        LineageError: Order, goal, limit, offset, a text, a list or a score is out of bounds.
+        LineageError: A word is none of those that are valid, which the message lists, or limit,
+            offset, a text, a list or a score is out of bounds.
     """
 
     statuses: tuple[Status, ...] = ()
@@ -104,13 +143,18 @@ class TrialFilter:
     since: datetime | None = None
     until: datetime | None = None
     order: str = "newest"
-    goal: str = "minimize"
+    goal: str | None = None
     limit: int = 50
     offset: int = 0
 
     def __post_init__(self) -> None:
+        for name, kind in _KINDS.items():
+            object.__setattr__(self, name, words_of(name, getattr(self, name), kind))
+        for name in ("surfaces", "specialists"):
+            object.__setattr__(self, name, words_of(name, getattr(self, name)))
         check_name("order", self.order, ORDERS)
-        check_name("goal", self.goal, GOALS)
+        if self.goal is not None:
+            check_name("goal", self.goal, GOALS)
         check_page(self.limit, self.offset)
         check_text(self.text, self.signature)
         if max(len(self.surfaces), len(self.specialists)) > MAX_NAMES:
@@ -200,6 +244,8 @@ def find_trials(transaction: Transaction, campaign_id: int, wanted: TrialFilter)
     """
     if wanted.is_plain and wanted.by_number:
         return _numbered(transaction, campaign_id, wanted)
+    if wanted.goal is None and not wanted.by_number:
+        wanted = replace(wanted, goal=goal_of(transaction, campaign_id))
     matching = _Matching(transaction, campaign_id, wanted)
     if wanted.is_tallied:
         ids = matching.ids(wanted.limit, min(wanted.offset, LARGEST_INTEGER))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from threading import Lock
+from typing import Any
 
 from recipelab.core.errors import LineageError, unknown_name
 from recipelab.lineage.database import Database, Transaction
@@ -13,6 +15,12 @@ from recipelab.lineage.values import clean
 
 LARGEST_NUMBER = 2**32 - 1
 """Largest number that a trial can have."""
+
+METRIC = "metric"
+"""Key of the metric (name, unit, goal) in a campaign's settings."""
+
+MARK = "imported"
+"""Key of the mark of an imported campaign in its settings; a mark may have a metric, too."""
 
 _MOMENT: ContextVar[Transaction | None] = ContextVar("moment", default=None)
 
@@ -106,6 +114,24 @@ def campaign_id_of(transaction: Transaction, name: str, *, to_write: bool = Fals
         names = transaction.values("SELECT name FROM campaign")
         raise LineageError(unknown_name("campaign", name, names))
     return found
+
+
+def goal_in(settings: Mapping[str, Any]) -> str:
+    """Return which way the metric of a campaign is better, by the campaign's settings.
+
+    Returns:
+        ``minimize`` or ``maximize``; ``minimize`` for a campaign that does not say.
+    """
+    mark = settings.get(MARK)
+    metric = (isinstance(mark, Mapping) and mark.get(METRIC)) or settings.get(METRIC)
+    goal = metric.get("goal") if isinstance(metric, Mapping) else None
+    return "maximize" if goal == "maximize" else "minimize"
+
+
+def goal_of(transaction: Transaction, campaign_id: int) -> str:
+    """Return which way the metric of a campaign is better; see :func:`goal_in`."""
+    settings = transaction.value("SELECT settings FROM campaign WHERE id = :id", id=campaign_id)
+    return goal_in(json.loads(settings))
 
 
 def trial_id_of(transaction: Transaction, campaign_id: int, number: int, campaign: str) -> int:

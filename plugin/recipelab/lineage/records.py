@@ -361,13 +361,67 @@ class MissedGate:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """What the change of a judged trial is a change against, and on which seeds.
+
+    Attributes:
+        against: Number of the best that it was held against; ``None`` if that is not known.
+        seeds: The seeds that its score and its change rest on.
+        parent_delta: Its metric minus that of its parent, the mean over ``parent_seeds``; ``None``
+            where they have no seed in common.
+        parent_delta_se: Standard error of that mean; ``None`` with fewer than two seeds.
+        parent_seeds: The seeds that both have run.
+    """
+
+    against: int | None
+    seeds: tuple[int, ...]
+    parent_delta: float | None = None
+    parent_delta_se: float | None = None
+    parent_seeds: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class MarginGain:
+    """A gate that a trial holds by more than the best does.
+
+    Attributes:
+        name: The gate's name.
+        margin: Distance of the trial's value to the limit.
+        best: The same distance of the best.
+    """
+
+    name: str
+    margin: float
+    best: float
+
+
+@dataclass(frozen=True)
+class BankedMargin:
+    """A discarded trial that holds a gate by more than the best does, at no cost that shows.
+
+    Whoever builds on it has more room to trade for the metric than on the best.
+
+    Attributes:
+        brief: The trial.
+        cost: By how much its score is worse than that of the best of now; within its error.
+        gains: The gates, the one with the largest gain relative to the best's margin first.
+    """
+
+    brief: TrialBrief
+    cost: float
+    gains: tuple[MarginGain, ...]
+
+
+@dataclass(frozen=True)
 class NearMiss:
-    """A trial with a better score than the best, which failed a limit.
+    """A trial with a better score than the best that was not kept: it failed a limit, or its gain
+    was not proven.
 
     Attributes:
         brief: The trial.
         gain: By how much its score beats that of the best of now; positive.
-        missed: The gates that it missed, the one with the largest share of its limit first.
+        missed: The gates that it missed, the one with the largest share of its limit first; empty
+            where only the proof was lacking.
         children: How many trials were made from it: attempts to repair it, most likely.
     """
 

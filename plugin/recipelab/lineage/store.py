@@ -28,18 +28,20 @@ class LineageStore(SimilarReader, TrialWriter, CampaignStore, LedgerStore, Evide
     """
 
     @classmethod
-    def open(cls, target: str | PathLike[str]) -> Self:
-        """Open a lineage, or make a new one with its folders.
+    def open(cls, target: str | PathLike[str], *, create: bool = False) -> Self:
+        """Open a lineage; nothing is written unless one is made.
 
         Args:
             target: Path of the file, or its URL as ``sqlite:///folder/lineage.db``, or the URL of
                 a database as ``postgresql+psycopg://user:password@host/name``.
+            create: Whether to make a new one, with its folders, if there is none.
 
         Raises:
-            LineageError: There is no lineage but something else, a damaged one, or one of another
-                version (it is left as it is), or it cannot be opened or made.
+            LineageError: There is no lineage and none is to be made, there is something else, a
+                damaged one, or one of another version (it is left as it is), or it cannot be
+                opened or made.
         """
-        return cls(open_database(target))
+        return cls(open_database(target, create=create))
 
     @property
     def url(self) -> str:

@@ -1,16 +1,25 @@
-"""Sum trials up: counts by status, surfaces, failures that repeat, near misses."""
+"""Sum trials up: counts, surfaces, failures that repeat, near misses, unproven gains, margins."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from recipelab.core.trial import FailureKind, GateResult, Phase, Status
 from recipelab.lineage.database import Row, Transaction
-from recipelab.lineage.filter import COUNTED, GOALS, check_name, check_page
-from recipelab.lineage.lookup import number_of
-from recipelab.lineage.records import FailureGroup, MissedGate, NearMiss, Page, SurfaceSummary
+from recipelab.lineage.filter import COUNTED, GOALS, check_name, check_page, words_of
+from recipelab.lineage.lookup import goal_of, last_trial_id, number_of
+from recipelab.lineage.records import (
+    BankedMargin,
+    FailureGroup,
+    MarginGain,
+    MissedGate,
+    NearMiss,
+    Page,
+    SurfaceSummary,
+)
 from recipelab.lineage.trial_reads import json_parts, trial_briefs
 from recipelab.lineage.trials import TrialReader, best_id
 from recipelab.lineage.values import LARGEST_INTEGER, cut_name, from_stamp
@@ -20,6 +29,15 @@ FIXES_TOLD = 5
 
 NEAR = (Status.GATE_MISSED, Status.OVERSIZE, Status.TRAIN_OVERRUN, Status.EVAL_OVERRUN)
 """Statuses of near misses: the trial was measured, and missed a limit."""
+
+HIDDEN = 2.0
+"""Standard errors up to which a loss does not show, and from which a margin has grown."""
+
+WORTH = 0.1
+"""Share of the best's margin by which one has to be larger to be worth telling."""
+
+BANKED_AMONG = 60
+"""Discarded trials whose margins are looked at: those whose scores are nearest to the best's."""
 
 _TALLIES = """
 SELECT surface, specialist, status, sum(trials), max(last_id), min(low_delta), max(high_delta),
@@ -47,6 +65,16 @@ _NEAR_MISSES = " UNION ALL ".join(
     f"ORDER BY score {{order}}, id LIMIT :most) AS {status.value}"
     for status in NEAR
 )
+_UNPROVEN = (
+    "SELECT id, score FROM trial WHERE campaign_id = :campaign "
+    f"AND status = '{Status.DISCARDED.value}' AND score {{better}} :best AND delta {{better}} 0 "
+    "ORDER BY score {order}, id LIMIT :most"
+)
+_DISCARDED_NEAREST = (
+    "SELECT id, score FROM trial WHERE campaign_id = :campaign "
+    f"AND status = '{Status.DISCARDED.value}' AND score {{worse}}= :best "
+    "ORDER BY score {order}, id LIMIT :most"
+)
 _CHILDREN = """
 SELECT parent_id, count(*) FROM parent WHERE parent_id IN :ids GROUP BY parent_id
 """
@@ -72,24 +100,26 @@ class SummaryReader(TrialReader):
         with self._asking(campaign) as (transaction, campaign_id):
             return _counts(_tallies(transaction, campaign_id))
 
-    def surfaces(self, campaign: str, *, goal: str = "minimize") -> tuple[SurfaceSummary, ...]:
+    def surfaces(self, campaign: str, *, goal: str | None = None) -> tuple[SurfaceSummary, ...]:
         """Return how the trials of each surface went, by name.
 
         Args:
             campaign: Name of the campaign.
-            goal: Which deltas are best: ``minimize`` or ``maximize``.
+            goal: Which deltas are best: ``minimize`` or ``maximize``; ``None`` for what the
+                campaign says.
 
         Raises:
             LineageError: There is no such goal.
         """
         return self._summaries(campaign, goal, by_surface=True)
 
-    def specialists(self, campaign: str, *, goal: str = "minimize") -> tuple[SurfaceSummary, ...]:
+    def specialists(self, campaign: str, *, goal: str | None = None) -> tuple[SurfaceSummary, ...]:
         """Return how the trials of each specialist went, by name.
 
         Args:
             campaign: Name of the campaign.
-            goal: Which deltas are best: ``minimize`` or ``maximize``.
+            goal: Which deltas are best: ``minimize`` or ``maximize``; ``None`` for what the
+                campaign says.
 
         Raises:
             LineageError: There is no such goal.
@@ -97,11 +127,11 @@ class SummaryReader(TrialReader):
         return self._summaries(campaign, goal, by_surface=False)
 
     def _summaries(
-        self, campaign: str, goal: str, *, by_surface: bool
+        self, campaign: str, goal: str | None, *, by_surface: bool
     ) -> tuple[SurfaceSummary, ...]:
-        check_name("goal", goal, GOALS)
         groups: dict[str, list[_Tally]] = defaultdict(list)
         with self._asking(campaign) as (transaction, campaign_id):
+            goal = _checked_goal(transaction, campaign_id, goal)
             tallies = _tallies(transaction, campaign_id)
         for tally in tallies:
             groups[tally.surface if by_surface else tally.specialist].append(tally)
@@ -128,16 +158,16 @@ class SummaryReader(TrialReader):
             offset: How many to pass over.
 
         Raises:
-            LineageError: Limit or offset is out of bounds.
+            LineageError: There is no such kind, or limit or offset is out of bounds.
         """
         check_page(limit, offset)
         conditions, values = "", dict[str, Any]()
         if kinds:
             conditions += _OF_KINDS
-            values["kinds"] = [kind.value for kind in kinds]
+            values["kinds"] = words_of("kinds", kinds, FailureKind)
         if surfaces:
             conditions += "AND surface IN :surfaces"
-            values["surfaces"] = [cut_name(name) for name in surfaces]
+            values["surfaces"] = [cut_name(name) for name in words_of("surfaces", surfaces)]
         statement = _FAILURES.format(conditions=conditions)
         with self._asking(campaign) as (transaction, campaign_id):
             values |= {"campaign": campaign_id, "limit": limit}
@@ -147,32 +177,106 @@ class SummaryReader(TrialReader):
             return Page(_failure_groups(transaction, rows), told[0][-1] if told else 0)
 
     def near_misses(
-        self, campaign: str, *, goal: str = "minimize", limit: int = 50, offset: int = 0
+        self, campaign: str, *, goal: str | None = None, limit: int = 50, offset: int = 0
     ) -> Page[NearMiss]:
         """Return the trials that missed a limit although they scored better than the best of now.
 
         Args:
             campaign: Name of the campaign.
-            goal: Which scores are best: ``minimize`` or ``maximize``.
+            goal: Which scores are best: ``minimize`` or ``maximize``; ``None`` for what the
+                campaign says.
             limit: How many at most, from 1 to 200.
             offset: How many to pass over.
 
         Returns:
-            The best score first. None while the best has no score.
+            The best score first. None while the best has no score, or there is no trial.
 
         Raises:
-            LineageError: The campaign has no trials yet, there is no such goal, or limit or offset
-                is out of bounds.
+            LineageError: There is no such goal, or limit or offset is out of bounds.
         """
-        check_page(limit, offset)
-        check_name("goal", goal, GOALS)
-        lowest = goal == "minimize"
+        return self._better(campaign, _NEAR_MISSES, goal, limit, offset)
+
+    def unproven_gains(
+        self, campaign: str, *, goal: str | None = None, limit: int = 50, offset: int = 0
+    ) -> Page[NearMiss]:
+        """Return the trials that passed every gate and scored better than the best of now.
+
+        They were discarded because their gain could be luck. Each was also better than the best
+        that it was held against, on the same seeds.
+
+        Args:
+            campaign: Name of the campaign.
+            goal: Which scores are best: ``minimize`` or ``maximize``; ``None`` for what the
+                campaign says.
+            limit: How many at most, from 1 to 200.
+            offset: How many to pass over.
+
+        Returns:
+            The best score first. None while the best has no score, or there is no trial.
+
+        Raises:
+            LineageError: There is no such goal, or limit or offset is out of bounds.
+        """
+        return self._better(campaign, _UNPROVEN, goal, limit, offset)
+
+    def banked_margins(
+        self, campaign: str, *, goal: str | None = None, limit: int = 6
+    ) -> tuple[BankedMargin, ...]:
+        """Return discarded trials that hold a gate by more than the best, at no cost that shows.
+
+        Args:
+            campaign: Name of the campaign.
+            goal: Which scores are best: ``minimize`` or ``maximize``; ``None`` for what the
+                campaign says.
+            limit: How many at most, from 1 to 200.
+
+        Returns:
+            The smallest cost first. None while the best has no score, or there is no trial.
+
+        Raises:
+            LineageError: There is no such goal, or the limit is out of bounds.
+        """
+        check_page(limit, 0)
         with self._asking(campaign) as (transaction, campaign_id):
+            lowest = _checked_goal(transaction, campaign_id, goal) == "minimize"
+            if last_trial_id(transaction, campaign_id) is None:
+                return ()
+            number = best_id(transaction, campaign_id, campaign)
+            best = trial_briefs(transaction, [number])[0]
+            if best.score is None:
+                return ()
+            statement = _DISCARDED_NEAREST.format(
+                worse=">" if lowest else "<", order="ASC" if lowest else "DESC"
+            )
+            rows = transaction.rows(
+                statement, campaign=campaign_id, best=best.score, most=BANKED_AMONG
+            )
+            gates = json_parts(transaction, "gates", [number, *(row[0] for row in rows)])
+            own = [GateResult(*gate) for gate in gates.get(number, ())]
+            briefs = trial_briefs(transaction, [row[0] for row in rows])
+        found = []
+        for brief, (trial_id, score) in zip(briefs, rows, strict=True):
+            cost = abs(score - best.score)
+            if brief.delta_se is None or cost > HIDDEN * brief.delta_se:
+                continue
+            gains = _margin_gains([GateResult(*gate) for gate in gates.get(trial_id, ())], own)
+            if gains:
+                found.append(BankedMargin(brief, cost, gains))
+        return tuple(found[:limit])
+
+    def _better(
+        self, campaign: str, statement: str, goal: str | None, limit: int, offset: int
+    ) -> Page[NearMiss]:
+        check_page(limit, offset)
+        with self._asking(campaign) as (transaction, campaign_id):
+            lowest = _checked_goal(transaction, campaign_id, goal) == "minimize"
+            if last_trial_id(transaction, campaign_id) is None:
+                return Page((), 0)
             best = trial_briefs(transaction, [best_id(transaction, campaign_id, campaign)])[0]
             if best.score is None:
                 return Page((), 0)
             order = "ASC" if lowest else "DESC"
-            near = _NEAR_MISSES.format(better="<" if lowest else ">", order=order)
+            near = statement.format(better="<" if lowest else ">", order=order)
             values = {"campaign": campaign_id, "best": best.score}
             passed = min(offset, LARGEST_INTEGER - limit)
             rows = transaction.rows(
@@ -189,6 +293,14 @@ class SummaryReader(TrialReader):
                 counted = f"SELECT count(*) FROM ({near}) AS near"
                 total = min(COUNTED, transaction.value(counted, **values, most=COUNTED))
             return Page(items, total, total >= COUNTED)
+
+
+def _checked_goal(transaction: Transaction, campaign_id: int, goal: str | None) -> str:
+    """Return a goal that is given, or that of the campaign."""
+    if goal is None:
+        return goal_of(transaction, campaign_id)
+    check_name("goal", goal, GOALS)
+    return goal
 
 
 class _Tally(NamedTuple):
@@ -293,6 +405,23 @@ def _near_misses(
         )
         for brief, (trial_id, score) in zip(trial_briefs(transaction, ids), rows, strict=True)
     )
+
+
+def _margin_gains(
+    gates: Sequence[GateResult], best: Sequence[GateResult]
+) -> tuple[MarginGain, ...]:
+    """Return the gates that are held by more than the best holds them, beyond what luck does."""
+    own = {gate.name: gate for gate in best}
+    if not all(gate.passed for gate in gates):
+        return ()
+    found = []
+    for gate in gates:
+        if (other := own.get(gate.name)) is None:
+            continue
+        gain, error = gate.margin - other.margin, math.hypot(gate.error or 0.0, other.error or 0.0)
+        if gain > max(HIDDEN * error, WORTH * abs(other.margin)):
+            found.append(MarginGain(gate.name, gate.margin, other.margin))
+    return tuple(sorted(found, key=lambda g: -(g.margin - g.best) / (abs(g.best) or 1.0)))
 
 
 def _missed(gates: Sequence[GateResult]) -> tuple[MissedGate, ...]:

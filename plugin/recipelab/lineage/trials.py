@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from typing import Any
 
 from recipelab.core.errors import LineageError
@@ -14,7 +15,14 @@ from recipelab.core.trial import (
     Status,
 )
 from recipelab.lineage.database import Transaction
-from recipelab.lineage.filter import MAX_LIMIT, TrialFilter, check_page, find_trials
+from recipelab.lineage.filter import (
+    MAX_LIMIT,
+    TrialFilter,
+    check_name,
+    check_page,
+    find_trials,
+    words_of,
+)
 from recipelab.lineage.lookup import LARGEST_NUMBER, OpenLineage, number_of, trial_id_of, trial_key
 from recipelab.lineage.past import PastTrial, past_trials
 from recipelab.lineage.records import Page, TrialBrief, TrialBriefs, TrialRecord
@@ -31,6 +39,8 @@ STREAMED = 500
 
 _MOST_PARTS = MAX_LIMIT + 1
 """Trials whose parts can be asked for at once: a page, and the best beside it."""
+
+_PARTS = tuple(part.name for part in fields(TrialFilter))
 
 _IN_FLIGHT = "SELECT id FROM trial WHERE campaign_id = :campaign AND status IS NULL ORDER BY id"
 _CHAIN = """
@@ -143,7 +153,13 @@ class TrialReader(OpenLineage):
         Returns:
             A sequence of briefs, oldest first unless an order is given; ``to_pandas()`` and
             ``to_polars()`` make a frame of it.
+
+        Raises:
+            LineageError: There is no such part of a filter, or a word in it is none of those that
+                are valid; the message lists them.
         """
+        for name in wanted:
+            check_name("part of a filter", name, _PARTS)
         limit, offset = wanted.pop("limit", None), wanted.pop("offset", 0)
         wanted.setdefault("order", "oldest")
         items: list[TrialBrief] = []
@@ -459,5 +475,5 @@ def _ids_after(
         low=trial_key(campaign_id, after + 1),
         high=trial_key(campaign_id, LARGEST_NUMBER),
         limit=STREAMED,
-        **({"statuses": [status.value for status in statuses]} if statuses else {}),
+        **({"statuses": words_of("statuses", statuses, Status)} if statuses else {}),
     )

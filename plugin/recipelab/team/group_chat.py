@@ -170,7 +170,7 @@ class ResearchGroupChat(RoundGroupChat):
 
     async def close(self) -> None:
         """Close the models that were opened here; the team cannot run any more."""
-        await self._members.models.close()
+        await self._members.close()
 
     async def run_stream(
         self,

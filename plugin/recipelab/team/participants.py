@@ -10,6 +10,7 @@ from autogen_core.models import ChatCompletionClient
 
 from recipelab.agents import Charter, EvaluatorAgent, Specialist, load_charter
 from recipelab.agents.context import CHARACTERS
+from recipelab.agents.literature import LiteratureWorkbench, open_literature
 from recipelab.core.errors import ModelError, unknown_name
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.evaluation.session import CampaignSession
@@ -20,6 +21,9 @@ from recipelab.models import (
     MeteredClient,
     Prices,
     RetryingClient,
+    Sampling,
+    ThinkingClient,
+    WholeAnswerClient,
     loaded_model,
     open_model,
     saved_model,
@@ -29,6 +33,7 @@ from recipelab.packs.pack import Pack
 from recipelab.plan import Arm, Plan, SavedModel, model_name
 from recipelab.team.scheduler import TurnScheduler
 from recipelab.team.turns import Silence
+from recipelab.tools.names import TOOLS
 
 GENERALIST = "generalist"
 """The charter of agents that own every surface."""
@@ -69,9 +74,9 @@ def charters_for(pack: Pack, arm: Arm, names: Sequence[str] = ()) -> tuple[Chart
 class ModelClients:
     """The model clients of a campaign's participants; those with the same model share one inside.
 
-    Each client repairs malformed tool calls, retries what passes by itself (see
-    :class:`recipelab.models.RetryingClient`), and reserves and books every call in the ledger of
-    the run.
+    Each client sets thinking apart, repairs malformed tool calls, retries what passes by itself
+    (see :class:`recipelab.models.RetryingClient`), and reserves and books every call in the ledger
+    of the run. A specialist's answer that was cut off is an error that says so.
 
     Args:
         session: The campaign; its plan names the models.
@@ -131,25 +136,34 @@ class ModelClients:
             client, model = given, type(given).__name__
         else:
             wanted = own or (charter and charter.model) or plan.model
-            client = self._open(wanted, charter.temperature if charter else None)
+            client = self._open(wanted, charter)
             model = model_name(wanted)
-        client = JsonRepairClient(client)
+        client = JsonRepairClient(ThinkingClient(client))
         if charter and charter.guided:
             client = GuidedClient(client, charter.tools or ())
-        return MeteredClient(
+        client = MeteredClient(
             RetryingClient(client, say=self._session.say),
             lambda: queue.ledger if (queue := self._session.queue) else None,
             specialist=name,
             model=model,
             prices=self._prices,
         )
+        return WholeAnswerClient(client, self._sampling(charter).max_tokens) if charter else client
 
-    def _open(self, model: SavedModel, temperature: float | None) -> ChatCompletionClient:
-        key = f"{model}/{temperature}"
+    def _sampling(self, charter: Charter | None) -> Sampling:
+        """Return how a participant's model writes: by its charter, and else by the plan."""
+        most = self._session.plan.max_tokens
+        if charter is None:
+            return Sampling(max_tokens=most)
+        return Sampling(charter.temperature, charter.max_tokens or most, charter.reasoning_effort)
+
+    def _open(self, model: SavedModel, charter: Charter | None) -> ChatCompletionClient:
+        plan = self._session.plan
+        sampling = self._sampling(charter)
+        key = f"{model}/{sampling}"
         if key not in self._opened:
-            plan = self._session.plan
             self._opened[key] = (
-                open_model(model, seed=plan.seed, base_url=plan.base_url, temperature=temperature)
+                open_model(model, seed=plan.seed, base_url=plan.base_url, sampling=sampling)
                 if isinstance(model, str)
                 else loaded_model(model)
             )
@@ -180,11 +194,22 @@ class Participants:
         self.models = ModelClients(session, self.charters, clients)
         self._session = session
         self._plays = load_playbook(session.pack)
+        self._literature = {
+            charter.name: LiteratureWorkbench(open_literature(Path(charter.workbench)), TOOLS)
+            for charter in self.charters
+            if charter.workbench is not None and not session.plan.blind
+        }
 
     @property
     def selector(self) -> ChatCompletionClient:
         """The model that picks speakers, if a model does."""
         return self.models.client(SELECTOR)
+
+    async def close(self) -> None:
+        """Close the models and the workbenches that were opened here."""
+        await self.models.close()
+        for workbench in self._literature.values():
+            await workbench.stop()
 
     def scheduler(
         self, queue: TrialQueue, turn_seconds: float | None, silence: Silence | None = None
@@ -223,6 +248,7 @@ class Participants:
             before_report: Called with the trials of each report of the evaluator, before it.
         """
         plan = self._session.plan
+        closing = scheduler.closing if scheduler else None
         specialists = [
             Specialist(
                 charter,
@@ -233,9 +259,10 @@ class Participants:
                 round_number=number,
                 blind=plan.blind,
                 characters=plan.characters or CHARACTERS,
+                closing=closing,
+                literature=self._literature.get(charter.name),
             )
             for charter in self.charters
         ]
-        closing = scheduler.closing if scheduler else None
         evaluator = EvaluatorAgent(queue, closing, blind=plan.blind, before_report=before_report)
         return [*specialists, evaluator, *self.guests]

@@ -4,27 +4,31 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from recipelab.tools.knob_menu import TurnKnobTool
     from recipelab.tools.lineage import LineageConfig, LineageQueryTool, LineageScope, lineage_tools
-    from recipelab.tools.recipe import (
+    from recipelab.tools.recipe import ReadRecipeTool
+    from recipelab.tools.submit import (
         CheckEditTool,
-        ReadRecipeTool,
+        MoreSeedsTool,
         SubmitTrialTool,
-        TurnKnobTool,
         TurnState,
+        WaitForTool,
     )
     from recipelab.tools.workbench import LineageWorkbench, SpecialistWorkbench
 
 _MODULES = {
-    "CheckEditTool": "recipe",
+    "CheckEditTool": "submit",
     "LineageConfig": "lineage",
     "LineageQueryTool": "lineage",
     "LineageScope": "lineage",
     "LineageWorkbench": "workbench",
+    "MoreSeedsTool": "submit",
     "ReadRecipeTool": "recipe",
     "SpecialistWorkbench": "workbench",
-    "SubmitTrialTool": "recipe",
-    "TurnKnobTool": "recipe",
-    "TurnState": "recipe",
+    "SubmitTrialTool": "submit",
+    "TurnKnobTool": "knob_menu",
+    "TurnState": "submit",
+    "WaitForTool": "submit",
     "lineage_tools": "lineage",
 }
 
@@ -34,11 +38,13 @@ __all__ = [
     "LineageQueryTool",
     "LineageScope",
     "LineageWorkbench",
+    "MoreSeedsTool",
     "ReadRecipeTool",
     "SpecialistWorkbench",
     "SubmitTrialTool",
     "TurnKnobTool",
     "TurnState",
+    "WaitForTool",
     "lineage_tools",
 ]
 

@@ -1,179 +1,65 @@
-"""The ten tools that read the lineage: their arguments, their questions, and the table of them.
+"""The ten tools that read the lineage: their questions, and the table of them.
 
-To add a tool, write its arguments and its function, add both to :data:`QUESTIONS`, and its name to
-``LINEAGE_TOOLS`` in :mod:`recipelab.tools.names`.
+To add a tool, write its arguments in :mod:`recipelab.tools.lineage_arguments` and its function
+here, add both to :data:`QUESTIONS`, and its name to ``LINEAGE_TOOLS`` in
+:mod:`recipelab.tools.names`.
+Descriptions go out with every call of a model, so they are short, and say units.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Annotated, Any, Generic, Self, TypeVar
+from os import PathLike
+from typing import Any, Generic, Self, TypeVar
 
 from autogen_core import Component
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import BaseModel
 
 from recipelab.core.errors import LineageError, unknown_name
 from recipelab.core.recipe import Recipe
-from recipelab.core.trial import FailureKind, Standing, Status
-from recipelab.lineage import LineageStore, TrialFilter, TrialRecord
+from recipelab.lineage import LineageStore, TrialBrief, TrialRecord
 from recipelab.lineage.campaigns import prior_note
-from recipelab.lineage.filter import ORDERS
 from recipelab.packs.judging_sections import Goal
 from recipelab.tools.base import (
     AnyTool,
     Row,
     TextTool,
-    ToolArguments,
     capped_rows,
     paged_text,
     to_json,
 )
-from recipelab.tools.recipe import MAX_EDITS, MAX_TEXT, EditArguments
+from recipelab.tools.lineage_arguments import (
+    CampaignArguments,
+    ChainArguments,
+    ChildrenArguments,
+    DiffArguments,
+    FailuresArguments,
+    LineageQueryArguments,
+    PageArguments,
+    SimilarArguments,
+    TrialArguments,
+)
 from recipelab.tools.rows import (
     IN_FLIGHT,
     SATURATED,
+    banked_row,
     brief_rows,
-    detail_row,
     failure_row,
     near_miss_row,
     score_row,
+    seeds_in_common,
     summary_row,
+    whole_row,
 )
+from recipelab.tools.search import difference
 
 DIFF_CHARACTERS = 12_000
 """Characters of a diff in one answer; the rest is asked for page by page."""
 
-Number = Annotated[int, Field(ge=0)]
-Words = Annotated[str, Field(max_length=300)]
-
-
-def _in_utc(moment: datetime) -> datetime:
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-
-
-Moment = Annotated[datetime, AfterValidator(_in_utc)]
-
-
-class CampaignArguments(ToolArguments):
-    """Which campaign is asked about."""
-
-    campaign: str | None = Field(
-        default=None, description="Name of a prior campaign; leave out for this one."
-    )
-
-
-class PageArguments(CampaignArguments):
-    """Which part of a long answer is wanted."""
-
-    limit: int = Field(default=20, ge=1, le=100, description="How many rows at most.")
-    offset: int = Field(default=0, ge=0, description="How many to pass over, for paging.")
-
-
-_LISTS = {
-    "status": "statuses",
-    "standing": "standings",
-    "surface": "surfaces",
-    "specialist": "specialists",
-    "failure_kind": "failure_kinds",
-}
-"""Arguments that are lists, and what a filter calls them."""
-
-
-class LineageQueryArguments(PageArguments):
-    """What to look for in the lineage: :class:`TrialFilter`, as a model gives it."""
-
-    status: list[Status] = Field(default=[], description="Only trials that ended so.")
-    standing: list[Standing] = Field(
-        default=[], description="Only kept trials whose gain is proven so well."
-    )
-    surface: list[str] = Field(default=[], description="Only trials on these surfaces.")
-    specialist: list[str] = Field(default=[], description="Only trials by these specialists.")
-    failure_kind: list[FailureKind] = Field(default=[], description="Only these kinds of failure.")
-    signature: Words | None = Field(
-        default=None, description="Words that the failure's signature contains."
-    )
-    min_score: float | None = Field(default=None, description="Only scores from here up.")
-    max_score: float | None = Field(default=None, description="Only scores up to here.")
-    parent: Number | None = Field(default=None, description="Only children of this trial.")
-    ancestor: Number | None = Field(
-        default=None, description="Only descendants of this trial, children of children too."
-    )
-    since: Moment | None = Field(
-        default=None, description="Only trials proposed at or after this time (ISO 8601, UTC)."
-    )
-    until: Moment | None = Field(default=None, description="Only trials proposed before this time.")
-    text: Words | None = Field(
-        default=None,
-        description="Words in hypothesis, reason, diff or failure, whatever their case.",
-    )
-    order: Annotated[str, Field(pattern=f"^({'|'.join(ORDERS)})$")] = Field(
-        default=ORDERS[0], description=f"{', '.join(ORDERS[:-1])} or {ORDERS[-1]} first."
-    )
-
-    def to_filter(self, goal: Goal) -> TrialFilter:
-        """Return the filter that the arguments ask for.
-
-        Args:
-            goal: Whether a smaller or a larger score is better, for the order ``best``.
-        """
-        given = self.model_dump(exclude={"campaign", *_LISTS})
-        given |= {name: tuple(getattr(self, argument)) for argument, name in _LISTS.items()}
-        return TrialFilter(goal=goal, **given)
-
-
-class FailuresArguments(PageArguments):
-    """Which failures to count."""
-
-    failure_kind: list[FailureKind] = Field(default=[], description="Only these kinds of failure.")
-    surface: list[str] = Field(default=[], description="Only failures on these surfaces.")
-
-
-class TrialArguments(CampaignArguments):
-    """One trial, and which part of its long texts."""
-
-    trial: Number = Field(description="Number of the trial.")
-    offset: int = Field(
-        default=0, ge=0, description="Characters of the diff to pass over, for paging."
-    )
-
-
-class DiffArguments(CampaignArguments):
-    """Two trials whose recipes are compared."""
-
-    before: Number = Field(description="Number of the first trial.")
-    after: Number = Field(description="Number of the second trial.")
-    offset: int = Field(default=0, ge=0, description="Characters to pass over, for paging.")
-
-
-class ChainArguments(CampaignArguments):
-    """The end of a chain of parents."""
-
-    trial: Number | None = Field(
-        default=None, description="Number of the trial; leave out for the best so far."
-    )
-    limit: int = Field(default=20, ge=1, le=100, description="How many trials at most.")
-
-
-class ChildrenArguments(PageArguments):
-    """The trial whose children are asked for."""
-
-    trial: Number = Field(description="Number of the trial.")
-
-
-class SimilarArguments(CampaignArguments):
-    """An idea, as edits, as words, or both."""
-
-    edits: list[EditArguments] = Field(
-        default=[], max_length=MAX_EDITS, description="Edits, as for submit_trial."
-    )
-    parent: Number | None = Field(
-        default=None, description="Trial that the edits would be applied to."
-    )
-    text: str = Field(default="", max_length=MAX_TEXT, description="The idea in words.")
-    limit: int = Field(default=10, ge=1, le=50, description="How many trials at most.")
+UNPROVEN_ROWS, BANKED_ROWS = 10, 6
+"""Unproven gains, and trials with margin in the bank, that ``near_misses`` tells at most."""
 
 
 @dataclass(frozen=True)
@@ -183,14 +69,24 @@ class LineageScope:
     Attributes:
         store: An open lineage.
         campaign: Name of the campaign.
-        goal: Whether a smaller or a larger metric is better.
+        goal: Whether a smaller or a larger metric is better; ``None`` for what the campaign says.
         priors: Names of other campaigns that serve as prior knowledge.
+        seeds_done: Returns the seeds that a running trial has been scored on so far.
     """
 
     store: LineageStore
     campaign: str
-    goal: Goal = Goal.MINIMIZE
+    goal: Goal | None = None
     priors: tuple[str, ...] = ()
+    seeds_done: Callable[[int], tuple[int, ...]] = lambda number: ()
+
+    def rows(self, campaign: str, briefs: Iterable[TrialBrief]) -> list[Row]:
+        """Return the rows of some trials; those of running ones tell the seeds done."""
+        rows = brief_rows(self.store, campaign, briefs)
+        for row in rows:
+            if row["status"] == IN_FLIGHT and campaign == self.campaign:
+                row["seeds_done"] = len(self.seeds_done(row["trial"]))
+        return rows
 
     def resolve(self, name: str | None) -> str:
         """Return the name of the campaign that a call is about.
@@ -204,12 +100,29 @@ class LineageScope:
             raise LineageError(unknown_name("campaign", name, (self.campaign, *self.priors)))
         return name
 
+    def goal_of(self, campaign: str) -> Goal | None:
+        """Return the goal that was given for the campaign; ``None`` for what it says itself."""
+        return self.goal if campaign == self.campaign else None
+
     def prior_mark(self, campaign: str) -> Row:
         """Return the keys that mark an answer as one about a prior campaign, if it is."""
         if campaign == self.campaign:
             return {}
         own, prior = self.store.campaign(self.campaign), self.store.campaign(campaign)
         return {"prior_campaign": campaign, "note": prior_note(own, prior)}
+
+
+def opened_lineage(lineage: LineageStore | str | PathLike[str]) -> LineageStore:
+    """Return a lineage that is open already, or open the one at a path; none is made.
+
+    Raises:
+        LineageError: There is no lineage at the path, or it cannot be opened.
+    """
+    return lineage if isinstance(lineage, LineageStore) else LineageStore.open(lineage)
+
+
+RARE = frozenset({"offset", "since", "until", "standing"})
+"""Arguments that a specialist is not shown: answers name the first, and few want the others."""
 
 
 ArgumentsT = TypeVar("ArgumentsT", bound=CampaignArguments)
@@ -224,12 +137,14 @@ class LineageQuestion(Generic[ArgumentsT]):
         description: Description of the tool, for the model.
         arguments: The type of its arguments.
         look_up: Returns the answer of a campaign in scope.
+        rare: Arguments that a specialist is not shown; they are read all the same.
     """
 
     name: str
     description: str
     arguments: type[ArgumentsT]
     look_up: Callable[[LineageScope, str, ArgumentsT], Row]
+    rare: frozenset[str] = RARE
 
 
 class LineageTool(TextTool[CampaignArguments]):
@@ -238,12 +153,24 @@ class LineageTool(TextTool[CampaignArguments]):
     Args:
         question: The question that it answers.
         scope: The campaigns that it may read.
+
+    Attributes:
+        brief: Whether its schema leaves out what a specialist seldom needs.
     """
+
+    brief = False
 
     def __init__(self, question: LineageQuestion[Any], scope: LineageScope) -> None:
         super().__init__(question.arguments, question.name, question.description)
         self._look_up = question.look_up
+        self._rare = question.rare
         self._scope = scope
+
+    @property
+    def hidden(self) -> frozenset[str]:
+        """See :class:`TextTool`; without prior campaigns there is none to name."""
+        rare = self._rare if self.brief else frozenset[str]()
+        return rare if self._scope.priors else rare | {"campaign"}
 
     async def answer(self, args: CampaignArguments) -> str:
         """Return the answer as JSON, size-capped.
@@ -262,15 +189,15 @@ class LineageTool(TextTool[CampaignArguments]):
 
 
 def _query(scope: LineageScope, campaign: str, args: LineageQueryArguments) -> Row:
-    page = scope.store.briefs(campaign, args.to_filter(scope.goal))
+    page = scope.store.briefs(campaign, args.to_filter(scope.goal_of(campaign)))
     counts = scope.store.counts(campaign)
-    best = scope.store.best_brief(campaign)
-    rows = brief_rows(scope.store, campaign, (best, *page.items))
+    best = (scope.store.best_brief(campaign),) if counts else ()
+    rows = scope.rows(campaign, (*best, *page.items))
     head = {
         "counts": {str(status or IN_FLIGHT): count for status, count in counts.items()},
-        "best": rows[0],
+        "best": rows.pop(0) if best else None,
     }
-    return head | capped_rows("trials", rows[1:], page.total, args.offset, capped=page.capped)
+    return head | capped_rows("trials", rows, page.total, args.offset, capped=page.capped)
 
 
 def _failures(scope: LineageScope, campaign: str, args: FailuresArguments) -> Row:
@@ -286,22 +213,37 @@ def _failures(scope: LineageScope, campaign: str, args: FailuresArguments) -> Ro
 
 
 def _near_misses(scope: LineageScope, campaign: str, args: PageArguments) -> Row:
-    page = scope.store.near_misses(campaign, goal=scope.goal, limit=args.limit, offset=args.offset)
+    page = scope.store.near_misses(
+        campaign, goal=scope.goal_of(campaign), limit=args.limit, offset=args.offset
+    )
     trials = brief_rows(scope.store, campaign, (miss.brief for miss in page.items))
     rows = map(near_miss_row, page.items, trials)
-    return capped_rows("near_misses", rows, page.total, args.offset, capped=page.capped)
+    answer = capped_rows("near_misses", rows, page.total, args.offset, capped=page.capped)
+    unproven = scope.store.unproven_gains(
+        campaign, goal=scope.goal_of(campaign), limit=UNPROVEN_ROWS
+    )
+    gains = brief_rows(scope.store, campaign, (gain.brief for gain in unproven.items))
+    answer["unproven_gains"] = list(map(near_miss_row, unproven.items, gains))
+    banked = scope.store.banked_margins(campaign, goal=scope.goal_of(campaign), limit=BANKED_ROWS)
+    held = brief_rows(scope.store, campaign, (item.brief for item in banked))
+    return answer | {"banked_margins": list(map(banked_row, banked, held))}
 
 
 def _trial_detail(scope: LineageScope, campaign: str, args: TrialArguments) -> Row:
     record = scope.store.trial(campaign, args.trial)
-    return detail_row(record) | paged_text("diff", record.diff, args.offset, DIFF_CHARACTERS)
+    row = whole_row(scope.store, campaign, record)
+    if not args.diff and not args.offset:
+        size = f"{len(record.diff):,} characters; ask with diff=true"
+        return row | ({"diff_more": size} if record.diff else {})
+    return row | paged_text("diff", record.diff, args.offset, DIFF_CHARACTERS)
 
 
 def _diff_trials(scope: LineageScope, campaign: str, args: DiffArguments) -> Row:
     before, after = (scope.store.trial(campaign, n) for n in (args.before, args.after))
-    diff = _recipe(scope, campaign, before).diff(_recipe(scope, campaign, after))
+    one, other = (_recipe(scope, campaign, record).files for record in (before, after))
     scores = {"before": score_row(before), "after": score_row(after)}
-    return scores | paged_text("diff", diff, args.offset, DIFF_CHARACTERS)
+    scores |= seeds_in_common(before, after)
+    return scores | difference(one, other, args.path, args.offset, DIFF_CHARACTERS)
 
 
 def _recipe(scope: LineageScope, campaign: str, record: TrialRecord) -> Recipe:
@@ -314,6 +256,8 @@ def _recipe(scope: LineageScope, campaign: str, record: TrialRecord) -> Recipe:
 def _best_chain(scope: LineageScope, campaign: str, args: ChainArguments) -> Row:
     number = args.trial
     if number is None:
+        if not scope.store.counts(campaign):
+            return capped_rows("trials", [], 0, 0)
         number = scope.store.best_brief(campaign).number
     page = scope.store.chain_briefs(campaign, number, limit=args.limit)
     rows = brief_rows(scope.store, campaign, reversed(page.items))
@@ -332,7 +276,7 @@ def _children(scope: LineageScope, campaign: str, args: ChildrenArguments) -> Ro
 
 
 def _in_flight(scope: LineageScope, campaign: str, args: CampaignArguments) -> Row:
-    rows = brief_rows(scope.store, campaign, scope.store.in_flight_briefs(campaign))
+    rows = scope.rows(campaign, scope.store.in_flight_briefs(campaign))
     return capped_rows("trials", rows, len(rows), 0)
 
 
@@ -355,8 +299,8 @@ def _similar_trials(scope: LineageScope, campaign: str, args: SimilarArguments) 
 
 
 def _surface_summary(scope: LineageScope, campaign: str, args: CampaignArguments) -> Row:
-    surfaces = scope.store.surfaces(campaign, goal=scope.goal)
-    specialists = scope.store.specialists(campaign, goal=scope.goal)
+    surfaces = scope.store.surfaces(campaign, goal=scope.goal_of(campaign))
+    specialists = scope.store.specialists(campaign, goal=scope.goal_of(campaign))
     return {
         "surfaces": [summary_row("surface", item) for item in surfaces],
         "specialists": [summary_row("specialist", item) for item in specialists],
@@ -365,9 +309,7 @@ def _surface_summary(scope: LineageScope, campaign: str, args: CampaignArguments
 
 QUERY = LineageQuestion(
     "lineage_query",
-    "Look up past trials: what was tried, how it ended, and why. Filter by status, surface, "
-    "specialist, failure_kind, signature, score, parent, ancestor, time and words of the text; all "
-    "filters must hold. Ask before you propose: a proposal is refused if you have not.",
+    "Look up past trials: what was tried, how it ended, why. All filters must hold.",
     LineageQueryArguments,
     _query,
 )
@@ -375,61 +317,61 @@ QUERY = LineageQuestion(
 QUESTIONS: tuple[LineageQuestion[Any], ...] = (
     LineageQuestion(
         "lineage_failures",
-        "List failures by signature, the most frequent first: how often, when last, the lines "
-        "of the log that show the cause, and which later trials got past each.",
+        "Failures by error, the most frequent first, with the lines of the log that show the cause "
+        "and the trials that got past each.",
         FailuresArguments,
         _failures,
     ),
     LineageQuestion(
         "near_misses",
-        "List trials with a better score than the best that failed a gate, size or time limit, "
-        "the largest gain first, with the excess that a repair has to remove.",
+        "Trials that scored better than the best but missed a gate, size or time limit, with the "
+        "excess to remove; unproven gains: better than the best on too few seeds; and banked "
+        "margins: as good as the best, with more room at a gate.",
         PageArguments,
         _near_misses,
     ),
     LineageQuestion(
         "trial_detail",
-        "Show one trial in full: hypothesis, diff, measurements of every seed, gates with "
-        "margins, the failure with its log.",
+        "One trial in full: measurements by seed, gates with margins, the failure with its log.",
         TrialArguments,
         _trial_detail,
     ),
     LineageQuestion(
         "diff_trials",
-        "Show the difference between the recipes of two trials, and their scores.",
+        "The difference between the recipes of two trials by file, and between their scores.",
         DiffArguments,
         _diff_trials,
     ),
     LineageQuestion(
         "best_chain",
-        "List the trials that led to the best one (or to another), by first parents, the "
-        "newest first: each step with its hypothesis, changes and gain.",
+        "The trials that led to the best one (or to another), by first parents, the newest first.",
         ChainArguments,
         _best_chain,
     ),
     LineageQuestion(
         "children",
-        "List the trials that were made from a trial, the newest first.",
+        "The trials that were made from a trial, the newest first.",
         ChildrenArguments,
         _children,
     ),
     LineageQuestion(
         "in_flight",
-        "List the trials that have no outcome yet: do not propose the same.",
+        "The trials that have no outcome yet, with the seeds done: do not propose the same.",
         CampaignArguments,
         _in_flight,
     ),
     LineageQuestion(
         "similar_trials",
-        "Has this been tried? Give edits, words, or both: lists trials with the same edit "
-        "(formatting aside), the same knob and value, or alike in words, and how they ended.",
+        "Has this been tried? Trials with the same edit, the same knob and value, or alike in "
+        "words, and how they ended. Give edits, text, or both.",
         SimilarArguments,
         _similar_trials,
+        RARE | {"edits", "parent"},  # The answer of check_edit tells these.
     ),
     LineageQuestion(
         "surface_summary",
-        "Summarize every surface and specialist: trials by status, kept, best gain, and "
-        f"whether it is saturated ({SATURATED} judged trials without one kept).",
+        "Every surface and specialist: trials by how they ended, best gain, and whether it is "
+        f"saturated ({SATURATED} trials since one was kept).",
         CampaignArguments,
         _surface_summary,
     ),
@@ -443,13 +385,13 @@ class LineageConfig(BaseModel):
     Attributes:
         lineage: Path or URL of the lineage.
         campaign: Name of the campaign to ask about.
-        goal: Whether a smaller or a larger metric is better, for the order "best".
+        goal: Whether a smaller or a larger metric is better; ``None`` for what the campaign says.
         priors: Names of other campaigns that may be asked about, too.
     """
 
     lineage: str
     campaign: str
-    goal: Goal = Goal.MINIMIZE
+    goal: Goal | None = None
     priors: tuple[str, ...] = ()
 
     @classmethod
@@ -463,11 +405,17 @@ class LineageConfig(BaseModel):
 class LineageQueryTool(LineageTool, Component[LineageConfig]):
     """Answers questions about past trials from the lineage store.
 
+    AutoGen's agents hang when they are cancelled in a call of one of their ``tools``; in an agent
+    that may be cancelled, :class:`LineageWorkbench` is safe.
+
     Args:
-        store: An open lineage.
+        lineage: Path or URL of the lineage, which has to be there, or an open one.
         campaign: Name of the campaign to ask about.
-        goal: Whether a smaller or a larger metric is better.
+        goal: Whether a smaller or a larger metric is better; ``None`` for what the campaign says.
         priors: Names of other campaigns that may be asked about, too.
+
+    Raises:
+        LineageError: There is no lineage at the path.
     """
 
     component_config_schema = LineageConfig
@@ -475,24 +423,31 @@ class LineageQueryTool(LineageTool, Component[LineageConfig]):
 
     def __init__(
         self,
-        store: LineageStore,
+        lineage: LineageStore | str | PathLike[str],
         campaign: str,
         *,
-        goal: Goal = Goal.MINIMIZE,
+        goal: Goal | None = None,
         priors: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(QUERY, LineageScope(store, campaign, goal, priors))
+        super().__init__(QUERY, LineageScope(opened_lineage(lineage), campaign, goal, priors))
 
     def _to_config(self) -> LineageConfig:
         return LineageConfig.of(self._scope)
 
     @classmethod
     def _from_config(cls, config: LineageConfig) -> Self:
-        store = LineageStore.open(config.lineage)
-        return cls(store, config.campaign, goal=config.goal, priors=config.priors)
+        return cls(config.lineage, config.campaign, goal=config.goal, priors=config.priors)
 
 
-def lineage_tools(scope: LineageScope) -> list[AnyTool]:
-    """Return the ten tools that read the lineage."""
+def lineage_tools(scope: LineageScope, *, brief: bool = False) -> list[AnyTool]:
+    """Return the ten tools that read the lineage.
+
+    Args:
+        scope: The campaigns that they may read.
+        brief: Whether their schemas leave out what a specialist seldom needs.
+    """
     query = LineageQueryTool(scope.store, scope.campaign, goal=scope.goal, priors=scope.priors)
-    return [query, *(LineageTool(question, scope) for question in QUESTIONS)]
+    tools = [query, *(LineageTool(question, scope) for question in QUESTIONS)]
+    for tool in tools:
+        tool.brief = brief
+    return [*tools]
