@@ -121,7 +121,7 @@ def test_the_commands_of_the_readme_do_what_they_say(user: Path) -> None:
 # The pages of docs/.
 
 ELSEWHERE = {
-    "arms.md": "four campaigns, twice each, take a minute; tests/cli/test_ablate.py",
+    "arms.md": "36 campaigns; tests/cli/test_ablate.py",
     "full-profiles.md": "GPUs and clones of others; tests/campaign/test_rehearsal.py rehearses",
     "lineage.md:pip": "a package index and a PostgreSQL; tests/lineage has one",
     "models.md": "keys and servers of providers; tests/models has the wire of each",
