@@ -8,6 +8,7 @@ from autogen_agentchat.agents import AssistantAgent
 from autogen_agentchat.base import Response
 from autogen_agentchat.messages import BaseAgentEvent, BaseChatMessage, TextMessage
 from autogen_core import CancellationToken
+from autogen_core.model_context import ChatCompletionContext
 from autogen_core.models import ChatCompletionClient
 
 from recipelab.agents.charter import Charter
@@ -63,6 +64,9 @@ class Specialist(AssistantAgent):
         round_number: The round that it takes part in.
         blind: Whether it is told nothing of past trials, for control campaigns.
         characters: How much its context holds, in characters.
+        model_context: Chooses what is kept of a turn behind the lineage view; each turn begins with
+            a copy of it.
+        model_client_stream: Whether its answers are streamed as they come.
     """
 
     component_provider_override = "recipelab.agents.Specialist"
@@ -78,6 +82,8 @@ class Specialist(AssistantAgent):
         round_number: int | None = None,
         blind: bool = False,
         characters: int = CHARACTERS,
+        model_context: ChatCompletionContext | None = None,
+        model_client_stream: bool = False,
     ) -> None:
         self._blind = blind
 
@@ -86,7 +92,7 @@ class Specialist(AssistantAgent):
                 return ""
             return render_lineage_view(view_context_of(charter, queue))
 
-        self._turn_context = TurnContext(view, characters=characters)
+        self._turn_context = TurnContext(view, characters=characters, inner=model_context)
         self._turn_workbench = (
             workbench_of(charter, queue, plays, round_number, blind=blind)
             if queue
@@ -99,6 +105,7 @@ class Specialist(AssistantAgent):
             model_context=self._turn_context,
             description=f"{charter.title}; owns {', '.join(charter.surfaces)}",
             system_message=system_message(pack, charter, blind=blind),
+            model_client_stream=model_client_stream,
             max_tool_iterations=MAX_TOOL_ITERATIONS,
             reflect_on_tool_use=False,
             tool_call_summary_format="{tool_name}: {result}",

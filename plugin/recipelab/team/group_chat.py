@@ -13,19 +13,19 @@ from autogen_agentchat.messages import (
     BaseAgentEvent,
     BaseChatMessage,
     ModelClientStreamingChunkEvent,
-    TextMessage,
 )
-from autogen_agentchat.state import TeamState
-from autogen_core import CancellationToken, ComponentModel
+from autogen_core import AgentRuntime, CancellationToken, ComponentModel
+from autogen_core.model_context import ChatCompletionContext
 from autogen_core.models import ChatCompletionClient
 from pydantic import BaseModel, Field
 from sqlalchemy.engine import make_url
 
 from recipelab.core.content import Home
-from recipelab.core.errors import LineageError
+from recipelab.core.errors import LineageError, RecipelabError
 from recipelab.core.logs import bound
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.evaluation.session import CampaignSession, Overrides
+from recipelab.packs.load import load_pack
 from recipelab.plan import Plan
 from recipelab.team.loop import (
     CampaignLoop,
@@ -33,6 +33,16 @@ from recipelab.team.loop import (
     Listener,
     closing_message,
     opening_message,
+)
+from recipelab.team.messages import (
+    MessageType,
+    OpenMessageFactory,
+    ResearchState,
+    SavedType,
+    Task,
+    loaded_type,
+    saved_type,
+    task_messages,
 )
 from recipelab.team.participants import Participants
 from recipelab.team.round import Item, RoundGroupChat, RoundTokens, TeamLabel, relay
@@ -43,9 +53,6 @@ DESCRIPTION = "Specialists that improve a training recipe, and the evaluator tha
 
 MAX_KEPT_MESSAGES = 1_000
 """Newest messages that the result of a run holds; the lineage has all."""
-
-Task = str | BaseChatMessage | Sequence[BaseChatMessage] | None
-"""The task of a run, as AutoGen's teams take it."""
 
 
 class ResearchGroupChatConfig(BaseModel):
@@ -61,6 +68,9 @@ class ResearchGroupChatConfig(BaseModel):
         termination_condition: Ends a run before the campaign's budget does.
         max_turns: Turns after which a run ends.
         emit_team_events: Whether the stream says who was selected.
+        custom_message_types: Message types besides AutoGen's own.
+        model_context: What a specialist keeps of a turn.
+        model_client_stream: Whether the answers of specialists are streamed as they come.
     """
 
     plan: Plan
@@ -72,6 +82,9 @@ class ResearchGroupChatConfig(BaseModel):
     termination_condition: ComponentModel | None = None
     max_turns: int | None = None
     emit_team_events: bool = False
+    custom_message_types: list[SavedType] = Field(default_factory=list)
+    model_context: ComponentModel | None = None
+    model_client_stream: bool = False
 
 
 class ResearchGroupChat(RoundGroupChat):
@@ -93,7 +106,8 @@ class ResearchGroupChat(RoundGroupChat):
 
     Args:
         plan: The plan of the campaign.
-        home: Folder of its papers, and of its lineage by default.
+        home: Folder of its papers, and of its lineage by default; ``None`` for
+            ``$RECIPELAB_HOME`` or ``.recipelab``.
         lineage: Path or URL of the lineage, if it is elsewhere.
         overrides: Parts of the campaign that the caller brings along.
         clients: Model clients of the caller, by name of the participant; the empty name stands for
@@ -106,6 +120,13 @@ class ResearchGroupChat(RoundGroupChat):
         name: Name of the team.
         description: The description that the selector of a larger team is shown.
         emit_team_events: Whether the stream says who was selected.
+        runtime: The caller's runtime, which the caller starts and stops; each round registers its
+            agents there anew. JSON does not hold it.
+        custom_message_types: Message types besides AutoGen's own. Only a saved state needs them:
+            a message that a guest says or a larger team hands on is known by itself.
+        model_context: Chooses what a specialist keeps of a turn behind the lineage view; each turn
+            begins with a copy of it.
+        model_client_stream: Whether the answers of specialists are streamed as they come.
 
     Raises:
         RecipelabError: Pack, charter or model cannot be had; the message says what to do.
@@ -129,6 +150,10 @@ class ResearchGroupChat(RoundGroupChat):
         name: str = NAME,
         description: str = DESCRIPTION,
         emit_team_events: bool = False,
+        runtime: AgentRuntime | None = None,
+        custom_message_types: Sequence[MessageType] = (),
+        model_context: ChatCompletionContext | None = None,
+        model_client_stream: bool = False,
     ) -> None:
         self.ended: Ended | None = None
         self.listener = listener or Listener()
@@ -140,7 +165,17 @@ class ResearchGroupChat(RoundGroupChat):
             say=lambda text: self.listener.note(text),
             on_phase=lambda trial, phase, seed: self.listener.phase(trial, phase, seed),
         )
-        self._members = Participants(self._session, clients or {}, participants)
+        self._members = Participants(
+            self._session,
+            clients or {},
+            participants,
+            model_context=model_context,
+            model_client_stream=model_client_stream,
+        )
+        self._given_home = home
+        self._given_runtime = runtime
+        self._custom_types = tuple(custom_message_types)
+        self._known_messages = OpenMessageFactory(self._custom_types, participants)
         self._label = TeamLabel(name, description, emit_team_events)
         self._condition = termination_condition
         self._turn_limit = max_turns
@@ -202,7 +237,9 @@ class ResearchGroupChat(RoundGroupChat):
         self._running = True
         token = cancellation_token or CancellationToken()
         try:
-            run = self._run(_task_messages(task), token, show_task=output_task_messages)
+            # A team around this one hands on what was said, and does not want to hear it again.
+            words = task_messages(task, nested=not output_task_messages)
+            run = self._run(words, token, show_task=output_task_messages)
             # Closed here, should the consumer leave: Python alone would close it at some time.
             async with aclosing(relay(run, token)) as items:
                 async for item in items:
@@ -273,6 +310,10 @@ class ResearchGroupChat(RoundGroupChat):
                             async for item in round_stream:
                                 if isinstance(item, TaskResult):
                                     self._note_stop(item.stop_reason)
+                                    continue
+                                if isinstance(item, ModelClientStreamingChunkEvent):
+                                    # Its words are in the message that follows.
+                                    yield item
                                     continue
                                 loop.hear(item)
                                 if turns_left and isinstance(item, BaseChatMessage):
@@ -365,18 +406,24 @@ class ResearchGroupChat(RoundGroupChat):
 
         Raises:
             RuntimeError: The team is running.
-            ValidationError: The state is not that of a team.
+            ValidationError: The state is not that of a research team.
+            ValueError: It is that of a team with other participants.
         """
         if self._running:
             raise RuntimeError("The team cannot be loaded while it is running.")
-        chat = {key: value for key, value in state.items() if key != "campaign"}
-        TeamState.model_validate(chat)
-        if state.get("campaign"):
-            self._session.plan = self.plan.model_copy(update={"name": state["campaign"]})
-        self._pending_state = chat
+        saved = ResearchState.model_validate(dict(state))
+        missing = [name for name in self._participant_names if name not in saved.agent_states]
+        if missing:
+            raise ValueError(
+                f"the state holds no {', '.join(missing)}: it is that of a team of "
+                f"{', '.join(saved.agent_states)}"
+            )
+        if saved.campaign:
+            self._session.plan = self.plan.model_copy(update={"name": saved.campaign})
+        self._pending_state = saved.model_dump(exclude={"campaign"})
 
     def _to_config(self) -> ResearchGroupChatConfig:  # type: ignore[override]
-        store = self._session.overrides.store
+        store, context = self._session.overrides.store, self._members.model_context
         lineage = store.url if store else self._session.lineage
         if lineage is not None and "://" in lineage:
             # A password stays in the environment.
@@ -385,17 +432,21 @@ class ResearchGroupChat(RoundGroupChat):
         return ResearchGroupChatConfig(
             plan=self._members.models.saved_plan(),
             lineage=lineage,
-            home=str(self._session.home.root),
+            home=None if self._given_home is None else str(self._given_home.root),
             participants=[guest.dump_component() for guest in self._members.guests],
             termination_condition=self._condition.dump_component() if self._condition else None,
             max_turns=self._turn_limit,
             name=self._label.name,
             description=self._label.description,
             emit_team_events=self._label.emit_team_events,
+            custom_message_types=[saved_type(one) for one in self._custom_types],
+            model_context=context.dump_component() if context else None,
+            model_client_stream=self._members.model_client_stream,
         )
 
     @classmethod
     def _from_config(cls, config: ResearchGroupChatConfig) -> Self:  # type: ignore[override]
+        _check_pack(config.plan)
         condition = config.termination_condition
         guests: list[ChatAgent | Team] = [
             Team.load_component(model)
@@ -405,7 +456,7 @@ class ResearchGroupChat(RoundGroupChat):
         ]
         return cls(
             config.plan,
-            home=Home.find(Path(config.home) if config.home else None),
+            home=Home.find(Path(config.home)) if config.home else None,
             lineage=config.lineage,
             participants=guests,
             termination_condition=TerminationCondition.load_component(condition)
@@ -415,20 +466,25 @@ class ResearchGroupChat(RoundGroupChat):
             name=config.name,
             description=config.description,
             emit_team_events=config.emit_team_events,
+            custom_message_types=[loaded_type(one) for one in config.custom_message_types],
+            model_context=ChatCompletionContext.load_component(config.model_context)
+            if config.model_context
+            else None,
+            model_client_stream=config.model_client_stream,
         )
 
 
-def _task_messages(task: Task) -> list[BaseChatMessage] | None:
-    """Return a task as messages; ``None`` if there is none.
+def _check_pack(plan: Plan) -> None:
+    """Check that the pack of a team from JSON is here.
 
     Raises:
-        ValueError: It is neither text nor chat messages.
+        RecipelabError: It is not; the message says where it is looked for.
     """
-    if not task:
-        return None
-    if isinstance(task, str):
-        return [TextMessage(content=task, source="user")]
-    messages = [task] if isinstance(task, BaseChatMessage) else list(task)
-    if not all(isinstance(message, BaseChatMessage) for message in messages):
-        raise ValueError("Task must be a string, a BaseChatMessage, or a list of BaseChatMessage.")
-    return messages
+    try:
+        load_pack(plan.pack, plan.profile)
+    except RecipelabError as error:
+        raise RecipelabError(
+            f"the team's JSON names the pack {plan.pack!r}: {error}. A pack is looked for in "
+            "task_packs/ of the working directory, among those that ship with recipelab, and in "
+            "installed packages that bring some (entry points of recipelab.task_packs)"
+        ) from None

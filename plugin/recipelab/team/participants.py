@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from autogen_agentchat.base import ChatAgent, Team
+from autogen_core.model_context import ChatCompletionContext
 from autogen_core.models import ChatCompletionClient
 
 from recipelab.agents import Charter, EvaluatorAgent, Specialist, load_charter
@@ -24,7 +25,7 @@ from recipelab.models import (
     open_model,
     saved_model,
 )
-from recipelab.packs.load import load_playbook
+from recipelab.packs.load import load_playbook, portable_name
 from recipelab.packs.pack import Pack
 from recipelab.plan import Arm, Plan, SavedModel, model_name
 from recipelab.team.scheduler import TurnScheduler
@@ -106,17 +107,30 @@ class ModelClients:
         return self._clients[name]
 
     def saved_plan(self) -> Plan:
-        """Return the plan with the models as JSON can hold them.
+        """Return the plan as JSON holds it, for other folders and machines, too.
+
+        Clients and files of components become components without keys, and the folder of a pack
+        its name, if the name finds it.
 
         Raises:
-            ModelError: A client of the caller cannot be saved.
+            ModelError: A client cannot be saved.
         """
         plan = self._session.plan
-        saved: dict[str, SavedModel] = {
-            name: saved_model(client) for name, client in self._given.items()
-        }
-        default = saved.pop("", plan.model)
-        return plan.model_copy(update={"model": default, "models": {**plan.models, **saved}})
+        models: dict[str, SavedModel] = {"": plan.model, **plan.models}
+        models = {name: self._without_file(model) for name, model in models.items()}
+        models |= {name: saved_model(client) for name, client in self._given.items()}
+        default = models.pop("")
+        changes = {"model": default, "models": models, "pack": portable_name(plan.pack)}
+        return plan.model_copy(update=changes)
+
+    def _without_file(self, model: SavedModel) -> SavedModel:
+        """Return the component that a file of a model holds; another model as it is."""
+        if not isinstance(model, str) or not model.endswith(".json"):
+            return model
+        for key, client in self._opened.items():
+            if key.startswith(f"{model}/"):
+                return saved_model(client)
+        return model  # No participant has it.
 
     async def close(self) -> None:
         """Close the clients that were opened here."""
@@ -164,6 +178,8 @@ class Participants:
         clients: Model clients of the caller, by name of the participant; see
             :class:`ModelClients`.
         guests: Participants besides the specialists; these are the same in every round.
+        model_context: What a specialist keeps of a turn; see :class:`recipelab.agents.Specialist`.
+        model_client_stream: Whether the answers of specialists are streamed as they come.
 
     Raises:
         RecipelabError: A charter or a model cannot be had.
@@ -174,8 +190,13 @@ class Participants:
         session: CampaignSession,
         clients: Mapping[str, ChatCompletionClient],
         guests: Sequence[ChatAgent | Team],
+        *,
+        model_context: ChatCompletionContext | None = None,
+        model_client_stream: bool = False,
     ) -> None:
         self.guests = tuple(guests)
+        self.model_context = model_context
+        self.model_client_stream = model_client_stream
         self.charters = charters_for(session.pack, session.plan.arm, session.plan.specialists)
         self.models = ModelClients(session, self.charters, clients)
         self._session = session
@@ -233,6 +254,8 @@ class Participants:
                 round_number=number,
                 blind=plan.blind,
                 characters=plan.characters or CHARACTERS,
+                model_context=self.model_context,
+                model_client_stream=self.model_client_stream,
             )
             for charter in self.charters
         ]
