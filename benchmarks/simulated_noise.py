@@ -77,6 +77,28 @@ class OneNotch(Noise):
         return recipe.truth + (1.0 if chance < 0.1 else -1.0 if chance < 0.2 else 0.0)
 
 
+class OneQuestion(Noise):
+    """All of a hidden set is settled but for one question, which half of the runs get right."""
+
+    questions, share = 1, 0.5
+
+    def run(self, recipe: Recipe) -> float:
+        """One seed run: how many of the unsettled questions it gets right."""
+        return recipe.truth + sum(self.draw.random() < self.share for _ in range(self.questions))
+
+
+class RareQuestion(OneQuestion):
+    """All is settled but for one question, which one run of ten gets right."""
+
+    share = 0.1
+
+
+class ThreeQuestions(OneQuestion):
+    """All is settled but for three questions."""
+
+    questions = 3
+
+
 class Items(Noise):
     """The accuracy of twenty items, each right with a chance of 0.8."""
 
@@ -202,6 +224,9 @@ NOISES: dict[str, type[Noise]] = {
     "rounded to 3.3 sd": Rounded,
     "rounded to 1 sd": FinelyRounded,
     "one notch": OneNotch,
+    "one question": OneQuestion,
+    "one rare question": RareQuestion,
+    "three questions": ThreeQuestions,
     "20 items, 0.8": Items,
     "20 items, 0.95": EasyItems,
     "two peaks": TwoPeaks,

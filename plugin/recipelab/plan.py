@@ -79,6 +79,8 @@ class Plan(BaseModel):
         model: The model of each specialist without one of its own.
         models: Models of single specialists, by name; ``selector`` is the one that picks speakers.
         base_url: Address of an OpenAI-compatible server for models given by name.
+        max_tokens: Tokens of one answer at most, for models given by name; ``None`` leaves it to
+            the provider.
         prices: A file with prices of models; ``None`` uses the catalogue alone.
         seed: Seed of the offline model's choices.
         limits: What may be spent.
@@ -110,6 +112,7 @@ class Plan(BaseModel):
     model: SavedModel = OFFLINE
     models: dict[str, SavedModel] = Field(default_factory=dict)
     base_url: str | None = None
+    max_tokens: int | None = Field(default=None, ge=1)
     prices: str | None = None
     seed: int = Field(default=0, ge=-LARGEST_SEED, le=LARGEST_SEED)
     limits: BudgetLimits = BudgetLimits()

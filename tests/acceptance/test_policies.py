@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import random
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -30,6 +32,7 @@ from recipelab.packs.judging_sections import Goal, Scale
 
 NOISE = Noise(Spread(0.0, 1.0, 10), {}, Spread(10.0, 0.7, 10))
 QUIET = Noise(Spread(0.0, 0.0, 4), {}, Spread(10.0, 0.0, 4))
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 STEADY = (3.0, 2.0, 3.5, 2.5, 3.0, 1.8, 3.2, 2.6)
 
 
@@ -299,3 +302,18 @@ def test_two_sigma_is_twice_the_standard_error() -> None:
     assert not PairedTwoSigma().judge(observed(1.0, -0.2)).kept
     found = PairedTwoSigma().judge(observed(0.5, 0.48, 0.52))
     assert (found.kept, found.standing) == (True, Standing.UNTESTED)
+
+
+@pytest.mark.parametrize("noise", ["OneQuestion", "RareQuestion", "ThreeQuestions"])
+@pytest.mark.parametrize("policy", [Line(), Confirmed()])
+def test_a_score_that_moves_in_steps_certifies_no_luck(
+    monkeypatch: pytest.MonkeyPatch, policy: Acceptance, noise: str
+) -> None:
+    """A hidden set of few questions: at most 5 % of campaigns of worthless edits claim a gain."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    simulated = importlib.import_module("simulated_campaign")
+    kind = getattr(importlib.import_module("simulated_noise"), noise)
+    setting = simulated.Setting(seeds=2, calibration=4, trials=200)
+    results = simulated.campaigns(policy, kind, lambda draw: 0.0, setting, range(20))
+    assert sum(result.tests > 0 for result in results) > 0, "no luck was put to a test"
+    assert sum(result.false > 0 for result in results) <= 0.05 * len(results)

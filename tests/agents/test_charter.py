@@ -15,9 +15,9 @@ from recipelab.agents.specialist import workbench_of
 from recipelab.core.errors import RecipelabError
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.packs.pack import Pack
-from recipelab.tools.names import LINEAGE_TOOLS, TOOLS
+from recipelab.tools.names import BY_NAME, LINEAGE_TOOLS, TOOLS
 
-KEYS = "guided, model, name, surfaces, temperature, title, tools"
+KEYS = "guided, model, name, reasoning_effort, share, surfaces, temperature, title, tools"
 GOOD = "---\nname: arch\ntitle: Architect\nsurfaces: [arch]\n---\nYou draw.\n"
 
 
@@ -176,9 +176,9 @@ async def test_the_names_of_tools_are_those_of_the_tools(desk: TrialQueue) -> No
     for_all = await workbench_of(load_charter("left"), desk, (), 1).list_tools()
     chosen = await workbench_of(charter, desk, (), 1).list_tools()
     assert {tool["name"] for tool in chosen} == set(TOOLS)
-    assert {tool["name"] for tool in for_all} == set(TOOLS) - {"turn_knob"}
+    assert {tool["name"] for tool in for_all} == set(TOOLS) - set(BY_NAME)
     blind = await workbench_of(charter, desk, (), 1, blind=True).list_tools()
-    assert not {tool["name"] for tool in blind} & {*LINEAGE_TOOLS, "turn_knob"}
+    assert not {tool["name"] for tool in blind} & {*LINEAGE_TOOLS, "turn_knob", "wait_for"}
 
 
 def test_a_name_is_not_a_path(project: Path) -> None:

@@ -61,6 +61,42 @@ def test_the_oldest_exchanges_go_as_a_whole(sizes: list[int], bound: int) -> Non
     assert len(notes) == (len(left) < len(sizes))
 
 
+@given(st.lists(st.integers(0, 40_000), min_size=1, max_size=4), st.integers(20_000, 60_000))
+def test_results_that_do_not_fit_alone_are_cut_the_longest_first(
+    sizes: list[int], bound: int
+) -> None:
+    calls = [FunctionCall(id=str(n), name="read", arguments="{}") for n in range(len(sizes))]
+    results = [
+        FunctionExecutionResult(call_id=call.id, name="read", content="r" * size)
+        for call, size in zip(calls, sizes, strict=True)
+    ]
+    _, message = trimmed(
+        [
+            AssistantMessage(content=calls, source="left"),
+            FunctionExecutionResultMessage(content=results),
+        ],
+        bound,
+    )
+    assert isinstance(message, FunctionExecutionResultMessage)
+    shown = [result.content for result in message.content]
+    assert sum(map(len, shown)) <= max(bound, sum(min(size, 4_020) for size in sizes))
+    cut = [n for n, text in enumerate(shown) if text != results[n].content]
+    assert bool(cut) == (sum(sizes) + 2 * len(sizes) > bound and max(sizes) > 4_000)
+    assert all("more characters do not fit" in shown[n] for n in cut)
+    # None that is cut is shorter than one that is not.
+    assert all(sizes[n] >= len(shown[m]) for n in cut for m in range(len(sizes)) if m not in cut)
+
+
+async def test_a_view_is_of_the_moment_when_the_model_is_first_called() -> None:
+    moment = ["too early"]
+    context = TurnContext(lambda: moment[0])
+    await context.begin_turn()
+    moment[0] = "now"
+    assert [message.content for message in await context.get_messages()] == ["now"]
+    moment[0] = "later"
+    assert [message.content for message in await context.get_messages()] == ["now"]
+
+
 async def test_a_turn_begins_with_a_new_view_and_without_the_last_turn() -> None:
     views = iter(["first view", "second view", ""])
     context = TurnContext(lambda: next(views))

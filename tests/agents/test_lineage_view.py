@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -14,11 +16,13 @@ from recipelab.agents.lineage_view import (
     OWN,
     PARTS,
     PLATEAU,
+    Line,
     ViewContext,
     ViewPart,
+    lineage_view,
     render_lineage_view,
 )
-from recipelab.core.trial import Evidence, FailureKind, Outcome, Status
+from recipelab.core.trial import Evidence, FailureKind, Outcome, SeedRun, Status
 from recipelab.lineage import LineageStore
 from recipelab.packs.pack import Pack
 from recipelab.tools.rows import SATURATED
@@ -71,6 +75,64 @@ def test_every_part_is_there(store: LineageStore, toy: Pack) -> None:
     assert part(text, "Last trials of the others").startswith("- 3 (arch by arch) crashed")
     assert part(text, "Running now").startswith("- 6 (arch by arch) in flight")
     assert part(text, "Notes") == "- leave the batch size alone"
+
+
+def test_each_trial_is_told_once_and_the_view_knows_whether_it_tells_all(
+    store: LineageStore, toy: Pack
+) -> None:
+    context = ViewContext(store, "c", toy, "opt", ("opt",))
+    shown = lineage_view(context)
+    told = [line.split()[1] for line in shown.text.splitlines() if re.match(r"- \d+ \(", line)]
+    assert sorted(map(int, told)) == list(range(7))
+    assert (shown.best, shown.is_whole) == (1, True)
+    for n in range(40):
+        add(store, n, Status.DISCARDED)
+    many = lineage_view(context)
+    told = re.findall(r"^- (\d+) \(", many.text, re.MULTILINE)
+    assert len(told) == len(set(told)) < 47
+    assert not many.is_whole
+
+
+def test_an_unproven_gain_has_a_list_of_its_own(store: LineageStore, toy: Pack) -> None:
+    assert part(view(store, toy), "Unproven gains") == "(none)"
+    number = propose(store, "c", 1, "barely better", EDIT, digest="u")
+    better = measured(Status.DISCARDED, 7.5)
+    store.record("c", number, replace(better, delta=-0.5, reason="it could be luck"))
+    other = propose(store, "c", 1, "worse on its own seeds", EDIT, digest="v")
+    store.record("c", other, replace(better, delta=0.1))
+    text = part(view(store, toy), "Unproven gains")
+    assert text.startswith(f"- {number} (opt) discarded, 7.5 points, 0.5 better than the best")
+    assert "it could be luck" in text
+    assert f"- {other} " not in text
+    assert f"- {number} " not in part(view(store, toy), "Your last")
+
+
+def test_changes_name_what_they_are_against_and_their_seeds(store: LineageStore, toy: Pack) -> None:
+    number = propose(store, "c", 2, "from an old trial", EDIT, digest="w")
+    runs = tuple(SeedRun(seed, (), {"metric": 9.0 + seed}) for seed in (1, 7, 8))
+    evidence = Evidence(against=1, planned=1, screened=1, confirmed=2)
+    outcome = replace(
+        measured(Status.DISCARDED, 12.0), seed_runs=runs, evidence=evidence, delta_se=0.1
+    )
+    store.record("c", number, outcome)
+    child = propose(store, "c", number, "one step on", EDIT, digest="y")
+    more = tuple(SeedRun(seed, (), {"metric": 9.5 + 2 * seed}) for seed in (1, 7))
+    store.record(
+        "c", child, replace(outcome, seed_runs=more, evidence=replace(evidence, confirmed=0))
+    )
+    lines = part(view(store, toy), "Your last").splitlines()
+    assert (
+        f"- {number} (opt by opt) discarded, 12 points; +2 ± 0.1 against 1, the best then ("
+        in (lines[1])
+    )
+    assert "(seeds 7, 8); made from 2: " in lines[1]
+    # On seed 1 the metric rose by 1.5, on seed 7 by 7.5.
+    assert f"(seeds 1, 7); +4.5 ± 3 against its parent {number} (seeds 1, 7)" in lines[0]
+
+
+def test_a_running_trial_tells_the_seeds_done(store: LineageStore, toy: Pack) -> None:
+    text = view(store, toy, seeds_done=lambda number: (4, 9) if number == 6 else ())
+    assert "- 6 (arch by arch) in flight, seeds done: 2; made from 1" in text
 
 
 def test_a_retired_note_is_gone(store: LineageStore, toy: Pack) -> None:
@@ -154,10 +216,15 @@ LINES = st.lists(st.text(max_size=200).map(lambda text: text.replace("\n", " "))
 @given(LINES, st.integers(200, 2_000))
 def test_no_part_is_longer_than_its_budget(lines: list[str], characters: int) -> None:
     wanted = [
-        ViewPart("A", characters, lambda context: lines),
-        ViewPart("B", 200, lambda context: ["- b"]),
+        ViewPart("A", characters, lambda context: [Line(line) for line in lines]),
+        ViewPart("B", 200, lambda context: [Line("- b")]),
     ]
-    context = SimpleNamespace(store=SimpleNamespace(moment=nullcontext))
+    store = SimpleNamespace(
+        moment=nullcontext,
+        best_brief=lambda campaign: SimpleNamespace(number=0),
+        trial_count=lambda campaign: 1,
+    )
+    context = SimpleNamespace(store=store, campaign="c")
     text = render_lineage_view(context, wanted)  # type: ignore[arg-type]
     first, second = text.split("\n\n## B\n")
     assert second == "- b"

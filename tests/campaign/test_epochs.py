@@ -179,19 +179,19 @@ async def test_a_baseline_that_failed_can_be_mended(make: Make, project: Path) -
         async with campaign.opened():
             pass
     back()
-    put(TRAIN, "import sys", "import sys, broken")
+    put(TRAIN, "import json", "import json, broken")
     with pytest.raises(RecipelabError, match="broken"):
         async with campaign.opened():
             pass
-    put(TRAIN, "import sys, broken", "import sys, math")
+    put(TRAIN, "import json, broken", "import json, math")
     async with campaign.opened():
         assert campaign.trial(0).status is Status.BASELINE
-    assert "import sys, math" in campaign.files(0)["recipe/train.py"]
+    assert "import json, math" in campaign.files(0)["recipe/train.py"]
     # What is measured is not read anew.
-    put(TRAIN, "import sys, math", "import sys, json")
+    put(TRAIN, "import json, math", "import json, cmath")
     async with campaign.opened():
         pass
-    assert "import sys, math" in campaign.files(0)["recipe/train.py"]
+    assert "import json, math" in campaign.files(0)["recipe/train.py"]
     campaign.close()
 
 

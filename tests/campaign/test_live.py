@@ -26,14 +26,16 @@ from recipelab.evaluation.live import LINE_CHARACTERS, LOG_BYTES, SHOWN_LINES, L
 
 from .conftest import TRAIN, Make, set_x
 
-HANGS = 'while HANGS:\n        print(f"step loss 9.25 \\x1b[31m{seed}")\n        time.sleep(0.05)'
+HANGS = (
+    'while HANGS:\n        print(f"step loss 9.25 \\x1b[31m{args.seed}")\n        time.sleep(0.05)'
+)
 
 
 @pytest.fixture
 async def campaign(make: Make, project: Path) -> AsyncIterator[Campaign]:
     """An open campaign of two trials, whose recipe can be edited to print for ever."""
     train = project / "task_packs/toy" / TRAIN
-    text = train.read_text().replace("import sys", "import sys\nimport time", 1)
+    text = train.read_text().replace("import random", "import random\nimport time", 1)
     text = text.replace("PADDING = 10", "HANGS = False\nPADDING = 10", 1)
     train.write_text(text.replace("    blur =", f"    {HANGS}\n    blur =", 1))
     pack = project / "task_packs/toy/pack.toml"

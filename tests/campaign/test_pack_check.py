@@ -103,7 +103,7 @@ async def test_projections_are_held_against_what_the_training_measured(
     file.write_text(file.read_text().replace(smoke, smoke + table))
     last = '    print("loss 0.0 accuracy 1.0")'
     left = '{"artifact_bytes": 50, "train_seconds": 9}'
-    write = f"    smoke and open('out/projection.json', 'w').write('{left}')"
+    write = f"    args.smoke and open('out/projection.json', 'w').write('{left}')"
     train.write_text(train.read_text().replace(last, write))
     pack = load_pack("toy")
     async with LocalSandbox() as sandbox:
@@ -352,7 +352,7 @@ def test_a_surface_without_specialist_names_charters_that_fit(toy: Pack) -> None
 
 async def test_a_seed_that_changes_nothing_is_told(toy: Pack, evaluator: Evaluator) -> None:
     train = toy.root / "recipe/train.py"
-    train.write_text(train.read_text().replace("Random(seed)", "Random(1337)"))
+    train.write_text(train.read_text().replace("Random(args.seed)", "Random(1337)"))
     told = {item.what: item async for item in check_baseline(evaluator)}["seed"]
     assert told.level is Level.WARNING
     assert "the seed changes nothing: 2 of them left the same artifact" in told.text

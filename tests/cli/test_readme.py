@@ -108,5 +108,5 @@ def test_the_commands_of_the_readme_do_what_they_say(user: Path) -> None:
         ["git", "status", "--porcelain"], cwd=user, check=True, capture_output=True, text=True
     )
     assert changed.stdout == " M task_packs/airbench96/recipe/train.py\n"
-    assert (user / "mine/artifact/model").is_file()
+    assert (user / "mine/artifact/model.json").is_file()
     assert (user / "review.html").is_file() and (user / "night.git/.git").is_dir()

@@ -110,7 +110,7 @@ def test_no_process_outlives_a_killed_campaign(project: Path) -> None:
     marker = f"recipelab-test-{os.getpid()}"
     train.write_text(
         train.read_text().replace(
-            "    print(", f"    smoke or __import__('time').sleep(8)  # {marker}\n    print("
+            "    print(", f"    args.smoke or __import__('time').sleep(8)  # {marker}\n    print("
         )
     )
     process = start(project)

@@ -204,12 +204,16 @@ def test_a_recipe_may_not_grow_by_much(folder: Path) -> None:
         )
         for name, text in (("table", table), ("plain", long_but_plain))
     }
-    refused = check_recipe(pack, start, grown["table"], lambda recipe: None)
+    refused = check_recipe(pack, start, grown["table"], lambda recipe: None, start=start)
     assert isinstance(refused, Rejected)
     more = growth_bytes(start, grown["table"], ("recipe/*.py",))
     assert f"{more:,} bytes that the starting recipe has not" in refused.reason
     assert "limits.recipe_growth is 300" in refused.reason
-    assert not isinstance(check_recipe(pack, start, grown["plain"], lambda recipe: None), Rejected)
+    assert not isinstance(
+        check_recipe(pack, start, grown["plain"], lambda recipe: None, start=start), Rejected
+    )
     # What is deleted makes no room.
     files = {**grown["table"].files, "recipe/train.py": ""}
-    assert isinstance(check_recipe(pack, start, Recipe(files), lambda recipe: None), Rejected)
+    assert isinstance(
+        check_recipe(pack, start, Recipe(files), lambda recipe: None, start=start), Rejected
+    )

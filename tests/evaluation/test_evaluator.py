@@ -62,15 +62,15 @@ async def test_better_is_kept_and_worse_discarded(
     [
         (TRAIN, LAST, "    raise ValueError('no')", "crashed", "value", "preflight"),
         (TRAIN, "X = 1.0", "X = undefined", "crashed", "name", "preflight"),
-        (TRAIN, "import sys", "import sis", "crashed", "import", "preflight"),
-        (TRAIN, LAST, "    smoke or 1 / 0", "crashed", "value", "train"),
-        (TRAIN, LAST, "    smoke or __import__('os').abort()", "crashed", "signal", "train"),
-        (TRAIN, '"out/', 'smoke and "out/model" or "/tmp/', "crashed", "missing_output", "train"),
-        (TRAIN, LAST, "    while not smoke: pass", "train_overrun", "timeout", "train"),
+        (TRAIN, "import random", "import rendom", "crashed", "import", "preflight"),
+        (TRAIN, LAST, "    args.smoke or 1 / 0", "crashed", "value", "train"),
+        (TRAIN, LAST, "    args.smoke or __import__('os').abort()", "crashed", "signal", "train"),
+        (TRAIN, "(args.out /", "args.smoke and (args.out /", "crashed", "missing_output", "train"),
+        (TRAIN, LAST, "    while not args.smoke: pass", "train_overrun", "timeout", "train"),
         (TRAIN, "PADDING = 10", "PADDING = 6000", "oversize", "size", None),
-        (PREDICT, "{x}", "{int(x)}", "crashed", "value", "predict"),
-        (PREDICT, "{x}", "north", "crashed", "bad_output", "score"),
-        (PREDICT, "{x}", "nan", "crashed", "nan", "score"),
+        (PREDICT, "{model['x']}", "{int('x')}", "crashed", "value", "predict"),
+        (PREDICT, "{model['x']}", "north", "crashed", "bad_output", "score"),
+        (PREDICT, "{model['x']}", "nan", "crashed", "nan", "score"),
         (PREDICT, '"""Writes', 'while True: pass\n"""Writes', "eval_overrun", "timeout", None),
         (TRAIN, "X = 1.0", "X = 40.0", "gate_missed", "gate", None),
     ],
@@ -179,7 +179,7 @@ async def test_predictions_that_a_scorer_fails_on_are_the_recipes_fault(
     toy: Pack, evaluator: Evaluator
 ) -> None:
     """Its square overflows; what the exception says stays with the evaluator."""
-    recipe = edited(toy, TRAIN, "{X + blur}", "{1e200}")
+    recipe = edited(toy, TRAIN, "X + blur", "1e200")
     best = await evaluator.evaluate(toy.baseline(), None)
     incumbent = Incumbent.of_trial(0, toy.baseline(), best, best.seed_runs)
     outcome = await evaluator.evaluate(recipe, lambda: incumbent)
@@ -229,7 +229,7 @@ async def test_a_seed_run_has_the_fold_of_its_seed(
 async def test_a_recipe_that_ignores_its_seed_is_run_no_more(
     toy: Pack, evaluator: Evaluator
 ) -> None:
-    recipe = edited(toy, TRAIN, "blur = Random(seed).gauss(0.0, 0.01)", "blur = 0.01")
+    recipe = edited(toy, TRAIN, "blur = random.Random(args.seed).gauss(0.0, 0.01)", "blur = 0.01")
     outcome = await evaluator.measure(recipe, (1, 2, 3, 4, 5))
     assert len({run.artifact for run in outcome.seed_runs}) == 1
     # The third may begin before the second has ended.

@@ -74,7 +74,7 @@ class Watched(LocalSandbox):
 
     async def run(self, request: PhaseRequest) -> PhaseResult:
         if request.phase == "train":
-            length = "short" if "--short" in request.command else "whole"
+            length = "short" if "--smoke" in request.command else "whole"
             whose = "best" if "beside" in request.labels else "trial"
             self.trained.append(f"{length} {whose}")
         return await super().run(request)
@@ -83,7 +83,7 @@ class Watched(LocalSandbox):
 def short_pack() -> Pack:
     """The toy pack with a short training."""
     table = Path("task_packs/toy/pack.toml")
-    command = '"python", "recipe/train.py", "--out", "out", "--seed", "{seed}", "--short"'
+    command = '"python", "recipe/train.py", "--out", "out", "--seed", "{seed}", "--smoke"'
     table.write_text(f"{table.read_text()}\n[fidelity]\nshare = 0.1\ncommand = [{command}]\n")
     return load_pack("toy")
 

@@ -29,7 +29,7 @@ RECALL = Gate.model_validate(
     {
         "name": "rare",
         "measure": "score.recall_rare",
-        "not_worse_than": "best",
+        "relative_to": "best",
         "goal": "maximize",
         "by": 0.02,
     }
@@ -97,7 +97,7 @@ def test_a_relative_gate_follows_the_other_recipe() -> None:
 
 def test_a_relative_gate_can_be_held_to_the_baseline() -> None:
     name = "score.recall_rare"
-    gate = RECALL.model_copy(update={"not_worse_than": "baseline"})
+    gate = RECALL.model_copy(update={"relative_to": "baseline"})
     other = best((0.50, 0.52), name)
     head = Incumbent(3, Recipe({}), {9: runs(0.9, name=name)[0]}, other.baseline, other.noise)
     (found,) = judge_gates([gate], runs(0.60, name=name), head)
@@ -114,7 +114,7 @@ def test_a_relative_gate_can_be_held_to_the_baseline() -> None:
 )
 def test_a_relative_gate_can_leave_room_in_proportion(goal: str, limit: float, words: str) -> None:
     name = "predict.cpu_seconds"
-    given = {"not_worse_than": "baseline", "goal": goal, "times": 1.5, "by": 0.5}
+    given = {"relative_to": "baseline", "goal": goal, "times": 1.5, "by": 0.5}
     gate = Gate.model_validate({"name": "predict", "measure": name, **given})
     start = best((1.9, 2.0, 2.1), name)
     (found,) = judge_gates([gate], runs(2.0, name=name), start)
@@ -130,12 +130,12 @@ def test_a_relative_gate_can_leave_room_in_proportion(goal: str, limit: float, w
     ("given", "words"),
     [
         ({"at_least": 1.0, "at_most": 2.0}, "exactly one of"),
-        ({"not_worse_than": "best"}, "goal: says which way"),
+        ({"relative_to": "best"}, "goal: says which way"),
         ({"at_least": 1.0, "goal": "maximize"}, "goal: says which way"),
         ({"at_least": 1.0, "by": 0.1}, "by: belongs to"),
         ({"at_most": 1.0, "times": 2}, "times: belongs to"),
-        ({"not_worse_than": "best", "goal": "minimize", "times": 0.5}, "times"),
-        ({"not_worse_than": "yesterday", "goal": "maximize"}, "'best' or 'baseline'"),
+        ({"relative_to": "best", "goal": "minimize", "times": 0.5}, "times"),
+        ({"relative_to": "yesterday", "goal": "maximize"}, "'best' or 'baseline'"),
     ],
 )
 def test_a_gate_that_says_too_much_or_too_little_is_refused(

@@ -97,7 +97,7 @@ async def test_a_recipe_that_diverges_on_a_seed_is_told_so(pack: Pack) -> None:
         recipe = edited(
             pack,
             ("X = 1.0", "X = 2.5"),
-            ("    padding =", f"    blur += 1.0 * (seed == {unlucky})\n    padding ="),
+            ("    padding =", f"    blur += 1.0 * (args.seed == {unlucky})\n    padding ="),
         )
         outcome = await evaluator.evaluate(recipe, lambda: best, seeds=source, labels=LABELS)
     assert outcome.status is Status.KEPT, outcome.reason
@@ -304,7 +304,10 @@ async def test_a_line_whose_lead_was_luck_falls_back(pack: Pack) -> None:
 
 
 async def test_a_head_that_fails_on_a_fresh_seed_falls_back(pack: Pack) -> None:
-    fails = ('    print("loss', '    seed in (1, 2, 101, 102, 103, 104) or 1 / 0\n    print("loss')
+    fails = (
+        '    print("loss',
+        '    args.seed in (1, 2, 101, 102, 103, 104) or 1 / 0\n    print("loss',
+    )
     found, recorded, _, _ = await checkpoint_of(pack, fails, lead=1.0)
     assert found is not None and recorded == [found]
     assert found.fell_back and "failed on a fresh seed" in found.reason

@@ -61,7 +61,7 @@ def with_preflight(pack: Pack, **update: Any) -> Pack:
 def leaving(pack: Pack, *lines: str, train: str = "pass") -> Recipe:
     """The starting recipe with lines that end its preflight, and one that ends its training."""
     body = [*(f"        {line}" for line in lines), "    else:", f"        {train}"]
-    edit = Edit(TRAIN, LAST, "\n".join(["    if smoke:", *body]))
+    edit = Edit(TRAIN, LAST, "\n".join(["    if args.smoke:", *body]))
     return pack.baseline().apply([edit], pack.recipe.editable)
 
 
@@ -256,7 +256,7 @@ async def test_the_lineage_keeps_a_refusal_and_tells_what_it_saved(
     assert store.projected("c")["refused"] == 0 and not projected_words(store.projected("c"))
     start = queue.checked_baseline().outcome
     text = json.dumps({"artifact_bytes": 6_000})
-    line = f"    smoke and open('out/projection.json', 'w').write({text!r})"
+    line = f"    args.smoke and open('out/projection.json', 'w').write({text!r})"
     queue.submit(
         Proposal("left", "left", 0, "why", -1.0, (Edit(TRAIN, LAST, line),)), round_number=1
     )
@@ -405,7 +405,7 @@ async def test_a_size_and_a_figure_without_noise_have_no_mercy(
     for missed in (gate, Gate(name="fit", **fixed)):
         pack = toy.model_copy(update={"gates": (missed,)})
         recipe = toy.baseline().apply(
-            [Edit(TRAIN, "blur = Random(seed).gauss(0.0, 0.01)", "blur = 0.0")],
+            [Edit(TRAIN, "blur = random.Random(args.seed).gauss(0.0, 0.01)", "blur = 0.0")],
             toy.recipe.editable,
         )
         outcome = await evaluator_of(pack, sandbox).evaluate(recipe, None)

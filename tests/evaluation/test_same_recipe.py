@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from recipelab.core.trial import Edit, FailureKind, Proposal, Status
+import pytest
+
+from recipelab.core.errors import LineageError
+from recipelab.core.trial import Edit, FailureKind, Outcome, Proposal, Status
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.metric import recipe_bytes
+from recipelab.evaluation.proposals import ProposalChecker
 from recipelab.evaluation.queue import TrialQueue
+from recipelab.evaluation.seeds import AGAIN
 from recipelab.lineage import LineageStore, TrialRecord
 from recipelab.packs.judging_sections import Gate
 from recipelab.packs.pack import Pack
@@ -129,3 +134,65 @@ async def test_a_recipe_that_only_the_machine_failed_may_be_tried_again(
         assert record.status is Status.ABORTED and record.outcome is not None
         assert record.outcome.failure is not None
         assert record.outcome.failure.kind is FailureKind.INFRASTRUCTURE
+
+
+async def test_more_seeds_tell_better_what_a_trial_is_worth(
+    store: LineageStore, evaluator: Evaluator
+) -> None:
+    desk = TrialQueue(store, CAMPAIGN, evaluator)
+    desk.propose_baseline()
+    await judged(desk)
+    desk.submit(proposal("X = 0.9"), round_number=1)
+    first = await judged(desk)
+    assert first.outcome is not None and first.status is Status.DISCARDED
+    number = desk.submit_again(1, "right", "Is it really worse?", round_number=1)
+    again = await judged(desk)
+    assert again.number == number and again.outcome is not None
+    assert again.digest == first.digest and again.parents == first.parents
+    assert (again.specialist, again.surface) == ("right", "left")
+    assert again.outcome.reason.startswith("trial 1 again, on fresh seeds: ")
+    known = {run.seed for run in first.outcome.seed_runs} | set(evaluator.pack.seeds)
+    seeds = {run.seed for run in again.outcome.seed_runs}
+    assert len(seeds) == AGAIN and not seeds & known, "no run is left out, and all are fresh"
+    assert again.status is Status.DISCARDED
+
+
+async def test_a_trial_that_was_unlucky_can_still_be_kept(
+    store: LineageStore, evaluator: Evaluator
+) -> None:
+    desk = TrialQueue(store, CAMPAIGN, evaluator)
+    desk.propose_baseline()
+    await judged(desk)
+    checker = ProposalChecker(store, CAMPAIGN, evaluator.pack)
+    number, _ = checker.take(proposal("X = 2.0"), round_number=1)
+    store.record(CAMPAIGN, number, Outcome(Status.DISCARDED, "bad luck", score=50.0, delta=0.1))
+    desk.submit_again(number, "left", "It was near.", round_number=1)
+    again = await judged(desk)
+    assert again.status is Status.KEPT
+    assert desk.best().number == again.number
+
+
+async def test_what_more_seeds_could_not_mend_is_not_measured_again(
+    store: LineageStore, evaluator: Evaluator
+) -> None:
+    desk = TrialQueue(store, CAMPAIGN, evaluator)
+
+    def refusal(trial: int) -> str:
+        with pytest.raises(LineageError) as refused:
+            desk.submit_again(trial, "left", "Who knows?", round_number=1)
+        return str(refused.value)
+
+    desk.propose_baseline()
+    assert "has not ended" in refusal(0)
+    await judged(desk)
+    assert "what others are held against" in refusal(0)
+    desk.submit(proposal("X = 1 / 0"), round_number=1)
+    await judged(desk)
+    assert "crashed and has no score" in refusal(1)
+    desk.submit(proposal("X = 0.9"), round_number=1)
+    await judged(desk)
+    desk.submit_again(2, "left", "Is it really worse?", round_number=1)
+    await judged(desk)
+    assert "at most 20% may" in refusal(2)
+    assert "no trial 9" in refusal(9)
+    assert len(store.counts(CAMPAIGN)) == 3 and store.trial_count(CAMPAIGN) == 4

@@ -203,7 +203,7 @@ async def test_it_reads_the_answers_that_tools_give(desk: TrialQueue, toy: Pack)
         plays = load_playbook(toy)
         agent = Specialist(charter, OfflineClient(seed=3), toy, desk, plays=plays, round_number=1)
         result = await agent.run(task="Go.")
-        assert f"I submitted trial {turn};" in result.messages[-1].to_text()
+        assert f"Submitted trial {turn}: " in result.messages[-1].to_text()
         await desk.next_ended()
     answer = await workbench_of(charter, desk, (), 1).call_tool(
         "lineage_query", {"order": "newest"}

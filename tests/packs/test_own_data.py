@@ -142,7 +142,7 @@ async def test_a_folder_is_data(with_pictures: Pack, sandbox: Sandbox) -> None:
         "found = sorted(os.listdir('recipe/data') + os.listdir('recipe/data/cat'))\n"
         "assert found == ['0.jpg', '1.jpg', '2.jpg', 'cat', 'größe 1.txt'], found\n"
         "try: open('recipe/data/new', 'w')\n"
-        "except OSError: open('out/model', 'w').write('3 -5')\n"
+        "except OSError: open('out/model.json', 'w').write('{\"x\": 3, \"y\": -5}')\n"
     )
     train = with_pictures.phases.train.model_copy(update={"command": ("python", "-c", program)})
     phases = with_pictures.phases.model_copy(update={"train": train})

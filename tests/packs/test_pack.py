@@ -26,7 +26,7 @@ def toy(tmp_path: Path) -> Path:
 
 def test_a_pack_is_read_with_its_default_profile(toy: Path) -> None:
     pack = read_pack(toy)
-    assert (pack.name, pack.profile, pack.seeds) == ("toy", "mini", (1, 2))
+    assert (pack.name, pack.profile, pack.seeds) == ("toy", "mini", (1, 2, 3))
     assert pack.metric.goal is Goal.MINIMIZE
     assert pack.gates[0].margin(4000) == 1000
     assert set(pack.baseline().files) == {"recipe/train.py", "recipe/predict.py"}
@@ -82,8 +82,8 @@ def test_what_a_profile_cannot_extend_is_named(base: str, words: str, toy: Path)
         ('= "inputs.txt" }', '= "input.txt" }', ["phases.predict.data", "answers.txt, inputs.txt"]),
         ('= "inputs.txt" }', '= "answers.txt" }', ["phases.predict.data", "answer", "the recipe"]),
         ('default_profile = "mini"', 'default_profile = "max"', ["default_profile", "mini, two"]),
-        ("seeds = [1, 2]", "seeds = [1, 1]", ["seeds", "twice"]),
-        ("seeds = [1, 2]", "seeds = [1]", ["seeds", "at least 2"]),
+        ("seeds = [1, 2, 3]", "seeds = [1, 1]", ["seeds", "twice"]),
+        ("seeds = [1, 2, 3]", "seeds = [1]", ["seeds", "at least 2"]),
         ('folder = "evaluator"', 'folder = "judge"', ["evaluator.folder", "judge"]),
         ('folder = "evaluator"', 'folder = "../.."', ["evaluator.folder"]),
         ("format = 1", "format = 2", ["format", "1"]),
@@ -288,7 +288,7 @@ def test_only_phases_of_the_recipe_have_a_copy_to_write_to(toy: Path) -> None:
 @pytest.mark.parametrize("seeds", ["[-1, 2]", "[99999999999999999999, 1]", "[1.5, 2]", "[1]"])
 def test_seeds_are_whole_numbers_that_can_be_stored(toy: Path, seeds: str) -> None:
     text, head = toy.read_text(), "[profiles.mini]\nseeds = "
-    assert f"{head}[1, 2]" in text
-    toy.write_text(text.replace(f"{head}[1, 2]", f"{head}{seeds}"))
+    assert f"{head}[1, 2, 3]" in text
+    toy.write_text(text.replace(f"{head}[1, 2, 3]", f"{head}{seeds}"))
     with pytest.raises(PackError, match="seeds"):
         read_pack(toy)

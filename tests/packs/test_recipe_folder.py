@@ -102,7 +102,7 @@ async def test_a_recipe_of_windows_runs_as_it_lies_there(
     program = (
         "found = open('recipe/train.py', 'rb').read()\n"
         "assert found.startswith(b'\\xef\\xbb\\xbf') and found.count(b'\\r\\n') > 9, found\n"
-        "open('out/model', 'w').write('3 -5')\n"
+        "open('out/model.json', 'w').write('{\"x\": 3, \"y\": -5}')\n"
     )
     pack = load_pack("toy")
     changed = pack.phases.train.model_copy(update={"command": ("python", "-c", program)})
@@ -137,7 +137,9 @@ def test_what_an_encoding_cannot_hold_is_no_trial(recipe: Path) -> None:
     (recipe / "train.py").write_bytes(latin((recipe / "train.py").read_text()))
     pack = load_pack("toy")
     edit = Edit(TRAIN, "X = 1.0  # knob", "X = 1.0  # Łódź knob")
-    found = check_edits(pack, pack.baseline().files, (edit,), lambda recipe: None)
+    found = check_edits(
+        pack, pack.baseline().files, (edit,), lambda recipe: None, start=pack.baseline()
+    )
     assert isinstance(found, Rejected)
     assert "recipe/train.py: it is in latin-1, which has no 'Ł'" in found.reason
 
@@ -149,7 +151,9 @@ async def test_what_is_no_text_rides_along(recipe: Path, evaluator: Evaluator) -
     (recipe / "logo.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\xff")
     (recipe / "weights.bin").write_bytes(bytes(3_000_000))
     (recipe / "notes.ipynb").write_text('{"cells": []}')
-    (recipe / "run.sh").write_text("#!/bin/sh\ntest -s recipe/weights.bin && echo 3 -5\n")
+    (recipe / "run.sh").write_text(
+        '#!/bin/sh\ntest -s recipe/weights.bin && echo \'{"x": 3, "y": -5}\'\n'
+    )
     (recipe / "run.sh").chmod(0o755)
     for name in (".git", "__pycache__", ".venv"):
         (recipe / name).mkdir()
@@ -164,7 +168,7 @@ async def test_what_is_no_text_rides_along(recipe: Path, evaluator: Evaluator) -
     assert set(pack.baseline().files) == {TRAIN, "recipe/predict.py", "recipe/run.sh"}
     program = (
         "import os, subprocess\n"
-        "open('out/model', 'wb').write(subprocess.check_output('recipe/run.sh'))\n"
+        "open('out/model.json', 'wb').write(subprocess.check_output('recipe/run.sh'))\n"
         "assert os.path.getsize('recipe/weights.bin') == 3_000_000\n"
         "assert open('recipe/logo.png', 'rb').read(4) == b'\\x89PNG'\n"
         "assert sorted(os.listdir('recipe')) == ['logo.png', 'notes.ipynb', 'predict.py', 'run.sh',"

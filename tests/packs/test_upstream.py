@@ -145,7 +145,7 @@ def test_what_scores_may_not_be_edited(theirs: Path, clone: Path) -> None:
 
     def check(search: str, replace: str) -> object:
         edit = Edit("recipe/theirs.py", search, replace)
-        return check_edits(pack, files, [edit], lambda recipe: None)
+        return check_edits(pack, files, [edit], lambda recipe: None, start=pack.baseline())
 
     refused = check("    return 1", "    return 2")
     assert isinstance(refused, Rejected)

@@ -86,6 +86,7 @@ async def test_there_are_ten_tools(bench: LineageWorkbench) -> None:
         ({}, [6, 5, 4, 3, 2, 1, 0]),
         ({"status": ["kept"]}, [1]),
         ({"surface": ["arch"]}, [6, 3]),
+        ({"status": ["in_flight"]}, [6]),
         ({"specialist": ["opt"], "order": "oldest"}, [1, 2, 4, 5]),
         ({"failure_kind": ["oom"]}, [3]),
         ({"signature": "memory"}, [3]),
@@ -151,13 +152,33 @@ async def test_a_near_miss_tells_the_excess_to_remove(bench: LineageWorkbench) -
     ]
 
 
+async def test_in_flight_stands_alone_among_statuses(bench: LineageWorkbench) -> None:
+    told = await refused(bench, "lineage_query", status=["kept", "in_flight"])
+    assert "in_flight stands alone" in told
+
+
+async def test_schemas_hold_what_a_model_needs_and_no_more(store: LineageStore) -> None:
+    (query, *_) = await LineageWorkbench(store, "c").list_tools()
+    assert query["parameters"]["properties"]["parent"] == {
+        "type": "integer",
+        "description": "Children of this trial.",
+    }
+    assert "campaign" not in query["parameters"]["properties"]
+    (query, *_) = await LineageWorkbench(store, "c", priors=("c",)).list_tools()
+    assert query["parameters"]["properties"]["campaign"]["type"] == "string"
+    # What the schema leaves out is read all the same.
+    assert numbers(await call(LineageWorkbench(store, "c"), "lineage_query", campaign="c"))
+
+
 async def test_detail_and_its_pages(bench: LineageWorkbench) -> None:
     detail = await call(bench, "trial_detail", trial=4)
     assert detail["gates"] == [
         {"gate": "accuracy", "value": 0.78, "limit": 0.8, "margin": pytest.approx(-0.02)}
     ]
     assert detail["seed_runs"] == [{"seed": 1, "train.cpu_seconds": 6.0}]
-    assert "+RATE = 0.4" in detail["diff"]
+    assert "diff" not in detail
+    assert detail["diff_more"].endswith("characters; ask with diff=true")
+    assert "+RATE = 0.4" in (await call(bench, "trial_detail", trial=4, diff=True))["diff"]
     assert (await call(bench, "trial_detail", trial=4, offset=10**9))["diff"] == ""
     assert "has no trial 99" in await refused(bench, "trial_detail", trial=99)
 

@@ -19,7 +19,7 @@ from recipelab.models import JsonRepairClient, open_model
 from recipelab.models.wrappers import repaired_arguments
 from recipelab.tools import SpecialistWorkbench
 from recipelab.tools.base import repaired
-from recipelab.tools.recipe import SubmitTrialArguments
+from recipelab.tools.submit import SubmitTrialArguments
 
 from ..models.server import Reply, serving
 
@@ -72,7 +72,7 @@ async def test_what_cannot_be_mended_is_explained_with_an_example(
     example = text.split("Call it like this: submit_trial(")[1].split(")\n")[0]
     # The example itself fits.
     assert set(json.loads(example)) == {"parent", "edits", "hypothesis", "expected_delta"}
-    assert "May be left out: surface." in text
+    assert "May be left out: check, surface, go_on." in text
 
 
 @given(
@@ -105,8 +105,8 @@ def test_right_arguments_are_left_alone_and_quoted_ones_read(
 @pytest.mark.parametrize(
     ("call", "told"),
     [
-        (("submit_trial", "{'parent': 0}"), "edits: Field required"),
-        (("submit_trial", '{"parent": 0,}'), "edits: Field required"),
+        (("submit_trial", "{'parent': 0}"), "hypothesis: Field required"),
+        (("submit_trial", '{"parent": 0,}'), "hypothesis: Field required"),
         (("submit_trial", "parent is 0"), "unreadable_arguments: Extra inputs are not permitted"),
         (("submit_a_trial", "{}"), "submit_a_trial"),
         (("check_edit", json.dumps({"parent": 0})), "edits: Field required"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from typing import Any
 
 import pytest
@@ -50,16 +51,152 @@ def proposal(**more: Any) -> dict[str, Any]:
     return {**base, "edits": [EDIT], **more}
 
 
-async def test_a_proposal_needs_a_look_at_the_lineage_first(bench: SpecialistWorkbench) -> None:
-    assert "another lineage tool first" in await refused(bench, "submit_trial", **proposal())
-    await call(bench, "lineage_query")
+async def test_who_was_not_shown_every_trial_asks_first(bench: SpecialistWorkbench) -> None:
+    bench.turn.opened(0, is_whole=False)
+    assert "does not show every trial" in await refused(bench, "submit_trial", **proposal())
+    await call(bench, "check_edit", parent=0, edits=[EDIT])
     assert (await call(bench, "submit_trial", **proposal()))["status"] == "in_flight"
 
 
-async def test_the_look_counts_for_its_turn_only(bench: SpecialistWorkbench) -> None:
-    await call(bench, "lineage_query")
+async def test_an_opening_with_every_trial_is_a_look_at_the_lineage_for_its_turn(
+    bench: SpecialistWorkbench,
+) -> None:
+    bench.turn.opened(0, is_whole=True)
     bench.begin_turn()
-    assert "another lineage tool first" in await refused(bench, "submit_trial", **proposal())
+    assert "does not show every trial" in await refused(bench, "submit_trial", **proposal())
+    bench.turn.opened(0, is_whole=True)
+    assert (await call(bench, "submit_trial", **proposal()))["status"] == "in_flight"
+
+
+async def test_calls_of_one_message_are_answered_in_order(bench: SpecialistWorkbench) -> None:
+    asked, submitted = await asyncio.gather(
+        bench.call_tool("similar_trials", {"text": "nearer"}),
+        bench.call_tool("submit_trial", proposal()),
+    )
+    assert not asked.is_error
+    assert json.loads(submitted.to_text())["status"] == "in_flight"
+
+
+async def test_checked_edits_are_submitted_by_their_id(
+    bench: SpecialistWorkbench, desk: TrialQueue
+) -> None:
+    checked = await call(bench, "check_edit", parent=0, edits=[EDIT])
+    rest = {"hypothesis": "Nearer to the bottom.", "expected_delta": -5.0}
+    unknown = await refused(bench, "submit_trial", check="c9", **rest)
+    assert f"unknown check of this turn 'c9'; valid: {checked['check']}" in unknown
+    both = await refused(bench, "submit_trial", check=checked["check"], edits=[EDIT], **rest)
+    assert "leave out edits" in both
+    assert "give check" in await refused(bench, "submit_trial", parent=0, **rest)
+    assert "parent: name the trial" in await refused(bench, "submit_trial", edits=[EDIT], **rest)
+    number = (await call(bench, "submit_trial", check=checked["check"], **rest))["trial"]
+    record = desk.store.trial("c", number)
+    assert (record.parents, [e.replace for e in record.edits]) == ((0,), ["X = 3.0"])
+    bench.begin_turn()
+    await call(bench, "lineage_query")
+    late = await refused(bench, "submit_trial", check=checked["check"], **rest)
+    assert "unknown check of this turn" in late
+
+
+async def test_a_check_shows_changed_lines_and_counts_those_of_whole_files(
+    bench: SpecialistWorkbench, toy: Pack
+) -> None:
+    diff = (await call(bench, "check_edit", parent=0, edits=[EDIT]))["diff"]
+    assert "-X = 1.0" in diff
+    text = toy.baseline().files["recipe/train.py"].replace("X = 1.0", "X = 4.0")
+    whole = {"path": "recipe/train.py", "replace": text + "# one line more\n"}
+    checked = await call(bench, "check_edit", parent=0, edits=[whole])
+    lines = len(text.splitlines())
+    assert checked["written"] == {"recipe/train.py": f"{lines} lines before, {lines + 1} now"}
+    assert "diff" not in checked
+
+
+async def test_an_edit_of_others_and_one_that_leaves_no_knob_are_told(
+    bench: SpecialistWorkbench, toy: Pack
+) -> None:
+    other = {"path": "recipe/train.py", "search": "Y = 2.0", "replace": "Y = 3.0"}
+    (note,) = (await call(bench, "check_edit", parent=0, edits=[other]))["notes"]
+    assert "it turns Y of the surface right, which is not yours" in note
+    assert "notes" not in await call(bench, "check_edit", parent=0, edits=[EDIT])
+    bare = [
+        {"path": path, "replace": re.sub(r"# knob .*", "", text.replace("X = 1.0", "X = 5.0"))}
+        for path, text in toy.baseline().files.items()
+        if "# knob" in text
+    ]
+    (note,) = (await call(bench, "check_edit", parent=0, edits=bare))["notes"]
+    assert note.startswith("no knob is left")
+
+
+async def test_a_trial_is_booked_on_the_surface_whose_knob_it_turns(desk: TrialQueue) -> None:
+    both = load_charter("left").model_copy(update={"surfaces": ("left", "right")})
+    bench = workbench_of(both, desk, (), 1)
+    other = {"path": "recipe/train.py", "search": "Y = 2.0", "replace": "Y = 3.0"}
+    await call(bench, "lineage_query")
+    number = (await call(bench, "submit_trial", **proposal(edits=[other])))["trial"]
+    assert desk.store.trial("c", number).surface == "right"
+
+
+async def test_plays_that_do_not_fit_the_recipe_are_left_out(
+    bench: SpecialistWorkbench, desk: TrialQueue
+) -> None:
+    (play,) = (await call(bench, "read_recipe"))["playbook"]
+    number = (await call(bench, "submit_trial", **proposal(edits=play["edits"])))["trial"]
+    assert (await call(bench, "read_recipe", trial=number))["playbook"] == []
+    assert (await call(bench, "read_recipe", trial=0))["playbook"] == [play]
+
+
+async def test_it_waits_for_a_trial_and_hears_of_the_new_best(
+    bench: SpecialistWorkbench, desk: TrialQueue
+) -> None:
+    bench.turn.opened(0, is_whole=True)
+    number = (await call(bench, "submit_trial", **proposal(go_on=True)))["trial"]
+    outcome = await call(bench, "wait_for", trial=number)
+    assert (outcome["trial"], outcome["status"], outcome["against"]) == (number, "kept", 0)
+    assert outcome["news"].startswith(f"the best is trial {number} by now")
+    assert desk.waited_for == 0
+    # Whoever waits takes nothing from the evaluator, and each piece of news is told once.
+    assert [record.number for record in await desk.next_ended()] == [number]
+    assert "news" not in await call(bench, "wait_for", trial=number)
+    assert "has no trial 99" in await refused(bench, "wait_for", trial=99)
+
+
+async def test_waiting_for_a_trial_ends_with_its_seconds_the_round_or_a_cancellation(
+    desk: TrialQueue,
+) -> None:
+    closing = asyncio.Event()
+    bench = workbench_of(load_charter("left"), desk, (), 1, closing=closing)
+    desk.paused = True  # so that no trial ends
+    await call(bench, "lineage_query")
+    number = (await call(bench, "submit_trial", **proposal(go_on=True)))["trial"]
+    assert (await call(bench, "wait_for", trial=number, seconds=1))["note"] == "it still runs"
+    token = CancellationToken()
+    cancelled = asyncio.create_task(bench.call_tool("wait_for", {"trial": number}, token))
+    await asyncio.sleep(0)
+    token.cancel()
+    assert (await asyncio.wait_for(cancelled, 5)).to_text() == "cancelled"
+    waiting = asyncio.create_task(bench.call_tool("wait_for", {"trial": number}))
+    await asyncio.sleep(0)
+    closing.set()
+    assert "the round ends" in (await asyncio.wait_for(waiting, 5)).to_text()
+
+
+async def test_a_turn_may_bring_several_trials_while_slots_are_free(
+    desk: TrialQueue, evaluator: Evaluator
+) -> None:
+    two = TrialQueue(desk.store, "c", evaluator, slots=2)
+    two.paused = True
+    bench = workbench_of(load_charter("left"), two, (), 1)
+    await call(bench, "lineage_query")
+    for value in ("3.0", "4.0"):
+        edit = EDIT | {"replace": f"X = {value}"}
+        await call(bench, "submit_trial", **proposal(edits=[edit], go_on=True))
+    third = await refused(bench, "submit_trial", **proposal(edits=[EDIT | {"replace": "X = 5.0"}]))
+    assert "no slot is free" in third
+    state = await bench.save_state()
+    assert state["submitted"] == [1, 2]
+    again = workbench_of(load_charter("left"), two, (), 1)
+    await again.load_state(state)
+    assert "no slot is free" in await refused(again, "submit_trial", **proposal())
+    await two.stop()
 
 
 async def test_a_trial_goes_from_proposal_to_outcome(
@@ -169,7 +306,7 @@ async def test_a_large_recipe_is_read_file_by_file(
 @pytest.mark.parametrize(
     ("tool", "arguments", "words"),
     [
-        ("lineage_ask", {}, "valid: best_chain, check_edit, children"),
+        ("lineage_ask", {}, "valid: check_edit, diff_trials, "),
         ("lineage_query", {"status": ["great"]}, "'kept'"),
         ("lineage_query", {"stauts": []}, "stauts: Extra inputs"),
         ("lineage_query", {"limit": 10**30}, "limit"),

@@ -246,7 +246,7 @@ def _gates(draft: Draft) -> list[str]:
         parts.append(
             "# More steps buy a better score anywhere; this keeps the time about what it was.\n"
             f'[[gates]]\nname = "training time"\nmeasure = "{measure}"\n'
-            'not_worse_than = "baseline"\ngoal = "minimize"\ntimes = 1.5\nby = 2.0\n'
+            'relative_to = "baseline"\ngoal = "minimize"\ntimes = 1.5\nby = 2.0\n'
             'failure = "train_overrun"\n'
         )
     for key, value in draft.constant.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
 from pydantic import (
@@ -34,6 +34,8 @@ MAX_FRONT_MATTER = 20_000
 
 _NAME_IN_WORDS = "lower-case letters, digits and _, with a letter first"
 
+Effort = Literal["minimal", "low", "medium", "high"]
+
 VALID: Mapping[str, str] = {
     "name": f"{_NAME_IN_WORDS}; the same as the file's",
     "title": "one line of at most 100 characters",
@@ -42,6 +44,9 @@ VALID: Mapping[str, str] = {
     "model": ", ".join(CHOICES),
     "tools": f"a list of {', '.join(TOOLS)}",
     "temperature": "a number from 0 to 2",
+    "max_tokens": "a whole number from 1",
+    "reasoning_effort": ", ".join(get_args(Effort)),
+    "share": "a number from 0 to 0.5",
     "guided": "true, false",
 }
 """The valid values of each key, in words."""
@@ -62,8 +67,13 @@ class Charter(BaseModel):
         surfaces: The surfaces that it owns; ``*`` alone stands for all of the pack.
         body: Its instructions, in Markdown.
         model: Specification of its model; ``None`` for the campaign's.
-        tools: Names of the tools that it may use; ``None`` for all but ``turn_knob``.
+        tools: Names of the tools that it may use; ``None`` for all but those of
+            :data:`~recipelab.tools.names.BY_NAME`.
         temperature: Sampling temperature of its model; ``None`` leaves it to the provider.
+        max_tokens: Tokens of one answer of its model at most; ``None`` for the campaign's limit.
+        reasoning_effort: How much a reasoning model is to think; ``None`` leaves it to the
+            provider. Models that do not reason refuse it.
+        share: Share of the trials that is its own, whatever its credit; 0 for none.
         guided: Whether its model is led through its tools one by one, in their order.
     """
 
@@ -77,6 +87,9 @@ class Charter(BaseModel):
     model: str | None = None
     tools: tuple[str, ...] | None = None
     temperature: float | None = Field(default=None, ge=0, le=2)
+    max_tokens: int | None = Field(default=None, ge=1)
+    reasoning_effort: Effort | None = None
+    share: float = Field(default=0.0, ge=0, le=0.5)
     guided: bool = False
 
     @field_validator("surfaces")

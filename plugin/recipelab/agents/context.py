@@ -23,8 +23,13 @@ from recipelab.packs.load import load_pack
 VIEW_SOURCE = "lineage"
 """Source of the message that carries the lineage view."""
 
-CHARACTERS = 240_000
-"""The characters that a context holds by default; some 60,000 tokens."""
+CHARACTERS = 96_000
+"""The characters that a context holds by default; some 24,000 tokens."""
+
+LEAST_RESULT = 4_000
+"""Characters that stay of every result, however little fits."""
+
+CUT = " ... cut here: {more:,} more characters do not fit; ask for less at once"
 
 LEFT_OUT = "(earlier calls of this turn were left out, as they no longer fit)"
 
@@ -33,7 +38,7 @@ def trimmed(messages: Sequence[LLMMessage], characters: int) -> list[LLMMessage]
     """Return the messages without their oldest exchanges, so that the rest fits.
 
     An exchange is a message of the assistant with the results of its calls. Messages of others
-    stay, and so does the newest exchange, whatever its size.
+    stay, and so does the newest exchange; its longest results are cut if it does not fit alone.
 
     Args:
         messages: A conversation in which every result follows its call.
@@ -61,7 +66,32 @@ def trimmed(messages: Sequence[LLMMessage], characters: int) -> list[LLMMessage]
             kept.append(message)
         elif position == min(dropped):
             kept.append(UserMessage(content=LEFT_OUT, source="context"))
+    newest = kept[-1] if kept else None
+    if size > characters and isinstance(newest, FunctionExecutionResultMessage):
+        kept[-1] = _cut(newest, characters - (size - _size(newest)))
     return kept
+
+
+def _cut(message: FunctionExecutionResultMessage, room: int) -> FunctionExecutionResultMessage:
+    """Return results of which the longest are cut, so that all of them fit into the room."""
+    left, most = room, LEAST_RESULT
+    for waiting, size in enumerate(sorted(len(one.content) for one in message.content)):
+        most = max(LEAST_RESULT, left // (len(message.content) - waiting))
+        if size > most:
+            break
+        left -= size
+    results = [
+        one
+        if len(one.content) <= most
+        else one.model_copy(
+            update={
+                "content": one.content[: most - len(CUT)]
+                + CUT.format(more=len(one.content) - most + len(CUT))
+            }
+        )
+        for one in message.content
+    ]
+    return FunctionExecutionResultMessage(content=results)
 
 
 def _size(message: LLMMessage) -> int:
@@ -84,10 +114,11 @@ def _copy_of(context: ChatCompletionContext) -> ChatCompletionContext:
 
 
 class TurnContext(ChatCompletionContext):
-    """Holds the messages of one turn behind a lineage view rendered at its beginning.
+    """Holds the messages of one turn behind a lineage view, rendered when they are first read.
 
-    When a turn grows beyond its bound, the oldest calls go, each with its result, never one
-    without the other.
+    That is when the model is first called in the turn, so what it sees is of that moment. When a
+    turn grows beyond its bound, the oldest calls go, each with its result, never one without the
+    other.
 
     Args:
         view: Renders the lineage view of the specialist that owns this context; an empty text
@@ -112,12 +143,12 @@ class TurnContext(ChatCompletionContext):
         self._given = inner
         self._inner = inner and _copy_of(inner)
         self._opening: UserMessage | None = None
+        self._is_new = False
 
     async def begin_turn(self) -> None:
-        """Forget the last turn and render a new view."""
+        """Forget the last turn; a new view is rendered for the first call of the model."""
         await self.clear()
-        text = self._view()
-        self._opening = UserMessage(content=text, source=VIEW_SOURCE) if text else None
+        self._opening, self._is_new = None, True
 
     async def clear(self) -> None:
         """Forget all messages."""
@@ -132,6 +163,10 @@ class TurnContext(ChatCompletionContext):
 
     async def get_messages(self) -> list[LLMMessage]:
         """Return the view, the messages to the specialist, and its calls in this turn."""
+        if self._is_new:
+            self._is_new = False
+            text = self._view()
+            self._opening = UserMessage(content=text, source=VIEW_SOURCE) if text else None
         opening: Sequence[LLMMessage] = [self._opening] if self._opening else []
         turn = self._messages if self._inner is None else await self._inner.get_messages()
         return trimmed([*opening, *turn], self._characters)

@@ -2,16 +2,18 @@
 
 It is Markdown in parts, each with a budget of characters of its own, so that no part can push out
 another. A part asks the lineage for a few rows, never for all, and texts of agents are put on one
-line, so that they cannot make headings.
+line, so that they cannot make headings. A trial is told in one part alone, the first that has it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from recipelab.core.text import shorten
 from recipelab.core.trial import Status
+from recipelab.evaluation.metric import METRIC
 from recipelab.lineage import (
     FailureGroup,
     LineageStore,
@@ -22,9 +24,9 @@ from recipelab.lineage import (
 )
 from recipelab.lineage.trial_view import status_words
 from recipelab.packs.pack import Pack
-from recipelab.tools.rows import SATURATED
+from recipelab.tools.rows import IN_FLIGHT, SATURATED, comparison_words
 
-CHAIN, NEAR_MISSES, OWN, OTHERS, FAILURES = 8, 6, 10, 14, 8
+CHAIN, NEAR_MISSES, UNPROVEN, OWN, OTHERS, FAILURES = 8, 6, 6, 10, 14, 8
 """Lines of each part at most."""
 
 NEWEST = 40
@@ -60,6 +62,7 @@ class ViewContext:
         surfaces: The surfaces that it owns.
         remaining: Trials left in the budget; ``None`` without a bound.
         priors: Names of campaigns that serve as prior knowledge.
+        seeds_done: Returns the seeds that a running trial has been scored on so far.
     """
 
     store: LineageStore
@@ -69,6 +72,7 @@ class ViewContext:
     surfaces: tuple[str, ...]
     remaining: int | None = None
     priors: tuple[str, ...] = ()
+    seeds_done: Callable[[int], tuple[int, ...]] = lambda number: ()
 
     def score(self, value: float | None) -> str:
         """Return a score with its unit."""
@@ -76,25 +80,45 @@ class ViewContext:
         return "no score" if value is None else f"{value:.4g} {metric.unit}".strip()
 
 
-def _trial_line(context: ViewContext, brief: TrialBrief) -> str:
-    """Return one trial: how it ended, its idea, and the reason of its outcome."""
-    status = status_words(brief.status, brief.standing)
-    if brief.status is None and brief.phase:
-        status += f", {brief.phase}"
-    gain = f" ({brief.delta:+.3g})" if brief.delta is not None else ""
-    reason = shorten(brief.reason, REASON_CHARACTERS)
-    return (
-        f"- {brief.number} ({brief.surface} by {brief.specialist}) {status}, "
-        f"{context.score(brief.score)}{gain}: {shorten(brief.hypothesis, HYPOTHESIS_CHARACTERS)}"
-        + (f" | {reason}" if reason else "")
-    )
+class Line(NamedTuple):
+    """A line of a part.
+
+    Attributes:
+        text: The line.
+        trial: The trial that it tells; ``None`` if it tells none.
+    """
+
+    text: str
+    trial: int | None = None
 
 
-def _trial_lines(context: ViewContext, briefs: Iterable[TrialBrief]) -> list[str]:
-    return [_trial_line(context, brief) for brief in briefs]
+def _trial_lines(context: ViewContext, briefs: Iterable[TrialBrief]) -> list[Line]:
+    """Return trials: how each ended, by how much it changed the score, its idea, and why."""
+    briefs = tuple(briefs)
+    numbers = [brief.number for brief in briefs if brief.status is not None]
+    compared = context.store.comparisons(context.campaign, numbers, metric=METRIC)
+    lines: list[Line] = []
+    for brief in briefs:
+        status = status_words(brief.status, brief.standing)
+        told = compared.get(brief.number)
+        if brief.status is None:
+            status += f", {brief.phase}" if brief.phase else ""
+            status += f", seeds done: {len(context.seeds_done(brief.number))}"
+        else:
+            status += f", {context.score(brief.score)}{comparison_words(told, brief)}"
+        if brief.parents and (told is None or told.against != brief.parents[0]):
+            status += f"; made from {brief.parents[0]}"
+        reason = shorten(brief.reason, REASON_CHARACTERS)
+        text = (
+            f"- {brief.number} ({brief.surface} by {brief.specialist}) {status}: "
+            f"{shorten(brief.hypothesis, HYPOTHESIS_CHARACTERS)}"
+            + (f" | {reason}" if reason else "")
+        )
+        lines.append(Line(text, brief.number))
+    return lines
 
 
-def _near_miss_line(context: ViewContext, miss: NearMiss) -> str:
+def _near_miss_line(context: ViewContext, miss: NearMiss) -> Line:
     """Return one near miss: its gain, and the excess that has to go."""
     brief = miss.brief
     excess = "; ".join(
@@ -102,35 +126,37 @@ def _near_miss_line(context: ViewContext, miss: NearMiss) -> str:
         for gate in miss.missed
     )
     tried = f", {miss.children} made from it" if miss.children else ""
-    return (
+    return Line(
         f"- {brief.number} ({brief.surface}) {brief.status}, {context.score(brief.score)}, "
-        f"{miss.gain:.3g} better than the best{tried}: {excess or brief.reason[:80]} | "
-        f"{shorten(brief.hypothesis, HYPOTHESIS_CHARACTERS)}"
+        f"{miss.gain:.3g} better than the best{tried}: {excess or shorten(brief.reason, 80)} | "
+        f"{shorten(brief.hypothesis, HYPOTHESIS_CHARACTERS)}",
+        brief.number,
     )
 
 
-def _failure_line(group: FailureGroup) -> str:
+def _failure_line(group: FailureGroup) -> Line:
     """Return one failure that repeats, and the trials that got past it."""
     fixed = f"; got past it: {', '.join(map(str, group.fixed_by))}" if group.fixed_by else ""
     where = f" in {group.phase}" if group.phase else ""
-    return (
+    return Line(
         f"- {group.count} x {group.kind}{where}, last trial {group.last}: "
         f"{shorten(group.signature, SIGNATURE_CHARACTERS)}{fixed}"
     )
 
 
-def _signals(context: ViewContext) -> list[str]:
+def _signals(context: ViewContext) -> list[Line]:
     """Return advice from the counts of the campaign, the most general first."""
     goal = context.pack.metric.goal
     surfaces = {item.name: item for item in context.store.surfaces(context.campaign, goal=goal)}
     own = [surfaces[name] for name in context.surfaces if name in surfaces]
     untouched = [name for name in context.surfaces if name not in surfaces]
-    return [
+    lines = [
         *_plateau(surfaces.values()),
         *(line for item in own for line in _saturation(item)),
         *(line for item in own for line in _many_failures(item)),
         *(f"- Nobody has tried {name} yet: a first look is worth much." for name in untouched),
     ]
+    return [Line(line) for line in lines]
 
 
 def _plateau(surfaces: Iterable[SurfaceSummary]) -> Iterator[str]:
@@ -140,8 +166,8 @@ def _plateau(surfaces: Iterable[SurfaceSummary]) -> Iterator[str]:
     if newest - kept >= PLATEAU:
         yield (
             f"- Plateau: none of the {newest - kept} trials since {kept} was kept. Small steps "
-            "from the best are used up: repair a near miss, combine two ideas that were each a "
-            "little better, go back to an earlier trial of the chain, or take something away."
+            "from the best are used up: repair a near miss, build on an unproven gain, combine two "
+            "ideas, go back to an earlier trial of the chain, or take something away."
         )
 
 
@@ -168,18 +194,20 @@ def _many_failures(item: SurfaceSummary) -> Iterator[str]:
         )
 
 
-def _rules(context: ViewContext) -> list[str]:
+def _rules(context: ViewContext) -> list[Line]:
     """Return the rules in force: the metric, the gates, the budget."""
     metric, counts = context.pack.metric, context.store.counts(context.campaign)
     trials = ", ".join(f"{status or 'in flight'} {count}" for status, count in counts.items())
     left = "no bound" if context.remaining is None else f"{context.remaining} left"
-    return [
+    lines = [
         f"- {metric.goal} {metric.name}"
         + (f" ({metric.unit})" if metric.unit else "")
         + "; a trial is kept only if it passes every gate and beats the best.",
+        "- Compare by the changes: each is measured on the seeds that it names. Scores of trials "
+        "with other seeds differ by luck, too.",
         "- A kept trial is certified (tested on fresh seeds), provisional (better on few seeds; "
-        "build on it, a checkpoint tests the whole line), unproven (its line fell back; do not "
-        "build on it) or untested.",
+        "build on it), unproven (its line fell back) or untested.",
+        "- Any trial with a recipe may be a parent: discarded and failed ones too.",
         *(f"- Gate {gate.rule}." for gate in context.pack.gates),
         f"- Trials so far: {trials}. Budget of trials: {left}.",
         *(
@@ -188,30 +216,39 @@ def _rules(context: ViewContext) -> list[str]:
             for name in context.priors
         ),
     ]
+    return [Line(line) for line in lines]
 
 
-def _best(context: ViewContext) -> list[str]:
+def _best(context: ViewContext) -> list[Line]:
     """Return the best trial and the chain that led to it, the newest first."""
     number = context.store.best_brief(context.campaign).number
     chain = context.store.chain_briefs(context.campaign, number, limit=CHAIN)
     lines = _trial_lines(context, reversed(chain.items))
     hidden = chain.total - len(chain.items)
-    return [*lines, f"- ... {hidden} older: ask best_chain"] if hidden > 0 else lines
+    more = Line(f'- ... {hidden} older: ask lineage_query with status ["kept"]')
+    return [*lines, more] if hidden > 0 else lines
 
 
-def _near_misses(context: ViewContext) -> list[str]:
+def _near_misses(context: ViewContext) -> list[Line]:
     """Return near misses, the largest gain first."""
     goal = context.pack.metric.goal
     page = context.store.near_misses(context.campaign, goal=goal, limit=NEAR_MISSES)
     return [_near_miss_line(context, miss) for miss in page.items]
 
 
-def _own(context: ViewContext) -> list[str]:
+def _unproven(context: ViewContext) -> list[Line]:
+    """Return trials that were better than the best on too few seeds, the largest gain first."""
+    goal = context.pack.metric.goal
+    page = context.store.unproven_gains(context.campaign, goal=goal, limit=UNPROVEN)
+    return [_near_miss_line(context, gain) for gain in page.items]
+
+
+def _own(context: ViewContext) -> list[Line]:
     """Return the specialist's own newest judged trials."""
     return _trial_lines(context, _judged(context, OWN, specialists=(context.specialist,)))
 
 
-def _others(context: ViewContext) -> list[str]:
+def _others(context: ViewContext) -> list[Line]:
     """Return the newest judged trials of the others."""
     page = _judged(context, NEWEST)
     others = [brief for brief in page if brief.specialist != context.specialist]
@@ -235,23 +272,25 @@ def _judged(
     return context.store.briefs(context.campaign, only_judged).items
 
 
-def _in_flight(context: ViewContext) -> list[str]:
+def _in_flight(context: ViewContext) -> list[Line]:
     """Return the trials that run now."""
     return _trial_lines(context, context.store.in_flight_briefs(context.campaign))
 
 
-def _failures(context: ViewContext) -> list[str]:
+def _failures(context: ViewContext) -> list[Line]:
     """Return the failures that came more than once, the most frequent first."""
     page = context.store.failures(context.campaign, limit=FAILURES)
     return [_failure_line(group) for group in page.items if group.count >= REPEATED]
 
 
-def _notes(context: ViewContext) -> list[str]:
+def _notes(context: ViewContext) -> list[Line]:
     """Return the notes from people, the newest first."""
     notes = context.store.notes(context.campaign, specialist=context.specialist)
     return [
-        f"- {f'on trial {note.trial}: ' if note.trial is not None else ''}"
-        f"{shorten(note.text, NOTE_CHARACTERS)}"
+        Line(
+            f"- {f'on trial {note.trial}: ' if note.trial is not None else ''}"
+            f"{shorten(note.text, NOTE_CHARACTERS)}"
+        )
         for note in sorted(notes, key=lambda note: -note.number)
     ]
 
@@ -269,43 +308,71 @@ class ViewPart:
 
     title: str
     characters: int
-    lines: Callable[[ViewContext], list[str]]
+    lines: Callable[[ViewContext], Sequence[Line]]
     more: str = "lineage_query"
 
-    def render(self, context: ViewContext) -> str:
-        """Return the part: whole lines up to the budget, and whom to ask for the rest."""
-        return f"## {self.title}\n{self._body(self.lines(context))}"
+    def render(self, context: ViewContext, told: set[int]) -> str:
+        """Return the part: whole lines up to the budget, and whom to ask for the rest.
 
-    def _body(self, lines: Sequence[str]) -> str:
-        if not lines:
-            return "(none)"
-        if sum(len(line) + 1 for line in lines) <= self.characters + 1:
-            return "\n".join(lines)
-        rest = f"- ... and more: ask {self.more}"
-        room = self.characters - len(rest)
-        kept: list[str] = []
+        Args:
+            context: The campaign and the specialist.
+            told: Trials that a part before this one tells; those of this part are added.
+        """
+        lines = [line for line in self.lines(context) if line.trial not in told]
+        kept = self._fitting(lines)
+        told |= {line.trial for line in kept if line.trial is not None}
+        body = "\n".join(line.text for line in kept) if kept else "(none)"
+        return f"## {self.title}\n{body}"
+
+    def _fitting(self, lines: Sequence[Line]) -> Sequence[Line]:
+        if sum(len(line.text) + 1 for line in lines) <= self.characters + 1:
+            return lines
+        rest = Line(f"- ... and more: ask {self.more}")
+        room = self.characters - len(rest.text)
+        kept: list[Line] = []
         for line in lines:
-            if len(line) + 1 > room:
+            if len(line.text) + 1 > room:
                 break
             kept.append(line)
-            room -= len(line) + 1
-        return "\n".join([*kept, rest])
+            room -= len(line.text) + 1
+        return [*kept, rest]
 
 
 PARTS = (
-    ViewPart("Rules in force", 1_400, _rules),
+    ViewPart("Rules in force", 2_400, _rules),
     ViewPart("Notes from people", 1_600, _notes),
-    ViewPart("Best trial and those that led to it, newest first", 2_400, _best, "best_chain"),
+    ViewPart("Best trial and those that led to it, newest first", 2_800, _best),
     ViewPart("Near misses worth repairing", 1_800, _near_misses, "near_misses"),
+    ViewPart("Unproven gains worth building on", 1_600, _unproven, "near_misses"),
     ViewPart("Your last trials", 2_400, _own),
     ViewPart("Last trials of the others", 2_400, _others),
-    ViewPart("Running now: do not propose the same", 1_600, _in_flight, "in_flight"),
+    ViewPart(
+        "Running now: do not propose the same",
+        1_600,
+        _in_flight,
+        f'lineage_query with status ["{IN_FLIGHT}"]',
+    ),
     ViewPart("Failures that repeat", 1_800, _failures, "lineage_failures"),
     ViewPart("Signals", 1_200, _signals, "surface_summary"),
 )
 
 
-def render_lineage_view(context: ViewContext, parts: Sequence[ViewPart] = PARTS) -> str:
+@dataclass(frozen=True)
+class LineageView:
+    """A rendered view.
+
+    Attributes:
+        text: Markdown.
+        best: Number of the best trial.
+        is_whole: Whether it tells every trial of the campaign.
+    """
+
+    text: str
+    best: int
+    is_whole: bool
+
+
+def lineage_view(context: ViewContext, parts: Sequence[ViewPart] = PARTS) -> LineageView:
     """Return the lineage view of one specialist at this moment.
 
     Args:
@@ -313,7 +380,16 @@ def render_lineage_view(context: ViewContext, parts: Sequence[ViewPart] = PARTS)
         parts: The parts, in order.
 
     Returns:
-        Markdown; no part is longer than its budget, whatever the lineage holds.
+        The view; no part is longer than its budget, whatever the lineage holds.
     """
+    told: set[int] = set()
     with context.store.moment():  # one read transaction, so that the parts agree
-        return "\n\n".join(part.render(context) for part in parts)
+        text = "\n\n".join(part.render(context, told) for part in parts)
+        best = context.store.best_brief(context.campaign).number
+        is_whole = len(told) >= context.store.trial_count(context.campaign)
+    return LineageView(text, best, is_whole)
+
+
+def render_lineage_view(context: ViewContext, parts: Sequence[ViewPart] = PARTS) -> str:
+    """Return the text of :func:`lineage_view`."""
+    return lineage_view(context, parts).text

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
 
 from autogen_agentchat.agents import AssistantAgent
 from autogen_agentchat.base import Response
 from autogen_agentchat.messages import BaseAgentEvent, BaseChatMessage, TextMessage
-from autogen_core import CancellationToken
+from autogen_core import CancellationToken, FunctionCall
 from autogen_core.model_context import ChatCompletionContext
-from autogen_core.models import ChatCompletionClient
+from autogen_core.models import (
+    ChatCompletionClient,
+    CreateResult,
+    FunctionExecutionResultMessage,
+    LLMMessage,
+    RequestUsage,
+)
 
 from recipelab.agents.charter import Charter
 from recipelab.agents.context import CHARACTERS, TurnContext
-from recipelab.agents.lineage_view import ViewContext, render_lineage_view
+from recipelab.agents.lineage_view import ViewContext, lineage_view
 from recipelab.agents.prompt import system_message
 from recipelab.core.logs import logger
 from recipelab.core.text import shorten
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.lineage import prior_campaigns
+from recipelab.models.wrappers import ModelRequest, Piece, SendRequest, WrappedClient
 from recipelab.packs.load import Play
 from recipelab.packs.pack import Pack
 from recipelab.tools import (
@@ -29,9 +39,14 @@ from recipelab.tools import (
     SubmitTrialTool,
     TurnKnobTool,
     TurnState,
+    WaitForTool,
     lineage_tools,
 )
 from recipelab.tools.base import AnyTool
+from recipelab.tools.names import BY_NAME, SUBMITTING, TOOLS
+from recipelab.tools.runs import run_tools
+from recipelab.tools.scratch import searching_tools
+from recipelab.tools.submit import OVER, TURN
 
 MAX_TOOL_ITERATIONS = 16
 """How many times in one turn a specialist may call tools."""
@@ -42,10 +57,74 @@ FAULT = "fault"
 YOUR_TURN = "It is your turn."
 """The message for a blind specialist that nobody has written to."""
 
+HYPOTHESIS_CHARACTERS = 300
+"""Characters of a hypothesis at most, in the message that ends a turn."""
+
 EXCUSE_CHARACTERS = 400
 """Characters of an error at most, in the message that a turn failed."""
 
 _log = logger(__name__)
+
+
+class TurnClient(WrappedClient):
+    """Ends a turn without a model once its trial is submitted, as there is nothing left to say.
+
+    Args:
+        inner: The specialist's model.
+        reasoning_effort: How much a reasoning model is to think; ``None`` leaves it to the
+            provider.
+    """
+
+    def __init__(self, inner: ChatCompletionClient, reasoning_effort: str | None = None) -> None:
+        super().__init__(inner)
+        self._effort = {"reasoning_effort": reasoning_effort} if reasoning_effort else {}
+
+    async def around(self, request: ModelRequest, send: SendRequest) -> AsyncGenerator[Piece, None]:
+        """Answer with the closing words of a turn that is over, or else with the model's."""
+        if (words := closing_words(request.messages)) is not None:
+            nothing = RequestUsage(prompt_tokens=0, completion_tokens=0)
+            yield CreateResult(finish_reason="stop", content=words, usage=nothing, cached=False)
+            return
+        if self._effort:
+            request = replace(
+                request, extra_create_args={**self._effort, **request.extra_create_args}
+            )
+        async for piece in send(request):
+            yield piece
+
+
+def closing_words(messages: Sequence[LLMMessage]) -> str | None:
+    """Return what a specialist says at the end of a turn whose last calls ended it.
+
+    Args:
+        messages: The conversation; the last one holds the results of the last calls.
+
+    Returns:
+        The trials with their hypotheses; ``None`` if the turn goes on.
+    """
+    last = messages[-1] if messages else None
+    if not isinstance(last, FunctionExecutionResultMessage):
+        return None
+    if any(result.is_error for result in last.content):
+        return None
+    answers = {
+        result.call_id: json.loads(result.content)
+        for result in last.content
+        if result.name in SUBMITTING
+    }
+    if not answers or any(answer.get(TURN) != OVER for answer in answers.values()):
+        return None
+    calls = messages[-2].content if len(messages) > 1 else ""
+    reasons = {
+        call.id: str(json.loads(call.arguments).get("hypothesis", ""))
+        for call in calls
+        if isinstance(call, FunctionCall)
+    }
+    return " ".join(
+        f"Submitted trial {answer['trial']}: "
+        f"{shorten(reasons.get(call_id, ''), HYPOTHESIS_CHARACTERS)}"
+        for call_id, answer in answers.items()
+    )
 
 
 class Specialist(AssistantAgent):
@@ -67,6 +146,7 @@ class Specialist(AssistantAgent):
         model_context: Chooses what is kept of a turn behind the lineage view; each turn begins with
             a copy of it.
         model_client_stream: Whether its answers are streamed as they come.
+        closing: Set when the round is to end, so that it waits for no trial any more.
     """
 
     component_provider_override = "recipelab.agents.Specialist"
@@ -84,23 +164,26 @@ class Specialist(AssistantAgent):
         characters: int = CHARACTERS,
         model_context: ChatCompletionContext | None = None,
         model_client_stream: bool = False,
+        closing: asyncio.Event | None = None,
     ) -> None:
         self._blind = blind
 
         def view() -> str:
             if queue is None or blind:
                 return ""
-            return render_lineage_view(view_context_of(charter, queue))
+            shown = lineage_view(view_context_of(charter, queue))
+            self._turn_workbench.turn.opened(shown.best, is_whole=shown.is_whole)
+            return shown.text
 
         self._turn_context = TurnContext(view, characters=characters, inner=model_context)
         self._turn_workbench = (
-            workbench_of(charter, queue, plays, round_number, blind=blind)
+            workbench_of(charter, queue, plays, round_number, blind=blind, closing=closing)
             if queue
-            else SpecialistWorkbench([], TurnState(round_number))
+            else SpecialistWorkbench([], TurnState(round_number, blind=blind))
         )
         super().__init__(
             charter.name,
-            client,
+            TurnClient(client, charter.reasoning_effort),
             workbench=self._turn_workbench,
             model_context=self._turn_context,
             description=f"{charter.title}; owns {', '.join(charter.surfaces)}",
@@ -144,6 +227,7 @@ def view_context_of(charter: Charter, queue: TrialQueue) -> ViewContext:
         charter.surfaces,
         remaining=queue.remaining,
         priors=prior_campaigns(queue.store.campaign(queue.campaign)),
+        seeds_done=queue.seeds_done,
     )
 
 
@@ -154,6 +238,7 @@ def workbench_of(
     round_number: int | None,
     *,
     blind: bool = False,
+    closing: asyncio.Event | None = None,
 ) -> SpecialistWorkbench:
     """Return the tools of a specialist, which share the record of its turn.
 
@@ -162,23 +247,26 @@ def workbench_of(
         queue: The campaign's queue of trials.
         plays: The pack's plays.
         round_number: The round that it takes part in.
-        blind: Whether it is told nothing of past trials: it then has no lineage tools, reads only
-            the recipe that is to be edited, and need not ask before it submits.
+        blind: Whether it is told nothing of past trials: it then has no lineage tools, and reads
+            only the recipe that is to be edited.
+        closing: Set when the round is to end.
     """
     turn = TurnState(round_number, blind=blind)
     own = tuple(play for play in plays if play.surface in charter.surfaces)
     submit = SubmitTrialTool(queue, charter.name, charter.surfaces, turn)
     tools: list[AnyTool] = [
         ReadRecipeTool(queue, own, blind=blind),
-        CheckEditTool(queue, blind=blind),
+        CheckEditTool(queue, charter.surfaces, turn),
+        *searching_tools(queue, turn, blind=blind),
         submit,
     ]
     if not blind:
         priors = prior_campaigns(queue.store.campaign(queue.campaign))
-        scope = LineageScope(queue.store, queue.campaign, queue.pack.metric.goal, priors)
-        tools = [*lineage_tools(scope), *tools]
-    if charter.tools is not None:
+        goal = queue.pack.metric.goal
+        scope = LineageScope(queue.store, queue.campaign, goal, priors, queue.seeds_done)
         # The menu of turn_knob shows which changes were tried, so a blind specialist has none.
-        menu = [] if blind else [TurnKnobTool(queue, charter.surfaces, submit)]
-        tools = [tool for tool in (*tools, *menu) if tool.name in charter.tools]
-    return SpecialistWorkbench(tools, turn)
+        menu = TurnKnobTool(queue, charter.surfaces, submit)
+        wait = WaitForTool(queue, turn, closing)
+        tools = [*lineage_tools(scope, brief=True), *run_tools(queue), *tools, wait, menu]
+    wanted = set(TOOLS) - set(BY_NAME) if charter.tools is None else set(charter.tools)
+    return SpecialistWorkbench([tool for tool in tools if tool.name in wanted], turn)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
 
 from recipelab.analysis.history import History
 from recipelab.analysis.near_misses import excesses, near_misses
 from recipelab.analysis.similarity import diversity
-from recipelab.core.trial import Status
+from recipelab.core.trial import Standing, Status
 from recipelab.lineage import PastTrial
+from recipelab.packs.knowledge import sources_of
 
 
 def campaign_stats(history: History) -> dict[str, Any]:
@@ -26,6 +27,7 @@ def campaign_stats(history: History) -> dict[str, Any]:
         "by_status": statuses,
         "by_surface": _grouped(history, lambda trial: trial.surface),
         "by_specialist": _grouped(history, lambda trial: trial.specialist),
+        "by_source": by_source(history.proposed),
         "baseline": points[0] if points else None,
         "best": next((point for point in points if point["trial"] == best), None),
         "curve": {"points": points, "sparkline": sparkline(best_so_far(history))},
@@ -36,6 +38,43 @@ def campaign_stats(history: History) -> dict[str, Any]:
         "near_misses": near_misses(history),
         "diversity": diversity(history),
     }
+
+
+class Cited(Protocol):
+    """A trial, as far as it matters to the sources that it cites."""
+
+    @property
+    def hypothesis(self) -> str:
+        """Why it should help; it cites sources as ``[source: NAME]``."""
+
+    @property
+    def status(self) -> Status | None:
+        """How it ended; ``None`` while it is in flight."""
+
+    @property
+    def standing(self) -> Standing | None:
+        """How well the gain of a kept trial is proven by now."""
+
+
+def by_source(trials: Iterable[Cited]) -> dict[str, dict[str, int]]:
+    """Return what came of the trials that cite each source of knowledge.
+
+    Returns:
+        For each source that a judged trial cites, how many do, how many of them were kept, how many
+        of these are certified by now, and how many failed.
+    """
+    found: dict[str, Counter[str]] = {}
+    for trial in trials:
+        if trial.status is None:
+            continue
+        for name in sources_of(trial.hypothesis):
+            counts = found.setdefault(name, Counter())
+            counts["trials"] += 1
+            counts["kept"] += trial.status is Status.KEPT
+            counts["certified"] += trial.standing is Standing.CERTIFIED
+            counts["failed"] += trial.status.is_failure
+    keys = ("trials", "kept", "certified", "failed")
+    return {name: {key: found[name][key] for key in keys} for name in sorted(found)}
 
 
 def status_counts(history: History) -> dict[str, int]:

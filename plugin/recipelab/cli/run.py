@@ -89,6 +89,10 @@ Target = Annotated[
 Plateau = Annotated[
     int | None, typer.Option(min=1, help="Stop after so many trials without one kept.")
 ]
+MaxTokens = Annotated[
+    int | None,
+    typer.Option(min=1, help="Tokens of one answer of a model at most; default as its provider."),
+]
 PricesOption = Annotated[
     str | None, typer.Option("--prices", help="TOML file with prices of models.")
 ]
@@ -120,6 +124,7 @@ def run(
     plateau: Plateau = None,
     model: ModelOption = None,
     base_url: BaseUrl = None,
+    max_tokens: MaxTokens = None,
     prices: PricesOption = None,
     seed: Annotated[int, typer.Option(help="Seed of the offline model's choices.")] = 0,
     arm: Annotated[
@@ -193,6 +198,7 @@ def run(
             model=default or OFFLINE,
             models=dict(own),
             base_url=base_url,
+            max_tokens=max_tokens,
             prices=prices,
             seed=seed,
             limits=limits,
@@ -228,6 +234,7 @@ def resume(
     plateau: Plateau = None,
     model: ModelOption = None,
     base_url: BaseUrl = None,
+    max_tokens: MaxTokens = None,
     prices: PricesOption = None,
     sandbox: Annotated[
         str | None, typer.Option(help="auto, docker or local; default as before.")
@@ -291,6 +298,7 @@ def resume(
             model=default,
             models={**campaign.plan.models, **own} if own else None,
             base_url=base_url,
+            max_tokens=max_tokens,
             prices=prices,
             slots=slots,
             share_devices=share_devices,

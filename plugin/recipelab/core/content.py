@@ -203,6 +203,10 @@ class Home:
         """Return the folder that shows what runs in a campaign right now."""
         return self.campaign(name) / "live"
 
+    def logs(self, name: str) -> Path:
+        """Return the folder of the logs of a campaign's trials."""
+        return self.campaign(name) / "logs"
+
     def artifacts(self, name: str) -> Path:
         """Return the folder of the artifacts that are kept of a campaign."""
         return self.campaign(name) / "artifacts"

@@ -18,7 +18,6 @@ from recipelab.core.logs import logger
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import (
     Checkpoint,
-    Evidence,
     Failure,
     FailureKind,
     Outcome,
@@ -38,19 +37,18 @@ from recipelab.evaluation.failures import (
     signature_of,
 )
 from recipelab.evaluation.fidelity import FidelityBook
-from recipelab.evaluation.integrity import FileHashes
+from recipelab.evaluation.integrity import InputFiles
 from recipelab.evaluation.judge import Judge, TrialRuns
 from recipelab.evaluation.metric import Incumbent
 from recipelab.evaluation.observers import TrialObserver, log_retry, observed_trial
 from recipelab.evaluation.phases import PhaseRunner
 from recipelab.evaluation.projection import NOTHING_EXPECTED, corrections, preflight_times
-from recipelab.evaluation.protocol import Rebase, TrialProtocol
+from recipelab.evaluation.protocol import Rebase, TrialProtocol, told_moved
+from recipelab.evaluation.scratch import ScratchBench
 from recipelab.evaluation.seed_runs import NewRunner, SeedRuns, hold_slot
 from recipelab.evaluation.seeds import SeedSource
 from recipelab.evaluation.warm_up import WarmUps
 from recipelab.evaluation.workspace import TrainedOnce, Workspace
-from recipelab.lineage import LineageStore
-from recipelab.packs.own_data import in_place, stand_of, stand_seen
 from recipelab.packs.pack import Pack
 from recipelab.sandbox.base import Sandbox
 from recipelab.sandbox.slots import ANYWHERE, SlotPool
@@ -105,11 +103,10 @@ class Evaluator:
         self._sandbox = sandbox
         self._data = dict(data)
         self._author = author
-        self._stands: dict[Path, str] = {}
         self._judge = Judge(pack, acceptance)
         self._confirming = asyncio.Lock()
         self._pool = pool or SlotPool([ANYWHERE])
-        self._hashes = FileHashes()
+        self._inputs = InputFiles(self._data.values(), pack.root / pack.evaluator.folder)
         self._warm_ups = warm_ups or WarmUps()
         self._trained = trained
         self._draws = Draws()
@@ -137,6 +134,15 @@ class Evaluator:
     def sandbox_name(self) -> str:
         """Name of the kind of sandbox that trials run in."""
         return self._sandbox.name
+
+    def bench(self, secret: int) -> ScratchBench:
+        """Return where code runs in the same sandbox, on the same slots, that is no trial.
+
+        Args:
+            secret: The campaign's secret number, by which its data were drawn.
+        """
+        data = {**self._data, **self._draws[secret]}
+        return ScratchBench(self.pack, self._sandbox, data, self._pool)
 
     def observations(self, runs: tuple[SeedRun, ...], incumbent: Incumbent) -> Observations:
         """Return what fresh seed runs of a recipe and an incumbent say; see :class:`Judge`."""
@@ -401,13 +407,13 @@ class Evaluator:
     ) -> T:
         """Do the work once, in folders of its own."""
         observer.queued()
-        self._check_files()
+        self._inputs.check()
         async with AsyncExitStack() as stack:
             new_runner = partial(self._new_runner, self.pack, source)
             if (draw := self.pack.phases.draw) is not None:
                 work_of_draw = partial(self._draw, stack, recipe, labels, observer, new_runner)
                 files = await self._draws.ensure(source.secret_number, draw, work_of_draw)
-                self._hashes.add(*files)
+                self._inputs.hashes.add(*files)
             control_runner = partial(self._new_runner, self.pack.controlled(), source)
             short_runner = partial(self._new_runner, self.pack.shortened(), source)
             return await work(
@@ -485,7 +491,7 @@ class Evaluator:
     ) -> PhaseRunner:
         data = {**self._data, **self._draws[source.secret_number]}
         workspace = stack.enter_context(Workspace(pack, recipe, data))
-        hashes = self._hashes.copy()
+        hashes = self._inputs.hashes.copy()
         hashes.add(workspace.recipe)
         preflight = pack.phases.preflight
         held = self._warm_ups.held(recipe, preflight) if preflight.keeps is not None else None
@@ -504,77 +510,9 @@ class Evaluator:
             trained=self._trained,
         )
 
-    def _check_files(self) -> None:
-        """Check that data and evaluator are what they were when the campaign began.
-
-        Raises:
-            EvaluatorFault: Something has changed, so no trial can be compared any more.
-        """
-        if fresh := not self._hashes:
-            # Read-only mounts keep the recipe from changing what lies in place; its owner may.
-            places = filter(in_place, self._data.values())
-            self._stands = {path: stand_seen(path) for path in places}
-            copies = [path for path in self._data.values() if path not in self._stands]
-            self._hashes.add(*copies, self.pack.root / self.pack.evaluator.folder)
-        if changed := self._hashes.changed():
-            path, before, now = changed
-            raise EvaluatorFault(
-                f"{path} has changed since the campaign began "
-                f"(sha256 {before[:12]} became {now[:12]}); put it back and resume"
-            )
-        if fresh:
-            return
-        for place, before in self._stands.items():
-            if stand_of(place) != before:
-                raise EvaluatorFault(
-                    f"the data in {place} have changed since the campaign began; put them back and "
-                    "resume"
-                )
-
 
 def _enough_attempts(state: RetryCallState) -> bool:
     """Return whether a trial is given up after this attempt, which failed."""
     error = state.outcome.exception() if state.outcome else None
     most = SUSPECTED_ATTEMPTS if isinstance(error, MachineSuspected) else ATTEMPTS
     return state.attempt_number >= most
-
-
-def told_moved(outcome: Outcome, words: str, parent: int) -> Outcome:
-    """Return the outcome of a trial whose best changed before it ran, and says so."""
-    evidence = outcome.evidence
-    if evidence is not None and evidence.rebased_from is None:
-        evidence = replace(evidence, rebased_from=parent)
-    return replace(outcome, reason=f"{outcome.reason}; {words}", evidence=evidence)
-
-
-def shared_outcome(store: LineageStore, campaign: str, number: int) -> Outcome | None:
-    """Return the outcome that a trial shares with an earlier one of the same recipe.
-
-    Recipes are the same if they differ in comments and layout alone. The same recipe measured
-    twice can look better by luck; it is never a gain.
-
-    Args:
-        store: The lineage.
-        campaign: Name of the campaign.
-        number: The trial.
-
-    Returns:
-        The outcome; ``None`` if no earlier trial with its recipe has been judged.
-    """
-    twin = store.find_same(campaign, store.files(campaign, number))
-    if twin is None or twin.number >= number or twin.outcome is None:
-        return None
-    status = twin.outcome.status
-    reason = f"the same recipe as trial {twin.number}, whose measurements it shares"
-    if status in (Status.BASELINE, Status.KEPT):
-        status, reason = Status.DISCARDED, f"{reason}; it is no new gain"
-    best = store.best_brief(campaign).number
-    return replace(
-        twin.outcome,
-        status=status,
-        reason=reason,
-        # Its seed runs stay with the twin: they took no time again.
-        seed_runs=(),
-        log_tail="",
-        evidence=Evidence(against=best, planned=0, screened=0, same_as=twin.number),
-    )

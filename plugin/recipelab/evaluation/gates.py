@@ -34,7 +34,7 @@ def with_limits(gates: Iterable[Gate], incumbent: Incumbent) -> tuple[Gate, ...]
 
 
 def _other(gate: Gate, incumbent: Incumbent) -> tuple[float, ...]:
-    if gate.not_worse_than == "best" or not incumbent.baseline:
+    if gate.relative_to == "best" or not incumbent.baseline:
         return incumbent.values(gate.measure)
     return tuple(run.measures[gate.measure] for run in incumbent.baseline)
 

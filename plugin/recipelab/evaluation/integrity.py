@@ -14,7 +14,13 @@ from typing import Self
 
 from recipelab.core.trial import Failure, FailureKind, Phase
 from recipelab.evaluation.causes import first_cause
-from recipelab.evaluation.failures import EXCERPT_CHARACTERS, SIGNATURE_CHARACTERS, signature_of
+from recipelab.evaluation.failures import (
+    EXCERPT_CHARACTERS,
+    SIGNATURE_CHARACTERS,
+    EvaluatorFault,
+    signature_of,
+)
+from recipelab.packs.own_data import in_place, stand_of, stand_seen
 from recipelab.packs.pack import Pack
 from recipelab.sandbox.base import OUTPUT_DIRECTORY, Input, PhaseResult
 
@@ -97,6 +103,49 @@ class FileHashes:
         except OSError:
             return _GONE
         return known[1]
+
+
+class InputFiles:
+    """Data and evaluator of a campaign, which have to stay what they were when it began.
+
+    Args:
+        data: Paths of the data. What is read where it lies cannot be changed by a recipe, as its
+            mount is read-only, but by its owner: it is told by size and times, not by its bytes.
+        evaluator: Folder of the pack's evaluator.
+
+    Attributes:
+        hashes: Hashes of the other files, filled by the first check; more may be added.
+    """
+
+    def __init__(self, data: Iterable[Path], evaluator: Path) -> None:
+        self.hashes = FileHashes()
+        self._data = tuple(data)
+        self._evaluator = evaluator
+        self._stands: dict[Path, str] = {}
+
+    def check(self) -> None:
+        """Check that nothing has changed since the first check.
+
+        Raises:
+            EvaluatorFault: Something has, so no trial can be compared any more.
+        """
+        if not self.hashes:
+            self._stands = {path: stand_seen(path) for path in filter(in_place, self._data)}
+            copies = [path for path in self._data if path not in self._stands]
+            self.hashes.add(*copies, self._evaluator)
+            return
+        if changed := self.hashes.changed():
+            path, before, now = changed
+            raise EvaluatorFault(
+                f"{path} has changed since the campaign began "
+                f"(sha256 {before[:12]} became {now[:12]}); put it back and resume"
+            )
+        for place, before in self._stands.items():
+            if stand_of(place) != before:
+                raise EvaluatorFault(
+                    f"the data in {place} have changed since the campaign began; put them back and "
+                    "resume"
+                )
 
 
 def _sha256(path: Path) -> str:

@@ -101,7 +101,7 @@ class Judge:
         every = seeds.screening(best.number, trial, shared=not self.pools)
         policy = self.policy
         count = policy.screening if isinstance(policy, LineAcceptance) else None
-        return every[:count]
+        return every if seeds.again else every[:count]
 
     def baseline(
         self, runs: TrialRuns, incumbent: Incumbent | None = None, *, lenient: bool = False
@@ -118,7 +118,7 @@ class Judge:
         gates = tuple(gate for gate in self._pack.gates if not gate.relative)
         judged, outcome = self._measured(runs, None, None)
         if incumbent is not None and incumbent.baseline:
-            held = [gate for gate in self._pack.gates if gate.not_worse_than == "baseline"]
+            held = [gate for gate in self._pack.gates if gate.relative_to == "baseline"]
             judged = (*judged, *judge_gates(held, runs.judged, incumbent))
             outcome = replace(outcome, gates=results_of(judged))
         near = near_misses(gates, runs.judged) if lenient else {}

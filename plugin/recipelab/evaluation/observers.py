@@ -17,6 +17,7 @@ from recipelab.core.logs import PHASE_SPAN, TRIAL_SPAN, Value, bound, fail, logg
 from recipelab.core.trial import Outcome, Phase, Status
 from recipelab.evaluation.artifacts import ArtifactStore, TrainedArtifact
 from recipelab.evaluation.live import LiveBoard
+from recipelab.evaluation.log_book import LogBook
 from recipelab.lineage import LineageStore, TrialState
 from recipelab.sandbox.base import PhaseResult
 from recipelab.sandbox.processes import owner_identity
@@ -163,6 +164,15 @@ class TrialObserver:
         """
         yield None
 
+    def logged(self, phase: Phase, seed: int | None, log: str) -> None:
+        """Note what a phase of the recipe has printed, as agents may see it.
+
+        Args:
+            phase: The phase.
+            seed: The seed of the run; ``None`` in preflight.
+            log: Standard output and error together.
+        """
+
     def measured(self, status: Status, artifact: TrainedArtifact) -> None:
         """Note how a trial ends whose artifact is about to be removed; in a thread, as it copies.
 
@@ -188,6 +198,7 @@ class LineageObserver(TrialObserver):
         is_queued: Whether the lineage is known to have the trial as queued.
         live: Where people look what runs; ``None`` where nobody can.
         artifacts: Where artifacts are kept; ``None`` where none is.
+        logs: Where logs are kept; ``None`` where none is.
 
     Attributes:
         device_seconds: How long the trial has held slots so far, in seconds.
@@ -204,8 +215,10 @@ class LineageObserver(TrialObserver):
         is_queued: bool = False,
         live: LiveBoard | None = None,
         artifacts: ArtifactStore | None = None,
+        logs: LogBook | None = None,
     ) -> None:
         self._live = live
+        self._logs = logs
         self._artifacts = artifacts
         self._store = store
         self._campaign = campaign
@@ -266,6 +279,11 @@ class LineageObserver(TrialObserver):
             return
         with self._live.running(self._number, phase, seed, budget, beside=beside) as tell:
             yield tell
+
+    def logged(self, phase: Phase, seed: int | None, log: str) -> None:
+        """Keep the log beside the lineage."""
+        if self._logs is not None:
+            self._logs.keep(self._number, phase, seed, log)
 
     def measured(self, status: Status, artifact: TrainedArtifact) -> None:
         """Keep the artifact, if it may be wanted."""

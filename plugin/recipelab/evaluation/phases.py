@@ -427,6 +427,8 @@ class PhaseRunner:
             result = observed.ended(await self._sandbox.run(request))
         if phase is Phase.PREDICT and self._pack.phases.prepare is not None and not self._author:
             result = redacted(result, self._workspace.recipe_files())
+        if phase.runs_recipe:
+            self.observer.logged(phase, told, result.log)
         self.last = self._results[phase, seed] = result
         budget = self._pack.seconds(phase)
         if not phase.runs_recipe:

@@ -1,4 +1,4 @@
-"""Asking a person before a trial begins."""
+"""Proposals: what is tried, what is refused at once, and what is no new recipe."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ from dataclasses import dataclass, replace
 
 from recipelab.core.errors import EditError, LineageError
 from recipelab.core.recipe import Recipe, syntax_error
-from recipelab.core.trial import Edit, Failure, FailureKind, Outcome, Proposal, Status
+from recipelab.core.trial import (
+    Edit,
+    Evidence,
+    Failure,
+    FailureKind,
+    Outcome,
+    Proposal,
+    Status,
+)
 from recipelab.evaluation.metric import CODE_MEASURES, counts_code, growth_bytes
 from recipelab.lineage import EditKeys, LineageStore, TrialRecord, keys_of
 from recipelab.packs.pack import Pack
@@ -37,6 +45,9 @@ BASELINE = 0
 
 LIMITS = (Status.OVERSIZE, Status.GATE_MISSED)
 """How trials end that may have been too long, and nothing else."""
+
+AGAIN_SHARE = 0.2
+"""Trials of a campaign that may measure a recipe again, as a share of those so far; one may."""
 
 MOST_ALIKE = 3
 """How many trials with an edit like the proposed one are told."""
@@ -101,6 +112,7 @@ class ProposalChecker:
         self.campaign = campaign
         self.pack = pack
         self.repeats = repeats
+        self._read_start: Recipe | None = None
 
     def recipe_of(self, number: int) -> dict[str, str]:
         """Return the files of a trial's recipe.
@@ -120,7 +132,8 @@ class ProposalChecker:
             LineageError: There is no such parent.
         """
         with self.store.moment():
-            checked = check_edits(self.pack, self.recipe_of(parent), edits, self._twin)
+            files = self.recipe_of(parent)
+            checked = check_edits(self.pack, files, edits, self._twin, start=self._start)
             if isinstance(checked, Rejected) or self.repeats:
                 return checked
             alike = self.store.edit_alike(
@@ -143,7 +156,8 @@ class ProposalChecker:
         Raises:
             LineageError: There is no such trial.
         """
-        return check_recipe(self.pack, Recipe(self.recipe_of(onto)), recipe, self._twin)
+        parent = Recipe(self.recipe_of(onto))
+        return check_recipe(self.pack, parent, recipe, self._twin, start=self._start)
 
     def take(
         self, proposal: Proposal, *, round_number: int | None
@@ -171,15 +185,97 @@ class ProposalChecker:
         )
         return number, checked
 
+    def take_again(
+        self, trial: int, specialist: str, hypothesis: str, *, round_number: int | None
+    ) -> tuple[int, Recipe]:
+        """Record a trial that measures the recipe of an earlier one again, on fresh seeds.
+
+        Returns:
+            The number of the new trial, and the recipe.
+
+        Raises:
+            LineageError: There is no such trial, or nothing can be learned by measuring it again.
+        """
+        record = self.store.trial(self.campaign, trial)
+        if (reason := self._why_not_again(record)) is not None:
+            raise LineageError(reason)
+        recipe = Recipe(self.recipe_of(trial))
+        parent = record.parents[0]
+        expected = (record.outcome.delta if record.outcome else None) or 0.0
+        proposal = Proposal(specialist, record.surface, parent, hypothesis, expected, record.edits)
+        diff = Recipe(self.recipe_of(parent)).diff(recipe)
+        candidate = Candidate(recipe, diff, keys_of(diff))
+        return self._propose(proposal, candidate, (parent,), round_number), recipe
+
+    def _why_not_again(self, record: TrialRecord) -> str | None:
+        """Return why a trial is not measured again; ``None`` if it may be."""
+        number, outcome = record.number, record.outcome
+        if outcome is None:
+            return f"trial {number} has not ended; wait for it"
+        if number in (BASELINE, self.store.best_brief(self.campaign).number):
+            return f"trial {number} is what others are held against; a checkpoint measures it again"
+        if outcome.score is None:
+            return f"trial {number} is {outcome.status} and has no score that more seeds could mend"
+        evidence = outcome.evidence
+        if self.pack.acceptance.deterministic or (evidence and evidence.deterministic):
+            return f"trial {number} scores the same on every seed"
+        tried = self.store.trial_count(self.campaign)
+        most = max(1, int(AGAIN_SHARE * tried))
+        if self.store.measured_again(self.campaign) >= most:
+            return (
+                f"{most} of {tried} trials have measured a recipe again, and at most "
+                f"{AGAIN_SHARE:.0%} may: try something new"
+            )
+        return None
+
+    def measured_before(self, number: int) -> TrialRecord | None:
+        """Return the first trial that measured a trial's recipe; ``None`` if it is the first."""
+        if self.repeats:
+            return None
+        digest = Recipe(self.recipe_of(number)).digest
+        record = self.store.find_digest(self.campaign, digest)
+        return record if record is not None and record.number < number else None
+
+    def shared(self, number: int) -> Outcome | None:
+        """Return the outcome that a trial shares with an earlier one, where recipes may repeat.
+
+        Recipes are the same if they differ in comments and layout alone; where code counts as
+        bytes, no two are. The same recipe measured twice can look better by luck; it is never a
+        gain.
+
+        Returns:
+            The outcome; ``None`` if no earlier trial with its recipe has been judged.
+        """
+        if number == BASELINE or not self.repeats or counts_code(self.pack):
+            return None
+        twin = self.store.find_same(self.campaign, self.store.files(self.campaign, number))
+        if twin is None or twin.number >= number or twin.outcome is None:
+            return None
+        status = twin.outcome.status
+        reason = f"the same recipe as trial {twin.number}, whose measurements it shares"
+        if status in (Status.BASELINE, Status.KEPT):
+            status, reason = Status.DISCARDED, f"{reason}; it is no new gain"
+        best = self.store.best_brief(self.campaign).number
+        return replace(
+            twin.outcome,
+            status=status,
+            reason=reason,
+            # Its seed runs stay with the twin: they took no time again.
+            seed_runs=(),
+            log_tail="",
+            evidence=Evidence(against=best, planned=0, screened=0, same_as=twin.number),
+        )
+
     def take_baseline(self) -> tuple[int, Recipe]:
         """Record the starting recipe as trial 0."""
         proposal = Proposal("campaign", "baseline", -1, "the starting recipe of the pack", 0.0, ())
-        candidate = Candidate(self.pack.baseline(), "", keys_of(""))
+        candidate = Candidate(self._start, "", keys_of(""))
         return self._propose(proposal, candidate, (), None), candidate.recipe
 
     def renew_baseline(self) -> None:
         """Record the starting recipe as the pack has it now, as trial 0 was not measured."""
-        recipe = self.pack.baseline()
+        self._read_start = None
+        recipe = self._start
         self.store.begin_anew(
             self.campaign,
             BASELINE,
@@ -207,6 +303,13 @@ class ProposalChecker:
             keys=candidate.keys,
         )
 
+    @property
+    def _start(self) -> Recipe:
+        """The starting recipe, read once: a large one takes longer to read than to check."""
+        if self._read_start is None:
+            self._read_start = self.pack.baseline()
+        return self._read_start
+
     def _twin(self, recipe: Recipe) -> str | None:
         if self.repeats:
             return None
@@ -222,7 +325,12 @@ class ProposalChecker:
 
 
 def check_edits(
-    pack: Pack, parent_files: Mapping[str, str], edits: Sequence[Edit], find_twin: FindTwin
+    pack: Pack,
+    parent_files: Mapping[str, str],
+    edits: Sequence[Edit],
+    find_twin: FindTwin,
+    *,
+    start: Recipe,
 ) -> Candidate | Rejected:
     """Apply edits to the parent's recipe and check the result without running it.
 
@@ -231,6 +339,7 @@ def check_edits(
         parent_files: The parent's recipe.
         edits: The proposed edits.
         find_twin: Looks for an earlier trial with the same recipe.
+        start: The pack's starting recipe.
 
     Returns:
         The recipe to try, or why it is not tried.
@@ -240,11 +349,11 @@ def check_edits(
         recipe = parent.apply(edits, pack.recipe.editable)
     except EditError as error:
         return Rejected(FailureKind.EDIT, str(error))
-    return check_recipe(pack, parent, recipe, find_twin)
+    return check_recipe(pack, parent, recipe, find_twin, start=start)
 
 
 def check_recipe(
-    pack: Pack, parent: Recipe, recipe: Recipe, find_twin: FindTwin
+    pack: Pack, parent: Recipe, recipe: Recipe, find_twin: FindTwin, *, start: Recipe
 ) -> Candidate | Rejected:
     """Check an edited recipe without running it.
 
@@ -253,6 +362,7 @@ def check_recipe(
         parent: The recipe that was edited.
         recipe: The edited recipe.
         find_twin: Looks for an earlier trial with the same recipe.
+        start: The pack's starting recipe.
 
     Returns:
         The recipe to try, or why it is not tried.
@@ -260,14 +370,14 @@ def check_recipe(
     diff = parent.diff(recipe)
     if not diff:
         return Rejected(FailureKind.DUPLICATE, "the edits change nothing; propose a real change")
-    if protected := _changed_protected(pack, recipe):
+    if protected := _changed_protected(pack, start, recipe):
         return Rejected(FailureKind.EDIT, f"may not be changed, as it scores: {protected[0]}", diff)
     if (odd := _unwritable(pack, recipe)) is not None:
         return Rejected(FailureKind.EDIT, odd, diff)
     broken = syntax_error(recipe.files, python=pack.recipe.python)
     if broken is not None:
         return Rejected(FailureKind.SYNTAX, f"does not parse: {broken}", diff)
-    if (grown := _grown(pack, recipe)) is not None:
+    if (grown := _grown(pack, start, recipe)) is not None:
         return Rejected(FailureKind.SIZE, grown, diff)
     if place := made_code(parent, recipe):
         text = f"{place}; write the code out, so that people and agents can read what is tried"
@@ -319,29 +429,32 @@ def _calls_of_made_code(text: str) -> list[tuple[int, str]]:
     return found
 
 
-def _changed_protected(pack: Pack, recipe: Recipe) -> tuple[str, ...]:
+def _changed_protected(pack: Pack, start: Recipe, recipe: Recipe) -> tuple[str, ...]:
     # Against the pack's own start and not the parent, so that nothing adds up over generations.
     if not pack.protected:
         return ()
-    return changed_names(pack.baseline().files, recipe.files, pack.protected)
+    return changed_names(start.files, recipe.files, pack.protected)
 
 
 def _unwritable(pack: Pack, recipe: Recipe) -> str | None:
     """Return which text its file cannot hold, as the file's encoding lacks a character."""
+    odd = [path for path, text in recipe.files.items() if not text.isascii()]
+    if not odd:
+        return None  # Every encoding has ASCII.
     folder = pack.folder()
-    for path, text in recipe.files.items():
+    for path in odd:
         try:
-            folder.bytes_of(path, text)
+            folder.bytes_of(path, recipe.files[path])
         except UnicodeEncodeError as error:
             letter = error.object[error.start]
             return f"{path}: it is in {error.encoding}, which has no {letter!r}; use another"
     return None
 
 
-def _grown(pack: Pack, recipe: Recipe) -> str | None:
+def _grown(pack: Pack, start: Recipe, recipe: Recipe) -> str | None:
     """Return how much of a recipe is new against the starting recipe, if that is too much."""
     editable, most = pack.recipe.editable, pack.limits.recipe_growth
-    growth = growth_bytes(pack.baseline(), recipe, editable)
+    growth = growth_bytes(start, recipe, editable)
     if growth <= most:
         return None
     return (

@@ -85,6 +85,9 @@ class TrialProtocol:
     order. The lock is held until the outcome is returned, and the caller records it before it
     awaits anything, so the next confirmation already knows the new incumbent and history.
 
+    **Again.** A recipe that was measured before is screened on more seeds, all of them fresh, and
+    no run of it is stopped early: whoever asks for that wants to know what it is worth.
+
     **Rebase.** Where the incumbent has changed since a promising trial was screened, its change is
     merged onto the new one before it is confirmed. So it is compared with what it is built on, in
     both stages, and what it gained over its parent is told apart. Where both changed the same
@@ -146,7 +149,7 @@ class TrialProtocol:
     async def _promoted(self, trial: SeedRuns, first: Incumbent) -> Outcome:
         """Judge a trial at full length, if its short trainings are worth it."""
         book = self._fidelity
-        if book is None:
+        if book is None or trial.seeds.again:
             return await self._judged(trial, first)
         if book.off:
             outcome = await self._judged(trial, first)
@@ -201,12 +204,16 @@ class TrialProtocol:
         """
         pack = trial.pack
         seeds = self._judge.screening_seeds(trial.seeds, incumbent, trial.name)
-        may_stop = incumbent.noise is not None and pack.acceptance.racing_error > 0.0
+        # A recipe that is measured again is to be known better, whatever comes of it.
+        known_noise = incumbent.noise is not None and pack.acceptance.racing_error > 0.0
+        may_stop = known_noise and not trial.seeds.again
         # In turns, two seeds make one comparison.
         portions = waves(seeds, first=2 if pack.metric.in_turns else 1) if may_stop else [seeds]
         done = 0
         for portion in portions:
-            await trial.run(portion, incumbent, alone=self._judge.pools, may_stop=True)
+            await trial.run(
+                portion, incumbent, alone=self._judge.pools, may_stop=not trial.seeds.again
+            )
             done += len(portion)
             runs = trial.runs(seeds[:done])
             if done < len(seeds) and self._judge.hopeless(runs, len(seeds), incumbent):
@@ -301,3 +308,11 @@ def _runs(trial: SeedRuns, screened: Sequence[int], fresh: Sequence[int]) -> Tri
         log=trial.log,
         environment=trial.environment,
     )
+
+
+def told_moved(outcome: Outcome, words: str, parent: int) -> Outcome:
+    """Return the outcome of a trial whose best changed before it ran, and says so."""
+    evidence = outcome.evidence
+    if evidence is not None and evidence.rebased_from is None:
+        evidence = replace(evidence, rebased_from=parent)
+    return replace(outcome, reason=f"{outcome.reason}; {words}", evidence=evidence)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from recipelab.budget import BudgetLimits, Ledger
@@ -22,9 +22,10 @@ from recipelab.core.trial import (
 )
 from recipelab.evaluation.artifacts import ArtifactStore
 from recipelab.evaluation.campaign_line import CampaignLine
-from recipelab.evaluation.evaluator import Evaluator, shared_outcome
+from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.live import LiveBoard
-from recipelab.evaluation.metric import counts_code
+from recipelab.evaluation.log_book import LogBook
+from recipelab.evaluation.metric import Incumbent, counts_code
 from recipelab.evaluation.observers import LineageObserver
 from recipelab.evaluation.proposals import (
     BASELINE,
@@ -36,6 +37,7 @@ from recipelab.evaluation.proposals import (
     killed,
 )
 from recipelab.evaluation.protocol import Rebase
+from recipelab.evaluation.scratch import ScratchBench
 from recipelab.evaluation.seeds import SeedSource
 from recipelab.lineage import LineageStore, TrialFilter, TrialRecord
 from recipelab.packs.pack import Pack
@@ -87,11 +89,14 @@ class TrialQueue:
         follows: The campaign of the epoch before this one, whose best is the first trial.
         live: Shows people what runs, and says which trials they want ended; by default nobody can.
         artifacts: Keeps the artifacts of the best; by default none is kept.
+        logs: Keeps the logs of trials; by default none is kept.
         on_phase: Called when a phase begins.
         on_checkpoint: Called when the working line was tested.
 
     Attributes:
+        logs: The logs of its trials; ``None`` where none are kept.
         trial_seconds: Moving mean of the trials' lengths; ``None`` before the first has ended.
+        waited_for: How many callers of :meth:`wait_for` wait right now.
     """
 
     def __init__(
@@ -107,6 +112,7 @@ class TrialQueue:
         follows: str | None = None,
         live: LiveBoard | None = None,
         artifacts: ArtifactStore | None = None,
+        logs: LogBook | None = None,
         on_phase: OnPhase = lambda number, phase, seed: None,
         on_checkpoint: Callable[[Checkpoint], None] = lambda found: None,
     ) -> None:
@@ -117,11 +123,13 @@ class TrialQueue:
             store, campaign, BudgetLimits(), goal=evaluator.pack.metric.goal
         )
         self.trial_seconds: float | None = None
+        self.waited_for = 0
         self._checker = ProposalChecker(store, campaign, evaluator.pack, repeats=repeats)
         self._evaluator = evaluator
         self._follows = follows
         self._live = live
         self._artifacts = artifacts
+        self.logs = logs
         self._killed: set[int] = set()
         self._approve = approve
         self._on_phase = on_phase
@@ -134,6 +142,8 @@ class TrialQueue:
         self._ended: deque[int] = deque()
         self._tested: list[Checkpoint] = []
         self._changed = asyncio.Event()
+        self._ends: dict[int, asyncio.Event] = {}
+        self._scored: dict[int, dict[int, None]] = {}
         self._seeds = SeedSource(evaluator.pack, campaign, store.secret(campaign))
         self._line = CampaignLine(store, campaign, evaluator, self._told_checkpoint)
 
@@ -141,6 +151,15 @@ class TrialQueue:
     def pack(self) -> Pack:
         """The pack of the campaign."""
         return self._evaluator.pack
+
+    def head(self) -> Incumbent:
+        """Return the head of the working line with its seed runs, and the noise of the moment."""
+        return self._line.head()
+
+    @property
+    def bench(self) -> ScratchBench:
+        """Where code runs in the campaign's sandbox that is no trial."""
+        return self._evaluator.bench(self._seeds.secret_number)
 
     @property
     def in_flight(self) -> tuple[int, ...]:
@@ -221,6 +240,29 @@ class TrialQueue:
             return Submitted(number, checked)
         self._queue(number, proposal.specialist, checked.recipe)
         return Submitted(number, None, checked.alike)
+
+    def submit_again(
+        self, trial: int, specialist: str, hypothesis: str, *, round_number: int | None
+    ) -> int:
+        """Queue a trial that measures the recipe of an earlier one again, on fresh seeds.
+
+        Args:
+            trial: The earlier trial.
+            specialist: Who asks for it.
+            hypothesis: What the answer decides.
+            round_number: The round of the turn; ``None`` outside of rounds.
+
+        Returns:
+            The number of the new trial.
+
+        Raises:
+            LineageError: There is no such trial, or nothing can be learned by measuring it again.
+        """
+        number, recipe = self._checker.take_again(
+            trial, specialist, hypothesis, round_number=round_number
+        )
+        self._queue(number, specialist, recipe)
+        return number
 
     def propose_baseline(self) -> None:
         """Record the starting recipe as trial 0, and queue it."""
@@ -337,6 +379,43 @@ class TrialQueue:
                 task.result()
         return tuple(self.store.trial(self.campaign, number) for number in ended)
 
+    async def wait_for(
+        self, number: int, *, seconds: float, until: asyncio.Event | None = None
+    ) -> None:
+        """Wait until a trial is no longer in flight; it is not collected by that.
+
+        Args:
+            number: The trial's number.
+            seconds: Waits so long at most, in seconds.
+            until: Ends the waiting when it is set.
+        """
+        ended = self._ends.get(number)
+        if ended is None:
+            return
+        self.waited_for += 1
+        try:
+            await asyncio.wait_for(_first_of(ended, until), seconds)
+        except TimeoutError:
+            pass
+        finally:
+            self.waited_for -= 1
+
+    def seeds_done(self, number: int) -> tuple[int, ...]:
+        """Return the seeds on which a running trial has been scored so far, in order."""
+        return tuple(self._scored.get(number, ()))
+
+    def _told_phase(self, number: int, phase: Phase, seed: int | None) -> None:
+        """Note the seeds that come to their score, and tell whoever listens."""
+        if phase is Phase.SCORE and seed is not None:
+            self._scored.setdefault(number, {})[seed] = None
+        self._on_phase(number, phase, seed)
+
+    def _told_end(self, number: int) -> None:
+        """Tell whoever waits for a trial that it is no longer in flight."""
+        self._scored.pop(number, None)
+        if (ended := self._ends.pop(number, None)) is not None:
+            ended.set()
+
     async def stop(self) -> None:
         """Stop the running trials; they stay without an outcome and can be retried."""
         tasks = list(self._running.values())
@@ -344,6 +423,8 @@ class TrialQueue:
         self._waiting.clear()
         self._recipes.clear()
         self._ended.clear()
+        for number in tuple(self._ends):
+            self._told_end(number)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -370,10 +451,12 @@ class TrialQueue:
                 self.ledger.ended(number, specialist, outcome, 0.0)
                 self._ended.append(number)
                 self._changed.set()
+                self._told_end(number)
         return tuple(ended)
 
     def _queue(self, number: int, specialist: str, recipe: Recipe | None = None) -> None:
         self._owners[number] = specialist
+        self._ends.setdefault(number, asyncio.Event())
         if recipe is not None:
             self._recipes[number] = recipe
         self.ledger.began(number)
@@ -397,6 +480,7 @@ class TrialQueue:
         self._owners.pop(number, None)
         self._ended.append(number)
         self._changed.set()
+        self._told_end(number)
         self._fill()
 
     async def _run(self, number: int) -> None:
@@ -410,10 +494,11 @@ class TrialQueue:
             self.campaign,
             number,
             self._evaluator.sandbox_name,
-            partial(self._on_phase, number),
+            partial(self._told_phase, number),
             is_queued=recipe is not None,  # It was proposed here, and nobody has run it.
             live=self._live,
             artifacts=self._artifacts,
+            logs=self.logs,
         )
         outcome = None
         try:
@@ -436,7 +521,7 @@ class TrialQueue:
             refusal = await self._refusal(number)
             if refusal is not None:
                 return declined(refusal)
-            if shared := self._shared(number):
+            if shared := self._checker.shared(number):
                 return shared
             return await self._evaluate(number, specialist, recipe, observer)
         except asyncio.CancelledError:
@@ -455,14 +540,19 @@ class TrialQueue:
         self, number: int, specialist: str, recipe: Recipe | None, observer: LineageObserver
     ) -> Outcome:
         labels = {"campaign": self.campaign, "trial": str(number), "specialist": specialist}
-        return await self._evaluator.evaluate(
+        earlier = self._checker.measured_before(number)
+        outcome = await self._evaluator.evaluate(
             recipe or Recipe(self.store.files(self.campaign, number)),
             None if number == BASELINE else self._line.head,
-            seeds=self._seeds,
+            seeds=self._seeds if earlier is None else replace(self._seeds, again=True),
             rebase=None if number == BASELINE else self._rebase(number),
             labels=labels,
             observer=observer,
         )
+        if earlier is None:
+            return outcome
+        words = f"trial {earlier.number} again, on fresh seeds"
+        return replace(outcome, reason=f"{words}: {outcome.reason}")
 
     def _rebase(self, number: int) -> Rebase | None:
         """Return how a trial moves to a new best; ``None`` if it was not proposed on the best."""
@@ -525,12 +615,6 @@ class TrialQueue:
             head = self.store.best_brief(self.campaign).number
             certified = self.store.winner_brief(self.campaign).number
             self._artifacts.settle({head, certified})
-
-    def _shared(self, number: int) -> Outcome | None:
-        """Return what a trial shares with an earlier one, where a recipe may be tried twice."""
-        if number == BASELINE or not self._checker.repeats or counts_code(self.pack):
-            return None
-        return shared_outcome(self.store, self.campaign, number)
 
     async def _refusal(self, number: int) -> str | None:
         """Return why a person declines a trial; ``None`` if it is approved or nobody is asked."""

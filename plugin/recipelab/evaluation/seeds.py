@@ -12,6 +12,9 @@ from recipelab.packs.pack import Pack
 NONCE_BITS = 48
 """Size of the random number that prepare gets. A float holds it exactly, so it can be recorded."""
 
+AGAIN = 4
+"""Fresh seeds of a trial whose recipe was measured before."""
+
 _SEEDS = 2**31
 """Seeds fit into a signed integer of 32 bits, which every library takes."""
 
@@ -36,11 +39,13 @@ class SeedSource:
         pack: The campaign's pack.
         campaign: Name of the campaign; empty outside of any.
         secret: The campaign's secret.
+        again: Whether they are for a recipe that was measured before, and is to be known better.
     """
 
     pack: Pack
     campaign: str = ""
     secret: bytes = field(default_factory=new_secret, repr=False)
+    again: bool = False
 
     def fresh(self, purpose: str, count: int, taken: Collection[int] = ()) -> tuple[int, ...]:
         """Return seeds for a purpose.
@@ -75,6 +80,8 @@ class SeedSource:
             trial: Number of the challenger.
             shared: Whether all challengers run the same ones, so that the best runs them once.
         """
+        if self.again:
+            return self.fresh(f"again/{trial}", AGAIN)
         if best == 0 or self.pack.metric.side_by_side:
             return self.pack.seeds
         purpose = f"screen/{best}" if shared else f"screen/{best}/{trial}"

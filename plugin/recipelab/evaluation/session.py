@@ -15,6 +15,7 @@ from recipelab.core.trial import Checkpoint, Status, Trust
 from recipelab.evaluation.artifacts import ArtifactStore
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.live import LiveBoard
+from recipelab.evaluation.log_book import LogBook
 from recipelab.evaluation.proposals import Approve
 from recipelab.evaluation.queue import OnPhase, TrialQueue
 from recipelab.evaluation.seal import MOST_TOLD, Seal, check_folder, check_seal
@@ -207,6 +208,7 @@ class CampaignSession:
             follows=plan.follows,
             live=self._live_board(name),
             artifacts=ArtifactStore(self.home.artifacts(name), plan.keep_artifacts),
+            logs=LogBook(self.home.logs(name)),
             on_phase=lambda number, phase, seed: self.on_phase(number, phase, seed),
             on_checkpoint=self._say_checkpoint,
         )

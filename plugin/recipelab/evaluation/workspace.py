@@ -135,6 +135,11 @@ class Workspace:
         """The folder of the recipe."""
         return self._root / self._pack.recipe.folder
 
+    @property
+    def carried(self) -> tuple[Input, ...]:
+        """Large files that ride along with the recipe."""
+        return tuple(self._carried)
+
     def recipe_files(self) -> tuple[str, ...]:
         """Return the paths of the recipe's files, as the recipe sees them."""
         return tuple(self._recipe.files)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from statistics import fmean
+from statistics import fmean, stdev
 
 from pydantic import TypeAdapter
 
@@ -21,8 +22,20 @@ from recipelab.core.trial import (
     Status,
 )
 from recipelab.lineage.database import Row, Transaction
-from recipelab.lineage.lookup import OpenLineage, number_of, trial_id_of, trial_ids_of
-from recipelab.lineage.records import CertificateRecord, CheckpointRecord, FurtherRunRecord
+from recipelab.lineage.lookup import (
+    LARGEST_NUMBER,
+    OpenLineage,
+    number_of,
+    trial_id_of,
+    trial_ids_of,
+    trial_key,
+)
+from recipelab.lineage.records import (
+    CertificateRecord,
+    CheckpointRecord,
+    Comparison,
+    FurtherRunRecord,
+)
 from recipelab.lineage.trials import best_id
 from recipelab.lineage.values import (
     REASON_CHARACTERS,
@@ -48,6 +61,13 @@ _CERTIFICATES = """
 SELECT c.trial_id, c.made_at, c.found FROM certificate c JOIN trial t ON t.id = c.trial_id
 WHERE t.campaign_id = :campaign ORDER BY c.made_at, c.trial_id, c.position
 """
+_COMPARED = """
+SELECT t.id, t.parent_id, e.against, e.confirmed, x.seed_runs
+FROM trial t JOIN trial_text x ON x.trial_id = t.id LEFT JOIN evidence e ON e.trial_id = t.id
+WHERE t.id IN :ids AND t.status IS NOT NULL
+"""
+_RUN_AGAIN = "SELECT trial_id, seed, measures FROM further_run WHERE trial_id IN :ids"
+_MOST_COMPARED = 201
 _RACING = """
 SELECT sum(e.planned), sum(e.planned) - sum(e.screened), sum(e.saved_seconds), sum(e.confirmed)
 FROM trial t JOIN evidence e ON e.trial_id = t.id WHERE t.campaign_id = :campaign
@@ -171,6 +191,49 @@ class EvidenceStore(OpenLineage):
         saved = None if each is None else refused * each
         return {"refused": int(refused or 0), "train_seconds": each, "saved_seconds": saved}
 
+    def comparisons(
+        self, campaign: str, numbers: Sequence[int], *, metric: str
+    ) -> dict[int, Comparison]:
+        """Return what the changes of some judged trials are changes against.
+
+        Args:
+            campaign: Name of the campaign.
+            numbers: Numbers of at most 201 trials; those that are no trials are left out.
+            metric: Name of the metric among the measurements of a seed run.
+
+        Raises:
+            LineageError: Too many are asked for.
+        """
+        if len(numbers) > _MOST_COMPARED:
+            raise LineageError(
+                f"at most {_MOST_COMPARED} trials can be compared, not {len(numbers)}"
+            )
+        with self._asking(campaign) as (transaction, campaign_id):
+            ids = [trial_key(campaign_id, n) for n in numbers if 0 <= n <= LARGEST_NUMBER]
+            rows = transaction.rows(_COMPARED, ids=ids)
+            parents = sorted({row[1] for row in rows if row[1] is not None})
+            seeds = {row[0]: tuple(run[0] for run in json.loads(row[4])) for row in rows}
+            known = {row[0]: _metrics(row[4], metric) for row in rows}
+            missing = [parent for parent in parents if parent not in known]
+            texts = transaction.pairs(
+                "SELECT trial_id, seed_runs FROM trial_text WHERE trial_id IN :ids", ids=missing
+            )
+            known |= {trial_id: _metrics(runs, metric) for trial_id, runs in texts.items()}
+            for trial_id, seed, measures in transaction.rows(_RUN_AGAIN, ids=parents):
+                value = json.loads(measures).get(metric)
+                if value is not None:
+                    known[trial_id].setdefault(seed, value)
+        return {
+            number_of(trial_id): _comparison(
+                known[trial_id],
+                known.get(parent_id, {}),
+                against=against,
+                # The judgment rests on the fresh seeds, which ran last, once there are any.
+                judged=seeds[trial_id][-(confirmed or 0) :],
+            )
+            for trial_id, parent_id, against, confirmed, _ in rows
+        }
+
     def further_runs(self, campaign: str, number: int) -> tuple[SeedRun, ...]:
         """Return the seed runs of a judged trial that were made to compare others with it.
 
@@ -244,6 +307,28 @@ def _train_seconds(transaction: Transaction, campaign_id: int, campaign: str) ->
     runs = json.loads(transaction.value(_RUNS, id=best) or "[]")
     times = [timing[1] for _, timings, _ in runs for timing in timings if timing[0] == Phase.TRAIN]
     return fmean(times) if times else None
+
+
+def _metrics(seed_runs: str, metric: str) -> dict[int, float]:
+    """Return the metric by seed, in the order of the runs."""
+    return {
+        seed: measures[metric] for seed, _, measures in json.loads(seed_runs) if metric in measures
+    }
+
+
+def _comparison(
+    own: Mapping[int, float],
+    parent: Mapping[int, float],
+    *,
+    against: int | None,
+    judged: tuple[int, ...],
+) -> Comparison:
+    common = tuple(seed for seed in own if seed in parent)
+    if not common:
+        return Comparison(against, judged)
+    changes = [own[seed] - parent[seed] for seed in common]
+    error = stdev(changes) / math.sqrt(len(changes)) if len(changes) > 1 else None
+    return Comparison(against, judged, fmean(changes), error, common)
 
 
 def _further_run(row: Row) -> FurtherRunRecord:

@@ -361,13 +361,35 @@ class MissedGate:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """What the change of a judged trial is a change against, and on which seeds.
+
+    Attributes:
+        against: Number of the best that it was held against; ``None`` if that is not known.
+        seeds: The seeds that its score and its change rest on.
+        parent_delta: Its metric minus that of its parent, the mean over ``parent_seeds``; ``None``
+            where they have no seed in common.
+        parent_delta_se: Standard error of that mean; ``None`` with fewer than two seeds.
+        parent_seeds: The seeds that both have run.
+    """
+
+    against: int | None
+    seeds: tuple[int, ...]
+    parent_delta: float | None = None
+    parent_delta_se: float | None = None
+    parent_seeds: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class NearMiss:
-    """A trial with a better score than the best, which failed a limit.
+    """A trial with a better score than the best that was not kept: it failed a limit, or its gain
+    was not proven.
 
     Attributes:
         brief: The trial.
         gain: By how much its score beats that of the best of now; positive.
-        missed: The gates that it missed, the one with the largest share of its limit first.
+        missed: The gates that it missed, the one with the largest share of its limit first; empty
+            where only the proof was lacking.
         children: How many trials were made from it: attempts to repair it, most likely.
     """
 

@@ -53,6 +53,10 @@ WHERE k.key = :key AND t.{column} = :value
   AND (t.status IS NULL OR t.status NOT IN ('rejected', 'aborted'))
 ORDER BY t.id LIMIT :limit
 """
+_AGAIN = """
+SELECT count(*) - count(DISTINCT digest) FROM trial
+WHERE campaign_id = :campaign AND (status IS NULL OR status NOT IN ('rejected', 'aborted'))
+"""
 _WITH_KEY = """
 SELECT trial_id FROM trial_key WHERE key = :key ORDER BY trial_id DESC LIMIT :limit
 """
@@ -102,6 +106,11 @@ class SimilarReader(SummaryReader):
         Rejected and aborted trials measured nothing, so they do not count.
         """
         return self._first_measured(campaign, "digest", clean(digest))
+
+    def measured_again(self, campaign: str) -> int:
+        """Return how many trials measured the recipe of an earlier one, letter by letter."""
+        with self._asking(campaign) as (transaction, campaign_id):
+            return int(transaction.value(_AGAIN, campaign=campaign_id))
 
     def find_same(self, campaign: str, files: Mapping[str, str]) -> TrialRecord | None:
         """Return the first trial that measured a recipe, comments and layout aside, or is about to.

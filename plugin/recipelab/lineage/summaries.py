@@ -1,4 +1,4 @@
-"""Sum trials up: counts by status, surfaces, failures that repeat, near misses."""
+"""Sum trials up: counts by status, surfaces, failures that repeat, near misses, unproven gains."""
 
 from __future__ import annotations
 
@@ -46,6 +46,11 @@ _NEAR_MISSES = " UNION ALL ".join(
     f"AND status = '{status.value}' AND score {{better}} :best "
     f"ORDER BY score {{order}}, id LIMIT :most) AS {status.value}"
     for status in NEAR
+)
+_UNPROVEN = (
+    "SELECT id, score FROM trial WHERE campaign_id = :campaign "
+    f"AND status = '{Status.DISCARDED.value}' AND score {{better}} :best AND delta {{better}} 0 "
+    "ORDER BY score {order}, id LIMIT :most"
 )
 _CHILDREN = """
 SELECT parent_id, count(*) FROM parent WHERE parent_id IN :ids GROUP BY parent_id
@@ -166,6 +171,34 @@ class SummaryReader(TrialReader):
         Raises:
             LineageError: There is no such goal, or limit or offset is out of bounds.
         """
+        return self._better(campaign, _NEAR_MISSES, goal, limit, offset)
+
+    def unproven_gains(
+        self, campaign: str, *, goal: str | None = None, limit: int = 50, offset: int = 0
+    ) -> Page[NearMiss]:
+        """Return the trials that passed every gate and scored better than the best of now.
+
+        They were discarded because their gain could be luck. Each was also better than the best
+        that it was held against, on the same seeds.
+
+        Args:
+            campaign: Name of the campaign.
+            goal: Which scores are best: ``minimize`` or ``maximize``; ``None`` for what the
+                campaign says.
+            limit: How many at most, from 1 to 200.
+            offset: How many to pass over.
+
+        Returns:
+            The best score first. None while the best has no score, or there is no trial.
+
+        Raises:
+            LineageError: There is no such goal, or limit or offset is out of bounds.
+        """
+        return self._better(campaign, _UNPROVEN, goal, limit, offset)
+
+    def _better(
+        self, campaign: str, statement: str, goal: str | None, limit: int, offset: int
+    ) -> Page[NearMiss]:
         check_page(limit, offset)
         with self._asking(campaign) as (transaction, campaign_id):
             lowest = _checked_goal(transaction, campaign_id, goal) == "minimize"
@@ -175,7 +208,7 @@ class SummaryReader(TrialReader):
             if best.score is None:
                 return Page((), 0)
             order = "ASC" if lowest else "DESC"
-            near = _NEAR_MISSES.format(better="<" if lowest else ">", order=order)
+            near = statement.format(better="<" if lowest else ">", order=order)
             values = {"campaign": campaign_id, "best": best.score}
             passed = min(offset, LARGEST_INTEGER - limit)
             rows = transaction.rows(

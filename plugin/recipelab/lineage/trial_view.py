@@ -30,6 +30,7 @@ from recipelab.core.trial import (
     Status,
 )
 from recipelab.lineage import TrialBrief, TrialRecord
+from recipelab.packs.knowledge import sources_of
 
 MEASURED = ("score", "score_se", "delta", "delta_se")
 """The measurements of a trial, always shown in a row."""
@@ -43,7 +44,7 @@ REPORT = (
 
 FULL_REPORT = (
     *REPORT,
-    *("edits", "diff", "digest", "seed_runs", "failure", "environment", "log_tail"),
+    *("sources", "edits", "diff", "digest", "seed_runs", "failure", "environment", "log_tail"),
 )
 """``recipelab show --json``."""
 
@@ -55,7 +56,16 @@ ROW = (
 
 DETAIL = (
     *("trial", "parents", "specialist", "surface", "status", "standing", "phase", "hypothesis"),
-    *("expected_delta", "changes", "proposed_at", "reason", *MEASURED, "gates", "seed_runs"),
+    *(
+        "expected_delta",
+        "sources",
+        "changes",
+        "proposed_at",
+        "reason",
+        *MEASURED,
+        "gates",
+        "seed_runs",
+    ),
     *("failure", "log_tail", "environment"),
 )
 """The answer of ``trial_detail``, without the diff, which is paged."""
@@ -217,6 +227,11 @@ class TrialView:
     def changes(self) -> list[str]:
         """The knobs that the edits turn, as ``EPOCHS: 3 -> 2``."""
         return knob_changes(self.edits)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The sources of the pack's knowledge that the hypothesis cites."""
+        return sources_of(self.hypothesis)
 
     @property
     def worst_margin(self) -> float | None:

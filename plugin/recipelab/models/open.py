@@ -11,10 +11,13 @@ import os
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from autogen_core.models import ChatCompletionClient, ModelFamily, ModelInfo
+from packaging.version import Version
 from pydantic import ValidationError
 
 from recipelab.core.content import read_limited
@@ -22,8 +25,22 @@ from recipelab.core.errors import ModelError
 
 OFFLINE = "offline"
 
-OpenProvider = Callable[[str, str | None, float | None], ChatCompletionClient]
-"""Opens a model of one provider: its name, the address of its server, the temperature."""
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a model writes its answers; ``None`` leaves a value to the provider.
+
+    Attributes:
+        temperature: The sampling temperature.
+        max_tokens: Tokens of one answer at most.
+    """
+
+    temperature: float | None = None
+    max_tokens: int | None = None
+
+
+OpenProvider = Callable[[str, str | None, Sampling], ChatCompletionClient]
+"""Opens a model of one provider: its name, the address of its server, how it writes."""
 
 NO_KEY = "no-key"
 """Stands for the key where a server of the user's own asks for none."""
@@ -38,11 +55,18 @@ ASSUMED_INFO = ModelInfo(
 )
 """The abilities of a model that AutoGen does not know: text and tool calls."""
 
+ANTHROPIC_ANSWER = 16_000
+"""Tokens of an answer at most, where nobody says: this provider asks for a limit, and AutoGen's of
+4,096 cuts proposals."""
+
+CONNECT_SECONDS = 5.0
+"""A server that does not take a connection in so many seconds is not there."""
+
 _NO_RETRIES = 0
 """The retries of providers' libraries: ours is the one place that retries, and announces it."""
 
 
-def _openai(name: str, base_url: str | None, temperature: float | None) -> ChatCompletionClient:
+def _openai(name: str, base_url: str | None, sampling: Sampling) -> ChatCompletionClient:
     base_url = base_url or os.environ.get("OPENAI_BASE_URL")
     key = os.environ.get("OPENAI_API_KEY") or (NO_KEY if base_url else None)
     if key is None:
@@ -51,7 +75,11 @@ def _openai(name: str, base_url: str | None, temperature: float | None) -> ChatC
         from autogen_ext.models.openai import OpenAIChatCompletionClient, _model_info
     except ImportError as error:
         raise _not_installed("openai", name, error) from None
-    options = _without_none(base_url=base_url, temperature=temperature)
+    # OpenAI's own models that reason refuse the older name, and other servers the newer one.
+    limit = "max_tokens" if base_url else "max_completion_tokens"
+    options = _without_none(
+        base_url=base_url, temperature=sampling.temperature, **{limit: sampling.max_tokens}
+    )
     try:
         _model_info.get_info(name)
         is_known = True
@@ -76,13 +104,15 @@ MAX_ANSWER_SECONDS = 3_600.0
 
 
 def guarded(client: ChatCompletionClient) -> ChatCompletionClient:
-    """Return a client whose server is not believed: no other host, and no endless answer.
+    """Return a client whose server is not believed: no other host, no endless answer or connecting.
 
     A provider's library follows redirects and takes its key along, and reads an answer whole,
     however long it is.
     """
-    http: Any = getattr(getattr(client, "_client", None), "_client", None)
+    library: Any = getattr(client, "_client", None)
+    http: Any = getattr(library, "_client", None)
     if hasattr(http, "event_hooks"):
+        _bound_connecting(library, http)
         hooks = http.event_hooks
         known = hooks.get("response", [])
         http.event_hooks = {
@@ -90,6 +120,20 @@ def guarded(client: ChatCompletionClient) -> ChatCompletionClient:
             "response": [_stay_with_host, _bound, _drop_function_call, *known],
         }
     return client
+
+
+def _bound_connecting(library: Any, http: Any) -> None:
+    """Have a server that does not take a connection be found out soon, however long answers take.
+
+    Args:
+        library: The client of the provider's library.
+        http: Its HTTP client.
+    """
+    given, kind = getattr(library, "timeout", None), type(http.timeout)
+    if isinstance(given, int | float):
+        library.timeout = kind(given, connect=min(given, CONNECT_SECONDS))
+    if http.timeout.connect is None or http.timeout.connect > CONNECT_SECONDS:
+        http.timeout = kind(http.timeout.read, connect=CONNECT_SECONDS)
 
 
 async def _stay_with_host(response: Any) -> None:
@@ -152,7 +196,7 @@ async def _drop_function_call(response: Any) -> None:
         return
 
 
-def _anthropic(name: str, base_url: str | None, temperature: float | None) -> ChatCompletionClient:
+def _anthropic(name: str, base_url: str | None, sampling: Sampling) -> ChatCompletionClient:
     key = os.environ.get("ANTHROPIC_API_KEY") or (NO_KEY if base_url else None)
     if key is None:
         raise ModelError(f"anthropic:{name}: set ANTHROPIC_API_KEY")
@@ -160,22 +204,40 @@ def _anthropic(name: str, base_url: str | None, temperature: float | None) -> Ch
         from autogen_ext.models.anthropic import AnthropicChatCompletionClient
     except ImportError as error:
         raise _not_installed("anthropic", name, error) from None
+    _check_anthropic(name)
     info = {**ASSUMED_INFO, "vision": True, "family": ModelFamily.CLAUDE_4_SONNET}
     return AnthropicChatCompletionClient(
         model=name,
         api_key=key,
         model_info=ModelInfo(**info),  # type: ignore[typeddict-item]
         max_retries=_NO_RETRIES,
-        **_without_none(base_url=base_url, temperature=temperature),
+        # Without one of its own the library refuses answers that may take more than 10 minutes.
+        timeout=MAX_ANSWER_SECONDS,
+        max_tokens=sampling.max_tokens or ANTHROPIC_ANSWER,
+        **_without_none(base_url=base_url, temperature=sampling.temperature),
     )
 
 
-def _ollama(name: str, base_url: str | None, temperature: float | None) -> ChatCompletionClient:
+def _check_anthropic(name: str) -> None:
+    """Refuse a version of the library whose calls fail: 1.0 dropped what AutoGen always sends.
+
+    Raises:
+        ModelError: It is one.
+    """
+    found = version("anthropic")
+    if Version(found) >= Version("1"):
+        raise ModelError(
+            f"anthropic:{name}: AutoGen's client cannot make a call with anthropic {found}, which "
+            'has no temperature: pip install "anthropic>=0.48,<1"'
+        )
+
+
+def _ollama(name: str, base_url: str | None, sampling: Sampling) -> ChatCompletionClient:
     try:
         from autogen_ext.models.ollama import OllamaChatCompletionClient
     except ImportError as error:
         raise _not_installed("ollama", name, error) from None
-    options = _without_none(temperature=temperature)
+    options = _without_none(temperature=sampling.temperature, num_predict=sampling.max_tokens)
     return OllamaChatCompletionClient(
         model=name,
         model_info=ASSUMED_INFO,
@@ -183,7 +245,7 @@ def _ollama(name: str, base_url: str | None, temperature: float | None) -> ChatC
     )
 
 
-def _azure(name: str, base_url: str | None, temperature: float | None) -> ChatCompletionClient:
+def _azure(name: str, base_url: str | None, sampling: Sampling) -> ChatCompletionClient:
     variables = {"azure_endpoint": "AZURE_OPENAI_ENDPOINT", "api_key": "AZURE_OPENAI_API_KEY"}
     options = {option: os.environ.get(variable) for option, variable in variables.items()}
     options["azure_endpoint"] = base_url or options["azure_endpoint"]
@@ -200,7 +262,9 @@ def _azure(name: str, base_url: str | None, temperature: float | None) -> ChatCo
         api_version=os.environ.get("OPENAI_API_VERSION", "2024-10-21"),
         model_info=ASSUMED_INFO,
         max_retries=_NO_RETRIES,
-        **_without_none(temperature=temperature, **options),
+        **_without_none(
+            temperature=sampling.temperature, max_tokens=sampling.max_tokens, **options
+        ),
     )
 
 
@@ -229,7 +293,7 @@ CHOICES = (
 
 
 def open_model(
-    spec: str, *, seed: int, base_url: str | None = None, temperature: float | None = None
+    spec: str, *, seed: int, base_url: str | None = None, sampling: Sampling = Sampling()
 ) -> ChatCompletionClient:
     """Open a model client.
 
@@ -237,7 +301,7 @@ def open_model(
         spec: ``offline``, ``PROVIDER:NAME``, or the path of a component's JSON.
         seed: Seed of the offline client's choices.
         base_url: Address of the server, for a model given by provider and name.
-        temperature: Sampling temperature; ``None`` leaves it to the provider.
+        sampling: How it writes; a component says that by itself.
 
     Returns:
         The client.
@@ -255,7 +319,7 @@ def open_model(
     provider, _, name = spec.partition(":")
     if provider not in PROVIDERS or not name:
         raise ModelError(f"unknown model {spec!r}; valid: {', '.join(CHOICES)}")
-    return guarded(PROVIDERS[provider](name, base_url, temperature))
+    return guarded(PROVIDERS[provider](name, base_url, sampling))
 
 
 _FOR_SPECIALIST = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)

@@ -237,8 +237,8 @@ class Gate(Section):
         measure: The measurement.
         at_least: Its lower limit.
         at_most: Its upper limit.
-        not_worse_than: Whose measurement a trial may not be worse than, in place of a limit: that
-            of the ``best`` or of the ``baseline``.
+        relative_to: Whose measurement a trial is held to, in place of a limit: it may not be worse
+            than that of the ``best``, or of the ``baseline``.
         goal: Which way the measurement is better; for relative gates.
         times: How many times the other's measurement it may be, or what part of it where more is
             better; for relative gates.
@@ -250,7 +250,7 @@ class Gate(Section):
     measure: str
     at_least: float | None = None
     at_most: float | None = None
-    not_worse_than: Literal["best", "baseline"] | None = None
+    relative_to: Literal["best", "baseline"] | None = None
     goal: Goal | None = None
     times: float = Field(default=1.0, ge=1)
     by: float = Field(default=0.0, ge=0)
@@ -266,20 +266,20 @@ class Gate(Section):
 
     @model_validator(mode="after")
     def _has_one_limit(self) -> Self:
-        limits = (self.at_least, self.at_most, self.not_worse_than)
+        limits = (self.at_least, self.at_most, self.relative_to)
         if sum(limit is not None for limit in limits) != 1:
-            raise ValueError("a gate has exactly one of: at_least, at_most, not_worse_than")
+            raise ValueError("a gate has exactly one of: at_least, at_most, relative_to")
         if (self.goal is not None) != self.relative:
-            raise ValueError("goal: says which way the measure of a not_worse_than gate is better")
+            raise ValueError("goal: says which way the measure of a relative_to gate is better")
         for key, given in (("by", self.by > 0.0), ("times", self.times > 1.0)):
             if given and not self.relative:
-                raise ValueError(f"{key}: belongs to not_worse_than; a limit is told as it is")
+                raise ValueError(f"{key}: belongs to relative_to; a limit is told as it is")
         return self
 
     @property
     def relative(self) -> bool:
         """Whether it holds a trial to another recipe, and so has no limit of its own."""
-        return self.not_worse_than is not None
+        return self.relative_to is not None
 
     def held_to(self, value: float) -> Gate:
         """Return the absolute gate that a relative one is where the other recipe has a value."""
@@ -313,7 +313,7 @@ class Gate(Section):
         if self.relative:
             grace = f" by more than {self.by:g}" if self.by else ""
             share = f"{self.factor:.3g} times " if self.times > 1.0 else ""
-            return f"not worse than {share}that of the {self.not_worse_than}{grace}"
+            return f"not worse than {share}that of the {self.relative_to}{grace}"
         return f"at {'least' if self.at_least is not None else 'most'} {self.limit:g}"
 
     @property

@@ -40,6 +40,7 @@ from recipelab.packs.sections import (
     Protected,
     RecipeSpec,
     RehearsalSpec,
+    ScratchSpec,
     Surface,
     Upstream,
 )
@@ -101,6 +102,7 @@ class Pack(Section):
     protected: tuple[Protected, ...] = ()
     legality: tuple[LegalityCheck, ...] = ()
     rehearsal: RehearsalSpec | None = None
+    scratch: ScratchSpec = ScratchSpec()
 
     @field_validator("requirements")
     @classmethod

@@ -488,6 +488,18 @@ class Replacement(Section):
     why: str = ""
 
 
+class ScratchSpec(Section):
+    """What agents may run in the sandbox that is no trial, as to time a step.
+
+    Attributes:
+        seconds: Wall-clock seconds a turn; 0 for nothing.
+        data: Whether the code sees the training data. It never sees answers or hidden inputs.
+    """
+
+    seconds: float = Field(default=20, ge=0, le=3600)
+    data: bool = True
+
+
 class RehearsalSpec(Section):
     """How a profile for GPUs runs whole on a small machine: shrunk, and on data made on the spot.
 

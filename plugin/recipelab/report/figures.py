@@ -45,6 +45,8 @@ def figures(stats: Facts) -> Iterator[RenderableType]:
     yield _statuses(stats)
     yield _groups("by surface", "surface", stats["by_surface"])
     yield _groups("by specialist", "specialist", stats["by_specialist"])
+    if stats["by_source"]:
+        yield _sources(stats["by_source"])
     yield from _curve(stats)
     yield from _failures(stats)
     yield Text("\n".join(_sentences(stats)))
@@ -85,6 +87,15 @@ def _groups(title: str, head: str, groups: Mapping[str, Facts]) -> Table:
         statuses = ", ".join(f"{many} {status}" for status, many in group["by_status"].items())
         counts = (str(group[key]) for key in ("trials", "kept", "failed"))
         table.add_row(Text(shorten(name, 40)), *counts, statuses)
+    return table
+
+
+def _sources(found: Mapping[str, Mapping[str, int]]) -> Table:
+    """Return what came of the trials that cite sources of the pack's knowledge."""
+    counts = ("trials", "kept", "certified", "failed")
+    table = _table("by source that hypotheses cite", ("source",), counts)
+    for name, group in found.items():
+        table.add_row(Text(shorten(name, 40)), *(str(group[key]) for key in counts))
     return table
 
 

@@ -44,6 +44,7 @@ class PlanOptions(TypedDict, total=False):
 
     name: str | None
     base_url: str | None
+    max_tokens: int | None
     prices: str | None
     seed: int
     limits: BudgetLimits

@@ -21,6 +21,9 @@ from recipelab.models import (
     MeteredClient,
     Prices,
     RetryingClient,
+    Sampling,
+    ThinkingClient,
+    WholeAnswerClient,
     loaded_model,
     open_model,
     saved_model,
@@ -70,9 +73,9 @@ def charters_for(pack: Pack, arm: Arm, names: Sequence[str] = ()) -> tuple[Chart
 class ModelClients:
     """The model clients of a campaign's participants; those with the same model share one inside.
 
-    Each client repairs malformed tool calls, retries what passes by itself (see
-    :class:`recipelab.models.RetryingClient`), and reserves and books every call in the ledger of
-    the run.
+    Each client sets thinking apart, repairs malformed tool calls, retries what passes by itself
+    (see :class:`recipelab.models.RetryingClient`), and reserves and books every call in the ledger
+    of the run. A specialist's answer that was cut off is an error that says so.
 
     Args:
         session: The campaign; its plan names the models.
@@ -145,25 +148,32 @@ class ModelClients:
             client, model = given, type(given).__name__
         else:
             wanted = own or (charter and charter.model) or plan.model
-            client = self._open(wanted, charter.temperature if charter else None)
+            client = self._open(wanted, charter)
             model = model_name(wanted)
-        client = JsonRepairClient(client)
+        client = JsonRepairClient(ThinkingClient(client))
         if charter and charter.guided:
             client = GuidedClient(client, charter.tools or ())
-        return MeteredClient(
+        client = MeteredClient(
             RetryingClient(client, say=self._session.say),
             lambda: queue.ledger if (queue := self._session.queue) else None,
             specialist=name,
             model=model,
             prices=self._prices,
         )
+        return WholeAnswerClient(client, self._sampling(charter).max_tokens) if charter else client
 
-    def _open(self, model: SavedModel, temperature: float | None) -> ChatCompletionClient:
-        key = f"{model}/{temperature}"
+    def _sampling(self, charter: Charter | None) -> Sampling:
+        """Return how a participant's model writes: by its charter, and else by the plan."""
+        temperature, limit = (charter.temperature, charter.max_tokens) if charter else (None, None)
+        return Sampling(temperature, limit or self._session.plan.max_tokens)
+
+    def _open(self, model: SavedModel, charter: Charter | None) -> ChatCompletionClient:
+        plan = self._session.plan
+        sampling = self._sampling(charter)
+        key = f"{model}/{sampling}"
         if key not in self._opened:
-            plan = self._session.plan
             self._opened[key] = (
-                open_model(model, seed=plan.seed, base_url=plan.base_url, temperature=temperature)
+                open_model(model, seed=plan.seed, base_url=plan.base_url, sampling=sampling)
                 if isinstance(model, str)
                 else loaded_model(model)
             )
@@ -244,6 +254,7 @@ class Participants:
             before_report: Called with the trials of each report of the evaluator, before it.
         """
         plan = self._session.plan
+        closing = scheduler.closing if scheduler else None
         specialists = [
             Specialist(
                 charter,
@@ -256,9 +267,9 @@ class Participants:
                 characters=plan.characters or CHARACTERS,
                 model_context=self.model_context,
                 model_client_stream=self.model_client_stream,
+                closing=closing,
             )
             for charter in self.charters
         ]
-        closing = scheduler.closing if scheduler else None
         evaluator = EvaluatorAgent(queue, closing, blind=plan.blind, before_report=before_report)
         return [*specialists, evaluator, *self.guests]

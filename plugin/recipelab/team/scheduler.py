@@ -121,7 +121,8 @@ class TurnScheduler:
         room = self._queue.slots + self.ahead - len(self._queue.in_flight)
         if self._queue.remaining is not None:
             room = min(room, self._queue.remaining)
-        room -= self.thinking
+        # Who waits for a trial makes none now, and its trial holds the slot already.
+        room -= max(0, self.thinking - self._queue.waited_for)
         return max(0, min(room, self._turns - self.turns_taken, len(self.idle())))
 
     def idle(self) -> list[str]:

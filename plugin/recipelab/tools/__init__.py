@@ -4,27 +4,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from recipelab.tools.knob_menu import TurnKnobTool
     from recipelab.tools.lineage import LineageConfig, LineageQueryTool, LineageScope, lineage_tools
-    from recipelab.tools.recipe import (
-        CheckEditTool,
-        ReadRecipeTool,
-        SubmitTrialTool,
-        TurnKnobTool,
-        TurnState,
-    )
+    from recipelab.tools.recipe import ReadRecipeTool
+    from recipelab.tools.submit import CheckEditTool, SubmitTrialTool, TurnState, WaitForTool
     from recipelab.tools.workbench import LineageWorkbench, SpecialistWorkbench
 
 _MODULES = {
-    "CheckEditTool": "recipe",
+    "CheckEditTool": "submit",
     "LineageConfig": "lineage",
     "LineageQueryTool": "lineage",
     "LineageScope": "lineage",
     "LineageWorkbench": "workbench",
     "ReadRecipeTool": "recipe",
     "SpecialistWorkbench": "workbench",
-    "SubmitTrialTool": "recipe",
-    "TurnKnobTool": "recipe",
-    "TurnState": "recipe",
+    "SubmitTrialTool": "submit",
+    "TurnKnobTool": "knob_menu",
+    "TurnState": "submit",
+    "WaitForTool": "submit",
     "lineage_tools": "lineage",
 }
 
@@ -39,6 +36,7 @@ __all__ = [
     "SubmitTrialTool",
     "TurnKnobTool",
     "TurnState",
+    "WaitForTool",
     "lineage_tools",
 ]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from autogen_core import CancellationToken
-from autogen_core.tools import BaseTool, ToolSchema
+from autogen_core.tools import BaseTool, ParametersSchema, ToolSchema
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from recipelab.core.text import shorten
@@ -32,7 +32,45 @@ class Answer(BaseModel):
 
 ArgumentsT = TypeVar("ArgumentsT", bound=BaseModel)
 
-_SCHEMAS: dict[tuple[type[BaseModel], str, str], ToolSchema] = {}
+_SCHEMAS: dict[tuple[type[BaseModel], str, str, frozenset[str]], ToolSchema] = {}
+
+_KEPT = ("type", "enum", "description", "items", "properties", "required")
+"""Keys of a JSON schema that a model needs to make a call."""
+
+
+def brief_schema(schema: ToolSchema, hidden: frozenset[str] = frozenset()) -> ToolSchema:
+    """Return a schema with the keys alone that a model needs to make a call.
+
+    Args:
+        schema: The schema as pydantic makes it.
+        hidden: Arguments to leave out.
+    """
+    found: dict[str, Any] = dict(schema["parameters"])
+    properties = {
+        name: _brief(argument)
+        for name, argument in found["properties"].items()
+        if name not in hidden
+    }
+    parameters: ParametersSchema = {"type": "object", "properties": properties}
+    if found.get("required"):
+        parameters["required"] = list(found["required"])
+    return ToolSchema(
+        name=schema["name"], description=schema.get("description", ""), parameters=parameters
+    )
+
+
+def _brief(argument: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the schema of an argument without what only a validator needs."""
+    chosen = [one for one in argument.get("anyOf", ()) if one.get("type") != "null"]
+    whole = {**chosen[0], **argument} if chosen else argument
+    brief: dict[str, Any] = {key: whole[key] for key in _KEPT if key in whole}
+    if "items" in brief:
+        brief["items"] = {
+            key: value for key, value in _brief(brief["items"]).items() if key != "description"
+        }
+    if "properties" in brief:
+        brief["properties"] = {name: _brief(one) for name, one in brief["properties"].items()}
+    return brief
 
 
 class TextTool(BaseTool[ArgumentsT, Answer], Generic[ArgumentsT]):
@@ -47,13 +85,28 @@ class TextTool(BaseTool[ArgumentsT, Answer], Generic[ArgumentsT]):
     def __init__(self, arguments: type[ArgumentsT], name: str, description: str) -> None:
         super().__init__(arguments, Answer, name, description)
 
+    example_keys: tuple[str, ...] = ()
+    """Arguments that an example of a call has, besides the required ones."""
+
+    call_seconds: float | None = None
+    """A call that takes longer is given up; ``None`` for the workbench's own limit."""
+
     @property
     def schema(self) -> ToolSchema:
-        """The schema that a model is given; made once, as making it takes milliseconds."""
-        key = (self.args_type(), self.name, self.description)
+        """The schema that a model is given; made once, as making it takes milliseconds.
+
+        It goes out with every call of a model, so it holds no more than the model needs: titles,
+        defaults and bounds are left out, and what breaks a bound is told when it happens.
+        """
+        key = (self.args_type(), self.name, self.description, self.hidden)
         if key not in _SCHEMAS:
-            _SCHEMAS[key] = super().schema
+            _SCHEMAS[key] = brief_schema(super().schema, self.hidden)
         return _SCHEMAS[key]
+
+    @property
+    def hidden(self) -> frozenset[str]:
+        """Arguments that are read where they are given, and left out of the schema."""
+        return frozenset()
 
     @abstractmethod
     async def answer(self, args: ArgumentsT) -> str:
@@ -150,23 +203,28 @@ def repaired(arguments: Mapping[str, Any], schema: ToolSchema) -> dict[str, Any]
     """Return the arguments of a call with slips of form put right; their meaning is not guessed.
 
     A text that holds the JSON of a list, a table, a number or a truth value where one of these is
-    wanted is read as such, and an optional argument that is ``"null"`` or empty is left out.
+    wanted is read as such, and an optional argument that is ``"null"`` or empty is left out. An
+    argument that the schema does not name stays as it is.
 
     Args:
         arguments: The arguments as a model gave them.
         schema: The schema of the tool.
     """
     wanted = _properties(schema)
-    found = {name: _repaired(value, wanted.get(name, {})) for name, value in arguments.items()}
+    required = schema.get("parameters", {}).get("required", ())
+    found = {
+        name: _repaired(value, wanted.get(name, {}), may_miss=name not in required)
+        for name, value in arguments.items()
+    }
     return {name: value for name, value in found.items() if value is not None or name not in wanted}
 
 
-def _repaired(value: Any, wanted: Mapping[str, Any]) -> Any:
+def _repaired(value: Any, wanted: Mapping[str, Any], *, may_miss: bool) -> Any:
     types = _types(wanted)
     if not isinstance(value, str) or not types:
         return value
     nothing = ("null", "") if "string" in types else ("null", "None", "")
-    if value in nothing and "null" in types:
+    if value in nothing and may_miss:
         return None
     if "string" in types:
         return value
@@ -178,12 +236,13 @@ def _repaired(value: Any, wanted: Mapping[str, Any]) -> Any:
     return read if kind in types or (kind == "integer" and "number" in types) else value
 
 
-def explained(schema: ToolSchema, error: ValidationError) -> str:
+def explained(schema: ToolSchema, error: ValidationError, keys: Sequence[str] = ()) -> str:
     """Return the words for arguments that do not fit, with an example of right ones.
 
     Args:
         schema: The schema of the tool.
         error: The mistakes that pydantic found.
+        keys: Arguments that the example has besides the required ones.
     """
     name, properties = schema["name"], _properties(schema)
     lines = [f"{name}: the arguments do not fit:"]
@@ -193,7 +252,7 @@ def explained(schema: ToolSchema, error: ValidationError) -> str:
         is_given = item["type"] != "missing"
         given = f" (given: {shorten(value, QUOTED_CHARACTERS)})" if is_given else ""
         lines.append(f"- {place}: {item['msg']}{given}")
-    required = schema.get("parameters", {}).get("required", ())
+    required = [*keys, *schema.get("parameters", {}).get("required", ())]
     example = {key: _example(properties.get(key, {})) for key in required}
     lines.append(f"Call it like this: {name}({json.dumps(example)})")
     optional = [key for key in properties if key not in required]

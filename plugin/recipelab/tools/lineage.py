@@ -1,5 +1,7 @@
 """The ten tools that read the lineage: their arguments, their questions, and the table of them.
 
+Descriptions go out with every call of a model, so they are short, and say units.
+
 To add a tool, write its arguments and its function, add both to :data:`QUESTIONS`, and its name to
 ``LINEAGE_TOOLS`` in :mod:`recipelab.tools.names`.
 """
@@ -7,19 +9,19 @@ To add a tool, write its arguments and its function, add both to :data:`QUESTION
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from os import PathLike
-from typing import Annotated, Any, Generic, Self, TypeVar
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
 from autogen_core import Component
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field, WithJsonSchema, field_validator
 
 from recipelab.core.errors import LineageError, unknown_name
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import FailureKind, Standing, Status
-from recipelab.lineage import LineageStore, TrialFilter, TrialRecord
+from recipelab.lineage import LineageStore, TrialBrief, TrialFilter, TrialRecord
 from recipelab.lineage.campaigns import prior_note
 from recipelab.lineage.filter import ORDERS
 from recipelab.packs.judging_sections import Goal
@@ -37,15 +39,20 @@ from recipelab.tools.rows import (
     IN_FLIGHT,
     SATURATED,
     brief_rows,
-    detail_row,
     failure_row,
     near_miss_row,
     score_row,
+    seeds_in_common,
     summary_row,
+    whole_row,
 )
+from recipelab.tools.search import difference
 
 DIFF_CHARACTERS = 12_000
 """Characters of a diff in one answer; the rest is asked for page by page."""
+
+UNPROVEN_ROWS = 10
+"""Unproven gains that ``near_misses`` tells at most."""
 
 Number = Annotated[int, Field(ge=0)]
 Words = Annotated[str, Field(max_length=300)]
@@ -57,20 +64,27 @@ def _in_utc(moment: datetime) -> datetime:
 
 Moment = Annotated[datetime, AfterValidator(_in_utc)]
 
+Running = Literal["in_flight"]
+AskedStatus = Annotated[
+    Status | Running, WithJsonSchema({"type": "string", "enum": [*Status, IN_FLIGHT]})
+]
+AnyKind = Annotated[FailureKind, WithJsonSchema({"type": "string"})]
+"""A kind of failure; a schema with all of them would be long, and a wrong one is told."""
+
 
 class CampaignArguments(ToolArguments):
     """Which campaign is asked about."""
 
     campaign: str | None = Field(
-        default=None, description="Name of a prior campaign; leave out for this one."
+        default=None, description="A prior campaign; this one if left out."
     )
 
 
 class PageArguments(CampaignArguments):
     """Which part of a long answer is wanted."""
 
-    limit: int = Field(default=20, ge=1, le=100, description="How many rows at most.")
-    offset: int = Field(default=0, ge=0, description="How many to pass over, for paging.")
+    limit: int = Field(default=20, ge=1, le=100, description="Rows, 1 to 100.")
+    offset: int = Field(default=0, ge=0, description="Rows to pass over.")
 
 
 _LISTS = {
@@ -86,33 +100,32 @@ _LISTS = {
 class LineageQueryArguments(PageArguments):
     """What to look for in the lineage: :class:`TrialFilter`, as a model gives it."""
 
-    status: list[Status] = Field(default=[], description="Only trials that ended so.")
-    standing: list[Standing] = Field(
-        default=[], description="Only kept trials whose gain is proven so well."
-    )
-    surface: list[str] = Field(default=[], description="Only trials on these surfaces.")
-    specialist: list[str] = Field(default=[], description="Only trials by these specialists.")
-    failure_kind: list[FailureKind] = Field(default=[], description="Only these kinds of failure.")
-    signature: Words | None = Field(
-        default=None, description="Words that the failure's signature contains."
-    )
-    min_score: float | None = Field(default=None, description="Only scores from here up.")
-    max_score: float | None = Field(default=None, description="Only scores up to here.")
-    parent: Number | None = Field(default=None, description="Only children of this trial.")
-    ancestor: Number | None = Field(
-        default=None, description="Only descendants of this trial, children of children too."
-    )
-    since: Moment | None = Field(
-        default=None, description="Only trials proposed at or after this time (ISO 8601, UTC)."
-    )
-    until: Moment | None = Field(default=None, description="Only trials proposed before this time.")
+    status: list[AskedStatus] = Field(default=[], description="How they ended.")
+    standing: list[Standing] = Field(default=[], description="How well a kept one is proven.")
+    surface: list[str] = Field(default=[])
+    specialist: list[str] = Field(default=[])
+    failure_kind: list[AnyKind] = Field(default=[], description="As oom, nan, timeout, gate.")
+    signature: Words | None = Field(default=None, description="Words of the error.")
+    min_score: float | None = None
+    max_score: float | None = None
+    parent: Number | None = Field(default=None, description="Children of this trial.")
+    ancestor: Number | None = Field(default=None, description="Descendants of this trial.")
+    since: Moment | None = Field(default=None, description="Proposed then or later (ISO, UTC).")
+    until: Moment | None = Field(default=None, description="Proposed before.")
     text: Words | None = Field(
-        default=None,
-        description="Words in hypothesis, reason, diff or failure, whatever their case.",
+        default=None, description="Words in hypothesis, reason, diff or error."
     )
     order: Annotated[str, Field(pattern=f"^({'|'.join(ORDERS)})$")] = Field(
         default=ORDERS[0], description=f"{', '.join(ORDERS[:-1])} or {ORDERS[-1]} first."
     )
+
+    @field_validator("status")
+    @classmethod
+    def _check_alone(cls, status: list[Status | Running]) -> list[Status | Running]:
+        """A trial has ended or runs: the lineage looks these up in different ways."""
+        if IN_FLIGHT in status and len(status) > 1:
+            raise ValueError(f"{IN_FLIGHT} stands alone: ask for the others in a call of their own")
+        return status
 
     def to_filter(self, goal: Goal | None) -> TrialFilter:
         """Return the filter that the arguments ask for.
@@ -123,59 +136,57 @@ class LineageQueryArguments(PageArguments):
         """
         given = self.model_dump(exclude={"campaign", *_LISTS})
         given |= {name: tuple(getattr(self, argument)) for argument, name in _LISTS.items()}
+        if IN_FLIGHT in self.status:
+            given |= {"statuses": (), "in_flight": True}
         return TrialFilter(goal=goal, **given)
 
 
 class FailuresArguments(PageArguments):
     """Which failures to count."""
 
-    failure_kind: list[FailureKind] = Field(default=[], description="Only these kinds of failure.")
-    surface: list[str] = Field(default=[], description="Only failures on these surfaces.")
+    failure_kind: list[AnyKind] = Field(default=[], description="As oom, nan, timeout, gate.")
+    surface: list[str] = Field(default=[])
 
 
 class TrialArguments(CampaignArguments):
     """One trial, and which part of its long texts."""
 
-    trial: Number = Field(description="Number of the trial.")
-    offset: int = Field(
-        default=0, ge=0, description="Characters of the diff to pass over, for paging."
-    )
+    trial: Number
+    diff: bool = Field(default=False, description="Show its diff from its parent, too.")
+    offset: int = Field(default=0, ge=0, description="Characters of the diff to pass over.")
 
 
 class DiffArguments(CampaignArguments):
     """Two trials whose recipes are compared."""
 
-    before: Number = Field(description="Number of the first trial.")
-    after: Number = Field(description="Number of the second trial.")
-    offset: int = Field(default=0, ge=0, description="Characters to pass over, for paging.")
+    before: Number
+    after: Number
+    path: str | None = Field(default=None, max_length=300, description="Only this file.")
+    offset: int = Field(default=0, ge=0, description="Characters to pass over.")
 
 
 class ChainArguments(CampaignArguments):
     """The end of a chain of parents."""
 
-    trial: Number | None = Field(
-        default=None, description="Number of the trial; leave out for the best so far."
-    )
-    limit: int = Field(default=20, ge=1, le=100, description="How many trials at most.")
+    trial: Number | None = Field(default=None, description="The best if left out.")
+    limit: int = Field(default=20, ge=1, le=100, description="Rows, 1 to 100.")
 
 
 class ChildrenArguments(PageArguments):
     """The trial whose children are asked for."""
 
-    trial: Number = Field(description="Number of the trial.")
+    trial: Number
 
 
 class SimilarArguments(CampaignArguments):
     """An idea, as edits, as words, or both."""
 
     edits: list[EditArguments] = Field(
-        default=[], max_length=MAX_EDITS, description="Edits, as for submit_trial."
+        default=[], max_length=MAX_EDITS, description="As for check_edit."
     )
-    parent: Number | None = Field(
-        default=None, description="Trial that the edits would be applied to."
-    )
+    parent: Number | None = Field(default=None, description="Trial that the edits are of.")
     text: str = Field(default="", max_length=MAX_TEXT, description="The idea in words.")
-    limit: int = Field(default=10, ge=1, le=50, description="How many trials at most.")
+    limit: int = Field(default=10, ge=1, le=50, description="Rows, 1 to 50.")
 
 
 @dataclass(frozen=True)
@@ -187,12 +198,22 @@ class LineageScope:
         campaign: Name of the campaign.
         goal: Whether a smaller or a larger metric is better; ``None`` for what the campaign says.
         priors: Names of other campaigns that serve as prior knowledge.
+        seeds_done: Returns the seeds that a running trial has been scored on so far.
     """
 
     store: LineageStore
     campaign: str
     goal: Goal | None = None
     priors: tuple[str, ...] = ()
+    seeds_done: Callable[[int], tuple[int, ...]] = lambda number: ()
+
+    def rows(self, campaign: str, briefs: Iterable[TrialBrief]) -> list[Row]:
+        """Return the rows of some trials; those of running ones tell the seeds done."""
+        rows = brief_rows(self.store, campaign, briefs)
+        for row in rows:
+            if row["status"] == IN_FLIGHT and campaign == self.campaign:
+                row["seeds_done"] = len(self.seeds_done(row["trial"]))
+        return rows
 
     def resolve(self, name: str | None) -> str:
         """Return the name of the campaign that a call is about.
@@ -227,6 +248,10 @@ def opened_lineage(lineage: LineageStore | str | PathLike[str]) -> LineageStore:
     return lineage if isinstance(lineage, LineageStore) else LineageStore.open(lineage)
 
 
+RARE = frozenset({"offset", "since", "until", "standing"})
+"""Arguments that a specialist is not shown: answers name the first, and few want the others."""
+
+
 ArgumentsT = TypeVar("ArgumentsT", bound=CampaignArguments)
 
 
@@ -239,12 +264,14 @@ class LineageQuestion(Generic[ArgumentsT]):
         description: Description of the tool, for the model.
         arguments: The type of its arguments.
         look_up: Returns the answer of a campaign in scope.
+        rare: Arguments that a specialist is not shown; they are read all the same.
     """
 
     name: str
     description: str
     arguments: type[ArgumentsT]
     look_up: Callable[[LineageScope, str, ArgumentsT], Row]
+    rare: frozenset[str] = RARE
 
 
 class LineageTool(TextTool[CampaignArguments]):
@@ -253,12 +280,24 @@ class LineageTool(TextTool[CampaignArguments]):
     Args:
         question: The question that it answers.
         scope: The campaigns that it may read.
+
+    Attributes:
+        brief: Whether its schema leaves out what a specialist seldom needs.
     """
+
+    brief = False
 
     def __init__(self, question: LineageQuestion[Any], scope: LineageScope) -> None:
         super().__init__(question.arguments, question.name, question.description)
         self._look_up = question.look_up
+        self._rare = question.rare
         self._scope = scope
+
+    @property
+    def hidden(self) -> frozenset[str]:
+        """See :class:`TextTool`; without prior campaigns there is none to name."""
+        rare = self._rare if self.brief else frozenset[str]()
+        return rare if self._scope.priors else rare | {"campaign"}
 
     async def answer(self, args: CampaignArguments) -> str:
         """Return the answer as JSON, size-capped.
@@ -280,7 +319,7 @@ def _query(scope: LineageScope, campaign: str, args: LineageQueryArguments) -> R
     page = scope.store.briefs(campaign, args.to_filter(scope.goal_of(campaign)))
     counts = scope.store.counts(campaign)
     best = (scope.store.best_brief(campaign),) if counts else ()
-    rows = brief_rows(scope.store, campaign, (*best, *page.items))
+    rows = scope.rows(campaign, (*best, *page.items))
     head = {
         "counts": {str(status or IN_FLIGHT): count for status, count in counts.items()},
         "best": rows.pop(0) if best else None,
@@ -306,19 +345,29 @@ def _near_misses(scope: LineageScope, campaign: str, args: PageArguments) -> Row
     )
     trials = brief_rows(scope.store, campaign, (miss.brief for miss in page.items))
     rows = map(near_miss_row, page.items, trials)
-    return capped_rows("near_misses", rows, page.total, args.offset, capped=page.capped)
+    answer = capped_rows("near_misses", rows, page.total, args.offset, capped=page.capped)
+    unproven = scope.store.unproven_gains(
+        campaign, goal=scope.goal_of(campaign), limit=UNPROVEN_ROWS
+    )
+    gains = brief_rows(scope.store, campaign, (gain.brief for gain in unproven.items))
+    return answer | {"unproven_gains": list(map(near_miss_row, unproven.items, gains))}
 
 
 def _trial_detail(scope: LineageScope, campaign: str, args: TrialArguments) -> Row:
     record = scope.store.trial(campaign, args.trial)
-    return detail_row(record) | paged_text("diff", record.diff, args.offset, DIFF_CHARACTERS)
+    row = whole_row(scope.store, campaign, record)
+    if not args.diff and not args.offset:
+        size = f"{len(record.diff):,} characters; ask with diff=true"
+        return row | ({"diff_more": size} if record.diff else {})
+    return row | paged_text("diff", record.diff, args.offset, DIFF_CHARACTERS)
 
 
 def _diff_trials(scope: LineageScope, campaign: str, args: DiffArguments) -> Row:
     before, after = (scope.store.trial(campaign, n) for n in (args.before, args.after))
-    diff = _recipe(scope, campaign, before).diff(_recipe(scope, campaign, after))
+    one, other = (_recipe(scope, campaign, record).files for record in (before, after))
     scores = {"before": score_row(before), "after": score_row(after)}
-    return scores | paged_text("diff", diff, args.offset, DIFF_CHARACTERS)
+    scores |= seeds_in_common(before, after)
+    return scores | difference(one, other, args.path, args.offset, DIFF_CHARACTERS)
 
 
 def _recipe(scope: LineageScope, campaign: str, record: TrialRecord) -> Recipe:
@@ -351,7 +400,7 @@ def _children(scope: LineageScope, campaign: str, args: ChildrenArguments) -> Ro
 
 
 def _in_flight(scope: LineageScope, campaign: str, args: CampaignArguments) -> Row:
-    rows = brief_rows(scope.store, campaign, scope.store.in_flight_briefs(campaign))
+    rows = scope.rows(campaign, scope.store.in_flight_briefs(campaign))
     return capped_rows("trials", rows, len(rows), 0)
 
 
@@ -384,9 +433,7 @@ def _surface_summary(scope: LineageScope, campaign: str, args: CampaignArguments
 
 QUERY = LineageQuestion(
     "lineage_query",
-    "Look up past trials: what was tried, how it ended, and why. Filter by status, surface, "
-    "specialist, failure_kind, signature, score, parent, ancestor, time and words of the text; all "
-    "filters must hold. Ask before you propose: a proposal is refused if you have not.",
+    "Look up past trials: what was tried, how it ended, why. All filters must hold.",
     LineageQueryArguments,
     _query,
 )
@@ -394,61 +441,60 @@ QUERY = LineageQuestion(
 QUESTIONS: tuple[LineageQuestion[Any], ...] = (
     LineageQuestion(
         "lineage_failures",
-        "List failures by signature, the most frequent first: how often, when last, the lines "
-        "of the log that show the cause, and which later trials got past each.",
+        "Failures by error, the most frequent first, with the lines of the log that show the cause "
+        "and the trials that got past each.",
         FailuresArguments,
         _failures,
     ),
     LineageQuestion(
         "near_misses",
-        "List trials with a better score than the best that failed a gate, size or time limit, "
-        "the largest gain first, with the excess that a repair has to remove.",
+        "Trials that scored better than the best but missed a gate, size or time limit, with the "
+        "excess to remove; and unproven gains: better than the best on too few seeds.",
         PageArguments,
         _near_misses,
     ),
     LineageQuestion(
         "trial_detail",
-        "Show one trial in full: hypothesis, diff, measurements of every seed, gates with "
-        "margins, the failure with its log.",
+        "One trial in full: measurements by seed, gates with margins, the failure with its log.",
         TrialArguments,
         _trial_detail,
     ),
     LineageQuestion(
         "diff_trials",
-        "Show the difference between the recipes of two trials, and their scores.",
+        "The difference between the recipes of two trials by file, and between their scores.",
         DiffArguments,
         _diff_trials,
     ),
     LineageQuestion(
         "best_chain",
-        "List the trials that led to the best one (or to another), by first parents, the "
-        "newest first: each step with its hypothesis, changes and gain.",
+        "The trials that led to the best one (or to another), by first parents, the newest first.",
         ChainArguments,
         _best_chain,
     ),
     LineageQuestion(
         "children",
-        "List the trials that were made from a trial, the newest first.",
+        "The trials that were made from a trial, the newest first.",
         ChildrenArguments,
         _children,
     ),
     LineageQuestion(
         "in_flight",
-        "List the trials that have no outcome yet: do not propose the same.",
+        "The trials that have no outcome yet, with the seeds done: do not propose the same.",
         CampaignArguments,
         _in_flight,
     ),
     LineageQuestion(
         "similar_trials",
-        "Has this been tried? Give edits, words, or both: lists trials with the same edit "
-        "(formatting aside), the same knob and value, or alike in words, and how they ended.",
+        "Has this been tried? Trials with the same edit, the same knob and value, or alike in "
+        "words, and how they ended. Give edits, text, or both.",
         SimilarArguments,
         _similar_trials,
+        RARE | {"edits", "parent"},  # The answer of check_edit tells these.
     ),
     LineageQuestion(
         "surface_summary",
-        "Summarize every surface and specialist: trials by status, kept, best gain, and "
-        f"whether it is saturated ({SATURATED} judged trials without one kept).",
+        "Every surface and specialist: trials by how they ended, best gain, and whether it is "
+        f"saturated ({SATURATED} trials since one was kept).",
         CampaignArguments,
         _surface_summary,
     ),
@@ -516,7 +562,15 @@ class LineageQueryTool(LineageTool, Component[LineageConfig]):
         return cls(config.lineage, config.campaign, goal=config.goal, priors=config.priors)
 
 
-def lineage_tools(scope: LineageScope) -> list[AnyTool]:
-    """Return the ten tools that read the lineage."""
+def lineage_tools(scope: LineageScope, *, brief: bool = False) -> list[AnyTool]:
+    """Return the ten tools that read the lineage.
+
+    Args:
+        scope: The campaigns that they may read.
+        brief: Whether their schemas leave out what a specialist seldom needs.
+    """
     query = LineageQueryTool(scope.store, scope.campaign, goal=scope.goal, priors=scope.priors)
-    return [query, *(LineageTool(question, scope) for question in QUESTIONS)]
+    tools = [query, *(LineageTool(question, scope) for question in QUESTIONS)]
+    for tool in tools:
+        tool.brief = brief
+    return [*tools]

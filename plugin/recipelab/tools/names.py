@@ -14,10 +14,28 @@ LINEAGE_TOOLS = (
     "similar_trials",
     "surface_summary",
 )
-"""Tools that read the lineage. A specialist must call one of them before it submits a trial."""
+"""Tools that read the lineage."""
+
+BY_NAME = ("best_chain", "children", "in_flight", "turn_knob")
+"""Tools that only a charter has that names them: the opening of a turn, or another tool, tells as
+much, and every schema goes out with every call."""
 
 SUBMITTING = ("submit_trial", "turn_knob")
 """Tools that submit a trial; their answer holds its number."""
 
-TOOLS = (*LINEAGE_TOOLS, "read_recipe", "check_edit", *SUBMITTING)
-"""All tools of specialists. Only a charter that names ``turn_knob`` has it."""
+RUN_TOOLS = ("run_log", "curve", "profile_trial")
+"""Tools that show what the run of a trial did; ``curve`` where the pack has curves."""
+
+SEARCHING = ("search_recipe", "search_knowledge", "run_python")
+"""Tools that tell nothing of past trials; the last two where the pack has something for them."""
+
+TOOLS = (
+    *LINEAGE_TOOLS,
+    *RUN_TOOLS,
+    *SEARCHING,
+    "read_recipe",
+    "check_edit",
+    *SUBMITTING,
+    "wait_for",
+)
+"""All tools of specialists."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
+from statistics import fmean
 from typing import Any
 
 from recipelab.core.knobs import find_knobs
 from recipelab.core.text import shorten
 from recipelab.core.trial import Failure, GateResult, SeedRun
+from recipelab.evaluation.metric import METRIC
 from recipelab.lineage import (
+    Comparison,
     FailureGroup,
     LineageStore,
     NearMiss,
@@ -17,13 +20,16 @@ from recipelab.lineage import (
     TrialBrief,
     TrialRecord,
 )
-from recipelab.lineage.trial_view import DETAIL, ROW, TrialView
+from recipelab.lineage.trial_view import DETAIL, ROW, TrialView, plus_minus
 from recipelab.tools.base import Row, without_empty
 
 TEXT_CHARACTERS = 400
 EXCERPT_CHARACTERS = 500
 DETAIL_CHARACTERS = 4_000
 LOG_CHARACTERS = 3_000
+
+SEEDS_NAMED = 4
+"""Seeds that are named; of more, the number is told."""
 
 IN_FLIGHT = "in_flight"
 """Shown as the status of a trial that has no outcome yet."""
@@ -71,10 +77,57 @@ def brief_rows(store: LineageStore, campaign: str, briefs: Iterable[TrialBrief])
     briefs = tuple(briefs)
     numbers = [brief.number for brief in briefs]
     edits, gates = store.edits(campaign, numbers), store.gates(campaign, numbers)
+    compared = store.comparisons(campaign, numbers, metric=METRIC)
     return [
         trial_row(TrialView.of_brief(b, edits.get(b.number, ()), gates.get(b.number, ())))
+        | comparison_row(compared.get(b.number), b.parents)
         for b in briefs
     ]
+
+
+def comparison_row(compared: Comparison | None, parents: Sequence[int]) -> Row:
+    """Return what ``delta`` is a change against, and the change against the parent.
+
+    Args:
+        compared: The comparison; ``None`` for a trial that was not judged.
+        parents: Numbers of the trial's parents, the main one first.
+    """
+    if compared is None:
+        return {}
+    row: Row = {"against": compared.against, "seeds": shown_seeds(compared.seeds)}
+    if compared.parent_delta is not None and parents[:1] != (compared.against,):
+        row |= {
+            "parent_delta": rounded(compared.parent_delta),
+            "parent_delta_se": rounded(compared.parent_delta_se),
+            "parent_seeds": shown_seeds(compared.parent_seeds),
+        }
+    return without_empty(row)
+
+
+def shown_seeds(seeds: Sequence[int]) -> str:
+    """Return seeds in words, the first few by name, as ``1, 2``."""
+    named = ", ".join(map(str, seeds[:SEEDS_NAMED]))
+    return named if len(seeds) <= SEEDS_NAMED else f"{named} and {len(seeds) - SEEDS_NAMED} more"
+
+
+def comparison_words(compared: Comparison | None, brief: TrialBrief) -> str:
+    """Return the changes of a trial against the best and its parent, with the seeds of each."""
+    words = ""
+    if compared is None:
+        return words
+    if brief.delta is not None:
+        to = "the best" if compared.against is None else f"{compared.against}, the best then"
+        words += f"; {_change(brief.delta, brief.delta_se)} against {to} (seeds "
+        words += f"{shown_seeds(compared.seeds)})"
+    if compared.parent_delta is not None and brief.parents[:1] != (compared.against,):
+        change = _change(compared.parent_delta, compared.parent_delta_se)
+        seeds = shown_seeds(compared.parent_seeds)
+        words += f"; {change} against its parent {brief.parents[0]} (seeds {seeds})"
+    return words
+
+
+def _change(delta: float, error: float | None) -> str:
+    return plus_minus(f"{delta:+.3g}", error)
 
 
 def detail_row(record: TrialRecord) -> Row:
@@ -94,6 +147,21 @@ def detail_row(record: TrialRecord) -> Row:
     return without_empty(row)
 
 
+def whole_row(store: LineageStore, campaign: str, record: TrialRecord) -> Row:
+    """Return a whole trial but its diff, with what its changes are changes against."""
+    compared = store.comparisons(campaign, [record.number], metric=METRIC)
+    return detail_row(record) | comparison_row(compared.get(record.number), record.parents)
+
+
+def outcome_row(store: LineageStore, campaign: str, record: TrialRecord) -> Row:
+    """Return how a trial ended; the log is there where it failed."""
+    row = whole_row(store, campaign, record)
+    failed = record.status is not None and record.status.is_failure
+    left_out = {"hypothesis", "expected_delta", "changes", "proposed_at", "environment", "parents"}
+    left_out |= set() if failed else {"log_tail"}
+    return {name: value for name, value in row.items() if name not in left_out}
+
+
 def _gate_row(gate: GateResult) -> Row:
     figures = ("value", "limit", "margin")
     return {name: rounded(getattr(gate, name)) for name in figures} | {"gate": gate.name}
@@ -109,6 +177,20 @@ def score_row(record: TrialRecord) -> Row:
     score = None if record.outcome is None else rounded(record.outcome.score)
     status = record.status or IN_FLIGHT
     return without_empty({"trial": record.number, "status": status, "score": score})
+
+
+def seeds_in_common(before: TrialRecord, after: TrialRecord) -> Row:
+    """Return the change of the metric from one trial to another on the seeds that both have run."""
+    runs = [
+        {run.seed: run.measures[METRIC] for run in one.outcome.seed_runs if METRIC in run.measures}
+        for one in (before, after)
+        if one.outcome is not None
+    ]
+    common = [seed for seed in runs[0] if seed in runs[1]] if len(runs) == 2 else []
+    if not common:
+        return {"note": "they have no seed in common: the scores compare only roughly"}
+    change = fmean(runs[1][seed] - runs[0][seed] for seed in common)
+    return {"delta": rounded(change), "seeds": shown_seeds(common)}
 
 
 def failure_row(group: FailureGroup) -> Row:

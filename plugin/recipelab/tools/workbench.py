@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from os import PathLike
-from typing import Any, Self, cast
+from typing import Any, Self
 
 from autogen_core import CancellationToken, Component
 from autogen_core.tools import TextResultContent, ToolResult, ToolSchema, Workbench
@@ -16,15 +16,14 @@ from recipelab.core.errors import unknown_name
 from recipelab.core.logs import logger
 from recipelab.lineage import LineageStore
 from recipelab.packs.judging_sections import Goal
-from recipelab.tools.base import AnyTool, explained, repaired
+from recipelab.tools.base import AnyTool, TextTool, explained, repaired
 from recipelab.tools.lineage import (
     LineageConfig,
     LineageScope,
-    LineageTool,
     lineage_tools,
     opened_lineage,
 )
-from recipelab.tools.recipe import TurnState
+from recipelab.tools.submit import TurnState
 
 CALL_SECONDS = 30.0
 """A call that takes longer is given up: the database may be locked, or its server gone."""
@@ -61,23 +60,30 @@ class ToolWorkbench(Workbench):
         token = cancellation_token or CancellationToken()
         started = time.monotonic()
         try:
-            text, is_error = await self._call(name, arguments or {}, token, call_id), False
+            text, is_error = await self.call(name, arguments or {}, token, call_id), False
         except asyncio.CancelledError:
             if not token.is_cancelled():
                 raise
             text, is_error = "cancelled", True
         except TimeoutError:
-            text, is_error = f"{name}: no answer within {CALL_SECONDS:g} seconds", True
+            text, is_error = f"{name}: no answer within {self._seconds(name):g} seconds", True
         except ValidationError as error:
-            text, is_error = explained(self._tools[name].schema, error), True
+            tool = self._tools[name]
+            keys = tool.example_keys if isinstance(tool, TextTool) else ()
+            text, is_error = explained(tool.schema, error, keys), True
         except Exception as error:  # the agent would hang on anything raised from here
             text, is_error = f"{type(error).__name__}: {error}", True
         _log.debug("tool", tool=name, error=is_error, seconds=time.monotonic() - started)
         return ToolResult(name=name, result=[TextResultContent(content=text)], is_error=is_error)
 
-    async def _call(
+    async def call(
         self, name: str, arguments: Mapping[str, Any], token: CancellationToken, call_id: str | None
     ) -> str:
+        """Return the answer of a tool as text.
+
+        Raises:
+            Exception: Whatever goes wrong; :meth:`call_tool` makes a result of it.
+        """
         if name not in self._tools:
             raise LookupError(unknown_name("tool", name, self._tools))
         tool = self._tools[name]
@@ -85,12 +91,13 @@ class ToolWorkbench(Workbench):
             tool.run_json(repaired(arguments, tool.schema), token, call_id)
         )
         token.link_future(call)
-        answer = tool.return_value_as_string(await asyncio.wait_for(call, CALL_SECONDS))
-        self.note_answer(tool)
-        return answer
+        return tool.return_value_as_string(await asyncio.wait_for(call, self._seconds(name)))
 
-    def note_answer(self, tool: AnyTool) -> None:
-        """Called after a tool has answered without an error; here it does nothing."""
+    def _seconds(self, name: str) -> float:
+        """Return how long a call of a tool may take, in seconds."""
+        tool = self._tools.get(name)
+        own = tool.call_seconds if isinstance(tool, TextTool) else None
+        return CALL_SECONDS if own is None else own
 
     async def start(self) -> None:
         """Nothing to start."""
@@ -110,40 +117,50 @@ class ToolWorkbench(Workbench):
 
 
 class SpecialistWorkbench(ToolWorkbench):
-    """The tools of one specialist. Any call of a lineage tool counts as having asked.
+    """The tools of one specialist. Calls of one message are answered one by one, in their order.
+
+    So a submission may rest on a question that stands before it in the same message.
+
+    Attributes:
+        turn: The record of the specialist's turn, which the tools share.
 
     Args:
         tools: The tools.
-        turn: The record of the specialist's turn, which the tools share.
+        turn: The record of the specialist's turn.
     """
 
     component_provider_override = "recipelab.tools.SpecialistWorkbench"
 
     def __init__(self, tools: Sequence[AnyTool], turn: TurnState) -> None:
         super().__init__(tools)
-        self._turn = turn
+        self.turn = turn
+        self._in_order = asyncio.Lock()
 
     def begin_turn(self) -> None:
         """Begin a turn of the specialist."""
-        self._turn.begin()
+        self.turn.begin()
 
-    def note_answer(self, tool: AnyTool) -> None:
-        """Note that the specialist has asked, if the tool reads the lineage."""
-        if isinstance(tool, LineageTool):
-            self._turn.has_asked = True
+    async def call(
+        self, name: str, arguments: Mapping[str, Any], token: CancellationToken, call_id: str | None
+    ) -> str:
+        """Return the answer of a tool; from then on the specialist knows something of the past."""
+        async with self._in_order:
+            answer = await super().call(name, arguments, token, call_id)
+        self.turn.has_asked = True
+        return answer
 
     async def reset(self) -> None:
         """Forget the turn."""
-        self._turn.begin()
+        self.turn.begin()
 
     async def save_state(self) -> Mapping[str, Any]:
         """Return the record of the turn."""
-        return {"asked": self._turn.has_asked, "submitted": self._turn.submitted}
+        return {"asked": self.turn.has_asked, "submitted": list(self.turn.submitted)}
 
     async def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on with the turn that :meth:`save_state` returned."""
-        self._turn.has_asked = bool(state.get("asked"))
-        self._turn.submitted = cast("int | None", state.get("submitted"))
+        self.turn.has_asked = bool(state.get("asked"))
+        self.turn.submitted = [int(number) for number in state.get("submitted", ())]
 
     def _to_config(self) -> BaseModel:
         # Its queue owns a running sandbox, which no JSON can carry.

@@ -1,6 +1,8 @@
 """Writes the point as a prediction."""
 
-with open("artifact/model") as file:
-    x, y, *_ = file.read().split()
+import json
+
+with open("artifact/model.json") as file:
+    model = json.load(file)
 with open("out/predictions.txt", "w") as file:
-    file.write(f"{x} {y}\n")
+    file.write(f"{model['x']} {model['y']}\n")

@@ -1,22 +1,28 @@
 """Writes the point that the knobs name, a little blurred by the seed."""
 
-# Tests start this thousands of times, and imports would be the most of it.
-import sys
-from random import Random
+import argparse
+import json
+import random
+from pathlib import Path
 
 X = 1.0  # knob left: 0.0 .. 8.0
 Y = 2.0  # knob right: 0.0 .. 8.0
 PADDING = 10  # knob right: 0 .. 100000
 
 
-def main(seed: int, *, smoke: bool) -> None:
+def main() -> None:
     """Trains, so to speak."""
-    blur = Random(seed).gauss(0.0, 0.01)
-    padding = "" if smoke else "." * PADDING
-    with open("out/model", "w") as file:
-        file.write(f"{X + blur} {Y - blur} {padding}")
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--smoke", action="store_true")
+    args = parser.parse_args()
+    blur = random.Random(args.seed).gauss(0.0, 0.01)
+    padding = "" if args.smoke else "." * PADDING
+    model = {"x": X + blur, "y": Y - blur, "padding": padding}
+    (args.out / "model.json").write_text(json.dumps(model))
     print("loss 0.0 accuracy 1.0")
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[4]), smoke="--smoke" in sys.argv)
+    main()

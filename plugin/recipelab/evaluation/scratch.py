@@ -1,0 +1,299 @@
+"""The scratch bench: code that is no trial, in the campaign's own sandbox, on its own slots.
+
+A specialist counts parameters here, times a step, or looks at the training data; a profile of a
+training runs here, too. The code is held to all that a train phase is held to: same user, same
+namespaces, same limits, no network. It sees a recipe and the training data, and never an answer, an
+input that is hidden, or the evaluator. Nothing that it writes is kept, and nothing is scored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tempfile
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from recipelab.core.errors import RecipelabError, SandboxError
+from recipelab.core.recipe import Recipe
+from recipelab.core.trial import Phase
+from recipelab.evaluation.workspace import Workspace
+from recipelab.packs.pack import Pack
+from recipelab.packs.sections import PhaseSpec
+from recipelab.sandbox.base import Input, PhaseLimits, PhaseRequest, PhaseResult, Sandbox
+from recipelab.sandbox.files import new_folder, remove_tree
+from recipelab.sandbox.slots import SlotPool
+
+SCRATCH, PROFILE = "scratch", "profile"
+"""Names of what runs here, where a phase has its name."""
+
+WAIT_SECONDS = 120.0
+"""How long to wait for a slot before the code is given up."""
+
+LOG_KB = 24
+"""Size of a log; of a longer one head and tail are kept."""
+
+PROFILE_LINES = 30
+"""Functions in a profile."""
+
+PROFILE_MARK = "--- profile ---"
+"""Line before the profile in the log of its run."""
+
+_PROFILE = f"""
+import cProfile, pstats, runpy, sys
+sys.argv = sys.argv[1:]
+profile = cProfile.Profile()
+try:
+    profile.runcall(runpy.run_path, sys.argv[0], run_name="__main__")
+except SystemExit as end:
+    if end.code not in (None, 0):
+        raise
+finally:
+    print("{PROFILE_MARK}", flush=True)
+    table = pstats.Stats(profile, stream=sys.stdout)
+    table.sort_stats("tottime").print_stats({PROFILE_LINES})
+"""
+
+_MACHINE = """
+import json, os, platform
+from importlib.metadata import PackageNotFoundError, version
+def of(name):
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+def told(path):
+    try:
+        return open(path).read().splitlines()
+    except OSError:
+        return []
+rows = [row.partition(":")[::2] for row in told("/proc/cpuinfo")]
+cpu = {}
+for key, value in rows:
+    cpu.setdefault(key.strip(), value.strip())
+flags = set((cpu.get("flags") or cpu.get("Features") or "").split())
+numeric = ("torch", "numpy", "scipy", "pandas", "scikit-learn")
+wanted = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_bf16",
+          "asimd", "sve", "bf16", "i8mm")
+print(json.dumps({
+    "cpu": cpu.get("model name") or platform.processor() or platform.machine(),
+    "flags": [flag for flag in wanted if flag in flags],
+    "python": platform.python_version(),
+    "packages": {name: found for name in numeric if (found := of(name))},
+}))
+"""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What code meets in the sandbox.
+
+    Attributes:
+        cpu: Model of the processor.
+        flags: Those of its instruction sets that matter to numeric code.
+        python: Version of Python.
+        packages: Versions of the numeric packages that are there.
+    """
+
+    cpu: str
+    flags: tuple[str, ...]
+    python: str
+    packages: Mapping[str, str]
+
+
+_MACHINES: dict[tuple[str, str], Machine | None] = {}
+"""What was found of each kind of sandbox and image; it does not change while a process lives."""
+
+
+class ScratchBench:
+    """Runs code that is no trial.
+
+    Args:
+        pack: The campaign's pack, whose train phase says what the code sees and may use.
+        sandbox: Where the code runs.
+        data: Path of each data file, those that were drawn with it.
+        pool: The slots; the code waits for one as a phase does.
+    """
+
+    def __init__(
+        self, pack: Pack, sandbox: Sandbox, data: Mapping[str, Path], pool: SlotPool
+    ) -> None:
+        self._pack = pack
+        self._sandbox = sandbox
+        self._data = data
+        self._pool = pool
+
+    def training_data(self) -> dict[str, Path]:
+        """Return the data that code sees here: where train sees them, and where they lie.
+
+        What the pack keeps to itself is not among them, nor is what its prepare phase puts other
+        names into, unless preflight sees that as it is, too.
+        """
+        if not self._pack.scratch.data:
+            return {}
+        phases = self._pack.phases
+        renamed = set(phases.prepare.training.values()) if phases.prepare is not None else set()
+        renamed -= set(phases.preflight.data.values())
+        first = self._pack.seeds[0]
+        named = {
+            target: self._pack.in_fold_of(name, first)
+            for target, name in phases.train.data.items()
+            if name not in renamed
+        }
+        return {target: self._data[name] for target, name in named.items() if name in self._data}
+
+    async def run(
+        self, files: Mapping[str, str], code: str, seconds: float, labels: Mapping[str, str]
+    ) -> PhaseResult:
+        """Run code beside a recipe.
+
+        It begins where train does, and imports modules of the recipe as train's own script would.
+
+        Args:
+            files: The files of the recipe.
+            code: A program in Python.
+            seconds: Wall-clock seconds that it may take.
+            labels: What it belongs to, for the sandbox.
+
+        Raises:
+            RecipelabError: No slot was free in time.
+            SandboxError: The machinery failed.
+        """
+        script = _free_path(files, self._script_folder())
+        command = ("python", self._from_workdir(script))
+        recipe = Recipe({**files, script: code})
+        return await self._run(SCRATCH, recipe, command, seconds, labels)
+
+    async def profile(self, files: Mapping[str, str], labels: Mapping[str, str]) -> PhaseResult:
+        """Train a recipe once under Python's profiler; the log ends with its table.
+
+        Args:
+            files: The files of the recipe.
+            labels: What it belongs to, for the sandbox.
+
+        Raises:
+            RecipelabError: The pack trains by no script in Python, or no slot was free in time.
+            SandboxError: The machinery failed.
+        """
+        words = self._pack.phases.train.command
+        if len(words) < 2 or words[0] != "python" or not words[1].endswith(".py"):
+            raise RecipelabError(
+                f"the train phase is no `python SCRIPT.py ...` ({' '.join(words[:3])} ...), so "
+                "there is no profile of it"
+            )
+        seed = str(self._pack.seeds[0])
+        command = tuple(word.replace("{seed}", seed) for word in words[1:])
+        script = _free_path(files, self._script_folder())
+        recipe = Recipe({**files, script: _PROFILE})
+        seconds = self._pack.seconds(Phase.TRAIN)
+        ahead = ("python", self._from_workdir(script))
+        return await self._run(PROFILE, recipe, (*ahead, *command), seconds, labels)
+
+    async def machine(self) -> Machine | None:
+        """Return what code meets in the sandbox; ``None`` if it cannot be told."""
+        key = (self._sandbox.name, self._sandbox.image_identity)
+        if key not in _MACHINES:
+            _MACHINES[key] = await self._look()
+        return _MACHINES[key]
+
+    async def _look(self) -> Machine | None:
+        folder = new_folder(Path(tempfile.gettempdir()), what="look")
+        limits = replace(self._limits(20.0), cpu_set=None, gpus=())
+        request = PhaseRequest("look", ("python", "-c", _MACHINE), (), folder, limits)
+        try:
+            result = await self._sandbox.run(request)
+            found = json.loads(result.log)
+            return Machine(
+                str(found["cpu"]), tuple(found["flags"]), found["python"], found["packages"]
+            )
+        except (SandboxError, ValueError, KeyError, TypeError):
+            return None
+        finally:
+            remove_tree(folder)
+
+    async def _run(
+        self,
+        what: str,
+        recipe: Recipe,
+        command: tuple[str, ...],
+        seconds: float,
+        labels: Mapping[str, str],
+    ) -> PhaseResult:
+        spec = self._pack.phases.train
+        async with AsyncExitStack() as stack:
+            workspace = stack.enter_context(Workspace(self._pack, recipe, self._data))
+            try:
+                async with asyncio.timeout(WAIT_SECONDS):
+                    slot = await stack.enter_async_context(self._pool.lease())
+            except TimeoutError:
+                raise RecipelabError(
+                    f"no slot was free within {WAIT_SECONDS:g} seconds, as trials run on all of "
+                    "them; nothing was spent, so go on without"
+                ) from None
+            code = Input(workspace.recipe, self._pack.recipe.folder, writable=spec.scratch)
+            data = (
+                Input(path, target, as_is=path.is_dir())
+                for target, path in self.training_data().items()
+            )
+            limits = replace(self._limits(seconds), cpu_set=slot.cores, gpus=slot.gpus)
+            request = PhaseRequest(
+                phase=what,
+                command=command,
+                directory=spec.workdir,
+                inputs=(code, *workspace.carried, *data),
+                output=workspace.output(Phase.TRAIN, self._pack.seeds[0]),
+                limits=limits,
+                environment=_environment(spec, self._pack.seeds[0]),
+                labels={**labels, "purpose": what},
+                warm=self._pack.warm,
+            )
+            return await self._sandbox.run(request)
+
+    def _limits(self, seconds: float) -> PhaseLimits:
+        limits = self._pack.limits
+        return PhaseLimits(
+            seconds=seconds,
+            memory_mb=limits.memory_mb,
+            cpus=limits.cpus,
+            processes=limits.processes,
+            pids=limits.pids,
+            output_mb=limits.output_mb,
+            scratch_mb=limits.scratch_mb,
+            output_files=limits.output_files,
+            log_kb=LOG_KB,
+        )
+
+    def _script_folder(self) -> str:
+        """Return the folder of the train phase's script, whose neighbours it imports."""
+        spec = self._pack.phases.train
+        scripts = [word for word in spec.command if word.endswith(".py")]
+        if not scripts:
+            return self._pack.recipe.folder
+        folder = PurePosixPath(spec.workdir, scripts[0]).parent
+        inside = PurePosixPath(self._pack.recipe.folder)
+        return str(folder) if folder.is_relative_to(inside) else str(inside)
+
+    def _from_workdir(self, path: str) -> str:
+        workdir = self._pack.phases.train.workdir
+        if workdir and PurePosixPath(path).is_relative_to(workdir):
+            return str(PurePosixPath(path).relative_to(workdir))
+        return self._pack.phases.train.upwards + path
+
+
+def _free_path(files: Mapping[str, str], folder: str) -> str:
+    """Return the path of a script that the recipe does not have."""
+    numbers = range(1, len(files) + 2)
+    return next(path for n in numbers if (path := f"{folder}/scratch_{n}.py") not in files)
+
+
+def _environment(spec: PhaseSpec, seed: int) -> dict[str, str]:
+    return {name: text.replace("{seed}", str(seed)) for name, text in spec.environment.items()}
+
+
+def profile_table(log: str) -> str:
+    """Return the table of a profile, without what the recipe printed before it."""
+    before, mark, table = log.rpartition(PROFILE_MARK)
+    rows = (table if mark else before).strip("\n").splitlines()
+    return "\n".join(row.rstrip() for row in rows if row.strip())

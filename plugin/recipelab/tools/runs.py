@@ -1,0 +1,304 @@
+"""The tools that show what a run did: its logs, its training curve, a profile of its training."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+
+from pydantic import Field
+
+from recipelab.core.errors import LineageError, RecipelabError
+from recipelab.core.matching import matching_lines
+from recipelab.core.trial import SeedRun
+from recipelab.evaluation.curves import curve_of
+from recipelab.evaluation.log_book import PhaseLog
+from recipelab.evaluation.queue import TrialQueue
+from recipelab.evaluation.scratch import PROFILE, WAIT_SECONDS, profile_table
+from recipelab.lineage import TrialRecord
+from recipelab.packs.pack import Pack
+from recipelab.packs.sections import CurveSpec
+from recipelab.sandbox.base import Ending, PhaseResult
+from recipelab.tools.base import AnyTool, Row, TextTool, ToolArguments, to_json, without_empty
+from recipelab.tools.rows import rounded
+
+SHOWN_CHARACTERS = 6_000
+"""Characters of a log in one answer."""
+
+LINE_CHARACTERS = 400
+"""Characters of one line of a log, or of a file, in an answer."""
+
+MOST_LINES = 80
+"""Lines that a search returns at most."""
+
+ENDS = 40
+"""Lines of head and tail of a log, where no others are asked for."""
+
+
+class RunLogArguments(ToolArguments):
+    """Which log, and which part of it."""
+
+    trial: int = Field(ge=0)
+    phase: str | None = Field(default=None, max_length=20, description="As train.")
+    seed: int | None = None
+    regex: str | None = Field(default=None, max_length=500, description="Only lines with it.")
+    from_line: int | None = Field(default=None, ge=1)
+
+
+class RunLogTool(TextTool[RunLogArguments]):
+    """Shows what the phases of a trial printed.
+
+    Args:
+        queue: The campaign's queue of trials.
+    """
+
+    def __init__(self, queue: TrialQueue) -> None:
+        super().__init__(
+            RunLogArguments,
+            "run_log",
+            "Read what any trial's phases printed. trial alone lists its logs with seconds.",
+        )
+        self._queue = queue
+
+    async def answer(self, args: RunLogArguments) -> str:
+        """Return the logs that there are with their seconds, or a part of one.
+
+        Raises:
+            LineageError: There is no such trial.
+            RecipelabError: There is no such log, or the pattern is not valid or takes too long.
+        """
+        return await asyncio.to_thread(self._answer, args)
+
+    def _answer(self, args: RunLogArguments) -> str:
+        record = self._queue.store.trial(self._queue.campaign, args.trial)
+        logs = self._queue.logs.logs(args.trial) if self._queue.logs is not None else ()
+        if args.phase is None and args.seed is None and args.regex is None:
+            return to_json({"trial": args.trial, "phases": phase_rows(record, logs)})
+        found = _chosen(logs, args)
+        if args.regex is not None:
+            return to_json({"trial": args.trial, **_matches(found, args.regex)})
+        return to_json({"trial": args.trial, **_part(found[0], args.from_line)})
+
+
+def phase_rows(record: TrialRecord, logs: Sequence[PhaseLog]) -> list[Row]:
+    """Return a row for each phase of a trial: seconds, memory, lines of its log."""
+    rows: dict[tuple[str, int | None], Row] = {}
+    for run in record.outcome.seed_runs if record.outcome is not None else ():
+        for timing in run.timings:
+            rows[timing.phase.value, run.seed] = {
+                "wall_s": rounded(round(timing.wall_seconds, 3)),
+                "cpu_s": rounded(round(timing.cpu_seconds, 3)),
+                "mib": timing.peak_memory_mb and round(timing.peak_memory_mb),
+            }
+    for log in logs:
+        rows.setdefault((log.phase, log.seed), {})["log_lines"] = len(log.lines)
+    return [
+        without_empty({"phase": phase, "seed": seed} | row) for (phase, seed), row in rows.items()
+    ]
+
+
+def _chosen(logs: Sequence[PhaseLog], args: RunLogArguments) -> list[PhaseLog]:
+    """Return the logs that are asked for; the first of them is of the train phase if one is.
+
+    Raises:
+        RecipelabError: There is none.
+    """
+    found = [
+        log
+        for log in logs
+        if args.phase in (None, log.phase) and (args.seed is None or log.seed == args.seed)
+    ]
+    if not found:
+        there = ", ".join(_name(log) for log in logs) or "none is kept"
+        raise RecipelabError(f"trial {args.trial} has no such log; there are: {there}")
+    return sorted(found, key=lambda log: log.phase != "train")
+
+
+def _name(log: PhaseLog) -> str:
+    return log.phase if log.seed is None else f"{log.phase} seed {log.seed}"
+
+
+def _matches(logs: Iterable[PhaseLog], pattern: str) -> Row:
+    texts = {_name(log): log.text for log in logs}
+    found, total = matching_lines(texts, pattern, most=MOST_LINES)
+    return match_rows([(one.name, one.line, one.text) for one in found], total)
+
+
+def match_rows(found: Iterable[tuple[str, int, str]], total: int) -> Row:
+    """Return lines that matched, by the text that they are in, up to the size of an answer."""
+    shown: dict[str, list[str]] = {}
+    size = count = 0
+    for name, number, text in found:
+        line = f"{number}: {text[:LINE_CHARACTERS]}"
+        size += len(line) + 4
+        if size > SHOWN_CHARACTERS:
+            break
+        shown.setdefault(name, []).append(line)
+        count += 1
+    more = {"more": f"{total - count} more; a narrower pattern shows them"}
+    return {"matches": total, "lines": shown} | (more if count < total else {})
+
+
+def _part(log: PhaseLog, from_line: int | None) -> Row:
+    """Return head and tail of a log, or what begins at a line."""
+    lines = [line[:LINE_CHARACTERS] for line in log.lines]
+    head: Row = {"log": _name(log), "lines": len(lines)}
+    if from_line is not None:
+        if from_line > max(1, len(lines)):
+            raise RecipelabError(f"the log has {len(lines)} lines; from_line is {from_line}")
+        text, end = _fitting(lines[from_line - 1 :])
+        more = {"next_line": from_line + end} if from_line - 1 + end < len(lines) else {}
+        return head | {"from_line": from_line, "text": text} | more
+    if len(lines) <= 2 * ENDS and sum(map(len, lines)) <= SHOWN_CHARACTERS:
+        return head | {"text": "\n".join(lines)}
+    first, count = _fitting(lines[:ENDS], SHOWN_CHARACTERS // 2)
+    last, many = _fitting(lines[max(count, len(lines) - ENDS) :][::-1], SHOWN_CHARACTERS // 2)
+    tail = "\n".join(last.split("\n")[::-1])
+    return head | {"head": first, "tail": tail, "left_out": len(lines) - count - many}
+
+
+def _fitting(lines: Sequence[str], characters: int = SHOWN_CHARACTERS) -> tuple[str, int]:
+    """Return the first lines that fit, as text, and how many they are."""
+    size = count = 0
+    for line in lines:
+        size += len(line) + 1
+        if size > characters:
+            break
+        count += 1
+    return "\n".join(lines[:count]), count
+
+
+class CurveArguments(ToolArguments):
+    """Whose curve."""
+
+    trial: int = Field(ge=0)
+
+
+class CurveTool(TextTool[CurveArguments]):
+    """Shows the training curve of a trial, beside that of the best.
+
+    Args:
+        queue: The campaign's queue of trials.
+        spec: What the pack says of its curves.
+    """
+
+    def __init__(self, queue: TrialQueue, spec: CurveSpec) -> None:
+        super().__init__(
+            CurveArguments,
+            "curve",
+            f"Show a trial's training curve ([step, value], {spec.goal}) by seed, and the best's.",
+        )
+        self._queue = queue
+
+    async def answer(self, args: CurveArguments) -> str:
+        """Return the points by seed.
+
+        Raises:
+            LineageError: There is no such trial, or it has no curve.
+        """
+        record = self._queue.store.trial(self._queue.campaign, args.trial)
+        best = self._queue.best()
+        own, others = _curves(record), _curves(best)
+        if not own:
+            raise LineageError(
+                f"trial {args.trial} left no curve: no seed of it trained to its end"
+            )
+        beside = {"best": best.number, "curves_of_best": others}
+        return to_json(
+            {"trial": record.number, "curves": own}
+            | (beside if best.number != record.number else {})
+        )
+
+
+def _curves(record: TrialRecord) -> dict[str, list[list[float | None]]]:
+    runs: tuple[SeedRun, ...] = record.outcome.seed_runs if record.outcome is not None else ()
+    return {
+        f"seed {run.seed}": [[rounded(step), rounded(value)] for step, value in points]
+        for run in runs
+        if (points := curve_of(run))
+    }
+
+
+class ProfileArguments(ToolArguments):
+    """Whose training."""
+
+    trial: int = Field(ge=0)
+
+
+class ProfileTool(TextTool[ProfileArguments]):
+    """Trains a trial's recipe once under a profiler, in a run of its own that is not scored.
+
+    A trial is profiled once: what was found is kept with its logs.
+
+    Args:
+        queue: The campaign's queue of trials.
+    """
+
+    def __init__(self, queue: TrialQueue) -> None:
+        super().__init__(
+            ProfileArguments,
+            "profile_trial",
+            "Train a trial's recipe once under cProfile: functions by own seconds. Not scored; "
+            "takes a slot as a training does.",
+        )
+        self._queue = queue
+        self.call_seconds = queue.pack.budgets.train + WAIT_SECONDS + 60.0
+
+    async def answer(self, args: ProfileArguments) -> str:
+        """Return the functions that took most.
+
+        Raises:
+            LineageError: There is no such trial, or it has no recipe.
+            RecipelabError: No time is left, no slot was free, or the pack trains by no script.
+        """
+        queue = self._queue
+        logs = queue.logs.logs(args.trial) if queue.logs is not None else ()
+        for log in logs:
+            if log.phase == PROFILE:
+                return to_json({"trial": args.trial, "kept": True, "profile": log.text})
+        files = queue.recipe_of(args.trial)
+        check_time(queue)
+        labels = {"campaign": queue.campaign, "trial": str(args.trial)}
+        result = await queue.bench.profile(files, labels)
+        queue.ledger.used_device(PROFILE, result.wall_seconds)
+        table = profile_table(result.log)[-SHOWN_CHARACTERS:]
+        if result.ok and queue.logs is not None:
+            queue.logs.keep(args.trial, PROFILE, None, table)
+        return to_json({"trial": args.trial, **ran(result, queue.pack), "profile": table})
+
+
+def check_time(queue: TrialQueue) -> None:
+    """Refuse what would take a slot when nothing may begin any more.
+
+    Raises:
+        RecipelabError: The budget is spent, or the campaign is paused.
+    """
+    if not queue.ledger.has_time:
+        raise RecipelabError("the campaign's time is spent; go on without")
+    if queue.paused:
+        raise RecipelabError("the campaign is paused; go on without")
+
+
+def ran(result: PhaseResult, pack: Pack) -> Row:
+    """Return how a run on the scratch bench ended, and what it took."""
+    row: Row = {
+        "seconds": round(result.wall_seconds, 3),
+        "cpu_seconds": round(result.cpu_seconds, 3),
+        "mib": result.peak_memory_mb and round(result.peak_memory_mb),
+    }
+    match result.ending:
+        case Ending.EXITED:
+            return without_empty(row | {"exit_code": result.exit_code})
+        case Ending.DEADLINE:
+            return without_empty(row | {"ended": "killed at its deadline"})
+        case Ending.MEMORY:
+            limit = f"{pack.limits.memory_mb:,} MiB"
+            return without_empty(row | {"ended": f"killed: over {limit} of memory"})
+        case _:
+            return without_empty(row | {"ended": f"killed: {result.ending}"})
+
+
+def run_tools(queue: TrialQueue) -> list[AnyTool]:
+    """Return the tools that show what the runs of a campaign's trials did."""
+    spec = queue.pack.phases.train.curve
+    curves = [CurveTool(queue, spec)] if spec is not None else []
+    return [RunLogTool(queue), *curves, ProfileTool(queue)]

@@ -1,0 +1,114 @@
+"""The tool that runs code of a specialist in the campaign's sandbox: no trial, and no score."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from recipelab.core.text import plain
+from recipelab.evaluation.queue import TrialQueue
+from recipelab.evaluation.scratch import SCRATCH, WAIT_SECONDS
+from recipelab.packs.knowledge import load_knowledge
+from recipelab.tools.base import AnyTool, TextTool, ToolArguments, to_json
+from recipelab.tools.runs import check_time, ran
+from recipelab.tools.search import SearchKnowledgeTool, SearchRecipeTool
+from recipelab.tools.submit import Refused, TurnState
+
+OUTPUT_CHARACTERS = 6_000
+"""Characters of what the code printed in an answer: head and tail."""
+
+LEAST_SECONDS = 0.5
+"""With less left of a turn's seconds nothing is begun."""
+
+
+class RunPythonArguments(ToolArguments):
+    """The code, and beside which recipe it runs."""
+
+    code: str = Field(min_length=1, max_length=20_000)
+    seconds: float = Field(default=10.0, gt=0, le=3600)
+    trial: int | None = Field(default=None, ge=0, description="Whose recipe; default: the best.")
+
+
+class RunPythonTool(TextTool[RunPythonArguments]):
+    """Runs code beside a recipe and the training data, within a turn's budget of seconds.
+
+    Args:
+        queue: The campaign's queue of trials.
+        turn: The record of the specialist's turn.
+        blind: Whether only the recipe that is to be edited is there.
+    """
+
+    def __init__(self, queue: TrialQueue, turn: TurnState, *, blind: bool = False) -> None:
+        self._most = queue.pack.scratch.seconds
+        places = sorted({target.split("/")[0] for target in queue.bench.training_data()})
+        seen = f"; training data in {', '.join(places)}/" if places else ""
+        super().__init__(
+            RunPythonArguments,
+            "run_python",
+            f"Run Python in the sandbox where train runs: import the recipe's modules, time a step"
+            f"{seen}. Print what you want to know. Not scored; nothing is kept; "
+            f"{self._most:g} s a turn.",
+        )
+        self._queue = queue
+        self._turn = turn
+        self._blind = blind
+        self.call_seconds = self._most + WAIT_SECONDS + 60.0
+
+    async def answer(self, args: RunPythonArguments) -> str:
+        """Return what the code printed, and what it took.
+
+        Raises:
+            Refused: The seconds of the turn are spent.
+            LineageError: There is no such trial, or it has no recipe.
+            RecipelabError: The campaign's time is spent, or no slot was free.
+        """
+        left = self._most - self._turn.scratch_seconds
+        if left < LEAST_SECONDS:
+            raise Refused(f"the {self._most:g} seconds of run_python are spent in this turn")
+        check_time(self._queue)
+        best = self._queue.best().number
+        trial = best if self._blind or args.trial is None else args.trial
+        files = self._queue.recipe_of(trial)
+        labels = {"campaign": self._queue.campaign, "trial": str(trial)}
+        seconds = min(args.seconds, left)
+        # Reserved before, so that calls of one message cannot spend the same seconds twice.
+        self._turn.scratch_seconds += seconds
+        spent = 0.0
+        try:
+            result = await self._queue.bench.run(files, args.code, seconds, labels)
+            spent = result.wall_seconds
+        finally:
+            self._turn.scratch_seconds -= seconds - spent
+            self._queue.ledger.used_device(SCRATCH, spent)
+        row = {} if self._blind else {"trial": trial}
+        return to_json(
+            {
+                **row,
+                **ran(result, self._queue.pack),
+                "output": _shown(result.log),
+                "seconds_left": round(max(0.0, self._most - self._turn.scratch_seconds), 1),
+            }
+        )
+
+
+def _shown(log: str) -> str:
+    text = plain(log).rstrip("\n")
+    if len(text) <= OUTPUT_CHARACTERS:
+        return text
+    half = OUTPUT_CHARACTERS // 2
+    return f"{text[:half]}\n... {len(text) - 2 * half:,} characters left out ...\n{text[-half:]}"
+
+
+def searching_tools(queue: TrialQueue, turn: TurnState, *, blind: bool = False) -> list[AnyTool]:
+    """Return the tools that look at recipes, data and knowledge, and at no past trial.
+
+    Args:
+        queue: The campaign's queue of trials.
+        turn: The record of the specialist's turn.
+        blind: Whether it is told nothing of past trials.
+    """
+    tools: list[AnyTool] = [SearchRecipeTool(queue, blind=blind)]
+    if sources := load_knowledge(queue.pack):
+        tools.append(SearchKnowledgeTool(queue, sources, blind=blind))
+    if queue.pack.scratch.seconds > 0:
+        tools.append(RunPythonTool(queue, turn, blind=blind))
+    return tools

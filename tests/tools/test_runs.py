@@ -1,0 +1,148 @@
+"""What a specialist can see of a run: logs, curves, a profile, and code of its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recipelab.agents.charters import load_charter
+from recipelab.agents.specialist import workbench_of
+from recipelab.budget import BudgetLimits, Ledger
+from recipelab.evaluation.evaluator import Evaluator
+from recipelab.evaluation.log_book import LogBook
+from recipelab.evaluation.queue import TrialQueue
+from recipelab.lineage import LineageStore
+from recipelab.tools import SpecialistWorkbench
+
+LOUD = {
+    "path": "recipe/train.py",
+    "search": "X = 1.0",
+    "replace": 'X = 3.0\nprint("\\n".join(f"step {i} loss {1 / i:.3f}" for i in range(1, 300)))',
+}
+
+
+@pytest.fixture
+async def queue(
+    store: LineageStore, evaluator: Evaluator, tmp_path: Path
+) -> AsyncIterator[TrialQueue]:
+    """A queue that keeps logs, with a judged baseline and a kept trial that prints much."""
+    ledger = Ledger(store, "c", BudgetLimits(trials=10))
+    queue = TrialQueue(store, "c", evaluator, ledger=ledger, logs=LogBook(tmp_path / "logs"))
+    queue.propose_baseline()
+    await queue.next_ended()
+    bench = workbench_of(load_charter("left"), queue, (), 1)
+    await call(bench, "lineage_query")
+    await call(
+        bench,
+        "submit_trial",
+        parent=0,
+        hypothesis="It is nearer to the bottom.",
+        expected_delta=-1.0,
+        edits=[LOUD],
+    )
+    await queue.next_ended()
+    yield queue
+    await queue.stop()
+
+
+@pytest.fixture
+def bench(queue: TrialQueue) -> SpecialistWorkbench:
+    """The tools of the specialist of the left surface."""
+    return workbench_of(load_charter("left"), queue, (), 1)
+
+
+async def call(bench: SpecialistWorkbench, tool: str, **arguments: Any) -> dict[str, Any]:
+    result = await bench.call_tool(tool, arguments)
+    assert not result.is_error, result.to_text()
+    table: dict[str, Any] = json.loads(result.to_text())
+    return table
+
+
+async def refused(bench: SpecialistWorkbench, tool: str, **arguments: Any) -> str:
+    result = await bench.call_tool(tool, arguments)
+    assert result.is_error, result.to_text()
+    return result.to_text()
+
+
+async def test_the_log_of_a_trial_that_passed_can_be_read(bench: SpecialistWorkbench) -> None:
+    listed = await call(bench, "run_log", trial=1)
+    phases = {(row["phase"], row.get("seed")): row for row in listed["phases"]}
+    assert phases["train", 1]["log_lines"] == 300
+    assert phases["train", 1]["cpu_s"] > 0.0
+    assert {("preflight", None), ("train", 2), ("predict", 1)} <= set(phases)
+    shown = await call(bench, "run_log", trial=1, phase="train", seed=2)
+    assert shown["lines"] == 300
+    assert shown["head"].startswith("step 1 loss 1.000")
+    assert shown["tail"].endswith("step 299 loss 0.003\nloss 0.0 accuracy 1.0")
+    head, tail = (len(shown[key].split("\n")) for key in ("head", "tail"))
+    assert shown["left_out"] == 300 - head - tail
+    part = await call(bench, "run_log", trial=1, phase="train", seed=2, from_line=299)
+    assert part["text"] == "step 299 loss 0.003\nloss 0.0 accuracy 1.0"
+
+
+async def test_a_log_is_searched_with_line_numbers(bench: SpecialistWorkbench) -> None:
+    found = await call(bench, "run_log", trial=1, phase="train", seed=1, regex="^step (77|78) ")
+    assert found["lines"] == {"train seed 1": ["77: step 77 loss 0.013", "78: step 78 loss 0.013"]}
+    many = await call(bench, "run_log", trial=1, phase="train", regex="loss")
+    assert many["matches"] == 600
+    assert len(json.dumps(many)) < 8_000
+    assert "no regular expression" in await refused(bench, "run_log", trial=1, regex="(")
+
+
+async def test_what_is_not_there_is_told_with_what_is(bench: SpecialistWorkbench) -> None:
+    told = await refused(bench, "run_log", trial=1, phase="score")
+    assert "train seed 1" in told
+    assert "has no trial 9" in await refused(bench, "run_log", trial=9)
+
+
+async def test_code_runs_beside_the_recipe_and_nothing_of_it_stays(
+    bench: SpecialistWorkbench, queue: TrialQueue
+) -> None:
+    code = "import train, os; print('x is', train.X); print(sorted(os.listdir('.')))"
+    told = await call(bench, "run_python", code=code, trial=1)
+    assert told["exit_code"] == 0, told
+    assert "x is 3.0" in told["output"]
+    assert "answers" not in told["output"]
+    assert "evaluator" not in told["output"]
+    write = "open('recipe/train.py', 'a').write('X = 9')"
+    assert (await call(bench, "run_python", code=write, trial=1))["exit_code"] != 0
+    assert "X = 3.0" in queue.recipe_of(1)["recipe/train.py"]
+
+
+async def test_the_seconds_of_a_turn_are_spent_and_booked(
+    bench: SpecialistWorkbench, queue: TrialQueue
+) -> None:
+    before = queue.ledger.spent.device_hours
+    told = await call(bench, "run_python", code="import time; time.sleep(60)", seconds=1)
+    assert "deadline" in told["ended"]
+    assert told["seconds_left"] == pytest.approx(19.0, abs=0.6)
+    assert queue.ledger.spent.device_hours - before >= 1.0 / 3600
+    (row,) = [one for one in queue.store.usage("c") if one.specialist == "scratch"]
+    assert row.seconds >= 1.0
+    bench._turn.scratch_seconds = 19.8
+    assert "are spent in this turn" in await refused(bench, "run_python", code="1")
+    bench.begin_turn()
+    assert (await call(bench, "run_python", code="print(1)"))["output"] == "1"
+
+
+async def test_a_profile_is_made_once(bench: SpecialistWorkbench) -> None:
+    told = await call(bench, "profile_trial", trial=1)
+    assert told["exit_code"] == 0, told
+    assert "tottime" in told["profile"]
+    assert "step 1 loss" not in told["profile"]
+    again = await call(bench, "profile_trial", trial=1)
+    assert again["kept"] is True
+    assert again["profile"] == told["profile"]
+
+
+async def test_a_blind_specialist_sees_no_past_trial(queue: TrialQueue) -> None:
+    blind = workbench_of(load_charter("left"), queue, (), 1, blind=True)
+    names = {tool["name"] for tool in await blind.list_tools()}
+    assert not names & {"run_log", "curve", "profile_trial"}
+    assert {"search_recipe", "run_python"} <= names
+    told = await call(blind, "run_python", code="print(2)", trial=0)
+    assert "trial" not in told
