@@ -21,6 +21,7 @@ def test_the_lineage_answers_an_agent_of_another_app(project: Path) -> None:
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert '"counts":{"baseline":1' in done.stdout
+    assert "told: I am reading." in done.stdout
     assert "I have read what failed." in done.stdout
 
 
@@ -42,6 +43,7 @@ def test_code_runs_without_docker_if_that_is_allowed(tmp_path: Path) -> None:
         ("team_in_a_team.py", "I count "),
         ("team_from_json.py", "2 trials, best "),
         ("own_specialist.py", "(adviser) ----------\nLess is more."),
+        ("graph_of_agents.py", "I have read 1 report of the evaluator."),
         ("stream_to_websocket.py", "recipelab: TextMessage Campaign toy-1: 2 trials"),
     ],
 )

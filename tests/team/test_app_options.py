@@ -20,7 +20,7 @@ from autogen_agentchat.messages import (
     StructuredMessage,
     TextMessage,
 )
-from autogen_agentchat.teams import BaseGroupChat, RoundRobinGroupChat
+from autogen_agentchat.teams import BaseGroupChat, DiGraphBuilder, GraphFlow, RoundRobinGroupChat
 from autogen_agentchat.ui import Console
 from autogen_core import CancellationToken, DefaultInterventionHandler, SingleThreadedAgentRuntime
 from autogen_core.model_context import (
@@ -353,3 +353,42 @@ async def test_a_task_that_is_none_is_refused_as_autogen_does(project: Path, tas
         with pytest.raises(ValueError, match=r"(?i)task"):
             await finished(one, task=task)
     assert not (project / ".recipelab").exists()
+
+
+async def test_agents_of_a_campaign_take_part_in_a_graph(project: Path) -> None:
+    research = research_team("toy", sandbox="local", trials=2, slots=1, name="c")
+    async with research.agents() as agents:
+        assert list(agents) == ["left", "right", "evaluator"]
+        with pytest.raises(RecipelabError, match="unknown agent of the campaign 'up'; valid: eval"):
+            agents["up"]
+        builder = DiGraphBuilder()
+        for name in ("left", "evaluator"):
+            builder.add_node(agents[name])
+        builder.add_edge(agents["left"], agents["evaluator"])
+        members: list[ChatAgent] = [agents["left"], agents["evaluator"]]
+        result = await finished(GraphFlow(members, builder.build()), task="Go.")
+        assert any("Trial 1 (" in message.to_text() for message in result.messages)
+        with LineageStore.open(project / ".recipelab/lineage.db") as store:
+            assert store.trial("c", 1).specialist == "left"
+            assert store.campaign("c").state == "running"
+        chat = RoundRobinGroupChat([agents["right"], agents["evaluator"]], max_turns=2)
+        await finished(chat, task="Go.")
+    with LineageStore.open(project / ".recipelab/lineage.db") as store:
+        campaign = store.campaign("c")
+        assert (campaign.state, campaign.stop_reason) == ("finished", SPENT)
+        assert store.trial_count("c") == 3
+    assert (
+        await finished(research_team("toy", sandbox="local", trials=2, name="c"))
+    ).stop_reason == SPENT
+
+
+async def test_a_campaign_left_by_its_agents_can_go_on(project: Path) -> None:
+    research = research_team("toy", sandbox="local", trials=1, slots=1, name="c")
+    with pytest.raises(ValueError, match="out of luck"):
+        async with research.agents() as agents:
+            await finished(RoundRobinGroupChat([agents["left"]], max_turns=1), task="Go.")
+            raise ValueError("out of luck")
+    with LineageStore.open(project / ".recipelab/lineage.db") as store:
+        campaign = store.campaign("c")
+        assert (campaign.state, campaign.stop_reason) == ("stopped", "out of luck")
+    assert (await finished(research)).stop_reason == SPENT

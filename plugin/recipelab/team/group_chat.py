@@ -21,11 +21,10 @@ from pydantic import BaseModel, Field
 from sqlalchemy.engine import make_url
 
 from recipelab.core.content import Home
-from recipelab.core.errors import LineageError, RecipelabError
+from recipelab.core.errors import LineageError
 from recipelab.core.logs import bound
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.evaluation.session import CampaignSession, Overrides
-from recipelab.packs.load import load_pack
 from recipelab.plan import Plan
 from recipelab.team.loop import (
     CampaignLoop,
@@ -44,9 +43,9 @@ from recipelab.team.messages import (
     saved_type,
     task_messages,
 )
-from recipelab.team.participants import Participants
+from recipelab.team.participants import Participants, check_pack
 from recipelab.team.round import Item, RoundGroupChat, RoundTokens, TeamLabel, relay
-from recipelab.team.speakers import open_policy
+from recipelab.team.seats import Seats, loop_of, seated
 
 NAME = "recipelab"
 DESCRIPTION = "Specialists that improve a training recipe, and the evaluator that measures it."
@@ -207,6 +206,30 @@ class ResearchGroupChat(RoundGroupChat):
         """Close the models that were opened here; the team cannot run any more."""
         await self._members.models.close()
 
+    def agents(self) -> AbstractAsyncContextManager[Seats]:
+        """Open the campaign and give its agents, for a graph or another team of one's own.
+
+        Inside, the baseline is measured, a turn of a specialist ends with a trial that is queued,
+        and one of the agent ``evaluator`` waits for the next trials to end and reports them; if
+        none runs, it says so. Trials, tokens and limits are the campaign's, and the lineage has
+        them; the words of the chat it has not. At the end trials in flight are stopped, to be run
+        again by the next run. Open models are closed by :meth:`close`.
+
+        Raises:
+            RuntimeError: The team is running.
+            RecipelabError: As :meth:`run_stream` raises it.
+
+        Examples:
+            .. code-block:: python
+
+                async with research_team("airbench96", trials=2).agents() as agents:
+                    opt, evaluator = agents["opt"], agents["evaluator"]
+                    await RoundRobinGroupChat([opt, evaluator], max_turns=4).run(task="Go.")
+        """
+        if self._running:
+            raise RuntimeError("The group chat is currently running. It must be stopped first.")
+        return seated(self._session, self._members, self.listener, self.name)
+
     async def run_stream(
         self,
         *,
@@ -254,14 +277,7 @@ class ResearchGroupChat(RoundGroupChat):
         self.ended = None
         async with self._session.opened() as queue:
             with bound(campaign=queue.campaign):
-                charters = self._members.charters
-                loop = CampaignLoop(
-                    queue,
-                    self.listener,
-                    open_policy(self.plan, charters, queue),
-                    {charter.name: charter.surfaces for charter in charters},
-                    blind=self.plan.blind,
-                )
+                loop = loop_of(self._session, self._members, queue, self.listener)
                 newest: deque[BaseAgentEvent | BaseChatMessage] = deque(maxlen=MAX_KEPT_MESSAGES)
                 try:
                     messages = self._messages(queue, loop, task, token, show_task=show_task)
@@ -446,7 +462,7 @@ class ResearchGroupChat(RoundGroupChat):
 
     @classmethod
     def _from_config(cls, config: ResearchGroupChatConfig) -> Self:  # type: ignore[override]
-        _check_pack(config.plan)
+        check_pack(config.plan)
         condition = config.termination_condition
         guests: list[ChatAgent | Team] = [
             Team.load_component(model)
@@ -472,19 +488,3 @@ class ResearchGroupChat(RoundGroupChat):
             else None,
             model_client_stream=config.model_client_stream,
         )
-
-
-def _check_pack(plan: Plan) -> None:
-    """Check that the pack of a team from JSON is here.
-
-    Raises:
-        RecipelabError: It is not; the message says where it is looked for.
-    """
-    try:
-        load_pack(plan.pack, plan.profile)
-    except RecipelabError as error:
-        raise RecipelabError(
-            f"the team's JSON names the pack {plan.pack!r}: {error}. A pack is looked for in "
-            "task_packs/ of the working directory, among those that ship with recipelab, and in "
-            "installed packages that bring some (entry points of recipelab.task_packs)"
-        ) from None

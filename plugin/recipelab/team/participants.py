@@ -11,7 +11,7 @@ from autogen_core.models import ChatCompletionClient
 
 from recipelab.agents import Charter, EvaluatorAgent, Specialist, load_charter
 from recipelab.agents.context import CHARACTERS
-from recipelab.core.errors import ModelError, unknown_name
+from recipelab.core.errors import ModelError, RecipelabError, unknown_name
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.evaluation.session import CampaignSession
 from recipelab.lineage import TrialRecord
@@ -28,7 +28,7 @@ from recipelab.models import (
     open_model,
     saved_model,
 )
-from recipelab.packs.load import load_playbook, portable_name
+from recipelab.packs.load import load_pack, load_playbook, portable_name
 from recipelab.packs.pack import Pack
 from recipelab.plan import Arm, Plan, SavedModel, model_name
 from recipelab.team.scheduler import TurnScheduler
@@ -68,6 +68,22 @@ def charters_for(pack: Pack, arm: Arm, names: Sequence[str] = ()) -> tuple[Chart
         generalist.model_copy(update={"name": f"generic_{number}"})
         for number in range(1, len(pack.specialists) + 1)
     )
+
+
+def check_pack(plan: Plan) -> None:
+    """Check that the pack of a team from JSON is here.
+
+    Raises:
+        RecipelabError: It is not; the message says where it is looked for.
+    """
+    try:
+        load_pack(plan.pack, plan.profile)
+    except RecipelabError as error:
+        raise RecipelabError(
+            f"the team's JSON names the pack {plan.pack!r}: {error}. A pack is looked for in "
+            "task_packs/ of the working directory, among those that ship with recipelab, and in "
+            "installed packages that bring some (entry points of recipelab.task_packs)"
+        ) from None
 
 
 class ModelClients:
