@@ -25,9 +25,12 @@ from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Outcome, Phase, PhaseTiming, SeedRun, Status
 from recipelab.evaluation.metric import METRIC, Incumbent
 from recipelab.evaluation.observers import TrialObserver
+from recipelab.evaluation.scratch import ScratchBench
 from recipelab.models import OfflineClient
 from recipelab.packs.load import load_pack
 from recipelab.packs.pack import Pack
+from recipelab.sandbox import LocalSandbox
+from recipelab.sandbox.slots import ANYWHERE, SlotPool
 
 PROJECT = Path(__file__).parents[1] / "tests/project"
 
@@ -118,6 +121,10 @@ class StubEvaluator:
         self._seconds = seconds
         self._busy = busy
         self._random = random.Random(1)
+
+    def bench(self, secret: int) -> ScratchBench:
+        """Return a bench whose sandbox was never started."""
+        return ScratchBench(self.pack, LocalSandbox(), {}, SlotPool([ANYWHERE]))
 
     async def evaluate(
         self,

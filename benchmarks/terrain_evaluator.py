@@ -19,9 +19,12 @@ from recipelab.evaluation.judge import Judge, TrialRuns
 from recipelab.evaluation.metric import METRIC, Incumbent
 from recipelab.evaluation.observers import TrialObserver
 from recipelab.evaluation.protocol import Rebase, TrialProtocol
+from recipelab.evaluation.scratch import ScratchBench
 from recipelab.evaluation.seed_runs import SeedRuns
 from recipelab.evaluation.seeds import SeedSource
 from recipelab.packs.pack import Pack
+from recipelab.sandbox import LocalSandbox
+from recipelab.sandbox.slots import ANYWHERE, SlotPool
 
 PACK = Path(__file__).parent / "landscape"
 sys.path.insert(0, str(PACK / "evaluator"))
@@ -46,6 +49,10 @@ class TerrainEvaluator:
         self._judge = Judge(pack)
         self._confirming = asyncio.Lock()
         self._terrain = Terrain(seed, knobs_of(pack.baseline().files))
+
+    def bench(self, secret: int) -> ScratchBench:
+        """Return a bench whose sandbox was never started."""
+        return ScratchBench(self.pack, LocalSandbox(), {}, SlotPool([ANYWHERE]))
 
     async def evaluate(
         self,

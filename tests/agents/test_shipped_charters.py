@@ -12,6 +12,7 @@ from recipelab.agents.prompt import system_message
 from recipelab.core.content import shipped_root
 from recipelab.core.trial import Status
 from recipelab.packs.pack import Pack
+from recipelab.tools.names import BY_NAME, TOOLS
 
 FOLDER = shipped_root() / "agents"
 PAGE = Path(__file__).parents[2] / "docs" / "charters.md"
@@ -58,6 +59,10 @@ def test_a_shipped_charter_has_the_structure(name: str) -> None:
     all_of_them = ("*",) if name in ("meta", "generalist") else (name,)
     assert charter.surfaces == OWN.get(name, all_of_them)
     assert (charter.model, charter.tools, charter.temperature) == (None, None, None)
+    assert (charter.share > 0) == (name == "meta")
+    # What it sends a specialist to is what a specialist has.
+    named = set(re.findall(r"\b[a-z]+(?:_[a-z]+)+\b", charter.body)) & set(TOOLS)
+    assert not named & set(BY_NAME)
 
 
 @pytest.mark.parametrize("name", [*NAMES, *OWN])
@@ -80,7 +85,7 @@ def test_surfaces_near_the_score_say_what_is_legal(name: str) -> None:
 def test_a_charter_of_all_surfaces_is_told_all_of_them(toy: Pack) -> None:
     text = system_message(toy, shipped("meta").on(toy.surface_names))
     assert "# Your surfaces (left, right)" in text
-    for words in ("best_chain", "near_misses", "surface_summary"):
+    for words in ("near_misses", "unproven gains", "surface_summary"):
         assert words in text
 
 

@@ -116,6 +116,14 @@ def test_looking_shows_what_happened(cli: Cli) -> None:
     assert "## Round 1" in cli("transcript", "--round", "1").output
     assert "toy-1: toy (mini), finished, 4 trials" in cli("campaigns").output
     assert cli("export", "1", "--patch").stdout.startswith("diff --git a/recipe/train.py")
+    logs = cli("show", "1", "--log", "train").output
+    assert "train, seed 1" in logs
+    assert "loss 0.0 accuracy 1.0" in logs
+    kept = json.loads(cli("show", "1", "--log", "all", "--json").stdout)
+    assert {one["phase"] for one in kept} >= {"preflight", "train", "predict"}
+    none = cli("show", "1", "--log", "score")
+    assert none.exit_code == 2
+    assert "valid: predict, preflight, train, all" in none.stderr
 
 
 def test_an_export_writes_files_and_never_over_others(cli: Cli, project: Path) -> None:

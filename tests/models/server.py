@@ -1,7 +1,7 @@
 """A real HTTP server that answers from a script, in the words of the provider that is asked.
 
-The path says which: the Messages of Anthropic, the chat of Ollama, or the chat completions of OpenAI,
-which Azure and most other servers speak, too.
+The path says which: the Messages of Anthropic, the chat of Ollama, or the chat completions of
+OpenAI, which Azure and most other servers speak, too.
 """
 
 from __future__ import annotations

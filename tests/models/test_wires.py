@@ -1,6 +1,7 @@
 """Every provider's client, by what really goes over the wire to a server of its kind.
 
-These tests pass with the oldest and with the newest version that the extras allow; CI runs them with both.
+These tests pass with the oldest and with the newest version that the extras allow; CI runs them
+with both.
 """
 
 from __future__ import annotations
@@ -153,10 +154,10 @@ def test_every_provider_has_a_wire() -> None:
 
 @asynccontextmanager
 async def asked_client(
-    provider: str, server: ModelServer, sampling: Sampling = Sampling()
+    provider: str, server: ModelServer, sampling: Sampling | None = None
 ) -> AsyncIterator[ChatCompletionClient]:
     base = WIRES[provider].base(server.url.removesuffix("/v1"))
-    client = open_model(f"{provider}:small", seed=0, base_url=base, sampling=sampling)
+    client = open_model(f"{provider}:small", seed=0, base_url=base, sampling=sampling or Sampling())
     try:
         yield client
     finally:

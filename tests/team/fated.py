@@ -14,8 +14,11 @@ from autogen_core.tools import Tool, ToolSchema
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Failure, FailureKind, Outcome, Phase, SeedRun, Status
 from recipelab.evaluation.observers import TrialObserver
+from recipelab.evaluation.scratch import ScratchBench
 from recipelab.models import OfflineClient
 from recipelab.packs.pack import Pack
+from recipelab.sandbox import LocalSandbox
+from recipelab.sandbox.slots import ANYWHERE, SlotPool
 
 Fate = Callable[[Recipe], Outcome]
 
@@ -36,6 +39,9 @@ class Fated:
     def __init__(self, pack: Pack, fate: Fate) -> None:
         self.pack = pack
         self._fate = fate
+
+    def bench(self, secret: int) -> ScratchBench:
+        return ScratchBench(self.pack, LocalSandbox(), self.data, SlotPool([ANYWHERE]))
 
     async def evaluate(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -79,6 +80,23 @@ def test_credit_counts_what_others_find_on_a_surface_and_not_what_machines_break
     assert rewards == {"arch": (0, 0.0), "opt": (1, 1.0), "data": (1, 0.0)}
 
 
+def test_a_share_is_given_whatever_the_credit_and_no_more_than_it() -> None:
+    surfaces = {**SURFACES, "meta": ("arch", "opt", "data")}
+    policy = UCBSpeaker(SpeakerContext(surfaces, Goal.MINIMIZE, shares={"meta": 0.2}))
+    chosen: Counter[str] = Counter()
+    for turn in range(100):
+        name = policy.choose(tuple(surfaces), {})
+        chosen[name] += 1
+        assert chosen["meta"] >= 0.2 * (turn + 1) - 1
+        if name == "meta":
+            policy.turn_ended(TurnOutcome("meta", TurnResult.PASSED))
+        else:
+            policy.trial_judged(result(name, Status.KEPT, -1.0))
+    assert chosen["meta"] <= 25
+    # What it does not use is not saved up for it: who thinks counts.
+    assert policy.choose(tuple(surfaces), {"meta": 9}) != "meta"
+
+
 def test_credit_is_signed_by_the_goal() -> None:
     better = UCBSpeaker(context([result("arch", Status.KEPT, 2.0)], goal=Goal.MAXIMIZE))
     assert better.rewards()["arch"] == (1, 1.0)
@@ -114,14 +132,17 @@ def test_round_robin_goes_on_where_earlier_rounds_stopped() -> None:
     assert [policy.choose(NAMES, {}) for _ in range(5)] == ["opt", "data", "arch", "opt", "data"]
 
 
-def test_credit_does_not_take_a_turn_without_a_proposal_for_none() -> None:
+@pytest.mark.parametrize(
+    "without_a_trial", [TurnResult.PASSED, TurnResult.REJECTED, TurnResult.FAILED]
+)
+def test_credit_does_not_take_a_turn_without_a_trial_for_none(without_a_trial: TurnResult) -> None:
     policy = UCBSpeaker(context([result("opt", Status.DISCARDED), result("data", Status.KEPT, -1)]))
     chosen: Counter[str] = Counter()
     for _ in range(30):
         name = policy.choose(NAMES, {})
         chosen[name] += 1
         if name == "arch":
-            policy.turn_ended(TurnOutcome("arch", TurnResult.PASSED))
+            policy.turn_ended(TurnOutcome("arch", without_a_trial))
         else:
             policy.trial_judged(result(name, Status.KEPT if name == "data" else Status.DISCARDED))
     assert 1 <= chosen["arch"] < 15

@@ -7,7 +7,9 @@ import gc
 import json
 import re
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from autogen_agentchat.base import TaskResult
@@ -15,6 +17,7 @@ from autogen_agentchat.conditions import MaxMessageTermination
 from autogen_agentchat.messages import BaseChatMessage
 from autogen_agentchat.teams import BaseGroupChat, SelectorGroupChat
 from autogen_core import CancellationToken
+from autogen_core.models import CreateResult, LLMMessage, RequestUsage
 
 from recipelab import LineageStore, ResearchGroupChat
 from recipelab.agents import EVALUATOR
@@ -275,3 +278,33 @@ async def test_who_can_do_nothing_does_not_have_the_floor_all_the_time(project: 
     assert turns["left"] >= 6
     # Once at the start, and once after each kept trial at most.
     assert 1 <= turns["right"] <= 1 + counts.get(Status.KEPT, 0)
+
+
+class Passing(Watched):
+    """A model that looks at the recipe and passes with a reason, every time."""
+
+    async def create(self, messages: Sequence[LLMMessage], **more: Any) -> CreateResult:
+        self.seen.append(list(messages))
+        usage = RequestUsage(prompt_tokens=0, completion_tokens=0)
+        words = "I pass: nothing on my surface can gain what two seeds would show."
+        return CreateResult(finish_reason="stop", content=words, usage=usage, cached=False)
+
+
+async def test_who_passes_is_not_asked_again_until_something_has_changed(project: Path) -> None:
+    passing = Passing()
+    team = team_of(4, {"left": passing, "right": Watched()}, speakers="credit", slots=2, ahead=1)
+    result = await finished(team)
+    assert result.stop_reason == "the budget of trials is spent"
+    sources = [message.source for message in said(result)]
+    with lineage(project) as store:
+        kept = sum(store.trial("toy-1", n).status is Status.KEPT for n in range(1, 5))
+    assert len(passing.seen) == sources.count("left") <= 1 + kept
+    assert sources.count("right") == 4
+
+
+async def test_where_all_pass_the_campaign_ends_after_one_more_ask_a_round(project: Path) -> None:
+    clients = {"left": Passing(), "right": Passing()}
+    result = await finished(team_of(4, clients, speakers="credit"))
+    assert result.stop_reason is not None
+    assert result.stop_reason.startswith("3 rounds in a row brought no trial: 5 turns")
+    assert sum(len(client.seen) for client in clients.values()) == 2 + 3

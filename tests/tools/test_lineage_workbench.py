@@ -26,7 +26,7 @@ from recipelab.core.trial import Edit, FailureKind
 from recipelab.lineage import LineageStore, TrialFilter
 from recipelab.packs.judging_sections import Goal
 from recipelab.tools.base import ANSWER_CHARACTERS
-from recipelab.tools.lineage import _LISTS, LineageQueryArguments
+from recipelab.tools.lineage_arguments import LISTS, LineageQueryArguments
 from recipelab.tools.names import LINEAGE_TOOLS
 
 from .history import add_campaign, failed, propose, propose_baseline, tell
@@ -403,7 +403,7 @@ async def test_an_agent_uses_it(bench: LineageWorkbench) -> None:
 
 def test_a_model_can_use_every_filter_of_the_lineage() -> None:
     fields = {field.name for field in dataclasses.fields(TrialFilter)} - {"goal", "in_flight"}
-    assert fields == {_LISTS.get(name, name) for name in LineageQueryArguments.model_fields} - {
+    assert fields == {LISTS.get(name, name) for name in LineageQueryArguments.model_fields} - {
         "campaign"
     }
 

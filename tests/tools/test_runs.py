@@ -123,7 +123,7 @@ async def test_the_seconds_of_a_turn_are_spent_and_booked(
     assert queue.ledger.spent.device_hours - before >= 1.0 / 3600
     (row,) = [one for one in queue.store.usage("c") if one.specialist == "scratch"]
     assert row.seconds >= 1.0
-    bench._turn.scratch_seconds = 19.8
+    bench.turn.scratch_seconds = 19.8
     assert "are spent in this turn" in await refused(bench, "run_python", code="1")
     bench.begin_turn()
     assert (await call(bench, "run_python", code="print(1)"))["output"] == "1"

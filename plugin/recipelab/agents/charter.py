@@ -48,6 +48,7 @@ VALID: Mapping[str, str] = {
     "reasoning_effort": ", ".join(get_args(Effort)),
     "share": "a number from 0 to 0.5",
     "guided": "true, false",
+    "workbench": "a JSON file beside the charter: the component of an AutoGen workbench or tool",
 }
 """The valid values of each key, in words."""
 
@@ -75,6 +76,8 @@ class Charter(BaseModel):
             provider. Models that do not reason refuse it.
         share: Share of the trials that is its own, whatever its credit; 0 for none.
         guided: Whether its model is led through its tools one by one, in their order.
+        workbench: File with the component of a workbench or a tool from outside, as for literature;
+            ``None`` for none. A specialist that is told nothing of past trials never has it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -91,6 +94,7 @@ class Charter(BaseModel):
     reasoning_effort: Effort | None = None
     share: float = Field(default=0.0, ge=0, le=0.5)
     guided: bool = False
+    workbench: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._/-]+\.json$")
 
     @field_validator("surfaces")
     @classmethod
@@ -182,6 +186,13 @@ def read_charter(file: Path) -> Charter:
     except ValidationError as error:
         lines = (f"{file}: {plain(line)}" for line in _problems(error, keys))
         raise CharterError("\n".join(lines)) from None
+    if charter.workbench is not None:
+        place = file.parent / charter.workbench
+        if not place.is_file():
+            raise CharterError(
+                f"{file}: workbench: no file {charter.workbench!r} beside the charter"
+            )
+        charter = charter.model_copy(update={"workbench": str(place)})
     if charter.name != file.stem:
         raise CharterError(f"{file}: name: it is {charter.name!r}, but the file is {file.name}")
     return charter

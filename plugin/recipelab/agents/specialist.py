@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import replace
 
 from autogen_agentchat.agents import AssistantAgent
 from autogen_agentchat.base import Response
@@ -19,7 +18,9 @@ from autogen_core.models import (
     LLMMessage,
     RequestUsage,
 )
+from autogen_core.tools import Workbench
 
+from recipelab.agents.card import Card
 from recipelab.agents.charter import Charter
 from recipelab.agents.context import CHARACTERS, TurnContext
 from recipelab.agents.lineage_view import ViewContext, lineage_view
@@ -67,17 +68,7 @@ _log = logger(__name__)
 
 
 class TurnClient(WrappedClient):
-    """Ends a turn without a model once its trial is submitted, as there is nothing left to say.
-
-    Args:
-        inner: The specialist's model.
-        reasoning_effort: How much a reasoning model is to think; ``None`` leaves it to the
-            provider.
-    """
-
-    def __init__(self, inner: ChatCompletionClient, reasoning_effort: str | None = None) -> None:
-        super().__init__(inner)
-        self._effort = {"reasoning_effort": reasoning_effort} if reasoning_effort else {}
+    """Ends a turn without a model once its trial is submitted, as there is nothing left to say."""
 
     async def around(self, request: ModelRequest, send: SendRequest) -> AsyncGenerator[Piece, None]:
         """Answer with the closing words of a turn that is over, or else with the model's."""
@@ -85,10 +76,6 @@ class TurnClient(WrappedClient):
             nothing = RequestUsage(prompt_tokens=0, completion_tokens=0)
             yield CreateResult(finish_reason="stop", content=words, usage=nothing, cached=False)
             return
-        if self._effort:
-            request = replace(
-                request, extra_create_args={**self._effort, **request.extra_create_args}
-            )
         async for piece in send(request):
             yield piece
 
@@ -147,6 +134,7 @@ class Specialist(AssistantAgent):
             a copy of it.
         model_client_stream: Whether its answers are streamed as they come.
         closing: Set when the round is to end, so that it waits for no trial any more.
+        literature: Tools from outside; a blind specialist does not get them.
     """
 
     component_provider_override = "recipelab.agents.Specialist"
@@ -165,15 +153,20 @@ class Specialist(AssistantAgent):
         model_context: ChatCompletionContext | None = None,
         model_client_stream: bool = False,
         closing: asyncio.Event | None = None,
+        literature: Workbench | None = None,
     ) -> None:
         self._blind = blind
+        self._card = Card(queue, blind=blind) if queue is not None else None
 
         def view() -> str:
-            if queue is None or blind:
+            if queue is None or self._card is None:
                 return ""
-            shown = lineage_view(view_context_of(charter, queue))
-            self._turn_workbench.turn.opened(shown.best, is_whole=shown.is_whole)
-            return shown.text
+            past = ""
+            if not blind:
+                shown = lineage_view(view_context_of(charter, queue))
+                self._turn_workbench.turn.opened(shown.best, is_whole=shown.is_whole)
+                past = shown.text
+            return "\n\n".join(filter(None, (self._card.render(), past)))
 
         self._turn_context = TurnContext(view, characters=characters, inner=model_context)
         self._turn_workbench = (
@@ -183,8 +176,8 @@ class Specialist(AssistantAgent):
         )
         super().__init__(
             charter.name,
-            TurnClient(client, charter.reasoning_effort),
-            workbench=self._turn_workbench,
+            TurnClient(client),
+            workbench=[self._turn_workbench, *([literature] if literature and not blind else [])],
             model_context=self._turn_context,
             description=f"{charter.title}; owns {', '.join(charter.surfaces)}",
             system_message=system_message(pack, charter, blind=blind),
@@ -199,13 +192,18 @@ class Specialist(AssistantAgent):
     ) -> AsyncGenerator[BaseAgentEvent | BaseChatMessage | Response, None]:
         """Take a turn; see :class:`autogen_agentchat.agents.AssistantAgent`."""
         self._turn_workbench.begin_turn()
+        if self._card is not None:
+            await self._card.look()
         await self._turn_context.begin_turn()
         if self._blind:
             messages = [message for message in messages if message.source == "user"]
             # Some providers refuse a call without any message.
             messages = messages or [TextMessage(content=YOUR_TURN, source="user")]
+        seen: list[BaseAgentEvent | BaseChatMessage] = []
         try:
             async for item in super().on_messages_stream(messages, cancellation_token):
+                if not isinstance(item, Response):
+                    seen.append(item)
                 yield item
         except Exception as error:  # whatever a model client raises, the others go on
             _log.warning("turn failed", specialist=self.name, error=repr(error))
@@ -213,7 +211,8 @@ class Specialist(AssistantAgent):
             text = shorten(str(error), EXCUSE_CHARACTERS) or kind
             excuse = f"I could not finish my turn: {text}"
             yield Response(
-                chat_message=TextMessage(content=excuse, source=self.name, metadata={FAULT: kind})
+                chat_message=TextMessage(content=excuse, source=self.name, metadata={FAULT: kind}),
+                inner_messages=seen,
             )
 
 

@@ -27,6 +27,7 @@ from recipelab.evaluation.seeds import SeedSource
 from recipelab.evaluation.session import CampaignSession
 from recipelab.evaluation.workspace import Workspace
 from recipelab.packs.data import is_here, size_text
+from recipelab.packs.knowledge import load_knowledge
 from recipelab.packs.load import Play, load_playbook
 from recipelab.packs.pack import Pack
 from recipelab.packs.upstream import defined_names, missing_files
@@ -170,6 +171,7 @@ def check_files(pack: Pack) -> Iterator[PackFinding]:
         yield PackFinding.ok("specialists", f"{names} own all {len(pack.surfaces)} surfaces")
     yield from _check_knobs(pack, recipe)
     yield from _check_plays(pack, recipe)
+    yield from _check_knowledge(pack)
     yield from _check_leaks(pack)
     seeds = f"{len(pack.seeds)} for each trial, {pack.acceptance.calibration} for calibration"
     if len(pack.seeds) < FEW_SEEDS and not pack.metric.side_by_side:
@@ -269,6 +271,17 @@ def _check_plays(pack: Pack, recipe: Recipe) -> Iterator[PackFinding]:
     yield from (PackFinding.error("playbook", problem) for problem in problems)
     if not problems:
         yield PackFinding.ok("playbook", f"{len(plays)} plays apply to the starting recipe")
+
+
+def _check_knowledge(pack: Pack) -> Iterator[PackFinding]:
+    try:
+        sources = load_knowledge(pack)
+    except RecipelabError as error:
+        yield PackFinding.error("knowledge", str(error))
+        return
+    if sources:
+        names = ", ".join(source.name for source in sources)
+        yield PackFinding.ok("knowledge", f"agents can search and cite: {names}")
 
 
 def _play_problem(pack: Pack, recipe: Recipe, play: Play) -> str | None:

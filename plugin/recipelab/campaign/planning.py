@@ -89,8 +89,8 @@ def named_plan(plan: Plan, store: LineageStore, if_exists: IfExists, say: Say) -
 
 MAY_CHANGE = (
     "sandbox", "model", "models", "base_url", "max_tokens", "prices", "slots", "share_devices",
-    "priors", "speakers", "exploration", "ahead", "turns", "characters", "approve", "keep_artifacts",
-    "accept_self_reported",
+    "priors", "speakers", "exploration", "ahead", "turns", "characters", "approve",
+    "keep_artifacts", "accept_self_reported",
 )  # fmt: skip
 """Fields of a plan that a campaign may go on with other values of."""
 

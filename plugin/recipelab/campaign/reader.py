@@ -21,6 +21,7 @@ from recipelab.plan import Plan, plan_of
 
 if TYPE_CHECKING:
     from recipelab.evaluation.live import LivePhase
+    from recipelab.evaluation.log_book import PhaseLog
     from recipelab.evaluation.session import Overrides
     from recipelab.packs.pack import Pack
     from recipelab.report.transcript import Transcript
@@ -199,6 +200,20 @@ class CampaignReader:
         from recipelab.evaluation.live import LiveBoard
 
         return LiveBoard(self.home.live(self.name)).phases(trial) if self.is_running else ()
+
+    def logs(self, number: int) -> tuple[PhaseLog, ...]:
+        """Return what the phases of a trial printed, as far as it was kept here.
+
+        Args:
+            number: The trial.
+
+        Raises:
+            LineageError: There is no such trial.
+        """
+        from recipelab.evaluation.log_book import LogBook
+
+        self.trial(number)
+        return LogBook(self.home.logs(self.name)).logs(number)
 
     def trials(self, wanted: TrialFilter | None = None) -> Page[TrialRecord]:
         """Return a page of the trials that match a filter; see :meth:`each_trial` for all.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -64,11 +65,18 @@ def trials(
 
 def show(
     number: Annotated[int, typer.Argument(help="Number of the trial; 0 is the baseline.")],
+    log: Annotated[
+        str | None,
+        typer.Option(help="Print the logs of this phase, as train or preflight, or of all."),
+    ] = None,
     name: NameOption = None,
     home: HomeOption = None,
     as_json: AsJson = False,
 ) -> None:
     """Show one trial: hypothesis, diff, phases, failure and log."""
+    if log is not None:
+        _show_logs(number, log, name, home, as_json=as_json)
+        return
     from recipelab.lineage.campaigns import heading_of
     from recipelab.report.live import phase_facts, phases_view
     from recipelab.report.trial import trial_facts, trial_sheet
@@ -86,6 +94,26 @@ def show(
         out.print(trial_sheet(record, unit=campaign.metric.unit))
         if phases:
             out.print(phases_view(phases))
+
+
+def _show_logs(
+    number: int, phase: str, name: str | None, home: Path | None, *, as_json: bool
+) -> None:
+    """Print what the phases of a trial printed."""
+    with opened_campaign(home, name) as campaign:
+        logs = campaign.logs(number)
+        found = [one for one in logs if phase in ("all", one.phase)]
+        if not found:
+            names = (*sorted({one.phase for one in logs}), "all")
+            valid = f"valid: {', '.join(names)}" if logs else "none of its logs is kept here"
+            raise RecipelabError(f"trial {number} has no log of {phase!r}; {valid}")
+    if as_json:
+        print_json([asdict(one) for one in found])
+        return
+    for one in found:
+        seed = "" if one.seed is None else f", seed {one.seed}"
+        out.print(Text(f"{one.phase}{seed}", style="bold"))
+        out.print(Text(one.text), soft_wrap=True)
 
 
 def watch(

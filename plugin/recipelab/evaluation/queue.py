@@ -157,9 +157,11 @@ class TrialQueue:
         return self._line.head()
 
     @property
-    def bench(self) -> ScratchBench:
-        """Where code runs in the campaign's sandbox that is no trial."""
-        return self._evaluator.bench(self._seeds.secret_number)
+    def bench(self) -> ScratchBench | None:
+        """Where code runs in the campaign's sandbox that is no trial; ``None`` for nowhere."""
+        # An evaluator of an app's own need not have one.
+        bench = getattr(self._evaluator, "bench", None)
+        return bench(self._seeds.secret_number) if bench is not None else None
 
     @property
     def in_flight(self) -> tuple[int, ...]:

@@ -144,6 +144,21 @@ class ScratchBench:
         }
         return {target: self._data[name] for target, name in named.items() if name in self._data}
 
+    def answers(self) -> dict[str, Path]:
+        """Return where the answers lie, for their number alone: ``score`` and ``certify``.
+
+        A phase that sees several files, or answers that its evaluator makes, has none here.
+        """
+        specs = {"score": self._pack.phases.score, "certify": self._pack.certify.score}
+        found: dict[str, Path] = {}
+        for what, spec in specs.items():
+            names = list(spec.data.values()) if spec is not None else []
+            if len(names) == 1:
+                name = self._pack.in_fold_of(names[0], self._pack.seeds[0])
+                if name in self._data:
+                    found[what] = self._data[name]
+        return found
+
     async def run(
         self, files: Mapping[str, str], code: str, seconds: float, labels: Mapping[str, str]
     ) -> PhaseResult:

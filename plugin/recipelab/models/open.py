@@ -33,10 +33,14 @@ class Sampling:
     Attributes:
         temperature: The sampling temperature.
         max_tokens: Tokens of one answer at most.
+        reasoning_effort: How much a reasoning model thinks: ``minimal``, ``low``, ``medium`` or
+            ``high``; only the models of OpenAI and Azure, and servers that speak as they do, know
+            it.
     """
 
     temperature: float | None = None
     max_tokens: int | None = None
+    reasoning_effort: str | None = None
 
 
 OpenProvider = Callable[[str, str | None, Sampling], ChatCompletionClient]
@@ -78,7 +82,10 @@ def _openai(name: str, base_url: str | None, sampling: Sampling) -> ChatCompleti
     # OpenAI's own models that reason refuse the older name, and other servers the newer one.
     limit = "max_tokens" if base_url else "max_completion_tokens"
     options = _without_none(
-        base_url=base_url, temperature=sampling.temperature, **{limit: sampling.max_tokens}
+        base_url=base_url,
+        temperature=sampling.temperature,
+        reasoning_effort=sampling.reasoning_effort,
+        **{limit: sampling.max_tokens},
     )
     try:
         _model_info.get_info(name)
@@ -263,7 +270,10 @@ def _azure(name: str, base_url: str | None, sampling: Sampling) -> ChatCompletio
         model_info=ASSUMED_INFO,
         max_retries=_NO_RETRIES,
         **_without_none(
-            temperature=sampling.temperature, max_tokens=sampling.max_tokens, **options
+            temperature=sampling.temperature,
+            max_tokens=sampling.max_tokens,
+            reasoning_effort=sampling.reasoning_effort,
+            **options,
         ),
     )
 
@@ -283,6 +293,9 @@ PROVIDERS: Mapping[str, OpenProvider] = {
     "azure": _azure,
 }
 """The function that opens the models of each provider."""
+
+_THINKERS = ("openai", "azure")
+"""Providers whose models take an effort of reasoning."""
 
 CHOICES = (
     OFFLINE,
@@ -319,6 +332,11 @@ def open_model(
     provider, _, name = spec.partition(":")
     if provider not in PROVIDERS or not name:
         raise ModelError(f"unknown model {spec!r}; valid: {', '.join(CHOICES)}")
+    if sampling.reasoning_effort and provider not in _THINKERS:
+        raise ModelError(
+            f"{spec}: reasoning_effort is not known to {provider}; valid for: "
+            + ", ".join(_THINKERS)
+        )
     return guarded(PROVIDERS[provider](name, base_url, sampling))
 
 
@@ -389,7 +407,7 @@ def loaded_model(
     Raises:
         ModelError: It is not a component of a model client, or it holds a key.
     """
-    secrets = _places_of_secrets(saved)
+    secrets = places_of_secrets(saved)
     if secrets:
         raise ModelError(
             f"{where}: {', '.join(secrets)}: a key does not belong in a file; leave it out and set "
@@ -429,19 +447,19 @@ def _without_secrets(table: Mapping[str, Any]) -> dict[str, Any]:
     return {key: clean(value) for key, value in table.items() if not _is_secret(key, value)}
 
 
-def _places_of_secrets(value: Any, place: str = "") -> list[str]:
+def places_of_secrets(value: Any, place: str = "") -> list[str]:
     """Return the places of the keys that are written out."""
     if isinstance(value, list):
         return [
             found
             for number, item in enumerate(value)
-            for found in _places_of_secrets(item, f"{place}[{number}]")
+            for found in places_of_secrets(item, f"{place}[{number}]")
         ]
     places: list[str] = []
     for key, item in value.items() if isinstance(value, Mapping) else ():
         here = f"{place}.{key}" if place else str(key)
         written_out = _is_secret(key, item) and item not in (HIDDEN, "")
-        places += [here] if written_out else _places_of_secrets(item, here)
+        places += [here] if written_out else places_of_secrets(item, here)
     return places
 
 

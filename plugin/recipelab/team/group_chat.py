@@ -204,7 +204,7 @@ class ResearchGroupChat(RoundGroupChat):
 
     async def close(self) -> None:
         """Close the models that were opened here; the team cannot run any more."""
-        await self._members.models.close()
+        await self._members.close()
 
     def agents(self) -> AbstractAsyncContextManager[Seats]:
         """Open the campaign and give its agents, for a graph or another team of one's own.

@@ -207,6 +207,7 @@ class CampaignLoop:
         self._turns.start_round()
         notes = self._store.notes(self._campaign)
         self.silence.notes_are(frozenset(note.number for note in notes))
+        self.silence.start_round()
         return self.round
 
     def hear(self, message: BaseAgentEvent | BaseChatMessage) -> None:
@@ -224,8 +225,6 @@ class CampaignLoop:
         turn = self._turns.read(message)
         if turn is not None:
             self._idle_turns.append(turn)
-            self.silence.turn_ended(turn)
-            self.policy.turn_ended(turn)
         if isinstance(message, BaseChatMessage):
             for trial in trials:
                 record = self._judged.pop(trial, None)
@@ -233,15 +232,19 @@ class CampaignLoop:
                     self._learn(record)
 
     def keep_judged(self, records: Sequence[TrialRecord]) -> None:
-        """Keep trials that the evaluator is about to report, so that nobody reads them again."""
+        """Keep trials that the evaluator is about to report, so that nobody reads them again.
+
+        Whoever is picked next is picked with these in mind: the report is heard later than that.
+        """
         self._judged |= {record.number: record for record in records}
+        for record in records:
+            result = TrialResult.of_record(record)
+            self.silence.trial_judged(result.status, result.surface)
+            self.policy.trial_judged(result)
 
     def _learn(self, record: TrialRecord) -> None:
         aborted = record.status is Status.ABORTED and not record.was_killed
         self._aborted_in_a_row = self._aborted_in_a_row + 1 if aborted else 0
-        result = TrialResult.of_record(record)
-        self.silence.trial_judged(result.status, result.surface)
-        self.policy.trial_judged(result)
         self._listener.judged(record)
 
     def end_round(self, error: str = "") -> None:

@@ -11,6 +11,7 @@ from autogen_core.models import ChatCompletionClient
 
 from recipelab.agents import Charter, EvaluatorAgent, Specialist, load_charter
 from recipelab.agents.context import CHARACTERS
+from recipelab.agents.literature import LiteratureWorkbench, open_literature
 from recipelab.core.errors import ModelError, RecipelabError, unknown_name
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.evaluation.session import CampaignSession
@@ -33,6 +34,7 @@ from recipelab.packs.pack import Pack
 from recipelab.plan import Arm, Plan, SavedModel, model_name
 from recipelab.team.scheduler import TurnScheduler
 from recipelab.team.turns import Silence
+from recipelab.tools.names import TOOLS
 
 GENERALIST = "generalist"
 """The charter of agents that own every surface."""
@@ -180,8 +182,10 @@ class ModelClients:
 
     def _sampling(self, charter: Charter | None) -> Sampling:
         """Return how a participant's model writes: by its charter, and else by the plan."""
-        temperature, limit = (charter.temperature, charter.max_tokens) if charter else (None, None)
-        return Sampling(temperature, limit or self._session.plan.max_tokens)
+        most = self._session.plan.max_tokens
+        if charter is None:
+            return Sampling(max_tokens=most)
+        return Sampling(charter.temperature, charter.max_tokens or most, charter.reasoning_effort)
 
     def _open(self, model: SavedModel, charter: Charter | None) -> ChatCompletionClient:
         plan = self._session.plan
@@ -227,11 +231,22 @@ class Participants:
         self.models = ModelClients(session, self.charters, clients)
         self._session = session
         self._plays = load_playbook(session.pack)
+        self._literature = {
+            charter.name: LiteratureWorkbench(open_literature(Path(charter.workbench)), TOOLS)
+            for charter in self.charters
+            if charter.workbench is not None and not session.plan.blind
+        }
 
     @property
     def selector(self) -> ChatCompletionClient:
         """The model that picks speakers, if a model does."""
         return self.models.client(SELECTOR)
+
+    async def close(self) -> None:
+        """Close the models and the workbenches that were opened here."""
+        await self.models.close()
+        for workbench in self._literature.values():
+            await workbench.stop()
 
     def scheduler(
         self, queue: TrialQueue, turn_seconds: float | None, silence: Silence | None = None
@@ -284,6 +299,7 @@ class Participants:
                 model_context=self.model_context,
                 model_client_stream=self.model_client_stream,
                 closing=closing,
+                literature=self._literature.get(charter.name),
             )
             for charter in self.charters
         ]

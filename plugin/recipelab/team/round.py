@@ -55,6 +55,7 @@ from recipelab.agents import EVALUATOR
 from recipelab.core.logs import logger
 from recipelab.team.scheduler import TurnScheduler
 from recipelab.team.speakers import ModelSpeaker, SpeakerPolicy
+from recipelab.team.turns import TurnReader
 
 AUTOGEN_VERSIONS = ((0, 7, 5), (0, 8))
 """The first version of AutoGen whose private names this module knows, and the first that it does
@@ -277,6 +278,7 @@ class RoundManager(SelectorGroupChatManager):
         await self.update_message_thread(messages)
         self._active_speakers.remove(message.name)
         self._scheduler.end_turn(message.name)
+        self._learn(message.name, messages)
         self._stop = self._stop or await self._stop_of_user(messages)
         if self._stop is None and self._scheduler.only_evaluator_active:
             reason = self._scheduler.end_reason
@@ -289,6 +291,17 @@ class RoundManager(SelectorGroupChatManager):
             self._scheduler.closing.set()
             if not self._active_speakers:
                 await self._signal_termination(self._stop)
+
+    def _learn(self, name: str, messages: Sequence[BaseAgentEvent | BaseChatMessage]) -> None:
+        """Tell policy and scheduler of a specialist's turn, before they pick the next speaker.
+
+        Whoever reads the stream of the round may be late.
+        """
+        reader = TurnReader(self._scheduler.specialists)
+        for turn in filter(None, map(reader.read, messages)):
+            if turn.specialist == name:
+                self._policy.turn_ended(turn)
+                self._scheduler.learn(turn)
 
     @event
     async def handle_group_chat_error(  # type: ignore[override]
@@ -306,7 +319,10 @@ class RoundManager(SelectorGroupChatManager):
         for name in chosen:
             self._scheduler.start_turn(name)
         for _ in range(self._scheduler.openings()):
-            name = await self._pick(self._scheduler.idle())
+            candidates = self._scheduler.idle()
+            if not candidates:
+                break  # All are silent, and one of them has just been asked once more.
+            name = await self._pick(candidates)
             self._scheduler.start_turn(name)
             chosen.append(name)
         nothing_goes_on = not chosen and self._scheduler.nobody_active

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from recipelab.agents import EVALUATOR
 from recipelab.evaluation.queue import TrialQueue
-from recipelab.team.turns import Silence
+from recipelab.team.turns import Silence, TurnOutcome
 
 _SHORT_TURN = 0.05
 """A turn this long, as a share of a trial, needs no trial queued ahead of a free slot."""
@@ -66,6 +66,16 @@ class TurnScheduler:
         self._started: dict[str, float] = {}
 
     @property
+    def specialists(self) -> tuple[str, ...]:
+        """Names of the specialists, in the order of the pack."""
+        return self._specialists
+
+    def learn(self, turn: TurnOutcome) -> None:
+        """Hear how the turn of a specialist ended."""
+        if self._silence is not None:
+            self._silence.turn_ended(turn)
+
+    @property
     def only_evaluator_active(self) -> bool:
         """Whether no turn is going on but the evaluator's, which waits for trials."""
         return not set(self._started) - {EVALUATOR}
@@ -86,6 +96,8 @@ class TurnScheduler:
             return self._queue.ledger.over or "the budget has no room for another trial"
         if self.turns_taken >= self._turns and self._queue.remaining != 0:
             return "every turn of the round is taken"
+        if not self._queue.paused and not self._queue.running and not self.idle():
+            return "nobody has anything to propose"
         return None
 
     @property

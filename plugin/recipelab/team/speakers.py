@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from recipelab.agents import Charter
@@ -64,6 +64,7 @@ class SpeakerContext:
         exploration: How much the plan wants surfaces explored; 0 follows past gains alone.
         blind: Whether outcomes of trials must not show in the order of turns.
         past: The newest judged trials of the campaign, oldest first.
+        shares: Shares of the trials that specialists have whatever their credit, by name.
     """
 
     surfaces: Mapping[str, Sequence[str]]
@@ -71,6 +72,7 @@ class SpeakerContext:
     exploration: float = 0.7
     blind: bool = False
     past: Sequence[TrialResult] = ()
+    shares: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
 class SpeakerPolicy(Protocol):
@@ -155,8 +157,11 @@ class UCBSpeaker(SpeakerPolicy):
     a trial comes first. The reward of a trial is its gain as a share of the largest gain in the
     window, and zero if it was not kept; a near miss earns a part of it. A proposal that is being
     made or in flight counts as a trial without gain, so that specialists who think at the same
-    time are not all the same one. A turn in which a specialist proposed nothing counts so, too: it
-    is not untried any more.
+    time are not all the same one. A turn that brought no trial counts so, too, whether the
+    specialist passed, was rejected or its model failed: it is not untried any more.
+
+    A specialist with a share of its own comes before all others while its part of the window is
+    smaller than that.
 
     The bound is UCB1 with the weight of its second term left to the user (UCB1 has ``sqrt(2)``):
     P. Auer, N. Cesa-Bianchi, P. Fischer, "Finite-time Analysis of the Multiarmed Bandit Problem",
@@ -179,6 +184,7 @@ class UCBSpeaker(SpeakerPolicy):
             for name, owned in surfaces.items()
         }
         self._goal = context.goal
+        self._shares = context.shares
         self._exploration = context.exploration
         self._window: deque[_Pull] = deque(maxlen=WINDOW)
         for trial in context.past:
@@ -196,12 +202,14 @@ class UCBSpeaker(SpeakerPolicy):
         self._window.append(_Pull(trial.specialist, trial.surface, gain))
 
     def turn_ended(self, turn: TurnOutcome) -> None:
-        """Count a turn that brought no proposal; it says nothing of a surface."""
-        if turn.result is TurnResult.PASSED:
+        """Count a turn that brought no trial; it says nothing of a surface."""
+        if turn.result is not TurnResult.SUBMITTED:
             self._window.append(_Pull(turn.specialist, "", 0.0))
 
     def choose(self, candidates: Sequence[str], busy: Mapping[str, int]) -> str:
         """See :class:`SpeakerPolicy`."""
+        if due := [name for name in candidates if self._is_due(name, busy)]:
+            return due[0]
         rewards = self.rewards()
         log_total = math.log(max(len(self._window) + sum(busy.values()), 2))
 
@@ -213,6 +221,12 @@ class UCBSpeaker(SpeakerPolicy):
             return mean * trials / pulls + self._exploration * math.sqrt(log_total / pulls)
 
         return max(candidates, key=bound)
+
+    def _is_due(self, name: str, busy: Mapping[str, int]) -> bool:
+        """Return whether a specialist has had less than its own share of the trials."""
+        total = len(self._window) + sum(busy.values()) + 1
+        own = sum(pull.specialist == name for pull in self._window) + busy.get(name, 0)
+        return own + 1 <= self._shares.get(name, 0.0) * total
 
     def rewards(self) -> dict[str, tuple[int, float]]:
         """Return each specialist's number of trials in the window and their mean reward."""
@@ -271,6 +285,7 @@ def open_policy(plan: Plan, charters: Sequence[Charter], queue: TrialQueue) -> S
         queue.pack.metric.goal,
         exploration=plan.exploration,
         blind=plan.blind,
+        shares={charter.name: charter.share for charter in charters if charter.share},
         past=[TrialResult.of_brief(trial) for trial in reversed(newest)],
     )
     make = SPEAKERS.get(plan.speakers)

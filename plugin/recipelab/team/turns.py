@@ -157,7 +157,7 @@ class Silence:
     """Specialists who had nothing to say, and are not asked again until something has changed.
 
     That is a kept trial, which everybody builds on, any trial on a specialist's own surfaces, or a
-    note from a person. Where all are silent, each is asked once more.
+    note from a person. Where all are silent, one is asked once more in each round.
 
     Args:
         surfaces: The surfaces of each specialist.
@@ -168,11 +168,17 @@ class Silence:
         self._surfaces = {name: frozenset(owned) for name, owned in surfaces.items()}
         self._blind = blind
         self._silent: set[str] = set()
+        self._asked_again = False
         self._notes: Collection[int] = ()
+
+    def start_round(self) -> None:
+        """Allow that one is asked once more, should all be silent."""
+        self._asked_again = False
 
     def turn_ended(self, turn: TurnOutcome) -> None:
         """Hear how a turn ended."""
         if turn.result is TurnResult.PASSED:
+            self._asked_again |= turn.specialist in self._silent
             self._silent.add(turn.specialist)
         else:
             self._silent.discard(turn.specialist)
@@ -200,10 +206,7 @@ class Silence:
         """
         names = list(names)
         found = [name for name in names if name not in self._silent]
-        if found or not nothing_goes_on:
-            return found
-        self._silent.clear()
-        return names
+        return names if not found and nothing_goes_on and not self._asked_again else found
 
 
 def idle_report(turns: Iterable[TurnOutcome]) -> str:

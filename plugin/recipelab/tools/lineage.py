@@ -1,9 +1,9 @@
-"""The ten tools that read the lineage: their arguments, their questions, and the table of them.
+"""The ten tools that read the lineage: their questions, and the table of them.
 
+To add a tool, write its arguments in :mod:`recipelab.tools.lineage_arguments` and its function
+here, add both to :data:`QUESTIONS`, and its name to ``LINEAGE_TOOLS`` in
+:mod:`recipelab.tools.names`.
 Descriptions go out with every call of a model, so they are short, and say units.
-
-To add a tool, write its arguments and its function, add both to :data:`QUESTIONS`, and its name to
-``LINEAGE_TOOLS`` in :mod:`recipelab.tools.names`.
 """
 
 from __future__ import annotations
@@ -11,30 +11,36 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from os import PathLike
-from typing import Annotated, Any, Generic, Literal, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from autogen_core import Component
-from pydantic import AfterValidator, BaseModel, Field, WithJsonSchema, field_validator
+from pydantic import BaseModel
 
 from recipelab.core.errors import LineageError, unknown_name
 from recipelab.core.recipe import Recipe
-from recipelab.core.trial import FailureKind, Standing, Status
-from recipelab.lineage import LineageStore, TrialBrief, TrialFilter, TrialRecord
+from recipelab.lineage import LineageStore, TrialBrief, TrialRecord
 from recipelab.lineage.campaigns import prior_note
-from recipelab.lineage.filter import ORDERS
 from recipelab.packs.judging_sections import Goal
 from recipelab.tools.base import (
     AnyTool,
     Row,
     TextTool,
-    ToolArguments,
     capped_rows,
     paged_text,
     to_json,
 )
-from recipelab.tools.recipe import MAX_EDITS, MAX_TEXT, EditArguments
+from recipelab.tools.lineage_arguments import (
+    CampaignArguments,
+    ChainArguments,
+    ChildrenArguments,
+    DiffArguments,
+    FailuresArguments,
+    LineageQueryArguments,
+    PageArguments,
+    SimilarArguments,
+    TrialArguments,
+)
 from recipelab.tools.rows import (
     IN_FLIGHT,
     SATURATED,
@@ -53,140 +59,6 @@ DIFF_CHARACTERS = 12_000
 
 UNPROVEN_ROWS = 10
 """Unproven gains that ``near_misses`` tells at most."""
-
-Number = Annotated[int, Field(ge=0)]
-Words = Annotated[str, Field(max_length=300)]
-
-
-def _in_utc(moment: datetime) -> datetime:
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-
-
-Moment = Annotated[datetime, AfterValidator(_in_utc)]
-
-Running = Literal["in_flight"]
-AskedStatus = Annotated[
-    Status | Running, WithJsonSchema({"type": "string", "enum": [*Status, IN_FLIGHT]})
-]
-AnyKind = Annotated[FailureKind, WithJsonSchema({"type": "string"})]
-"""A kind of failure; a schema with all of them would be long, and a wrong one is told."""
-
-
-class CampaignArguments(ToolArguments):
-    """Which campaign is asked about."""
-
-    campaign: str | None = Field(
-        default=None, description="A prior campaign; this one if left out."
-    )
-
-
-class PageArguments(CampaignArguments):
-    """Which part of a long answer is wanted."""
-
-    limit: int = Field(default=20, ge=1, le=100, description="Rows, 1 to 100.")
-    offset: int = Field(default=0, ge=0, description="Rows to pass over.")
-
-
-_LISTS = {
-    "status": "statuses",
-    "standing": "standings",
-    "surface": "surfaces",
-    "specialist": "specialists",
-    "failure_kind": "failure_kinds",
-}
-"""Arguments that are lists, and what a filter calls them."""
-
-
-class LineageQueryArguments(PageArguments):
-    """What to look for in the lineage: :class:`TrialFilter`, as a model gives it."""
-
-    status: list[AskedStatus] = Field(default=[], description="How they ended.")
-    standing: list[Standing] = Field(default=[], description="How well a kept one is proven.")
-    surface: list[str] = Field(default=[])
-    specialist: list[str] = Field(default=[])
-    failure_kind: list[AnyKind] = Field(default=[], description="As oom, nan, timeout, gate.")
-    signature: Words | None = Field(default=None, description="Words of the error.")
-    min_score: float | None = None
-    max_score: float | None = None
-    parent: Number | None = Field(default=None, description="Children of this trial.")
-    ancestor: Number | None = Field(default=None, description="Descendants of this trial.")
-    since: Moment | None = Field(default=None, description="Proposed then or later (ISO, UTC).")
-    until: Moment | None = Field(default=None, description="Proposed before.")
-    text: Words | None = Field(
-        default=None, description="Words in hypothesis, reason, diff or error."
-    )
-    order: Annotated[str, Field(pattern=f"^({'|'.join(ORDERS)})$")] = Field(
-        default=ORDERS[0], description=f"{', '.join(ORDERS[:-1])} or {ORDERS[-1]} first."
-    )
-
-    @field_validator("status")
-    @classmethod
-    def _check_alone(cls, status: list[Status | Running]) -> list[Status | Running]:
-        """A trial has ended or runs: the lineage looks these up in different ways."""
-        if IN_FLIGHT in status and len(status) > 1:
-            raise ValueError(f"{IN_FLIGHT} stands alone: ask for the others in a call of their own")
-        return status
-
-    def to_filter(self, goal: Goal | None) -> TrialFilter:
-        """Return the filter that the arguments ask for.
-
-        Args:
-            goal: Whether a smaller or a larger score is better, for the order ``best``; ``None``
-                for what the campaign says.
-        """
-        given = self.model_dump(exclude={"campaign", *_LISTS})
-        given |= {name: tuple(getattr(self, argument)) for argument, name in _LISTS.items()}
-        if IN_FLIGHT in self.status:
-            given |= {"statuses": (), "in_flight": True}
-        return TrialFilter(goal=goal, **given)
-
-
-class FailuresArguments(PageArguments):
-    """Which failures to count."""
-
-    failure_kind: list[AnyKind] = Field(default=[], description="As oom, nan, timeout, gate.")
-    surface: list[str] = Field(default=[])
-
-
-class TrialArguments(CampaignArguments):
-    """One trial, and which part of its long texts."""
-
-    trial: Number
-    diff: bool = Field(default=False, description="Show its diff from its parent, too.")
-    offset: int = Field(default=0, ge=0, description="Characters of the diff to pass over.")
-
-
-class DiffArguments(CampaignArguments):
-    """Two trials whose recipes are compared."""
-
-    before: Number
-    after: Number
-    path: str | None = Field(default=None, max_length=300, description="Only this file.")
-    offset: int = Field(default=0, ge=0, description="Characters to pass over.")
-
-
-class ChainArguments(CampaignArguments):
-    """The end of a chain of parents."""
-
-    trial: Number | None = Field(default=None, description="The best if left out.")
-    limit: int = Field(default=20, ge=1, le=100, description="Rows, 1 to 100.")
-
-
-class ChildrenArguments(PageArguments):
-    """The trial whose children are asked for."""
-
-    trial: Number
-
-
-class SimilarArguments(CampaignArguments):
-    """An idea, as edits, as words, or both."""
-
-    edits: list[EditArguments] = Field(
-        default=[], max_length=MAX_EDITS, description="As for check_edit."
-    )
-    parent: Number | None = Field(default=None, description="Trial that the edits are of.")
-    text: str = Field(default="", max_length=MAX_TEXT, description="The idea in words.")
-    limit: int = Field(default=10, ge=1, le=50, description="Rows, 1 to 50.")
 
 
 @dataclass(frozen=True)

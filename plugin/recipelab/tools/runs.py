@@ -13,7 +13,7 @@ from recipelab.core.trial import SeedRun
 from recipelab.evaluation.curves import curve_of
 from recipelab.evaluation.log_book import PhaseLog
 from recipelab.evaluation.queue import TrialQueue
-from recipelab.evaluation.scratch import PROFILE, WAIT_SECONDS, profile_table
+from recipelab.evaluation.scratch import PROFILE, WAIT_SECONDS, ScratchBench, profile_table
 from recipelab.lineage import TrialRecord
 from recipelab.packs.pack import Pack
 from recipelab.packs.sections import CurveSpec
@@ -38,9 +38,9 @@ class RunLogArguments(ToolArguments):
     """Which log, and which part of it."""
 
     trial: int = Field(ge=0)
-    phase: str | None = Field(default=None, max_length=20, description="As train.")
+    phase: str | None = Field(default=None, max_length=20)
     seed: int | None = None
-    regex: str | None = Field(default=None, max_length=500, description="Only lines with it.")
+    regex: str | None = Field(default=None, max_length=500)
     from_line: int | None = Field(default=None, ge=1)
 
 
@@ -55,7 +55,8 @@ class RunLogTool(TextTool[RunLogArguments]):
         super().__init__(
             RunLogArguments,
             "run_log",
-            "Read what any trial's phases printed. trial alone lists its logs with seconds.",
+            "Read what a trial's phases printed: by phase (train), seed, regex or line. With trial "
+            "alone: which logs there are, and seconds by phase and seed.",
         )
         self._queue = queue
 
@@ -90,7 +91,7 @@ def phase_rows(record: TrialRecord, logs: Sequence[PhaseLog]) -> list[Row]:
                 "mib": timing.peak_memory_mb and round(timing.peak_memory_mb),
             }
     for log in logs:
-        rows.setdefault((log.phase, log.seed), {})["log_lines"] = len(log.lines)
+        rows.setdefault((log.phase, log.seed), {})["log_lines"] = len(log.lines) or None
     return [
         without_empty({"phase": phase, "seed": seed} | row) for (phase, seed), row in rows.items()
     ]
@@ -103,9 +104,7 @@ def _chosen(logs: Sequence[PhaseLog], args: RunLogArguments) -> list[PhaseLog]:
         RecipelabError: There is none.
     """
     found = [
-        log
-        for log in logs
-        if args.phase in (None, log.phase) and (args.seed is None or log.seed == args.seed)
+        log for log in logs if args.phase in (None, log.phase) and args.seed in (None, log.seed)
     ]
     if not found:
         there = ", ".join(_name(log) for log in logs) or "none is kept"
@@ -231,9 +230,10 @@ class ProfileTool(TextTool[ProfileArguments]):
 
     Args:
         queue: The campaign's queue of trials.
+        bench: Where it runs.
     """
 
-    def __init__(self, queue: TrialQueue) -> None:
+    def __init__(self, queue: TrialQueue, bench: ScratchBench) -> None:
         super().__init__(
             ProfileArguments,
             "profile_trial",
@@ -241,6 +241,7 @@ class ProfileTool(TextTool[ProfileArguments]):
             "takes a slot as a training does.",
         )
         self._queue = queue
+        self._bench = bench
         self.call_seconds = queue.pack.budgets.train + WAIT_SECONDS + 60.0
 
     async def answer(self, args: ProfileArguments) -> str:
@@ -258,7 +259,7 @@ class ProfileTool(TextTool[ProfileArguments]):
         files = queue.recipe_of(args.trial)
         check_time(queue)
         labels = {"campaign": queue.campaign, "trial": str(args.trial)}
-        result = await queue.bench.profile(files, labels)
+        result = await self._bench.profile(files, labels)
         queue.ledger.used_device(PROFILE, result.wall_seconds)
         table = profile_table(result.log)[-SHOWN_CHARACTERS:]
         if result.ok and queue.logs is not None:
@@ -300,5 +301,9 @@ def ran(result: PhaseResult, pack: Pack) -> Row:
 def run_tools(queue: TrialQueue) -> list[AnyTool]:
     """Return the tools that show what the runs of a campaign's trials did."""
     spec = queue.pack.phases.train.curve
-    curves = [CurveTool(queue, spec)] if spec is not None else []
-    return [RunLogTool(queue), *curves, ProfileTool(queue)]
+    tools: list[AnyTool] = [RunLogTool(queue)]
+    if spec is not None:
+        tools.append(CurveTool(queue, spec))
+    if (bench := queue.bench) is not None:
+        tools.append(ProfileTool(queue, bench))
+    return tools

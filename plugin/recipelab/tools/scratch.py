@@ -6,7 +6,7 @@ from pydantic import Field
 
 from recipelab.core.text import plain
 from recipelab.evaluation.queue import TrialQueue
-from recipelab.evaluation.scratch import SCRATCH, WAIT_SECONDS
+from recipelab.evaluation.scratch import SCRATCH, WAIT_SECONDS, ScratchBench
 from recipelab.packs.knowledge import load_knowledge
 from recipelab.tools.base import AnyTool, TextTool, ToolArguments, to_json
 from recipelab.tools.runs import check_time, ran
@@ -24,8 +24,8 @@ class RunPythonArguments(ToolArguments):
     """The code, and beside which recipe it runs."""
 
     code: str = Field(min_length=1, max_length=20_000)
-    seconds: float = Field(default=10.0, gt=0, le=3600)
-    trial: int | None = Field(default=None, ge=0, description="Whose recipe; default: the best.")
+    seconds: float = Field(default=10.0, gt=0)
+    trial: int | None = Field(default=None, ge=0)
 
 
 class RunPythonTool(TextTool[RunPythonArguments]):
@@ -33,22 +33,26 @@ class RunPythonTool(TextTool[RunPythonArguments]):
 
     Args:
         queue: The campaign's queue of trials.
+        bench: Where it runs.
         turn: The record of the specialist's turn.
         blind: Whether only the recipe that is to be edited is there.
     """
 
-    def __init__(self, queue: TrialQueue, turn: TurnState, *, blind: bool = False) -> None:
+    def __init__(
+        self, queue: TrialQueue, bench: ScratchBench, turn: TurnState, *, blind: bool = False
+    ) -> None:
         self._most = queue.pack.scratch.seconds
-        places = sorted({target.split("/")[0] for target in queue.bench.training_data()})
+        places = sorted({target.split("/")[0] for target in bench.training_data()})
         seen = f"; training data in {', '.join(places)}/" if places else ""
         super().__init__(
             RunPythonArguments,
             "run_python",
-            f"Run Python in the sandbox where train runs: import the recipe's modules, time a step"
-            f"{seen}. Print what you want to know. Not scored; nothing is kept; "
-            f"{self._most:g} s a turn.",
+            "Run Python where train runs, beside a recipe (the best's unless you name a trial) to "
+            f"import from{seen}. Print what you want to know: a step's time, parameters. Not "
+            f"scored, nothing is kept, {self._most:g} s a turn.",
         )
         self._queue = queue
+        self._bench = bench
         self._turn = turn
         self._blind = blind
         self.call_seconds = self._most + WAIT_SECONDS + 60.0
@@ -74,7 +78,7 @@ class RunPythonTool(TextTool[RunPythonArguments]):
         self._turn.scratch_seconds += seconds
         spent = 0.0
         try:
-            result = await self._queue.bench.run(files, args.code, seconds, labels)
+            result = await self._bench.run(files, args.code, seconds, labels)
             spent = result.wall_seconds
         finally:
             self._turn.scratch_seconds -= seconds - spent
@@ -109,6 +113,6 @@ def searching_tools(queue: TrialQueue, turn: TurnState, *, blind: bool = False) 
     tools: list[AnyTool] = [SearchRecipeTool(queue, blind=blind)]
     if sources := load_knowledge(queue.pack):
         tools.append(SearchKnowledgeTool(queue, sources, blind=blind))
-    if queue.pack.scratch.seconds > 0:
-        tools.append(RunPythonTool(queue, turn, blind=blind))
+    if (bench := queue.bench) is not None and queue.pack.scratch.seconds > 0:
+        tools.append(RunPythonTool(queue, bench, turn, blind=blind))
     return tools

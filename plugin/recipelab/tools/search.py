@@ -31,8 +31,8 @@ class SearchRecipeArguments(ToolArguments):
     """What to look for, and where."""
 
     regex: str = Field(min_length=1, max_length=500)
-    trial: int | None = Field(default=None, ge=0, description="Default: the best.")
-    path: str | None = Field(default=None, max_length=300, description="Only this file or folder.")
+    trial: int | None = Field(default=None, ge=0)
+    path: str | None = Field(default=None, max_length=300)
 
 
 class SearchRecipeTool(TextTool[SearchRecipeArguments]):
@@ -47,7 +47,8 @@ class SearchRecipeTool(TextTool[SearchRecipeArguments]):
         super().__init__(
             SearchRecipeArguments,
             "search_recipe",
-            "Find lines of a recipe by a regular expression (Python's): file, line number, line.",
+            "Find lines of a recipe (the best's unless you name a trial) by a Python regex; path: "
+            "only there.",
         )
         self._queue = queue
         self._blind = blind
@@ -126,8 +127,8 @@ class SearchKnowledgeArguments(ToolArguments):
     """What to look for, or which source to read."""
 
     words: str = Field(default="", max_length=300)
-    source: str | None = Field(default=None, max_length=80, description="Only this one.")
-    offset: int = Field(default=0, ge=0, description="Passages to pass over.")
+    source: str | None = Field(default=None, max_length=80)
+    offset: int = Field(default=0, ge=0)
 
 
 class SearchKnowledgeTool(TextTool[SearchKnowledgeArguments]):

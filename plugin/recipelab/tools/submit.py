@@ -265,6 +265,11 @@ class SubmitTrialTool(TextTool[SubmitTrialArguments]):
 
     example_keys = ("parent", "edits")
 
+    @property
+    def hidden(self) -> frozenset[str]:
+        """A blind specialist cannot wait for a trial, and has one a turn."""
+        return frozenset({"go_on"} if self._turn.blind else ())
+
     def __init__(
         self, queue: TrialQueue, specialist: str, surfaces: tuple[str, ...], turn: TurnState
     ) -> None:

@@ -1,0 +1,119 @@
+"""What a turn of a specialist sends to its model, on the shipped packs: held to a bound.
+
+A token counts as four characters, as it does in English text and code.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from autogen_core import FunctionCall
+from autogen_core.models import (
+    AssistantMessage,
+    FunctionExecutionResult,
+    FunctionExecutionResultMessage,
+)
+
+from recipelab.agents import load_charter
+from recipelab.agents.context import CHARACTERS, TurnContext, _size
+from recipelab.agents.prompt import system_message
+from recipelab.agents.specialist import Specialist, workbench_of
+from recipelab.core.trial import Proposal
+from recipelab.evaluation.evaluator import Evaluator
+from recipelab.evaluation.queue import TrialQueue
+from recipelab.lineage import LineageStore
+from recipelab.models import OfflineClient
+from recipelab.packs.load import load_pack, load_playbook
+from recipelab.packs.pack import Pack
+from recipelab.sandbox import LocalSandbox
+from recipelab.tools.names import BY_NAME
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+
+from lineage_fill import CAMPAIGN, fill
+
+MINIS = ("airbench96", "nanochat_d12", "parameter_golf", "play_search")
+TOKEN = 4
+MOST_AT_START, MOST_AT_END = 12_000, 30_000
+"""Tokens of a context, schemas and instructions included."""
+
+MOST_SCHEMAS = 8_400
+"""Characters of all schemas of a specialist."""
+
+
+@pytest.fixture(scope="module", params=[10, 10_000])
+def lineage(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LineageStore]:
+    """A lineage of so many trials."""
+    path = tmp_path_factory.mktemp("sizes") / "lineage.db"
+    fill(path, request.param)
+    with LineageStore.open(path) as store:
+        yield store
+
+
+def queue_of(store: LineageStore, pack: Pack) -> TrialQueue:
+    """The queue of a campaign that runs nothing here."""
+    return TrialQueue(store, CAMPAIGN, Evaluator(pack, LocalSandbox(), {}))
+
+
+@pytest.mark.parametrize("name", MINIS)
+async def test_a_turn_begins_and_ends_within_its_bounds(lineage: LineageStore, name: str) -> None:
+    pack = load_pack(name)
+    queue, plays = queue_of(lineage, pack), load_playbook(pack)
+    for specialist in pack.specialists:
+        charter = load_charter(specialist).on(pack.surface_names)
+        agent = Specialist(charter, OfflineClient(), pack, queue, plays=plays, round_number=1)
+        await agent._turn_context.begin_turn()
+        opening = await agent._turn_context.get_messages()
+        tools = await workbench_of(charter, queue, plays, 1).list_tools()
+        schemas = len(json.dumps(tools))
+        assert not {tool["name"] for tool in tools} & set(BY_NAME)
+        assert schemas <= MOST_SCHEMAS
+        fixed = len(system_message(pack, charter)) + schemas
+        start = fixed + sum(len(str(message.content)) for message in opening)
+        assert start / TOKEN <= MOST_AT_START, (specialist, start)
+        assert (fixed + CHARACTERS) / TOKEN <= MOST_AT_END, (specialist, fixed)
+
+
+async def test_a_recipe_of_half_a_megabyte_does_not_fill_a_turn(desk: TrialQueue) -> None:
+    text = "".join(f"VALUE_{n} = {n}  # a line of a large recipe\n" for n in range(6_000))
+    files = desk.store.files("c", 0) | {f"recipe/big{n}.py": text for n in range(2)}
+    assert sum(map(len, files.values())) > 500_000
+    number = desk.store.propose(
+        "c",
+        Proposal("left", "left", 0, "a large recipe", 0.0, ()),
+        parents=(0,),
+        files=files,
+        digest="large",
+        diff="",
+        round_number=None,
+    )
+    bench = workbench_of(load_charter("left"), desk, (), 1)
+    context = TurnContext(lambda: "view")
+    await context.begin_turn()
+    fixed = len(system_message(desk.pack, load_charter("left")))
+    fixed += len(json.dumps(await bench.list_tools()))
+    whole = {"trial": number}
+    for calls in ([whole], [whole, whole | {"path": "recipe/big0.py"}, whole], [whole]):
+        asked = [
+            FunctionCall(id=str(n), name="read_recipe", arguments=json.dumps(arguments))
+            for n, arguments in enumerate(calls)
+        ]
+        answers = [
+            FunctionExecutionResult(
+                call_id=str(n),
+                name="read_recipe",
+                content=(await bench.call_tool("read_recipe", arguments)).to_text(),
+            )
+            for n, arguments in enumerate(calls)
+        ]
+        await context.add_message(AssistantMessage(content=asked, source="left"))
+        await context.add_message(FunctionExecutionResultMessage(content=answers))
+        sent = fixed + sum(map(_size, await context.get_messages()))
+        assert sent / TOKEN <= MOST_AT_END
+        assert "to_be_read_alone" in answers[0].content
