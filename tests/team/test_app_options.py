@@ -8,7 +8,7 @@ import os
 from collections.abc import AsyncGenerator, Sequence
 from inspect import signature
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 import pytest
 from autogen_agentchat.agents import AssistantAgent, BaseChatAgent
@@ -60,6 +60,8 @@ class Idea(BaseModel):
 
 class Cue(BaseTextChatMessage):
     """A message type of an app."""
+
+    type: Literal["Cue"] = "Cue"
 
 
 class Prompter(BaseChatAgent):
@@ -392,3 +394,37 @@ async def test_a_campaign_left_by_its_agents_can_go_on(project: Path) -> None:
         campaign = store.campaign("c")
         assert (campaign.state, campaign.stop_reason) == ("stopped", "out of luck")
     assert (await finished(research)).stop_reason == SPENT
+
+
+@pytest.mark.parametrize("shown", [True, False])
+async def test_the_task_is_in_the_result_or_not(project: Path, shown: bool) -> None:
+    task = [TextMessage(content=text, source="user") for text in ("Be bold.", "Be brief.")]
+    team = team_of(1)
+    result = await finished(team, task=task, output_task_messages=shown)
+    said = [message.to_text() for message in result.messages]
+    assert said.count("Be bold.") == said.count("Be brief.") == shown
+    model = Watched()
+    await finished(team_of(1, {"": model}, name="d"), task=task, output_task_messages=shown)
+    assert "Be bold." in str(model.seen[0]) and "Be brief." in str(model.seen[0])
+
+
+def house(trials: int) -> RoundRobinGroupChat:
+    """A team in which the research team is a member of a member."""
+    known: dict[str, Any] = {"custom_message_types": [Cue]}
+    inner = RoundRobinGroupChat([team_of(trials, name="c")], name="inner", max_turns=1, **known)
+    return RoundRobinGroupChat([inner, Prompter("prompter", ".")], max_turns=2, **known)
+
+
+async def test_a_larger_team_is_saved_with_the_research_team_in_it(project: Path) -> None:
+    state: dict[str, Any] = dict(await house(1).save_state())
+    for trials in (1, 2):
+        team = house(trials)
+        await team.load_state(json.loads(json.dumps(state)))
+        result = await finished(team, task="Go.")
+        said = str([message.to_text() for message in result.messages])
+        assert f"Campaign c: {trials} trials" in said
+        state = dict(await team.save_state())
+    loaded = RoundRobinGroupChat.load_component(
+        RoundRobinGroupChat([team_of(2, name="c")], max_turns=1).dump_component()
+    )
+    assert SPENT in str((await finished(loaded, task="Go.")).messages[-1].to_text())

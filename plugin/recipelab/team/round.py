@@ -1,4 +1,4 @@
-"""The AutoGen group chat of one round, and everything that touches AutoGen's private names.
+"""The AutoGen group chat of one round, and what touches AutoGen's private names.
 
 A round is a selector group chat that is assembled anew on the same object, with a manager, a
 runtime and a cancellation token of its own:
