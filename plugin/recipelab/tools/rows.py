@@ -12,6 +12,7 @@ from recipelab.core.text import shorten
 from recipelab.core.trial import Failure, GateResult, SeedRun
 from recipelab.evaluation.metric import METRIC
 from recipelab.lineage import (
+    BankedMargin,
     Comparison,
     FailureGroup,
     LineageStore,
@@ -223,6 +224,15 @@ def near_miss_row(miss: NearMiss, row: Row) -> Row:
     ]
     gain = {"gain_over_best": rounded(miss.gain), "missed": missed, "repairs": miss.children}
     return without_empty(row | gain)
+
+
+def banked_row(item: BankedMargin, row: Row) -> Row:
+    """Return the row of a trial that holds a gate by more than the best, at no cost that shows."""
+    gains = [
+        {"gate": gain.name, "margin": rounded(gain.margin), "best_has": rounded(gain.best)}
+        for gain in item.gains
+    ]
+    return without_empty(row | {"cost": rounded(item.cost), "margins": gains})
 
 
 def summary_row(name: str, summary: SurfaceSummary) -> Row:
