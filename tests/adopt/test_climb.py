@@ -71,6 +71,62 @@ def line(repository: Callable[..., Path], tmp_path: Path) -> Path:
     return repository("line", {"train.py": TRAIN, "data/points.csv": data})
 
 
+def complete(code: dict[str, str]) -> None:
+    """Complete the script that predicts, as a user would."""
+    script = Path("task_packs/line/recipe/predict.py")
+    text = script.read_text()
+    for place, line in code.items():
+        text, count = re.subn(rf'raise NotImplementedError\(f?"{place}: .*', line, text)
+        assert count == 1
+    script.write_text(text.replace("from pathlib", "import json\nfrom pathlib", 1))
+
+
+@pytest.fixture
+def drafted(cli: Cli, line: Path) -> Path:
+    """The pack of that repository, as it is written before anything has run."""
+    survey = look(read_repository(line))
+    draft = Draft("line", survey, survey.entries[0], list(survey.repository.data), "val_loss")
+    draft.editable = ("train.py",)
+    write_draft(draft, Path("task_packs/line"))
+    return Path("task_packs/line")
+
+
+NAMES = [f"shelf{number}" for number in range(5)]
+GUESSES: dict[str, str] = {
+    "classes": "'high' if model * x > 1.2 else 'low'",
+    "ranking": "' '.join(sorted(NAMES, key=lambda name: abs(int(name[-1]) - 2 * model * x)))",
+}
+"""A line of predictions of each kind, by the line that was fitted."""
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("kind", GUESSES)
+def test_a_kind_of_predictions_is_scored_apart(
+    cli: Cli, drafted: Path, tmp_path: Path, kind: str
+) -> None:
+    """Answers are those of the true line, and some of them of chance."""
+    draw = random.Random(2)
+    inputs = [round(draw.random(), 4) for _ in range(60)]
+    true = GUESSES[kind].replace("NAMES", repr(NAMES))
+    told = [
+        str(eval(true, {"model": 2.0, "x": draw.random() if place % 9 == 0 else x})).split()[0]
+        for place, x in enumerate(inputs)
+    ]
+    (tmp_path / "inputs.txt").write_text("".join(f"{x}\n" for x in inputs))
+    (tmp_path / "answers.txt").write_text("".join(f"{answer}\n" for answer in told))
+    words = ("--hidden", tmp_path / "inputs.txt", "--answers", tmp_path / "answers.txt")
+    done = cli("packs", "adopt", "line", "--to", "isolated", "--kind", kind, *words)
+    assert done.exit_code == 0, done.output
+    complete(COMPLETED | {"3": f"return [{true} for x in inputs]"})
+    checked = cli("packs", "check", "line", "--profile", "isolated", "--json", *LOCAL)
+    assert checked.exit_code == 0, checked.output
+    found = {item["what"]: item for item in json.loads(checked.stdout)}
+    assert f"60, their mean is score.{KINDS[kind].measure}" in found["items"]["told"]
+    assert found["goal"]["level"] == "ok", "the answers as predictions win"
+    score = float(found["baseline"]["told"].split()[1])
+    assert score < 0.3 if kind == "classes" else 0.7 < score < 1.0
+
+
 @pytest.mark.campaign
 def test_a_pack_climbs_to_isolated(cli: Cli, adopt: Adopt, line: Path, tmp_path: Path) -> None:
     facts = adopt(line, "--level", "protected")
@@ -88,13 +144,7 @@ def test_a_pack_climbs_to_isolated(cli: Cli, adopt: Adopt, line: Path, tmp_path:
     unfinished = cli("packs", "check", "line", "--profile", "isolated", *LOCAL)
     assert unfinished.exit_code == 1
     assert "NotImplementedError" in unfinished.stdout
-    script = Path("task_packs/line/recipe/predict.py")
-    text = script.read_text()
-    for place, code in COMPLETED.items():
-        text, count = re.subn(rf'raise NotImplementedError\(f?"{place}: .*', code, text)
-        assert count == 1
-    text = text.replace("from pathlib", "import json\nfrom pathlib", 1)
-    script.write_text(text)
+    complete(COMPLETED)
     checked = cli("packs", "check", "line", "--profile", "isolated", "--json", *LOCAL)
     assert checked.exit_code == 0, checked.output
     told = {item["what"]: item["told"] for item in json.loads(checked.stdout)}
@@ -105,20 +155,18 @@ def test_a_pack_climbs_to_isolated(cli: Cli, adopt: Adopt, line: Path, tmp_path:
     assert load_pack("line").trust is Trust.PROTECTED
 
 
-def test_every_kind_makes_a_profile_that_can_be_read(cli: Cli, line: Path, tmp_path: Path) -> None:
-    survey = look(read_repository(line))
-    draft = Draft("line", survey, survey.entries[0], list(survey.repository.data), "val_loss")
-    draft.editable = ("train.py",)
-    write_draft(draft, Path("task_packs/line"))
-    file = Path("task_packs/line/pack.toml")
+def test_every_kind_makes_a_profile_that_can_be_read(
+    cli: Cli, drafted: Path, tmp_path: Path
+) -> None:
+    file = drafted / "pack.toml"
     before = file.read_text()
     for kind in KINDS:
         isolate("line", kind, tmp_path / "inputs.txt", tmp_path / "answers.txt")
         pack = load_pack("line", "isolated")
         assert pack.trust is Trust.ISOLATED
-        for path in Path("task_packs/line/evaluator/isolated").glob("*.py"):
+        for path in (drafted / "evaluator/isolated").glob("*.py"):
             compile(path.read_text(), path.name, "exec")
-        script = Path("task_packs/line/recipe/predict.py")
+        script = drafted / "recipe/predict.py"
         compile(script.read_text(), script.name, "exec")
         with pytest.raises(RecipelabError, match="has a profile isolated already"):
             isolate("line", kind, tmp_path / "inputs.txt", tmp_path / "answers.txt")

@@ -62,23 +62,28 @@ def adopted_untouched(adopt: Adopt, folder: Path, *words: object) -> dict[str, A
 
 
 def test_a_table_with_cross_validation(
-    cli: Cli, adopt: Adopt, repository: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    cli: Cli, adopt: Adopt, repository: Callable[..., Path]
 ) -> None:
     facts = adopted_untouched(adopt, repository("tabular_cv"))
     assert (facts["metric"], facts["goal"], facts["trust"]) == (
         "cv_rmse",
         "minimize",
-        "self-reported",
+        "isolated",
     )
+    pack = load_pack("tabular_cv")
+    assert (facts["folds"], pack.folds, pack.seeds) == (5, 100, (0, 1, 2, 3, 4))
     assert facts["seed"] == "by the option --seed"
     assert facts["data"] == ["churn.csv"]
     assert cli("packs", "check", "tabular_cv", "--no-run").exit_code == 0
-    assert "What is not defended yet" in Path("task_packs/tabular_cv/README.md").read_text()
-    monkeypatch.setenv("OPENAI_API_KEY", "none")
-    refused = cli("run", "tabular_cv", "--model", "openai:gpt-4o", "--trials", 1, *LOCAL)
-    assert refused.exit_code == 2
-    assert "--accept-self-reported" in refused.stderr
-    assert searched(cli, "tabular_cv")["trust"] == "self-reported"
+    assert (
+        "rows whose answers the recipe never sees"
+        in Path("task_packs/tabular_cv/README.md").read_text()
+    )
+    assert searched(cli, "tabular_cv")["trust"] == "isolated"
+    words = ("verify", 1, "--seeds", 2, "--sandbox", "local", "--slots", 1, "--json")
+    verified = json.loads(cli(*words).stdout)
+    assert verified["status"] in ("certified", "not_certified")
+    assert verified["held_out"] is True
 
 
 def test_a_package_with_a_configuration_file(
@@ -93,6 +98,11 @@ def test_a_package_with_a_configuration_file(
     assert facts["command"] == "python -m tinyclass.train --config configs/base.yaml"
     assert "by the key seed of configs/base.yaml" in facts["seed"]
     assert facts["data"] == ["data"]
+    with monkeypatch.context() as key:
+        key.setenv("OPENAI_API_KEY", "none")
+        refused = cli("run", "yaml_package", "--model", "openai:gpt-4o", "--trials", 1, *LOCAL)
+    assert refused.exit_code == 2
+    assert "--accept-self-reported" in refused.stderr
     searched(cli, "yaml_package")
     warning = "self-reported: code that agents may change printed every score"
     for words in (("trials",), ("show", 1), ("lineage",), ("stats",), ("transcript",)):

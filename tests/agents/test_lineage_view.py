@@ -107,6 +107,33 @@ def test_an_unproven_gain_has_a_list_of_its_own(store: LineageStore, toy: Pack) 
     assert f"- {number} " not in part(view(store, toy), "Your last")
 
 
+def test_margin_that_cost_nothing_is_a_parent_to_trade_on(store: LineageStore, toy: Pack) -> None:
+    title = "Gate margin in the bank"
+    assert part(view(store, toy), title) == "(none)"
+    best = store.best("c").outcome
+    assert best is not None and best.score is not None and best.gates
+    (gate,) = (one for one in best.gates if one.name == "accuracy")
+
+    def banked(name: str, cost: float, more: float, error: float = 0.001) -> int:
+        number = propose(store, "c", 1, name, EDIT, digest=name)
+        gates = (replace(gate, margin=gate.margin + more, error=error),)
+        score = best.score + cost
+        outcome = measured(Status.DISCARDED, score)
+        store.record("c", number, replace(outcome, gates=gates, delta=cost, delta_se=0.1))
+        return number
+
+    banked("costly", 0.5, 0.05)
+    banked("no more margin than luck", 0.05, 0.05, error=0.04)
+    banked("less margin", 0.05, -0.01)
+    found = banked("wider", 0.05, 0.05)
+    assert store.banked_margins("c")[0].brief.number == found
+    text = part(view(store, toy), title)
+    assert text == (
+        f"- {found} (opt) {best.score + 0.05:.4g} points: accuracy margin "
+        f"{gate.margin + 0.05:.3g}, the best has {gate.margin:.3g} | wider"
+    )
+
+
 def test_changes_name_what_they_are_against_and_their_seeds(store: LineageStore, toy: Pack) -> None:
     number = propose(store, "c", 2, "from an old trial", EDIT, digest="w")
     runs = tuple(SeedRun(seed, (), {"metric": 9.0 + seed}) for seed in (1, 7, 8))

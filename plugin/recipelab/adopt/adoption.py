@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import shutil
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import unified_diff
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -19,6 +20,7 @@ from recipelab.adopt.climb import protect
 from recipelab.adopt.constants import candidates
 from recipelab.adopt.draft import Draft, goal_of, is_time, score_key
 from recipelab.adopt.files import read_repository
+from recipelab.adopt.folds import DIGEST, Folds, NoFolds, StandIn, folds_of, table_of
 from recipelab.adopt.look import Entry, Survey, look, script_of
 from recipelab.adopt.mending import last_lines, mend
 from recipelab.adopt.running import Training, train
@@ -64,6 +66,7 @@ class Wishes:
         edit: Globs of the files that agents may change.
         fixed: Globs of files that they may not.
         data: Files and folders of data.
+        target: Column of answers of a table whose rows the evaluator deals into folds.
         seed_arg: The option that takes the seed.
         seed_env: The variable that takes it.
         seed_constant: Its place in the code, ``FILE:LINE``.
@@ -84,6 +87,7 @@ class Wishes:
     edit: tuple[str, ...] = ()
     fixed: tuple[str, ...] = ()
     data: tuple[str, ...] = ()
+    target: str | None = None
     seed_arg: str | None = None
     seed_env: str | None = None
     seed_constant: str | None = None
@@ -160,6 +164,7 @@ class Adoption:
             self._choose_metric(draft, first)
             await self._run_twice_more(draft, folder, first)
             self._choose_files(draft)
+            await self._make_folds(draft, folder)
             write_draft(draft, folder)
             if self._wishes.level is Trust.PROTECTED and not draft.protected:
                 self._say_held(protect(str(folder))[1])
@@ -359,6 +364,71 @@ class Adoption:
         )
         self._say(f"agents may change: {', '.join(draft.editable)}")
         self._say(f"knobs: {len(draft.knobs)} in knobs.toml")
+
+    async def _make_folds(self, draft: Draft, folder: Path) -> None:
+        """Have the evaluator make the folds of a script that cross-validates, if that is safe."""
+        lines = draft.survey.notes().get("folds", ())
+        reached = draft.survey.reached(draft.entry.path, draft.entry.command)
+        paths = list(dict.fromkeys(line.path for line in lines if line.path in reached))
+        if not paths or draft.trust is not Trust.SELF_REPORTED:
+            return
+        if self._wishes.level is not Trust.SELF_REPORTED:
+            self._say("folds: stay in the script, whose functions are held as --level asks")
+            return
+        try:
+            if len(paths) > 1:
+                raise NoFolds(f"several files make folds: {', '.join(paths)}")
+            text, target = draft.text(paths[0]), self._wishes.target
+            folds = folds_of(paths[0], text, draft.data, draft.metric, target)
+            draft.measured_seconds = await self._try_fold(draft, folds, folder)
+        except NoFolds as refused:
+            told = f"folds: stay in the script: {refused}"
+            self._say(told)
+            draft.notes.append(f"{told[0].upper()}{told[1:]}.")
+            return
+        draft.folds, draft.trust, draft.deterministic = folds, Trust.ISOLATED, False
+        self._say(
+            f"folds: {folds.count}, dealt by the evaluator from {folds.table.target}, and a "
+            f"hold-out of the same size for verify; answers: column {folds.target}; "
+            f"scored: {folds.score}"
+        )
+
+    async def _try_fold(self, draft: Draft, folds: Folds, folder: Path) -> float:
+        """Return the seconds of one fold, if its predictions hang on what they should.
+
+        Raises:
+            NoFolds: They hang on the answers that are hidden, or not on those that are not.
+        """
+        tries: tuple[tuple[StandIn, StandIn | None], ...] = (
+            (lambda answers, place: answers[place % len(answers)], None),
+            (lambda answers, place: answers[-1 - place % len(answers)], None),
+            (lambda answers, place: answers[0], lambda answers, place: answers[-1 - place]),
+        )
+        digests, seconds = [], 0.0
+        others = [place for place in draft.data if place is not folds.table]
+        for told, known in tries:
+            with tempfile.TemporaryDirectory() as scratch:
+                places = table_of(folds, Path(scratch), told=told, known=known)
+                tried = replace(draft, folds=folds, tries_fold=True, data=[*others, *places])
+                training = await self._train(tried, folder, 1)
+            _, found, rest = training.text.rpartition(DIGEST)
+            if not training.ok or not found:
+                lines = last_lines(training.result.log)
+                raise NoFolds(f"the script fails on one fold, or predicts nothing\n{lines}")
+            digests.append(rest.split()[0])
+            seconds = training.result.wall_seconds
+        if digests[0] != digests[1]:
+            raise NoFolds(
+                f"its predictions hang on the hidden answers, if those are column {folds.target}: "
+                "it may stop early on the fold that is held out, scale by all rows, or shuffle "
+                "them; use the training rows alone, or name the column with --target"
+            )
+        if digests[0] == digests[2]:
+            raise NoFolds(
+                f"its predictions do not hang on column {folds.target}; name that of the answers "
+                "with --target"
+            )
+        return seconds
 
     def _import_past(self, draft: Draft) -> str | None:
         """Import the table of past experiments of autoresearch's layout, if there is one."""

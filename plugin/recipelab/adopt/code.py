@@ -43,7 +43,10 @@ _LINE_KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"hf_hub_download|from_pretrained\(|fetch_openml|\bcurl\s|\bwget\s|urlopen"
         ),
     ),
-    ("folds", re.compile(r"\b(?:KFold|StratifiedKFold|GroupKFold|cross_val_score|n_folds)\b")),
+    (
+        "folds",
+        re.compile(r"\b(?:KFold|StratifiedKFold|GroupKFold|cross_val\w+|n_folds|setdiff1d)\b"),
+    ),
 )
 """What a line may hold that is worth a word to the user."""
 

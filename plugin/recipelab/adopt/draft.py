@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from recipelab.adopt.code import SeedPlace
 from recipelab.adopt.constants import Candidate
 from recipelab.adopt.files import DataPlace
+from recipelab.adopt.folds import Folds
 from recipelab.adopt.look import Entry, Survey
 from recipelab.core.trial import Trust
 from recipelab.packs.judging_sections import Goal
@@ -119,6 +120,8 @@ class Draft:
         measured_seconds: Time that it took; 0 until it has run.
         deterministic: Whether every seed measures the same.
         protected: Files, with the functions in them, that are held fixed; none for all of a file.
+        folds: The cross-validation that the evaluator makes in place of the script's own.
+        tries_fold: Whether it is a try of the script on one fold, and not the pack.
         trust: How far the score can be believed.
         replaced: Texts that the pack's copy has in place of the user's: path to pairs.
         notes: What the user was told, for the pack's README.
@@ -143,6 +146,8 @@ class Draft:
     measured_seconds: float = 0.0
     deterministic: bool = False
     protected: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    folds: Folds | None = None
+    tries_fold: bool = False
     trust: Trust = Trust.SELF_REPORTED
     replaced: dict[str, list[tuple[str, str]]] = field(
         default_factory=dict[str, list[tuple[str, str]]]
@@ -174,6 +179,8 @@ class Draft:
 
     def text(self, path: str) -> str:
         """Return the text of a file as the pack has it: the user's, but for a seed or a path."""
+        if self.folds is not None and self.folds.path == path:
+            return self.folds.text
         text = self.survey.repository.texts[path]
         if self.seed.kind == "constant" and self.seed.path == path:
             text = self.seed.replaced(text)

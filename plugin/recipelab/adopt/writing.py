@@ -13,9 +13,11 @@ from typing import Any
 from recipelab.adopt.constants import REST
 from recipelab.adopt.draft import Draft, is_time, score_key
 from recipelab.adopt.files import DataPlace
+from recipelab.adopt.folds import COUNTS, HELPER, Folds
 from recipelab.core.errors import RecipelabError
 from recipelab.core.trial import Trust
 from recipelab.packs.judging_sections import Goal
+from recipelab.sandbox.processes import MIB
 
 TEMPLATES = Path(__file__).parent / "templates"
 """Files of adopted packs. Its Python files have another suffix, as they are no code of ours."""
@@ -59,6 +61,8 @@ def write_draft(draft: Draft, folder: Path) -> None:
             shutil.copy(files.root / path, folder / RECIPE / path)
         shutil.copyfile(TEMPLATES / "run.py.in", folder / RECIPE / RUN_FILE)
         _write(folder / EVALUATOR / "score.py", _scorer(draft))
+        if draft.folds is not None:
+            _write_folds(draft.folds, folder)
         _write(folder / "pack.toml", pack_toml(draft, folder))
         _write(folder / "README.md", readme(draft))
         if draft.knobs:
@@ -72,7 +76,21 @@ def _write(file: Path, content: str | bytes) -> None:
     file.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
 
 
+def _write_folds(folds: Folds, folder: Path) -> None:
+    """Write what deals the table into folds, and what gives the script its own."""
+    templates = TEMPLATES / "folds"
+    shape = repr((folds.count, folds.deals, folds.target, folds.group or None))
+    text = (templates / "draw.py.in").read_text("utf-8").replace("TABLE_SHAPE", shape)
+    _write(folder / EVALUATOR / "draw.py", text)
+    asked = "predict_proba" if folds.probabilities else "predict"
+    text = (templates / "fold.py.in").read_text("utf-8").replace("PREDICT", asked)
+    _write(folder / RECIPE / f"{HELPER}.py", text)
+
+
 def _scorer(draft: Draft) -> str:
+    if draft.folds is not None and not draft.tries_fold:
+        text = (TEMPLATES / "folds/score.py.in").read_text("utf-8")
+        return text.replace("SCORE_KEY", draft.score_key).replace("SCORE_KIND", draft.folds.score)
     names = {draft.score_key: draft.metric, **{score_key(key): key for key in draft.constant}}
     scores = ", ".join(f"{key!r}: printed_number({name!r})" for key, name in names.items())
     text = (TEMPLATES / "score.py.in").read_text("utf-8")
@@ -161,7 +179,10 @@ def pack_toml(draft: Draft, folder: Path) -> str:
         for path, functions in draft.protected.items()
     ]
     seen = {_seen_at(place.target): name for name, place in names.items()}
-    parts.append(_phases(draft, seen))
+    if draft.folds is None or draft.tries_fold:
+        parts.append(_phases(draft, seen))
+    else:
+        parts.append(_fold_phases(draft, draft.folds, seen))
     return "\n".join(parts)
 
 
@@ -176,6 +197,14 @@ def _seen_at(target: str) -> str:
 def _head(draft: Draft, specialists: Sequence[str]) -> str:
     key = draft.score_key
     scale = 'scale = "log"\n' if is_time(draft.metric) else ""
+    seeds, folds = [1, 2, 3], ""
+    if draft.folds is not None and not draft.tries_fold:
+        seeds = list(range(draft.folds.count))
+        folds = (
+            f"# A seed run has the fold of its seed: of {draft.folds.deals} deals into "
+            f"{draft.folds.count}. The first deal is for trials,\n# the others for fresh seeds.\n"
+            f"folds = {draft.folds.count * draft.folds.deals}\n"
+        )
     return f"""# Written by `recipelab packs adopt`; yours to change. Every key: docs/task-packs.md.
 format = 1
 name = {toml(draft.name)}
@@ -184,8 +213,8 @@ description = {toml(_description(draft))}
 default_profile = "own"
 specialists = {toml(list(specialists))}
 sandbox = {toml(draft.sandbox)}
-seeds = [1, 2, 3]
-
+seeds = {toml(seeds)}
+{folds}
 [metric]
 name = {toml(key)}
 unit = {toml("s" if re.search("second|time", key) else "")}
@@ -195,6 +224,12 @@ measure = {toml(f"score.{key}")}
 
 
 def _bounds(draft: Draft) -> str:
+    output_mb, files = draft.output_mb, ""
+    if draft.folds is not None and not draft.tries_fold:
+        # What is dealt is output, too.
+        number = draft.folds.count * draft.folds.deals
+        output_mb = max(output_mb, 2 * number * draft.folds.table.bytes // MIB + 1)
+        files = f"output_files = {len(_DEALT) * number + 16}\n"
     return f"""# Wall-clock seconds; a training took {draft.measured_seconds:.3g} s here.
 [budgets]
 preflight = 30
@@ -204,18 +239,20 @@ score = 60
 
 [limits]
 memory_mb = {draft.memory_mb}
-output_mb = {draft.output_mb}
-scratch_mb = {draft.scratch_mb}
+output_mb = {output_mb}
+{files}scratch_mb = {draft.scratch_mb}
 pids = 256
 """
 
 
-def _phases(draft: Draft, seen: Mapping[str, str]) -> str:
+def _training(draft: Draft, seen: Mapping[str, str]) -> str:
+    """Return the tables of the phases that train."""
     arguments = [RUN_FILE, "{seed}", draft.command]
     if draft.seed.kind == "key":
         arguments += [draft.seed.path, draft.seed.name]
     source = any(path.startswith("src/") for path in draft.survey.repository.texts)
-    environment = 'environment = { PYTHONPATH = "src" }\n' if source else ""
+    folders = [*(["src"] if source else []), *(["."] if draft.folds is not None else [])]
+    environment = f'environment = {{ PYTHONPATH = "{":".join(folders)}" }}\n' if folders else ""
     return f"""[phases.preflight]
 command = ["true"]
 
@@ -225,7 +262,45 @@ command = {toml(["python", *arguments])}
 workdir = {toml(RECIPE)}
 scratch = true
 {environment}data = {_table(seen)}
+"""
 
+
+_DEALT = {"table": "csv", "fold": "txt", "answers": "json", "holdout": "json"}
+
+
+def _fold_phases(draft: Draft, folds: Folds, seen: Mapping[str, str]) -> str:
+    """Return the tables of phases of a pack whose evaluator deals a table into folds."""
+    table = next(place for place, _ in seen.items() if place == _seen_at(folds.table.target))
+    dealt = {table: "draw:table-{fold}.csv", f"{RECIPE}/{COUNTS}": "draw:fold-{fold}.txt"}
+    files = [f"{name}-{{fold}}.{kind}" for name, kind in _DEALT.items()]
+    score = 'command = ["python", "evaluator/score.py"]\ndata = { "answers/answers.json" = '
+    return f"""# The evaluator deals the rows, by the campaign's secret: folds, and a hold-out that
+# no trial is scored on. In a fold's table the answers of both are those of other rows.
+[phases.draw]
+command = ["python", "evaluator/draw.py", "{{secret}}"]
+data = {_table({f"pool/{folds.table.path.name}": seen[table]})}
+files = {_list(files)}
+
+{_training(draft, {**seen, **dealt})}
+[phases.predict]
+command = ["cp", "artifact/predictions.txt", "out/predictions.txt"]
+
+[phases.score]
+{score}"draw:answers-{{fold}}.json" }}
+
+# Certified on the rows that are in no fold.
+[certify.score]
+{score}"draw:holdout-{{fold}}.json" }}
+
+[evaluator]
+folder = "evaluator"
+
+[profiles.own]
+"""
+
+
+def _phases(draft: Draft, seen: Mapping[str, str]) -> str:
+    return f"""{_training(draft, seen)}
 [phases.predict]
 command = ["cp", "artifact/log.txt", "out/log.txt"]
 
@@ -281,6 +356,15 @@ def _title(draft: Draft) -> str:
 def _description(draft: Draft) -> str:
     goal = "Less" if draft.goal is Goal.MINIMIZE else "More"
     files = ", ".join(draft.editable[:12])
+    if draft.folds is not None:
+        return (
+            f"The command `{draft.entry.command}` trains on one fold of "
+            f"{draft.folds.table.target} and predicts {draft.folds.target} for the rows that are "
+            f"held out, whose answers it never sees. The evaluator computes {draft.metric} "
+            f"({draft.folds.score}). {goal} is better. You may change: {files}. Keep "
+            f"{HELPER}.rest(), held() or split(), and hand what is predicted to "
+            f"{HELPER}.predicted(). What the command prints as its score means nothing."
+        )
     return (
         f"The command `{draft.entry.command}` trains and prints {draft.metric}. {goal} is better. "
         f"It is read from the last line that prints it. You may change: {files}. The way in which "
@@ -297,7 +381,7 @@ def readme(draft: Draft) -> str:
 Made by `recipelab packs adopt` of the repository `{draft.survey.repository.root.name}`.
 
 - Command: `{draft.entry.command}`, which took {draft.measured_seconds:.3g} s.
-- Score: the last `{draft.metric}` that it prints; {draft.goal}. If that is the wrong way round,
+- Score: {_score_told(draft)}; {draft.goal}. If that is the wrong way round,
   change `goal` in `pack.toml`.
 - Seed: {draft.seed.words}.
 - Agents may change: {", ".join(draft.editable)}.
@@ -305,6 +389,17 @@ Made by `recipelab packs adopt` of the repository `{draft.survey.repository.root
 - Take a trial back, in your repository: `recipelab export N --patch | git apply -p2`.
 {notes}
 {DEFENDED[draft.trust].replace("NAME", draft.name)}"""
+
+
+def _score_told(draft: Draft) -> str:
+    """Return where the score comes from."""
+    if draft.folds is None:
+        return f"the last `{draft.metric}` that it prints"
+    return (
+        f"`{draft.metric}`, computed by the evaluator ({draft.folds.score}) for rows whose answers "
+        f"the recipe never sees; {draft.folds.count} folds of {draft.folds.table.target}, column "
+        f"`{draft.folds.target}`. What the command prints means nothing"
+    )
 
 
 DEFENDED = {

@@ -75,7 +75,9 @@ class Card:
         if Status.BASELINE not in queue.store.counts(queue.campaign):
             return ""
         head = queue.head()
-        lines = [*self._place(head)] if self._blind else [*self._worth(head), *self._place(head)]
+        # A campaign that was brought from elsewhere may lack the seed runs of its best.
+        is_measured = bool(head.values(METRIC)) and not self._blind
+        lines = [*(self._worth(head) if is_measured else ()), *self._place(head)]
         text, left = "## What a trial is worth, and where it runs", CHARACTERS
         left -= len(text)
         for line in lines:

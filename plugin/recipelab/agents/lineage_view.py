@@ -26,7 +26,7 @@ from recipelab.lineage.trial_view import status_words
 from recipelab.packs.pack import Pack
 from recipelab.tools.rows import IN_FLIGHT, SATURATED, comparison_words
 
-CHAIN, NEAR_MISSES, UNPROVEN, OWN, OTHERS, FAILURES = 8, 6, 6, 10, 14, 8
+CHAIN, NEAR_MISSES, UNPROVEN, BANKED, OWN, OTHERS, FAILURES = 8, 6, 6, 4, 10, 14, 8
 """Lines of each part at most."""
 
 NEWEST = 40
@@ -243,6 +243,24 @@ def _unproven(context: ViewContext) -> list[Line]:
     return [_near_miss_line(context, gain) for gain in page.items]
 
 
+def _banked(context: ViewContext) -> list[Line]:
+    """Return trials that gained margin of a gate at no cost that shows, the cheapest first."""
+    goal = context.pack.metric.goal
+    found = context.store.banked_margins(context.campaign, goal=goal, limit=BANKED)
+    return [
+        Line(
+            f"- {item.brief.number} ({item.brief.surface}) {context.score(item.brief.score)}: "
+            + "; ".join(
+                f"{gain.name} margin {gain.margin:.3g}, the best has {gain.best:.3g}"
+                for gain in item.gains
+            )
+            + f" | {shorten(item.brief.hypothesis, HYPOTHESIS_CHARACTERS)}",
+            item.brief.number,
+        )
+        for item in found
+    ]
+
+
 def _own(context: ViewContext) -> list[Line]:
     """Return the specialist's own newest judged trials."""
     return _trial_lines(context, _judged(context, OWN, specialists=(context.specialist,)))
@@ -344,6 +362,7 @@ PARTS = (
     ViewPart("Best trial and those that led to it, newest first", 2_800, _best),
     ViewPart("Near misses worth repairing", 1_800, _near_misses, "near_misses"),
     ViewPart("Unproven gains worth building on", 1_600, _unproven, "near_misses"),
+    ViewPart("Gate margin in the bank, to trade on", 1_000, _banked, "near_misses"),
     ViewPart("Your last trials", 2_400, _own),
     ViewPart("Last trials of the others", 2_400, _others),
     ViewPart(

@@ -34,6 +34,7 @@ from recipelab.packs.pack import Pack
 from recipelab.tools import (
     CheckEditTool,
     LineageScope,
+    MoreSeedsTool,
     ReadRecipeTool,
     SpecialistWorkbench,
     SubmitTrialTool,
@@ -259,6 +260,7 @@ def workbench_of(
         # The menu of turn_knob shows which changes were tried, so a blind specialist has none.
         menu = TurnKnobTool(queue, charter.surfaces, submit)
         wait = WaitForTool(queue, turn, closing)
-        tools = [*lineage_tools(scope, brief=True), *run_tools(queue), *tools, wait, menu]
+        again = MoreSeedsTool(queue, charter.name, turn)
+        tools = [*lineage_tools(scope, brief=True), *run_tools(queue), *tools, again, wait, menu]
     wanted = set(TOOLS) - set(BY_NAME) if charter.tools is None else set(charter.tools)
     return SpecialistWorkbench([tool for tool in tools if tool.name in wanted], turn)

@@ -16,6 +16,7 @@ from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.failures import SCORER_FAILED
 from recipelab.evaluation.metric import METRIC, PROJECTED, noise_of
 from recipelab.evaluation.projection import MEASURED, projection_note
+from recipelab.evaluation.seeds import SeedSource
 from recipelab.evaluation.workspace import TrainedOnce
 from recipelab.packs.judging_sections import SANDBOX_MEASURES
 from recipelab.packs.pack import Pack
@@ -125,7 +126,10 @@ async def check_baseline(
         trained: Keeps what the last training leaves; ``None`` to keep nothing.
     """
     pack = evaluator.pack
-    outcome = await evaluator.evaluate(pack.baseline(), None, labels=labels_of(pack))
+    # What is drawn is the same in all of a campaign; what prepare makes is not, and may matter.
+    drawn = pack.phases.draw is not None and pack.phases.prepare is None
+    seeds = SeedSource(pack) if drawn else None
+    outcome = await evaluator.evaluate(pack.baseline(), None, seeds=seeds, labels=labels_of(pack))
     if outcome.status is not Status.BASELINE:
         failure, log = outcome.failure, outcome.log_tail.strip()
         # The reason has its numbers taken out, so that repeats can be counted.
@@ -147,7 +151,7 @@ async def check_baseline(
     labels = {**labels_of(pack), "purpose": "again"}
     first = outcome.seed_runs[0]
     alike = evaluator.with_pack(pack, trained=trained)
-    again = await alike.measure(pack.baseline(), (first.seed,), labels=labels)
+    again = await alike.measure(pack.baseline(), (first.seed,), source=seeds, labels=labels)
     yield _check_repeats(first, again)
     yield _check_items(pack, outcome.seed_runs, again)
     if pack.acceptance.deterministic:

@@ -62,6 +62,10 @@ def adopt(
         list[str] | None,
         typer.Option(metavar="PATH", help="File or folder of data; repeatable."),
     ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="Column of answers, where the script cross-validates."),
+    ] = None,
     seed_arg: Annotated[
         str | None, typer.Option(metavar="--FLAG", help="Option of the command that takes a seed.")
     ] = None,
@@ -129,6 +133,7 @@ def adopt(
             edit=tuple(edit or ()),
             fixed=tuple(fixed or ()),
             data=tuple(data or ()),
+            target=target,
             seed_arg=seed_arg,
             seed_env=seed_env,
             seed_constant=seed_constant,
@@ -214,6 +219,7 @@ def _print_adopted(adopted: Adopted, *, as_json: bool) -> None:
             "editable": list(draft.editable),
             "data": [place.target for place in draft.data],
             "knobs": len(draft.knobs),
+            "folds": draft.folds.count if draft.folds is not None else None,
             "questions": adopted.questions,
             "seconds_a_trial": adopted.trial_seconds,
             "smallest_gain": gain,

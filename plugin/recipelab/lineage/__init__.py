@@ -4,6 +4,7 @@ from recipelab.lineage.campaigns import PAUSED, prior_campaigns
 from recipelab.lineage.filter import TrialFilter
 from recipelab.lineage.past import PastTrial
 from recipelab.lineage.records import (
+    BankedMargin,
     CampaignRecord,
     CertificateRecord,
     CheckpointRecord,
@@ -31,6 +32,7 @@ from recipelab.lineage.store import LineageStore
 
 __all__ = [
     "PAUSED",
+    "BankedMargin",
     "CampaignRecord",
     "CertificateRecord",
     "CheckpointRecord",

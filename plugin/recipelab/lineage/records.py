@@ -381,6 +381,38 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class MarginGain:
+    """A gate that a trial holds by more than the best does.
+
+    Attributes:
+        name: The gate's name.
+        margin: Distance of the trial's value to the limit.
+        best: The same distance of the best.
+    """
+
+    name: str
+    margin: float
+    best: float
+
+
+@dataclass(frozen=True)
+class BankedMargin:
+    """A discarded trial that holds a gate by more than the best does, at no cost that shows.
+
+    Whoever builds on it has more room to trade for the metric than on the best.
+
+    Attributes:
+        brief: The trial.
+        cost: By how much its score is worse than that of the best of now; within its error.
+        gains: The gates, the one with the largest gain relative to the best's margin first.
+    """
+
+    brief: TrialBrief
+    cost: float
+    gains: tuple[MarginGain, ...]
+
+
+@dataclass(frozen=True)
 class NearMiss:
     """A trial with a better score than the best that was not kept: it failed a limit, or its gain
     was not proven.

@@ -1,7 +1,8 @@
-"""Sum trials up: counts by status, surfaces, failures that repeat, near misses, unproven gains."""
+"""Sum trials up: counts, surfaces, failures that repeat, near misses, unproven gains, margins."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -10,7 +11,15 @@ from recipelab.core.trial import FailureKind, GateResult, Phase, Status
 from recipelab.lineage.database import Row, Transaction
 from recipelab.lineage.filter import COUNTED, GOALS, check_name, check_page, words_of
 from recipelab.lineage.lookup import goal_of, last_trial_id, number_of
-from recipelab.lineage.records import FailureGroup, MissedGate, NearMiss, Page, SurfaceSummary
+from recipelab.lineage.records import (
+    BankedMargin,
+    FailureGroup,
+    MarginGain,
+    MissedGate,
+    NearMiss,
+    Page,
+    SurfaceSummary,
+)
 from recipelab.lineage.trial_reads import json_parts, trial_briefs
 from recipelab.lineage.trials import TrialReader, best_id
 from recipelab.lineage.values import LARGEST_INTEGER, cut_name, from_stamp
@@ -20,6 +29,15 @@ FIXES_TOLD = 5
 
 NEAR = (Status.GATE_MISSED, Status.OVERSIZE, Status.TRAIN_OVERRUN, Status.EVAL_OVERRUN)
 """Statuses of near misses: the trial was measured, and missed a limit."""
+
+HIDDEN = 2.0
+"""Standard errors up to which a loss does not show, and from which a margin has grown."""
+
+WORTH = 0.1
+"""Share of the best's margin by which one has to be larger to be worth telling."""
+
+BANKED_AMONG = 60
+"""Discarded trials whose margins are looked at: those whose scores are nearest to the best's."""
 
 _TALLIES = """
 SELECT surface, specialist, status, sum(trials), max(last_id), min(low_delta), max(high_delta),
@@ -50,6 +68,11 @@ _NEAR_MISSES = " UNION ALL ".join(
 _UNPROVEN = (
     "SELECT id, score FROM trial WHERE campaign_id = :campaign "
     f"AND status = '{Status.DISCARDED.value}' AND score {{better}} :best AND delta {{better}} 0 "
+    "ORDER BY score {order}, id LIMIT :most"
+)
+_DISCARDED_NEAREST = (
+    "SELECT id, score FROM trial WHERE campaign_id = :campaign "
+    f"AND status = '{Status.DISCARDED.value}' AND score {{worse}}= :best "
     "ORDER BY score {order}, id LIMIT :most"
 )
 _CHILDREN = """
@@ -196,6 +219,51 @@ class SummaryReader(TrialReader):
         """
         return self._better(campaign, _UNPROVEN, goal, limit, offset)
 
+    def banked_margins(
+        self, campaign: str, *, goal: str | None = None, limit: int = 6
+    ) -> tuple[BankedMargin, ...]:
+        """Return discarded trials that hold a gate by more than the best, at no cost that shows.
+
+        Args:
+            campaign: Name of the campaign.
+            goal: Which scores are best: ``minimize`` or ``maximize``; ``None`` for what the
+                campaign says.
+            limit: How many at most, from 1 to 200.
+
+        Returns:
+            The smallest cost first. None while the best has no score, or there is no trial.
+
+        Raises:
+            LineageError: There is no such goal, or the limit is out of bounds.
+        """
+        check_page(limit, 0)
+        with self._asking(campaign) as (transaction, campaign_id):
+            lowest = _checked_goal(transaction, campaign_id, goal) == "minimize"
+            if last_trial_id(transaction, campaign_id) is None:
+                return ()
+            number = best_id(transaction, campaign_id, campaign)
+            best = trial_briefs(transaction, [number])[0]
+            if best.score is None:
+                return ()
+            statement = _DISCARDED_NEAREST.format(
+                worse=">" if lowest else "<", order="ASC" if lowest else "DESC"
+            )
+            rows = transaction.rows(
+                statement, campaign=campaign_id, best=best.score, most=BANKED_AMONG
+            )
+            gates = json_parts(transaction, "gates", [number, *(row[0] for row in rows)])
+            own = [GateResult(*gate) for gate in gates.get(number, ())]
+            briefs = trial_briefs(transaction, [row[0] for row in rows])
+        found = []
+        for brief, (trial_id, score) in zip(briefs, rows, strict=True):
+            cost = abs(score - best.score)
+            if brief.delta_se is None or cost > HIDDEN * brief.delta_se:
+                continue
+            gains = _margin_gains([GateResult(*gate) for gate in gates.get(trial_id, ())], own)
+            if gains:
+                found.append(BankedMargin(brief, cost, gains))
+        return tuple(found[:limit])
+
     def _better(
         self, campaign: str, statement: str, goal: str | None, limit: int, offset: int
     ) -> Page[NearMiss]:
@@ -337,6 +405,23 @@ def _near_misses(
         )
         for brief, (trial_id, score) in zip(trial_briefs(transaction, ids), rows, strict=True)
     )
+
+
+def _margin_gains(
+    gates: Sequence[GateResult], best: Sequence[GateResult]
+) -> tuple[MarginGain, ...]:
+    """Return the gates that are held by more than the best holds them, beyond what luck does."""
+    own = {gate.name: gate for gate in best}
+    if not all(gate.passed for gate in gates):
+        return ()
+    found = []
+    for gate in gates:
+        if (other := own.get(gate.name)) is None:
+            continue
+        gain, error = gate.margin - other.margin, math.hypot(gate.error or 0.0, other.error or 0.0)
+        if gain > max(HIDDEN * error, WORTH * abs(other.margin)):
+            found.append(MarginGain(gate.name, gate.margin, other.margin))
+    return tuple(sorted(found, key=lambda g: -(g.margin - g.best) / (abs(g.best) or 1.0)))
 
 
 def _missed(gates: Sequence[GateResult]) -> tuple[MissedGate, ...]:

@@ -334,7 +334,8 @@ def open_model(
         raise ModelError(f"unknown model {spec!r}; valid: {', '.join(CHOICES)}")
     if sampling.reasoning_effort and provider not in _THINKERS:
         raise ModelError(
-            f"{spec}: reasoning_effort is not known to {provider}; valid for: {', '.join(_THINKERS)}"
+            f"{spec}: reasoning_effort is not known to {provider}; valid for: "
+            + ", ".join(_THINKERS)
         )
     return guarded(PROVIDERS[provider](name, base_url, sampling))
 

@@ -19,7 +19,7 @@ from recipelab.core.errors import PackError, unknown_name, validation_problems
 from recipelab.core.trial import Edit, Phase
 from recipelab.packs.data_sections import SOURCE_KINDS, SeriesNumbers
 from recipelab.packs.judging_sections import NAME, Section
-from recipelab.packs.pack import Pack
+from recipelab.packs.pack import FOLD, MOST_FOLDS, Pack
 
 PACK_FILE = "pack.toml"
 PLAYBOOK_FILE = "playbook.toml"
@@ -78,7 +78,7 @@ def read_pack(file: Path, profile: str | None = None) -> Pack:
             own = {key: value for key, value in profiles[name].items() if key != _EXTENDS}
             table = _merge(table, own)
         merged = table
-        merged = _place_data(_write_out_series(merged))
+        merged = _place_data(_write_out_series(_write_out_folds(merged)))
         typed = merged.pop("trust", None)
         merged = _open_sandbox_table(merged)
         pack = Pack.model_validate({**merged, "root": file.parent.resolve(), "profile": chosen})
@@ -171,6 +171,27 @@ def _model_in(annotation: Any) -> type[Section] | None:
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return annotation
     return next((model for arg in get_args(annotation) if (model := _model_in(arg))), None)
+
+
+def _write_out_folds(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a pack's table with the files of its draw, each fold's own among them, written out."""
+    phases, folds = table.get("phases"), table.get("folds")
+    draw = phases.get("draw") if isinstance(phases, Mapping) else None
+    if not isinstance(phases, Mapping) or not isinstance(draw, Mapping):
+        return dict(table)
+    files = draw.get("files")
+    if not isinstance(files, list) or type(folds) is not int or not 0 < folds <= MOST_FOLDS:
+        return dict(table)
+    names = [
+        name
+        for file in files
+        for name in (
+            [file.replace(FOLD, str(fold)) for fold in range(folds)]
+            if isinstance(file, str) and FOLD in file
+            else [file]
+        )
+    ]
+    return {**table, "phases": {**phases, "draw": {**draw, "files": names}}}
 
 
 def _write_out_series(table: Mapping[str, Any]) -> dict[str, Any]:

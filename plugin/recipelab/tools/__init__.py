@@ -7,7 +7,13 @@ if TYPE_CHECKING:
     from recipelab.tools.knob_menu import TurnKnobTool
     from recipelab.tools.lineage import LineageConfig, LineageQueryTool, LineageScope, lineage_tools
     from recipelab.tools.recipe import ReadRecipeTool
-    from recipelab.tools.submit import CheckEditTool, SubmitTrialTool, TurnState, WaitForTool
+    from recipelab.tools.submit import (
+        CheckEditTool,
+        MoreSeedsTool,
+        SubmitTrialTool,
+        TurnState,
+        WaitForTool,
+    )
     from recipelab.tools.workbench import LineageWorkbench, SpecialistWorkbench
 
 _MODULES = {
@@ -16,6 +22,7 @@ _MODULES = {
     "LineageQueryTool": "lineage",
     "LineageScope": "lineage",
     "LineageWorkbench": "workbench",
+    "MoreSeedsTool": "submit",
     "ReadRecipeTool": "recipe",
     "SpecialistWorkbench": "workbench",
     "SubmitTrialTool": "submit",
@@ -31,6 +38,7 @@ __all__ = [
     "LineageQueryTool",
     "LineageScope",
     "LineageWorkbench",
+    "MoreSeedsTool",
     "ReadRecipeTool",
     "SpecialistWorkbench",
     "SubmitTrialTool",

@@ -44,6 +44,7 @@ from recipelab.tools.lineage_arguments import (
 from recipelab.tools.rows import (
     IN_FLIGHT,
     SATURATED,
+    banked_row,
     brief_rows,
     failure_row,
     near_miss_row,
@@ -57,8 +58,8 @@ from recipelab.tools.search import difference
 DIFF_CHARACTERS = 12_000
 """Characters of a diff in one answer; the rest is asked for page by page."""
 
-UNPROVEN_ROWS = 10
-"""Unproven gains that ``near_misses`` tells at most."""
+UNPROVEN_ROWS, BANKED_ROWS = 10, 6
+"""Unproven gains, and trials with margin in the bank, that ``near_misses`` tells at most."""
 
 
 @dataclass(frozen=True)
@@ -222,7 +223,10 @@ def _near_misses(scope: LineageScope, campaign: str, args: PageArguments) -> Row
         campaign, goal=scope.goal_of(campaign), limit=UNPROVEN_ROWS
     )
     gains = brief_rows(scope.store, campaign, (gain.brief for gain in unproven.items))
-    return answer | {"unproven_gains": list(map(near_miss_row, unproven.items, gains))}
+    answer["unproven_gains"] = list(map(near_miss_row, unproven.items, gains))
+    banked = scope.store.banked_margins(campaign, goal=scope.goal_of(campaign), limit=BANKED_ROWS)
+    held = brief_rows(scope.store, campaign, (item.brief for item in banked))
+    return answer | {"banked_margins": list(map(banked_row, banked, held))}
 
 
 def _trial_detail(scope: LineageScope, campaign: str, args: TrialArguments) -> Row:
@@ -321,7 +325,8 @@ QUESTIONS: tuple[LineageQuestion[Any], ...] = (
     LineageQuestion(
         "near_misses",
         "Trials that scored better than the best but missed a gate, size or time limit, with the "
-        "excess to remove; and unproven gains: better than the best on too few seeds.",
+        "excess to remove; unproven gains: better than the best on too few seeds; and banked "
+        "margins: as good as the best, with more room at a gate.",
         PageArguments,
         _near_misses,
     ),

@@ -20,7 +20,7 @@ BY_NAME = ("best_chain", "children", "in_flight", "turn_knob")
 """Tools that only a charter has that names them: the opening of a turn, or another tool, tells as
 much, and every schema goes out with every call."""
 
-SUBMITTING = ("submit_trial", "turn_knob")
+SUBMITTING = ("submit_trial", "turn_knob", "more_seeds")
 """Tools that submit a trial; their answer holds its number."""
 
 RUN_TOOLS = ("run_log", "curve", "profile_trial")

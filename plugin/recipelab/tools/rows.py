@@ -13,6 +13,7 @@ from recipelab.core.text import shorten
 from recipelab.core.trial import Failure, GateResult, SeedRun
 from recipelab.evaluation.metric import METRIC
 from recipelab.lineage import (
+    BankedMargin,
     Comparison,
     FailureGroup,
     LineageStore,
@@ -111,6 +112,11 @@ def shown_seeds(seeds: Sequence[int]) -> str:
     return named if len(seeds) <= SEEDS_NAMED else f"{named} and {len(seeds) - SEEDS_NAMED} more"
 
 
+def on_seeds(seeds: Sequence[int]) -> str:
+    """Return the seeds of a figure in brackets, with a space before them; empty without any."""
+    return f" (seeds {shown_seeds(seeds)})" if seeds else ""
+
+
 def comparison_words(compared: Comparison | None, brief: TrialBrief) -> str:
     """Return the changes of a trial against the best and its parent, with the seeds of each."""
     words = ""
@@ -118,12 +124,11 @@ def comparison_words(compared: Comparison | None, brief: TrialBrief) -> str:
         return words
     if brief.delta is not None:
         to = "the best" if compared.against is None else f"{compared.against}, the best then"
-        words += f"; {_change(brief.delta, brief.delta_se)} against {to} (seeds "
-        words += f"{shown_seeds(compared.seeds)})"
+        words += f"; {_change(brief.delta, brief.delta_se)} against {to}{on_seeds(compared.seeds)}"
     if compared.parent_delta is not None and brief.parents[:1] != (compared.against,):
         change = _change(compared.parent_delta, compared.parent_delta_se)
-        seeds = shown_seeds(compared.parent_seeds)
-        words += f"; {change} against its parent {brief.parents[0]} (seeds {seeds})"
+        seeds = on_seeds(compared.parent_seeds)
+        words += f"; {change} against its parent {brief.parents[0]}{seeds}"
     return words
 
 
@@ -224,6 +229,15 @@ def near_miss_row(miss: NearMiss, row: Row) -> Row:
     ]
     gain = {"gain_over_best": rounded(miss.gain), "missed": missed, "repairs": miss.children}
     return without_empty(row | gain)
+
+
+def banked_row(item: BankedMargin, row: Row) -> Row:
+    """Return the row of a trial that holds a gate by more than the best, at no cost that shows."""
+    gains = [
+        {"gate": gain.name, "margin": rounded(gain.margin), "best_has": rounded(gain.best)}
+        for gain in item.gains
+    ]
+    return without_empty(row | {"cost": rounded(item.cost), "margins": gains})
 
 
 def summary_row(name: str, summary: SurfaceSummary) -> Row:

@@ -15,6 +15,7 @@ from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Edit, Proposal
 from recipelab.evaluation.proposals import Candidate, Rejected
 from recipelab.evaluation.queue import TrialQueue
+from recipelab.evaluation.seeds import AGAIN
 from recipelab.tools.base import Row, TextTool, ToolArguments, to_json
 from recipelab.tools.recipe import MAX_EDITS, EditArguments
 from recipelab.tools.rows import outcome_row
@@ -253,6 +254,27 @@ class SubmitTrialArguments(ToolArguments):
         return self
 
 
+def check_turn(queue: TrialQueue, turn: TurnState) -> None:
+    """Check that a trial may be submitted now.
+
+    Raises:
+        Refused: It may not; the message says what to do instead.
+    """
+    if not turn.has_asked and not turn.blind:
+        raise Refused(
+            "your opening does not show every trial: ask lineage_query or similar_trials first"
+        )
+    if turn.submitted and len(queue.in_flight) >= queue.slots:
+        raise Refused(
+            f"you have submitted trial {turn.submitted[-1]} in this turn and no slot is "
+            "free: end your turn, or wait_for it"
+        )
+    if queue.remaining == 0:
+        raise Refused("the campaign's budget of trials is spent; end your turn")
+    if queue.is_full:
+        raise Refused("the queue is full now; end your turn and wait for an outcome")
+
+
 class SubmitTrialTool(TextTool[SubmitTrialArguments]):
     """Submits a proposal to the campaign's queue.
 
@@ -293,7 +315,7 @@ class SubmitTrialTool(TextTool[SubmitTrialArguments]):
                 recorded.
             LineageError: No trial has the parent's number.
         """
-        self._check_turn()
+        check_turn(self._queue, self._turn)
         proposal = self._proposal(args)
         submitted = self._queue.submit(proposal, round_number=self._turn.round_number)
         if submitted.rejection is not None:
@@ -312,21 +334,6 @@ class SubmitTrialTool(TextTool[SubmitTrialArguments]):
             answer["alike"] = submitted.alike
         answer[TURN] = "goes on" if args.go_on else OVER
         return to_json(answer | (news(self._queue, self._turn) if args.go_on else {}))
-
-    def _check_turn(self) -> None:
-        if not self._turn.has_asked and not self._turn.blind:
-            raise Refused(
-                "your opening does not show every trial: ask lineage_query or similar_trials first"
-            )
-        if self._turn.submitted and len(self._queue.in_flight) >= self._queue.slots:
-            raise Refused(
-                f"you have submitted trial {self._turn.submitted[-1]} in this turn and no slot is "
-                "free: end your turn, or wait_for it"
-            )
-        if self._queue.remaining == 0:
-            raise Refused("the campaign's budget of trials is spent; end your turn")
-        if self._queue.is_full:
-            raise Refused("the queue is full now; end your turn and wait for an outcome")
 
     def _proposal(self, args: SubmitTrialArguments) -> Proposal:
         source = self._source(args)
@@ -365,7 +372,51 @@ class SubmitTrialTool(TextTool[SubmitTrialArguments]):
 
 
 TURN, OVER = "turn", "over"
-"""Key and value in the answer of ``submit_trial`` that say that the turn need not go on."""
+"""Key and value in the answer of a submitting tool that say that the turn need not go on."""
+
+
+class MoreSeedsArguments(ToolArguments):
+    """A trial to measure again."""
+
+    trial: int = Field(ge=0)
+    hypothesis: str = Field(
+        min_length=10, max_length=1_000, description="What the answer decides, in a sentence."
+    )
+
+
+class MoreSeedsTool(TextTool[MoreSeedsArguments]):
+    """Submits a trial that measures the recipe of an earlier one on fresh seeds.
+
+    Args:
+        queue: The campaign's queue of trials.
+        specialist: Name of the specialist that asks.
+        turn: The record of its turn.
+    """
+
+    def __init__(self, queue: TrialQueue, specialist: str, turn: TurnState) -> None:
+        super().__init__(
+            MoreSeedsArguments,
+            "more_seeds",
+            f"Measure a trial again on {AGAIN} fresh seeds, beside the best: for a gain that was "
+            "near, or an unclear loss. Costs a trial; kept if it holds.",
+        )
+        self._queue = queue
+        self._specialist = specialist
+        self._turn = turn
+
+    async def answer(self, args: MoreSeedsArguments) -> str:
+        """Return the number of the new trial.
+
+        Raises:
+            Refused: No trial can be submitted now.
+            LineageError: There is no such trial, or nothing can be learned by measuring it again.
+        """
+        check_turn(self._queue, self._turn)
+        number = self._queue.submit_again(
+            args.trial, self._specialist, args.hypothesis, round_number=self._turn.round_number
+        )
+        self._turn.submitted.append(number)
+        return to_json({"trial": number, "status": "in_flight", "again": args.trial, TURN: OVER})
 
 
 class WaitArguments(ToolArguments):
