@@ -244,7 +244,7 @@ async def judged(evaluator: Evaluator, cheat: Cheat, data: Data, best: Incumbent
     """What becomes of a cheat in a campaign."""
     start = evaluator.pack.baseline()
     recipe = cheat.recipe(start, data)
-    checked = check_recipe(evaluator.pack, start, recipe, lambda recipe: None)
+    checked = check_recipe(evaluator.pack, start, recipe, lambda recipe: None, start=start)
     if isinstance(checked, Rejected):
         return checked.outcome()
     return await evaluator.evaluate(recipe, lambda: best, labels={"campaign": "integrity"})

@@ -204,7 +204,8 @@ def test_public_answers_do_not_fit_into_the_code() -> None:
         text = f"TABLE = {base64.b85encode(tables[pack.name]).decode()!r}\n"
         files = dict(pack.baseline().files)
         files[PREDICT] += text
-        refused = check_recipe(pack, pack.baseline(), Recipe(files), lambda recipe: None)
+        start = pack.baseline()
+        refused = check_recipe(pack, start, Recipe(files), lambda recipe: None, start=start)
         assert isinstance(refused, Rejected), pack.name
         assert "bytes that the starting recipe has not" in refused.reason
 

@@ -4,24 +4,17 @@ from recipelab.lineage.campaigns import PAUSED, prior_campaigns
 from recipelab.lineage.filter import TrialFilter
 from recipelab.lineage.past import PastTrial
 from recipelab.lineage.records import (
-    BankedMargin,
     CampaignRecord,
     CertificateRecord,
     CheckpointRecord,
-    Comparison,
-    FailureGroup,
     FurtherRunRecord,
     Lease,
     MessageRecord,
-    MissedGate,
-    NearMiss,
     NewMessage,
     NewUsage,
     Note,
     Page,
     RoundRecord,
-    Similar,
-    SurfaceSummary,
     TrialBrief,
     TrialRecord,
     TrialState,
@@ -29,6 +22,15 @@ from recipelab.lineage.records import (
 )
 from recipelab.lineage.similar import EditKeys, keys_of
 from recipelab.lineage.store import LineageStore
+from recipelab.lineage.summary_records import (
+    BankedMargin,
+    Comparison,
+    FailureGroup,
+    MissedGate,
+    NearMiss,
+    Similar,
+    SurfaceSummary,
+)
 
 __all__ = [
     "PAUSED",

@@ -30,12 +30,8 @@ from recipelab.lineage.lookup import (
     trial_ids_of,
     trial_key,
 )
-from recipelab.lineage.records import (
-    CertificateRecord,
-    CheckpointRecord,
-    Comparison,
-    FurtherRunRecord,
-)
+from recipelab.lineage.records import CertificateRecord, CheckpointRecord, FurtherRunRecord
+from recipelab.lineage.summary_records import Comparison
 from recipelab.lineage.trials import best_id
 from recipelab.lineage.values import (
     REASON_CHARACTERS,

@@ -25,8 +25,9 @@ from recipelab.core.trial import Edit, Status
 from recipelab.lineage.database import Transaction
 from recipelab.lineage.filter import WORD, check_page, check_text, match_all, word_source
 from recipelab.lineage.lookup import LARGEST_NUMBER, trial_id_of, trial_key
-from recipelab.lineage.records import Similar, TrialRecord
+from recipelab.lineage.records import TrialRecord
 from recipelab.lineage.summaries import SummaryReader
+from recipelab.lineage.summary_records import Similar
 from recipelab.lineage.trial_reads import recipe_files, trial_briefs, trial_records
 from recipelab.lineage.trials import best_id
 from recipelab.lineage.values import DIFF_CHARACTERS, clean

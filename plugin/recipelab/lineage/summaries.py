@@ -11,13 +11,13 @@ from recipelab.core.trial import FailureKind, GateResult, Phase, Status
 from recipelab.lineage.database import Row, Transaction
 from recipelab.lineage.filter import COUNTED, GOALS, check_name, check_page, words_of
 from recipelab.lineage.lookup import goal_of, last_trial_id, number_of
-from recipelab.lineage.records import (
+from recipelab.lineage.records import Page
+from recipelab.lineage.summary_records import (
     BankedMargin,
     FailureGroup,
     MarginGain,
     MissedGate,
     NearMiss,
-    Page,
     SurfaceSummary,
 )
 from recipelab.lineage.trial_reads import json_parts, trial_briefs
