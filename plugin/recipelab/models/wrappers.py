@@ -231,7 +231,7 @@ DAY = 86_400.0
 LONGEST_WAIT = 300.0
 
 ANNOUNCED_WAIT = 10.0
-"""Waits of at least so many seconds are announced."""
+"""Waits of at least so many seconds are announced, the time until a request failed included."""
 
 
 class RetryingClient(WrappedClient):
@@ -308,9 +308,13 @@ class RetryingClient(WrappedClient):
 
     def _announce_wait(self, state: RetryCallState) -> None:
         seconds = state.next_action.sleep if state.next_action else 0.0
-        if self._down_since is None and seconds >= ANNOUNCED_WAIT:
-            self._down_since = time.monotonic() - (state.seconds_since_start or 0.0)
-            self._say(f"the model does not answer ({outage(_error(state))}): waiting for it")
+        waited = state.seconds_since_start or 0.0
+        if self._down_since is None and seconds + waited >= ANNOUNCED_WAIT:
+            self._down_since = time.monotonic() - waited
+            after = f" after {waited:.0f} s" if waited >= ANNOUNCED_WAIT else ""
+            why = outage(_error(state))
+            then = "the request is sent again" if after else "waiting for it"
+            self._say(f"the model does not answer ({why}{after}): {then}")
 
     def _announce_recovery(self) -> None:
         if self._down_since is not None:
