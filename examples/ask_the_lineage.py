@@ -1,7 +1,8 @@
-"""Gives the lineage of a campaign to an agent of your own AutoGen app, as a tool.
+"""Gives the lineage of a campaign to an agent of your own AutoGen app, beside tools of its own.
 
 Run it where a campaign has run: ``python examples/ask_the_lineage.py [NAME]``. The model is a
-replay, so that the example needs no key: put any model client of yours in its place.
+replay, so that the example needs no key: put any model client of yours in its place. AutoGen takes
+either tools or workbenches, so tools of your own go into a workbench, too.
 """
 
 from __future__ import annotations
@@ -13,18 +14,31 @@ from autogen_agentchat.agents import AssistantAgent
 from autogen_agentchat.ui import Console
 from autogen_core import FunctionCall
 from autogen_core.models import CreateResult, ModelInfo, RequestUsage
+from autogen_core.tools import FunctionTool, StaticWorkbench
 from autogen_ext.models.replay import ReplayChatCompletionClient
 
-from recipelab import LineageQueryTool, LineageStore
+from recipelab import LineageStore, LineageWorkbench
 
 QUESTION = '{"status": ["gate_missed", "crashed"], "limit": 5}'
 
 
+LINEAGE = ".recipelab/lineage.db"
+
+
+async def tell_the_team(text: str) -> str:
+    """Tell the team something; a tool of your own."""
+    return f"told: {text}"
+
+
 def replayed_model() -> ReplayChatCompletionClient:
-    """A model that asks for the failures, then says that it has read them."""
+    """A model that asks for the failures, tells the team, and says that it has read them."""
+    calls = (
+        FunctionCall(id="1", name="lineage_query", arguments=QUESTION),
+        FunctionCall(id="2", name="tell_the_team", arguments='{"text": "I am reading."}'),
+    )
     call = CreateResult(
         finish_reason="function_calls",
-        content=[FunctionCall(id="1", name="lineage_query", arguments=QUESTION)],
+        content=list(calls),
         usage=RequestUsage(prompt_tokens=0, completion_tokens=0),
         cached=False,
     )
@@ -38,15 +52,20 @@ def replayed_model() -> ReplayChatCompletionClient:
     return ReplayChatCompletionClient([call, "I have read what failed."], model_info=info)
 
 
+def newest_campaign() -> str:
+    """The name of the newest campaign."""
+    with LineageStore.open(LINEAGE) as store:
+        return store.campaigns()[-1].name
+
+
 async def main(name: str | None) -> None:
     """Lets a reviewer look up what failed in a campaign."""
-    with LineageStore.open(".recipelab/lineage.db") as store:
-        campaign = name or store.campaigns()[-1].name
+    campaign = name or newest_campaign()
+    own = StaticWorkbench([FunctionTool(tell_the_team, "Tell the team something.")])
+    # Not in ``tools=``: there AutoGen's agents hang when they are cancelled during a call.
+    async with LineageWorkbench(LINEAGE, campaign) as lineage:
         reviewer = AssistantAgent(
-            "reviewer",
-            replayed_model(),
-            tools=[LineageQueryTool(store, campaign)],
-            max_tool_iterations=2,
+            "reviewer", replayed_model(), workbench=[own, lineage], max_tool_iterations=2
         )
         await Console(reviewer.run_stream(task=f"What failed in {campaign}, and why?"))
 

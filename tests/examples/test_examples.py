@@ -7,9 +7,13 @@ import os
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
+from autogen_agentchat.base import Team
+from autogen_core import ComponentLoader
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -21,7 +25,26 @@ def test_the_lineage_answers_an_agent_of_another_app(project: Path) -> None:
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert '"counts":{"baseline":1' in done.stdout
+    assert "told: I am reading." in done.stdout
     assert "I have read what failed." in done.stdout
+    gallery = [sys.executable, str(EXAMPLES / "studio_gallery.py"), str(project), "toy"]
+    subprocess.run(gallery, check=True, capture_output=True)
+    check_gallery(json.loads((project / "gallery.json").read_text()))
+    team = ComponentLoader.load_component(json.loads((project / "team.json").read_text()), Team)
+    assert team.name == "recipelab"
+
+
+def check_gallery(gallery: dict[str, Any]) -> None:
+    """Checks that it has what AutoGen Studio wants, and that AutoGen loads each component."""
+    assert set(gallery) == {"id", "name", "metadata", "components"}
+    kinds = {"agents": 2, "models": 1, "teams": 1, "terminations": 1, "tools": 1}
+    assert {kind: len(parts) for kind, parts in gallery["components"].items()} == kinds
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "No approval function")
+        for part in (part for parts in gallery["components"].values() for part in parts):
+            assert part["label"] and part["description"]
+            loaded = ComponentLoader.load_component(part, object)
+            assert type(loaded).__name__ == part["provider"].rpartition(".")[2]
 
 
 def test_code_runs_without_docker_if_that_is_allowed(tmp_path: Path) -> None:
@@ -42,6 +65,7 @@ def test_code_runs_without_docker_if_that_is_allowed(tmp_path: Path) -> None:
         ("team_in_a_team.py", "I count "),
         ("team_from_json.py", "2 trials, best "),
         ("own_specialist.py", "(adviser) ----------\nLess is more."),
+        ("graph_of_agents.py", "I have read 1 report of the evaluator."),
         ("stream_to_websocket.py", "recipelab: TextMessage Campaign toy-1: 2 trials"),
     ],
 )

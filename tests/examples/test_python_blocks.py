@@ -65,12 +65,13 @@ def user(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     pack = Path(shutil.move(toy, toy.with_name("airbench96")))
     for file in (pack / "pack.toml", pack / "playbook.toml", pack / "recipe/train.py"):
         text = file.read_text().replace('name = "toy"', 'name = "airbench96"')
-        text = re.sub(r'(?m)^(name|surface) = "left"$', r'\1 = "opt"', text)
-        file.write_text(text.replace("knob left", "knob opt"))
+        text = text.replace('specialists = ["left", "right"]', 'specialists = ["opt", "aug"]')
+        for old, new in (("left", "opt"), ("right", "aug")):
+            text = re.sub(rf'(?m)^(name|surface) = "{old}"$', rf'\1 = "{new}"', text)
+            text = text.replace(f"knob {old}", f"knob {new}")
+        file.write_text(text)
     with (pack / "recipe/train.py").open("a") as recipe:
         recipe.write("EPOCHS = 4\n")
-    text = (project / "agents/left.md").read_text()
-    (project / "agents/left.md").write_text(text.replace("surfaces: [left]", "surfaces: [opt]"))
     monkeypatch.setitem(sys.modules, "recipelab_scoring", recipelab.scoring)
     monkeypatch.setattr("sys.argv", ["prepare.py", "7"])
     return project
@@ -196,4 +197,5 @@ async def test_the_blocks_that_need_docker_run(user: Path, docker_image: str, na
             code = code.replace("SandboxCodeExecutor()", 'SandboxCodeExecutor(image="")')
             named = re.sub(r'image="[^"]*"', f'image="{docker_image}"', code)
             await run(named, around("", 0))
-    assert name != "sandboxes.md" or (user / "results/model").is_file()
+    left = [path.name for path in (user / "results").iterdir()]
+    assert left == ["model.json"] * (name == "sandboxes.md")

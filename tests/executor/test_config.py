@@ -88,7 +88,7 @@ def test_no_name_of_a_container_is_saved() -> None:
 
 
 def test_settings_are_the_keys_of_the_configuration() -> None:
-    keys = set(SandboxCodeExecutorConfig.model_fields) - {"functions"}
+    keys = set(SandboxCodeExecutorConfig.model_fields) - {"functions", "image"}
     assert keys == set(Settings.__annotations__)
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from autogen_agentchat.agents import UserProxyAgent
+from autogen_agentchat.agents import AssistantAgent, UserProxyAgent
+from autogen_agentchat.messages import MessageFactory
 from autogen_agentchat.teams import BaseGroupChat, SelectorGroupChat
 from autogen_agentchat.teams._group_chat import _events
 from autogen_agentchat.teams._group_chat._base_group_chat_manager import BaseGroupChatManager
@@ -26,6 +27,7 @@ from autogen_core import (
     SingleThreadedAgentRuntime,
 )
 from autogen_core.logging import MessageEvent
+from pydantic import BaseModel
 
 from recipelab.agents import EVALUATOR, EvaluatorAgent
 from recipelab.models import OfflineClient
@@ -39,6 +41,10 @@ from recipelab.team.round import (
 )
 
 from .helpers import team_of
+
+
+class Answer(BaseModel):
+    """Structured output."""
 
 
 def assembled() -> RoundGroupChat:
@@ -83,6 +89,7 @@ def manager_arguments() -> dict[str, Any]:
         "_model_context",
         "_runtime",
         "_embedded_runtime",
+        "_message_factory",
         "_base_group_chat_manager_class",
     ],
 )
@@ -216,3 +223,9 @@ async def test_a_round_serializes_messages_only_for_a_log_that_is_on(
     with caplog.at_level(logging.INFO, EVENT_LOGGER_NAME):
         await asyncio.wait_for(team_of(1).run(), 180)
     assert any("Trial 1" in payload for payload in payloads())
+
+
+def test_types_of_messages_can_be_added_as_they_come() -> None:
+    assert "TextMessage" in MessageFactory()._message_types
+    assistant = AssistantAgent("a", OfflineClient(), output_content_type=Answer)
+    assert assistant._output_content_type is Answer

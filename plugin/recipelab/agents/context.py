@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import Self
 
 from autogen_core import Component
@@ -105,6 +106,13 @@ def _size(message: LLMMessage) -> int:
     return size
 
 
+def _copy_of(context: ChatCompletionContext) -> ChatCompletionContext:
+    """Return a context with the same messages and a list of its own; a client in it is shared."""
+    twin = copy(context)
+    twin._messages = list(context._messages)
+    return twin
+
+
 class TurnContext(ChatCompletionContext):
     """Holds the messages of one turn behind a lineage view, rendered when they are first read.
 
@@ -116,14 +124,24 @@ class TurnContext(ChatCompletionContext):
         view: Renders the lineage view of the specialist that owns this context; an empty text
             adds no message.
         characters: The bound, in characters of text.
+        inner: Chooses what is kept of a turn, before the bound is applied; each turn begins with a
+            copy of it. ``None`` keeps all.
     """
 
     component_provider_override = "recipelab.agents.TurnContext"
 
-    def __init__(self, view: Callable[[], str], *, characters: int = CHARACTERS) -> None:
+    def __init__(
+        self,
+        view: Callable[[], str],
+        *,
+        characters: int = CHARACTERS,
+        inner: ChatCompletionContext | None = None,
+    ) -> None:
         super().__init__()
         self._view = view
         self._characters = characters
+        self._given = inner
+        self._inner = inner and _copy_of(inner)
         self._opening: UserMessage | None = None
         self._is_new = False
 
@@ -132,6 +150,17 @@ class TurnContext(ChatCompletionContext):
         await self.clear()
         self._opening, self._is_new = None, True
 
+    async def clear(self) -> None:
+        """Forget all messages."""
+        await super().clear()
+        self._inner = self._given and _copy_of(self._given)
+
+    async def add_message(self, message: LLMMessage) -> None:
+        """Add a message of this turn."""
+        await super().add_message(message)
+        if self._inner is not None:
+            await self._inner.add_message(message)
+
     async def get_messages(self) -> list[LLMMessage]:
         """Return the view, the messages to the specialist, and its calls in this turn."""
         if self._is_new:
@@ -139,7 +168,8 @@ class TurnContext(ChatCompletionContext):
             text = self._view()
             self._opening = UserMessage(content=text, source=VIEW_SOURCE) if text else None
         opening: Sequence[LLMMessage] = [self._opening] if self._opening else []
-        return trimmed([*opening, *self._messages], self._characters)
+        turn = self._messages if self._inner is None else await self._inner.get_messages()
+        return trimmed([*opening, *turn], self._characters)
 
     def _to_config(self) -> BaseModel:
         # The view reads a running campaign, which JSON cannot hold.

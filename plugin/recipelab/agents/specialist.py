@@ -10,6 +10,7 @@ from autogen_agentchat.agents import AssistantAgent
 from autogen_agentchat.base import Response
 from autogen_agentchat.messages import BaseAgentEvent, BaseChatMessage, TextMessage
 from autogen_core import CancellationToken, FunctionCall
+from autogen_core.model_context import ChatCompletionContext
 from autogen_core.models import (
     ChatCompletionClient,
     CreateResult,
@@ -130,6 +131,9 @@ class Specialist(AssistantAgent):
         round_number: The round that it takes part in.
         blind: Whether it is told nothing of past trials, for control campaigns.
         characters: How much its context holds, in characters.
+        model_context: Chooses what is kept of a turn behind the lineage view; each turn begins with
+            a copy of it.
+        model_client_stream: Whether its answers are streamed as they come.
         closing: Set when the round is to end, so that it waits for no trial any more.
         literature: Tools from outside; a blind specialist does not get them.
     """
@@ -147,6 +151,8 @@ class Specialist(AssistantAgent):
         round_number: int | None = None,
         blind: bool = False,
         characters: int = CHARACTERS,
+        model_context: ChatCompletionContext | None = None,
+        model_client_stream: bool = False,
         closing: asyncio.Event | None = None,
         literature: Workbench | None = None,
     ) -> None:
@@ -163,7 +169,7 @@ class Specialist(AssistantAgent):
                 past = shown.text
             return "\n\n".join(filter(None, (self._card.render(), past)))
 
-        self._turn_context = TurnContext(view, characters=characters)
+        self._turn_context = TurnContext(view, characters=characters, inner=model_context)
         self._turn_workbench = (
             workbench_of(charter, queue, plays, round_number, blind=blind, closing=closing)
             if queue
@@ -176,6 +182,7 @@ class Specialist(AssistantAgent):
             model_context=self._turn_context,
             description=f"{charter.title}; owns {', '.join(charter.surfaces)}",
             system_message=system_message(pack, charter, blind=blind),
+            model_client_stream=model_client_stream,
             max_tool_iterations=MAX_TOOL_ITERATIONS,
             reflect_on_tool_use=False,
             tool_call_summary_format="{tool_name}: {result}",

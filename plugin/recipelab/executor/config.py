@@ -7,11 +7,12 @@ import os
 import re
 import sys
 import warnings
+from collections.abc import Mapping
 from typing import Annotated, Any, Self, TypedDict
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from recipelab.core.errors import RecipelabError, SandboxUnavailable
+from recipelab.core.errors import RecipelabError, SandboxUnavailable, unknown_name
 from recipelab.executor.functions import FunctionSource
 from recipelab.sandbox import PhaseLimits, Sandbox
 from recipelab.sandbox.choose import (
@@ -22,17 +23,17 @@ from recipelab.sandbox.choose import (
     check_kind_name,
     resolve_kind,
 )
+from recipelab.sandbox.outputs import name_fault
 from recipelab.sandbox.spec import load_image_spec
 
 DEFAULT_SANDBOX = "cpu"
 
 
 class Settings(TypedDict, total=False):
-    """The keys of :class:`SandboxCodeExecutorConfig` but the functions, as keyword arguments."""
+    """The keys of :class:`SandboxCodeExecutorConfig` but image and functions."""
 
     kind: str
     sandbox: str | None
-    image: str | None
     allow_local: bool
     timeout: float
     work_dir: str | os.PathLike[str] | None
@@ -47,6 +48,27 @@ class Settings(TypedDict, total=False):
     environment: dict[str, str]
     delete_tmp_files: bool
     functions_module: str
+    data: Mapping[str, str | os.PathLike[str]]
+    init_command: str | None
+
+
+STOCK_ARGUMENTS = {
+    "extra_volumes": 'give data={"NAME": "/host/path"}: read-only; code finds it as ../data/NAME',
+    "device_requests": 'give gpus=["0"], the ids of the GPUs',
+    "extra_hosts": "code has no network, so it needs no names of hosts",
+    "bind_dir": "nothing is bound: files are copied, also to a daemon elsewhere; leave it out",
+    "container_name": "each block has a container of its own; leave it out",
+    "auto_remove": "a container is removed when its block has ended; leave it out",
+    "stop_container": "nothing runs between blocks; leave it out",
+    "cleanup_temp_files": "give delete_tmp_files, which means the same",
+    "virtual_env_context": (
+        "a virtual environment of this machine is not there in a container, and without network "
+        "none can be filled: name the packages in requirements.txt of a sandbox, build it with "
+        "recipelab sandbox build NAME, and give sandbox=NAME; code of a local sandbox has the "
+        "packages of this Python"
+    ),
+}
+"""Arguments of AutoGen's own executors that are not taken, and what to do instead."""
 
 
 class SandboxCodeExecutorConfig(BaseModel):
@@ -74,6 +96,9 @@ class SandboxCodeExecutorConfig(BaseModel):
         delete_tmp_files: Whether to remove the code of a block that names no file.
         functions: Functions that blocks can import.
         functions_module: Name of the module to import them from.
+        data: Files and folders of this machine that code may read and not change, by the name under
+            which it finds them in ``../data``.
+        init_command: Command of ``sh`` that runs in the working folder before each block.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -96,6 +121,29 @@ class SandboxCodeExecutorConfig(BaseModel):
     delete_tmp_files: bool = False
     functions: tuple[FunctionSource, ...] = ()
     functions_module: str = "functions"
+    data: Annotated[dict[str, str], BeforeValidator(lambda value: _texts(value))] = Field(
+        default_factory=dict
+    )
+    init_command: Annotated[str | None, Field(min_length=1)] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _explain_others(cls, given: Any) -> Any:
+        for name in given if isinstance(given, Mapping) else ():
+            if name in STOCK_ARGUMENTS:
+                raise ValueError(f"{name} is not taken: {STOCK_ARGUMENTS[name]}")
+            if name not in cls.model_fields:
+                raise ValueError(unknown_name("argument", name, cls.model_fields))
+        return given
+
+    @field_validator("data")
+    @classmethod
+    def _are_names(cls, data: dict[str, str]) -> dict[str, str]:
+        for name in data:
+            if "/" in name or (fault := name_fault(name)):
+                reason = "it may have no folders" if "/" in name else fault
+                raise ValueError(f"{name!r} is no name for data: {reason}")
+        return data
 
     @field_validator("kind")
     @classmethod
@@ -147,6 +195,12 @@ class SandboxCodeExecutorConfig(BaseModel):
 
 def _path_text(value: Any) -> Any:
     return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+def _texts(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _path_text(path) for name, path in value.items()}
+    return value
 
 
 def open_code_sandbox(config: SandboxCodeExecutorConfig) -> Sandbox:

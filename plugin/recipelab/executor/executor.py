@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+import warnings
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self, Unpack, cast
+from string import Template
+from typing import ClassVar, Self, Unpack, cast
 
 from autogen_core import CancellationToken, Component
 from autogen_core.code_executor import CodeBlock, CodeExecutor
 
 from recipelab.core.errors import RecipelabError
 from recipelab.executor.config import SandboxCodeExecutorConfig, Settings, open_code_sandbox
-from recipelab.executor.functions import Function, function_source
+from recipelab.executor.functions import Function, FunctionSource, function_source, stub
 from recipelab.executor.runner import (
     BlockRunner,
     ExecutionReport,
@@ -42,9 +44,14 @@ class SandboxCodeExecutor(CodeExecutor, Component[SandboxCodeExecutorConfig]):
             result = await executor.execute_code_blocks([block], CancellationToken())
 
     Args:
+        image: Name of an image; see :class:`~recipelab.executor.SandboxCodeExecutorConfig`.
         functions: Functions that code can import from the functions module: plain functions, those
             of ``with_requirements``, or sources.
-        settings: Keys of :class:`~recipelab.executor.SandboxCodeExecutorConfig`.
+        settings: Other keys of :class:`~recipelab.executor.SandboxCodeExecutorConfig`.
+
+    Raises:
+        ValueError: An argument is not valid, or is one of AutoGen's own executors; the message says
+            what to give instead.
     """
 
     component_config_schema = SandboxCodeExecutorConfig
@@ -52,9 +59,30 @@ class SandboxCodeExecutor(CodeExecutor, Component[SandboxCodeExecutorConfig]):
 
     SUPPORTED_LANGUAGES = LANGUAGES
 
-    def __init__(self, *, functions: Sequence[Function] = (), **settings: Unpack[Settings]) -> None:
+    FUNCTION_PROMPT_TEMPLATE: ClassVar[str] = """\
+Code can import these functions from the module `$module_name`, as in \
+`from $module_name import foo`:
+
+$functions"""
+
+    def __init__(
+        self,
+        image: str | None = None,
+        *,
+        functions: Sequence[Function] = (),
+        **settings: Unpack[Settings],
+    ) -> None:
         sources = tuple(function_source(function) for function in functions)
-        self._config = SandboxCodeExecutorConfig.model_validate({**settings, "functions": sources})
+        given = {"image": image, **settings, "functions": sources}
+        self._config = SandboxCodeExecutorConfig.model_validate(given)
+        work = self._config.work_dir
+        if work is not None and Path(work).resolve() == Path.cwd():
+            warnings.warn(
+                "Using the current directory as work_dir is deprecated: all of its files are "
+                "copied into each container, and changed by code",
+                DeprecationWarning,
+                stacklevel=2,
+            )
         self._lock = asyncio.Lock()
         self._running: set[asyncio.Task[None]] = set()
         self._sandbox: Sandbox | None = None
@@ -72,6 +100,22 @@ class SandboxCodeExecutor(CodeExecutor, Component[SandboxCodeExecutorConfig]):
     def functions_module(self) -> str:
         """Name of the module that code imports functions from."""
         return self._config.functions_module
+
+    @property
+    def functions(self) -> tuple[FunctionSource, ...]:
+        """The functions that code can import, as source."""
+        return self._config.functions
+
+    def format_functions_for_prompt(self, prompt_template: str = FUNCTION_PROMPT_TEMPLATE) -> str:
+        """Return what a model should be told of the functions: signatures and docstrings.
+
+        Args:
+            prompt_template: The text, with ``$module_name`` and ``$functions`` in it.
+        """
+        stubs = "\n\n".join(map(stub, self.functions))
+        return Template(prompt_template).safe_substitute(
+            module_name=self.functions_module, functions=stubs
+        )
 
     @property
     def work_dir(self) -> Path:
@@ -178,7 +222,7 @@ class SandboxCodeExecutor(CodeExecutor, Component[SandboxCodeExecutorConfig]):
             runner = BlockRunner(
                 self._sandbox, self._config, work=self.work_dir, private=self._private
             )
-            await runner.check_functions()
+            await runner.prepare()
         except BaseException:
             await self._close()
             raise
@@ -204,4 +248,4 @@ class SandboxCodeExecutor(CodeExecutor, Component[SandboxCodeExecutorConfig]):
     @classmethod
     def _from_config(cls, config: SandboxCodeExecutorConfig) -> Self:
         settings = {name: getattr(config, name) for name in Settings.__annotations__}
-        return cls(functions=config.functions, **cast(Settings, settings))
+        return cls(config.image, functions=config.functions, **cast(Settings, settings))

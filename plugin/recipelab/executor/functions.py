@@ -77,6 +77,21 @@ def function_source(function: Function) -> FunctionSource:
     return FunctionSource(source=_source_of(function))
 
 
+def stub(function: FunctionSource) -> str:
+    """Return the signatures and docstrings of a function's source, without its code."""
+    found = [node for node in _parsed(function.source) if _is_def(node)]
+    texts = []
+    for node in found:
+        assert isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        words = ast.get_docstring(node)
+        node.decorator_list, node.body = [], [ast.Expr(ast.Constant(...))]
+        head, body = ast.unparse(node).rsplit("\n", 1)
+        end = '\n"""' if words and "\n" in words else '"""'
+        told = textwrap.indent(f'"""{words}{end}', "    ") + "\n" if words else ""
+        texts.append(f"{head}\n{told}{body}\n")
+    return "\n\n".join(texts)
+
+
 def module_text(functions: Iterable[FunctionSource]) -> str:
     """Return the module that code blocks import the functions from."""
     functions = tuple(functions)

@@ -1,9 +1,12 @@
 """Run one code block inside of a sandbox. Run by its path, with the standard library alone.
 
 The files of earlier blocks lie read-only in ``work``, the code in ``code``, the functions in
-``modules``. All files are copied to ``out``, where the code runs and from where they come back.
+``modules``, data in ``data``. All files but those are copied to ``out``, where the code runs and
+from where they come back.
 
-Usage: inside.py INTERPRETER FILE
+Usage: inside.py INTERPRETER FILE [COMMAND]
+
+The command, one of ``sh``, runs before the code; if it fails, the code does not run.
 """
 
 from __future__ import annotations
@@ -49,23 +52,22 @@ def _environment(root: str) -> dict[str, str]:
     variables["PYTHONPATH"] = os.pathsep.join(filter(None, search))
     path = (os.path.dirname(sys.executable), variables.get("PATH", os.defpath))
     variables["PATH"] = os.pathsep.join(path)
+    variables.setdefault("DATA", f"{root}/data")
     return variables
 
 
-def _run(interpreter: str, file: str, environment: dict[str, str]) -> int:
-    """Run the code to its end.
+def _run(words: list[str], environment: dict[str, str]) -> int:
+    """Run a program to its end.
 
     Returns:
         Its exit code; 128 + n if signal n ended it, as in a shell.
     """
-    program = sys.executable if interpreter == "python" else interpreter
-    name = f"./{file}" if file.startswith("-") else file
     # Python ignores these signals, and a program that it starts would too.
     default = [signal.SIGPIPE, signal.SIGXFSZ]
     try:
-        pid = os.posix_spawnp(program, [program, name], environment, setsigdef=default)
+        pid = os.posix_spawnp(words[0], words, environment, setsigdef=default)
     except OSError as error:
-        sys.stdout.write(f"{interpreter}: {error.strerror}\n")
+        sys.stdout.write(f"{os.path.basename(words[0])}: {error.strerror}\n")
         return 127
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     return code if code >= 0 else 128 - code
@@ -80,7 +82,7 @@ def _mark_empty_folders(top: str) -> None:
                 continue  # The code has made it read-only, or the disk is full.
 
 
-def main(interpreter: str, file: str) -> int:
+def main(interpreter: str, file: str, command: str = "") -> int:
     """Run the code; see the top of this file."""
     root = os.getcwd()
     try:
@@ -90,10 +92,14 @@ def main(interpreter: str, file: str) -> int:
         sys.stdout.write(f"{NOT_PLACED} {error.filename}: {error.strerror}\n")
         return 1
     os.chdir("out")
-    code = _run(interpreter, file, _environment(root))
+    program = sys.executable if interpreter == "python" else interpreter
+    environment = _environment(root)
+    code = _run(["sh", "-c", command], environment) if command else 0
+    if code == 0:
+        code = _run([program, f"./{file}" if file.startswith("-") else file], environment)
     _mark_empty_folders(os.path.join(root, "out"))
     return code
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2]))
+    sys.exit(main(*sys.argv[1:]))

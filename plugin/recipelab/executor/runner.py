@@ -43,7 +43,9 @@ class SandboxCodeResult(CodeResult):
     """The result of code blocks.
 
     Attributes:
-        code_file: Host path of the first block's code, or ``None`` if it was not kept.
+        code_file: Host path of the first block's code, as the stock executors give it; ``None`` if
+            no block could be run. There is no file if it was not kept, as after a timeout or with
+            ``delete_tmp_files``.
         timed_out: Whether the last block was stopped at its timeout. Its exit code is 124 then; but
             code may also exit with 124 by itself.
     """
@@ -140,13 +142,22 @@ class BlockRunner:
         self._work = work
         self._private = private
         self._modules = private / "modules"
+        self._init = (config.init_command,) if config.init_command else ()
+        self._data = tuple(
+            Input(path := Path(given).absolute(), f"data/{name}", as_is=path.is_dir())
+            for name, given in config.data.items()
+        )
 
-    async def check_functions(self) -> None:
-        """Store the functions, and check that the image has what they need.
+    async def prepare(self) -> None:
+        """Store the functions, and check that the image has what they need, and that data are here.
 
         Raises:
-            RecipelabError: It lacks packages, or the functions cannot be imported.
+            RecipelabError: It lacks packages, the functions cannot be imported, or there is no such
+                file or folder.
         """
+        for entry in self._data:
+            if not entry.source.exists():
+                raise RecipelabError(f"{entry.target}: there is no file or folder {entry.source}")
         self._modules.mkdir(exist_ok=True)
         if not self._config.functions:
             return
@@ -194,8 +205,9 @@ class BlockRunner:
             code = stage / "code" / program.file
             code.parent.mkdir(parents=True)
             code.write_bytes(program.code)
-            inputs = (Input(self._work, "work"), Input(stage / "code", "code"))
-            script = ("inside.py", program.interpreter, program.file)
+            inputs = (Input(self._work, "work"), Input(stage / "code", "code"), *self._data)
+            report.result.code_file = report.result.code_file or str(self._work / program.file)
+            script = ("inside.py", program.interpreter, program.file, *self._init)
             result = await self._run(stage, "code", script, inputs)
             if report.add_phase(result):
                 forget = not result.refused  # What is missing may be among what was refused.
@@ -234,7 +246,7 @@ class BlockRunner:
     ) -> None:
         """Bring the work folder to the state in which the block left it."""
         drop_placeholders(new)
-        if drop_code := self._config.delete_tmp_files and not program.named:
+        if self._config.delete_tmp_files and not program.named:
             (new / program.file).unlink(missing_ok=True)
         try:
             linked = update_folder(self._work, new, before=before, forget=forget)
@@ -243,8 +255,6 @@ class BlockRunner:
             return
         if linked:
             report.note(f"Not kept, as the work folder has a link there: {_names(linked)}.")
-        if not drop_code:
-            report.result.code_file = report.result.code_file or str(self._work / program.file)
 
     def _size_fault(self, before: Listing) -> str | None:
         """Return why a block cannot be given the files of the work folder, or ``None``."""

@@ -15,7 +15,7 @@ from typing import Any, get_args
 from pydantic import Field, ValidationError
 
 from recipelab.core import content
-from recipelab.core.errors import PackError, unknown_name, validation_problems
+from recipelab.core.errors import PackError, RecipelabError, unknown_name, validation_problems
 from recipelab.core.trial import Edit, Phase
 from recipelab.packs.data_sections import SOURCE_KINDS, SeriesNumbers
 from recipelab.packs.judging_sections import NAME, Section
@@ -60,6 +60,20 @@ def load_pack(name: str, profile: str | None = None) -> Pack:
     else:
         file = content.find(content.TASK_PACKS, name, marker=PACK_FILE, what="task pack")
     return read_pack(file, profile)
+
+
+def portable_name(name: str) -> str:
+    """Return the name of a pack that is given by its folder, if the name finds it from here.
+
+    Args:
+        name: As for :func:`load_pack`; what is found by no name is given back as it is.
+    """
+    folder = Path(name)
+    try:
+        file = content.find(content.TASK_PACKS, folder.name, marker=PACK_FILE, what="task pack")
+        return folder.name if file.parent.samefile(folder) else name
+    except (RecipelabError, OSError):
+        return name
 
 
 def read_pack(file: Path, profile: str | None = None) -> Pack:

@@ -2,23 +2,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
+from autogen_agentchat.base import ChatAgent, Team, TerminationCondition
+from autogen_core import AgentRuntime
+from autogen_core.model_context import ChatCompletionContext
 from autogen_core.models import ChatCompletionClient
 
 from recipelab.budget import BudgetLimits
 from recipelab.core.content import Home
+from recipelab.core.errors import RecipelabError, unknown_name
 from recipelab.evaluation.proposals import Approve
 from recipelab.evaluation.session import Overrides
 from recipelab.lineage import LineageStore
-from recipelab.plan import Plan, asked
+from recipelab.plan import Arm, KeepArtifacts, Plan, asked
 from recipelab.sandbox import Sandbox
 from recipelab.team.group_chat import ResearchGroupChat
+from recipelab.team.loop import Listener
+from recipelab.team.messages import MessageType
 
 Model = str | ChatCompletionClient
 """A model as after ``--model``, or an AutoGen model client."""
+
+
+class LimitOptions(TypedDict, total=False):
+    """The limits of a campaign, one by one; see :class:`recipelab.BudgetLimits`."""
+
+    trials: int | None
+    hours: float | None
+    device_hours: float | None
+    tokens: int | None
+    money: float | None
+    target: float | None
+    plateau: int | None
+
+
+class PlanOptions(TypedDict, total=False):
+    """What else a plan says; see :class:`recipelab.Plan`. ``name`` is that of the campaign."""
+
+    name: str | None
+    base_url: str | None
+    max_tokens: int | None
+    prices: str | None
+    seed: int
+    limits: BudgetLimits
+    slots: int | None
+    share_devices: bool
+    priors: Sequence[str]
+    arm: Arm | str
+    specialists: Sequence[str]
+    speakers: str
+    exploration: float
+    ahead: int | None
+    turns: int | None
+    characters: int | None
+    follows: str | None
+    keep_artifacts: KeepArtifacts | str
+    accept_self_reported: bool
+
+
+class ChatOptions(TypedDict, total=False):
+    """How the group chat is; see :class:`recipelab.ResearchGroupChat`."""
+
+    participants: Sequence[ChatAgent | Team]
+    termination_condition: TerminationCondition | None
+    max_turns: int | None
+    listener: Listener | None
+    description: str
+    emit_team_events: bool
+    runtime: AgentRuntime | None
+    custom_message_types: Sequence[MessageType]
+    model_context: ChatCompletionContext | None
+    model_client_stream: bool
+
+
+class TeamOptions(LimitOptions, PlanOptions, ChatOptions, total=False):
+    """The keyword arguments of :func:`research_team` besides those that it names itself."""
+
+    team_name: str
 
 
 def research_team(
@@ -31,7 +94,7 @@ def research_team(
     sandbox: str | Sandbox = "auto",
     home: str | Path | None = None,
     approve: Approve | None = None,
-    **more: Any,
+    **options: Unpack[TeamOptions],
 ) -> ResearchGroupChat:
     """Return the AutoGen team of a campaign.
 
@@ -45,11 +108,10 @@ def research_team(
         home: Folder of papers and lineage; ``None`` for ``$RECIPELAB_HOME`` or ``.recipelab``.
         approve: Asked before each trial: an async function that takes the trial's record and
             returns ``None``, or the reason against the trial; ``None`` asks nobody.
-        **more: Limits (``trials``, ``hours``, ``device_hours``, ``tokens``, ``money``, ``target``,
-            ``plateau``), other fields of :class:`recipelab.Plan` (``name``, ``seed``, ``slots``,
-            ``arm``, ``speakers``, ...), and other arguments of
-            :class:`recipelab.ResearchGroupChat` (``participants``, ``termination_condition``,
-            ``max_turns``, ``listener``, ...).
+        **options: Limits (``trials``, ``hours``, ..., or all of them as ``limits``), what else a
+            plan says (``name`` of the campaign, ``seed``, ``slots``, ``speakers``, ...), and how
+            the chat is (``team_name``, ``participants``, ``termination_condition``, ...); see
+            :class:`TeamOptions`.
 
     Returns:
         A team that runs like any other: by ``run``, ``run_stream`` or ``Console``, as a participant
@@ -78,8 +140,11 @@ def research_team(
     """
     given = {"": model, **(models or {})}
     clients = {name: one for name, one in given.items() if isinstance(one, ChatCompletionClient)}
-    limits = {name: more.pop(name) for name in BudgetLimits.model_fields if name in more}
-    fields = {name: more.pop(name) for name in Plan.model_fields if name in more}
+    more = _checked(dict(options))
+    limits = {name: more.pop(name) for name in LimitOptions.__annotations__ if name in more}
+    fields = {name: more.pop(name) for name in PlanOptions.__annotations__ if name in more}
+    if "team_name" in more:
+        more["name"] = more.pop("team_name")
     plan = asked(
         Plan,
         pack=str(pack),
@@ -88,16 +153,34 @@ def research_team(
         models={name: one for name, one in (models or {}).items() if isinstance(one, str)},
         sandbox=sandbox if isinstance(sandbox, str) else sandbox.name,
         approve=approve is not None,
-        limits=asked(BudgetLimits, **limits) if limits else fields.pop("limits", BudgetLimits()),
-        **fields,
+        **{"limits": asked(BudgetLimits, **limits), **fields},
     )
     store = lineage if isinstance(lineage, LineageStore) else None
     box = None if isinstance(sandbox, str) else sandbox
     return ResearchGroupChat(
         plan,
-        home=Home.find(Path(home) if home else None),
+        home=Home.find(Path(home)) if home else None,
         lineage=None if store or lineage is None else str(lineage),
         overrides=Overrides(store=store, sandbox=box, approve=approve),
         clients=clients,
         **more,
     )
+
+
+def _checked(options: dict[str, Any]) -> dict[str, Any]:
+    """Return options that are all known, and do not contradict each other.
+
+    Raises:
+        RecipelabError: An option is unknown, or there are limits in both ways.
+    """
+    for name in options:
+        if name not in TeamOptions.__annotations__:
+            valid = (*(research_team.__kwdefaults__ or ()), *TeamOptions.__annotations__)
+            raise RecipelabError(unknown_name("argument of research_team", name, valid))
+    single = [name for name in LimitOptions.__annotations__ if name in options]
+    if single and "limits" in options:
+        raise RecipelabError(
+            f"limits and {', '.join(single)} both say what may be spent: give limits=BudgetLimits("
+            f"{', '.join(f'{name}=...' for name in single)}), or leave limits out"
+        )
+    return options

@@ -13,10 +13,9 @@ from autogen_agentchat.messages import (
     BaseAgentEvent,
     BaseChatMessage,
     ModelClientStreamingChunkEvent,
-    TextMessage,
 )
-from autogen_agentchat.state import TeamState
-from autogen_core import CancellationToken, ComponentModel
+from autogen_core import AgentRuntime, CancellationToken, ComponentModel
+from autogen_core.model_context import ChatCompletionContext
 from autogen_core.models import ChatCompletionClient
 from pydantic import BaseModel, Field
 from sqlalchemy.engine import make_url
@@ -34,18 +33,25 @@ from recipelab.team.loop import (
     closing_message,
     opening_message,
 )
-from recipelab.team.participants import Participants
+from recipelab.team.messages import (
+    MessageType,
+    OpenMessageFactory,
+    ResearchState,
+    SavedType,
+    Task,
+    loaded_type,
+    saved_type,
+    task_messages,
+)
+from recipelab.team.participants import Participants, check_pack
 from recipelab.team.round import Item, RoundGroupChat, RoundTokens, TeamLabel, relay
-from recipelab.team.speakers import open_policy
+from recipelab.team.seats import Seats, loop_of, seated
 
 NAME = "recipelab"
 DESCRIPTION = "Specialists that improve a training recipe, and the evaluator that measures it."
 
 MAX_KEPT_MESSAGES = 1_000
 """Newest messages that the result of a run holds; the lineage has all."""
-
-Task = str | BaseChatMessage | Sequence[BaseChatMessage] | None
-"""The task of a run, as AutoGen's teams take it."""
 
 
 class ResearchGroupChatConfig(BaseModel):
@@ -61,6 +67,9 @@ class ResearchGroupChatConfig(BaseModel):
         termination_condition: Ends a run before the campaign's budget does.
         max_turns: Turns after which a run ends.
         emit_team_events: Whether the stream says who was selected.
+        custom_message_types: Message types besides AutoGen's own.
+        model_context: What a specialist keeps of a turn.
+        model_client_stream: Whether the answers of specialists are streamed as they come.
     """
 
     plan: Plan
@@ -72,6 +81,9 @@ class ResearchGroupChatConfig(BaseModel):
     termination_condition: ComponentModel | None = None
     max_turns: int | None = None
     emit_team_events: bool = False
+    custom_message_types: list[SavedType] = Field(default_factory=list)
+    model_context: ComponentModel | None = None
+    model_client_stream: bool = False
 
 
 class ResearchGroupChat(RoundGroupChat):
@@ -93,7 +105,8 @@ class ResearchGroupChat(RoundGroupChat):
 
     Args:
         plan: The plan of the campaign.
-        home: Folder of its papers, and of its lineage by default.
+        home: Folder of its papers, and of its lineage by default; ``None`` for
+            ``$RECIPELAB_HOME`` or ``.recipelab``.
         lineage: Path or URL of the lineage, if it is elsewhere.
         overrides: Parts of the campaign that the caller brings along.
         clients: Model clients of the caller, by name of the participant; the empty name stands for
@@ -106,6 +119,13 @@ class ResearchGroupChat(RoundGroupChat):
         name: Name of the team.
         description: The description that the selector of a larger team is shown.
         emit_team_events: Whether the stream says who was selected.
+        runtime: The caller's runtime, which the caller starts and stops; each round registers its
+            agents there anew. JSON does not hold it.
+        custom_message_types: Message types besides AutoGen's own. Only a saved state needs them:
+            a message that a guest says or a larger team hands on is known by itself.
+        model_context: Chooses what a specialist keeps of a turn behind the lineage view; each turn
+            begins with a copy of it.
+        model_client_stream: Whether the answers of specialists are streamed as they come.
 
     Raises:
         RecipelabError: Pack, charter or model cannot be had; the message says what to do.
@@ -129,6 +149,10 @@ class ResearchGroupChat(RoundGroupChat):
         name: str = NAME,
         description: str = DESCRIPTION,
         emit_team_events: bool = False,
+        runtime: AgentRuntime | None = None,
+        custom_message_types: Sequence[MessageType] = (),
+        model_context: ChatCompletionContext | None = None,
+        model_client_stream: bool = False,
     ) -> None:
         self.ended: Ended | None = None
         self.listener = listener or Listener()
@@ -140,7 +164,17 @@ class ResearchGroupChat(RoundGroupChat):
             say=lambda text: self.listener.note(text),
             on_phase=lambda trial, phase, seed: self.listener.phase(trial, phase, seed),
         )
-        self._members = Participants(self._session, clients or {}, participants)
+        self._members = Participants(
+            self._session,
+            clients or {},
+            participants,
+            model_context=model_context,
+            model_client_stream=model_client_stream,
+        )
+        self._given_home = home
+        self._given_runtime = runtime
+        self._custom_types = tuple(custom_message_types)
+        self._known_messages = OpenMessageFactory(self._custom_types, participants)
         self._label = TeamLabel(name, description, emit_team_events)
         self._condition = termination_condition
         self._turn_limit = max_turns
@@ -172,6 +206,30 @@ class ResearchGroupChat(RoundGroupChat):
         """Close the models that were opened here; the team cannot run any more."""
         await self._members.close()
 
+    def agents(self) -> AbstractAsyncContextManager[Seats]:
+        """Open the campaign and give its agents, for a graph or another team of one's own.
+
+        Inside, the baseline is measured, a turn of a specialist ends with a trial that is queued,
+        and one of the agent ``evaluator`` waits for the next trials to end and reports them; if
+        none runs, it says so. Trials, tokens and limits are the campaign's, and the lineage has
+        them; the words of the chat it has not. At the end trials in flight are stopped, to be run
+        again by the next run. Open models are closed by :meth:`close`.
+
+        Raises:
+            RuntimeError: The team is running.
+            RecipelabError: As :meth:`run_stream` raises it.
+
+        Examples:
+            .. code-block:: python
+
+                async with research_team("airbench96", trials=2).agents() as agents:
+                    opt, evaluator = agents["opt"], agents["evaluator"]
+                    await RoundRobinGroupChat([opt, evaluator], max_turns=4).run(task="Go.")
+        """
+        if self._running:
+            raise RuntimeError("The group chat is currently running. It must be stopped first.")
+        return seated(self._session, self._members, self.listener, self.name)
+
     async def run_stream(
         self,
         *,
@@ -202,7 +260,9 @@ class ResearchGroupChat(RoundGroupChat):
         self._running = True
         token = cancellation_token or CancellationToken()
         try:
-            run = self._run(_task_messages(task), token, show_task=output_task_messages)
+            # A team around this one hands on what was said, and does not want to hear it again.
+            words = task_messages(task, nested=not output_task_messages)
+            run = self._run(words, token, show_task=output_task_messages)
             # Closed here, should the consumer leave: Python alone would close it at some time.
             async with aclosing(relay(run, token)) as items:
                 async for item in items:
@@ -217,14 +277,7 @@ class ResearchGroupChat(RoundGroupChat):
         self.ended = None
         async with self._session.opened() as queue:
             with bound(campaign=queue.campaign):
-                charters = self._members.charters
-                loop = CampaignLoop(
-                    queue,
-                    self.listener,
-                    open_policy(self.plan, charters, queue),
-                    {charter.name: charter.surfaces for charter in charters},
-                    blind=self.plan.blind,
-                )
+                loop = loop_of(self._session, self._members, queue, self.listener)
                 newest: deque[BaseAgentEvent | BaseChatMessage] = deque(maxlen=MAX_KEPT_MESSAGES)
                 try:
                     messages = self._messages(queue, loop, task, token, show_task=show_task)
@@ -273,6 +326,10 @@ class ResearchGroupChat(RoundGroupChat):
                             async for item in round_stream:
                                 if isinstance(item, TaskResult):
                                     self._note_stop(item.stop_reason)
+                                    continue
+                                if isinstance(item, ModelClientStreamingChunkEvent):
+                                    # Its words are in the message that follows.
+                                    yield item
                                     continue
                                 loop.hear(item)
                                 if turns_left and isinstance(item, BaseChatMessage):
@@ -365,18 +422,24 @@ class ResearchGroupChat(RoundGroupChat):
 
         Raises:
             RuntimeError: The team is running.
-            ValidationError: The state is not that of a team.
+            ValidationError: The state is not that of a research team.
+            ValueError: It is that of a team with other participants.
         """
         if self._running:
             raise RuntimeError("The team cannot be loaded while it is running.")
-        chat = {key: value for key, value in state.items() if key != "campaign"}
-        TeamState.model_validate(chat)
-        if state.get("campaign"):
-            self._session.plan = self.plan.model_copy(update={"name": state["campaign"]})
-        self._pending_state = chat
+        saved = ResearchState.model_validate(dict(state))
+        missing = [name for name in self._participant_names if name not in saved.agent_states]
+        if missing:
+            raise ValueError(
+                f"the state holds no {', '.join(missing)}: it is that of a team of "
+                f"{', '.join(saved.agent_states)}"
+            )
+        if saved.campaign:
+            self._session.plan = self.plan.model_copy(update={"name": saved.campaign})
+        self._pending_state = saved.model_dump(exclude={"campaign"})
 
     def _to_config(self) -> ResearchGroupChatConfig:  # type: ignore[override]
-        store = self._session.overrides.store
+        store, context = self._session.overrides.store, self._members.model_context
         lineage = store.url if store else self._session.lineage
         if lineage is not None and "://" in lineage:
             # A password stays in the environment.
@@ -385,17 +448,21 @@ class ResearchGroupChat(RoundGroupChat):
         return ResearchGroupChatConfig(
             plan=self._members.models.saved_plan(),
             lineage=lineage,
-            home=str(self._session.home.root),
+            home=None if self._given_home is None else str(self._given_home.root),
             participants=[guest.dump_component() for guest in self._members.guests],
             termination_condition=self._condition.dump_component() if self._condition else None,
             max_turns=self._turn_limit,
             name=self._label.name,
             description=self._label.description,
             emit_team_events=self._label.emit_team_events,
+            custom_message_types=[saved_type(one) for one in self._custom_types],
+            model_context=context.dump_component() if context else None,
+            model_client_stream=self._members.model_client_stream,
         )
 
     @classmethod
     def _from_config(cls, config: ResearchGroupChatConfig) -> Self:  # type: ignore[override]
+        check_pack(config.plan)
         condition = config.termination_condition
         guests: list[ChatAgent | Team] = [
             Team.load_component(model)
@@ -405,7 +472,7 @@ class ResearchGroupChat(RoundGroupChat):
         ]
         return cls(
             config.plan,
-            home=Home.find(Path(config.home) if config.home else None),
+            home=Home.find(Path(config.home)) if config.home else None,
             lineage=config.lineage,
             participants=guests,
             termination_condition=TerminationCondition.load_component(condition)
@@ -415,20 +482,9 @@ class ResearchGroupChat(RoundGroupChat):
             name=config.name,
             description=config.description,
             emit_team_events=config.emit_team_events,
+            custom_message_types=[loaded_type(one) for one in config.custom_message_types],
+            model_context=ChatCompletionContext.load_component(config.model_context)
+            if config.model_context
+            else None,
+            model_client_stream=config.model_client_stream,
         )
-
-
-def _task_messages(task: Task) -> list[BaseChatMessage] | None:
-    """Return a task as messages; ``None`` if there is none.
-
-    Raises:
-        ValueError: It is neither text nor chat messages.
-    """
-    if not task:
-        return None
-    if isinstance(task, str):
-        return [TextMessage(content=task, source="user")]
-    messages = [task] if isinstance(task, BaseChatMessage) else list(task)
-    if not all(isinstance(message, BaseChatMessage) for message in messages):
-        raise ValueError("Task must be a string, a BaseChatMessage, or a list of BaseChatMessage.")
-    return messages

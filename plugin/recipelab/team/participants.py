@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from autogen_agentchat.base import ChatAgent, Team
+from autogen_core.model_context import ChatCompletionContext
 from autogen_core.models import ChatCompletionClient
 
 from recipelab.agents import Charter, EvaluatorAgent, Specialist, load_charter
 from recipelab.agents.context import CHARACTERS
 from recipelab.agents.literature import LiteratureWorkbench, open_literature
-from recipelab.core.errors import ModelError, unknown_name
+from recipelab.core.errors import ModelError, RecipelabError, unknown_name
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.evaluation.session import CampaignSession
 from recipelab.lineage import TrialRecord
@@ -28,7 +29,7 @@ from recipelab.models import (
     open_model,
     saved_model,
 )
-from recipelab.packs.load import load_playbook
+from recipelab.packs.load import load_pack, load_playbook, portable_name
 from recipelab.packs.pack import Pack
 from recipelab.plan import Arm, Plan, SavedModel, model_name
 from recipelab.team.scheduler import TurnScheduler
@@ -71,6 +72,22 @@ def charters_for(pack: Pack, arm: Arm, names: Sequence[str] = ()) -> tuple[Chart
     )
 
 
+def check_pack(plan: Plan) -> None:
+    """Check that the pack of a team from JSON is here.
+
+    Raises:
+        RecipelabError: It is not; the message says where it is looked for.
+    """
+    try:
+        load_pack(plan.pack, plan.profile)
+    except RecipelabError as error:
+        raise RecipelabError(
+            f"the team's JSON names the pack {plan.pack!r}: {error}. A pack is looked for in "
+            "task_packs/ of the working directory, among those that ship with recipelab, and in "
+            "installed packages that bring some (entry points of recipelab.task_packs)"
+        ) from None
+
+
 class ModelClients:
     """The model clients of a campaign's participants; those with the same model share one inside.
 
@@ -111,17 +128,30 @@ class ModelClients:
         return self._clients[name]
 
     def saved_plan(self) -> Plan:
-        """Return the plan with the models as JSON can hold them.
+        """Return the plan as JSON holds it, for other folders and machines, too.
+
+        Clients and files of components become components without keys, and the folder of a pack
+        its name, if the name finds it.
 
         Raises:
-            ModelError: A client of the caller cannot be saved.
+            ModelError: A client cannot be saved.
         """
         plan = self._session.plan
-        saved: dict[str, SavedModel] = {
-            name: saved_model(client) for name, client in self._given.items()
-        }
-        default = saved.pop("", plan.model)
-        return plan.model_copy(update={"model": default, "models": {**plan.models, **saved}})
+        models: dict[str, SavedModel] = {"": plan.model, **plan.models}
+        models = {name: self._without_file(model) for name, model in models.items()}
+        models |= {name: saved_model(client) for name, client in self._given.items()}
+        default = models.pop("")
+        changes = {"model": default, "models": models, "pack": portable_name(plan.pack)}
+        return plan.model_copy(update=changes)
+
+    def _without_file(self, model: SavedModel) -> SavedModel:
+        """Return the component that a file of a model holds; another model as it is."""
+        if not isinstance(model, str) or not model.endswith(".json"):
+            return model
+        for key, client in self._opened.items():
+            if key.startswith(f"{model}/"):
+                return saved_model(client)
+        return model  # No participant has it.
 
     async def close(self) -> None:
         """Close the clients that were opened here."""
@@ -178,6 +208,8 @@ class Participants:
         clients: Model clients of the caller, by name of the participant; see
             :class:`ModelClients`.
         guests: Participants besides the specialists; these are the same in every round.
+        model_context: What a specialist keeps of a turn; see :class:`recipelab.agents.Specialist`.
+        model_client_stream: Whether the answers of specialists are streamed as they come.
 
     Raises:
         RecipelabError: A charter or a model cannot be had.
@@ -188,8 +220,13 @@ class Participants:
         session: CampaignSession,
         clients: Mapping[str, ChatCompletionClient],
         guests: Sequence[ChatAgent | Team],
+        *,
+        model_context: ChatCompletionContext | None = None,
+        model_client_stream: bool = False,
     ) -> None:
         self.guests = tuple(guests)
+        self.model_context = model_context
+        self.model_client_stream = model_client_stream
         self.charters = charters_for(session.pack, session.plan.arm, session.plan.specialists)
         self.models = ModelClients(session, self.charters, clients)
         self._session = session
@@ -259,6 +296,8 @@ class Participants:
                 round_number=number,
                 blind=plan.blind,
                 characters=plan.characters or CHARACTERS,
+                model_context=self.model_context,
+                model_client_stream=self.model_client_stream,
                 closing=closing,
                 literature=self._literature.get(charter.name),
             )

@@ -1,4 +1,4 @@
-"""The AutoGen group chat of one round, and everything that touches AutoGen's private names.
+"""The AutoGen group chat of one round, and what touches AutoGen's private names.
 
 A round is a selector group chat that is assembled anew on the same object, with a manager, a
 runtime and a cancellation token of its own:
@@ -20,11 +20,17 @@ import re
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, aclosing, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import Any, TypeVar
 
 from autogen_agentchat.base import ChatAgent, TaskResult, Team, TerminationCondition
-from autogen_agentchat.messages import BaseAgentEvent, BaseChatMessage, StopMessage
+from autogen_agentchat.messages import (
+    BaseAgentEvent,
+    BaseChatMessage,
+    MessageFactory,
+    StopMessage,
+)
 from autogen_agentchat.teams import SelectorGroupChat
 from autogen_agentchat.teams._group_chat._events import (
     GroupChatAgentResponse,
@@ -35,6 +41,7 @@ from autogen_agentchat.teams._group_chat._events import (
 from autogen_agentchat.teams._group_chat._selector_group_chat import SelectorGroupChatManager
 from autogen_core import (
     EVENT_LOGGER_NAME,
+    AgentRuntime,
     CancellationToken,
     MessageContext,
     SingleThreadedAgentRuntime,
@@ -388,6 +395,8 @@ class RoundGroupChat(SelectorGroupChat):
 
     _scheduler: TurnScheduler | None
     _policy: SpeakerPolicy | None
+    _given_runtime: AgentRuntime | None = None
+    _known_messages: MessageFactory | None = None
 
     def _assemble(
         self,
@@ -414,20 +423,28 @@ class RoundGroupChat(SelectorGroupChat):
             allow_repeated_speaker=True,
             emit_team_events=label.emit_team_events,
             model_context=BufferedChatCompletionContext(buffer_size=HISTORY),
+            runtime=self._given_runtime,
         )
-        # Not as an argument: AutoGen starts and stops only a runtime of its own making.
-        self._runtime = QuietRuntime()
-        self._base_group_chat_manager_class = RoundManager
+        if self._given_runtime is None:
+            # Not as an argument: AutoGen starts and stops only a runtime of its own making.
+            self._runtime = QuietRuntime()
+        if self._known_messages is not None:
+            self._message_factory = self._known_messages
+        # AutoGen's own can be saved before the first round, and does not run.
+        self._base_group_chat_manager_class = (
+            RoundManager if scheduler else SelectorGroupChatManager
+        )
         self._scheduler = scheduler
         self._policy = policy
 
-    def _create_group_chat_manager_factory(self, **arguments: Any) -> Callable[[], RoundManager]:  # type: ignore[override]
+    def _create_group_chat_manager_factory(  # type: ignore[override]
+        self, **arguments: Any
+    ) -> Callable[[], SelectorGroupChatManager]:
         if self._scheduler is None or self._policy is None:
-            raise RuntimeError("the group chat was not assembled for a round")
-        scheduler, policy = self._scheduler, self._policy
-        return lambda: RoundManager(
-            scheduler=scheduler,
-            policy=policy,
+            manager: Callable[..., SelectorGroupChatManager] = SelectorGroupChatManager
+        else:
+            manager = partial(RoundManager, scheduler=self._scheduler, policy=self._policy)
+        return lambda: manager(
             model_client=self._model_client,
             selector_prompt=self._selector_prompt,
             allow_repeated_speaker=self._allow_repeated_speaker,
