@@ -46,8 +46,12 @@ def view(store: LineageStore, pack: Pack, specialist: str = "opt", **more: objec
 
 
 def part(text: str, title: str) -> str:
-    """The lines of the part whose heading begins so."""
-    return next(p for p in text.split("## ") if p.startswith(title)).partition("\n")[2].strip()
+    """The lines of the part whose heading begins so; ``(none)`` if it is told to be empty."""
+    parts = {p.partition("\n")[0]: p.partition("\n")[2].strip() for p in text.split("## ")}
+    if (found := next((name for name in parts if name.startswith(title)), None)) is not None:
+        return parts[found]
+    assert title in parts["Nothing yet"]
+    return "(none)"
 
 
 def add(
@@ -67,7 +71,7 @@ def test_every_part_is_there(store: LineageStore, toy: Pack) -> None:
     store.add_note("c", "leave the batch size alone", specialist="opt")
     store.add_note("c", "for somebody else", specialist="arch")
     text = view(store, toy, remaining=4)
-    assert "Budget of trials: 4 left" in part(text, "Rules")
+    assert "Budget of trials: 4 left" in part(text, "The campaign")
     assert part(text, "Best trial").startswith("- 1 (opt by opt) kept")
     assert part(text, "Near misses").startswith("- 4 (opt) gate_missed")
     assert "accuracy 0.78, limit 0.8: remove 0.02" in part(text, "Near misses")

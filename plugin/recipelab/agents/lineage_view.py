@@ -63,6 +63,7 @@ class ViewContext:
         remaining: Trials left in the budget; ``None`` without a bound.
         priors: Names of campaigns that serve as prior knowledge.
         seeds_done: Returns the seeds that a running trial has been scored on so far.
+        slots: Trials that may run at the same time; ``None`` where that is not known.
     """
 
     store: LineageStore
@@ -73,6 +74,7 @@ class ViewContext:
     remaining: int | None = None
     priors: tuple[str, ...] = ()
     seeds_done: Callable[[int], tuple[int, ...]] = lambda number: ()
+    slots: int | None = None
 
     def score(self, value: float | None) -> str:
         """Return a score with its unit."""
@@ -194,22 +196,14 @@ def _many_failures(item: SurfaceSummary) -> Iterator[str]:
         )
 
 
-def _rules(context: ViewContext) -> list[Line]:
-    """Return the rules in force: the metric, the gates, the budget."""
-    metric, counts = context.pack.metric, context.store.counts(context.campaign)
+def _state(context: ViewContext) -> list[Line]:
+    """Return where the campaign stands: trials, budget, and where else may be asked."""
+    counts = context.store.counts(context.campaign)
     trials = ", ".join(f"{status or 'in flight'} {count}" for status, count in counts.items())
     left = "no bound" if context.remaining is None else f"{context.remaining} left"
+    at_once = f" Up to {context.slots} run at once." if context.slots else ""
     lines = [
-        f"- {metric.goal} {metric.name}"
-        + (f" ({metric.unit})" if metric.unit else "")
-        + "; a trial is kept only if it passes every gate and beats the best.",
-        "- Compare by the changes: each is measured on the seeds that it names. Scores of trials "
-        "with other seeds differ by luck, too.",
-        "- A kept trial is certified (tested on fresh seeds), provisional (better on few seeds; "
-        "build on it), unproven (its line fell back) or untested.",
-        "- Any trial with a recipe may be a parent: discarded and failed ones too.",
-        *(f"- Gate {gate.rule}." for gate in context.pack.gates),
-        f"- Trials so far: {trials}. Budget of trials: {left}.",
+        f"- Trials so far: {trials}. Budget of trials: {left}.{at_once}",
         *(
             f"- Prior knowledge: lineage tools take campaign={name!r} too; their answers say what "
             "its scores mean here."
@@ -332,6 +326,8 @@ class ViewPart:
     def render(self, context: ViewContext, told: set[int]) -> str:
         """Return the part: whole lines up to the budget, and whom to ask for the rest.
 
+        It is empty where there is nothing to tell.
+
         Args:
             context: The campaign and the specialist.
             told: Trials that a part before this one tells; those of this part are added.
@@ -339,8 +335,7 @@ class ViewPart:
         lines = [line for line in self.lines(context) if line.trial not in told]
         kept = self._fitting(lines)
         told |= {line.trial for line in kept if line.trial is not None}
-        body = "\n".join(line.text for line in kept) if kept else "(none)"
-        return f"## {self.title}\n{body}"
+        return "\n".join([f"## {self.title}", *(line.text for line in kept)]) if kept else ""
 
     def _fitting(self, lines: Sequence[Line]) -> Sequence[Line]:
         if sum(len(line.text) + 1 for line in lines) <= self.characters + 1:
@@ -357,7 +352,7 @@ class ViewPart:
 
 
 PARTS = (
-    ViewPart("Rules in force", 2_400, _rules),
+    ViewPart("The campaign", 1_400, _state),
     ViewPart("Notes from people", 1_600, _notes),
     ViewPart("Best trial and those that led to it, newest first", 2_800, _best),
     ViewPart("Near misses worth repairing", 1_800, _near_misses, "near_misses"),
@@ -403,10 +398,12 @@ def lineage_view(context: ViewContext, parts: Sequence[ViewPart] = PARTS) -> Lin
     """
     told: set[int] = set()
     with context.store.moment():  # one read transaction, so that the parts agree
-        text = "\n\n".join(part.render(context, told) for part in parts)
+        shown = {part.title: part.render(context, told) for part in parts}
         best = context.store.best_brief(context.campaign).number
         is_whole = len(told) >= context.store.trial_count(context.campaign)
-    return LineageView(text, best, is_whole)
+    if empty := [title for title, text in shown.items() if not text]:
+        shown["Nothing yet"] = f"## Nothing yet\n- {'; '.join(empty)}"
+    return LineageView("\n\n".join(filter(None, shown.values())), best, is_whole)
 
 
 def render_lineage_view(context: ViewContext, parts: Sequence[ViewPart] = PARTS) -> str:

@@ -31,8 +31,8 @@ How your turn goes:
 
 What holds:
 - Only the evaluator's figures count. Nothing that the recipe prints or writes is read as a score.
-- A trial is kept if it passes every gate and beats the best. What is kept provisionally is tested
-  later, with the line that it joined.
+- A trial is kept if it passes every gate and beats the best: provisional (better on few seeds;
+  build on it), certified (its line was tested on fresh seeds), or unproven (its line fell back).
 - Compare trials by their changes, against the best and against the parent. Each change is measured
   on the seeds that it names; scores on different seeds differ by luck, too.
 - Do not repeat what was tried. A failure tells you something: say what you changed because of it.
@@ -68,6 +68,7 @@ def system_message(pack: Pack, charter: Charter, *, blind: bool = False) -> str:
         blind: Whether it is told nothing of past trials.
     """
     own = [surface for surface in pack.surfaces if surface.name in charter.surfaces]
+    others = [name for name in pack.surface_names if name not in charter.surfaces]
     body = charter.body
     if blind:
         sections = body.split("\n## ")
@@ -82,6 +83,7 @@ def system_message(pack: Pack, charter: Charter, *, blind: bool = False) -> str:
             "",
             f"# Your surfaces ({', '.join(surface.name for surface in own)})",
             *(f"- {surface.name}: {surface.description}" for surface in own),
+            *([f"Surfaces of others: {', '.join(others)}."] if others else []),
             "",
             f"# Your charter: {charter.title}",
             body,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
@@ -10,7 +11,7 @@ from typing import Any
 
 from recipelab.core.knobs import KnobValue, find_knobs
 from recipelab.core.text import shorten
-from recipelab.core.trial import Failure, GateResult, SeedRun
+from recipelab.core.trial import Failure, GateResult, Phase, SeedRun
 from recipelab.evaluation.metric import METRIC
 from recipelab.lineage import (
     BankedMargin,
@@ -144,7 +145,7 @@ def detail_row(record: TrialRecord) -> Row:
         "log_tail": (view.log_tail or "")[-LOG_CHARACTERS:],
         "proposed_at": view.proposed_at.isoformat(timespec="seconds"),
         "gates": [_gate_row(gate) for gate in view.gates],
-        "seed_runs": [_seed_run_row(run) for run in view.seed_runs],
+        "measured": measured_row(view.seed_runs),
     }
     return without_empty(row)
 
@@ -169,9 +170,34 @@ def _gate_row(gate: GateResult) -> Row:
     return {name: rounded(getattr(gate, name)) for name in figures} | {"gate": gate.name}
 
 
-def _seed_run_row(run: SeedRun) -> Row:
-    measures = {name: rounded(value) for name, value in sorted(run.measures.items())}
-    return {"seed": run.seed} | measures
+UNTOLD = ("curve.", "projected.", f"{Phase.PREPARE}.")
+"""Beginnings of the names of measurements that a detail leaves out: another tool tells them, or they
+say nothing of the recipe."""
+
+EVALUATORS_OWN = ("cpu_seconds", "wall_seconds", "peak_memory_mb")
+"""What scoring itself took, which is no matter of a recipe's either."""
+
+
+def measured_row(runs: Sequence[SeedRun]) -> Row:
+    """Return what was measured by name: a value for each seed, or a single one where all agree."""
+    if not runs:
+        return {}
+    own = {f"{Phase.SCORE}.{name}" for name in EVALUATORS_OWN}
+    names = sorted({name for run in runs for name in run.measures if name not in own})
+    row: Row = {"seed": [run.seed for run in runs]}
+    for name in names:
+        if name.startswith(UNTOLD):
+            continue
+        values = [_figure(run.measures.get(name)) for run in runs]
+        row[name] = values if len(set(values)) > 1 or len(runs) == 1 else values[0]
+    return row
+
+
+def _figure(value: float | None) -> float | int | None:
+    """Return a measured value with five digits, and a whole number as one."""
+    if value is None or not math.isfinite(value):
+        return None
+    return int(value) if value == int(value) else float(f"{value:.5g}")
 
 
 def score_row(record: TrialRecord) -> Row:

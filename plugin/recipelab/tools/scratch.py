@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pydantic import Field
 
 from recipelab.core.text import plain
+from recipelab.evaluation.proposals import Rejected
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.evaluation.scratch import SCRATCH, WAIT_SECONDS, ScratchBench
 from recipelab.packs.knowledge import load_knowledge
@@ -69,9 +72,7 @@ class RunPythonTool(TextTool[RunPythonArguments]):
         if left < LEAST_SECONDS:
             raise Refused(f"the {self._most:g} seconds of run_python are spent in this turn")
         check_time(self._queue)
-        best = self._queue.best().number
-        trial = best if self._blind or args.trial is None else args.trial
-        files = self._queue.recipe_of(trial)
+        trial, files = self._recipe(args)
         labels = {"campaign": self._queue.campaign, "trial": str(trial)}
         seconds = min(args.seconds, left)
         # Reserved before, so that calls of one message cannot spend the same seconds twice.
@@ -92,6 +93,21 @@ class RunPythonTool(TextTool[RunPythonArguments]):
                 "seconds_left": round(max(0.0, self._most - self._turn.scratch_seconds), 1),
             }
         )
+
+    def _recipe(self, args: RunPythonArguments) -> tuple[int, Mapping[str, str]]:
+        """Return the recipe that the code runs beside, and the trial that it is of.
+
+        The best is that of the turn's opening: searching for a text of it would fail in another.
+        """
+        best = self._turn.best if self._turn.best is not None else self._queue.best().number
+        if args.check is not None:
+            checked = self._turn.named(args.check)
+            found = self._queue.check(checked.parent, checked.edits)
+            if isinstance(found, Rejected):
+                raise Refused(f"check {args.check} does not hold any more: {found.reason}")
+            return checked.parent, found.recipe.files
+        trial = best if self._blind or args.trial is None else args.trial
+        return trial, self._queue.recipe_of(trial)
 
 
 def _shown(log: str) -> str:

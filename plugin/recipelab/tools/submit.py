@@ -91,6 +91,16 @@ class TurnState:
         self.checked[name] = edits
         return name
 
+    def named(self, name: str) -> CheckedEdits:
+        """Return the edits of a check.
+
+        Raises:
+            Refused: There was no such check in this turn; the message lists them.
+        """
+        if name not in self.checked:
+            raise Refused(unknown_name("check of this turn", name, self.checked))
+        return self.checked[name]
+
 
 def news(queue: TrialQueue, turn: TurnState) -> Row:
     """Return what has changed since the opening of a turn: whether there is a new best."""
@@ -348,9 +358,7 @@ class SubmitTrialTool(TextTool[SubmitTrialArguments]):
 
     def _source(self, args: SubmitTrialArguments) -> CheckedEdits:
         if args.check is not None:
-            if args.check not in self._turn.checked:
-                raise Refused(unknown_name("check of this turn", args.check, self._turn.checked))
-            return self._turn.checked[args.check]
+            return self._turn.named(args.check)
         parent = self._queue.best().number if self._turn.blind else args.parent
         edits = tuple(edit.to_edit() for edit in args.edits)
         return CheckedEdits(parent if parent is not None else 0, edits)
