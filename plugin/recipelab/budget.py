@@ -157,6 +157,7 @@ class Ledger:
         self._tokens_reserved = 0
         self._money_reserved = 0.0
         self._unpriced = 0
+        self._no_room: str | None = None
         self._keep_usage: Callable[[NewUsage], None] | None = None
         self._read_lineage()
         self._warned = dict(self._shares())
@@ -211,7 +212,7 @@ class Ledger:
     @property
     def over(self) -> str | None:
         """Why no trial may begin any more; ``None`` while one may."""
-        reason = spent_limit(self.limits, self.spent, self._goal)
+        reason = spent_limit(self.limits, self.spent, self._goal) or self._no_room
         if reason is None and self.limits.device_hours is not None:
             # The running trials and one more of the usual length have to fit in.
             needed = self._seconds_per_trial * (len(self._running) + 1)
@@ -283,16 +284,20 @@ class Ledger:
             cost: Estimated cost in US dollars; ``None`` if the price is unknown.
 
         Raises:
-            BudgetSpent: It would go beyond a limit; nothing was reserved.
+            BudgetSpent: It would go beyond a limit; nothing was reserved. If no call that is on
+                its way can make room, the budget is spent from now on: see :attr:`over`.
         """
-        limits = self.limits
-        asked = self._tokens + self._tokens_reserved + tokens
-        if limits.tokens is not None and asked > limits.tokens:
+        limits, reserved = self.limits, self._tokens_reserved
+        if limits.tokens is not None and self._tokens + reserved + tokens > limits.tokens:
+            if self._tokens and self._tokens + tokens > limits.tokens:
+                self._no_room = "the budget of tokens is spent"
             raise BudgetSpent(
                 f"the budget of {limits.tokens:,} tokens has no room for a call of {tokens:,}"
             )
-        money = self._money + self._money_reserved + (cost or 0.0)
-        if limits.money is not None and money > limits.money:
+        money = cost or 0.0
+        if limits.money is not None and self._money + self._money_reserved + money > limits.money:
+            if self._money and self._money + money > limits.money:
+                self._no_room = "the budget of money is spent"
             raise BudgetSpent(f"the budget of ${limits.money:g} has no room for another call")
         self._tokens_reserved += tokens
         self._money_reserved += cost or 0.0

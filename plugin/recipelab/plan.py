@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from recipelab.budget import BudgetLimits
+from recipelab.core.content import read_limited
 from recipelab.core.errors import RecipelabError, unknown_name, validation_problems
 from recipelab.core.registry import Registry
 
@@ -44,13 +47,16 @@ OFFLINE = "offline"
 CREDIT = "credit"
 """The speaker policy of a plan that names none."""
 
+MODEL = "model"
+"""The speaker policy that asks a model."""
+
 SPEAKERS: Registry[SpeakerFactory] = Registry(
     "speaker policy",
     "recipelab.speakers",
     {
         CREDIT: "recipelab.team.speakers:UCBSpeaker",
         "round-robin": "recipelab.team.speakers:RoundRobin",
-        "model": "recipelab.team.speakers:ModelSpeaker",
+        MODEL: "recipelab.team.speakers:ModelSpeaker",
     },
 )
 """The policies that pick the next speaker, by name; see
@@ -154,7 +160,7 @@ class Plan(BaseModel):
     @property
     def has_real_model(self) -> bool:
         """Whether a language model works on it, beside or in place of the rules of ``offline``."""
-        return self.model != OFFLINE or bool(self.models)
+        return any(model_name(one) != OFFLINE for one in (self.model, *self.models.values()))
 
     @property
     def model_name(self) -> str:
@@ -178,13 +184,41 @@ def asked(what: type[Asked], **values: Any) -> Asked:
         raise RecipelabError("\n".join(validation_problems(error, root="arguments"))) from None
 
 
+_CLIENTS = {
+    "openaichatcompletionclient": "openai",
+    "azureopenaichatcompletionclient": "azure",
+    "anthropicchatcompletionclient": "anthropic",
+    "ollamachatcompletionclient": "ollama",
+    "offlineclient": OFFLINE,
+}
+"""The providers of AutoGen's model clients, by the name of the class in small letters."""
+
+
 def model_name(model: SavedModel) -> str:
-    """Return the name of a model: its specification, or what its component says of itself."""
+    """Return the name of a model, as after ``--model``: ``PROVIDER:NAME`` for a component, too.
+
+    A component around another one, such as a cache, has the name of the one inside.
+
+    Args:
+        model: A specification, the path of a component's file, or a component.
+    """
     if isinstance(model, str):
-        return model
-    config = model.get("config", {})
-    label = model.get("label") or str(model.get("provider", "model")).rpartition(".")[2]
-    return f"{label}:{config['model']}" if "model" in config else str(label)
+        return _name_in_file(model) if model.endswith(".json") else model
+    config = model.get("config") or {}
+    inside = config.get("client")
+    if isinstance(inside, dict) and "provider" in inside:
+        return model_name(inside)
+    kind = str(model.get("provider", "model")).rpartition(".")[2]
+    provider = _CLIENTS.get(kind.replace("_", "").lower(), kind)
+    return f"{provider}:{config['model']}" if config.get("model") else provider
+
+
+def _name_in_file(path: str) -> str:
+    try:
+        component = json.loads(read_limited(Path(path)).decode("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return path  # Whoever opens it says what is wrong.
+    return model_name(component) if isinstance(component, dict) else path
 
 
 def settings_of(plan: Plan, metric: Metric, trust: Trust) -> dict[str, Any]:

@@ -56,18 +56,28 @@ def test_an_agent_that_is_stopped_is_no_error(
     assert bool(caplog.records) is shown
 
 
-def test_an_app_that_set_up_nothing_sees_nothing() -> None:
+@pytest.mark.parametrize(
+    ("set_up", "shown"),
+    [
+        ("", "slots are held why='because'\n"),
+        ("logging.basicConfig(format='app: %(message)s')", "app: slots are held why='because'\n"),
+        ("logging.getLogger('recipelab').addHandler(logging.NullHandler())", ""),
+    ],
+)
+def test_a_warning_is_seen_once_unless_an_app_says_otherwise(set_up: str, shown: str) -> None:
     words = (
-        "from recipelab.core.logs import logger; logger('recipelab.x').error('no', why='because')"
+        f"import logging; {set_up}\n"
+        "from recipelab.core.logs import logger; log = logger('recipelab.x')\n"
+        "log.warning('slots are held', why='because'); log.info('nothing of note')"
     )
     done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True)
-    assert done.stdout + done.stderr == ""
+    assert (done.stdout, done.stderr) == ("", shown)
 
 
 def test_the_handlers_of_an_app_get_readable_text(caplog: pytest.LogCaptureFixture) -> None:
     with bound(campaign="c"):
         _log.warning("it ended", reason="no\nluck")
-    assert caplog.messages == ["event='it ended' reason='no\\nluck' campaign='c'"]
+    assert caplog.messages == ["it ended reason='no\\nluck' campaign='c'"]
 
 
 def test_json_lines_say_what_they_belong_to(logs: Callable[..., StringIO]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from autogen_core import CancellationToken
@@ -16,12 +17,15 @@ from recipelab.core.errors import BudgetSpent, ModelError
 from recipelab.lineage import LineageStore
 from recipelab.models import (
     MeteredClient,
+    OfflineClient,
+    Patience,
     Prices,
     RetryingClient,
     loaded_model,
     open_model,
     parse_models,
     saved_model,
+    wrappers,
 )
 
 from .server import Reply, serving
@@ -42,7 +46,8 @@ def local(url: str, model: str = "openai:small") -> ChatCompletionClient:
 
 def patient(inner: ChatCompletionClient, said: list[str] | None = None) -> RetryingClient:
     say = said.append if said is not None else lambda text: None
-    return RetryingClient(inner, first_wait=0.01, longest_wait=0.02, say=say)
+    known = Patience("the model", say)
+    return RetryingClient(inner, first_wait=0.01, longest_wait=0.02, patience=known)
 
 
 async def test_any_openai_compatible_server_works_without_a_key() -> None:
@@ -132,6 +137,52 @@ async def test_the_pause_that_a_provider_asks_for_is_kept_and_can_be_cancelled()
         await client.close()
     assert said == ["the model does not answer (HTTP 429): waiting for it"]
     assert len(server.requests) == 1
+
+
+class Down(OfflineClient):
+    """A model that cannot be reached, or is silent, as often as it is told to be."""
+
+    def __init__(self, refusals: int = 0, silences: tuple[float, ...] = ()) -> None:
+        super().__init__()
+        self.refusals, self.silences, self.asked = refusals, list(silences), 0
+
+    async def create(self, *arguments: Any, **more: Any) -> Any:
+        self.asked += 1
+        if self.asked <= self.refusals:
+            raise ConnectionRefusedError
+        await asyncio.sleep(self.silences.pop(0) if self.silences else 0)
+        return await super().create(*arguments, **more)
+
+
+async def test_an_outage_is_told_by_the_third_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A tenth of the real times: pauses of 1, 2 and 4 s, each longer by up to one.
+    monkeypatch.setattr(wrappers, "TOLD_OUTAGE", 0.5)
+    told: list[tuple[int, str]] = []
+    inner = Down(refusals=4)
+    known = Patience("it", lambda text: told.append((inner.asked, text)))
+    client = RetryingClient(inner, first_wait=0.1, patience=known)
+    await client.create(ASKED)
+    (first, down), (last, up) = told
+    assert first <= 3
+    assert down == "it does not answer (ConnectionRefusedError): waiting for it"
+    assert last == 5
+    assert up.startswith("it answers again, after ")
+
+
+async def test_a_model_that_says_nothing_is_told_and_one_that_is_slow_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(wrappers, "FIRST_SILENCE", 0.05)
+    told: list[str] = []
+    known = Patience("it", told.append)
+    client = RetryingClient(Down(silences=(0.5, 0.5)), patience=known)
+    await client.create(ASKED)
+    assert told == ["it does not answer (nothing for 0 s): waiting for it", told[-1]]
+    assert told[-1].startswith("it answers again")
+    # It is known to take its time from now on.
+    assert known.silence == wrappers.SILENCE
+    await client.create(ASKED)
+    assert len(told) == 2
 
 
 async def test_calls_are_booked_with_their_price(store: LineageStore, tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """Every provider's client, by what really goes over the wire to a server of its kind.
 
-These tests pass with the oldest and with the newest version that the extras allow; CI runs them
-with both.
+They pass with the oldest and with the newest version that the extras allow; CI runs them with both.
 """
 
 from __future__ import annotations
@@ -144,6 +143,9 @@ WIRES = {
     ),
 }
 
+LEFT = Sampling()
+"""All is left to the provider."""
+
 DEFAULT_LIMIT = {"anthropic": opening.ANTHROPIC_ANSWER}
 """Limits that are sent where nobody asks for one."""
 
@@ -154,10 +156,10 @@ def test_every_provider_has_a_wire() -> None:
 
 @asynccontextmanager
 async def asked_client(
-    provider: str, server: ModelServer, sampling: Sampling | None = None
+    provider: str, server: ModelServer, sampling: Sampling = LEFT
 ) -> AsyncIterator[ChatCompletionClient]:
     base = WIRES[provider].base(server.url.removesuffix("/v1"))
-    client = open_model(f"{provider}:small", seed=0, base_url=base, sampling=sampling or Sampling())
+    client = open_model(f"{provider}:small", seed=0, base_url=base, sampling=sampling)
     try:
         yield client
     finally:

@@ -23,6 +23,7 @@ from recipelab.sandbox.slots import (
     machine_pool,
     machine_slots,
 )
+from recipelab.sandbox.waiting import Waiter, WaitingList
 
 ZERO, ONE = Slot("gpu-0", gpus=("0",)), Slot("gpu-1", gpus=("1",))
 
@@ -191,6 +192,100 @@ async def test_a_long_wait_for_another_campaign_is_told_once(
     logging.getLogger("recipelab").removeHandler(listener)
     assert "waiting for a slot that another campaign holds" in said.getMessage()
     assert told.empty()
+
+
+async def waiting_files(folder: Path, number: int) -> None:
+    """Waits until so many pools are on the list."""
+    names: list[str] = []
+    for _ in range(6_000):
+        names = [name for name in os.listdir(folder) if name.startswith("waiting-")]
+        if len(names) == number:
+            return
+        await asyncio.sleep(0.01)
+    pytest.fail(f"{names} wait, and not {number}")
+
+
+async def shares(pools: dict[str, SlotPool], work: int) -> list[str]:
+    """Has each pool run pieces of work; gives the names of the pools in the order of leases."""
+    order: list[str] = []
+
+    async def one(name: str) -> None:
+        async with pools[name].lease():
+            order.append(name)
+            # Longer than a pool waits between two tries.
+            await asyncio.sleep(0.15)
+
+    async with asyncio.timeout(60):
+        await asyncio.gather(*(one(name) for _ in range(work) for name in pools))
+    return order
+
+
+async def test_campaigns_take_turns_on_a_slot(tmp_path: Path) -> None:
+    pools = {name: SlotPool([ZERO], folder=tmp_path) for name in ("first", "second")}
+    assert await shares(pools, 4) == ["first", "second"] * 4
+
+
+async def test_a_freed_slot_is_for_the_campaign_that_holds_fewest(tmp_path: Path) -> None:
+    greedy = SlotPool([ZERO, ONE], folder=tmp_path)
+    late = SlotPool([ZERO, ONE], folder=tmp_path)
+    order: list[str] = []
+    both_held, late_waits = asyncio.Event(), asyncio.Event()
+
+    async def work(pool: SlotPool, name: str, until: asyncio.Event) -> None:
+        async with pool.lease():
+            order.append(name)
+            if len(order) == 2:
+                both_held.set()
+            await until.wait()
+
+    never = asyncio.Event()
+    async with asyncio.timeout(60):
+        held = asyncio.create_task(work(greedy, "greedy", never))
+        tasks = [asyncio.create_task(work(greedy, "greedy", late_waits)) for _ in range(4)]
+        await both_held.wait()
+        tasks.append(asyncio.create_task(work(late, "late", late_waits)))
+        await waiting_files(tmp_path, 1)
+        late_waits.set()
+        await asyncio.gather(*tasks)
+        never.set()
+        await held
+    assert order == ["greedy", "greedy", "late", "greedy", "greedy", "greedy"]
+
+
+async def test_other_slots_are_not_held_up_by_those_who_wait(tmp_path: Path) -> None:
+    busy, third = SlotPool([ZERO], folder=tmp_path), SlotPool([ZERO], folder=tmp_path)
+    async with busy.lease():
+        waiting = asyncio.create_task(third.lease().__aenter__())
+        await waiting_files(tmp_path, 1)
+        async with asyncio.timeout(5), SlotPool([ONE], folder=tmp_path).lease() as slot:
+            assert slot == ONE
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+    await waiting_files(tmp_path, 0)
+
+
+def test_who_waits_is_known_until_it_dies(tmp_path: Path) -> None:
+    first, second = WaitingList(tmp_path), WaitingList(tmp_path)
+    early, late = (Waiter(0, since, frozenset({"gpu-0"})) for since in (1.0, 2.0))
+    first.join(early)
+    second.join(late)
+    assert first.others() == [late]
+    assert second.others() == [early]
+    assert early.is_before(late, ["gpu-0"])
+    assert not late.is_before(early, ["gpu-0"])
+    assert not early.is_before(late, ["gpu-1"])
+    assert Waiter(0, 9.0, early.leases).is_before(Waiter(1, 1.0, early.leases), ["gpu-0"])
+    fewer = Waiter(1, 1.0, frozenset({"gpu-1"}))
+    first.join(fewer)
+    assert second.others() == [fewer]
+    first.leave()
+    assert second.others() == []
+    dead = tmp_path / "waiting-dead.json"
+    dead.write_text('{"held": 0, "since": 0.0, "leases": ["gpu-0"]}')
+    assert second.others() == []
+    assert not dead.exists()
+    second.leave()
+    assert not list(tmp_path.glob("waiting-*"))
 
 
 async def test_a_retired_slot_is_not_leased_again(tmp_path: Path) -> None:

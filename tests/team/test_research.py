@@ -23,6 +23,7 @@ from recipelab import LineageStore, ResearchGroupChat
 from recipelab.agents import EVALUATOR
 from recipelab.core.trial import Status
 from recipelab.lineage import TrialFilter
+from recipelab.team.notes import NOTE
 
 from .helpers import Naming, Watched, team_of
 
@@ -31,7 +32,8 @@ SECONDS = 180
 
 
 def said(result: TaskResult) -> list[BaseChatMessage]:
-    return [message for message in result.messages if isinstance(message, BaseChatMessage)]
+    chat = [message for message in result.messages if isinstance(message, BaseChatMessage)]
+    return [message for message in chat if NOTE not in message.metadata]
 
 
 def lineage(project: Path) -> LineageStore:

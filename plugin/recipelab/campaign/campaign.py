@@ -14,6 +14,7 @@ from recipelab.campaign.planning import (
     changed_plan,
     named_plan,
     next_epoch_plan,
+    say_nothing,
 )
 from recipelab.campaign.reader import enter_store, find_home
 from recipelab.campaign.steering import CampaignSteering
@@ -88,7 +89,7 @@ class Campaign(CampaignSteering):
         plan: Plan | None = None,
         home: Home | None = None,
         overrides: Overrides | None = None,
-        say: Say = lambda text: None,
+        say: Say = say_nothing,
     ) -> None:
         super().__init__(store, name, plan=plan, home=home, overrides=overrides, say=say)
         self.ended: Ended | None = None
@@ -105,7 +106,7 @@ class Campaign(CampaignSteering):
         lineage: LineageStore | str | Path | None = None,
         overrides: Overrides | None = None,
         if_exists: IfExists = IfExists.FAIL,
-        say: Say = lambda text: None,
+        say: Say = say_nothing,
     ) -> Self:
         """Make a campaign that has yet to run.
 
@@ -123,7 +124,7 @@ class Campaign(CampaignSteering):
         place = find_home(home)
         with ExitStack() as stack:
             store = enter_store(place, lineage, stack, create=True)
-            plan = named_plan(plan, store, if_exists, say)
+            plan = named_plan(plan, store, place, if_exists, say, stack)
             campaign = cls(
                 store, str(plan.name), plan=plan, home=place, overrides=overrides, say=say
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import count
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 """Called with each text that a person should read."""
+
+
+def say_nothing(text: str) -> None:
+    """Say nothing: nobody asked to be told."""
 
 
 class IfExists(StrEnum):
@@ -49,23 +54,29 @@ def open_lineage(home: Home, lineage: str | Path | None = None, *, create: bool)
     return LineageStore.open(target, create=create)
 
 
-def named_plan(plan: Plan, store: LineageStore, if_exists: IfExists, say: Say) -> Plan:
+def named_plan(
+    plan: Plan, store: LineageStore, home: Home, if_exists: IfExists, say: Say, stack: ExitStack
+) -> Plan:
     """Return the plan to run: the given one under a name of its own, or that of an older campaign.
 
     Args:
         plan: What a user asks for; without a name it gets the first free one.
         store: The lineage.
+        home: The folder of the campaigns' papers.
         if_exists: With ``CONTINUE``, a campaign that is not finished goes on under its own plan.
             If it is finished, the next of its family begins: ``night`` is followed by ``night-1``.
         say: Called with the choice that was made among campaigns.
+        stack: Keeps a name that was chosen here from other campaigns.
 
     Raises:
         RecipelabError: The name is taken, and nothing says to continue.
     """
-    from recipelab.evaluation.session import free_name
+    from recipelab.evaluation.session import claimed_name
 
     if plan.name is None:
-        return plan.model_copy(update={"name": free_name(store, Path(plan.pack).name)})
+        return plan.model_copy(
+            update={"name": claimed_name(store, home, Path(plan.pack).name, stack)}
+        )
     campaigns = store.campaigns()
     if plan.name not in {campaign.name for campaign in campaigns}:
         return plan
@@ -82,7 +93,7 @@ def named_plan(plan: Plan, store: LineageStore, if_exists: IfExists, say: Say) -
     if newest.state != "finished":
         say(f"Campaign {newest.name} is not finished: resuming it.")
         return plan_of(newest)
-    following = plan.model_copy(update={"name": free_name(store, plan.name)})
+    following = plan.model_copy(update={"name": claimed_name(store, home, plan.name, stack)})
     say(f"Campaign {newest.name} is finished: starting {following.name}.")
     return following
 

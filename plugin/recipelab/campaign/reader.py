@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from recipelab.campaign.planning import Say, open_lineage
+from recipelab.campaign.planning import Say, open_lineage, say_nothing
 from recipelab.core.content import Home
 from recipelab.core.errors import LineageError, RecipelabError
 from recipelab.core.text_form import TextForm
@@ -54,7 +54,7 @@ class CampaignReader:
         plan: Plan | None = None,
         home: Home | None = None,
         overrides: Overrides | None = None,
-        say: Say = lambda text: None,
+        say: Say = say_nothing,
     ) -> None:
         self.store = store
         self.name = name
@@ -72,7 +72,7 @@ class CampaignReader:
         home: Home | str | Path | None = None,
         lineage: LineageStore | str | Path | None = None,
         overrides: Overrides | None = None,
-        say: Say = lambda text: None,
+        say: Say = say_nothing,
     ) -> Self:
         """Open a campaign of the lineage.
 

@@ -14,9 +14,10 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from recipelab.campaign.planning import Say, say_nothing
 from recipelab.campaign.submitting import Pickup, Submission
 from recipelab.core.errors import BudgetSpent
-from recipelab.core.logs import bound
+from recipelab.core.logs import bound, logger
 from recipelab.core.trial import Proposal
 from recipelab.evaluation.proposals import Approve
 from recipelab.evaluation.queue import TrialQueue
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 LOOK_SECONDS = 1.0
 """How long an idle queue waits before it looks whether another process has submitted a trial."""
 
+_log = logger(__name__)
+
 
 class _SayingListener(Listener):
     """Hands what a person should know to the campaign, and drops the rest."""
@@ -41,6 +44,15 @@ class _SayingListener(Listener):
     def note(self, text: str) -> None:
         """Say it."""
         self._campaign.say(text)
+
+    def warning(self, text: str) -> None:
+        """Say it, or log it where nobody listens."""
+        warn_by(self._campaign.say)(text)
+
+
+def warn_by(say: Say) -> Say:
+    """Return a function that warns a person: by ``say``, or by the log if that says nothing."""
+    return _log.warning if say is say_nothing else say
 
 
 def research_chat(
@@ -156,7 +168,13 @@ async def open_queue(campaign: Campaign, approve: Approve | None) -> AsyncIterat
             campaign, or the baseline misses one of its own gates, by more than its noise allows.
     """
     overrides = _overrides(campaign, approve)
-    session = CampaignSession(campaign.plan, campaign.home, overrides=overrides, say=campaign.say)
+    session = CampaignSession(
+        campaign.plan,
+        campaign.home,
+        overrides=overrides,
+        say=campaign.say,
+        warn=warn_by(campaign.say),
+    )
     async with session.opened() as queue:
         finished, reason = False, "the script that ran it has ended"
         try:

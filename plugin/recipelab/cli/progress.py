@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.status import Status as Spinner
 from rich.text import Text
 
+from recipelab.core.logs import logger
 from recipelab.core.text import plain, shorten
 from recipelab.core.trial import Phase, Status
 from recipelab.lineage.campaigns import headed
@@ -27,7 +28,7 @@ from recipelab.report.trial import (
     status_text,
     trials_table,
 )
-from recipelab.team.loop import Listener
+from recipelab.team.notes import Listener
 
 if TYPE_CHECKING:
     from autogen_agentchat.messages import BaseAgentEvent, BaseChatMessage
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 
 SUMMARY_TRIALS = 200
 """Trials in the table at the end of a campaign; ``recipelab trials`` has all."""
+
+
+_log = logger(__name__)
 
 
 class Progress(Listener):
@@ -87,6 +91,11 @@ class Progress(Listener):
     def note(self, text: str) -> None:
         """Show a text that a person should read."""
         self._print(Text(plain(text), style="cyan"))
+
+    def warning(self, text: str) -> None:
+        """Show a text that a person should not miss; the log has it from ``info`` up."""
+        _log.info(text)
+        self._print(Text(plain(text), style="yellow"))
 
     def phase(self, trial: int, phase: Phase, seed: int | None) -> None:
         """Show the phase that a trial has begun."""

@@ -398,7 +398,7 @@ class Approver:
 
 
 def _print_estimate(estimate: Estimate, *, as_json: bool) -> None:
-    price = "unknown: give --prices, or no limit of money can be held"
+    price = "unknown: give --prices, without a price no limit of money can be held"
     if estimate.price is not None:
         sent, received = estimate.price
         price = f"${sent:g} in, ${received:g} out a million tokens"

@@ -249,12 +249,10 @@ def check(
         gpus = _checked_gpus(gpus=tuple(gpu or ()))
         console = err if as_json else out
         opened = open_sandbox(
-            sandbox,
-            spec,
-            build=False,
-            say=lambda text: console.print(Text(text), soft_wrap=True),
-            allow_local_fallback=True,
+            sandbox, spec, build=False, say=lambda text: None, allow_local_fallback=True
         )
+        if notice := opened.notice():
+            console.print(Text(notice), soft_wrap=True)
         findings = asyncio.run(_findings(opened, spec.container, gpus))
     holds = all(finding.verdict != "FAILED" for finding in findings)
     if as_json:

@@ -30,6 +30,9 @@ HOME_FOLDER = ".recipelab"
 HOME_VARIABLE = "RECIPELAB_HOME"
 LINEAGE_VARIABLE = "RECIPELAB_LINEAGE"
 
+LOCK, CLAIM = "lock", "claim"
+"""Files in a campaign's folder: held by the process that runs it, and by whoever chose its name."""
+
 MAX_TEXT_BYTES = 4_000_000
 """The longest file of settings, instructions or code that is read."""
 
@@ -214,7 +217,7 @@ class Home:
     def is_locked(self, name: str) -> bool:
         """Return whether a process runs the campaign."""
         try:
-            with (self.campaign(name) / "lock").open() as stream:
+            with (self.campaign(name) / LOCK).open() as stream:
                 fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except FileNotFoundError:
             return False
@@ -229,24 +232,42 @@ class Home:
         Raises:
             RecipelabError: Another process runs it.
         """
+        with self._held(name, LOCK) as owner:
+            if owner is not None:
+                raise RecipelabError(f"campaign {name} is running already (process {owner})")
+            yield
+
+    @contextmanager
+    def claimed(self, name: str) -> Iterator[None]:
+        """Keep others from choosing the same name for a campaign that is about to begin.
+
+        Raises:
+            RecipelabError: Another one has chosen it.
+        """
+        with self._held(name, CLAIM) as owner:
+            if owner is not None:
+                raise RecipelabError(f"the name {name} is taken (process {owner})")
+            yield
+
+    @contextmanager
+    def _held(self, name: str, file: str) -> Iterator[str | None]:
+        """Hold a lock in a campaign's folder, and give ``None``, or the process that holds it."""
         is_new = not self.campaign(name).is_dir()
         folder = make_private(self.campaign(name))
         # The lock belongs to the open file, so it is gone with the process, however that dies.
-        with (folder / "lock").open("a+") as stream:
+        with (folder / file).open("a+") as stream:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 stream.seek(0)
-                owner = stream.read().strip() or "?"
-                raise RecipelabError(
-                    f"campaign {name} is running already (process {owner})"
-                ) from None
+                yield stream.read().strip() or "?"
+                return
             stream.truncate(0)
             stream.write(str(os.getpid()))
             stream.flush()
             try:
-                yield
+                yield None
             finally:
-                if is_new and [path.name for path in folder.iterdir()] == ["lock"]:
+                if is_new and {path.name for path in folder.iterdir()} <= {LOCK, CLAIM}:
                     # It has not begun: something that it needs is missing.
                     shutil.rmtree(folder, ignore_errors=True)

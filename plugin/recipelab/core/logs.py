@@ -1,9 +1,9 @@
 """Structured logs that go through the standard library, and spans.
 
-Inside somebody else's AutoGen app recipelab prints nothing of its own accord: its loggers are
-standard ones below ``recipelab``, and the app's settings and handlers hold. The command line shows
-its logs on standard error: see :func:`configure_logs`. No log holds a prompt, a key, or the text of
-a recipe.
+Inside somebody else's AutoGen app recipelab sets nothing up: its loggers are standard ones below
+``recipelab``, and the app's settings and handlers hold. A script that has set up no logging sees
+warnings on standard error, as Python does for every library. The command line shows its logs on
+standard error: see :func:`configure_logs`. No log holds a prompt, a key, or the text of a recipe.
 
 An event is logged twice over in one record: as text, which any handler can show, and as facts in an
 attribute of the record, from which the command line's own handler makes JSON or colored lines.
@@ -39,9 +39,6 @@ Value = str | bool | int | float | None
 
 _FACTS = "recipelab_event"
 """Attribute of a log record that holds an event as facts."""
-
-# Without a handler of its own Python would print warnings where an app has set up no logging.
-logging.getLogger(NAME).addHandler(logging.NullHandler())
 
 
 def logger(name: str) -> structlog.stdlib.BoundLogger:
@@ -126,7 +123,10 @@ def _is_news(record: logging.LogRecord) -> bool:
     return not (late or isinstance(error, asyncio.CancelledError | RecipelabError))
 
 
-_as_text = structlog.processors.KeyValueRenderer(key_order=["event"])
+def _as_text(event: Event) -> str:
+    """Return an event as a handler without knowledge of facts shows it: words, then values."""
+    facts = (f"{key}={value!r}" for key, value in event.items() if key != "event")
+    return " ".join([plain(str(event["event"])), *facts])
 
 
 def _as_text_and_facts(
@@ -134,7 +134,7 @@ def _as_text_and_facts(
 ) -> tuple[tuple[str], dict[str, Any]]:
     """Return the arguments of the standard logger: the event as text, and its facts beside it."""
     keywords = {key: event.pop(key) for key in ("exc_info", "stack_info") if key in event}
-    return (str(_as_text(wrapped, name, dict(event))),), {"extra": {_FACTS: event}, **keywords}
+    return (_as_text(event),), {"extra": {_FACTS: event}, **keywords}
 
 
 class _CommandLineHandler(logging.StreamHandler[TextIO]):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 from recipelab.budget import Ledger
 from recipelab.core.content import Home
-from recipelab.core.errors import RecipelabError
+from recipelab.core.errors import RecipelabError, SandboxUnavailable
 from recipelab.core.trial import Checkpoint, Status, Trust
 from recipelab.evaluation.artifacts import ArtifactStore
 from recipelab.evaluation.evaluator import Evaluator
@@ -69,10 +70,12 @@ class CampaignSession:
         lineage: Path or URL of the lineage, if it is elsewhere.
         overrides: Parts that the caller brings along.
         say: Called with what a person should know.
+        warn: Called with what a person should not miss; ``None`` says it.
         on_phase: Called when a phase begins.
         sealed: What a campaign was measured with, which :meth:`measuring` has to find again;
             ``None`` where that does not matter.
         pack: The campaign's pack.
+        has_real_model: Whether a language model proposes.
     """
 
     plan: Plan
@@ -80,15 +83,18 @@ class CampaignSession:
     lineage: str | None = None
     overrides: Overrides = Overrides()
     say: Callable[[str], None] = lambda text: None
+    warn: Callable[[str], None] | None = None
     on_phase: OnPhase = lambda number, phase, seed: None
     sealed: Seal | None = None
     pack: Pack = field(init=False)
+    has_real_model: bool = field(init=False)
     _queue: TrialQueue | None = field(init=False, default=None)
     _users: int = field(init=False, default=0)
     _stack: AsyncExitStack = field(init=False, default_factory=AsyncExitStack)
 
     def __post_init__(self) -> None:
         self.pack = load_pack(self.plan.pack, self.plan.profile)
+        self.has_real_model = self.plan.has_real_model
 
     @property
     def queue(self) -> TrialQueue | None:
@@ -162,7 +168,7 @@ class CampaignSession:
                 "plateau"
             )
         trust = self.pack.trust
-        if trust is Trust.SELF_REPORTED and plan.has_real_model and not plan.accept_self_reported:
+        if trust is Trust.SELF_REPORTED and self.has_real_model and not plan.accept_self_reported:
             # A model that may print its own score finds out that it may.
             raise RecipelabError(
                 f"the pack {self.pack.name} is self-reported: code that the model may change "
@@ -183,7 +189,7 @@ class CampaignSession:
             LineageStore.open(self.lineage or self.home.lineage, create=True)
         )
         priors = checked_priors(store, plan.priors, plan.name or "")
-        name = plan.name or free_name(store, Path(plan.pack).name)
+        name = plan.name or claimed_name(store, self.home, Path(plan.pack).name, self._stack)
         self.plan = plan = plan.model_copy(update={"name": name, "priors": priors})
         self._stack.enter_context(self.home.locked(name))
         known = {campaign.name: campaign for campaign in store.campaigns()}.get(name)
@@ -226,12 +232,10 @@ class CampaignSession:
     async def _open_evaluator(self) -> Evaluator:
         spec = image_spec_of(self.pack.sandbox, self.pack.requirements)
         pool = slots_for(self.pack, spec, self.plan)
+        pool.tell = self.warn or self.say
         data = await asyncio.to_thread(ensure_data, self.pack, say=self.say)
-        if sandbox := self.overrides.sandbox:
-            if notice := await asyncio.to_thread(sandbox.notice):
-                self.say(notice)
-        else:
-            sandbox = await self._open_sandbox(spec)
+        sandbox = self.overrides.sandbox or await self._open_sandbox(spec)
+        await asyncio.to_thread(self._tell_isolation, sandbox)
         if not sandbox.started:
             await self._stack.enter_async_context(sandbox)
         return Evaluator(self.pack, sandbox, data, pool=pool)
@@ -245,8 +249,25 @@ class CampaignSession:
             build=True,
             say=self.say,
             # A real model writes code that nobody has read: without isolation only if asked for.
-            allow_local_fallback=not self.plan.has_real_model,
+            allow_local_fallback=not self.has_real_model,
         )
+
+    def _tell_isolation(self, sandbox: Sandbox) -> None:
+        """Tell what a sandbox cannot promise here.
+
+        Raises:
+            SandboxUnavailable: Code that nobody has read would run with less than was asked for.
+        """
+        lost = sandbox.lost_isolation()
+        if lost and self.has_real_model:
+            raise SandboxUnavailable(
+                f"{lost}; a language model writes code that nobody has read, so the campaign does "
+                "not begin: have what is missing mended (recipelab doctor), or use Docker"
+            )
+        if lost:
+            (self.warn or self.say)(lost)
+        elif notice := sandbox.notice():
+            self.say(notice)
 
     def _check_seal(
         self,
@@ -330,10 +351,30 @@ def trials_at_once(slots: int, seeds: int) -> int:
     return min(slots, -(-slots // seeds) + (seeds > 1))
 
 
-def free_name(store: LineageStore, stem: str) -> str:
-    """Return the first of ``stem-1``, ``stem-2``, ... that no campaign has as its name."""
+def claimed_name(
+    store: LineageStore, home: Home, stem: str, stack: ExitStack | AsyncExitStack
+) -> str:
+    """Return the first of ``stem-1``, ``stem-2``, ... that no campaign has or is about to take.
+
+    Args:
+        store: The lineage.
+        home: The folder of the campaigns' papers.
+        stem: The name without its number.
+        stack: Keeps the name from other campaigns that begin at the same moment.
+    """
     taken = {campaign.name for campaign in store.campaigns()}
-    return next(name for i in range(1, len(taken) + 2) if (name := f"{stem}-{i}") not in taken)
+    for name in (f"{stem}-{number}" for number in count(1)):
+        if name in taken:
+            continue
+        with ExitStack() as claim, suppress(RecipelabError):
+            claim.enter_context(home.claimed(name))
+            with home.locked(name):  # One that was named by hand may be about to begin.
+                pass
+            # It may have begun, and ended, since they were listed.
+            if name not in {campaign.name for campaign in store.campaigns()}:
+                stack.enter_context(claim.pop_all())
+                return name
+    raise AssertionError("unreachable: numbers do not end")
 
 
 def slots_for(pack: Pack, spec: ImageSpec, plan: Plan) -> SlotPool:

@@ -7,12 +7,13 @@ from recipelab.models.offline import OfflineClient, OfflineConfig
 from recipelab.models.open import (
     OFFLINE,
     Sampling,
+    described_model,
     loaded_model,
     open_model,
     parse_models,
     saved_model,
 )
-from recipelab.models.wrappers import JsonRepairClient, RetryingClient
+from recipelab.models.wrappers import JsonRepairClient, Patience, RetryingClient
 
 __all__ = [
     "OFFLINE",
@@ -22,11 +23,13 @@ __all__ = [
     "MeteredClient",
     "OfflineClient",
     "OfflineConfig",
+    "Patience",
     "Prices",
     "RetryingClient",
     "Sampling",
     "ThinkingClient",
     "WholeAnswerClient",
+    "described_model",
     "loaded_model",
     "open_model",
     "parse_models",

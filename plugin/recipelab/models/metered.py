@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from recipelab.core.content import read_toml
 from recipelab.core.errors import ModelError, validation_problems
+from recipelab.models.open import OFFLINE
 from recipelab.models.wrappers import ModelRequest, Piece, SendRequest, WrappedClient
 
 FREE = ("offline", "ollama:")
@@ -101,6 +102,21 @@ class Prices:
             return None
         return (price.input * prompt_tokens + price.output * completion_tokens) / _MILLION
 
+    def check(self, models: Iterable[str]) -> None:
+        """Check that a limit of money can be held.
+
+        Raises:
+            ModelError: The price of a model is unknown; the message says how to give it.
+        """
+        unknown = sorted({model for model in models if self.price(model) is None})
+        if unknown:
+            tables = ", ".join(f'[prices."{model}"]' for model in unknown)
+            raise ModelError(
+                f"no limit of money can be held: the price of {', '.join(unknown)} is unknown; "
+                f"name it in a file with {tables}, input and output in dollars a million tokens, "
+                "and give the file: --prices FILE (in a plan, prices)"
+            )
+
     def price(self, model: str) -> Price | None:
         """Return the price of a model; ``None`` if it is unknown."""
         if model in self._table:
@@ -154,7 +170,8 @@ class MeteredClient(WrappedClient):
     """Reserves tokens and money for each call, and books what it used.
 
     A call whose estimate exceeds what is left of the budget raises
-    :class:`recipelab.core.errors.BudgetSpent` and is not made.
+    :class:`recipelab.core.errors.BudgetSpent` and is not made. An answer out of a cache costs
+    nothing. Where a server does not say what a call used, its estimate is booked.
 
     Args:
         inner: The client inside.
@@ -187,7 +204,7 @@ class MeteredClient(WrappedClient):
             started = time.monotonic()
             async for piece in send(request):
                 if isinstance(piece, CreateResult):
-                    self._book(piece.usage, time.monotonic() - started)
+                    self._book(self._used(request, piece), time.monotonic() - started)
                 yield piece
 
     @contextmanager
@@ -204,9 +221,22 @@ class MeteredClient(WrappedClient):
         finally:
             meter.release(sent + received, cost)
 
+    def _used(self, request: ModelRequest, result: CreateResult) -> RequestUsage:
+        """Return the tokens that a call took, by its server, or else by the length of its texts."""
+        if result.cached:
+            return RequestUsage(prompt_tokens=0, completion_tokens=0)
+        usage = result.usage
+        if usage.prompt_tokens or usage.completion_tokens or self._model == OFFLINE:
+            return usage
+        return RequestUsage(
+            prompt_tokens=estimated_tokens(request),
+            completion_tokens=len(str(result.content)) // CHARACTERS_PER_TOKEN,
+        )
+
     def _book(self, usage: RequestUsage, seconds: float) -> None:
         sent, received = usage.prompt_tokens, usage.completion_tokens
-        self._answer_tokens += _NEWEST_WEIGHT * (received - self._answer_tokens)
+        if received:
+            self._answer_tokens += _NEWEST_WEIGHT * (received - self._answer_tokens)
         meter = self._meter()
         if meter is not None:
             meter.used(

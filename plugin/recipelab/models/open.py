@@ -43,6 +43,8 @@ class Sampling:
     reasoning_effort: str | None = None
 
 
+LEFT_TO_PROVIDER = Sampling()
+
 OpenProvider = Callable[[str, str | None, Sampling], ChatCompletionClient]
 """Opens a model of one provider: its name, the address of its server, how it writes."""
 
@@ -116,6 +118,9 @@ def guarded(client: ChatCompletionClient) -> ChatCompletionClient:
     A provider's library follows redirects and takes its key along, and reads an answer whole,
     however long it is.
     """
+    inside = getattr(client, "client", None)
+    if isinstance(inside, ChatCompletionClient):  # A cache, for one.
+        guarded(inside)
     library: Any = getattr(client, "_client", None)
     http: Any = getattr(library, "_client", None)
     if hasattr(http, "event_hooks"):
@@ -306,7 +311,7 @@ CHOICES = (
 
 
 def open_model(
-    spec: str, *, seed: int, base_url: str | None = None, sampling: Sampling = Sampling()
+    spec: str, *, seed: int, base_url: str | None = None, sampling: Sampling = LEFT_TO_PROVIDER
 ) -> ChatCompletionClient:
     """Open a model client.
 
@@ -393,6 +398,18 @@ def saved_model(client: ChatCompletionClient) -> dict[str, Any]:
             f"the model client {type(client).__name__} cannot be saved as JSON: {error}"
         ) from None
     return _without_secrets(component)
+
+
+def described_model(client: ChatCompletionClient) -> dict[str, Any]:
+    """Return what a plan records of a client: :func:`saved_model`, or its class if that cannot be.
+
+    The latter can be opened by nobody, which an error says to whoever tries.
+    """
+    try:
+        return saved_model(client)
+    except ModelError:
+        kind = type(client)
+        return {"provider": f"{kind.__module__}.{kind.__qualname__}", "config": {}}
 
 
 def loaded_model(

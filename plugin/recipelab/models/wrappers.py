@@ -230,8 +230,56 @@ def retry_after(error: BaseException | None) -> float | None:
 DAY = 86_400.0
 LONGEST_WAIT = 300.0
 
-ANNOUNCED_WAIT = 10.0
-"""Waits of at least so many seconds are announced."""
+TOLD_OUTAGE = 5.0
+"""An outage that lasts so many seconds, the next pause included, is told."""
+
+FIRST_SILENCE = 8.0
+"""Seconds without an answer after which that is told, of a model that has never answered."""
+
+SILENCE = 60.0
+"""The same of a model that has answered, unless its longest answer took a third of that or more."""
+
+
+class Patience:
+    """What is known of how a model answers, and what was told of it; several clients may share it.
+
+    Args:
+        name: The model, as people are told of it.
+        say: Called with a line of text when a model does not answer, and when it does again.
+    """
+
+    def __init__(self, name: str, say: Callable[[str], None]) -> None:
+        self._name = name
+        self._say = say
+        self._down_since: float | None = None
+        self._longest: float | None = None
+
+    @property
+    def silence(self) -> float:
+        """Seconds without an answer after which that is told."""
+        return FIRST_SILENCE if self._longest is None else max(SILENCE, 3 * self._longest)
+
+    def fails(self, why: str, began: float) -> None:
+        """Tell once that a model does not answer.
+
+        Args:
+            why: The reason.
+            began: When the request was first sent, in seconds of the monotonic clock.
+        """
+        if self._down_since is None:
+            self._down_since = began
+            self._say(f"{self._name} does not answer ({why}): waiting for it")
+
+    def answered(self, seconds: float) -> None:
+        """Note that an answer has begun, and tell that it has if the opposite was told.
+
+        Args:
+            seconds: How long it took since it was last asked for.
+        """
+        self._longest = max(seconds, self._longest or 0.0)
+        if self._down_since is not None:
+            down, self._down_since = time.monotonic() - self._down_since, None
+            self._say(f"{self._name} answers again, after {down:.0f} s")
 
 
 class RetryingClient(WrappedClient):
@@ -243,7 +291,7 @@ class RetryingClient(WrappedClient):
 
     Args:
         inner: The client inside.
-        say: Called with a line of text when a long wait begins, and when it is over.
+        patience: Tells when the model does not answer.
         most_seconds: How long a provider may be down, in seconds.
         first_wait: First pause, in seconds; each is twice the one before, with jitter.
         longest_wait: Longest pause, in seconds, unless the provider asks for a longer one.
@@ -253,35 +301,41 @@ class RetryingClient(WrappedClient):
         self,
         inner: ChatCompletionClient,
         *,
-        say: Callable[[str], None] = lambda text: None,
+        patience: Patience | None = None,
         most_seconds: float = DAY,
         first_wait: float = 1.0,
         longest_wait: float = LONGEST_WAIT,
     ) -> None:
         super().__init__(inner)
-        self._say = say
+        self._patience = patience or Patience("the model", lambda text: None)
         self._most_seconds = most_seconds
         self._wait = wait_exponential(multiplier=first_wait, max=longest_wait) + wait_random(
             0, first_wait
         )
-        self._down_since: float | None = None
 
     async def around(self, request: ModelRequest, send: SendRequest) -> AsyncGenerator[Piece, None]:
         """Send a request until its answer begins."""
 
         async def begin() -> tuple[Piece, AsyncGenerator[Piece, None]]:
-            pieces = send(request)
+            pieces, began, silence = send(request), time.monotonic(), self._patience.silence
+            why = f"nothing for {silence:.0f} s"
+            silent = asyncio.get_running_loop().call_later(
+                silence, self._patience.fails, why, began
+            )
             try:
-                return await anext(pieces), pieces
+                first = await anext(pieces)
             except Exception as error:
                 if isinstance(error.__cause__, ModelError):
                     raise error.__cause__ from None
                 raise
+            finally:
+                silent.cancel()
+            self._patience.answered(time.monotonic() - began)
+            return first, pieces
 
         first: Piece
         rest: AsyncGenerator[Piece, None]
         first, rest = await self._retrying(request.cancellation_token)(begin)
-        self._announce_recovery()
         yield first
         async for piece in rest:
             yield piece
@@ -298,7 +352,7 @@ class RetryingClient(WrappedClient):
             wait=self._pause,
             stop=stop_after_delay(self._most_seconds),
             retry=retry_if_exception(lambda error: outage(error) is not None),
-            before_sleep=self._announce_wait,
+            before_sleep=self._tell_wait,
             reraise=True,
         )
 
@@ -306,16 +360,11 @@ class RetryingClient(WrappedClient):
         asked = min(retry_after(_error(state)) or 0.0, self._most_seconds)
         return max(asked, self._wait(state))
 
-    def _announce_wait(self, state: RetryCallState) -> None:
-        seconds = state.next_action.sleep if state.next_action else 0.0
-        if self._down_since is None and seconds >= ANNOUNCED_WAIT:
-            self._down_since = time.monotonic() - (state.seconds_since_start or 0.0)
-            self._say(f"the model does not answer ({outage(_error(state))}): waiting for it")
-
-    def _announce_recovery(self) -> None:
-        if self._down_since is not None:
-            seconds, self._down_since = time.monotonic() - self._down_since, None
-            self._say(f"the model answers again, after {seconds:.0f} s")
+    def _tell_wait(self, state: RetryCallState) -> None:
+        pause = state.next_action.sleep if state.next_action else 0.0
+        down = state.seconds_since_start or 0.0
+        if down + pause >= TOLD_OUTAGE:
+            self._patience.fails(str(outage(_error(state))), time.monotonic() - down)
 
 
 def _error(state: RetryCallState) -> BaseException | None:

@@ -218,6 +218,13 @@ class Sandbox(ABC):
         """Return one line on what it cannot promise on this machine, or ``None``."""
         return None
 
+    def lost_isolation(self) -> str | None:
+        """Return one line on isolation that its kind stands for and this machine does not give.
+
+        ``None`` if nothing is lost that whoever made it has not done without.
+        """
+        return None
+
     @property
     def image_identity(self) -> str:
         """What commands run in, once it was started: an image and its hash, a Python's version.

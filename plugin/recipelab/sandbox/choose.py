@@ -119,7 +119,7 @@ def open_sandbox(
             :func:`resolve_kind`.
         spec: The image, and what its containers have.
         build: Whether to build a missing image; it takes minutes.
-        say: Called with lines for people: what is not isolated, how the build goes.
+        say: Called with lines for people on how the build goes.
         allow_local_fallback: Whether ``auto`` may be the local sandbox, which does not isolate.
 
     Raises:
@@ -127,7 +127,4 @@ def open_sandbox(
         RecipelabError: The image cannot be built, or the kind cannot be imported.
     """
     name = resolve_kind(kind, allow_local_fallback=allow_local_fallback)
-    sandbox = SANDBOX_KINDS.get(name).from_spec(spec, build=build, progress=say)
-    if notice := sandbox.notice():
-        say(notice)
-    return sandbox
+    return SANDBOX_KINDS.get(name).from_spec(spec, build=build, progress=say)

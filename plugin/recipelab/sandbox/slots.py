@@ -12,13 +12,14 @@ import stat
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from recipelab.core.errors import RecipelabError, SandboxError, SandboxUnavailable
 from recipelab.core.logs import logger
+from recipelab.sandbox.waiting import Waiter, WaitingList
 
 _log = logger(__name__)
 
@@ -155,7 +156,12 @@ class SlotPool:
     """Leases slots. A slot with a name is held once at a time, over all processes of a user.
 
     The lease of a named slot is a file lock, so it ends with the process that holds it, however
-    that dies. Within a process, leases are given in the order in which they were asked for.
+    that dies. Within a process, leases are given in the order in which they were asked for. Where
+    others wait too, a freed slot is for the pool that holds fewest, and then for the one that waits
+    longest (:class:`recipelab.sandbox.waiting.WaitingList`).
+
+    Attributes:
+        tell: Called once, with why nothing runs; ``None`` logs it as a warning.
 
     Args:
         slots: The slots; several without a name may be given.
@@ -181,6 +187,8 @@ class SlotPool:
         self._most = len(slots) if width is None else width
         self._held = 0
         self._warned = False
+        self._waiting = WaitingList(self._folder)
+        self.tell: Callable[[str], None] | None = None
         self._turn = asyncio.Lock()
         self._freed = asyncio.Event()
 
@@ -226,34 +234,60 @@ class SlotPool:
 
     async def _acquire(self) -> tuple[Slot, list[int]]:
         start = time.monotonic()
-        while True:
-            if not self.slots:
-                reasons = "; ".join(self._retired.values()) or "there are none"
-                raise SandboxError(f"no slot is left: {reasons}")
-            self._freed.clear()
-            candidates = self._free if self._held < self._most else []
-            for slot in candidates:
-                locks = self._lock(slot)
-                if locks is not None:
-                    self._free.remove(slot)
-                    self._held += 1
-                    return slot, locks
-            if candidates and time.monotonic() - start > TELL_SECONDS:
-                self._warn(candidates)
-            # Another process does not say when it is done, so its slots are tried again.
-            with contextlib.suppress(TimeoutError):
-                seconds = _RETRY_SECONDS if candidates else None
-                await asyncio.wait_for(self._freed.wait(), seconds)
+        try:
+            while True:
+                if not self.slots:
+                    reasons = "; ".join(self._retired.values()) or "there are none"
+                    raise SandboxError(f"no slot is left: {reasons}")
+                self._freed.clear()
+                candidates = self._free if self._held < self._most else []
+                taken = self._take(candidates, start)
+                if taken is not None:
+                    return taken
+                if candidates and time.monotonic() - start > TELL_SECONDS:
+                    self._warn(candidates)
+                # Another process does not say when it is done, so its slots are tried again.
+                with contextlib.suppress(TimeoutError):
+                    seconds = _RETRY_SECONDS if candidates else None
+                    await asyncio.wait_for(self._freed.wait(), seconds)
+        finally:
+            self._waiting.leave()
+
+    def _take(self, candidates: Sequence[Slot], start: float) -> tuple[Slot, list[int]] | None:
+        """Take the first slot that is free and nobody else's turn; ``None`` if there is none.
+
+        Args:
+            candidates: The slots that would do.
+            start: When the waiting began.
+        """
+        wanted = frozenset(name for slot in candidates for name in slot.leases)
+        me = Waiter(self._held, start, wanted)
+        others = self._waiting.others() if wanted and not self._shared else []
+        for slot in candidates:
+            if any(other.is_before(me, slot.leases) for other in others):
+                continue
+            locks = self._lock(slot)
+            if locks is not None:
+                self._free.remove(slot)
+                self._held += 1
+                return slot, locks
+        if wanted and not self._shared:
+            _make_own(self._folder)
+            self._waiting.join(me)
+        else:
+            self._waiting.leave()
+        return None
 
     def _warn(self, slots: Sequence[Slot]) -> None:
         """Say once why nothing runs: a second campaign on a small machine looks like a hang."""
         if self._warned:
             return
         self._warned = True
-        _log.warning(
-            "waiting for a slot that another campaign holds (--share-devices lifts that)",
-            slots=", ".join(slot.name for slot in slots),
+        names = ", ".join(slot.name for slot in slots)
+        text = (
+            f"waiting for a slot that another campaign holds, {names} (--share-devices lifts that)"
         )
+        (self.tell or _log.warning)(text)
 
     def _lock(self, slot: Slot) -> list[int] | None:
         """Take the locks of a slot.

@@ -2,7 +2,8 @@
 
 from recipelab.team.factory import research_team
 from recipelab.team.group_chat import ResearchGroupChat, ResearchGroupChatConfig
-from recipelab.team.loop import Ended, Listener
+from recipelab.team.loop import Ended
+from recipelab.team.notes import Listener
 from recipelab.team.speakers import SpeakerContext, SpeakerPolicy, TrialResult
 from recipelab.team.termination import BudgetTermination, BudgetTerminationConfig
 from recipelab.team.turns import TurnOutcome, TurnResult

@@ -20,8 +20,8 @@ from recipelab.lineage import LineageStore
 from recipelab.plan import Arm, KeepArtifacts, Plan, asked
 from recipelab.sandbox import Sandbox
 from recipelab.team.group_chat import ResearchGroupChat
-from recipelab.team.loop import Listener
 from recipelab.team.messages import MessageType
+from recipelab.team.notes import Listener
 
 Model = str | ChatCompletionClient
 """A model as after ``--model``, or an AutoGen model client."""

@@ -29,7 +29,6 @@ from recipelab.plan import Plan
 from recipelab.team.loop import (
     CampaignLoop,
     Ended,
-    Listener,
     closing_message,
     opening_message,
 )
@@ -43,9 +42,11 @@ from recipelab.team.messages import (
     saved_type,
     task_messages,
 )
+from recipelab.team.notes import Listener, Notes
 from recipelab.team.participants import Participants, check_pack
 from recipelab.team.round import Item, RoundGroupChat, RoundTokens, TeamLabel, relay
 from recipelab.team.seats import Seats, loop_of, seated
+from recipelab.team.termination import SafeCondition
 
 NAME = "recipelab"
 DESCRIPTION = "Specialists that improve a training recipe, and the evaluator that measures it."
@@ -156,12 +157,15 @@ class ResearchGroupChat(RoundGroupChat):
     ) -> None:
         self.ended: Ended | None = None
         self.listener = listener or Listener()
+        self._newest: deque[BaseAgentEvent | BaseChatMessage] = deque(maxlen=MAX_KEPT_MESSAGES)
+        self._notes = Notes(name, lambda: self.listener, self._newest.append)
         self._session = CampaignSession(
             plan,
             home or Home.find(),
             lineage,
             overrides or Overrides(),
-            say=lambda text: self.listener.note(text),
+            say=self._notes.say,
+            warn=self._notes.warn,
             on_phase=lambda trial, phase, seed: self.listener.phase(trial, phase, seed),
         )
         self._members = Participants(
@@ -177,6 +181,7 @@ class ResearchGroupChat(RoundGroupChat):
         self._known_messages = OpenMessageFactory(self._custom_types, participants)
         self._label = TeamLabel(name, description, emit_team_events)
         self._condition = termination_condition
+        self._safe_condition = SafeCondition.around(termination_condition)
         self._turn_limit = max_turns
         self._turn_seconds: float | None = None
         self._pending_state: Mapping[str, Any] | None = None
@@ -228,7 +233,7 @@ class ResearchGroupChat(RoundGroupChat):
         """
         if self._running:
             raise RuntimeError("The group chat is currently running. It must be stopped first.")
-        return seated(self._session, self._members, self.listener, self.name)
+        return seated(self._session, self._members, self.listener, self._notes, self.name)
 
     async def run_stream(
         self,
@@ -264,7 +269,7 @@ class ResearchGroupChat(RoundGroupChat):
             words = task_messages(task, nested=not output_task_messages)
             run = self._run(words, token, show_task=output_task_messages)
             # Closed here, should the consumer leave: Python alone would close it at some time.
-            async with aclosing(relay(run, token)) as items:
+            async with aclosing(relay(run, token, self._notes.streamed)) as items:
                 async for item in items:
                     yield item
         finally:
@@ -275,29 +280,30 @@ class ResearchGroupChat(RoundGroupChat):
     ) -> AsyncGenerator[Item, None]:
         """Open the campaign, yield the messages of its rounds, and tell how it ended."""
         self.ended = None
+        self._newest.clear()
         async with self._session.opened() as queue:
             with bound(campaign=queue.campaign):
-                loop = loop_of(self._session, self._members, queue, self.listener)
-                newest: deque[BaseAgentEvent | BaseChatMessage] = deque(maxlen=MAX_KEPT_MESSAGES)
+                loop = loop_of(self._session, self._members, queue, self.listener, self._notes)
                 try:
                     messages = self._messages(queue, loop, task, token, show_task=show_task)
                     async with aclosing(messages):
                         async for message in messages:
                             if not isinstance(message, ModelClientStreamingChunkEvent):
-                                newest.append(message)
+                                self._newest.append(message)
                             yield message
                 except BaseException as error:
                     await queue.stop()
                     reason = str(error) if isinstance(error, Exception) else "stopped by hand"
+                    self.ended = Ended(False, reason)
                     with suppress(LineageError):  # It may be what has ended the run.
-                        loop.end(Ended(False, reason))
+                        loop.end(self.ended)
                     raise
                 ended = self.ended or Ended(False, "it was stopped")
                 closing = closing_message(queue, self.name, ended)
                 loop.hear(closing)
                 loop.end(ended)
                 yield closing
-                yield TaskResult(messages=[*newest, closing], stop_reason=ended.reason)
+                yield TaskResult(messages=[*self._newest, closing], stop_reason=ended.reason)
 
     async def _messages(
         self,
@@ -356,7 +362,8 @@ class ResearchGroupChat(RoundGroupChat):
             self._members.selector,
             scheduler=scheduler,
             policy=loop.policy,
-            termination_condition=self._condition,
+            warn=self._notes.warn_once,
+            termination_condition=self._safe_condition,
             max_turns=turns_left,
         )
         state, self._pending_state = self._pending_state, None
@@ -367,6 +374,8 @@ class ResearchGroupChat(RoundGroupChat):
         if self._scheduler is None or not self._scheduler.round_over:
             # The user's own condition ended it: another run can continue the campaign.
             self.ended = Ended(False, reason or "it was stopped")
+        if self._safe_condition is not None:
+            self._safe_condition.check()
 
     def _assemble_idle(self) -> None:
         """Assemble a team that can be described and saved between runs, but not run as it is."""

@@ -18,11 +18,11 @@ from autogen_agentchat.messages import (
 from autogen_core import CancellationToken
 
 from recipelab.agents import checkpoint_report, outcome_report
-from recipelab.core.logs import logger
-from recipelab.core.trial import Phase, Status
+from recipelab.core.trial import Status
 from recipelab.evaluation.calibration import baseline_text
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.lineage import PAUSED, NewMessage, NewUsage, TrialRecord
+from recipelab.team.notes import Listener, Notes
 from recipelab.team.speakers import SpeakerPolicy, TrialResult
 from recipelab.team.turns import (
     Silence,
@@ -47,24 +47,6 @@ WRITE_SECONDS = 1.0
 
 LOOK_SECONDS = 1.0
 """Time between two looks at the lineage for changes by other processes."""
-
-_log = logger(__name__)
-
-
-class Listener:
-    """Hears how a campaign goes on; this one ignores it all."""
-
-    def note(self, text: str) -> None:
-        """Hear something that a person should know."""
-
-    def phase(self, trial: int, phase: Phase, seed: int | None) -> None:
-        """Hear that a phase of a trial begins."""
-
-    def judged(self, record: TrialRecord) -> None:
-        """Hear that a trial was judged."""
-
-    def message(self, message: BaseAgentEvent | BaseChatMessage) -> None:
-        """Hear a message of the group chat."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +107,8 @@ class CampaignLoop:
 
     Args:
         queue: The campaign's trial queue.
-        listener: Hears how the campaign goes on.
+        listener: Hears of messages and trials.
+        notes: Hears what people should know.
         policy: Picks specialists; learns from turns and trials.
         specialists: Their names, and the surfaces of each.
         blind: Whether outcomes are kept from the chat.
@@ -135,6 +118,7 @@ class CampaignLoop:
         self,
         queue: TrialQueue,
         listener: Listener,
+        notes: Notes,
         policy: SpeakerPolicy,
         specialists: Mapping[str, Collection[str]],
         *,
@@ -147,6 +131,7 @@ class CampaignLoop:
         self._store = queue.store
         self._campaign = queue.campaign
         self._listener = listener
+        self._notes = notes
         self._blind = blind
         self._turns = TurnReader(specialists)
         self._idle_turns: list[TurnOutcome] = []
@@ -197,7 +182,7 @@ class CampaignLoop:
     def requeue_unfinished(self) -> None:
         """Queue the trials that a dead process left in flight, and those that were aborted."""
         for number in self._queue.requeue_unfinished():
-            self._listener.note(f"trial {number} has no measured outcome: running it again")
+            self._notes.say(f"trial {number} has no measured outcome: running it again")
 
     def start_round(self) -> int:
         """Start the next round, and return its number."""
@@ -256,10 +241,7 @@ class CampaignLoop:
         self._round_error = error
         self._write()
         if error:
-            _log.warning(
-                "round ended early", campaign=self._campaign, round=self.round, reason=error
-            )
-            self._listener.note(f"round {self.round} ended early: {error}")
+            self._notes.warn(f"round {self.round} ended early: {error}")
         if self._submitted:
             self._idle_rounds = 0
             self._idle_turns.clear()
@@ -315,7 +297,7 @@ class CampaignLoop:
     @asynccontextmanager
     async def following_lineage(self) -> AsyncIterator[None]:
         """Follow the lineage, and write messages that are overdue, while the context lasts."""
-        async with following_lineage(self._queue, self._listener.note, self._write_overdue):
+        async with following_lineage(self._queue, self._notes.say, self._write_overdue):
             yield
 
     def _write_overdue(self) -> None:

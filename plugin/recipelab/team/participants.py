@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from autogen_agentchat.base import ChatAgent, Team
 from autogen_core.model_context import ChatCompletionContext
@@ -20,18 +21,21 @@ from recipelab.models import (
     GuidedClient,
     JsonRepairClient,
     MeteredClient,
+    Patience,
     Prices,
     RetryingClient,
     Sampling,
     ThinkingClient,
     WholeAnswerClient,
+    described_model,
     loaded_model,
     open_model,
     saved_model,
 )
+from recipelab.models.open import PROVIDERS
 from recipelab.packs.load import load_pack, load_playbook, portable_name
 from recipelab.packs.pack import Pack
-from recipelab.plan import Arm, Plan, SavedModel, model_name
+from recipelab.plan import MODEL, OFFLINE, Arm, Plan, SavedModel, model_name
 from recipelab.team.scheduler import TurnScheduler
 from recipelab.team.turns import Silence
 from recipelab.tools.names import TOOLS
@@ -102,7 +106,8 @@ class ModelClients:
             participant without one. They are not closed.
 
     Raises:
-        ModelError: A model cannot be opened, or is for a name that is no participant.
+        ModelError: A model cannot be opened, or is for a name that is no participant, or money is
+            limited and the price of a model unknown.
     """
 
     def __init__(
@@ -121,11 +126,27 @@ class ModelClients:
         for name in (*plan.models, *given):
             if name and name not in owners:
                 raise ModelError(unknown_name("participant with a model", name, owners))
+        self._names: dict[str, str] = {}
+        self._patiences: dict[str, Patience] = {}
         self._clients = {name: self._client(name, charter) for name, charter in owners.items()}
+        if plan.limits.money is not None:
+            silent = {SELECTOR} if plan.speakers != MODEL else set()
+            self._prices.check(one for name, one in self._names.items() if name not in silent)
 
     def client(self, name: str) -> ChatCompletionClient:
         """Return the client of a participant."""
         return self._clients[name]
+
+    @property
+    def has_real_model(self) -> bool:
+        """Whether a language model proposes, wherever it was named: in the plan or a charter."""
+        return any(name != OFFLINE for who, name in self._names.items() if who != SELECTOR)
+
+    def recorded_plan(self) -> Plan:
+        """Return the plan as the lineage records it, with the caller's clients by their models."""
+        return self._plan_with(
+            {name: described_model(client) for name, client in self._given.items()}
+        )
 
     def saved_plan(self) -> Plan:
         """Return the plan as JSON holds it, for other folders and machines, too.
@@ -136,13 +157,19 @@ class ModelClients:
         Raises:
             ModelError: A client cannot be saved.
         """
-        plan = self._session.plan
-        models: dict[str, SavedModel] = {"": plan.model, **plan.models}
-        models = {name: self._without_file(model) for name, model in models.items()}
-        models |= {name: saved_model(client) for name, client in self._given.items()}
-        default = models.pop("")
-        changes = {"model": default, "models": models, "pack": portable_name(plan.pack)}
+        plan = self._plan_with({name: saved_model(client) for name, client in self._given.items()})
+        changes = {
+            "model": self._without_file(plan.model),
+            "models": {name: self._without_file(model) for name, model in plan.models.items()},
+            "pack": portable_name(plan.pack),
+        }
         return plan.model_copy(update=changes)
+
+    def _plan_with(self, saved: dict[str, dict[str, Any]]) -> Plan:
+        plan = self._session.plan
+        models: dict[str, SavedModel] = {"": plan.model, **plan.models, **saved}
+        default = models.pop("")
+        return plan.model_copy(update={"model": default, "models": models})
 
     def _without_file(self, model: SavedModel) -> SavedModel:
         """Return the component that a file of a model holds; another model as it is."""
@@ -163,22 +190,32 @@ class ModelClients:
         own: SavedModel | None = plan.models.get(name)
         given = self._given.get(name) or (None if own else self._given.get(""))
         if given is not None:
-            client, model = given, type(given).__name__
+            client, model = given, model_name(described_model(given))
         else:
             wanted = own or (charter and charter.model) or plan.model
             client = self._open(wanted, charter)
             model = model_name(wanted)
+        self._names[name] = model
         client = JsonRepairClient(ThinkingClient(client))
         if charter and charter.guided:
             client = GuidedClient(client, charter.tools or ())
         client = MeteredClient(
-            RetryingClient(client, say=self._session.say),
+            RetryingClient(client, patience=self._patience(model)),
             lambda: queue.ledger if (queue := self._session.queue) else None,
             specialist=name,
             model=model,
             prices=self._prices,
         )
         return WholeAnswerClient(client, self._sampling(charter).max_tokens) if charter else client
+
+    def _patience(self, model: str) -> Patience:
+        """Return what all participants with a model share, so that an outage is told once."""
+        if model not in self._patiences:
+            plan = self._session.plan
+            named = plan.base_url and model.partition(":")[0] in PROVIDERS
+            name = f"{model} at {plan.base_url}" if named else model
+            self._patiences[model] = Patience(name, self._session.warn or self._session.say)
+        return self._patiences[model]
 
     def _sampling(self, charter: Charter | None) -> Sampling:
         """Return how a participant's model writes: by its charter, and else by the plan."""
@@ -229,6 +266,9 @@ class Participants:
         self.model_client_stream = model_client_stream
         self.charters = charters_for(session.pack, session.plan.arm, session.plan.specialists)
         self.models = ModelClients(session, self.charters, clients)
+        # What the lineage records, and what may run where, goes by the models that really answer.
+        session.plan = self.models.recorded_plan()
+        session.has_real_model = self.models.has_real_model
         self._session = session
         self._plays = load_playbook(session.pack)
         self._literature = {

@@ -137,7 +137,11 @@ class RoundTokens:
         return self._round
 
 
-async def relay(source: AsyncGenerator[T], token: CancellationToken) -> AsyncGenerator[T]:
+async def relay(
+    source: AsyncGenerator[T],
+    token: CancellationToken,
+    aside: Callable[[Callable[[T], None]], AbstractContextManager[None]] | None = None,
+) -> AsyncGenerator[T]:
     """Yield the items of a stream, and end the stream by its token when the consumer stops.
 
     AutoGen ends a run cleanly only by its token: a task that is canceled while it consumes a run
@@ -148,40 +152,41 @@ async def relay(source: AsyncGenerator[T], token: CancellationToken) -> AsyncGen
     Args:
         source: The stream; it has ended when this generator has.
         token: The token that ends it.
+        aside: Takes a function for items from elsewhere, which go between those of the stream for
+            as long as its context lasts.
 
     Raises:
         Exception: An exception of the stream, after the items before it.
         asyncio.CancelledError: The consumer or the token was canceled.
     """
-    queue: asyncio.Queue[T | _End] = asyncio.Queue(maxsize=1)
-    abandoned = ended = False
+    queue: asyncio.Queue[T | _End] = asyncio.Queue()
+    taken = asyncio.Event()  # The stream goes on when its item was taken.
+    abandoned = False
 
     async def consume() -> None:
-        nonlocal ended
         try:
             async with aclosing(source):
                 async for item in source:
                     if not abandoned:
-                        await queue.put(item)
+                        taken.clear()
+                        queue.put_nowait(item)
+                        await taken.wait()
         finally:
-            ended = True
-            if queue.empty():
-                queue.put_nowait(_End())  # The consumer may be waiting for an item.
+            queue.put_nowait(_End())
 
     task = asyncio.ensure_future(consume())
     try:
-        while not (ended and queue.empty()):
-            item = await queue.get()
-            if isinstance(item, _End):
-                break
-            yield item
-        await task
+        with aside(queue.put_nowait) if aside else nullcontext():
+            while not isinstance(item := await queue.get(), _End):
+                # Of an item from elsewhere the stream knows nothing: it may go on one item early.
+                taken.set()
+                yield item
+            await task
     finally:
         if not task.done():
             abandoned = True
             token.cancel()
-            if not queue.empty():
-                queue.get_nowait()  # The task may be waiting for room.
+            taken.set()
             with suppress(asyncio.CancelledError, Exception):
                 await asyncio.wait_for(asyncio.shield(task), STOP_SECONDS)
             task.cancel()
@@ -245,12 +250,21 @@ class RoundManager(SelectorGroupChatManager):
     Args:
         scheduler: Says how many may speak.
         policy: Picks specialists.
+        warn: Called with what a person should not miss.
         arguments: The arguments of AutoGen's manager.
     """
 
-    def __init__(self, *, scheduler: TurnScheduler, policy: SpeakerPolicy, **arguments: Any):
+    def __init__(
+        self,
+        *,
+        scheduler: TurnScheduler,
+        policy: SpeakerPolicy,
+        warn: Callable[[str], None],
+        **arguments: Any,
+    ) -> None:
         super().__init__(**arguments)
         self._scheduler = scheduler
+        self._warn = warn
         self._policy = policy
         self._stop: StopMessage | None = None
 
@@ -362,7 +376,14 @@ class RoundManager(SelectorGroupChatManager):
             for name, description in descriptions
             if name in candidates
         )
-        answer = await self._select_speaker(roles, list(candidates), self._max_selector_attempts)
+        try:
+            answer = await self._select_speaker(
+                roles, list(candidates), self._max_selector_attempts
+            )
+        except Exception as error:
+            # The choice is not worth a round: whoever speaks may do well.
+            self._warn(f"the selector's model failed, so credit picks the speaker: {error}")
+            return choice
         # AutoGen takes any participant's name, and after the last attempt the previous speaker.
         if answer not in candidates:
             _log.info("selector", chosen=answer, instead=choice)
@@ -395,6 +416,7 @@ class RoundGroupChat(SelectorGroupChat):
 
     _scheduler: TurnScheduler | None
     _policy: SpeakerPolicy | None
+    _warn: Callable[[str], None]
     _given_runtime: AgentRuntime | None = None
     _known_messages: MessageFactory | None = None
 
@@ -406,6 +428,7 @@ class RoundGroupChat(SelectorGroupChat):
         *,
         scheduler: TurnScheduler | None = None,
         policy: SpeakerPolicy | None = None,
+        warn: Callable[[str], None] = lambda text: None,
         termination_condition: TerminationCondition | None,
         max_turns: int | None,
     ) -> None:
@@ -436,6 +459,7 @@ class RoundGroupChat(SelectorGroupChat):
         )
         self._scheduler = scheduler
         self._policy = policy
+        self._warn = warn
 
     def _create_group_chat_manager_factory(  # type: ignore[override]
         self, **arguments: Any
@@ -443,7 +467,12 @@ class RoundGroupChat(SelectorGroupChat):
         if self._scheduler is None or self._policy is None:
             manager: Callable[..., SelectorGroupChatManager] = SelectorGroupChatManager
         else:
-            manager = partial(RoundManager, scheduler=self._scheduler, policy=self._policy)
+            manager = partial(
+                RoundManager,
+                scheduler=self._scheduler,
+                policy=self._policy,
+                warn=self._warn,
+            )
         return lambda: manager(
             model_client=self._model_client,
             selector_prompt=self._selector_prompt,

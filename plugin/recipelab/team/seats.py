@@ -12,7 +12,8 @@ from recipelab.core.errors import LineageError, RecipelabError, unknown_name
 from recipelab.core.logs import bound
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.evaluation.session import CampaignSession
-from recipelab.team.loop import CampaignLoop, Ended, Listener
+from recipelab.team.loop import CampaignLoop, Ended
+from recipelab.team.notes import Listener, Notes
 from recipelab.team.participants import Participants
 from recipelab.team.speakers import open_policy
 
@@ -25,7 +26,11 @@ class Seats(dict[str, ChatAgent]):
 
 
 def loop_of(
-    session: CampaignSession, members: Participants, queue: TrialQueue, listener: Listener
+    session: CampaignSession,
+    members: Participants,
+    queue: TrialQueue,
+    listener: Listener,
+    notes: Notes,
 ) -> CampaignLoop:
     """Return the loop of one run of a campaign.
 
@@ -34,11 +39,13 @@ def loop_of(
         members: Its participants.
         queue: Its trial queue.
         listener: Hears how it goes on.
+        notes: Hears what people should know.
     """
     charters, plan = members.charters, session.plan
     return CampaignLoop(
         queue,
         listener,
+        notes,
         open_policy(plan, charters, queue),
         {charter.name: charter.surfaces for charter in charters},
         blind=plan.blind,
@@ -47,7 +54,11 @@ def loop_of(
 
 @asynccontextmanager
 async def seated(
-    session: CampaignSession, members: Participants, listener: Listener, source: str
+    session: CampaignSession,
+    members: Participants,
+    listener: Listener,
+    notes: Notes,
+    source: str,
 ) -> AsyncIterator[Seats]:
     """Open a campaign and yield its agents; see :meth:`recipelab.ResearchGroupChat.agents`.
 
@@ -55,11 +66,12 @@ async def seated(
         session: The campaign.
         members: Its participants.
         listener: Hears how it goes on.
+        notes: Hears what people should know.
         source: The source of the message about the baseline, which the lineage keeps.
     """
     async with session.opened() as queue:
         with bound(campaign=queue.campaign):
-            loop = loop_of(session, members, queue, listener)
+            loop = loop_of(session, members, queue, listener, notes)
             ended = Ended(False, "the team around its agents has ended")
             try:
                 await loop.measure_baseline(CancellationToken(), source)

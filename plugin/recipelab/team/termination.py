@@ -1,4 +1,4 @@
-"""The AutoGen termination condition on the budget of a campaign."""
+"""Conditions that end runs: on the budget of a campaign, and those of users made safe."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from recipelab.agents.evaluator_agent import SPENT
 from recipelab.budget import BudgetLimits, Spent, spent_limit
+from recipelab.core.errors import RecipelabError
 from recipelab.packs.judging_sections import Goal
 
 
@@ -102,3 +103,63 @@ class BudgetTermination(TerminationCondition, Component[BudgetTerminationConfig]
     @classmethod
     def _from_config(cls, config: BudgetTerminationConfig) -> Self:
         return cls(config.limits, config.goal)
+
+
+class SafeCondition(TerminationCondition):
+    """A user's condition whose errors end the run, where AutoGen would lose or hang on them.
+
+    Attributes:
+        error: What the condition raised; ``None`` if nothing.
+
+    Args:
+        inner: The condition.
+    """
+
+    def __init__(self, inner: TerminationCondition) -> None:
+        self.error: Exception | None = None
+        self._inner = inner
+
+    @classmethod
+    def around(cls, inner: TerminationCondition | None) -> Self | None:
+        """Return a safe condition around one of a user, if there is one."""
+        return None if inner is None else cls(inner)
+
+    @property
+    def name(self) -> str:
+        """The name of the condition's class."""
+        return type(self._inner).__name__
+
+    @property
+    def terminated(self) -> bool:
+        """Whether the condition has ended a run and was not reset since."""
+        return self._inner.terminated
+
+    async def __call__(
+        self, messages: Sequence[BaseAgentEvent | BaseChatMessage]
+    ) -> StopMessage | None:
+        """Return why the run ends: as the condition says, or as it failed."""
+        try:
+            return await self._inner(messages)
+        except Exception as error:
+            self.error = error
+            return StopMessage(content=f"{self.name} failed: {error}", source=self.name)
+
+    def check(self) -> None:
+        """Raise what the condition raised, once.
+
+        Raises:
+            RecipelabError: It failed; the message names it.
+        """
+        error, self.error = self.error, None
+        if error is not None:
+            raise RecipelabError(
+                f"the termination condition {self.name} failed: {type(error).__name__}: {error}; "
+                "trials that were in flight go on with the next run"
+            ) from error
+
+    async def reset(self) -> None:
+        """Reset the condition; an error stays known."""
+        try:
+            await self._inner.reset()
+        except Exception as error:
+            self.error = self.error or error

@@ -119,6 +119,12 @@ class LocalSandbox(Sandbox):
             return WITHOUT_NAMESPACES.format(why=f" here ({fault})")
         return IN_NAMESPACES
 
+    def lost_isolation(self) -> str | None:
+        """Return why commands run without namespaces, though nobody asked for that."""
+        if self._wanted is not False and namespaces_fault(self._temporary):
+            return self.notice()
+        return None
+
     @property
     def image_identity(self) -> str:
         """The version of this Python, and the system."""
