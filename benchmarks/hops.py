@@ -86,7 +86,7 @@ async def submit_and_record(file: Path) -> tuple[Trail, Trail]:
         file: Where the lineage is made.
     """
     evaluator = StubEvaluator(toy_pack())
-    with LineageStore.open(file) as store:
+    with LineageStore.open(file, create=True) as store:
         queue = open_queue(store, evaluator)
         queue.propose_baseline()
         await queue.next_ended()

@@ -42,18 +42,13 @@ def curve(cli: Cli) -> Path:
     return Path("task_packs/curve")
 
 
-def test_a_new_pack_is_sound_and_improves(cli: Cli, curve: Path) -> None:
-    code, found = checked(cli, "curve", *LOCAL)
-    assert (code, told(found, "error"), told(found, "warning")) == (0, "", "")
-    assert "the same seed gives the same scores" in told(found, "ok")
-    assert "The smallest lead of a line" in told(found, "ok")
-    assert "items: 100, their mean is score.mse; so many leave a standard" in told(found, "ok")
-    assert sum(item["what"].startswith("scorer: ") for item in found) == 8
-    words = ("--trials", 6, "--seed", 2, "--json", *LOCAL)
+def test_a_new_pack_improves_and_can_be_verified(cli: Cli, curve: Path) -> None:
+    """That it is sound is tested as the page says it (tests/examples/test_tutorial.py)."""
+    words = ("--trials", 2, "--seed", 2, "--json", *LOCAL)
     facts = json.loads(cli("run", "curve", *words).stdout)
-    assert facts["trials"] == 6
+    assert facts["trials"] == 2
     assert facts["best"]["score"] < facts["baseline"]["score"]
-    assert cli("verify", "best", "--sandbox", "local").exit_code == 0
+    assert cli("verify", "best", "--seeds", 4, "--sandbox", "local").exit_code == 0
 
 
 def test_its_own_test_passes(curve: Path) -> None:

@@ -123,6 +123,7 @@ def test_the_commands_of_the_readme_do_what_they_say(user: Path) -> None:
 ELSEWHERE = {
     "arms.md": "36 campaigns; tests/cli/test_ablate.py",
     "full-profiles.md": "GPUs and clones of others; tests/campaign/test_rehearsal.py rehearses",
+    "group-chat.md:pip": "a package index and a server that stays; tests/examples has the gallery",
     "lineage.md:pip": "a package index and a PostgreSQL; tests/lineage has one",
     "models.md": "keys and servers of providers; tests/models has the wire of each",
     "sandboxes.md": "Docker; tests/cli/test_sandbox_commands.py",

@@ -21,6 +21,7 @@ from recipelab.models import (
     Patience,
     Prices,
     RetryingClient,
+    Sampling,
     loaded_model,
     open_model,
     parse_models,
@@ -287,3 +288,17 @@ def test_a_file_with_a_key_is_refused(tmp_path: Path) -> None:
 def test_a_client_that_is_no_component_is_told() -> None:
     with pytest.raises(ModelError, match="RetryingClient cannot be saved"):
         saved_model(RetryingClient(open_model("offline", seed=0)))
+
+
+async def test_the_effort_of_reasoning_is_sent_to_those_who_know_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "key")
+    thorough = Sampling(reasoning_effort="high")
+    with serving(Reply("Hi.")) as server:
+        client = open_model("openai:small", seed=0, base_url=server.url, sampling=thorough)
+        await client.create(ASKED)
+        await client.close()
+    assert server.requests[0]["reasoning_effort"] == "high"
+    with pytest.raises(ModelError, match="not known to anthropic; valid for: openai, azure"):
+        open_model("anthropic:claude", seed=0, sampling=thorough)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from recipelab.models import (
     JsonRepairClient,
     MeteredClient,
     OfflineClient,
+    Patience,
     Prices,
     RetryingClient,
 )
@@ -163,3 +165,30 @@ async def test_a_guided_model_is_offered_one_tool_and_its_required_arguments(
     assert request["tool_choice"].schema == offered
     (closing,) = await ask(client, stream=stream, tools=[other])
     assert isinstance(closing, CreateResult) and isinstance(closing.content, str)
+
+
+class Late(OfflineClient):
+    """A client whose first request runs into its time-out."""
+
+    calls = 0
+
+    async def create(self, messages: Sequence[LLMMessage], **more: Any) -> CreateResult:
+        self.calls += 1
+        if self.calls == 1:
+            await asyncio.sleep(0.06)
+            raise TimeoutError
+        return await super().create(messages, **more)
+
+
+async def test_a_request_that_is_sent_again_after_its_time_out_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("TOLD_OUTAGE", "LONG_REQUEST"):
+        monkeypatch.setattr(f"recipelab.models.wrappers.{name}", 0.05)
+    said: list[str] = []
+    known = Patience("the model", said.append)
+    client = RetryingClient(Late(), first_wait=0.001, longest_wait=0.002, patience=known)
+    await client.create(ASKED)
+    assert said[0].startswith("the model does not answer (TimeoutError after ")
+    assert said[0].endswith(": the request is sent again")
+    assert said[1].startswith("the model answers again")

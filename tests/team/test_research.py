@@ -21,9 +21,11 @@ from autogen_core.models import CreateResult, LLMMessage, RequestUsage
 
 from recipelab import LineageStore, ResearchGroupChat
 from recipelab.agents import EVALUATOR
-from recipelab.core.trial import Status
+from recipelab.core.trial import Edit, Proposal, Status
+from recipelab.evaluation.queue import TrialQueue
 from recipelab.lineage import TrialFilter
 from recipelab.team.notes import NOTE
+from recipelab.team.scheduler import TurnScheduler
 
 from .helpers import Naming, Watched, team_of
 
@@ -310,3 +312,16 @@ async def test_where_all_pass_the_campaign_ends_after_one_more_ask_a_round(proje
     assert result.stop_reason is not None
     assert result.stop_reason.startswith("3 rounds in a row brought no trial: 5 turns")
     assert sum(len(client.seen) for client in clients.values()) == 2 + 3
+
+
+async def test_who_waits_for_a_trial_takes_no_turn_from_others(desk: TrialQueue) -> None:
+    scheduler = TurnScheduler(desk, ["left", "right"], turns=9, ahead=1)
+    edit = Edit("recipe/train.py", "X = 1.0", "X = 3.0")
+    desk.submit(Proposal("left", "left", 0, "nearer", -1.0, (edit,)), round_number=None)
+    scheduler.start_turn("left")
+    assert scheduler.openings() == 0
+    waiting = asyncio.create_task(desk.wait_for(1, seconds=60))
+    await asyncio.sleep(0)
+    assert scheduler.openings() == 1
+    await waiting
+    assert desk.store.brief("c", 1).status is not None

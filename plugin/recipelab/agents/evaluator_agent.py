@@ -17,7 +17,7 @@ from recipelab.evaluation.queue import TrialQueue
 from recipelab.lineage import TrialRecord
 from recipelab.lineage.trial_view import checkpoint_words, evidence_words, status_words
 from recipelab.packs.judging_sections import Metric
-from recipelab.tools.rows import shown_seeds
+from recipelab.tools.rows import on_seeds
 
 EVALUATOR = "evaluator"
 """Name of the evaluator in the group chat."""
@@ -142,8 +142,8 @@ def _outcome_text(record: TrialRecord, metric: Metric) -> str:
         error = f" +- {outcome.delta_se:.2g}" if outcome.delta_se is not None else ""
         against = outcome.evidence.against if outcome.evidence is not None else None
         best = "the best" if against is None else f"trial {against}, the best then"
-        seeds = shown_seeds(sorted(outcome.judged_seeds))
-        lines.append(f"Against {best} (seeds {seeds}): {outcome.delta:+.4g}{error} {metric.unit}.")
+        seeds = on_seeds(sorted(outcome.judged_seeds))
+        lines.append(f"Against {best}{seeds}: {outcome.delta:+.4g}{error} {metric.unit}.")
     if outcome.evidence is not None:
         lines += [f"{words}." for words in evidence_words(outcome.evidence)]
     lines += [f"Gate {gate.name}: {gate.figures}." for gate in outcome.gates]

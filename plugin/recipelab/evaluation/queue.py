@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from recipelab.budget import BudgetLimits, Ledger
@@ -15,36 +15,27 @@ from recipelab.core.trial import (
     Checkpoint,
     Edit,
     FailureKind,
-    Outcome,
-    Phase,
     Proposal,
     Status,
 )
 from recipelab.evaluation.artifacts import ArtifactStore
-from recipelab.evaluation.campaign_line import CampaignLine
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.live import LiveBoard
 from recipelab.evaluation.log_book import LogBook
-from recipelab.evaluation.metric import Incumbent, counts_code
-from recipelab.evaluation.observers import LineageObserver
+from recipelab.evaluation.metric import Incumbent
 from recipelab.evaluation.proposals import (
     BASELINE,
     Approve,
     Candidate,
     ProposalChecker,
     Rejected,
-    declined,
     killed,
 )
-from recipelab.evaluation.protocol import Rebase
 from recipelab.evaluation.scratch import ScratchBench
-from recipelab.evaluation.seeds import SeedSource
+from recipelab.evaluation.trial_runner import OnPhase, TrialRunner
 from recipelab.lineage import LineageStore, TrialFilter, TrialRecord
 from recipelab.packs.pack import Pack
 from recipelab.sandbox.processes import is_dead
-
-OnPhase = Callable[[int, Phase, int | None], None]
-"""Called with trial, phase and seed when a phase begins; the seed is ``None`` in preflight."""
 
 WAITING_PER_SLOT = 2
 """Trials that may wait for each slot before agents are asked to submit no more."""
@@ -125,27 +116,31 @@ class TrialQueue:
         self.trial_seconds: float | None = None
         self.waited_for = 0
         self._checker = ProposalChecker(store, campaign, evaluator.pack, repeats=repeats)
+        self._runner = TrialRunner(
+            store,
+            campaign,
+            evaluator,
+            self._checker,
+            self.ledger,
+            approve=approve,
+            live=live,
+            artifacts=artifacts,
+            logs=logs,
+            on_phase=on_phase,
+            on_checkpoint=on_checkpoint,
+        )
         self._evaluator = evaluator
         self._follows = follows
         self._live = live
-        self._artifacts = artifacts
         self.logs = logs
-        self._killed: set[int] = set()
-        self._approve = approve
-        self._on_phase = on_phase
-        self._on_checkpoint = on_checkpoint
         self._paused = False
         self._waiting: deque[int] = deque()
         self._owners: dict[int, str] = {}
         self._recipes: dict[int, Recipe] = {}
         self._running: dict[int, asyncio.Task[None]] = {}
         self._ended: deque[int] = deque()
-        self._tested: list[Checkpoint] = []
         self._changed = asyncio.Event()
         self._ends: dict[int, asyncio.Event] = {}
-        self._scored: dict[int, dict[int, None]] = {}
-        self._seeds = SeedSource(evaluator.pack, campaign, store.secret(campaign))
-        self._line = CampaignLine(store, campaign, evaluator, self._told_checkpoint)
 
     @property
     def pack(self) -> Pack:
@@ -154,14 +149,14 @@ class TrialQueue:
 
     def head(self) -> Incumbent:
         """Return the head of the working line with its seed runs, and the noise of the moment."""
-        return self._line.head()
+        return self._runner.line.head()
 
     @property
     def bench(self) -> ScratchBench | None:
         """Where code runs in the campaign's sandbox that is no trial; ``None`` for nowhere."""
         # An evaluator of an app's own need not have one.
         bench = getattr(self._evaluator, "bench", None)
-        return bench(self._seeds.secret_number) if bench is not None else None
+        return bench(self._runner.seeds.secret_number) if bench is not None else None
 
     @property
     def in_flight(self) -> tuple[int, ...]:
@@ -204,8 +199,7 @@ class TrialQueue:
 
     def take_checkpoints(self) -> tuple[Checkpoint, ...]:
         """Return the checkpoints since the last call, in order."""
-        found, self._tested = tuple(self._tested), []
-        return found
+        return self._runner.take_checkpoints()
 
     async def settle(self) -> Checkpoint | None:
         """Test the working line now, if anything on it is untested, as when a campaign ends.
@@ -213,7 +207,7 @@ class TrialQueue:
         Returns:
             What was found; ``None`` if there was nothing to test, or the machinery failed.
         """
-        return await self._check_line(at_end=True)
+        return await self._runner.check_line(at_end=True)
 
     def check(self, parent: int, edits: tuple[Edit, ...]) -> Candidate | Rejected:
         """Check edits as :meth:`submit` would, without recording anything.
@@ -404,17 +398,10 @@ class TrialQueue:
 
     def seeds_done(self, number: int) -> tuple[int, ...]:
         """Return the seeds on which a running trial has been scored so far, in order."""
-        return tuple(self._scored.get(number, ()))
-
-    def _told_phase(self, number: int, phase: Phase, seed: int | None) -> None:
-        """Note the seeds that come to their score, and tell whoever listens."""
-        if phase is Phase.SCORE and seed is not None:
-            self._scored.setdefault(number, {})[seed] = None
-        self._on_phase(number, phase, seed)
+        return self._runner.seeds_done(number)
 
     def _told_end(self, number: int) -> None:
         """Tell whoever waits for a trial that it is no longer in flight."""
-        self._scored.pop(number, None)
         if (ended := self._ends.pop(number, None)) is not None:
             ended.set()
 
@@ -441,7 +428,7 @@ class TrialQueue:
         found = [n for n in asked if n in self.in_flight and n != BASELINE]
         ended = [n for n in found if self.store.brief(self.campaign, n).status is None]
         for number in ended:
-            self._killed.add(number)
+            self._runner.kill(number)
             if (task := self._running.get(number)) is not None:
                 task.cancel()
             else:
@@ -486,148 +473,12 @@ class TrialQueue:
         self._fill()
 
     async def _run(self, number: int) -> None:
-        """Run one trial from approval to recorded outcome, and settle it in the ledger."""
-        specialist = self._owners[number]
+        """Run one trial until its outcome is recorded, and note how long that took."""
         clock = asyncio.get_running_loop().time
         began = clock()
-        recipe = self._recipes.pop(number, None)
-        observer = LineageObserver(
-            self.store,
-            self.campaign,
-            number,
-            self._evaluator.sandbox_name,
-            partial(self._told_phase, number),
-            is_queued=recipe is not None,  # It was proposed here, and nobody has run it.
-            live=self._live,
-            artifacts=self._artifacts,
-            logs=self.logs,
-        )
-        outcome = None
-        try:
-            outcome = await self._outcome(number, specialist, recipe, observer)
-            self.store.record(self.campaign, number, outcome)
-        finally:
-            self.ledger.ended(number, specialist, outcome, observer.device_seconds)
-        self._line.learn(outcome)
-        if outcome.status is Status.KEPT:
-            await self._check_line(at_end=False)
-            self._settle_artifacts()
+        await self._runner.run(number, self._owners[number], self._recipes.pop(number, None))
         seconds, mean = clock() - began, self.trial_seconds
         self.trial_seconds = seconds if mean is None else mean + _NEWEST_WEIGHT * (seconds - mean)
-
-    async def _outcome(
-        self, number: int, specialist: str, recipe: Recipe | None, observer: LineageObserver
-    ) -> Outcome:
-        """Return what came of a trial: of a person's word, of its twin, or of its evaluation."""
-        try:
-            refusal = await self._refusal(number)
-            if refusal is not None:
-                return declined(refusal)
-            if shared := self._checker.shared(number):
-                return shared
-            return await self._evaluate(number, specialist, recipe, observer)
-        except asyncio.CancelledError:
-            if number not in self._killed:
-                raise
-            # Only this trial was to end, and all of its phases have.
-            if (task := asyncio.current_task()) is not None:
-                task.uncancel()
-            return killed(self._live.last_log(number) if self._live is not None else "")
-        finally:
-            self._killed.discard(number)
-            if self._live is not None:
-                self._live.last_log(number)
-
-    async def _evaluate(
-        self, number: int, specialist: str, recipe: Recipe | None, observer: LineageObserver
-    ) -> Outcome:
-        labels = {"campaign": self.campaign, "trial": str(number), "specialist": specialist}
-        earlier = self._checker.measured_before(number)
-        outcome = await self._evaluator.evaluate(
-            recipe or Recipe(self.store.files(self.campaign, number)),
-            None if number == BASELINE else self._line.head,
-            seeds=self._seeds if earlier is None else replace(self._seeds, again=True),
-            rebase=None if number == BASELINE else self._rebase(number),
-            labels=labels,
-            observer=observer,
-        )
-        if earlier is None:
-            return outcome
-        words = f"trial {earlier.number} again, on fresh seeds"
-        return replace(outcome, reason=f"{words}: {outcome.reason}")
-
-    def _rebase(self, number: int) -> Rebase | None:
-        """Return how a trial moves to a new best; ``None`` if it was not proposed on the best."""
-        parent = self.store.proposed_on_head(self.campaign, number)
-        if parent is None:
-            return None
-
-        def accept(onto: int, merged: Recipe) -> str | None:
-            refused = self._checker.check_merged(onto, merged)
-            if isinstance(refused, Rejected):
-                return refused.reason
-            self.store.rebase(
-                self.campaign,
-                number,
-                onto=onto,
-                files=merged.files,
-                digest=merged.digest,
-                diff=refused.diff,
-                meaning=merged.meaning,
-                keys=refused.keys,
-            )
-            return None
-
-        by_bytes = counts_code(self.pack)
-        return Rebase(parent, Recipe(self.recipe_of(parent)), accept, by_bytes)
-
-    async def _check_line(self, *, at_end: bool) -> Checkpoint | None:
-        """Test the working line if that is due, record what was found, and book what it took."""
-        number = self.store.best_brief(self.campaign).number
-        holder = LineageObserver(
-            self.store,
-            self.campaign,
-            number,
-            self._evaluator.sandbox_name,
-            partial(self._on_phase, number),
-            is_queued=True,
-            live=self._live,
-            artifacts=self._artifacts,
-        )
-        try:
-            found = await self._evaluator.checkpoint(
-                self._line.now,
-                partial(self.store.add_checkpoint, self.campaign),
-                at_end=at_end,
-                seeds=self._seeds,
-                labels={"campaign": self.campaign, "trial": str(number), "purpose": "checkpoint"},
-                # The head was judged long ago: it holds slots, but goes through no states again.
-                observer=holder.of_incumbent(),
-            )
-        finally:
-            self.ledger.used_device("checkpoint", holder.device_seconds)
-        if found is not None:
-            self._told_checkpoint(found)
-            self._settle_artifacts()
-        return found
-
-    def _settle_artifacts(self) -> None:
-        """Remove the artifacts that are neither the head's nor the certified recipe's any more."""
-        if self._artifacts is not None:
-            head = self.store.best_brief(self.campaign).number
-            certified = self.store.winner_brief(self.campaign).number
-            self._artifacts.settle({head, certified})
-
-    async def _refusal(self, number: int) -> str | None:
-        """Return why a person declines a trial; ``None`` if it is approved or nobody is asked."""
-        if self._approve is None or number == BASELINE:
-            return None
-        return await self._approve(self.store.trial(self.campaign, number))
-
-    def _told_checkpoint(self, found: Checkpoint) -> None:
-        self._tested.append(found)
-        self._on_checkpoint(found)
-        self.ledger.best = self.store.best_brief(self.campaign).score
 
 
 async def _first_of(one: asyncio.Event, other: asyncio.Event | None) -> None:

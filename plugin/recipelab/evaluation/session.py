@@ -18,8 +18,9 @@ from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.live import LiveBoard
 from recipelab.evaluation.log_book import LogBook
 from recipelab.evaluation.proposals import Approve
-from recipelab.evaluation.queue import OnPhase, TrialQueue
+from recipelab.evaluation.queue import TrialQueue
 from recipelab.evaluation.seal import MOST_TOLD, Seal, check_folder, check_seal
+from recipelab.evaluation.trial_runner import OnPhase
 from recipelab.lineage import CampaignRecord, LineageStore
 from recipelab.lineage.campaigns import SEAL, check_campaign, checked_priors, prior_note
 from recipelab.lineage.trial_view import checkpoint_words

@@ -233,6 +233,9 @@ LONGEST_WAIT = 300.0
 TOLD_OUTAGE = 5.0
 """An outage that lasts so many seconds, the next pause included, is told."""
 
+LONG_REQUEST = 10.0
+"""Of a request that failed after so many seconds, that is told, and that it is sent again."""
+
 FIRST_SILENCE = 8.0
 """Seconds without an answer after which that is told, of a model that has never answered."""
 
@@ -259,16 +262,17 @@ class Patience:
         """Seconds without an answer after which that is told."""
         return FIRST_SILENCE if self._longest is None else max(SILENCE, 3 * self._longest)
 
-    def fails(self, why: str, began: float) -> None:
+    def fails(self, why: str, began: float, then: str = "waiting for it") -> None:
         """Tell once that a model does not answer.
 
         Args:
             why: The reason.
+            then: What is done about it.
             began: When the request was first sent, in seconds of the monotonic clock.
         """
         if self._down_since is None:
             self._down_since = began
-            self._say(f"{self._name} does not answer ({why}): waiting for it")
+            self._say(f"{self._name} does not answer ({why}): {then}")
 
     def answered(self, seconds: float) -> None:
         """Note that an answer has begun, and tell that it has if the opposite was told.
@@ -364,7 +368,12 @@ class RetryingClient(WrappedClient):
         pause = state.next_action.sleep if state.next_action else 0.0
         down = state.seconds_since_start or 0.0
         if down + pause >= TOLD_OUTAGE:
-            self._patience.fails(str(outage(_error(state))), time.monotonic() - down)
+            why, began = str(outage(_error(state))), time.monotonic() - down
+            if down >= LONG_REQUEST:
+                again = "the request is sent again"
+                self._patience.fails(f"{why} after {down:.0f} s", began, again)
+            else:
+                self._patience.fails(why, began)
 
 
 def _error(state: RetryCallState) -> BaseException | None:

@@ -113,6 +113,11 @@ def shown_seeds(seeds: Sequence[int]) -> str:
     return named if len(seeds) <= SEEDS_NAMED else f"{named} and {len(seeds) - SEEDS_NAMED} more"
 
 
+def on_seeds(seeds: Sequence[int]) -> str:
+    """Return the seeds of a figure in brackets, with a space before them; empty without any."""
+    return f" (seeds {shown_seeds(seeds)})" if seeds else ""
+
+
 def comparison_words(compared: Comparison | None, brief: TrialBrief) -> str:
     """Return the changes of a trial against the best and its parent, with the seeds of each."""
     words = ""
@@ -120,12 +125,11 @@ def comparison_words(compared: Comparison | None, brief: TrialBrief) -> str:
         return words
     if brief.delta is not None:
         to = "the best" if compared.against is None else f"{compared.against}, the best then"
-        words += f"; {_change(brief.delta, brief.delta_se)} against {to} (seeds "
-        words += f"{shown_seeds(compared.seeds)})"
+        words += f"; {_change(brief.delta, brief.delta_se)} against {to}{on_seeds(compared.seeds)}"
     if compared.parent_delta is not None and brief.parents[:1] != (compared.against,):
         change = _change(compared.parent_delta, compared.parent_delta_se)
-        seeds = shown_seeds(compared.parent_seeds)
-        words += f"; {change} against its parent {brief.parents[0]} (seeds {seeds})"
+        seeds = on_seeds(compared.parent_seeds)
+        words += f"; {change} against its parent {brief.parents[0]}{seeds}"
     return words
 
 
