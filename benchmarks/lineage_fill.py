@@ -90,7 +90,8 @@ def recipe(rng: random.Random, lines: int = 400) -> str:
 
 
 RUNS = (
-    '[[0, [["train", 60.0, 80.0, 900.0], ["predict", 5.0, 10.0, 300.0]], {"score.accuracy": 0.96}]]'
+    '[[0, [["train", 60.0, 80.0, 900.0], ["predict", 5.0, 10.0, 300.0]], '
+    '{"metric": 1.0, "score.accuracy": 0.96}]]'
 )
 
 Rows = dict[str, list[dict[str, Any]]]

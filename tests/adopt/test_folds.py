@@ -18,7 +18,7 @@ from recipelab.adopt.folds import SCORES, Folds, NoFolds, folds_of, score_of
 from recipelab.adopt.writing import TEMPLATES
 from recipelab.packs.load import load_pack
 
-from .conftest import LOCAL, Adopt, Cli
+from .conftest import LOCAL, Cli
 
 HEAD = "import csv\n\nimport numpy as np\nfrom sklearn.model_selection import KFold\n\n"
 LOOP = """
@@ -211,31 +211,35 @@ import numpy as np
 rows = list(csv.DictReader(open("rows.csv")))
 x, y = (np.array([float(row[name]) for row in rows]) for name in ("a", "b"))
 order = np.random.default_rng(3).permutation(len(y))
-for fold in range(5):
-    held = order[fold::5]
-    rest = np.setdiff1d(order, held)
-    guess = predict = np.full(len(held), {mean}.mean())
-    guess = (lambda predict: predict(x[held]))(lambda x: x * 0 + {mean}.mean())
-print("rmse:", ((y - y.mean()) ** 2).mean() ** 0.5)
+
+
+class Mean:
+    def predict(self, x):
+        return x * 0 + y.mean()
+
+
+model = Mean()
+if __name__ == "__main__":
+    for fold in range(5):
+        held = order[fold::5]
+        rest = np.setdiff1d(order, held)
+        guess = model.predict(x[held])
+    print("rmse:", ((y - y.mean()) ** 2).mean() ** 0.5)
 """
 
 
 @pytest.mark.campaign
-@pytest.mark.parametrize(("mean", "trust"), [("y[rest]", "isolated"), ("y", "self-reported")])
-def test_a_script_that_looks_at_hidden_answers_keeps_its_folds(
-    adopt: Adopt, cli: Cli, tmp_path: Path, mean: str, trust: str
-) -> None:
+def test_a_script_that_looks_at_hidden_answers_keeps_its_folds(cli: Cli, tmp_path: Path) -> None:
     folder = tmp_path / "repository"
     folder.mkdir()
     draw = random.Random(1)
     rows = "".join(f"{draw.random():.4f},{draw.gauss(0, 1):.4f}\n" for _ in range(60))
     (folder / "rows.csv").write_text(f"a,b\n{rows}")
-    (folder / "train.py").write_text(LEAKS.replace("{mean}", mean))
+    (folder / "train.py").write_text(LEAKS)
     done = cli("packs", "adopt", folder, "--yes", "--json", *LOCAL)
+    assert done.stdout, done.output
     facts = json.loads(done.stdout)
-    assert facts["trust"] == trust, done.output
-    pack = load_pack("repository")
-    assert (pack.folds is not None) == (trust == "isolated")
-    if pack.folds is None:
-        (note,) = [note for note in facts["notes"] if note.startswith("Folds")]
-        assert "its predictions hang on the hidden answers, if those are column b" in note
+    assert (facts["trust"], facts["folds"]) == ("self-reported", None), done.output
+    assert load_pack("repository").folds is None
+    (note,) = [note for note in facts["notes"] if note.startswith("Folds")]
+    assert "its predictions hang on the hidden answers, if those are column b" in note

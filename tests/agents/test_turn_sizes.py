@@ -6,8 +6,9 @@ A token counts as four characters, as it does in English text and code.
 from __future__ import annotations
 
 import json
+import sqlite3
 import sys
-from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from recipelab.agents.prompt import system_message
 from recipelab.agents.specialist import Specialist, workbench_of
 from recipelab.core.trial import Proposal
 from recipelab.evaluation.evaluator import Evaluator
+from recipelab.evaluation.metric import METRIC, PREDICT_PART, TRAIN_PART
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.lineage import LineageStore
 from recipelab.models import OfflineClient
@@ -46,14 +48,20 @@ MOST_SCHEMAS = 8_400
 
 
 @pytest.fixture(scope="module", params=[10, 10_000])
-def lineage(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[LineageStore]:
+def lineage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A lineage of so many trials."""
     path = tmp_path_factory.mktemp("sizes") / "lineage.db"
     fill(path, request.param)
-    with LineageStore.open(path) as store:
-        yield store
+    return path
+
+
+def measure_as(path: Path, pack: Pack) -> None:
+    """Have every trial measured by what a pack's metric and gates need."""
+    names = {METRIC, TRAIN_PART, PREDICT_PART, pack.metric.measure, pack.metric.predict_measure}
+    names |= {gate.measure for gate in pack.gates}
+    run = [0, [["train", 60.0, 80.0, 900.0]], dict.fromkeys(sorted(names), 1.0)]
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE trial_text SET seed_runs = ?", [json.dumps([run])])
 
 
 def queue_of(store: LineageStore, pack: Pack) -> TrialQueue:
@@ -62,14 +70,21 @@ def queue_of(store: LineageStore, pack: Pack) -> TrialQueue:
 
 
 @pytest.mark.parametrize("name", MINIS)
-async def test_a_turn_begins_and_ends_within_its_bounds(lineage: LineageStore, name: str) -> None:
+async def test_a_turn_begins_and_ends_within_its_bounds(lineage: Path, name: str) -> None:
     pack = load_pack(name)
-    queue, plays = queue_of(lineage, pack), load_playbook(pack)
+    measure_as(lineage, pack)
+    with LineageStore.open(lineage) as store:
+        await hold_bounds(queue_of(store, pack), pack)
+
+
+async def hold_bounds(queue: TrialQueue, pack: Pack) -> None:
+    plays = load_playbook(pack)
     for specialist in pack.specialists:
         charter = load_charter(specialist).on(pack.surface_names)
         agent = Specialist(charter, OfflineClient(), pack, queue, plays=plays, round_number=1)
         await agent._turn_context.begin_turn()
         opening = await agent._turn_context.get_messages()
+        assert "What a trial is worth" in str(opening[0].content)
         tools = await workbench_of(charter, queue, plays, 1).list_tools()
         schemas = len(json.dumps(tools))
         assert not {tool["name"] for tool in tools} & set(BY_NAME)

@@ -10,7 +10,6 @@ from recipelab import BudgetLimits, Campaign, Edit, Plan
 from recipelab.campaign.studies import compare_arms
 from recipelab.core.errors import LineageError, RecipelabError
 from recipelab.exchange.files import import_campaign
-from recipelab.plan import Arm
 
 from .conftest import Make
 
@@ -98,18 +97,6 @@ async def test_all_can_be_looked_at_without_the_pack(ended: Campaign, project: P
         assert len(campaign.trials().items) == 9
         with pytest.raises(RecipelabError, match="unknown task pack 'toy'"):
             _ = campaign.pack
-
-
-async def test_arms_run_on_equal_budgets_and_only_once(project: Path) -> None:
-    arms, said = (Arm.SPECIALISTS, Arm.SINGLE), list[str]()
-    plan = Plan(pack="toy", sandbox="local", slots=1)
-    one = await compare_arms(plan, arms=arms, seeds=1, trials=1, say=said.append)
-    two = await compare_arms(plan, arms=arms, seeds=1, trials=1, say=said.append)
-    assert one.facts == two.facts
-    assert {arm: list(runs) for arm, runs in one.runs.items()} == {arm: [1] for arm in arms}
-    assert said[-2:] == [f"toy-ablation-{arm}-1: there already" for arm in arms]
-    assert one.too_few == said[1] and "need 8 seeds" in said[1]
-    assert said[1].startswith("With 1 seed no difference between arms can be shown")
 
 
 async def test_arms_have_by_default_as_many_seeds_as_their_tests_need(project: Path) -> None:

@@ -13,24 +13,24 @@ ABLATE = ("ablate", "toy", "--trials", "2", "--sandbox", "local", "--slots", "1"
 
 
 def test_arms_run_on_equal_budgets_and_are_not_run_twice(cli: Cli, project: Path) -> None:
-    words = (*ABLATE, "--seeds", "2", "--arms", "specialists,no-lineage,single")
+    words = (*ABLATE, "--seeds", "2", "--arms", "specialists,no-lineage")
     picture = project / "curves.svg"
     first = cli(*words, "--plot", picture)
     assert first.exit_code == 0, first.output
     assert "no-lineage against specialists: kept" in first.output
     too_few = (
-        "With 2 seeds no difference between arms can be shown: the 8 tests of the table need 9"
+        "With 2 seeds no difference between arms can be shown: the 4 tests of the table need 8"
     )
     assert too_few in first.stderr and too_few in " ".join(first.stdout.split())
     assert "</svg>" in picture.read_text()
     names = {c["campaign"] for c in json.loads(cli("campaigns", "--json").stdout)}
-    assert len(names) == 6
-    assert "toy-ablation-single-2" in names
+    assert len(names) == 4
+    assert "toy-ablation-no-lineage-2" in names
     again = cli(*words, "--json")
     assert json.loads(again.stdout)["too_few"].startswith(too_few)
     facts = json.loads(again.stdout)["arms"]
-    assert again.stderr.count("there already") == 6
-    assert [facts[arm]["trials"]["mean"] for arm in facts] == [2, 2, 2]
+    assert again.stderr.count("there already") == 4
+    assert [facts[arm]["trials"]["mean"] for arm in facts] == [2, 2]
     assert facts["no-lineage"]["against"]["kept"]["pairs"] == 2
     tests = [test for arm in facts.values() for test in arm["against"].values()]
     assert {test["p_corrected"] for test in tests} == {1.0}

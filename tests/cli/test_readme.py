@@ -1,15 +1,21 @@
-"""Every command of the README runs as it is written there, on a pack that takes milliseconds."""
+"""Every command of the README and of docs/ runs as written, on a pack that takes milliseconds."""
 
 from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from recipelab.cli.app import app
+
+from ..exchange.runs import airbench, write_run
 from .background import COMMAND
 
 pytestmark = pytest.mark.campaign
@@ -110,3 +116,134 @@ def test_the_commands_of_the_readme_do_what_they_say(user: Path) -> None:
     assert changed.stdout == " M task_packs/airbench96/recipe/train.py\n"
     assert (user / "mine/artifact/model.json").is_file()
     assert (user / "review.html").is_file() and (user / "night.git/.git").is_dir()
+
+
+# The pages of docs/.
+
+ELSEWHERE = {
+    "arms.md": "36 campaigns; tests/cli/test_ablate.py",
+    "full-profiles.md": "GPUs and clones of others; tests/campaign/test_rehearsal.py rehearses",
+    "lineage.md:pip": "a package index and a PostgreSQL; tests/lineage has one",
+    "models.md": "keys and servers of providers; tests/models has the wire of each",
+    "sandboxes.md": "Docker; tests/cli/test_sandbox_commands.py",
+    "task-packs.md": "with all that is printed, in tests/examples/test_tutorial.py",
+}
+"""Blocks that run elsewhere, or cannot run here: a page, or a page and a block's first word."""
+
+INSTEAD = {
+    # The names that a page makes up, as they are here; and how long campaigns are.
+    "--trials 12": "--trials 4",
+    "run airbench96": "run airbench96 --trials 1",
+    "published_runs/cifar": "runs/airbench",
+    "import FOLDER": "import runs/airbench",
+    "import campaign.jsonl": "import night.jsonl",
+    "--trial 17": "--trial 1",
+    "--round 2": "--round 1",
+    "--name night-1": "--name airbench96-1",
+    "$ ": "",
+}
+
+MY_MODEL = """
+import random
+
+RATE = 1.0
+
+EPOCHS = 2
+
+def evaluate(rate):
+    return (rate - 4.0) ** 2 + random.random() / 100
+
+def train():
+    random.seed(7)
+    for epoch in range(EPOCHS):
+        loss = evaluate(RATE)
+    return loss
+
+if __name__ == "__main__":
+    print("val_loss:", train())
+"""
+
+
+def blocks(page: Path) -> Iterator[str]:
+    """The blocks of a page that are commands: of a shell, or without a language."""
+    text = page.read_text("utf-8")
+    for language, block in re.findall(r"(?ms)^```([a-z]*)\n(.+?)^```", text):
+        commands = re.match(r"(?:\$ |recipelab |pip |python |git |docker |cd )", block)
+        if language in ("bash", "sh", "console") or (not language and commands):
+            yield block
+
+
+def lines_of(block: str) -> list[str]:
+    """The commands of a block as a user types them: without comments, continued lines joined."""
+    if block.startswith("cd "):
+        return [block]  # One shell, as what follows hangs on the folder.
+    lines = block.replace("\\\n", " ").splitlines()
+    return [re.split(r"\s+#", line)[0].strip() for line in lines if line.strip()]
+
+
+def done(line: str, folder: Path) -> None:
+    """Run a line: in this process where it is nothing but a command of ours."""
+    for written, here in INSTEAD.items():
+        line = line.replace(written, here)
+    if line.startswith("recipelab ") and not re.search(r"[|&<>~$]", line):
+        result = CliRunner().invoke(app, shlex.split(line, comments=True)[1:])
+        assert result.exit_code == 0, f"{line}\n{result.output}\n{result.exception!r}"
+        return
+    ran = sh(line, folder)
+    assert ran.returncode == 0, f"{line}\n{ran.stdout}\n{ran.stderr}"
+
+
+def runs_here(page: Path, block: str) -> bool:
+    word = block.removeprefix("$ ").split()[0]
+    return not {page.name, f"{page.name}:{word}"} & set(ELSEWHERE)
+
+
+def test_every_reason_is_that_of_a_block() -> None:
+    found = {
+        key
+        for page in (ROOT / "docs").glob("*.md")
+        for block in blocks(page)
+        for key in (page.name, f"{page.name}:{block.removeprefix('$ ').split()[0]}")
+    }
+    assert set(ELSEWHERE) <= found
+
+
+def test_the_commands_of_the_docs_run_as_written(
+    user: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One campaign for all pages; each page begins where the one before has ended."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("EDITOR", "sed -i s/X\\s=\\s1.0/X=3.5/")
+    write_run(user / "runs/airbench", airbench())
+    done("recipelab run airbench96 --slots 1 --ahead 0", user)
+    done("recipelab export airbench96-1 --to night.jsonl", user)
+    ran = 0
+    for page in sorted((ROOT / "docs").glob("*.md")):
+        if page.name == "adopting.md":
+            continue
+        for block in filter(lambda block: runs_here(page, block), blocks(page)):
+            for line in lines_of(block):
+                done(line, user)
+                ran += 1
+    assert ran >= 20
+
+
+def test_the_commands_of_adopting_run_as_written(
+    user: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The repository is in the user's home, the search in a folder of its own."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    mine, search = tmp_path / "code/my-model", tmp_path / "search"
+    mine.mkdir(parents=True)
+    search.mkdir()
+    monkeypatch.chdir(search)
+    (mine / "train.py").write_text(MY_MODEL)
+    (search / "test.csv").write_text("1\n2\n")
+    (search / "labels.txt").write_text("a\nb\n")
+    first, applied, climbed = blocks(ROOT / "docs/adopting.md")
+    for block in (first, applied, climbed):
+        text = block.replace("$ ", "") if block is applied else block
+        for line in lines_of(text):
+            done(line, search)
+    assert "RATE = 1.0" not in (mine / "train.py").read_text()
+    assert Path("task_packs/my_model/recipe/predict.py").is_file()

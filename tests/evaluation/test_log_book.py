@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import tempfile
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recipelab.core.trial import Phase
-from recipelab.evaluation.log_book import LogBook
+from recipelab.evaluation.log_book import READ_CHARACTERS, LogBook
 
 
 def test_logs_come_back_by_phase_and_seed(tmp_path: Path) -> None:
@@ -52,3 +53,11 @@ def test_what_a_recipe_prints_cannot_steer_a_terminal(tmp_path: Path) -> None:
     assert "\u202e" not in log.text
     assert log.lines[0].startswith("30 %")
     assert len(log.lines) == 2
+
+
+def test_a_log_that_is_a_bomb_is_read_up_to_a_bound(tmp_path: Path) -> None:
+    book = LogBook(tmp_path)
+    book.keep(1, Phase.TRAIN, 1, "honest")
+    with (tmp_path / "1.jsonl.gz").open("ab") as stream:
+        stream.write(gzip.compress(b"x" * (READ_CHARACTERS + 1), 1))
+    assert [log.text for log in book.logs(1)] == ["honest"]

@@ -16,6 +16,10 @@ from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.log_book import LogBook
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.lineage import LineageStore
+from recipelab.packs.data import ensure_data
+from recipelab.packs.load import load_pack
+from recipelab.sandbox import LocalSandbox
+from recipelab.sandbox.slots import ANYWHERE, SlotPool
 from recipelab.tools import SpecialistWorkbench
 
 LOUD = {
@@ -146,3 +150,36 @@ async def test_a_blind_specialist_sees_no_past_trial(queue: TrialQueue) -> None:
     assert {"search_recipe", "run_python"} <= names
     told = await call(blind, "run_python", code="print(2)", trial=0)
     assert "trial" not in told
+
+
+async def test_the_curve_of_a_trial_is_shown_beside_the_bests(
+    project: Path, store: LineageStore, sandbox: LocalSandbox
+) -> None:
+    pack_file = project / "task_packs/toy/pack.toml"
+    spec = '[phases.train.curve]\nfile = "curve.csv"\ngoal = "minimize"\nforetells = "score.loss"\n'
+    text = pack_file.read_text()
+    pack_file.write_text(text.replace("[phases.predict]", f"{spec}\n[phases.predict]"))
+    train = project / "task_packs/toy/recipe/train.py"
+    line = '    open("out/curve.csv", "a").write(f"1,{X + 8}\\n2,{X + 4}\\n")\n'
+    train.write_text(train.read_text().replace("    print(", f"{line}    print("))
+    pack = load_pack("toy")
+    data = ensure_data(pack, say=lambda text: None)
+    queue = TrialQueue(store, "c", Evaluator(pack, sandbox, data, pool=SlotPool([ANYWHERE])))
+    try:
+        queue.propose_baseline()
+        await queue.next_ended()
+        bench = workbench_of(load_charter("left"), queue, (), 1)
+        alone = await call(bench, "curve", trial=0)
+        assert alone["curves"]["seed 1"] == [[1.0, 9.0], [2.0, 5.0]]
+        assert "best" not in alone
+        await call(bench, "lineage_query")
+        edit = {"path": "recipe/train.py", "search": "X = 1.0", "replace": "X = 0.5"}
+        arguments = {"parent": 0, "hypothesis": "Further from it.", "expected_delta": 1.0}
+        await call(bench, "submit_trial", **arguments, edits=[edit])
+        await queue.next_ended()
+        worse = await call(bench, "curve", trial=1)
+        assert worse["curves"]["seed 1"] == [[1.0, 8.5], [2.0, 4.5]]
+        assert worse["best"] == 0
+        assert worse["curves_of_best"]["seed 1"] == [[1.0, 9.0], [2.0, 5.0]]
+    finally:
+        await queue.stop()

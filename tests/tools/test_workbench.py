@@ -159,6 +159,27 @@ async def test_it_waits_for_a_trial_and_hears_of_the_new_best(
     assert "has no trial 99" in await refused(bench, "wait_for", trial=99)
 
 
+async def test_a_trial_is_measured_again_for_one_of_the_budget(
+    bench: SpecialistWorkbench, desk: TrialQueue
+) -> None:
+    await call(bench, "lineage_query")
+    edit = {"path": "recipe/train.py", "search": "X = 1.0", "replace": "X = 0.9"}
+    first = (await call(bench, "submit_trial", **proposal(edits=[edit])))["trial"]
+    assert "no slot is free" in await refused(bench, "more_seeds", **again(first))
+    await call(bench, "wait_for", trial=first)
+    bench.begin_turn()
+    await call(bench, "lineage_query")
+    answer = await call(bench, "more_seeds", **again(first))
+    assert answer == {"trial": first + 1, "status": "in_flight", "again": first, "turn": "over"}
+    outcome = await call(bench, "wait_for", trial=first + 1)
+    assert outcome["reason"].startswith(f"trial {first} again, on fresh seeds: ")
+    assert desk.store.trial("c", first + 1).hypothesis == "Is the loss a real one?"
+
+
+def again(trial: int) -> dict[str, Any]:
+    return {"trial": trial, "hypothesis": "Is the loss a real one?"}
+
+
 async def test_waiting_for_a_trial_ends_with_its_seconds_the_round_or_a_cancellation(
     desk: TrialQueue,
 ) -> None:
@@ -279,7 +300,7 @@ async def test_a_recipe_shows_its_knobs_and_the_plays_of_the_surface(
 ) -> None:
     shown = await call(bench, "read_recipe")
     assert shown["trial"] == 0
-    assert {knob["name"] for knob in shown["knobs"]} == {"X", "Y", "PADDING"}
+    assert shown["knobs"] == {"left": {"X": 1.0}, "right": {"Y": 2.0, "PADDING": 10}}
     assert [play["id"] for play in shown["playbook"]] == ["straight-there"]
 
 
@@ -292,7 +313,7 @@ async def test_a_large_recipe_is_read_file_by_file(
     shown = await call(bench, "read_recipe")
     assert shown["to_be_read_alone"][longest] == len(files[longest])
     assert {**shown["files"], **shown["to_be_read_alone"]}.keys() == files.keys()
-    assert {knob["name"] for knob in shown["knobs"]} == {"X", "Y", "PADDING"}
+    assert shown["knobs"] == {"left": {"X": 1.0}, "right": {"Y": 2.0, "PADDING": 10}}
     text, line = "", 1
     while line:
         part = await call(bench, "read_recipe", path=longest, from_line=line)

@@ -181,11 +181,10 @@ def _seeds(count: int) -> str:
 def _gate_lines(pack: Pack, head: Incumbent) -> Iterator[str]:
     """Yield how far the best is from each gate's limit, and how noisy that figure is."""
     told = []
-    for gate in with_limits(pack.gates, head):
-        values = head.values(gate.measure)
-        if not values:
-            continue
-        value = fmean(values)
+    # An evaluator of an app's own need not measure what the pack's does.
+    measured = [gate for gate in pack.gates if head.values(gate.measure)]
+    for gate in with_limits(measured, head):
+        value = fmean(head.values(gate.measure))
         spread = head.noise.measures.get(gate.measure) if head.noise is not None else None
         noise = f", SD {spread.sd:.2g}" if spread is not None and spread.sd > 0.0 else ""
         told.append(

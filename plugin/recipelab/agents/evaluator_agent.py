@@ -17,6 +17,7 @@ from recipelab.evaluation.queue import TrialQueue
 from recipelab.lineage import TrialRecord
 from recipelab.lineage.trial_view import checkpoint_words, evidence_words, status_words
 from recipelab.packs.judging_sections import Metric
+from recipelab.tools.rows import shown_seeds
 
 EVALUATOR = "evaluator"
 """Name of the evaluator in the group chat."""
@@ -139,7 +140,10 @@ def _outcome_text(record: TrialRecord, metric: Metric) -> str:
         lines.append(f"{metric.name} {outcome.score:.4g}{error} {metric.unit}.")
     if outcome.delta is not None:
         error = f" +- {outcome.delta_se:.2g}" if outcome.delta_se is not None else ""
-        lines.append(f"Against the best: {outcome.delta:+.4g}{error} {metric.unit}.")
+        against = outcome.evidence.against if outcome.evidence is not None else None
+        best = "the best" if against is None else f"trial {against}, the best then"
+        seeds = shown_seeds(sorted(outcome.judged_seeds))
+        lines.append(f"Against {best} (seeds {seeds}): {outcome.delta:+.4g}{error} {metric.unit}.")
     if outcome.evidence is not None:
         lines += [f"{words}." for words in evidence_words(outcome.evidence)]
     lines += [f"Gate {gate.name}: {gate.figures}." for gate in outcome.gates]

@@ -23,8 +23,9 @@ How your turn goes:
 2. read_recipe of the trial that you build on. Any trial with a recipe may be the parent: the best,
    an unproven gain, a near miss, a discarded or crashed one.
 3. Choose ONE idea. Say why it should help, and by how much in the unit of the metric.
-4. check_edit until it says ok, then submit_trial with the id that it gave. That ends your turn;
-   with go_on it goes on, to wait_for the outcome or to submit another while a slot is free.
+4. submit_trial: it checks the edits first, and what is rejected costs no sandbox time. Where you
+   are not sure, check_edit before, and submit the id that it gives. That ends your turn; with go_on
+   it goes on, to wait_for the outcome or to submit another while a slot is free.
 5. If no idea of yours can gain more than the noise, submit nothing: say why in one sentence. You
    are asked again when something has changed.
 

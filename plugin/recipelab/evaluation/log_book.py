@@ -24,7 +24,7 @@ from recipelab.core.text import plain
 FILE_BYTES = 4 << 20
 """Size from which a trial's file takes no more logs."""
 
-READ_CHARACTERS = 64 << 20
+READ_CHARACTERS = 32 << 20
 """Characters of a trial's logs that are read at most: what is compressed may be a bomb."""
 
 

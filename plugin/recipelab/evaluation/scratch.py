@@ -208,13 +208,18 @@ class ScratchBench:
 
     async def machine(self) -> Machine | None:
         """Return what code meets in the sandbox; ``None`` if it cannot be told."""
+        if not self._sandbox.started:
+            return None
         key = (self._sandbox.name, self._sandbox.image_identity)
         if key not in _MACHINES:
             _MACHINES[key] = await self._look()
         return _MACHINES[key]
 
     async def _look(self) -> Machine | None:
-        folder = new_folder(Path(tempfile.gettempdir()), what="look")
+        try:
+            folder = new_folder(Path(tempfile.gettempdir()), what="look")
+        except SandboxError:
+            return None
         limits = replace(self._limits(20.0), cpu_set=None, gpus=())
         request = PhaseRequest("look", ("python", "-c", _MACHINE), (), folder, limits)
         try:

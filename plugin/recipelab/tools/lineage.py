@@ -1,9 +1,9 @@
 """The ten tools that read the lineage: their questions, and the table of them.
 
-To add a tool, write its arguments in :mod:`recipelab.tools.lineage_arguments` and its function
+To add a tool, write its arguments in :mod:`~recipelab.tools.lineage_arguments` and its function
 here, add both to :data:`QUESTIONS`, and its name to ``LINEAGE_TOOLS`` in
-:mod:`recipelab.tools.names`.
-Descriptions go out with every call of a model, so they are short, and say units.
+:mod:`recipelab.tools.names`. Descriptions go out with every call of a model, so they are short, and
+say units.
 """
 
 from __future__ import annotations

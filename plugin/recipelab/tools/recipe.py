@@ -7,12 +7,13 @@ from collections.abc import Collection, Mapping, Sequence
 from pydantic import Field
 
 from recipelab.core.errors import EditError, RecipelabError, unknown_name
+from recipelab.core.knobs import find_knobs
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Edit
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.packs.load import Play
 from recipelab.tools.base import TextTool, ToolArguments, to_json
-from recipelab.tools.rows import knob_rows
+from recipelab.tools.rows import knob_values
 
 MAX_EDITS = 24
 MAX_TEXT = 400_000
@@ -88,14 +89,13 @@ class ReadRecipeTool(TextTool[ReadRecipeArguments]):
         shown = 0 if self._blind else number
         if args.path is not None:
             return to_json({"trial": shown, **_part_of_file(files, args.path, args.from_line)})
-        knobs = knob_rows(files)
-        fitting, longer = _fitting(files, {str(knob["path"]) for knob in knobs})
+        fitting, longer = _fitting(files, {knob.path for knob in find_knobs(files)})
         return to_json(
             {
                 "trial": shown,
                 "files": fitting,
                 "editable": list(self._queue.pack.recipe.editable),
-                "knobs": knobs,
+                "knobs": knob_values(files),
                 "playbook": [play.model_dump() for play in self._fitting_plays(files)],
             }
             | ({"to_be_read_alone": longer} if longer else {})

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from statistics import fmean
 from typing import Any
 
-from recipelab.core.knobs import find_knobs
+from recipelab.core.knobs import KnobValue, find_knobs
 from recipelab.core.text import shorten
 from recipelab.core.trial import Failure, GateResult, SeedRun
 from recipelab.evaluation.metric import METRIC
@@ -254,18 +255,16 @@ def summary_row(name: str, summary: SurfaceSummary) -> Row:
     }
 
 
-def knob_rows(files: Mapping[str, str]) -> list[Row]:
-    """Return the knobs of a recipe as rows of an answer."""
-    return [
-        {
-            "path": knob.path,
-            "line": knob.text,
-            "name": knob.name,
-            "surface": knob.surface,
-            "value": knob.value,
-            "domain": list(knob.choices)
-            if knob.choices
-            else f"{knob.low:g} .. {knob.high:g}{' log' if knob.log else ''}",
-        }
-        for knob in find_knobs(files)
-    ]
+def knob_values(files: Mapping[str, str]) -> dict[str, dict[str, KnobValue]]:
+    """Return the values of a recipe's knobs, by surface and name.
+
+    Their domains stand where they are marked, in the files themselves. A name that several files
+    share has the file before it.
+    """
+    knobs = find_knobs(files)
+    names = Counter(knob.name for knob in knobs)
+    values: dict[str, dict[str, KnobValue]] = {}
+    for knob in knobs:
+        name = knob.name if names[knob.name] == 1 else f"{knob.path}:{knob.line} {knob.name}"
+        values.setdefault(knob.surface, {})[name] = knob.value
+    return values
