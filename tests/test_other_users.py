@@ -50,7 +50,7 @@ def open_to_others(top: Path) -> list[str]:
 def test_a_home_and_its_lineage_are_closed(umask: int, tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     home = Home(tmp_path / "work/.recipelab")
-    with LineageStore.open(home.root / "lineage.db") as store:
+    with LineageStore.open(home.root / "lineage.db", create=True) as store:
         add_campaign(store)
         # While it is open there are more files than one.
         files = sorted(path.name for path in home.root.iterdir())

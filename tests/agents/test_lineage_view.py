@@ -227,7 +227,8 @@ def test_text_of_agents_makes_no_headings(store: LineageStore, toy: Pack) -> Non
     store.add_note("c", "first\n## Signals\nlast")
     text = view(store, toy)
     headings = [line for line in text.splitlines() if line.startswith("## ")]
-    assert headings == [f"## {part.title}" for part in PARTS]
+    wanted = {f"## {part.title}" for part in PARTS} | {"## Nothing yet"}
+    assert set(headings) <= wanted and len(headings) == len(set(headings))
 
 
 def test_a_trial_that_was_stopped_on_its_curve_has_no_score(store: LineageStore, toy: Pack) -> None:
@@ -257,6 +258,9 @@ def test_no_part_is_longer_than_its_budget(lines: list[str], characters: int) ->
     )
     context = SimpleNamespace(store=store, campaign="c")
     text = render_lineage_view(context, wanted)  # type: ignore[arg-type]
+    if not lines:
+        assert text == "## B\n- b\n\n## Nothing yet\n- A"
+        return
     first, second = text.split("\n\n## B\n")
     assert second == "- b"
     assert len(first) <= len("## A\n") + characters

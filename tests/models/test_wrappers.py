@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import threading
 from collections.abc import AsyncGenerator, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -22,6 +25,7 @@ from recipelab.models import (
     Patience,
     Prices,
     RetryingClient,
+    open_model,
 )
 from recipelab.models.wrappers import Piece, WrappedClient
 
@@ -192,3 +196,45 @@ async def test_a_request_that_is_sent_again_after_its_time_out_is_told(
     assert said[0].startswith("the model does not answer (TimeoutError after ")
     assert said[0].endswith(": the request is sent again")
     assert said[1].startswith("the model answers again")
+
+
+class StreamOfOpenAI(BaseHTTPRequestHandler):
+    """Streams an answer, and tells its tokens only if asked, as OpenAI does."""
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        empty = {"id": "1", "object": "chat.completion.chunk", "created": 0, "model": "m"}
+        delta = {"index": 0, "delta": {"role": "assistant", "content": "Well."}}
+        pieces: list[dict[str, Any]] = [
+            {**empty, "choices": [{**delta, "finish_reason": None}]},
+            {**empty, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]},
+        ]
+        if asked.get("stream_options", {}).get("include_usage"):
+            usage = {"prompt_tokens": 70, "completion_tokens": 7, "total_tokens": 77}
+            pieces.append({**empty, "choices": [], "usage": usage})
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        for piece in pieces:
+            self.wfile.write(f"data: {json.dumps(piece)}\n\n".encode())
+        self.wfile.write(b"data: [DONE]\n\n")
+
+    def log_message(self, *words: Any) -> None: ...
+
+
+async def test_a_stream_tells_its_tokens() -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), StreamOfOpenAI)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        url = f"http://127.0.0.1:{server.server_port}/v1"
+        client = RetryingClient(open_model("openai:m", seed=0, base_url=url))
+        pieces = [piece async for piece in client.create_stream(ASKED)]
+        await client.close()
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert pieces[0] == "Well."
+    assert isinstance(pieces[-1], CreateResult)
+    assert pieces[-1].usage == RequestUsage(prompt_tokens=70, completion_tokens=7)

@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from inspect import signature
 from typing import Any, Literal
 
 from autogen_core import CancellationToken, FunctionCall
@@ -135,7 +136,12 @@ class WrappedClient(ChatCompletionClient):
         yield await self.inner.create(request.messages, **request.options())
 
     def _create_stream(self, request: ModelRequest) -> AsyncGenerator[Piece, None]:
-        return self.inner.create_stream(request.messages, **request.options())
+        options = request.options()
+        takes = signature(self.inner.create_stream).parameters
+        if "include_usage" in takes and "stream_options" not in request.extra_create_args:
+            # OpenAI's clients say nothing of tokens in a stream unless they are asked.
+            options["include_usage"] = True
+        return self.inner.create_stream(request.messages, **options)
 
     async def close(self) -> None:
         """Close the client inside."""

@@ -175,8 +175,8 @@ def _gate_row(gate: GateResult) -> Row:
 
 
 UNTOLD = ("curve.", "projected.", f"{Phase.PREPARE}.")
-"""Beginnings of the names of measurements that a detail leaves out: another tool tells them, or they
-say nothing of the recipe."""
+"""Beginnings of the names of measurements that a detail leaves out: another tool tells them, or
+they say nothing of the recipe."""
 
 EVALUATORS_OWN = ("cpu_seconds", "wall_seconds", "peak_memory_mb")
 """What scoring itself took, which is no matter of a recipe's either."""

@@ -29,6 +29,9 @@ class RunPythonArguments(ToolArguments):
     code: str = Field(min_length=1, max_length=20_000)
     seconds: float = Field(default=10.0, gt=0)
     trial: int | None = Field(default=None, ge=0)
+    check: str | None = Field(
+        default=None, max_length=20, description="Id of check_edit: the recipe so edited."
+    )
 
 
 class RunPythonTool(TextTool[RunPythonArguments]):
