@@ -117,6 +117,27 @@ async def test_code_runs_beside_the_recipe_and_nothing_of_it_stays(
     assert "X = 3.0" in queue.recipe_of(1)["recipe/train.py"]
 
 
+async def test_code_runs_beside_checked_edits_before_they_are_a_trial(
+    bench: SpecialistWorkbench,
+) -> None:
+    edit = {"path": "recipe/train.py", "search": "X = 1.0", "replace": "X = 7.0"}
+    check = (await call(bench, "check_edit", parent=0, edits=[edit]))["check"]
+    told = await call(bench, "run_python", code="import train; print('x', train.X)", check=check)
+    assert told["trial"] == 0 and "x 7.0" in told["output"]
+    answer = await bench.call_tool("run_python", {"code": "print(1)", "check": "c9"})
+    assert answer.is_error and "unknown check of this turn 'c9'" in answer.to_text()
+
+
+async def test_code_runs_beside_the_best_that_the_turn_was_told(
+    bench: SpecialistWorkbench,
+) -> None:
+    code = "import train; print('x is', train.X)"
+    assert (await call(bench, "run_python", code=code))["trial"] == 1
+    bench.turn.opened(0, is_whole=True)  # Trial 1 was kept after the opening.
+    told = await call(bench, "run_python", code=code)
+    assert told["trial"] == 0 and "x is 1.0" in told["output"]
+
+
 async def test_the_seconds_of_a_turn_are_spent_and_booked(
     bench: SpecialistWorkbench, queue: TrialQueue
 ) -> None:
