@@ -492,7 +492,7 @@ class ScratchSpec(Section):
     """What agents may run in the sandbox that is no trial, as to time a step.
 
     Attributes:
-        seconds: Wall-clock seconds a turn; 0 for nothing.
+        seconds: CPU seconds a turn, in three times as long by the clock; 0 for nothing.
         data: Whether the code sees the training data. It never sees answers or hidden inputs.
     """
 

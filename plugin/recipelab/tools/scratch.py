@@ -19,6 +19,10 @@ from recipelab.tools.submit import Refused, TurnState
 OUTPUT_CHARACTERS = 6_000
 """Characters of what the code printed in an answer: head and tail."""
 
+WALL = 3.0
+"""Wall-clock seconds that code may take for each second of its budget, which is CPU time: on a busy
+machine it would else get a part of what it was given."""
+
 LEAST_SECONDS = 0.5
 """With less left of a turn's seconds nothing is begun."""
 
@@ -55,13 +59,13 @@ class RunPythonTool(TextTool[RunPythonArguments]):
             "run_python",
             "Run Python where train runs, beside a recipe (the best's unless you name a trial) to "
             f"import from{seen}. Print what you want to know: a step's time, parameters. Not "
-            f"scored, nothing is kept, {self._most:g} s a turn.",
+            f"scored, nothing is kept, {self._most:g} CPU s a turn.",
         )
         self._queue = queue
         self._bench = bench
         self._turn = turn
         self._blind = blind
-        self.call_seconds = self._most + WAIT_SECONDS + 60.0
+        self.call_seconds = WALL * self._most + WAIT_SECONDS + 60.0
 
     async def answer(self, args: RunPythonArguments) -> str:
         """Return what the code printed, and what it took.
@@ -80,13 +84,14 @@ class RunPythonTool(TextTool[RunPythonArguments]):
         seconds = min(args.seconds, left)
         # Reserved before, so that calls of one message cannot spend the same seconds twice.
         self._turn.scratch_seconds += seconds
-        spent = 0.0
+        spent = wall = 0.0
         try:
-            result = await self._bench.run(files, args.code, seconds, labels)
-            spent = result.wall_seconds
+            result = await self._bench.run(files, args.code, WALL * seconds, labels)
+            wall = result.wall_seconds
+            spent = max(result.cpu_seconds, wall / WALL)
         finally:
             self._turn.scratch_seconds -= seconds - spent
-            self._queue.ledger.used_device(SCRATCH, spent)
+            self._queue.ledger.used_device(SCRATCH, wall)
         row = {} if self._blind else {"trial": trial}
         return to_json(
             {

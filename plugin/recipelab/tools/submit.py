@@ -118,7 +118,9 @@ class CheckEditArguments(ToolArguments):
     """Edits to check without submitting them."""
 
     parent: int = Field(ge=0, description="Trial whose recipe is edited: any, failed ones too.")
-    edits: list[EditArguments] = Field(min_length=1, max_length=MAX_EDITS)
+    edits: list[EditArguments] = Field(
+        min_length=1, max_length=MAX_EDITS, description=f"1 to {MAX_EDITS}."
+    )
 
     def to_edits(self) -> tuple[Edit, ...]:
         """Return the edits as the core knows them."""
@@ -236,7 +238,9 @@ class SubmitTrialArguments(ToolArguments):
         description="Id from check_edit; else give parent and edits, as there.",
     )
     parent: int | None = Field(default=None, ge=0)
-    edits: list[EditArguments] = Field(default=[], max_length=MAX_EDITS)
+    edits: list[EditArguments] = Field(
+        default=[], max_length=MAX_EDITS, description=f"Up to {MAX_EDITS}."
+    )
     surface: str | None = Field(default=None, description="The surface of yours that it is about.")
     hypothesis: str = Field(
         min_length=10, max_length=4_000, description="Why it should help, in a few sentences."
