@@ -141,6 +141,9 @@ def test_equal_differences_have_the_p_of_sign_flips_and_an_interval_to_match() -
 
 
 @given(candidate=samples, best=samples, prior=priors, items=st.floats(0.0, 5.0))
+@example(  # Its fourth power is less than any float.
+    candidate={1: 0.0, 2: 0.0}, best={1: 0.0, 2: 0.0}, prior=Spread(0.0, 4e-154, 2), items=0.0
+)
 def test_p_is_never_0_and_no_interval_is_without_width(
     candidate: dict[int, float], best: dict[int, float], prior: Spread | None, items: float
 ) -> None:

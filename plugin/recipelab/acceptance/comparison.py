@@ -208,7 +208,7 @@ def _welch(samples: Samples, goal: Goal, prior: Spread | None, items: float) -> 
         parts.append(sd**2 / len(side))
         dfs.append(df)
     error = math.sqrt(sum(parts))
-    if error == 0.0:
+    if error**4 == 0.0:  # Nothing, or so little that the degrees of freedom below have no float.
         total = float(sum(dfs))
         error = _error_of_equals(delta, total, seeds, size)
         flips = 0.5**seeds if goal.sign * delta > 0 else 1.0

@@ -164,7 +164,7 @@ class SummaryReader(TrialReader):
         conditions, values = "", dict[str, Any]()
         if kinds:
             conditions += _OF_KINDS
-            values["kinds"] = words_of("kinds", kinds, FailureKind)
+            values["kinds"] = list(words_of("kinds", kinds, FailureKind))
         if surfaces:
             conditions += "AND surface IN :surfaces"
             values["surfaces"] = [cut_name(name) for name in words_of("surfaces", surfaces)]

@@ -475,5 +475,5 @@ def _ids_after(
         low=trial_key(campaign_id, after + 1),
         high=trial_key(campaign_id, LARGEST_NUMBER),
         limit=STREAMED,
-        **({"statuses": words_of("statuses", statuses, Status)} if statuses else {}),
+        **({"statuses": list(words_of("statuses", statuses, Status))} if statuses else {}),
     )
