@@ -8,7 +8,7 @@ import random
 from statistics import fmean, stdev, variance
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from scipy.stats import norm
 from scipy.stats import t as student
