@@ -75,8 +75,8 @@ def test_every_part_is_there(store: LineageStore, toy: Pack) -> None:
     assert part(text, "Best trial").startswith("- 1 (opt by opt) kept")
     assert part(text, "Near misses").startswith("- 4 (opt) gate_missed")
     assert "accuracy 0.78, limit 0.8: remove 0.02" in part(text, "Near misses")
-    assert part(text, "Your last").startswith("- 5 (opt by opt)")
-    assert part(text, "Last trials of the others").startswith("- 3 (arch by arch) crashed")
+    assert part(text, "Other trials of yours").startswith("- 5 (opt by opt)")
+    assert part(text, "Other trials of others").startswith("- 3 (arch by arch) crashed")
     assert part(text, "Running now").startswith("- 6 (arch by arch) in flight")
     assert part(text, "Notes") == "- leave the batch size alone"
 
@@ -105,10 +105,35 @@ def test_an_unproven_gain_has_a_list_of_its_own(store: LineageStore, toy: Pack) 
     other = propose(store, "c", 1, "worse on its own seeds", EDIT, digest="v")
     store.record("c", other, replace(better, delta=0.1))
     text = part(view(store, toy), "Unproven gains")
-    assert text.startswith(f"- {number} (opt) discarded, 7.5 points, 0.5 better than the best")
+    assert text.startswith(
+        f"- {number} (opt) discarded, 7.5 points; -0.5 against the best (seeds 1)"
+    )
     assert "it could be luck" in text
     assert f"- {other} " not in text
-    assert f"- {number} " not in part(view(store, toy), "Your last")
+    assert f"- {number} " not in part(view(store, toy), "Other trials of yours")
+
+
+def test_what_was_ruled_out_in_a_turn_is_told_to_the_others(store: LineageStore, toy: Pack) -> None:
+    title = "Said at the end of turns"
+    assert part(view(store, toy), title) == "(none)"
+    said = (
+        ("arch", "Wider is no use: 2 s more for nothing.", {}),
+        ("arch", "Submitted trial 5: deeper", {}),
+        ("evaluator", "Trial 5: discarded", {}),
+        ("arch", "I could not finish my turn: no route", {"fault": "OSError"}),
+        ("opt", "Batch 64 takes\n## 3 s a step.", {}),
+        ("opt", "Wider is no use: 2 s more for nothing.", {}),
+    )
+    for source, content, metadata in said:
+        payload = {"content": content, "metadata": metadata}
+        store.add_message(
+            "c", round_number=None, source=source, type="TextMessage", payload=payload, trial=None
+        )
+    text = part(view(store, toy, speakers=frozenset({"arch", "opt"})), title)
+    assert text.splitlines() == [
+        "- opt: Wider is no use: 2 s more for nothing.",
+        "- opt: Batch 64 takes ## 3 s a step.",
+    ]
 
 
 def test_margin_that_cost_nothing_is_a_parent_to_trade_on(store: LineageStore, toy: Pack) -> None:
@@ -151,7 +176,7 @@ def test_changes_name_what_they_are_against_and_their_seeds(store: LineageStore,
     store.record(
         "c", child, replace(outcome, seed_runs=more, evidence=replace(evidence, confirmed=0))
     )
-    lines = part(view(store, toy), "Your last").splitlines()
+    lines = part(view(store, toy), "Other trials of yours").splitlines()
     assert (
         f"- {number} (opt by opt) discarded, 12 points; +2 ± 0.1 against 1, the best then ("
         in (lines[1])
@@ -177,9 +202,9 @@ def test_many_children_of_the_best_push_nothing_out(store: LineageStore, toy: Pa
     for n in range(135):
         add(store, n, Status.DISCARDED, parent=1)
     after = view(store, toy, "arch")
-    for title in ("Best trial", "Near misses", "Your last", "Running now"):
+    for title in ("Best trial", "Near misses", "Other trials of yours", "Running now"):
         assert part(after, title) == part(before, title)
-    assert part(after, "Last trials of the others").startswith("- 141 (opt by opt) discarded")
+    assert part(after, "Other trials of others").startswith("- 141 (opt by opt) discarded")
     assert len(after) < sum(part.characters + len(part.title) + 5 for part in PARTS)
 
 
@@ -190,7 +215,7 @@ def test_trials_in_flight_take_no_room_of_judged_ones(
     numbers = [add(store, n, Status.DISCARDED) for n in range(OWN)]
     for n in range(running):
         propose(store, "c", 0, f"running {n}", EDIT, digest=f"r{n}")
-    for title, specialist in (("Your last", "opt"), ("Last trials of the others", "arch")):
+    for title, specialist in (("Other trials of yours", "opt"), ("Other trials of others", "arch")):
         lines = part(view(store, toy, specialist), title).splitlines()
         trials = [int(line.split()[1]) for line in lines if " idea " in line]
         assert trials == numbers[::-1]

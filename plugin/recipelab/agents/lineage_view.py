@@ -48,6 +48,13 @@ HYPOTHESIS_CHARACTERS = 140
 REASON_CHARACTERS = 160
 SIGNATURE_CHARACTERS = 160
 NOTE_CHARACTERS = 400
+FINDING_CHARACTERS = 300
+
+SUBMITTED = "Submitted trial"
+"""How the words at the end of a turn begin that brought a trial, whose hypothesis says all."""
+
+FINDINGS, TOLD_AMONG = 6, 40
+"""Sentences of specialists that are told, and messages among which they are looked for."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,7 @@ class ViewContext:
         priors: Names of campaigns that serve as prior knowledge.
         seeds_done: Returns the seeds that a running trial has been scored on so far.
         slots: Trials that may run at the same time; ``None`` where that is not known.
+        speakers: Names of the specialists.
     """
 
     store: LineageStore
@@ -75,6 +83,7 @@ class ViewContext:
     priors: tuple[str, ...] = ()
     seeds_done: Callable[[int], tuple[int, ...]] = lambda number: ()
     slots: int | None = None
+    speakers: frozenset[str] = frozenset()
 
     def score(self, value: float | None) -> str:
         """Return a score with its unit."""
@@ -120,20 +129,28 @@ def _trial_lines(context: ViewContext, briefs: Iterable[TrialBrief]) -> list[Lin
     return lines
 
 
-def _near_miss_line(context: ViewContext, miss: NearMiss) -> Line:
-    """Return one near miss: its gain, and the excess that has to go."""
-    brief = miss.brief
-    excess = "; ".join(
-        f"{gate.name} {gate.value:.5g}, limit {gate.limit:.5g}: remove {gate.excess:.3g}"
-        for gate in miss.missed
-    )
-    tried = f", {miss.children} made from it" if miss.children else ""
-    return Line(
-        f"- {brief.number} ({brief.surface}) {brief.status}, {context.score(brief.score)}, "
-        f"{miss.gain:.3g} better than the best{tried}: {excess or shorten(brief.reason, 80)} | "
-        f"{shorten(brief.hypothesis, HYPOTHESIS_CHARACTERS)}",
-        brief.number,
-    )
+def _near_miss_lines(context: ViewContext, misses: Sequence[NearMiss]) -> list[Line]:
+    """Return near misses: what each changed on its own seeds, and the excess that has to go."""
+    numbers = [miss.brief.number for miss in misses]
+    compared = context.store.comparisons(context.campaign, numbers, metric=METRIC)
+    lines = []
+    for miss in misses:
+        brief = miss.brief
+        excess = "; ".join(
+            f"{gate.name} {gate.value:.5g}, limit {gate.limit:.5g}: remove {gate.excess:.3g}"
+            for gate in miss.missed
+        )
+        words = comparison_words(compared.get(brief.number), brief)
+        tried = f"; {miss.children} made from it" if miss.children else ""
+        lines.append(
+            Line(
+                f"- {brief.number} ({brief.surface}) {brief.status}, {context.score(brief.score)}"
+                f"{words}{tried}: {excess or shorten(brief.reason, 80)} | "
+                f"{shorten(brief.hypothesis, HYPOTHESIS_CHARACTERS)}",
+                brief.number,
+            )
+        )
+    return lines
 
 
 def _failure_line(group: FailureGroup) -> Line:
@@ -227,14 +244,14 @@ def _near_misses(context: ViewContext) -> list[Line]:
     """Return near misses, the largest gain first."""
     goal = context.pack.metric.goal
     page = context.store.near_misses(context.campaign, goal=goal, limit=NEAR_MISSES)
-    return [_near_miss_line(context, miss) for miss in page.items]
+    return _near_miss_lines(context, page.items)
 
 
 def _unproven(context: ViewContext) -> list[Line]:
     """Return trials that were better than the best on too few seeds, the largest gain first."""
     goal = context.pack.metric.goal
     page = context.store.unproven_gains(context.campaign, goal=goal, limit=UNPROVEN)
-    return [_near_miss_line(context, gain) for gain in page.items]
+    return _near_miss_lines(context, page.items)
 
 
 def _banked(context: ViewContext) -> list[Line]:
@@ -293,6 +310,21 @@ def _failures(context: ViewContext) -> list[Line]:
     """Return the failures that came more than once, the most frequent first."""
     page = context.store.failures(context.campaign, limit=FAILURES)
     return [_failure_line(group) for group in page.items if group.count >= REPEATED]
+
+
+def _findings(context: ViewContext) -> list[Line]:
+    """Return what specialists said at the end of turns that brought no trial, newest first.
+
+    A trial keeps its own hypothesis; what was measured or ruled out without one is told here alone.
+    """
+    newest = context.store.newest_messages(context.campaign, type="TextMessage", limit=TOLD_AMONG)
+    texts: dict[str, str] = {}
+    for message in newest:
+        text = shorten(str(message.payload.get("content", "")), FINDING_CHARACTERS)
+        is_own = message.source in context.speakers and not message.payload.get("metadata")
+        if is_own and not text.startswith(SUBMITTED):
+            texts.setdefault(text, message.source)
+    return [Line(f"- {source}: {text}") for text, source in texts.items() if text][:FINDINGS]
 
 
 def _notes(context: ViewContext) -> list[Line]:
@@ -358,8 +390,8 @@ PARTS = (
     ViewPart("Near misses worth repairing", 1_800, _near_misses, "near_misses"),
     ViewPart("Unproven gains worth building on", 1_600, _unproven, "near_misses"),
     ViewPart("Gate margin in the bank, to trade on", 1_000, _banked, "near_misses"),
-    ViewPart("Your last trials", 2_400, _own),
-    ViewPart("Last trials of the others", 2_400, _others),
+    ViewPart("Other trials of yours, newest first", 2_400, _own),
+    ViewPart("Other trials of others, newest first", 2_400, _others),
     ViewPart(
         "Running now: do not propose the same",
         1_600,
@@ -367,6 +399,7 @@ PARTS = (
         f'lineage_query with status ["{IN_FLIGHT}"]',
     ),
     ViewPart("Failures that repeat", 1_800, _failures, "lineage_failures"),
+    ViewPart("Said at the end of turns without a trial", 1_600, _findings),
     ViewPart("Signals", 1_200, _signals, "surface_summary"),
 )
 

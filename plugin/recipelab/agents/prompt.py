@@ -26,8 +26,8 @@ How your turn goes:
 4. submit_trial: it checks the edits first, and what is rejected costs no sandbox time. Where you
    are not sure, check_edit before, and submit the id that it gives. That ends your turn; with go_on
    it goes on, to wait_for the outcome or to submit another while a slot is free.
-5. If no idea of yours can gain more than the noise, submit nothing: say why in one sentence. You
-   are asked again when something has changed.
+5. If no idea of yours can gain more than the noise, submit nothing: say why, and what you measured,
+   in a sentence or two; the others are shown it. You are asked again when something has changed.
 
 What holds:
 - Only the evaluator's figures count. Nothing that the recipe prints or writes is read as a score.

@@ -23,7 +23,7 @@ from autogen_core.tools import Workbench
 from recipelab.agents.card import Card
 from recipelab.agents.charter import Charter
 from recipelab.agents.context import CHARACTERS, TurnContext
-from recipelab.agents.lineage_view import ViewContext, lineage_view
+from recipelab.agents.lineage_view import SUBMITTED, ViewContext, lineage_view
 from recipelab.agents.prompt import system_message
 from recipelab.core.logs import logger
 from recipelab.core.text import shorten
@@ -109,8 +109,7 @@ def closing_words(messages: Sequence[LLMMessage]) -> str | None:
         if isinstance(call, FunctionCall)
     }
     return " ".join(
-        f"Submitted trial {answer['trial']}: "
-        f"{shorten(reasons.get(call_id, ''), HYPOTHESIS_CHARACTERS)}"
+        f"{SUBMITTED} {answer['trial']}: {shorten(reasons.get(call_id, ''), HYPOTHESIS_CHARACTERS)}"
         for call_id, answer in answers.items()
     )
 
@@ -229,6 +228,7 @@ def view_context_of(charter: Charter, queue: TrialQueue) -> ViewContext:
         priors=prior_campaigns(queue.store.campaign(queue.campaign)),
         seeds_done=queue.seeds_done,
         slots=queue.slots,
+        speakers=frozenset((charter.name, *queue.pack.specialists)),
     )
 
 

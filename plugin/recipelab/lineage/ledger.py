@@ -75,6 +75,22 @@ class LedgerStore(OpenLineage):
             rows = transaction.rows(statement, campaign=campaign_id, **values)
             return tuple(map(_message, rows))
 
+    def newest_messages(self, campaign: str, *, type: str, limit: int) -> tuple[MessageRecord, ...]:
+        """Return the newest messages of a class of the agent framework, the newest first.
+
+        Args:
+            campaign: Name of the campaign.
+            type: The class.
+            limit: How many at most.
+
+        Raises:
+            LineageError: There is no such campaign.
+        """
+        statement = f"{_MESSAGES} AND type = :type ORDER BY position DESC LIMIT :limit"
+        with self._asking(campaign) as (transaction, campaign_id):
+            rows = transaction.rows(statement, campaign=campaign_id, type=type, limit=limit)
+            return tuple(map(_message, rows))
+
     def each_message(
         self, campaign: str, *, after: int = -1, type: str | None = None
     ) -> Iterator[MessageRecord]:

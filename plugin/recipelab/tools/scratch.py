@@ -16,6 +16,8 @@ from recipelab.tools.runs import check_time, ran
 from recipelab.tools.search import SearchKnowledgeTool, SearchRecipeTool
 from recipelab.tools.submit import Refused, TurnState
 
+CODE_CHARACTERS = 40_000
+
 OUTPUT_CHARACTERS = 6_000
 """Characters of what the code printed in an answer: head and tail."""
 
@@ -30,7 +32,9 @@ LEAST_SECONDS = 0.5
 class RunPythonArguments(ToolArguments):
     """The code, and beside which recipe it runs."""
 
-    code: str = Field(min_length=1, max_length=20_000)
+    code: str = Field(
+        min_length=1, max_length=CODE_CHARACTERS, description=f"{CODE_CHARACTERS:,} characters."
+    )
     seconds: float = Field(default=10.0, gt=0)
     trial: int | None = Field(default=None, ge=0)
     check: str | None = Field(
