@@ -121,7 +121,7 @@ def test_what_was_ruled_out_in_a_turn_is_told_to_the_others(store: LineageStore,
         ("arch", "Submitted trial 5: deeper", {}),
         ("evaluator", "Trial 5: discarded", {}),
         ("arch", "I could not finish my turn: no route", {"fault": "OSError"}),
-        ("opt", "Batch 64 takes\n## 3 s a step.", {}),
+        ("opt", "Batch 64 takes\n3 s a step.", {}),
         ("opt", "Wider is no use: 2 s more for nothing.", {}),
     )
     for source, content, metadata in said:
@@ -132,7 +132,7 @@ def test_what_was_ruled_out_in_a_turn_is_told_to_the_others(store: LineageStore,
     text = part(view(store, toy, speakers=frozenset({"arch", "opt"})), title)
     assert text.splitlines() == [
         "- opt: Wider is no use: 2 s more for nothing.",
-        "- opt: Batch 64 takes ## 3 s a step.",
+        "- opt: Batch 64 takes 3 s a step.",
     ]
 
 

@@ -320,8 +320,7 @@ def _findings(context: ViewContext) -> list[Line]:
     newest = context.store.newest_messages(context.campaign, type="TextMessage", limit=TOLD_AMONG)
     texts: dict[str, str] = {}
     for message in newest:
-        words = str(message.payload.get("content", "")).split()
-        text = shorten(" ".join(words), FINDING_CHARACTERS)
+        text = shorten(str(message.payload.get("content", "")), FINDING_CHARACTERS)
         is_own = message.source in context.speakers and not message.payload.get("metadata")
         if is_own and not text.startswith(SUBMITTED):
             texts.setdefault(text, message.source)
