@@ -1,0 +1,98 @@
+"""A campaign whose model is a recording: what turns cost on the wire, and what is written down."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recipelab import research_team
+from recipelab.lineage import LineageStore
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+LEFT = "The left specialist"
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any]:
+    """The modules of the bridge and of its figures."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    names = ("model_bridge", "strong_model")
+    for name in names:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    bridge, figures = map(importlib.import_module, names)
+    return bridge, figures
+
+
+def call(tool: str, **arguments: Any) -> dict[str, Any]:
+    return {"tool": tool, "args": arguments}
+
+
+def edit(value: str) -> dict[str, str]:
+    return {"path": "recipe/train.py", "search": "X = 1.0", "replace": f"X = {value}"}
+
+
+PROPOSAL = {"hypothesis": "Nearer to the bottom.", "expected_delta": -5.0}
+ANSWERS = [
+    {"tools": [call("read_recipe"), call("check_edit", parent=0, edits=[edit("3.0")])]},
+    {"tools": [call("submit_trial", check="c1", **PROPOSAL)]},
+    {"tools": [call("submit_trial", parent=0, edits=[edit("4.0")], **PROPOSAL)]},
+]
+
+
+async def test_a_recorded_campaign_is_played_again(
+    bench: tuple[Any, Any], project: Path, tmp_path: Path
+) -> None:
+    bridge, figures = bench
+    recorded = [
+        bridge.Call(number, LEFT, 1, 1, 1, 1, answer, 0.0)
+        for number, answer in enumerate(ANSWERS, 1)
+    ]
+    file = tmp_path / "calls.jsonl"
+    recorder = bridge.Recorder(bridge.Replayed(recorded), file)
+    with bridge.serving(recorder) as url:
+        team = research_team(
+            "toy", model="openai:strong", base_url=url, trials=2, sandbox="local", slots=1
+        )
+        await team.run()
+        await team.close()
+    with LineageStore.open(".recipelab/lineage.db") as store:
+        trials = store.trials("toy-1", order="oldest")
+    assert [trial.number for trial in trials] == [0, 1, 2]
+    assert {trial.specialist for trial in trials[1:]} == {"left"}
+    calls = bridge.read_calls(file)
+    assert calls == recorder.calls
+    turns = [turn for turn in figures.turns_of(calls) if turn.submits]
+    assert [len(turn.calls) for turn in turns] == [2, 1], "submitting ends a turn"
+    first, second = turns[0].calls
+    assert second.chars > first.chars and second.turn == first.turn
+    traffic = figures.Traffic.of(calls)
+    assert (traffic.median_calls, traffic.calls) == (1.5, len(calls))
+    assert traffic.start_tokens <= 12_000 and traffic.end_tokens <= 30_000
+    assert dict(traffic.rows(2))["calls of a turn that submits, median"] == "1.5"
+
+
+def test_a_bad_recording_names_its_line(bench: tuple[Any, Any], tmp_path: Path) -> None:
+    bridge, _ = bench
+    file = tmp_path / "calls.jsonl"
+    file.write_text(json.dumps({"request": 1}) + "\n")
+    with pytest.raises(ValueError, match=r"calls\.jsonl:1: not a recorded call"):
+        bridge.read_calls(file)
+
+
+def test_a_call_is_answered_by_a_file(bench: tuple[Any, Any], tmp_path: Path) -> None:
+    bridge, _ = bench
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "0001.json").write_text('{"tool": "lineage_query", "args": {}}')
+    recorder = bridge.Recorder(bridge.ByHand(tmp_path))
+    system = "rules\n# Your charter: The left specialist\nbody"
+    body = {"model": "m", "messages": [{"role": "system", "content": system}], "tools": []}
+    answer = recorder.complete(body)["choices"][0]["message"]
+    assert answer["tool_calls"][0]["function"]["name"] == "lineage_query"
+    assert system in (tmp_path / "q" / "0001.txt").read_text()
+    assert recorder.calls[0].specialist == LEFT
