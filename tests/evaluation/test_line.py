@@ -314,6 +314,25 @@ async def test_a_head_that_fails_on_a_fresh_seed_falls_back(pack: Pack) -> None:
     assert (found.p, found.delta) == (None, None)
 
 
+async def test_a_head_that_a_busy_machine_kept_waiting_is_tested_again_later(
+    pack: Pack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ended before, and at its deadline had not even that CPU time."""
+    monkeypatch.setattr("recipelab.evaluation.evaluator.ATTEMPTS", 1)
+    waits = (
+        '    print("loss',
+        "    if args.seed in (1, 2, 101, 102, 103, 104):\n"
+        "        sum(range(20_000_000))\n"
+        "    else:\n"
+        "        __import__('time').sleep(300)\n"
+        '    print("loss',
+    )
+    budgets = pack.budgets.model_copy(update={"train": 4.0})
+    quick = pack.model_copy(update={"budgets": budgets})
+    found, recorded, _, _ = await checkpoint_of(quick, waits, lead=1.0)
+    assert (found, recorded) == (None, [])
+
+
 async def test_a_small_lead_is_tested_at_the_end_alone(pack: Pack) -> None:
     change = ("X = 1.0", "X = 1.005")
     quiet, recorded, trained, line = await checkpoint_of(pack, change)

@@ -18,6 +18,7 @@ from recipelab.acceptance import (
     spread_of,
 )
 from recipelab.acceptance.gates import MOST_SEEDS
+from recipelab.core.errors import SandboxError
 from recipelab.core.trial import Checkpoint, SeedRun, Status
 from recipelab.evaluation.control import control_run
 from recipelab.evaluation.failures import PhaseFailed
@@ -34,6 +35,7 @@ from recipelab.evaluation.metric import METRIC, Incumbent, divergence_words
 from recipelab.evaluation.seed_runs import SeedRuns
 from recipelab.packs.judging_sections import Metric
 from recipelab.packs.pack import Pack
+from recipelab.sandbox.base import Ending
 
 MOVED_ERRORS = 4.0
 """Standard errors by which an incumbent that has gone bad is worse than it was."""
@@ -100,6 +102,21 @@ def is_due(judge: Judge, line: WorkingLine, pack: Pack, *, at_end: bool) -> bool
     if not isinstance(policy, LineAcceptance) or not line.is_open:
         return False
     return policy.is_due(line.lead(pack), at_end=at_end)
+
+
+STARVED = 0.8
+"""Share of the CPU time of earlier runs below which a run at its deadline was kept waiting."""
+
+
+def is_starved(failed: PhaseFailed, recipe: Incumbent) -> bool:
+    """Return whether a recipe overran because it was kept waiting, as on a busy machine.
+
+    It did not even get the CPU time in which it ended before.
+    """
+    if failed.result.ending is not Ending.DEADLINE:
+        return False
+    before = recipe.values(f"{failed.failure.phase}.cpu_seconds")
+    return bool(before) and failed.result.cpu_seconds < STARVED * min(before)
 
 
 async def gone_bad(trial: SeedRuns, other: Incumbent, seeds: Sequence[int]) -> str:
@@ -213,6 +230,11 @@ class LineTest:
             if found.held and (words := await control_run(trial)):
                 found = replace(found, reason=f"{found.reason}; {words}")
         except PhaseFailed as failed:
+            if is_starved(failed, self._line.head):
+                raise SandboxError(
+                    f"{failed.failure.phase} of the head had less CPU time within its budget than "
+                    "it took before: the machine was busy"
+                ) from failed
             what = "is illegal" if failed.status is Status.ILLEGAL else "failed on a fresh seed"
             reason = f"the head {what}: {failed.reason}"
             return Checkpoint(
