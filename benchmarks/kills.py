@@ -108,7 +108,7 @@ class Campaign:
         database = self.folder / "project/home/lineage.db"
         if not database.is_file():
             return []
-        with LineageStore.open(database) as store:
+        with LineageStore.open(database, create=True) as store:
             if self.name not in {campaign.name for campaign in store.campaigns()}:
                 return []
             wanted = TrialFilter(order="oldest", limit=200)
@@ -138,7 +138,7 @@ class Campaign:
         tally.folders += len(list((self.folder / "tmp").glob("recipelab-*")))
         if self.sandbox == "docker":
             tally.containers += len(containers(self.name))
-        with LineageStore.open(self.folder / "project/home/lineage.db") as store:
+        with LineageStore.open(self.folder / "project/home/lineage.db", create=True) as store:
             tally.leases += len(store.leases(self.name))
 
 

@@ -66,7 +66,7 @@ def trials_of(project: Path) -> list[TrialRecord]:
     database = project / ".recipelab/lineage.db"
     if not database.is_file():
         return []
-    with LineageStore.open(database) as store:
+    with LineageStore.open(database, create=True) as store:
         if "c" not in {campaign.name for campaign in store.campaigns()}:
             return []
         return list(store.query("c", TrialFilter(order="oldest", limit=200)).items)

@@ -66,7 +66,7 @@ def test_a_patch_is_not_written_over_either(cli: Cli, project: Path) -> None:
 
 
 def test_a_recipe_is_never_written_outside_of_its_folder(cli: Cli, project: Path) -> None:
-    with LineageStore.open(project / ".recipelab/lineage.db") as store:
+    with LineageStore.open(project / ".recipelab/lineage.db", create=True) as store:
         add_campaign(store)
         store.propose_and_record(
             CAMPAIGN,

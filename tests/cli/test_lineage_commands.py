@@ -17,7 +17,7 @@ from .conftest import Cli
 @pytest.fixture(autouse=True)
 def campaign(project: Path) -> None:
     """A campaign with a known history in the project's lineage."""
-    with LineageStore.open(project / ".recipelab/lineage.db") as store:
+    with LineageStore.open(project / ".recipelab/lineage.db", create=True) as store:
         add_campaign(store, "c")
         tell(store, "c")
 
@@ -66,7 +66,7 @@ def test_an_unknown_standing_is_refused_with_the_valid_ones(cli: Cli) -> None:
 
 
 def test_the_best_that_is_exported_is_certified_unless_the_head_is_asked_for(cli: Cli) -> None:
-    with LineageStore.open(".recipelab/lineage.db") as store:
+    with LineageStore.open(".recipelab/lineage.db", create=True) as store:
         evidence = Evidence(1, 2, 2, standing=Standing.PROVISIONAL)
         number = store.propose(
             "c",
@@ -83,7 +83,7 @@ def test_the_best_that_is_exported_is_certified_unless_the_head_is_asked_for(cli
     assert f"trial {number} (provisional), with --head" in " ".join(refused.stderr.split())
     facts = json.loads(cli("export", "best", "--head", "--json", "--name", "c").stdout)
     assert (facts["trial"], facts["standing"]) == (number, "provisional")
-    with LineageStore.open(".recipelab/lineage.db") as store:
+    with LineageStore.open(".recipelab/lineage.db", create=True) as store:
         store.add_checkpoint("c", Checkpoint(number, 0, True, False, "it holds", 4, level=0.01))
     facts = json.loads(cli("export", "best", "--json", "--name", "c").stdout)
     assert (facts["trial"], facts["standing"]) == (number, "certified")
@@ -130,7 +130,7 @@ def test_the_lineage_may_be_elsewhere(
 def test_agents_may_ask_a_prior_campaign(cli: Cli) -> None:
     words = ["run", "toy", "--trials", "1", "--sandbox", "local", "--name", "next"]
     assert cli(*words, "--prior", "c").exit_code == 0
-    with LineageStore.open(".recipelab/lineage.db") as store:
+    with LineageStore.open(".recipelab/lineage.db", create=True) as store:
         assert prior_campaigns(store.campaign("next")) == ("c",)
 
 

@@ -124,7 +124,7 @@ def test_a_disk_that_is_full_stops_a_campaign_with_a_message_and_it_goes_on_late
     assert process.returncode == 2, output
     assert "the lineage cannot be read or written" in output
     assert "Traceback" not in output
-    with LineageStore.open(project / ".recipelab/lineage.db") as store:
+    with LineageStore.open(project / ".recipelab/lineage.db", create=True) as store:
         before = store.counts("c")
     assert sum(before.values()) >= 2
     assert cli("resume", "c").exit_code == 0

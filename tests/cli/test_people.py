@@ -262,6 +262,6 @@ def test_a_note_reaches_the_lineage_of_a_running_campaign(project: Path) -> None
     process = start(project, trials=PLENTY)
     until(lambda: len(judged(project)) >= 1, process)
     call("note", "Mind the padding.", "--name", "c")
-    with LineageStore.open(project / ".recipelab/lineage.db") as store:
+    with LineageStore.open(project / ".recipelab/lineage.db", create=True) as store:
         assert [note.text for note in store.notes("c")] == ["Mind the padding."]
     stopped(process)

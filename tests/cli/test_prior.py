@@ -22,7 +22,7 @@ def test_priors_are_kept_from_start_to_resume(cli: Cli, project: Path) -> None:
     assert "prior campaign old-1: it measured released/airbench96" in started.output
     resumed = cli("resume", "new", "--trials", "2", "--json")
     assert json.loads(resumed.stdout)["priors"] == ["old-1", "old-2"]
-    with LineageStore.open(project / ".recipelab/lineage.db") as store:
+    with LineageStore.open(project / ".recipelab/lineage.db", create=True) as store:
         assert prior_campaigns(store.campaign("new")) == ("old-1", "old-2")
 
 

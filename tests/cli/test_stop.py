@@ -54,7 +54,7 @@ def test_what_was_in_flight_or_queued_is_run_once_after_kill_9(project: Path) ->
     assert [r for r in after if r in judged_before] == judged_before
     assert all(len(r.outcome.seed_runs) == 2 for r in after if r.outcome and r.outcome.score)
     assert (facts["trials"], facts["state"]) == (BUDGET, "finished")
-    with LineageStore.open(project / ".recipelab/lineage.db") as store:
+    with LineageStore.open(project / ".recipelab/lineage.db", create=True) as store:
         assert store.leases("c") == ()
 
 

@@ -46,7 +46,7 @@ def changed(project: Path) -> str:
 
 
 def recipe_of(project: Path, number: int) -> str:
-    with LineageStore.open(project / ".recipelab/lineage.db") as store:
+    with LineageStore.open(project / ".recipelab/lineage.db", create=True) as store:
         return store.files("toy-1", number)["recipe/train.py"]
 
 

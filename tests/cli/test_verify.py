@@ -55,7 +55,7 @@ def test_the_best_is_certified_and_listed_first(cli: Cli, best: int) -> None:
 
 def test_certificates_have_seeds_that_no_trial_had(cli: Cli, best: int) -> None:
     seeds = {run["seed"] for row in _trials(cli) for run in row["seed_runs"]}
-    with LineageStore.open(".recipelab/lineage.db") as store:
+    with LineageStore.open(".recipelab/lineage.db", create=True) as store:
         source = SeedSource(load_pack("toy", "confirmed"), "toy-1", store.secret("toy-1"))
     certified = source.certification(0, 50)
     assert len(seeds) > 3 and not seeds & set(certified)
