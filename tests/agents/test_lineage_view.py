@@ -22,7 +22,15 @@ from recipelab.agents.lineage_view import (
     lineage_view,
     render_lineage_view,
 )
-from recipelab.core.trial import Evidence, FailureKind, Outcome, SeedRun, Status
+from recipelab.core.trial import (
+    Checkpoint,
+    Evidence,
+    FailureKind,
+    Outcome,
+    SeedRun,
+    Standing,
+    Status,
+)
 from recipelab.lineage import LineageStore
 from recipelab.packs.pack import Pack
 from recipelab.tools.rows import SATURATED
@@ -111,6 +119,17 @@ def test_an_unproven_gain_has_a_list_of_its_own(store: LineageStore, toy: Pack) 
     assert "it could be luck" in text
     assert f"- {other} " not in text
     assert f"- {number} " not in part(view(store, toy), "Other trials of yours")
+
+
+def test_a_gain_whose_line_fell_back_is_worth_building_on(store: LineageStore, toy: Pack) -> None:
+    number = propose(store, "c", 1, "a leap", EDIT, digest="leap")
+    evidence = Evidence(against=1, planned=1, screened=1, standing=Standing.PROVISIONAL)
+    kept = replace(measured(Status.KEPT, 7.0), delta=-1.0, evidence=evidence)
+    store.record("c", number, kept)
+    assert part(view(store, toy), "Unproven gains") == "(none)"
+    store.add_checkpoint("c", Checkpoint(number, 1, False, True, "its run was killed", 0))
+    text = part(view(store, toy), "Unproven gains")
+    assert text.startswith(f"- {number} (opt) kept, 7 points; -1 against 1")
 
 
 def test_what_was_ruled_out_in_a_turn_is_told_to_the_others(store: LineageStore, toy: Pack) -> None:
@@ -233,7 +252,7 @@ def test_failures_that_repeat_and_what_got_past_them(store: LineageStore, toy: P
 
 
 def test_signals_say_what_to_do(store: LineageStore, toy: Pack) -> None:
-    assert "Nobody has tried loss yet" in part(view(store, toy, "loss"), "Signals")
+    assert "No trial was booked on loss yet" in part(view(store, toy, "loss"), "Signals")
     assert part(view(store, toy), "Signals") == "(none)"
     for n in range(PLATEAU):
         add(store, n, Status.DISCARDED)

@@ -72,6 +72,7 @@ class ViewContext:
         seeds_done: Returns the seeds that a running trial has been scored on so far.
         slots: Trials that may run at the same time; ``None`` where that is not known.
         speakers: Names of the specialists.
+        trial_seconds: How long a trial takes, in seconds; ``None`` before the first has ended.
     """
 
     store: LineageStore
@@ -84,6 +85,7 @@ class ViewContext:
     seeds_done: Callable[[int], tuple[int, ...]] = lambda number: ()
     slots: int | None = None
     speakers: frozenset[str] = frozenset()
+    trial_seconds: float | None = None
 
     def score(self, value: float | None) -> str:
         """Return a score with its unit."""
@@ -173,7 +175,7 @@ def _signals(context: ViewContext) -> list[Line]:
         *_plateau(surfaces.values()),
         *(line for item in own for line in _saturation(item)),
         *(line for item in own for line in _many_failures(item)),
-        *(f"- Nobody has tried {name} yet: a first look is worth much." for name in untouched),
+        *(f"- No trial was booked on {name} yet." for name in untouched),
     ]
     return [Line(line) for line in lines]
 
@@ -218,7 +220,10 @@ def _state(context: ViewContext) -> list[Line]:
     counts = context.store.counts(context.campaign)
     trials = ", ".join(f"{status or 'in flight'} {count}" for status, count in counts.items())
     left = "no bound" if context.remaining is None else f"{context.remaining} left"
-    at_once = f" Up to {context.slots} run at once." if context.slots else ""
+    at_once = f" Up to {context.slots} at a time" if context.slots else ""
+    if at_once and context.trial_seconds is not None:
+        at_once += f", each some {context.trial_seconds / 60:.2g} minutes"
+    at_once += "." if at_once else ""
     lines = [
         f"- Trials so far: {trials}. Budget of trials: {left}.{at_once}",
         *(

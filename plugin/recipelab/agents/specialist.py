@@ -228,6 +228,7 @@ def view_context_of(charter: Charter, queue: TrialQueue) -> ViewContext:
         priors=prior_campaigns(queue.store.campaign(queue.campaign)),
         seeds_done=queue.seeds_done,
         slots=queue.slots,
+        trial_seconds=queue.trial_seconds,
         speakers=frozenset((charter.name, *queue.pack.specialists)),
     )
 

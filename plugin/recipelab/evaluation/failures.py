@@ -148,8 +148,10 @@ def failure_of(result: PhaseResult, phase: Phase, *, seed: int, budget: float) -
         Ending.MEMORY: "limits.memory_mb",
         Ending.OUTPUT: "limits.output_mb (size) or limits.output_files (number)",
     }
-    key = keys.get(result.ending, "")
-    return _failure_of_line(phase, kind, line, result, seed, key=key)
+    named = [f"the pack's key is {key}"] if (key := keys.get(result.ending)) else []
+    if result.ending is Ending.DEADLINE:
+        named.insert(0, f"it had {result.cpu_seconds:.1f} CPU seconds by then")
+    return _failure_of_line(phase, kind, line, result, seed, named=named)
 
 
 @dataclass(frozen=True)
@@ -248,10 +250,15 @@ def missing_output(phase: Phase, what: str, *, seed: int, result: PhaseResult) -
 
 
 def _failure_of_line(
-    phase: Phase, kind: FailureKind, line: str, result: PhaseResult, seed: int, *, key: str = ""
+    phase: Phase,
+    kind: FailureKind,
+    line: str,
+    result: PhaseResult,
+    seed: int,
+    *,
+    named: Sequence[str] = (),
 ) -> Failure:
     """Return a failure that one line of ours states, with what sandbox and log have to add."""
-    named = [f"the pack's key is {key}"] if key else []
     lines = [line, *named, *_refused_processes(result), *result.refused, *_tail(result.log, 6)]
     text = "\n".join(lines)[:EXCERPT_CHARACTERS]
     return Failure(phase, kind, signature_of(line), text, seed)
@@ -385,6 +392,9 @@ class PhaseFailed(Exception):
         """Why the trial has its status, in one sentence."""
         if self.failure.kind is FailureKind.PROJECTED:
             return self.failure.excerpt
+        if self.failure.kind is FailureKind.TIMEOUT and self.failure.phase is not None:
+            # The signature has its numbers taken out, and here they are what one wants to know.
+            return f"{self.failure.phase}: {'; '.join(self.failure.excerpt.splitlines()[:2])}"
         return f"{self.failure.phase}: {self.failure.signature}"
 
 

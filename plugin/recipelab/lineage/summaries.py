@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from recipelab.core.trial import FailureKind, GateResult, Phase, Status
+from recipelab.core.trial import FailureKind, GateResult, Phase, Standing, Status
 from recipelab.lineage.database import Row, Transaction
 from recipelab.lineage.filter import COUNTED, GOALS, check_name, check_page, words_of
 from recipelab.lineage.lookup import goal_of, last_trial_id, number_of
@@ -65,10 +65,14 @@ _NEAR_MISSES = " UNION ALL ".join(
     f"ORDER BY score {{order}}, id LIMIT :most) AS {status.value}"
     for status in NEAR
 )
-_UNPROVEN = (
-    "SELECT id, score FROM trial WHERE campaign_id = :campaign "
-    f"AND status = '{Status.DISCARDED.value}' AND score {{better}} :best AND delta {{better}} 0 "
-    "ORDER BY score {order}, id LIMIT :most"
+_UNPROVEN = " UNION ALL ".join(
+    "SELECT * FROM (SELECT id, score FROM trial WHERE campaign_id = :campaign "
+    f"AND {which} AND score {{better}} :best AND delta {{better}} 0 "
+    f"ORDER BY score {{order}}, id LIMIT :most) AS {name}"
+    for name, which in (
+        ("discarded", f"status = '{Status.DISCARDED.value}'"),
+        ("fallen", f"standing = '{Standing.UNPROVEN.value}'"),
+    )
 )
 _DISCARDED_NEAREST = (
     "SELECT id, score FROM trial WHERE campaign_id = :campaign "
@@ -201,8 +205,9 @@ class SummaryReader(TrialReader):
     ) -> Page[NearMiss]:
         """Return the trials that passed every gate and scored better than the best of now.
 
-        They were discarded because their gain could be luck. Each was also better than the best
-        that it was held against, on the same seeds.
+        They were discarded because their gain could be luck, or lost their standing when a
+        checkpoint took their line back. Each was also better than the best that it was held
+        against, on the same seeds.
 
         Args:
             campaign: Name of the campaign.
