@@ -73,7 +73,7 @@ async def test_trials_are_filtered_and_paged(ended: Campaign) -> None:
 
 
 async def test_an_open_lineage_stays_open(project: Path) -> None:
-    with LineageStore.open(project / "own.db") as store:
+    with LineageStore.open(project / "own.db", create=True) as store:
         with Campaign.create(toy_plan(1, name="mine"), lineage=store) as campaign:
             await campaign.run()
         assert store.campaign("mine").state == "finished"
