@@ -29,6 +29,7 @@ from recipelab.core.errors import RecipelabError
 from recipelab.core.logs import logger
 from recipelab.core.text import plain
 from recipelab.models.open import places_of_secrets
+from recipelab.tools.workbench import answer_or_error
 
 CALL_SECONDS = 60.0
 """A call that takes longer is given up."""
@@ -108,24 +109,25 @@ class LiteratureWorkbench(Workbench):
     ) -> ToolResult:
         """Call a tool; return an error result if anything goes wrong or the token cancels it."""
         token = cancellation_token or CancellationToken()
-        try:
-            call = asyncio.ensure_future(self._inner.call_tool(name, arguments, token, call_id))
-            token.link_future(call)
-            found = await asyncio.wait_for(call, CALL_SECONDS)
-            text, is_error = found.to_text(), found.is_error
-        except asyncio.CancelledError:
-            if not token.is_cancelled():
-                raise
-            text, is_error = "cancelled", True
-        except TimeoutError:
-            text, is_error = f"{name}: no answer within {CALL_SECONDS:g} seconds", True
-        except Exception as error:  # the agent would hang on anything raised from here
-            text, is_error = f"{type(error).__name__}: {error}", True
+        call = self._answered(name, arguments, token, call_id)
+        text, is_error = await answer_or_error(name, call, token, CALL_SECONDS)
         text = plain(text)
         if (cut := len(text) - ANSWER_CHARACTERS) > 0:
             text = f"{text[:ANSWER_CHARACTERS]}\n... {cut:,} characters more"
         content = TextResultContent(content=f"{MARK}\n{text}")
         return ToolResult(name=name, result=[content], is_error=is_error)
+
+    async def _answered(
+        self,
+        name: str,
+        arguments: Mapping[str, Any] | None,
+        token: CancellationToken,
+        call_id: str | None,
+    ) -> tuple[str, bool]:
+        call = asyncio.ensure_future(self._inner.call_tool(name, arguments, token, call_id))
+        token.link_future(call)
+        found = await asyncio.wait_for(call, CALL_SECONDS)
+        return found.to_text(), found.is_error
 
     async def start(self) -> None:
         """Nothing to start: the workbench starts with its first call."""

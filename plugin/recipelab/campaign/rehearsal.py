@@ -21,12 +21,13 @@ from recipelab.core.errors import PackError, RecipelabError
 from recipelab.core.recipe import Recipe, syntax_error
 from recipelab.core.trial import Outcome, Phase
 from recipelab.evaluation.evaluator import Evaluator
+from recipelab.evaluation.workspace import phase_limits
 from recipelab.packs.judging_sections import Gate
 from recipelab.packs.pack import Pack
 from recipelab.packs.sections import RehearsalSpec, Replacement
 from recipelab.packs.upstream import changed_names, missing_files, take_from_clone
 from recipelab.sandbox import Sandbox
-from recipelab.sandbox.base import Input, PhaseLimits, PhaseRequest, PhaseResult
+from recipelab.sandbox.base import Input, PhaseRequest, PhaseResult
 from recipelab.sandbox.choose import LOCAL, open_sandbox
 from recipelab.sandbox.requirements import image_spec_of
 
@@ -258,9 +259,7 @@ class _Rehearsal:
             command=command,
             inputs=inputs,
             output=output,
-            limits=PhaseLimits(
-                seconds=seconds, **self._pack.limits.model_dump(exclude={"recipe_growth"})
-            ),
+            limits=phase_limits(self._pack, seconds),
             labels=self._labels(phase),
         )
         return await self._sandbox.run(request)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from math import ceil
 from pathlib import Path
@@ -38,14 +38,19 @@ from recipelab.evaluation.observers import TrialObserver, observed_phase
 from recipelab.evaluation.projection import NOTHING_EXPECTED, Projection, read_projection
 from recipelab.evaluation.scored import read_items, read_score, shown_text
 from recipelab.evaluation.warm_up import KEPT_FILES, WarmUp, WarmUps
-from recipelab.evaluation.workspace import TrainedOnce, Workspace
+from recipelab.evaluation.workspace import (
+    TrainedOnce,
+    Workspace,
+    phase_environment,
+    phase_limits,
+    substituted,
+)
 from recipelab.packs.judging_sections import PACKED, SANDBOX_MEASURES
 from recipelab.packs.pack import Pack
 from recipelab.packs.sections import PhaseSpec
 from recipelab.sandbox.base import (
     Ending,
     Input,
-    PhaseLimits,
     PhaseRequest,
     PhaseResult,
     Sandbox,
@@ -463,7 +468,8 @@ class PhaseRunner:
         output: Path,
         sharing: int,
     ) -> PhaseRequest:
-        limits, spec = self._pack.limits, self._pack.phases[phase]
+        limits = phase_limits(self._pack, self._pack.seconds(phase) * sharing)
+        spec = self._pack.phases[phase]
         kept = self._pack.phases.preflight.keep_mb if phase is Phase.PREFLIGHT else None
         if phase in (Phase.DRAW, Phase.PREPARE):
             # What a recipe may leave says nothing of the data.
@@ -474,18 +480,13 @@ class PhaseRunner:
             values["{secret}"] = str(self._secret)
         return PhaseRequest(
             phase=phase.value,
-            command=_filled(spec.command, values),
+            command=substituted(spec.command, values),
             directory=spec.workdir,
             inputs=inputs,
             output=output,
-            limits=PhaseLimits(
-                seconds=self._pack.seconds(phase) * sharing,
-                memory_mb=limits.memory_mb,
-                cpus=limits.cpus,
-                processes=limits.processes,
-                pids=limits.pids,
+            limits=replace(
+                limits,
                 output_mb=limits.output_mb + (kept or 0),
-                scratch_mb=limits.scratch_mb,
                 output_files=limits.output_files + (KEPT_FILES if kept else 0),
                 cpu_set=slot.cores,
                 # The evaluator's own phases compare numbers; they need no GPU.
@@ -544,19 +545,8 @@ def _evaluator_failed(
 
 def _variables(spec: PhaseSpec, phase: Phase, values: Mapping[str, str]) -> dict[str, str]:
     """Return the variables of a phase; evaluators find their library besides."""
-    names = tuple(spec.environment)
-    given = dict(zip(names, _filled(tuple(spec.environment.values()), values), strict=True))
+    given = phase_environment(spec, values)
     if phase.runs_recipe:
         return given
     paths = [spec.upwards + _LIBRARY, *filter(None, [given.get("PYTHONPATH")])]
     return {**given, "PYTHONPATH": ":".join(paths)}
-
-
-def _filled(command: Sequence[str], values: Mapping[str, str]) -> tuple[str, ...]:
-    """Return a command with the seed and the nonce in place of ``{seed}`` and ``{nonce}``."""
-    words = []
-    for word in command:
-        for name, value in values.items():
-            word = word.replace(name, value)
-        words.append(word)
-    return tuple(words)

@@ -19,9 +19,8 @@ from pathlib import Path, PurePosixPath
 from recipelab.core.errors import RecipelabError, SandboxError
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Phase
-from recipelab.evaluation.workspace import Workspace
+from recipelab.evaluation.workspace import Workspace, phase_environment, phase_limits
 from recipelab.packs.pack import Pack
-from recipelab.packs.sections import PhaseSpec
 from recipelab.sandbox.base import Input, PhaseLimits, PhaseRequest, PhaseResult, Sandbox
 from recipelab.sandbox.files import new_folder, remove_tree
 from recipelab.sandbox.slots import SlotPool
@@ -265,25 +264,14 @@ class ScratchBench:
                 inputs=(code, *workspace.carried, *data),
                 output=workspace.output(Phase.TRAIN, self._pack.seeds[0]),
                 limits=limits,
-                environment=_environment(spec, self._pack.seeds[0]),
+                environment=phase_environment(spec, {"{seed}": str(self._pack.seeds[0])}),
                 labels={**labels, "purpose": what},
                 warm=self._pack.warm,
             )
             return await self._sandbox.run(request)
 
     def _limits(self, seconds: float) -> PhaseLimits:
-        limits = self._pack.limits
-        return PhaseLimits(
-            seconds=seconds,
-            memory_mb=limits.memory_mb,
-            cpus=limits.cpus,
-            processes=limits.processes,
-            pids=limits.pids,
-            output_mb=limits.output_mb,
-            scratch_mb=limits.scratch_mb,
-            output_files=limits.output_files,
-            log_kb=LOG_KB,
-        )
+        return replace(phase_limits(self._pack, seconds), log_kb=LOG_KB)
 
     def _script_folder(self) -> str:
         """Return the folder of the train phase's script, whose neighbours it imports."""
@@ -306,10 +294,6 @@ def _free_path(files: Mapping[str, str], folder: str) -> str:
     """Return the path of a script that the recipe does not have."""
     numbers = range(1, len(files) + 2)
     return next(path for n in numbers if (path := f"{folder}/scratch_{n}.py") not in files)
-
-
-def _environment(spec: PhaseSpec, seed: int) -> dict[str, str]:
-    return {name: text.replace("{seed}", str(seed)) for name, text in spec.environment.items()}
 
 
 def profile_table(log: str) -> str:

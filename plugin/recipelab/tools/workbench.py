@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from os import PathLike
 from typing import Any, Self
 
@@ -31,11 +31,37 @@ CALL_SECONDS = 30.0
 _log = logger(__name__)
 
 
-class ToolWorkbench(Workbench):
-    """Tools by name.
+async def answer_or_error(
+    name: str, call: Awaitable[tuple[str, bool]], token: CancellationToken, seconds: float
+) -> tuple[str, bool]:
+    """Return the answer of a call, and whether it is an error; nothing is raised.
 
     AutoGen's agents hang for ever when a workbench raises, or when a call that was cancelled does
-    not come back. So every error, cancellation and time-out becomes a result that the model reads.
+    not come back. So every error, cancellation and time-out becomes an answer that the model reads.
+
+    Args:
+        name: Name of the tool.
+        call: The call, which the token cancels: its answer, and whether that is an error.
+        token: The token of the call.
+        seconds: How long the call takes before it gives up, in seconds.
+
+    Raises:
+        asyncio.CancelledError: Somebody else than the token cancelled the waiting.
+    """
+    try:
+        return await call
+    except asyncio.CancelledError:
+        if not token.is_cancelled():
+            raise
+        return "cancelled", True
+    except TimeoutError:
+        return f"{name}: no answer within {seconds:g} seconds", True
+    except Exception as error:  # the agent would hang on anything raised from here
+        return f"{type(error).__name__}: {error}", True
+
+
+class ToolWorkbench(Workbench):
+    """Tools by name, whose calls never raise; see :func:`answer_or_error`.
 
     Args:
         tools: The tools.
@@ -59,22 +85,21 @@ class ToolWorkbench(Workbench):
         """Call a tool; return an error result if anything goes wrong or the token cancels it."""
         token = cancellation_token or CancellationToken()
         started = time.monotonic()
+        call = self._answered(name, arguments or {}, token, call_id)
+        text, is_error = await answer_or_error(name, call, token, self._seconds(name))
+        _log.debug("tool", tool=name, error=is_error, seconds=time.monotonic() - started)
+        return ToolResult(name=name, result=[TextResultContent(content=text)], is_error=is_error)
+
+    async def _answered(
+        self, name: str, arguments: Mapping[str, Any], token: CancellationToken, call_id: str | None
+    ) -> tuple[str, bool]:
+        """Return the answer of a tool, or words on arguments that do not fit."""
         try:
-            text, is_error = await self.call(name, arguments or {}, token, call_id), False
-        except asyncio.CancelledError:
-            if not token.is_cancelled():
-                raise
-            text, is_error = "cancelled", True
-        except TimeoutError:
-            text, is_error = f"{name}: no answer within {self._seconds(name):g} seconds", True
+            return await self.call(name, arguments, token, call_id), False
         except ValidationError as error:
             tool = self._tools[name]
             keys = tool.example_keys if isinstance(tool, TextTool) else ()
-            text, is_error = explained(tool.schema, error, keys), True
-        except Exception as error:  # the agent would hang on anything raised from here
-            text, is_error = f"{type(error).__name__}: {error}", True
-        _log.debug("tool", tool=name, error=is_error, seconds=time.monotonic() - started)
-        return ToolResult(name=name, result=[TextResultContent(content=text)], is_error=is_error)
+            return explained(tool.schema, error, keys), True
 
     async def call(
         self, name: str, arguments: Mapping[str, Any], token: CancellationToken, call_id: str | None
