@@ -18,6 +18,7 @@ from recipelab.lineage.records import (
     TrialBrief,
     TrialRecord,
     TrialState,
+    UsageEntry,
     UsageTotal,
 )
 from recipelab.lineage.similar import EditKeys, keys_of
@@ -59,6 +60,7 @@ __all__ = [
     "TrialFilter",
     "TrialRecord",
     "TrialState",
+    "UsageEntry",
     "UsageTotal",
     "keys_of",
     "prior_campaigns",
