@@ -18,7 +18,9 @@ from recipelab.lineage.records import (
     TrialBrief,
     TrialRecord,
     TrialState,
+    TurnRecord,
     UsageTotal,
+    ViewRecord,
 )
 from recipelab.lineage.similar import EditKeys, keys_of
 from recipelab.lineage.store import LineageStore
@@ -59,7 +61,9 @@ __all__ = [
     "TrialFilter",
     "TrialRecord",
     "TrialState",
+    "TurnRecord",
     "UsageTotal",
+    "ViewRecord",
     "keys_of",
     "prior_campaigns",
 ]

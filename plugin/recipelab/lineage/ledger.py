@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import count
 from typing import Any
 
 from recipelab.core.errors import LineageError
 from recipelab.lineage.database import Row, Transaction
 from recipelab.lineage.lookup import OpenLineage, check_round, trial_id_of, trial_ids_of
 from recipelab.lineage.records import Lease, MessageRecord, NewMessage, NewUsage, Note, UsageTotal
+from recipelab.lineage.turns import note_heard
 from recipelab.lineage.values import (
     HYPOTHESIS_CHARACTERS,
     LARGEST_INTEGER,
@@ -202,6 +204,8 @@ class LedgerStore(OpenLineage):
                     payload=to_json(message.payload),
                     created_at=to_stamp(message.created_at),
                 )
+            turns = (message.turn for message in messages)
+            note_heard(transaction, campaign_id, zip(turns, count(position)))
             for one in usage:
                 if one.round is not None and one.round != round_number:
                     check_round(transaction, campaign_id, one.round, campaign)
