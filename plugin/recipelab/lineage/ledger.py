@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import count
 from typing import Any
 
 from recipelab.core.errors import LineageError
@@ -18,6 +19,7 @@ from recipelab.lineage.records import (
     UsageEntry,
     UsageTotal,
 )
+from recipelab.lineage.turns import note_heard
 from recipelab.lineage.values import (
     HYPOTHESIS_CHARACTERS,
     LARGEST_INTEGER,
@@ -214,6 +216,8 @@ class LedgerStore(OpenLineage):
                     payload=to_json(message.payload),
                     created_at=to_stamp(message.created_at),
                 )
+            turns = (message.turn for message in messages)
+            note_heard(transaction, campaign_id, zip(turns, count(position)))
             for one in usage:
                 if one.round is not None and one.round != round_number:
                     check_round(transaction, campaign_id, one.round, campaign)
