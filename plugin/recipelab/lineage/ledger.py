@@ -127,7 +127,7 @@ class LedgerStore(OpenLineage):
         return [(place, kind) for place, kind in reversed(rows)]
 
     def each_message(
-        self, campaign: str, *, after: int = -1, type: str | None = None
+        self, campaign: str, *, after: int = -1, type: str | None = None, spoken: bool = False
     ) -> Iterator[MessageRecord]:
         """Yield the messages of a campaign one by one, however many there are.
 
@@ -137,6 +137,7 @@ class LedgerStore(OpenLineage):
             campaign: Name of the campaign.
             after: Only messages with a higher position.
             type: Only messages of this class of the agent framework; ``None`` for all.
+            spoken: Only what was said in the chat, and what is about a trial.
 
         Yields:
             The messages in the order in which they were said.
@@ -148,6 +149,8 @@ class LedgerStore(OpenLineage):
         if type is not None:
             statement += " AND type = :type"
             values["type"] = type
+        if spoken:
+            statement += " AND (trial_number IS NOT NULL OR type NOT LIKE '%Event')"
         statement += " ORDER BY position LIMIT :limit"
         while True:
             with self._asking(campaign) as (transaction, campaign_id):

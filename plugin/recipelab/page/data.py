@@ -86,10 +86,11 @@ def gain_percent(goal: Goal, before: float | None, after: float | None) -> float
 
 def campaigns_data(store: LineageStore, home: Home) -> list[dict[str, Any]]:
     """Return what tells the campaigns of a lineage apart, oldest first."""
-    return [_campaign_row(store, home, record) for record in store.campaigns()]
+    return [campaign_row(store, home, record) for record in store.campaigns()]
 
 
-def _campaign_row(store: LineageStore, home: Home, record: CampaignRecord) -> dict[str, Any]:
+def campaign_row(store: LineageStore, home: Home, record: CampaignRecord) -> dict[str, Any]:
+    """Return what tells a campaign apart from others."""
     counts = store.counts(record.name)
     gain = None
     if Status.BASELINE in counts:

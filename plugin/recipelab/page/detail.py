@@ -30,8 +30,8 @@ class Around:
     """What stands around a trial in its campaign.
 
     Attributes:
-        children: Numbers of the trials made from it.
-        siblings: Numbers of the other trials made from its parent.
+        children: Numbers of the trials made from it; ``None`` where the page knows them itself.
+        siblings: Numbers of the other trials made from its parent; ``None`` as above.
         fixed_by: Numbers of trials that measured validly after its failure.
         fixes: Signatures of failures that it got past.
         chat: Positions of the messages of the turn that led to it.
@@ -40,8 +40,8 @@ class Around:
         beside_runs: The seed runs of the recipe that it was compared with.
     """
 
-    children: Sequence[int] = ()
-    siblings: Sequence[int] = ()
+    children: Sequence[int] | None = ()
+    siblings: Sequence[int] | None = ()
     fixed_by: Sequence[int] = ()
     fixes: Sequence[str] = ()
     chat: Sequence[int] = ()
