@@ -46,7 +46,7 @@ export function moments(rows: TrialRow[], campaign: Pick<Campaign, "checkpoints"
     const at = row.judged_at ?? 0;
     testUntil(at);
     if (row.number !== 0) count += 1;
-    hours += (row.wall_seconds || row.cpu_seconds) / 3600;
+    hours += (row.wall_seconds ?? row.cpu_seconds) / 3600;
     if (row.status === "baseline") {
       head = row;
       certified = row;

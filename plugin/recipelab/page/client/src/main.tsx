@@ -161,13 +161,14 @@ function Frame({ route, others }: { route: Route; others: CampaignLine[] }): JSX
       <Lost />
       <main class="page" id="main" tabIndex={-1} ref={main} data-view={route.view}>
         {session.error !== null && <Problem text={session.error} />}
-        {campaign?.warning && <p class="banner warn">{campaign.warning}</p>}
+        {campaign?.missing?.map((text) => <p key={text} class="banner">{text}</p>)}
+        {campaign?.trust === "self-reported" && <p class="banner">Self-reported: code that agents may change printed every score, so none is proven.</p>}
         {campaign ? <Body route={route} /> : session.error === null && <Waiting what="the campaign" />}
       </main>
       {session.clock && <Player clock={session.clock} />}
       {campaign && (
         <footer class="foot">
-          {campaign.pack}, {campaign.profile} · {campaign.model} · {campaign.sandbox} · {plural(session.rows.length, "trial")} · begun {date(campaign.created_at)}
+          {[campaign.pack, campaign.profile, campaign.model, campaign.sandbox, campaign.trust, plural(session.rows.length, "trial"), `begun ${date(campaign.created_at)}`].filter(Boolean).join(" · ")}
         </footer>
       )}
       <Announcer />

@@ -57,7 +57,7 @@ function unjudged(row: TrialRow): TrialRow {
 }
 
 export function trialAsOf(trial: Trial, row: TrialRow | undefined, time: number, proposedAt: (number: number) => number): Trial {
-  const there = (numbers: number[] | undefined): number[] => (numbers ?? []).filter((number) => proposedAt(number) <= time);
+  const there = (numbers: number[] | null | undefined): number[] => (numbers ?? []).filter((number) => proposedAt(number) <= time);
   const kin = { children: there(trial.children), siblings: there(trial.siblings), fixed_by: there(trial.fixed_by) };
   if (trial.judged_at !== null && trial.judged_at <= time) return { ...trial, ...kin, standing: row?.standing ?? trial.standing };
   return {
@@ -102,11 +102,13 @@ export function campaignAsOf(full: Campaign, rows: TrialRow[], time: number): Ca
     rounds: full.rounds
       .filter((round) => round.started_at <= time)
       .map((round) => (round.ended_at !== null && round.ended_at > time ? { ...round, ended_at: null } : round)),
+    best_gain: null,
+    certified_gain: null,
     best: line?.head?.number ?? null,
     certified: line?.certified?.number ?? null,
     baseline: rows.some((row) => row.number === 0 && row.status !== null) ? full.baseline : null,
     budget: ended ? full.budget : budgetAsOf(full, rows, time),
-    evidence: ended ? full.evidence : onlyPromise(full.evidence),
+    evidence: promisedAsOf(full.evidence, time, ended),
     failures: failuresAsOf(full, rows),
     by_surface: surfacesAsOf(full, rows),
     by_specialist: ended ? full.by_specialist : specialistsAsOf(full, rows),
@@ -117,9 +119,11 @@ function lastTime(full: Campaign, rows: TrialRow[]): number {
   return rows.reduce((latest, row) => Math.max(latest, row.judged_at ?? row.proposed_at), full.created_at);
 }
 
-function onlyPromise(evidence: Campaign["evidence"]): Campaign["evidence"] {
-  if (evidence === null) return null;
-  return "false_claim_budget" in evidence ? { false_claim_budget: evidence["false_claim_budget"] } : {};
+function promisedAsOf(evidence: Campaign["evidence"], time: number, ended: boolean): Campaign["evidence"] {
+  if (evidence === null || ended) return evidence;
+  const tests = (evidence.tests ?? []).filter((test) => test.made_at !== null && test.made_at <= time);
+  // How much was spent by then is not known, only how much in the end.
+  return { ...evidence, tests, spent: null, left: null, claims: tests.filter((test) => test.held).length };
 }
 
 const UNSPENT = new Set<string>(["rejected", "aborted", "baseline"]);
@@ -129,7 +133,7 @@ function budgetAsOf(full: Campaign, rows: TrialRow[], time: number): BudgetLine[
   const used: Record<string, number> = {
     trials: done.filter((row) => !UNSPENT.has(row.status ?? "")).length,
     hours: Math.max(0, time - full.created_at) / 3600,
-    device_hours: done.reduce((sum, row) => sum + (row.wall_seconds || row.cpu_seconds), 0) / 3600,
+    device_hours: done.reduce((sum, row) => sum + (row.wall_seconds ?? row.cpu_seconds), 0) / 3600,
   };
   return full.budget
     .filter((line) => line.kind in used)

@@ -128,7 +128,7 @@ export class Session {
         const table = await this.source.trials(this.name, all ? undefined : this.token);
         this.token = table.token;
         const rows = rowsOf(table);
-        if (all) this.setRows(rows);
+        if (all || table.whole === true) this.setRows(rows);
         else if (rows.length > 0) this.setRows(merged(this.rows, rows));
         this.tell();
       }

@@ -7,7 +7,7 @@ import type {
 export const PAGE = 200;
 const DETAILS = 100;
 
-export type Action = "note" | "pause" | "resume" | "stop" | "kill";
+export type Action = "note" | "retire" | "pause" | "resume" | "stop" | "kill";
 export type Link = "open" | "lost";
 
 export interface Source {
@@ -167,7 +167,10 @@ export class EmbeddedSource implements Source {
   async chat(name: string, from: number): Promise<ChatPage> {
     const { messages: total } = await this.campaign(name);
     if (from >= total) return { from, total, messages: [] };
-    const page = await this.chunk<Message[] | ChatPage>(`chat:${name}:${Math.floor(from / PAGE)}`);
+    const key = `chat:${name}:${Math.floor(from / PAGE)}`;
+    // A file of a big campaign leaves out what led to no trial of note.
+    if (!Object.hasOwn(this.chunks, key)) return { from, total, messages: [] };
+    const page = await this.chunk<Message[] | ChatPage>(key);
     return { from, total, messages: Array.isArray(page) ? page : page.messages };
   }
 

@@ -65,6 +65,7 @@ export interface CheckpointLine {
   p: number | null;
   level: number | null;
   gates: GateResult[];
+  verdict?: string;
 }
 
 export interface CertificateLine {
@@ -139,6 +140,35 @@ export interface RoundLine {
   ended_at: number | null;
 }
 
+export interface Test {
+  kind: string;
+  trial: number;
+  against: number | null;
+  held: boolean;
+  verdict?: string | null;
+  p: number | null;
+  level: number | null;
+  seeds: number | null;
+  made_at: number | null;
+}
+
+export interface Promised {
+  policy?: string | null;
+  false_claim_budget?: number | null;
+  spent?: number | null;
+  left?: number | null;
+  claims?: number | null;
+  looks?: number[] | null;
+  tests?: Test[];
+}
+
+export interface Arm {
+  name: string;
+  arm: string;
+  model: string;
+  seed: number;
+}
+
 export interface Campaign {
   name: string;
   pack: string;
@@ -156,22 +186,26 @@ export interface Campaign {
   budget: BudgetLine[];
   noise: { sd: number | null; smallest_visible: number | null; seeds: number | null } | null;
   gates: GateLimit[];
+  /** Numbers of trials. */
   baseline: number | null;
   best: number | null;
   certified: number | null;
+  /** In percent of the baseline; positive is better. */
+  best_gain?: number | null;
+  certified_gain?: number | null;
   checkpoints: CheckpointLine[];
   certificates: CertificateLine[];
-  evidence: Record<string, unknown> | null;
+  evidence: Promised | null;
   failures: FailureLine[];
   by_surface: SurfaceLine[];
   by_specialist: SpecialistLine[];
   notes: NoteLine[];
   rounds: RoundLine[];
   messages: number;
-  arms: Record<string, unknown>[] | null;
-  views?: unknown;
-  trust?: string;
-  warning?: string | null;
+  arms: Arm[] | null;
+  driver_alive?: boolean | null;
+  trust?: string | null;
+  missing?: string[];
 }
 
 export interface TrialRow {
@@ -191,7 +225,7 @@ export interface TrialRow {
   judged_at: number | null;
   judged_order: number | null;
   cpu_seconds: number;
-  wall_seconds: number;
+  wall_seconds: number | null;
   failure_kind: string | null;
   signature: string | null;
   near_miss: boolean;
@@ -202,6 +236,8 @@ export interface TrialRow {
 
 export interface TrialTable {
   token: string;
+  /** Whether these are all rows, and not only those that changed. */
+  whole?: boolean;
   columns: { [K in keyof TrialRow]: TrialRow[K][] };
 }
 
@@ -284,10 +320,11 @@ export interface Trial {
   knobs: Knob[] | null;
   view: string | null;
   chat: number[];
-  children: number[];
-  siblings?: number[];
+  children: number[] | null;
+  siblings?: number[] | null;
   fixed_by?: number[];
-  fixes?: number[];
+  fixes?: (number | string)[];
+  words?: string[];
 }
 
 export interface Message {
@@ -298,7 +335,21 @@ export interface Message {
   type: string;
   created_at: number;
   text: string;
-  payload: unknown;
+  trials?: number[];
+  payload: Payload | null;
+}
+
+export interface Call {
+  id?: string;
+  name: string;
+  arguments?: string | null;
+  content?: string | null;
+  is_error?: boolean;
+}
+
+export interface Payload {
+  calls?: Call[];
+  usage?: { prompt_tokens: number; completion_tokens: number } | null;
 }
 
 export interface ChatPage {
@@ -337,7 +388,7 @@ export interface Now {
   confirming: { trial: number; look: number | null; of: number | null } | null;
   next_stop: string | null;
   warnings: string[];
-  slots: { busy: number; total: number } | null;
+  slots: { busy: number; total: number | null } | null;
 }
 
 export interface Changed {

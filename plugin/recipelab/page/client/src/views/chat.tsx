@@ -20,11 +20,16 @@ interface Filter {
   text: string;
 }
 
+function wordsOf(message: Message): string {
+  const calls = message.payload?.calls ?? [];
+  return [message.text, ...calls.flatMap((call) => [call.name, call.arguments ?? "", call.content ?? ""])].join("\n");
+}
+
 function fits(message: Message, filter: Filter): boolean {
   if (filter.round !== "" && String(message.round ?? "") !== filter.round) return false;
   if (filter.speaker !== "" && message.source !== filter.speaker) return false;
-  if (filter.trial !== "" && String(message.trial ?? "") !== filter.trial) return false;
-  return filter.text === "" || message.text.toLowerCase().includes(filter.text.toLowerCase());
+  if (filter.trial !== "" && !(message.trials ?? [message.trial]).some((trial) => String(trial) === filter.trial)) return false;
+  return filter.text === "" || wordsOf(message).toLowerCase().includes(filter.text.toLowerCase());
 }
 
 const AT_ONCE = 6;
@@ -71,7 +76,7 @@ function Entry({ session, position, last }: { session: Session; position: number
     };
   }, [session, position, last]);
   if (message === undefined) return <div class="said waiting" />;
-  if (message === null) return <div class="said"><p class="muted">Message {position} cannot be read.</p></div>;
+  if (message === null) return <div class="said"><p class="muted">Message {position} is not in this file.</p></div>;
   return <Said message={message} campaign={session.name} />;
 }
 

@@ -8,12 +8,12 @@ import { Diff } from "../diff";
 import { NOTHING, number, plusMinus, seconds, signed, whole, words } from "../format";
 import { moments } from "../line";
 import { Choice, Panel, Problem, Select, StatusBadge, TrialLink, TrialLinks, Waiting } from "../parts";
-import { setQuery } from "../route";
+import { href, setQuery } from "../route";
 import type { Route } from "../route";
 import { rowsOf, useCampaign, useLoaded } from "../session";
 import { Table } from "../table";
 import type { Column } from "../table";
-import type { Campaign, Trial, TrialRow } from "../types";
+import type { Arm, Campaign, CampaignLine, Trial, TrialRow } from "../types";
 
 interface Fact {
   name: string;
@@ -159,7 +159,7 @@ function TwoCampaigns({ route }: { route: Route }): JSX.Element {
   const columns: Column<Ran>[] = [
     { key: "name", name: "Campaign", kind: "row", show: (ran) => ran.campaign.name },
     { key: "model", name: "Model", show: (ran) => ran.campaign.model },
-    { key: "baseline", name: "Baseline", kind: "number", show: (ran) => number(ran.campaign.baseline) },
+    { key: "baseline", name: "Baseline", kind: "number", show: (ran) => number(ran.rows.find((row) => row.number === ran.campaign.baseline)?.score) },
     { key: "certified", name: "Certified", kind: "number", show: (ran) => number(ran.rows.find((row) => row.number === ran.campaign.certified)?.score) },
     { key: "line", name: "Line", kind: "number", show: (ran) => number(ran.rows.find((row) => row.number === ran.campaign.best)?.score) },
     { key: "trials", name: "Trials", kind: "number", show: (ran) => whole(ran.rows.length - 1) },
@@ -183,17 +183,24 @@ function TwoCampaigns({ route }: { route: Route }): JSX.Element {
   );
 }
 
-function Arms({ arms }: { arms: Record<string, unknown>[] }): JSX.Element {
-  const names = [...new Set(arms.flatMap((arm) => Object.keys(arm)))];
-  const show = (value: unknown): string => (value === null || value === undefined ? NOTHING : typeof value === "number" ? number(value) : typeof value === "object" ? JSON.stringify(value) : String(value));
-  const columns = names.map((name, i): Column<Record<string, unknown>> => ({
-    key: name,
-    name: words(name),
-    kind: i === 0 ? "row" : arms.some((arm) => typeof arm[name] === "number") ? "number" : "text",
-    by: (arm) => (typeof arm[name] === "number" ? arm[name] : arm[name] === null || arm[name] === undefined ? null : show(arm[name])),
-    show: (arm) => show(arm[name]),
-  }));
-  return <Panel title="Arms" wide><Table label="Arms" columns={columns} rows={arms} id={(arm) => arms.indexOf(arm)} /></Panel>;
+function Arms({ arms }: { arms: Arm[] }): JSX.Element {
+  const { session } = useCampaign();
+  const { value: all } = useLoaded(() => session.source.campaigns(), [session]);
+  const line = (arm: Arm): CampaignLine | undefined => all?.find((one) => one.name === arm.name);
+  const columns: Column<Arm>[] = [
+    { key: "arm", name: "Arm", kind: "row", by: (arm) => arm.arm, show: (arm) => arm.arm },
+    { key: "seed", name: "Seed", kind: "number", by: (arm) => arm.seed, show: (arm) => arm.seed },
+    { key: "name", name: "Campaign", by: (arm) => arm.name, show: (arm) => (line(arm) ? <a href={href(arm.name)}>{arm.name}</a> : arm.name) },
+    { key: "model", name: "Model", by: (arm) => arm.model, show: (arm) => arm.model },
+    { key: "trials", name: "Trials", kind: "number", by: (arm) => line(arm)?.trials ?? null, show: (arm) => whole(line(arm)?.trials) },
+    { key: "gain", name: "Best gain", kind: "number", by: (arm) => line(arm)?.best_gain ?? null, show: (arm) => (typeof line(arm)?.best_gain === "number" ? `${signed(line(arm)?.best_gain)} %` : NOTHING) },
+  ];
+  return (
+    <Panel title="Arms" wide>
+      <Table label="Arms" columns={columns} rows={arms} id={(arm) => arm.name} sort="arm" current={(arm) => arm.name === session.name} />
+      <p class="muted small">Campaigns on the same pack and profile. recipelab ablate --arms tests their differences.</p>
+    </Panel>
+  );
 }
 
 export function Compare({ route }: { route: Route }): JSX.Element {
@@ -204,7 +211,7 @@ export function Compare({ route }: { route: Route }): JSX.Element {
       <div class="grid">
         <TwoTrials route={route} />
         <TwoCampaigns route={route} />
-        {campaign.arms !== null && campaign.arms.length > 0 && <Arms arms={campaign.arms} />}
+        {campaign.arms !== null && campaign.arms.length > 1 && <Arms arms={campaign.arms} />}
       </div>
     </>
   );

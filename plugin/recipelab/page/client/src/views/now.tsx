@@ -60,7 +60,7 @@ function headline(now: Now, live: boolean): string {
   if (now.state !== "running") return `The campaign is ${words(now.state)}.`;
   const parts = [plural(now.running.length, "trial runs", "trials run")];
   if (now.queued.length > 0) parts.push(`${now.queued.length} queued`);
-  if (now.slots !== null) parts.push(`${now.slots.busy} of ${plural(now.slots.total, "slot")} busy`);
+  if (now.slots !== null) parts.push(now.slots.total === null ? `${plural(now.slots.busy, "slot")} busy` : `${now.slots.busy} of ${plural(now.slots.total, "slot")} busy`);
   return parts.join(", ");
 }
 

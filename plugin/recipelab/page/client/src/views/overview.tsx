@@ -16,8 +16,9 @@ import { NowPanel } from "./now";
 const Z = 1.96;
 
 function percent(value: number | null, from: number | null): string {
+  if (value === from) return "";
   if (value === null || from === null || from === 0) return "";
-  return `${signed((100 * (value - from)) / Math.abs(from), 2)} %`;
+  return ` · ${signed((100 * (value - from)) / Math.abs(from), 2)} %`;
 }
 
 function Figure(props: { name: string; value: string; unit?: string; lines: (JSX.Element | string)[]; tone?: string }): JSX.Element {
@@ -38,11 +39,11 @@ function provenGain(campaign: Campaign, trial: number): string | null {
 }
 
 function Figures({ campaign, byNumber, rows }: { campaign: Campaign; byNumber: Map<number, TrialRow>; rows: TrialRow[] }): JSX.Element {
-  const start = campaign.baseline === null ? undefined : byNumber.get(0);
+  const start = byNumber.get(campaign.baseline ?? 0);
   const certified = campaign.certified === null ? undefined : byNumber.get(campaign.certified);
   const head = campaign.best === null ? undefined : byNumber.get(campaign.best);
   const { unit } = campaign.metric;
-  const from = campaign.baseline ?? start?.score ?? null;
+  const from = start?.score ?? null;
   const counts = { kept: 0, discarded: 0, failed: 0, flying: 0 };
   for (const row of rows) {
     if (row.status === null) counts.flying += 1;
@@ -54,14 +55,14 @@ function Figures({ campaign, byNumber, rows }: { campaign: Campaign; byNumber: M
   const link = (row: TrialRow): JSX.Element => <TrialLink campaign={campaign.name} number={row.number}>trial {row.number}</TrialLink>;
   return (
     <div class="figures">
-      <Figure name="Baseline" value={number(from)} unit={unit} lines={[plusMinus(start?.score ?? from, start?.score_se ?? null), "the starting recipe"]} />
+      <Figure name="Baseline" value={number(from)} unit={unit} lines={[plusMinus(from, start?.score_se ?? null), "the starting recipe"]} />
       <Figure
         name="Certified best"
         tone="good"
         value={certified && certified.number !== 0 ? number(certified.score) : NOTHING}
         unit={certified && certified.number !== 0 ? unit : ""}
         lines={certified && certified.number !== 0
-          ? [<>{link(certified)} {plusMinus(certified.score, certified.score_se)} · {percent(certified.score, from)}</>, proven ?? "proven on fresh seeds"]
+          ? [<>{link(certified)} {plusMinus(certified.score, certified.score_se)} {percent(certified.score, from)}</>, proven ?? "proven on fresh seeds"]
           : ["nothing is certified yet", "a gain is claimed when a checkpoint has held"]}
       />
       <Figure
@@ -69,7 +70,7 @@ function Figures({ campaign, byNumber, rows }: { campaign: Campaign; byNumber: M
         value={head ? number(head.score) : NOTHING}
         unit={head ? unit : ""}
         lines={head
-          ? [<>{link(head)} {plusMinus(head.score, head.score_se)} · {percent(head.score, from)}</>, head.number === 0 ? "the start" : head === certified ? "the same as the certified best" : `${words(head.standing ?? "kept")}: trials have to beat it`]
+          ? [<>{link(head)} {plusMinus(head.score, head.score_se)} {percent(head.score, from)}</>, head.number === 0 ? "the start" : head === certified ? "the same as the certified best" : `${words(head.standing ?? "kept")}: trials have to beat it`]
           : ["no trial is kept yet"]}
       />
       <Figure
@@ -87,7 +88,7 @@ export function lineCurves(rows: TrialRow[], campaign: Campaign, against: "trial
   const x = all.map((moment) => (against === "trials" ? moment.judged : moment.deviceHours));
   const column = (take: (moment: (typeof all)[number]) => number | null): (number | null)[] => all.map(take);
   const low = (row: TrialRow | null, sign: number): number | null => (row === null || row.score === null ? null : row.score + sign * Z * (row.score_se ?? 0));
-  const base = campaign.baseline ?? rows[0]?.score ?? null;
+  const base = rows.find((row) => row.number === (campaign.baseline ?? 0))?.score ?? null;
   const curves: Curve[] = [
     { name: "certified, upper", tone: "certified", kind: "hidden", values: column((m) => low(m.certified, 1)) },
     { name: "certified, lower", tone: "certified", kind: "hidden", values: column((m) => low(m.certified, -1)) },
@@ -117,7 +118,7 @@ function yRange(rows: TrialRow[], line: (number | null)[], goal: "minimize" | "m
   const scores = rows.map((row) => row.score).filter((value) => value !== null).sort((a, b) => a - b);
   if (heads.length === 0 || scores.length === 0) return undefined;
   const at = (share: number): number => scores[Math.round(share * (scores.length - 1))] as number;
-  let low = Math.min(...heads.reduce<[number, number]>((ends, value) => [Math.min(ends[0], value), ends[1]], [Infinity, 0]).slice(0, 1), at(goal === "maximize" ? 0.1 : 0));
+  let low = Math.min(heads.reduce((least, value) => Math.min(least, value), Infinity), at(goal === "maximize" ? 0.1 : 0));
   let high = Math.max(heads.reduce((top, value) => Math.max(top, value), -Infinity), at(goal === "minimize" ? 0.9 : 1));
   const widest = rows.reduce((most, row) => (row.status === "kept" ? Math.max(most, Z * (row.score_se ?? 0)) : most), 0);
   low -= widest;
@@ -130,9 +131,10 @@ function LinePanel({ campaign, rows }: { campaign: Campaign; rows: TrialRow[] })
   const { query } = useRoute();
   const against = query.get("against") === "hours" ? "hours" : "trials";
   const { props, picked } = useMemo(() => lineCurves(rows, campaign, against), [rows, campaign.checkpoints, campaign.baseline, against]);
+  const start = rows.find((row) => row.number === campaign.baseline);
   const best = rows.find((row) => row.number === campaign.best);
   const sure = rows.find((row) => row.number === campaign.certified);
-  const label = `${campaign.metric.title || campaign.metric.name} against ${props.xName}: baseline ${number(campaign.baseline)}, working line ${number(best?.score)}, certified best ${number(sure?.score)}. The table of trials has every value.`;
+  const label = `${campaign.metric.title || campaign.metric.name} against ${props.xName}: baseline ${number(start?.score)}, working line ${number(best?.score)}, certified best ${number(sure?.score)}. The table of trials has every value.`;
   return (
     <Panel
       title={`${campaign.metric.title || words(campaign.metric.name)}${campaign.metric.unit ? `, ${campaign.metric.unit}` : ""}`}
@@ -199,6 +201,7 @@ function Setup({ campaign }: { campaign: Campaign }): JSX.Element {
           ["Metric", `${metric.title || metric.name}${metric.unit ? `, ${metric.unit}` : ""}: ${metric.goal}`],
           ["Noise", noise === null || noise.sd === null ? NOTHING : `sd ${number(noise.sd, 2)} of a seed run${noise.seeds === null ? "" : `, from ${plural(noise.seeds, "run")}`}`],
           ["Smallest visible gain", noise === null ? NOTHING : number(noise.smallest_visible, 2)],
+          ...(campaign.trust ? [["Trust", campaign.trust] as [string, string]] : []),
           ["Surfaces", campaign.surfaces.join(", ") || NOTHING],
           ["Specialists", campaign.specialists.join(", ") || NOTHING],
           ...(campaign.stop_reason ? [["Ended", campaign.stop_reason] as [string, string]] : []),

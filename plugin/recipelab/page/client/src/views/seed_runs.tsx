@@ -19,16 +19,18 @@ interface Line {
 /** The measures that are shown: the metric first, then what gates are held to, then others. */
 function chosen(runs: SeedRun[], campaign: Campaign): string[] {
   const names = [...new Set(runs.flatMap((run) => Object.keys(run.measures)))].filter((name) => !name.startsWith("beside."));
+  const doubled = names.includes("metric");
   const rank = (name: string): number => {
-    if (name === campaign.metric.name) return 0;
-    if (name.endsWith(`.${campaign.metric.name}`)) return 1;
+    if (name === "metric") return 0;
+    if (name === campaign.metric.name) return 1;
+    if (name.endsWith(`.${campaign.metric.name}`)) return 1.5;
     const gate = campaign.gates.findIndex((one) => name === one.name || name.endsWith(`.${one.name}`));
     return gate >= 0 ? 2 + gate : 100;
   };
-  return names.sort((a, b) => rank(a) - rank(b) || a.localeCompare(b)).slice(0, MOST_MEASURES);
+  return names.filter((name) => !(doubled && name.endsWith(`.${campaign.metric.name}`))).sort((a, b) => rank(a) - rank(b) || a.localeCompare(b)).slice(0, MOST_MEASURES);
 }
 
-const total = (run: SeedRun | undefined): number | null => (run ? run.timings.reduce((sum, timing) => sum + timing.wall_seconds, 0) : null);
+const total = (run: SeedRun | undefined): number | null => (run && run.timings.length > 0 ? run.timings.reduce((sum, timing) => sum + timing.wall_seconds, 0) : null);
 
 export function SeedRuns({ trial, campaign }: { trial: Trial; campaign: Campaign }): JSX.Element {
   const lines = useMemo(() => {
@@ -43,7 +45,7 @@ export function SeedRuns({ trial, campaign }: { trial: Trial; campaign: Campaign
   const columns: Column<Line>[] = [
     { key: "seed", name: "Seed", kind: "row", show: (line) => line.seed },
     ...measures.flatMap((measure): Column<Line>[] => [
-      { key: measure, name: measure, kind: "number", by: (line) => line.mine?.measures[measure] ?? null, show: (line) => number(line.mine?.measures[measure]) },
+      { key: measure, name: measure === "metric" ? campaign.metric.name : measure, kind: "number", by: (line) => line.mine?.measures[measure] ?? null, show: (line) => number(line.mine?.measures[measure]) },
       ...(both ? [{ key: `${measure}/other`, name, kind: "number" as const, by: (line: Line) => line.other?.measures[measure] ?? null, show: (line: Line) => <span class="muted">{number(line.other?.measures[measure])}</span> }] : []),
     ]),
     { key: "time", name: "Time", kind: "number", by: (line) => total(line.mine), show: (line) => seconds(total(line.mine)) },

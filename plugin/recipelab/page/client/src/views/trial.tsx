@@ -14,7 +14,7 @@ import { useCampaign, useLoaded } from "../session";
 import type { Session } from "../session";
 import { Table } from "../table";
 import type { Column } from "../table";
-import type { Campaign, GateResult, Message, SeedRun, Trial } from "../types";
+import type { Campaign, GateResult, Message, SeedRun, Trial, TrialRow } from "../types";
 import { Said } from "./message";
 import { SeedRuns } from "./seed_runs";
 
@@ -52,7 +52,7 @@ function Whole({ trial, route }: { trial: Trial; route: Route }): JSX.Element {
   const { session, campaign } = useCampaign();
   return (
     <div class="grid trial">
-      <Proposal trial={trial} campaign={campaign} live={session.source.mode === "live"} />
+      <Proposal trial={trial} campaign={campaign} rows={session.rows} live={session.source.mode === "live"} />
       <Verdict trial={trial} campaign={campaign} />
       {trial.failure !== null && <FailurePanel trial={trial} campaign={campaign} />}
       <Changes trial={trial} route={route} />
@@ -67,7 +67,18 @@ function Whole({ trial, route }: { trial: Trial; route: Route }): JSX.Element {
   );
 }
 
-function Proposal({ trial, campaign, live }: { trial: Trial; campaign: Campaign; live: boolean }): JSX.Element {
+/** Trials made of a trial, and others made from its parent. */
+function kinOf(trial: Trial, rows: TrialRow[]): { children: number[]; siblings: number[] } {
+  const parent = trial.parents[0];
+  const made = (from: number): number[] => rows.filter((row) => row.parents[0] === from || row.parents.includes(from)).map((row) => row.number);
+  return {
+    children: trial.children ?? made(trial.number),
+    siblings: trial.siblings ?? (parent === undefined ? [] : made(parent).filter((number) => number !== trial.number)),
+  };
+}
+
+function Proposal({ trial, campaign, rows, live }: { trial: Trial; campaign: Campaign; rows: TrialRow[]; live: boolean }): JSX.Element {
+  const kin = useMemo(() => kinOf(trial, rows), [trial, rows]);
   return (
     <Panel title="Proposal" aside={live && trial.status === null && trial.state === "running" ? <KillButton trial={trial.number} /> : undefined}>
       <p class="hypothesis">{trial.hypothesis || "no hypothesis"}</p>
@@ -76,8 +87,8 @@ function Proposal({ trial, campaign, live }: { trial: Trial; campaign: Campaign;
           ["By", <>{trial.specialist} on {trial.surface}{trial.round !== null && <span class="muted">, round {trial.round}</span>}</>],
           ["Expected change", trial.expected_delta === null ? NOTHING : `${signed(trial.expected_delta)} ${campaign.metric.unit}`],
           ["Made from", <TrialLinks campaign={campaign.name} numbers={trial.parents} />],
-          ["Made of it", <TrialLinks campaign={campaign.name} numbers={trial.children} />],
-          ...(trial.siblings && trial.siblings.length > 0 ? [["Beside it", <TrialLinks campaign={campaign.name} numbers={trial.siblings} />] as [string, JSX.Element]] : []),
+          ["Made of it", <TrialLinks campaign={campaign.name} numbers={kin.children} />],
+          ...(kin.siblings.length > 0 ? [["Beside it", <TrialLinks campaign={campaign.name} numbers={kin.siblings} />] as [string, JSX.Element]] : []),
           ["Proposed", date(trial.proposed_at)],
           ["Judged", trial.judged_at === null ? NOTHING : `${date(trial.judged_at)}, after ${seconds(trial.judged_at - trial.proposed_at)}`],
         ]}
@@ -111,12 +122,13 @@ function Verdict({ trial, campaign }: { trial: Trial; campaign: Campaign }): JSX
     if (proof.deterministic) items.push(["Seeds", "it is the same for every seed"]);
   }
   if (trial.fixed_by && trial.fixed_by.length > 0) items.push(["Mended by", <TrialLinks campaign={campaign.name} numbers={trial.fixed_by} />]);
-  if (trial.fixes && trial.fixes.length > 0) items.push(["Mends", <TrialLinks campaign={campaign.name} numbers={trial.fixes} />]);
+  if (trial.fixes && trial.fixes.length > 0) items.push(["Got past", <>{trial.fixes.map((what) => <a key={what} class="breakable" href={typeof what === "number" ? href(campaign.name, "trial", what) : href(campaign.name, "failures", null, { signature: what })}>{typeof what === "number" ? `#${what}` : what}</a>)}</>]);
   if (trial.environment) items.push(["Ran in", <span class="breakable">{trial.environment}</span>]);
   return (
     <Panel title="Verdict">
       <p class="hypothesis">{trial.status === null ? "Not judged yet." : trial.reason || words(trial.status)}</p>
       <Facts items={items} />
+      {trial.words && trial.words.length > 0 && <ul class="words">{trial.words.map((text) => <li key={text}>{text}</li>)}</ul>}
     </Panel>
   );
 }
