@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from recipelab.lineage.campaigns import CampaignStore
+from recipelab.lineage.columns import ColumnReader
 from recipelab.lineage.database import open_database
 from recipelab.lineage.evidence import EvidenceStore
 from recipelab.lineage.ledger import LedgerStore
@@ -14,7 +15,9 @@ from recipelab.lineage.similar import SimilarReader
 from recipelab.lineage.writer import TrialWriter
 
 
-class LineageStore(SimilarReader, TrialWriter, CampaignStore, LedgerStore, EvidenceStore):
+class LineageStore(
+    SimilarReader, ColumnReader, TrialWriter, CampaignStore, LedgerStore, EvidenceStore
+):
     """The lineage in a SQLite file or a PostgreSQL database.
 
     Every write is one transaction that is on the disk when the method returns: kill the process
