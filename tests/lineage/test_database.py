@@ -74,7 +74,10 @@ def damaged(path: Path) -> None:
             newer,
             f"has version {SCHEMA + 1} of the lineage's tables, and this recipelab reads v",
         ),
-        (too_old, rf"lineage\.db has version {OLDEST - 1} of .* reads versions {OLDEST} to {SCHEMA}"),
+        (
+            too_old,
+            rf"lineage\.db has version {OLDEST - 1} of .* reads versions {OLDEST} to {SCHEMA}",
+        ),
         (of_no_version, "has no version of the lineage's tables"),
         (of_something_else, "is not a lineage: it is a database of something else"),
         (damaged, "cannot open the lineage"),

@@ -19,9 +19,7 @@ VIEWS = st.lists(TEXT | st.text(min_size=200, max_size=400), min_size=1, max_siz
 
 def shown(store: LineageStore, *views: str, specialist: str = "opt") -> list[int]:
     """Adds a turn for each view."""
-    return [
-        store.add_turn(CAMPAIGN, specialist, view=view, round_number=None) for view in views
-    ]
+    return [store.add_turn(CAMPAIGN, specialist, view=view, round_number=None) for view in views]
 
 
 def line(number: int) -> str:
@@ -63,9 +61,7 @@ def test_a_view_is_stored_once_however_often_it_is_shown(store: LineageStore) ->
 def test_views_that_repeat_lines_take_little_and_no_chain_is_too_long(
     store: LineageStore,
 ) -> None:
-    views = [
-        "\n".join(map(line, range(start, start + 60))) for start in range(3 * LONGEST_CHAIN)
-    ]
+    views = ["\n".join(map(line, range(start, start + 60))) for start in range(3 * LONGEST_CHAIN)]
     shown(store, *views)
     hashes = [view.hash for view in store.views(CAMPAIGN)]
     assert [store.view_text(hash) for hash in hashes] == views

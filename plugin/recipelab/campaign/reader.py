@@ -341,17 +341,33 @@ class CampaignReader:
         return found | {"line": line_facts(self.store, self.name, self.metric.goal)}
 
     def transcript(
-        self, *, round_number: int | None = None, trial: int | None = None
+        self, *, round_number: int | None = None, trial: int | None = None, views: bool = False
     ) -> Transcript:
         """Return the group chat as a review, to be shown or written.
 
         Args:
             round_number: Only this round.
             trial: Only the turns that are about this trial.
+            views: Whether it tells what each turn was shown when it began.
         """
         from recipelab.report.transcript import Transcript
 
-        return Transcript(self.store, self.record, round_number, trial)
+        return Transcript(self.store, self.record, round_number, trial, views)
+
+    def seen(self, trial: int) -> str:
+        """Return what its proposer was shown when the turn began that proposed a trial.
+
+        Raises:
+            LineageError: There is no such trial, or it was not proposed in a turn that the
+                lineage has.
+        """
+        turn = self.store.turn_of(self.name, trial)
+        if turn is None or turn.view is None:
+            raise LineageError(
+                f"trial {trial} of {self.name} was proposed in no turn that the lineage has: by a "
+                "person or a script, or before the lineage kept what turns are shown"
+            )
+        return self.store.view_text(turn.view)
 
     def export(
         self,
