@@ -19,6 +19,7 @@ from recipelab.lineage.records import (
     TrialRecord,
     TrialState,
     TurnRecord,
+    UsageEntry,
     UsageTotal,
     ViewRecord,
 )
@@ -62,6 +63,7 @@ __all__ = [
     "TrialRecord",
     "TrialState",
     "TurnRecord",
+    "UsageEntry",
     "UsageTotal",
     "ViewRecord",
     "keys_of",

@@ -401,6 +401,25 @@ class UsageTotal:
     cost: float
 
 
+@dataclass(frozen=True, slots=True)
+class UsageEntry:
+    """What one call of a model, or one trial on a device, used, and when it was booked.
+
+    Attributes:
+        at: When it was booked, in UTC.
+        model: The model; or the word that stands for devices.
+        tokens: Tokens sent and received.
+        seconds: Time waited, or that slots were held, in seconds.
+        cost: Cost, in the currency that the caller counts in.
+    """
+
+    at: datetime
+    model: str
+    tokens: int
+    seconds: float
+    cost: float
+
+
 @dataclass(frozen=True)
 class Lease:
     """A slot that a running trial holds.

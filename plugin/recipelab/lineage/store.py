@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from recipelab.lineage.campaigns import CampaignStore
+from recipelab.lineage.columns import ColumnReader
 from recipelab.lineage.database import open_database
 from recipelab.lineage.evidence import EvidenceStore
 from recipelab.lineage.ledger import LedgerStore
@@ -16,7 +17,13 @@ from recipelab.lineage.writer import TrialWriter
 
 
 class LineageStore(
-    SimilarReader, TrialWriter, CampaignStore, LedgerStore, TurnStore, EvidenceStore
+    SimilarReader,
+    ColumnReader,
+    TrialWriter,
+    CampaignStore,
+    LedgerStore,
+    TurnStore,
+    EvidenceStore,
 ):
     """The lineage in a SQLite file or a PostgreSQL database.
 
