@@ -22,6 +22,7 @@ from recipelab.plan import Plan, plan_of
 if TYPE_CHECKING:
     from recipelab.evaluation.live import LivePhase
     from recipelab.evaluation.log_book import PhaseLog
+    from recipelab.evaluation.now import Now
     from recipelab.evaluation.session import Overrides
     from recipelab.packs.pack import Pack
     from recipelab.report.transcript import Transcript
@@ -200,6 +201,21 @@ class CampaignReader:
         from recipelab.evaluation.live import LiveBoard
 
         return LiveBoard(self.home.live(self.name)).phases(trial) if self.is_running else ()
+
+    def now(self) -> Now:
+        """Return what goes on right now: floor, queue, phases, next stop, warnings.
+
+        It reads a few small files of the campaign's folder, and of the lineage the campaign alone.
+        Where no process runs the campaign, it says so, and nothing runs.
+        """
+        from recipelab.evaluation.live import NOW, LiveBoard
+        from recipelab.evaluation.now import now_of, read_team
+
+        record, folder = self.record, self.home.live(self.name)
+        if not self.is_running:
+            return now_of(record, None, (), alive=False)
+        team, phases = read_team(folder / NOW), LiveBoard(folder).phases()
+        return now_of(record, team, phases, alive=True)
 
     def logs(self, number: int) -> tuple[PhaseLog, ...]:
         """Return what the phases of a trial printed, as far as it was kept here.
