@@ -80,7 +80,7 @@ def test_a_trial_knows_its_turn_and_a_turn_its_trials(store: LineageStore) -> No
     assert [turn.trials for turn in store.turns(CAMPAIGN)] == [(third,), (1, 2)]
     assert store.turn_of(CAMPAIGN, 0) is None
     assert store.turn_of(CAMPAIGN, 2) == store.turns(CAMPAIGN)[1]
-    with pytest.raises(LineageError, match="no turn 3 in which .* it has turns 1 to 2"):
+    with pytest.raises(LineageError, match=r"no turn 3 in which .* it has turns 1 to 2"):
         propose(store, 0, turn=3)
     assert store.trial_count(CAMPAIGN) == 4  # what is refused leaves nothing
     with pytest.raises(LineageError, match="has no trial 9"):

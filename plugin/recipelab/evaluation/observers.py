@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 from opentelemetry.trace import Span
@@ -150,7 +150,7 @@ class TrialObserver:
 
     @contextmanager
     def running(
-        self, phase: Phase, seed: int | None, budget: float
+        self, phase: Phase, seed: int | None, budget: float, slot: Slot
     ) -> Iterator[Callable[[bytes], None] | None]:
         """Note that a phase runs, as long as the context lasts.
 
@@ -158,11 +158,20 @@ class TrialObserver:
             phase: The phase.
             seed: The seed of the run; ``None`` in preflight.
             budget: Its budget in seconds.
+            slot: Where it runs.
 
         Yields:
             What takes its log, piece by piece and in any thread; ``None`` if nobody wants it.
         """
         yield None
+
+    def confirming(self, look: int, of: int) -> None:
+        """Note that the trial is tested on fresh seeds.
+
+        Args:
+            look: The look that the test is at, from 1.
+            of: How many looks there are at most.
+        """
 
     def logged(self, phase: Phase, seed: int | None, log: str) -> None:
         """Note what a phase of the recipe has printed, as agents may see it.
@@ -281,22 +290,31 @@ class LineageObserver(TrialObserver):
             owner=owner_identity(),
         )
         since = time.monotonic()
+        held = nullcontext() if self._live is None else self._live.now.holding(slot.name)
         try:
-            yield
+            with held:
+                yield
         finally:
             self.device_seconds += time.monotonic() - since
             self._store.release_slot(self._campaign, self._number, slot.name)
 
     @contextmanager
     def running(
-        self, phase: Phase, seed: int | None, budget: float, *, beside: bool = False
+        self, phase: Phase, seed: int | None, budget: float, slot: Slot, *, beside: bool = False
     ) -> Iterator[Callable[[bytes], None] | None]:
         """Show people that a phase runs, of the trial or of the incumbent beside it."""
         if self._live is None:
             yield None
             return
-        with self._live.running(self._number, phase, seed, budget, beside=beside) as tell:
+        with self._live.running(
+            self._number, phase, seed, budget, beside=beside, slot=slot.name
+        ) as tell:
             yield tell
+
+    def confirming(self, look: int, of: int, *, kind: str = "trial") -> None:
+        """Show people how far the test is."""
+        if self._live is not None:
+            self._live.now.confirming(self._number, look, of, kind)
 
     def logged(self, phase: Phase, seed: int | None, log: str) -> None:
         """Keep the log beside the lineage."""
@@ -334,9 +352,9 @@ class _SlotObserver(TrialObserver):
 
     @contextmanager
     def running(
-        self, phase: Phase, seed: int | None, budget: float
+        self, phase: Phase, seed: int | None, budget: float, slot: Slot
     ) -> Iterator[Callable[[bytes], None] | None]:
-        with self._trial.running(phase, seed, budget, beside=True) as tell:
+        with self._trial.running(phase, seed, budget, slot, beside=True) as tell:
             yield tell
 
     def finished(self, digest: str, run: SeedRun, *, beside: int | None) -> None:
@@ -344,3 +362,7 @@ class _SlotObserver(TrialObserver):
 
     def finished_runs(self, digest: str, *, beside: int | None) -> Mapping[int, SeedRun]:
         return self._trial.finished_runs(digest, beside=beside)
+
+    def confirming(self, look: int, of: int) -> None:
+        # Of a checkpoint: the head and the certified recipe hold slots for it, and nothing else.
+        self._trial.confirming(look, of, kind="checkpoint")

@@ -428,7 +428,7 @@ class PhaseRunner:
         request = self._request(phase, seed, slot, inputs, output, sharing)
         with (
             observed_phase(phase, seed, slot, self._labels) as observed,
-            self.observer.running(phase, told, request.limits.seconds) as tell,
+            self.observer.running(phase, told, request.limits.seconds, slot) as tell,
         ):
             if self._shows_log(phase):
                 request = replace(request, tell=tell)

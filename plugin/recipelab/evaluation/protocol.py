@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from recipelab.acceptance import NeedMoreSeeds, waves
+from recipelab.acceptance import LineAcceptance, NeedMoreSeeds, waves
+from recipelab.acceptance.sequential import look_of
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Outcome, Status
 from recipelab.evaluation.checkpoints import gone_bad
@@ -262,9 +263,14 @@ class TrialProtocol:
             best: What it is compared with.
             beside: What it was screened against, if that is another.
         """
-        gate_asked = False
+        gate_asked, asked = False, 0
+        tests_line = isinstance(self._judge.policy, LineAcceptance)
         while isinstance(found, NeedMoreSeeds):
             gate_asked = gate_asked or found.for_gate
+            asked += 1
+            looks = look_of(found.seeds, trial.pack.acceptance.confirm)
+            # Where lines are tested, a trial has some fresh seeds and no looks.
+            trial.observer.confirming(*((asked, asked) if tests_line else looks))
             fresh = trial.seeds.confirmation(trial.name, found.seeds, screened)
             await trial.run(fresh, best, alone=found.alone)
             runs = _runs(trial, screened, fresh)

@@ -23,6 +23,7 @@ from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.live import LiveBoard
 from recipelab.evaluation.log_book import LogBook
 from recipelab.evaluation.metric import Incumbent
+from recipelab.evaluation.now import NowBoard
 from recipelab.evaluation.proposals import (
     BASELINE,
     Approve,
@@ -86,6 +87,7 @@ class TrialQueue:
 
     Attributes:
         logs: The logs of its trials; ``None`` where none are kept.
+        now: Where people see what goes on.
         trial_seconds: Moving mean of the trials' lengths; ``None`` before the first has ended.
         waited_for: How many callers of :meth:`wait_for` wait right now.
     """
@@ -132,6 +134,7 @@ class TrialQueue:
         self._evaluator = evaluator
         self._follows = follows
         self._live = live
+        self.now = live.now if live is not None else NowBoard()
         self.logs = logs
         self._paused = False
         self._waiting: deque[int] = deque()
@@ -167,6 +170,11 @@ class TrialQueue:
     def running(self) -> tuple[int, ...]:
         """Numbers of the trials that were submitted and not yet collected."""
         return (*self._ended, *self.in_flight)
+
+    @property
+    def waiting(self) -> tuple[int, ...]:
+        """Numbers of the trials that wait for a slot, in order."""
+        return tuple(self._waiting)
 
     @property
     def is_full(self) -> bool:

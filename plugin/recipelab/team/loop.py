@@ -14,6 +14,7 @@ from autogen_agentchat.messages import (
     BaseChatMessage,
     TextMessage,
     ToolCallExecutionEvent,
+    ToolCallRequestEvent,
 )
 from autogen_core import CancellationToken
 
@@ -22,12 +23,13 @@ from recipelab.core.trial import Status
 from recipelab.evaluation.calibration import baseline_text
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.lineage import PAUSED, NewMessage, NewUsage, TrialRecord
-from recipelab.team.notes import Listener, Notes
+from recipelab.team.notes import NOTE, WARNING, Listener, Notes
 from recipelab.team.speakers import SpeakerPolicy, TrialResult
 from recipelab.team.turns import (
     Silence,
     TurnOutcome,
     TurnReader,
+    TurnResult,
     idle_report,
     submission_answers,
     trials_of,
@@ -212,15 +214,31 @@ class CampaignLoop:
         outcome = self._turns.read(message)
         if outcome is not None:
             self._idle_turns.append(outcome)
+        self._tell_now(message, outcome)
         if isinstance(message, BaseChatMessage):
             for trial in trials:
                 record = self._judged.pop(trial, None)
                 if record is not None:
                     self._learn(record)
 
+    def _tell_now(
+        self, message: BaseAgentEvent | BaseChatMessage, outcome: TurnOutcome | None
+    ) -> None:
+        """Tell people what whoever has the floor does, and why a turn brought no trial."""
+        if isinstance(message, ToolCallRequestEvent):
+            self._queue.now.calls(message.source, [call.name for call in message.content])
+        elif isinstance(message, ToolCallExecutionEvent):
+            self._queue.now.calls(message.source, ())
+        if outcome is not None and outcome.result is not TurnResult.SUBMITTED:
+            words = {TurnResult.REJECTED: "every proposal was rejected: "}.get(outcome.result, "")
+            said = message.to_text() if isinstance(message, BaseChatMessage) else ""
+            self._queue.now.passed(outcome.specialist, words + (outcome.fault or said))
+
     def keep(self, message: BaseChatMessage) -> None:
         """Keep what people were told for the lineage; it is no part of the chat."""
         kind = type(message).__name__
+        if isinstance(message, TextMessage) and message.metadata.get(NOTE) == WARNING:
+            self._queue.now.warn(message.content)
         told = NewMessage(message.source, kind, message.dump(), created_at=message.created_at)
         self._unwritten.append(told)
 

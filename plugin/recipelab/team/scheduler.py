@@ -153,11 +153,14 @@ class TurnScheduler:
     def start_turn(self, name: str) -> None:
         """Note that the turn of a participant begins."""
         self._started[name] = asyncio.get_running_loop().time()
+        if name != EVALUATOR:
+            self._queue.now.took_floor(name)
         self.turns_taken += name in self._specialists
 
     def end_turn(self, name: str) -> None:
         """Note that the turn of a participant has ended."""
         seconds = asyncio.get_running_loop().time() - self._started.pop(name)
+        self._queue.now.left_floor(name)
         if name in self._specialists:
             mean = self.turn_seconds
             self.turn_seconds = (
