@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
+from recipelab.core.errors import LineageError
 from recipelab.lineage import LineageStore, MessageRecord
 from recipelab.page.data import shown
 from recipelab.report.transcript.turns import submitted, text_of, trials_of
@@ -87,12 +89,38 @@ def _short(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[:limit]}…[cut, {len(text):,} characters]"
 
 
+def view_data(store: LineageStore, campaign: str, digest: str) -> dict[str, Any]:
+    """Return what a specialist was shown when its turn began.
+
+    Args:
+        store: The lineage.
+        campaign: Name of the campaign.
+        digest: SHA-256 of the text.
+
+    Raises:
+        LineageError: No turn of the campaign has shown it.
+    """
+    first = next((one.first_used_at for one in store.views(campaign) if one.hash == digest), None)
+    if first is None:
+        raise LineageError(f"no turn of {campaign} has shown a view with the SHA-256 {digest!r}")
+    return shown_view(digest, first, store.view_text(digest))
+
+
+def shown_view(digest: str, first: datetime, text: str) -> dict[str, Any]:
+    """Return a view as the page shows it."""
+    return dict(shown({"hash": digest, "first_used_at": first, "text": text}))
+
+
 def turn_positions(store: LineageStore, campaign: str, trial: int) -> list[int]:
     """Return the positions of the messages of the turn that led to a trial, in order.
 
-    It ends with the answer of the tool that submitted the trial, and begins behind the last thing
-    that its specialist said in the chat before.
+    A lineage of before the turns were kept is asked for the messages themselves: the turn ends with
+    the answer of the tool that submitted the trial, and begins behind the last thing that its
+    specialist said in the chat before.
     """
+    turn = store.turn_of(campaign, trial)
+    if turn is not None:
+        return list(store.turn_messages(campaign, turn.number))
     for message in store.messages(campaign, trial=trial):
         if trial in submitted(message):
             before = store.messages_before(

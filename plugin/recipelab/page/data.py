@@ -24,9 +24,10 @@ from recipelab.campaign.reader import CampaignReader
 from recipelab.core.content import Home
 from recipelab.core.errors import RecipelabError
 from recipelab.core.text import plain
-from recipelab.core.trial import Checkpoint, Outcome, Status
+from recipelab.core.trial import Checkpoint, Outcome, Status, Trust
 from recipelab.exchange.metric import MetricFacts, metric_of
 from recipelab.lineage import CampaignRecord, LineageStore
+from recipelab.lineage.campaigns import trust_of
 from recipelab.lineage.columns import ChangeMark, ColumnRow, TrialColumns, columns_of
 from recipelab.lineage.trial_view import checkpoint_verdict
 from recipelab.packs.judging_sections import Goal
@@ -168,6 +169,7 @@ class CampaignData:
         plan = _plan(record)
         surfaces = {item.name: item for item in store.surfaces(name)}
         specialists = {item.name: item for item in store.specialists(name)}
+        trust = trust_of(record)
         asked = () if plan is None else plan.specialists
         facts = {
             key: getattr(record, key)
@@ -178,7 +180,8 @@ class CampaignData:
             "created_at": record.created_at,
             "ended_at": record.ended_at,
             "driver_alive": self.reader.is_running,
-            "trust": record.settings.get("trust"),
+            "trust": trust,
+            "warning": None if trust is None else Trust(trust).warning,
             "missing": self._missing(),
             "metric": self._metric(),
             "surfaces": sorted(surfaces.keys() | (self.pack.surface_names if self.pack else ())),
@@ -345,6 +348,7 @@ class CampaignData:
                 for key in ("calls", "prompt_tokens", "completion_tokens", "seconds", "cost"):
                     calls[item.specialist][key] += getattr(item, key)
         nothing = dict.fromkeys(("calls", "prompt_tokens", "completion_tokens"), 0)
+        passes = self.store.idle_turns(self.name)
         return {
             "by_surface": [
                 _group(item) | {"cpu_seconds": on_surface[name]} for name, item in surfaces.items()
@@ -352,7 +356,7 @@ class CampaignData:
             "by_specialist": [
                 _group(item)
                 | nothing
-                | {"seconds": 0.0, "cost": 0.0, "passes": None}
+                | {"seconds": 0.0, "cost": 0.0, "passes": passes.get(name, 0)}
                 | calls[name]
                 | {"cpu_seconds": by_specialist[name]}
                 for name, item in specialists.items()

@@ -138,7 +138,6 @@ class LiveAround:
         store: The lineage.
         campaign: Name of the campaign.
         chat: Returns the positions of the messages that led to a trial.
-        views: Returns the hash of the view that led to a trial.
     """
 
     def __init__(
@@ -146,12 +145,10 @@ class LiveAround:
         store: LineageStore,
         campaign: str,
         chat: Callable[[int], Sequence[int]],
-        views: Callable[[int], str | None] = lambda number: None,
     ) -> None:
         self._store = store
         self._campaign = campaign
         self._chat = chat
-        self._views = views
         self._start: Mapping[str, str] | None = None
 
     def of(self, record: TrialRecord) -> Around:
@@ -161,13 +158,14 @@ class LiveAround:
         siblings = [] if parent is None else store.child_numbers(name, parent, limit=RELATED)
         failure = record.outcome.failure if record.outcome else None
         fixed_by, fixes = mended(store.fixes(name, number), number, failure)
+        turn = store.turn_of(name, number)
         return Around(
             children=store.child_numbers(name, number, limit=RELATED),
             siblings=[other for other in siblings if other != number],
             fixed_by=fixed_by,
             fixes=fixes,
             chat=self._chat(number),
-            view=self._views(number),
+            view=None if turn is None else turn.view,
             diff_from_start=self.diff_from_start(record),
             beside_runs=beside_runs(store, name, record),
         )

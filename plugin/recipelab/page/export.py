@@ -30,7 +30,7 @@ from recipelab.core.trial import SeedRun, Status
 from recipelab.lineage import TrialRecord
 from recipelab.lineage.columns import Fix
 from recipelab.lineage.values import cut_front
-from recipelab.page.chat import TurnIndex, message_data
+from recipelab.page.chat import TurnIndex, message_data, shown_view
 from recipelab.page.data import CampaignData, campaign_row
 from recipelab.page.detail import Around, beside_runs, mended, trial_data
 
@@ -39,6 +39,9 @@ DETAIL_TRIALS = 100
 
 CHAT_MESSAGES = 200
 """Messages in a chunk of the data, by their positions."""
+
+SHARD_VIEWS = 50
+"""Views in a chunk of the data."""
 
 MOST_DIFFS = 1_000
 """Trials up to which each has its diff from the start; beyond, kept ones alone have it."""
@@ -218,17 +221,40 @@ class CampaignChunks:
         self._store = data.store
         self._name = data.name
         self._turns = TurnIndex()
+        self._views: dict[int, str | None] = {}
+        self._shards: list[list[str]] = []
         self._beside: dict[int, tuple[SeedRun, ...]] = {}
 
     def chunks(self) -> Iterator[tuple[str, Any]]:
         """Yield name and value of each chunk."""
         trials = self._data.trials()
-        yield f"campaign:{self._name}", self._data.campaign() | {"views": []}
         yield f"trials:{self._name}", trials
         # The chat first: it tells which messages led to which trial.
         for place, messages in self._chat():
             yield f"chat:{self._name}:{place}", messages
+        for turn in self._store.turns(self._name):
+            self._views |= dict.fromkeys(turn.trials, turn.view)
+        yield from self._shown_views()
         yield from self._details(len(trials["columns"]["number"]))
+        yield f"campaign:{self._name}", self._data.campaign() | {"views": self._shards}
+
+    def _shown_views(self) -> Iterator[tuple[str, Any]]:
+        """Yield what specialists were shown, as far as a trial came of it."""
+        wanted = set(self._views.values())
+        chunk: list[dict[str, Any]] = []
+        for record, text in self._store.each_view(self._name):
+            if record.hash not in wanted:
+                continue
+            chunk.append(shown_view(record.hash, record.first_used_at, text))
+            if len(chunk) == SHARD_VIEWS:
+                yield self._shard(chunk)
+                chunk = []
+        if chunk:
+            yield self._shard(chunk)
+
+    def _shard(self, views: list[dict[str, Any]]) -> tuple[str, Any]:
+        self._shards.append([view["hash"] for view in views])
+        return f"view:{self._name}:{len(self._shards) - 1}", views
 
     def _chat(self) -> Iterator[tuple[int, list[dict[str, Any]]]]:
         total = self._store.message_count(self._name)
@@ -271,6 +297,7 @@ class CampaignChunks:
             fixed_by=fixed_by,
             fixes=mends,
             chat=self._turns.positions.get(record.number, ()),
+            view=self._views.get(record.number),
             diff_from_start=None if start is None else self._diff(record, start),
             beside_runs=self._compared_with(record)[:BESIDE_RUNS],
         )
