@@ -272,7 +272,7 @@ class CampaignData:
 
         A test that ends in a claim passes its level on, so it spends nothing.
         """
-        tests = [
+        checkpoints: list[dict[str, Any]] = [
             {
                 "kind": "checkpoint", "trial": item.found.trial, "against": item.found.against,
                 "held": item.found.held, "verdict": checkpoint_verdict(item.found),
@@ -281,7 +281,7 @@ class CampaignData:
             }
             for item in self.store.checkpoints(self.name)
         ]  # fmt: skip
-        tests = [*self.store.tested_trials(self.name), *tests]
+        tests = [*self.store.tested_trials(self.name), *checkpoints]
         spent = sum(test["level"] or 0.0 for test in tests if not test["held"])
         acceptance = self.pack.acceptance if self.pack else None
         rate = acceptance.false_keep_rate if acceptance else None

@@ -196,6 +196,10 @@ class PageApp:
         def steering(name: str) -> CampaignSteering:
             return self.lineage.campaign(name).steering
 
+        def done(work: Callable[[], None]) -> dict[str, bool]:
+            work()
+            return {"done": True}
+
         def changed(campaign: CampaignSteering, body: NoteChange) -> dict[str, Any]:
             if body.retire is not None:
                 campaign.retire_note(body.retire)
@@ -210,11 +214,13 @@ class PageApp:
 
         @app.post("/api/campaigns/{name}/kill")
         async def kill(request: Request, name: str, body: OneTrial) -> Response:
-            return await self._answer(request, lambda: done(steering(name).kill(body.trial)))
+            return await self._answer(
+                request, lambda: done(lambda: steering(name).kill(body.trial))
+            )
 
         @app.post("/api/campaigns/{name}/pause")
         async def pause(request: Request, name: str) -> Response:
-            return await self._answer(request, lambda: done(steering(name).pause()))
+            return await self._answer(request, lambda: done(steering(name).pause))
 
         @app.post("/api/campaigns/{name}/resume")
         async def resume(request: Request, name: str) -> Response:
@@ -222,10 +228,7 @@ class PageApp:
 
         @app.post("/api/campaigns/{name}/stop")
         async def stop(request: Request, name: str) -> Response:
-            return await self._answer(request, lambda: done(steering(name).stop()))
-
-        def done(nothing: None) -> dict[str, bool]:
-            return {"done": True}
+            return await self._answer(request, lambda: done(steering(name).stop))
 
     async def _index(self) -> Response:
         return await self._file("index.html")
