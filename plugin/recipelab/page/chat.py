@@ -8,7 +8,7 @@ from typing import Any
 
 from recipelab.core.errors import LineageError
 from recipelab.lineage import LineageStore, MessageRecord
-from recipelab.page.data import shown
+from recipelab.page.shown import shortened
 from recipelab.report.transcript.turns import submitted, text_of, trials_of
 
 MOST_MESSAGES = 500
@@ -55,24 +55,20 @@ def message_data(message: MessageRecord, part: int = PART_CHARACTERS) -> dict[st
     is_text = isinstance(content, str)
     items = [] if is_text or not isinstance(content, list) else content
     usage = message.payload.get("models_usage")
-    return dict(
-        shown(
-            {
-                "position": message.position,
-                "round": message.round,
-                "trial": message.trial,
-                "trials": trials_of(message),
-                "source": message.source,
-                "type": message.type,
-                "created_at": message.created_at,
-                "text": _short(text_of(message), TEXT_CHARACTERS) if is_text else "",
-                "payload": {
-                    "calls": [_call(item, part) for item in items if isinstance(item, Mapping)],
-                    "usage": usage if isinstance(usage, Mapping) else None,
-                },
-            }
-        )
-    )
+    return {
+        "position": message.position,
+        "round": message.round,
+        "trial": message.trial,
+        "trials": trials_of(message),
+        "source": message.source,
+        "type": message.type,
+        "created_at": message.created_at,
+        "text": shortened(text_of(message), TEXT_CHARACTERS) if is_text else "",
+        "payload": {
+            "calls": [_call(item, part) for item in items if isinstance(item, Mapping)],
+            "usage": usage if isinstance(usage, Mapping) else None,
+        },
+    }
 
 
 def _call(item: Mapping[str, Any], part: int) -> dict[str, Any]:
@@ -81,12 +77,8 @@ def _call(item: Mapping[str, Any], part: int) -> dict[str, Any]:
     for key in _SMALL:
         if key in item:
             value = item[key]
-            found[key] = _short(value, part) if isinstance(value, str) else value
+            found[key] = shortened(value, part) if isinstance(value, str) else value
     return found
-
-
-def _short(text: str, limit: int) -> str:
-    return text if len(text) <= limit else f"{text[:limit]}…[cut, {len(text):,} characters]"
 
 
 def view_data(store: LineageStore, campaign: str, digest: str) -> dict[str, Any]:
@@ -108,7 +100,7 @@ def view_data(store: LineageStore, campaign: str, digest: str) -> dict[str, Any]
 
 def shown_view(digest: str, first: datetime, text: str) -> dict[str, Any]:
     """Return a view as the page shows it."""
-    return dict(shown({"hash": digest, "first_used_at": first, "text": text}))
+    return {"hash": digest, "first_used_at": first, "text": text}
 
 
 def turn_positions(store: LineageStore, campaign: str, trial: int) -> list[int]:

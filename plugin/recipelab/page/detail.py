@@ -13,16 +13,13 @@ from recipelab.evaluation.metric import BESIDE
 from recipelab.lineage import LineageStore, TrialRecord
 from recipelab.lineage.columns import Fix
 from recipelab.lineage.trial_view import FULL_REPORT, TrialView, evidence_words, knob_turns
-from recipelab.page.data import shown
+from recipelab.page.shown import shortened
 
 RELATED = 200
 """Children and siblings of a trial that are told, at most."""
 
 BESIDE_RUNS = 32
 """Seed runs of the recipe that a trial was compared with that are shown, at most."""
-
-TEXT_CHARACTERS = 200_000
-"""Characters of one text of a trial that are shown at most; a lineage keeps diffs so long."""
 
 
 @dataclass(frozen=True)
@@ -56,14 +53,18 @@ def trial_data(record: TrialRecord, around: Around) -> dict[str, Any]:
     outcome = record.outcome
     runs = outcome.seed_runs if outcome else ()
     evidence = outcome.evidence if outcome else None
-    facts = {name: value for name, value in view.select(FULL_REPORT).items()}
+    facts = view.select(FULL_REPORT)
     facts |= {"number": record.number, "state": record.state, "phase": record.phase}
     facts |= {"failure": view.failure, "seed_runs": [_run(run) for run in runs]}
     facts |= {
         "words": [] if evidence is None else list(evidence_words(evidence)),
         "beside_trial": None if evidence is None else evidence.against,
         "beside": [_run(run) for run in _beside(runs, around.beside_runs)],
-        "edits": [vars(edit) for edit in record.edits],
+        "diff": shortened(record.diff),
+        "edits": [
+            {"path": edit.path, "search": edit.search, "replace": shortened(edit.replace)}
+            for edit in record.edits
+        ],
         "knobs": [turn._asdict() for turn in knob_turns(record.edits)],
         "curves": [{"seed": run.seed, "points": curve} for run in runs if (curve := curve_of(run))],
     }
@@ -71,16 +72,7 @@ def trial_data(record: TrialRecord, around: Around) -> dict[str, Any]:
     names = ("children", "siblings", "fixed_by", "fixes", "chat", "view", "diff_from_start")
     facts |= {name: getattr(around, name) for name in names}
     del facts["trial"]
-    return dict(_cut(shown(facts)))
-
-
-def _cut(value: Any) -> Any:
-    """Cut texts that are longer than a page can show."""
-    if isinstance(value, str):
-        return value if len(value) <= TEXT_CHARACTERS else f"{value[:TEXT_CHARACTERS]}\n…[cut]"
-    if isinstance(value, dict):
-        return {key: _cut(item) for key, item in value.items()}
-    return [_cut(item) for item in value] if isinstance(value, list) else value
+    return facts
 
 
 def _run(run: SeedRun) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from recipelab.lineage.values import cut_front
 from recipelab.page.chat import TurnIndex, message_data, shown_view
 from recipelab.page.data import CampaignData, campaign_row
 from recipelab.page.detail import Around, beside_runs, mended, trial_data
+from recipelab.page.shown import in_script, page_json
 
 DETAIL_TRIALS = 100
 """Trials in a chunk of the data."""
@@ -175,19 +176,15 @@ def _write_data(out: IO[str], campaigns: Sequence[CampaignData], mode: Mode) -> 
     out.write(f'{{"mode": "{mode}", "chunks": {{')
     before = ""
     for name, text in _packed_chunks(campaigns):
-        out.write(f"{before}{_in_script(json.dumps(name))}: {text}")
+        out.write(f"{before}{in_script(json.dumps(name))}: {text}")
         before = ",\n"
     out.write("}}")
-
-
-def _in_script(text: str) -> str:
-    return text.replace("<", "\\u003c")
 
 
 def _packed_chunks(campaigns: Sequence[CampaignData]) -> Iterator[tuple[str, str]]:
     """Yield the chunks by name: small ones as JSON, large ones compressed, as JSON strings."""
     rows = [campaign_row(data.store, data.reader.home, data.reader.record) for data in campaigns]
-    yield "campaigns", _in_script(_json(rows))
+    yield "campaigns", in_script(page_json(rows))
     # Compression leaves the interpreter free for the trials that follow.
     with ThreadPoolExecutor(_THREADS) as pool:
         waiting: list[tuple[str, Future[str]]] = []
@@ -200,12 +197,8 @@ def _packed_chunks(campaigns: Sequence[CampaignData]) -> Iterator[tuple[str, str
         yield from ((key, packed.result()) for key, packed in waiting)
 
 
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-
-
 def _packed(value: Any) -> str:
-    content = _json(value).encode("utf-8", "replace")
+    content = page_json(value).encode()
     return f'"{b64encode(gzip.compress(content, COMPRESSION, mtime=0)).decode()}"'
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import json
 import secrets
 import signal
 import socket
@@ -26,11 +25,12 @@ from starlette.responses import Response, StreamingResponse
 from recipelab.campaign.steering import CampaignSteering
 from recipelab.core.errors import LineageError, RecipelabError
 from recipelab.page.chat import MOST_MESSAGES, chat_data, view_data
-from recipelab.page.data import campaigns_data, shown
+from recipelab.page.data import campaigns_data
 from recipelab.page.detail import trial_data
 from recipelab.page.export import open_in_browser
 from recipelab.page.now import now_data
 from recipelab.page.security import Access, Guard, is_loopback
+from recipelab.page.shown import page_json
 from recipelab.page.source import PageCampaign, PageLineage, Unavailable, as_unavailable
 from recipelab.page.tailer import Tailer
 
@@ -119,7 +119,7 @@ class PageApp:
                 value = work()
             except RecipelabError as error:
                 raise as_unavailable(error) from error.__cause__
-            content = json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+            content = page_json(value).encode()
             if wants_gzip and len(content) > COMPRESSED_BYTES:
                 return gzip.compress(content, 1), True
             return content, False
@@ -206,7 +206,7 @@ class PageApp:
             if body.text is None:
                 return {"done": True}
             added = campaign.note(body.text, specialist=body.specialist, trial=body.trial)
-            return {"note": shown(added)}
+            return {"note": added}
 
         @app.post("/api/campaigns/{name}/note")
         async def note(request: Request, name: str, body: NoteChange) -> Response:
@@ -268,8 +268,7 @@ def _status_and_text(error: Exception) -> tuple[int, str]:
 
 
 def _error(status: int, text: str) -> Response:
-    content = json.dumps({"error": shown(text)}, ensure_ascii=False)
-    return Response(content, status, media_type="application/json")
+    return Response(page_json({"error": text}), status, media_type="application/json")
 
 
 def static_files() -> dict[str, bytes]:
