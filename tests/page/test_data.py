@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from recipelab.core.errors import LineageError
@@ -158,11 +158,18 @@ ACTIONS = st.sampled_from(
 )
 
 
+REPLACED = [
+    ("propose", False), ("propose", False), ("aborted", True), ("anew", False), ("discarded", True),
+]  # fmt: skip
+"""Another trial takes the place in the order of one that runs again."""
+
+
 @pytest.mark.parametrize("kind", DATABASES)
 @settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.lists(st.tuples(ACTIONS, st.booleans()), max_size=14))
+@example(REPLACED)
 def test_changes_add_up_to_the_whole(
     kind: str, make_database: MakeDatabase, steps: list[tuple[str, bool]]
 ) -> None:
@@ -198,7 +205,7 @@ def act(store: LineageStore, action: str) -> None:
         more: dict[str, Any] = {}
         if action == "kept":
             more["evidence"] = Evidence(0, 1, 1, standing=Standing.PROVISIONAL)
-        judge(store, flying[-1], Status(action), **more)
+        judge(store, flying[0 if action == "discarded" else -1], Status(action), **more)
     elif action == "anew":
         aborted = [row.number for row in rows if row.status == "aborted"]
         if aborted:
