@@ -440,6 +440,10 @@ class TrialQueue:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    def take_stop(self) -> bool:
+        """Return whether somebody has asked for the end of the campaign since it was last asked."""
+        return self._live is not None and self._live.take_stop()
+
     def take_kills(self) -> tuple[int, ...]:
         """End the trials that people want ended, and return their numbers.
 

@@ -321,9 +321,16 @@ class CampaignLoop:
         self._store.end_campaign(self._campaign, state, ended.reason)
 
     @asynccontextmanager
-    async def following_lineage(self) -> AsyncIterator[None]:
-        """Follow the lineage, and write messages that are overdue, while the context lasts."""
-        async with following_lineage(self._queue, self._notes.say, self._write_overdue):
+    async def following_lineage(
+        self, on_stop: Callable[[], None] | None = None
+    ) -> AsyncIterator[None]:
+        """Follow the lineage, and write messages that are overdue, while the context lasts.
+
+        Args:
+            on_stop: Called when somebody asks for the end of the campaign.
+        """
+        looked = self._write_overdue
+        async with following_lineage(self._queue, self._notes.say, looked, on_stop):
             yield
 
     def _write_overdue(self) -> None:
@@ -348,7 +355,10 @@ class CampaignLoop:
 
 @asynccontextmanager
 async def following_lineage(
-    queue: TrialQueue, say: Callable[[str], None], at_each_look: Callable[[], None] | None = None
+    queue: TrialQueue,
+    say: Callable[[str], None],
+    at_each_look: Callable[[], None] | None = None,
+    on_stop: Callable[[], None] | None = None,
 ) -> AsyncIterator[None]:
     """Follow what other processes write to the lineage, for as long as the context lasts.
 
@@ -356,11 +366,15 @@ async def following_lineage(
         queue: The campaign's trial queue.
         say: Called with the text when the campaign is paused, goes on, or gets a proposal.
         at_each_look: Called after each look at the lineage.
+        on_stop: Called when somebody asks for the end of the campaign.
     """
 
     async def follow() -> None:
         while True:
             apply_external_changes(queue, say)
+            if on_stop is not None and queue.take_stop():
+                say("stopped, as somebody asked")
+                on_stop()
             if at_each_look is not None:
                 at_each_look()
             await asyncio.sleep(LOOK_SECONDS)
