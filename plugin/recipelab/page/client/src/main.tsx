@@ -161,7 +161,7 @@ function Frame({ route, others }: { route: Route; others: CampaignLine[] }): JSX
       <Lost />
       <main class="page" id="main" tabIndex={-1} ref={main} data-view={route.view}>
         {session.error !== null && <Problem text={session.error} />}
-        {campaign?.missing?.map((text) => <p key={text} class="banner">{text}</p>)}
+        {(route.view === "overview" || route.view === "evidence") && campaign?.missing?.map((text) => <p key={text} class="banner">{text}</p>)}
         {campaign?.trust === "self-reported" && <p class="banner">Self-reported: code that agents may change printed every score, so none is proven.</p>}
         {campaign ? <Body route={route} /> : session.error === null && <Waiting what="the campaign" />}
       </main>
