@@ -185,7 +185,9 @@ async def open_queue(campaign: Campaign, approve: Approve | None) -> AsyncIterat
                 queue.checked_baseline()
                 queue.requeue_unfinished()
                 opened = OpenQueue(queue)
-                async with following_lineage(queue, campaign.say):
+                owner = asyncio.current_task()
+                on_stop = None if owner is None else owner.cancel
+                async with following_lineage(queue, campaign.say, on_stop=on_stop):
                     collector = asyncio.create_task(opened.collect())
                     try:
                         yield opened

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from recipelab import __version__
-from recipelab.cli import certify, exchange, look, run, sandbox, steer
+from recipelab.cli import certify, exchange, look, publish, run, sandbox, steer
 from recipelab.cli.adopt import adopt
 from recipelab.cli.agents import agents_app
 from recipelab.cli.common import (
@@ -19,6 +19,7 @@ from recipelab.cli.common import (
     show_logs,
 )
 from recipelab.cli.packs import packs_app
+from recipelab.cli.page import replay, report, ui
 
 app = typer.Typer(
     name="recipelab",
@@ -33,6 +34,9 @@ for command in (
     look.trials,
     look.show,
     look.watch,
+    ui,
+    report,
+    replay,
     look.lineage,
     look.transcript,
     exchange.export,
@@ -40,6 +44,7 @@ for command in (
     certify.ablate,
     certify.ablate_best,
     look.stats,
+    publish.plot,
     certify.checkpoint,
     certify.verify,
     certify.leaderboard,

@@ -65,6 +65,15 @@ _OF_TRIAL = """
 """
 _CHILDREN = "SELECT trial_id FROM parent WHERE parent_id = :id ORDER BY trial_id DESC LIMIT :limit"
 _LAST_MESSAGE = "SELECT max(position) FROM message WHERE campaign_id = :campaign"
+_REST = """
+SELECT c.state, c.ended_at,
+  (SELECT max(position) FROM message WHERE campaign_id = :campaign),
+  (SELECT count(*) + count(retired_at) FROM note WHERE campaign_id = :campaign),
+  (SELECT max(number) FROM round WHERE campaign_id = :campaign),
+  (SELECT count(*) FROM certificate WHERE trial_id IN (
+    SELECT id FROM trial WHERE campaign_id = :campaign AND standing IS NOT NULL))
+FROM campaign c WHERE c.id = :campaign
+"""
 _GROUPED = """
 SELECT surface, specialist, sum(cpu_seconds) FROM trial
 WHERE campaign_id = :campaign GROUP BY surface, specialist
@@ -222,6 +231,22 @@ class ColumnReader(OpenLineage):
             rows = transaction.rows(_FIXES + (_OF_TRIAL if number is not None else ""), **values)
         return [Fix(kind, phase, signature, number_of(key)) for kind, phase, signature, key in rows]
 
+    def watch(self, campaign: str) -> CampaignWatch:
+        """Return what tells whether a campaign has changed; to be closed in the end."""
+        return CampaignWatch(self, campaign)
+
+    def commit_connection(self) -> Any:
+        """Return a connection that counts commits; ``None`` where the database has no count."""
+        return self._database.commit_connection()
+
+    def commits_seen(self, campaign: str, connection: Any) -> object:
+        """Return what is another after each commit; see :class:`CampaignWatch`."""
+        if connection is not None:
+            return self._database.commits_seen(connection)
+        with self._asking(campaign) as (transaction, campaign_id):
+            mark = _mark(transaction, campaign_id)
+            return mark, transaction.rows(_REST, campaign=campaign_id)
+
     def message_count(self, campaign: str) -> int:
         """Return how many messages the group chat has; their positions go up to one less."""
         with self._asking(campaign) as (transaction, campaign_id):
@@ -300,3 +325,36 @@ def columns_of(rows: Sequence[Sequence[Any]], names: Sequence[str]) -> dict[str,
     """Return rows by column."""
     columns = list(map(list, zip(*rows, strict=True))) or [[] for _ in names]
     return dict(zip(names, columns, strict=True))
+
+
+class CampaignWatch:
+    """Tells whether something was committed to a lineage since it was last asked.
+
+    SQLite counts the commits of other connections; PostgreSQL has no such count, so the newest rows
+    of the campaign stand for it.
+
+    Args:
+        reader: The open lineage.
+        campaign: Name of the campaign.
+    """
+
+    def __init__(self, reader: ColumnReader, campaign: str) -> None:
+        self._reader = reader
+        self._campaign = campaign
+        self._connection = reader.commit_connection()
+        self._last: object = None
+
+    def changed(self) -> bool:
+        """Return whether something was committed, by any connection but this one.
+
+        Raises:
+            LineageError: The lineage cannot be read.
+        """
+        now = self._reader.commits_seen(self._campaign, self._connection)
+        changed, self._last = now != self._last, now
+        return changed
+
+    def close(self) -> None:
+        """Close the connection that it looks through."""
+        if self._connection is not None:
+            self._connection.close()

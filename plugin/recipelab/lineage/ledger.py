@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import count
 from typing import Any
 
 from recipelab.core.errors import LineageError
 from recipelab.lineage.database import Row, Transaction
 from recipelab.lineage.lookup import OpenLineage, check_round, trial_id_of, trial_ids_of
-from recipelab.lineage.records import Lease, MessageRecord, NewMessage, NewUsage, Note, UsageTotal
+from recipelab.lineage.records import (
+    Lease,
+    MessageRecord,
+    NewMessage,
+    NewUsage,
+    Note,
+    UsageEntry,
+    UsageTotal,
+)
+from recipelab.lineage.turns import note_heard
 from recipelab.lineage.values import (
     HYPOTHESIS_CHARACTERS,
     LARGEST_INTEGER,
@@ -39,6 +49,10 @@ _USAGE = """
 SELECT specialist, model, sum(calls), sum(prompt_tokens), sum(completion_tokens), sum(seconds),
   sum(cost)
 FROM usage WHERE campaign_id = :campaign GROUP BY specialist, model
+"""
+_BOOKED = """
+SELECT created_at, model, prompt_tokens + completion_tokens, seconds, cost
+FROM usage WHERE campaign_id = :campaign ORDER BY created_at, id
 """
 _LEASES = """
 SELECT c.name, l.trial_number, l.slot, l.sandbox, l.owner, l.since
@@ -240,6 +254,8 @@ class LedgerStore(OpenLineage):
                     payload=to_json(message.payload),
                     created_at=to_stamp(message.created_at),
                 )
+            turns = (message.turn for message in messages)
+            note_heard(transaction, campaign_id, zip(turns, count(position)))
             for one in usage:
                 if one.round is not None and one.round != round_number:
                     check_round(transaction, campaign_id, one.round, campaign)
@@ -337,6 +353,15 @@ class LedgerStore(OpenLineage):
             for name, model, calls, sent, received, seconds, cost in rows
         ]
         return tuple(sorted(totals, key=lambda total: (total.specialist, total.model)))
+
+    def usage_entries(self, campaign: str) -> tuple[UsageEntry, ...]:
+        """Return what each call of a model and each trial on a device used, oldest first.
+
+        An imported campaign has one entry for each specialist and model, of the time of the import.
+        """
+        with self._asking(campaign) as (transaction, campaign_id):
+            rows = transaction.rows(_BOOKED, campaign=campaign_id)
+        return tuple(UsageEntry(from_stamp(at), *rest) for at, *rest in rows)
 
     def add_usage(
         self,

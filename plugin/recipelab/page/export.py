@@ -10,6 +10,9 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import os
+import sys
+import webbrowser
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -295,3 +298,15 @@ def _with_short_log(record: TrialRecord, characters: int) -> TrialRecord:
     return replace(
         record, outcome=replace(outcome, log_tail=cut_front(outcome.log_tail, characters))
     )
+
+
+def open_in_browser(url: str) -> bool:
+    """Open an address in a browser with a window; one that would take the terminal is left alone.
+
+    Returns:
+        Whether one was opened.
+    """
+    has_window = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    if sys.platform == "linux" and not has_window:
+        return False
+    return webbrowser.open(url)

@@ -282,8 +282,8 @@ class ResearchGroupChat(RoundGroupChat):
         self.ended = None
         self._newest.clear()
         async with self._session.opened() as queue:
-            with bound(campaign=queue.campaign):
-                loop = loop_of(self._session, self._members, queue, self.listener, self._notes)
+            loop = loop_of(self._session, self._members, queue, self.listener, self._notes)
+            with bound(campaign=queue.campaign), self._notes.kept(loop.keep):
                 try:
                     messages = self._messages(queue, loop, task, token, show_task=show_task)
                     async with aclosing(messages):
@@ -319,7 +319,7 @@ class ResearchGroupChat(RoundGroupChat):
             yield message
         loop.requeue_unfinished()
         turns_left, tokens = self._turn_limit, RoundTokens(token)
-        async with loop.following_lineage():
+        async with loop.following_lineage(on_stop=token.cancel):
             while self.ended is None and (ended := loop.ended) is None:
                 number = loop.start_round()
                 await self._assemble_round(queue, loop, turns_left)

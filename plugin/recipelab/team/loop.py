@@ -200,21 +200,29 @@ class CampaignLoop:
         trials = trials_of(message)
         about = trials[0] if trials else None
         kind = type(message).__name__
-        self._unwritten.append(NewMessage(message.source, kind, message.dump(), about))
+        turn = self._turns.number_of(message)
+        said = NewMessage(message.source, kind, message.dump(), about, turn=turn)
+        self._unwritten.append(said)
         ends_turn = isinstance(message, BaseChatMessage)
         if (ends_turn and self._is_write_due()) or len(self._unwritten) >= MAX_UNWRITTEN:
             self._write()
         self._listener.message(message)
         if isinstance(message, ToolCallExecutionEvent):
             self._submitted |= any(not a.rejected for a in submission_answers(message))
-        turn = self._turns.read(message)
-        if turn is not None:
-            self._idle_turns.append(turn)
+        outcome = self._turns.read(message)
+        if outcome is not None:
+            self._idle_turns.append(outcome)
         if isinstance(message, BaseChatMessage):
             for trial in trials:
                 record = self._judged.pop(trial, None)
                 if record is not None:
                     self._learn(record)
+
+    def keep(self, message: BaseChatMessage) -> None:
+        """Keep what people were told for the lineage; it is no part of the chat."""
+        kind = type(message).__name__
+        told = NewMessage(message.source, kind, message.dump(), created_at=message.created_at)
+        self._unwritten.append(told)
 
     def keep_judged(self, records: Sequence[TrialRecord]) -> None:
         """Keep trials that the evaluator is about to report, so that nobody reads them again.
@@ -295,9 +303,16 @@ class CampaignLoop:
         self._store.end_campaign(self._campaign, state, ended.reason)
 
     @asynccontextmanager
-    async def following_lineage(self) -> AsyncIterator[None]:
-        """Follow the lineage, and write messages that are overdue, while the context lasts."""
-        async with following_lineage(self._queue, self._notes.say, self._write_overdue):
+    async def following_lineage(
+        self, on_stop: Callable[[], None] | None = None
+    ) -> AsyncIterator[None]:
+        """Follow the lineage, and write messages that are overdue, while the context lasts.
+
+        Args:
+            on_stop: Called when somebody asks for the end of the campaign.
+        """
+        looked = self._write_overdue
+        async with following_lineage(self._queue, self._notes.say, looked, on_stop):
             yield
 
     def _write_overdue(self) -> None:
@@ -322,7 +337,10 @@ class CampaignLoop:
 
 @asynccontextmanager
 async def following_lineage(
-    queue: TrialQueue, say: Callable[[str], None], at_each_look: Callable[[], None] | None = None
+    queue: TrialQueue,
+    say: Callable[[str], None],
+    at_each_look: Callable[[], None] | None = None,
+    on_stop: Callable[[], None] | None = None,
 ) -> AsyncIterator[None]:
     """Follow what other processes write to the lineage, for as long as the context lasts.
 
@@ -330,11 +348,15 @@ async def following_lineage(
         queue: The campaign's trial queue.
         say: Called with the text when the campaign is paused, goes on, or gets a proposal.
         at_each_look: Called after each look at the lineage.
+        on_stop: Called when somebody asks for the end of the campaign.
     """
 
     async def follow() -> None:
         while True:
             apply_external_changes(queue, say)
+            if on_stop is not None and queue.take_stop():
+                say("stopped, as somebody asked")
+                on_stop()
             if at_each_look is not None:
                 at_each_look()
             await asyncio.sleep(LOOK_SECONDS)
