@@ -100,6 +100,7 @@ function State(): JSX.Element {
 
 function Lost(): JSX.Element {
   const session = useSession();
+  if (session.trouble !== null && session.link !== "lost") return <p class="banner" role="status">{session.trouble}</p>;
   if (session.link !== "lost") return <></>;
   return <p class="banner" role="status">Connection lost, trying again. What you see is what was known until then.</p>;
 }

@@ -87,7 +87,7 @@ function columnsBy(factor: number): (count: number) => number {
 class Skyline {
   private bottoms = new Float64Array(256);
 
-  constructor(private readonly cell: number) {}
+  constructor(readonly cell: number) {}
 
   /** The least y at which something from `x` on and `width` wide is free. */
   over(x: number, width: number): number {
@@ -116,27 +116,29 @@ function lay(roots: Node[], cell: Tree["cell"], columnsOf: (leaves: number) => n
   const labeled = cell.width > 40;
   const indent = labeled ? 18 : cell.width * 0.6;
   const gap = cell.width * (labeled ? 0.25 : 1);
-  const free = new Skyline(cell.width);
+  const free = new Skyline(labeled ? cell.width / 4 : cell.width);
   let [width, height] = [0, 0];
   // A stack of its own, as a chain may be longer than the machine's is deep.
   const stack = roots.toReversed();
   for (let node = stack.pop(); node; node = stack.pop()) {
     const columns = columnsOf(node.leaves.length);
     const rows = Math.ceil(node.leaves.length / columns);
-    const used = Math.max(cell.width, node.leaves.length === 0 ? 0 : indent + Math.min(columns, node.leaves.length) * cell.width);
+    const own = Math.max(cell.width, node.leaves.length === 0 ? 0 : indent + Math.min(columns, node.leaves.length) * cell.width);
+    // Whole columns, so that what comes next does not touch this one's last.
+    const used = Math.ceil((own + gap) / free.cell) * free.cell;
     const { parent } = node;
     node.x = parent === null ? 0 : node.x;
-    node.y = Math.max(parent === null ? 0 : parent.y, free.over(node.x, used + gap));
+    node.y = Math.max(parent === null ? 0 : parent.y, free.over(node.x, used));
     const [x, y] = [node.x, node.y];
     node.leaves.forEach((leaf, i) => {
       leaf.x = x + indent + (i % columns) * cell.width;
       leaf.y = y + (1 + Math.floor(i / columns)) * cell.height;
     });
     const bottom = y + (1.6 + rows) * cell.height;
-    free.take(x, used + gap, bottom);
-    width = Math.max(width, x + used + gap);
+    free.take(x, used, bottom);
+    width = Math.max(width, x + used);
     height = Math.max(height, bottom);
-    for (const branch of node.branches) branch.x = x + used + gap;
+    for (const branch of node.branches) branch.x = x + used;
     stack.push(...node.branches.toReversed());
   }
   return { width, height };
