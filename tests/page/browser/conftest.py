@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
-from tests.page.made_up import NAME, MadeUp, write_document
+from tests.page.browser.made_up import NAME, MadeUp, write_document
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Page

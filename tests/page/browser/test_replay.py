@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.page.conftest import Open, Opened
-from tests.page.made_up import BEGAN, NAME, TRIAL_SECONDS
+from tests.page.browser.conftest import Open, Opened
+from tests.page.browser.made_up import BEGAN, NAME, TRIAL_SECONDS
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.page.conftest import Open
-from tests.page.made_up import NAME, SURFACES
+from tests.page.browser.conftest import Open
+from tests.page.browser.made_up import NAME, SURFACES
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -37,7 +37,7 @@ async def test_every_view_opens(open_page: Open, files: Callable[..., str], tria
         "table": "idea 1:",
         "trial": "idea 2",
         "kept trial": "STEPS",
-        "failures": "RuntimeError",
+        "failures": "predict passed its limit",
         "surfaces": "24\u202f000",
         "chat": "improve the loss",
         "compare": "seed runs",
