@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
 from recipelab.cli.common import Force, HomeOption, clear_errors, out, say
 from recipelab.core.errors import RecipelabError
+
+if TYPE_CHECKING:
+    from recipelab.page.export import Mode
 
 _NEEDED = ("fastapi", "uvicorn")
 """The distributions of the extra ``ui``."""
@@ -124,7 +127,7 @@ def replay(
 def _write(
     names: list[str] | None,
     output: Path | None,
-    mode: object,
+    mode: Mode,
     lineage: str | None,
     home: Path | None,
     *,
@@ -136,7 +139,7 @@ def _write(
     from recipelab.campaign.reader import CampaignReader
     from recipelab.exchange.replacing import replacing
     from recipelab.page.data import CampaignData
-    from recipelab.page.export import Mode, write_page
+    from recipelab.page.export import write_page
 
     with clear_errors(), ExitStack() as stack:
         first = stack.enter_context(
@@ -150,5 +153,5 @@ def _write(
         readers = [first, *others]
         place = output or Path(f"{first.name}.html")
         with replacing(place, force=force) as new:
-            write_page(new, [CampaignData(reader) for reader in readers], Mode(mode))
+            write_page(new, [CampaignData(reader) for reader in readers], mode)
         return place.absolute(), ", ".join(reader.name for reader in readers)

@@ -301,14 +301,18 @@ def _all_rows(transaction: Transaction, campaign_id: int) -> Iterator[ColumnRow]
         low = trial_key(campaign_id, rows[-1][0] + 1)
 
 
+_PARENTS, _PROPOSED, _JUDGED = map(ColumnRow._fields.index, ("parents", "proposed_at", "judged_at"))
+
+
 def _column_row(row: Row) -> ColumnRow:
-    number, status, state, standing, phase, specialist, surface, parents, *figures = row
-    score, score_se, delta, delta_se, proposed_at, judged_at, *rest, seed_runs = figures
-    return ColumnRow(
-        number, status, state, standing, phase, specialist, surface, parent_numbers(parents),
-        score, score_se, delta, delta_se, _seconds(proposed_at),
-        None if judged_at is None else _seconds(judged_at), *rest, _wall_seconds(seed_runs),
-    )  # fmt: skip
+    """Return a row as it is but for parents and times, and its seed runs summed up."""
+    values: list[Any] = list(row)
+    values[_PARENTS] = parent_numbers(values[_PARENTS])
+    values[_PROPOSED] = _seconds(values[_PROPOSED])
+    if values[_JUDGED] is not None:
+        values[_JUDGED] = _seconds(values[_JUDGED])
+    values[-1] = _wall_seconds(values[-1])
+    return ColumnRow._make(values)
 
 
 def _seconds(stamp: str) -> float:

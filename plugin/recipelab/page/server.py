@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import json
 import secrets
 import signal
 import socket
@@ -14,22 +13,24 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import uvicorn
 from fastapi import FastAPI, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.exceptions import HTTPException
 from starlette.responses import Response, StreamingResponse
 
+from recipelab.campaign.steering import CampaignSteering
 from recipelab.core.errors import LineageError, RecipelabError
-from recipelab.page.chat import MOST_MESSAGES, chat_data
-from recipelab.page.data import campaigns_data, shown
+from recipelab.page.chat import MOST_MESSAGES, chat_data, view_data
+from recipelab.page.data import campaigns_data
 from recipelab.page.detail import trial_data
 from recipelab.page.export import open_in_browser
 from recipelab.page.now import now_data
 from recipelab.page.security import Access, Guard, is_loopback
+from recipelab.page.shown import page_json
 from recipelab.page.source import PageCampaign, PageLineage, Unavailable, as_unavailable
 from recipelab.page.tailer import Tailer
 
@@ -50,22 +51,21 @@ _TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
 Number = Annotated[int, Path(ge=0, le=_LARGEST)]
 
 
-class NewNote(BaseModel):
-    """A note that a person leaves."""
+class NoteChange(BaseModel):
+    """A note that a person leaves, or the number of one that is to be retired."""
 
     model_config = ConfigDict(extra="forbid")
 
-    text: str = Field(max_length=4_000)
+    text: str | None = Field(default=None, max_length=4_000)
     specialist: str | None = Field(default=None, max_length=200)
     trial: int | None = Field(default=None, ge=0, le=_LARGEST)
+    retire: int | None = Field(default=None, ge=1, le=_LARGEST)
 
-
-class OneNote(BaseModel):
-    """The note that is meant."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    number: int = Field(ge=0, le=_LARGEST)
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if (self.text is None) == (self.retire is None):
+            raise ValueError("give the text of a note, or retire the one of a number")
+        return self
 
 
 class OneTrial(BaseModel):
@@ -119,7 +119,7 @@ class PageApp:
                 value = work()
             except RecipelabError as error:
                 raise as_unavailable(error) from error.__cause__
-            content = json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+            content = page_json(value).encode()
             if wants_gzip and len(content) > COMPRESSED_BYTES:
                 return gzip.compress(content, 1), True
             return content, False
@@ -172,6 +172,12 @@ class PageApp:
                 request, lambda: chat_data(campaign(name).steering.store, name, first, count)
             )
 
+        @app.get("/api/campaigns/{name}/views/{digest}")
+        async def view(request: Request, name: str, digest: str) -> Response:
+            return await self._answer(
+                request, lambda: view_data(campaign(name).steering.store, name, digest)
+            )
+
         @app.get("/api/campaigns/{name}/now")
         async def now(request: Request, name: str) -> Response:
             return await self._answer(request, lambda: now_data(campaign(name).steering))
@@ -187,33 +193,34 @@ class PageApp:
     def _add_actions(self, app: FastAPI) -> None:
         """Add what people may do: the same methods as those of the commands."""
 
-        def steering(name: str) -> Any:
+        def steering(name: str) -> CampaignSteering:
             return self.lineage.campaign(name).steering
 
-        @app.post("/api/campaigns/{name}/note")
-        async def note(request: Request, name: str, body: NewNote) -> Response:
-            return await self._answer(
-                request,
-                lambda: {
-                    "note": shown(
-                        steering(name).note(body.text, specialist=body.specialist, trial=body.trial)
-                    )
-                },
-            )
+        def done(work: Callable[[], None]) -> dict[str, bool]:
+            work()
+            return {"done": True}
 
-        @app.post("/api/campaigns/{name}/retire")
-        async def retire(request: Request, name: str, body: OneNote) -> Response:
-            return await self._answer(
-                request, lambda: done(steering(name).retire_note(body.number))
-            )
+        def changed(campaign: CampaignSteering, body: NoteChange) -> dict[str, Any]:
+            if body.retire is not None:
+                campaign.retire_note(body.retire)
+            if body.text is None:
+                return {"done": True}
+            added = campaign.note(body.text, specialist=body.specialist, trial=body.trial)
+            return {"note": added}
+
+        @app.post("/api/campaigns/{name}/note")
+        async def note(request: Request, name: str, body: NoteChange) -> Response:
+            return await self._answer(request, lambda: changed(steering(name), body))
 
         @app.post("/api/campaigns/{name}/kill")
         async def kill(request: Request, name: str, body: OneTrial) -> Response:
-            return await self._answer(request, lambda: done(steering(name).kill(body.trial)))
+            return await self._answer(
+                request, lambda: done(lambda: steering(name).kill(body.trial))
+            )
 
         @app.post("/api/campaigns/{name}/pause")
         async def pause(request: Request, name: str) -> Response:
-            return await self._answer(request, lambda: done(steering(name).pause()))
+            return await self._answer(request, lambda: done(steering(name).pause))
 
         @app.post("/api/campaigns/{name}/resume")
         async def resume(request: Request, name: str) -> Response:
@@ -221,10 +228,7 @@ class PageApp:
 
         @app.post("/api/campaigns/{name}/stop")
         async def stop(request: Request, name: str) -> Response:
-            return await self._answer(request, lambda: done(steering(name).stop()))
-
-        def done(nothing: None) -> dict[str, bool]:
-            return {"done": True}
+            return await self._answer(request, lambda: done(steering(name).stop))
 
     async def _index(self) -> Response:
         return await self._file("index.html")
@@ -264,8 +268,7 @@ def _status_and_text(error: Exception) -> tuple[int, str]:
 
 
 def _error(status: int, text: str) -> Response:
-    content = json.dumps({"error": shown(text)}, ensure_ascii=False)
-    return Response(content, status, media_type="application/json")
+    return Response(page_json({"error": text}), status, media_type="application/json")
 
 
 def static_files() -> dict[str, bytes]:

@@ -8,7 +8,6 @@ new is it read and sent.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -20,6 +19,7 @@ from recipelab.core.errors import RecipelabError
 from recipelab.core.logs import logger
 from recipelab.lineage.columns import CampaignWatch
 from recipelab.page.now import now_data
+from recipelab.page.shown import page_json
 from recipelab.page.source import PageCampaign, PageLineage
 
 T = TypeVar("T")
@@ -130,7 +130,7 @@ class Tailer:
 
 def _sent(event: str, value: Any) -> str:
     # JSON has no line end of its own, so that it is one line of the stream.
-    return f"event: {event}\ndata: {json.dumps(value, ensure_ascii=False, allow_nan=False)}\n\n"
+    return f"event: {event}\ndata: {page_json(value)}\n\n"
 
 
 def change_data(campaign: PageCampaign) -> dict[str, Any]:
