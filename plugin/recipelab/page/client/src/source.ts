@@ -7,7 +7,7 @@ import type {
 export const PAGE = 200;
 const DETAILS = 100;
 
-export type Action = "note" | "retire" | "pause" | "resume" | "stop" | "kill";
+export type Action = "note" | "pause" | "resume" | "stop" | "kill";
 export type Link = "open" | "lost";
 
 export interface Source {
