@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from recipelab import BudgetLimits, Campaign, Plan
+from recipelab.analysis.course import course_of
 from recipelab.cli.app import app
 from recipelab.core.errors import RecipelabError
 from recipelab.core.trial import Edit, Failure, FailureKind, Outcome, Proposal, Status
@@ -21,7 +23,14 @@ from recipelab.lineage import LineageStore, TrialState
 from recipelab.plan import TRACKERS
 from recipelab.trackers import Follower, Sender, opened_tracker
 from recipelab.trackers.base import SentBook
-from recipelab.trackers.facts import KEY_CHARACTERS, _knobs, campaign_facts, key_of, trial_facts
+from recipelab.trackers.facts import (
+    KEY_CHARACTERS,
+    _knobs,
+    campaign_facts,
+    key_of,
+    progress_points,
+    trial_facts,
+)
 
 from ..lineage.helpers import TEXT
 from ..report.searched import search
@@ -105,6 +114,23 @@ def test_each_trial_is_sent_once_and_the_rest_later(store: LineageStore) -> None
     assert tracker.points[0].metrics["best"] == store.brief("night", 0).score
     standings = tracker.ends[0].standings
     assert set(standings.values()) <= {"certified", "provisional", "unproven"} and standings
+
+
+def test_points_of_progress_keep_their_places_while_a_campaign_goes_on(
+    tmp_path: Path,
+) -> None:
+    with LineageStore.open(tmp_path / "l.db", create=True) as store:
+        longer = []
+        for trials in (10, 25, 40):
+            name = f"night-{trials}"
+            search(store, name, trials)  # the same draws, so one is the beginning of the next
+            course = course_of(store, name)
+            points = progress_points(course, store.campaign(name).created_at)
+            longer.append(
+                [(one.trials, one.metrics["best"], one.metrics["kept"]) for one in points]
+            )
+    for shorter, more in pairwise(longer):
+        assert more[: len(shorter)] == shorter
 
 
 def test_an_aborted_trial_is_sent_when_it_has_an_outcome(store: LineageStore) -> None:

@@ -139,6 +139,20 @@ class SentBook:
                     points = max(points, int(number))
         return Opened(frozenset(trials), points)
 
+    def is_last(self, end: CampaignEnd) -> bool:
+        """Return whether nothing was sent since the campaign ended so."""
+        text = self._file.read_text("ascii", "replace") if self._file.is_file() else ""
+        return text.endswith(f"end {self._number(end)}\n")
+
+    def note_end(self, end: CampaignEnd) -> None:
+        """Note that it was sent how the campaign ended."""
+        self.note("end", self._number(end))
+
+    @staticmethod
+    def _number(end: CampaignEnd) -> int:
+        facts = [end.state, end.reason, *map(str, sorted(end.standings.items()))]
+        return int(short_hash("\n".join(facts)), 16)
+
     def note(self, kind: str, number: int) -> None:
         """Note that a trial was sent, or so many points."""
         self._file.parent.mkdir(parents=True, exist_ok=True)

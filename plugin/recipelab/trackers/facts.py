@@ -222,13 +222,20 @@ def _finite(values: Mapping[str, float | None]) -> dict[str, float]:
 
 
 def progress_points(course: Course, began: datetime) -> Iterator[ProgressPoint]:
-    """Yield how the best stood after each step of a campaign.
+    """Yield how the best stood after each step of a campaign that changed it, or counted.
+
+    As a campaign goes on, there are more of them, and none changes its place.
 
     Args:
         course: The steps.
         began: When the campaign was created.
     """
+    before: tuple[object, ...] = ()
     for step in course.steps:
+        now = (step.trials, step.kept, step.head, step.certified)
+        if now == before:
+            continue
+        before = now
         metrics = {
             "best": step.head.score,
             "best_trial": float(step.head.number),

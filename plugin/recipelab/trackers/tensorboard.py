@@ -93,12 +93,15 @@ class TensorBoardTracker:
 
     def end(self, end: CampaignEnd) -> None:
         """Write state, standings and papers as texts."""
+        if self._book.is_last(end):
+            return
         table = {"state": end.state, "reason": end.reason}
         table |= {f"trial {number}": text for number, text in end.standings.items()}
         texts = [_text("end", _listed(table))]
         texts += [_text(name, _code(file.read_text("utf-8"))) for name, file in end.papers.items()]
         self._parent().add_event(_event(texts, 0, None))
         self._parent().flush()
+        self._book.note_end(end)
 
     def close(self) -> None:
         """Close the event file."""

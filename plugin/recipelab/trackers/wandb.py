@@ -120,11 +120,16 @@ class WandbTracker:
 
     def end(self, end: CampaignEnd) -> None:
         """Write state and standings, and end the run."""
+        if self._book.is_last(end):
+            return
         run = self._parent()
         standings = {f"standing/{number}": text for number, text in end.standings.items()}
         run.summary.update({"state": end.state, "reason": end.reason, **standings})
         for file in end.papers.values():
             run.save(str(file), base_path=str(file.parent), policy="now")
+        # What was saved has to be read before the file is gone.
+        self.close()
+        self._book.note_end(end)
 
     def close(self) -> None:
         """End the run of the campaign."""
