@@ -73,7 +73,7 @@ async def busy(args: argparse.Namespace) -> tuple[float, float]:
             overrides=Overrides(evaluator=evaluator),  # type: ignore[arg-type]
             clients={"": model},
         )
-        team._lab.pack = pack
+        team._session.pack = pack
         async for _ in team.run_stream():
             pass
         return use.share(args.slots), asyncio.get_running_loop().time() / 3600

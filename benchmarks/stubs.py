@@ -108,6 +108,7 @@ class StubEvaluator:
     """
 
     sandbox_name = "stub"
+    image = ""
 
     def __init__(
         self,
@@ -117,6 +118,7 @@ class StubEvaluator:
         busy: Callable[[float, float], None] = lambda since, until: None,
     ) -> None:
         self.pack = pack
+        self.data: dict[str, Path] = {}
         self.slots = slots
         self._seconds = seconds
         self._busy = busy

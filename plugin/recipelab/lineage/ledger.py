@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import count
 from typing import Any
 
 from recipelab.core.errors import LineageError
@@ -18,6 +19,7 @@ from recipelab.lineage.records import (
     UsageEntry,
     UsageTotal,
 )
+from recipelab.lineage.turns import note_heard
 from recipelab.lineage.values import (
     HYPOTHESIS_CHARACTERS,
     LARGEST_INTEGER,
@@ -37,6 +39,11 @@ MESSAGE_PAGE = 500
 _MESSAGES = """
 SELECT position, round_number, trial_number, source, type, payload, created_at
 FROM message WHERE campaign_id = :campaign
+"""
+_BEFORE = """
+SELECT position, type FROM message
+WHERE campaign_id = :campaign AND source = :source AND position < :position
+ORDER BY position DESC LIMIT :limit
 """
 _USAGE = """
 SELECT specialist, model, sum(calls), sum(prompt_tokens), sum(completion_tokens), sum(seconds),
@@ -103,8 +110,38 @@ class LedgerStore(OpenLineage):
             rows = transaction.rows(statement, campaign=campaign_id, type=type, limit=limit)
             return tuple(map(_message, rows))
 
+    def some_messages(self, campaign: str, *, after: int, limit: int) -> tuple[MessageRecord, ...]:
+        """Return the next messages of a campaign, in the order in which they were said.
+
+        Args:
+            campaign: Name of the campaign.
+            after: Only messages with a higher position.
+            limit: How many at most.
+        """
+        statement = f"{_MESSAGES} AND position > :after ORDER BY position LIMIT :limit"
+        with self._asking(campaign) as (transaction, campaign_id):
+            rows = transaction.rows(statement, campaign=campaign_id, after=after, limit=limit)
+            return tuple(map(_message, rows))
+
+    def messages_before(
+        self, campaign: str, source: str, position: int, *, limit: int
+    ) -> list[tuple[int, str]]:
+        """Return position and class of the last messages of a source before a position, in order.
+
+        Args:
+            campaign: Name of the campaign.
+            source: Who said them.
+            position: Only messages with a lower position.
+            limit: How many at most.
+        """
+        with self._asking(campaign) as (transaction, campaign_id):
+            rows = transaction.rows(
+                _BEFORE, campaign=campaign_id, source=source, position=position, limit=limit
+            )
+        return [(place, kind) for place, kind in reversed(rows)]
+
     def each_message(
-        self, campaign: str, *, after: int = -1, type: str | None = None
+        self, campaign: str, *, after: int = -1, type: str | None = None, spoken: bool = False
     ) -> Iterator[MessageRecord]:
         """Yield the messages of a campaign one by one, however many there are.
 
@@ -114,6 +151,7 @@ class LedgerStore(OpenLineage):
             campaign: Name of the campaign.
             after: Only messages with a higher position.
             type: Only messages of this class of the agent framework; ``None`` for all.
+            spoken: Only what was said in the chat, and what is about a trial.
 
         Yields:
             The messages in the order in which they were said.
@@ -125,6 +163,8 @@ class LedgerStore(OpenLineage):
         if type is not None:
             statement += " AND type = :type"
             values["type"] = type
+        if spoken:
+            statement += " AND (trial_number IS NOT NULL OR type NOT LIKE '%Event')"
         statement += " ORDER BY position LIMIT :limit"
         while True:
             with self._asking(campaign) as (transaction, campaign_id):
@@ -214,6 +254,8 @@ class LedgerStore(OpenLineage):
                     payload=to_json(message.payload),
                     created_at=to_stamp(message.created_at),
                 )
+            turns = (message.turn for message in messages)
+            note_heard(transaction, campaign_id, zip(turns, count(position)))
             for one in usage:
                 if one.round is not None and one.round != round_number:
                     check_round(transaction, campaign_id, one.round, campaign)

@@ -200,21 +200,29 @@ class CampaignLoop:
         trials = trials_of(message)
         about = trials[0] if trials else None
         kind = type(message).__name__
-        self._unwritten.append(NewMessage(message.source, kind, message.dump(), about))
+        turn = self._turns.number_of(message)
+        said = NewMessage(message.source, kind, message.dump(), about, turn=turn)
+        self._unwritten.append(said)
         ends_turn = isinstance(message, BaseChatMessage)
         if (ends_turn and self._is_write_due()) or len(self._unwritten) >= MAX_UNWRITTEN:
             self._write()
         self._listener.message(message)
         if isinstance(message, ToolCallExecutionEvent):
             self._submitted |= any(not a.rejected for a in submission_answers(message))
-        turn = self._turns.read(message)
-        if turn is not None:
-            self._idle_turns.append(turn)
+        outcome = self._turns.read(message)
+        if outcome is not None:
+            self._idle_turns.append(outcome)
         if isinstance(message, BaseChatMessage):
             for trial in trials:
                 record = self._judged.pop(trial, None)
                 if record is not None:
                     self._learn(record)
+
+    def keep(self, message: BaseChatMessage) -> None:
+        """Keep what people were told for the lineage; it is no part of the chat."""
+        kind = type(message).__name__
+        told = NewMessage(message.source, kind, message.dump(), created_at=message.created_at)
+        self._unwritten.append(told)
 
     def keep_judged(self, records: Sequence[TrialRecord]) -> None:
         """Keep trials that the evaluator is about to report, so that nobody reads them again.
