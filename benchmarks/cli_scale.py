@@ -78,6 +78,10 @@ def commands(trials: int, folder: Path) -> list[list[str]]:
         ["lineage", "--order", "best"],
         ["lineage", "--text", "warmup"],
         ["stats"],
+        *(
+            ["plot", kind, "--output", str(folder / f"{kind}.svg")]
+            for kind in ("best", "tree", "gates", "surfaces")
+        ),
         ["transcript"],
         ["export", CAMPAIGN, "--to", str(folder / "copy.jsonl")],
         ["export", CAMPAIGN, "--to", str(folder / "copy.csv")],

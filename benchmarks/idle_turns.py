@@ -286,8 +286,10 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=40)
     parser.add_argument("--campaigns", type=int, default=4)
     parser.add_argument("--ideas", type=int, default=3, help="of each specialist at the start")
+    parser.add_argument("--worlds", nargs="+", choices=WORLDS, default=list(WORLDS))
+    parser.add_argument("--scenes", type=int, default=len(SCENES), help="the first ones alone")
     args = parser.parse_args()
-    for args.world, (slots, turn, trial) in itertools.product(WORLDS, SCENES):
+    for args.world, (slots, turn, trial) in itertools.product(args.worlds, SCENES[: args.scenes]):
         args.slots, args.turn, args.trial = slots, turn, trial
         found = [run_simulated(campaign(args, seed)) for seed in range(args.campaigns)]
         mean = {name: sum(one[name] for one in found) / len(found) for name in found[0]}

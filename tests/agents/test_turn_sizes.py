@@ -81,7 +81,7 @@ async def hold_bounds(queue: TrialQueue, pack: Pack) -> None:
     plays = load_playbook(pack)
     for specialist in pack.specialists:
         charter = load_charter(specialist).on(pack.surface_names)
-        agent = Specialist(charter, OfflineClient(), pack, queue, plays=plays, round_number=1)
+        agent = Specialist(charter, OfflineClient(), pack, queue, plays=plays)
         await agent._turn_context.begin_turn()
         opening = await agent._turn_context.get_messages()
         assert "What a trial is worth" in str(opening[0].content)

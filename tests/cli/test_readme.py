@@ -65,7 +65,9 @@ def user(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
     for key in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
         monkeypatch.delenv(key, raising=False)
-    (project / ".gitignore").write_text(".recipelab\nbin\nmine\n*.git\n*.html\n*.jsonl\n*.patch\n")
+    (project / ".gitignore").write_text(
+        ".recipelab\nbin\nmine\n*.git\n*.html\n*.jsonl\n*.patch\n*.svg\n"
+    )
     train = Path(pack, "recipe/train.py")
     text = train.read_text("utf-8")
     for words in (
@@ -141,6 +143,7 @@ INSTEAD = {
     "--trial 17": "--trial 1",
     "--round 2": "--round 1",
     "--name night-1": "--name airbench96-1",
+    " night-1 -o": " airbench96-1 -o",
     "$ ": "",
 }
 

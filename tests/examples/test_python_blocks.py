@@ -29,6 +29,7 @@ import recipelab.scoring
 from recipelab import BudgetLimits, Campaign, Edit, LineageStore, Plan
 from recipelab.report.transcript import TranscriptFormat
 from recipelab.scoring import causal, write_items, write_score
+from tests.report.searched import search
 from tests.sandbox.conftest import docker_daemon, docker_image
 from tests.scoring.test_causal import LENGTH, TEXT, predict, uniform
 from tests.tools.history import add_campaign, tell
@@ -129,6 +130,14 @@ def lineage(block: int) -> Names:
     return readme(block)
 
 
+def plots(block: int) -> Names:
+    Path(".recipelab").mkdir()
+    with LineageStore.open(".recipelab/lineage.db", create=True) as store:
+        for seed in (1, 2):
+            search(store, f"night-{seed}", 12, seed=seed)
+    return {}
+
+
 def transcripts(block: int) -> Names:
     with one_trial("night") as campaign:
         asyncio.run(campaign.run())
@@ -162,6 +171,7 @@ AROUND: dict[str, Callable[[int], Names]] = {
     "README.md": readme,
     "campaign.md": campaign,
     "lineage.md": lineage,
+    "plots.md": plots,
     "task-packs.md": task_packs,
     "transcripts.md": transcripts,
 }

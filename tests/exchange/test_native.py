@@ -25,7 +25,7 @@ from recipelab.exchange.campaign_copy import copy_of
 from recipelab.exchange.files import import_campaign
 from recipelab.exchange.jsonl import export_lines
 from recipelab.exchange.metric import metric_of
-from recipelab.lineage import LineageStore
+from recipelab.lineage import LineageStore, NewMessage
 from tests.lineage.helpers import (
     CAMPAIGN,
     OUTCOMES,
@@ -60,6 +60,8 @@ def fill(
     """Adds a campaign whose trials are judged last first."""
     add_campaign(store)
     store.start_round(CAMPAIGN)
+    views = ("", "all that was tried", "\x00 and \ud800", "all that was tried")
+    turns = [store.add_turn(CAMPAIGN, "a", view=view, round_number=1) for view in views]
     for number, (proposed, files, _, in_round) in enumerate(trials):
         store.propose(
             CAMPAIGN,
@@ -69,6 +71,7 @@ def fill(
             digest=f"d{number}",
             diff="-x\n+y\n",
             round_number=1 if in_round else None,
+            turn=turns[number % len(turns)] if in_round else None,
         )
     for number, (_, _, ended, _) in reversed(list(enumerate(trials))):
         if ended is not None:
@@ -87,9 +90,8 @@ def fill(
             )
             store.add_checkpoint(CAMPAIGN, found)
     for text in ("hello", "\x00 and \ud800"):
-        store.add_message(
-            CAMPAIGN, round_number=1, source="a", type="T", payload={"content": text}, trial=0
-        )
+        said = NewMessage("a", "T", {"content": text}, 0, turn=turns[1])
+        store.add_messages(CAMPAIGN, [said], round_number=1)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -118,6 +120,25 @@ def test_export_and_import_and_export_give_the_same(
         assert store.best("copy").number == store.best(CAMPAIGN).number
         assert store.campaign("copy").state == "finished"
         assert store.certificates("copy") == store.certificates(CAMPAIGN)
+        assert store.turns("copy") == store.turns(CAMPAIGN)
+        assert store.views("copy") == store.views(CAMPAIGN)
+        assert store.turn_messages("copy", 2) == (0, 1)
+
+
+def test_an_export_without_turns_of_an_older_version_is_read(
+    store: LineageStore, tmp_path: Path
+) -> None:
+    file = tmp_path / "old.jsonl"
+    add_campaign(store)
+    judged(store, Status.BASELINE)
+    lines = exported(store, CAMPAIGN).splitlines()
+    assert '"views":0,"turns":0}' in lines[-1]
+    lines[0] = lines[0].replace('"format":3', '"format":2')
+    lines[-1] = lines[-1].replace(',"views":0,"turns":0}', "}")
+    file.write_text("\n".join(lines))
+    import_campaign(store, file, "copy")
+    assert store.trial_count("copy") == store.trial_count(CAMPAIGN)
+    assert store.turns("copy") == ()
 
 
 def test_a_released_run_comes_through_an_export(store: LineageStore, tmp_path: Path) -> None:
@@ -147,6 +168,8 @@ def test_equal_files_are_written_once(store: LineageStore) -> None:
         "further_runs": 0,
         "certificates": 0,
         "checkpoints": 0,
+        "views": 0,
+        "turns": 0,
     }
 
 
@@ -189,6 +212,9 @@ def _written(store: LineageStore, file: Path) -> list[str]:
         diff="",
         round_number=None,
     )
+    turn = store.add_turn(CAMPAIGN, "opt", view="what was tried", round_number=None)
+    assert propose(store, 0, turn=turn) == 2
+    store.record(CAMPAIGN, 2, outcome())
     store.add_further_runs(CAMPAIGN, 0, outcome().seed_runs[:1])
     store.add_certificate(CAMPAIGN, 1, Certificate("certified"))
     return exported(store, CAMPAIGN).splitlines()
@@ -200,16 +226,23 @@ def _written(store: LineageStore, file: Path) -> list[str]:
         (
             '"line":"end"',
             '"line":"ende"',
-            "line 8: unknown line 'ende'; valid: certificate, checkpoint, end",
+            "line 11: unknown line 'ende'; valid: certificate, checkpoint, end",
         ),
-        ('"trials":2', '"trials":3', "is not complete"),
+        ('"trials":3', '"trials":2', "is not complete"),
         ("x = 1", "x = 7", "not what its SHA-256 says"),
         ('"status":"baseline"', '"status":"won"', r"line 4: trial.outcome.status: "),
         ('"parents":[0]', '"parents":[1]', "no earlier trial"),
         ('"number":1', '"number":2', "stands where 1 should"),
-        ('"judged":[0,1]', '"judged":[0]', "order of judging"),
+        ('"judged":[0,1,2]', '"judged":[0,1]', "order of judging"),
         ('"round":null', '"round":4', "no round 4"),
-        ('"format":2', '"format":9', "format 9; this recipelab reads 2"),
+        ('"format":3', '"format":9', "format 9; this recipelab reads 2, 3"),
+        ("what was tried", "what was not", "content of the view is not what its SHA-256 says"),
+        ('"line":"turn","turn":{"number":1', '"line":"turn","turn":{"number":2', "turn 2 stands"),
+        ('"trials":[2]', '"trials":[2,2]', "trial 2 was submitted in two turns"),
+        ('"trials":[2]', '"trials":[7]', "turn 1 is about trial 7, a trial that is not there"),
+        ('"first_message":null', '"first_message":0', "turn 1 has messages that are not there"),
+        ('"view":"', '"view":"0', "turn 1: what it showed is missing"),
+        ('"views":1', '"views":0', "is not complete"),
         ('{"line":"trial"', '{"line":"trial', "line 4: not JSON"),
         ('"specialist"', '"specialised"', "specialist"),
         ('"line":"campaign"', '"line":"x"', "no export of a campaign"),

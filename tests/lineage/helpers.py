@@ -164,7 +164,13 @@ def add_campaign(store: LineageStore, name: str = CAMPAIGN) -> None:
     )
 
 
-def propose(store: LineageStore, *parents: int, digest: str = "", campaign: str = CAMPAIGN) -> int:
+def propose(
+    store: LineageStore,
+    *parents: int,
+    digest: str = "",
+    campaign: str = CAMPAIGN,
+    turn: int | None = None,
+) -> int:
     """Adds a plain trial in flight."""
     return store.propose(
         campaign,
@@ -174,6 +180,7 @@ def propose(store: LineageStore, *parents: int, digest: str = "", campaign: str 
         digest=digest,
         diff="-x\n+y\n",
         round_number=None,
+        turn=turn,
     )
 
 

@@ -21,7 +21,7 @@ from sqlmodel import Field, SQLModel
 from recipelab.core.errors import LineageError
 from recipelab.core.trial import Status
 from recipelab.lineage import LineageStore
-from recipelab.lineage.database import BUSY_MILLISECONDS, SCHEMA
+from recipelab.lineage.database import BUSY_MILLISECONDS, OLDEST, SCHEMA, open_database
 from tests.lineage.conftest import MakeDatabase
 from tests.lineage.helpers import (
     CAMPAIGN,
@@ -43,10 +43,10 @@ def newer(path: Path) -> None:
         connection.commit()
 
 
-def older(path: Path) -> None:
+def too_old(path: Path) -> None:
     with_campaign(path).close()
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("UPDATE recipelab_lineage SET version = version - 1")
+        connection.execute(f"UPDATE recipelab_lineage SET version = {OLDEST - 1}")
         connection.commit()
 
 
@@ -74,7 +74,7 @@ def damaged(path: Path) -> None:
             newer,
             f"has version {SCHEMA + 1} of the lineage's tables, and this recipelab reads v",
         ),
-        (older, rf"lineage\.db has version {SCHEMA - 1} of .* reads version {SCHEMA} alone"),
+        (too_old, rf"lineage\.db has version {OLDEST - 1} of .* reads versions {OLDEST} to {SCHEMA}"),
         (of_no_version, "has no version of the lineage's tables"),
         (of_something_else, "is not a lineage: it is a database of something else"),
         (damaged, "cannot open the lineage"),
@@ -91,6 +91,34 @@ def test_a_file_that_is_no_lineage_is_left_as_it_is(
     with pytest.raises(LineageError, match=words):
         LineageStore.open(path)
     assert path.read_bytes() == before
+
+
+def of_version_two(url: str) -> None:
+    """Turns an open lineage's tables into those of version 2."""
+    database = open_database(url, create=False)
+    with database.writing() as transaction:
+        for table in ("turn_trial", "turn", "turn_view"):
+            transaction.run(f"DROP TABLE {table}")
+        transaction.run("UPDATE recipelab_lineage SET version = 2")
+    database.close()
+
+
+def test_an_older_lineage_goes_on_as_it_is_and_keeps_turns_from_now_on(database: str) -> None:
+    with with_campaign(database) as store:
+        judged(store, Status.BASELINE)
+        before = store.trial(CAMPAIGN, 0)
+    of_version_two(database)
+    with ThreadPoolExecutor(4) as pool:  # whoever opens it, it is brought up to date once
+        for store in pool.map(lambda _: LineageStore.open(database), range(4)):
+            assert store.trial(CAMPAIGN, 0) == before
+            assert store.turns(CAMPAIGN) == ()
+            store.close()
+    with LineageStore.open(database) as store:
+        turn = store.add_turn(CAMPAIGN, "opt", view="all that was tried", round_number=None)
+        number = propose(store, 0, turn=turn)
+        found = store.turn_of(CAMPAIGN, number)
+        assert found is not None and found.trials == (number,)
+        assert store.turn_of(CAMPAIGN, 0) is None
 
 
 def test_an_empty_file_becomes_a_lineage(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import socket
+from collections import Counter
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,6 +29,7 @@ from recipelab.core.logs import configure_logs
 from recipelab.core.trial import Status
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.session import Overrides
+from recipelab.lineage import LineageStore
 from recipelab.models import wrappers
 from recipelab.packs.load import load_pack
 from recipelab.sandbox.slots import Slot, SlotPool
@@ -94,6 +96,19 @@ async def test_what_is_told_is_in_the_stream_as_a_listener_hears_it(project: Pat
     for item in items:
         again = MessageFactory().create(json.loads(json.dumps(item.dump())))
         assert again == item
+
+
+async def test_what_is_told_is_kept_in_the_lineage_with_the_chat(project: Path) -> None:
+    items = await ran(quick_team(4))
+    with LineageStore.open(project / ".recipelab/lineage.db") as store:
+        messages = list(store.each_message(store.campaigns()[0].name))
+    kept = [
+        (message.payload["metadata"][NOTE], message.payload["content"])
+        for message in messages
+        if NOTE in message.payload["metadata"]
+    ]
+    assert Counter(kept) == Counter(notes(items))
+    assert len(messages) == len(items)
 
 
 async def test_a_larger_team_takes_notes_as_it_takes_any_message(project: Path) -> None:

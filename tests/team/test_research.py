@@ -21,6 +21,7 @@ from autogen_core.models import CreateResult, LLMMessage, RequestUsage
 
 from recipelab import LineageStore, ResearchGroupChat
 from recipelab.agents import EVALUATOR
+from recipelab.agents.context import VIEW_SOURCE
 from recipelab.core.trial import Edit, Proposal, Status
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.lineage import TrialFilter
@@ -60,6 +61,35 @@ async def test_specialists_take_turns_and_the_evaluator_reports_each_outcome(pro
     assert [message.metadata["trials"] for message in reports] == ["0", "1", "2", "3", "4"]
     assert result.stop_reason == "the budget of trials is spent"
     assert "4 trials" in said(result)[-1].to_text()
+
+
+async def test_the_lineage_keeps_what_each_turn_was_shown(project: Path) -> None:
+    """What the model is sent at its first call, with the trial and the messages that came of it."""
+    models = {"left": Watched(), "right": Watched()}
+    await finished(team_of(4, dict(models), slots=2))
+    with lineage(project) as store:
+        (campaign,) = store.campaigns()
+        turns = store.turns(campaign.name)
+        assert sorted(n for turn in turns for n in turn.trials) == [1, 2, 3, 4]
+        for name, model in models.items():
+            openings = [
+                message.content
+                for seen in model.seen
+                for message in seen
+                if getattr(message, "source", "") == VIEW_SOURCE
+            ]
+            own = [turn for turn in turns if turn.specialist == name]
+            texts = [store.view_text(turn.view) for turn in own if turn.view]
+            assert texts == list(dict.fromkeys(openings))
+        messages = store.messages(campaign.name)
+        for turn in turns:
+            positions = store.turn_messages(campaign.name, turn.number)
+            said_here = [messages[position] for position in positions]
+            assert {message.source for message in said_here} == {turn.specialist}
+            assert said_here[-1].type in ("TextMessage", "ToolCallSummaryMessage")
+            about = {m.trial for m in said_here if m.trial is not None}
+            assert about == set(turn.trials)
+            assert turn.began_at <= said_here[0].created_at
 
 
 async def test_it_is_a_selector_group_chat_that_json_holds_whole(project: Path) -> None:

@@ -7,7 +7,7 @@ line, so that they cannot make headings. A trial is told in one part alone, the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -52,6 +52,9 @@ FINDING_CHARACTERS = 300
 
 SUBMITTED = "Submitted trial"
 """How the words at the end of a turn begin that brought a trial, whose hypothesis says all."""
+
+IN_TURN = "turn"
+"""Key of the metadata of a specialist's message: the number of its turn in the lineage."""
 
 FINDINGS, TOLD_AMONG = 6, 40
 """Sentences of specialists that are told, and messages among which they are looked for."""
@@ -326,7 +329,8 @@ def _findings(context: ViewContext) -> list[Line]:
     texts: dict[str, str] = {}
     for message in newest:
         text = shorten(str(message.payload.get("content", "")), FINDING_CHARACTERS)
-        is_own = message.source in context.speakers and not message.payload.get("metadata")
+        metadata: Mapping[str, str] = message.payload.get("metadata") or {}
+        is_own = message.source in context.speakers and set(metadata) <= {IN_TURN}
         if is_own and not text.startswith(SUBMITTED):
             texts.setdefault(text, message.source)
     return [Line(f"- {source}: {text}") for text, source in texts.items() if text][:FINDINGS]

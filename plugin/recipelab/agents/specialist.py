@@ -23,7 +23,7 @@ from autogen_core.tools import Workbench
 from recipelab.agents.card import Card
 from recipelab.agents.charter import Charter
 from recipelab.agents.context import CHARACTERS, TurnContext
-from recipelab.agents.lineage_view import SUBMITTED, ViewContext, lineage_view
+from recipelab.agents.lineage_view import IN_TURN, SUBMITTED, ViewContext, lineage_view
 from recipelab.agents.prompt import system_message
 from recipelab.core.logs import logger
 from recipelab.core.text import shorten
@@ -166,7 +166,11 @@ class Specialist(AssistantAgent):
                 shown = lineage_view(view_context_of(charter, queue))
                 self._turn_workbench.turn.opened(shown.best, is_whole=shown.is_whole)
                 past = shown.text
-            return "\n\n".join(filter(None, (self._card.render(), past)))
+            shown_now = "\n\n".join(filter(None, (self._card.render(), past)))
+            self._turn_workbench.turn.number = queue.store.add_turn(
+                queue.campaign, charter.name, view=shown_now, round_number=round_number
+            )
+            return shown_now
 
         self._turn_context = TurnContext(view, characters=characters, inner=model_context)
         self._turn_workbench = (
@@ -202,7 +206,10 @@ class Specialist(AssistantAgent):
         seen: list[BaseAgentEvent | BaseChatMessage] = []
         try:
             async for item in super().on_messages_stream(messages, cancellation_token):
-                if not isinstance(item, Response):
+                if isinstance(item, Response):
+                    self._mark(item.chat_message)
+                else:
+                    self._mark(item)
                     seen.append(item)
                 yield item
         except Exception as error:  # whatever a model client raises, the others go on
@@ -210,10 +217,14 @@ class Specialist(AssistantAgent):
             kind = type(error).__name__
             text = shorten(str(error), EXCUSE_CHARACTERS) or kind
             excuse = f"I could not finish my turn: {text}"
-            yield Response(
-                chat_message=TextMessage(content=excuse, source=self.name, metadata={FAULT: kind}),
-                inner_messages=seen,
-            )
+            said = TextMessage(content=excuse, source=self.name, metadata={FAULT: kind})
+            self._mark(said)
+            yield Response(chat_message=said, inner_messages=seen)
+
+    def _mark(self, message: BaseAgentEvent | BaseChatMessage) -> None:
+        """Say in the metadata of a message to which turn it belongs: turns overlap."""
+        if (number := self._turn_workbench.turn.number) is not None:
+            message.metadata[IN_TURN] = str(number)
 
 
 def view_context_of(charter: Charter, queue: TrialQueue) -> ViewContext:

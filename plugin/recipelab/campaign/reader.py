@@ -340,6 +340,33 @@ class CampaignReader:
         found |= {"projected": self.store.projected(self.name)}
         return found | {"line": line_facts(self.store, self.name, self.metric.goal)}
 
+    def plot(
+        self,
+        kind: str,
+        path: str | Path,
+        *,
+        width: str | float = "single",
+        against: str = "trials",
+        force: bool = False,
+    ) -> None:
+        """Draw a plot of the campaign into a file, as ``recipelab plot`` does.
+
+        Args:
+            kind: ``best``, ``tree``, ``gates``, ``surfaces``, ``noise`` or ``cost``.
+            path: The file; its ending says whether it is ``.svg``, ``.pdf`` or ``.png``.
+            width: ``single`` or ``double`` column of a paper, or inches.
+            against: What ``best`` is drawn against: ``trials``, ``hours``, ``device-hours`` or
+                ``cost``.
+            force: Whether a file that is there may be replaced.
+
+        Raises:
+            RecipelabError: matplotlib is not installed, an argument is not valid, there is nothing
+                to draw, or the file cannot be written.
+        """
+        from recipelab.report.plots import draw
+
+        draw(kind, self.store, [self.name], path, width=width, against=against, force=force)
+
     def transcript(
         self, *, round_number: int | None = None, trial: int | None = None
     ) -> Transcript:

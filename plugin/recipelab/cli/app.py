@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from recipelab import __version__
-from recipelab.cli import certify, exchange, look, run, sandbox, steer
+from recipelab.cli import certify, exchange, look, publish, run, sandbox, steer
 from recipelab.cli.adopt import adopt
 from recipelab.cli.agents import agents_app
 from recipelab.cli.common import (
@@ -40,6 +40,7 @@ for command in (
     certify.ablate,
     certify.ablate_best,
     look.stats,
+    publish.plot,
     certify.checkpoint,
     certify.verify,
     certify.leaderboard,

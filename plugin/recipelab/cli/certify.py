@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Coroutine, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -30,11 +30,15 @@ from recipelab.cli.common import (
     out,
     print_json,
     run_stoppable,
+    say,
     slot_count,
 )
 from recipelab.core.content import Home
 from recipelab.core.errors import RecipelabError, unknown_name
 from recipelab.plan import Arm
+
+if TYPE_CHECKING:
+    from recipelab.campaign.studies import ArmsComparison
 
 T = TypeVar("T")
 
@@ -209,10 +213,12 @@ def ablate(
         from recipelab.campaign.studies import compare_arms
         from recipelab.models import OFFLINE, parse_models
         from recipelab.plan import Plan, asked
-        from recipelab.report.figures import check_plot, draw
+        from recipelab.report.plots import check_plot
 
         if plot is not None:
-            check_plot(plot)
+            check_plot(plot, "--plot")
+            if not plot.absolute().parent.is_dir():
+                raise RecipelabError(f"--plot: {plot.absolute().parent} does not exist")
         default, own = parse_models(model or ())
         plan = asked(
             Plan,
@@ -237,7 +243,7 @@ def ablate(
             )
         )
     if plot is not None:
-        draw(plot, comparison.runs)
+        _plot_arms(plot, comparison, Home.find(home))
     if as_json:
         told = {"method": METHOD, "too_few": comparison.too_few, "arms": comparison.facts}
         print_json(told)
@@ -247,6 +253,19 @@ def ablate(
         out.print(line, markup=False)
     if comparison.too_few is not None:
         out.print(comparison.too_few, markup=False)
+
+
+def _plot_arms(path: Path, comparison: ArmsComparison, home: Home) -> None:
+    """Draw the arms; that nothing was kept is told, and ends nothing that took hours."""
+    from recipelab.campaign.planning import open_lineage
+    from recipelab.report.plots import draw
+
+    names = [run.campaign for runs in comparison.runs.values() for run in runs.values()]
+    try:
+        with open_lineage(home, create=False) as store:
+            draw("best", store, names, path, width="double", force=True)
+    except RecipelabError as error:
+        say(f"no plot: {error}")
 
 
 def _arms(text: str) -> list[Arm]:

@@ -12,14 +12,14 @@ from statistics import fmean
 NEWEST = 20
 """Lengths that are remembered: a machine that slows down, or a best that gets faster, is followed."""
 
-LIKELY = 0.3
+LIKELY = 0.15
 """Share of trials that must have ended for a slot to be counted on: one too early waits a little,
 one too late leaves a slot idle."""
 
 _SOON = 1e-3
 """Seconds for which a slot is held at least."""
 
-_LATE = 0.8
+_LATE = 0.9
 """Share of lengths that are below :attr:`Durations.high`."""
 
 
@@ -44,7 +44,7 @@ class Durations:
 
     @property
     def high(self) -> float | None:
-        """A length that four of five stay below, in seconds; ``None`` before the first."""
+        """A length that nine of ten stay below, in seconds; ``None`` before the first."""
         if not self._newest:
             return None
         ordered = sorted(self._newest)

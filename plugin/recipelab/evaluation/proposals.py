@@ -160,9 +160,14 @@ class ProposalChecker:
         return check_recipe(self.pack, parent, recipe, self._twin, start=self._start)
 
     def take(
-        self, proposal: Proposal, *, round_number: int | None
+        self, proposal: Proposal, *, round_number: int | None, turn: int | None = None
     ) -> tuple[int, Candidate | Rejected]:
         """Record a proposal: one that is to be tried, or one that is rejected at once.
+
+        Args:
+            proposal: The proposal.
+            round_number: The round in which it is made; ``None`` outside of rounds.
+            turn: The turn in which it is made; ``None`` outside of turns.
 
         Returns:
             The trial's number, and what the check said.
@@ -172,7 +177,8 @@ class ProposalChecker:
         """
         checked = self.check(proposal.parent, proposal.edits)
         if isinstance(checked, Candidate):
-            return self._propose(proposal, checked, (proposal.parent,), round_number), checked
+            made = self._propose(proposal, checked, (proposal.parent,), round_number, turn)
+            return made, checked
         number = self.store.propose_and_record(
             self.campaign,
             proposal,
@@ -182,11 +188,18 @@ class ProposalChecker:
             digest="",
             diff=checked.diff,
             round_number=round_number,
+            turn=turn,
         )
         return number, checked
 
     def take_again(
-        self, trial: int, specialist: str, hypothesis: str, *, round_number: int | None
+        self,
+        trial: int,
+        specialist: str,
+        hypothesis: str,
+        *,
+        round_number: int | None,
+        turn: int | None = None,
     ) -> tuple[int, Recipe]:
         """Record a trial that measures the recipe of an earlier one again, on fresh seeds.
 
@@ -205,7 +218,7 @@ class ProposalChecker:
         proposal = Proposal(specialist, record.surface, parent, hypothesis, expected, record.edits)
         diff = Recipe(self.recipe_of(parent)).diff(recipe)
         candidate = Candidate(recipe, diff, keys_of(diff))
-        return self._propose(proposal, candidate, (parent,), round_number), recipe
+        return self._propose(proposal, candidate, (parent,), round_number, turn), recipe
 
     def _why_not_again(self, record: TrialRecord) -> str | None:
         """Return why a trial is not measured again; ``None`` if it may be."""
@@ -290,6 +303,7 @@ class ProposalChecker:
         candidate: Candidate,
         parents: tuple[int, ...],
         round_number: int | None,
+        turn: int | None = None,
     ) -> int:
         return self.store.propose(
             self.campaign,
@@ -299,6 +313,7 @@ class ProposalChecker:
             digest=candidate.recipe.digest,
             diff=candidate.diff,
             round_number=round_number,
+            turn=turn,
             meaning=candidate.recipe.meaning,
             keys=candidate.keys,
         )

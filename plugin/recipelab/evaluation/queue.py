@@ -236,20 +236,33 @@ class TrialQueue:
         """
         return self._checker.recipe_of(number)
 
-    def submit(self, proposal: Proposal, *, round_number: int | None) -> Submitted:
+    def submit(
+        self, proposal: Proposal, *, round_number: int | None, turn: int | None = None
+    ) -> Submitted:
         """Record a proposal, and queue its trial unless it is rejected at once.
+
+        Args:
+            proposal: The proposal.
+            round_number: The round in which it is made; ``None`` outside of rounds.
+            turn: The turn in which it is made; ``None`` outside of turns.
 
         Raises:
             LineageError: There is no such parent.
         """
-        number, checked = self._checker.take(proposal, round_number=round_number)
+        number, checked = self._checker.take(proposal, round_number=round_number, turn=turn)
         if isinstance(checked, Rejected):
             return Submitted(number, checked)
         self._queue(number, proposal.specialist, checked.recipe)
         return Submitted(number, None, checked.alike)
 
     def submit_again(
-        self, trial: int, specialist: str, hypothesis: str, *, round_number: int | None
+        self,
+        trial: int,
+        specialist: str,
+        hypothesis: str,
+        *,
+        round_number: int | None,
+        turn: int | None = None,
     ) -> int:
         """Queue a trial that measures the recipe of an earlier one again, on fresh seeds.
 
@@ -258,6 +271,7 @@ class TrialQueue:
             specialist: Who asks for it.
             hypothesis: What the answer decides.
             round_number: The round of the turn; ``None`` outside of rounds.
+            turn: Number of the turn; ``None`` outside of turns.
 
         Returns:
             The number of the new trial.
@@ -266,7 +280,7 @@ class TrialQueue:
             LineageError: There is no such trial, or nothing can be learned by measuring it again.
         """
         number, recipe = self._checker.take_again(
-            trial, specialist, hypothesis, round_number=round_number
+            trial, specialist, hypothesis, round_number=round_number, turn=turn
         )
         self._queue(number, specialist, recipe)
         return number

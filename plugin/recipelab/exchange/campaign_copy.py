@@ -22,6 +22,7 @@ from recipelab.lineage import (
     Note,
     RoundRecord,
     TrialRecord,
+    TurnRecord,
     UsageTotal,
 )
 from recipelab.lineage.copy import CampaignCopy
@@ -79,6 +80,15 @@ class StoredCampaign:
         for message in self._store.each_message(self._name):
             yield replace(message, created_at=utc(message.created_at))
 
+    def turns(self) -> tuple[TurnRecord, ...]:
+        """Return the turns of its specialists in order."""
+        turns = self._store.turns(self._name)
+        return tuple(replace(turn, began_at=utc(turn.began_at)) for turn in turns)
+
+    def view_text(self, sha256: str) -> str:
+        """Return what was shown in a turn."""
+        return self._store.view_text(sha256)
+
     def notes(self) -> tuple[Note, ...]:
         """Return the notes from people in order, retired ones too."""
         return tuple(
@@ -112,6 +122,7 @@ def copy_of(store: LineageStore, name: str) -> CampaignCopy:
     with store.moment():
         trials = tuple(stored.trials())
         texts = {h: stored.file_text(h) for h in {h for _, files in trials for h in files.values()}}
+        turns = stored.turns()
         return CampaignCopy(
             campaign=stored.record(),
             rounds=stored.rounds(),
@@ -127,6 +138,8 @@ def copy_of(store: LineageStore, name: str) -> CampaignCopy:
             further=stored.further_runs(),
             certificates=stored.certificates(),
             checkpoints=stored.checkpoints(),
+            turns=turns,
+            views={h: stored.view_text(h) for h in {turn.view for turn in turns if turn.view}},
             secret=store.secret(name),
         )
 

@@ -1,31 +1,46 @@
 """A campaign as JSON Lines, without loss: written line by line, read and checked line by line.
 
 The first line is the campaign, then come trials, each after those files of its recipe that no
-earlier trial had, then messages, notes, usage, further seed runs, certificates and checkpoints. The
-last line counts the others, so that a torn file is found out. The campaign's secret stays where it
-is: an imported campaign gets a new one.
+earlier trial had, then messages, turns, each after what it showed unless an earlier one did, notes,
+usage, further seed runs, certificates and checkpoints. The last line counts the others, so that a
+torn file is found out. The campaign's secret stays where it is: an imported campaign gets a new
+one.
 
-Each kind of line is a model. Reading validates a line on its own, then :class:`_Contents` checks
-what it says of earlier lines.
+Reading validates a line on its own (:mod:`recipelab.exchange.jsonl_lines`), then :class:`_Contents`
+checks what it says of earlier lines.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
+from pydantic import TypeAdapter, ValidationError
 
 from recipelab.core.errors import RecipelabError, unknown_name, validation_problems
-from recipelab.core.recipe import stays_inside
 from recipelab.core.text import shorten
 from recipelab.exchange.campaign_copy import StoredCampaign
-from recipelab.exchange.metric import MetricFacts, check_settings, metric_of, source_ids
+from recipelab.exchange.jsonl_lines import (
+    LINES,
+    CampaignLine,
+    CertificateLine,
+    CheckpointLine,
+    EndLine,
+    FileLine,
+    FurtherRunLine,
+    Line,
+    MessageLine,
+    NoteLine,
+    TrialLine,
+    TurnLine,
+    UsageLine,
+    ViewLine,
+)
+from recipelab.exchange.metric import metric_of, source_ids
 from recipelab.lineage import (
     CampaignRecord,
     CertificateRecord,
@@ -34,166 +49,20 @@ from recipelab.lineage import (
     LineageStore,
     MessageRecord,
     Note,
-    RoundRecord,
     TrialRecord,
+    TurnRecord,
     UsageTotal,
 )
 from recipelab.lineage.copy import CampaignCopy
 from recipelab.lineage.lookup import MARK
 
-FORMAT = 2
-"""Version of the format."""
+READ = (2, 3)
+"""Versions that are read; the first has no turns."""
 
 MAX_LINE_CHARACTERS = 64_000_000
 """A longer line is refused: what has no line end may be a device, and have no end at all."""
 
 _CAMPAIGN: TypeAdapter[CampaignRecord] = TypeAdapter(CampaignRecord)
-
-
-class _Line(BaseModel):
-    """A line of an export."""
-
-    model_config = ConfigDict(frozen=True)
-    left_out: ClassVar[dict[str, Any]] = {}
-    """Fields that are not written, as they are never stored."""
-
-    def text(self) -> str:
-        """Return the line as JSON, with its line end."""
-        table = self.model_dump(mode="json", exclude=self.left_out)
-        return json.dumps(table, ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n"
-
-
-_OF_RUN = {"items", "artifact"}
-_OF_RUNS = {"__all__": _OF_RUN}
-
-
-class CampaignLine(_Line):
-    """The first line.
-
-    ``judged`` holds the numbers of the judged trials in the order in which they were judged.
-    """
-
-    line: Literal["campaign"] = "campaign"
-    format: int = FORMAT
-    campaign: CampaignRecord
-    metric: MetricFacts | None
-    rounds: tuple[RoundRecord, ...]
-    judged: tuple[int, ...]
-
-    @model_validator(mode="after")
-    def _is_sound(self) -> Self:
-        numbers = [item.number for item in self.rounds]
-        if len(numbers) != len(set(numbers)):
-            raise ValueError("a round is there twice")
-        check_settings(self.campaign.settings)
-        return self
-
-
-class FileLine(_Line):
-    """A file of a recipe, once for all trials that have it."""
-
-    line: Literal["file"] = "file"
-    sha256: str
-    content: str
-
-    @model_validator(mode="after")
-    def _has_its_hash(self) -> Self:
-        if sha256(self.content) != self.sha256:
-            raise ValueError("the content of the file is not what its SHA-256 says")
-        return self
-
-
-class TrialLine(_Line):
-    """A trial, with the files of its recipe: path to SHA-256."""
-
-    line: Literal["trial"] = "trial"
-    trial: TrialRecord
-    files: dict[str, str]
-    left_out = {"trial": {"outcome": {"seed_runs": _OF_RUNS}}}
-
-    @model_validator(mode="after")
-    def _has_plain_paths(self) -> Self:
-        number = self.trial.number
-        if outside := [path for path in self.files if not stays_inside(path)]:
-            raise ValueError(f"trial {number} has a file {outside[0]!r}, which is no valid path")
-        return self
-
-
-class MessageLine(_Line):
-    """A message of the group chat."""
-
-    line: Literal["message"] = "message"
-    message: MessageRecord
-
-
-class NoteLine(_Line):
-    """A note from people."""
-
-    line: Literal["note"] = "note"
-    note: Note
-
-
-class UsageLine(_Line):
-    """The tokens that a specialist used of a model."""
-
-    line: Literal["usage"] = "usage"
-    usage: UsageTotal
-
-
-class FurtherRunLine(_Line):
-    """A seed run of a judged trial that was made to compare another one with it."""
-
-    line: Literal["further_run"] = "further_run"
-    further_run: FurtherRunRecord
-    left_out = {"further_run": {"run": _OF_RUN}}
-
-
-class CertificateLine(_Line):
-    """The result of a certification."""
-
-    line: Literal["certificate"] = "certificate"
-    certificate: CertificateRecord
-
-
-class CheckpointLine(_Line):
-    """The result of a checkpoint of the working line."""
-
-    line: Literal["checkpoint"] = "checkpoint"
-    checkpoint: CheckpointRecord
-    left_out = {"checkpoint": {"found": {"runs": _OF_RUNS, "against_runs": _OF_RUNS}}}
-
-
-class EndLine(_Line):
-    """The last line: how many there are of each kind."""
-
-    line: Literal["end"] = "end"
-    trials: int = 0
-    files: int = 0
-    messages: int = 0
-    notes: int = 0
-    usage: int = 0
-    further_runs: int = 0
-    certificates: int = 0
-    checkpoints: int = 0
-
-
-LINES: dict[str, type[_Line]] = {
-    "file": FileLine,
-    "trial": TrialLine,
-    "message": MessageLine,
-    "note": NoteLine,
-    "usage": UsageLine,
-    "further_run": FurtherRunLine,
-    "certificate": CertificateLine,
-    "checkpoint": CheckpointLine,
-    "end": EndLine,
-}
-"""The kinds of lines after the first."""
-
-
-def sha256(text: str) -> str:
-    """Return the SHA-256 of a file's text."""
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def export_lines(store: LineageStore, name: str) -> Iterator[str]:
@@ -205,7 +74,7 @@ def export_lines(store: LineageStore, name: str) -> Iterator[str]:
     return (line.text() for line in _lines_of(store, name))
 
 
-def _lines_of(store: LineageStore, name: str) -> Iterator[_Line]:
+def _lines_of(store: LineageStore, name: str) -> Iterator[Line]:
     stored = StoredCampaign(store, name)
     try:
         metric = metric_of(store.campaign(name))
@@ -227,6 +96,12 @@ def _lines_of(store: LineageStore, name: str) -> Iterator[_Line]:
     for message in stored.messages():
         yield MessageLine(message=message)
         messages += 1
+    turns, shown = stored.turns(), set[str]()
+    for turn in turns:
+        if turn.view is not None and turn.view not in shown:
+            shown.add(turn.view)
+            yield ViewLine(sha256=turn.view, content=stored.view_text(turn.view))
+        yield TurnLine(turn=turn)
     notes, usage = stored.notes(), stored.usage()
     yield from (NoteLine(note=note) for note in notes)
     yield from (UsageLine(usage=total) for total in usage)
@@ -244,6 +119,8 @@ def _lines_of(store: LineageStore, name: str) -> Iterator[_Line]:
         further_runs=len(further_runs),
         certificates=len(certificates),
         checkpoints=len(checkpoints),
+        views=len(shown),
+        turns=len(turns),
     )
 
 
@@ -268,9 +145,10 @@ def read_export(file: Path, name: str) -> CampaignCopy:
             f"{place}: this is no export of a campaign (recipelab export --format jsonl), and no "
             "results.tsv of a released run"
         )
-    if head.get("format") != FORMAT:
+    if head.get("format") not in READ:
+        valid = ", ".join(map(str, READ))
         raise RecipelabError(
-            f"{place}: the export has format {head.get('format')!r}; this recipelab reads {FORMAT}"
+            f"{place}: the export has format {head.get('format')!r}; this recipelab reads {valid}"
         )
     kind = "campaign"
     try:
@@ -328,13 +206,16 @@ class _Contents:
         self._trials: list[TrialRecord] = []
         self._files: dict[int, dict[str, str]] = {}
         self._messages: list[MessageRecord] = []
+        self._views: dict[str, str] = {}
+        self._turns: list[TurnRecord] = []
+        self._in_turns: set[int] = set()
         self._notes: list[Note] = []
         self._usage: list[UsageTotal] = []
         self._further_runs: list[FurtherRunRecord] = []
         self._certificates: list[CertificateRecord] = []
         self._checkpoints: list[CheckpointRecord] = []
 
-    def add(self, line: _Line) -> None:
+    def add(self, line: Line) -> None:
         """Add the next line.
 
         Raises:
@@ -353,6 +234,10 @@ class _Contents:
                 if message.trial is not None:
                     self._check_trial("a message", message.trial)
                 self._messages.append(message)
+            case ViewLine():
+                self._views[line.sha256] = line.content
+            case TurnLine(turn=turn):
+                self._add_turn(turn)
             case NoteLine(note=note):
                 self._check_order("note", note.number, len(self._notes) + 1)
                 self._notes.append(note)
@@ -385,6 +270,23 @@ class _Contents:
         files = {path: self._texts[digest] for path, digest in line.files.items()}
         self._files[record.number] = files
 
+    def _add_turn(self, turn: TurnRecord) -> None:
+        self._check_order("turn", turn.number, len(self._turns) + 1)
+        self._check_round(turn.round)
+        for number in turn.trials:
+            self._check_trial(f"turn {turn.number}", number)
+            if number in self._in_turns:
+                raise ValueError(f"trial {number} was submitted in two turns")
+            self._in_turns.add(number)
+        if turn.view is not None and turn.view not in self._views:
+            raise ValueError(f"turn {turn.number}: what it showed is missing")
+        places = (turn.first_message, turn.last_message)
+        if places != (None, None):
+            first, last = (-1 if place is None else place for place in places)
+            if not 0 <= first <= last < len(self._messages):
+                raise ValueError(f"turn {turn.number} has messages that are not there")
+        self._turns.append(turn)
+
     def _check_order(self, kind: str, number: int, expected: int) -> None:
         if number != expected:
             raise ValueError(f"{kind} {number} stands where {expected} should")
@@ -412,6 +314,8 @@ class _Contents:
             further_runs=len(self._further_runs),
             certificates=len(self._certificates),
             checkpoints=len(self._checkpoints),
+            views=len(self._views),
+            turns=len(self._turns),
         )
         if self.end != counts:
             raise ValueError("the export is not complete: its last line is missing, or others are")
@@ -454,6 +358,8 @@ class _Contents:
             further=tuple(self._further_runs),
             certificates=tuple(self._certificates),
             checkpoints=tuple(self._checkpoints),
+            turns=tuple(self._turns),
+            views=self._views,
         )
 
 

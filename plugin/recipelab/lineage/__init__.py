@@ -18,7 +18,10 @@ from recipelab.lineage.records import (
     TrialBrief,
     TrialRecord,
     TrialState,
+    TurnRecord,
+    UsageEntry,
     UsageTotal,
+    ViewRecord,
 )
 from recipelab.lineage.similar import EditKeys, keys_of
 from recipelab.lineage.store import LineageStore
@@ -59,7 +62,10 @@ __all__ = [
     "TrialFilter",
     "TrialRecord",
     "TrialState",
+    "TurnRecord",
+    "UsageEntry",
     "UsageTotal",
+    "ViewRecord",
     "keys_of",
     "prior_campaigns",
 ]

@@ -28,6 +28,7 @@ from recipelab.lineage.records import (
     RoundRecord,
     TrialRecord,
     TrialState,
+    TurnRecord,
     UsageTotal,
 )
 from recipelab.lineage.store import LineageStore
@@ -38,6 +39,7 @@ from recipelab.lineage.trial_rows import (
     move_trial,
     set_parents,
 )
+from recipelab.lineage.turns import insert_turn, insert_turn_trial
 from recipelab.lineage.values import check_checkpoint, check_seed_run, to_json, to_stamp
 
 
@@ -57,6 +59,8 @@ class CampaignCopy:
         further: Seed runs of judged trials that were made to compare others with them, by trial.
         certificates: What certifications found, oldest first.
         checkpoints: What checkpoints of the working line found, oldest first.
+        turns: The turns of its specialists in order.
+        views: What they were shown, by the hash that its turns name.
         secret: The bytes that its fresh seeds are made from; ``None`` for new ones.
     """
 
@@ -71,6 +75,8 @@ class CampaignCopy:
     further: tuple[FurtherRunRecord, ...] = ()
     certificates: tuple[CertificateRecord, ...] = ()
     checkpoints: tuple[CheckpointRecord, ...] = ()
+    turns: tuple[TurnRecord, ...] = ()
+    views: Mapping[str, str] = field(default_factory=dict[str, str])
     secret: bytes | None = field(default=None, repr=False)
 
 
@@ -108,6 +114,10 @@ def add_copy(store: LineageStore, copy: CampaignCopy) -> None:
             insert_checkpoint(transaction, campaign_id, head, checkpoint)
         for message in copy.messages:
             _add_message(transaction, campaign_id, message)
+        for turn in copy.turns:
+            insert_turn(transaction, campaign_id, turn, copy.views[turn.view] if turn.view else "")
+            for number in turn.trials:
+                insert_turn_trial(transaction, campaign_id, ids[number], turn.number)
         for note in copy.notes:
             insert_note(transaction, campaign_id, note)
         for total in copy.usage:

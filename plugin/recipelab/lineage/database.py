@@ -15,6 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from functools import lru_cache
+from itertools import chain
 from json import dumps
 from os import PathLike
 from pathlib import Path
@@ -27,8 +28,11 @@ from recipelab.core.content import make_private
 from recipelab.core.errors import LineageError
 from recipelab.lineage.values import now, to_stamp
 
-SCHEMA = 2
+SCHEMA = 3
 """Version of the tables; raise it with every change of them."""
+
+OLDEST = 2
+"""The oldest version that is brought up to date when it is opened."""
 
 BUSY_MILLISECONDS = 30_000
 """How long a SQLite write waits for another process that writes."""
@@ -357,6 +361,9 @@ def _for_psycopg(statement: str) -> bytes:
 def open_database(target: str | PathLike[str], *, create: bool) -> Database:
     """Open a lineage, or make a new one with its folders.
 
+    One of an older version, from :data:`OLDEST` on, is brought up to date: tables are added, and
+    nothing that is there is touched.
+
     Args:
         target: Path of the file, or its URL as ``sqlite:///folder/lineage.db``, or the URL of a
             database as ``postgresql+psycopg://user:password@host/name``.
@@ -364,8 +371,8 @@ def open_database(target: str | PathLike[str], *, create: bool) -> Database:
 
     Raises:
         LineageError: There is no lineage and none is to be made, there is something else, a
-            damaged one, or one of another version (it is left as it is), or it cannot be opened
-            or made.
+            damaged one, or one of a version that is not read (it is left as it is), or it cannot
+            be opened or made.
     """
     file = sqlite_file(target)
     if file is None:
@@ -432,11 +439,10 @@ def _open_sqlite(file: Path) -> SqliteDatabase:
         # It holds the secrets that seeds are drawn from; SQLite's other files take on its mode.
         with suppress(FileExistsError):
             os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        if _version_of_file(file) is None:
+        if _version_of_file(file) != SCHEMA:
             with database.writing() as transaction:
                 # Another process may have made the tables since we looked.
-                if _version_of(transaction, str(file)) is None:
-                    _make_tables(transaction)
+                _make_current(transaction, _version_of(transaction, str(file)))
     return database
 
 
@@ -445,10 +451,10 @@ def _open_postgres(url: str, *, create: bool) -> PostgresDatabase:
     shown = _without_password(url)
     with _opening(database, shown), database.writing() as transaction:
         transaction.value("SELECT pg_advisory_xact_lock(:key)", key=_CREATION_LOCK)
-        if _version_of(transaction, shown) is None:
-            if not create:
-                raise LineageError(_nothing_at(shown))
-            _make_tables(transaction)
+        version = _version_of(transaction, shown)
+        if version is None and not create:
+            raise LineageError(_nothing_at(shown))
+        _make_current(transaction, version)
     return database
 
 
@@ -484,7 +490,7 @@ def _version_of(transaction: Transaction, where: str) -> int | None:
     """Return the version of the tables; ``None`` if there are none at all.
 
     Raises:
-        LineageError: There are tables of something else, or of another version.
+        LineageError: There are tables of something else, or of a version that is not read.
     """
     names = transaction.values(
         "SELECT name FROM sqlite_master WHERE type = 'table'"
@@ -495,21 +501,30 @@ def _version_of(transaction: Transaction, where: str) -> int | None:
         return None
     if "recipelab_lineage" not in names:
         raise LineageError(f"{where} is not a lineage: it is a database of something else")
-    version = transaction.value("SELECT max(version) FROM recipelab_lineage")
-    if version != SCHEMA:
+    version: int | None = transaction.value("SELECT max(version) FROM recipelab_lineage")
+    if version is None or not OLDEST <= version <= SCHEMA:
         raise LineageError(
             f"{where} has {'no version' if version is None else f'version {version}'} of the "
-            f"lineage's tables, and this recipelab reads version {SCHEMA} alone: open it with the "
-            "recipelab that made it, or choose another"
+            f"lineage's tables, and this recipelab reads versions {OLDEST} to {SCHEMA}: open it "
+            "with the recipelab that made it, or choose another"
         )
-    return SCHEMA
+    return version
 
 
-def _make_tables(transaction: Transaction) -> None:
+def _make_current(transaction: Transaction, version: int | None) -> None:
+    """Make the tables, or bring those of an older version up to date."""
+    if version == SCHEMA:
+        return
     # Imported here, because SQLModel takes longer to load than a lineage takes to open.
-    from recipelab.lineage.tables import table_definitions
+    from recipelab.lineage.definitions import table_definitions, upgrade_definitions
 
-    for definition in table_definitions(sqlite=transaction.database.is_sqlite):
+    is_sqlite = transaction.database.is_sqlite
+    if version is None:
+        definitions = table_definitions(sqlite=is_sqlite)
+    else:
+        steps = (upgrade_definitions(old, sqlite=is_sqlite) for old in range(version, SCHEMA))
+        definitions = chain.from_iterable(steps)
+    for definition in definitions:
         transaction._connection.execute(definition)
     transaction.run(
         "INSERT INTO recipelab_lineage (version, created_at) VALUES (:version, :created_at)",

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import count
 from typing import Any
 
 from recipelab.core.errors import LineageError
 from recipelab.lineage.database import Row, Transaction
 from recipelab.lineage.lookup import OpenLineage, check_round, trial_id_of, trial_ids_of
-from recipelab.lineage.records import Lease, MessageRecord, NewMessage, NewUsage, Note, UsageTotal
+from recipelab.lineage.records import (
+    Lease,
+    MessageRecord,
+    NewMessage,
+    NewUsage,
+    Note,
+    UsageEntry,
+    UsageTotal,
+)
+from recipelab.lineage.turns import note_heard
 from recipelab.lineage.values import (
     HYPOTHESIS_CHARACTERS,
     LARGEST_INTEGER,
@@ -30,10 +40,19 @@ _MESSAGES = """
 SELECT position, round_number, trial_number, source, type, payload, created_at
 FROM message WHERE campaign_id = :campaign
 """
+_BEFORE = """
+SELECT position, type FROM message
+WHERE campaign_id = :campaign AND source = :source AND position < :position
+ORDER BY position DESC LIMIT :limit
+"""
 _USAGE = """
 SELECT specialist, model, sum(calls), sum(prompt_tokens), sum(completion_tokens), sum(seconds),
   sum(cost)
 FROM usage WHERE campaign_id = :campaign GROUP BY specialist, model
+"""
+_BOOKED = """
+SELECT created_at, model, prompt_tokens + completion_tokens, seconds, cost
+FROM usage WHERE campaign_id = :campaign ORDER BY created_at, id
 """
 _LEASES = """
 SELECT c.name, l.trial_number, l.slot, l.sandbox, l.owner, l.since
@@ -91,8 +110,38 @@ class LedgerStore(OpenLineage):
             rows = transaction.rows(statement, campaign=campaign_id, type=type, limit=limit)
             return tuple(map(_message, rows))
 
+    def some_messages(self, campaign: str, *, after: int, limit: int) -> tuple[MessageRecord, ...]:
+        """Return the next messages of a campaign, in the order in which they were said.
+
+        Args:
+            campaign: Name of the campaign.
+            after: Only messages with a higher position.
+            limit: How many at most.
+        """
+        statement = f"{_MESSAGES} AND position > :after ORDER BY position LIMIT :limit"
+        with self._asking(campaign) as (transaction, campaign_id):
+            rows = transaction.rows(statement, campaign=campaign_id, after=after, limit=limit)
+            return tuple(map(_message, rows))
+
+    def messages_before(
+        self, campaign: str, source: str, position: int, *, limit: int
+    ) -> list[tuple[int, str]]:
+        """Return position and class of the last messages of a source before a position, in order.
+
+        Args:
+            campaign: Name of the campaign.
+            source: Who said them.
+            position: Only messages with a lower position.
+            limit: How many at most.
+        """
+        with self._asking(campaign) as (transaction, campaign_id):
+            rows = transaction.rows(
+                _BEFORE, campaign=campaign_id, source=source, position=position, limit=limit
+            )
+        return [(place, kind) for place, kind in reversed(rows)]
+
     def each_message(
-        self, campaign: str, *, after: int = -1, type: str | None = None
+        self, campaign: str, *, after: int = -1, type: str | None = None, spoken: bool = False
     ) -> Iterator[MessageRecord]:
         """Yield the messages of a campaign one by one, however many there are.
 
@@ -102,6 +151,7 @@ class LedgerStore(OpenLineage):
             campaign: Name of the campaign.
             after: Only messages with a higher position.
             type: Only messages of this class of the agent framework; ``None`` for all.
+            spoken: Only what was said in the chat, and what is about a trial.
 
         Yields:
             The messages in the order in which they were said.
@@ -113,6 +163,8 @@ class LedgerStore(OpenLineage):
         if type is not None:
             statement += " AND type = :type"
             values["type"] = type
+        if spoken:
+            statement += " AND (trial_number IS NOT NULL OR type NOT LIKE '%Event')"
         statement += " ORDER BY position LIMIT :limit"
         while True:
             with self._asking(campaign) as (transaction, campaign_id):
@@ -202,6 +254,8 @@ class LedgerStore(OpenLineage):
                     payload=to_json(message.payload),
                     created_at=to_stamp(message.created_at),
                 )
+            turns = (message.turn for message in messages)
+            note_heard(transaction, campaign_id, zip(turns, count(position)))
             for one in usage:
                 if one.round is not None and one.round != round_number:
                     check_round(transaction, campaign_id, one.round, campaign)
@@ -299,6 +353,15 @@ class LedgerStore(OpenLineage):
             for name, model, calls, sent, received, seconds, cost in rows
         ]
         return tuple(sorted(totals, key=lambda total: (total.specialist, total.model)))
+
+    def usage_entries(self, campaign: str) -> tuple[UsageEntry, ...]:
+        """Return what each call of a model and each trial on a device used, oldest first.
+
+        An imported campaign has one entry for each specialist and model, of the time of the import.
+        """
+        with self._asking(campaign) as (transaction, campaign_id):
+            rows = transaction.rows(_BOOKED, campaign=campaign_id)
+        return tuple(UsageEntry(from_stamp(at), *rest) for at, *rest in rows)
 
     def add_usage(
         self,

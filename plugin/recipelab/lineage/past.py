@@ -120,7 +120,9 @@ def _past_trial(row: Row) -> PastTrial:
         number, parents, specialist, surface, hypothesis, digest, proposed_at, judged_at, status,
         reason, score, kind, phase, signature, gates, seed_runs, standing,
     ) = row  # fmt: skip
-    wall, cpu, device, runs = _spent(json.loads(seed_runs)) if status else (None, None, None, 0)
+    wall, cpu, device, runs = (
+        spent_of_runs(json.loads(seed_runs)) if status else (None, None, None, 0)
+    )
     return PastTrial(
         number=number,
         parents=parent_numbers(parents),
@@ -155,7 +157,7 @@ def _missed(gates: str) -> Mapping[str, float]:
     return {gate.name: -gate.margin for gate in results if not gate.passed} or _NONE_MISSED
 
 
-def _spent(runs: list[Any]) -> tuple[float | None, float | None, float | None, int]:
+def spent_of_runs(runs: list[Any]) -> tuple[float | None, float | None, float | None, int]:
     """Return wall-clock, CPU and device seconds of seed runs as stored, and how many runs.
 
     An imported run has no timings, but measurements that stand for the whole trial.

@@ -218,6 +218,7 @@ class NewMessage:
         payload: The message as that framework dumped it, as plain data.
         trial: Number of the trial that it is about, if it is about one.
         created_at: When it was heard, in UTC.
+        turn: Number of the specialist's turn in which it was said; ``None`` if it was in none.
     """
 
     source: str
@@ -225,6 +226,7 @@ class NewMessage:
     payload: Mapping[str, Any]
     trial: int | None = None
     created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    turn: int | None = None
 
 
 @dataclass(frozen=True)
@@ -338,6 +340,45 @@ class Note:
 
 
 @dataclass(frozen=True)
+class TurnRecord:
+    """A turn of a specialist: what it was shown, and what came of it.
+
+    Attributes:
+        number: Its number in its campaign, from 1.
+        specialist: Whose turn it was.
+        round: Number of the round; ``None`` outside of rounds.
+        began_at: When the specialist was shown the view, in UTC.
+        view: SHA-256 of what it was shown, under which the lineage has the text; ``None`` if that
+            was nothing.
+        trials: Numbers of the trials that it submitted.
+        first_message: Position of its first message; ``None`` if none is written.
+        last_message: Position of its last message. Those of others lie between.
+    """
+
+    number: int
+    specialist: str
+    round: int | None
+    began_at: datetime
+    view: str | None
+    trials: tuple[int, ...] = ()
+    first_message: int | None = None
+    last_message: int | None = None
+
+
+@dataclass(frozen=True)
+class ViewRecord:
+    """What specialists were shown when turns began, without its text.
+
+    Attributes:
+        hash: SHA-256 of the text.
+        first_used_at: When the first turn showed it, in UTC.
+    """
+
+    hash: str
+    first_used_at: datetime
+
+
+@dataclass(frozen=True)
 class UsageTotal:
     """What the calls of one model by one specialist took.
 
@@ -356,6 +397,25 @@ class UsageTotal:
     calls: int
     prompt_tokens: int
     completion_tokens: int
+    seconds: float
+    cost: float
+
+
+@dataclass(frozen=True, slots=True)
+class UsageEntry:
+    """What one call of a model, or one trial on a device, used, and when it was booked.
+
+    Attributes:
+        at: When it was booked, in UTC.
+        model: The model; or the word that stands for devices.
+        tokens: Tokens sent and received.
+        seconds: Time waited, or that slots were held, in seconds.
+        cost: Cost, in the currency that the caller counts in.
+    """
+
+    at: datetime
+    model: str
+    tokens: int
     seconds: float
     cost: float
 

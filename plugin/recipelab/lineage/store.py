@@ -7,14 +7,24 @@ from types import TracebackType
 from typing import Self
 
 from recipelab.lineage.campaigns import CampaignStore
+from recipelab.lineage.columns import ColumnReader
 from recipelab.lineage.database import open_database
 from recipelab.lineage.evidence import EvidenceStore
 from recipelab.lineage.ledger import LedgerStore
 from recipelab.lineage.similar import SimilarReader
+from recipelab.lineage.turns import TurnStore
 from recipelab.lineage.writer import TrialWriter
 
 
-class LineageStore(SimilarReader, TrialWriter, CampaignStore, LedgerStore, EvidenceStore):
+class LineageStore(
+    SimilarReader,
+    ColumnReader,
+    TrialWriter,
+    CampaignStore,
+    LedgerStore,
+    TurnStore,
+    EvidenceStore,
+):
     """The lineage in a SQLite file or a PostgreSQL database.
 
     Every write is one transaction that is on the disk when the method returns: kill the process
@@ -29,7 +39,7 @@ class LineageStore(SimilarReader, TrialWriter, CampaignStore, LedgerStore, Evide
 
     @classmethod
     def open(cls, target: str | PathLike[str], *, create: bool = False) -> Self:
-        """Open a lineage; nothing is written unless one is made.
+        """Open a lineage; nothing is written unless one is made or brought up to date.
 
         Args:
             target: Path of the file, or its URL as ``sqlite:///folder/lineage.db``, or the URL of
@@ -38,8 +48,8 @@ class LineageStore(SimilarReader, TrialWriter, CampaignStore, LedgerStore, Evide
 
         Raises:
             LineageError: There is no lineage and none is to be made, there is something else, a
-                damaged one, or one of another version (it is left as it is), or it cannot be
-                opened or made.
+                damaged one, or one of a version that is not read (it is left as it is), or it
+                cannot be opened or made.
         """
         return cls(open_database(target, create=create))
 

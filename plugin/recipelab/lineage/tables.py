@@ -1,4 +1,4 @@
-"""Define the tables of a lineage, its text index and the table that triggers keep.
+"""Define the tables of a lineage.
 
 A trial is known to people by its number in its campaign, and to the tables by its id, which holds
 both: ``campaign_id * 2**32 + number``. So the trials of a campaign lie together in the order of
@@ -7,12 +7,9 @@ their numbers, and no index is needed to find them. Times are ISO 8601 text in U
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from sqlalchemy import (
     BigInteger,
     Column,
-    Dialect,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
@@ -21,10 +18,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.postgresql.base import PGDialect
-from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 from sqlalchemy.orm import registry
-from sqlalchemy.schema import CreateIndex, CreateTable
 from sqlmodel import Field, SQLModel
 
 # On SQLite only a column of this very type is the row's own key, which costs no index.
@@ -399,6 +393,52 @@ class UsageRow(LineageTable, table=True):
     created_at: str
 
 
+class TurnViewRow(LineageTable, table=True):
+    """What specialists were shown when their turns began, once however many turns showed it.
+
+    ``data`` is the text in UTF-8, as raw DEFLATE; the text of the view ``base_id`` is the preset
+    dictionary (RFC 1950), as one view has most lines of another. ``sha256`` is of the text.
+    """
+
+    __tablename__ = "turn_view"
+
+    id: int = Field(default=None, primary_key=True)
+    sha256: bytes = Field(sa_type=LargeBinary, unique=True)
+    base_id: int | None = Field(default=None, foreign_key="turn_view.id")
+    data: bytes = Field(sa_type=LargeBinary)
+
+
+class TurnRow(LineageTable, table=True):
+    """A turn of a specialist; its messages are those of its own from the first to the last."""
+
+    __tablename__ = "turn"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["campaign_id", "round_number"], ["round.campaign_id", "round.number"]
+        ),
+        _COMPACT,
+    )
+
+    campaign_id: int = Field(foreign_key="campaign.id", primary_key=True)
+    number: int = Field(primary_key=True)
+    round_number: int | None = None
+    specialist: str
+    began_at: str
+    view_id: int | None = Field(default=None, foreign_key="turn_view.id")
+    first_message: int | None = None
+    last_message: int | None = None
+
+
+class TurnTrialRow(LineageTable, table=True):
+    """The turn in which a trial was submitted."""
+
+    __tablename__ = "turn_trial"
+    __table_args__ = _COMPACT
+
+    trial_id: int = Field(sa_column=_of_trial())
+    turn_number: int
+
+
 class LeaseRow(LineageTable, table=True):
     """A slot that a running trial holds, and the sandbox in it."""
 
@@ -411,116 +451,3 @@ class LeaseRow(LineageTable, table=True):
     sandbox: str
     owner: str
     since: str
-
-
-def table_definitions(*, sqlite: bool) -> Iterator[str]:
-    """Yield the statements that make everything, in order."""
-    dialect: Dialect = SQLiteDialect() if sqlite else PGDialect()  # type: ignore[no-untyped-call]
-    for table in LineageTable.metadata.sorted_tables:
-        yield str(CreateTable(table).compile(dialect=dialect))
-        for index in sorted(table.indexes, key=lambda index: str(index.name)):
-            yield str(CreateIndex(index).compile(dialect=dialect))
-    yield from _SQLITE_TEXT_INDEX if sqlite else _POSTGRES_TEXT_INDEX
-    for name, event, body in _TALLY_TRIGGERS:
-        yield from (_sqlite_trigger if sqlite else _postgres_trigger)(name, event, body)
-
-
-_TEXTS = ("hypothesis", "reason", "signature", "excerpt", "diff")
-
-
-def _columns(prefix: str = "") -> str:
-    return ", ".join(prefix + name for name in _TEXTS)
-
-
-_FORGET = (
-    f"INSERT INTO trial_words (trial_words, rowid, {_columns()}) "
-    f"VALUES ('delete', old.trial_id, {_columns('old.')});"
-)
-_LEARN = f"INSERT INTO trial_words (rowid, {_columns()}) VALUES (new.trial_id, {_columns('new.')});"
-
-# The index holds no texts of its own: they are in trial_text, and it must be told what to forget.
-_SQLITE_TEXT_INDEX = (
-    f"CREATE VIRTUAL TABLE trial_words USING fts5({_columns()}, content = 'trial_text', "
-    "content_rowid = 'trial_id', columnsize = 0, tokenize = 'unicode61 remove_diacritics 0')",
-    f"CREATE TRIGGER words_added AFTER INSERT ON trial_text BEGIN {_LEARN} END",
-    f"CREATE TRIGGER words_removed AFTER DELETE ON trial_text BEGIN {_FORGET} END",
-    f"CREATE TRIGGER words_changed AFTER UPDATE OF {_columns()} ON trial_text "
-    f"BEGIN {_FORGET} {_LEARN} END",
-)
-
-PUNCTUATION = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
-"""Characters that part words on PostgreSQL, whose own parser would take paths and numbers whole."""
-
-_JOINED = " || ' ' || ".join(_TEXTS)
-_WORDS = "translate({}, '{}', '{}')".format(
-    _JOINED, PUNCTUATION.replace("'", "''"), " " * len(PUNCTUATION)
-)
-_POSTGRES_TEXT_INDEX = (
-    "ALTER TABLE trial_text ADD COLUMN words tsvector "
-    f"GENERATED ALWAYS AS (to_tsvector('simple', {_WORDS})) STORED",
-    "CREATE INDEX trial_words ON trial_text USING gin (words)",
-)
-
-_TALLIED_AS_OLD = (
-    "campaign_id = old.campaign_id AND surface = old.surface AND specialist = old.specialist "
-    "AND status = coalesce(old.status, '') AND failure_id = coalesce(old.failure_id, 0)"
-)
-_LIKE_OLD = (
-    "t.campaign_id = old.campaign_id AND t.surface = old.surface "
-    "AND t.specialist = old.specialist AND t.status = old.status "
-    "AND coalesce(t.failure_id, 0) = coalesce(old.failure_id, 0)"
-)
-_DELTA = "CASE WHEN new.status IN ('kept', 'discarded') THEN new.delta END"
-_JUDGED = "CASE WHEN new.status IS NULL THEN 0 ELSE 1 END"
-_COUNT = f"""
-INSERT INTO tally VALUES (
-  new.campaign_id, new.surface, new.specialist, coalesce(new.status, ''),
-  coalesce(new.failure_id, 0), 1, new.id, new.id, {_DELTA}, {_DELTA}, {_JUDGED}, {_JUDGED}
-)
-ON CONFLICT (campaign_id, surface, specialist, status, failure_id) DO UPDATE SET
-  trials = tally.trials + 1,
-  first_id = CASE WHEN excluded.first_id < tally.first_id
-             THEN excluded.first_id ELSE tally.first_id END,
-  last_id = CASE WHEN excluded.last_id > tally.last_id
-            THEN excluded.last_id ELSE tally.last_id END,
-  low_delta = CASE WHEN tally.low_delta IS NULL OR excluded.low_delta < tally.low_delta
-              THEN excluded.low_delta ELSE tally.low_delta END,
-  high_delta = CASE WHEN tally.high_delta IS NULL OR excluded.high_delta > tally.high_delta
-               THEN excluded.high_delta ELSE tally.high_delta END,
-  since_kept_on_surface = tally.since_kept_on_surface + excluded.since_kept_on_surface,
-  since_kept_by_specialist = tally.since_kept_by_specialist + excluded.since_kept_by_specialist;
-UPDATE tally SET since_kept_on_surface = 0
-WHERE new.status = 'kept' AND campaign_id = new.campaign_id AND surface = new.surface;
-UPDATE tally SET since_kept_by_specialist = 0
-WHERE new.status = 'kept' AND campaign_id = new.campaign_id AND specialist = new.specialist;
-"""
-_UNCOUNT = f"""
-UPDATE tally SET trials = trials - 1,
-  since_kept_on_surface = CASE WHEN since_kept_on_surface > 0 AND old.status IS NOT NULL
-                          THEN since_kept_on_surface - 1 ELSE since_kept_on_surface END,
-  since_kept_by_specialist = CASE WHEN since_kept_by_specialist > 0 AND old.status IS NOT NULL
-                             THEN since_kept_by_specialist - 1 ELSE since_kept_by_specialist END
-WHERE {_TALLIED_AS_OLD};
-DELETE FROM tally WHERE trials = 0 AND {_TALLIED_AS_OLD};
-UPDATE tally SET
-  first_id = (SELECT min(t.id) FROM trial t WHERE {_LIKE_OLD}),
-  last_id = (SELECT max(t.id) FROM trial t WHERE {_LIKE_OLD})
-WHERE old.status IS NOT NULL AND old.id IN (first_id, last_id) AND {_TALLIED_AS_OLD};
-"""
-# A trial goes from one count to another when it is judged, or runs again after it was aborted.
-_TALLY_TRIGGERS = (
-    ("trial_counted", "INSERT", _COUNT),
-    ("trial_recounted", "UPDATE OF status, failure_id", _UNCOUNT + _COUNT),
-)
-
-
-def _sqlite_trigger(name: str, event: str, body: str) -> Iterator[str]:
-    yield f"CREATE TRIGGER {name} AFTER {event} ON trial BEGIN {body} END"
-
-
-def _postgres_trigger(name: str, event: str, body: str) -> Iterator[str]:
-    yield (
-        f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS "
-        f"$$ BEGIN {body} RETURN NULL; END $$"
-    )
-    yield f"CREATE TRIGGER {name} AFTER {event} ON trial FOR EACH ROW EXECUTE FUNCTION {name}()"

@@ -17,6 +17,7 @@ from recipelab.lineage.lookup import last_trial_id, number_of, trial_key
 from recipelab.lineage.records import TrialState
 from recipelab.lineage.similar import EditKeys, keys_of, shape_of, stored_keys
 from recipelab.lineage.trial_reads import recipe_files
+from recipelab.lineage.turns import insert_turn_trial
 from recipelab.lineage.values import (
     DIFF_CHARACTERS,
     ENVIRONMENT_CHARACTERS,
@@ -106,6 +107,7 @@ def insert_trial(
     round_number: int | None,
     recipe: ProposedRecipe,
     proposed_at: datetime | None = None,
+    turn: int | None = None,
 ) -> int:
     """Add a trial in flight under the next number of its campaign, and return its id.
 
@@ -117,8 +119,10 @@ def insert_trial(
         round_number: The round in which it is proposed.
         recipe: Its recipe.
         proposed_at: When it was proposed; ``None`` for now.
+        turn: Number of the turn in which it is proposed.
 
     Raises:
+        LineageError: There is no such turn.
         ValueError: The expected change is not a finite number.
     """
     require_finite("expected_delta", proposal.expected_delta)
@@ -149,6 +153,8 @@ def insert_trial(
     keys = keys_of(diff) if recipe.keys is None else recipe.keys
     shape = shape_of(recipe.files)
     _insert_keys(transaction, trial_id, stored_keys(campaign_id, digest, keys, meaning, shape))
+    if turn is not None:
+        insert_turn_trial(transaction, campaign_id, trial_id, turn)
     return trial_id
 
 

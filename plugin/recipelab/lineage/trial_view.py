@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from datetime import datetime
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
 from recipelab.core.knobs import KnobValue, find_knobs
 from recipelab.core.leaves import leaf_of
@@ -282,19 +282,33 @@ def _stored(fields: list[tuple[str, Any]]) -> dict[str, Any]:
     return {name: value for name, value in fields if name not in ("items", "artifact")}
 
 
-def knob_changes(edits: Sequence[Edit]) -> list[str]:
-    """Return the knobs that edits turn, as ``EPOCHS: 3 -> 2``, read from the edits themselves."""
-    changes: list[str] = []
+class KnobTurn(NamedTuple):
+    """A constant that an edit sets to another value."""
+
+    path: str
+    name: str
+    before: KnobValue
+    after: KnobValue
+
+
+def knob_turns(edits: Sequence[Edit]) -> list[KnobTurn]:
+    """Return the knobs that edits turn, read from the edits themselves."""
+    turns: list[KnobTurn] = []
     for edit in edits:
         if edit.search is None:
             continue
         before, after = (_values(edit.path, text) for text in (edit.search, edit.replace))
-        changes += [
-            f"{name}: {before[name]!r} -> {value!r}"
+        turns += [
+            KnobTurn(edit.path, name, before[name], value)
             for name, value in after.items()
             if name in before and before[name] != value
         ]
-    return changes
+    return turns
+
+
+def knob_changes(edits: Sequence[Edit]) -> list[str]:
+    """Return the knobs that edits turn, as ``EPOCHS: 3 -> 2``."""
+    return [f"{turn.name}: {turn.before!r} -> {turn.after!r}" for turn in knob_turns(edits)]
 
 
 def _values(path: str, text: str) -> Mapping[str, KnobValue]:

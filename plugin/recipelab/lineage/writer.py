@@ -51,6 +51,7 @@ class TrialWriter(OpenLineage):
         digest: str,
         diff: str,
         round_number: int | None,
+        turn: int | None = None,
         meaning: str | None = None,
         keys: EditKeys | None = None,
     ) -> int:
@@ -65,6 +66,7 @@ class TrialWriter(OpenLineage):
             digest: The recipe's digest.
             diff: Unified diff from its parent.
             round_number: The round in which it is proposed; ``None`` outside of rounds.
+            turn: Number of the turn in which it is proposed; ``None`` outside of turns.
             meaning: The recipe's meaning, where the caller has computed it.
             keys: The keys of the diff, where the caller has computed them.
 
@@ -72,7 +74,7 @@ class TrialWriter(OpenLineage):
             The trial's number: 0 for the first of a campaign, then one more each time.
 
         Raises:
-            LineageError: There is no such campaign, parent or round.
+            LineageError: There is no such campaign, parent, round or turn.
             ValueError: The expected change is not a finite number.
         """
         recipe = ProposedRecipe(files, digest, diff, meaning, keys)
@@ -85,6 +87,7 @@ class TrialWriter(OpenLineage):
                 parent_ids=parent_ids,
                 round_number=round_number,
                 recipe=recipe,
+                turn=turn,
             )
             return number_of(trial_id)
 
@@ -99,6 +102,7 @@ class TrialWriter(OpenLineage):
         digest: str,
         diff: str,
         round_number: int | None,
+        turn: int | None = None,
     ) -> int:
         """Add a trial that is judged already, as a proposal that is rejected at once.
 
@@ -111,12 +115,13 @@ class TrialWriter(OpenLineage):
             digest: As in :meth:`propose`; empty if no recipe came of it.
             diff: As in :meth:`propose`.
             round_number: As in :meth:`propose`.
+            turn: As in :meth:`propose`.
 
         Returns:
             The trial's number.
 
         Raises:
-            LineageError: There is no such campaign, parent or round.
+            LineageError: There is no such campaign, parent, round or turn.
             ValueError: A figure is not a finite number.
         """
         recipe = ProposedRecipe(files, digest, diff)
@@ -129,6 +134,7 @@ class TrialWriter(OpenLineage):
                 parent_ids=parent_ids,
                 round_number=round_number,
                 recipe=recipe,
+                turn=turn,
             )
             judge_trial(transaction, campaign_id, trial_id, outcome)
             return number_of(trial_id)

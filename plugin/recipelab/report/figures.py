@@ -1,10 +1,9 @@
-"""The figures of campaigns, printed and as a plot, and the papers that a campaign leaves."""
+"""The figures of campaigns, printed, and the papers that a campaign leaves."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,7 +12,6 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from recipelab.core.errors import RecipelabError
 from recipelab.core.recipe import Recipe
 from recipelab.core.text import plain, shorten
 from recipelab.core.text_form import BYTES_KEPT, TextForm, original_patch
@@ -24,7 +22,7 @@ from recipelab.report.transcript import Transcript, TranscriptFormat
 from recipelab.report.trial import line_words, projected_words
 
 if TYPE_CHECKING:
-    from recipelab.analysis.arms import RunFigures
+    pass
 
 SIGNATURES = 8
 """How many signatures are shown; ``--json`` has more."""
@@ -191,56 +189,6 @@ def _number(value: float | None) -> str:
 
 def _percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.1f} %"
-
-
-KINDS = (".svg", ".png", ".pdf")
-
-
-def check_plot(path: Path) -> None:
-    """Check that a picture can be drawn, before hours are spent on its contents.
-
-    Raises:
-        RecipelabError: The library is not installed, it does not write files with this ending, or
-            the folder does not exist.
-    """
-    if path.suffix not in KINDS:
-        raise RecipelabError(f"--plot: {path} must end with one of {', '.join(KINDS)}")
-    if not path.absolute().parent.is_dir():
-        raise RecipelabError(f"--plot: the folder {path.absolute().parent} does not exist")
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise RecipelabError("--plot needs matplotlib: install recipelab[plot]") from None
-
-
-def draw(path: Path, runs: Mapping[str, Mapping[int, RunFigures]]) -> None:
-    """Draw the mean over seeds for each arm, and the range from worst to best seed.
-
-    Args:
-        path: The file of the picture.
-        runs: Of each arm its campaigns by seed.
-    """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    axes = figure.add_subplot()
-    for arm, found in runs.items():
-        columns = _columns([run.scores for run in found.values()])
-        trials = range(len(columns))
-        (line,) = axes.plot(trials, [fmean(column) for column in columns], label=arm)
-        low, high = [min(c) for c in columns], [max(c) for c in columns]
-        axes.fill_between(trials, low, high, color=line.get_color(), alpha=0.15)
-    axes.set_xlabel("trials")
-    axes.set_ylabel("best score so far")
-    axes.legend()
-    figure.savefig(path)
-
-
-def _columns(scores: Sequence[Sequence[float]]) -> list[list[float]]:
-    """Return the scores of all seeds after each number of trials; a shorter run keeps its last."""
-    known = [one for one in scores if one]
-    longest = max((len(one) for one in known), default=0)
-    return [[one[min(place, len(one) - 1)] for one in known] for place in range(longest)]
 
 
 NO_FORMS: Mapping[str, TextForm] = MappingProxyType({})

@@ -283,8 +283,8 @@ class ResearchGroupChat(RoundGroupChat):
         self.ended = None
         self._newest.clear()
         async with self._session.opened() as queue:
-            with bound(campaign=queue.campaign):
-                loop = loop_of(self._session, self._members, queue, self.listener, self._notes)
+            loop = loop_of(self._session, self._members, queue, self.listener, self._notes)
+            with bound(campaign=queue.campaign), self._notes.kept(loop.keep):
                 try:
                     messages = self._messages(queue, loop, task, token, show_task=show_task)
                     async with aclosing(messages):

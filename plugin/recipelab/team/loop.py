@@ -17,7 +17,7 @@ from autogen_agentchat.messages import (
 )
 from autogen_core import CancellationToken
 
-from recipelab.agents import checkpoint_report, outcome_report
+from recipelab.agents import EVALUATOR, checkpoint_report, outcome_report
 from recipelab.core.trial import Status
 from recipelab.evaluation.calibration import baseline_text
 from recipelab.evaluation.queue import TrialQueue
@@ -38,6 +38,9 @@ MAX_IDLE_ROUNDS = 3
 
 MAX_ABORTED = 3
 """Aborted trials in a row after which a campaign stops: the machinery is broken."""
+
+RECALLED = 200
+"""Newest messages of a kind from which a resumed campaign learns who has passed."""
 
 MAX_UNWRITTEN = 50
 """Messages of a turn that may wait for its end before they are written."""
@@ -144,6 +147,35 @@ class CampaignLoop:
         self._unwritten_usage: list[NewUsage] = []
         self._written = -math.inf
         queue.ledger.defer_usage(self._unwritten_usage.append)
+        self._recall_passes(specialists)
+
+    def _recall_passes(self, specialists: Collection[str]) -> None:
+        """Learn from the lineage who had nothing to say in an earlier run, and what came since."""
+        calls, words = (
+            self._store.newest_messages(self._campaign, type=kind.__name__, limit=RECALLED)
+            for kind in (ToolCallExecutionEvent, TextMessage)
+        )
+        if not words:
+            return
+        # A turn whose calls are no longer among the newest would look like a pass.
+        since = calls[-1].position if len(calls) == RECALLED else 0
+        ended = words[0].created_at
+        notes = self._store.notes(self._campaign)
+        self.silence.notes_are(frozenset(n.number for n in notes if n.created_at <= ended))
+        reader = TurnReader(specialists)
+        for said in sorted((*calls, *words), key=lambda one: one.position):
+            if said.position < since:
+                continue
+            kind = TextMessage if said.type == TextMessage.__name__ else ToolCallExecutionEvent
+            message = kind.model_validate(said.payload)
+            turn = reader.read(message)
+            if turn is not None:
+                self.silence.turn_ended(turn)
+            elif message.source == EVALUATOR:
+                for number in trials_of(message):
+                    trial = self._store.brief(self._campaign, number)
+                    if trial.status is not None:
+                        self.silence.trial_judged(trial.status, trial.surface)
 
     async def measure_baseline(
         self, token: CancellationToken, source: str
@@ -200,21 +232,29 @@ class CampaignLoop:
         trials = trials_of(message)
         about = trials[0] if trials else None
         kind = type(message).__name__
-        self._unwritten.append(NewMessage(message.source, kind, message.dump(), about))
+        turn = self._turns.number_of(message)
+        said = NewMessage(message.source, kind, message.dump(), about, turn=turn)
+        self._unwritten.append(said)
         ends_turn = isinstance(message, BaseChatMessage)
         if (ends_turn and self._is_write_due()) or len(self._unwritten) >= MAX_UNWRITTEN:
             self._write()
         self._listener.message(message)
         if isinstance(message, ToolCallExecutionEvent):
             self._submitted |= any(not a.rejected for a in submission_answers(message))
-        turn = self._turns.read(message)
-        if turn is not None:
-            self._idle_turns.append(turn)
+        outcome = self._turns.read(message)
+        if outcome is not None:
+            self._idle_turns.append(outcome)
         if isinstance(message, BaseChatMessage):
             for trial in trials:
                 record = self._judged.pop(trial, None)
                 if record is not None:
                     self._learn(record)
+
+    def keep(self, message: BaseChatMessage) -> None:
+        """Keep what people were told for the lineage; it is no part of the chat."""
+        kind = type(message).__name__
+        told = NewMessage(message.source, kind, message.dump(), created_at=message.created_at)
+        self._unwritten.append(told)
 
     def keep_judged(self, records: Sequence[TrialRecord]) -> None:
         """Keep trials that the evaluator is about to report, so that nobody reads them again.

@@ -69,6 +69,8 @@ class Notes:
         self._keep = keep
         self._put: Callable[[TextMessage], None] | None = None
         self._told: set[str] = set()
+        self._waiting: list[TextMessage] = []
+        self._to_lineage: Callable[[TextMessage], None] | None = None
 
     def say(self, text: str) -> None:
         """Tell what is good to know."""
@@ -91,12 +93,28 @@ class Notes:
             self._put(TextMessage(content=text, source=self._source, metadata={NOTE: level}))
 
     @contextmanager
+    def kept(self, keep: Callable[[TextMessage], None]) -> Iterator[None]:
+        """Hand messages to ``keep``, too, for as long as the context lasts.
+
+        Those that were told before, while the campaign was not open yet, come first.
+        """
+        for message in self._waiting:
+            keep(message)
+        self._waiting.clear()
+        self._to_lineage = keep
+        try:
+            yield
+        finally:
+            self._to_lineage = None
+
+    @contextmanager
     def streamed(self, put: Callable[[TextMessage], None]) -> Iterator[None]:
         """Hand messages to ``put`` in the thread of this context, for as long as it lasts."""
         loop, thread = asyncio.get_running_loop(), threading.get_ident()
 
         def put_kept(message: TextMessage) -> None:
             self._keep(message)
+            (self._to_lineage or self._waiting.append)(message)
             put(message)
 
         def put_from_anywhere(message: TextMessage) -> None:
@@ -106,6 +124,7 @@ class Notes:
                 loop.call_soon_threadsafe(put_kept, message)
 
         self._told.clear()
+        self._waiting.clear()
         self._put = put_from_anywhere
         try:
             yield

@@ -12,6 +12,7 @@ from enum import StrEnum
 from autogen_agentchat.messages import BaseAgentEvent, BaseChatMessage, ToolCallExecutionEvent
 
 from recipelab.agents.evaluator_agent import TRIALS
+from recipelab.agents.lineage_view import IN_TURN
 from recipelab.agents.prompt import ASK_AGAIN
 from recipelab.agents.specialist import FAULT
 from recipelab.core.text import shorten
@@ -19,7 +20,7 @@ from recipelab.core.trial import Status
 from recipelab.tools.names import SUBMITTING, WAITING
 from recipelab.tools.submit import STILL_RUNS
 
-_ASK_AGAIN = re.compile(rf"^\W*{ASK_AGAIN}\W*(.*)$", re.IGNORECASE | re.MULTILINE)
+_ASK_AGAIN = re.compile(rf"^\W*{ASK_AGAIN[:-1]}\W*(.*)$", re.IGNORECASE | re.MULTILINE)
 
 BEST, NOTHING = "best", "nothing"
 """What a specialist that passes may name beside surfaces: any kept trial; none of others."""
@@ -29,6 +30,10 @@ MOST_NEWS = 8
 
 _ERROR_LENGTH = 160
 """Characters of an error that a report quotes."""
+
+
+_LONGEST_NUMBER = 9
+"""Digits that the number of a turn has at most."""
 
 
 class TurnResult(StrEnum):
@@ -157,6 +162,12 @@ class TurnReader:
     def start_round(self) -> None:
         """Drop turns that the end of the last round cut short."""
         self._open.clear()
+
+    def number_of(self, message: BaseAgentEvent | BaseChatMessage) -> int | None:
+        """Return the number in the lineage of the turn that a message belongs to, if it has one."""
+        number = message.metadata.get(IN_TURN, "")
+        is_number = number.isdecimal() and len(number) <= _LONGEST_NUMBER
+        return int(number) if is_number and message.source in self._specialists else None
 
     def read(self, message: BaseAgentEvent | BaseChatMessage) -> TurnOutcome | None:
         """Return the outcome of the turn that a message ends; ``None`` if it ends none."""

@@ -58,6 +58,7 @@ class TurnState:
         submitted: Numbers of the trials that it has submitted in this turn.
         checked: The edits that it has checked in this turn, by the id of the check.
         scratch_seconds: What it has spent on the scratch bench in this turn.
+        number: The turn's number in the lineage; ``None`` before its first call of the model.
     """
 
     round_number: int | None
@@ -67,11 +68,12 @@ class TurnState:
     submitted: list[int] = field(default_factory=list)
     checked: dict[str, CheckedEdits] = field(default_factory=dict)
     scratch_seconds: float = 0.0
+    number: int | None = None
 
     def begin(self) -> None:
         """Begin a new turn."""
         self.has_asked = False
-        self.best = None
+        self.best = self.number = None
         self.submitted.clear()
         self.checked.clear()
         self.scratch_seconds = 0.0
@@ -332,7 +334,8 @@ class SubmitTrialTool(TextTool[SubmitTrialArguments]):
         """
         check_turn(self._queue, self._turn)
         proposal = self._proposal(args)
-        submitted = self._queue.submit(proposal, round_number=self._turn.round_number)
+        turn = self._turn
+        submitted = self._queue.submit(proposal, round_number=turn.round_number, turn=turn.number)
         if submitted.rejection is not None:
             return to_json(
                 {
@@ -426,7 +429,11 @@ class MoreSeedsTool(TextTool[MoreSeedsArguments]):
         """
         check_turn(self._queue, self._turn)
         number = self._queue.submit_again(
-            args.trial, self._specialist, args.hypothesis, round_number=self._turn.round_number
+            args.trial,
+            self._specialist,
+            args.hypothesis,
+            round_number=self._turn.round_number,
+            turn=self._turn.number,
         )
         self._turn.submitted.append(number)
         return to_json({"trial": number, "status": "in_flight", "again": args.trial, TURN: OVER})

@@ -37,7 +37,7 @@ def tied(message: MessageRecord) -> dict[str, Any]:
     kept = dict(metadata) if isinstance(metadata, Mapping) else {}
     ties = {
         ROUND: "" if message.round is None else str(message.round),
-        TRIAL: ",".join(map(str, _trials_of(message))),
+        TRIAL: ",".join(map(str, trials_of(message))),
         POSITION: str(message.position),
     }
     return message.payload | {"metadata": kept | {key: tie for key, tie in ties.items() if tie}}
@@ -60,7 +60,8 @@ def reported(message: MessageRecord) -> tuple[int, ...]:
     return _numbers(str(metadata.get("trials") or "").split(","))
 
 
-def _submitted(message: MessageRecord) -> tuple[int, ...]:
+def submitted(message: MessageRecord) -> tuple[int, ...]:
+    """Return the numbers of the trials that a message says were submitted."""
     answers = [
         table_of(item.get("content"))
         for item in _items(message)
@@ -69,9 +70,9 @@ def _submitted(message: MessageRecord) -> tuple[int, ...]:
     return _numbers(answer.get("trial") for answer in answers)
 
 
-def _trials_of(message: MessageRecord) -> tuple[int, ...]:
+def trials_of(message: MessageRecord) -> tuple[int, ...]:
     """Return the numbers of all trials that a message is about."""
-    found = _submitted(message) or reported(message)
+    found = submitted(message) or reported(message)
     return found or (() if message.trial is None else (message.trial,))
 
 
@@ -87,7 +88,7 @@ def _items(message: MessageRecord) -> list[Table]:
     return [item for item in found if isinstance(item, Mapping)]
 
 
-def _text(message: MessageRecord) -> str:
+def text_of(message: MessageRecord) -> str:
     """Return the text of a message, without pictures; other content as JSON."""
     content = message.payload.get("content", "")
     if message.type == "MultiModalMessage" and isinstance(content, list):
@@ -206,7 +207,7 @@ class TranscriptTurn:
         elif message.type == "ToolCallExecutionEvent":
             self._add_answers(message)
         elif message.type not in _REPEATING:
-            self.steps.append(Said(_text(message), message.type, not _is_event(message)))
+            self.steps.append(Said(text_of(message), message.type, not _is_event(message)))
         self.reported = self.reported or reported(message)
 
     def _add_calls(self, message: MessageRecord) -> None:
