@@ -35,17 +35,18 @@ def test_nobody_is_asked_before_a_slot_is_about_to_be_free(bench: Any) -> None:
     found = figures(bench)
     assert found["trials"] == 12
     # One ahead of each slot, whenever that was free, waited for most of a trial.
-    assert found["trial waits, s"] <= 10.0
+    assert found["trial waits, s"] <= 5.0
     assert found["slots busy"] >= 0.95
 
 
 def test_slots_stay_busy_where_turns_take_as_long_as_trials(bench: Any) -> None:
     found = figures(bench, turn=60.0, ideas=40)
-    assert found["slots busy"] >= 0.9
+    assert found["slots busy"] >= 0.8
     assert found["turns without a trial"] == 0
 
 
 def test_who_has_run_dry_is_asked_less_and_less(bench: Any) -> None:
-    found = figures(bench, world="dry", ideas=1, trials=20)
-    assert found["of them needless"] <= 0.1
-    assert found["turns without a trial"] <= 0.3
+    found = figures(bench, world="dry", ideas=1, trials=20, turn=200.0)
+    assert found["of them needless"] == 0
+    # It was a half when every kept trial asked everybody again.
+    assert found["turns without a trial"] <= 0.45

@@ -45,10 +45,7 @@ What holds:
 """
 """The rules of a campaign whose agents can ask the lineage."""
 
-BLIND_ASK_AGAIN = "Ask me again after:"
-"""Begins the line by which a specialist that passes says what must change for it."""
-
-RULES = f"""\
+BLIND_RULES = f"""\
 {_TEAM}
 How your turn goes:
 1. read_recipe: the recipe to be edited.
