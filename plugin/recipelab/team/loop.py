@@ -18,7 +18,7 @@ from autogen_agentchat.messages import (
 )
 from autogen_core import CancellationToken
 
-from recipelab.agents import checkpoint_report, outcome_report
+from recipelab.agents import EVALUATOR, checkpoint_report, outcome_report
 from recipelab.core.trial import Status
 from recipelab.evaluation.calibration import baseline_text
 from recipelab.evaluation.queue import TrialQueue
@@ -40,6 +40,9 @@ MAX_IDLE_ROUNDS = 3
 
 MAX_ABORTED = 3
 """Aborted trials in a row after which a campaign stops: the machinery is broken."""
+
+RECALLED = 200
+"""Newest messages of a kind from which a resumed campaign learns who has passed."""
 
 MAX_UNWRITTEN = 50
 """Messages of a turn that may wait for its end before they are written."""
@@ -146,6 +149,35 @@ class CampaignLoop:
         self._unwritten_usage: list[NewUsage] = []
         self._written = -math.inf
         queue.ledger.defer_usage(self._unwritten_usage.append)
+        self._recall_passes(specialists)
+
+    def _recall_passes(self, specialists: Collection[str]) -> None:
+        """Learn from the lineage who had nothing to say in an earlier run, and what came since."""
+        calls, words = (
+            self._store.newest_messages(self._campaign, type=kind.__name__, limit=RECALLED)
+            for kind in (ToolCallExecutionEvent, TextMessage)
+        )
+        if not words:
+            return
+        # A turn whose calls are no longer among the newest would look like a pass.
+        since = calls[-1].position if len(calls) == RECALLED else 0
+        ended = words[0].created_at
+        notes = self._store.notes(self._campaign)
+        self.silence.notes_are(frozenset(n.number for n in notes if n.created_at <= ended))
+        reader = TurnReader(specialists)
+        for said in sorted((*calls, *words), key=lambda one: one.position):
+            if said.position < since:
+                continue
+            kind = TextMessage if said.type == TextMessage.__name__ else ToolCallExecutionEvent
+            message = kind.model_validate(said.payload)
+            turn = reader.read(message)
+            if turn is not None:
+                self.silence.turn_ended(turn)
+            elif message.source == EVALUATOR:
+                for number in trials_of(message):
+                    trial = self._store.brief(self._campaign, number)
+                    if trial.status is not None:
+                        self.silence.trial_judged(trial.status, trial.surface)
 
     async def measure_baseline(
         self, token: CancellationToken, source: str
