@@ -255,6 +255,7 @@ async def test_a_loaded_state_is_gone_on_with_and_told_once(project: Path) -> No
     assert history.count("Round 1: improve") == 1
 
 
+@pytest.mark.slow
 async def test_memory_does_not_grow_with_rounds(project: Path) -> None:
     team = team_of(12, turns=2, profile="two")
     rounds: list[int] = []
