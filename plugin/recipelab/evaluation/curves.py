@@ -23,7 +23,7 @@ from recipelab.core.trial import Outcome, SeedRun, Status
 from recipelab.evaluation.metric import Incumbent
 from recipelab.packs.judging_sections import Goal
 from recipelab.packs.pack import Pack
-from recipelab.packs.sections import CurveSpec
+from recipelab.packs.phase_sections import CurveSpec
 from recipelab.sandbox.base import PhaseResult
 
 CURVE = "curve."
