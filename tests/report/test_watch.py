@@ -31,19 +31,28 @@ from recipelab.lineage import LineageStore
 from recipelab.report.watch import CampaignWatch, Figures, WatchPicture
 from tests.lineage.helpers import CAMPAIGN, add_campaign, judged, outcome, propose
 
+MOMENT = 1_800_000_000.0
+"""The time at which all of these pictures are drawn."""
+
+
+@pytest.fixture
+def at_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stops the clock that tells the time of day."""
+    monkeypatch.setattr(time, "time", lambda: MOMENT)
+
 
 def running(trial: int, log: tuple[str, ...] = ("step 1", "step 2", "loss 3.25")) -> RunningPhase:
-    began = time.time() - 31
+    began = MOMENT - 31
     return RunningPhase(trial, "train", 3, "gpu0", began, 300.0, False, None, log)
 
 
 NOW = Now(
     "running",
-    time.time() - 3700,
+    MOMENT - 3700,
     False,
     True,
-    floor=(Floor("opt", time.time() - 45, "calling read_recipe", time.time() - 12),),
-    passes=(Passed("aug", time.time() - 200, "nothing to gain"),),
+    floor=(Floor("opt", MOMENT - 45, "calling read_recipe", MOMENT - 12),),
+    passes=(Passed("aug", MOMENT - 200, "nothing to gain"),),
     queued=(26, 27),
     running=(running(24), running(25)),
     confirming=Confirming(24, 2, 4),
@@ -71,6 +80,7 @@ def shown(part: ConsoleRenderable, width: int = 80, height: int = 40) -> list[st
     return lines
 
 
+@pytest.mark.usefixtures("at_moment")
 def test_a_picture_tells_what_goes_on() -> None:
     text = "\n".join(shown(WatchPicture(NOW, FIGURES)))
     for words in (
@@ -92,7 +102,7 @@ def test_a_picture_tells_what_goes_on() -> None:
 
 
 def test_where_nobody_runs_it_that_is_what_is_told() -> None:
-    now = Now("running", time.time() - 5, False, False, next_stop="no process runs it: resume")
+    now = Now("running", MOMENT - 5, False, False, next_stop="no process runs it: resume")
     text = "\n".join(shown(WatchPicture(now, FIGURES)))
     assert "running, and no process runs it" in text
     assert "slots" not in text

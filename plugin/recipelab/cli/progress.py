@@ -75,17 +75,16 @@ class Progress(Listener):
     ) -> None:
         self._console = console
         self._look = look or (lambda: None)
+        self._held: list[Text] | None = None
+        self._best = best
+        self._speaks = "getting ready"
+        self._over = threading.Event()
         self._live = Live(
             console=console,
             get_renderable=self._picture,
             refresh_per_second=REFRESHES,
             transient=True,
         )
-        self._held: list[Text] | None = None
-        self._best = best
-        self._speaks = "getting ready"
-        self._over = threading.Event()
-        self._told = 0.0
         self._ticker: threading.Thread | None = None
 
     def __enter__(self) -> Self:
