@@ -358,6 +358,7 @@ async def test_a_head_that_a_busy_machine_kept_waiting_is_tested_again_later(
     assert (found, recorded) == (None, [])
 
 
+@pytest.mark.slow
 async def test_a_small_lead_is_tested_at_the_end_alone(pack: Pack) -> None:
     change = ("X = 1.0", "X = 1.005")
     quiet, recorded, trained, line = await checkpoint_of(pack, change)

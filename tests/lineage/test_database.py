@@ -100,7 +100,7 @@ def of_version_two(url: str) -> None:
     """Turns an open lineage's tables into those of version 2."""
     database = open_database(url, create=False)
     with database.writing() as transaction:
-        for table in ("turn_trial", "turn", "turn_view"):
+        for table in ("finished_run", "turn_trial", "turn", "turn_view"):
             transaction.run(f"DROP TABLE {table}")
         transaction.run("UPDATE recipelab_lineage SET version = 2")
     database.close()

@@ -388,6 +388,22 @@ class CampaignReader:
 
         draw(kind, self.store, [self.name], path, width=width, against=against, force=force)
 
+    def track(self, *specs: str) -> dict[str, int]:
+        """Send the campaign to trackers of experiments, as ``recipelab track`` does.
+
+        Args:
+            *specs: The trackers, each as ``NAME`` or ``NAME:WHERE``.
+
+        Returns:
+            How many trials each had not had before.
+
+        Raises:
+            RecipelabError: A tracker's library is not installed, or it failed.
+        """
+        from recipelab.campaign.tracking import send
+
+        return send(self, specs)
+
     def transcript(
         self, *, round_number: int | None = None, trial: int | None = None, views: bool = False
     ) -> Transcript:

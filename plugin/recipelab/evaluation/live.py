@@ -33,7 +33,7 @@ LINE_CHARACTERS = 400
 NOW = "now.json"
 """The file of what goes on besides; see :mod:`recipelab.evaluation.now`."""
 
-_PHASE, _KILL = ".phase", ".kill"
+_PHASE, _KILL, _STOP = ".phase", ".kill", "campaign.stop"
 
 
 @dataclass(frozen=True)
@@ -142,24 +142,44 @@ class LiveBoard:
         Raises:
             RecipelabError: The folder is not this user's to write to.
         """
+        self._ask(f"{trial}{_KILL}", "end a trial")
+
+    def ask_to_stop(self) -> None:
+        """Ask whoever runs the campaign to stop it.
+
+        Raises:
+            RecipelabError: The folder is not this user's to write to.
+        """
+        self._ask(_STOP, "stop the campaign")
+
+    def _ask(self, name: str, what: str) -> None:
         try:
             make_private(self.folder)
-            (self.folder / f"{trial}{_KILL}").touch(mode=0o600)
+            (self.folder / name).touch(mode=0o600)
         except OSError as error:
             raise RecipelabError(
-                f"only the owner of {self.folder.parent} can end a trial: {error.strerror}"
+                f"only the owner of {self.folder.parent} can {what}: {error.strerror}"
             ) from None
 
     def take_kills(self) -> tuple[int, ...]:
         """Return the trials that are to end, each once."""
-        found: list[int] = []
-        for path in self._files(f"*{_KILL}"):
+        taken = self._take(f"*{_KILL}")
+        return tuple(sorted(int(path.stem) for path in taken if path.stem.isdigit()))
+
+    def take_stop(self) -> bool:
+        """Return whether the campaign is to stop; once for each time that it was asked."""
+        return bool(self._take(_STOP))
+
+    def _take(self, pattern: str) -> list[Path]:
+        """Remove files of wishes, and return those of the folder's owner."""
+        found: list[Path] = []
+        for path in self._files(pattern):
             with suppress(OSError):
                 # A folder that others may write to does not make them owners of the campaign.
-                if path.lstat().st_uid == os.geteuid() and path.stem.isdigit():
-                    found.append(int(path.stem))
+                if path.lstat().st_uid == os.geteuid():
+                    found.append(path)
                 path.unlink()
-        return tuple(sorted(found))
+        return found
 
     def _files(self, pattern: str) -> list[Path]:
         return sorted(self.folder.glob(pattern)) if self.folder.is_dir() else []

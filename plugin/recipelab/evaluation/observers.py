@@ -14,7 +14,7 @@ from opentelemetry.trace import Span
 from tenacity import RetryCallState
 
 from recipelab.core.logs import PHASE_SPAN, TRIAL_SPAN, Value, bound, fail, logger, set_facts, span
-from recipelab.core.trial import Outcome, Phase, Status
+from recipelab.core.trial import Outcome, Phase, SeedRun, Status
 from recipelab.evaluation.artifacts import ArtifactStore, TrainedArtifact
 from recipelab.evaluation.live import LiveBoard
 from recipelab.evaluation.log_book import LogBook
@@ -182,6 +182,24 @@ class TrialObserver:
             log: Standard output and error together.
         """
 
+    def finished(self, digest: str, run: SeedRun, *, beside: int | None) -> None:
+        """Note that a seed run has finished, so that a kill does not cost it.
+
+        Args:
+            digest: Digest of the recipe that ran.
+            run: The seed run, with its metric.
+            beside: The trial that ran beside it; ``None`` if none did.
+        """
+
+    def finished_runs(self, digest: str, *, beside: int | None) -> Mapping[int, SeedRun]:
+        """Return the seed runs that have finished, by seed, of an attempt that did not.
+
+        Args:
+            digest: Digest of the recipe that runs.
+            beside: The trial that runs beside it; ``None`` if none does.
+        """
+        return {}
+
     def measured(self, status: Status, artifact: TrainedArtifact) -> None:
         """Note how a trial ends whose artifact is about to be removed; in a thread, as it copies.
 
@@ -303,6 +321,14 @@ class LineageObserver(TrialObserver):
         if self._logs is not None:
             self._logs.keep(self._number, phase, seed, log)
 
+    def finished(self, digest: str, run: SeedRun, *, beside: int | None) -> None:
+        """Keep the seed run in the lineage until the trial is judged."""
+        self._store.add_finished_run(self._campaign, self._number, digest, run, beside=beside)
+
+    def finished_runs(self, digest: str, *, beside: int | None) -> Mapping[int, SeedRun]:
+        """Return the seed runs that the lineage has of a trial without an outcome."""
+        return self._store.finished_runs(self._campaign, self._number, digest, beside=beside)
+
     def measured(self, status: Status, artifact: TrainedArtifact) -> None:
         """Keep the artifact, if it may be wanted."""
         if self._artifacts is not None and self._artifacts.wants(status):
@@ -314,7 +340,7 @@ class LineageObserver(TrialObserver):
 
 
 class _SlotObserver(TrialObserver):
-    """Passes on which slots are held, and what runs beside the trial."""
+    """Passes on which slots are held, what runs beside the trial, and what a checkpoint has run."""
 
     def __init__(self, trial: LineageObserver) -> None:
         self._trial = trial
@@ -330,6 +356,12 @@ class _SlotObserver(TrialObserver):
     ) -> Iterator[Callable[[bytes], None] | None]:
         with self._trial.running(phase, seed, budget, slot, beside=True) as tell:
             yield tell
+
+    def finished(self, digest: str, run: SeedRun, *, beside: int | None) -> None:
+        self._trial.finished(digest, run, beside=beside)
+
+    def finished_runs(self, digest: str, *, beside: int | None) -> Mapping[int, SeedRun]:
+        return self._trial.finished_runs(digest, beside=beside)
 
     def confirming(self, look: int, of: int) -> None:
         # Of a checkpoint: the head and the certified recipe hold slots for it, and nothing else.

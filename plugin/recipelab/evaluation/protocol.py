@@ -108,11 +108,11 @@ class TrialProtocol:
     seed, in both stages (:class:`~recipelab.evaluation.seed_runs.SideBySide`). Everywhere else its
     earlier seed runs count.
 
-    **A kill** in a confirmation loses the trial's own seed runs, and nothing else: the trial is in
-    flight without an outcome and no level was used up. The incumbent's new seed runs are stored at
-    the end of each look, except side by side, where they belong to the trial's. When the campaign
-    resumes, the trial is screened and confirmed again from the beginning. Its fresh seeds follow
-    from the campaign's secret and the trial, so they are the same again.
+    **A kill** costs the seed runs that it interrupts, and nothing else: the trial is in flight
+    without an outcome, and no level was used up. The seed runs of the trial and the incumbent are
+    stored as they end. When the campaign resumes, the trial is screened and confirmed from the
+    beginning, but a seed that has run is not run again. Its fresh seeds follow from the campaign's
+    secret and the trial, so they are the same again.
 
     Args:
         judge: Gives the trial its status.

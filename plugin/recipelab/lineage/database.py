@@ -172,6 +172,14 @@ class Database(ABC):
     def lock_campaign_names(self, transaction: Transaction) -> None:
         """Keep others from naming a campaign until the transaction ends."""
 
+    def commit_connection(self) -> Any:
+        """Return a connection of its own that counts commits of others; ``None`` if none can."""
+        return None
+
+    def commits_seen(self, connection: Any) -> int:
+        """Return a number that is another after each commit of another connection."""
+        raise NotImplementedError
+
     def close(self) -> None:
         """Close all connections that are not in use."""
         while self._free:
@@ -179,7 +187,7 @@ class Database(ABC):
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[Transaction]:
-        try:
+        with self._outages_told():
             connection = self._take()
             try:
                 connection.execute(begin)
@@ -189,6 +197,11 @@ class Database(ABC):
                 self._roll_back(connection)
                 raise
             self._free.append((connection, time.monotonic()))
+
+    @contextmanager
+    def _outages_told(self) -> Iterator[None]:
+        try:
+            yield
         except Exception as error:
             if self.is_outage(error):
                 raise LineageError(f"the lineage cannot be read or written: {error}") from error
@@ -253,6 +266,18 @@ class SqliteDatabase(Database):
 
     def lock_campaign_names(self, transaction: Transaction) -> None:
         """Do nothing: a transaction that writes has the file for itself."""
+
+    def commit_connection(self) -> sqlite3.Connection:
+        """Return a connection that counts commits; it waits for no lock."""
+        with self._outages_told():
+            connection = self._connect()
+            connection.execute("PRAGMA busy_timeout = 100")
+            return connection
+
+    def commits_seen(self, connection: sqlite3.Connection) -> int:
+        """Return SQLite's own count, which costs a look at the file's first page."""
+        with self._outages_told():
+            return int(connection.execute("PRAGMA data_version").fetchone()[0])
 
     def _connect(self) -> sqlite3.Connection:
         # The driver must not begin transactions on its own: it would begin them too late.
