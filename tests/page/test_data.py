@@ -354,7 +354,7 @@ def test_the_turn_of_an_older_lineage_is_found_in_its_messages(store: LineageSto
     index = TurnIndex()
     for message in store.each_message(CAMPAIGN):
         index.add(message)
-    assert index.positions[number] == [first, first + 2]
+    assert index.positions(number) == [first, first + 2]
 
 
 def test_the_chat_is_given_in_parts(store: LineageStore) -> None:
