@@ -21,8 +21,8 @@ from autogen_core.models import CreateResult, LLMMessage, RequestUsage
 
 from recipelab import LineageStore, ResearchGroupChat
 from recipelab.agents import EVALUATOR
-from recipelab.agents.specialist import FAULT
 from recipelab.agents.context import VIEW_SOURCE
+from recipelab.agents.specialist import FAULT
 from recipelab.core.trial import Edit, Proposal, Status
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.lineage import NewMessage, TrialFilter

@@ -268,7 +268,7 @@ def workbench_of(
     own = tuple(play for play in plays if play.surface in charter.surfaces)
     submit = SubmitTrialTool(queue, charter.name, charter.surfaces, turn)
     tools: list[AnyTool] = [
-        ReadRecipeTool(queue, own, blind=blind),
+        ReadRecipeTool(queue, own, blind=blind, shown=turn.files),
         CheckEditTool(queue, charter.surfaces, turn),
         *searching_tools(queue, turn, blind=blind),
         submit,

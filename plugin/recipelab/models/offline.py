@@ -32,6 +32,7 @@ from autogen_core.models import (
 from autogen_core.tools import Tool, ToolSchema
 from pydantic import BaseModel
 
+from recipelab.core.text import read_table
 from recipelab.models.offline_moves import Move, ranked_moves, read_history
 
 LINEAGE_QUERY = "lineage_query"
@@ -267,10 +268,9 @@ class AnsweredCall:
         if self.is_error:
             return {}
         try:
-            table = json.loads(self.answer)
+            return read_table(self.answer)
         except ValueError:
             return {}
-        return table if isinstance(table, dict) else {}
 
 
 @dataclass(frozen=True)
