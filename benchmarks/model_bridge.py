@@ -25,6 +25,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from os.path import commonprefix
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -48,7 +49,7 @@ class Call:
         answer: What was answered: ``content``, and ``tools`` with their arguments.
         seconds: How long that took.
         new_chars: Characters behind what this call shares with the call before it of the same
-            specialist: schemas and messages from the first one on, as far as they are the same. A
+            specialist: schemas and messages from the beginning on, as far as they are the same. A
             provider that caches prefixes need read no more than these. ``None`` in old recordings.
     """
 
@@ -198,7 +199,7 @@ class Recorder:
         self._count = 0
         self._turns: defaultdict[str, int] = defaultdict(int)
         self._last: dict[str, list[str]] = {}
-        self._sent: dict[str, list[str]] = {}
+        self._sent: dict[str, str] = {}
 
     def complete(self, body: dict[str, Any]) -> dict[str, Any]:
         """Return the chat completion for a request."""
@@ -216,12 +217,11 @@ class Recorder:
         tools = body.get("tools") or []
         schemas = json.dumps(tools)
         schema_chars = len(schemas)
+        whole = "\n".join([schemas, *texts])
         with self._lock:
-            sent = self._sent.get(specialist, [])
-            self._sent[specialist] = [schemas, *texts]
-        same = [one == other for one, other in zip([schemas, *texts], sent, strict=False)]
-        shared = same.index(False) if False in same else len(same)
-        new_chars = sum(map(len, [schemas, *texts][shared:]))
+            shared = len(commonprefix([self._sent.get(specialist, ""), whole]))
+            self._sent[specialist] = whole
+        new_chars = len(whole) - shared
         names = ", ".join(tool["function"]["name"] for tool in tools)
         size = sum(map(len, texts))
         head = f"call {number}, turn {turn} of {specialist}: {size} characters; tools: {names}"

@@ -411,8 +411,8 @@ async def test_a_file_is_sent_once_in_a_turn_as_long_as_it_is_the_same(
     edited = await call(bench, "read_recipe", trial=number)
     assert edited["files"].keys() == {"recipe/train.py"}
     assert edited["as_shown_of_trial"] == dict.fromkeys(start.keys() - {"recipe/train.py"}, 0)
-    # Who asks again for nothing new has lost it.
-    assert (await call(bench, "read_recipe", trial=0))["files"] == start
+    assert (await call(bench, "read_recipe", trial=0))["files"] == {}
+    assert (await call(bench, "read_recipe", trial=0, again=True))["files"] == start
     bench.begin_turn()
     assert (await call(bench, "read_recipe", trial=number))["files"].keys() == start.keys()
     await desk.stop()

@@ -191,7 +191,7 @@ def decide(facts: PromptFacts, *, seed: int, turn: int | None = None) -> str | T
     if asked is not None and asked.is_error:
         return f"The lineage could not be asked: {asked.answer}"
     if read is None:
-        return ToolStep("read_recipe", {})
+        return ToolStep("read_recipe", {"again": True})
     submitted = facts.last_call("submit_trial")
     if submitted is not None and submitted.table().get("status") != "rejected":
         if "trial" not in submitted.table():

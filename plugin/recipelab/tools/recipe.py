@@ -29,6 +29,7 @@ class ReadRecipeArguments(ToolArguments):
         default=None, max_length=300, description="One file alone; all that fit if left out."
     )
     from_line: int = Field(default=1, ge=1, description="Line of that file to begin at.")
+    again: bool = Field(default=False, description="Files shown before in this turn, too.")
 
 
 class EditArguments(ToolArguments):
@@ -57,11 +58,7 @@ READ_CHARACTERS = 60_000
 
 
 class FilesShown:
-    """The files that a specialist has read in a turn, so that none is sent twice as it was.
-
-    Whoever asks again for what was shown, and for nothing else, gets it: it may have been cut from
-    a context that was full.
-    """
+    """The files that a specialist has seen in a turn, so that none is sent twice as it was."""
 
     def __init__(self) -> None:
         self._trials: dict[tuple[str, str], int] = {}
@@ -75,12 +72,17 @@ class FilesShown:
         self._trials |= dict.fromkeys(files.items(), trial)
 
     def unseen(
-        self, trial: int, files: Mapping[str, str]
+        self, trial: int, files: Mapping[str, str], *, again: bool
     ) -> tuple[Mapping[str, str], dict[str, int]]:
-        """Return the files to be shown, and of which trial the others were shown."""
-        before = {one[0]: self._trials[one] for one in files.items() if one in self._trials}
-        if len(before) == len(files):
-            before = {}
+        """Return the files to be shown, and of which trial the others were shown.
+
+        Args:
+            trial: The trial whose files they are.
+            files: The files that are asked for.
+            again: Whether to show all of them: some may have been cut from a context that was full.
+        """
+        seen = {} if again else self._trials
+        before = {one[0]: seen[one] for one in files.items() if one in seen}
         shown = {path: text for path, text in files.items() if path not in before}
         self.note(trial, shown)
         return shown, before
@@ -132,7 +134,7 @@ class ReadRecipeTool(TextTool[ReadRecipeArguments]):
             self._shown.note(shown, {args.path: text})
             return with_files({"trial": shown, **part}, {args.path: text})
         fitting, longer = _fitting(files, {knob.path for knob in find_knobs(files)})
-        fitting, before = self._shown.unseen(shown, fitting)
+        fitting, before = self._shown.unseen(shown, fitting, again=args.again)
         return with_files(
             {
                 "trial": shown,
