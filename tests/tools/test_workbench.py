@@ -97,17 +97,15 @@ async def test_checked_edits_are_submitted_by_their_id(
     assert "unknown check of this turn" in late
 
 
-async def test_a_check_shows_changed_lines_and_counts_those_of_whole_files(
+async def test_a_check_counts_the_lines_that_change(
     bench: SpecialistWorkbench, toy: Pack
 ) -> None:
-    diff = (await call(bench, "check_edit", parent=0, edits=[EDIT]))["diff"]
-    assert "-X = 1.0" in diff
+    checked = await call(bench, "check_edit", parent=0, edits=[EDIT])
+    assert checked["changed"] == {"recipe/train.py": "+1 -1"}
     text = toy.baseline().files["recipe/train.py"].replace("X = 1.0", "X = 4.0")
     whole = {"path": "recipe/train.py", "replace": text + "# one line more\n"}
     checked = await call(bench, "check_edit", parent=0, edits=[whole])
-    lines = len(text.splitlines())
-    assert checked["written"] == {"recipe/train.py": f"{lines} lines before, {lines + 1} now"}
-    assert "diff" not in checked
+    assert checked["changed"] == {"recipe/train.py": "+2 -1"}
 
 
 async def test_an_edit_of_others_and_one_that_leaves_no_knob_are_told(
@@ -308,7 +306,6 @@ async def test_files_are_shown_as_they_are(bench: SpecialistWorkbench, toy: Pack
     shown = (await bench.call_tool("read_recipe", {})).to_text()
     for path, text in toy.baseline().files.items():
         assert f"\n--- {path}\n{text}" in shown
-    assert "\\n" not in shown
 
 
 async def test_a_large_recipe_is_read_file_by_file(

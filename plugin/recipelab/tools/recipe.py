@@ -29,7 +29,7 @@ class ReadRecipeArguments(ToolArguments):
         default=None, max_length=300, description="One file alone; all that fit if left out."
     )
     from_line: int = Field(default=1, ge=1, description="Line of that file to begin at.")
-    again: bool = Field(default=False, description="Files shown before in this turn, too.")
+    again: bool = Field(default=False, description="Files shown before, too.")
 
 
 class EditArguments(ToolArguments):
@@ -39,7 +39,7 @@ class EditArguments(ToolArguments):
     search: str | None = Field(
         default=None,
         max_length=MAX_TEXT,
-        description="Text that is there exactly once; left out: replace is the whole file.",
+        description="Is there exactly once; left out: replace is the whole file.",
     )
     replace: str = Field(max_length=MAX_TEXT)
 
