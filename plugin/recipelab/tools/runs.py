@@ -21,7 +21,7 @@ from recipelab.sandbox.base import Ending, PhaseResult
 from recipelab.tools.base import AnyTool, Row, TextTool, ToolArguments, to_json, without_empty
 from recipelab.tools.rows import rounded
 
-SHOWN_CHARACTERS = 6_000
+SHOWN_CHARACTERS = 4_000
 """Characters of a log in one answer."""
 
 LINE_CHARACTERS = 400
