@@ -34,6 +34,7 @@ from recipelab.evaluation.proposals import (
     killed,
 )
 from recipelab.evaluation.scratch import ScratchBench
+from recipelab.evaluation.seal import carried_over
 from recipelab.evaluation.trial_runner import OnPhase, TrialRunner
 from recipelab.lineage import LineageStore, TrialFilter, TrialRecord
 from recipelab.packs.pack import Pack
@@ -328,7 +329,10 @@ class TrialQueue:
             Their numbers.
         """
         if self._follows is not None and sum(self.store.counts(self.campaign).values()) == 1:
-            self._carry_over(self._follows)
+            here, surfaces = Recipe(self.recipe_of(BASELINE)), self.pack.surface_names
+            best = carried_over(self.store, self._follows, here, surfaces)
+            if best is not None:
+                self.submit(best, round_number=None)
         for lease in self.store.dead_leases(lambda owner: not is_dead(owner)):
             self.store.release_slot(lease.campaign, lease.trial, lease.slot)
         aborted = TrialFilter(statuses=(Status.ABORTED,), order="oldest", limit=MAX_RETRIED)
@@ -345,26 +349,6 @@ class TrialQueue:
         for brief in again:
             self._queue(brief.number, brief.specialist)
         return tuple(brief.number for brief in again)
-
-    def _carry_over(self, before: str) -> None:
-        """Submit the best recipe of the epoch before, to be measured beside the new baseline."""
-        best = self.store.best_brief(before)
-        if best.number == BASELINE:
-            return
-        start, recipe = (Recipe(self.store.files(before, n)) for n in (BASELINE, best.number))
-        here = Recipe(self.recipe_of(BASELINE))
-        merged = here.merged(start, recipe)
-        files = recipe.files if isinstance(merged, str) else merged.files
-        edits = [
-            Edit(path, None, text)
-            for path, text in sorted(files.items())
-            if text != here.files.get(path)
-        ]
-        surfaces = self.pack.surface_names
-        surface = best.surface if best.surface in surfaces else surfaces[0]
-        words = f"the best of {before} (trial {best.number}), measured anew in this epoch"
-        proposal = Proposal("campaign", surface, BASELINE, words, 0.0, tuple(edits))
-        self.submit(proposal, round_number=None)
 
     def retry(self, number: int) -> None:
         """Queue a recorded trial again that never got its outcome, or was aborted."""
@@ -421,13 +405,14 @@ class TrialQueue:
         ended = self._ends.get(number)
         if ended is None:
             return
+        waits = [asyncio.ensure_future(event.wait()) for event in (ended, until) if event]
         self.waited_for += 1
         try:
-            await asyncio.wait_for(_first_of(ended, until), seconds)
-        except TimeoutError:
-            pass
+            await asyncio.wait(waits, timeout=seconds, return_when="FIRST_COMPLETED")
         finally:
             self.waited_for -= 1
+            for wait in waits:
+                wait.cancel()
 
     def seeds_done(self, number: int) -> tuple[int, ...]:
         """Return the seeds on which a running trial has been scored so far, in order."""
@@ -513,13 +498,3 @@ class TrialQueue:
         """Run one trial until its outcome is recorded, and note how long that took."""
         with self.pace.trial(number):
             await self._runner.run(number, self._owners[number], self._recipes.pop(number, None))
-
-
-async def _first_of(one: asyncio.Event, other: asyncio.Event | None) -> None:
-    """Wait until one of the events is set."""
-    waits = [asyncio.ensure_future(event.wait()) for event in (one, other) if event is not None]
-    try:
-        await asyncio.wait(waits, return_when="FIRST_COMPLETED")
-    finally:
-        for wait in waits:
-            wait.cancel()
