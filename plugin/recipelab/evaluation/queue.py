@@ -250,10 +250,7 @@ class TrialQueue:
     ) -> Submitted:
         """Record a proposal, and queue its trial unless it is rejected at once.
 
-        Args:
-            proposal: The proposal.
-            round_number: The round in which it is made; ``None`` outside of rounds.
-            turn: The turn in which it is made; ``None`` outside of turns.
+        The arguments are those of :meth:`ProposalChecker.take`.
 
         Raises:
             LineageError: There is no such parent.
@@ -405,14 +402,11 @@ class TrialQueue:
         ended = self._ends.get(number)
         if ended is None:
             return
-        waits = [asyncio.ensure_future(event.wait()) for event in (ended, until) if event]
         self.waited_for += 1
         try:
-            await asyncio.wait(waits, timeout=seconds, return_when="FIRST_COMPLETED")
+            await _first_of(ended, until, seconds=seconds)
         finally:
             self.waited_for -= 1
-            for wait in waits:
-                wait.cancel()
 
     def seeds_done(self, number: int) -> tuple[int, ...]:
         """Return the seeds on which a running trial has been scored so far, in order."""
@@ -498,3 +492,15 @@ class TrialQueue:
         """Run one trial until its outcome is recorded, and note how long that took."""
         with self.pace.trial(number):
             await self._runner.run(number, self._owners[number], self._recipes.pop(number, None))
+
+
+async def _first_of(
+    one: asyncio.Event, other: asyncio.Event | None, *, seconds: float | None = None
+) -> None:
+    """Wait until one of the events is set, or for so many seconds."""
+    waits = [asyncio.ensure_future(event.wait()) for event in (one, other) if event is not None]
+    try:
+        await asyncio.wait(waits, timeout=seconds, return_when="FIRST_COMPLETED")
+    finally:
+        for wait in waits:
+            wait.cancel()
