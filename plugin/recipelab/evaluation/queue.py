@@ -270,7 +270,7 @@ class TrialQueue:
         round_number: int | None,
         turn: int | None = None,
     ) -> int:
-        """Queue a trial that measures the recipe of an earlier one again, on fresh seeds.
+        """Queue a trial that measures an earlier recipe on fresh seeds, and return its number.
 
         Args:
             trial: The earlier trial.
@@ -278,9 +278,6 @@ class TrialQueue:
             hypothesis: What the answer decides.
             round_number: The round of the turn; ``None`` outside of rounds.
             turn: Number of the turn; ``None`` outside of turns.
-
-        Returns:
-            The number of the new trial.
 
         Raises:
             LineageError: There is no such trial, or nothing can be learned by measuring it again.
@@ -318,12 +315,9 @@ class TrialQueue:
         return record
 
     def requeue_unfinished(self) -> tuple[int, ...]:
-        """Queue the trials that a dead process left in flight, and those that were aborted.
+        """Queue what a dead process left in flight or was aborted, and return the numbers.
 
         In a new epoch the best of the one before comes first.
-
-        Returns:
-            Their numbers.
         """
         if self._follows is not None and sum(self.store.counts(self.campaign).values()) == 1:
             here, surfaces = Recipe(self.recipe_of(BASELINE)), self.pack.surface_names
