@@ -17,11 +17,9 @@ from recipelab.evaluation.proposals import Candidate, Rejected
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.evaluation.seeds import AGAIN
 from recipelab.tools.base import Row, TextTool, ToolArguments, to_json
-from recipelab.tools.recipe import MAX_EDITS, EditArguments
+from recipelab.tools.names import WAITING
+from recipelab.tools.recipe import MAX_EDITS, EditArguments, FilesShown
 from recipelab.tools.rows import outcome_row
-
-DIFF_CHARACTERS = 3_000
-"""Characters of the diff in the answer of ``check_edit``."""
 
 LONGEST_WAIT = 600
 """Seconds that ``wait_for`` waits at most."""
@@ -57,6 +55,7 @@ class TurnState:
         submitted: Numbers of the trials that it has submitted in this turn.
         checked: The edits that it has checked in this turn, by the id of the check.
         scratch_seconds: What it has spent on the scratch bench in this turn.
+        files: The files of recipes that it has read in this turn.
         number: The turn's number in the lineage; ``None`` before its first call of the model.
     """
 
@@ -67,6 +66,7 @@ class TurnState:
     submitted: list[int] = field(default_factory=list)
     checked: dict[str, CheckedEdits] = field(default_factory=dict)
     scratch_seconds: float = 0.0
+    files: FilesShown = field(default_factory=FilesShown)
     number: int | None = None
 
     def begin(self) -> None:
@@ -76,6 +76,7 @@ class TurnState:
         self.submitted.clear()
         self.checked.clear()
         self.scratch_seconds = 0.0
+        self.files.clear()
 
     def opened(self, best: int, *, is_whole: bool) -> None:
         """Note what the opening of the turn showed.
@@ -173,31 +174,21 @@ class CheckEditTool(TextTool[CheckEditArguments]):
             find_knobs(before), find_knobs(checked.recipe.files), self._surfaces
         ):
             answer["notes"] = notes
-        return to_json(answer | _shown_diff(Recipe(before), checked, edits) | self._news())
+        return to_json(answer | _changed(Recipe(before), checked, edits) | self._news())
 
     def _news(self) -> Row:
         return news(self._queue, self._turn)
 
 
-def _shown_diff(before: Recipe, checked: Candidate, edits: Sequence[Edit]) -> Row:
-    """Return the lines that changed: counted for files that were written whole, else shown."""
-    whole = {edit.path for edit in edits if edit.search is None}
-    after = checked.recipe
-    written = {
-        path: f"{len(before.files.get(path, '').splitlines())} lines before, "
-        f"{len(after.files[path].splitlines())} now"
-        for path in sorted(whole)
-    }
-    paths = {edit.path for edit in edits} - whole
-    diff = Recipe({path: before.files.get(path, "") for path in paths}).diff(
-        Recipe({path: after.files[path] for path in paths})
-    )
-    row: Row = {"written": written} if written else {}
-    if diff:
-        row["diff"] = diff[:DIFF_CHARACTERS]
-        if len(diff) > DIFF_CHARACTERS:
-            row["diff_more"] = f"{len(diff) - DIFF_CHARACTERS:,} more characters"
-    return row
+def _changed(before: Recipe, checked: Candidate, edits: Sequence[Edit]) -> Row:
+    """Return how many lines changed in each file; who sent the edits knows them."""
+    changed = {}
+    for path in sorted({edit.path for edit in edits}):
+        old = before.files.get(path, "")
+        diff = Recipe({path: old}).diff(Recipe({path: checked.recipe.files[path]})).splitlines()
+        lines = [line[:1] for line in diff if not line.startswith(("+++", "---"))]
+        changed[path] = f"+{lines.count('+')} -{lines.count('-')}"
+    return {"changed": changed}
 
 
 def turned_knobs(before: Sequence[Knob], after: Sequence[Knob]) -> list[Knob]:
@@ -438,6 +429,10 @@ class MoreSeedsTool(TextTool[MoreSeedsArguments]):
         return to_json({"trial": number, "status": "in_flight", "again": args.trial, TURN: OVER})
 
 
+STILL_RUNS = "note"
+"""Key in the answer of ``wait_for`` that is there while the trial has not ended."""
+
+
 class WaitArguments(ToolArguments):
     """A trial to wait for."""
 
@@ -461,7 +456,7 @@ class WaitForTool(TextTool[WaitArguments]):
     ) -> None:
         super().__init__(
             WaitArguments,
-            "wait_for",
+            WAITING,
             "Wait until a trial is judged, and get its outcome, to go on from it in this turn.",
         )
         self._queue = queue
@@ -480,5 +475,5 @@ class WaitForTool(TextTool[WaitArguments]):
         row = outcome_row(self._queue.store, self._queue.campaign, record)
         if record.outcome is None:
             closes = self._closing is not None and self._closing.is_set()
-            row["note"] = "the round ends: end your turn" if closes else "it still runs"
+            row[STILL_RUNS] = "the round ends: end your turn" if closes else "it still runs"
         return to_json(row | news(self._queue, self._turn))
