@@ -21,8 +21,8 @@ RULES = f"""\
 {_TEAM}
 How your turn goes:
 1. Your opening shows the best trial with its recipe, if that is short, what was tried, and what
-   runs now. Look up only what it leaves open: lineage_query, trial_detail, lineage_failures. You may
-   call several tools in one message; they are answered in their order.
+   runs now. Look up only what it leaves open: lineage_query, trial_detail, lineage_failures. You
+   may call several tools in one message; they are answered in their order.
 2. read_recipe shows the recipe of another trial, knobs, and the pack's ideas for your surface. Any
    trial with a recipe may be the parent: the best, an unproven gain, a near miss, a discarded or
    crashed one.
