@@ -193,8 +193,8 @@ def missed_gate(
             continue
         limit = f", which is {result.limit:.6g}" if gate.relative else ""
         text = (
-            f"gate {gate.name}: {gate.measure} is {result.value:.6g}{one.parts}, must be {gate.bound}"
-            f"{limit} (missed by {-result.margin:.3g})"
+            f"gate {gate.name}: {gate.measure} is {result.value:.6g}{one.parts}, must be "
+            f"{gate.bound}{limit} (missed by {-result.margin:.3g})"
         )
         kind = FailureKind.SIZE if gate.failure is Status.OVERSIZE else FailureKind.GATE
         return Status(gate.failure), Failure(None, kind, f"gate {gate.name} missed", text)

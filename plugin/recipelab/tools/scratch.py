@@ -66,9 +66,8 @@ class RunPythonTool(TextTool[RunPythonArguments]):
             RunPythonArguments,
             "run_python",
             "Run Python where train runs, beside a recipe (the best's unless you name a trial) to "
-            f"import from{seen}. Print what you want to know: a step's time, parameters. Not "
-            f"scored, nothing is kept, {self._most:g} CPU s a turn. Waits for a slot, "
-            f"{WAIT_SECONDS:g} s at most.",
+            f"import from{seen}. Print what you want to know: a step's time, parameters. "
+            f"{self._most:g} CPU s a turn; waits for a slot, {WAIT_SECONDS:g} s at most.",
         )
         self._queue = queue
         self._bench = bench
