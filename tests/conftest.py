@@ -40,7 +40,7 @@ QUICK = (
 TRIALS = {"desk", "evaluator"}
 """Fixtures of tests that run trials."""
 
-LONG = ("campaign", "docker", "torch")
+LONG = ("browser", "campaign", "docker", "torch")
 
 # The width of a table may not depend on who runs the tests.
 os.environ.pop("COLUMNS", None)

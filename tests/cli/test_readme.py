@@ -26,6 +26,7 @@ NEEDS_MORE = {
     # What a command needs that is not here, and how it tells.
     "run airbench96 --model openai:NAME": (2, ""),
     "pause": (2, "there is nothing to pause"),
+    "track NAME mlflow": (2, "NAME"),
     "kill 9": (2, "no process runs campaign"),
 }
 """Commands that cannot do their work in this test, by how they begin: exit code and words."""
@@ -94,6 +95,7 @@ def sh(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_readme_do_what_they_say(user: Path) -> None:
     assert commands()[0].startswith("pip install 'recipelab[torch]'")
     for line in commands()[1:]:
@@ -129,6 +131,7 @@ ELSEWHERE = {
     "lineage.md:pip": "a package index and a PostgreSQL; tests/lineage has one",
     "models.md": "keys and servers of providers; tests/models has the wire of each",
     "sandboxes.md": "Docker; tests/cli/test_sandbox_commands.py",
+    "trackers.md": "libraries and servers of trackers; tests/trackers",
     "task-packs.md": "with all that is printed, in tests/examples/test_tutorial.py",
 }
 """Blocks that run elsewhere, or cannot run here: a page, or a page and a block's first word."""
@@ -212,6 +215,7 @@ def test_every_reason_is_that_of_a_block() -> None:
     assert set(ELSEWHERE) <= found
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_docs_run_as_written(
     user: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -232,6 +236,7 @@ def test_the_commands_of_the_docs_run_as_written(
     assert ran >= 20
 
 
+@pytest.mark.slow
 def test_the_commands_of_adopting_run_as_written(
     user: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

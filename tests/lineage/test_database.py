@@ -21,7 +21,8 @@ from sqlmodel import Field, SQLModel
 from recipelab.core.errors import LineageError
 from recipelab.core.trial import Status
 from recipelab.lineage import LineageStore
-from recipelab.lineage.database import BUSY_MILLISECONDS, OLDEST, SCHEMA, open_database
+from recipelab.lineage.database import BUSY_MILLISECONDS
+from recipelab.lineage.opening import OLDEST, SCHEMA, open_database
 from tests.lineage.conftest import MakeDatabase
 from tests.lineage.helpers import (
     CAMPAIGN,
@@ -74,7 +75,10 @@ def damaged(path: Path) -> None:
             newer,
             f"has version {SCHEMA + 1} of the lineage's tables, and this recipelab reads v",
         ),
-        (too_old, rf"lineage\.db has version {OLDEST - 1} of .* reads versions {OLDEST} to {SCHEMA}"),
+        (
+            too_old,
+            rf"lineage\.db has version {OLDEST - 1} of .* reads versions {OLDEST} to {SCHEMA}",
+        ),
         (of_no_version, "has no version of the lineage's tables"),
         (of_something_else, "is not a lineage: it is a database of something else"),
         (damaged, "cannot open the lineage"),
@@ -97,7 +101,7 @@ def of_version_two(url: str) -> None:
     """Turns an open lineage's tables into those of version 2."""
     database = open_database(url, create=False)
     with database.writing() as transaction:
-        for table in ("turn_trial", "turn", "turn_view"):
+        for table in ("finished_run", "turn_trial", "turn", "turn_view"):
             transaction.run(f"DROP TABLE {table}")
         transaction.run("UPDATE recipelab_lineage SET version = 2")
     database.close()

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import json
 import re
+import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ from recipelab import LineageStore, ResearchGroupChat
 from recipelab.agents import EVALUATOR
 from recipelab.agents.context import VIEW_SOURCE
 from recipelab.agents.specialist import FAULT
+from recipelab.campaign.reader import CampaignReader
 from recipelab.core.trial import Edit, Proposal, Status
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.lineage import NewMessage, TrialFilter
@@ -253,6 +255,7 @@ async def test_a_loaded_state_is_gone_on_with_and_told_once(project: Path) -> No
     assert history.count("Round 1: improve") == 1
 
 
+@pytest.mark.slow
 async def test_memory_does_not_grow_with_rounds(project: Path) -> None:
     team = team_of(12, turns=2, profile="two")
     rounds: list[int] = []
@@ -326,6 +329,30 @@ class Passing(Watched):
         usage = RequestUsage(prompt_tokens=0, completion_tokens=0)
         words = "I pass: nothing on my surface can gain what two seeds would show."
         return CreateResult(finish_reason="stop", content=words, usage=usage, cached=False)
+
+
+async def test_who_has_the_floor_and_who_passed_is_told(project: Path) -> None:
+    holds = asyncio.Event()
+    clients = {"left": Watched(holds=holds), "right": Passing()}
+    team = team_of(2, dict(clients), slots=2, ahead=1)
+    running = asyncio.create_task(finished(team))
+    async with asyncio.timeout(SECONDS):
+        while clients["left"].at_once == 0:
+            assert not running.done(), running.result()
+            await asyncio.sleep(0.02)
+        with CampaignReader.open(home=project / ".recipelab") as reader:
+            while True:
+                now = reader.now()
+                if now.floor and now.passes:
+                    break
+                await asyncio.sleep(0.02)
+    (floor,), (passed,) = now.floor, now.passes
+    assert (floor.specialist, floor.doing) == ("left", "thinking")
+    assert passed.specialist == "right"
+    assert passed.reason == "I pass: nothing on my surface can gain what two seeds would show."
+    assert floor.since <= floor.call_since <= time.time()
+    holds.set()
+    await running
 
 
 async def test_who_passes_is_not_asked_again_until_something_has_changed(project: Path) -> None:

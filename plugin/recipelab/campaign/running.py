@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from recipelab.campaign.planning import Say, say_nothing
@@ -156,6 +157,10 @@ class OpenQueue:
         self._changed.set()
 
 
+def _cancel(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+
+
 @asynccontextmanager
 async def open_queue(campaign: Campaign, approve: Approve | None) -> AsyncIterator[OpenQueue]:
     """Open a campaign for a script: sandbox, slots and baseline are ready inside.
@@ -185,7 +190,9 @@ async def open_queue(campaign: Campaign, approve: Approve | None) -> AsyncIterat
                 queue.checked_baseline()
                 queue.requeue_unfinished()
                 opened = OpenQueue(queue)
-                async with following_lineage(queue, campaign.say):
+                owner = asyncio.current_task()
+                on_stop = partial(_cancel, owner) if owner is not None else None
+                async with following_lineage(queue, campaign.say, on_stop=on_stop):
                     collector = asyncio.create_task(opened.collect())
                     try:
                         yield opened

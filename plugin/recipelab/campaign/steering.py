@@ -60,6 +60,23 @@ class CampaignSteering(CampaignReader):
         self.store.pause_campaign(self.name, paused=False)
         return True
 
+    def stop(self) -> None:
+        """Ask the process that runs the campaign to end it, as Ctrl-C there does, within seconds.
+
+        Trials in flight are stopped, and run again when it is resumed.
+
+        Raises:
+            RecipelabError: No process runs it, or the campaign's folder belongs to another user.
+        """
+        from recipelab.evaluation.live import LiveBoard
+
+        if not self.is_running:
+            raise RecipelabError(
+                f"no process runs campaign {self.name} ({self.record.state}) from "
+                f"{self.home.root}, so there is nothing to stop"
+            )
+        LiveBoard(self.home.live(self.name)).ask_to_stop()
+
     def kill(self, trial: int) -> None:
         """Ask the process that runs the campaign to end a trial; it does so within some seconds.
 

@@ -19,6 +19,7 @@ from recipelab.cli.common import (
     show_logs,
 )
 from recipelab.cli.packs import packs_app
+from recipelab.cli.page import replay, report, ui
 
 app = typer.Typer(
     name="recipelab",
@@ -33,6 +34,9 @@ for command in (
     look.trials,
     look.show,
     look.watch,
+    ui,
+    report,
+    replay,
     look.lineage,
     look.transcript,
     exchange.export,
@@ -41,6 +45,7 @@ for command in (
     certify.ablate_best,
     look.stats,
     publish.plot,
+    publish.track,
     certify.checkpoint,
     certify.verify,
     certify.leaderboard,

@@ -22,6 +22,7 @@ from recipelab.core.content import make_private, read_limited
 from recipelab.core.errors import RecipelabError
 from recipelab.core.text import plain
 from recipelab.core.trial import Phase
+from recipelab.evaluation.now import NowBoard
 
 LOG_BYTES = 16_384
 """How much of a log is kept at least, and at most four times as much."""
@@ -29,7 +30,10 @@ LOG_BYTES = 16_384
 SHOWN_LINES = 20
 LINE_CHARACTERS = 400
 
-_PHASE, _KILL = ".phase", ".kill"
+NOW = "now.json"
+"""The file of what goes on besides; see :mod:`recipelab.evaluation.now`."""
+
+_PHASE, _KILL, _STOP = ".phase", ".kill", "campaign.stop"
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ class LivePhase:
         began: When it began, in seconds since 1970.
         beside: Whether it is the incumbent's, which runs beside the trial.
         log: The newest lines of its log, safe to show.
+        slot: Where it runs; empty if that has no name.
     """
 
     trial: int
@@ -53,6 +58,7 @@ class LivePhase:
     began: float
     beside: bool = False
     log: tuple[str, ...] = ()
+    slot: str = ""
 
     @property
     def seconds(self) -> float:
@@ -63,14 +69,19 @@ class LivePhase:
 class LiveBoard:
     """Tells what runs in a campaign, and hears which trials are to end.
 
+    Attributes:
+        now: What goes on besides the phases that run.
+
     Args:
         folder: The folder of the files; made when something is first written.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.now = NowBoard(folder / NOW)
         self._numbers = count()
         self._logs: dict[int, bytes] = {}
+        self._seen: dict[Path, tuple[tuple[int, ...], LivePhase | None]] = {}
 
     def clear(self) -> None:
         """Remove what a process left that was killed; for the one that runs the campaign."""
@@ -79,13 +90,20 @@ class LiveBoard:
 
     @contextmanager
     def running(
-        self, trial: int, phase: Phase, seed: int | None, budget: float, *, beside: bool
+        self,
+        trial: int,
+        phase: Phase,
+        seed: int | None,
+        budget: float,
+        *,
+        beside: bool,
+        slot: str = "",
     ) -> Iterator[Callable[[bytes], None]]:
         """Tell of a phase as long as the context lasts.
 
         Gives what takes its log, piece by piece, in any thread.
         """
-        here = LivePhase(trial, phase.value, seed, budget, time.time(), beside)
+        here = LivePhase(trial, phase.value, seed, budget, time.time(), beside, slot=slot)
         log = _LogFile(self._new(trial), here)
         try:
             yield log.write
@@ -100,10 +118,23 @@ class LiveBoard:
 
     def phases(self, trial: int | None = None) -> tuple[LivePhase, ...]:
         """Return the phases that run, of one trial or of all, the oldest first."""
-        found = [
-            _read(path) for path in self._files(f"{'*' if trial is None else trial}-*{_PHASE}")
-        ]
+        files = self._files(f"{'*' if trial is None else trial}-*{_PHASE}")
+        found = [self._read(path) for path in files]
+        for gone in self._seen.keys() - files if trial is None else ():
+            del self._seen[gone]
         return tuple(sorted(filter(None, found), key=lambda one: (one.trial, one.began)))
+
+    def _read(self, path: Path) -> LivePhase | None:
+        """Read a phase's file, unless it is as it was when it was last read."""
+        try:
+            there = path.stat()
+        except OSError:
+            return None  # It has ended meanwhile.
+        mark = (there.st_ino, there.st_size, there.st_mtime_ns)
+        seen = self._seen.get(path)
+        if seen is None or seen[0] != mark:
+            seen = self._seen[path] = (mark, _read(path))
+        return seen[1]
 
     def ask_to_kill(self, trial: int) -> None:
         """Ask whoever runs the campaign to end a trial.
@@ -111,24 +142,44 @@ class LiveBoard:
         Raises:
             RecipelabError: The folder is not this user's to write to.
         """
+        self._ask(f"{trial}{_KILL}", "end a trial")
+
+    def ask_to_stop(self) -> None:
+        """Ask whoever runs the campaign to stop it.
+
+        Raises:
+            RecipelabError: The folder is not this user's to write to.
+        """
+        self._ask(_STOP, "stop the campaign")
+
+    def _ask(self, name: str, what: str) -> None:
         try:
             make_private(self.folder)
-            (self.folder / f"{trial}{_KILL}").touch(mode=0o600)
+            (self.folder / name).touch(mode=0o600)
         except OSError as error:
             raise RecipelabError(
-                f"only the owner of {self.folder.parent} can end a trial: {error.strerror}"
+                f"only the owner of {self.folder.parent} can {what}: {error.strerror}"
             ) from None
 
     def take_kills(self) -> tuple[int, ...]:
         """Return the trials that are to end, each once."""
-        found: list[int] = []
-        for path in self._files(f"*{_KILL}"):
+        taken = self._take(f"*{_KILL}")
+        return tuple(sorted(int(path.stem) for path in taken if path.stem.isdigit()))
+
+    def take_stop(self) -> bool:
+        """Return whether the campaign is to stop; once for each time that it was asked."""
+        return bool(self._take(_STOP))
+
+    def _take(self, pattern: str) -> list[Path]:
+        """Remove files of wishes, and return those of the folder's owner."""
+        found: list[Path] = []
+        for path in self._files(pattern):
             with suppress(OSError):
                 # A folder that others may write to does not make them owners of the campaign.
-                if path.lstat().st_uid == os.geteuid() and path.stem.isdigit():
-                    found.append(int(path.stem))
+                if path.lstat().st_uid == os.geteuid():
+                    found.append(path)
                 path.unlink()
-        return tuple(sorted(found))
+        return found
 
     def _files(self, pattern: str) -> list[Path]:
         return sorted(self.folder.glob(pattern)) if self.folder.is_dir() else []

@@ -23,6 +23,7 @@ from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.live import LiveBoard
 from recipelab.evaluation.log_book import LogBook
 from recipelab.evaluation.metric import Incumbent
+from recipelab.evaluation.now import NowBoard
 from recipelab.evaluation.pace import Pace
 from recipelab.evaluation.proposals import (
     BASELINE,
@@ -84,6 +85,7 @@ class TrialQueue:
 
     Attributes:
         logs: The logs of its trials; ``None`` where none are kept.
+        now: Where people see what goes on.
         pace: How long trials take, and when those that run may end.
         waited_for: How many callers of :meth:`wait_for` wait right now.
     """
@@ -130,6 +132,7 @@ class TrialQueue:
         self._evaluator = evaluator
         self._follows = follows
         self._live = live
+        self.now = live.now if live is not None else NowBoard()
         self.logs = logs
         self._paused = False
         self._waiting: deque[int] = deque()
@@ -165,6 +168,11 @@ class TrialQueue:
     def running(self) -> tuple[int, ...]:
         """Numbers of the trials that were submitted and not yet collected."""
         return (*self._ended, *self.in_flight)
+
+    @property
+    def waiting(self) -> tuple[int, ...]:
+        """Numbers of the trials that wait for a slot, in order."""
+        return tuple(self._waiting)
 
     @property
     def trial_seconds(self) -> float | None:
@@ -442,6 +450,10 @@ class TrialQueue:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def take_stop(self) -> bool:
+        """Return whether somebody has asked for the end of the campaign since it was last asked."""
+        return self._live is not None and self._live.take_stop()
 
     def take_kills(self) -> tuple[int, ...]:
         """End the trials that people want ended, and return their numbers.

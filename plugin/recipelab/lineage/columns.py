@@ -40,11 +40,12 @@ SELECT id, state, phase, parents FROM trial
 WHERE campaign_id = :campaign AND status IS NULL ORDER BY id
 """
 _LAST_JUDGED = """
-SELECT judged_order, number FROM trial
+SELECT judged_order, number, judged_at FROM trial
 WHERE campaign_id = :campaign AND judged_order IS NOT NULL ORDER BY judged_order DESC LIMIT 1
 """
 _JUDGED_AT = """
-SELECT number FROM trial WHERE campaign_id = :campaign AND judged_order = :place
+SELECT judged_order, number, judged_at FROM trial
+WHERE campaign_id = :campaign AND judged_order = :place
 """
 _JUDGED_SINCE = """
 SELECT id FROM trial WHERE campaign_id = :campaign AND judged_order > :place
@@ -65,6 +66,15 @@ _OF_TRIAL = """
 """
 _CHILDREN = "SELECT trial_id FROM parent WHERE parent_id = :id ORDER BY trial_id DESC LIMIT :limit"
 _LAST_MESSAGE = "SELECT max(position) FROM message WHERE campaign_id = :campaign"
+_REST = """
+SELECT c.state, c.ended_at,
+  (SELECT max(position) FROM message WHERE campaign_id = :campaign),
+  (SELECT count(*) + count(retired_at) FROM note WHERE campaign_id = :campaign),
+  (SELECT max(number) FROM round WHERE campaign_id = :campaign),
+  (SELECT count(*) FROM certificate WHERE trial_id IN (
+    SELECT id FROM trial WHERE campaign_id = :campaign AND standing IS NOT NULL))
+FROM campaign c WHERE c.id = :campaign
+"""
 _GROUPED = """
 SELECT surface, specialist, sum(cpu_seconds) FROM trial
 WHERE campaign_id = :campaign GROUP BY surface, specialist
@@ -118,14 +128,14 @@ class ChangeMark:
     Attributes:
         last: Number of the newest trial; -1 if there is none.
         judged: How many judgments there were.
-        judged_last: Number of the trial that was judged last; -1 if there is none.
+        last_judgment: Checksum of the last one: its trial, and when it was.
         checkpoints: How many checkpoints there were.
         flying: Checksum of the trials in flight, their states and phases.
     """
 
     last: int
     judged: int
-    judged_last: int
+    last_judgment: int
     checkpoints: int
     flying: int
 
@@ -222,6 +232,22 @@ class ColumnReader(OpenLineage):
             rows = transaction.rows(_FIXES + (_OF_TRIAL if number is not None else ""), **values)
         return [Fix(kind, phase, signature, number_of(key)) for kind, phase, signature, key in rows]
 
+    def watch(self, campaign: str) -> CampaignWatch:
+        """Return what tells whether a campaign has changed; to be closed in the end."""
+        return CampaignWatch(self, campaign)
+
+    def commit_connection(self) -> Any:
+        """Return a connection that counts commits; ``None`` where the database has no count."""
+        return self._database.commit_connection()
+
+    def commits_seen(self, campaign: str, connection: Any) -> object:
+        """Return what is another after each commit; see :class:`CampaignWatch`."""
+        if connection is not None:
+            return self._database.commits_seen(connection)
+        with self._asking(campaign) as (transaction, campaign_id):
+            mark = _mark(transaction, campaign_id)
+            return mark, transaction.rows(_REST, campaign=campaign_id)
+
     def message_count(self, campaign: str) -> int:
         """Return how many messages the group chat has; their positions go up to one less."""
         with self._asking(campaign) as (transaction, campaign_id):
@@ -237,15 +263,20 @@ class ColumnReader(OpenLineage):
 
 def _mark(transaction: Transaction, campaign_id: int) -> ChangeMark:
     last = last_trial_id(transaction, campaign_id)
-    judged = transaction.row(_LAST_JUDGED, campaign=campaign_id) or (0, -1)
+    judged = transaction.row(_LAST_JUDGED, campaign=campaign_id)
     flying = transaction.rows(_IN_FLIGHT, campaign=campaign_id)
     return ChangeMark(
         last=-1 if last is None else number_of(last),
-        judged=judged[0],
-        judged_last=judged[1],
+        judged=0 if judged is None else judged[0],
+        last_judgment=_checksum(judged),
         checkpoints=transaction.value(_CHECKPOINTS, campaign=campaign_id),
-        flying=zlib.crc32(repr(flying).encode()),
+        flying=_checksum(flying),
     )
+
+
+def _checksum(rows: object) -> int:
+    """Return a number that is another for other rows; 0 for none."""
+    return zlib.crc32(repr(rows).encode()) if rows else 0
 
 
 def _changed(
@@ -256,9 +287,9 @@ def _changed(
         return []
     if since.last > now.last or since.judged > now.judged:
         return None
-    judged = transaction.value(_JUDGED_AT, campaign=campaign_id, place=since.judged)
-    if (-1 if judged is None else judged) != since.judged_last:
-        return None  # It was aborted, and runs again: its place in the order is another's.
+    judged = transaction.row(_JUDGED_AT, campaign=campaign_id, place=since.judged)
+    if _checksum(judged) != since.last_judgment:
+        return None  # It was aborted, and ran again: its place in the order is another's.
     ids = transaction.values(_JUDGED_SINCE, campaign=campaign_id, place=since.judged)
     ids += [row[0] for row in transaction.rows(_IN_FLIGHT, campaign=campaign_id)]
     if since.checkpoints != now.checkpoints:
@@ -276,14 +307,18 @@ def _all_rows(transaction: Transaction, campaign_id: int) -> Iterator[ColumnRow]
         low = trial_key(campaign_id, rows[-1][0] + 1)
 
 
+_PARENTS, _PROPOSED, _JUDGED = map(ColumnRow._fields.index, ("parents", "proposed_at", "judged_at"))
+
+
 def _column_row(row: Row) -> ColumnRow:
-    number, status, state, standing, phase, specialist, surface, parents, *figures = row
-    score, score_se, delta, delta_se, proposed_at, judged_at, *rest, seed_runs = figures
-    return ColumnRow(
-        number, status, state, standing, phase, specialist, surface, parent_numbers(parents),
-        score, score_se, delta, delta_se, _seconds(proposed_at),
-        None if judged_at is None else _seconds(judged_at), *rest, _wall_seconds(seed_runs),
-    )  # fmt: skip
+    """Return a row as it is but for parents and times, and its seed runs summed up."""
+    values: list[Any] = list(row)
+    values[_PARENTS] = parent_numbers(values[_PARENTS])
+    values[_PROPOSED] = _seconds(values[_PROPOSED])
+    if values[_JUDGED] is not None:
+        values[_JUDGED] = _seconds(values[_JUDGED])
+    values[-1] = _wall_seconds(values[-1])
+    return ColumnRow._make(values)
 
 
 def _seconds(stamp: str) -> float:
@@ -300,3 +335,36 @@ def columns_of(rows: Sequence[Sequence[Any]], names: Sequence[str]) -> dict[str,
     """Return rows by column."""
     columns = list(map(list, zip(*rows, strict=True))) or [[] for _ in names]
     return dict(zip(names, columns, strict=True))
+
+
+class CampaignWatch:
+    """Tells whether something was committed to a lineage since it was last asked.
+
+    SQLite counts the commits of other connections; PostgreSQL has no such count, so the newest rows
+    of the campaign stand for it.
+
+    Args:
+        reader: The open lineage.
+        campaign: Name of the campaign.
+    """
+
+    def __init__(self, reader: ColumnReader, campaign: str) -> None:
+        self._reader = reader
+        self._campaign = campaign
+        self._connection = reader.commit_connection()
+        self._last: object = None
+
+    def changed(self) -> bool:
+        """Return whether something was committed, by any connection but this one.
+
+        Raises:
+            LineageError: The lineage cannot be read.
+        """
+        now = self._reader.commits_seen(self._campaign, self._connection)
+        changed, self._last = now != self._last, now
+        return changed
+
+    def close(self) -> None:
+        """Close the connection that it looks through."""
+        if self._connection is not None:
+            self._connection.close()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from recipelab.core.errors import LineageError
@@ -28,6 +28,9 @@ from recipelab.lineage.values import clean, cut_name, from_stamp, now, to_stamp
 
 LONGEST_CHAIN = 32
 """Views that are read at most to have one."""
+
+VIEW_PAGE = 200
+"""Views that are in memory at once while they are read one by one."""
 
 _TURNS = """
 SELECT t.number, t.specialist, t.round_number, t.began_at, v.sha256, t.first_message,
@@ -58,6 +61,19 @@ _VIEWS = """
 SELECT v.sha256, min(t.began_at) FROM turn t JOIN turn_view v ON v.id = t.view_id
 WHERE t.campaign_id = :campaign GROUP BY v.sha256 ORDER BY min(t.number)
 """
+# The messages of a turn are written when it ends.
+_IDLE = """
+SELECT specialist, count(*) FROM turn
+WHERE campaign_id = :campaign AND last_message IS NOT NULL AND number NOT IN (
+  SELECT turn_number FROM turn_trial WHERE trial_id BETWEEN :low AND :high
+)
+GROUP BY specialist
+"""
+_VIEW_IDS = """
+SELECT v.id, v.sha256, min(t.began_at) FROM turn t JOIN turn_view v ON v.id = t.view_id
+WHERE t.campaign_id = :campaign GROUP BY v.id, v.sha256 ORDER BY min(t.number)
+"""
+_STORED = "SELECT id, base_id, data FROM turn_view WHERE id IN :ids"
 _HEARD = """
 UPDATE turn SET first_message = coalesce(first_message, :first), last_message = :last
 WHERE campaign_id = :campaign AND number = :number
@@ -107,6 +123,12 @@ class TurnStore(OpenLineage):
             rows = transaction.rows(f"{_TURNS} ORDER BY t.number", campaign=campaign_id)
             return _with_trials(transaction, campaign_id, rows)
 
+    def idle_turns(self, campaign: str) -> dict[str, int]:
+        """Return how many turns of each specialist have ended without a trial."""
+        with self._asking(campaign) as (transaction, campaign_id):
+            low, high = trial_key(campaign_id, 0), trial_key(campaign_id, LARGEST_NUMBER)
+            return transaction.pairs(_IDLE, campaign=campaign_id, low=low, high=high)
+
     def turn_of(self, campaign: str, trial: int) -> TurnRecord | None:
         """Return the turn in which a trial was submitted; ``None`` if that was in none.
 
@@ -144,6 +166,29 @@ class TurnStore(OpenLineage):
         with self._asking(campaign) as (transaction, campaign_id):
             rows = transaction.rows(_VIEWS, campaign=campaign_id)
             return tuple(ViewRecord(digest.hex(), from_stamp(first)) for digest, first in rows)
+
+    def each_view(self, campaign: str) -> Iterator[tuple[ViewRecord, str]]:
+        """Yield what was shown in the turns of a campaign with its text, each once.
+
+        A view is read with the one before it at hand, so that a whole campaign takes as long as a
+        few single ones. No transaction stays open meanwhile.
+        """
+        with self._asking(campaign) as (transaction, campaign_id):
+            rows = transaction.rows(_VIEW_IDS, campaign=campaign_id)
+        texts: dict[int, bytes] = {}
+        for start in range(0, len(rows), VIEW_PAGE):
+            page = rows[start : start + VIEW_PAGE]
+            with self._reading() as transaction:
+                stored = transaction.rows(_STORED, ids=[row[0] for row in page])
+                found = {key: (base, data) for key, base, data in stored}
+                for key, digest, first in page:
+                    base, data = found[key]
+                    if base is not None and base not in texts:
+                        texts[base] = _text_of(transaction, base)[0]
+                    texts[key] = _inflated(data, b"" if base is None else texts[base])
+                    yield ViewRecord(digest.hex(), from_stamp(first)), texts[key].decode()
+            # A base is the newest view of its time, so that those before it are asked no more.
+            texts = dict(list(texts.items())[-LONGEST_CHAIN:])
 
     def view_text(self, sha256: str) -> str:
         """Return what was shown in a turn.

@@ -2,18 +2,16 @@
 
 Names are those of the lineage's records; times are seconds since 1970, and ``None`` stands for what
 is not known. All text was written by agents, people or code that nobody trusts, so all of it goes
-through :func:`shown`.
+through :func:`recipelab.page.shown.page_json`, which makes it safe to show.
 """
 
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import fields, is_dataclass
-from datetime import datetime
+from dataclasses import fields
 from functools import cached_property
 from statistics import stdev
 from time import time
@@ -23,10 +21,10 @@ from recipelab.budget import DEVICE, BudgetLimits, Ledger, Spent
 from recipelab.campaign.reader import CampaignReader
 from recipelab.core.content import Home
 from recipelab.core.errors import RecipelabError
-from recipelab.core.text import plain
-from recipelab.core.trial import Checkpoint, Outcome, Status
+from recipelab.core.trial import Checkpoint, Outcome, Status, Trust
 from recipelab.exchange.metric import MetricFacts, metric_of
 from recipelab.lineage import CampaignRecord, LineageStore
+from recipelab.lineage.campaigns import trust_of
 from recipelab.lineage.columns import ChangeMark, ColumnRow, TrialColumns, columns_of
 from recipelab.lineage.trial_view import checkpoint_verdict
 from recipelab.packs.judging_sections import Goal
@@ -51,30 +49,6 @@ _UNITS = {
     "plateau": "trials without a keep",
 }
 _NEAR = frozenset((Status.GATE_MISSED, Status.OVERSIZE, Status.TRAIN_OVERRUN, Status.EVAL_OVERRUN))
-_NOT_STORED = ("items", "artifact")
-"""Parts of a seed run that are there for comparisons in one process."""
-
-
-def shown(value: Any) -> Any:
-    """Return a value as JSON can hold it, with every text made safe to show.
-
-    Control and format characters become U+FFFD, as on a terminal; numbers that JSON lacks become
-    ``None``; times become seconds since 1970, and records tables.
-    """
-    if isinstance(value, str):
-        return plain(value)
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, datetime):
-        return value.timestamp()
-    if isinstance(value, Mapping):
-        return {plain(str(key)): shown(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [shown(item) for item in value]
-    if is_dataclass(value) and not isinstance(value, type):
-        names = (field.name for field in fields(value))
-        return {name: shown(getattr(value, name)) for name in names if name not in _NOT_STORED}
-    return value
 
 
 def gain_percent(goal: Goal, before: float | None, after: float | None) -> float | None:
@@ -106,7 +80,7 @@ def campaign_row(store: LineageStore, home: Home, record: CampaignRecord) -> dic
         "driver_alive": home.is_locked(record.name),
         "best_gain": gain,
     }
-    return dict(shown(row))
+    return row
 
 
 def _metric_of(record: CampaignRecord) -> MetricFacts:
@@ -168,6 +142,7 @@ class CampaignData:
         plan = _plan(record)
         surfaces = {item.name: item for item in store.surfaces(name)}
         specialists = {item.name: item for item in store.specialists(name)}
+        trust = trust_of(record)
         asked = () if plan is None else plan.specialists
         facts = {
             key: getattr(record, key)
@@ -178,7 +153,8 @@ class CampaignData:
             "created_at": record.created_at,
             "ended_at": record.ended_at,
             "driver_alive": self.reader.is_running,
-            "trust": record.settings.get("trust"),
+            "trust": trust,
+            "warning": None if trust is None else Trust(trust).warning,
             "missing": self._missing(),
             "metric": self._metric(),
             "surfaces": sorted(surfaces.keys() | (self.pack.surface_names if self.pack else ())),
@@ -189,7 +165,7 @@ class CampaignData:
                 for item in store.checkpoints(name)
             ],
             "certificates": [
-                {"trial": item.trial, "made_at": item.made_at} | shown(item.found)
+                {"trial": item.trial, "made_at": item.made_at} | vars(item.found)
                 for item in store.certificates(name)
             ],
             "failures": store.failures(name, limit=MOST_FAILURES).items,
@@ -198,7 +174,7 @@ class CampaignData:
             "messages": store.message_count(name),
             "arms": self._arms(record),
         }
-        return dict(shown(facts | self._groups(surfaces, specialists) | self._line()))
+        return facts | self._groups(surfaces, specialists) | self._line()
 
     def _missing(self) -> list[str]:
         """Return what is not on this machine, and so is not shown, in words."""
@@ -269,7 +245,7 @@ class CampaignData:
 
         A test that ends in a claim passes its level on, so it spends nothing.
         """
-        tests = [
+        checkpoints: list[dict[str, Any]] = [
             {
                 "kind": "checkpoint", "trial": item.found.trial, "against": item.found.against,
                 "held": item.found.held, "verdict": checkpoint_verdict(item.found),
@@ -278,7 +254,7 @@ class CampaignData:
             }
             for item in self.store.checkpoints(self.name)
         ]  # fmt: skip
-        tests = [*self.store.tested_trials(self.name), *tests]
+        tests = [*self.store.tested_trials(self.name), *checkpoints]
         spent = sum(test["level"] or 0.0 for test in tests if not test["held"])
         acceptance = self.pack.acceptance if self.pack else None
         rate = acceptance.false_keep_rate if acceptance else None
@@ -345,6 +321,7 @@ class CampaignData:
                 for key in ("calls", "prompt_tokens", "completion_tokens", "seconds", "cost"):
                     calls[item.specialist][key] += getattr(item, key)
         nothing = dict.fromkeys(("calls", "prompt_tokens", "completion_tokens"), 0)
+        passes = self.store.idle_turns(self.name)
         return {
             "by_surface": [
                 _group(item) | {"cpu_seconds": on_surface[name]} for name, item in surfaces.items()
@@ -352,7 +329,7 @@ class CampaignData:
             "by_specialist": [
                 _group(item)
                 | nothing
-                | {"seconds": 0.0, "cost": 0.0, "passes": None}
+                | {"seconds": 0.0, "cost": 0.0, "passes": passes.get(name, 0)}
                 | calls[name]
                 | {"cpu_seconds": by_specialist[name]}
                 for name, item in specialists.items()
@@ -403,9 +380,6 @@ def trials_data(found: TrialColumns, goal: Goal) -> dict[str, Any]:
     gain passed every gate with such a score, and was not kept, or fell with its line.
     """
     columns = columns_of(found.rows, ColumnRow._fields)
-    for name in ("specialist", "surface", "hypothesis", "reason"):
-        columns[name] = list(map(plain, columns[name]))
-    columns["signature"] = [None if text is None else plain(text) for text in columns["signature"]]
     better = _better(found.rows, goal)
     columns["near_miss"] = [
         row.status in _NEAR and ahead for row, ahead in zip(found.rows, better, strict=True)

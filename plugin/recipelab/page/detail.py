@@ -13,16 +13,13 @@ from recipelab.evaluation.metric import BESIDE
 from recipelab.lineage import LineageStore, TrialRecord
 from recipelab.lineage.columns import Fix
 from recipelab.lineage.trial_view import FULL_REPORT, TrialView, evidence_words, knob_turns
-from recipelab.page.data import shown
+from recipelab.page.shown import shortened
 
 RELATED = 200
 """Children and siblings of a trial that are told, at most."""
 
 BESIDE_RUNS = 32
 """Seed runs of the recipe that a trial was compared with that are shown, at most."""
-
-TEXT_CHARACTERS = 200_000
-"""Characters of one text of a trial that are shown at most; a lineage keeps diffs so long."""
 
 
 @dataclass(frozen=True)
@@ -56,14 +53,18 @@ def trial_data(record: TrialRecord, around: Around) -> dict[str, Any]:
     outcome = record.outcome
     runs = outcome.seed_runs if outcome else ()
     evidence = outcome.evidence if outcome else None
-    facts = {name: value for name, value in view.select(FULL_REPORT).items()}
+    facts = view.select(FULL_REPORT)
     facts |= {"number": record.number, "state": record.state, "phase": record.phase}
     facts |= {"failure": view.failure, "seed_runs": [_run(run) for run in runs]}
     facts |= {
         "words": [] if evidence is None else list(evidence_words(evidence)),
         "beside_trial": None if evidence is None else evidence.against,
         "beside": [_run(run) for run in _beside(runs, around.beside_runs)],
-        "edits": [vars(edit) for edit in record.edits],
+        "diff": shortened(record.diff),
+        "edits": [
+            {"path": edit.path, "search": edit.search, "replace": shortened(edit.replace)}
+            for edit in record.edits
+        ],
         "knobs": [turn._asdict() for turn in knob_turns(record.edits)],
         "curves": [{"seed": run.seed, "points": curve} for run in runs if (curve := curve_of(run))],
     }
@@ -71,16 +72,7 @@ def trial_data(record: TrialRecord, around: Around) -> dict[str, Any]:
     names = ("children", "siblings", "fixed_by", "fixes", "chat", "view", "diff_from_start")
     facts |= {name: getattr(around, name) for name in names}
     del facts["trial"]
-    return dict(_cut(shown(facts)))
-
-
-def _cut(value: Any) -> Any:
-    """Cut texts that are longer than a page can show."""
-    if isinstance(value, str):
-        return value if len(value) <= TEXT_CHARACTERS else f"{value[:TEXT_CHARACTERS]}\n…[cut]"
-    if isinstance(value, dict):
-        return {key: _cut(item) for key, item in value.items()}
-    return [_cut(item) for item in value] if isinstance(value, list) else value
+    return facts
 
 
 def _run(run: SeedRun) -> dict[str, Any]:
@@ -138,7 +130,6 @@ class LiveAround:
         store: The lineage.
         campaign: Name of the campaign.
         chat: Returns the positions of the messages that led to a trial.
-        views: Returns the hash of the view that led to a trial.
     """
 
     def __init__(
@@ -146,12 +137,10 @@ class LiveAround:
         store: LineageStore,
         campaign: str,
         chat: Callable[[int], Sequence[int]],
-        views: Callable[[int], str | None] = lambda number: None,
     ) -> None:
         self._store = store
         self._campaign = campaign
         self._chat = chat
-        self._views = views
         self._start: Mapping[str, str] | None = None
 
     def of(self, record: TrialRecord) -> Around:
@@ -161,13 +150,14 @@ class LiveAround:
         siblings = [] if parent is None else store.child_numbers(name, parent, limit=RELATED)
         failure = record.outcome.failure if record.outcome else None
         fixed_by, fixes = mended(store.fixes(name, number), number, failure)
+        turn = store.turn_of(name, number)
         return Around(
             children=store.child_numbers(name, number, limit=RELATED),
             siblings=[other for other in siblings if other != number],
             fixed_by=fixed_by,
             fixes=fixes,
             chat=self._chat(number),
-            view=self._views(number),
+            view=None if turn is None else turn.view,
             diff_from_start=self.diff_from_start(record),
             beside_runs=beside_runs(store, name, record),
         )

@@ -10,6 +10,9 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import os
+import sys
+import webbrowser
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,15 +30,19 @@ from recipelab.core.trial import SeedRun, Status
 from recipelab.lineage import TrialRecord
 from recipelab.lineage.columns import Fix
 from recipelab.lineage.values import cut_front
-from recipelab.page.chat import TurnIndex, message_data
+from recipelab.page.chat import TurnIndex, message_data, shown_view
 from recipelab.page.data import CampaignData, campaign_row
 from recipelab.page.detail import Around, beside_runs, mended, trial_data
+from recipelab.page.shown import in_script, page_json
 
 DETAIL_TRIALS = 100
 """Trials in a chunk of the data."""
 
 CHAT_MESSAGES = 200
 """Messages in a chunk of the data, by their positions."""
+
+SHARD_VIEWS = 50
+"""Views in a chunk of the data."""
 
 MOST_DIFFS = 1_000
 """Trials up to which each has its diff from the start; beyond, kept ones alone have it."""
@@ -169,19 +176,15 @@ def _write_data(out: IO[str], campaigns: Sequence[CampaignData], mode: Mode) -> 
     out.write(f'{{"mode": "{mode}", "chunks": {{')
     before = ""
     for name, text in _packed_chunks(campaigns):
-        out.write(f"{before}{_in_script(json.dumps(name))}: {text}")
+        out.write(f"{before}{in_script(json.dumps(name))}: {text}")
         before = ",\n"
     out.write("}}")
-
-
-def _in_script(text: str) -> str:
-    return text.replace("<", "\\u003c")
 
 
 def _packed_chunks(campaigns: Sequence[CampaignData]) -> Iterator[tuple[str, str]]:
     """Yield the chunks by name: small ones as JSON, large ones compressed, as JSON strings."""
     rows = [campaign_row(data.store, data.reader.home, data.reader.record) for data in campaigns]
-    yield "campaigns", _in_script(_json(rows))
+    yield "campaigns", in_script(page_json(rows))
     # Compression leaves the interpreter free for the trials that follow.
     with ThreadPoolExecutor(_THREADS) as pool:
         waiting: list[tuple[str, Future[str]]] = []
@@ -194,12 +197,8 @@ def _packed_chunks(campaigns: Sequence[CampaignData]) -> Iterator[tuple[str, str
         yield from ((key, packed.result()) for key, packed in waiting)
 
 
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-
-
 def _packed(value: Any) -> str:
-    content = _json(value).encode("utf-8", "replace")
+    content = page_json(value).encode()
     return f'"{b64encode(gzip.compress(content, COMPRESSION, mtime=0)).decode()}"'
 
 
@@ -214,18 +213,38 @@ class CampaignChunks:
         self._data = data
         self._store = data.store
         self._name = data.name
-        self._turns = TurnIndex()
+        self._turns = TurnIndex(self._store.turns(self._name))
+        self._shards: list[list[str]] = []
         self._beside: dict[int, tuple[SeedRun, ...]] = {}
 
     def chunks(self) -> Iterator[tuple[str, Any]]:
         """Yield name and value of each chunk."""
         trials = self._data.trials()
-        yield f"campaign:{self._name}", self._data.campaign() | {"views": []}
         yield f"trials:{self._name}", trials
         # The chat first: it tells which messages led to which trial.
         for place, messages in self._chat():
             yield f"chat:{self._name}:{place}", messages
+        yield from self._shown_views()
         yield from self._details(len(trials["columns"]["number"]))
+        yield f"campaign:{self._name}", self._data.campaign() | {"views": self._shards}
+
+    def _shown_views(self) -> Iterator[tuple[str, Any]]:
+        """Yield what specialists were shown, as far as a trial came of it."""
+        wanted = {turn.view for turn in self._turns.turns.values()}
+        chunk: list[dict[str, Any]] = []
+        for record, text in self._store.each_view(self._name):
+            if record.hash not in wanted:
+                continue
+            chunk.append(shown_view(record.hash, record.first_used_at, text))
+            if len(chunk) == SHARD_VIEWS:
+                yield self._shard(chunk)
+                chunk = []
+        if chunk:
+            yield self._shard(chunk)
+
+    def _shard(self, views: list[dict[str, Any]]) -> tuple[str, Any]:
+        self._shards.append([view["hash"] for view in views])
+        return f"view:{self._name}:{len(self._shards) - 1}", views
 
     def _chat(self) -> Iterator[tuple[int, list[dict[str, Any]]]]:
         total = self._store.message_count(self._name)
@@ -260,6 +279,7 @@ class CampaignChunks:
         self, record: TrialRecord, fixes: Sequence[Fix], start: dict[str, str] | None
     ) -> Around:
         failure = record.outcome.failure if record.outcome else None
+        turn = self._turns.turns.get(record.number)
         fixed_by, mends = mended(fixes, record.number, failure)
         return Around(
             # The page knows these from the parents of all trials.
@@ -267,7 +287,8 @@ class CampaignChunks:
             siblings=None,
             fixed_by=fixed_by,
             fixes=mends,
-            chat=self._turns.positions.get(record.number, ()),
+            chat=self._turns.positions(record.number),
+            view=None if turn is None else turn.view,
             diff_from_start=None if start is None else self._diff(record, start),
             beside_runs=self._compared_with(record)[:BESIDE_RUNS],
         )
@@ -295,3 +316,15 @@ def _with_short_log(record: TrialRecord, characters: int) -> TrialRecord:
     return replace(
         record, outcome=replace(outcome, log_tail=cut_front(outcome.log_tail, characters))
     )
+
+
+def open_in_browser(url: str) -> bool:
+    """Open an address in a browser with a window; one that would take the terminal is left alone.
+
+    Returns:
+        Whether one was opened.
+    """
+    has_window = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    if sys.platform == "linux" and not has_window:
+        return False
+    return webbrowser.open(url)

@@ -6,7 +6,6 @@ from typing import Any
 
 from recipelab.campaign.reader import CampaignReader
 from recipelab.lineage import TrialState
-from recipelab.page.data import shown
 
 
 def now_data(reader: CampaignReader) -> dict[str, Any]:
@@ -22,21 +21,17 @@ def now_data(reader: CampaignReader) -> dict[str, Any]:
         }
         for phase in reader.running_phases()
     ]  # fmt: skip
-    return dict(
-        shown(
-            {
-                "state": record.state,
-                "since": record.created_at if record.ended_at is None else record.ended_at,
-                "paused": reader.is_paused,
-                "driver_alive": alive,
-                "floor": [],
-                "passes": [],
-                "queued": [brief.number for brief in flying if brief.state is TrialState.QUEUED],
-                "running": running,
-                "confirming": None,
-                "next_stop": "",
-                "warnings": [],
-                "slots": {"busy": len({lease for lease in leases.values()}), "total": None},
-            }
-        )
-    )
+    return {
+        "state": record.state,
+        "since": record.created_at if record.ended_at is None else record.ended_at,
+        "paused": reader.is_paused,
+        "driver_alive": alive,
+        "floor": [],
+        "passes": [],
+        "queued": [brief.number for brief in flying if brief.state is TrialState.QUEUED],
+        "running": running,
+        "confirming": None,
+        "next_stop": "",
+        "warnings": [],
+        "slots": {"busy": len({lease for lease in leases.values()}), "total": None},
+    }

@@ -320,7 +320,7 @@ class ResearchGroupChat(RoundGroupChat):
             yield message
         loop.requeue_unfinished()
         turns_left, tokens = self._turn_limit, RoundTokens(token)
-        async with loop.following_lineage():
+        async with loop.following_lineage(on_stop=token.cancel):
             while self.ended is None and (ended := loop.ended) is None:
                 number = loop.start_round()
                 await self._assemble_round(queue, loop, turns_left)

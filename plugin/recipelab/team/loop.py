@@ -14,6 +14,7 @@ from autogen_agentchat.messages import (
     BaseChatMessage,
     TextMessage,
     ToolCallExecutionEvent,
+    ToolCallRequestEvent,
 )
 from autogen_core import CancellationToken
 
@@ -22,12 +23,13 @@ from recipelab.core.trial import Status
 from recipelab.evaluation.calibration import baseline_text
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.lineage import PAUSED, NewMessage, NewUsage, TrialRecord
-from recipelab.team.notes import Listener, Notes
+from recipelab.team.notes import NOTE, WARNING, Listener, Notes
 from recipelab.team.speakers import SpeakerPolicy, TrialResult
 from recipelab.team.turns import (
     Silence,
     TurnOutcome,
     TurnReader,
+    TurnResult,
     idle_report,
     submission_answers,
     trials_of,
@@ -244,15 +246,31 @@ class CampaignLoop:
         outcome = self._turns.read(message)
         if outcome is not None:
             self._idle_turns.append(outcome)
+        self._tell_now(message, outcome)
         if isinstance(message, BaseChatMessage):
             for trial in trials:
                 record = self._judged.pop(trial, None)
                 if record is not None:
                     self._learn(record)
 
+    def _tell_now(
+        self, message: BaseAgentEvent | BaseChatMessage, outcome: TurnOutcome | None
+    ) -> None:
+        """Tell people what whoever has the floor does, and why a turn brought no trial."""
+        if isinstance(message, ToolCallRequestEvent):
+            self._queue.now.calls(message.source, [call.name for call in message.content])
+        elif isinstance(message, ToolCallExecutionEvent):
+            self._queue.now.calls(message.source, ())
+        if outcome is not None and outcome.result is not TurnResult.SUBMITTED:
+            words = {TurnResult.REJECTED: "every proposal was rejected: "}.get(outcome.result, "")
+            said = message.to_text() if isinstance(message, BaseChatMessage) else ""
+            self._queue.now.passed(outcome.specialist, words + (outcome.fault or said))
+
     def keep(self, message: BaseChatMessage) -> None:
         """Keep what people were told for the lineage; it is no part of the chat."""
         kind = type(message).__name__
+        if isinstance(message, TextMessage) and message.metadata.get(NOTE) == WARNING:
+            self._queue.now.warn(message.content)
         told = NewMessage(message.source, kind, message.dump(), created_at=message.created_at)
         self._unwritten.append(told)
 
@@ -335,9 +353,16 @@ class CampaignLoop:
         self._store.end_campaign(self._campaign, state, ended.reason)
 
     @asynccontextmanager
-    async def following_lineage(self) -> AsyncIterator[None]:
-        """Follow the lineage, and write messages that are overdue, while the context lasts."""
-        async with following_lineage(self._queue, self._notes.say, self._write_overdue):
+    async def following_lineage(
+        self, on_stop: Callable[[], None] | None = None
+    ) -> AsyncIterator[None]:
+        """Follow the lineage, and write messages that are overdue, while the context lasts.
+
+        Args:
+            on_stop: Called when somebody asks for the end of the campaign.
+        """
+        looked = self._write_overdue
+        async with following_lineage(self._queue, self._notes.say, looked, on_stop):
             yield
 
     def _write_overdue(self) -> None:
@@ -362,7 +387,10 @@ class CampaignLoop:
 
 @asynccontextmanager
 async def following_lineage(
-    queue: TrialQueue, say: Callable[[str], None], at_each_look: Callable[[], None] | None = None
+    queue: TrialQueue,
+    say: Callable[[str], None],
+    at_each_look: Callable[[], None] | None = None,
+    on_stop: Callable[[], None] | None = None,
 ) -> AsyncIterator[None]:
     """Follow what other processes write to the lineage, for as long as the context lasts.
 
@@ -370,11 +398,15 @@ async def following_lineage(
         queue: The campaign's trial queue.
         say: Called with the text when the campaign is paused, goes on, or gets a proposal.
         at_each_look: Called after each look at the lineage.
+        on_stop: Called when somebody asks for the end of the campaign.
     """
 
     async def follow() -> None:
         while True:
             apply_external_changes(queue, say)
+            if on_stop is not None and queue.take_stop():
+                say("stopped, as somebody asked")
+                on_stop()
             if at_each_look is not None:
                 at_each_look()
             await asyncio.sleep(LOOK_SECONDS)

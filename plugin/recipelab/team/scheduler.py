@@ -208,6 +208,8 @@ class TurnScheduler:
     def start_turn(self, name: str) -> None:
         """Note that the turn of a participant begins."""
         self._started[name] = asyncio.get_running_loop().time()
+        if name != EVALUATOR:
+            self._queue.now.took_floor(name)
         self.turns_taken += name in self._specialists
         if self._silence is not None:
             self._silence.turn_began(name)
@@ -215,6 +217,7 @@ class TurnScheduler:
     def end_turn(self, name: str) -> None:
         """Note that the turn of a participant has ended."""
         seconds = asyncio.get_running_loop().time() - self._started.pop(name)
+        self._queue.now.left_floor(name)
         turn = self._outcomes.pop(name, None)
         if name in self._specialists and not (turn and turn.waited):
             self.turn_pace.add(seconds, brought=bool(turn and turn.trials))

@@ -3,7 +3,7 @@
 import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import uPlot from "uplot";
-import { number } from "./format";
+import { number, tick } from "./format";
 import { color, useScheme, useSize } from "./parts";
 
 export interface Curve {
@@ -36,6 +36,9 @@ function faint(tone: string, share: number): string {
   return `rgba(${parts.join(", ")}, ${share})`;
 }
 
+/** Points beyond which they are drawn small and let each other through. */
+const MANY = 1500;
+
 const stepped = uPlot.paths.stepped?.({ align: 1 });
 
 function options(props: ChartProps, width: number, height: number): uPlot.Options {
@@ -51,15 +54,15 @@ function options(props: ChartProps, width: number, height: number): uPlot.Option
     cursor: { points: { size: 7 }, drag: { x: true, y: false } },
     scales: { x: { time: false }, y: props.range ? { range: () => props.range as [number, number] } : {} },
     axes: [
-      { ...axis, size: 40, label: props.xName, labelSize: 16, values: (_, ticks) => ticks.map((tick) => number(tick, 3)) },
-      { ...axis, size: 58, values: (_, ticks) => ticks.map((tick) => number(tick, 4)) },
+      { ...axis, size: 30, label: props.xName, labelSize: 18, labelGap: 0, values: (_, ticks) => ticks.map(tick) },
+      { ...axis, size: 58, values: (_, ticks) => ticks.map(tick) },
     ],
     series: [
       {},
       ...props.curves.map((curve): uPlot.Series => {
         const stroke = color(curve.tone);
         const base = { label: curve.name, stroke, width: curve.width ?? 1.5, spanGaps: true, ...(curve.dash ? { dash: curve.dash } : {}) };
-        if (curve.kind === "points") return { ...base, paths: none, points: { show: true, size: 5, fill: stroke, stroke, width: 0 } };
+        if (curve.kind === "points") return { ...base, paths: none, points: { show: true, size: props.x.length > MANY ? 3 : 5, fill: props.x.length > MANY ? faint(curve.tone, 0.55) : stroke, stroke, width: 0 } };
         if (curve.kind === "hidden") return { ...base, width: 0, points: { show: false }, ...(stepped ? { paths: stepped } : {}) };
         return { ...base, points: { show: false }, ...(curve.kind === "step" && stepped ? { paths: stepped } : {}) };
       }),

@@ -89,7 +89,7 @@ function Note({ note, live }: { note: NoteLine; live: boolean }): JSX.Element {
   const { session } = useCampaign();
   const [error, setError] = useState<string | null>(null);
   const retire = (): void => {
-    session.act("retire", { number: note.number }).catch((reason: unknown) => setError(message(reason)));
+    session.act("note", { retire: note.number }).catch((reason: unknown) => setError(message(reason)));
   };
   return (
     <li class={note.retired_at === null ? "note" : "note retired"}>

@@ -9,6 +9,7 @@ export function number(value: number | null | undefined, digits = 4): string {
   if (value === null || value === undefined || !Number.isFinite(value)) return NOTHING;
   if (value === 0) return "0";
   const size = Math.abs(value);
+  if (Number.isInteger(value) && size < 1e6) return grouped(value.toString());
   if (size >= 1e6 || size < 1e-4) return value.toExponential(Math.max(0, digits - 2)).replace("e+", "e").replace("-", MINUS);
   const places = Math.max(0, digits - 1 - Math.floor(Math.log10(size)));
   return grouped(value.toFixed(Math.min(places, 8)));
@@ -37,6 +38,18 @@ export function plusMinus(value: number | null | undefined, error: number | null
   const places = Math.min(8, Math.max(0, 1 - Math.floor(Math.log10(error))));
   const text = grouped(value.toFixed(places));
   return `${sign && value > 0 ? "+" : ""}${text} \u00b1 ${grouped(error.toFixed(places))}`;
+}
+
+/** A round value at an axis, with no more digits than it needs. */
+export function tick(value: number): string {
+  const text = String(Number(value.toPrecision(6)));
+  return text.includes("e") ? text.replace("-", MINUS) : grouped(text);
+}
+
+/** The name of what is measured, with its unit. */
+export function metricName(metric: Metric): string {
+  if (metric.title) return metric.title;
+  return metric.unit ? `${words(metric.name)} (${metric.unit})` : words(metric.name);
 }
 
 /** Two ends of an interval. */

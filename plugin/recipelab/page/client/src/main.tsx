@@ -100,6 +100,7 @@ function State(): JSX.Element {
 
 function Lost(): JSX.Element {
   const session = useSession();
+  if (session.trouble !== null && session.link !== "lost") return <p class="banner" role="status">{session.trouble}</p>;
   if (session.link !== "lost") return <></>;
   return <p class="banner" role="status">Connection lost, trying again. What you see is what was known until then.</p>;
 }
@@ -161,7 +162,7 @@ function Frame({ route, others }: { route: Route; others: CampaignLine[] }): JSX
       <Lost />
       <main class="page" id="main" tabIndex={-1} ref={main} data-view={route.view}>
         {session.error !== null && <Problem text={session.error} />}
-        {campaign?.missing?.map((text) => <p key={text} class="banner">{text}</p>)}
+        {(route.view === "overview" || route.view === "evidence") && campaign?.missing?.map((text) => <p key={text} class="banner">{text}</p>)}
         {campaign?.trust === "self-reported" && <p class="banner">Self-reported: code that agents may change printed every score, so none is proven.</p>}
         {campaign ? <Body route={route} /> : session.error === null && <Waiting what="the campaign" />}
       </main>

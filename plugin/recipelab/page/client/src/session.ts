@@ -20,6 +20,8 @@ export class Session {
   messages = 0;
   link: LinkState = "none";
   error: string | null = null;
+  /** Why the server cannot tell more for now. */
+  trouble: string | null = null;
   /** Grows with every change of the trials. */
   version = 0;
   clock: Clock | null = null;
@@ -93,19 +95,26 @@ export class Session {
     this.closers.push(
       this.source.events(
         this.name,
-        (event) => this.changed(event),
-        (state) => {
-          const back = state === "open" && this.link === "lost";
-          if (this.link === state) return;
-          this.link = state;
-          if (back) void this.refresh(true);
-          this.tell();
+        {
+          changed: (event) => this.changed(event),
+          trouble: (text) => {
+            this.trouble = text;
+            this.tell();
+          },
+          link: (state) => {
+            const back = state === "open" && this.link === "lost";
+            if (this.link === state) return;
+            this.link = state;
+            if (back) void this.refresh(true);
+            this.tell();
+          },
         },
       ),
     );
   }
 
   private changed(event: Changed): void {
+    this.trouble = null;
     this.now = event.now;
     this.messages = event.messages;
     if (this.campaign && this.campaign.state !== event.state) {

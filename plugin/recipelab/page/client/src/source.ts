@@ -7,7 +7,7 @@ import type {
 export const PAGE = 200;
 const DETAILS = 100;
 
-export type Action = "note" | "retire" | "pause" | "resume" | "stop" | "kill";
+export type Action = "note" | "pause" | "resume" | "stop" | "kill";
 export type Link = "open" | "lost";
 
 export interface Source {
@@ -21,7 +21,14 @@ export interface Source {
   now(name: string): Promise<Now | null>;
   act(name: string, what: Action, body: Record<string, unknown>): Promise<void>;
   /** Tells of changes until the function that it returns is called. */
-  events(name: string, changed: (event: Changed) => void, link: (state: Link) => void): () => void;
+  events(name: string, on: Events): () => void;
+}
+
+export interface Events {
+  changed: (event: Changed) => void;
+  /** The lineage cannot be read for now. */
+  trouble: (text: string) => void;
+  link: (state: Link) => void;
 }
 
 export class NotThere extends Error {}
@@ -78,19 +85,22 @@ export class HttpSource implements Source {
     if (!answer.ok) throw new Error(await told(answer));
   }
 
-  events(name: string, changed: (event: Changed) => void, link: (state: Link) => void): () => void {
+  events(name: string, on: Events): () => void {
     let stream: EventSource | null = null;
     let timer = 0;
     let ended = false;
     const open = (): void => {
       stream = new EventSource(`${this.path(name)}/events`);
-      stream.onopen = () => link("open");
+      stream.onopen = () => on.link("open");
       stream.addEventListener("changed", (event) => {
-        link("open");
-        changed(JSON.parse((event as MessageEvent<string>).data) as Changed);
+        on.link("open");
+        on.changed(JSON.parse((event as MessageEvent<string>).data) as Changed);
+      });
+      stream.addEventListener("trouble", (event) => {
+        on.trouble((JSON.parse((event as MessageEvent<string>).data) as { error: string }).error);
       });
       stream.onerror = () => {
-        link("lost");
+        on.link("lost");
         // A browser gives up for good when the answer was an error, so begin anew.
         if (stream?.readyState === EventSource.CLOSED && !ended) {
           clearTimeout(timer);

@@ -9,7 +9,7 @@ import type { TrialRow } from "./types";
 export interface Node {
   row: TrialRow;
   parent: Node | null;
-  /** Children that have children or were kept, the one on the way to the head first. */
+  /** Children that have children or were kept, the one on the way to the head first, then by offspring. */
   branches: Node[];
   /** Children that nothing was made from, by number. */
   leaves: Node[];
@@ -48,16 +48,20 @@ export function treeOf(rows: TrialRow[], head: number | null, aspect: number): T
   }
   const onWay = new Set<Node>();
   for (let node = byNumber.get(head ?? -1) ?? null; node; node = node.parent) onWay.add(node);
+  const offspring = new Map<Node, number>();
+  for (const node of nodes.toReversed()) {
+    if (node.parent) offspring.set(node.parent, (offspring.get(node.parent) ?? 0) + 1 + (offspring.get(node) ?? 0));
+  }
   for (const [parent, its] of children) {
     for (const child of its) {
       const branch = children.has(child) || child.row.status === "kept";
       child.packed = !branch;
       (branch ? parent.branches : parent.leaves).push(child);
     }
-    parent.branches.sort((a, b) => Number(onWay.has(b)) - Number(onWay.has(a)) || a.row.number - b.row.number);
+    parent.branches.sort((a, b) => Number(onWay.has(b)) - Number(onWay.has(a)) || (offspring.get(b) ?? 0) - (offspring.get(a) ?? 0) || a.row.number - b.row.number);
   }
   const wide = rows.length <= LABELED;
-  const cell = wide ? { width: 132, height: 22 } : { width: 14, height: 14 };
+  const cell = wide ? { width: 118, height: 24 } : { width: 14, height: 14 };
   const size = place(roots, nodes, cell, aspect, wide);
   return { nodes, byNumber, ...size, cell };
 }
@@ -79,44 +83,63 @@ function columnsBy(factor: number): (count: number) => number {
   return (count) => Math.max(1, Math.round(Math.sqrt(count * factor)));
 }
 
-function lay(roots: Node[], cell: Tree["cell"], columnsOf: (leaves: number) => number): { width: number; height: number } {
-  let width = 0;
-  let top = 0;
-  // Iterative, as a chain may be longer than a stack is deep. Heights come first, from the ends.
-  const order: Node[] = [];
-  const stack = [...roots];
-  for (let node = stack.pop(); node; node = stack.pop()) {
-    order.push(node);
-    stack.push(...node.branches);
+/** Where the picture is still free, from top to bottom, in columns of one cell. */
+class Skyline {
+  private bottoms = new Float64Array(256);
+
+  constructor(readonly cell: number) {}
+
+  /** The least y at which something from `x` on and `width` wide is free. */
+  over(x: number, width: number): number {
+    let y = 0;
+    for (let i = this.at(x); i <= this.at(x + width - 1); i++) y = Math.max(y, this.bottoms[i] ?? 0);
+    return y;
   }
-  const heights = new Map<Node, number>();
-  for (const node of order.toReversed()) {
-    const columns = columnsOf(node.leaves.length);
-    const own = 1 + Math.ceil(node.leaves.length / columns);
-    const below = node.branches.reduce((sum, branch) => sum + (heights.get(branch) ?? 1), 0);
-    heights.set(node, Math.max(own, below) + (node.leaves.length > 0 || node.branches.length > 1 ? 0.6 : 0));
-  }
-  for (const root of roots) {
-    root.x = 0;
-    root.y = top;
-    top += (heights.get(root) ?? 1) * cell.height;
-  }
-  for (const node of order) {
-    const columns = columnsOf(node.leaves.length);
-    const indent = cell.width > 40 ? 18 : cell.width * 0.6;
-    node.leaves.forEach((leaf, i) => {
-      leaf.x = node.x + indent + (i % columns) * cell.width;
-      leaf.y = node.y + (1 + Math.floor(i / columns)) * cell.height;
-    });
-    const used = node.leaves.length === 0 ? cell.width : indent + Math.min(columns, node.leaves.length) * cell.width;
-    const right = node.x + Math.max(used, cell.width) + cell.width * (cell.width > 40 ? 0.25 : 1);
-    width = Math.max(width, right);
-    let y = node.y;
-    for (const branch of node.branches) {
-      branch.x = right;
-      branch.y = y;
-      y += (heights.get(branch) ?? 1) * cell.height;
+
+  take(x: number, width: number, bottom: number): void {
+    const last = this.at(x + width - 1);
+    if (last >= this.bottoms.length) {
+      const wider = new Float64Array(2 * last);
+      wider.set(this.bottoms);
+      this.bottoms = wider;
     }
+    for (let i = this.at(x); i <= last; i++) this.bottoms[i] = bottom;
   }
-  return { width, height: Math.max(top, cell.height) };
+
+  private at(x: number): number {
+    return Math.max(0, Math.floor(x / this.cell));
+  }
+}
+
+/** Place a trial before what was made of it, each as high as there is room. */
+function lay(roots: Node[], cell: Tree["cell"], columnsOf: (leaves: number) => number): { width: number; height: number } {
+  const labeled = cell.width > 40;
+  const indent = labeled ? 18 : cell.width * 0.6;
+  const gap = cell.width * (labeled ? 0.25 : 1);
+  const free = new Skyline(labeled ? cell.width / 4 : cell.width);
+  let [width, height] = [0, 0];
+  // A stack of its own, as a chain may be longer than the machine's is deep.
+  const stack = roots.toReversed();
+  for (let node = stack.pop(); node; node = stack.pop()) {
+    const columns = columnsOf(node.leaves.length);
+    const rows = Math.ceil(node.leaves.length / columns);
+    const own = Math.max(cell.width, node.leaves.length === 0 ? 0 : indent + Math.min(columns, node.leaves.length) * cell.width);
+    // Whole columns, so that what comes next does not touch this one's last.
+    const used = Math.ceil((own + gap) / free.cell) * free.cell;
+    const { parent } = node;
+    node.x = parent === null ? 0 : node.x;
+    node.y = Math.max(parent === null ? 0 : parent.y, free.over(node.x, used));
+    const [x, y] = [node.x, node.y];
+    node.leaves.forEach((leaf, i) => {
+      leaf.x = x + indent + (i % columns) * cell.width;
+      leaf.y = y + (1 + Math.floor(i / columns)) * cell.height;
+    });
+    const bottom = y + (1.6 + rows) * cell.height;
+    free.take(x, used, bottom);
+    width = Math.max(width, x + used);
+    height = Math.max(height, bottom);
+    for (const branch of node.branches) branch.x = x + used;
+    stack.push(...node.branches.toReversed());
+  }
+  return { width, height };
 }

@@ -156,8 +156,10 @@ export function TreeCanvas(props: TreeCanvasProps): JSX.Element {
 
 function fitted(tree: Tree, width: number, height: number): Frame {
   const room = 24;
-  const scale = Math.min(1.4, Math.max(0.02, Math.min((width - 2 * room) / tree.width, (height - 2 * room) / tree.height)));
-  return { scale, x: room, y: Math.max(room, Math.min(room + 40, (height - tree.height * scale) / 2)) };
+  // Labels that cannot be read are of no use: a wide tree begins at its start, and is moved.
+  const least = tree.cell.width > 40 ? 0.9 : 0.004;
+  const scale = Math.min(1.4, Math.max(least, Math.min((width - 2 * room) / tree.width, (height - 2 * room) / tree.height)));
+  return { scale, x: room, y: Math.max(room + 8, Math.min(room + 40, (height - tree.height * scale) / 2)) };
 }
 
 /** Move the frame so that a trial is in sight, if it is not. */
@@ -319,6 +321,7 @@ function shapes(pen: CanvasRenderingContext2D, nodes: Node[], look: Look, tone: 
   pen.lineWidth = 1.6;
   // What matters stays visible from afar.
   const grown = Math.max(1, Math.min(4, 0.55 / scale));
+  const small = Math.max(3.5, Math.min(7, 1.1 / scale));
   pen.beginPath();
   for (const { x, y } of nodes) {
     switch (look) {
@@ -335,8 +338,8 @@ function shapes(pen: CanvasRenderingContext2D, nodes: Node[], look: Look, tone: 
         break;
       }
       case "discarded":
-        pen.moveTo(x + 3.6, y);
-        pen.arc(x, y, 3.6, 0, TAU);
+        pen.moveTo(x + small, y);
+        pen.arc(x, y, small, 0, TAU);
         break;
       case "baseline":
         pen.rect(x - 5 * grown, y - 5 * grown, 10 * grown, 10 * grown);
@@ -349,10 +352,10 @@ function shapes(pen: CanvasRenderingContext2D, nodes: Node[], look: Look, tone: 
         pen.closePath();
         break;
       case "failed":
-        pen.moveTo(x - 3.4, y - 3.4);
-        pen.lineTo(x + 3.4, y + 3.4);
-        pen.moveTo(x + 3.4, y - 3.4);
-        pen.lineTo(x - 3.4, y + 3.4);
+        pen.moveTo(x - small, y - small);
+        pen.lineTo(x + small, y + small);
+        pen.moveTo(x + small, y - small);
+        pen.lineTo(x - small, y + small);
         break;
       case "running":
         pen.moveTo(x - 4, y - 5);
@@ -388,15 +391,18 @@ function shapes(pen: CanvasRenderingContext2D, nodes: Node[], look: Look, tone: 
 function labels(pen: CanvasRenderingContext2D, nodes: Node[], tone: Record<string, string>, props: TreeCanvasProps): void {
   pen.font = "11px system-ui, sans-serif";
   pen.textBaseline = "middle";
-  for (const { row, x, y } of nodes) {
+  for (const node of nodes) {
+    const { row, x, y } = node;
     pen.globalAlpha = props.filtered && !props.fits(row) ? 0.3 : 1;
     const look = lookOf(row);
     const what = row.status === "baseline" ? "start" : row.delta !== null && look !== "failed" ? signed(row.delta) : row.failure_kind ? words(row.failure_kind) : "";
     pen.fillStyle = tone["ink"] as string;
     const name = `${row.number}`;
-    pen.fillText(name, x + 11, y + 0.5);
+    // The line to the next trial runs beside a trial that is none of a block: its label stands above.
+    const [left, line] = node.packed ? [x + 11, y + 0.5] : [x + 2, y - 13];
+    pen.fillText(name, left, line);
     pen.fillStyle = tone["muted"] as string;
-    pen.fillText(`${row.surface} ${what}`.trim().slice(0, 18), x + 15 + pen.measureText(name).width, y + 0.5);
+    pen.fillText(`${row.surface} ${what}`.trim().slice(0, 17), left + 4 + pen.measureText(name).width, line);
   }
   pen.globalAlpha = 1;
 }

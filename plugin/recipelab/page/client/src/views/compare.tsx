@@ -5,7 +5,7 @@ import { useMemo } from "preact/hooks";
 import { Chart } from "../chart";
 import type { Curve } from "../chart";
 import { Diff } from "../diff";
-import { NOTHING, number, plusMinus, seconds, signed, whole, words } from "../format";
+import { NOTHING, metricName, number, plusMinus, seconds, signed, whole, words } from "../format";
 import { moments } from "../line";
 import { Choice, Panel, Problem, Select, StatusBadge, TrialLink, TrialLinks, Waiting } from "../parts";
 import { href, setQuery } from "../route";
@@ -34,13 +34,13 @@ function facts(a: Trial, b: Trial, campaign: Campaign): Fact[] {
   };
   const gate = (trial: Trial, name: string): number | null => trial.gates.find((one) => one.name === name)?.value ?? null;
   const gates = [...new Set([...a.gates, ...b.gates].map((one) => one.name))];
-  const skip = new Set([...gates, campaign.metric.name]);
+  const skip = new Set([...gates, campaign.metric.name, `score.${campaign.metric.name}`, "metric"]);
   const measures = [...new Set([...a.seed_runs, ...b.seed_runs].flatMap((run) => Object.keys(run.measures)))].filter((name) => !name.startsWith("beside.") && !skip.has(name));
   return [
     each("status", (trial) => <StatusBadge row={trial} />),
     each("by", (trial) => `${trial.specialist} on ${trial.surface}`),
     each("made from", (trial) => <TrialLinks campaign={campaign.name} numbers={trial.parents} />),
-    each(campaign.metric.title || campaign.metric.name, (trial) => plusMinus(trial.score, trial.score_se), (trial) => trial.score),
+    each(metricName(campaign.metric), (trial) => plusMinus(trial.score, trial.score_se), (trial) => trial.score),
     each("change against the best then", (trial) => plusMinus(trial.delta, trial.delta_se, true)),
     each("seed runs", (trial) => whole(trial.seed_runs.length), (trial) => trial.seed_runs.length),
     ...gates.map((name) => each(`gate ${words(name)}`, (trial) => number(gate(trial, name)), (trial) => gate(trial, name))),

@@ -2,7 +2,7 @@
 
 import type { JSX } from "preact";
 import { useMemo, useState } from "preact/hooks";
-import { NOTHING, date, lookName, lookOf, number, plural, plusMinus, seconds, statusText, words } from "../format";
+import { NOTHING, date, lookName, lookOf, metricName, number, plural, plusMinus, seconds, statusText, words } from "../format";
 import type { Look } from "../format";
 import { Choice, SearchField, Select, Sign, StatusBadge, TrialLink, TrialLinks } from "../parts";
 import { go, href, setQuery } from "../route";
@@ -101,7 +101,7 @@ function columnsOf(campaign: Campaign): Column<TrialRow>[] {
     { key: "kind", name: "Failure", by: (row) => row.failure_kind, show: (row) => (row.failure_kind ? words(row.failure_kind) : "") },
     { key: "surface", name: "Surface", by: (row) => row.surface, show: (row) => row.surface },
     { key: "specialist", name: "By", by: (row) => row.specialist, show: (row) => row.specialist },
-    { key: "score", name: campaign.metric.title || words(campaign.metric.name), kind: "number", by: (row) => row.score, show: (row) => number(row.score) },
+    { key: "score", name: metricName(campaign.metric), kind: "number", by: (row) => row.score, show: (row) => number(row.score) },
     { key: "delta", name: "Change", kind: "number", by: (row) => row.delta, show: (row) => (row.delta === null ? NOTHING : plusMinus(row.delta, row.delta_se, true)) },
     { key: "parents", name: "From", kind: "number", by: (row) => row.parents[0] ?? null, show: (row) => <TrialLinks campaign={campaign.name} numbers={row.parents} most={2} /> },
     { key: "cpu", name: "CPU", kind: "number", by: (row) => row.cpu_seconds, show: (row) => seconds(row.cpu_seconds) },

@@ -5,7 +5,7 @@ import { useMemo } from "preact/hooks";
 import { Chart } from "../chart";
 import type { ChartProps, Curve } from "../chart";
 import { Notes } from "../controls";
-import { NOTHING, chance, interval, number, plural, plusMinus, seconds, signed, whole, words } from "../format";
+import { NOTHING, chance, interval, metricName, number, plural, plusMinus, seconds, signed, whole, words } from "../format";
 import { judged, moments } from "../line";
 import { Choice, Facts, Meter, Panel, StatusBadge, TrialLink } from "../parts";
 import { go, href, setQuery, useRoute } from "../route";
@@ -58,12 +58,12 @@ function Figures({ campaign, byNumber, rows }: { campaign: Campaign; byNumber: M
       <Figure name="Baseline" value={number(from)} unit={unit} lines={[plusMinus(from, start?.score_se ?? null), "the starting recipe"]} />
       <Figure
         name="Certified best"
-        tone="good"
+        tone={certified && certified.number !== 0 ? "good" : ""}
         value={certified && certified.number !== 0 ? number(certified.score) : NOTHING}
         unit={certified && certified.number !== 0 ? unit : ""}
         lines={certified && certified.number !== 0
           ? [<>{link(certified)} {plusMinus(certified.score, certified.score_se)} {percent(certified.score, from)}</>, proven ?? "proven on fresh seeds"]
-          : ["nothing is certified yet", "a gain is claimed when a checkpoint has held"]}
+          : ["no gain is certified yet", "one is claimed when a checkpoint holds"]}
       />
       <Figure
         name="Working line"
@@ -134,10 +134,10 @@ function LinePanel({ campaign, rows }: { campaign: Campaign; rows: TrialRow[] })
   const start = rows.find((row) => row.number === campaign.baseline);
   const best = rows.find((row) => row.number === campaign.best);
   const sure = rows.find((row) => row.number === campaign.certified);
-  const label = `${campaign.metric.title || campaign.metric.name} against ${props.xName}: baseline ${number(start?.score)}, working line ${number(best?.score)}, certified best ${number(sure?.score)}. The table of trials has every value.`;
+  const label = `${metricName(campaign.metric)} against ${props.xName}: baseline ${number(start?.score)}, working line ${number(best?.score)}, certified best ${number(sure?.score)}. The table of trials has every value.`;
   return (
     <Panel
-      title={`${campaign.metric.title || words(campaign.metric.name)}${campaign.metric.unit ? `, ${campaign.metric.unit}` : ""}`}
+      title={metricName(campaign.metric)}
       wide
       aside={<>
         <span class="muted">{campaign.metric.goal === "minimize" ? "lower is better" : "higher is better"}</span>
@@ -164,8 +164,8 @@ function BudgetPanel({ budget }: { budget: BudgetLine[] }): JSX.Element {
         {budget.map((line) => (
           <li key={line.kind}>
             <span>{words(line.kind)}</span>
-            <span class="amount">{amount(line.used, line)}{line.limit !== null && <span class="muted"> of {amount(line.limit, line)}</span>}</span>
-            {line.limit !== null && line.used !== null ? <Meter label={words(line.kind)} value={line.used} max={line.limit} /> : <span class="muted small unbounded">no limit</span>}
+            <span class="amount">{amount(line.used, line)}<span class="muted">{line.limit === null ? ", no limit" : ` of ${amount(line.limit, line)}`}</span></span>
+            {line.limit !== null && line.used !== null ? <Meter label={words(line.kind)} value={line.used} max={line.limit} /> : null}
           </li>
         ))}
       </ul>
@@ -198,7 +198,7 @@ function Setup({ campaign }: { campaign: Campaign }): JSX.Element {
     <Panel title="What is measured">
       <Facts
         items={[
-          ["Metric", `${metric.title || metric.name}${metric.unit ? `, ${metric.unit}` : ""}: ${metric.goal}`],
+          ["Metric", `${metricName(metric)}: ${metric.goal}`],
           ["Noise", noise === null || noise.sd === null ? NOTHING : `sd ${number(noise.sd, 2)} of a seed run${noise.seeds === null ? "" : `, from ${plural(noise.seeds, "run")}`}`],
           ["Smallest visible gain", noise === null ? NOTHING : number(noise.smallest_visible, 2)],
           ...(campaign.trust ? [["Trust", campaign.trust] as [string, string]] : []),
@@ -224,13 +224,17 @@ export function Overview(): JSX.Element {
     <>
       <h1 class="unseen">Overview of {campaign.name}</h1>
       <Figures campaign={campaign} byNumber={session.byNumber} rows={session.rows} />
-      <div class="grid">
-        <LinePanel campaign={campaign} rows={session.rows} />
-        <NowPanel />
-        <BudgetPanel budget={campaign.budget} />
-        <Latest campaign={campaign} rows={session.rows} />
-        <Setup campaign={campaign} />
-        <Panel title="Notes from people"><Notes /></Panel>
+      <LinePanel campaign={campaign} rows={session.rows} />
+      <div class="columns">
+        <div class="column">
+          <NowPanel />
+          <Latest campaign={campaign} rows={session.rows} />
+        </div>
+        <div class="column">
+          <BudgetPanel budget={campaign.budget} />
+          <Panel title="Notes from people"><Notes /></Panel>
+          <Setup campaign={campaign} />
+        </div>
       </div>
     </>
   );

@@ -1,14 +1,14 @@
 // The seed runs of a trial, beside those of the best that it was compared with.
 
 import type { JSX } from "preact";
-import { useMemo } from "preact/hooks";
+import { useMemo, useState } from "preact/hooks";
 import { number, seconds } from "../format";
 import { Panel, TrialLink } from "../parts";
 import { Table } from "../table";
 import type { Column } from "../table";
 import type { Campaign, SeedRun, Trial } from "../types";
 
-const MOST_MEASURES = 6;
+const MOST_MEASURES = 5;
 
 interface Line {
   seed: number;
@@ -16,18 +16,20 @@ interface Line {
   other: SeedRun | undefined;
 }
 
-/** The measures that are shown: the metric first, then what gates are held to, then others. */
-function chosen(runs: SeedRun[], campaign: Campaign): string[] {
+/** The measures of the runs: the metric first, then what gates are held to, then others. */
+function ranked(runs: SeedRun[], campaign: Campaign): { first: string[]; all: string[] } {
   const names = [...new Set(runs.flatMap((run) => Object.keys(run.measures)))].filter((name) => !name.startsWith("beside."));
   const doubled = names.includes("metric");
+  const metric = campaign.metric.name;
   const rank = (name: string): number => {
     if (name === "metric") return 0;
-    if (name === campaign.metric.name) return 1;
-    if (name.endsWith(`.${campaign.metric.name}`)) return 1.5;
-    const gate = campaign.gates.findIndex((one) => name === one.name || name.endsWith(`.${one.name}`));
-    return gate >= 0 ? 2 + gate : 100;
+    if (name === metric || name.endsWith(`.${metric}`)) return doubled ? 9 : 1;
+    if (campaign.gates.some((gate) => name === gate.name || name.endsWith(`.${gate.name}`))) return 2;
+    if (name.startsWith("score.") && !/seconds$|memory_mb$/.test(name)) return 3;
+    return name === "train.cpu_seconds" || name === "artifact.bytes" ? 4 : 9;
   };
-  return names.filter((name) => !(doubled && name.endsWith(`.${campaign.metric.name}`))).sort((a, b) => rank(a) - rank(b) || a.localeCompare(b)).slice(0, MOST_MEASURES);
+  const all = names.sort((a, b) => rank(a) - rank(b) || a.localeCompare(b));
+  return { all, first: all.filter((name) => rank(name) < 9).slice(0, MOST_MEASURES) };
 }
 
 const total = (run: SeedRun | undefined): number | null => (run && run.timings.length > 0 ? run.timings.reduce((sum, timing) => sum + timing.wall_seconds, 0) : null);
@@ -39,7 +41,9 @@ export function SeedRuns({ trial, campaign }: { trial: Trial; campaign: Campaign
     for (const run of trial.beside) found.set(run.seed, { seed: run.seed, mine: found.get(run.seed)?.mine, other: run });
     return [...found.values()];
   }, [trial]);
-  const measures = useMemo(() => chosen([...trial.seed_runs, ...trial.beside], campaign), [trial, campaign]);
+  const names = useMemo(() => ranked([...trial.seed_runs, ...trial.beside], campaign), [trial, campaign]);
+  const [all, setAll] = useState(false);
+  const measures = all ? names.all : names.first;
   const both = trial.beside.length > 0;
   const name = trial.beside_trial === null ? "best" : `#${trial.beside_trial}`;
   const columns: Column<Line>[] = [
@@ -52,7 +56,10 @@ export function SeedRuns({ trial, campaign }: { trial: Trial; campaign: Campaign
     ...(both ? [{ key: "time/other", name, kind: "number" as const, by: (line: Line) => total(line.other), show: (line: Line) => <span class="muted">{seconds(total(line.other))}</span> }] : []),
   ];
   return (
-    <Panel title="Seed runs" wide aside={both && trial.beside_trial !== null && <span class="muted">beside <TrialLink campaign={campaign.name} number={trial.beside_trial} /> on the same seeds</span>}>
+    <Panel title="Seed runs" wide aside={<>
+      {both && trial.beside_trial !== null && <span class="muted">beside <TrialLink campaign={campaign.name} number={trial.beside_trial} /></span>}
+      {names.all.length > names.first.length && <button type="button" class="small" aria-pressed={all} onClick={() => setAll(!all)}>all {names.all.length} measures</button>}
+    </>}>
       <Table label="Seed runs" columns={columns} rows={lines} id={(line) => line.seed} />
     </Panel>
   );

@@ -4,7 +4,7 @@ import type { JSX } from "preact";
 import { useMemo } from "preact/hooks";
 import { Chart } from "../chart";
 import { Diff } from "../diff";
-import { NOTHING, chance, date, number, plusMinus, seconds, signed, words } from "../format";
+import { NOTHING, chance, date, metricName, number, plusMinus, seconds, signed, words } from "../format";
 import { KillButton } from "../controls";
 import { Choice, Facts, Panel, Plain, Problem, StatusBadge, TrialLink, TrialLinks, Waiting } from "../parts";
 import { href, setQuery } from "../route";
@@ -108,7 +108,7 @@ function Verdict({ trial, campaign }: { trial: Trial; campaign: Campaign }): JSX
   const proof = trial.evidence;
   const { unit } = campaign.metric;
   const items: [string, JSX.Element | string][] = [];
-  if (trial.score !== null) items.push([campaign.metric.title || campaign.metric.name, `${plusMinus(trial.score, trial.score_se)} ${unit}`]);
+  if (trial.score !== null) items.push([metricName(campaign.metric), plusMinus(trial.score, trial.score_se)]);
   if (trial.delta !== null) {
     const against = proof?.against;
     items.push(["Against the best then", <>{plusMinus(trial.delta, trial.delta_se, true)} {unit}{against !== undefined && <> over <TrialLink campaign={campaign.name} number={against} /></>}</>]);
@@ -116,7 +116,7 @@ function Verdict({ trial, campaign }: { trial: Trial; campaign: Campaign }): JSX
   if (proof) {
     if (proof.parent_delta !== null && proof.parent_delta !== undefined) items.push(["Against its parent", plusMinus(proof.parent_delta, proof.parent_delta_se, true)]);
     if (proof.screened !== undefined) items.push(["Seed runs", `${proof.screened} of ${proof.planned ?? NOTHING} screened${proof.confirmed ? `, ${proof.confirmed} fresh ones to confirm` : ""}${proof.stopped_early ? `, ${proof.stopped_early} stopped early` : ""}`]);
-    if (proof.p !== null && proof.p !== undefined) items.push(["Test", `p ${chance(proof.p)}, has to be at most ${chance(proof.level)}`]);
+    if (proof.p !== null && proof.p !== undefined) items.push(["Test", `p ${chance(proof.p)}${proof.level === null || proof.level === undefined ? "" : `, has to be at most ${chance(proof.level)}`}`]);
     if (proof.same_as !== null && proof.same_as !== undefined) items.push(["Same recipe as", <TrialLink campaign={campaign.name} number={proof.same_as} />]);
     if (proof.rebased_from !== null && proof.rebased_from !== undefined) items.push(["Moved from", <TrialLink campaign={campaign.name} number={proof.rebased_from} />]);
     if (proof.deterministic) items.push(["Seeds", "it is the same for every seed"]);
