@@ -52,9 +52,8 @@ def test_ones_own_pack_comes_first(site: Path, tmp_path: Path) -> None:
 def test_a_look_at_a_campaign_does_not_keep_it_from_beginning(tmp_path: Path) -> None:
     """Whoever looks holds the lock for a moment; who runs the campaign keeps it."""
     home = Home(tmp_path)
-    with home.locked("night"):
-        pass
-    with (home.campaign("night") / "lock").open() as looked:
+    home.campaign("night").mkdir(parents=True)
+    with (home.campaign("night") / "lock").open("a") as looked:
         fcntl.flock(looked, fcntl.LOCK_SH)
         release = threading.Timer(0.05, fcntl.flock, (looked, fcntl.LOCK_UN))
         release.start()
