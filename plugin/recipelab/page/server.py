@@ -10,7 +10,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Annotated, Any, Self
@@ -334,6 +334,65 @@ def listening_socket(binding: Binding) -> socket.socket:
     return found
 
 
+class PageServer:
+    """A server of the page that listens, and serves once it runs.
+
+    Args:
+        lineage: The lineage.
+        binding: Where to listen.
+
+    Attributes:
+        url: The address to open, with the token if one is asked for.
+        token: What a request must show; ``None`` for nothing.
+
+    Raises:
+        RecipelabError: There is no lineage, the port is taken, or the package has no page.
+    """
+
+    def __init__(self, lineage: PageLineage, binding: Binding) -> None:
+        lineage.store()
+        self._page = PageApp(lineage)
+        self._listening = listening_socket(binding)
+        port = self._listening.getsockname()[1]
+        needs_token = binding.token or not is_loopback(binding.host)
+        self.token = secrets.token_urlsafe(TOKEN_BYTES) if needs_token else None
+        access = Access.of_binding(binding.host, port, self.token, binding.allowed_hosts)
+        self.url = _url(binding.host, port, self.token)
+        config = uvicorn.Config(
+            self._page.app(access),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            timeout_graceful_shutdown=1,
+            ws="none",
+            lifespan="off",
+        )
+        self._server = _Server(config)
+
+    async def run(self) -> None:
+        """Serve until it is stopped."""
+        try:
+            await self._server.serve([self._listening])
+        finally:
+            self._page.close()
+
+    def stop(self) -> None:
+        """End it at once, whatever streams are open; to be called in the loop that it runs in."""
+        # Streams would hold the server up as long as browsers look.
+        self._page.close()
+        self._server.should_exit = True
+
+
+class _Server(uvicorn.Server):
+    """A server whose signals are handled by whoever runs it."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone: uvicorn would raise them once more at its end."""
+        yield
+
+
 def serve(
     lineage: PageLineage, binding: Binding, say: Callable[[str], None], *, open_browser: bool
 ) -> None:
@@ -348,63 +407,26 @@ def serve(
     Raises:
         RecipelabError: There is no lineage, the port is taken, or the package has no page.
     """
-    lineage.store()
-    page = PageApp(lineage)
-    with listening_socket(binding) as listening:
-        port = listening.getsockname()[1]
-        needs_token = binding.token or not is_loopback(binding.host)
-        token = secrets.token_urlsafe(TOKEN_BYTES) if needs_token else None
-        access = Access.of_binding(binding.host, port, token, binding.allowed_hosts)
-        url = _url(binding.host, port, token)
-        say(f"campaigns: {url}")
-        if token is not None:
-            say(
-                "whoever has this address can read and steer the campaigns, and nothing on the way "
-                "to it is encrypted"
-            )
-        if open_browser:
-            threading.Thread(target=open_in_browser, args=(url,), daemon=True).start()
-        asyncio.run(_served(page, access, listening))
+    server = PageServer(lineage, binding)
+    say(f"campaigns: {server.url}")
+    if server.token is not None:
+        say(
+            "whoever has this address can read and steer the campaigns, and nothing on the way "
+            "to it is encrypted"
+        )
+    if open_browser:
+        threading.Thread(target=open_in_browser, args=(server.url,), daemon=True).start()
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, server.stop)
+        await server.run()
+
+    asyncio.run(run())
 
 
 def _url(host: str, port: int, token: str | None) -> str:
     name = socket.gethostname() if host in ("0.0.0.0", "::", "") else host
-    shown_host = f"[{name}]" if ":" in name else name
-    return f"http://{shown_host}:{port}/" + (f"?token={token}" if token else "")
-
-
-class _Server(uvicorn.Server):
-    """A server whose signals are handled by whoever runs it."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals alone: uvicorn would raise them once more at its end."""
-        yield
-
-
-async def _served(page: PageApp, access: Access, listening: socket.socket) -> None:
-    config = uvicorn.Config(
-        page.app(access),
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        date_header=False,
-        timeout_graceful_shutdown=1,
-        ws="none",
-        lifespan="off",
-    )
-    server = _Server(config)
-
-    def stop() -> None:
-        # Streams would hold the server up as long as browsers look.
-        page.close()
-        server.should_exit = True
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        with suppress(ValueError, NotImplementedError):
-            loop.add_signal_handler(number, stop)
-    try:
-        await server.serve([listening])
-    finally:
-        page.close()
+    shown = f"[{name}]" if ":" in name else name
+    return f"http://{shown}:{port}/" + (f"?token={token}" if token else "")
