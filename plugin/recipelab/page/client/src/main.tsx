@@ -169,7 +169,7 @@ function Frame({ route, others }: { route: Route; others: CampaignLine[] }): JSX
       {session.clock && <Player clock={session.clock} />}
       {campaign && (
         <footer class="foot">
-          {[campaign.pack, campaign.profile, campaign.model, campaign.sandbox, campaign.trust, plural(session.rows.length, "trial"), `begun ${date(campaign.created_at)}`].filter(Boolean).join(" · ")}
+          {[campaign.pack, campaign.profile, campaign.model, campaign.sandbox, campaign.trust, plural(session.rows.length, "trial"), `begun ${date(campaign.created_at)}`].filter(Boolean).map((part) => <bdi key={part}>{part}</bdi>)}
         </footer>
       )}
       <Announcer />
