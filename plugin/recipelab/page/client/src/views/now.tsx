@@ -85,7 +85,7 @@ export function NowPanel(): JSX.Element {
       <p class={now.paused || now.driver_alive === false ? "headline strong" : "headline"}>{headline(now, live)}</p>
       {live && busy && <Floor now={now} at={at} />}
       {now.confirming !== null && (
-        <p>Confirming <TrialLink campaign={session.name} number={now.confirming.trial} />{now.confirming.look === null ? "" : `: look ${now.confirming.look} of ${now.confirming.of ?? NOTHING}`}</p>
+        <p>{now.confirming.kind === "checkpoint" ? "A checkpoint tests the line up to" : "Confirming"} <TrialLink campaign={session.name} number={now.confirming.trial} />{now.confirming.look === null ? "" : `: look ${now.confirming.look} of ${now.confirming.of ?? NOTHING}`}</p>
       )}
       {now.running.length > 0 && <ul class="runs">{now.running.map((run) => <Running key={`${run.trial}/${run.seed}/${run.slot}`} run={run} at={at} live={live && busy} />)}</ul>}
       {now.queued.length > 0 && <p>Queued: <TrialLinks campaign={session.name} numbers={now.queued} /></p>}
@@ -98,6 +98,7 @@ export function NowPanel(): JSX.Element {
         </details>
       )}
       {now.next_stop !== null && now.next_stop !== "" && <p class="muted">Next stop: {now.next_stop}</p>}
+      {typeof now.seconds_left === "number" && <p class="muted">About {seconds(now.seconds_left)} to the end.</p>}
       {session.clock && now.running.length === 0 && now.state === "running" && <p class="muted">Nothing runs.</p>}
     </Panel>
   );
