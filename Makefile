@@ -1,5 +1,6 @@
 # Two commands do everything: `make demo` runs a campaign, `make test` passes the tests. `make check`
-# passes those that take seconds; they need no browser, Docker, PostgreSQL or PyTorch.
+# passes those that take seconds; they need no browser, Docker, PostgreSQL or PyTorch. `make test-slow`
+# passes the rest: attacks, whole packs, examples, and the commands of the docs.
 PYTHON ?= python3
 VENV ?= .venv
 # One tested release. On Linux the package index serves a build with CUDA (several GB); point pip
@@ -11,20 +12,23 @@ BIN := $(VENV)/bin
 # Two processes that take file by file, in the order of tests/conftest.py.
 TOGETHER := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test check wheel page clean
+.PHONY: demo test test-slow check wheel page clean
 
 demo: $(VENV)/.installed
 	$(BIN)/recipelab run airbench96 --profile mini --trials $(TRIALS) --seed $(SEED) \
 	  --name demo --if-exists continue
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest $(TOGETHER)
+	$(BIN)/python -m pytest $(TOGETHER) -m "not slow"
+
+test-slow: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest $(TOGETHER) -m slow
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy -p recipelab
-	$(BIN)/python -m pytest $(TOGETHER) -m "not browser and not campaign and not docker and not postgres and not torch"
+	$(BIN)/python -m pytest $(TOGETHER) -m "not slow and not browser and not campaign and not docker and not postgres and not torch"
 
 wheel: $(VENV)/.installed-dev
 	$(BIN)/python -m build --wheel --outdir dist .

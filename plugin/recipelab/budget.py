@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from recipelab.core.errors import BudgetSpent
+from recipelab.core.text import duration
 from recipelab.core.trial import Outcome, Status
 from recipelab.packs.judging_sections import Goal
 
@@ -114,6 +116,45 @@ def spent_limit(limits: BudgetLimits, spent: Spent, goal: Goal) -> str | None:
     return None
 
 
+@dataclass(frozen=True)
+class LimitState:
+    """A limit of a campaign, and how far it is from it.
+
+    Attributes:
+        kind: Its name in :class:`BudgetLimits`.
+        used: How much is used.
+        limit: The limit.
+        seconds: Estimate of when it is reached at the pace of this run, in seconds from now;
+            ``None`` if nothing tells.
+    """
+
+    kind: str
+    used: float
+    limit: float
+    seconds: float | None
+
+    @property
+    def left(self) -> float:
+        """How much is left."""
+        return max(0.0, self.limit - self.used)
+
+    def words(self) -> str:
+        """Return what is left, in words."""
+        about = "" if self.seconds is None else f", some {duration(self.seconds)}"
+        match self.kind:
+            case "hours":
+                return f"the budget of {self.limit:g} h ends in {duration(self.left * _HOUR)}"
+            case "plateau":
+                return f"it ends if none of the next {self.left:.0f} trials is kept"
+            case "money":
+                return f"${self.left:.2f} of ${self.limit:g} are left{about}"
+            case "tokens" | "trials":
+                return f"{self.left:,.0f} of {self.limit:,.0f} {self.kind} are left{about}"
+            case _:
+                what = self.kind.replace("_", " ")
+                return f"{self.left:.3g} of {self.limit:g} {what} are left{about}"
+
+
 class Ledger:
     """The account of one campaign: trials, time, devices, tokens and money.
 
@@ -160,6 +201,7 @@ class Ledger:
         self._no_room: str | None = None
         self._keep_usage: Callable[[NewUsage], None] | None = None
         self._read_lineage()
+        self._at_start = self.spent
         self._warned = dict(self._shares())
 
     def _read_lineage(self) -> None:
@@ -219,6 +261,38 @@ class Ledger:
             if self._device_seconds + needed > self.limits.device_hours * _HOUR:
                 return "the budget of device time is spent"
         return reason
+
+    def limit_states(self) -> tuple[LimitState, ...]:
+        """Return how far the campaign is from each of its limits, the soonest first.
+
+        A target is left out: nothing tells when it is reached.
+        """
+        spent, start, found = self.spent, self._at_start, []
+        names = {"plateau": "since_kept"}
+        for kind in ("trials", "hours", "device_hours", "tokens", "money", "plateau"):
+            limit = getattr(self.limits, kind)
+            if limit is None:
+                continue
+            name = names.get(kind, kind)
+            used, pace = getattr(spent, name), getattr(spent, name) - getattr(start, name)
+            seconds = None
+            if kind == "hours":
+                seconds = max(0.0, limit - used) * _HOUR
+            elif pace > 0 and kind != "plateau":
+                seconds = max(0.0, limit - used) / pace * spent.hours * _HOUR
+            found.append(LimitState(kind, used, limit, seconds))
+        return tuple(
+            sorted(found, key=lambda one: math.inf if one.seconds is None else one.seconds)
+        )
+
+    def next_stop(self) -> str:
+        """Return what will end the campaign, in words, the soonest first."""
+        if (reason := self.over) is not None:
+            return f"{reason}: it ends when what runs has ended"
+        parts = [state.words() for state in self.limit_states()]
+        if (target := self.limits.target) is not None:
+            parts.append(f"it ends at a score of {target:g}")
+        return "; ".join(parts)
 
     @property
     def _seconds_per_trial(self) -> float:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from recipelab.lineage import CampaignRecord
     from recipelab.packs.judging_sections import Metric
     from recipelab.team.speakers import SpeakerFactory
+    from recipelab.trackers.base import TrackerFactory
 
 
 class Arm(StrEnum):
@@ -61,6 +62,30 @@ SPEAKERS: Registry[SpeakerFactory] = Registry(
 )
 """The policies that pick the next speaker, by name; see
 :class:`recipelab.team.speakers.SpeakerPolicy`."""
+
+
+TRACKERS: Registry[TrackerFactory] = Registry(
+    "tracker",
+    "recipelab.trackers",
+    {
+        "mlflow": "recipelab.trackers.mlflow:MLflowTracker",
+        "wandb": "recipelab.trackers.wandb:WandbTracker",
+        "tensorboard": "recipelab.trackers.tensorboard:TensorBoardTracker",
+    },
+)
+"""The trackers of experiments by name; see :class:`recipelab.trackers.Tracker`."""
+
+
+def tracker_name(spec: str) -> tuple[str, str]:
+    """Return name and place of a tracker that is named as ``NAME`` or ``NAME:WHERE``.
+
+    Raises:
+        RecipelabError: No tracker has that name; the valid ones are listed.
+    """
+    name, _, where = spec.partition(":")
+    if name not in TRACKERS:
+        raise RecipelabError(unknown_name(TRACKERS.what, name, TRACKERS.names()))
+    return name, where
 
 
 SavedModel = str | dict[str, Any]
@@ -108,6 +133,7 @@ class Plan(BaseModel):
         keep_artifacts: Of which trials the artifacts are kept.
         accept_self_reported: Whether a real model may work on a pack whose recipe says its own
             score.
+        track: Trackers that the trials are sent to, each as ``NAME`` or ``NAME:WHERE``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -137,6 +163,17 @@ class Plan(BaseModel):
     follows: str | None = None
     keep_artifacts: KeepArtifacts = KeepArtifacts.BEST
     accept_self_reported: bool = False
+    track: tuple[str, ...] = ()
+
+    @field_validator("track")
+    @classmethod
+    def _check_track(cls, specs: tuple[str, ...]) -> tuple[str, ...]:
+        for spec in specs:
+            try:
+                tracker_name(spec)
+            except RecipelabError as error:
+                raise ValueError(str(error)) from None
+        return tuple(dict.fromkeys(specs))
 
     @field_validator("speakers")
     @classmethod

@@ -61,6 +61,7 @@ def adopted_untouched(adopt: Adopt, folder: Path, *words: object) -> dict[str, A
     return facts
 
 
+@pytest.mark.slow
 def test_a_table_with_cross_validation(
     cli: Cli, adopt: Adopt, repository: Callable[..., Path]
 ) -> None:
@@ -86,6 +87,7 @@ def test_a_table_with_cross_validation(
     assert verified["held_out"] is True
 
 
+@pytest.mark.slow
 def test_a_package_with_a_configuration_file(
     cli: Cli,
     adopt: Adopt,
@@ -124,6 +126,7 @@ def test_a_package_with_a_configuration_file(
     assert cli("packs", "check", "yaml_package", "--no-run").exit_code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not (shutil.which("gcc") and shutil.which("make")), reason="needs a C compiler and make"
 )
@@ -135,6 +138,7 @@ def test_a_program_in_c(cli: Cli, adopt: Adopt, repository: Callable[..., Path])
     searched(cli, "c_makefile")
 
 
+@pytest.mark.slow
 def test_a_repository_of_autoresearch_layout(
     cli: Cli, adopt: Adopt, repository: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -158,6 +162,7 @@ def test_a_repository_of_autoresearch_layout(
     searched(cli, "autoresearch", "--prior", facts["prior"])
 
 
+@pytest.mark.slow
 @pytest.mark.torch
 def test_one_file_of_torch(cli: Cli, adopt: Adopt, repository: Callable[..., Path]) -> None:
     folder = repository("torch_file")

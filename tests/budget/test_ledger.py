@@ -72,6 +72,34 @@ def test_time_is_up(store: LineageStore) -> None:
     assert book.over == "the time is up"
 
 
+def test_what_ends_a_campaign_is_told_the_soonest_first(store: LineageStore) -> None:
+    clock = Clock()
+    limits = BudgetLimits(
+        trials=10, hours=2.0, device_hours=1.0, tokens=1_000_000, money=5.0, target=0.5, plateau=7
+    )
+    book = Ledger(store, "c", limits, clock=clock)
+    tried(book, 0, Status.BASELINE, 1.0)
+    assert book.next_stop().startswith("the budget of 2 h ends in 2 h 00 min; ")
+    clock.now += 600
+    tried(book, 1, Status.DISCARDED)
+    tried(book, 2, Status.KEPT, 0.9)
+    tried(book, 3, Status.DISCARDED)
+    book.used("x", "m", prompt_tokens=900_000, completion_tokens=0, seconds=1.0, cost=1.25)
+    assert book.next_stop().split("; ") == [
+        "100,000 of 1,000,000 tokens are left, some 67 s",
+        "7 of 10 trials are left, some 23 min",
+        "$3.75 of $5 are left, some 30 min",
+        "the budget of 2 h ends in 1 h 50 min",
+        "0.989 of 1 device hours are left, some 14 h 50 min",
+        "it ends if none of the next 6 trials is kept",
+        "it ends at a score of 0.5",
+    ]
+    assert [state.kind for state in book.limit_states()][:2] == ["tokens", "trials"]
+    tried(book, 4, Status.KEPT, 0.4)
+    told = "the target of 0.5 is reached: it ends when what runs has ended"
+    assert book.next_stop() == told
+
+
 @pytest.mark.parametrize(
     ("goal", "near", "there"), [(Goal.MINIMIZE, 0.6, 0.5), (Goal.MAXIMIZE, 0.4, 0.5)]
 )

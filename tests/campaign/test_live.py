@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sqlite3
 import stat
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,13 @@ from recipelab.cli.app import app
 from recipelab.core.errors import RecipelabError
 from recipelab.core.text import plain
 from recipelab.core.trial import FailureKind, Phase, Status
-from recipelab.evaluation.live import LINE_CHARACTERS, LOG_BYTES, SHOWN_LINES, LiveBoard
+from recipelab.evaluation.live import LINE_CHARACTERS, LOG_BYTES, NOW, SHOWN_LINES, LiveBoard
+from recipelab.evaluation.now import Confirming, NowBoard, QueueNow, SlotsNow, read_team
 
 from .conftest import TRAIN, Make, set_x
+
+SECONDS = 60
+"""Longer than anything here takes: what hangs fails."""
 
 HANGS = (
     'while HANGS:\n        print(f"step loss 9.25 \\x1b[31m{args.seed}")\n        time.sleep(0.05)'
@@ -49,6 +54,15 @@ async def campaign(make: Make, project: Path) -> AsyncIterator[Campaign]:
 async def command(*words: str) -> Result:
     """Runs a command beside the campaign, which goes on meanwhile."""
     return await asyncio.to_thread(CliRunner().invoke, app, words)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Waits until something is so."""
+    async with asyncio.timeout(SECONDS):
+        while True:
+            if holds():
+                return
+            await asyncio.sleep(0.02)
 
 
 async def facts(*words: str) -> Any:
@@ -96,6 +110,103 @@ async def test_a_running_trial_is_seen_and_can_be_ended(campaign: Campaign) -> N
         campaign.proposal("nearer", edits=[set_x(3.5)], surface="left", parent=0)
     )
     assert kept.status is Status.KEPT
+
+
+async def test_what_goes_on_is_told_as_long_as_somebody_runs_it(campaign: Campaign) -> None:
+    task = await hanging(campaign)
+    proposal = campaign.proposal("waits", edits=[set_x(3.0)], surface="left", parent=0)
+    second = asyncio.create_task(campaign.evaluate(proposal))
+    await until(lambda: campaign.now().queued == (2,))
+    now = campaign.now()
+    assert (now.state, now.paused, now.driver_alive) == ("running", False, True)
+    (phase,) = now.running
+    assert (phase.trial, phase.phase, phase.seed, phase.look) == (1, "preflight", None, None)
+    assert (phase.beside, phase.budget) == (False, 500.0)
+    assert phase.log[-1].startswith("step loss 9.25")
+    assert (now.slots.busy, now.slots.total) == (1, 1)
+    assert now.next_stop == "2 of 2 trials are left"
+    assert [(one.kind, one.used, one.limit) for one in now.budget] == [("trials", 0, 2)]
+    assert now.confirming is None and now.floor == () and now.warnings == ()
+    facts = now.facts()
+    assert facts == json.loads(json.dumps(facts))
+    assert facts["running"][0]["log"] == list(phase.log)
+    file = campaign.home.live("toy-1") / NOW
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    campaign.pause()
+    assert campaign.now().paused
+    assert campaign.now().next_stop == "paused: no trial begins until it goes on"
+    campaign.unpause()
+    await facts("kill", "1")
+    assert (await task).was_killed
+    assert (await second).status is Status.KEPT
+
+
+async def test_where_nobody_runs_it_nothing_goes_on(make: Make, project: Path) -> None:
+    campaign = make(1)
+    async with campaign.opened():
+        file = campaign.home.live("toy-1") / NOW
+        await until(file.exists)
+        left = file.read_bytes()
+    assert not file.exists()
+    now = campaign.now()
+    assert (now.state, now.driver_alive, now.running, now.floor) == ("stopped", False, (), ())
+    assert now.next_stop == "the script that ran it has ended"
+    # A killed process leaves its file, and its campaign as running.
+    file.write_bytes(left)
+    with sqlite3.connect(campaign.home.lineage) as connection:
+        connection.execute("UPDATE campaign SET state = 'running', ended_at = NULL")
+    connection.close()
+    now = campaign.now()
+    assert (now.state, now.driver_alive, now.queued) == ("running", False, ())
+    assert now.next_stop == "no process runs it: recipelab resume toy-1 goes on"
+    campaign.close()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b"{}", b'{"began": "x"}', b'{"began": 1, "floor": [{"who": 1}]}', b"\xff"],
+)
+def test_a_file_that_tells_nothing_is_no_error(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / NOW).write_bytes(content)
+    assert read_team(tmp_path / NOW) is None
+    assert read_team(tmp_path / "gone") is None
+
+
+def test_a_board_is_read_as_it_was_written(tmp_path: Path) -> None:
+    board = NowBoard(tmp_path / "live" / NOW)
+    board.took_floor("left")
+    board.took_floor("right")
+    board.calls("left", ["submit_trial", "submit_trial", "\x1b[2Jx"])
+    board.calls("nobody", ["x"])
+    board.passed("meta", "nothing\nto \x1b[31msay " + "x" * 900)
+    board.warn("the disk is full")
+    board.warn("again\x1b")
+    board.warn("the disk is full")
+    board.confirming(4, 2, 4)
+    with board.holding("gpu0"), board.holding("gpu0"), board.holding("gpu1"):
+        told = board.team(QueueNow((7, 9), 4, "3 of 10 trials are left", 99.0))
+        board.write(QueueNow((7, 9), 4, "3 of 10 trials are left", 99.0))
+    assert read_team(tmp_path / "live" / NOW) == told
+    assert [one.specialist for one in told.floor] == ["left", "right"]
+    assert told.floor[0].doing == "calling submit_trial, \ufffd[2Jx"
+    assert told.floor[1].doing == "thinking"
+    assert told.warnings == ("the disk is full", "again\ufffd")
+    assert told.slots == SlotsNow(2, 4)
+    assert told.confirming == Confirming(4, 2, 4)
+    (passed,) = told.passes
+    assert passed.reason.startswith("nothing to \ufffd[31msay xxx") and len(passed.reason) < 300
+    board.confirmed(5)
+    board.left_floor("left")
+    board.calls("right", ())
+    board.took_floor("meta")
+    later = board.team(QueueNow())
+    assert later.confirming is not None and later.passes == ()
+    assert [(one.specialist, one.doing) for one in later.floor] == [
+        ("right", "thinking"),
+        ("meta", "thinking"),
+    ]
+    board.confirmed(4)
+    assert board.team(QueueNow()).confirming is None
 
 
 async def test_what_was_killed_is_not_run_again(campaign: Campaign, project: Path) -> None:

@@ -441,6 +441,7 @@ def stand_in(name: str, place: Path, files: dict[str, str], made: str | None) ->
     return pack.model_copy(update=changes), clone
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "files", "made", "score"),
     [

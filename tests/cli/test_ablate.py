@@ -12,6 +12,7 @@ from .conftest import Cli
 ABLATE = ("ablate", "toy", "--trials", "2", "--sandbox", "local", "--slots", "1")
 
 
+@pytest.mark.slow
 def test_arms_run_on_equal_budgets_and_are_not_run_twice(cli: Cli, project: Path) -> None:
     words = (*ABLATE, "--seeds", "2", "--arms", "specialists,no-lineage")
     picture = project / "curves.svg"

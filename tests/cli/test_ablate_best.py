@@ -34,6 +34,7 @@ def kept_in(project: Path) -> list[dict[str, Any]]:
     ]
 
 
+@pytest.mark.slow
 def test_shares_add_up_and_are_measured_once(cli: Cli, ran: Ran, project: Path) -> None:
     ran(*CAMPAIGN)
     facts = facts_of(cli, "--seeds", 2)

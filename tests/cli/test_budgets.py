@@ -25,6 +25,7 @@ def test_a_dry_run_estimates_and_runs_nothing(cli: Cli, project: Path) -> None:
     assert facts["dollars_expected"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "reason"),
     [

@@ -75,6 +75,7 @@ def test_the_transcript_reads_back_as_autogen_messages(ran: Ran) -> None:
     assert {"user", "left", "right", "evaluator"} <= {message.source for message in messages}
 
 
+@pytest.mark.slow
 def test_the_same_seed_proposes_the_same_edits(cli: Cli) -> None:
     names = {"one": 3, "two": 3, "other": 4}
     edits = {}

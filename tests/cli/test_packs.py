@@ -42,6 +42,7 @@ def curve(cli: Cli) -> Path:
     return Path("task_packs/curve")
 
 
+@pytest.mark.slow
 def test_a_new_pack_improves_and_can_be_verified(cli: Cli, curve: Path) -> None:
     """That it is sound is tested as the page says it (tests/examples/test_tutorial.py)."""
     words = ("--trials", 2, "--seed", 2, "--json", *LOCAL)

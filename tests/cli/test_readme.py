@@ -94,6 +94,7 @@ def sh(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_readme_do_what_they_say(user: Path) -> None:
     assert commands()[0].startswith("pip install 'recipelab[torch]'")
     for line in commands()[1:]:
@@ -212,6 +213,7 @@ def test_every_reason_is_that_of_a_block() -> None:
     assert set(ELSEWHERE) <= found
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_docs_run_as_written(
     user: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -232,6 +234,7 @@ def test_the_commands_of_the_docs_run_as_written(
     assert ran >= 20
 
 
+@pytest.mark.slow
 def test_the_commands_of_adopting_run_as_written(
     user: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -279,6 +279,7 @@ class WeakSandbox(DockerSandbox):
         return options
 
 
+@pytest.mark.slow
 @pytest.mark.docker
 @pytest.mark.parametrize(("weakness", "expected"), WEAK.values(), ids=WEAK.keys())
 async def test_a_weakness_is_found(

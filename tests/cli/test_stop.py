@@ -58,6 +58,7 @@ def test_what_was_in_flight_or_queued_is_run_once_after_kill_9(project: Path) ->
         assert store.leases("c") == ()
 
 
+@pytest.mark.slow
 def test_kills_at_random_moments_lose_nothing_and_leave_nothing(tmp_path: Path) -> None:
     words = ["--kills", "6", "--trials", "5", "--seed", "7", "--json", str(tmp_path / "tally.json")]
     program = str(ROOT / "benchmarks/kills.py")

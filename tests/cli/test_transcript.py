@@ -9,7 +9,7 @@ import pytest
 from autogen_agentchat.messages import MessageFactory
 
 from recipelab.lineage import LineageStore
-from tests.report.conversation import two_at_once
+from tests.report.conversation import propose, two_at_once
 
 from .conftest import Cli
 
@@ -87,3 +87,19 @@ def test_a_transcript_can_be_read_when_the_pack_is_gone(chat: Cli, project: Path
     told = chat("transcript", "--trial", "1")
     assert told.exit_code == 0, told.output
     assert "- score 31.5 ± 0.25; against the best" in told.stdout
+
+
+def test_what_a_proposer_was_shown_is_printed(
+    chat: Cli, store: LineageStore, project: Path
+) -> None:
+    turn = store.add_turn("c", "left", view="## Best\n- \x1b[2Jtrial 0", round_number=1)
+    number = propose(store, "left", "it helps", 1, turn=turn)
+    shown = chat("show", number, "--seen")
+    assert shown.exit_code == 0, shown.output
+    assert shown.stdout == "## Best\n- \ufffd[2Jtrial 0\n"
+    facts = json.loads(chat("show", number, "--seen", "--json").stdout)
+    assert facts == {"trial": number, "seen": "## Best\n- \x1b[2Jtrial 0"}
+    assert "was shown" not in chat("transcript").stdout
+    refused = chat("show", "0", "--seen")
+    assert refused.exit_code == 2
+    assert "trial 0 of c was proposed in no turn that the lineage has" in refused.stderr

@@ -163,6 +163,7 @@ async def test_a_recipe_that_fails_in_its_control_run_is_not_kept(folder: Path) 
     assert "AssertionError" in outcome.reason
 
 
+@pytest.mark.slow
 async def test_a_line_whose_head_knows_too_much_falls_back(folder: Path) -> None:
     pack = load_pack(str(folder))
     cheat = edited(pack, CHEAT)

@@ -14,6 +14,7 @@ from recipelab.core.trial import Checkpoint, Edit, Outcome, SeedRun, Standing, S
 from recipelab.evaluation.checkpoints import WorkingLine
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.metric import METRIC, Incumbent, noise_of
+from recipelab.evaluation.observers import TrialObserver
 from recipelab.evaluation.protocol import Rebase
 from recipelab.evaluation.seeds import SeedSource
 from recipelab.packs.data import ensure_data
@@ -74,8 +75,10 @@ async def test_a_gain_on_few_seeds_is_kept_provisionally(pack: Pack) -> None:
         best = incumbent(pack, 0, pack.baseline(), baseline, baseline)
         sandbox.trained.clear()
         recipe = edited(pack, ("X = 1.0", "X = 2.0"))
-        outcome = await evaluator.evaluate(recipe, lambda: best, labels=LABELS)
+        looks = Looks()
+        outcome = await evaluator.evaluate(recipe, lambda: best, labels=LABELS, observer=looks)
     assert outcome.status is Status.KEPT, outcome.reason
+    assert looks.told == [(1, 1)]
     evidence = outcome.evidence
     assert evidence is not None
     assert evidence.standing is Standing.PROVISIONAL
@@ -250,8 +253,23 @@ async def test_a_verdict_on_a_screening_says_that_the_best_is_another_by_now(pac
     assert "against trial 0; the best changed meanwhile to trial 4" in outcome.reason
 
 
+class Looks(TrialObserver):
+    """Notes how far tests are."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[int, int]] = []
+
+    def confirming(self, look: int, of: int) -> None:
+        self.told.append((look, of))
+
+
 async def checkpoint_of(
-    pack: Pack, change: tuple[str, str], *, at_end: bool = False, lead: float | None = None
+    pack: Pack,
+    change: tuple[str, str],
+    *,
+    at_end: bool = False,
+    lead: float | None = None,
+    observer: TrialObserver | None = None,
 ) -> tuple[Checkpoint | None, list[Checkpoint], list[str], WorkingLine]:
     """Test a line of one edit; ``lead`` is the score that its head claims, if not its own."""
     async with RecordingSandbox() as sandbox:
@@ -274,13 +292,19 @@ async def checkpoint_of(
             at_end=at_end,
             seeds=SeedSource(pack, "c", SECRET),
             labels=LABELS,
+            observer=observer,
         )
     return found, recorded, sandbox.trained, line
 
 
 async def test_a_checkpoint_that_holds_tells_the_gain_of_the_line(pack: Pack) -> None:
-    found, recorded, trained, line = await checkpoint_of(pack, ("X = 1.0", "X = 3.0"))
+    looks = Looks()
+    found, recorded, trained, line = await checkpoint_of(
+        pack, ("X = 1.0", "X = 3.0"), observer=looks
+    )
     assert found is not None and recorded == [found]
+    last = pack.acceptance.confirm.index(found.seeds) + 1
+    assert looks.told == [(look, len(pack.acceptance.confirm)) for look in range(1, last + 1)]
     assert found.held and not found.fell_back, found.reason
     assert (found.trial, found.against) == (3, 0)
     assert found.p is not None and found.level is not None
@@ -333,6 +357,7 @@ async def test_a_head_that_a_busy_machine_kept_waiting_is_tested_again_later(
     assert (found, recorded) == (None, [])
 
 
+@pytest.mark.slow
 async def test_a_small_lead_is_tested_at_the_end_alone(pack: Pack) -> None:
     change = ("X = 1.0", "X = 1.005")
     quiet, recorded, trained, line = await checkpoint_of(pack, change)

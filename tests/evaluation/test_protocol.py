@@ -86,6 +86,7 @@ async def test_a_gain_is_kept_on_seeds_that_nobody_had_run(strict: Pack) -> None
     assert outcome.score == pytest.approx(sum(scores) / 4)
 
 
+@pytest.mark.slow
 async def test_the_same_trial_is_confirmed_on_the_same_seeds_again(strict: Pack) -> None:
     seen, seeds = [], SeedSource(strict, "c", b"secret")
     async with RecordingSandbox() as sandbox:

@@ -86,6 +86,7 @@ async def test_a_comparison_in_which_the_machine_changed_its_speed_is_repeated(
     assert [run.measures["drift"] for run in outcome.seed_runs] == [0.0, 0.0]
 
 
+@pytest.mark.slow
 async def test_it_gives_up_on_a_machine_that_never_rests(timed: Pack) -> None:
     async with Machine() as machine:
         evaluator = _evaluator(timed, machine)

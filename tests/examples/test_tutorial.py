@@ -26,6 +26,7 @@ def pattern(told: str) -> str:
     return ".*".join(re.escape(part) for part in told.strip().split("..."))
 
 
+@pytest.mark.slow
 def test_every_command_does_what_the_page_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

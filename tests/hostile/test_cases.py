@@ -20,7 +20,7 @@ from .case import Case
 from .cases import ALL
 from .conftest import Everything
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
 GRACE_SECONDS = 2.0
 """How much later than its deadline a phase may end."""

@@ -74,7 +74,10 @@ def damaged(path: Path) -> None:
             newer,
             f"has version {SCHEMA + 1} of the lineage's tables, and this recipelab reads v",
         ),
-        (too_old, rf"lineage\.db has version {OLDEST - 1} of .* reads versions {OLDEST} to {SCHEMA}"),
+        (
+            too_old,
+            rf"lineage\.db has version {OLDEST - 1} of .* reads versions {OLDEST} to {SCHEMA}",
+        ),
         (of_no_version, "has no version of the lineage's tables"),
         (of_something_else, "is not a lineage: it is a database of something else"),
         (damaged, "cannot open the lineage"),
@@ -97,7 +100,7 @@ def of_version_two(url: str) -> None:
     """Turns an open lineage's tables into those of version 2."""
     database = open_database(url, create=False)
     with database.writing() as transaction:
-        for table in ("turn_trial", "turn", "turn_view"):
+        for table in ("finished_run", "turn_trial", "turn", "turn_view"):
             transaction.run(f"DROP TABLE {table}")
         transaction.run("UPDATE recipelab_lineage SET version = 2")
     database.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,9 +11,14 @@ from hypothesis import strategies as st
 from recipelab.core.errors import LineageError
 from recipelab.core.trial import (
     Certificate,
+    Checkpoint,
     Evidence,
+    Failure,
+    FailureKind,
     GateResult,
     Outcome,
+    Phase,
+    PhaseTiming,
     SeedRun,
     Standing,
     Status,
@@ -20,11 +27,16 @@ from recipelab.lineage import LineageStore
 from tests.lineage.helpers import CAMPAIGN, FILES, outcome, proposal, with_campaign
 
 
-def tried(store: LineageStore, status: Status, evidence: Evidence | None = None) -> int:
-    """Adds a judged trial and gives its number."""
-    number = store.propose(
+def propose(store: LineageStore) -> int:
+    """Adds a trial in flight and gives its number."""
+    return store.propose(
         CAMPAIGN, proposal("why"), parents=(), files=FILES, digest="", diff="", round_number=None
     )
+
+
+def tried(store: LineageStore, status: Status, evidence: Evidence | None = None) -> int:
+    """Adds a judged trial and gives its number."""
+    number = propose(store)
     store.record(CAMPAIGN, number, Outcome(status, "so", evidence=evidence))
     return number
 
@@ -125,3 +137,54 @@ def test_a_recipe_is_found_again_whatever_its_comments(store: LineageStore) -> N
     assert store.find_same(CAMPAIGN, {"recipe/train.py": "x = 1\ny = 3\n"}) is None
     store.record(CAMPAIGN, first, outcome(Status.ABORTED))
     assert store.find_same(CAMPAIGN, {"recipe/train.py": "x = 1\ny = 2\n"}) is None
+
+
+RUN = SeedRun(
+    7,
+    (PhaseTiming(Phase.TRAIN, 2.5, 2.0, 64.0),),
+    {"metric": 1.5},
+    items=b"\x00\xff" * 9,
+    artifact="ab" * 32,
+)
+
+
+def test_finished_runs_come_back_whole_for_the_same_recipe_beside_the_same_trial(
+    store: LineageStore,
+) -> None:
+    number = propose(store)
+    store.add_finished_run(CAMPAIGN, number, "d" * 64, RUN)
+    store.add_finished_run(CAMPAIGN, number, "d" * 64, replace(RUN, measures={"metric": 9.0}))
+    (found,) = store.finished_runs(CAMPAIGN, number, "d" * 64).values()
+    assert (found, found.items, found.artifact) == (RUN, RUN.items, RUN.artifact)
+    assert store.finished_runs(CAMPAIGN, number, "e" * 64) == {}
+    assert store.finished_runs(CAMPAIGN, number, "d" * 64, beside=0) == {}
+    assert store.finished_runs(CAMPAIGN, propose(store), "d" * 64) == {}
+
+
+def failed(kind: FailureKind) -> Outcome:
+    return Outcome(Status.ABORTED, "so", failure=Failure(None, kind, "s", "e"))
+
+
+@pytest.mark.parametrize(
+    ("ended", "stay"),
+    [
+        (Outcome(Status.DISCARDED, "so"), False),
+        (failed(FailureKind.KILLED), False),
+        (failed(FailureKind.INFRASTRUCTURE), True),
+    ],
+)
+def test_finished_runs_are_kept_as_long_as_the_trial_may_run_again(
+    store: LineageStore, ended: Outcome, stay: bool
+) -> None:
+    number = propose(store)
+    store.add_finished_run(CAMPAIGN, number, "", RUN)
+    store.record(CAMPAIGN, number, ended)
+    assert bool(store.finished_runs(CAMPAIGN, number, "")) is stay
+
+
+def test_a_checkpoint_that_is_recorded_needs_its_finished_runs_no_more(store: LineageStore) -> None:
+    tried(store, Status.BASELINE)
+    head = tried(store, Status.KEPT, Evidence(0, 2, 2, standing=Standing.PROVISIONAL))
+    store.add_finished_run(CAMPAIGN, head, "", RUN)
+    store.add_checkpoint(CAMPAIGN, Checkpoint(head, 0, True, False, "so", 4))
+    assert store.finished_runs(CAMPAIGN, head, "") == {}

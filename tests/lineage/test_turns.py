@@ -19,9 +19,7 @@ VIEWS = st.lists(TEXT | st.text(min_size=200, max_size=400), min_size=1, max_siz
 
 def shown(store: LineageStore, *views: str, specialist: str = "opt") -> list[int]:
     """Adds a turn for each view."""
-    return [
-        store.add_turn(CAMPAIGN, specialist, view=view, round_number=None) for view in views
-    ]
+    return [store.add_turn(CAMPAIGN, specialist, view=view, round_number=None) for view in views]
 
 
 def line(number: int) -> str:
@@ -63,9 +61,7 @@ def test_a_view_is_stored_once_however_often_it_is_shown(store: LineageStore) ->
 def test_views_that_repeat_lines_take_little_and_no_chain_is_too_long(
     store: LineageStore,
 ) -> None:
-    views = [
-        "\n".join(map(line, range(start, start + 60))) for start in range(3 * LONGEST_CHAIN)
-    ]
+    views = ["\n".join(map(line, range(start, start + 60))) for start in range(3 * LONGEST_CHAIN)]
     shown(store, *views)
     hashes = [view.hash for view in store.views(CAMPAIGN)]
     assert [store.view_text(hash) for hash in hashes] == views
@@ -84,7 +80,7 @@ def test_a_trial_knows_its_turn_and_a_turn_its_trials(store: LineageStore) -> No
     assert [turn.trials for turn in store.turns(CAMPAIGN)] == [(third,), (1, 2)]
     assert store.turn_of(CAMPAIGN, 0) is None
     assert store.turn_of(CAMPAIGN, 2) == store.turns(CAMPAIGN)[1]
-    with pytest.raises(LineageError, match="no turn 3 in which .* it has turns 1 to 2"):
+    with pytest.raises(LineageError, match=r"no turn 3 in which .* it has turns 1 to 2"):
         propose(store, 0, turn=3)
     assert store.trial_count(CAMPAIGN) == 4  # what is refused leaves nothing
     with pytest.raises(LineageError, match="has no trial 9"):

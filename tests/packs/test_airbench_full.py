@@ -71,6 +71,7 @@ def halved(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=240)
 
 
+@pytest.mark.slow
 @pytest.mark.torch
 def test_what_is_trained_blind_is_asked_blind_and_scored(root: Path) -> None:
     for number in range(1, 6):
@@ -112,6 +113,7 @@ def main(run, hyp, proxy, with_bias, without):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.torch
 def test_a_timed_seed_takes_what_the_warm_up_compiled(root: Path) -> None:
     """The warm-up sees no data; what it packs is there in train, as the engine stages it."""

@@ -318,6 +318,7 @@ def test_preflight_trains_saves_loads_and_evaluates_by_two_processes(stepping: P
     assert projection["peak_memory_mb"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.torch
 @pytest.mark.parametrize(
     ("file", "old", "new"),

@@ -92,6 +92,7 @@ WHISPER = "known.scatter_add_(2, windows[..., None], torch.full((*windows.shape,
 SOFTMAX = "torch.softmax(logits / TEMPERATURE, dim=-1)"
 
 
+@pytest.mark.slow
 @pytest.mark.torch
 @pytest.mark.parametrize(
     ("edit", "status", "words"),

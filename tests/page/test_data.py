@@ -163,6 +163,9 @@ REPLACED = [
 ]  # fmt: skip
 """Another trial takes the place in the order of one that runs again."""
 
+JUDGED_AGAIN = [("propose", False), ("aborted", True), ("anew", False), ("kept", True)]
+"""The same trial takes it."""
+
 
 @pytest.mark.parametrize("kind", DATABASES)
 @settings(
@@ -170,6 +173,7 @@ REPLACED = [
 )
 @given(st.lists(st.tuples(ACTIONS, st.booleans()), max_size=14))
 @example(REPLACED)
+@example(JUDGED_AGAIN)
 def test_changes_add_up_to_the_whole(
     kind: str, make_database: MakeDatabase, steps: list[tuple[str, bool]]
 ) -> None:

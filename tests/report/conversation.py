@@ -88,7 +88,13 @@ class Chat:
         self.say(message, trials[0] if trials else None)
 
 
-def propose(store: LineageStore, specialist: str, hypothesis: str, round_number: int | None) -> int:
+def propose(
+    store: LineageStore,
+    specialist: str,
+    hypothesis: str,
+    round_number: int | None,
+    turn: int | None = None,
+) -> int:
     """Adds a trial in flight that sets X to its own number."""
     before = Recipe({"recipe/train.py": "X = 1\n"})
     edit = Edit("recipe/train.py", "X = 1", f"X = {store.trial_count(CAMPAIGN) + 1}")
@@ -102,6 +108,7 @@ def propose(store: LineageStore, specialist: str, hypothesis: str, round_number:
         digest=after.digest,
         diff=before.diff(after),
         round_number=round_number,
+        turn=turn,
     )
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from io import StringIO
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,7 +16,7 @@ from rich.console import Console
 
 from recipelab.core.errors import LineageError, RecipelabError
 from recipelab.core.text import plain
-from recipelab.lineage import LineageStore
+from recipelab.lineage import LineageStore, NewMessage
 from recipelab.report.transcript import Transcript, TranscriptFormat
 from recipelab.report.transcript.markdown import (
     code,
@@ -30,7 +31,7 @@ from recipelab.report.transcript.markdown import (
     strong,
 )
 from recipelab.report.transcript.rendering import html_page, show_review
-from tests.report.conversation import CAMPAIGN, KEPT, Chat, propose, two_at_once
+from tests.report.conversation import CAMPAIGN, EVIL, KEPT, Chat, propose, two_at_once
 
 Told = Callable[..., str]
 
@@ -40,7 +41,7 @@ def told(store: LineageStore) -> Told:
     """Renders the campaign of two specialists."""
     two_at_once(store)
 
-    def render(kind: TranscriptFormat, **part: int) -> str:
+    def render(kind: TranscriptFormat, **part: Any) -> str:
         transcript = Transcript(store, store.campaign(CAMPAIGN), **part)
         if kind is not TranscriptFormat.TEXT:
             return "".join(transcript.pieces(kind))
@@ -115,6 +116,27 @@ def test_a_trial_that_ended_in_a_later_round_is_reported_from_there(
         f"**Trial {number}** *(left by left)*: **kept, untested**"
     )
     assert text.count("### ") == 2
+
+
+@pytest.mark.parametrize(
+    "kind", [TranscriptFormat.TEXT, TranscriptFormat.MARKDOWN, TranscriptFormat.HTML]
+)
+def test_what_a_turn_was_shown_is_told_once_where_it_is_asked_for(
+    store: LineageStore, told: Told, kind: TranscriptFormat
+) -> None:
+    for _ in range(2):
+        turn = store.add_turn(CAMPAIGN, "left", view=f"# All\n{EVIL}", round_number=1)
+        message = NewMessage("left", "TextMessage", {"content": "I pass."}, turn=turn)
+        store.add_messages(CAMPAIGN, [message], round_number=1)
+    assert "alert(1)" not in told(kind, round_number=1).partition("I pass.")[2]
+    text = told(kind, round_number=1, views=True)
+    assert plain(text) == text
+    hash = store.views(CAMPAIGN)[0].hash[:12]
+    assert text.count(f"was shown ({hash})") == 1
+    assert text.count(f"was shown what was shown before ({hash})") == 1
+    if kind is TranscriptFormat.HTML:
+        assert "<details><summary>" in text
+        assert "<script" not in text
 
 
 def test_a_trial_that_nobody_spoke_of_is_told_from_the_lineage(told: Told) -> None:

@@ -378,6 +378,7 @@ def readable_python() -> str:
     pytest.skip("no Python that another user can run")
 
 
+@pytest.mark.slow
 @pytest.mark.torch
 async def test_pytorch_trains_inside(boxed: LocalSandbox, output: Path) -> None:
     pytest.importorskip("torch")

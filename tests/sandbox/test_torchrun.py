@@ -55,6 +55,7 @@ def launchers() -> dict[tuple[str, ...], str]:
 LAUNCHERS = launchers()
 
 
+@pytest.mark.slow
 @pytest.mark.torch
 @pytest.mark.parametrize("command", LAUNCHERS, ids=LAUNCHERS.values())
 async def test_two_ranks_meet_by_a_packs_own_launcher(
@@ -102,6 +103,7 @@ main()
 }
 
 
+@pytest.mark.slow
 @pytest.mark.torch
 async def test_of_a_failed_launch_the_first_cause_is_told(tmp_path: Path) -> None:
     pytest.importorskip("torch")

@@ -71,6 +71,7 @@ async def test_with_lineage_outcomes_do_reach_a_model(project: Path) -> None:
     assert "7.25" in "".join(scores)
 
 
+@pytest.mark.slow
 async def test_without_lineage_nothing_of_past_trials_is_shown(project: Path) -> None:
     recipe = project / "task_packs/toy/recipe/train.py"
     # Close to the limit of its size, so that some trials fail.

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import json
 import re
+import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 from autogen_agentchat.base import TaskResult
 from autogen_agentchat.conditions import MaxMessageTermination
-from autogen_agentchat.messages import BaseChatMessage
+from autogen_agentchat.messages import BaseChatMessage, TextMessage
 from autogen_agentchat.teams import BaseGroupChat, SelectorGroupChat
 from autogen_core import CancellationToken
 from autogen_core.models import CreateResult, LLMMessage, RequestUsage
@@ -22,12 +23,17 @@ from autogen_core.models import CreateResult, LLMMessage, RequestUsage
 from recipelab import LineageStore, ResearchGroupChat
 from recipelab.agents import EVALUATOR
 from recipelab.agents.context import VIEW_SOURCE
+from recipelab.agents.specialist import FAULT
+from recipelab.campaign.reader import CampaignReader
 from recipelab.core.trial import Edit, Proposal, Status
 from recipelab.evaluation.queue import TrialQueue
-from recipelab.lineage import TrialFilter
-from recipelab.team.notes import NOTE
+from recipelab.lineage import NewMessage, TrialFilter
+from recipelab.team.loop import CampaignLoop
+from recipelab.team.notes import NOTE, Listener, Notes
 from recipelab.team.scheduler import TurnScheduler
+from recipelab.team.speakers import RoundRobin, SpeakerContext
 
+from .fated import scored
 from .helpers import Naming, Watched, team_of
 
 SECONDS = 180
@@ -249,6 +255,7 @@ async def test_a_loaded_state_is_gone_on_with_and_told_once(project: Path) -> No
     assert history.count("Round 1: improve") == 1
 
 
+@pytest.mark.slow
 async def test_memory_does_not_grow_with_rounds(project: Path) -> None:
     team = team_of(12, turns=2, profile="two")
     rounds: list[int] = []
@@ -324,6 +331,30 @@ class Passing(Watched):
         return CreateResult(finish_reason="stop", content=words, usage=usage, cached=False)
 
 
+async def test_who_has_the_floor_and_who_passed_is_told(project: Path) -> None:
+    holds = asyncio.Event()
+    clients = {"left": Watched(holds=holds), "right": Passing()}
+    team = team_of(2, dict(clients), slots=2, ahead=1)
+    running = asyncio.create_task(finished(team))
+    async with asyncio.timeout(SECONDS):
+        while clients["left"].at_once == 0:
+            assert not running.done(), running.result()
+            await asyncio.sleep(0.02)
+        with CampaignReader.open(home=project / ".recipelab") as reader:
+            while True:
+                now = reader.now()
+                if now.floor and now.passes:
+                    break
+                await asyncio.sleep(0.02)
+    (floor,), (passed,) = now.floor, now.passes
+    assert (floor.specialist, floor.doing) == ("left", "thinking")
+    assert passed.specialist == "right"
+    assert passed.reason == "I pass: nothing on my surface can gain what two seeds would show."
+    assert floor.since <= floor.call_since <= time.time()
+    holds.set()
+    await running
+
+
 async def test_who_passes_is_not_asked_again_until_something_has_changed(project: Path) -> None:
     passing = Passing()
     team = team_of(4, {"left": passing, "right": Watched()}, speakers="credit", slots=2, ahead=1)
@@ -342,6 +373,36 @@ async def test_where_all_pass_the_campaign_ends_after_one_more_ask_a_round(proje
     assert result.stop_reason is not None
     assert result.stop_reason.startswith("3 rounds in a row brought no trial: 5 turns")
     assert sum(len(client.seen) for client in clients.values()) == 2 + 3
+
+
+async def test_who_has_passed_is_known_to_the_next_run(desk: TrialQueue) -> None:
+    def heard(*said: TextMessage) -> None:
+        kept = [NewMessage(one.source, "TextMessage", one.dump(), None) for one in said]
+        desk.store.add_messages("c", kept, round_number=None)
+
+    def may_speak() -> list[str]:
+        surfaces = {"left": ("left",), "right": ("right",)}
+        notes = Notes("c", Listener, lambda message: None)
+        context = SpeakerContext(surfaces, desk.pack.metric.goal)
+        loop = CampaignLoop(desk, Listener(), notes, RoundRobin(context), surfaces)
+        loop.start_round()
+        return loop.silence.among(surfaces, nothing_goes_on=False)
+
+    assert may_speak() == ["left", "right"]
+    heard(TextMessage(content="Nothing beats the noise.", source="left"))
+    heard(TextMessage(content="The model failed.", source="right", metadata={FAULT: "ValueError"}))
+    assert may_speak() == ["right"]
+    edit = Edit("recipe/train.py", "X = 1.0", "X = 3.0")
+    number = desk.submit(Proposal("left", "left", 0, "nearer", -1.0, (edit,)), round_number=None)
+    await desk.stop()
+    desk.store.record("c", number.number, scored(Status.KEPT, 0.5))
+    report = TextMessage(content="Trial 1: kept.", source=EVALUATOR, metadata={"trials": "1"})
+    heard(report)
+    assert may_speak() == ["left", "right"]
+    heard(TextMessage(content="Still nothing.", source="left"))
+    assert may_speak() == ["right"]
+    desk.store.add_note("c", "Look at the width.")
+    assert may_speak() == ["left", "right"]
 
 
 async def test_who_waits_for_a_trial_takes_no_turn_from_others(desk: TrialQueue) -> None:

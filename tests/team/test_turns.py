@@ -46,7 +46,7 @@ def said(source: str, **metadata: str) -> TextMessage:
             [answered("left", "no such\n parent", error=True)],
             TurnOutcome(
                 "left",
-                TurnResult.PASSED,
+                TurnResult.REFUSED,
                 called_tools=True,
                 tool_errors=("submit_trial: no such parent",),
             ),
@@ -98,23 +98,54 @@ def test_a_report_names_the_most_frequent_error() -> None:
 
 
 SURFACES = {"left": ("left",), "right": ("right",)}
+PASS = TurnOutcome("right", TurnResult.PASSED)
 
 
-def silent_in(silence: Silence) -> set[str]:
-    return set(SURFACES) - set(silence.among(SURFACES, nothing_goes_on=False))
+def silent_in(silence: Silence, *, slot_waits: bool = False) -> set[str]:
+    return set(SURFACES) - set(
+        silence.among(SURFACES, nothing_goes_on=False, slot_waits=slot_waits)
+    )
+
+
+def test_a_wait_for_a_trial_that_still_runs_is_no_pass() -> None:
+    reader = TurnReader(["left"])
+    reader.read(answered("left", {"trial": 3, "note": "it still runs"}, name="wait_for"))
+    turn = reader.read(said("left"))
+    assert turn is not None
+    assert (turn.result, turn.waited) == (TurnResult.WAITED, True)
+    reader.read(answered("left", {"trial": 3, "status": "kept"}, name="wait_for"))
+    turn = reader.read(said("left"))
+    assert turn is not None
+    assert (turn.result, turn.waited) == (TurnResult.PASSED, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "after"),
+    [
+        ("Nothing of mine beats the noise.", None),
+        ("The time is full.\nAsk me again after: right, best", {"right", "best"}),
+        ("**Ask me again after:** `right`.", {"right"}),
+        ("Ask me again after: left\nNo:\n- ask me again after nothing", {"nothing"}),
+    ],
+)
+def test_a_pass_may_say_what_must_change(words: str, after: set[str] | None) -> None:
+    turn = TurnReader(["left"]).read(TextMessage(content=words, source="left"))
+    assert turn is not None
+    assert turn.ask_again == after
 
 
 def test_who_has_nothing_to_say_is_asked_again_when_something_has_changed() -> None:
     silence = Silence(SURFACES)
-    passed = TurnOutcome("right", TurnResult.PASSED)
     changes = (
         lambda: silence.trial_judged(Status.KEPT, "left"),
         lambda: silence.trial_judged(Status.DISCARDED, "right"),
         lambda: silence.notes_are({1}),
         lambda: silence.turn_ended(TurnOutcome("right", TurnResult.SUBMITTED, (1,))),
+        lambda: silence.turn_ended(TurnOutcome("right", TurnResult.REFUSED)),
     )
     for change in changes:
-        silence.turn_ended(passed)
+        silence.turn_ended(TurnOutcome("right", TurnResult.SUBMITTED, (1,)))
+        silence.turn_ended(PASS)
         silence.trial_judged(Status.DISCARDED, "left")
         silence.turn_ended(TurnOutcome("left", TurnResult.REJECTED, (), (2,)))
         assert silent_in(silence) == {"right"}
@@ -122,20 +153,90 @@ def test_who_has_nothing_to_say_is_asked_again_when_something_has_changed() -> N
         assert silent_in(silence) == set()
 
 
+def test_passes_in_a_row_take_more_and_more_news() -> None:
+    silence = Silence(SURFACES)
+    for needed in (1, 2, 4, 8, 8):
+        silence.turn_ended(PASS)
+        for _ in range(needed - 1):
+            silence.trial_judged(Status.KEPT, "left")
+            assert silent_in(silence) == {"right"}
+        silence.trial_judged(Status.KEPT, "left")
+        assert silent_in(silence) == set()
+    silence.turn_ended(TurnOutcome("right", TurnResult.SUBMITTED, (1,)))
+    silence.turn_ended(PASS)
+    silence.trial_judged(Status.KEPT, "left")
+    assert silent_in(silence) == set()
+
+
+def test_a_slot_that_nobody_thinks_for_is_offered_to_who_has_heard_any_news() -> None:
+    silence = Silence(SURFACES)
+    for name in (*SURFACES, "right"):
+        silence.turn_ended(TurnOutcome(name, TurnResult.PASSED))
+    assert silent_in(silence, slot_waits=True) == {"left", "right"}
+    silence.trial_judged(Status.DISCARDED, "right")
+    assert silent_in(silence) == {"left", "right"}
+    assert silent_in(silence, slot_waits=True) == {"left"}
+
+
+@pytest.mark.parametrize(
+    ("after", "heard"),
+    [
+        (None, {"left", "right"}),
+        ({"left"}, {"left", "right"}),
+        ({"nothing"}, {"right"}),
+        ({"best", "nothing"}, {"left", "right"}),
+        ({"wonders"}, {"left", "right"}),
+    ],
+)
+def test_who_says_what_must_change_hears_of_that_alone(
+    after: set[str] | None, heard: set[str]
+) -> None:
+    for surface in SURFACES:
+        silence = Silence(SURFACES)
+        said_so = None if after is None else frozenset(after)
+        silence.turn_ended(TurnOutcome("right", TurnResult.PASSED, ask_again=said_so))
+        silence.trial_judged(Status.KEPT, surface)
+        assert (silent_in(silence) == set()) == (surface in heard)
+
+
+def test_what_happens_during_a_turn_is_news_after_it() -> None:
+    silence = Silence(SURFACES)
+    silence.turn_began("right")
+    silence.trial_judged(Status.KEPT, "left")
+    silence.turn_ended(PASS)
+    assert silent_in(silence) == set()
+
+
+def test_who_waits_for_a_trial_is_asked_again_after_any() -> None:
+    silence = Silence(SURFACES)
+    silence.turn_ended(TurnOutcome("right", TurnResult.WAITED))
+    assert silent_in(silence) == {"right"}
+    silence.trial_judged(Status.CRASHED, "left")
+    assert silent_in(silence) == set()
+
+
+def test_who_is_refused_twice_in_a_row_has_passed() -> None:
+    silence = Silence(SURFACES)
+    for expected in (set(), {"right"}, {"right"}):
+        silence.turn_ended(TurnOutcome("right", TurnResult.REFUSED))
+        assert silent_in(silence) == expected
+        silence.trial_judged(Status.KEPT, "left")
+
+
 def test_where_all_are_silent_one_is_asked_once_more_in_a_round() -> None:
     silence = Silence(SURFACES)
     for name in SURFACES:
         silence.turn_ended(TurnOutcome(name, TurnResult.PASSED))
-    for _ in range(2):
+    for asked in (["left", "right"], ["left"]):
         assert silence.among(SURFACES, nothing_goes_on=False) == []
-        assert silence.among(SURFACES, nothing_goes_on=True) == ["left", "right"]
-        silence.turn_ended(TurnOutcome("right", TurnResult.PASSED))
+        assert silence.among(SURFACES, nothing_goes_on=True) == asked
+        silence.turn_ended(PASS)
         assert silence.among(SURFACES, nothing_goes_on=True) == []
         silence.start_round()
 
 
 def test_the_order_of_turns_tells_the_blind_nothing() -> None:
     silence = Silence(SURFACES, blind=True)
-    silence.turn_ended(TurnOutcome("right", TurnResult.PASSED))
+    silence.turn_ended(PASS)
     silence.trial_judged(Status.DISCARDED, "left")
     assert silent_in(silence) == set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -25,6 +26,16 @@ FUTILE = (0.25, 0.1)
 def futile(look: int) -> float:
     """Return the p above which a test gives up, at a look or on the way from it to the next."""
     return FUTILE[min(look, len(FUTILE) - 1)]
+
+
+def look_of(seeds: int, looks: Sequence[int]) -> tuple[int, int]:
+    """Return the look, from 1, for which so many fresh seeds run, and how many looks there are.
+
+    Args:
+        seeds: Fresh seeds in all.
+        looks: On how many each look is made.
+    """
+    return min(1 + sum(count < seeds for count in looks), len(looks)), len(looks)
 
 
 CANNOT = (

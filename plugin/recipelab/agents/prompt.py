@@ -14,6 +14,9 @@ own some surfaces of it, which are parts of that code. A trial is an edit of a r
 trains and runs it, and an evaluator that its code cannot reach measures it.
 """
 
+ASK_AGAIN = "Ask me again after:"
+"""Begins the line by which a specialist that passes says what must change for it."""
+
 RULES = f"""\
 {_TEAM}
 How your turn goes:
@@ -27,7 +30,8 @@ How your turn goes:
    are not sure, check_edit before, and submit the id that it gives. That ends your turn; with go_on
    it goes on, to wait_for the outcome or to submit another while a slot is free.
 5. If no idea of yours can gain more than the noise, submit nothing: say why, and what you measured,
-   in a sentence or two; the others are shown it. You are asked again when something has changed.
+   in a sentence or two; the others are shown it. Say in a last line when you may have one:
+   "{ASK_AGAIN} arch, opt" (a gain of these surfaces), "best" (any gain), "nothing".
 
 What holds:
 - Only the evaluator's figures count. Nothing that the recipe prints or writes is read as a score.

@@ -202,6 +202,7 @@ class Campaign(CampaignSteering):
         """
         from autogen_agentchat.base import TaskResult
 
+        from recipelab.campaign.tracking import tracked
         from recipelab.team import Ended
 
         self.ended = None
@@ -209,14 +210,15 @@ class Campaign(CampaignSteering):
         team.listener.note(
             f"Campaign {self.name}: {plan.pack}, model {plan.model_name}, sandbox {plan.sandbox}"
         )
-        try:
-            async with aclosing(team.run_stream(task=task)) as items:
-                async for item in items:
-                    if not isinstance(item, TaskResult):
-                        yield item
-        finally:
-            await team.close()
-            self._write_papers()
+        async with tracked(self, team.listener.warning):
+            try:
+                async with aclosing(team.run_stream(task=task)) as items:
+                    async for item in items:
+                        if not isinstance(item, TaskResult):
+                            yield item
+            finally:
+                await team.close()
+                self._write_papers()
         self.ended = team.ended or Ended(False, "it was stopped")
 
     async def run(
@@ -335,13 +337,14 @@ class Campaign(CampaignSteering):
             RecipelabError: The campaign was imported, something is missing, as in :meth:`stream`,
                 or the campaign runs already.
         """
-        from recipelab.campaign.running import open_queue
+        from recipelab.campaign.running import open_queue, warn_by
+        from recipelab.campaign.tracking import tracked
 
         self._check_ran_here()
         if self._open is not None:
             raise RecipelabError(f"campaign {self.name} is open already")
         try:
-            async with open_queue(self, approve) as self._open:
+            async with tracked(self, warn_by(self.say)), open_queue(self, approve) as self._open:
                 yield self
         finally:
             self._open = None

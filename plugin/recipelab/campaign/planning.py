@@ -101,7 +101,7 @@ def named_plan(
 MAY_CHANGE = (
     "sandbox", "model", "models", "base_url", "max_tokens", "prices", "slots", "share_devices",
     "priors", "speakers", "exploration", "ahead", "turns", "characters", "approve",
-    "keep_artifacts", "accept_self_reported",
+    "keep_artifacts", "accept_self_reported", "track",
 )  # fmt: skip
 """Fields of a plan that a campaign may go on with other values of."""
 

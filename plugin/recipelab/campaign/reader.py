@@ -22,6 +22,7 @@ from recipelab.plan import Plan, plan_of
 if TYPE_CHECKING:
     from recipelab.evaluation.live import LivePhase
     from recipelab.evaluation.log_book import PhaseLog
+    from recipelab.evaluation.now import Now
     from recipelab.evaluation.session import Overrides
     from recipelab.packs.pack import Pack
     from recipelab.report.transcript import Transcript
@@ -201,6 +202,21 @@ class CampaignReader:
 
         return LiveBoard(self.home.live(self.name)).phases(trial) if self.is_running else ()
 
+    def now(self) -> Now:
+        """Return what goes on right now: floor, queue, phases, next stop, warnings.
+
+        It reads a few small files of the campaign's folder, and of the lineage the campaign alone.
+        Where no process runs the campaign, it says so, and nothing runs.
+        """
+        from recipelab.evaluation.live import NOW, LiveBoard
+        from recipelab.evaluation.now import now_of, read_team
+
+        record, folder = self.record, self.home.live(self.name)
+        if not self.is_running:
+            return now_of(record, None, (), alive=False)
+        team, phases = read_team(folder / NOW), LiveBoard(folder).phases()
+        return now_of(record, team, phases, alive=True)
+
     def logs(self, number: int) -> tuple[PhaseLog, ...]:
         """Return what the phases of a trial printed, as far as it was kept here.
 
@@ -367,18 +383,50 @@ class CampaignReader:
 
         draw(kind, self.store, [self.name], path, width=width, against=against, force=force)
 
+    def track(self, *specs: str) -> dict[str, int]:
+        """Send the campaign to trackers of experiments, as ``recipelab track`` does.
+
+        Args:
+            *specs: The trackers, each as ``NAME`` or ``NAME:WHERE``.
+
+        Returns:
+            How many trials each had not had before.
+
+        Raises:
+            RecipelabError: A tracker's library is not installed, or it failed.
+        """
+        from recipelab.campaign.tracking import send
+
+        return send(self, specs)
+
     def transcript(
-        self, *, round_number: int | None = None, trial: int | None = None
+        self, *, round_number: int | None = None, trial: int | None = None, views: bool = False
     ) -> Transcript:
         """Return the group chat as a review, to be shown or written.
 
         Args:
             round_number: Only this round.
             trial: Only the turns that are about this trial.
+            views: Whether it tells what each turn was shown when it began.
         """
         from recipelab.report.transcript import Transcript
 
-        return Transcript(self.store, self.record, round_number, trial)
+        return Transcript(self.store, self.record, round_number, trial, views)
+
+    def seen(self, trial: int) -> str:
+        """Return what its proposer was shown when the turn began that proposed a trial.
+
+        Raises:
+            LineageError: There is no such trial, or it was not proposed in a turn that the
+                lineage has.
+        """
+        turn = self.store.turn_of(self.name, trial)
+        if turn is None or turn.view is None:
+            raise LineageError(
+                f"trial {trial} of {self.name} was proposed in no turn that the lineage has: by a "
+                "person or a script, or before the lineage kept what turns are shown"
+            )
+        return self.store.view_text(turn.view)
 
     def export(
         self,

@@ -45,6 +45,7 @@ for command in (
     certify.ablate_best,
     look.stats,
     publish.plot,
+    publish.track,
     certify.checkpoint,
     certify.verify,
     certify.leaderboard,

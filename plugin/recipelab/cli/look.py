@@ -26,6 +26,7 @@ from recipelab.cli.common import (
     print_json_rows,
 )
 from recipelab.core.errors import RecipelabError, unknown_name
+from recipelab.core.text import plain
 from recipelab.core.trial import FailureKind, Standing, Status
 
 if TYPE_CHECKING:
@@ -69,11 +70,22 @@ def show(
         str | None,
         typer.Option(help="Print the logs of this phase, as train or preflight, or of all."),
     ] = None,
+    seen: Annotated[
+        bool, typer.Option("--seen", help="Print what its proposer was shown when the turn began.")
+    ] = False,
     name: NameOption = None,
     home: HomeOption = None,
     as_json: AsJson = False,
 ) -> None:
     """Show one trial: hypothesis, diff, phases, failure and log."""
+    if seen:
+        with opened_campaign(home, name) as campaign:
+            text = campaign.seen(number)
+        if as_json:
+            print_json({"trial": number, "seen": text})
+        else:
+            out.print(Text(plain(text)), soft_wrap=True)
+        return
     if log is not None:
         _show_logs(number, log, name, home, as_json=as_json)
         return
@@ -253,6 +265,9 @@ def transcript(
             help="Default: by the ending of --output; else text on a terminal, Markdown elsewhere.",
         ),
     ] = None,
+    views: Annotated[
+        bool, typer.Option("--views", help="Tell what each turn was shown when it began, too.")
+    ] = False,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write to this FILE.")
     ] = None,
@@ -274,7 +289,7 @@ def transcript(
             raise RecipelabError("--json prints one JSON list; for a file or a format leave it out")
         kind = format_of(format_name, output)
     with opened_campaign(home, name) as campaign:
-        review = campaign.transcript(round_number=round_number, trial=trial)
+        review = campaign.transcript(round_number=round_number, trial=trial, views=views)
         if as_json:
             print_json_rows(review.payloads())
         elif output is None or kind is None:

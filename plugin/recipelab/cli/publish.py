@@ -1,4 +1,4 @@
-"""``recipelab plot``: campaigns as pictures for a paper."""
+"""``recipelab plot`` and ``recipelab track``: campaigns as pictures, and in trackers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from recipelab.cli.common import Force, HomeOption, clear_errors, opened_campaign, out
+from recipelab.cli.common import (
+    AsJson,
+    Force,
+    HomeOption,
+    clear_errors,
+    opened_campaign,
+    out,
+    print_json,
+)
 from recipelab.core.errors import RecipelabError
 
 
@@ -61,3 +69,22 @@ def plot(
             force=force,
         )
         out.print(Text(f"{kind} of {', '.join(names or [first.name])}: {output}"), soft_wrap=True)
+
+
+def track(
+    name: Annotated[str, typer.Argument(help="Campaign.")],
+    trackers: Annotated[
+        list[str],
+        typer.Argument(metavar="TRACKER...", help="mlflow[:URI], wandb[:PROJECT|offline], ..."),
+    ],
+    home: HomeOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send a campaign to trackers of experiments; what they have already is not sent again."""
+    with opened_campaign(home, name) as campaign:
+        sent = campaign.track(*trackers)
+    if as_json:
+        print_json(sent)
+        return
+    for spec, many in sent.items():
+        out.print(Text(f"{many} trials of {name} sent to {spec}"), soft_wrap=True)

@@ -104,6 +104,17 @@ Ahead = Annotated[
     int | None,
     typer.Option(min=0, help="Trials proposed before a slot is free; default as many as needed."),
 ]
+Track = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--track",
+        metavar="TRACKER",
+        help="Send trials to mlflow[:URI], wandb[:PROJECT|offline] or tensorboard[:FOLDER] as they "
+        "end; repeatable.",
+    ),
+]
+NO_TRACKER = "none"
+"""Word that lets a resumed campaign go on without trackers."""
 
 
 def _speaker_policy(name: str) -> str:
@@ -159,6 +170,7 @@ def run(
     approve: Annotated[bool, typer.Option("--approve", help="Ask before each trial.")] = False,
     keep_artifacts: KeepOption = None,
     accept_self_reported: AcceptSelfReported = False,
+    track: Track = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what the campaign would take, and run nothing.")
     ] = False,
@@ -213,6 +225,7 @@ def run(
             approve=approve,
             keep_artifacts=keep_artifacts or KeepArtifacts.BEST,
             accept_self_reported=accept_self_reported,
+            track=tuple(track or ()),
         )
         if dry_run:
             _print_estimate(Campaign.estimate(plan, home=home), as_json=as_json)
@@ -263,6 +276,7 @@ def resume(
         ),
     ] = False,
     accept_self_reported: AcceptSelfReported = False,
+    track: Track = None,
     home: HomeOption = None,
     as_json: AsJson = False,
 ) -> None:
@@ -306,6 +320,7 @@ def resume(
             approve=approve,
             keep_artifacts=keep_artifacts,
             accept_self_reported=accept_self_reported or None,
+            track=None if track is None else tuple(one for one in track if one != NO_TRACKER),
         )
         _run(campaign, as_json=as_json)
 

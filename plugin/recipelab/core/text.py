@@ -32,6 +32,18 @@ def shorten(text: str, length: int) -> str:
     return line if len(line) <= length else line[: length - 1] + "…"
 
 
+def duration(seconds: float) -> str:
+    """Return a time in words that need not be exact, as ``45 s``, ``14 min`` or ``2 h 05 min``."""
+    seconds = max(0.0, seconds)
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    hours, rest = divmod(minutes, 60)
+    if not hours:
+        return f"{minutes} min"
+    return f"{hours} h {rest:02d} min" if hours < 48 else f"{hours / 24:.1f} days"
+
+
 def fenced(text: str, language: str = "") -> str:
     """Return a Markdown code block that the text cannot break out of."""
     fence = "```"

@@ -18,6 +18,7 @@ from recipelab.acceptance import (
     spread_of,
 )
 from recipelab.acceptance.gates import MOST_SEEDS
+from recipelab.acceptance.sequential import look_of
 from recipelab.core.errors import SandboxError
 from recipelab.core.trial import Checkpoint, SeedRun, Status
 from recipelab.evaluation.control import control_run
@@ -224,6 +225,8 @@ class LineTest:
             await trial.preflight()
             while isinstance(found, NeedMoreSeeds):
                 fresh = trial.seeds.checkpoint(self._line.position, found.seeds)
+                looks = look_of(found.seeds, self._pack.acceptance.confirm)
+                trial.observer.confirming(*looks)
                 await trial.run(fresh, self._line.certified)
                 runs = trial.runs(fresh)
                 found = self._judged(runs, gate_asked=found.for_gate)

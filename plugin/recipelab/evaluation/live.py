@@ -22,12 +22,16 @@ from recipelab.core.content import make_private, read_limited
 from recipelab.core.errors import RecipelabError
 from recipelab.core.text import plain
 from recipelab.core.trial import Phase
+from recipelab.evaluation.now import NowBoard
 
 LOG_BYTES = 16_384
 """How much of a log is kept at least, and at most four times as much."""
 
 SHOWN_LINES = 20
 LINE_CHARACTERS = 400
+
+NOW = "now.json"
+"""The file of what goes on besides; see :mod:`recipelab.evaluation.now`."""
 
 _PHASE, _KILL, _STOP = ".phase", ".kill", "campaign.stop"
 
@@ -44,6 +48,7 @@ class LivePhase:
         began: When it began, in seconds since 1970.
         beside: Whether it is the incumbent's, which runs beside the trial.
         log: The newest lines of its log, safe to show.
+        slot: Where it runs; empty if that has no name.
     """
 
     trial: int
@@ -53,6 +58,7 @@ class LivePhase:
     began: float
     beside: bool = False
     log: tuple[str, ...] = ()
+    slot: str = ""
 
     @property
     def seconds(self) -> float:
@@ -63,12 +69,16 @@ class LivePhase:
 class LiveBoard:
     """Tells what runs in a campaign, and hears which trials are to end.
 
+    Attributes:
+        now: What goes on besides the phases that run.
+
     Args:
         folder: The folder of the files; made when something is first written.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.now = NowBoard(folder / NOW)
         self._numbers = count()
         self._logs: dict[int, bytes] = {}
 
@@ -79,13 +89,20 @@ class LiveBoard:
 
     @contextmanager
     def running(
-        self, trial: int, phase: Phase, seed: int | None, budget: float, *, beside: bool
+        self,
+        trial: int,
+        phase: Phase,
+        seed: int | None,
+        budget: float,
+        *,
+        beside: bool,
+        slot: str = "",
     ) -> Iterator[Callable[[bytes], None]]:
         """Tell of a phase as long as the context lasts.
 
         Gives what takes its log, piece by piece, in any thread.
         """
-        here = LivePhase(trial, phase.value, seed, budget, time.time(), beside)
+        here = LivePhase(trial, phase.value, seed, budget, time.time(), beside, slot=slot)
         log = _LogFile(self._new(trial), here)
         try:
             yield log.write

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 from opentelemetry.trace import Span
 from tenacity import RetryCallState
 
 from recipelab.core.logs import PHASE_SPAN, TRIAL_SPAN, Value, bound, fail, logger, set_facts, span
-from recipelab.core.trial import Outcome, Phase, Status
+from recipelab.core.trial import Outcome, Phase, SeedRun, Status
 from recipelab.evaluation.artifacts import ArtifactStore, TrainedArtifact
 from recipelab.evaluation.live import LiveBoard
 from recipelab.evaluation.log_book import LogBook
@@ -150,7 +150,7 @@ class TrialObserver:
 
     @contextmanager
     def running(
-        self, phase: Phase, seed: int | None, budget: float
+        self, phase: Phase, seed: int | None, budget: float, slot: Slot
     ) -> Iterator[Callable[[bytes], None] | None]:
         """Note that a phase runs, as long as the context lasts.
 
@@ -158,11 +158,20 @@ class TrialObserver:
             phase: The phase.
             seed: The seed of the run; ``None`` in preflight.
             budget: Its budget in seconds.
+            slot: Where it runs.
 
         Yields:
             What takes its log, piece by piece and in any thread; ``None`` if nobody wants it.
         """
         yield None
+
+    def confirming(self, look: int, of: int) -> None:
+        """Note that the trial is tested on fresh seeds.
+
+        Args:
+            look: The look that the test is at, from 1.
+            of: How many looks there are at most.
+        """
 
     def logged(self, phase: Phase, seed: int | None, log: str) -> None:
         """Note what a phase of the recipe has printed, as agents may see it.
@@ -172,6 +181,24 @@ class TrialObserver:
             seed: The seed of the run; ``None`` in preflight.
             log: Standard output and error together.
         """
+
+    def finished(self, digest: str, run: SeedRun, *, beside: int | None) -> None:
+        """Note that a seed run has finished, so that a kill does not cost it.
+
+        Args:
+            digest: Digest of the recipe that ran.
+            run: The seed run, with its metric.
+            beside: The trial that ran beside it; ``None`` if none did.
+        """
+
+    def finished_runs(self, digest: str, *, beside: int | None) -> Mapping[int, SeedRun]:
+        """Return the seed runs that have finished, by seed, of an attempt that did not.
+
+        Args:
+            digest: Digest of the recipe that runs.
+            beside: The trial that runs beside it; ``None`` if none does.
+        """
+        return {}
 
     def measured(self, status: Status, artifact: TrainedArtifact) -> None:
         """Note how a trial ends whose artifact is about to be removed; in a thread, as it copies.
@@ -263,27 +290,44 @@ class LineageObserver(TrialObserver):
             owner=owner_identity(),
         )
         since = time.monotonic()
+        held = nullcontext() if self._live is None else self._live.now.holding(slot.name)
         try:
-            yield
+            with held:
+                yield
         finally:
             self.device_seconds += time.monotonic() - since
             self._store.release_slot(self._campaign, self._number, slot.name)
 
     @contextmanager
     def running(
-        self, phase: Phase, seed: int | None, budget: float, *, beside: bool = False
+        self, phase: Phase, seed: int | None, budget: float, slot: Slot, *, beside: bool = False
     ) -> Iterator[Callable[[bytes], None] | None]:
         """Show people that a phase runs, of the trial or of the incumbent beside it."""
         if self._live is None:
             yield None
             return
-        with self._live.running(self._number, phase, seed, budget, beside=beside) as tell:
+        with self._live.running(
+            self._number, phase, seed, budget, beside=beside, slot=slot.name
+        ) as tell:
             yield tell
+
+    def confirming(self, look: int, of: int, *, kind: str = "trial") -> None:
+        """Show people how far the test is."""
+        if self._live is not None:
+            self._live.now.confirming(self._number, look, of, kind)
 
     def logged(self, phase: Phase, seed: int | None, log: str) -> None:
         """Keep the log beside the lineage."""
         if self._logs is not None:
             self._logs.keep(self._number, phase, seed, log)
+
+    def finished(self, digest: str, run: SeedRun, *, beside: int | None) -> None:
+        """Keep the seed run in the lineage until the trial is judged."""
+        self._store.add_finished_run(self._campaign, self._number, digest, run, beside=beside)
+
+    def finished_runs(self, digest: str, *, beside: int | None) -> Mapping[int, SeedRun]:
+        """Return the seed runs that the lineage has of a trial without an outcome."""
+        return self._store.finished_runs(self._campaign, self._number, digest, beside=beside)
 
     def measured(self, status: Status, artifact: TrainedArtifact) -> None:
         """Keep the artifact, if it may be wanted."""
@@ -296,7 +340,7 @@ class LineageObserver(TrialObserver):
 
 
 class _SlotObserver(TrialObserver):
-    """Passes on which slots are held, and what runs beside the trial."""
+    """Passes on which slots are held, what runs beside the trial, and what a checkpoint has run."""
 
     def __init__(self, trial: LineageObserver) -> None:
         self._trial = trial
@@ -308,7 +352,17 @@ class _SlotObserver(TrialObserver):
 
     @contextmanager
     def running(
-        self, phase: Phase, seed: int | None, budget: float
+        self, phase: Phase, seed: int | None, budget: float, slot: Slot
     ) -> Iterator[Callable[[bytes], None] | None]:
-        with self._trial.running(phase, seed, budget, beside=True) as tell:
+        with self._trial.running(phase, seed, budget, slot, beside=True) as tell:
             yield tell
+
+    def finished(self, digest: str, run: SeedRun, *, beside: int | None) -> None:
+        self._trial.finished(digest, run, beside=beside)
+
+    def finished_runs(self, digest: str, *, beside: int | None) -> Mapping[int, SeedRun]:
+        return self._trial.finished_runs(digest, beside=beside)
+
+    def confirming(self, look: int, of: int) -> None:
+        # Of a checkpoint: the head and the certified recipe hold slots for it, and nothing else.
+        self._trial.confirming(look, of, kind="checkpoint")

@@ -342,10 +342,13 @@ class PhaseRunner:
         )
         return total
 
-    def artifact(self, seed: int) -> TrainedArtifact:
-        """Return what a training left, which lies here until the trial ends."""
-        folder = self._workspace.output(Phase.TRAIN, seed)
-        return TrainedArtifact(seed, self._artifacts[seed], folder)
+    def artifact(self, seed: int) -> TrainedArtifact | None:
+        """Return what a training left here until the trial ends; ``None`` if none ran here."""
+        if seed not in self._artifacts:
+            return None
+        return TrainedArtifact(
+            seed, self._artifacts[seed], self._workspace.output(Phase.TRAIN, seed)
+        )
 
     def forget(self, seed: int) -> None:
         """Remove what train and predict left with a seed, so that it can run once more.
@@ -425,7 +428,7 @@ class PhaseRunner:
         request = self._request(phase, seed, slot, inputs, output, sharing)
         with (
             observed_phase(phase, seed, slot, self._labels) as observed,
-            self.observer.running(phase, told, request.limits.seconds) as tell,
+            self.observer.running(phase, told, request.limits.seconds, slot) as tell,
         ):
             if self._shows_log(phase):
                 request = replace(request, tell=tell)

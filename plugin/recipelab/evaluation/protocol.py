@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from recipelab.acceptance import NeedMoreSeeds, waves
+from recipelab.acceptance import LineAcceptance, NeedMoreSeeds, waves
+from recipelab.acceptance.sequential import look_of
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Outcome, Status
 from recipelab.evaluation.checkpoints import gone_bad
@@ -107,11 +108,11 @@ class TrialProtocol:
     seed, in both stages (:class:`~recipelab.evaluation.seed_runs.SideBySide`). Everywhere else its
     earlier seed runs count.
 
-    **A kill** in a confirmation loses the trial's own seed runs, and nothing else: the trial is in
-    flight without an outcome and no level was used up. The incumbent's new seed runs are stored at
-    the end of each look, except side by side, where they belong to the trial's. When the campaign
-    resumes, the trial is screened and confirmed again from the beginning. Its fresh seeds follow
-    from the campaign's secret and the trial, so they are the same again.
+    **A kill** costs the seed runs that it interrupts, and nothing else: the trial is in flight
+    without an outcome, and no level was used up. The seed runs of the trial and the incumbent are
+    stored as they end. When the campaign resumes, the trial is screened and confirmed from the
+    beginning, but a seed that has run is not run again. Its fresh seeds follow from the campaign's
+    secret and the trial, so they are the same again.
 
     Args:
         judge: Gives the trial its status.
@@ -262,9 +263,14 @@ class TrialProtocol:
             best: What it is compared with.
             beside: What it was screened against, if that is another.
         """
-        gate_asked = False
+        gate_asked, asked = False, 0
+        tests_line = isinstance(self._judge.policy, LineAcceptance)
         while isinstance(found, NeedMoreSeeds):
             gate_asked = gate_asked or found.for_gate
+            asked += 1
+            looks = look_of(found.seeds, trial.pack.acceptance.confirm)
+            # Where lines are tested, a trial has some fresh seeds and no looks.
+            trial.observer.confirming(*((asked, asked) if tests_line else looks))
             fresh = trial.seeds.confirmation(trial.name, found.seeds, screened)
             await trial.run(fresh, best, alone=found.alone)
             runs = _runs(trial, screened, fresh)

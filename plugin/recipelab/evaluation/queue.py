@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
@@ -23,6 +23,8 @@ from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.live import LiveBoard
 from recipelab.evaluation.log_book import LogBook
 from recipelab.evaluation.metric import Incumbent
+from recipelab.evaluation.now import NowBoard
+from recipelab.evaluation.pace import Pace
 from recipelab.evaluation.proposals import (
     BASELINE,
     Approve,
@@ -42,9 +44,6 @@ WAITING_PER_SLOT = 2
 
 MAX_RETRIED = 200
 """Aborted trials that a resumed campaign runs again at most."""
-
-_NEWEST_WEIGHT = 0.3
-"""Weight of the newest trial in the moving mean of their lengths."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,8 @@ class TrialQueue:
 
     Attributes:
         logs: The logs of its trials; ``None`` where none are kept.
-        trial_seconds: Moving mean of the trials' lengths; ``None`` before the first has ended.
+        now: Where people see what goes on.
+        pace: How long trials take, and when those that run may end.
         waited_for: How many callers of :meth:`wait_for` wait right now.
     """
 
@@ -113,7 +113,7 @@ class TrialQueue:
         self.ledger = ledger or Ledger(
             store, campaign, BudgetLimits(), goal=evaluator.pack.metric.goal
         )
-        self.trial_seconds: float | None = None
+        self.pace = Pace()
         self.waited_for = 0
         self._checker = ProposalChecker(store, campaign, evaluator.pack, repeats=repeats)
         self._runner = TrialRunner(
@@ -132,6 +132,7 @@ class TrialQueue:
         self._evaluator = evaluator
         self._follows = follows
         self._live = live
+        self.now = live.now if live is not None else NowBoard()
         self.logs = logs
         self._paused = False
         self._waiting: deque[int] = deque()
@@ -167,6 +168,24 @@ class TrialQueue:
     def running(self) -> tuple[int, ...]:
         """Numbers of the trials that were submitted and not yet collected."""
         return (*self._ended, *self.in_flight)
+
+    @property
+    def waiting(self) -> tuple[int, ...]:
+        """Numbers of the trials that wait for a slot, in order."""
+        return tuple(self._waiting)
+
+    @property
+    def trial_seconds(self) -> float | None:
+        """Mean length of the newest trials, in seconds; ``None`` before the first has ended."""
+        return self.pace.lengths.mean
+
+    def free_slots(self, coming: Iterable[float] = ()) -> list[float]:
+        """Return when slots will be free for more trials than those in flight; see :class:`Pace`.
+
+        Args:
+            coming: When further trials will come, in seconds from now, the first one first.
+        """
+        return self.pace.free_slots(self.slots, len(self._waiting), coming)
 
     @property
     def is_full(self) -> bool:
@@ -492,11 +511,8 @@ class TrialQueue:
 
     async def _run(self, number: int) -> None:
         """Run one trial until its outcome is recorded, and note how long that took."""
-        clock = asyncio.get_running_loop().time
-        began = clock()
-        await self._runner.run(number, self._owners[number], self._recipes.pop(number, None))
-        seconds, mean = clock() - began, self.trial_seconds
-        self.trial_seconds = seconds if mean is None else mean + _NEWEST_WEIGHT * (seconds - mean)
+        with self.pace.trial(number):
+            await self._runner.run(number, self._owners[number], self._recipes.pop(number, None))
 
 
 async def _first_of(one: asyncio.Event, other: asyncio.Event | None) -> None:

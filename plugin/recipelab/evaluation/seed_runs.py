@@ -99,6 +99,8 @@ class SeedRuns:
         self._runs: dict[int, SeedRun] = {}
         self._of_former: frozenset[int] = frozenset()
         self._may_stop: Incumbent | None = None
+        self._beside: int | None = None
+        self._is_whole = True
 
     def shortened(self) -> SeedRuns:
         """Return the short trainings of the same recipe, with folders of their own."""
@@ -109,7 +111,7 @@ class SeedRuns:
         return self._others(self.pack.controlled(), self._control_runner)
 
     def _others(self, pack: Pack, new_runner: NewRunner | None) -> SeedRuns:
-        return SeedRuns(
+        others = SeedRuns(
             pack,
             self._pool,
             self._stack,
@@ -119,6 +121,8 @@ class SeedRuns:
             new_runner or self._new_runner,
             self.seeds,
         )
+        others._is_whole = False
+        return others
 
     @property
     def name(self) -> str:
@@ -149,9 +153,9 @@ class SeedRuns:
         return tuple(run for run in self.finished() if run.seed in seeds)
 
     def artifact(self) -> TrainedArtifact | None:
-        """Return what the first seed run of the recipe left; ``None`` before there is one."""
-        own = [seed for seed in self._runs if seed not in self._of_former]
-        return self._runner.artifact(own[0]) if own else None
+        """Return what the first seed run of the recipe left here; ``None`` if none has."""
+        own = (seed for seed in self._runs if seed not in self._of_former)
+        return next((found for seed in own if (found := self._runner.artifact(seed))), None)
 
     async def rebase(self, recipe: Recipe, *, forget: bool = False) -> None:
         """Go on with another recipe: what the trial changes, merged onto a new best.
@@ -227,9 +231,13 @@ class SeedRuns:
             PhaseFailed: A phase failed.
             SandboxError: The machinery failed, or the incumbent did.
         """
+        paired = None if alone else incumbent
+        is_beside = paired is not None and self.pack.metric.side_by_side
+        self._beside = paired.number if paired is not None and is_beside else None
+        self._take_up(seeds, None if is_beside else paired)
         missing = [seed for seed in seeds if seed not in self._runs]
         self._may_stop = incumbent if may_stop else None
-        if incumbent is not None and self.pack.metric.side_by_side and not alone:
+        if incumbent is not None and is_beside:
             other, metric = self._incumbent_runner(incumbent), self.pack.metric
             done = partial(self._add, incumbent=incumbent)
             pair = SideBySide(
@@ -238,23 +246,35 @@ class SeedRuns:
             await pair.run(missing)
             return
         done = partial(self._add, incumbent=incumbent)
-        is_paired = incumbent is not None and not alone
         known = incumbent.runs if incumbent is not None else {}
-        new = [seed for seed in missing if is_paired and seed not in known]
+        new = [seed for seed in missing if paired is not None and seed not in known]
         work = [
             self._run_one(self._runner, self.recipe, seed, done)
             for seed in missing
             if seed not in new
         ]
-        found: list[SeedRun] = []
         if incumbent is not None and new:
-            both = partial(self._take_turns, incumbent, done, found.append)
+            both = partial(self._take_turns, incumbent, done)
             work += [both(new[start : start + 2]) for start in range(0, len(new), 2)]
         await run_together(work)
-        if incumbent is not None and found:
-            incumbent.add(with_metric(found, self.pack.metric, incumbent))
-            if self.curves is not None:
-                self.curves.add(str(incumbent.number), found)
+
+    def _take_up(self, seeds: Sequence[int], paired: Incumbent | None) -> None:
+        """Take up the seed runs that had finished when the last attempt at the trial ended.
+
+        Args:
+            seeds: Those that are wanted.
+            paired: What runs the same seeds in turns with the trial: where one of the two runs is
+                missing, both are made.
+        """
+        if not self._is_whole:
+            return
+        found = self.observer.finished_runs(self.recipe.digest, beside=self._beside)
+        for seed in seeds:
+            if seed in self._runs or seed not in found:
+                continue
+            if paired is None or seed in paired.runs:
+                self._runs[seed] = found[seed]
+                self._add_curve(self.name, found[seed])
 
     async def beside_start(self, other: Incumbent, seeds: Sequence[int]) -> tuple[SeedRun, ...]:
         """Run an incumbent beside the starting recipe, where the pack compares times side by side.
@@ -301,7 +321,6 @@ class SeedRuns:
         self,
         incumbent: Incumbent,
         done: Callable[[SeedRun], None],
-        found: Callable[[SeedRun], None],
         seeds: Sequence[int],
     ) -> None:
         """Run both on one slot: incumbent trial trial incumbent."""
@@ -314,7 +333,11 @@ class SeedRuns:
                 await blame(runner.train(seed, slot, curve=self._race() if is_trial else None))
                 await blame(runner.predict(seed, slot))
                 run = await blame(runner.finish(recipe, seed, slot))
-                (done if is_trial else found)(run)
+                if is_trial:
+                    done(run)
+                else:
+                    incumbent.add(with_metric([run], self.pack.metric, incumbent))
+                    self._add_curve(str(incumbent.number), run)
 
     def _incumbent_runner(self, incumbent: Incumbent) -> PhaseRunner:
         if incumbent.number not in self._incumbents:
@@ -325,9 +348,15 @@ class SeedRuns:
         return self._incumbents[incumbent.number]
 
     def _add(self, run: SeedRun, *, incumbent: Incumbent | None) -> None:
-        (self._runs[run.seed],) = with_metric([run], self.pack.metric, incumbent)
+        (run,) = with_metric([run], self.pack.metric, incumbent)
+        self._runs[run.seed] = run
+        self._add_curve(self.name, run)
+        if self._is_whole:
+            self.observer.finished(self.recipe.digest, run, beside=self._beside)
+
+    def _add_curve(self, name: str, run: SeedRun) -> None:
         if self.curves is not None and run.timings:
-            self.curves.add(self.name, [run])
+            self.curves.add(name, [run])
 
 
 @dataclass(frozen=True)
@@ -391,8 +420,7 @@ class SideBySide:
                     blame_machine(self.incumbent.train(seed, slot, sharing=2)),
                 )
             )
-        # The slot goes to the next pair first: predictions can wait.
-        async with hold_slot(self.pool, self.trial.observer) as slot:
+            # Before the next pair trains, this one is finished: a kill then costs no more than one.
             if self.metric.charge_predict:
                 _, beside[Phase.PREDICT] = await run_together(
                     (

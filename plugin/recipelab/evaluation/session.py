@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from recipelab.evaluation.artifacts import ArtifactStore
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.live import LiveBoard
 from recipelab.evaluation.log_book import LogBook
+from recipelab.evaluation.now import BudgetNow, QueueNow
 from recipelab.evaluation.proposals import Approve
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.evaluation.seal import MOST_TOLD, Seal, check_folder, check_seal
@@ -91,6 +94,7 @@ class CampaignSession:
     has_real_model: bool = field(init=False)
     _queue: TrialQueue | None = field(init=False, default=None)
     _users: int = field(init=False, default=0)
+    _warned: list[str] = field(init=False, default_factory=list[str])
     _stack: AsyncExitStack = field(init=False, default_factory=AsyncExitStack)
 
     def __post_init__(self) -> None:
@@ -219,6 +223,11 @@ class CampaignSession:
             on_phase=lambda number, phase, seed: self.on_phase(number, phase, seed),
             on_checkpoint=self._say_checkpoint,
         )
+        for text in self._warned:
+            queue.now.warn(text)
+        await self._stack.enter_async_context(
+            queue.now.kept(partial(queue_now, queue, evaluator.slots))
+        )
         self._stack.push_async_callback(queue.stop)
         return queue
 
@@ -227,13 +236,20 @@ class CampaignSession:
         board.clear()
         return board
 
+    def _tell_warning(self, text: str) -> None:
+        """Warn, and keep it for those who look later."""
+        self._warned.append(text)
+        if self._queue is not None:
+            self._queue.now.warn(text)
+        (self.warn or self.say)(text)
+
     def _say_checkpoint(self, found: Checkpoint) -> None:
         self.say(checkpoint_words(found, self.pack.metric.name, self.pack.metric.unit))
 
     async def _open_evaluator(self) -> Evaluator:
         spec = image_spec_of(self.pack.sandbox, self.pack.requirements)
         pool = slots_for(self.pack, spec, self.plan)
-        pool.tell = self.warn or self.say
+        pool.tell = self._tell_warning
         data = await asyncio.to_thread(ensure_data, self.pack, say=self.say)
         sandbox = self.overrides.sandbox or await self._open_sandbox(spec)
         await asyncio.to_thread(self._tell_isolation, sandbox)
@@ -266,7 +282,7 @@ class CampaignSession:
                 "not begin: have what is missing mended (recipelab doctor), or use Docker"
             )
         if lost:
-            (self.warn or self.say)(lost)
+            self._tell_warning(lost)
         elif notice := sandbox.notice():
             self.say(notice)
 
@@ -391,3 +407,20 @@ def slots_for(pack: Pack, spec: ImageSpec, plan: Plan) -> SlotPool:
         most=max(len(pack.seeds), MOST_SLOTS),
         share=plan.share_devices,
     )
+
+
+def queue_now(queue: TrialQueue, slots: int) -> QueueNow:
+    """Return what a queue tells people of itself.
+
+    Args:
+        queue: The queue.
+        slots: Slots that its trials may hold.
+    """
+    limits = queue.ledger.limit_states()
+    soonest = next((state.seconds for state in limits if state.seconds is not None), None)
+    ends = None if soonest is None or queue.ledger.over else round(time.time() + soonest, -1)
+    budget = tuple(
+        BudgetNow(state.kind, round(state.used, 2) if state.used < 100 else state.used, state.limit)
+        for state in limits
+    )
+    return QueueNow(queue.waiting, slots, queue.ledger.next_stop(), ends, budget)

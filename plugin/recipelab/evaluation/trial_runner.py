@@ -124,6 +124,7 @@ class TrialRunner:
             self._store.record(self._campaign, number, outcome)
         finally:
             self._scored.pop(number, None)
+            self._told_confirmed(number)
             self._ledger.ended(number, specialist, outcome, observer.device_seconds)
         self.line.learn(outcome)
         if outcome.status is Status.KEPT:
@@ -227,6 +228,7 @@ class TrialRunner:
                 observer=holder.of_incumbent(),
             )
         finally:
+            self._told_confirmed(number)
             self._ledger.used_device("checkpoint", holder.device_seconds)
         if found is not None:
             self._told_checkpoint(found)
@@ -250,6 +252,10 @@ class TrialRunner:
         self._tested.append(found)
         self._on_checkpoint(found)
         self._ledger.best = self._store.best_brief(self._campaign).score
+
+    def _told_confirmed(self, number: int) -> None:
+        if self._live is not None:
+            self._live.now.confirmed(number)
 
     def _told_phase(self, number: int, phase: Phase, seed: int | None) -> None:
         """Note the seeds that come to their score, and tell whoever listens."""

@@ -40,11 +40,12 @@ SELECT id, state, phase, parents FROM trial
 WHERE campaign_id = :campaign AND status IS NULL ORDER BY id
 """
 _LAST_JUDGED = """
-SELECT judged_order, number FROM trial
+SELECT judged_order, number, judged_at FROM trial
 WHERE campaign_id = :campaign AND judged_order IS NOT NULL ORDER BY judged_order DESC LIMIT 1
 """
 _JUDGED_AT = """
-SELECT number FROM trial WHERE campaign_id = :campaign AND judged_order = :place
+SELECT judged_order, number, judged_at FROM trial
+WHERE campaign_id = :campaign AND judged_order = :place
 """
 _JUDGED_SINCE = """
 SELECT id FROM trial WHERE campaign_id = :campaign AND judged_order > :place
@@ -127,14 +128,14 @@ class ChangeMark:
     Attributes:
         last: Number of the newest trial; -1 if there is none.
         judged: How many judgments there were.
-        judged_last: Number of the trial that was judged last; -1 if there is none.
+        last_judgment: Checksum of the last one: its trial, and when it was.
         checkpoints: How many checkpoints there were.
         flying: Checksum of the trials in flight, their states and phases.
     """
 
     last: int
     judged: int
-    judged_last: int
+    last_judgment: int
     checkpoints: int
     flying: int
 
@@ -262,15 +263,20 @@ class ColumnReader(OpenLineage):
 
 def _mark(transaction: Transaction, campaign_id: int) -> ChangeMark:
     last = last_trial_id(transaction, campaign_id)
-    judged = transaction.row(_LAST_JUDGED, campaign=campaign_id) or (0, -1)
+    judged = transaction.row(_LAST_JUDGED, campaign=campaign_id)
     flying = transaction.rows(_IN_FLIGHT, campaign=campaign_id)
     return ChangeMark(
         last=-1 if last is None else number_of(last),
-        judged=judged[0],
-        judged_last=judged[1],
+        judged=0 if judged is None else judged[0],
+        last_judgment=_checksum(judged),
         checkpoints=transaction.value(_CHECKPOINTS, campaign=campaign_id),
-        flying=zlib.crc32(repr(flying).encode()),
+        flying=_checksum(flying),
     )
+
+
+def _checksum(rows: object) -> int:
+    """Return a number that is another for other rows; 0 for none."""
+    return zlib.crc32(repr(rows).encode()) if rows else 0
 
 
 def _changed(
@@ -281,9 +287,9 @@ def _changed(
         return []
     if since.last > now.last or since.judged > now.judged:
         return None
-    judged = transaction.value(_JUDGED_AT, campaign=campaign_id, place=since.judged)
-    if (-1 if judged is None else judged) != since.judged_last:
-        return None  # It was aborted, and runs again: its place in the order is another's.
+    judged = transaction.row(_JUDGED_AT, campaign=campaign_id, place=since.judged)
+    if _checksum(judged) != since.last_judgment:
+        return None  # It was aborted, and ran again: its place in the order is another's.
     ids = transaction.values(_JUDGED_SINCE, campaign=campaign_id, place=since.judged)
     ids += [row[0] for row in transaction.rows(_IN_FLIGHT, campaign=campaign_id)]
     if since.checkpoints != now.checkpoints:

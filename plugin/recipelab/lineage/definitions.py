@@ -11,7 +11,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from recipelab.lineage.tables import LineageTable
 
-_ADDED_AFTER = {2: ("turn_view", "turn", "turn_trial")}
+_ADDED_AFTER = {2: ("turn_view", "turn", "turn_trial", "finished_run")}
 """Tables that came with the version after the one that is named."""
 
 

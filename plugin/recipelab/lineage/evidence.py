@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from statistics import fmean, stdev
 
 from pydantic import TypeAdapter
@@ -32,6 +32,7 @@ from recipelab.lineage.lookup import (
 )
 from recipelab.lineage.records import CertificateRecord, CheckpointRecord, FurtherRunRecord
 from recipelab.lineage.summary_records import Comparison
+from recipelab.lineage.trial_rows import forget_finished_runs
 from recipelab.lineage.trials import best_id
 from recipelab.lineage.values import (
     REASON_CHARACTERS,
@@ -49,6 +50,16 @@ from recipelab.lineage.values import (
     to_stamp,
 )
 
+_NOTHING_BESIDE = -1
+_FINISHED = """
+SELECT seed, timings, measures, items, artifact FROM finished_run
+WHERE trial_id = :id AND digest = :digest AND beside = :beside
+"""
+_ADD_FINISHED = """
+INSERT INTO finished_run (trial_id, digest, beside, seed, timings, measures, items, artifact)
+VALUES (:trial_id, :digest, :beside, :seed, :timings, :measures, :items, :artifact)
+ON CONFLICT (trial_id, digest, beside, seed) DO NOTHING
+"""
 _FURTHER_RUNS = """
 SELECT r.trial_id, r.made_at, r.seed, r.timings, r.measures
 FROM further_run r JOIN trial t ON t.id = r.trial_id
@@ -147,6 +158,7 @@ class EvidenceStore(OpenLineage):
             )
             record = CheckpointRecord(position, now(), found)
             insert_checkpoint(transaction, campaign_id, head, record)
+            forget_finished_runs(transaction, head)
             line = {"campaign": campaign_id}
             if found.held:
                 certified = Standing.CERTIFIED.value
@@ -270,6 +282,67 @@ class EvidenceStore(OpenLineage):
             made_at = now()
             for run in runs:
                 insert_further_run(transaction, trial_id, FurtherRunRecord(number, made_at, run))
+
+    def finished_runs(
+        self, campaign: str, number: int, digest: str, *, beside: int | None = None
+    ) -> dict[int, SeedRun]:
+        """Return the seed runs that have finished of a trial or checkpoint that has not.
+
+        Args:
+            campaign: Name of the campaign.
+            number: The trial, or the head that a checkpoint tests.
+            digest: Digest of the recipe that ran.
+            beside: The trial that ran beside it; ``None`` if none did.
+
+        Returns:
+            The seed runs by seed.
+
+        Raises:
+            LineageError: There is no such trial.
+        """
+        with self._asking(campaign) as (transaction, campaign_id):
+            trial_id = trial_id_of(transaction, campaign_id, number, campaign)
+            place = _NOTHING_BESIDE if beside is None else beside
+            rows = transaction.rows(_FINISHED, id=trial_id, digest=digest, beside=place)
+        return {
+            seed: replace(
+                seed_run(seed, json.loads(timings), json.loads(measures)),
+                items=bytes(items),
+                artifact=artifact,
+            )
+            for seed, timings, measures, items, artifact in rows
+        }
+
+    def add_finished_run(
+        self, campaign: str, number: int, digest: str, run: SeedRun, *, beside: int | None = None
+    ) -> None:
+        """Add a seed run that has finished, until its trial or checkpoint has an outcome.
+
+        Args:
+            campaign: Name of the campaign.
+            number: The trial, or the head that a checkpoint tests.
+            digest: Digest of the recipe that ran.
+            run: The seed run; one that is there already stays as it is.
+            beside: The trial that ran beside it; ``None`` if none did.
+
+        Raises:
+            LineageError: There is no such trial.
+            ValueError: A figure is not a finite number.
+        """
+        check_seed_run(run)
+        with self._writing_to(campaign) as (transaction, campaign_id):
+            trial_id = trial_id_of(transaction, campaign_id, number, campaign)
+            transaction.run(
+                _ADD_FINISHED,
+                trial_id=trial_id,
+                digest=digest,
+                beside=_NOTHING_BESIDE if beside is None else beside,
+                seed=run.seed,
+                timings=timings_json(run),
+                measures=measures_json(run),
+                items=run.items,
+                artifact=run.artifact,
+            )
 
     def certificates(self, campaign: str) -> tuple[CertificateRecord, ...]:
         """Return all certifications of a campaign's trials, oldest first."""

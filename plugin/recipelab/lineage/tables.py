@@ -295,6 +295,27 @@ class FurtherRunRow(LineageTable, table=True):
     made_at: str
 
 
+class FinishedRunRow(LineageTable, table=True):
+    """A seed run that has finished, of a trial or checkpoint that has not.
+
+    It is there for the one that goes on after a kill, until the outcome is recorded. ``digest`` is
+    of the recipe that ran, ``beside`` the trial that ran beside it, -1 if none did. ``items`` and
+    ``artifact`` are as in :class:`SeedRun`.
+    """
+
+    __tablename__ = "finished_run"
+    __table_args__ = _COMPACT
+
+    trial_id: int = Field(sa_column=_of_trial())
+    digest: str = Field(primary_key=True)
+    beside: int = Field(sa_type=BigInteger, primary_key=True)
+    seed: int = Field(sa_type=BigInteger, primary_key=True)
+    timings: str
+    measures: str
+    items: bytes = Field(sa_type=LargeBinary)
+    artifact: str
+
+
 class CertificateRow(LineageTable, table=True):
     """What a certification on held-out data and seeds found, as JSON."""
 

@@ -11,7 +11,16 @@ from datetime import datetime
 from typing import Any
 
 from recipelab.core.recipe import Recipe
-from recipelab.core.trial import Edit, Failure, Outcome, Phase, Proposal, Standing, Status
+from recipelab.core.trial import (
+    Edit,
+    Failure,
+    FailureKind,
+    Outcome,
+    Phase,
+    Proposal,
+    Standing,
+    Status,
+)
 from recipelab.lineage.database import Transaction
 from recipelab.lineage.lookup import last_trial_id, number_of, trial_key
 from recipelab.lineage.records import TrialState
@@ -339,11 +348,24 @@ def judge_trial(
         log_tail=cut_front(outcome.log_tail, LOG_CHARACTERS),
         environment=cut(outcome.environment, ENVIRONMENT_CHARACTERS),
     )
+    if not _may_run_again(outcome):
+        forget_finished_runs(transaction, trial_id)
     if evidence is not None:
         told = None if evidence.standing is None else evidence.standing.value
         transaction.insert("evidence", trial_id=trial_id, **vars(evidence) | {"standing": told})
     if not outcome.status.is_failure:
         _link_fixes(transaction, campaign_id, trial_id)
+
+
+def _may_run_again(outcome: Outcome) -> bool:
+    """Return whether a trial that ended so is run again when its campaign goes on."""
+    killed = outcome.failure is not None and outcome.failure.kind is FailureKind.KILLED
+    return outcome.status is Status.ABORTED and not killed
+
+
+def forget_finished_runs(transaction: Transaction, trial_id: int) -> None:
+    """Remove the seed runs that were kept for a trial or checkpoint to be taken up again."""
+    transaction.run("DELETE FROM finished_run WHERE trial_id = :id", id=trial_id)
 
 
 def _standing(outcome: Outcome, later: Standing | None) -> str | None:

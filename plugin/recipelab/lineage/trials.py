@@ -434,6 +434,27 @@ class TrialReader(OpenLineage):
             )
             return tuple(numbers)
 
+    def judged_after(self, campaign: str, place: int, *, limit: int) -> tuple[tuple[int, int], ...]:
+        """Return the next judged trials, in the order in which they were judged.
+
+        Args:
+            campaign: Name of the campaign.
+            place: The place in that order after which they are; -1 for the first of all.
+            limit: How many at most.
+
+        Returns:
+            Of each its place and its number.
+        """
+        with self._asking(campaign) as (transaction, campaign_id):
+            rows = transaction.rows(
+                "SELECT judged_order, number FROM trial WHERE campaign_id = :campaign "
+                "AND judged_order > :place ORDER BY judged_order LIMIT :limit",
+                campaign=campaign_id,
+                place=place,
+                limit=limit,
+            )
+            return tuple((place, number) for place, number in rows)
+
 
 def best_id(transaction: Transaction, campaign_id: int, campaign: str) -> int:
     """Return the id of the head of the working line, or else of the baseline.

@@ -23,6 +23,7 @@ from sqlalchemy.engine import make_url
 from recipelab.core.content import Home
 from recipelab.core.errors import LineageError
 from recipelab.core.logs import bound
+from recipelab.evaluation.pace import TurnPace
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.evaluation.session import CampaignSession, Overrides
 from recipelab.plan import Plan
@@ -183,7 +184,7 @@ class ResearchGroupChat(RoundGroupChat):
         self._condition = termination_condition
         self._safe_condition = SafeCondition.around(termination_condition)
         self._turn_limit = max_turns
-        self._turn_seconds: float | None = None
+        self._turn_pace = TurnPace()
         self._pending_state: Mapping[str, Any] | None = None
         self._running = False
         self._entered: AbstractAsyncContextManager[TrialQueue] | None = None
@@ -344,8 +345,6 @@ class ResearchGroupChat(RoundGroupChat):
                     except RuntimeError as failure:
                         # AutoGen raises this for an error of a participant, with its traceback.
                         error = (str(failure).strip().splitlines() or ["unknown"])[-1]
-                if self._scheduler is not None:
-                    self._turn_seconds = self._scheduler.turn_seconds
                 loop.end_round(error)
             self.ended = self.ended or ended
             if self.ended is not None:
@@ -355,7 +354,7 @@ class ResearchGroupChat(RoundGroupChat):
     async def _assemble_round(
         self, queue: TrialQueue, loop: CampaignLoop, turns_left: int | None
     ) -> None:
-        scheduler = self._members.scheduler(queue, self._turn_seconds, loop.silence)
+        scheduler = self._members.scheduler(queue, self._turn_pace, loop.silence)
         self._assemble(
             self._label,
             self._members.for_round(queue, loop.round, scheduler, loop.keep_judged),

@@ -14,20 +14,22 @@ from autogen_agentchat.messages import (
     BaseChatMessage,
     TextMessage,
     ToolCallExecutionEvent,
+    ToolCallRequestEvent,
 )
 from autogen_core import CancellationToken
 
-from recipelab.agents import checkpoint_report, outcome_report
+from recipelab.agents import EVALUATOR, checkpoint_report, outcome_report
 from recipelab.core.trial import Status
 from recipelab.evaluation.calibration import baseline_text
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.lineage import PAUSED, NewMessage, NewUsage, TrialRecord
-from recipelab.team.notes import Listener, Notes
+from recipelab.team.notes import NOTE, WARNING, Listener, Notes
 from recipelab.team.speakers import SpeakerPolicy, TrialResult
 from recipelab.team.turns import (
     Silence,
     TurnOutcome,
     TurnReader,
+    TurnResult,
     idle_report,
     submission_answers,
     trials_of,
@@ -38,6 +40,9 @@ MAX_IDLE_ROUNDS = 3
 
 MAX_ABORTED = 3
 """Aborted trials in a row after which a campaign stops: the machinery is broken."""
+
+RECALLED = 200
+"""Newest messages of a kind from which a resumed campaign learns who has passed."""
 
 MAX_UNWRITTEN = 50
 """Messages of a turn that may wait for its end before they are written."""
@@ -144,6 +149,35 @@ class CampaignLoop:
         self._unwritten_usage: list[NewUsage] = []
         self._written = -math.inf
         queue.ledger.defer_usage(self._unwritten_usage.append)
+        self._recall_passes(specialists)
+
+    def _recall_passes(self, specialists: Collection[str]) -> None:
+        """Learn from the lineage who had nothing to say in an earlier run, and what came since."""
+        calls, words = (
+            self._store.newest_messages(self._campaign, type=kind.__name__, limit=RECALLED)
+            for kind in (ToolCallExecutionEvent, TextMessage)
+        )
+        if not words:
+            return
+        # A turn whose calls are no longer among the newest would look like a pass.
+        since = calls[-1].position if len(calls) == RECALLED else 0
+        ended = words[0].created_at
+        notes = self._store.notes(self._campaign)
+        self.silence.notes_are(frozenset(n.number for n in notes if n.created_at <= ended))
+        reader = TurnReader(specialists)
+        for said in sorted((*calls, *words), key=lambda one: one.position):
+            if said.position < since:
+                continue
+            kind = TextMessage if said.type == TextMessage.__name__ else ToolCallExecutionEvent
+            message = kind.model_validate(said.payload)
+            turn = reader.read(message)
+            if turn is not None:
+                self.silence.turn_ended(turn)
+            elif message.source == EVALUATOR:
+                for number in trials_of(message):
+                    trial = self._store.brief(self._campaign, number)
+                    if trial.status is not None:
+                        self.silence.trial_judged(trial.status, trial.surface)
 
     async def measure_baseline(
         self, token: CancellationToken, source: str
@@ -212,15 +246,31 @@ class CampaignLoop:
         outcome = self._turns.read(message)
         if outcome is not None:
             self._idle_turns.append(outcome)
+        self._tell_now(message, outcome)
         if isinstance(message, BaseChatMessage):
             for trial in trials:
                 record = self._judged.pop(trial, None)
                 if record is not None:
                     self._learn(record)
 
+    def _tell_now(
+        self, message: BaseAgentEvent | BaseChatMessage, outcome: TurnOutcome | None
+    ) -> None:
+        """Tell people what whoever has the floor does, and why a turn brought no trial."""
+        if isinstance(message, ToolCallRequestEvent):
+            self._queue.now.calls(message.source, [call.name for call in message.content])
+        elif isinstance(message, ToolCallExecutionEvent):
+            self._queue.now.calls(message.source, ())
+        if outcome is not None and outcome.result is not TurnResult.SUBMITTED:
+            words = {TurnResult.REJECTED: "every proposal was rejected: "}.get(outcome.result, "")
+            said = message.to_text() if isinstance(message, BaseChatMessage) else ""
+            self._queue.now.passed(outcome.specialist, words + (outcome.fault or said))
+
     def keep(self, message: BaseChatMessage) -> None:
         """Keep what people were told for the lineage; it is no part of the chat."""
         kind = type(message).__name__
+        if isinstance(message, TextMessage) and message.metadata.get(NOTE) == WARNING:
+            self._queue.now.warn(message.content)
         told = NewMessage(message.source, kind, message.dump(), created_at=message.created_at)
         self._unwritten.append(told)
 

@@ -14,6 +14,7 @@ from recipelab.agents import Charter, EvaluatorAgent, Specialist, load_charter
 from recipelab.agents.context import CHARACTERS
 from recipelab.agents.literature import LiteratureWorkbench, open_literature
 from recipelab.core.errors import ModelError, RecipelabError, unknown_name
+from recipelab.evaluation.pace import TurnPace
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.evaluation.session import CampaignSession
 from recipelab.lineage import TrialRecord
@@ -289,13 +290,13 @@ class Participants:
             await workbench.stop()
 
     def scheduler(
-        self, queue: TrialQueue, turn_seconds: float | None, silence: Silence | None = None
+        self, queue: TrialQueue, turn_pace: TurnPace, silence: Silence | None = None
     ) -> TurnScheduler:
         """Return the scheduler of the next round.
 
         Args:
             queue: The campaign's trial queue.
-            turn_seconds: Mean length of a turn in earlier rounds, in seconds.
+            turn_pace: How turns went in earlier rounds; those of this round are added.
             silence: Who had nothing to say in earlier rounds.
         """
         plan = self._session.plan
@@ -305,7 +306,7 @@ class Participants:
             guests=[guest.name for guest in self.guests],
             turns=plan.turns or TURNS_EACH * max(len(self.charters), queue.slots),
             ahead=plan.ahead,
-            turn_seconds=turn_seconds,
+            turn_pace=turn_pace,
             silence=silence,
         )
 

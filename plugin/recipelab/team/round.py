@@ -17,8 +17,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, aclosing, nullcontext, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, aclosing, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -241,10 +241,11 @@ class RoundManager(SelectorGroupChatManager):
     2. Each speaker that has finished comes back to :meth:`handle_agent_response`. Its turn ends,
        the condition of the user and the limit of turns are asked, and the next turns are given
        out, which may be none.
-    3. When nobody but the evaluator has a turn, and the scheduler gives a reason for the end, the
+    3. Where a slot will soon be free, the next turn begins early enough for it, by a clock.
+    4. When nobody but the evaluator has a turn, and the scheduler gives a reason for the end, the
        round stops: the scheduler's event ``closing`` tells the evaluator to wait no longer, and
        the last speaker to finish ends the stream.
-    4. An exception in an agent or in this manager sets ``closing`` too, and ends the stream with
+    5. An exception in an agent or in this manager sets ``closing`` too, and ends the stream with
        an error. The next round is assembled anew, and does not know of it.
 
     Args:
@@ -267,19 +268,49 @@ class RoundManager(SelectorGroupChatManager):
         self._warn = warn
         self._policy = policy
         self._stop: StopMessage | None = None
+        self._in_turn = asyncio.Lock()
+        self._looking: asyncio.Task[None] | None = None
 
     @event
     async def handle_agent_response(  # type: ignore[override]
         self, message: GroupChatAgentResponse | GroupChatTeamResponse, ctx: MessageContext
     ) -> None:
         """End the turn of a speaker, and give out the turns that are free now."""
-        try:
+        async with self._in_turn, self._ending_with_errors():
             await self._end_turn(message, ctx.cancellation_token)
+
+    @asynccontextmanager
+    async def _ending_with_errors(self) -> AsyncIterator[None]:
+        """End the round with an error of the context, or its consumer would wait for ever."""
+        try:
+            yield
         except Exception as error:
-            # Otherwise nobody would end the round, and its consumer would wait for ever.
             self._scheduler.closing.set()
             await self._signal_termination_with_error(SerializableException.from_exception(error))
             raise
+
+    async def _transition_to_next_speakers(self, cancellation_token: CancellationToken) -> None:
+        """Give out turns, and look again when a slot is soon likely to be free."""
+        await super()._transition_to_next_speakers(cancellation_token)
+        if self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
+        wait = self._scheduler.next_look()
+        if wait is not None:
+            self._looking = asyncio.create_task(self._look(wait, cancellation_token))
+            cancellation_token.link_future(self._looking)
+
+    async def _look(self, wait: float, token: CancellationToken) -> None:
+        """Give out turns after a while, unless the round is over by then."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._scheduler.closing.wait(), wait)
+            return
+        async with self._in_turn:
+            self._looking = None  # From here on it is no longer to be cancelled.
+            if not self._scheduler.closing.is_set():
+                with suppress(Exception):  # The end of the round tells of it.
+                    async with self._ending_with_errors():
+                        await self._transition_to_next_speakers(token)
 
     async def _end_turn(
         self, message: GroupChatAgentResponse | GroupChatTeamResponse, token: CancellationToken
@@ -291,8 +322,8 @@ class RoundManager(SelectorGroupChatManager):
             messages = list(message.result.messages)
         await self.update_message_thread(messages)
         self._active_speakers.remove(message.name)
-        self._scheduler.end_turn(message.name)
         self._learn(message.name, messages)
+        self._scheduler.end_turn(message.name)
         self._stop = self._stop or await self._stop_of_user(messages)
         if self._stop is None and self._scheduler.only_evaluator_active:
             reason = self._scheduler.end_reason
@@ -349,6 +380,9 @@ class RoundManager(SelectorGroupChatManager):
         """Forget the round."""
         await super().reset()
         self._stop = None
+        if self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
 
     async def _stop_of_user(
         self, messages: Sequence[BaseAgentEvent | BaseChatMessage]

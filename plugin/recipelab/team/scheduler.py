@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections import Counter
 from collections.abc import Sequence
 
 from recipelab.agents import EVALUATOR
+from recipelab.evaluation.pace import TurnPace
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.team.turns import Silence, TurnOutcome
 
 _SHORT_TURN = 0.05
-"""A turn this long, as a share of a trial, needs no trial queued ahead of a free slot."""
+"""A turn this long, as a share of a trial, begins when a slot is free, and not before."""
 
-_NEWEST_WEIGHT = 0.3
-"""Weight of the newest turn in the running mean of turn lengths."""
+_LOOKS_A_TURN = 10
+"""Looks for room in the time of a turn at most, while nothing else happens."""
 
 
 class TurnScheduler:
@@ -29,7 +29,7 @@ class TurnScheduler:
     Attributes:
         closing: Set when no further turn is given out and the evaluator is to wait no longer.
         turns_taken: Turns of specialists so far.
-        turn_seconds: Mean length of a turn, in seconds; ``None`` before the first.
+        turn_pace: How the newest turns went, those that waited for a trial left out.
         round_over: Whether the round ended by itself, and not by a condition of the user.
 
     Args:
@@ -37,8 +37,9 @@ class TurnScheduler:
         specialists: Their names, in the order of the pack.
         guests: Names of the other participants.
         turns: Turns of specialists in the round.
-        ahead: Trials that may wait for a slot; ``None`` measures how many keep the slots busy.
-        turn_seconds: Mean length of a turn in earlier rounds, in seconds.
+        ahead: Trials that may wait for a slot; ``None`` lets a turn begin when a slot is likely to
+            be free by the time of its trial, as turns and trials have gone so far.
+        turn_pace: How turns went in earlier rounds; those of this round are added.
         silence: Who had nothing to say, over all rounds; ``None`` to ask everybody.
     """
 
@@ -50,13 +51,13 @@ class TurnScheduler:
         guests: Sequence[str] = (),
         turns: int,
         ahead: int | None = None,
-        turn_seconds: float | None = None,
+        turn_pace: TurnPace | None = None,
         silence: Silence | None = None,
     ) -> None:
         self._silence = silence
         self.closing = asyncio.Event()
         self.turns_taken = 0
-        self.turn_seconds = turn_seconds
+        self.turn_pace = TurnPace() if turn_pace is None else turn_pace
         self.round_over = False
         self._queue = queue
         self._specialists = tuple(specialists)
@@ -64,6 +65,7 @@ class TurnScheduler:
         self._turns = turns
         self._ahead = ahead
         self._started: dict[str, float] = {}
+        self._outcomes: dict[str, TurnOutcome] = {}
 
     @property
     def specialists(self) -> tuple[str, ...]:
@@ -71,7 +73,8 @@ class TurnScheduler:
         return self._specialists
 
     def learn(self, turn: TurnOutcome) -> None:
-        """Hear how the turn of a specialist ended."""
+        """Hear how the turn of a specialist went, just before it ends."""
+        self._outcomes[turn.specialist] = turn
         if self._silence is not None:
             self._silence.turn_ended(turn)
 
@@ -101,15 +104,14 @@ class TurnScheduler:
         return None
 
     @property
-    def ahead(self) -> int:
-        """Trials that should wait for a slot, so that no slot is idle while specialists think."""
-        if self._ahead is not None:
-            return self._ahead
-        trial, turn = self._queue.trial_seconds, self.turn_seconds
-        if not trial or not turn or turn <= _SHORT_TURN * trial:
-            return 0
-        # So many trials end during a turn; one more for turns that take longer than the mean.
-        return min(self._queue.slots, math.ceil(self._queue.slots * turn / trial) + 1)
+    def horizon(self) -> float:
+        """Seconds in which turns that begin now are likely to have brought a trial.
+
+        It is 0 where turns are short beside trials: one that begins when a slot is free is early
+        enough.
+        """
+        trial, turn = self._queue.trial_seconds, self.turn_pace.seconds_to_trial
+        return 0.0 if not trial or not turn or turn <= _SHORT_TURN * trial else turn
 
     @property
     def thinking(self) -> int:
@@ -130,20 +132,73 @@ class TurnScheduler:
         """Return how many specialists may start a turn now."""
         if self.closing.is_set() or self._queue.paused:
             return 0
-        room = self._queue.slots + self.ahead - len(self._queue.in_flight)
+        room = self._room()
         if self._queue.remaining is not None:
-            room = min(room, self._queue.remaining)
-        # Who waits for a trial makes none now, and its trial holds the slot already.
-        room -= max(0, self.thinking - self._queue.waited_for)
+            room = min(room, self._queue.remaining - self._making)
         return max(0, min(room, self._turns - self.turns_taken, len(self.idle())))
+
+    def next_look(self) -> float | None:
+        """Return after how many seconds a turn may begin though nothing happens until then.
+
+        ``None`` if that depends on what ends first: a turn, a trial, a pause.
+        """
+        horizon = self.horizon
+        if self._ahead is not None or not horizon or self._most_ahead() <= 0:
+            return None
+        if self.closing.is_set() or self._queue.paused or self.turns_taken >= self._turns:
+            return None
+        if self.openings() or not self.idle():
+            return None
+        soon = self._free_slots()[0] - horizon
+        return max(soon, horizon / _LOOKS_A_TURN)
+
+    @property
+    def _making(self) -> int:
+        """Turns that may bring a trial: who waits for one makes none, and it holds its slot."""
+        return max(0, self.thinking - self._queue.waited_for)
+
+    def _most_ahead(self) -> int:
+        """Return how many turns more may begin, however long they take: one ahead of each slot."""
+        ahead = self._queue.slots if self._ahead is None else self._ahead
+        return self._queue.slots + ahead - len(self._queue.in_flight) - self._making
+
+    def _room(self) -> int:
+        """Return for how many more turns a slot will be free when they bring their trial."""
+        most = self._most_ahead()
+        if self._ahead is not None:
+            return most
+        free, horizon, found = self._free_slots(), self.horizon, 0
+        while found < most and free[0] <= horizon:
+            self._queue.pace.take(free, horizon)
+            found += 1
+        return found
+
+    def _free_slots(self) -> list[float]:
+        """Return when slots will be free beside all trials that are in flight or thought about."""
+        now = asyncio.get_running_loop().time()
+        thinking = [when for name, when in self._started.items() if name in self._specialists]
+        lengths = self.turn_pace.lengths
+        coming = sorted(lengths.remaining(now - began) for began in thinking)
+        return self._queue.free_slots(coming[: self._making])
 
     def idle(self) -> list[str]:
         """Return the specialists whose turn it is not, and who may have something to say."""
         names = [name for name in self._specialists if name not in self._started]
         if self._silence is None:
             return names
-        nothing_goes_on = not self.thinking and not self._queue.running
-        return self._silence.among(names, nothing_goes_on=nothing_goes_on)
+        return self._silence.among(
+            names,
+            nothing_goes_on=not self.thinking and not self._queue.running,
+            slot_waits=self._is_slot_waiting,
+        )
+
+    @property
+    def _is_slot_waiting(self) -> bool:
+        """Whether a slot is free while nobody thinks, and a question would cost it little time."""
+        if self.thinking or len(self._queue.in_flight) >= self._queue.slots:
+            return False
+        turn, trial = self.turn_pace.lengths.mean, self._queue.trial_seconds
+        return not self._queue.in_flight or not turn or not trial or turn < trial
 
     def evaluator_is_due(self) -> bool:
         """Return whether the evaluator should take a turn: a trial has ended, or will."""
@@ -153,13 +208,16 @@ class TurnScheduler:
     def start_turn(self, name: str) -> None:
         """Note that the turn of a participant begins."""
         self._started[name] = asyncio.get_running_loop().time()
+        if name != EVALUATOR:
+            self._queue.now.took_floor(name)
         self.turns_taken += name in self._specialists
+        if self._silence is not None:
+            self._silence.turn_began(name)
 
     def end_turn(self, name: str) -> None:
         """Note that the turn of a participant has ended."""
         seconds = asyncio.get_running_loop().time() - self._started.pop(name)
-        if name in self._specialists:
-            mean = self.turn_seconds
-            self.turn_seconds = (
-                seconds if mean is None else mean + _NEWEST_WEIGHT * (seconds - mean)
-            )
+        self._queue.now.left_floor(name)
+        turn = self._outcomes.pop(name, None)
+        if name in self._specialists and not (turn and turn.waited):
+            self.turn_pace.add(seconds, brought=bool(turn and turn.trials))

@@ -203,7 +203,7 @@ class UCBSpeaker(SpeakerPolicy):
 
     def turn_ended(self, turn: TurnOutcome) -> None:
         """Count a turn that brought no trial; it says nothing of a surface."""
-        if turn.result is not TurnResult.SUBMITTED:
+        if turn.result not in (TurnResult.SUBMITTED, TurnResult.WAITED):
             self._window.append(_Pull(turn.specialist, "", 0.0))
 
     def choose(self, candidates: Sequence[str], busy: Mapping[str, int]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,10 +13,20 @@ from autogen_agentchat.messages import BaseAgentEvent, BaseChatMessage, ToolCall
 
 from recipelab.agents.evaluator_agent import TRIALS
 from recipelab.agents.lineage_view import IN_TURN
+from recipelab.agents.prompt import ASK_AGAIN
 from recipelab.agents.specialist import FAULT
 from recipelab.core.text import shorten
 from recipelab.core.trial import Status
-from recipelab.tools.names import SUBMITTING
+from recipelab.tools.names import SUBMITTING, WAITING
+from recipelab.tools.submit import STILL_RUNS
+
+_ASK_AGAIN = re.compile(rf"^\W*{ASK_AGAIN[:-1]}\W*(.*)$", re.IGNORECASE | re.MULTILINE)
+
+BEST, NOTHING = "best", "nothing"
+"""What a specialist that passes may name beside surfaces: any kept trial; none of others."""
+
+MOST_NEWS = 8
+"""News at most that somebody waits for who has passed many times in a row."""
 
 _ERROR_LENGTH = 160
 """Characters of an error that a report quotes."""
@@ -33,6 +44,12 @@ class TurnResult(StrEnum):
 
     REJECTED = "rejected"
     """Every proposal was rejected before it ran."""
+
+    REFUSED = "refused"
+    """A proposal was made, and the last try was answered with an error: it was not recorded."""
+
+    WAITED = "waited"
+    """No proposal was made: a trial that was waited for had not ended."""
 
     PASSED = "passed"
     """No proposal was made."""
@@ -53,6 +70,10 @@ class TurnOutcome:
         called_tools: Whether the specialist called a tool at all.
         tool_errors: What tools answered with an error, as ``"tool: message"``.
         fault: Why the model failed; ``None`` if it did not.
+        waited: Whether it waited for a trial.
+        ask_again: What must have a kept trial before the specialist is asked again, by name of
+            the surface; ``best`` for any. Empty if only its own trials and notes matter, ``None``
+            if it did not say.
     """
 
     specialist: str
@@ -62,6 +83,8 @@ class TurnOutcome:
     called_tools: bool = False
     tool_errors: tuple[str, ...] = ()
     fault: str | None = None
+    waited: bool = False
+    ask_again: frozenset[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -103,6 +126,23 @@ class _OpenTurn:
     answers: list[SubmissionAnswer] = field(default_factory=list)
     tool_errors: list[str] = field(default_factory=list)
     called_tools: bool = False
+    refused: bool = False
+    waited: bool = False
+    in_flight: bool = False
+
+    def hear(self, message: ToolCallExecutionEvent) -> None:
+        """Take in the answers of tools."""
+        self.called_tools = True
+        self.answers += submission_answers(message)
+        for result in message.content:
+            if result.is_error:
+                text = shorten(result.content, _ERROR_LENGTH)
+                self.tool_errors.append(f"{result.name}: {text}")
+            if result.name in SUBMITTING:
+                self.refused = bool(result.is_error)
+            elif result.name == WAITING and not result.is_error:
+                self.waited = True
+                self.in_flight = STILL_RUNS in json.loads(result.content)
 
 
 class TurnReader:
@@ -135,40 +175,82 @@ class TurnReader:
         if name not in self._specialists:
             return None
         if isinstance(message, ToolCallExecutionEvent):
-            turn = self._open[name]
-            turn.called_tools = True
-            turn.answers += submission_answers(message)
-            turn.tool_errors += [
-                f"{result.name}: {shorten(result.content, _ERROR_LENGTH)}"
-                for result in message.content
-                if result.is_error
-            ]
+            self._open[name].hear(message)
         elif isinstance(message, BaseChatMessage):
             turn = self._open.pop(name, _OpenTurn())
-            failed = FAULT in message.metadata
-            return _outcome(name, turn, message.to_text() if failed else None)
+            return _outcome(name, turn, message.to_text(), failed=FAULT in message.metadata)
         return None
 
 
-def _outcome(specialist: str, turn: _OpenTurn, fault: str | None) -> TurnOutcome:
+def _outcome(specialist: str, turn: _OpenTurn, words: str, *, failed: bool) -> TurnOutcome:
     trials = tuple(answer.trial for answer in turn.answers if not answer.rejected)
     rejected = tuple(answer.trial for answer in turn.answers if answer.rejected)
     if trials:
         result = TurnResult.SUBMITTED
     elif rejected:
         result = TurnResult.REJECTED
+    elif failed:
+        result = TurnResult.FAILED
+    elif turn.refused:
+        result = TurnResult.REFUSED
     else:
-        result = TurnResult.PASSED if fault is None else TurnResult.FAILED
+        result = TurnResult.WAITED if turn.in_flight else TurnResult.PASSED
     return TurnOutcome(
-        specialist, result, trials, rejected, turn.called_tools, tuple(turn.tool_errors), fault
+        specialist,
+        result,
+        trials,
+        rejected,
+        turn.called_tools,
+        tuple(turn.tool_errors),
+        words if failed else None,
+        turn.waited,
+        ask_again_in(words) if result is TurnResult.PASSED else None,
     )
+
+
+def ask_again_in(words: str) -> frozenset[str] | None:
+    """Return the surfaces after whose gains a specialist wants to be asked again, as it said.
+
+    Returns:
+        What the last line says that begins with :data:`recipelab.agents.prompt.ASK_AGAIN`; ``None``
+        if there is none.
+    """
+    found = _ASK_AGAIN.findall(words)
+    return frozenset(re.findall(r"[a-z][a-z0-9_]*", found[-1].lower())) if found else None
+
+
+@dataclass
+class _Pass:
+    """A specialist that had nothing to say.
+
+    Attributes:
+        in_a_row: Passes since its last proposal.
+        after: What it said must have a kept trial; ``None`` for anything.
+        news: What has happened since, that concerns it.
+    """
+
+    in_a_row: int = 0
+    after: frozenset[str] | None = None
+    news: int = 0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether so much has happened that it may have an idea now."""
+        return self.news >= min(MOST_NEWS, 2 ** max(0, self.in_a_row - 1))
 
 
 class Silence:
     """Specialists who had nothing to say, and are not asked again until something has changed.
 
-    That is a kept trial, which everybody builds on, any trial on a specialist's own surfaces, or a
-    note from a person. Where all are silent, one is asked once more in each round.
+    News for somebody who has passed are a kept trial, which others build on, and any trial on its
+    own surfaces. A specialist that said which surfaces must gain first hears of no other kept
+    trials. After one pass one piece of news is enough, after two in a row it takes two, then four,
+    and so on up to :data:`MOST_NEWS`: ideas do not come back where they have run dry. A note from a
+    person, or a proposal, begins anew.
+
+    Two things cut that short, so that no slot is idle for want of a question: where nobody thinks
+    and a slot is free, somebody who has heard any news at all is asked; and where all are silent
+    and nothing runs, one is asked once more in each round.
 
     Args:
         surfaces: The surfaces of each specialist.
@@ -177,47 +259,94 @@ class Silence:
 
     def __init__(self, surfaces: Mapping[str, Collection[str]], *, blind: bool = False) -> None:
         self._surfaces = {name: frozenset(owned) for name, owned in surfaces.items()}
+        self._known = frozenset({BEST, NOTHING}).union(*self._surfaces.values())
         self._blind = blind
-        self._silent: set[str] = set()
+        self._passes: dict[str, _Pass] = {}
+        self._refused: set[str] = set()
+        self._since: dict[str, list[tuple[Status, str]]] = {}
         self._asked_again = False
         self._notes: Collection[int] = ()
 
     def start_round(self) -> None:
         """Allow that one is asked once more, should all be silent."""
         self._asked_again = False
+        self._since.clear()
+
+    def turn_began(self, name: str) -> None:
+        """Hear that a turn begins: what happens from now on, its opening does not show."""
+        if name in self._surfaces:
+            self._since[name] = []
 
     def turn_ended(self, turn: TurnOutcome) -> None:
         """Hear how a turn ended."""
-        if turn.result is TurnResult.PASSED:
-            self._asked_again |= turn.specialist in self._silent
-            self._silent.add(turn.specialist)
+        name, before = turn.specialist, self._passes.get(turn.specialist)
+        # One refusal is bad luck; whoever is refused again has nothing that could be a trial.
+        again = turn.result is TurnResult.REFUSED and name in self._refused
+        self._refused -= {name}
+        if turn.result is TurnResult.REFUSED:
+            self._refused.add(name)
+        if turn.result is TurnResult.PASSED or again:
+            self._asked_again |= before is not None and not before.news
+            in_a_row = 1 + (before.in_a_row if before is not None else 0)
+            after = turn.ask_again
+            # Of names that there are not it meant something else.
+            unknown = after is not None and bool(after) and not after & self._known
+            said = None if unknown or after is None or BEST in after else after
+            self._passes[name] = _Pass(in_a_row, said - {NOTHING} if said is not None else None)
+        elif turn.result is TurnResult.WAITED:
+            self._passes[name] = _Pass(before.in_a_row if before is not None else 0)
         else:
-            self._silent.discard(turn.specialist)
+            self._passes.pop(name, None)
+        for status, surface in self._since.pop(name, ()):
+            self._tell(name, status, surface)
 
     def trial_judged(self, status: Status, surface: str) -> None:
         """Hear that a trial has ended."""
-        if status is Status.KEPT or self._blind:
-            self._silent.clear()
-        else:
-            self._silent -= {name for name, owned in self._surfaces.items() if surface in owned}
+        for name in self._surfaces:
+            if name in self._since:
+                self._since[name].append((status, surface))
+            else:
+                self._tell(name, status, surface)
+
+    def _tell(self, name: str, status: Status, surface: str) -> None:
+        passed = self._passes.get(name)
+        if passed is not None:
+            own = surface in self._surfaces[name]
+            gained = status is Status.KEPT and (passed.after is None or surface in passed.after)
+            passed.news += own or gained or self._blind or not passed.in_a_row
 
     def notes_are(self, numbers: Collection[int]) -> None:
         """Hear which notes of people hold."""
         if numbers != self._notes:
-            self._silent.clear()
+            self._passes.clear()
         self._notes = numbers
 
-    def among(self, names: Iterable[str], *, nothing_goes_on: bool) -> list[str]:
+    def among(
+        self, names: Iterable[str], *, nothing_goes_on: bool, slot_waits: bool = False
+    ) -> list[str]:
         """Return those who may have something to say.
 
         Args:
             names: The specialists who could speak.
             nothing_goes_on: Whether nobody thinks and no trial is in flight, so that nothing will
                 change if none of them speaks.
+            slot_waits: Whether a slot is free and nobody thinks.
         """
         names = list(names)
-        found = [name for name in names if name not in self._silent]
-        return names if not found and nothing_goes_on and not self._asked_again else found
+        found = [name for name in names if self._may_speak(name)]
+        if found or not names:
+            return found
+        told = [name for name in names if self._passes[name].news]
+        if slot_waits and told:
+            return [min(told, key=lambda name: self._passes[name].in_a_row)]
+        if not nothing_goes_on or self._asked_again:
+            return []
+        fewest = min(self._passes[name].in_a_row for name in names)
+        return [name for name in names if self._passes[name].in_a_row == fewest]
+
+    def _may_speak(self, name: str) -> bool:
+        passed = self._passes.get(name)
+        return passed is None or passed.is_over
 
 
 def idle_report(turns: Iterable[TurnOutcome]) -> str:

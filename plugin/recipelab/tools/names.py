@@ -23,6 +23,9 @@ much, and every schema goes out with every call."""
 SUBMITTING = ("submit_trial", "turn_knob", "more_seeds")
 """Tools that submit a trial; their answer holds its number."""
 
+WAITING = "wait_for"
+"""The tool that waits for a trial."""
+
 RUN_TOOLS = ("run_log", "curve", "profile_trial")
 """Tools that show what the run of a trial did; ``curve`` where the pack has curves."""
 
@@ -36,6 +39,6 @@ TOOLS = (
     "read_recipe",
     "check_edit",
     *SUBMITTING,
-    "wait_for",
+    WAITING,
 )
 """All tools of specialists."""

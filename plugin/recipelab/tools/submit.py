@@ -17,6 +17,7 @@ from recipelab.evaluation.proposals import Candidate, Rejected
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.evaluation.seeds import AGAIN
 from recipelab.tools.base import Row, TextTool, ToolArguments, to_json
+from recipelab.tools.names import WAITING
 from recipelab.tools.recipe import MAX_EDITS, EditArguments
 from recipelab.tools.rows import outcome_row
 
@@ -438,6 +439,10 @@ class MoreSeedsTool(TextTool[MoreSeedsArguments]):
         return to_json({"trial": number, "status": "in_flight", "again": args.trial, TURN: OVER})
 
 
+STILL_RUNS = "note"
+"""Key in the answer of ``wait_for`` that is there while the trial has not ended."""
+
+
 class WaitArguments(ToolArguments):
     """A trial to wait for."""
 
@@ -461,7 +466,7 @@ class WaitForTool(TextTool[WaitArguments]):
     ) -> None:
         super().__init__(
             WaitArguments,
-            "wait_for",
+            WAITING,
             "Wait until a trial is judged, and get its outcome, to go on from it in this turn.",
         )
         self._queue = queue
@@ -480,5 +485,5 @@ class WaitForTool(TextTool[WaitArguments]):
         row = outcome_row(self._queue.store, self._queue.campaign, record)
         if record.outcome is None:
             closes = self._closing is not None and self._closing.is_set()
-            row["note"] = "the round ends: end your turn" if closes else "it still runs"
+            row[STILL_RUNS] = "the round ends: end your turn" if closes else "it still runs"
         return to_json(row | news(self._queue, self._turn))

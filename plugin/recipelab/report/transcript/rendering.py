@@ -42,6 +42,9 @@ _RULES = ("heading", "fence", "list", "blockquote", "newline", "escape", "backti
 _PROPOSED = re.compile(r"trial (\d+)")
 _LINE_ENDS = re.compile(r" +\n")
 
+VIEW = "view"
+"""Language of a block that holds what a turn was shown; a page shows it folded."""
+
 TEXT_WIDTH = 100
 """Columns of a text file."""
 
@@ -68,7 +71,10 @@ def _fence(
     lines = token.content.rstrip("\n").split("\n")
     if token.info == "diff":
         return f"<pre>{chr(10).join(map(_diff_line, lines))}</pre>\n"
-    return f"<pre>{escape(chr(10).join(lines))}</pre>\n"
+    text = f"<pre>{escape(chr(10).join(lines))}</pre>"
+    if token.info == VIEW:
+        return f"<details><summary>{len(lines)} lines</summary>{text}</details>\n"
+    return f"{text}\n"
 
 
 def _diff_line(line: str) -> str:

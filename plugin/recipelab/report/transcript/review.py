@@ -33,6 +33,7 @@ from recipelab.report.transcript.markdown import (
     quote,
     strong,
 )
+from recipelab.report.transcript.rendering import VIEW
 from recipelab.report.transcript.turns import Said, TranscriptCall, TranscriptTurn, table_of
 from recipelab.tools.names import SUBMITTING
 
@@ -56,6 +57,8 @@ class Review:
         metric: Name of the metric.
         unit: Its unit; empty if the campaign's pack is gone.
         models: The models of each specialist.
+        views: What turns were shown when they began: the hash by the place of a turn's first
+            message. Each is told where it is shown first.
     """
 
     store: LineageStore
@@ -63,11 +66,19 @@ class Review:
     metric: str
     unit: str
     models: Mapping[str, str]
+    views: Mapping[int, str] = field(default_factory=dict[int, str])
+    _told: set[str] = field(default_factory=set[str])
     _trials: dict[int, TrialRecord | None] = field(default_factory=dict[int, TrialRecord | None])
 
     @classmethod
-    def of(cls, store: LineageStore, campaign: CampaignRecord) -> Review:
-        """Return the review of a campaign."""
+    def of(cls, store: LineageStore, campaign: CampaignRecord, *, views: bool = False) -> Review:
+        """Return the review of a campaign.
+
+        Args:
+            store: The lineage.
+            campaign: The campaign.
+            views: Whether it tells what each turn was shown.
+        """
         try:
             facts = metric_of(campaign)
             metric, unit = facts.name, facts.unit
@@ -79,7 +90,13 @@ class Review:
             if total.model != DEVICE:
                 models[total.specialist].append(total.model)
         named = {name: ", ".join(used) for name, used in models.items()}
-        return cls(store, campaign.name, metric, unit, named)
+        turns = store.turns(campaign.name) if views else ()
+        shown = {
+            turn.first_message: turn.view
+            for turn in turns
+            if turn.view is not None and turn.first_message is not None
+        }
+        return cls(store, campaign.name, metric, unit, named, shown)
 
     def round(self, number: int | None, turns: Sequence[TranscriptTurn]) -> Iterator[str]:
         """Yield the heading and the turns of a round."""
@@ -126,6 +143,7 @@ class Review:
 
     def _turn(self, turn: TranscriptTurn, reported: set[int]) -> Iterator[str]:
         yield heading(3, turn.source, *_parenthesis(self._facts(turn)))
+        yield from self._view(turn)
         has_outcomes = any(self._trial(number) is not None for number in turn.reported)
         for step in turn.steps:
             if isinstance(step, TranscriptCall):
@@ -133,6 +151,18 @@ class Review:
             elif not (has_outcomes and step.in_chat):
                 yield from _said(step)
         yield from self.outcomes(turn.reported)
+
+    def _view(self, turn: TranscriptTurn) -> Iterator[str]:
+        """Yield what a turn was shown when it began, unless it was told before."""
+        view = self.views.get(turn.positions[0])
+        if view is None:
+            return
+        if view in self._told:
+            yield paragraph(quiet(f"was shown what was shown before ({view[:12]})"))
+            return
+        self._told.add(view)
+        yield paragraph(quiet(f"was shown ({view[:12]}):"))
+        yield code_block(self.store.view_text(view), VIEW)
 
     def _facts(self, turn: TranscriptTurn) -> Iterator[str]:
         """Yield model, tokens and time of a turn."""

@@ -54,12 +54,14 @@ class Transcript:
         campaign: The campaign.
         round_number: Only this round; ``None`` for all.
         trial: Only the turns about this trial; ``None`` for all.
+        views: Whether the review tells what each turn was shown when it began.
     """
 
     store: LineageStore
     campaign: CampaignRecord
     round_number: int | None = None
     trial: int | None = None
+    views: bool = False
 
     def pieces(self, kind: TranscriptFormat) -> Iterator[str]:
         """Return the transcript in pieces, to be joined as they are."""
@@ -98,7 +100,8 @@ class Transcript:
 
     def review(self) -> Iterator[str]:
         """Yield the review as chunks of Markdown: a heading, a turn."""
-        review, name = Review.of(self.store, self.campaign), self.campaign.name
+        review = Review.of(self.store, self.campaign, views=self.views)
+        name = self.campaign.name
         checkpoints = self.store.checkpoints(name)
         title = heading(1, f"Transcript of campaign {name}")
         if warning := heading_of(self.campaign):

@@ -1,0 +1,148 @@
+"""How long trials and turns take, and how likely a running one is to end soon."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from heapq import heapify, heapreplace
+from statistics import fmean
+
+NEWEST = 20
+"""Lengths that are remembered: a machine that slows down, or a best that gets faster, is followed."""
+
+LIKELY = 0.15
+"""Share of trials that must have ended for a slot to be counted on: one too early waits a little,
+one too late leaves a slot idle."""
+
+_SOON = 1e-3
+"""Seconds for which a slot is held at least."""
+
+_LATE = 0.9
+"""Share of lengths that are below :attr:`Durations.high`."""
+
+
+class Durations:
+    """The lengths of the newest trials or turns, in seconds.
+
+    Args:
+        seconds: Lengths that are known already, oldest first.
+    """
+
+    def __init__(self, seconds: Iterable[float] = ()) -> None:
+        self._newest: deque[float] = deque(seconds, maxlen=NEWEST)
+
+    def add(self, seconds: float) -> None:
+        """Remember a length."""
+        self._newest.append(seconds)
+
+    @property
+    def mean(self) -> float | None:
+        """Their mean, in seconds; ``None`` before the first."""
+        return fmean(self._newest) if self._newest else None
+
+    @property
+    def high(self) -> float | None:
+        """A length that nine of ten stay below, in seconds; ``None`` before the first."""
+        if not self._newest:
+            return None
+        ordered = sorted(self._newest)
+        return ordered[min(len(ordered) - 1, int(_LATE * len(ordered)))]
+
+    def remaining(self, elapsed: float) -> float:
+        """Return when one that goes on may well have ended, in seconds from now.
+
+        That is the time after which :data:`LIKELY` of those ended that lasted as long as this one
+        has; so short and long ones may mix, as crashed trials and whole ones do. It is 0 for one
+        that has lasted longer than all before.
+
+        Args:
+            elapsed: How long it has lasted, in seconds.
+        """
+        longer = sorted(length for length in self._newest if length > elapsed)
+        return longer[int(LIKELY * len(longer))] - elapsed if longer else 0.0
+
+
+class TurnPace:
+    """How long turns take, and how many of them bring a trial.
+
+    Attributes:
+        lengths: How long the newest turns took.
+    """
+
+    def __init__(self) -> None:
+        self.lengths = Durations()
+        self._brought: deque[bool] = deque(maxlen=NEWEST)
+
+    def add(self, seconds: float, *, brought: bool) -> None:
+        """Remember a turn.
+
+        Args:
+            seconds: Its length, in seconds.
+            brought: Whether it brought a trial.
+        """
+        self.lengths.add(seconds)
+        self._brought.append(brought)
+
+    @property
+    def seconds_to_trial(self) -> float | None:
+        """Time in which a trial has likely come, if one is asked after the other.
+
+        A turn that takes long, by the mean number of turns that it takes; ``None`` before the first.
+        """
+        high = self.lengths.high
+        share = (sum(self._brought) + 1) / (len(self._brought) + 1)
+        return None if high is None else high / share
+
+
+class Pace:
+    """How long trials take, and when those that run may end.
+
+    Attributes:
+        lengths: How long the newest trials took, from the moment when they got a slot.
+    """
+
+    def __init__(self) -> None:
+        self.lengths = Durations()
+        self._began: dict[int, float] = {}
+
+    @contextmanager
+    def trial(self, number: int) -> Iterator[None]:
+        """Time a trial, which runs as long as the context lasts; one that raises is not counted."""
+        clock = asyncio.get_running_loop().time
+        began = self._began[number] = clock()
+        try:
+            yield
+            self.lengths.add(clock() - began)
+        finally:
+            del self._began[number]
+
+    def free_slots(self, slots: int, waiting: int, coming: Iterable[float] = ()) -> list[float]:
+        """Return when slots will be free for one more trial each, in seconds from now.
+
+        Args:
+            slots: Slots that there are.
+            waiting: Trials that wait for a slot.
+            coming: When further trials will come, in seconds from now, the first one first.
+
+        Returns:
+            A time for each slot, as a heap; 0 for one that is free now.
+        """
+        now = asyncio.get_running_loop().time()
+        # Even one that is overdue holds its slot.
+        busy = [max(_SOON, self.lengths.remaining(now - began)) for began in self._began.values()]
+        free = [*busy, *[0.0] * (slots - len(busy))]
+        heapify(free)
+        for when in (*[0.0] * waiting, *coming):
+            self.take(free, when)
+        return free
+
+    def take(self, free: list[float], when: float) -> None:
+        """Give the slot that is free first to a trial.
+
+        Args:
+            free: When slots will be free, as a heap.
+            when: When the trial comes, in seconds from now.
+        """
+        heapreplace(free, max(when, free[0]) + max(_SOON, self.lengths.remaining(0.0)))
