@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Callable
@@ -11,9 +12,10 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from recipelab.campaign.reader import CampaignReader
 from recipelab.core.errors import LineageError
 from recipelab.core.text import plain
 from recipelab.core.trial import (
@@ -147,8 +149,6 @@ def test_trials_without_a_delta_are_held_to_the_best_of_their_time(store: Lineag
     for place, (status, score) in enumerate(steps):
         number = propose(store, 0 if place else None, name="imported")
         judge(store, number, status, score=score, name="imported")
-    from recipelab.campaign.reader import CampaignReader
-
     rows = columns(CampaignData(CampaignReader(store, "imported")))
     assert [rows[n]["near_miss"] for n in rows] == [False, True, False, False, True]
 
@@ -168,63 +168,62 @@ JUDGED_AGAIN = [("propose", False), ("aborted", True), ("anew", False), ("kept",
 
 
 @pytest.mark.parametrize("kind", DATABASES)
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(st.lists(st.tuples(ACTIONS, st.booleans()), max_size=14))
-@example(REPLACED)
-@example(JUDGED_AGAIN)
-def test_changes_add_up_to_the_whole(
-    kind: str, make_database: MakeDatabase, steps: list[tuple[str, bool]]
-) -> None:
+def test_changes_add_up_to_the_whole(kind: str, make_database: MakeDatabase) -> None:
     """Whatever happens between two looks, who applies what has changed has what there is."""
+    names = (f"night-{number}" for number in itertools.count())
     with LineageStore.open(make_database(kind), create=True) as store:
-        new_campaign(store)
-        judge(store, propose(store, None), Status.BASELINE, score=10.0)
-        known = store.trial_columns(CAMPAIGN)
-        replica: dict[int, ColumnRow] = {row.number: row for row in known.rows}
-        mark = known.mark
-        for action, looks in steps:
-            act(store, action)
-            if not looks:
-                continue
-            told = store.trial_columns(CAMPAIGN, ChangeMark.parsed(str(mark)))
-            mark = told.mark
-            replica = ({} if told.whole else replica) | {row.number: row for row in told.rows}
-            now = store.trial_columns(CAMPAIGN)
-            assert replica == {row.number: row for row in now.rows}
-            assert told.whole or len(told.rows) <= len(now.rows)
-            assert store.trial_columns(CAMPAIGN, mark).rows == []
+
+        @settings(max_examples=25, deadline=None)
+        @given(st.lists(st.tuples(ACTIONS, st.booleans()), max_size=14))
+        @example(REPLACED)
+        @example(JUDGED_AGAIN)
+        def add_up(steps: list[tuple[str, bool]]) -> None:
+            name = next(names)
+            new_campaign(store, name)
+            judge(store, propose(store, None, name=name), Status.BASELINE, score=10.0, name=name)
+            known = store.trial_columns(name)
+            replica: dict[int, ColumnRow] = {row.number: row for row in known.rows}
+            mark = known.mark
+            for action, looks in steps:
+                act(store, name, action)
+                if not looks:
+                    continue
+                told = store.trial_columns(name, ChangeMark.parsed(str(mark)))
+                mark = told.mark
+                replica = ({} if told.whole else replica) | {row.number: row for row in told.rows}
+                assert replica == {row.number: row for row in store.trial_columns(name).rows}
+                assert store.trial_columns(name, mark).rows == []
+
+        add_up()
 
 
-def act(store: LineageStore, action: str) -> None:
+def act(store: LineageStore, name: str, action: str) -> None:
     """Let something happen in a campaign, if it can."""
-    flying = [brief.number for brief in store.in_flight_briefs(CAMPAIGN)]
-    rows = store.trial_columns(CAMPAIGN).rows
+    flying = [brief.number for brief in store.in_flight_briefs(name)]
+    by_status: dict[str | None, list[int]] = {}
+    for row in store.trial_columns(name).rows:
+        by_status.setdefault(row.status, []).append(row.number)
     if action == "propose":
-        propose(store)
+        propose(store, name=name)
     elif action == "run" and flying:
-        store.advance(CAMPAIGN, flying[0], TrialState.RUNNING, Phase.TRAIN)
+        store.advance(name, flying[0], TrialState.RUNNING, Phase.TRAIN)
     elif action in ("kept", "discarded", "aborted") and flying:
         more: dict[str, Any] = {}
         if action == "kept":
             more["evidence"] = Evidence(0, 1, 1, standing=Standing.PROVISIONAL)
-        judge(store, flying[0 if action == "discarded" else -1], Status(action), **more)
-    elif action == "anew":
-        aborted = [row.number for row in rows if row.status == "aborted"]
-        if aborted:
-            store.advance(CAMPAIGN, aborted[-1], TrialState.QUEUED)
-    elif action in ("held", "fell"):
-        kept = [row.number for row in rows if row.status == "kept"]
-        if kept:
-            held = action == "held"
-            store.add_checkpoint(CAMPAIGN, Checkpoint(kept[-1], 0, held, not held, "", 4))
+        number = flying[0 if action == "discarded" else -1]
+        judge(store, number, Status(action), name=name, **more)
+    elif action == "anew" and "aborted" in by_status:
+        store.advance(name, by_status["aborted"][-1], TrialState.QUEUED)
+    elif action in ("held", "fell") and "kept" in by_status:
+        held = action == "held"
+        store.add_checkpoint(name, Checkpoint(by_status["kept"][-1], 0, held, not held, "", 4))
 
 
 @pytest.mark.parametrize("token", ["", "x", "1.2", "1.2.3.4.5.6", "9999.1.1.1.1", "-5.-5.0.0.0"])
 def test_a_token_that_was_never_given_gets_all(data: CampaignData, token: str) -> None:
     told = data.trials(token)
-    assert told["whole"] and len(told["columns"]["number"]) == 6
+    assert len(told["columns"]["number"]) == 6
 
 
 def test_a_campaign_whose_pack_is_gone_says_so_and_tells_the_rest(data: CampaignData) -> None:
@@ -274,8 +273,6 @@ def test_turns_without_a_trial_are_passes(store: LineageStore, data: CampaignDat
 
 def test_a_campaign_without_a_baseline_can_be_shown(store: LineageStore) -> None:
     new_campaign(store, "fresh")
-    from recipelab.campaign.reader import CampaignReader
-
     fresh = CampaignData(CampaignReader(store, "fresh"))
     told = fresh.campaign()
     assert told["baseline"] is told["best"] is told["noise"] is None
@@ -354,7 +351,7 @@ def test_the_turn_of_an_older_lineage_is_found_in_its_messages(store: LineageSto
     index = TurnIndex()
     for message in store.each_message(CAMPAIGN):
         index.add(message)
-    assert index.positions[number] == [first, first + 2]
+    assert index.positions(number) == [first, first + 2]
 
 
 def test_the_chat_is_given_in_parts(store: LineageStore) -> None:
@@ -396,8 +393,6 @@ def test_views_are_read_one_after_the_other_as_they_are_one_by_one(store: Lineag
 
 
 def test_hostile_text_stays_text_everywhere(tmp_path: Path) -> None:
-    from recipelab.campaign.reader import CampaignReader
-
     with LineageStore.open(tmp_path / "lineage.db", create=True) as store:
         fill(store, hypothesis=HOSTILE)
         data = CampaignData(CampaignReader(store, CAMPAIGN))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from recipelab.core.errors import LineageError
-from recipelab.lineage import LineageStore, MessageRecord
+from recipelab.lineage import LineageStore, MessageRecord, TurnRecord
 from recipelab.page.shown import shortened
 from recipelab.report.transcript.turns import submitted, text_of, trials_of
 
@@ -132,17 +133,35 @@ def _turn(heads: Sequence[tuple[int, str]]) -> list[int]:
 
 
 class TurnIndex:
-    """Puts the messages of a whole chat together to turns, for all trials at once."""
+    """Puts the messages of a whole chat together to turns, for all trials at once.
 
-    def __init__(self) -> None:
-        self.positions: dict[int, list[int]] = {}
+    Args:
+        turns: The turns that the lineage knows.
+    """
+
+    def __init__(self, turns: Sequence[TurnRecord] = ()) -> None:
+        self.turns = {trial: turn for turn in turns for trial in turn.trials}
+        self._said: dict[str, list[int]] = {}
         self._open: dict[str, list[int]] = {}
+        self._submitted: dict[int, list[int]] = {}
 
     def add(self, message: MessageRecord) -> None:
         """Add the next message of the chat."""
+        self._said.setdefault(message.source, []).append(message.position)
         turn = self._open.setdefault(message.source, [])
         turn.append(message.position)
         for trial in submitted(message):
-            self.positions.setdefault(trial, list(turn))
+            self._submitted.setdefault(trial, list(turn))
         if not message.type.endswith("Event"):
             del self._open[message.source]
+
+    def positions(self, trial: int) -> list[int]:
+        """Return the positions of the messages of the turn that led to a trial, in order."""
+        turn = self.turns.get(trial)
+        if turn is None:
+            return self._submitted.get(trial, [])
+        if turn.first_message is None or turn.last_message is None:
+            return []
+        said = self._said.get(turn.specialist, [])
+        low, high = bisect_left(said, turn.first_message), bisect_right(said, turn.last_message)
+        return said[low:high]

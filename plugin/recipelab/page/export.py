@@ -213,8 +213,7 @@ class CampaignChunks:
         self._data = data
         self._store = data.store
         self._name = data.name
-        self._turns = TurnIndex()
-        self._views: dict[int, str | None] = {}
+        self._turns = TurnIndex(self._store.turns(self._name))
         self._shards: list[list[str]] = []
         self._beside: dict[int, tuple[SeedRun, ...]] = {}
 
@@ -225,15 +224,13 @@ class CampaignChunks:
         # The chat first: it tells which messages led to which trial.
         for place, messages in self._chat():
             yield f"chat:{self._name}:{place}", messages
-        for turn in self._store.turns(self._name):
-            self._views |= dict.fromkeys(turn.trials, turn.view)
         yield from self._shown_views()
         yield from self._details(len(trials["columns"]["number"]))
         yield f"campaign:{self._name}", self._data.campaign() | {"views": self._shards}
 
     def _shown_views(self) -> Iterator[tuple[str, Any]]:
         """Yield what specialists were shown, as far as a trial came of it."""
-        wanted = set(self._views.values())
+        wanted = {turn.view for turn in self._turns.turns.values()}
         chunk: list[dict[str, Any]] = []
         for record, text in self._store.each_view(self._name):
             if record.hash not in wanted:
@@ -282,6 +279,7 @@ class CampaignChunks:
         self, record: TrialRecord, fixes: Sequence[Fix], start: dict[str, str] | None
     ) -> Around:
         failure = record.outcome.failure if record.outcome else None
+        turn = self._turns.turns.get(record.number)
         fixed_by, mends = mended(fixes, record.number, failure)
         return Around(
             # The page knows these from the parents of all trials.
@@ -289,8 +287,8 @@ class CampaignChunks:
             siblings=None,
             fixed_by=fixed_by,
             fixes=mends,
-            chat=self._turns.positions.get(record.number, ()),
-            view=self._views.get(record.number),
+            chat=self._turns.positions(record.number),
+            view=None if turn is None else turn.view,
             diff_from_start=None if start is None else self._diff(record, start),
             beside_runs=self._compared_with(record)[:BESIDE_RUNS],
         )

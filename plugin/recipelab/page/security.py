@@ -12,9 +12,9 @@ import hmac
 import ipaddress
 import socket
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.responses import JSONResponse, RedirectResponse, Response
@@ -168,20 +168,17 @@ class Guard:
         if refusal is not None:
             await refusal(scope, receive, send_guarded)
             return
-        started = False
+        body = _Body(receive)
 
-        async def send_noted(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send_guarded(message)
+        async def send_unless_too_long(message: Message) -> None:
+            # The application takes a body that breaks off for one that it cannot read.
+            if not body.too_long:
+                await send_guarded(message)
 
-        try:
-            await self._app(scope, _limited(receive), send_noted)
-        except BodyTooLarge:
-            if not started:
-                await _refused(413, f"the body is longer than {BODY_BYTES:,} bytes")(
-                    scope, receive, send_guarded
-                )
+        with suppress(BodyTooLarge):
+            await self._app(scope, body.receive, send_unless_too_long)
+        if body.too_long:
+            await _too_long()(scope, receive, send_guarded)
 
     def _refusal(self, scope: Scope, headers: Mapping[str, str]) -> Response | None:
         """Return why a request is refused whoever sends it; ``None`` if it is not."""
@@ -204,7 +201,7 @@ class Guard:
             return _refused(415, "a body must be application/json")
         length = headers.get("content-length", "0")
         if not length.isascii() or not length.isdigit() or int(length) > BODY_BYTES:
-            return _refused(413, f"the body is longer than {BODY_BYTES:,} bytes")
+            return _too_long()
         return None
 
     def _token_answer(self, scope: Scope, headers: Mapping[str, str]) -> Response | None:
@@ -237,17 +234,24 @@ def _is_json(content_type: str) -> bool:
     return content_type.partition(";")[0].strip().lower() == "application/json"
 
 
-def _limited(receive: Receive) -> Receive:
-    """Return a receiver that ends a request whose body is too long, whatever it announced."""
-    left = BODY_BYTES
+class _Body:
+    """A body that ends a request where it gets too long, whatever it announced."""
 
-    async def receive_limited() -> Any:
-        nonlocal left
-        message = await receive()
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._left = BODY_BYTES
+        self.too_long = False
+
+    async def receive(self) -> Message:
+        """Return the next piece."""
+        message = await self._receive()
         if message["type"] == "http.request":
-            left -= len(message.get("body", b""))
-            if left < 0:
+            self._left -= len(message.get("body", b""))
+            if self._left < 0:
+                self.too_long = True
                 raise BodyTooLarge
         return message
 
-    return receive_limited
+
+def _too_long() -> Response:
+    return _refused(413, f"the body is longer than {BODY_BYTES:,} bytes")

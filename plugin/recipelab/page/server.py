@@ -110,7 +110,13 @@ class PageApp:
         """Run what reads files in a thread."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
-    async def _answer(self, request: Request, work: Callable[[], Any]) -> Response:
+    async def _done(self, request: Request, work: Callable[[], Any]) -> Response:
+        """Answer once something is done, however long the lineage is locked: it will be done."""
+        return await self._answer(request, work, patient=True)
+
+    async def _answer(
+        self, request: Request, work: Callable[[], Any], *, patient: bool = False
+    ) -> Response:
         """Answer with the JSON of what a function returns."""
         wants_gzip = "gzip" in request.headers.get("accept-encoding", "")
 
@@ -125,7 +131,9 @@ class PageApp:
             return content, False
 
         try:
-            content, packed = await asyncio.wait_for(self.in_thread(body), ANSWER_SECONDS)
+            content, packed = await asyncio.wait_for(
+                self.in_thread(body), None if patient else ANSWER_SECONDS
+            )
         except TimeoutError:
             raise Unavailable("the lineage does not answer: it may be locked") from None
         headers = {"content-encoding": "gzip", "vary": "accept-encoding"} if packed else {}
@@ -210,25 +218,23 @@ class PageApp:
 
         @app.post("/api/campaigns/{name}/note")
         async def note(request: Request, name: str, body: NoteChange) -> Response:
-            return await self._answer(request, lambda: changed(steering(name), body))
+            return await self._done(request, lambda: changed(steering(name), body))
 
         @app.post("/api/campaigns/{name}/kill")
         async def kill(request: Request, name: str, body: OneTrial) -> Response:
-            return await self._answer(
-                request, lambda: done(lambda: steering(name).kill(body.trial))
-            )
+            return await self._done(request, lambda: done(lambda: steering(name).kill(body.trial)))
 
         @app.post("/api/campaigns/{name}/pause")
         async def pause(request: Request, name: str) -> Response:
-            return await self._answer(request, lambda: done(steering(name).pause))
+            return await self._done(request, lambda: done(steering(name).pause))
 
         @app.post("/api/campaigns/{name}/resume")
         async def resume(request: Request, name: str) -> Response:
-            return await self._answer(request, lambda: {"resumed": steering(name).unpause()})
+            return await self._done(request, lambda: {"resumed": steering(name).unpause()})
 
         @app.post("/api/campaigns/{name}/stop")
         async def stop(request: Request, name: str) -> Response:
-            return await self._answer(request, lambda: done(steering(name).stop))
+            return await self._done(request, lambda: done(steering(name).stop))
 
     async def _index(self) -> Response:
         return await self._file("index.html")
