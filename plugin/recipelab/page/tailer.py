@@ -103,7 +103,9 @@ class Tailer:
             while True:
                 began = time.monotonic()
                 event = await self._in_thread(self._event)
-                if event is not None and event != self._newest:
+                # What changed may not be in the event itself, as a note; trouble is told once.
+                changed = event is not None and event.startswith("event: changed")
+                if event is not None and (changed or event != self._newest):
                     self._newest = event
                     self._number += 1
                     for listener in self._listeners:

@@ -79,6 +79,7 @@ async def test_it_plays_pauses_and_ends(open_page: Open, files: Callable[..., st
     await opened.check()
 
 
+@pytest.mark.slow
 async def test_a_long_one_is_followed(open_page: Open, files: Callable[..., str]) -> None:
     opened = await open_page(files(10_000, "replay"))
     page = opened.page

@@ -89,7 +89,7 @@ function State(): JSX.Element {
   const session = useSession();
   const campaign = session.campaign;
   if (!campaign) return <></>;
-  const paused = session.now?.paused === true && campaign.state === "running";
+  const paused = session.now?.paused === true;
   const state = paused ? "paused" : campaign.state;
   return (
     <span class={`state state-${state}`} title={campaign.stop_reason ?? undefined}>

@@ -55,8 +55,8 @@ function Floor({ now, at }: { now: Now; at: number }): JSX.Element {
 
 /** The state of the team in one line. */
 function headline(now: Now, live: boolean): string {
-  if (now.paused) return "Paused: nothing new begins.";
-  if (live && now.driver_alive === false && now.state === "running") return "No process drives this campaign: recipelab run continues it.";
+  if (live && now.driver_alive === false && /^(running|paused)$/.test(now.state)) return "No process runs this campaign: recipelab resume goes on with it.";
+  if (now.paused) return "Paused: trials that run go on, and no other begins.";
   if (now.state !== "running") return `The campaign is ${words(now.state)}.`;
   const parts = [plural(now.running.length, "trial runs", "trials run")];
   if (now.queued.length > 0) parts.push(`${now.queued.length} queued`);
@@ -68,7 +68,7 @@ export function NowPanel(): JSX.Element {
   const { session, campaign } = useCampaign();
   const live = session.source.mode === "live";
   const now = session.now;
-  const busy = now !== null && now.state === "running";
+  const busy = now !== null && /^(running|paused)$/.test(now.state);
   useTick(1000, live && busy);
   if (now === null) {
     return (
