@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from importlib.resources import files as resources
 from typing import Any
@@ -274,3 +275,17 @@ async def test_campaigns_are_listed(open_page: Open, files: Callable[..., str]) 
     await opened.page.get_by_role("link", name="other").click()
     await opened.page.get_by_role("heading", name="Overview of other").wait_for(state="attached")
     await opened.check()
+
+
+@pytest.mark.skipif("RECIPELAB_PAGE_IMAGES" not in os.environ, reason="no pictures were asked for")
+@pytest.mark.parametrize("name", ["overview", "lineage", "trial", "phone"])
+async def test_pictures_of_the_docs(open_page: Open, files: Callable[..., str], name: str) -> None:
+    """``RECIPELAB_PAGE_IMAGES=docs/images`` has the pictures of the docs made anew."""
+    trials = 400 if name == "lineage" else 60
+    opened = await open_page(files(trials, "docs"), dark=name == "lineage", phone=name == "phone")
+    route = {"trial": "trial/36", "phone": "overview"}.get(name, name)
+    await opened.go(f"#/{NAME}/{route}")
+    await opened.until("!document.querySelector('main .waiting')")
+    file = f"{os.environ['RECIPELAB_PAGE_IMAGES']}/page-{name}.png"
+    picture = await opened.page.screenshot(path=file, animations="disabled")
+    assert len(picture) <= 150_000

@@ -220,7 +220,7 @@ function Setup({ campaign }: { campaign: Campaign }): JSX.Element {
       {campaign.gates.length > 0 && (
         <ul class="gates-short">
           {campaign.gates.map((gate) => (
-            <li key={gate.name}><span>{words(gate.name)}</span> <span class="muted">{gate.at_most ? "at most" : "at least"} {number(gate.limit)} {gate.unit}{gate.baseline !== null && `, the start has ${number(gate.baseline)}`}</span></li>
+            <li key={gate.name}><span>{words(gate.name)}</span> <span class="muted">{`${gate.at_most ? "at most" : "at least"} ${number(gate.limit)} ${gate.unit}`.trim()}{gate.baseline !== null && `, the start has ${number(gate.baseline)}`}</span></li>
           ))}
         </ul>
       )}
