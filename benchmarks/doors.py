@@ -42,7 +42,7 @@ from recipelab.core.knobs import find_knobs
 from recipelab.core.trial import Outcome, Proposal, Status
 from recipelab.evaluation.proposals import ProposalChecker, Rejected
 from recipelab.exchange.files import import_campaign
-from recipelab.exchange.git import edits_of_patch
+from recipelab.exchange.patches import edits_of_patch
 from recipelab.lineage import LineageStore
 from recipelab.packs.data import ensure_data
 from recipelab.packs.load import load_pack, load_playbook, read_pack

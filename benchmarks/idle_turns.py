@@ -1,8 +1,9 @@
 """Turns that bring no trial: specialists whose ideas come and go, on a simulated clock.
 
-The group chat, scheduler, queue and lineage are the real ones. Each specialist has a stock of ideas; whoever
-is asked without one passes. A kept trial gives new ideas to some: a share of their own for each specialist,
-so that some are rich and some dry. Turns and trials take times that scatter, and some trials crash early.
+The group chat, scheduler, queue and lineage are the real ones. Each specialist has a stock of
+ideas; whoever is asked without one passes. A kept trial gives new ideas to some: a share of their
+own for each specialist, so that some are rich and some dry. Turns and trials take times that
+scatter, and some trials crash early.
 """
 
 from __future__ import annotations
@@ -290,8 +291,8 @@ def main() -> None:
     parser.add_argument("--worlds", nargs="+", choices=WORLDS, default=list(WORLDS))
     parser.add_argument("--scenes", type=int, default=len(SCENES), help="the first ones alone")
     args = parser.parse_args()
-    for args.world, (slots, turn, trial) in itertools.product(args.worlds, SCENES[: args.scenes]):
-        args.slots, args.turn, args.trial = slots, turn, trial
+    for world, (slots, turn, trial) in itertools.product(args.worlds, SCENES[: args.scenes]):
+        args.world, args.slots, args.turn, args.trial = world, slots, turn, trial
         found = [run_simulated(campaign(args, seed)) for seed in range(args.campaigns)]
         mean = {name: sum(one[name] for one in found) / len(found) for name in found[0]}
         words = ", ".join(f"{name} {value:.3g}" for name, value in mean.items())

@@ -177,9 +177,9 @@ def settings(trials: int) -> dict[str, Any]:
     )
 
 
-def fill(path: Path, trials: int, *, seed: int = 5) -> None:
+def fill(path: Path, trials: int, *, seed: int = 5, knobs: int = 400) -> None:
     """Makes a lineage of so many judged trials, and one more in flight through the store."""
-    text = recipe(random.Random(seed))
+    text = recipe(random.Random(seed), knobs)
     files = {"recipe/train.py": text}
     rest = {"files": files, "digest": "d", "diff": "", "round_number": None}
     with LineageStore.open(path, create=True) as store:

@@ -25,6 +25,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from os.path import commonprefix
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -47,6 +48,9 @@ class Call:
         schema_chars: Characters of the tools' schemas.
         answer: What was answered: ``content``, and ``tools`` with their arguments.
         seconds: How long that took.
+        new_chars: Characters behind what this call shares with the call before it of the same
+            specialist: schemas and messages from the beginning on, as far as they are the same. A
+            provider that caches prefixes need read no more than these. ``None`` in old recordings.
     """
 
     request: int
@@ -57,6 +61,7 @@ class Call:
     schema_chars: int
     answer: dict[str, Any]
     seconds: float
+    new_chars: int | None = None
 
     @property
     def tools(self) -> list[str]:
@@ -194,6 +199,7 @@ class Recorder:
         self._count = 0
         self._turns: defaultdict[str, int] = defaultdict(int)
         self._last: dict[str, list[str]] = {}
+        self._sent: dict[str, str] = {}
 
     def complete(self, body: dict[str, Any]) -> dict[str, Any]:
         """Return the chat completion for a request."""
@@ -209,7 +215,13 @@ class Recorder:
             turn = self._turns[specialist]
             self._last[specialist] = texts
         tools = body.get("tools") or []
-        schema_chars = len(json.dumps(tools))
+        schemas = json.dumps(tools)
+        schema_chars = len(schemas)
+        whole = "\n".join([schemas, *texts])
+        with self._lock:
+            shared = len(commonprefix([self._sent.get(specialist, ""), whole]))
+            self._sent[specialist] = whole
+        new_chars = len(whole) - shared
         names = ", ".join(tool["function"]["name"] for tool in tools)
         size = sum(map(len, texts))
         head = f"call {number}, turn {turn} of {specialist}: {size} characters; tools: {names}"
@@ -217,7 +229,17 @@ class Recorder:
         began = time.monotonic()
         answer = self._model.answer(number, specialist, body, new)
         seconds = round(time.monotonic() - began, 1)
-        call = Call(number, specialist, turn, len(texts), size, schema_chars, dict(answer), seconds)
+        call = Call(
+            number,
+            specialist,
+            turn,
+            len(texts),
+            size,
+            schema_chars,
+            dict(answer),
+            seconds,
+            new_chars,
+        )
         with self._lock:
             if not call.tools:
                 self._last.pop(specialist, None)

@@ -14,7 +14,7 @@ from recipelab.evaluation.seeds import SeedSource
 from recipelab.evaluation.workspace import Workspace
 from recipelab.packs.data import ensure_data
 from recipelab.packs.pack import Pack
-from recipelab.packs.sections import DRAWN
+from recipelab.packs.phase_sections import DRAWN
 from recipelab.sandbox import Sandbox
 
 

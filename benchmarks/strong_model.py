@@ -75,6 +75,8 @@ class Traffic:
         end_tokens: The longest context of all.
         sent: Characters sent, schemas included.
         schemas: Characters of schemas among these.
+        new: Characters behind what was sent before, as a provider's cache of prefixes counts; see
+            :class:`model_bridge.Call`. ``None`` for an old recording.
     """
 
     calls: int
@@ -85,6 +87,7 @@ class Traffic:
     end_tokens: int
     sent: int
     schemas: int
+    new: int | None = None
 
     @classmethod
     def of(cls, calls: Sequence[Call]) -> Traffic:
@@ -100,6 +103,9 @@ class Traffic:
             end_tokens=max(map(_tokens, calls), default=0),
             sent=sum(call.chars + call.schema_chars for call in calls),
             schemas=sum(call.schema_chars for call in calls),
+            new=None
+            if any(call.new_chars is None for call in calls)
+            else sum(call.new_chars or 0 for call in calls),
         )
 
     def rows(self, trials: int) -> list[tuple[str, str]]:
@@ -114,6 +120,7 @@ class Traffic:
             ("tokens at the end of a turn, most", f"{self.end_tokens:,}"),
             ("characters sent a trial", f"{self.sent // each:,}"),
             ("of these schemas", f"{self.schemas // each:,}"),
+            ("not in a cached prefix", "-" if self.new is None else f"{self.new // each:,}"),
         ]
 
 

@@ -29,8 +29,8 @@ from recipelab.core.recipe import MAX_FILE_CHARACTERS, Recipe
 from recipelab.core.trial import Edit, FailureKind, Proposal
 from recipelab.evaluation.proposals import Candidate, ProposalChecker, Rejected, made_code
 from recipelab.exchange.files import import_campaign
-from recipelab.exchange.git import edits_of_patch
 from recipelab.exchange.jsonl import export_lines
+from recipelab.exchange.patches import edits_of_patch
 from recipelab.lineage import LineageStore
 from recipelab.lineage.similar import keys_of
 from recipelab.models.open import model_from_file

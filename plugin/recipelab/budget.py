@@ -278,7 +278,7 @@ class Ledger:
             seconds = None
             if kind == "hours":
                 seconds = max(0.0, limit - used) * _HOUR
-            elif pace > 0 and kind != "plateau":
+            elif pace > 0 and spent.hours > 0 and kind != "plateau":
                 seconds = max(0.0, limit - used) / pace * spent.hours * _HOUR
             found.append(LimitState(kind, used, limit, seconds))
         return tuple(

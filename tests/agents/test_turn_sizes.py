@@ -21,8 +21,8 @@ from autogen_core.models import (
 
 from recipelab.agents import load_charter
 from recipelab.agents.context import CHARACTERS, TurnContext, _size
-from recipelab.agents.prompt import system_message
-from recipelab.agents.specialist import Specialist, workbench_of
+from recipelab.agents.prompt import ASK_AGAIN, system_message
+from recipelab.agents.specialist import OPENING_RECIPE, Specialist, opening_recipe, workbench_of
 from recipelab.core.trial import Proposal
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.metric import METRIC, PREDICT_PART, TRAIN_PART
@@ -33,6 +33,7 @@ from recipelab.packs.load import load_pack, load_playbook
 from recipelab.packs.pack import Pack
 from recipelab.sandbox import LocalSandbox
 from recipelab.tools.names import BY_NAME
+from recipelab.tools.submit import TurnState
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
@@ -85,12 +86,16 @@ async def hold_bounds(queue: TrialQueue, pack: Pack) -> None:
         await agent._turn_context.begin_turn()
         opening = await agent._turn_context.get_messages()
         assert "What a trial is worth" in str(opening[0].content)
+        # The recipes of this lineage are shorter than those that a turn may begin with.
+        code = len(opening_recipe(charter, queue, queue.best().number, TurnState(None)))
+        assert code > 0
         tools = await workbench_of(charter, queue, plays, 1).list_tools()
         schemas = len(json.dumps(tools))
         assert not {tool["name"] for tool in tools} & set(BY_NAME)
         assert schemas <= MOST_SCHEMAS
         fixed = len(system_message(pack, charter)) + schemas
         start = fixed + sum(len(str(message.content)) for message in opening)
+        start += OPENING_RECIPE - code
         assert start / TOKEN <= MOST_AT_START, (specialist, start)
         assert (fixed + CHARACTERS) / TOKEN <= MOST_AT_END, (specialist, fixed)
 
@@ -132,3 +137,24 @@ async def test_a_recipe_of_half_a_megabyte_does_not_fill_a_turn(desk: TrialQueue
         sent = fixed + sum(map(_size, await context.get_messages()))
         assert sent / TOKEN <= MOST_AT_END
         assert "to_be_read_alone" in answers[0].content
+
+
+def test_only_who_may_ask_the_lineage_is_told_how(desk: TrialQueue) -> None:
+    charter = load_charter("left")
+    told = system_message(desk.pack, charter)
+    assert "lineage_query" in told and ASK_AGAIN in told
+    blind = system_message(desk.pack, charter, blind=True)
+    assert "lineage_query" not in blind and ASK_AGAIN not in blind
+
+
+def test_a_recipe_opens_a_turn_where_it_is_short(
+    desk: TrialQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    charter, turn = load_charter("left"), TurnState(None)
+    shown = opening_recipe(charter, desk, 0, turn)
+    assert all(f"--- {path}\n{text}" in shown for path, text in desk.recipe_of(0).items())
+    assert opening_recipe(charter.model_copy(update={"guided": True}), desk, 0, turn) == ""
+    no_reader = charter.model_copy(update={"tools": ("submit_trial",)})
+    assert opening_recipe(no_reader, desk, 0, turn) == ""
+    monkeypatch.setattr("recipelab.agents.specialist.OPENING_RECIPE", 10)
+    assert opening_recipe(charter, desk, 0, turn) == ""

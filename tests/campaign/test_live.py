@@ -127,9 +127,9 @@ async def test_what_goes_on_is_told_as_long_as_somebody_runs_it(campaign: Campai
     assert now.next_stop == "2 of 2 trials are left"
     assert [(one.kind, one.used, one.limit) for one in now.budget] == [("trials", 0, 2)]
     assert now.confirming is None and now.floor == () and now.warnings == ()
-    facts = now.facts()
-    assert facts == json.loads(json.dumps(facts))
-    assert facts["running"][0]["log"] == list(phase.log)
+    table = now.facts()
+    assert table == json.loads(json.dumps(table))
+    assert table["running"][0]["log"] == list(phase.log)
     file = campaign.home.live("toy-1") / NOW
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     campaign.pause()
@@ -158,7 +158,7 @@ async def test_where_nobody_runs_it_nothing_goes_on(make: Make, project: Path) -
     connection.close()
     now = campaign.now()
     assert (now.state, now.driver_alive, now.queued) == ("running", False, ())
-    assert now.next_stop == "no process runs it: recipelab resume toy-1 goes on"
+    assert now.next_stop == "no process runs it: recipelab resume toy-1"
     campaign.close()
 
 

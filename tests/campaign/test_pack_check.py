@@ -23,7 +23,8 @@ from recipelab.packs.data_sections import DataFile, UrlSource
 from recipelab.packs.judging_sections import Goal
 from recipelab.packs.load import load_pack
 from recipelab.packs.pack import Pack
-from recipelab.packs.sections import Hardware, PhaseSpec, PrepareSpec
+from recipelab.packs.phase_sections import PhaseSpec, PrepareSpec
+from recipelab.packs.sections import Hardware
 from recipelab.sandbox import LocalSandbox
 from recipelab.sandbox.choose import docker_daemon_error
 from recipelab.sandbox.wheels import Resolution, UnmetRequirement

@@ -250,7 +250,7 @@ def test_what_was_typed_before_a_question_is_no_answer(project: Path) -> None:
 
 def test_a_question_is_not_talked_over() -> None:
     shown = StringIO()
-    progress = Progress(Console(file=shown, force_terminal=False, width=100), None)
+    progress = Progress(Console(file=shown, force_terminal=False, width=100))
     with progress.silent():
         progress.note("trial 2 was proposed from outside")
         progress.note("paused")

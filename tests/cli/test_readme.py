@@ -26,6 +26,7 @@ NEEDS_MORE = {
     # What a command needs that is not here, and how it tells.
     "run airbench96 --model openai:NAME": (2, ""),
     "pause": (2, "there is nothing to pause"),
+    "track NAME mlflow": (2, "NAME"),
     "kill 9": (2, "no process runs campaign"),
 }
 """Commands that cannot do their work in this test, by how they begin: exit code and words."""
@@ -130,6 +131,7 @@ ELSEWHERE = {
     "lineage.md:pip": "a package index and a PostgreSQL; tests/lineage has one",
     "models.md": "keys and servers of providers; tests/models has the wire of each",
     "sandboxes.md": "Docker; tests/cli/test_sandbox_commands.py",
+    "trackers.md": "libraries and servers of trackers; tests/trackers",
     "task-packs.md": "with all that is printed, in tests/examples/test_tutorial.py",
 }
 """Blocks that run elsewhere, or cannot run here: a page, or a page and a block's first word."""

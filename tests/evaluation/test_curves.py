@@ -33,7 +33,7 @@ from recipelab.packs.data import ensure_data
 from recipelab.packs.judging_sections import Goal
 from recipelab.packs.load import load_pack
 from recipelab.packs.pack import Pack
-from recipelab.packs.sections import CurveSpec
+from recipelab.packs.phase_sections import CurveSpec
 from recipelab.sandbox import LocalSandbox
 
 SPEC = CurveSpec(file="curve.csv", goal=Goal.MINIMIZE, foretells="score.loss")

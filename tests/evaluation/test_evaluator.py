@@ -13,7 +13,7 @@ from recipelab.evaluation.evaluator import ATTEMPTS, Evaluator
 from recipelab.evaluation.metric import METRIC, Incumbent
 from recipelab.packs.data import ensure_data
 from recipelab.packs.pack import Pack
-from recipelab.packs.sections import PhaseSpec
+from recipelab.packs.phase_sections import PhaseSpec
 from recipelab.sandbox import LocalSandbox, PhaseRequest, PhaseResult
 from recipelab.sandbox.slots import ANYWHERE, SlotPool
 

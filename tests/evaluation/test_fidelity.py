@@ -18,7 +18,7 @@ from recipelab.evaluation.seeds import SeedSource
 from recipelab.packs.data import ensure_data
 from recipelab.packs.load import load_pack
 from recipelab.packs.pack import Pack
-from recipelab.packs.sections import FidelitySpec
+from recipelab.packs.phase_sections import FidelitySpec
 from recipelab.sandbox import LocalSandbox, PhaseRequest, PhaseResult
 
 SPEC = FidelitySpec(command=("true",), share=0.1, correlation=0.5, trials=4)

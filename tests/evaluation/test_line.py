@@ -78,7 +78,8 @@ async def test_a_gain_on_few_seeds_is_kept_provisionally(pack: Pack) -> None:
         looks = Looks()
         outcome = await evaluator.evaluate(recipe, lambda: best, labels=LABELS, observer=looks)
     assert outcome.status is Status.KEPT, outcome.reason
-    assert looks.told == [(1, 1)]
+    # Seeds without looks; a gate that is near may ask for more once.
+    assert looks.told in ([(1, 1)], [(1, 1), (2, 2)])
     evidence = outcome.evidence
     assert evidence is not None
     assert evidence.standing is Standing.PROVISIONAL

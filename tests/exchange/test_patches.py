@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from recipelab.core.errors import EditError
 from recipelab.core.recipe import Recipe
-from recipelab.exchange.git import MAX_PATCH_BYTES, edits_of_patch
+from recipelab.exchange.patches import MAX_PATCH_BYTES, edits_of_patch
 
 FILES = {"r/a.py": "one\ntwo\nthree\nfour\nfive\n", "r/b.py": "x = 1\ny = 2"}
 

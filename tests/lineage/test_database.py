@@ -21,7 +21,8 @@ from sqlmodel import Field, SQLModel
 from recipelab.core.errors import LineageError
 from recipelab.core.trial import Status
 from recipelab.lineage import LineageStore
-from recipelab.lineage.database import BUSY_MILLISECONDS, OLDEST, SCHEMA, open_database
+from recipelab.lineage.database import BUSY_MILLISECONDS
+from recipelab.lineage.opening import OLDEST, SCHEMA, open_database
 from tests.lineage.conftest import MakeDatabase
 from tests.lineage.helpers import (
     CAMPAIGN,

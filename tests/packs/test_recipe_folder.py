@@ -20,7 +20,7 @@ from recipelab.core.trial import Edit, Status
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.metric import recipe_bytes
 from recipelab.evaluation.proposals import Rejected, check_edits
-from recipelab.exchange.git import edits_of_patch
+from recipelab.exchange.patches import edits_of_patch
 from recipelab.lineage.trial_view import knob_changes
 from recipelab.packs.load import load_pack
 from recipelab.packs.pack import Pack

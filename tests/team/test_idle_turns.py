@@ -1,4 +1,4 @@
-"""When specialists are asked, on a simulated clock: group chat, queue and lineage are the real ones."""
+"""When specialists are asked, on a simulated clock; all but model and evaluator is real."""
 
 from __future__ import annotations
 

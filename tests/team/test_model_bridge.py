@@ -10,8 +10,12 @@ from typing import Any
 
 import pytest
 
-from recipelab import research_team
+from recipelab import Plan, ResearchGroupChat, research_team
+from recipelab.budget import BudgetLimits
+from recipelab.core.content import Home
+from recipelab.evaluation.session import Overrides
 from recipelab.lineage import LineageStore
+from recipelab.packs.load import load_pack
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 LEFT = "The left specialist"
@@ -75,6 +79,54 @@ async def test_a_recorded_campaign_is_played_again(
     assert (traffic.median_calls, traffic.calls) == (1.5, len(calls))
     assert traffic.start_tokens <= 12_000 and traffic.end_tokens <= 30_000
     assert dict(traffic.rows(2))["calls of a turn that submits, median"] == "1.5"
+
+
+class Cycle:
+    """Answers each turn with one of three ways to come to a trial, one after the other."""
+
+    def __init__(self) -> None:
+        self._turns = 0
+        self._left: dict[str, list[dict[str, Any]]] = {}
+
+    def answer(self, number: int, specialist: str, body: Any, new: str) -> dict[str, Any]:
+        left = self._left.setdefault(specialist, [])
+        if not left:
+            self._turns += 1
+            head = "from __future__ import annotations\n"
+            idea = f"{head}\nIDEA_{self._turns} = {self._turns}\n"
+            edits = [{"path": "recipe/train.py", "search": head, "replace": idea}]
+            of_start = {"parent": 0, "edits": edits}
+            looks = (
+                [call("lineage_query"), call("check_edit", **of_start)],
+                [call("trial_detail", trial=0)],
+                [],
+            )[self._turns % 3]
+            source = {"check": "c1"} if len(looks) == 2 else of_start
+            left += [{"tools": looks}] if looks else []
+            left.append({"tools": [call("submit_trial", **source, **PROPOSAL)]})
+        return left.pop(0)
+
+
+async def test_what_a_trial_sends_is_bounded(bench: tuple[Any, Any], tmp_path: Path) -> None:
+    bridge, figures = bench
+    stubs = importlib.import_module("stubs")
+    pack = load_pack("airbench96")
+    recorder = bridge.Recorder(Cycle())
+    with bridge.serving(recorder) as url:
+        limits = BudgetLimits(trials=9)
+        team = ResearchGroupChat(
+            Plan(pack="airbench96", model="openai:strong", base_url=url, limits=limits),
+            home=Home(tmp_path),
+            overrides=Overrides(evaluator=stubs.StubEvaluator(pack)),
+        )
+        await team.run()
+        await team.close()
+    traffic = figures.Traffic.of(recorder.calls)
+    assert (traffic.idle, traffic.turns) == (0, 9)
+    assert traffic.median_calls == 2
+    # A turn that reads the recipe first, as all did before, sends 91,000, of which 34,000 are new.
+    assert traffic.sent / 9 <= 75_000
+    assert traffic.new / 9 <= 25_000
 
 
 def test_a_bad_recording_names_its_line(bench: tuple[Any, Any], tmp_path: Path) -> None:

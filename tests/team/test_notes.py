@@ -260,7 +260,7 @@ def test_the_command_line_shows_a_warning_once(
 ) -> None:
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
     configure_logs(level="warning")
-    progress = Progress(Console(width=200), 3)
+    progress = Progress(Console(width=200))
     progress.warning("the model does not answer")
     shown = capsys.readouterr()
     assert (shown.out + shown.err).count("the model does not answer") == 1

@@ -16,6 +16,7 @@ from recipelab.agents.charters import load_charter
 from recipelab.agents.lineage_view import render_lineage_view
 from recipelab.agents.specialist import view_context_of, workbench_of
 from recipelab.budget import BudgetLimits, Ledger
+from recipelab.core.text import read_table
 from recipelab.core.trial import Status
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.queue import TrialQueue
@@ -36,8 +37,7 @@ def bench(desk: TrialQueue, toy: Pack) -> SpecialistWorkbench:
 async def call(bench: SpecialistWorkbench, tool: str, **arguments: Any) -> dict[str, Any]:
     result = await bench.call_tool(tool, arguments)
     assert not result.is_error, result.to_text()
-    table: dict[str, Any] = json.loads(result.to_text())
-    return table
+    return read_table(result.to_text())
 
 
 async def refused(bench: SpecialistWorkbench, tool: str, **arguments: Any) -> str:
@@ -97,17 +97,15 @@ async def test_checked_edits_are_submitted_by_their_id(
     assert "unknown check of this turn" in late
 
 
-async def test_a_check_shows_changed_lines_and_counts_those_of_whole_files(
+async def test_a_check_counts_the_lines_that_change(
     bench: SpecialistWorkbench, toy: Pack
 ) -> None:
-    diff = (await call(bench, "check_edit", parent=0, edits=[EDIT]))["diff"]
-    assert "-X = 1.0" in diff
+    checked = await call(bench, "check_edit", parent=0, edits=[EDIT])
+    assert checked["changed"] == {"recipe/train.py": "+1 -1"}
     text = toy.baseline().files["recipe/train.py"].replace("X = 1.0", "X = 4.0")
     whole = {"path": "recipe/train.py", "replace": text + "# one line more\n"}
     checked = await call(bench, "check_edit", parent=0, edits=[whole])
-    lines = len(text.splitlines())
-    assert checked["written"] == {"recipe/train.py": f"{lines} lines before, {lines + 1} now"}
-    assert "diff" not in checked
+    assert checked["changed"] == {"recipe/train.py": "+2 -1"}
 
 
 async def test_an_edit_of_others_and_one_that_leaves_no_knob_are_told(
@@ -304,6 +302,12 @@ async def test_a_recipe_shows_its_knobs_and_the_plays_of_the_surface(
     assert [play["id"] for play in shown["playbook"]] == ["straight-there"]
 
 
+async def test_files_are_shown_as_they_are(bench: SpecialistWorkbench, toy: Pack) -> None:
+    shown = (await bench.call_tool("read_recipe", {})).to_text()
+    for path, text in toy.baseline().files.items():
+        assert f"\n--- {path}\n{text}" in shown
+
+
 async def test_a_large_recipe_is_read_file_by_file(
     bench: SpecialistWorkbench, monkeypatch: pytest.MonkeyPatch, toy: Pack
 ) -> None:
@@ -317,7 +321,7 @@ async def test_a_large_recipe_is_read_file_by_file(
     text, line = "", 1
     while line:
         part = await call(bench, "read_recipe", path=longest, from_line=line)
-        text, line = text + part["text"], part.get("next_line", 0)
+        text, line = text + part["files"][longest], part.get("next_line", 0)
     assert text == files[longest]
     assert f"valid: {', '.join(sorted(files))}" in await refused(bench, "read_recipe", path="x")
     many = await refused(bench, "read_recipe", path=longest, from_line=10_000)
@@ -391,3 +395,21 @@ async def test_the_lineage_tool_is_a_component(desk: TrialQueue) -> None:
     assert isinstance(loaded, LineageQueryTool)
     answers = [await t.run_json({}, CancellationToken()) for t in (tool, loaded)]
     assert answers[0] == answers[1]
+
+
+async def test_a_file_is_sent_once_in_a_turn_as_long_as_it_is_the_same(
+    bench: SpecialistWorkbench, desk: TrialQueue
+) -> None:
+    edit = {"path": "recipe/train.py", "search": "X = 1.0", "replace": "X = 3.0"}
+    checked = await call(bench, "check_edit", parent=0, edits=[edit])
+    assert checked["changed"] == {"recipe/train.py": "+1 -1"}
+    number = (await call(bench, "submit_trial", **proposal(edits=[edit])))["trial"]
+    start = (await call(bench, "read_recipe", trial=0))["files"]
+    edited = await call(bench, "read_recipe", trial=number)
+    assert edited["files"].keys() == {"recipe/train.py"}
+    assert edited["as_shown_of_trial"] == dict.fromkeys(start.keys() - {"recipe/train.py"}, 0)
+    assert (await call(bench, "read_recipe", trial=0))["files"] == {}
+    assert (await call(bench, "read_recipe", trial=0, again=True))["files"] == start
+    bench.begin_turn()
+    assert (await call(bench, "read_recipe", trial=number))["files"].keys() == start.keys()
+    await desk.stop()

@@ -66,7 +66,10 @@ def run_of(folder: Path, run_id: str) -> dict[str, Any]:
 
 
 def test_runs_of_a_group_lie_in_the_folder_of_the_campaign(
-    store: LineageStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: LineageStore,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.delenv("WANDB_PROJECT", raising=False)
     search(store, "night", 3, surfaces=("$x$/../y", "<b>&", "中文"))
@@ -80,6 +83,9 @@ def test_runs_of_a_group_lie_in_the_folder_of_the_campaign(
         tracker.close()
         assert sender.sent == sent
     key = campaign_facts(store.campaign("night")).key
+    assert "WARNING" not in capfd.readouterr().err
+    (said,) = folder.glob(f"wandb/offline-run-*-{key}/files/transcript.md")
+    assert not said.is_symlink() and said.read_text() == "what was said"
     assert len(list(folder.glob(f"wandb/offline-run-*-{key}-*"))) == 4
     for number in range(4):
         outcome = store.trial("night", number).outcome

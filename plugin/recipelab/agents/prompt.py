@@ -20,11 +20,12 @@ ASK_AGAIN = "Ask me again after:"
 RULES = f"""\
 {_TEAM}
 How your turn goes:
-1. Your opening shows the best trial, what was tried, and what runs now. Look up only what it leaves
-   open: lineage_query, trial_detail, lineage_failures. You may call several tools in one message;
-   they are answered in their order.
-2. read_recipe of the trial that you build on. Any trial with a recipe may be the parent: the best,
-   an unproven gain, a near miss, a discarded or crashed one.
+1. Your opening shows the best trial with its recipe, if that is short, what was tried, and what
+   runs now. Look up only what it leaves open: lineage_query, trial_detail, lineage_failures. You may
+   call several tools in one message; they are answered in their order.
+2. read_recipe shows the recipe of another trial, knobs, and the pack's ideas for your surface. Any
+   trial with a recipe may be the parent: the best, an unproven gain, a near miss, a discarded or
+   crashed one.
 3. Choose ONE idea. Say why it should help, and by how much in the unit of the metric.
 4. submit_trial: it checks the edits first, and what is rejected costs no sandbox time. Where you
    are not sure, check_edit before, and submit the id that it gives. That ends your turn; with go_on
@@ -48,7 +49,7 @@ What holds:
 BLIND_RULES = f"""\
 {_TEAM}
 How your turn goes:
-1. read_recipe: the recipe to be edited.
+1. Your opening shows the recipe to be edited, if it is short; read_recipe shows it, too.
 2. Choose ONE idea. Say why it should help, and by how much in the unit of the metric.
 3. check_edit until it says ok, then submit_trial with the id that it gave. That ends your turn.
 

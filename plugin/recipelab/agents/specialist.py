@@ -53,6 +53,9 @@ from recipelab.tools.submit import OVER, TURN
 MAX_TOOL_ITERATIONS = 16
 """How many times in one turn a specialist may call tools."""
 
+OPENING_RECIPE = 20_000
+"""Characters of a recipe that is shown whole at the beginning of a turn, at most."""
+
 FAULT = "fault"
 """Key of the metadata of a message that says which error ended a turn."""
 
@@ -161,16 +164,18 @@ class Specialist(AssistantAgent):
         def view() -> str:
             if queue is None or self._card is None:
                 return ""
-            past = ""
+            past, best = "", queue.best().number
             if not blind:
                 shown = lineage_view(view_context_of(charter, queue))
                 self._turn_workbench.turn.opened(shown.best, is_whole=shown.is_whole)
-                past = shown.text
+                past, best = shown.text, shown.best
             shown_now = "\n\n".join(filter(None, (self._card.render(), past)))
             self._turn_workbench.turn.number = queue.store.add_turn(
                 queue.campaign, charter.name, view=shown_now, round_number=round_number
             )
-            return shown_now
+            # The code comes first: while the best is the same, so is the beginning of every turn.
+            code = opening_recipe(charter, queue, best, self._turn_workbench.turn)
+            return f"{code}\n\n{shown_now}" if code else shown_now
 
         self._turn_context = TurnContext(view, characters=characters, inner=model_context)
         self._turn_workbench = (
@@ -227,6 +232,28 @@ class Specialist(AssistantAgent):
             message.metadata[IN_TURN] = str(number)
 
 
+def opening_recipe(charter: Charter, queue: TrialQueue, best: int, turn: TurnState) -> str:
+    """Return the recipe that most edits are of, so that a turn need not begin by reading it.
+
+    Nothing is shown of a recipe that is long, or to a specialist that is led from tool to tool or
+    may not read recipes.
+
+    Args:
+        charter: The specialist.
+        queue: The campaign's queue of trials.
+        best: Number of the best trial.
+        turn: The record of its turn, which notes what is shown.
+    """
+    if charter.guided or "read_recipe" not in (charter.tools or TOOLS):
+        return ""
+    files = queue.recipe_of(best)
+    if sum(map(len, files.values())) > OPENING_RECIPE:
+        return ""
+    turn.files.note(0 if turn.blind else best, files)
+    head = "## The recipe to be edited" if turn.blind else f"## The recipe of trial {best}, the best"
+    return "\n".join((head, *(f"--- {path}\n{text}" for path, text in files.items())))
+
+
 def view_context_of(charter: Charter, queue: TrialQueue) -> ViewContext:
     """Return the context of a specialist's lineage view, at this moment."""
     return ViewContext(
@@ -268,7 +295,7 @@ def workbench_of(
     own = tuple(play for play in plays if play.surface in charter.surfaces)
     submit = SubmitTrialTool(queue, charter.name, charter.surfaces, turn)
     tools: list[AnyTool] = [
-        ReadRecipeTool(queue, own, blind=blind),
+        ReadRecipeTool(queue, own, blind=blind, shown=turn.files),
         CheckEditTool(queue, charter.surfaces, turn),
         *searching_tools(queue, turn, blind=blind),
         submit,

@@ -521,7 +521,7 @@ class Campaign(CampaignSteering):
         return await ablate_best(self, seeds=seeds, pairs=pairs, sandbox=sandbox, slots=slots)
 
     def _write_papers(self) -> None:
-        from recipelab.exchange.git import patch_prefix
+        from recipelab.exchange.patches import patch_prefix
         from recipelab.report.figures import write_papers
 
         if self.name in {record.name for record in self.store.campaigns()}:

@@ -15,7 +15,7 @@ from recipelab.core.trial import Phase
 from recipelab.packs.data import cached_path, is_here
 from recipelab.packs.own_data import content_of, hashes_below, own_path
 from recipelab.packs.pack import Pack
-from recipelab.packs.sections import PhaseSpec
+from recipelab.packs.phase_sections import PhaseSpec
 
 JUDGING = (Phase.SCORE, Phase.PREPARE)
 """Phases whose own data are answers."""

@@ -20,7 +20,7 @@ from recipelab.evaluation.seeds import SeedSource
 from recipelab.evaluation.workspace import TrainedOnce
 from recipelab.packs.judging_sections import SANDBOX_MEASURES
 from recipelab.packs.pack import Pack
-from recipelab.packs.sections import PhaseSpec
+from recipelab.packs.phase_sections import PhaseSpec
 
 FEW_SEEDS = 3
 """Seeds of a trial below which small gains are not seen."""

@@ -45,7 +45,7 @@ def open_lineage(home: Home, lineage: str | Path | None = None, *, create: bool)
         RecipelabError: There is no lineage and none may be made, or it cannot be opened.
     """
     from recipelab.lineage import LineageStore
-    from recipelab.lineage.database import sqlite_file
+    from recipelab.lineage.opening import sqlite_file
 
     target = home.lineage if lineage is None else lineage
     file = sqlite_file(target)

@@ -20,7 +20,7 @@ from recipelab.lineage.filter import MAX_LIMIT
 from recipelab.plan import Plan, plan_of
 
 if TYPE_CHECKING:
-    from recipelab.evaluation.live import LivePhase
+    from recipelab.evaluation.live import LiveBoard, LivePhase
     from recipelab.evaluation.log_book import PhaseLog
     from recipelab.evaluation.now import Now
     from recipelab.evaluation.session import Overrides
@@ -198,9 +198,14 @@ class CampaignReader:
         Args:
             trial: The trial for which they run; ``None`` for all.
         """
+        return self._live.phases(trial) if self.is_running else ()
+
+    @cached_property
+    def _live(self) -> LiveBoard:
+        """The board of what runs; it reads a phase's file again only if that has changed."""
         from recipelab.evaluation.live import LiveBoard
 
-        return LiveBoard(self.home.live(self.name)).phases(trial) if self.is_running else ()
+        return LiveBoard(self.home.live(self.name))
 
     def now(self) -> Now:
         """Return what goes on right now: floor, queue, phases, next stop, warnings.
@@ -208,14 +213,14 @@ class CampaignReader:
         It reads a few small files of the campaign's folder, and of the lineage the campaign alone.
         Where no process runs the campaign, it says so, and nothing runs.
         """
-        from recipelab.evaluation.live import NOW, LiveBoard
+        from recipelab.evaluation.live import NOW
         from recipelab.evaluation.now import now_of, read_team
 
-        record, folder = self.record, self.home.live(self.name)
+        record = self.record
         if not self.is_running:
             return now_of(record, None, (), alive=False)
-        team, phases = read_team(folder / NOW), LiveBoard(folder).phases()
-        return now_of(record, team, phases, alive=True)
+        team = read_team(self._live.folder / NOW)
+        return now_of(record, team, self._live.phases(), alive=True)
 
     def logs(self, number: int) -> tuple[PhaseLog, ...]:
         """Return what the phases of a trial printed, as far as it was kept here.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from recipelab.core.errors import BudgetSpent, RecipelabError, unknown_name
 from recipelab.core.trial import Edit, Proposal
 from recipelab.evaluation.proposals import ProposalChecker, Rejected
-from recipelab.exchange.git import edits_of_patch
+from recipelab.exchange.patches import edits_of_patch
 from recipelab.packs.pack import Pack
 
 if TYPE_CHECKING:

@@ -126,7 +126,7 @@ def _patch_here(campaign: Campaign, number: int, prefix: str | None, *, told: bo
         prefix: What a user wants before its paths; ``None`` for the pack's folder.
         told: Whether the patch goes to standard output, perhaps to Git.
     """
-    from recipelab.exchange.git import left_out_by_git, patch_prefix
+    from recipelab.exchange.patches import left_out_by_git, patch_prefix
 
     folder, here = campaign.pack_folder(), Path.cwd()
     if prefix is None:

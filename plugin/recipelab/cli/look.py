@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", Status, Standing, FailureKind)
 
-WATCH_SECONDS = 0.5
+WATCH_SECONDS = 1.0
 """How often what runs is drawn anew."""
 
 SHOWN_TRIALS = 200
@@ -132,14 +132,17 @@ def watch(
     number: Annotated[
         int | None, typer.Argument(help="Number of the trial; default all that run.")
     ] = None,
+    once: Annotated[
+        bool, typer.Option("--once", help="Print what runs once, on a terminal, too.")
+    ] = False,
     name: NameOption = None,
     home: HomeOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Look at trials that run: phase, seconds, and the newest lines of their logs.
+    """Look at a campaign that runs: scores, floor, slots, logs, queue, outcomes, what will end it.
 
-    On a terminal it is drawn anew every moment until the trial or the campaign ends; Ctrl-C leaves
-    it, and the campaign goes on. Elsewhere it is printed once.
+    On a terminal it is drawn anew every second until the trial or the campaign ends; Ctrl-C leaves
+    it, and the campaign goes on. Elsewhere the phases that run are printed once.
     """
     from recipelab.report.live import phase_facts, phases_view
 
@@ -153,13 +156,25 @@ def watch(
         what = campaign.name if number is None else f"trial {number} of {campaign.name}"
         if not phases and not _is_awaited(campaign, number):
             out.print(f"{what}: nothing runs right now", markup=False)
-        elif not out.is_terminal:
+        elif once or not out.is_terminal:
             out.print(phases_view(phases))
         else:
-            with suppress(KeyboardInterrupt), Live(console=out, auto_refresh=False) as live:
-                while _is_awaited(campaign, number):
-                    live.update(phases_view(campaign.running_phases(number)), refresh=True)
-                    time.sleep(WATCH_SECONDS)
+            _follow(campaign, number)
+
+
+def _follow(campaign: Campaign, number: int | None) -> None:
+    """Draw a campaign, or one of its trials, until that has ended or the user leaves."""
+    from recipelab.report.live import phases_view
+    from recipelab.report.watch import CampaignWatch
+
+    watched = CampaignWatch(campaign)
+    with suppress(KeyboardInterrupt), Live(console=out, auto_refresh=False) as live:
+        while goes_on := _is_awaited(campaign, number):
+            drawn = watched.picture() if number is None else None
+            live.update(drawn or phases_view(campaign.running_phases(number)), refresh=True)
+            time.sleep(WATCH_SECONDS)
+        if number is None and not goes_on:
+            live.update(watched.picture(), refresh=True)
 
 
 def _is_awaited(campaign: Campaign, number: int | None) -> bool:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from rich.console import Console
-from rich.status import Status as Spinner
+from rich.console import Console, Group
+from rich.live import Live
 from rich.text import Text
 
+from recipelab.core.errors import RecipelabError
 from recipelab.core.logs import logger
-from recipelab.core.text import plain, shorten
-from recipelab.core.trial import Phase, Status
+from recipelab.core.text import duration, plain, shorten
+from recipelab.core.trial import Outcome, Status
+from recipelab.evaluation.now import Now
 from recipelab.lineage.campaigns import headed
 from recipelab.report.certificates import newest_words
 from recipelab.report.figures import HEAD_PATCH, PATCH, TRANSCRIPT
@@ -28,6 +31,7 @@ from recipelab.report.trial import (
     status_text,
     trials_table,
 )
+from recipelab.report.watch import amount, phase_line
 from recipelab.team.notes import Listener
 
 if TYPE_CHECKING:
@@ -35,6 +39,18 @@ if TYPE_CHECKING:
 
     from recipelab.campaign.campaign import Campaign
     from recipelab.lineage import TrialRecord
+
+REFRESHES = 2
+"""How often in a second a terminal is drawn anew."""
+
+LINE_SECONDS = 60.0
+"""Time between two lines that say what goes on, where there is no terminal."""
+
+PHASES = 6
+"""Phases that are shown while they run."""
+
+STATUS_COLUMNS, HYPOTHESIS_CHARACTERS = 18, 90
+"""Columns of a status in a trial's line, and characters of its hypothesis."""
 
 SUMMARY_TRIALS = 200
 """Trials in the table at the end of a campaign; ``recipelab trials`` has all."""
@@ -44,26 +60,39 @@ _log = logger(__name__)
 
 
 class Progress(Listener):
-    """Shows a campaign: a line for each trial and, on a terminal, what runs now below them.
+    """Shows a campaign: a line for each trial and, below them on a terminal, what goes on now.
+
+    Elsewhere, as in a log file, what goes on is a line of its own, once in :data:`LINE_SECONDS`.
 
     Args:
         console: Where to show it.
-        budget: Trials that may be spent, if there is a bound.
+        look: Tells what goes on; ``None`` where nobody can tell.
+        best: The best so far in words, where a campaign goes on.
     """
 
-    def __init__(self, console: Console, budget: int | None) -> None:
+    def __init__(
+        self, console: Console, look: Callable[[], Now | None] | None = None, best: str = ""
+    ) -> None:
         self._console = console
-        self._budget = budget
-        self._spinner = Spinner("getting ready", console=console)
-        self._done = 0
-        self._running: dict[int, str] = {}
+        self._look = look or (lambda: None)
         self._held: list[Text] | None = None
-        self._best = ""
-        self._started = time.monotonic()
+        self._best = best
+        self._speaks = "getting ready"
+        self._over = threading.Event()
+        self._live = Live(
+            console=console,
+            get_renderable=self._picture,
+            refresh_per_second=REFRESHES,
+            transient=True,
+        )
+        self._ticker: threading.Thread | None = None
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
-            self._spinner.start()
+            self._live.start()
+        else:
+            self._ticker = threading.Thread(target=self._tell_at_times, daemon=True)
+            self._ticker.start()
         return self
 
     def __exit__(
@@ -72,12 +101,15 @@ class Progress(Listener):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._spinner.stop()
+        self._over.set()
+        self._live.stop()
+        if self._ticker is not None:
+            self._ticker.join()
 
     @contextmanager
     def silent(self) -> Iterator[None]:
         """Hold back all lines while a question waits, and show them afterwards."""
-        self._spinner.stop()
+        self._live.stop()
         self._held = []
         try:
             yield
@@ -85,8 +117,8 @@ class Progress(Listener):
             held, self._held = self._held, None
             for line in held:
                 self._print(line)
-            if self._console.is_terminal:
-                self._spinner.start()
+            if self._console.is_terminal and not self._over.is_set():
+                self._live.start()
 
     def note(self, text: str) -> None:
         """Show a text that a person should read."""
@@ -97,45 +129,101 @@ class Progress(Listener):
         _log.info(text)
         self._print(Text(plain(text), style="yellow"))
 
-    def phase(self, trial: int, phase: Phase, seed: int | None) -> None:
-        """Show the phase that a trial has begun."""
-        self._running[trial] = f"trial {trial}: {phase}" + (f", seed {seed}" if seed else "")
-        self._show()
-
     def judged(self, record: TrialRecord) -> None:
         """Show how a trial ended."""
         outcome = record.outcome
         if outcome is None:
             return
-        self._running.pop(record.number, None)
-        self._done += outcome.status.counts
         if outcome.status in (Status.BASELINE, Status.KEPT):
-            self._best = f"best {score_text(outcome)} (trial {record.number})"
-        head = f"{record.number:>4}  {plain(record.surface):<9}"
+            self._best = best_words(record.number, outcome)
+        head = f"{record.number:>4}  {shorten(record.surface, 9):<9}"
         status = status_text(outcome)
-        status.pad_right(max(0, 14 - len(status)))
-        score = f"{score_text(outcome):>15}  "
-        line = Text.assemble(head, status, score, shorten(record.hypothesis, 90))
-        line.no_wrap = True
+        status.pad_right(max(0, STATUS_COLUMNS - len(status)))
+        score = f"{score_text(outcome):>15}"
+        why = shorten(record.hypothesis, HYPOTHESIS_CHARACTERS)
+        line = Text.assemble(head, status, score, f"  {why}" if why else "")
+        line.truncate(self._console.width, overflow="ellipsis")
+        line.rstrip()
         self._print(line)
-        self._show()
 
     def message(self, message: BaseAgentEvent | BaseChatMessage) -> None:
-        """Show who speaks, while no trial runs."""
-        self._show(f"{message.source} speaks")
+        """Show who speaks, while nothing else is known."""
+        self._speaks = f"{message.source} speaks"
 
     def _print(self, line: Text) -> None:
         if self._held is None:
-            self._console.print(line, crop=True)
+            self._console.print(line, soft_wrap=not self._console.is_terminal)
         else:
             self._held.append(line)
 
-    def _show(self, otherwise: str = "") -> None:
-        now = "; ".join(self._running.values()) or otherwise
-        budget = f"/{self._budget}" if self._budget is not None else ""
-        minutes, seconds = divmod(int(time.monotonic() - self._started), 60)
-        parts = (f"{self._done}{budget} trials", self._best, now, f"{minutes}:{seconds:02d}")
-        self._spinner.update(Text(" · ".join(part for part in parts if part)))
+    def _now(self) -> Now | None:
+        # What cannot be read for a moment is shown at the next look; a campaign is worth more.
+        with suppress(RecipelabError, OSError):
+            return self._look()
+        return None
+
+    def _picture(self) -> Group:
+        """Return the lines at the bottom of a terminal."""
+        now, width = self._now(), self._console.width
+        lines = [Text(shorten(words, width)) for words in (self._status(now),) if words]
+        if now is not None:
+            shown = now.running[:PHASES]
+            lines += [Text(shorten_line(phase_line(phase), width), "dim") for phase in shown]
+            if more := len(now.running) - len(shown):
+                lines.append(Text(f"     and {more} more phases", "dim"))
+            lines += [Text(shorten(words, width), "dim") for words in (floor_words(now),) if words]
+        return Group(*lines)
+
+    def _status(self, now: Now | None) -> str:
+        """Return in a line how far the campaign is."""
+        if now is None:
+            return self._speaks
+        parts = [
+            f"{amount(one.used)} of {amount(one.limit)} {one.kind.replace('_', ' ')}"
+            for one in now.budget[:2]
+        ]
+        parts.append(self._best)
+        parts.append(duration(time.time() - now.since))
+        if now.paused:
+            parts.append("paused")
+        elif now.seconds_left is not None:
+            parts.append(f"some {duration(now.seconds_left)} left")
+        if (test := now.confirming) is not None:
+            parts.append(f"confirming {test.trial}, look {test.look} of {test.of}")
+        return " · ".join(part for part in parts if part)
+
+    def _tell_at_times(self) -> None:
+        """Print a line from time to time, where lines are all that can be shown."""
+        while not self._over.wait(LINE_SECONDS):
+            if self._held is None and (now := self._now()) is not None:
+                self._print(Text(self._line(now)))
+
+    def _line(self, now: Now) -> str:
+        """Return what goes on as one line without bars."""
+        runs = ", ".join(
+            f"trial {phase.trial} {phase.phase} {duration(time.time() - phase.began)} of "
+            f"{duration(phase.budget)}"
+            for phase in now.running[:PHASES]
+        )
+        return " · ".join(filter(None, (self._status(now), runs or floor_words(now))))
+
+
+def best_words(number: int, outcome: Outcome) -> str:
+    """Return the best so far in words."""
+    return f"best {score_text(outcome)} (trial {number})"
+
+
+def floor_words(now: Now) -> str:
+    """Return who has the floor; empty if nobody has."""
+    return ", ".join(
+        f"{one.specialist} {one.doing} for {duration(time.time() - one.call_since)}"
+        for one in now.floor
+    )
+
+
+def shorten_line(line: str, width: int) -> str:
+    """Return a line cut to a width; spaces stay where they are."""
+    return line if len(line) <= width else f"{line[: width - 1]}…"
 
 
 def print_summary(console: Console, campaign: Campaign) -> None:

@@ -360,9 +360,21 @@ async def _shown_run(campaign: Campaign, *, quiet: bool) -> Ended:
     from recipelab.cli.progress import Progress
 
     plan, task = campaign.plan, asyncio.current_task()
-    with Progress(err if quiet else out, plan.limits.trials) as progress:
+    with Progress(err if quiet else out, campaign.now, best=_best_of(campaign)) as progress:
         ask = Approver(progress, task.cancel) if plan.approve and task else None
         return await campaign.run(listener=progress, approve=ask)
+
+
+def _best_of(campaign: Campaign) -> str:
+    """Return the best so far of a campaign that goes on; empty for a new one."""
+    from recipelab.cli.progress import best_words
+    from recipelab.core.errors import RecipelabError
+
+    with suppress(RecipelabError):  # The lineage has no trial of it yet.
+        best = campaign.best
+        if best.outcome is not None:
+            return best_words(best.number, best.outcome)
+    return ""
 
 
 @dataclass

@@ -156,7 +156,7 @@ def submit(
 
 
 def _patch(file: str) -> bytes:
-    from recipelab.exchange.git import MAX_PATCH_BYTES
+    from recipelab.exchange.patches import MAX_PATCH_BYTES
 
     if file == "-":
         return sys.stdin.buffer.read(MAX_PATCH_BYTES + 1)

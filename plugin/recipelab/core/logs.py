@@ -107,6 +107,17 @@ def configure_logs(
     logging.getLogger(NAME).setLevel(number)
 
 
+def log_library_warnings(level: str) -> None:
+    """Send Python's warnings, which are for developers, to the log, from the level ``info`` down.
+
+    Args:
+        level: The lowest level that is logged.
+    """
+    logging.captureWarnings(capture=True)
+    is_told = logging.getLevelNamesMapping()[level.upper()] <= logging.INFO
+    logging.getLogger("py.warnings").setLevel(logging.NOTSET if is_told else logging.CRITICAL)
+
+
 def hide_told_errors() -> None:
     """Keep AutoGen from logging tracebacks of what the command line tells by itself.
 

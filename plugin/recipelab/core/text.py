@@ -1,9 +1,12 @@
-"""Text from agents, made safe to show on a terminal or in Markdown."""
+"""Text from agents, made safe to show on a terminal or in Markdown; files as agents read them."""
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
+from collections.abc import Mapping
+from typing import Any
 
 _KEPT = "\n\t"
 
@@ -86,3 +89,53 @@ def inline_code(text: str) -> str:
         fence += "`"
     space = " " if text.startswith("`") or text.endswith("`") else ""
     return f"{fence}{space}{text}{space}{fence}"
+
+
+FILES = "files"
+"""Key of the files in a table of :func:`with_files`: characters of each."""
+
+
+def with_files(table: Mapping[str, Any], files: Mapping[str, str]) -> str:
+    """Return a line of JSON, and behind it files as they are, each below a line with its name.
+
+    A model copies from such text exactly; from a text inside of JSON it copies the escapes, too,
+    which are 5 to 15 percent more characters.
+
+    Args:
+        table: What else there is to say, as plain data.
+        files: Text of each file.
+    """
+    head = dict(table) | {FILES: {path: len(text) for path, text in files.items()}}
+    parts = [json.dumps(head, ensure_ascii=False, separators=(",", ":"), default=str)]
+    parts += [f"\n--- {path}\n{text}" for path, text in files.items()]
+    return "".join(parts)
+
+
+def read_table(answer: str) -> dict[str, Any]:
+    """Return the table that an answer holds, with the texts of its files.
+
+    Args:
+        answer: A JSON object, alone or as :func:`with_files` made it.
+
+    Raises:
+        ValueError: It is something else, or has been cut.
+    """
+    table, place = json.JSONDecoder().raw_decode(answer.lstrip())
+    rest = answer.lstrip()[place:]
+    if not isinstance(table, dict):
+        raise ValueError("the answer is no JSON object")
+    if not rest.strip():
+        return table
+    files: dict[str, str] = {}
+    sizes = table.get(FILES)
+    for path, size in sizes.items() if isinstance(sizes, dict) else ():
+        head = f"\n--- {path}\n"
+        if not rest.startswith(head) or not isinstance(size, int):
+            raise ValueError(f"{path} is not where it should be")
+        files[path] = rest[len(head) : len(head) + size]
+        rest = rest[len(head) + len(files[path]) :]
+        if len(files[path]) < size:
+            raise ValueError(f"{path} has been cut")
+    if rest:
+        raise ValueError("there is more text than the table tells of")
+    return table | {FILES: files}

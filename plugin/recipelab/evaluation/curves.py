@@ -20,8 +20,10 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 from recipelab.core.trial import Outcome, SeedRun, Status
+from recipelab.evaluation.metric import Incumbent
 from recipelab.packs.judging_sections import Goal
-from recipelab.packs.sections import CurveSpec
+from recipelab.packs.pack import Pack
+from recipelab.packs.phase_sections import CurveSpec
 from recipelab.sandbox.base import PhaseResult
 
 CURVE = "curve."
@@ -322,3 +324,36 @@ class CurveBook:
             return None
         finished = tuple(self._runs.values())
         return CurveRace(self.spec, finished, curves, need, ends, error, is_check)
+
+
+def race_against(
+    book: CurveBook, pack: Pack, best: Incumbent, *, is_check: bool
+) -> CurveRace | None:
+    """Return what a trial's training is held against: the best, or the limit of a gate.
+
+    Args:
+        book: The curves that are known.
+        pack: Says what curves foretell: the metric, or what a gate is on.
+        best: The best, whose noise says what is within reach of it.
+        is_check: Whether the run goes on all the same.
+
+    Returns:
+        The race; ``None`` where too little is known, or runs are not to be stopped.
+    """
+    spec, noise = book.spec, best.noise
+    spread = noise.measures.get(spec.foretells) if noise is not None else None
+    if spread is None or spec.error <= 0.0:
+        return None
+    runs = tuple(best.runs.values())
+    book.add(str(best.number), runs)
+    if spec.foretells == pack.metric.measure:
+        ends, limit = pack.metric.goal, best.mean(spec.foretells)
+    else:
+        gates = [gate for gate in pack.gates if gate.measure == spec.foretells]
+        gate = next((gate for gate in gates if not gate.relative), None)
+        if gate is None:
+            return None
+        ends = Goal.MAXIMIZE if gate.at_least is not None else Goal.MINIMIZE
+        limit = gate.limit
+    need = limit - ends.sign * SLACK * spread.sd
+    return book.race(runs, need, ends, spec.error, is_check=is_check)

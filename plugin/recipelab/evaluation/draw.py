@@ -15,7 +15,7 @@ from pathlib import Path
 
 from recipelab.core.errors import SandboxError
 from recipelab.evaluation.failures import EvaluatorFault
-from recipelab.packs.sections import DRAWN, DrawSpec
+from recipelab.packs.phase_sections import DRAWN, DrawSpec
 from recipelab.sandbox.files import new_folder, remove_tree
 
 

@@ -45,8 +45,9 @@ from recipelab.evaluation.phases import PhaseRunner
 from recipelab.evaluation.projection import NOTHING_EXPECTED, corrections, preflight_times
 from recipelab.evaluation.protocol import Rebase, TrialProtocol, told_moved
 from recipelab.evaluation.scratch import ScratchBench
-from recipelab.evaluation.seed_runs import NewRunner, SeedRuns, hold_slot
+from recipelab.evaluation.seed_runs import NewRunner, SeedRuns
 from recipelab.evaluation.seeds import SeedSource
+from recipelab.evaluation.side_by_side import hold_slot
 from recipelab.evaluation.warm_up import WarmUps
 from recipelab.evaluation.workspace import TrainedOnce, Workspace
 from recipelab.packs.pack import Pack

@@ -16,7 +16,7 @@ from statistics import fmean, stdev
 from recipelab.core.trial import SeedRun
 from recipelab.evaluation.metric import METRIC, Incumbent
 from recipelab.evaluation.seed_runs import SeedRuns
-from recipelab.packs.sections import FidelitySpec
+from recipelab.packs.phase_sections import FidelitySpec
 
 LEAST_PAIRS = 3
 """Pairs without which there is no correlation."""

@@ -81,6 +81,7 @@ class LiveBoard:
         self.now = NowBoard(folder / NOW)
         self._numbers = count()
         self._logs: dict[int, bytes] = {}
+        self._seen: dict[Path, tuple[tuple[int, ...], LivePhase | None]] = {}
 
     def clear(self) -> None:
         """Remove what a process left that was killed; for the one that runs the campaign."""
@@ -117,10 +118,23 @@ class LiveBoard:
 
     def phases(self, trial: int | None = None) -> tuple[LivePhase, ...]:
         """Return the phases that run, of one trial or of all, the oldest first."""
-        found = [
-            _read(path) for path in self._files(f"{'*' if trial is None else trial}-*{_PHASE}")
-        ]
+        files = self._files(f"{'*' if trial is None else trial}-*{_PHASE}")
+        found = [self._read(path) for path in files]
+        for gone in self._seen.keys() - files if trial is None else ():
+            del self._seen[gone]
         return tuple(sorted(filter(None, found), key=lambda one: (one.trial, one.began)))
+
+    def _read(self, path: Path) -> LivePhase | None:
+        """Read a phase's file, unless it is as it was when it was last read."""
+        try:
+            there = path.stat()
+        except OSError:
+            return None  # It has ended meanwhile.
+        mark = (there.st_ino, there.st_size, there.st_mtime_ns)
+        seen = self._seen.get(path)
+        if seen is None or seen[0] != mark:
+            seen = self._seen[path] = (mark, _read(path))
+        return seen[1]
 
     def ask_to_kill(self, trial: int) -> None:
         """Ask whoever runs the campaign to end a trial.

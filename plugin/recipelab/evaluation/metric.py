@@ -24,9 +24,9 @@ from recipelab.acceptance import (
 )
 from recipelab.core.knobs import table_path
 from recipelab.core.recipe import Recipe
-from recipelab.core.trial import Outcome, SeedRun
+from recipelab.core.trial import Outcome, Phase, SeedRun
 from recipelab.evaluation.failures import EvaluatorFault
-from recipelab.packs.judging_sections import PACKED, Gate, Goal, Metric, Scale
+from recipelab.packs.judging_sections import PACKED, SANDBOX_MEASURES, Gate, Goal, Metric, Scale
 from recipelab.packs.pack import Pack
 
 METRIC = "metric"
@@ -324,3 +324,18 @@ def packed_bytes(recipe: Recipe, editable: Iterable[str]) -> int:
         body = b85encode(lzma.compress(raw, format=lzma.FORMAT_RAW, filters=filters))
         total += len(_WRAPPER) + len(body)
     return total
+
+
+def is_deterministic(runs: Sequence[SeedRun]) -> bool:
+    """Return whether the last two of several seed runs left the same artifact and score."""
+    if len(runs) < 2 or not runs[-1].artifact:
+        return False
+    one, other = runs[-2:]
+    return one.artifact == other.artifact and _scores(one) == _scores(other)
+
+
+def _scores(run: SeedRun) -> dict[str, float]:
+    """Return what the scorer measured, without what the sandbox measured of the scorer."""
+    scores = {name: x for name, x in run.measures.items() if name.startswith(f"{Phase.SCORE}.")}
+    of_sandbox = {f"{Phase.SCORE}.{name}" for name in SANDBOX_MEASURES}
+    return {name: value for name, value in scores.items() if name not in of_sandbox}

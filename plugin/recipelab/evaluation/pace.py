@@ -10,7 +10,7 @@ from heapq import heapify, heapreplace
 from statistics import fmean
 
 NEWEST = 20
-"""Lengths that are remembered: a machine that slows down, or a best that gets faster, is followed."""
+"""Lengths that are remembered, so that a machine that slows down is followed."""
 
 LIKELY = 0.15
 """Share of trials that must have ended for a slot to be counted on: one too early waits a little,
@@ -89,7 +89,8 @@ class TurnPace:
     def seconds_to_trial(self) -> float | None:
         """Time in which a trial has likely come, if one is asked after the other.
 
-        A turn that takes long, by the mean number of turns that it takes; ``None`` before the first.
+        A turn that takes long, by the mean number of turns that it takes; ``None`` before the
+        first.
         """
         high = self.lengths.high
         share = (sum(self._brought) + 1) / (len(self._brought) + 1)

@@ -47,7 +47,7 @@ from recipelab.evaluation.workspace import (
 )
 from recipelab.packs.judging_sections import PACKED, SANDBOX_MEASURES
 from recipelab.packs.pack import Pack
-from recipelab.packs.sections import PhaseSpec
+from recipelab.packs.phase_sections import PhaseSpec
 from recipelab.sandbox.base import (
     Ending,
     Input,

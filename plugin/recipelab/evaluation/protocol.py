@@ -105,7 +105,7 @@ class TrialProtocol:
     trial that joins the line is tested so at the checkpoint that claims it.
 
     **Side by side.** Where the pack compares times, the incumbent runs beside the trial on every
-    seed, in both stages (:class:`~recipelab.evaluation.seed_runs.SideBySide`). Everywhere else its
+    seed, in both stages (:class:`~recipelab.evaluation.side_by_side.SideBySide`). Everywhere else its
     earlier seed runs count.
 
     **A kill** costs the seed runs that it interrupts, and nothing else: the trial is in flight

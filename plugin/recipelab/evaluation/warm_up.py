@@ -18,7 +18,7 @@ from pathlib import Path
 from recipelab.core.errors import SandboxError
 from recipelab.core.recipe import Recipe
 from recipelab.evaluation.projection import Projection
-from recipelab.packs.sections import PreflightSpec
+from recipelab.packs.phase_sections import PreflightSpec
 from recipelab.sandbox.base import PhaseResult
 from recipelab.sandbox.files import new_folder, remove_tree
 

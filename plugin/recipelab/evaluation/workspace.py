@@ -13,7 +13,7 @@ from recipelab.core.errors import SandboxError
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Phase
 from recipelab.packs.pack import Pack
-from recipelab.packs.sections import PhaseSpec, PrepareSpec
+from recipelab.packs.phase_sections import PhaseSpec, PrepareSpec
 from recipelab.sandbox.base import Input, PhaseLimits, PhaseResult
 from recipelab.sandbox.files import new_folder, remove_tree
 

@@ -8,9 +8,9 @@ from typing import Self
 
 from recipelab.lineage.campaigns import CampaignStore
 from recipelab.lineage.columns import ColumnReader
-from recipelab.lineage.database import open_database
 from recipelab.lineage.evidence import EvidenceStore
 from recipelab.lineage.ledger import LedgerStore
+from recipelab.lineage.opening import open_database
 from recipelab.lineage.similar import SimilarReader
 from recipelab.lineage.turns import TurnStore
 from recipelab.lineage.writer import TrialWriter

@@ -32,6 +32,7 @@ from autogen_core.models import (
 from autogen_core.tools import Tool, ToolSchema
 from pydantic import BaseModel
 
+from recipelab.core.text import read_table
 from recipelab.models.offline_moves import Move, ranked_moves, read_history
 
 LINEAGE_QUERY = "lineage_query"
@@ -190,7 +191,7 @@ def decide(facts: PromptFacts, *, seed: int, turn: int | None = None) -> str | T
     if asked is not None and asked.is_error:
         return f"The lineage could not be asked: {asked.answer}"
     if read is None:
-        return ToolStep("read_recipe", {})
+        return ToolStep("read_recipe", {"again": True})
     submitted = facts.last_call("submit_trial")
     if submitted is not None and submitted.table().get("status") != "rejected":
         if "trial" not in submitted.table():
@@ -267,10 +268,9 @@ class AnsweredCall:
         if self.is_error:
             return {}
         try:
-            table = json.loads(self.answer)
+            return read_table(self.answer)
         except ValueError:
             return {}
-        return table if isinstance(table, dict) else {}
 
 
 @dataclass(frozen=True)

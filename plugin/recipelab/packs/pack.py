@@ -24,19 +24,21 @@ from recipelab.packs.judging_sections import (
     Metric,
     Section,
 )
+from recipelab.packs.phase_sections import (
+    ControlSpec,
+    FidelitySpec,
+    Phases,
+    PhaseSpec,
+    PrepareSpec,
+)
 from recipelab.packs.recipe_folder import RecipeFolder, read_recipe_folder
 from recipelab.packs.sections import (
     Budgets,
     CertifySpec,
-    ControlSpec,
     EvaluatorSpec,
-    FidelitySpec,
     Hardware,
     LegalityCheck,
     PackLimits,
-    Phases,
-    PhaseSpec,
-    PrepareSpec,
     Protected,
     RecipeSpec,
     RehearsalSpec,

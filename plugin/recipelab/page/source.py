@@ -12,7 +12,7 @@ from recipelab.campaign.steering import CampaignSteering
 from recipelab.core.content import Home
 from recipelab.core.errors import LineageError, RecipelabError
 from recipelab.lineage import LineageStore
-from recipelab.lineage.database import sqlite_file
+from recipelab.lineage.opening import sqlite_file
 from recipelab.page.chat import turn_positions
 from recipelab.page.data import CampaignData
 from recipelab.page.detail import LiveAround

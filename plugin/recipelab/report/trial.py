@@ -19,6 +19,7 @@ from recipelab.core.trial import Checkpoint, Outcome, SeedRun, Standing, Status
 from recipelab.lineage import (
     CampaignRecord,
     LineageStore,
+    TrialBrief,
     TrialRecord,
     prior_campaigns,
 )
@@ -246,6 +247,11 @@ def status_text(outcome: Outcome | None) -> Text:
     if outcome is None:
         return _status(None)
     return _status(outcome.status, outcome.evidence.standing if outcome.evidence else None)
+
+
+def brief_status_text(brief: TrialBrief) -> Text:
+    """Return the status in its color, with the standing that the trial has by now."""
+    return _status(brief.status, brief.standing)
 
 
 def _status(status: Status | None, standing: Standing | None = None) -> Text:

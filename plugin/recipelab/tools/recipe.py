@@ -9,10 +9,11 @@ from pydantic import Field
 from recipelab.core.errors import EditError, RecipelabError, unknown_name
 from recipelab.core.knobs import find_knobs
 from recipelab.core.recipe import Recipe
+from recipelab.core.text import with_files
 from recipelab.core.trial import Edit
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.packs.load import Play
-from recipelab.tools.base import TextTool, ToolArguments, to_json
+from recipelab.tools.base import TextTool, ToolArguments
 from recipelab.tools.rows import knob_values
 
 MAX_EDITS = 24
@@ -28,6 +29,7 @@ class ReadRecipeArguments(ToolArguments):
         default=None, max_length=300, description="One file alone; all that fit if left out."
     )
     from_line: int = Field(default=1, ge=1, description="Line of that file to begin at.")
+    again: bool = Field(default=False, description="Files shown before, too.")
 
 
 class EditArguments(ToolArguments):
@@ -37,7 +39,7 @@ class EditArguments(ToolArguments):
     search: str | None = Field(
         default=None,
         max_length=MAX_TEXT,
-        description="Text that is there exactly once; left out: replace is the whole file.",
+        description="Is there exactly once; left out: replace is the whole file.",
     )
     replace: str = Field(max_length=MAX_TEXT)
 
@@ -55,6 +57,37 @@ READ_CHARACTERS = 60_000
 """Characters of files in one answer of ``read_recipe``; some 15,000 tokens."""
 
 
+class FilesShown:
+    """The files that a specialist has seen in a turn, so that none is sent twice as it was."""
+
+    def __init__(self) -> None:
+        self._trials: dict[tuple[str, str], int] = {}
+
+    def clear(self) -> None:
+        """Forget what was shown, as a turn begins."""
+        self._trials.clear()
+
+    def note(self, trial: int, files: Mapping[str, str]) -> None:
+        """Note what is shown of a trial's recipe."""
+        self._trials |= dict.fromkeys(files.items(), trial)
+
+    def unseen(
+        self, trial: int, files: Mapping[str, str], *, again: bool
+    ) -> tuple[Mapping[str, str], dict[str, int]]:
+        """Return the files to be shown, and of which trial the others were shown.
+
+        Args:
+            trial: The trial whose files they are.
+            files: The files that are asked for.
+            again: Whether to show all of them: some may have been cut from a context that was full.
+        """
+        seen = {} if again else self._trials
+        before = {one[0]: seen[one] for one in files.items() if one in seen}
+        shown = {path: text for path, text in files.items() if path not in before}
+        self.note(trial, shown)
+        return shown, before
+
+
 class ReadRecipeTool(TextTool[ReadRecipeArguments]):
     """Shows the files of a trial's recipe, its knobs, and the pack's plays.
 
@@ -62,9 +95,17 @@ class ReadRecipeTool(TextTool[ReadRecipeArguments]):
         queue: The campaign's queue of trials.
         plays: Plays on the surfaces of the specialist that reads.
         blind: Whether only the recipe that is to be edited may be read, without its number.
+        shown: What the specialist has read in this turn; see :class:`FilesShown`.
     """
 
-    def __init__(self, queue: TrialQueue, plays: tuple[Play, ...], *, blind: bool = False) -> None:
+    def __init__(
+        self,
+        queue: TrialQueue,
+        plays: tuple[Play, ...],
+        *,
+        blind: bool = False,
+        shown: FilesShown | None = None,
+    ) -> None:
         which = "the recipe that is to be edited" if blind else "a trial's recipe"
         super().__init__(
             ReadRecipeArguments,
@@ -75,9 +116,10 @@ class ReadRecipeTool(TextTool[ReadRecipeArguments]):
         self._queue = queue
         self._plays = plays
         self._blind = blind
+        self._shown = shown if shown is not None else FilesShown()
 
     async def answer(self, args: ReadRecipeArguments) -> str:
-        """Return the recipe.
+        """Return the recipe, without files that were shown before in this turn, as they are.
 
         Raises:
             LineageError: No trial has that number.
@@ -88,17 +130,21 @@ class ReadRecipeTool(TextTool[ReadRecipeArguments]):
         files = self._queue.recipe_of(number)
         shown = 0 if self._blind else number
         if args.path is not None:
-            return to_json({"trial": shown, **_part_of_file(files, args.path, args.from_line)})
+            part, text = _part_of_file(files, args.path, args.from_line)
+            self._shown.note(shown, {args.path: text})
+            return with_files({"trial": shown, **part}, {args.path: text})
         fitting, longer = _fitting(files, {knob.path for knob in find_knobs(files)})
-        return to_json(
+        fitting, before = self._shown.unseen(shown, fitting, again=args.again)
+        return with_files(
             {
                 "trial": shown,
-                "files": fitting,
                 "editable": list(self._queue.pack.recipe.editable),
                 "knobs": knob_values(files),
                 "playbook": [play.model_dump() for play in self._fitting_plays(files)],
             }
             | ({"to_be_read_alone": longer} if longer else {})
+            | ({"as_shown_of_trial": before} if before else {}),
+            fitting,
         )
 
     def _fitting_plays(self, files: Mapping[str, str]) -> Sequence[Play]:
@@ -133,8 +179,10 @@ def _fitting(
     return shown, {path: len(text) for path, text in files.items() if path not in fitting}
 
 
-def _part_of_file(files: Mapping[str, str], path: str, from_line: int) -> dict[str, object]:
-    """Return a file from a line on, and the line to go on with if it does not fit whole."""
+def _part_of_file(
+    files: Mapping[str, str], path: str, from_line: int
+) -> tuple[dict[str, object], str]:
+    """Return which part of a file fits, the line to go on with if there is more, and its text."""
     if path not in files:
         raise RecipelabError(unknown_name("file", path, files))
     lines = files[path].splitlines(keepends=True)
@@ -145,4 +193,4 @@ def _part_of_file(files: Mapping[str, str], path: str, from_line: int) -> dict[s
         text += lines[end][:READ_CHARACTERS]
         end += 1
     more = {"next_line": end + 1, "lines": len(lines)} if end < len(lines) else {}
-    return {"path": path, "from_line": from_line, "text": text, **more}
+    return {"path": path, "from_line": from_line, **more}, text

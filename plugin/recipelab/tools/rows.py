@@ -29,7 +29,7 @@ from recipelab.tools.base import Row, without_empty
 TEXT_CHARACTERS = 400
 EXCERPT_CHARACTERS = 500
 DETAIL_CHARACTERS = 4_000
-LOG_CHARACTERS = 3_000
+LOG_CHARACTERS = 2_000
 
 SEEDS_NAMED = 4
 """Seeds that are named; of more, the number is told."""

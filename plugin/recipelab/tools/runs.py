@@ -16,12 +16,12 @@ from recipelab.evaluation.queue import TrialQueue
 from recipelab.evaluation.scratch import PROFILE, WAIT_SECONDS, ScratchBench, profile_table
 from recipelab.lineage import TrialRecord
 from recipelab.packs.pack import Pack
-from recipelab.packs.sections import CurveSpec
+from recipelab.packs.phase_sections import CurveSpec
 from recipelab.sandbox.base import Ending, PhaseResult
 from recipelab.tools.base import AnyTool, Row, TextTool, ToolArguments, to_json, without_empty
 from recipelab.tools.rows import rounded
 
-SHOWN_CHARACTERS = 6_000
+SHOWN_CHARACTERS = 4_000
 """Characters of a log in one answer."""
 
 LINE_CHARACTERS = 400

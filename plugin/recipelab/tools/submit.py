@@ -18,11 +18,8 @@ from recipelab.evaluation.queue import TrialQueue
 from recipelab.evaluation.seeds import AGAIN
 from recipelab.tools.base import Row, TextTool, ToolArguments, to_json
 from recipelab.tools.names import WAITING
-from recipelab.tools.recipe import MAX_EDITS, EditArguments
+from recipelab.tools.recipe import MAX_EDITS, EditArguments, FilesShown
 from recipelab.tools.rows import outcome_row
-
-DIFF_CHARACTERS = 3_000
-"""Characters of the diff in the answer of ``check_edit``."""
 
 LONGEST_WAIT = 600
 """Seconds that ``wait_for`` waits at most."""
@@ -58,6 +55,7 @@ class TurnState:
         submitted: Numbers of the trials that it has submitted in this turn.
         checked: The edits that it has checked in this turn, by the id of the check.
         scratch_seconds: What it has spent on the scratch bench in this turn.
+        files: The files of recipes that it has read in this turn.
         number: The turn's number in the lineage; ``None`` before its first call of the model.
     """
 
@@ -68,6 +66,7 @@ class TurnState:
     submitted: list[int] = field(default_factory=list)
     checked: dict[str, CheckedEdits] = field(default_factory=dict)
     scratch_seconds: float = 0.0
+    files: FilesShown = field(default_factory=FilesShown)
     number: int | None = None
 
     def begin(self) -> None:
@@ -77,6 +76,7 @@ class TurnState:
         self.submitted.clear()
         self.checked.clear()
         self.scratch_seconds = 0.0
+        self.files.clear()
 
     def opened(self, best: int, *, is_whole: bool) -> None:
         """Note what the opening of the turn showed.
@@ -174,31 +174,21 @@ class CheckEditTool(TextTool[CheckEditArguments]):
             find_knobs(before), find_knobs(checked.recipe.files), self._surfaces
         ):
             answer["notes"] = notes
-        return to_json(answer | _shown_diff(Recipe(before), checked, edits) | self._news())
+        return to_json(answer | _changed(Recipe(before), checked, edits) | self._news())
 
     def _news(self) -> Row:
         return news(self._queue, self._turn)
 
 
-def _shown_diff(before: Recipe, checked: Candidate, edits: Sequence[Edit]) -> Row:
-    """Return the lines that changed: counted for files that were written whole, else shown."""
-    whole = {edit.path for edit in edits if edit.search is None}
-    after = checked.recipe
-    written = {
-        path: f"{len(before.files.get(path, '').splitlines())} lines before, "
-        f"{len(after.files[path].splitlines())} now"
-        for path in sorted(whole)
-    }
-    paths = {edit.path for edit in edits} - whole
-    diff = Recipe({path: before.files.get(path, "") for path in paths}).diff(
-        Recipe({path: after.files[path] for path in paths})
-    )
-    row: Row = {"written": written} if written else {}
-    if diff:
-        row["diff"] = diff[:DIFF_CHARACTERS]
-        if len(diff) > DIFF_CHARACTERS:
-            row["diff_more"] = f"{len(diff) - DIFF_CHARACTERS:,} more characters"
-    return row
+def _changed(before: Recipe, checked: Candidate, edits: Sequence[Edit]) -> Row:
+    """Return how many lines changed in each file; who sent the edits knows them."""
+    changed = {}
+    for path in sorted({edit.path for edit in edits}):
+        old = before.files.get(path, "")
+        diff = Recipe({path: old}).diff(Recipe({path: checked.recipe.files[path]})).splitlines()
+        lines = [line[:1] for line in diff if not line.startswith(("+++", "---"))]
+        changed[path] = f"+{lines.count('+')} -{lines.count('-')}"
+    return {"changed": changed}
 
 
 def turned_knobs(before: Sequence[Knob], after: Sequence[Knob]) -> list[Knob]:

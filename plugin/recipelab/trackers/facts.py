@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -174,10 +175,10 @@ def trial_facts(store: LineageStore, campaign: str, record: TrialRecord) -> Tria
 def _knobs(files: Mapping[str, str]) -> dict[str, str]:
     """Return the values of a recipe's knobs by their names, with the file where two share one."""
     knobs = find_knobs(files)
-    names = [knob.name for knob in knobs]
+    named = Counter(knob.name for knob in knobs)
     return {
         key_of("knob", *knob.path.split("/"), knob.name)
-        if names.count(knob.name) > 1
+        if named[knob.name] > 1
         else key_of("knob", knob.name): str(knob.value)
         for knob in knobs
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -125,9 +126,10 @@ class WandbTracker:
         run = self._parent()
         standings = {f"standing/{number}": text for number, text in end.standings.items()}
         run.summary.update({"state": end.state, "reason": end.reason, **standings})
-        for file in end.papers.values():
-            run.save(str(file), base_path=str(file.parent), policy="now")
-        # What was saved has to be read before the file is gone.
+        for name, file in end.papers.items():
+            # The library links files that lie elsewhere, and the paper is gone soon.
+            shutil.copyfile(file, Path(run.dir) / name)
+            run.save(str(Path(run.dir) / name), base_path=run.dir, policy="now")
         self.close()
         self._book.note_end(end)
 

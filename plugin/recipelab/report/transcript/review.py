@@ -276,8 +276,10 @@ def call_line(call: TranscriptCall) -> str:
 def _summary(tool: str, answer: str) -> str:
     """Return in short what a tool answered: of rows their number, of a recipe its files."""
     table = table_of(answer)
-    if tool == "read_recipe" and "text" in table:
-        lines = str(table["text"]).count("\n")
+    if tool == "read_recipe" and "path" in table:
+        files = table.get("files")
+        text = files.get(table["path"]) if isinstance(files, Mapping) else None
+        lines = str(text or "").count("\n")
         return f"{table.get('path')} of trial {table.get('trial')}: {lines} lines"
     if tool == "read_recipe" and "files" in table:
         files, knobs = table.get("files"), table.get("knobs")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from recipelab.core.text import read_table
 from recipelab.lineage import MessageRecord
 from recipelab.tools.names import SUBMITTING
 
@@ -46,7 +47,7 @@ def tied(message: MessageRecord) -> dict[str, Any]:
 def table_of(text: object) -> dict[str, Any]:
     """Return the JSON object that a text holds; empty if it holds none."""
     try:
-        table = json.loads(text) if isinstance(text, str) else text
+        table = read_table(text) if isinstance(text, str) else text
     except (ValueError, RecursionError):
         return {}
     return dict(table) if isinstance(table, Mapping) else {}
