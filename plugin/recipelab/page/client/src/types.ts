@@ -309,7 +309,7 @@ export interface Trial {
   beside: SeedRun[];
   beside_trial: number | null;
   failure: Failure | null;
-  log_tail: string;
+  log_tail: string | null;
   environment: string;
   diff: string;
   diff_from_start: string | null;

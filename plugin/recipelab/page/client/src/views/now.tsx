@@ -98,7 +98,7 @@ export function NowPanel(): JSX.Element {
         </details>
       )}
       {now.next_stop !== null && now.next_stop !== "" && <p class="muted">Next stop: {now.next_stop}</p>}
-      {typeof now.seconds_left === "number" && <p class="muted">About {seconds(now.seconds_left)} to the end.</p>}
+      {!now.next_stop && typeof now.seconds_left === "number" && <p class="muted">About {seconds(now.seconds_left)} to the end.</p>}
       {session.clock && now.running.length === 0 && now.state === "running" && <p class="muted">Nothing runs.</p>}
     </Panel>
   );

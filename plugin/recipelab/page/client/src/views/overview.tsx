@@ -139,7 +139,7 @@ function wholeOf(session: Session, against: "trials" | "hours"): { xEnd: number;
 function LinePanel({ session, campaign, rows }: { session: Session; campaign: Campaign; rows: TrialRow[] }): JSX.Element {
   const { query } = useRoute();
   const against = query.get("against") === "hours" ? "hours" : "trials";
-  const { props, picked } = useMemo(() => lineCurves(rows, campaign, against), [rows, campaign.checkpoints, campaign.baseline, against]);
+  const { props, picked } = useMemo(() => lineCurves(rows, campaign, against), [rows, campaign.checkpoints.length, campaign.baseline, against]);
   const start = rows.find((row) => row.number === campaign.baseline);
   const frame = useMemo(() => wholeOf(session, against), [session, session.whole, against]);
   const best = rows.find((row) => row.number === campaign.best);

@@ -60,7 +60,7 @@ function Whole({ trial, route }: { trial: Trial; route: Route }): JSX.Element {
       {trial.gates.length > 0 && <Gates gates={trial.gates} campaign={campaign} />}
       <Curves trial={trial} />
       <Phases runs={trial.seed_runs} />
-      {trial.log_tail !== "" && <Panel title="End of its log" wide><Plain text={trial.log_tail} label="End of the log" tall /></Panel>}
+      {trial.log_tail && <Panel title="End of its log" wide><Plain text={trial.log_tail} label="End of the log" tall /></Panel>}
       <Seen trial={trial} session={session} />
       <Led trial={trial} session={session} />
     </div>
