@@ -1,7 +1,7 @@
 """What the page costs: a file of many trials, and a server that follows a campaign.
 
-``python benchmarks/page.py file`` fills a lineage with trials, each with three seed runs, a curve, a
-log, a turn, what was shown in it and a dozen messages, and writes a report of it.
+``python benchmarks/page.py file`` fills a lineage with trials, each with three seed runs, curves,
+a log, a turn, what was shown in it and a dozen messages, and writes a report of it.
 ``python benchmarks/page.py live`` serves a campaign of 1,000 trials in which eight phases run and
 print, and something is committed twice a second; one reader follows it as a browser does.
 """
@@ -84,7 +84,7 @@ def _texts(connection: sqlite3.Connection, rng: random.Random, trials: int) -> N
         runs = [
             [
                 seed,
-                [["train", 60 + rng.random(), 80 + rng.random(), 900.0], ["predict", 5.0, 9.0, 300]],
+                [["train", 60 + rng.random(), 80.0, 900.0], ["predict", 5.0, 9.0, 300]],
                 {
                     "metric": rng.random(), "score.accuracy": rng.random(),
                     **{f"curve.{step}": rng.random() for step in range(0, 1600, 100)},
@@ -115,7 +115,8 @@ def _chat(connection: sqlite3.Connection, rng: random.Random, trials: int) -> No
                 (1, position, trial, "opt-specialist", kind, _payload(rng, kind, number, trial))
             )
     connection.executemany(
-        "INSERT INTO message (campaign_id, position, trial_number, source, type, payload, created_at) "
+        "INSERT INTO message "
+        "(campaign_id, position, trial_number, source, type, payload, created_at) "
         "VALUES (?, ?, ?, ?, ?, ?, '2026-01-01T00:00:00.000000+00:00')",
         rows,
     )
@@ -234,7 +235,8 @@ def measure_live(folder: Path, trials: int, seconds: float) -> dict[str, Any]:
             "trials": trials, "phases": PHASES, "seconds": round(time.monotonic() - began, 1),
             "events": reader.events - events,
             "percent_of_a_core": round(100 * spent / seconds, 2),
-            "delay_median_seconds": round(median(delays), 3), "delay_most_seconds": round(max(delays), 3),
+            "delay_median_seconds": round(median(delays), 3),
+            "delay_most_seconds": round(max(delays), 3),
         }  # fmt: skip
 
 
