@@ -58,7 +58,7 @@ function headline(now: Now, live: boolean): string {
   if (live && now.driver_alive === false && /^(running|paused)$/.test(now.state)) return "No process runs this campaign: recipelab resume goes on with it.";
   if (now.paused) return "Paused: trials that run go on, and no other begins.";
   if (now.state !== "running") return `The campaign is ${words(now.state)}.`;
-  const parts = [plural(now.running.length, "trial runs", "trials run")];
+  const parts = [now.running.length === 0 ? "No trial runs" : plural(now.running.length, "trial runs", "trials run")];
   if (now.queued.length > 0) parts.push(`${now.queued.length} queued`);
   if (now.slots !== null) parts.push(now.slots.total === null ? `${plural(now.slots.busy, "slot")} busy` : `${now.slots.busy} of ${plural(now.slots.total, "slot")} busy`);
   return parts.join(", ");
@@ -99,7 +99,6 @@ export function NowPanel(): JSX.Element {
       )}
       {now.next_stop !== null && now.next_stop !== "" && <p class="muted">Next stop: {now.next_stop}</p>}
       {!now.next_stop && typeof now.seconds_left === "number" && <p class="muted">About {seconds(now.seconds_left)} to the end.</p>}
-      {session.clock && now.running.length === 0 && now.state === "running" && <p class="muted">Nothing runs.</p>}
     </Panel>
   );
 }

@@ -42,7 +42,7 @@ export function TrialView({ route }: { route: Route }): JSX.Element {
         </div>
       </header>
       {error !== null && <Problem text={error} />}
-      {session.clock !== null && row === undefined && <p class="muted">This trial is not proposed yet at this time.</p>}
+      {session.clock !== null && row === undefined && error === null && <p class="muted">This trial is not proposed yet at this time.</p>}
       {trial ? <Whole trial={trial} route={route} /> : error === null && row !== undefined && <Waiting what={`trial ${wanted}`} />}
     </>
   );
