@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
-from tests.page.browser.made_up import NAME, MadeUp, write_document
+from tests.page.browser.made_up import HARM, NAME, MadeUp, write_document
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Page
@@ -139,8 +139,11 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
     def file(trials: int, mode: str = "report") -> str:
         key = (trials, mode)
         if key not in made:
-            campaigns = [MadeUp(trials), MadeUp(4, name="other")]
-            made[key] = write_document(folder / f"{mode}-{trials}.html", mode, campaigns)
+            # The docs show no harm.
+            is_docs = mode == "docs"
+            campaigns = [MadeUp(trials, harm="" if is_docs else HARM), MadeUp(4, name="other")]
+            path = folder / f"{mode}-{trials}.html"
+            made[key] = write_document(path, "report" if is_docs else mode, campaigns)
         return f"{made[key].as_uri()}#/{NAME}/overview"
 
     return file

@@ -24,7 +24,7 @@ FAILURES = (
     ("eval_overrun", "timeout", "predict passed its limit", "predict"),
     ("gate_missed", "gate", "gate size missed", "score"),
     ("rejected", "duplicate", "the recipe was tried before", None),
-    ("illegal", "tampering", f"the scorer was changed {HARM}", "train"),
+    ("illegal", "tampering", "the scorer was changed", "train"),
 )
 CHECKPOINT_EVERY = 5
 
@@ -38,10 +38,14 @@ class MadeUp:
         trials: How many trials there are beside the baseline.
         running: Whether the last two have not ended.
         name: Its name.
+        harm: A text that is part of many others.
     """
 
-    def __init__(self, trials: int, *, running: bool = False, name: str = NAME) -> None:
+    def __init__(
+        self, trials: int, *, running: bool = False, name: str = NAME, harm: str = HARM
+    ) -> None:
         self.name = name
+        self.harm = harm
         self.draw = random.Random(7)
         self.running = running
         self.rows: list[Row] = []
@@ -97,7 +101,7 @@ class MadeUp:
             row |= queued if number == trials else queued | {"state": "running", "phase": "train"}
             return row
         if number == 2:
-            row["hypothesis"] = f"idea 2 {HARM}"
+            row["hypothesis"] = f"idea 2 {self.harm}"
         if number % 5 in (2, 4):
             return self._failed(row, number)
         gain = self._gain(number)
@@ -137,7 +141,7 @@ class MadeUp:
                 "against": self._certified,
                 "held": True,
                 "fell_back": False,
-                "reason": f"gain on fresh seeds is more than luck {HARM}",
+                "reason": f"gain on fresh seeds is more than luck {self.harm}",
                 "verdict": "holds",
                 "seeds": 4,
                 "delta": -0.2,
@@ -173,7 +177,7 @@ class MadeUp:
             "name": self.name,
             "pack": "toy",
             "profile": "mini",
-            "model": f"some:model {HARM}",
+            "model": f"some:model {self.harm}",
             "sandbox": "docker",
             "seed": 1,
             "state": "running" if self.running else "finished",
@@ -213,7 +217,7 @@ class MadeUp:
             "notes": [
                 {
                     "number": 1,
-                    "text": f"look at the schedule {HARM}",
+                    "text": f"look at the schedule {self.harm}",
                     "specialist": None,
                     "trial": 1,
                     "created_at": BEGAN + 60.0,
@@ -257,7 +261,7 @@ class MadeUp:
                         "first": its[0]["number"],
                         "last": its[-1]["number"],
                         "last_seen": its[-1]["judged_at"],
-                        "excerpt": f"Traceback: {signature} {HARM}",
+                        "excerpt": f"Traceback: {signature} {self.harm}",
                         "fixed_by": [1],
                     }
                 )
@@ -302,12 +306,12 @@ class MadeUp:
                 "phase": phase,
                 "kind": row["failure_kind"],
                 "signature": row["signature"],
-                "excerpt": f"Traceback: {row['signature']} {HARM}",
+                "excerpt": f"Traceback: {row['signature']} {self.harm}",
                 "seed": 1,
             }
         measured = row["score"] is not None
         runs = [_seed_run(seed, row["score"]) for seed in (1, 2, 3)] if measured else []
-        diff = "" if number == 0 else _diff(number)
+        diff = "" if number == 0 else _diff(number, self.harm)
         return row | {
             "expected_delta": -0.05,
             "evidence": {"against": 0, "planned": 3, "screened": 3} if measured else None,
@@ -318,7 +322,7 @@ class MadeUp:
             "beside": [_seed_run(seed, 3.0) for seed in (1, 2, 3)] if measured else [],
             "beside_trial": 0 if measured else None,
             "failure": failure,
-            "log_tail": f"step 100 loss 2.5\n{HARM}\ndone",
+            "log_tail": f"step 100 loss 2.5\n{self.harm}\ndone",
             "environment": "docker cpu",
             "edits": [],
             "diff": diff,
@@ -344,11 +348,11 @@ class MadeUp:
             number = row["number"]
             call = self._message(2 * number - 1, row["specialist"], "", row)
             call["payload"] = {
-                "calls": [{"id": "1", "name": "submit_trial", "arguments": json.dumps(HARM)}],
+                "calls": [{"id": "1", "name": "submit_trial", "arguments": json.dumps(self.harm)}],
                 "usage": {"prompt_tokens": 2000, "completion_tokens": 66},
             }
             found.append(call)
-            told = f"Trial {number}: {row['status']}. {HARM}"
+            told = f"Trial {number}: {row['status']}. {self.harm}"
             if number % 3 == 0:
                 told += "\n" + "What follows is long. " * 40
             found.append(self._message(2 * number, "evaluator", told, row))
@@ -383,7 +387,7 @@ class MadeUp:
             f"campaign:{self.name}": self.campaign(),
             f"trials:{self.name}": self.trials(),
             f"view:{self.name}:0": [
-                {"hash": "a1b2", "text": f"best: trial 0 {HARM}", "first_used_at": BEGAN}
+                {"hash": "a1b2", "text": f"best: trial 0 {self.harm}", "first_used_at": BEGAN}
             ],
         }
         for first in range(0, len(self.rows), 100):
@@ -404,16 +408,16 @@ def _seed_run(seed: int, score: float) -> dict[str, Any]:
     }
 
 
-def _diff(number: int) -> str:
+def _diff(number: int, harm: str) -> str:
     return (
         "diff --git a/recipe/train.py b/recipe/train.py\n"
         "--- a/recipe/train.py\n+++ b/recipe/train.py\n"
         "@@ -1,3 +1,3 @@ def train():\n"
         " import torch\n"
         "-STEPS = 320  # knob\n"
-        f'+STEPS = {900 + number}  # {HARM} "text"\n'
+        f"+STEPS = {900 + number}  # knob {harm}\n"
         " WIDTH = 64\n"
-        f"diff --git a/recipe/{HARM} b/recipe/{HARM}\n"
+        f"diff --git a/recipe/new{harm}.py b/recipe/new{harm}.py\n"
         "@@ -0,0 +1 @@\n"
         "+new\n"
     )

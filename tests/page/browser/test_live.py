@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from recipelab.core.content import Home
 from recipelab.core.trial import Status
+from recipelab.evaluation.live import LiveBoard
 from recipelab.lineage import LineageStore
 from tests.lineage.helpers import outcome, with_campaign
 from tests.lineage.helpers import propose as add_trial
@@ -119,7 +121,7 @@ async def test_a_server_that_dies_and_comes_back_is_followed_again(
     assert await opened.violations() == []
 
 
-async def test_notes_pauses_and_stops_are_for_all_who_look(
+async def test_notes_are_for_all_who_look(
     open_page: Open, served: Served, lineage: LineageStore
 ) -> None:
     one = await open_page(served.url("overview"))
@@ -131,14 +133,32 @@ async def test_notes_pauses_and_stops_are_for_all_who_look(
     assert [note.text for note in lineage.notes(NAME)] == ["try <b>less</b> decay"]
     await other.page.get_by_role("button", name="Retire").click()
     await one.page.locator(".note.retired").wait_for()
+    await one.check()
+    await other.check()
 
-    await one.page.get_by_role("button", name="Pause").click()
-    await other.page.get_by_role("button", name="Resume").click()
-    await one.page.get_by_role("button", name="Pause").wait_for()
 
-    await one.page.get_by_role("button", name="Stop…").click()
-    await one.page.get_by_role("button", name="Cancel").click()
-    assert await one.page.locator("dialog").count() == 0
-    assert lineage.campaign(NAME).state == "running"
+async def test_a_campaign_that_runs_is_paused_resumed_and_stopped(
+    open_page: Open, served: Served, lineage: LineageStore
+) -> None:
+    home = Home(served.folder / ".recipelab")
+    board = LiveBoard(home.live(NAME))
+    one = await open_page(served.url("overview"))
+    other = await open_page(served.url("overview"))
+    await one.page.get_by_text("No process runs this campaign").wait_for()
+    assert await one.page.get_by_role("button", name="Pause").count() == 0
+    with home.locked(NAME):
+        await one.page.get_by_role("button", name="Pause").click()
+        await other.page.get_by_role("button", name="Resume").click()
+        await one.page.get_by_role("button", name="Pause").wait_for()
+        assert lineage.campaign(NAME).state == "running"
+
+        await one.page.get_by_role("button", name="Stop…").click()
+        await one.page.get_by_role("button", name="Cancel").click()
+        await one.until("document.querySelector('dialog') === null")
+        assert not board.take_stop()
+        await one.page.get_by_role("button", name="Stop…").click()
+        await one.page.get_by_role("button", name="Stop it").click()
+        await one.until("document.querySelector('dialog') === null")
+        assert board.take_stop()
     await one.check()
     await other.check()

@@ -79,6 +79,7 @@ async def test_it_plays_pauses_and_ends(open_page: Open, files: Callable[..., st
     await opened.check()
 
 
+@pytest.mark.slow
 async def test_a_long_one_is_followed(open_page: Open, files: Callable[..., str]) -> None:
     opened = await open_page(files(10_000, "replay"))
     page = opened.page
@@ -90,4 +91,16 @@ async def test_a_long_one_is_followed(open_page: Open, files: Callable[..., str]
         "parseInt(document.querySelector('.count-of').textContent.replace('\\u202f', '')) > 5100"
     )
     await page.get_by_role("button", name="Pause").click()
+    await opened.check()
+
+
+async def test_what_a_file_does_not_have_is_said(
+    open_page: Open, files: Callable[..., str]
+) -> None:
+    opened = await open_page(files(10, "replay"))
+    await opened.go(f"#/{NAME}/trial/999")
+    await opened.page.get_by_text(f"There is no trial 999 in {NAME}.").wait_for()
+    await opened.page.evaluate("location.hash = '#/gone/overview'")
+    told = f"There is no campaign gone in this file; it has {NAME}, other."
+    await opened.page.get_by_text(told).wait_for()
     await opened.check()

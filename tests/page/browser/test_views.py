@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from importlib.resources import files as resources
 from typing import Any
@@ -28,7 +29,7 @@ VIEWS = {
 """What each view is opened at."""
 
 
-@pytest.mark.parametrize("trials", [10, 10_000])
+@pytest.mark.parametrize("trials", [10, pytest.param(10_000, marks=pytest.mark.slow)])
 async def test_every_view_opens(open_page: Open, files: Callable[..., str], trials: int) -> None:
     opened = await open_page(files(trials))
     expected = {
@@ -68,6 +69,7 @@ async def test_text_that_means_harm_stays_text(open_page: Open, files: Callable[
     await opened.check()
 
 
+@pytest.mark.slow
 async def test_trials_are_filtered_and_the_address_says_how(
     open_page: Open, files: Callable[..., str]
 ) -> None:
@@ -93,6 +95,7 @@ async def test_trials_are_filtered_and_the_address_says_how(
     await opened.check()
 
 
+@pytest.mark.slow
 async def test_a_long_table_is_sorted_whole_and_drawn_in_part(
     open_page: Open, files: Callable[..., str]
 ) -> None:
@@ -131,6 +134,7 @@ async def test_links_lead_from_trial_to_trial(open_page: Open, files: Callable[.
     await opened.check()
 
 
+@pytest.mark.slow
 async def test_a_trial_shows_what_its_agent_saw_and_said(
     open_page: Open, files: Callable[..., str]
 ) -> None:
@@ -145,6 +149,7 @@ async def test_a_trial_shows_what_its_agent_saw_and_said(
     await opened.check()
 
 
+@pytest.mark.slow
 async def test_the_chat_is_found_through(open_page: Open, files: Callable[..., str]) -> None:
     opened = await open_page(files(10_000))
     page = opened.page
@@ -158,6 +163,7 @@ async def test_the_chat_is_found_through(open_page: Open, files: Callable[..., s
     await opened.check()
 
 
+@pytest.mark.slow
 async def test_the_tree_is_walked_by_keyboard(open_page: Open, files: Callable[..., str]) -> None:
     opened = await open_page(files(10_000))
     page = opened.page
@@ -237,7 +243,9 @@ async def test_nothing_is_wider_than_a_phone(open_page: Open, files: Callable[..
     await opened.check()
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize(
+    "dark", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["light", "dark"]
+)
 async def test_axe_finds_nothing_serious(
     open_page: Open, files: Callable[..., str], dark: bool
 ) -> None:
@@ -267,3 +275,17 @@ async def test_campaigns_are_listed(open_page: Open, files: Callable[..., str]) 
     await opened.page.get_by_role("link", name="other").click()
     await opened.page.get_by_role("heading", name="Overview of other").wait_for(state="attached")
     await opened.check()
+
+
+@pytest.mark.skipif("RECIPELAB_PAGE_IMAGES" not in os.environ, reason="no pictures were asked for")
+@pytest.mark.parametrize("name", ["overview", "lineage", "trial", "phone"])
+async def test_pictures_of_the_docs(open_page: Open, files: Callable[..., str], name: str) -> None:
+    """``RECIPELAB_PAGE_IMAGES=docs/images`` has the pictures of the docs made anew."""
+    trials = 400 if name == "lineage" else 60
+    opened = await open_page(files(trials, "docs"), dark=name == "lineage", phone=name == "phone")
+    route = {"trial": "trial/36", "phone": "overview"}.get(name, name)
+    await opened.go(f"#/{NAME}/{route}")
+    await opened.until("!document.querySelector('main .waiting')")
+    file = f"{os.environ['RECIPELAB_PAGE_IMAGES']}/page-{name}.png"
+    picture = await opened.page.screenshot(path=file, animations="disabled")
+    assert len(picture) <= 150_000

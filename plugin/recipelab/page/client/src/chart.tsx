@@ -26,6 +26,8 @@ export interface ChartProps {
   height?: number;
   /** Ends of the y axis; by the values if there are none. */
   range?: [number, number] | undefined;
+  /** The end of the x axis, where it is not that of the data. */
+  xEnd?: number;
   onPick?: (index: number) => void;
 }
 
@@ -35,6 +37,9 @@ function faint(tone: string, share: number): string {
   const parts = [0, 2, 4].map((at) => parseInt(hex.slice(at, at + 2), 16));
   return `rgba(${parts.join(", ")}, ${share})`;
 }
+
+/** Steps of an axis that counts. */
+const WHOLE = [1, 2, 5].flatMap((step) => [1, 10, 100, 1000, 10000].map((size) => step * size)).sort((a, b) => a - b);
 
 /** Points beyond which they are drawn small and let each other through. */
 const MANY = 1500;
@@ -52,9 +57,9 @@ function options(props: ChartProps, width: number, height: number): uPlot.Option
     height,
     legend: { show: false },
     cursor: { points: { size: 7 }, drag: { x: true, y: false } },
-    scales: { x: { time: false }, y: props.range ? { range: () => props.range as [number, number] } : {} },
+    scales: { x: props.xEnd === undefined ? { time: false } : { time: false, range: [0, props.xEnd] }, y: props.range ? { range: () => props.range as [number, number] } : {} },
     axes: [
-      { ...axis, size: 30, label: props.xName, labelSize: 18, labelGap: 0, values: (_, ticks) => ticks.map(tick) },
+      { ...axis, ...(props.xName.startsWith("trials") ? { incrs: WHOLE } : {}), size: 30, label: props.xName, labelSize: 18, labelGap: 0, values: (_, ticks) => ticks.map(tick) },
       { ...axis, size: 58, values: (_, ticks) => ticks.map(tick) },
     ],
     series: [
@@ -104,7 +109,7 @@ export function Chart(props: ChartProps): JSX.Element {
       chart.current = null;
       made.destroy();
     };
-  }, [width, height, scheme, shape, props.xName, props.range?.[0], props.range?.[1]]);
+  }, [width, height, scheme, shape, props.xName, props.range?.[0], props.range?.[1], props.xEnd]);
 
   useEffect(() => chart.current?.setData(data()), [props.x, props.curves]);
 

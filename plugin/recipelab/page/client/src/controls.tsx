@@ -42,7 +42,8 @@ export function Controls(): JSX.Element {
   const { session, campaign } = useCampaign();
   const [asking, setAsking] = useState(false);
   const [error, setError] = useState<string | null>(null);
-  if (campaign.state !== "running") return <></>;
+  // Where no process drives it, there is nothing to pause: the panel of what goes on tells so.
+  if (session.now?.driver_alive === false || !/^(running|paused)$/.test(campaign.state)) return <></>;
   const paused = session.now?.paused === true;
   const turn = (): void => {
     setError(null);
@@ -56,7 +57,7 @@ export function Controls(): JSX.Element {
       {asking && (
         <Confirm
           title="Stop this campaign?"
-          text="Trials that run are given up. The campaign can be continued later by recipelab run."
+          text="Trials that run are stopped, and run again when the campaign goes on: recipelab resume."
           yes="Stop it"
           onYes={() => session.act("stop")}
           onClose={() => setAsking(false)}

@@ -119,6 +119,11 @@ function elements(markup: string): ComponentChildren[] {
   return stack[0] ?? [];
 }
 
+/** Show what would turn the order of letters around, and what has no width. */
+function plain(text: string): string {
+  return text.replace(/[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]/g, (letter) => `⟨U+${letter.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`);
+}
+
 function Code({ text, language }: { text: string; language: string | null }): JSX.Element {
   if (language === null || text.length > 500) return <>{text}</>;
   return <>{elements(hljs.highlight(text, { language, ignoreIllegals: true }).value)}</>;
@@ -135,7 +140,7 @@ function FileDiff({ file, open }: { file: DiffFile; open: boolean }): JSX.Elemen
   return (
     <details class="diff-file" open={open}>
       <summary>
-        <span class="path">{file.path || "changes"}</span>
+        <span class="path">{plain(file.path) || "changes"}</span>
         <span class="added">+{file.added}</span> <span class="removed">−{file.removed}</span>
       </summary>
       <div class="diff-box" tabIndex={0} role="region" aria-label={`Changes of ${file.path || "the recipe"}`}>
@@ -151,7 +156,7 @@ function FileDiff({ file, open }: { file: DiffFile; open: boolean }): JSX.Elemen
                   <tr key={`${i}.${j}`} class={line.kind}>
                     <td class="line">{line.before}</td>
                     <td class="line">{line.after}</td>
-                    <td class="code"><span class="mark">{MARKS[line.kind]}</span><Code text={line.text} language={line.kind === "note" ? null : language} /></td>
+                    <td class="code"><span class="mark">{MARKS[line.kind]}</span><Code text={plain(line.text)} language={line.kind === "note" ? null : language} /></td>
                   </tr>
                 )),
               ];

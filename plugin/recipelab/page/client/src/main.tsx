@@ -89,7 +89,7 @@ function State(): JSX.Element {
   const session = useSession();
   const campaign = session.campaign;
   if (!campaign) return <></>;
-  const paused = session.now?.paused === true && campaign.state === "running";
+  const paused = session.now?.paused === true;
   const state = paused ? "paused" : campaign.state;
   return (
     <span class={`state state-${state}`} title={campaign.stop_reason ?? undefined}>
@@ -166,12 +166,12 @@ function Frame({ route, others }: { route: Route; others: CampaignLine[] }): JSX
         {campaign?.trust === "self-reported" && <p class="banner">Self-reported: code that agents may change printed every score, so none is proven.</p>}
         {campaign ? <Body route={route} /> : session.error === null && <Waiting what="the campaign" />}
       </main>
-      {session.clock && <Player clock={session.clock} />}
       {campaign && (
         <footer class="foot">
-          {[campaign.pack, campaign.profile, campaign.model, campaign.sandbox, campaign.trust, plural(session.rows.length, "trial"), `begun ${date(campaign.created_at)}`].filter(Boolean).join(" · ")}
+          {[campaign.pack, campaign.profile, campaign.model, campaign.sandbox, campaign.trust, plural(session.rows.length, "trial"), `begun ${date(campaign.created_at)}`].filter(Boolean).map((part) => <bdi key={part}>{part}</bdi>)}
         </footer>
       )}
+      {session.clock && <Player clock={session.clock} />}
       <Announcer />
       {help && <Help replay={session.clock !== null} onClose={() => setHelp(false)} />}
     </>

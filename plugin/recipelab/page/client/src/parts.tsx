@@ -3,7 +3,7 @@
 import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useId, useRef, useState } from "preact/hooks";
 import type { Look } from "./format";
-import { lookOf, statusText } from "./format";
+import { lookName, lookOf, statusText, words } from "./format";
 import { href } from "./route";
 import type { TrialRow } from "./types";
 
@@ -45,12 +45,12 @@ export function Sign({ look }: { look: Look }): JSX.Element {
   );
 }
 
-export function StatusBadge({ row }: { row: Pick<TrialRow, "status" | "state" | "standing" | "phase"> & Partial<TrialRow> }): JSX.Element {
+export function StatusBadge({ row, short }: { short?: boolean; row: Pick<TrialRow, "status" | "state" | "standing" | "phase"> & Partial<TrialRow> }): JSX.Element {
   const look = lookOf(row);
   return (
     <span class={`status look-${look}`}>
       <Sign look={look} />
-      <span>{statusText(row)}</span>
+      <span>{short && row.status !== null ? lookName(look) === "failed" ? words(row.status) : lookName(look) : statusText(row)}</span>
     </span>
   );
 }
@@ -74,7 +74,7 @@ export function TrialLinks({ campaign, numbers, most = 12 }: { campaign: string;
 }
 
 /** How much of something is used. */
-export function Meter(props: { label: string; value: number; max: number; tone?: "plain" | "warn" }): JSX.Element {
+export function Meter(props: { label: string; value: number; max: number; tone?: "warn" }): JSX.Element {
   const share = props.max > 0 ? Math.min(1, Math.max(0, props.value / props.max)) : 0;
   const bar = useRef<HTMLDivElement>(null);
   useEffect(() => {
@@ -82,7 +82,7 @@ export function Meter(props: { label: string; value: number; max: number; tone?:
   }, [share]);
   return (
     <div
-      class={`meter ${props.tone ?? (share >= 0.9 ? "warn" : "plain")}`}
+      class={props.tone === "warn" || share >= 0.9 ? "meter warn" : "meter"}
       role="meter"
       aria-label={props.label}
       aria-valuemin={0}

@@ -27,7 +27,7 @@ export function Player({ clock }: { clock: Clock }): JSX.Element {
       <label class="speed">
         <span>Speed</span>
         <select value={String(clock.speed)} onChange={(event) => clock.setSpeed(Number(event.currentTarget.value))}>
-          <option value={String(clock.minute)}>in 60 s ({minute}×)</option>
+          {minute > 1 && <option value={String(clock.minute)}>in 60 s ({minute}×)</option>}
           {SPEEDS.map((speed) => <option key={speed} value={String(speed)}>{speed}×</option>)}
         </select>
       </label>

@@ -25,8 +25,9 @@ export class Session {
   /** Grows with every change of the trials. */
   version = 0;
   clock: Clock | null = null;
+  /** The campaign as it ended, in a replay. */
+  whole: { campaign: Campaign; rows: TrialRow[] } | null = null;
 
-  private full: { campaign: Campaign; rows: TrialRow[] } | null = null;
   private times: number[] = [];
   private shown = -1;
   private token = "";
@@ -178,7 +179,7 @@ export class Session {
   // Replay
 
   private startReplay(campaign: Campaign, rows: TrialRow[]): void {
-    this.full = { campaign, rows };
+    this.whole = { campaign, rows };
     const times = [campaign.created_at, campaign.ended_at];
     for (const row of rows) times.push(row.proposed_at, row.judged_at);
     for (const item of [...campaign.checkpoints, ...campaign.certificates]) times.push(item.made_at);
@@ -191,7 +192,7 @@ export class Session {
   }
 
   private ticked(): void {
-    const { clock, full } = this;
+    const { clock, whole: full } = this;
     if (!clock || !full) return;
     const count = upTo(this.times, clock.time);
     if (count !== this.shown) {
@@ -207,7 +208,7 @@ export class Session {
   /** Find how many messages there were at a time, by halving. */
   private async countMessages(time: number): Promise<void> {
     let low = 0;
-    let high = this.full?.campaign.messages ?? 0;
+    let high = this.whole?.campaign.messages ?? 0;
     while (low < high) {
       const middle = (low + high) >> 1;
       const message = await this.message(middle);
@@ -234,15 +235,15 @@ export class Session {
       if (this.details.size > 60) this.details.delete(this.details.keys().next().value as number);
     }
     const trial = await known.trial;
-    if (!this.clock || !this.full) return trial;
-    const all = this.full.rows;
+    if (!this.clock || !this.whole) return trial;
+    const all = this.whole.rows;
     const proposedAt = (other: number): number => all[other]?.number === other ? (all[other]?.proposed_at ?? 0) : (all.find((one) => one.number === other)?.proposed_at ?? 0);
     return trialAsOf(trial, row, this.clock.time, proposedAt);
   }
 
   /** The messages of a page of the chat, complete or, at its end, as many as there are by now. */
   chatPage(index: number): Promise<Message[]> {
-    const total = this.clock ? (this.full?.campaign.messages ?? 0) : this.messages;
+    const total = this.clock ? (this.whole?.campaign.messages ?? 0) : this.messages;
     const known = this.pages.get(index);
     if (known) return known;
     const page = this.source.chat(this.name, index * PAGE).then((answer) => {

@@ -160,7 +160,12 @@ export class EmbeddedSource implements Source {
   }
 
   async campaign(name: string): Promise<Campaign> {
-    return this.chunk(`campaign:${name}`);
+    const key = `campaign:${name}`;
+    if (!Object.hasOwn(this.chunks, key)) {
+      const others = await this.campaigns();
+      throw new NotThere(`There is no campaign ${name} in this file; it has ${others.map((one) => one.name).join(", ")}.`);
+    }
+    return this.chunk(key);
   }
 
   async trials(name: string): Promise<TrialTable> {
@@ -168,9 +173,10 @@ export class EmbeddedSource implements Source {
   }
 
   async trial(name: string, number: number): Promise<Trial> {
-    const details = await this.chunk<Trial[]>(`detail:${name}:${Math.floor(number / DETAILS)}`);
+    const key = `detail:${name}:${Math.floor(number / DETAILS)}`;
+    const details = Object.hasOwn(this.chunks, key) ? await this.chunk<Trial[]>(key) : [];
     const found = details.find((detail) => detail.number === number);
-    if (!found) throw new NotThere(`there is no trial ${number} in ${name}`);
+    if (!found) throw new NotThere(`There is no trial ${number} in ${name}.`);
     return found;
   }
 

@@ -28,7 +28,7 @@ export interface Tree {
   cell: { width: number; height: number };
 }
 
-const LABELED = 60;
+const LABELED = 120;
 
 export function treeOf(rows: TrialRow[], head: number | null, aspect: number): Tree {
   const byNumber = new Map<number, Node>();

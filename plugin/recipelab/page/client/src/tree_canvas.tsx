@@ -399,7 +399,7 @@ function labels(pen: CanvasRenderingContext2D, nodes: Node[], tone: Record<strin
     pen.fillStyle = tone["ink"] as string;
     const name = `${row.number}`;
     // The line to the next trial runs beside a trial that is none of a block: its label stands above.
-    const [left, line] = node.packed ? [x + 11, y + 0.5] : [x + 2, y - 13];
+    const [left, line] = node.packed ? [x + 11, y + 0.5] : [x + 2, y - 15];
     pen.fillText(name, left, line);
     pen.fillStyle = tone["muted"] as string;
     pen.fillText(`${row.surface} ${what}`.trim().slice(0, 17), left + 4 + pen.measureText(name).width, line);

@@ -309,7 +309,7 @@ export interface Trial {
   beside: SeedRun[];
   beside_trial: number | null;
   failure: Failure | null;
-  log_tail: string;
+  log_tail: string | null;
   environment: string;
   diff: string;
   diff_from_start: string | null;
@@ -385,7 +385,8 @@ export interface Now {
   passes: { specialist: string; at: number; reason: string }[];
   queued: number[];
   running: RunningTrial[];
-  confirming: { trial: number; look: number | null; of: number | null } | null;
+  confirming: { trial: number; look: number | null; of: number | null; kind?: string } | null;
+  seconds_left?: number | null;
   next_stop: string | null;
   warnings: string[];
   slots: { busy: number; total: number | null } | null;

@@ -55,10 +55,10 @@ function Floor({ now, at }: { now: Now; at: number }): JSX.Element {
 
 /** The state of the team in one line. */
 function headline(now: Now, live: boolean): string {
-  if (now.paused) return "Paused: nothing new begins.";
-  if (live && now.driver_alive === false && now.state === "running") return "No process drives this campaign: recipelab run continues it.";
+  if (live && now.driver_alive === false && /^(running|paused)$/.test(now.state)) return "No process runs this campaign: recipelab resume goes on with it.";
+  if (now.paused) return "Paused: trials that run go on, and no other begins.";
   if (now.state !== "running") return `The campaign is ${words(now.state)}.`;
-  const parts = [plural(now.running.length, "trial runs", "trials run")];
+  const parts = [now.running.length === 0 ? "No trial runs" : plural(now.running.length, "trial runs", "trials run")];
   if (now.queued.length > 0) parts.push(`${now.queued.length} queued`);
   if (now.slots !== null) parts.push(now.slots.total === null ? `${plural(now.slots.busy, "slot")} busy` : `${now.slots.busy} of ${plural(now.slots.total, "slot")} busy`);
   return parts.join(", ");
@@ -68,7 +68,7 @@ export function NowPanel(): JSX.Element {
   const { session, campaign } = useCampaign();
   const live = session.source.mode === "live";
   const now = session.now;
-  const busy = now !== null && now.state === "running";
+  const busy = now !== null && /^(running|paused)$/.test(now.state);
   useTick(1000, live && busy);
   if (now === null) {
     return (
@@ -85,7 +85,7 @@ export function NowPanel(): JSX.Element {
       <p class={now.paused || now.driver_alive === false ? "headline strong" : "headline"}>{headline(now, live)}</p>
       {live && busy && <Floor now={now} at={at} />}
       {now.confirming !== null && (
-        <p>Confirming <TrialLink campaign={session.name} number={now.confirming.trial} />{now.confirming.look === null ? "" : `: look ${now.confirming.look} of ${now.confirming.of ?? NOTHING}`}</p>
+        <p>{now.confirming.kind === "checkpoint" ? "A checkpoint tests the line up to" : "Confirming"} <TrialLink campaign={session.name} number={now.confirming.trial} />{now.confirming.look === null ? "" : `: look ${now.confirming.look} of ${now.confirming.of ?? NOTHING}`}</p>
       )}
       {now.running.length > 0 && <ul class="runs">{now.running.map((run) => <Running key={`${run.trial}/${run.seed}/${run.slot}`} run={run} at={at} live={live && busy} />)}</ul>}
       {now.queued.length > 0 && <p>Queued: <TrialLinks campaign={session.name} numbers={now.queued} /></p>}
@@ -98,7 +98,7 @@ export function NowPanel(): JSX.Element {
         </details>
       )}
       {now.next_stop !== null && now.next_stop !== "" && <p class="muted">Next stop: {now.next_stop}</p>}
-      {session.clock && now.running.length === 0 && now.state === "running" && <p class="muted">Nothing runs.</p>}
+      {!now.next_stop && typeof now.seconds_left === "number" && <p class="muted">About {seconds(now.seconds_left)} to the end.</p>}
     </Panel>
   );
 }

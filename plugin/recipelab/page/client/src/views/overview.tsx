@@ -10,6 +10,7 @@ import { judged, moments } from "../line";
 import { Choice, Facts, Meter, Panel, StatusBadge, TrialLink } from "../parts";
 import { go, href, setQuery, useRoute } from "../route";
 import { useCampaign } from "../session";
+import type { Session } from "../session";
 import type { BudgetLine, Campaign, TrialRow } from "../types";
 import { NowPanel } from "./now";
 
@@ -55,7 +56,7 @@ function Figures({ campaign, byNumber, rows }: { campaign: Campaign; byNumber: M
   const link = (row: TrialRow): JSX.Element => <TrialLink campaign={campaign.name} number={row.number}>trial {row.number}</TrialLink>;
   return (
     <div class="figures">
-      <Figure name="Baseline" value={number(from)} unit={unit} lines={[plusMinus(from, start?.score_se ?? null), "the starting recipe"]} />
+      <Figure name="Baseline" value={number(from)} unit={from === null ? "" : unit} lines={[from === null ? "not measured yet" : plusMinus(from, start?.score_se ?? null), "the starting recipe"]} />
       <Figure
         name="Certified best"
         tone={certified && certified.number !== 0 ? "good" : ""}
@@ -127,11 +128,20 @@ function yRange(rows: TrialRow[], line: (number | null)[], goal: "minimize" | "m
   return [low - room, high + room];
 }
 
-function LinePanel({ campaign, rows }: { campaign: Campaign; rows: TrialRow[] }): JSX.Element {
+/** What a replay comes to in the end, so that its chart grows within a frame that stands still. */
+function wholeOf(session: Session, against: "trials" | "hours"): { xEnd: number; range: [number, number] | undefined } | null {
+  const { whole } = session;
+  if (whole === null) return null;
+  const { props } = lineCurves(whole.rows, whole.campaign, against);
+  return { xEnd: props.x.at(-1) ?? 1, range: props.range };
+}
+
+function LinePanel({ session, campaign, rows }: { session: Session; campaign: Campaign; rows: TrialRow[] }): JSX.Element {
   const { query } = useRoute();
   const against = query.get("against") === "hours" ? "hours" : "trials";
-  const { props, picked } = useMemo(() => lineCurves(rows, campaign, against), [rows, campaign.checkpoints, campaign.baseline, against]);
+  const { props, picked } = useMemo(() => lineCurves(rows, campaign, against), [rows, campaign.checkpoints.length, campaign.baseline, against]);
   const start = rows.find((row) => row.number === campaign.baseline);
+  const frame = useMemo(() => wholeOf(session, against), [session, session.whole, against]);
   const best = rows.find((row) => row.number === campaign.best);
   const sure = rows.find((row) => row.number === campaign.certified);
   const label = `${metricName(campaign.metric)} against ${props.xName}: baseline ${number(start?.score)}, working line ${number(best?.score)}, certified best ${number(sure?.score)}. The table of trials has every value.`;
@@ -144,7 +154,7 @@ function LinePanel({ campaign, rows }: { campaign: Campaign; rows: TrialRow[] })
         <Choice label="Against" value={against} options={[["trials", "trials"], ["hours", "device-hours"]]} onChange={(to) => setQuery({ against: to === "hours" ? "hours" : null })} />
       </>}
     >
-      <Chart {...props} label={label} height={280} onPick={(index) => { const row = picked[index]; if (row) go(href(campaign.name, "trial", row.number)); }} />
+      <Chart {...props} {...frame} label={label} height={280} onPick={(index) => { const row = picked[index]; if (row) go(href(campaign.name, "trial", row.number)); }} />
       <p class="muted small">Bands are 95 % intervals of the scores. A click on a point opens the trial nearest to it.</p>
     </Panel>
   );
@@ -182,7 +192,7 @@ function Latest({ campaign, rows }: { campaign: Campaign; rows: TrialRow[] }): J
         {latest.map((row) => (
           <li key={row.number}>
             <TrialLink campaign={campaign.name} number={row.number} />
-            <StatusBadge row={row} />
+            <StatusBadge row={row} short />
             <span class="delta">{row.delta === null ? "" : signed(row.delta)}</span>
             <span class="what"><span class="muted">{row.surface}</span> {row.hypothesis}</span>
           </li>
@@ -210,7 +220,7 @@ function Setup({ campaign }: { campaign: Campaign }): JSX.Element {
       {campaign.gates.length > 0 && (
         <ul class="gates-short">
           {campaign.gates.map((gate) => (
-            <li key={gate.name}><span>{words(gate.name)}</span> <span class="muted">{gate.at_most ? "at most" : "at least"} {number(gate.limit)} {gate.unit}{gate.baseline !== null && `, the start has ${number(gate.baseline)}`}</span></li>
+            <li key={gate.name}><span>{words(gate.name)}</span> <span class="muted">{`${gate.at_most ? "at most" : "at least"} ${number(gate.limit)} ${gate.unit}`.trim()}{gate.baseline !== null && `, the start has ${number(gate.baseline)}`}</span></li>
           ))}
         </ul>
       )}
@@ -224,7 +234,7 @@ export function Overview(): JSX.Element {
     <>
       <h1 class="unseen">Overview of {campaign.name}</h1>
       <Figures campaign={campaign} byNumber={session.byNumber} rows={session.rows} />
-      <LinePanel campaign={campaign} rows={session.rows} />
+      <LinePanel session={session} campaign={campaign} rows={session.rows} />
       <div class="columns">
         <div class="column">
           <NowPanel />

@@ -42,7 +42,7 @@ export function TrialView({ route }: { route: Route }): JSX.Element {
         </div>
       </header>
       {error !== null && <Problem text={error} />}
-      {session.clock !== null && row === undefined && <p class="muted">This trial is not proposed yet at this time.</p>}
+      {session.clock !== null && row === undefined && error === null && <p class="muted">This trial is not proposed yet at this time.</p>}
       {trial ? <Whole trial={trial} route={route} /> : error === null && row !== undefined && <Waiting what={`trial ${wanted}`} />}
     </>
   );
@@ -60,7 +60,7 @@ function Whole({ trial, route }: { trial: Trial; route: Route }): JSX.Element {
       {trial.gates.length > 0 && <Gates gates={trial.gates} campaign={campaign} />}
       <Curves trial={trial} />
       <Phases runs={trial.seed_runs} />
-      {trial.log_tail !== "" && <Panel title="End of its log" wide><Plain text={trial.log_tail} label="End of the log" tall /></Panel>}
+      {trial.log_tail && <Panel title="End of its log" wide><Plain text={trial.log_tail} label="End of the log" tall /></Panel>}
       <Seen trial={trial} session={session} />
       <Led trial={trial} session={session} />
     </div>
