@@ -250,7 +250,9 @@ def opening_recipe(charter: Charter, queue: TrialQueue, best: int, turn: TurnSta
     if sum(map(len, files.values())) > OPENING_RECIPE:
         return ""
     turn.files.note(0 if turn.blind else best, files)
-    head = "## The recipe to be edited" if turn.blind else f"## The recipe of trial {best}, the best"
+    head = (
+        "## The recipe to be edited" if turn.blind else f"## The recipe of trial {best}, the best"
+    )
     return "\n".join((head, *(f"--- {path}\n{text}" for path, text in files.items())))
 
 
