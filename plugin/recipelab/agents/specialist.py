@@ -25,6 +25,7 @@ from recipelab.agents.charter import Charter
 from recipelab.agents.context import CHARACTERS, TurnContext
 from recipelab.agents.lineage_view import IN_TURN, SUBMITTED, ViewContext, lineage_view
 from recipelab.agents.prompt import system_message
+from recipelab.core.knobs import find_knobs
 from recipelab.core.logs import logger
 from recipelab.core.text import shorten
 from recipelab.evaluation.queue import TrialQueue
@@ -169,13 +170,13 @@ class Specialist(AssistantAgent):
                 shown = lineage_view(view_context_of(charter, queue))
                 self._turn_workbench.turn.opened(shown.best, is_whole=shown.is_whole)
                 past, best = shown.text, shown.best
-            shown_now = "\n\n".join(filter(None, (self._card.render(), past)))
-            self._turn_workbench.turn.number = queue.store.add_turn(
-                queue.campaign, charter.name, view=shown_now, round_number=round_number
-            )
             # The code comes first: while the best is the same, so is the beginning of every turn.
             code = opening_recipe(charter, queue, best, self._turn_workbench.turn)
-            return f"{code}\n\n{shown_now}" if code else shown_now
+            opening = "\n\n".join(filter(None, (code, self._card.render(), past)))
+            self._turn_workbench.turn.number = queue.store.add_turn(
+                queue.campaign, charter.name, view=opening, round_number=round_number
+            )
+            return opening
 
         self._turn_context = TurnContext(view, characters=characters, inner=model_context)
         self._turn_workbench = (
@@ -236,7 +237,7 @@ def opening_recipe(charter: Charter, queue: TrialQueue, best: int, turn: TurnSta
     """Return the recipe that most edits are of, so that a turn need not begin by reading it.
 
     Nothing is shown of a recipe that is long, or to a specialist that is led from tool to tool or
-    may not read recipes.
+    may not read recipes. Files without a knob, as scripts that load and predict, are named.
 
     Args:
         charter: The specialist.
@@ -249,11 +250,14 @@ def opening_recipe(charter: Charter, queue: TrialQueue, best: int, turn: TurnSta
     files = queue.recipe_of(best)
     if sum(map(len, files.values())) > OPENING_RECIPE:
         return ""
-    turn.files.note(0 if turn.blind else best, files)
-    head = (
-        "## The recipe to be edited" if turn.blind else f"## The recipe of trial {best}, the best"
-    )
-    return "\n".join((head, *(f"--- {path}\n{text}" for path, text in files.items())))
+    tuned = {knob.path for knob in find_knobs(files)} or set(files)
+    shown = {path: text for path, text in files.items() if path in tuned}
+    turn.files.note(0 if turn.blind else best, shown)
+    parts = [f"## The recipe {'to be edited' if turn.blind else f'of trial {best}, the best'}"]
+    parts += [f"--- {path}\n{text}" for path, text in shown.items()]
+    if left := sorted(set(files) - tuned):
+        parts.append(f"--- Not shown, as no knob is in them: {', '.join(left)} (read_recipe)")
+    return "\n".join(parts)
 
 
 def view_context_of(charter: Charter, queue: TrialQueue) -> ViewContext:
