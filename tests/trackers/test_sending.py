@@ -33,6 +33,7 @@ from recipelab.trackers.facts import (
     progress_points,
     trial_facts,
 )
+from recipelab.trackers.sending import PROGRESS_SECONDS
 
 from ..lineage.helpers import TEXT
 from ..report.searched import search
@@ -49,7 +50,7 @@ def kept(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[KeptTracker]]:
 
 
 def eventually(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.005)
@@ -116,6 +117,24 @@ def test_each_trial_is_sent_once_and_the_rest_later(store: LineageStore) -> None
     assert tracker.points[0].metrics["best"] == store.brief("night", 0).score
     standings = tracker.ends[0].standings
     assert set(standings.values()) <= {"certified", "provisional", "unproven"} and standings
+
+
+def test_the_last_trial_before_a_long_one_is_a_point_of_progress(
+    store: LineageStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("recipelab.trackers.sending.time.monotonic", lambda: clock[0])
+    search(store, "night", 0)
+    tracker = KeptTracker()
+    sender = Sender(store, "night", tracker)
+    sender.catch_up()
+    rest = {"files": {}, "diff": "", "round_number": None, "parents": (0,)}
+    number = store.propose("night", Proposal("a", "b", 0, "", 0.0, ()), digest="x", **rest)
+    store.record("night", number, Outcome(Status.DISCARDED, "worse", score=11.0))
+    assert sender.catch_up() == 1 and len(tracker.points) == 1
+    clock[0] += PROGRESS_SECONDS
+    assert sender.catch_up() == 0 and len(tracker.points) == 2
+    assert sender.catch_up() == 0 and len(tracker.points) == 2
 
 
 def test_points_of_progress_keep_their_places_while_a_campaign_goes_on(
