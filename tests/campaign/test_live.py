@@ -242,6 +242,37 @@ async def test_what_cannot_be_ended_is_told(campaign: Campaign, project: Path) -
     assert list(board.folder.glob("*.kill")) == []
 
 
+async def test_a_campaign_is_stopped_from_elsewhere(make: Make, project: Path) -> None:
+    """As by Ctrl-C where it runs."""
+    with make(500) as campaign:
+        task = asyncio.create_task(campaign.run())
+        await until(lambda: campaign.store.campaigns() != ())
+        await until(lambda: campaign.store.trial_count("toy-1") > 1)
+        campaign.stop()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(task, SECONDS)
+        record = campaign.record
+        assert (record.state, record.stop_reason) == ("stopped", "stopped by hand")
+        with pytest.raises(RecipelabError, match="so there is nothing to stop"):
+            campaign.stop()
+
+
+async def test_a_script_that_has_opened_a_campaign_is_stopped_too(
+    make: Make, project: Path
+) -> None:
+    with make(2) as campaign:
+
+        async def waits() -> None:
+            async with campaign.opened():
+                campaign.stop()
+                await asyncio.sleep(SECONDS)
+
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.create_task(waits())
+        record = campaign.record
+        assert (record.state, record.stop_reason) == ("stopped", "stopped by hand")
+
+
 async def test_without_a_process_there_is_nothing_to_end(make: Make, project: Path) -> None:
     campaign = make(1)
     async with campaign.opened():

@@ -30,9 +30,8 @@ from recipelab.core.trial import (
 from recipelab.lineage import LineageStore, NewMessage, TrialState
 from recipelab.lineage.columns import ChangeMark, ColumnRow
 from recipelab.page.chat import TurnIndex, chat_data, message_data, turn_positions, view_data
-from recipelab.page.data import CampaignData, campaigns_data
+from recipelab.page.data import CampaignData, campaigns_data, now_data
 from recipelab.page.detail import LiveAround, mean_curve, trial_data
-from recipelab.page.now import now_data
 from recipelab.page.shown import in_script, page_json
 from tests.lineage.conftest import DATABASES, MakeDatabase
 from tests.lineage.helpers import NASTY
@@ -326,7 +325,7 @@ def test_runs_beside_and_curves_stand_apart_from_measures(store: LineageStore) -
 
 
 def test_curves_of_other_steps_have_no_mean() -> None:
-    assert mean_curve([[(1.0, 2.0)], [(2.0, 2.0)]]) is None
+    assert mean_curve([((1.0, 2.0),), ((2.0, 2.0),)]) is None
     assert mean_curve([]) is None
 
 

@@ -469,6 +469,15 @@ def test_two_browsers_learn_of_a_change_at_once(
         assert browser.ended.wait(PATIENCE)
 
 
+def test_a_note_is_news_for_the_other_browser(served: Served) -> None:
+    """No event tells of notes, but whoever hears of a change asks for them."""
+    events = Events(served.url)
+    events.until(lambda event, told: event == "changed")
+    seen = len(events.seen)
+    assert served.post("note", {"text": "mind the gap"}).status_code == 200
+    events.until(lambda event, told: len(events.seen) > seen)
+
+
 def test_events_are_few_however_much_happens(served: Served, store: LineageStore) -> None:
     """A browser that is told of everything could show nothing."""
     events = Events(served.url)

@@ -19,6 +19,8 @@ from recipelab.analysis.course import course_of
 from recipelab.cli.app import app
 from recipelab.core.errors import RecipelabError
 from recipelab.core.trial import Edit, Failure, FailureKind, Outcome, Proposal, Status
+from recipelab.exchange.files import import_campaign
+from recipelab.exchange.jsonl import export_lines
 from recipelab.lineage import LineageStore, TrialState
 from recipelab.plan import TRACKERS
 from recipelab.trackers import Follower, Sender, opened_tracker
@@ -166,6 +168,19 @@ def test_a_copy_of_a_campaign_is_the_same_and_a_namesake_is_not(
     assert campaign_facts(store.campaign("night")).key in keys
 
 
+def test_an_imported_copy_is_the_same_campaign(store: LineageStore, tmp_path: Path) -> None:
+    search(store, "night", 6)
+    tracker = KeptTracker()
+    Sender(store, "night", tracker).finish({})
+    (tmp_path / "a.jsonl").write_text("".join(export_lines(store, "night")))
+    with LineageStore.open(tmp_path / "other.db", create=True) as other:
+        import_campaign(other, tmp_path / "a.jsonl", "night")
+        copy = Sender(other, "night", tracker)
+        copy.finish({})
+    assert copy.sent == 0 and {one.key for one in tracker.opened} == {tracker.opened[0].key}
+    assert len(tracker.opened) == 2
+
+
 def test_a_tracker_that_is_down_is_told_once_and_gets_all_when_it_is_back(
     store: LineageStore,
 ) -> None:
@@ -205,6 +220,25 @@ def test_a_tracker_that_hangs_holds_up_the_end_no_longer_than_it_may(store: Line
     assert len(tracker.trials) <= 1 and not tracker.ends
 
 
+async def test_a_tracker_that_hangs_does_not_hold_up_who_stops_a_campaign(
+    project: Path, kept: list[KeptTracker]
+) -> None:
+    said: list[str] = []
+    limits = BudgetLimits(trials=2)
+    plan = Plan(pack="toy", sandbox="local", slots=1, limits=limits, track=("kept:hung",))
+    with Campaign.create(plan, say=said.append) as campaign:
+        with pytest.raises(KeyError, match="stop"):
+            async with campaign.opened():
+                began = time.monotonic()
+                raise KeyError("stop")
+        assert time.monotonic() - began < 12
+        assert "recipelab track toy-1 kept:hung" in said[-1]
+        (tracker,) = kept
+        assert tracker.hung is not None and not tracker.trials
+        tracker.hung.set()
+        assert tracker.closed.wait(30)
+
+
 async def test_a_campaign_is_sent_while_it_runs(project: Path, kept: list[KeptTracker]) -> None:
     plan = Plan(
         pack="toy", sandbox="local", slots=1, limits=BudgetLimits(trials=2), track=("kept:x:y",)
@@ -220,6 +254,8 @@ async def test_a_campaign_is_sent_while_it_runs(project: Path, kept: list[KeptTr
             )
             eventually(lambda: record.number in tracker.trials)
             assert not tracker.ends
+            with pytest.raises(RecipelabError, match="runs, and sends its trials to kept:x:y"):
+                campaign.track("kept:x:y")
         assert tracker.trials[record.number][0].params["knob/X"] == "3.0"
         assert (len(tracker.ends) == 1 and "closer" in tracker.papers[0]) or tracker.papers
         assert campaign.track("kept") == {"kept": 2}

@@ -170,13 +170,13 @@ class Specialist(AssistantAgent):
                 shown = lineage_view(view_context_of(charter, queue))
                 self._turn_workbench.turn.opened(shown.best, is_whole=shown.is_whole)
                 past, best = shown.text, shown.best
-            shown_now = "\n\n".join(filter(None, (self._card.render(), past)))
-            self._turn_workbench.turn.number = queue.store.add_turn(
-                queue.campaign, charter.name, view=shown_now, round_number=round_number
-            )
             # The code comes first: while the best is the same, so is the beginning of every turn.
             code = opening_recipe(charter, queue, best, self._turn_workbench.turn)
-            return f"{code}\n\n{shown_now}" if code else shown_now
+            opening = "\n\n".join(filter(None, (code, self._card.render(), past)))
+            self._turn_workbench.turn.number = queue.store.add_turn(
+                queue.campaign, charter.name, view=opening, round_number=round_number
+            )
+            return opening
 
         self._turn_context = TurnContext(view, characters=characters, inner=model_context)
         self._turn_workbench = (

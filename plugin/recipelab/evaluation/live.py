@@ -33,7 +33,7 @@ LINE_CHARACTERS = 400
 NOW = "now.json"
 """The file of what goes on besides; see :mod:`recipelab.evaluation.now`."""
 
-_PHASE, _KILL, _STOP = ".phase", ".kill", "campaign.stop"
+PHASE, _KILL, _STOP = ".phase", ".kill", "campaign.stop"
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class LiveBoard:
 
     def phases(self, trial: int | None = None) -> tuple[LivePhase, ...]:
         """Return the phases that run, of one trial or of all, the oldest first."""
-        files = self._files(f"{'*' if trial is None else trial}-*{_PHASE}")
+        files = self._files(f"{'*' if trial is None else trial}-*{PHASE}")
         found = [self._read(path) for path in files]
         for gone in self._seen.keys() - files if trial is None else ():
             del self._seen[gone]
@@ -188,7 +188,7 @@ class LiveBoard:
         """Return the file of a phase; ``None`` where none can be made: nobody looks then."""
         with suppress(OSError):
             make_private(self.folder)
-            return self.folder / f"{trial}-{next(self._numbers)}{_PHASE}"
+            return self.folder / f"{trial}-{next(self._numbers)}{PHASE}"
         return None
 
 

@@ -126,6 +126,7 @@ class Database(ABC):
 
     def __init__(self) -> None:
         self._free: list[tuple[Any, float]] = []
+        self._closed = False
 
     @property
     @abstractmethod
@@ -167,7 +168,8 @@ class Database(ABC):
         raise NotImplementedError
 
     def close(self) -> None:
-        """Close all connections that are not in use."""
+        """Close all connections: those in use when they are given back."""
+        self._closed = True
         while self._free:
             self._free.pop()[0].close()
 
@@ -182,7 +184,7 @@ class Database(ABC):
             except BaseException:
                 self._roll_back(connection)
                 raise
-            self._free.append((connection, time.monotonic()))
+            self._give_back(connection)
 
     @contextmanager
     def _outages_told(self) -> Iterator[None]:
@@ -212,7 +214,12 @@ class Database(ABC):
             with suppress(Exception):
                 connection.close()
         else:
-            self._free.append((connection, time.monotonic()))
+            self._give_back(connection)
+
+    def _give_back(self, connection: Any) -> None:
+        self._free.append((connection, time.monotonic()))
+        if self._closed:
+            self.close()  # It was in use when the others were closed.
 
 
 class SqliteDatabase(Database):

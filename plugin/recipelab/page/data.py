@@ -51,6 +51,16 @@ _UNITS = {
 _NEAR = frozenset((Status.GATE_MISSED, Status.OVERSIZE, Status.TRAIN_OVERRUN, Status.EVAL_OVERRUN))
 
 
+def now_data(reader: CampaignReader) -> dict[str, Any]:
+    """Return what goes on right now; of a campaign that nobody runs, which trials it left."""
+    now = reader.now()
+    facts = dict(now.facts())
+    if not now.driver_alive:
+        left = reader.store.in_flight_briefs(reader.name)
+        facts["queued"] = [brief.number for brief in left]
+    return facts
+
+
 def gain_percent(goal: Goal, before: float | None, after: float | None) -> float | None:
     """Return by how much a score is better than another, in percent of it; positive is better."""
     if before is None or after is None or before == 0.0:

@@ -8,7 +8,7 @@ from typing import Any
 
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Failure, SeedRun
-from recipelab.evaluation.curves import CURVE, curve_of
+from recipelab.evaluation.curves import CURVE, Curve, curve_of
 from recipelab.evaluation.metric import BESIDE
 from recipelab.lineage import LineageStore, TrialRecord
 from recipelab.lineage.columns import Fix
@@ -47,40 +47,74 @@ class Around:
     beside_runs: Sequence[SeedRun] = ()
 
 
-def trial_data(record: TrialRecord, around: Around) -> dict[str, Any]:
-    """Return a trial with everything that the page shows of it."""
+def trial_data(
+    record: TrialRecord, around: Around, *, digits: int | None = None, every_curve: bool = True
+) -> dict[str, Any]:
+    """Return a trial with everything that the page shows of it.
+
+    Args:
+        record: The trial.
+        around: What stands around it.
+        digits: Significant digits of what seed runs measured; ``None`` for all.
+        every_curve: Whether to tell the curve of each seed run, beside their mean.
+    """
     view = TrialView.of_record(record)
     outcome = record.outcome
     runs = outcome.seed_runs if outcome else ()
     evidence = outcome.evidence if outcome else None
     facts = view.select(FULL_REPORT)
     facts |= {"number": record.number, "state": record.state, "phase": record.phase}
-    facts |= {"failure": view.failure, "seed_runs": [_run(run) for run in runs]}
+    curves = [curve for run in runs if (curve := curve_of(run))]
+    facts |= {"failure": view.failure, "seed_runs": [_run(run, digits) for run in runs]}
     facts |= {
         "words": [] if evidence is None else list(evidence_words(evidence)),
         "beside_trial": None if evidence is None else evidence.against,
-        "beside": [_run(run) for run in _beside(runs, around.beside_runs)],
+        "beside": [_run(run, digits) for run in _beside(runs, around.beside_runs)],
         "diff": shortened(record.diff),
         "edits": [
             {"path": edit.path, "search": edit.search, "replace": shortened(edit.replace)}
             for edit in record.edits
         ],
         "knobs": [turn._asdict() for turn in knob_turns(record.edits)],
-        "curves": [{"seed": run.seed, "points": curve} for run in runs if (curve := curve_of(run))],
+        "curves": [
+            {"seed": run.seed, "points": curve}
+            for run in (runs if every_curve else ())
+            if (curve := curve_of(run))
+        ],
+        "curve": _rounded(mean_curve(curves), digits),
     }
-    facts["curve"] = mean_curve([item["points"] for item in facts["curves"]])
     names = ("children", "siblings", "fixed_by", "fixes", "chat", "view", "diff_from_start")
     facts |= {name: getattr(around, name) for name in names}
     del facts["trial"]
     return facts
 
 
-def _run(run: SeedRun) -> dict[str, Any]:
+def _run(run: SeedRun, digits: int | None) -> dict[str, Any]:
     """Return a seed run; points of its curve and what ran beside it stand elsewhere."""
     measures = {
-        name: value for name, value in run.measures.items() if not name.startswith((CURVE, BESIDE))
+        name: _short(value, digits)
+        for name, value in run.measures.items()
+        if not name.startswith((CURVE, BESIDE))
     }
-    return {"seed": run.seed, "timings": run.timings, "measures": measures}
+    timings = [
+        {
+            "phase": timing.phase,
+            "wall_seconds": _short(timing.wall_seconds, digits),
+            "cpu_seconds": _short(timing.cpu_seconds, digits),
+            "peak_memory_mb": timing.peak_memory_mb,
+        }
+        for timing in run.timings
+    ]
+    return {"seed": run.seed, "timings": timings, "measures": measures}
+
+
+def _short(value: float, digits: int | None) -> float:
+    """Return a number to so many significant digits: noise does not compress."""
+    return value if digits is None else float(f"{value:.{digits}g}")
+
+
+def _rounded(curve: Curve | None, digits: int | None) -> Curve | None:
+    return curve and tuple((step, _short(value, digits)) for step, value in curve)
 
 
 def _beside(runs: Sequence[SeedRun], others: Sequence[SeedRun]) -> list[SeedRun]:
@@ -101,13 +135,14 @@ def _beside(runs: Sequence[SeedRun], others: Sequence[SeedRun]) -> list[SeedRun]
     return list(shared or others)[:BESIDE_RUNS]
 
 
-def mean_curve(curves: Sequence[Sequence[tuple[float, float]]]) -> list[tuple[float, float]] | None:
+def mean_curve(curves: Sequence[Curve]) -> Curve | None:
     """Return the mean of curves at the steps that all of them have; ``None`` if there is none."""
     if not curves:
         return None
     tables = [dict(curve) for curve in curves]
     steps = sorted(set(tables[0]).intersection(*tables[1:]))
-    return [(step, sum(table[step] for table in tables) / len(tables)) for step in steps] or None
+    found = ((step, sum(table[step] for table in tables) / len(tables)) for step in steps)
+    return tuple(found) or None
 
 
 def mended(

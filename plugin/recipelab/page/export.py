@@ -45,13 +45,17 @@ SHARD_VIEWS = 50
 """Views in a chunk of the data."""
 
 MOST_DIFFS = 1_000
-"""Trials up to which each has its diff from the start; beyond, kept ones alone have it."""
+"""Trials up to which each has its diff from the start and the curve of each seed run; beyond, kept
+ones alone have the diff, and all the mean of their curves."""
+
+DIGITS = 7
+"""Significant digits of what seed runs measured."""
 
 MOST_MESSAGES = 30_000
 """Messages up to which all are in the file; beyond, only what was said, and what is about trials.
 """
 
-LOG_CHARACTERS = 20_000_000
+LOG_CHARACTERS = 8_000_000
 """Characters of logs in the file in all, shared by the trials."""
 
 LEAST_LOG = 400
@@ -271,7 +275,8 @@ class CampaignChunks:
                 place, chunk = record.number // DETAIL_TRIALS, []
             whole = trials <= MOST_DIFFS or record.status is Status.KEPT
             around = self._around(record, fixes, start if whole else None)
-            chunk.append(trial_data(_with_short_log(record, log), around))
+            told = _with_short_log(record, log)
+            chunk.append(trial_data(told, around, digits=DIGITS, every_curve=trials <= MOST_DIFFS))
         if chunk:
             yield f"detail:{self._name}:{place}", chunk
 

@@ -25,10 +25,9 @@ from starlette.responses import Response, StreamingResponse
 from recipelab.campaign.steering import CampaignSteering
 from recipelab.core.errors import LineageError, RecipelabError
 from recipelab.page.chat import MOST_MESSAGES, chat_data, view_data
-from recipelab.page.data import campaigns_data
+from recipelab.page.data import campaigns_data, now_data
 from recipelab.page.detail import trial_data
 from recipelab.page.export import open_in_browser
-from recipelab.page.now import now_data
 from recipelab.page.security import Access, Guard, is_loopback
 from recipelab.page.shown import page_json
 from recipelab.page.source import PageCampaign, PageLineage, Unavailable, as_unavailable

@@ -17,8 +17,9 @@ from typing import Any, TypeVar
 
 from recipelab.core.errors import RecipelabError
 from recipelab.core.logs import logger
+from recipelab.evaluation.live import PHASE
 from recipelab.lineage.columns import CampaignWatch
-from recipelab.page.now import now_data
+from recipelab.page.data import now_data
 from recipelab.page.shown import page_json
 from recipelab.page.source import PageCampaign, PageLineage
 
@@ -103,7 +104,7 @@ class Tailer:
             while True:
                 began = time.monotonic()
                 event = await self._in_thread(self._event)
-                if event is not None and event != self._newest:
+                if event is not None and (event != self._newest or self._look.committed):
                     self._newest = event
                     self._number += 1
                     for listener in self._listeners:
@@ -147,14 +148,20 @@ def change_data(campaign: PageCampaign) -> dict[str, Any]:
 
 
 class _Look:
-    """Knows what was there at the last look, and whether it is time to tell what is new."""
+    """Knows what was there at the last look, and whether it is time to tell what is new.
+
+    Attributes:
+        committed: Whether something was committed to the lineage between what was told last and
+            what was told before.
+    """
 
     def __init__(self) -> None:
         self._watch: CampaignWatch | None = None
         self._campaign: PageCampaign | None = None
-        self._files: object = None
+        self._files: dict[str, tuple[int, int]] = {}
         self._alive: bool | None = None
         self._told = 0.0
+        self.committed = self._committed = False
         self._is_new = self._has_grown = False
 
     def is_due(self, campaign: PageCampaign) -> bool:
@@ -164,15 +171,22 @@ class _Look:
             self.close()
             self._watch, self._campaign = reader.store.watch(reader.name), campaign
             self._is_new = True
-        self._is_new |= self._watch.changed()
+        if self._watch.changed():
+            self._is_new = self._committed = True
         files, alive = _live_files(reader.home.live(reader.name)), reader.is_running
-        self._is_new |= alive != self._alive
+        self._is_new |= alive != self._alive or files.keys() != self._files.keys()
+        # What the team does is news; a log that has grown can wait.
+        self._is_new |= any(
+            files[name] != self._files.get(name) for name in files if not name.endswith(PHASE)
+        )
         self._has_grown |= files != self._files
         self._files, self._alive = files, alive
         waited = time.monotonic() - self._told
         due = waited >= EVENT_SECONDS and self._is_new
         due |= waited >= 2 * EVENT_SECONDS and self._has_grown
         if due:
+            # A note changes nothing that an event tells, and whoever hears of one asks for it.
+            self.committed, self._committed = self._committed, False
             self._told, self._is_new, self._has_grown = time.monotonic(), False, False
         return due
 
@@ -184,12 +198,12 @@ class _Look:
         self._watch = self._campaign = None
 
 
-def _live_files(folder: Path) -> tuple[tuple[str, int, int], ...]:
-    """Return name, size and time of the files of phases that run."""
-    found = []
+def _live_files(folder: Path) -> dict[str, tuple[int, int]]:
+    """Return size and time of the files that tell what goes on, by name."""
+    found = {}
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             with suppress(OSError):
                 facts = entry.stat()
-                found.append((entry.name, facts.st_size, facts.st_mtime_ns))
-    return tuple(sorted(found))
+                found[entry.name] = (facts.st_size, facts.st_mtime_ns)
+    return found
