@@ -55,8 +55,8 @@ class RunLogTool(TextTool[RunLogArguments]):
         super().__init__(
             RunLogArguments,
             "run_log",
-            "Read what a trial's phases printed, by phase (train), seed, regex or line. Trial alone: "
-            "which logs there are, and seconds by phase and seed.",
+            "Read what a trial's phases printed, by phase (train), seed, regex or line. Trial "
+            "alone: which logs there are, and seconds by phase and seed.",
         )
         self._queue = queue
 
