@@ -248,13 +248,14 @@ async def test_a_campaign_is_stopped_from_elsewhere(make: Make, project: Path) -
         task = asyncio.create_task(campaign.run())
         await until(lambda: campaign.store.campaigns() != ())
         await until(lambda: campaign.store.trial_count("toy-1") > 1)
-        campaign.stop()
+        told = asyncio.create_task(facts("stop"))
         with pytest.raises(asyncio.CancelledError):
             await asyncio.wait_for(task, SECONDS)
+        assert await told == {"campaign": "toy-1", "state": "stopped"}
         record = campaign.record
         assert (record.state, record.stop_reason) == ("stopped", "stopped by hand")
-        with pytest.raises(RecipelabError, match="so there is nothing to stop"):
-            campaign.stop()
+        refused = await command("stop")
+        assert (refused.exit_code, "so there is nothing to stop" in refused.stderr) == (2, True)
 
 
 async def test_a_script_that_has_opened_a_campaign_is_stopped_too(

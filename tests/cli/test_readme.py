@@ -26,6 +26,7 @@ NEEDS_MORE = {
     # What a command needs that is not here, and how it tells.
     "run airbench96 --model openai:NAME": (2, ""),
     "pause": (2, "there is nothing to pause"),
+    "stop": (2, "there is nothing to stop"),
     "track NAME mlflow": (2, "NAME"),
     "kill 9": (2, "no process runs campaign"),
 }

@@ -51,6 +51,7 @@ for command in (
     certify.leaderboard,
     steer.note,
     steer.pause,
+    steer.stop,
     steer.kill,
     steer.submit,
     sandbox.doctor,

@@ -88,6 +88,28 @@ def pause(name: NameArgument = None, home: HomeOption = None, as_json: AsJson = 
         )
 
 
+def stop(name: NameArgument = None, home: HomeOption = None, as_json: AsJson = False) -> None:
+    """End a running campaign, as Ctrl-C does where it runs; resume goes on with it.
+
+    Exit code 1 if it does not end within half a minute.
+    """
+    with opened_campaign(home, name) as campaign:
+        campaign.stop()
+        given_up = time.monotonic() + KILL_SECONDS
+        while campaign.is_running and time.monotonic() < given_up:
+            time.sleep(LOOK_SECONDS)
+        has_ended = not campaign.is_running
+        if as_json:
+            print_json({"campaign": campaign.name, "state": campaign.record.state})
+        elif has_ended:
+            words = f"has stopped. Go on with: recipelab resume {campaign.name}"
+            out.print(f"Campaign {campaign.name} {words}", markup=False)
+        else:
+            out.print(f"Campaign {campaign.name} was asked to stop, and runs still", markup=False)
+        if not has_ended:
+            raise typer.Exit(FAILED)
+
+
 def kill(
     number: Annotated[int, typer.Argument(help="Number of the trial.")],
     name: NameOption = None,
