@@ -25,7 +25,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from os.path import commonprefix
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -219,9 +218,8 @@ class Recorder:
         schema_chars = len(schemas)
         whole = "\n".join([schemas, *texts])
         with self._lock:
-            shared = len(commonprefix([self._sent.get(specialist, ""), whole]))
+            new_chars = len(whole) - _shared(self._sent.get(specialist, ""), whole)
             self._sent[specialist] = whole
-        new_chars = len(whole) - shared
         names = ", ".join(tool["function"]["name"] for tool in tools)
         size = sum(map(len, texts))
         head = f"call {number}, turn {turn} of {specialist}: {size} characters; tools: {names}"
@@ -248,6 +246,12 @@ class Recorder:
                 with self._file.open("a", encoding="utf-8") as file:
                     print(json.dumps(asdict(call), ensure_ascii=False), file=file)
         return _completion(call, body["model"])
+
+
+def _shared(one: str, other: str) -> int:
+    """Return how many characters two texts have in common, from the first one on."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((place for place, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
 def _readable(message: Message) -> str:

@@ -23,6 +23,7 @@ from recipelab.agents import load_charter
 from recipelab.agents.context import CHARACTERS, TurnContext, _size
 from recipelab.agents.prompt import ASK_AGAIN, system_message
 from recipelab.agents.specialist import OPENING_RECIPE, Specialist, opening_recipe, workbench_of
+from recipelab.core.knobs import find_knobs
 from recipelab.core.trial import Proposal
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.metric import METRIC, PREDICT_PART, TRAIN_PART
@@ -152,7 +153,12 @@ def test_a_recipe_opens_a_turn_where_it_is_short(
 ) -> None:
     charter, turn = load_charter("left"), TurnState(None)
     shown = opening_recipe(charter, desk, 0, turn)
-    assert all(f"--- {path}\n{text}" in shown for path, text in desk.recipe_of(0).items())
+    files = desk.recipe_of(0)
+    tuned = {knob.path for knob in find_knobs(files)}
+    assert tuned and tuned < files.keys()
+    assert all((f"--- {path}\n{text}" in shown) == (path in tuned) for path, text in files.items())
+    left = ", ".join(sorted(files.keys() - tuned))
+    assert shown.endswith(f"--- Not shown, as no knob is in them: {left} (read_recipe)")
     assert opening_recipe(charter.model_copy(update={"guided": True}), desk, 0, turn) == ""
     no_reader = charter.model_copy(update={"tools": ("submit_trial",)})
     assert opening_recipe(no_reader, desk, 0, turn) == ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import logging
 import os
 import pty
 import re
@@ -13,7 +12,6 @@ import struct
 import subprocess
 import termios
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -27,7 +25,6 @@ from rich.console import Console
 from recipelab.cli import progress
 from recipelab.cli.progress import Progress
 from recipelab.core.content import Home
-from recipelab.core.logs import log_library_warnings
 from recipelab.core.trial import Phase, Status
 from recipelab.evaluation.live import LiveBoard
 from recipelab.evaluation.now import QueueNow
@@ -176,19 +173,3 @@ def test_what_cannot_be_read_for_a_moment_is_no_error() -> None:
     console = Console(file=StringIO(), width=80, force_terminal=True)
     with Progress(console, look) as shows:
         assert "getting ready" in "\n".join(shown(shows._picture()))
-
-
-@pytest.mark.parametrize(("level", "told"), [("warning", False), ("info", True)])
-def test_warnings_of_libraries_are_for_the_log(
-    level: str, told: bool, caplog: pytest.LogCaptureFixture
-) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("always")
-        logging.captureWarnings(capture=False)  # another test may have begun it
-        try:
-            log_library_warnings(level)
-            warnings.warn("use the new way", FutureWarning, stacklevel=1)
-        finally:
-            logging.captureWarnings(capture=False)
-            logging.getLogger("py.warnings").setLevel(logging.NOTSET)
-    assert ("use the new way" in caplog.text) is told

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
+from recipelab.core.content import Home
+from recipelab.core.errors import RecipelabError
 from recipelab.packs.load import load_pack, pack_names
 from recipelab.packs.template import PackDraft, write_pack
 
@@ -43,3 +47,18 @@ def test_a_pack_of_another_distribution_is_found(site: Path) -> None:
 def test_ones_own_pack_comes_first(site: Path, tmp_path: Path) -> None:
     write_pack(PackDraft("wheeled", "My own", "error"), tmp_path / "task_packs" / "wheeled")
     assert load_pack("wheeled").title == "My own"
+
+
+def test_a_look_at_a_campaign_does_not_keep_it_from_beginning(tmp_path: Path) -> None:
+    """Whoever looks holds the lock for a moment; who runs the campaign keeps it."""
+    home = Home(tmp_path)
+    home.campaign("night").mkdir(parents=True)
+    with (home.campaign("night") / "lock").open("a") as looked:
+        fcntl.flock(looked, fcntl.LOCK_SH)
+        release = threading.Timer(0.05, fcntl.flock, (looked, fcntl.LOCK_UN))
+        release.start()
+        with home.locked("night"):
+            assert home.is_locked("night")
+            with pytest.raises(RecipelabError, match="is running already"), home.locked("night"):
+                pass
+        release.join()

@@ -7,6 +7,7 @@ import json
 import logging
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from io import StringIO
 from typing import Any
@@ -124,6 +125,24 @@ def test_prompts_that_autogen_logs_are_never_shown(logs: Callable[..., StringIO]
     _log.debug("ours")
     assert "ours" in stream.getvalue()
     assert "prompt" not in stream.getvalue()
+
+
+@pytest.mark.parametrize(("level", "told"), [("warning", False), ("info", True)])
+def test_warnings_of_libraries_are_shown_to_those_who_ask(
+    logs: Callable[..., StringIO], level: str, told: bool
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        logging.captureWarnings(capture=False)  # another test may have begun it
+        stream = logs(level=level)
+        warnings.warn("use the new way", FutureWarning, stacklevel=1)
+        logging.getLogger("other").warning("slow answer")
+        logging.getLogger("other").error("no answer")
+        _log.warning("ours")
+        logging.captureWarnings(capture=False)
+    shown = stream.getvalue()
+    assert ("use the new way" in shown) is ("slow answer" in shown) is told
+    assert "no answer" in shown and "ours" in shown
 
 
 def test_only_the_last_settings_hold(logs: Callable[..., StringIO]) -> None:

@@ -233,6 +233,19 @@ async def test_one_in_twenty_goes_on_as_a_check(curved: Pack) -> None:
     assert "would have changed the verdict of 0 of 1 such trials" in outcome.reason
 
 
+async def test_a_training_that_was_killed_tells_how_far_it_came(curved: Pack) -> None:
+    budgets = curved.budgets.model_copy(update={"train": 3.0})
+    slow = [Edit(TRAIN, "PAUSE = 0.0", "PAUSE = 0.4")]
+    async with LocalSandbox() as sandbox:
+        data = ensure_data(curved, say=lambda text: None)
+        pack = curved.model_copy(update={"budgets": budgets})
+        evaluator = Evaluator(pack, sandbox, data, retry_seconds=0.01)
+        outcome = await evaluator.evaluate(pack.baseline().apply(slow, pack.recipe.editable), None)
+    assert outcome.status is Status.TRAIN_OVERRUN, outcome.reason
+    assert outcome.failure is not None
+    assert "its curve until then (step: value): 1: 48" in outcome.failure.excerpt
+
+
 def test_the_secret_chooses_one_trial_in_twenty(toy: Pack) -> None:
     source = SeedSource(toy, "c", b"secret")
     count = sum(source.is_check(str(number)) for number in range(2000))

@@ -289,3 +289,34 @@ async def test_what_a_scorer_says_besides_is_shown(
     assert outcome.status is Status.BASELINE, outcome.reason
     assert 'score.note: "all fine" (not judged)' in outcome.log_tail
     assert "score.note" not in outcome.seed_runs[0].measures
+
+
+@pytest.mark.parametrize(("share_of_best", "runs"), [(1.0, 2), (0.1, 1)])
+async def test_an_overrun_that_was_kept_waiting_is_run_once_more(
+    toy: Pack, share_of_best: float, runs: int
+) -> None:
+    pack = toy.model_copy(
+        update={"seeds": (1,), "budgets": toy.budgets.model_copy(update={"train": 1.0})}
+    )
+    waits = edited(
+        pack, TRAIN, LAST, f"    import time\n    time.sleep(0 if args.smoke else 60)\n{LAST}"
+    )
+    times = {METRIC: 34.0, "train.cpu_seconds": share_of_best, "train.wall_seconds": 1.0}
+    best = Incumbent(0, pack.baseline(), {1: SeedRun(1, (), times)})
+    trained: list[Phase] = []
+    sandbox = LocalSandbox()
+    run = sandbox.run
+
+    async def counted(request: PhaseRequest) -> PhaseResult:
+        trained.extend([Phase.TRAIN] if request.phase == Phase.TRAIN else [])
+        return await run(request)
+
+    sandbox.run = counted  # type: ignore[method-assign]
+    async with sandbox:
+        data = ensure_data(pack, say=lambda text: None)
+        outcome = await Evaluator(pack, sandbox, data, retry_seconds=0.01).evaluate(
+            waits, lambda: best
+        )
+    assert outcome.status is Status.TRAIN_OVERRUN
+    assert len(trained) == runs
+    assert ("run again, as the machine was busy" in outcome.reason) == (runs == 2)

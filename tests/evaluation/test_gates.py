@@ -75,6 +75,15 @@ def test_a_size_has_no_noise() -> None:
     assert surely_missed(over) and missed_gate(over) is not None
 
 
+def test_a_submission_that_is_too_large_says_how_much_is_code() -> None:
+    gate = SIZE.model_copy(update={"measure": "submission.bytes"})
+    measures = {"submission.bytes": 5_120.0, "artifact.bytes": 4_000.0}
+    missed = missed_gate(judge_gates([gate], [SeedRun(1, (), measures)], best()))
+    assert missed is not None
+    words = "submission.bytes is 5120 (code 1,120, artifact 4,000), must be at most 100"
+    assert words in missed[1].excerpt
+
+
 def test_the_words_say_how_far_it_is() -> None:
     (found,) = judge_gates([ACCURACY], runs(0.905, 0.905), best())
     failure = not_shown(found, 2)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from recipelab.packs.data import ensure_data
 from recipelab.packs.load import load_pack
 from recipelab.packs.pack import Pack
 from recipelab.sandbox import LocalSandbox, PhaseRequest, PhaseResult
-from recipelab.sandbox.slots import ANYWHERE, SlotPool
+from recipelab.sandbox.slots import ANYWHERE, Slot, SlotPool
 
 LABELS = {"campaign": "c", "trial": "1"}
 
@@ -184,3 +186,38 @@ async def test_measure_takes_the_seeds_that_it_is_given(strict: Pack) -> None:
     assert [run.seed for run in outcome.seed_runs] == [5, 9]
     assert missed.status is Status.OVERSIZE
     assert json.dumps([gate.name for gate in missed.gates]) == '["size", "fit"]'
+
+
+class SlowScorer(LocalSandbox):
+    """Scores nothing before another training has begun, or for so many seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+        self.overlaps = 0
+        self.trainings = 0
+        self.trained = asyncio.Event()
+
+    async def run(self, request: PhaseRequest) -> PhaseResult:
+        if request.phase == "train":
+            self.trainings += 1
+            if self.trainings > 1:
+                self.trained.set()
+        if request.phase == "score":
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.trained.wait(), self.seconds)
+                self.overlaps += 1
+        return await super().run(request)
+
+
+async def test_a_gpu_trains_on_while_a_seed_is_scored(toy: Pack) -> None:
+    """Where cores are what a slot is of, scoring takes them, and the next training waits."""
+    data = ensure_data(toy, say=lambda text: None)
+    async with SlowScorer(30.0) as sandbox:
+        pool = SlotPool([Slot(gpus=("0",))])
+        outcome = await Evaluator(toy, sandbox, data, pool=pool).evaluate(toy.baseline(), None)
+        assert (outcome.status, sandbox.overlaps) == (Status.BASELINE, 2)
+    async with SlowScorer(0.1) as sandbox:
+        pool = SlotPool([ANYWHERE])
+        outcome = await Evaluator(toy, sandbox, data, pool=pool).evaluate(toy.baseline(), None)
+        assert (outcome.status, sandbox.overlaps) == (Status.BASELINE, 1)

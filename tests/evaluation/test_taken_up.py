@@ -1,4 +1,4 @@
-"""A campaign that was killed takes up the seed runs that had finished, of trials and checkpoints."""
+"""What a killed campaign takes up: finished seed runs of trials and checkpoints."""
 
 from __future__ import annotations
 

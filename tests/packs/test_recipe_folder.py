@@ -324,3 +324,18 @@ async def test_the_table_of_knobs_belongs_to_the_recipe(recipe: Path, toy: Pack)
     assert told[0].startswith("knobs.toml: knobs 2 is no knob: name: recipe/train.py: no constant")
     width = next(knob for knob in find_knobs(start.files) if knob.name == "width")
     assert knob_changes([width.edit(128)]) == ["width: 64 -> 128"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ("WIDTHS = (8, 16)", "WIDTHS = (8, 24)  # wider", ["WIDTHS: (8, 16) -> (8, 24)"]),
+        ('    KIND: str = "relu"\n', '    KIND: str = "gelu"\n', ["KIND: 'relu' -> 'gelu'"]),
+        ("X = 1.0", "X = 2.0", ["X: 1.0 -> 2.0"]),
+        ("A = f(1)\nB = [1]", "A = f(2)\nB = [1]", []),
+        ("A = (1,", "A = (2,", []),
+        ("x = (1, 2)", "x = (1, 3)", []),
+    ],
+)
+def test_constants_of_every_type_are_told(before: str, after: str, told: list[str]) -> None:
+    assert knob_changes([Edit("recipe/train.py", before, after)]) == told

@@ -47,6 +47,6 @@ def test_slots_stay_busy_where_turns_take_as_long_as_trials(bench: Any) -> None:
 
 def test_who_has_run_dry_is_asked_less_and_less(bench: Any) -> None:
     found = figures(bench, world="dry", ideas=1, trials=20, turn=200.0)
-    assert found["of them needless"] == 0
+    assert found["of them needless"] <= 0.1
     # It was a half when every kept trial asked everybody again.
     assert found["turns without a trial"] <= 0.45

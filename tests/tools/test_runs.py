@@ -154,6 +154,15 @@ async def test_the_seconds_of_a_turn_are_spent_and_booked(
     assert (await call(bench, "run_python", code="print(1)"))["output"] == "1"
 
 
+async def test_code_says_how_long_it_waited_for_a_slot(
+    bench: SpecialistWorkbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tool,) = [one for one in await bench.list_tools() if one["name"] == "run_python"]
+    assert "waits for a slot, 120 s at most" in tool["description"]
+    monkeypatch.setattr("recipelab.tools.scratch.TOLD_WAIT", 0.0)
+    assert (await call(bench, "run_python", code="print(1)"))["waited_for_a_slot_s"] >= 0
+
+
 async def test_a_profile_is_made_once(bench: SpecialistWorkbench) -> None:
     told = await call(bench, "profile_trial", trial=1)
     assert told["exit_code"] == 0, told

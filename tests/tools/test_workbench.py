@@ -97,9 +97,7 @@ async def test_checked_edits_are_submitted_by_their_id(
     assert "unknown check of this turn" in late
 
 
-async def test_a_check_counts_the_lines_that_change(
-    bench: SpecialistWorkbench, toy: Pack
-) -> None:
+async def test_a_check_counts_the_lines_that_change(bench: SpecialistWorkbench, toy: Pack) -> None:
     checked = await call(bench, "check_edit", parent=0, edits=[EDIT])
     assert checked["changed"] == {"recipe/train.py": "+1 -1"}
     text = toy.baseline().files["recipe/train.py"].replace("X = 1.0", "X = 4.0")

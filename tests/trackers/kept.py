@@ -68,5 +68,6 @@ MADE: list[KeptTracker] = []
 
 def make(where: str, folder: Path) -> KeptTracker:
     """What an entry point of another distribution would name."""
-    MADE.append(KeptTracker(where, folder))
+    hung = threading.Event() if where == "hung" else None
+    MADE.append(KeptTracker(where, folder, hung=hung))
     return MADE[-1]

@@ -19,6 +19,8 @@ from recipelab.analysis.course import course_of
 from recipelab.cli.app import app
 from recipelab.core.errors import RecipelabError
 from recipelab.core.trial import Edit, Failure, FailureKind, Outcome, Proposal, Status
+from recipelab.exchange.files import import_campaign
+from recipelab.exchange.jsonl import export_lines
 from recipelab.lineage import LineageStore, TrialState
 from recipelab.plan import TRACKERS
 from recipelab.trackers import Follower, Sender, opened_tracker
@@ -31,6 +33,7 @@ from recipelab.trackers.facts import (
     progress_points,
     trial_facts,
 )
+from recipelab.trackers.sending import PROGRESS_SECONDS
 
 from ..lineage.helpers import TEXT
 from ..report.searched import search
@@ -47,7 +50,7 @@ def kept(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[KeptTracker]]:
 
 
 def eventually(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.005)
@@ -116,6 +119,24 @@ def test_each_trial_is_sent_once_and_the_rest_later(store: LineageStore) -> None
     assert set(standings.values()) <= {"certified", "provisional", "unproven"} and standings
 
 
+def test_the_last_trial_before_a_long_one_is_a_point_of_progress(
+    store: LineageStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("recipelab.trackers.sending.time.monotonic", lambda: clock[0])
+    search(store, "night", 0)
+    tracker = KeptTracker()
+    sender = Sender(store, "night", tracker)
+    sender.catch_up()
+    rest = {"files": {}, "diff": "", "round_number": None, "parents": (0,)}
+    number = store.propose("night", Proposal("a", "b", 0, "", 0.0, ()), digest="x", **rest)
+    store.record("night", number, Outcome(Status.DISCARDED, "worse", score=11.0))
+    assert sender.catch_up() == 1 and len(tracker.points) == 1
+    clock[0] += PROGRESS_SECONDS
+    assert sender.catch_up() == 0 and len(tracker.points) == 2
+    assert sender.catch_up() == 0 and len(tracker.points) == 2
+
+
 def test_points_of_progress_keep_their_places_while_a_campaign_goes_on(
     tmp_path: Path,
 ) -> None:
@@ -166,6 +187,19 @@ def test_a_copy_of_a_campaign_is_the_same_and_a_namesake_is_not(
     assert campaign_facts(store.campaign("night")).key in keys
 
 
+def test_an_imported_copy_is_the_same_campaign(store: LineageStore, tmp_path: Path) -> None:
+    search(store, "night", 6)
+    tracker = KeptTracker()
+    Sender(store, "night", tracker).finish({})
+    (tmp_path / "a.jsonl").write_text("".join(export_lines(store, "night")))
+    with LineageStore.open(tmp_path / "other.db", create=True) as other:
+        import_campaign(other, tmp_path / "a.jsonl", "night")
+        copy = Sender(other, "night", tracker)
+        copy.finish({})
+    assert copy.sent == 0 and {one.key for one in tracker.opened} == {tracker.opened[0].key}
+    assert len(tracker.opened) == 2
+
+
 def test_a_tracker_that_is_down_is_told_once_and_gets_all_when_it_is_back(
     store: LineageStore,
 ) -> None:
@@ -205,6 +239,25 @@ def test_a_tracker_that_hangs_holds_up_the_end_no_longer_than_it_may(store: Line
     assert len(tracker.trials) <= 1 and not tracker.ends
 
 
+async def test_a_tracker_that_hangs_does_not_hold_up_who_stops_a_campaign(
+    project: Path, kept: list[KeptTracker]
+) -> None:
+    said: list[str] = []
+    limits = BudgetLimits(trials=2)
+    plan = Plan(pack="toy", sandbox="local", slots=1, limits=limits, track=("kept:hung",))
+    with Campaign.create(plan, say=said.append) as campaign:
+        with pytest.raises(KeyError, match="stop"):
+            async with campaign.opened():
+                began = time.monotonic()
+                raise KeyError("stop")
+        assert time.monotonic() - began < 12
+        assert "recipelab track toy-1 kept:hung" in said[-1]
+        (tracker,) = kept
+        assert tracker.hung is not None and not tracker.trials
+        tracker.hung.set()
+        assert tracker.closed.wait(30)
+
+
 async def test_a_campaign_is_sent_while_it_runs(project: Path, kept: list[KeptTracker]) -> None:
     plan = Plan(
         pack="toy", sandbox="local", slots=1, limits=BudgetLimits(trials=2), track=("kept:x:y",)
@@ -220,6 +273,8 @@ async def test_a_campaign_is_sent_while_it_runs(project: Path, kept: list[KeptTr
             )
             eventually(lambda: record.number in tracker.trials)
             assert not tracker.ends
+            with pytest.raises(RecipelabError, match="runs, and sends its trials to kept:x:y"):
+                campaign.track("kept:x:y")
         assert tracker.trials[record.number][0].params["knob/X"] == "3.0"
         assert (len(tracker.ends) == 1 and "closer" in tracker.papers[0]) or tracker.papers
         assert campaign.track("kept") == {"kept": 2}

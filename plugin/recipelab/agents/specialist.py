@@ -25,6 +25,7 @@ from recipelab.agents.charter import Charter
 from recipelab.agents.context import CHARACTERS, TurnContext
 from recipelab.agents.lineage_view import IN_TURN, SUBMITTED, ViewContext, lineage_view
 from recipelab.agents.prompt import system_message
+from recipelab.core.knobs import find_knobs
 from recipelab.core.logs import logger
 from recipelab.core.text import shorten
 from recipelab.evaluation.queue import TrialQueue
@@ -236,7 +237,7 @@ def opening_recipe(charter: Charter, queue: TrialQueue, best: int, turn: TurnSta
     """Return the recipe that most edits are of, so that a turn need not begin by reading it.
 
     Nothing is shown of a recipe that is long, or to a specialist that is led from tool to tool or
-    may not read recipes.
+    may not read recipes. Files without a knob, as scripts that load and predict, are named.
 
     Args:
         charter: The specialist.
@@ -249,9 +250,14 @@ def opening_recipe(charter: Charter, queue: TrialQueue, best: int, turn: TurnSta
     files = queue.recipe_of(best)
     if sum(map(len, files.values())) > OPENING_RECIPE:
         return ""
-    turn.files.note(0 if turn.blind else best, files)
-    head = "## The recipe to be edited" if turn.blind else f"## The recipe of trial {best}, the best"
-    return "\n".join((head, *(f"--- {path}\n{text}" for path, text in files.items())))
+    tuned = {knob.path for knob in find_knobs(files)} or set(files)
+    shown = {path: text for path, text in files.items() if path in tuned}
+    turn.files.note(0 if turn.blind else best, shown)
+    parts = [f"## The recipe {'to be edited' if turn.blind else f'of trial {best}, the best'}"]
+    parts += [f"--- {path}\n{text}" for path, text in shown.items()]
+    if left := sorted(set(files) - tuned):
+        parts.append(f"--- Not shown, as no knob is in them: {', '.join(left)} (read_recipe)")
+    return "\n".join(parts)
 
 
 def view_context_of(charter: Charter, queue: TrialQueue) -> ViewContext:

@@ -202,15 +202,15 @@ class Campaign(CampaignSteering):
         """
         from autogen_agentchat.base import TaskResult
 
-        from recipelab.campaign.tracking import tracked
+        from recipelab.campaign.tracking import tracked, trackers_of
         from recipelab.team import Ended
 
-        self.ended = None
+        self.ended, trackers = None, trackers_of(self)
         plan, team = self.plan, self.team(listener=listener, approve=approve, **options)
         team.listener.note(
             f"Campaign {self.name}: {plan.pack}, model {plan.model_name}, sandbox {plan.sandbox}"
         )
-        async with tracked(self, team.listener.warning):
+        async with tracked(self, trackers, team.listener.warning):
             try:
                 async with aclosing(team.run_stream(task=task)) as items:
                     async for item in items:
@@ -338,13 +338,14 @@ class Campaign(CampaignSteering):
                 or the campaign runs already.
         """
         from recipelab.campaign.running import open_queue, warn_by
-        from recipelab.campaign.tracking import tracked
+        from recipelab.campaign.tracking import tracked, trackers_of
 
         self._check_ran_here()
         if self._open is not None:
             raise RecipelabError(f"campaign {self.name} is open already")
+        tracking = tracked(self, trackers_of(self), warn_by(self.say))
         try:
-            async with tracked(self, warn_by(self.say)), open_queue(self, approve) as self._open:
+            async with tracking, open_queue(self, approve) as self._open:
                 yield self
         finally:
             self._open = None

@@ -15,30 +15,44 @@ from recipelab.core.text import shorten
 if TYPE_CHECKING:
     from recipelab.campaign.campaign import Campaign
     from recipelab.campaign.reader import CampaignReader
+    from recipelab.trackers import Tracker
 
 END_SECONDS = 15.0
-"""How long the end of a campaign waits for a tracker that is slow or down."""
+"""How long the end of a campaign waits for trackers that are slow or down."""
+
+STOP_SECONDS = 3.0
+"""The same where the campaign was stopped: somebody waits."""
 
 
-@asynccontextmanager
-async def tracked(
-    campaign: Campaign, warn: Callable[[str], None], *, end_seconds: float = END_SECONDS
-) -> AsyncIterator[None]:
-    """Send a campaign's trials to the trackers of its plan, as long as the context lasts.
-
-    Args:
-        campaign: The campaign.
-        warn: Called in the loop with what a person should know of a tracker that fails.
-        end_seconds: How long the end may wait for all trackers.
+def trackers_of(campaign: Campaign) -> dict[str, Tracker]:
+    """Return the trackers of a campaign's plan by how they are named, before anything runs.
 
     Raises:
         RecipelabError: A tracker's library is not installed, or it cannot be at its place.
     """
     specs = campaign.plan.track
     if not specs:
+        return {}
+    from recipelab.trackers import opened_tracker
+
+    return {spec: opened_tracker(spec, campaign.folder) for spec in specs}
+
+
+@asynccontextmanager
+async def tracked(
+    campaign: Campaign, trackers: Mapping[str, Tracker], warn: Callable[[str], None]
+) -> AsyncIterator[None]:
+    """Send a campaign's trials to trackers, as long as the context lasts.
+
+    Args:
+        campaign: The campaign.
+        trackers: The trackers, by how they are named.
+        warn: Called in the loop with what a person should know of a tracker that fails.
+    """
+    if not trackers:
         yield
         return
-    from recipelab.trackers import Follower, opened_tracker
+    from recipelab.trackers import Follower
 
     loop = asyncio.get_running_loop()
 
@@ -46,20 +60,22 @@ async def tracked(
         if not loop.is_closed():
             loop.call_soon_threadsafe(warn, text)
 
-    trackers = [opened_tracker(spec, campaign.folder) for spec in specs]
     followers = [
         Follower(spec, campaign.store, campaign.name, tracker, told)
-        for spec, tracker in zip(specs, trackers, strict=True)
+        for spec, tracker in trackers.items()
     ]
     for follower in followers:
         follower.start()
+    seconds = END_SECONDS
     try:
         yield
+    except BaseException:
+        seconds = STOP_SECONDS
+        raise
     finally:
         with _papers(campaign) as papers:
-            each = end_seconds / len(followers)
             for follower in followers:
-                await asyncio.to_thread(follower.end, papers, each)
+                await asyncio.to_thread(follower.end, papers, seconds / len(followers))
         await asyncio.sleep(0)  # lets the last warnings be heard
 
 
@@ -74,10 +90,17 @@ def send(campaign: CampaignReader, specs: Sequence[str]) -> dict[str, int]:
         How many trials were sent to each.
 
     Raises:
-        RecipelabError: A tracker's library is not installed, or it failed.
+        RecipelabError: A tracker's library is not installed, it failed, or the campaign runs and
+            sends its trials there itself.
     """
     from recipelab.trackers import Sender, opened_tracker
 
+    own = () if campaign.is_imported or not campaign.is_running else campaign.plan.track
+    for spec in specs:
+        if spec in own:
+            raise RecipelabError(
+                f"campaign {campaign.name} runs, and sends its trials to {spec} itself"
+            )
     trackers = {spec: opened_tracker(spec, campaign.folder) for spec in specs}
     sent: dict[str, int] = {}
     with _papers(campaign) as papers:

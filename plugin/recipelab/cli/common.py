@@ -20,7 +20,7 @@ import typer
 from rich.console import Console
 
 from recipelab.core.errors import RecipelabError, unknown_name
-from recipelab.core.logs import LEVELS, configure_logs, log_library_warnings
+from recipelab.core.logs import LEVELS, configure_logs
 
 if TYPE_CHECKING:
     from recipelab.campaign.campaign import Campaign
@@ -257,7 +257,6 @@ def show_logs(level: str, format_name: str) -> None:
                 raise RecipelabError(f"{where}: {unknown_name(what, given, valid)}")
         colors = False if format_name == "console" else None
         configure_logs(json=format_name == "json", level=level, colors=colors)
-        log_library_warnings(level)
 
 
 _STDIN = 0

@@ -14,13 +14,14 @@ import os
 import re
 import shutil
 import stat
+import time
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from recipelab.core.errors import RecipelabError, unknown_name
 
@@ -178,6 +179,29 @@ def cache_root() -> Path:
     return Path(base) / "recipelab"
 
 
+LOOK_SECONDS = 0.2
+"""How long a lock is waited for that somebody may only be looking at."""
+
+
+def _lock_soon(stream: IO[str]) -> None:
+    """Take a lock, unless it stays with another.
+
+    Whoever looks whether a campaign runs holds the lock for a moment, and a page looks often.
+
+    Raises:
+        BlockingIOError: Another holds it.
+    """
+    given_up = time.monotonic() + LOOK_SECONDS
+    while True:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > given_up:
+                raise
+        time.sleep(0.01)
+
+
 class Home:
     """The folder that holds ``lineage.db`` and ``campaigns/NAME/``.
 
@@ -257,7 +281,7 @@ class Home:
         # The lock belongs to the open file, so it is gone with the process, however that dies.
         with (folder / file).open("a+") as stream:
             try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _lock_soon(stream)
             except BlockingIOError:
                 stream.seek(0)
                 yield stream.read().strip() or "?"

@@ -83,8 +83,9 @@ def configure_logs(
 ) -> None:
     """Show logs; for the command line alone, as an app has settings of its own.
 
-    The logs of other libraries are shown from warnings up, whatever the level: below that AutoGen
-    logs whole prompts. A second call takes the place of the first.
+    The logs of other libraries, and Python's own warnings, are for developers: they are shown from
+    errors up, and from the level ``info`` on from warnings up. Below that AutoGen logs whole
+    prompts. A second call takes the place of the first.
 
     Args:
         json: Whether to write one JSON object a line; else lines for people.
@@ -103,19 +104,9 @@ def configure_logs(
         if isinstance(handler, _CommandLineHandler):
             root.removeHandler(handler)
     root.addHandler(_CommandLineHandler(_json_lines() if json else _lines(colors), stream))
-    root.setLevel(max(number, logging.WARNING))
-    logging.getLogger(NAME).setLevel(number)
-
-
-def log_library_warnings(level: str) -> None:
-    """Send Python's warnings, which are for developers, to the log, from the level ``info`` down.
-
-    Args:
-        level: The lowest level that is logged.
-    """
+    root.setLevel(logging.WARNING if number < logging.WARNING else logging.ERROR)
     logging.captureWarnings(capture=True)
-    is_told = logging.getLevelNamesMapping()[level.upper()] <= logging.INFO
-    logging.getLogger("py.warnings").setLevel(logging.NOTSET if is_told else logging.CRITICAL)
+    logging.getLogger(NAME).setLevel(number)
 
 
 def hide_told_errors() -> None:

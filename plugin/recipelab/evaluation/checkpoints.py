@@ -109,6 +109,13 @@ STARVED = 0.8
 """Share of the CPU time of earlier runs below which a run at its deadline was kept waiting."""
 
 
+BUSY = 0.5
+"""Share of its time that a recipe gets as CPU time, from which on it is bound by the CPU."""
+
+WAITING = 0.6
+"""Share of that below which another was kept waiting."""
+
+
 def is_starved(failed: PhaseFailed, recipe: Incumbent) -> bool:
     """Return whether a recipe overran because it was kept waiting, as on a busy machine.
 
@@ -118,6 +125,32 @@ def is_starved(failed: PhaseFailed, recipe: Incumbent) -> bool:
         return False
     before = recipe.values(f"{failed.failure.phase}.cpu_seconds")
     return bool(before) and failed.result.cpu_seconds < STARVED * min(before)
+
+
+def waiting_words(failed: PhaseFailed, best: Incumbent) -> str:
+    """Return how a recipe was kept waiting as it overran; empty if it was not.
+
+    Then it got a much smaller share of its time as CPU time than the best ever did. Where the best
+    itself waits most of the time, as for a GPU or a disk, nobody can tell.
+
+    Args:
+        failed: How it ended.
+        best: The best, whose own runs tell the share.
+    """
+    if failed.result.ending is not Ending.DEADLINE:
+        return ""
+    phase, wall = failed.failure.phase, failed.result.wall_seconds
+    times = zip(
+        best.values(f"{phase}.cpu_seconds"), best.values(f"{phase}.wall_seconds"), strict=True
+    )
+    usual = min((cpu / seconds for cpu, seconds in times if seconds > 0), default=0.0)
+    share = failed.result.cpu_seconds / wall if wall > 0 else 1.0
+    if usual < BUSY or share >= WAITING * usual:
+        return ""
+    return (
+        f"the machine was busy: {phase} got {share:.0%} of its time as CPU time, and the best at "
+        f"least {usual:.0%}"
+    )
 
 
 async def gone_bad(trial: SeedRuns, other: Incumbent, seeds: Sequence[int]) -> str:

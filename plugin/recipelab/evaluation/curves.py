@@ -99,6 +99,19 @@ def curve_measures(content: bytes) -> dict[str, float]:
     return {f"{CURVE}{points[i][0]:.9g}": points[i][1] for i in sorted(chosen)}
 
 
+def curve_words(content: bytes) -> str:
+    """Return the points of a training that did not come to its end; empty if there are none.
+
+    Args:
+        content: What the recipe left in the file.
+    """
+    points = [
+        f"{name.removeprefix(CURVE)}: {value:.4g}"
+        for name, value in curve_measures(content).items()
+    ]
+    return f"its curve until then (step: value): {', '.join(points)}" if points else ""
+
+
 def curve_of(run: SeedRun) -> Curve:
     """Return the points of a seed run's curve that are kept."""
     found = []

@@ -24,7 +24,7 @@ from recipelab.core.trial import (
     SeedRun,
     Status,
 )
-from recipelab.evaluation.checkpoints import LineTest, WorkingLine, is_due
+from recipelab.evaluation.checkpoints import LineTest, WorkingLine, is_due, waiting_words
 from recipelab.evaluation.control import control_run
 from recipelab.evaluation.curves import CurveBook
 from recipelab.evaluation.draw import Draws
@@ -229,7 +229,7 @@ class Evaluator:
         work = TrialProtocol(self._judge, incumbent, self._confirming, rebase, self.fidelity).run
         known = tuple(best.runs.values())
         expected = {**corrections(known), **preflight_times(known)}
-        outcome = await self._evaluate(work, recipe, source, labels, observer, expected)
+        outcome = await self._evaluate(work, recipe, source, labels, observer, expected, best)
         return told_moved(outcome, words, before) if words else outcome
 
     async def checkpoint(
@@ -357,8 +357,13 @@ class Evaluator:
         labels: Mapping[str, str],
         observer: TrialObserver,
         expected: Mapping[str, float] = NOTHING_EXPECTED,
+        best: Incumbent | None = None,
     ) -> Outcome:
-        """Attempt the work on a recipe, again if the machinery fails, in a span of its own."""
+        """Attempt the work on a recipe, again if the machinery fails, in a span of its own.
+
+        A run that overran because it was kept waiting, where the best is not, is tried once more.
+        """
+        kept_waiting = ""
 
         async def preflight_and_work(trial: SeedRuns) -> Outcome:
             try:
@@ -368,9 +373,15 @@ class Evaluator:
                     await asyncio.to_thread(observer.measured, outcome.status, artifact)
                 return outcome
             except PhaseFailed as failed:
+                nonlocal kept_waiting
+                waited = kept_waiting
+                if not waited and best is not None:
+                    kept_waiting = waiting_words(failed, best)
+                    if kept_waiting:
+                        raise SandboxError(kept_waiting) from failed
                 return Outcome(
                     status=failed.status,
-                    reason=failed.reason,
+                    reason=f"{failed.reason}; run again, as {waited}" if waited else failed.reason,
                     seed_runs=trial.finished(),
                     failure=failed.failure,
                     log_tail=failed.result.log,

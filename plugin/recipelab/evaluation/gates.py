@@ -18,7 +18,7 @@ from recipelab.acceptance import (
 from recipelab.acceptance.gates import MOST_SEEDS
 from recipelab.core.trial import Failure, FailureKind, GateResult, SeedRun, Status
 from recipelab.evaluation.metric import Incumbent
-from recipelab.packs.judging_sections import FILE_MEASURES, Gate
+from recipelab.packs.judging_sections import FILE_MEASURES, SUBMITTED_MEASURES, Gate
 
 
 def with_limits(gates: Iterable[Gate], incumbent: Incumbent) -> tuple[Gate, ...]:
@@ -48,12 +48,14 @@ class JudgedGate:
         result: What was measured.
         bound: On which side of its limit it is, or that it is not clear.
         errors: Standard errors by which it has to hold.
+        parts: Of a size that is code and artifact together, in words what each of them is.
     """
 
     gate: Gate
     result: GateResult
     bound: GateBound
     errors: float
+    parts: str = ""
 
 
 def judge_gates(
@@ -90,8 +92,17 @@ def judge_gates(
         known = bound.error > 0.0 or not _is_noisy(gate) or spread is not None or len(values) > 1
         error = bound.error if known else None
         result = GateResult(gate.name, fmean(values), held.limit, held.margin(fmean(values)), error)
-        found.append(JudgedGate(gate, result, bound, errors))
+        found.append(JudgedGate(gate, result, bound, errors, _parts(gate, runs)))
     return tuple(found)
+
+
+def _parts(gate: Gate, runs: Sequence[SeedRun]) -> str:
+    artifacts = [run.measures.get("artifact.bytes", math.nan) for run in runs]
+    if gate.measure not in SUBMITTED_MEASURES or not runs or math.isnan(fmean(artifacts)):
+        return ""
+    artifact = fmean(artifacts)
+    code = fmean(run.measures[gate.measure] for run in runs) - artifact
+    return f" (code {code:,.0f}, artifact {artifact:,.0f})"
 
 
 def _is_noisy(gate: Gate) -> bool:
@@ -182,8 +193,8 @@ def missed_gate(
             continue
         limit = f", which is {result.limit:.6g}" if gate.relative else ""
         text = (
-            f"gate {gate.name}: {gate.measure} is {result.value:.6g}, must be {gate.bound}"
-            f"{limit} (missed by {-result.margin:.3g})"
+            f"gate {gate.name}: {gate.measure} is {result.value:.6g}{one.parts}, must be "
+            f"{gate.bound}{limit} (missed by {-result.margin:.3g})"
         )
         kind = FailureKind.SIZE if gate.failure is Status.OVERSIZE else FailureKind.GATE
         return Status(gate.failure), Failure(None, kind, f"gate {gate.name} missed", text)

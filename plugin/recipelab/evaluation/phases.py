@@ -10,7 +10,13 @@ from pathlib import Path
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Failure, FailureKind, Phase, PhaseTiming, SeedRun, Status
 from recipelab.evaluation.artifacts import TrainedArtifact
-from recipelab.evaluation.curves import CHECKED, CurveRace, StoppedOnCurve, curve_measures
+from recipelab.evaluation.curves import (
+    CHECKED,
+    CurveRace,
+    StoppedOnCurve,
+    curve_measures,
+    curve_words,
+)
 from recipelab.evaluation.failures import (
     EXCERPT_CHARACTERS,
     EvaluatorFault,
@@ -448,6 +454,8 @@ class PhaseRunner:
             raise StoppedOnCurve(race.stop, result)
         elif not result.ok:
             failure = failure_of(result, phase, seed=seed, budget=budget)
+            if words := curve_words(result.watched):
+                failure = replace(failure, excerpt=f"{failure.excerpt}\n{words}")
             if failure.kind is FailureKind.DISK and not is_disk_full():
                 raise PhaseFailed(Status.OVERSIZE, filled(failure), result)
             raise PhaseFailed(status_of(result, phase), failure, result)

@@ -105,8 +105,8 @@ class TrialProtocol:
     trial that joins the line is tested so at the checkpoint that claims it.
 
     **Side by side.** Where the pack compares times, the incumbent runs beside the trial on every
-    seed, in both stages (:class:`~recipelab.evaluation.side_by_side.SideBySide`). Everywhere else its
-    earlier seed runs count.
+    seed, in both stages (:class:`~recipelab.evaluation.side_by_side.SideBySide`). Everywhere else
+    its earlier seed runs count.
 
     **A kill** costs the seed runs that it interrupts, and nothing else: the trial is in flight
     without an outcome, and no level was used up. The seed runs of the trial and the incumbent are

@@ -34,6 +34,7 @@ from recipelab.evaluation.proposals import (
     killed,
 )
 from recipelab.evaluation.scratch import ScratchBench
+from recipelab.evaluation.seal import carried_over
 from recipelab.evaluation.trial_runner import OnPhase, TrialRunner
 from recipelab.lineage import LineageStore, TrialFilter, TrialRecord
 from recipelab.packs.pack import Pack
@@ -249,10 +250,7 @@ class TrialQueue:
     ) -> Submitted:
         """Record a proposal, and queue its trial unless it is rejected at once.
 
-        Args:
-            proposal: The proposal.
-            round_number: The round in which it is made; ``None`` outside of rounds.
-            turn: The turn in which it is made; ``None`` outside of turns.
+        The arguments are those of :meth:`ProposalChecker.take`.
 
         Raises:
             LineageError: There is no such parent.
@@ -272,7 +270,7 @@ class TrialQueue:
         round_number: int | None,
         turn: int | None = None,
     ) -> int:
-        """Queue a trial that measures the recipe of an earlier one again, on fresh seeds.
+        """Queue a trial that measures an earlier recipe on fresh seeds, and return its number.
 
         Args:
             trial: The earlier trial.
@@ -280,9 +278,6 @@ class TrialQueue:
             hypothesis: What the answer decides.
             round_number: The round of the turn; ``None`` outside of rounds.
             turn: Number of the turn; ``None`` outside of turns.
-
-        Returns:
-            The number of the new trial.
 
         Raises:
             LineageError: There is no such trial, or nothing can be learned by measuring it again.
@@ -320,15 +315,15 @@ class TrialQueue:
         return record
 
     def requeue_unfinished(self) -> tuple[int, ...]:
-        """Queue the trials that a dead process left in flight, and those that were aborted.
+        """Queue what a dead process left in flight or was aborted, and return the numbers.
 
         In a new epoch the best of the one before comes first.
-
-        Returns:
-            Their numbers.
         """
         if self._follows is not None and sum(self.store.counts(self.campaign).values()) == 1:
-            self._carry_over(self._follows)
+            here, surfaces = Recipe(self.recipe_of(BASELINE)), self.pack.surface_names
+            best = carried_over(self.store, self._follows, here, surfaces)
+            if best is not None:
+                self.submit(best, round_number=None)
         for lease in self.store.dead_leases(lambda owner: not is_dead(owner)):
             self.store.release_slot(lease.campaign, lease.trial, lease.slot)
         aborted = TrialFilter(statuses=(Status.ABORTED,), order="oldest", limit=MAX_RETRIED)
@@ -345,26 +340,6 @@ class TrialQueue:
         for brief in again:
             self._queue(brief.number, brief.specialist)
         return tuple(brief.number for brief in again)
-
-    def _carry_over(self, before: str) -> None:
-        """Submit the best recipe of the epoch before, to be measured beside the new baseline."""
-        best = self.store.best_brief(before)
-        if best.number == BASELINE:
-            return
-        start, recipe = (Recipe(self.store.files(before, n)) for n in (BASELINE, best.number))
-        here = Recipe(self.recipe_of(BASELINE))
-        merged = here.merged(start, recipe)
-        files = recipe.files if isinstance(merged, str) else merged.files
-        edits = [
-            Edit(path, None, text)
-            for path, text in sorted(files.items())
-            if text != here.files.get(path)
-        ]
-        surfaces = self.pack.surface_names
-        surface = best.surface if best.surface in surfaces else surfaces[0]
-        words = f"the best of {before} (trial {best.number}), measured anew in this epoch"
-        proposal = Proposal("campaign", surface, BASELINE, words, 0.0, tuple(edits))
-        self.submit(proposal, round_number=None)
 
     def retry(self, number: int) -> None:
         """Queue a recorded trial again that never got its outcome, or was aborted."""
@@ -423,9 +398,7 @@ class TrialQueue:
             return
         self.waited_for += 1
         try:
-            await asyncio.wait_for(_first_of(ended, until), seconds)
-        except TimeoutError:
-            pass
+            await _first_of(ended, until, seconds=seconds)
         finally:
             self.waited_for -= 1
 
@@ -515,11 +488,13 @@ class TrialQueue:
             await self._runner.run(number, self._owners[number], self._recipes.pop(number, None))
 
 
-async def _first_of(one: asyncio.Event, other: asyncio.Event | None) -> None:
-    """Wait until one of the events is set."""
+async def _first_of(
+    one: asyncio.Event, other: asyncio.Event | None, *, seconds: float | None = None
+) -> None:
+    """Wait until one of the events is set, or for so many seconds."""
     waits = [asyncio.ensure_future(event.wait()) for event in (one, other) if event is not None]
     try:
-        await asyncio.wait(waits, return_when="FIRST_COMPLETED")
+        await asyncio.wait(waits, timeout=seconds, return_when="FIRST_COMPLETED")
     finally:
         for wait in waits:
             wait.cancel()

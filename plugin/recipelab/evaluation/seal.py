@@ -11,14 +11,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from recipelab.core.errors import RecipelabError
-from recipelab.lineage import CampaignRecord
+from recipelab.core.recipe import Recipe
+from recipelab.core.trial import Edit, Proposal
+from recipelab.lineage import CampaignRecord, LineageStore
 from recipelab.lineage.campaigns import SEAL
 from recipelab.packs.data import data_digests
 from recipelab.packs.load import PACK_FILE, pack_names
@@ -208,3 +210,33 @@ def _changed_files(prefix: str, then: Mapping[str, str], now: Mapping[str, str])
 
 def _short(digest: str | None) -> str:
     return "(no file)" if digest is None else f"sha256 {digest[:_HASH_CHARACTERS]}"
+
+
+def carried_over(
+    store: LineageStore, before: str, here: Recipe, surfaces: Sequence[str]
+) -> Proposal | None:
+    """Return the best recipe of an epoch as the first proposal of the next one.
+
+    Args:
+        store: The lineage.
+        before: The campaign that is the epoch before.
+        here: The starting recipe of the next one.
+        surfaces: The surfaces of the pack.
+
+    Returns:
+        The proposal, which is measured beside the new baseline; ``None`` if nothing was better.
+    """
+    best = store.best_brief(before)
+    if best.number == 0:
+        return None
+    start, recipe = (Recipe(store.files(before, number)) for number in (0, best.number))
+    merged = here.merged(start, recipe)
+    files = recipe.files if isinstance(merged, str) else merged.files
+    edits = tuple(
+        Edit(path, None, text)
+        for path, text in sorted(files.items())
+        if text != here.files.get(path)
+    )
+    surface = best.surface if best.surface in surfaces else surfaces[0]
+    words = f"the best of {before} (trial {best.number}), measured anew in this epoch"
+    return Proposal("campaign", surface, 0, words, 0.0, edits)

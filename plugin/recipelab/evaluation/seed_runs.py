@@ -33,7 +33,7 @@ from recipelab.evaluation.side_by_side import (
 )
 from recipelab.packs.pack import Pack
 from recipelab.sandbox.base import PhaseResult
-from recipelab.sandbox.slots import SlotPool
+from recipelab.sandbox.slots import ANYWHERE, Slot, SlotPool
 
 T = TypeVar("T")
 
@@ -297,7 +297,11 @@ class SeedRuns:
                 return
             await runner.train(seed, slot, curve=self._race())
             await runner.predict(seed, slot)
-            done(await runner.finish(recipe, seed, slot))
+            if not slot.gpus:
+                done(await runner.finish(recipe, seed, slot))
+                return
+        # Scoring needs no GPU: the next training has it meanwhile.
+        done(await runner.finish(recipe, seed, ANYWHERE))
 
     def _race(self) -> CurveRace | None:
         """Return what one more run is held against; ``None`` to let it train to its end."""
@@ -313,20 +317,26 @@ class SeedRuns:
         seeds: Sequence[int],
     ) -> None:
         """Run both on one slot: incumbent trial trial incumbent."""
-        other = self._incumbent_runner(incumbent)
+        other, order = self._incumbent_runner(incumbent), tuple(in_turns(seeds))
+
+        async def score(seed: int, slot: Slot, *, is_trial: bool) -> None:
+            if is_trial:
+                done(await self._runner.finish(self.recipe, seed, slot))
+                return
+            run = await blame_machine(other.finish(incumbent.recipe, seed, slot))
+            incumbent.add(with_metric([run], self.pack.metric, incumbent))
+            self._add_curve(str(incumbent.number), run)
+
         async with hold_slot(self._pool, self.observer) as slot:
-            for seed, is_trial in in_turns(seeds):
-                runner = self._runner if is_trial else other
-                recipe = self.recipe if is_trial else incumbent.recipe
-                blame = _nobody if is_trial else blame_machine
+            for seed, is_trial in order:
+                runner, blame = (self._runner, _nobody) if is_trial else (other, blame_machine)
                 await blame(runner.train(seed, slot, curve=self._race() if is_trial else None))
                 await blame(runner.predict(seed, slot))
-                run = await blame(runner.finish(recipe, seed, slot))
-                if is_trial:
-                    done(run)
-                else:
-                    incumbent.add(with_metric([run], self.pack.metric, incumbent))
-                    self._add_curve(str(incumbent.number), run)
+                if not slot.gpus:
+                    await score(seed, slot, is_trial=is_trial)
+        if slot.gpus:
+            for seed, is_trial in order:
+                await score(seed, ANYWHERE, is_trial=is_trial)
 
     def _incumbent_runner(self, incumbent: Incumbent) -> PhaseRunner:
         if incumbent.number not in self._incumbents:

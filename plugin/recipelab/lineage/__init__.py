@@ -18,10 +18,8 @@ from recipelab.lineage.records import (
     TrialBrief,
     TrialRecord,
     TrialState,
-    TurnRecord,
     UsageEntry,
     UsageTotal,
-    ViewRecord,
 )
 from recipelab.lineage.similar import EditKeys, keys_of
 from recipelab.lineage.store import LineageStore
@@ -34,6 +32,7 @@ from recipelab.lineage.summary_records import (
     Similar,
     SurfaceSummary,
 )
+from recipelab.lineage.turns import TurnRecord, ViewRecord
 
 __all__ = [
     "PAUSED",

@@ -28,7 +28,6 @@ from recipelab.lineage.records import (
     RoundRecord,
     TrialRecord,
     TrialState,
-    TurnRecord,
     UsageTotal,
 )
 from recipelab.lineage.store import LineageStore
@@ -39,7 +38,7 @@ from recipelab.lineage.trial_rows import (
     move_trial,
     set_parents,
 )
-from recipelab.lineage.turns import insert_turn, insert_turn_trial
+from recipelab.lineage.turns import TurnRecord, insert_turn, insert_turn_trial
 from recipelab.lineage.values import check_checkpoint, check_seed_run, to_json, to_stamp
 
 

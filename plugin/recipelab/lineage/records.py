@@ -340,45 +340,6 @@ class Note:
 
 
 @dataclass(frozen=True)
-class TurnRecord:
-    """A turn of a specialist: what it was shown, and what came of it.
-
-    Attributes:
-        number: Its number in its campaign, from 1.
-        specialist: Whose turn it was.
-        round: Number of the round; ``None`` outside of rounds.
-        began_at: When the specialist was shown the view, in UTC.
-        view: SHA-256 of what it was shown, under which the lineage has the text; ``None`` if that
-            was nothing.
-        trials: Numbers of the trials that it submitted.
-        first_message: Position of its first message; ``None`` if none is written.
-        last_message: Position of its last message. Those of others lie between.
-    """
-
-    number: int
-    specialist: str
-    round: int | None
-    began_at: datetime
-    view: str | None
-    trials: tuple[int, ...] = ()
-    first_message: int | None = None
-    last_message: int | None = None
-
-
-@dataclass(frozen=True)
-class ViewRecord:
-    """What specialists were shown when turns began, without its text.
-
-    Attributes:
-        hash: SHA-256 of the text.
-        first_used_at: When the first turn showed it, in UTC.
-    """
-
-    hash: str
-    first_used_at: datetime
-
-
-@dataclass(frozen=True)
 class UsageTotal:
     """What the calls of one model by one specialist took.
 

@@ -8,6 +8,8 @@ in which it is to appear. A column of CSV and Parquet also needs its type, in
 
 from __future__ import annotations
 
+import ast
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from datetime import datetime
@@ -16,6 +18,7 @@ from typing import Any, NamedTuple
 
 from recipelab.core.knobs import KnobValue, find_knobs
 from recipelab.core.leaves import leaf_of
+from recipelab.core.text import shorten
 from recipelab.core.trial import (
     Checkpoint,
     Edit,
@@ -31,6 +34,11 @@ from recipelab.core.trial import (
 )
 from recipelab.lineage import TrialBrief, TrialRecord
 from recipelab.packs.knowledge import sources_of
+
+LITERAL_CHARACTERS = 80
+"""Characters of a constant that is shown, at most."""
+
+_CONSTANT = re.compile(r"^[ \t]*([A-Z][A-Z0-9_]*)[ \t]*(?::[^=\n]*)?=(?!=).{1,400}$", re.MULTILINE)
 
 MEASURED = ("score", "score_se", "delta", "delta_se")
 """The measurements of a trial, always shown in a row."""
@@ -307,8 +315,33 @@ def knob_turns(edits: Sequence[Edit]) -> list[KnobTurn]:
 
 
 def knob_changes(edits: Sequence[Edit]) -> list[str]:
-    """Return the knobs that edits turn, as ``EPOCHS: 3 -> 2``."""
-    return [f"{turn.name}: {turn.before!r} -> {turn.after!r}" for turn in knob_turns(edits)]
+    """Return the constants that edits change, as ``EPOCHS: 3 -> 2``: knobs, then all others.
+
+    Others are assignments of literals to names in capitals, whatever their type: a tuple of widths
+    says as much of a trial as a rate.
+    """
+    found = {turn.name: f"{turn.before!r} -> {turn.after!r}" for turn in knob_turns(edits)}
+    for edit in edits:
+        if edit.search is not None:
+            before, after = _literals(edit.search), _literals(edit.replace)
+            for name, value in after.items():
+                if name in before and before[name] != value:
+                    found.setdefault(name, f"{before[name]} -> {value}")
+    return [f"{name}: {change}" for name, change in found.items()]
+
+
+def _literals(text: str) -> dict[str, str]:
+    """Return the constants that the lines of a text set, each written as Python would."""
+    found = {}
+    for match in _CONSTANT.finditer(text):
+        try:
+            (statement,) = ast.parse(match[0].strip()).body
+            value = statement.value if isinstance(statement, ast.Assign | ast.AnnAssign) else None
+            if value is not None:
+                found[match[1]] = shorten(repr(ast.literal_eval(value)), LITERAL_CHARACTERS)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue  # No constant, or only a part of one.
+    return found
 
 
 def _values(path: str, text: str) -> Mapping[str, KnobValue]:

@@ -11,6 +11,8 @@ import hashlib
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from recipelab.core.errors import LineageError
@@ -23,7 +25,6 @@ from recipelab.lineage.lookup import (
     trial_id_of,
     trial_key,
 )
-from recipelab.lineage.records import TurnRecord, ViewRecord
 from recipelab.lineage.values import clean, cut_name, from_stamp, now, to_stamp
 
 LONGEST_CHAIN = 32
@@ -78,6 +79,45 @@ _HEARD = """
 UPDATE turn SET first_message = coalesce(first_message, :first), last_message = :last
 WHERE campaign_id = :campaign AND number = :number
 """
+
+
+@dataclass(frozen=True)
+class TurnRecord:
+    """A turn of a specialist: what it was shown, and what came of it.
+
+    Attributes:
+        number: Its number in its campaign, from 1.
+        specialist: Whose turn it was.
+        round: Number of the round; ``None`` outside of rounds.
+        began_at: When the specialist was shown the view, in UTC.
+        view: SHA-256 of what it was shown, under which the lineage has the text; ``None`` if that
+            was nothing.
+        trials: Numbers of the trials that it submitted.
+        first_message: Position of its first message; ``None`` if none is written.
+        last_message: Position of its last message. Those of others lie between.
+    """
+
+    number: int
+    specialist: str
+    round: int | None
+    began_at: datetime
+    view: str | None
+    trials: tuple[int, ...] = ()
+    first_message: int | None = None
+    last_message: int | None = None
+
+
+@dataclass(frozen=True)
+class ViewRecord:
+    """What specialists were shown when turns began, without its text.
+
+    Attributes:
+        hash: SHA-256 of the text.
+        first_used_at: When the first turn showed it, in UTC.
+    """
+
+    hash: str
+    first_used_at: datetime
 
 
 class TurnStore(OpenLineage):

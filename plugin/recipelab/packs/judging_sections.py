@@ -26,6 +26,9 @@ RECIPE_TIMES = ("recipe.cpu_seconds", "recipe.wall_seconds")
 """What the recipe's own phases, train and predict, take together: work that is moved from one to
 the other does not change it."""
 
+SUBMITTED_MEASURES = ("submission.bytes", PACKED)
+"""Measures of code and artifact together."""
+
 FILE_MEASURES = ("artifact.bytes", "recipe.bytes", "submission.bytes", PACKED)
 """What :class:`~recipelab.evaluation.phases.PhaseRunner` measures of files, without running
 anything; a submission is recipe and artifact."""

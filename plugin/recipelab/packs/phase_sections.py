@@ -1,4 +1,4 @@
-"""The tables of a ``pack.toml`` that say what phases run: each one, short trainings, control runs."""
+"""The tables of a ``pack.toml`` that say what phases run: each, short trainings, control runs."""
 
 from __future__ import annotations
 

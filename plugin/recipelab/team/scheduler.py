@@ -194,11 +194,13 @@ class TurnScheduler:
 
     @property
     def _is_slot_waiting(self) -> bool:
-        """Whether a slot is free while nobody thinks, and a question would cost it little time."""
-        if self.thinking or len(self._queue.in_flight) >= self._queue.slots:
+        """Whether more slots are free than specialists think, and a question costs them little."""
+        if len(self._queue.in_flight) + self._making >= self._queue.slots:
             return False
+        if not self.thinking and not self._queue.in_flight:
+            return True
         turn, trial = self.turn_pace.lengths.mean, self._queue.trial_seconds
-        return not self._queue.in_flight or not turn or not trial or turn < trial
+        return not turn or not trial or turn < trial
 
     def evaluator_is_due(self) -> bool:
         """Return whether the evaluator should take a turn: a trial has ended, or will."""

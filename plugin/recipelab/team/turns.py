@@ -248,9 +248,9 @@ class Silence:
     and so on up to :data:`MOST_NEWS`: ideas do not come back where they have run dry. A note from a
     person, or a proposal, begins anew.
 
-    Two things cut that short, so that no slot is idle for want of a question: where nobody thinks
-    and a slot is free, somebody who has heard any news at all is asked; and where all are silent
-    and nothing runs, one is asked once more in each round.
+    Two things cut that short, so that no slot is idle for want of a question: where a slot waits,
+    somebody who has heard any news at all is asked; and where all are silent and nothing runs, one
+    is asked once more in each round.
 
     Args:
         surfaces: The surfaces of each specialist.
@@ -330,7 +330,7 @@ class Silence:
             names: The specialists who could speak.
             nothing_goes_on: Whether nobody thinks and no trial is in flight, so that nothing will
                 change if none of them speaks.
-            slot_waits: Whether a slot is free and nobody thinks.
+            slot_waits: Whether a slot is free that nobody thinks for.
         """
         names = list(names)
         found = [name for name in names if self._may_speak(name)]

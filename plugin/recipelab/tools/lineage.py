@@ -317,16 +317,14 @@ QUERY = LineageQuestion(
 QUESTIONS: tuple[LineageQuestion[Any], ...] = (
     LineageQuestion(
         "lineage_failures",
-        "Failures by error, the most frequent first, with the lines of the log that show the cause "
-        "and the trials that got past each.",
+        "Failures by error, the most frequent first: the cause in the log, and who got past it.",
         FailuresArguments,
         _failures,
     ),
     LineageQuestion(
         "near_misses",
-        "Trials that scored better than the best but missed a gate, size or time limit, with the "
-        "excess to remove; unproven gains: better than the best on too few seeds; and banked "
-        "margins: as good as the best, with more room at a gate.",
+        "Trials better than the best that missed a limit, with the excess to remove; unproven "
+        "gains, on too few seeds; banked margins: as good, with more room at a gate.",
         PageArguments,
         _near_misses,
     ),
@@ -362,16 +360,15 @@ QUESTIONS: tuple[LineageQuestion[Any], ...] = (
     ),
     LineageQuestion(
         "similar_trials",
-        "Has this been tried? Trials with the same edit, the same knob and value, or alike in "
-        "words, and how they ended. Give edits, text, or both.",
+        "Has this been tried? Trials alike in edit, knob or words, and how they ended.",
         SimilarArguments,
         _similar_trials,
         RARE | {"edits", "parent"},  # The answer of check_edit tells these.
     ),
     LineageQuestion(
         "surface_summary",
-        "Every surface and specialist: trials by how they ended, best gain, and whether it is "
-        f"saturated ({SATURATED} trials since one was kept).",
+        f"Every surface and specialist: how trials ended, best gain, saturated ({SATURATED} trials "
+        "since one was kept) or not.",
         CampaignArguments,
         _surface_summary,
     ),

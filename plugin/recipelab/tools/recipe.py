@@ -110,8 +110,8 @@ class ReadRecipeTool(TextTool[ReadRecipeArguments]):
         super().__init__(
             ReadRecipeArguments,
             "read_recipe",
-            f"Read {which}: its files, its knobs (constants that are open to change) and the "
-            "pack's ideas for your surface, as edits that fit it.",
+            f"Read {which}: files, knobs (constants open to change), and the pack's ideas for "
+            "your surface, as edits that fit it.",
         )
         self._queue = queue
         self._plays = plays

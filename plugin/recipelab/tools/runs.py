@@ -55,7 +55,7 @@ class RunLogTool(TextTool[RunLogArguments]):
         super().__init__(
             RunLogArguments,
             "run_log",
-            "Read what a trial's phases printed: by phase (train), seed, regex or line. With trial "
+            "Read what a trial's phases printed, by phase (train), seed, regex or line. Trial "
             "alone: which logs there are, and seconds by phase and seed.",
         )
         self._queue = queue
@@ -199,7 +199,8 @@ class CurveTool(TextTool[CurveArguments]):
         own, others = _curves(record), _curves(best)
         if not own:
             raise LineageError(
-                f"trial {args.trial} left no curve: no seed of it trained to its end"
+                f"trial {args.trial} left no curve: no seed of it trained to its end; trial_detail "
+                "shows with its failure how far it came"
             )
         beside = {"best": best.number, "curves_of_best": others}
         return to_json(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 
 from pydantic import Field
@@ -11,12 +12,15 @@ from recipelab.evaluation.proposals import Rejected
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.evaluation.scratch import SCRATCH, WAIT_SECONDS, ScratchBench
 from recipelab.packs.knowledge import load_knowledge
-from recipelab.tools.base import AnyTool, TextTool, ToolArguments, to_json
+from recipelab.tools.base import AnyTool, Row, TextTool, ToolArguments, to_json
 from recipelab.tools.runs import check_time, ran
 from recipelab.tools.search import SearchKnowledgeTool, SearchRecipeTool
 from recipelab.tools.submit import Refused, TurnState
 
 CODE_CHARACTERS = 40_000
+
+TOLD_WAIT = 2.0
+"""Seconds of waiting from which on the answer tells of them."""
 
 OUTPUT_CHARACTERS = 6_000
 """Characters of what the code printed in an answer: head and tail."""
@@ -62,8 +66,8 @@ class RunPythonTool(TextTool[RunPythonArguments]):
             RunPythonArguments,
             "run_python",
             "Run Python where train runs, beside a recipe (the best's unless you name a trial) to "
-            f"import from{seen}. Print what you want to know: a step's time, parameters. Not "
-            f"scored, nothing is kept, {self._most:g} CPU s a turn.",
+            f"import from{seen}. Print what you want to know: a step's time, parameters. "
+            f"{self._most:g} CPU s a turn; waits for a slot, {WAIT_SECONDS:g} s at most.",
         )
         self._queue = queue
         self._bench = bench
@@ -89,6 +93,7 @@ class RunPythonTool(TextTool[RunPythonArguments]):
         # Reserved before, so that calls of one message cannot spend the same seconds twice.
         self._turn.scratch_seconds += seconds
         spent = wall = 0.0
+        began = time.monotonic()
         try:
             result = await self._bench.run(files, args.code, WALL * seconds, labels)
             wall = result.wall_seconds
@@ -96,7 +101,9 @@ class RunPythonTool(TextTool[RunPythonArguments]):
         finally:
             self._turn.scratch_seconds -= seconds - spent
             self._queue.ledger.used_device(SCRATCH, wall)
-        row = {} if self._blind else {"trial": trial}
+        row: Row = {} if self._blind else {"trial": trial}
+        if (waited := time.monotonic() - began - wall) >= TOLD_WAIT:
+            row["waited_for_a_slot_s"] = round(waited)
         return to_json(
             {
                 **row,

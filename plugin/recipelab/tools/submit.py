@@ -305,8 +305,8 @@ class SubmitTrialTool(TextTool[SubmitTrialArguments]):
         super().__init__(
             SubmitTrialArguments,
             "submit_trial",
-            "Submit a trial: it is trained and measured in a sandbox, and the evaluator reports "
-            "the outcome in the chat. Ends your turn, unless go_on.",
+            "Submit a trial, which a sandbox trains and the evaluator measures. Ends your turn, "
+            "unless go_on.",
         )
         self._queue = queue
         self._specialist = specialist
@@ -457,7 +457,7 @@ class WaitForTool(TextTool[WaitArguments]):
         super().__init__(
             WaitArguments,
             WAITING,
-            "Wait until a trial is judged, and get its outcome, to go on from it in this turn.",
+            "Wait until a trial is judged, and get its outcome.",
         )
         self._queue = queue
         self._turn = turn

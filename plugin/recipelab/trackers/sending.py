@@ -24,7 +24,7 @@ from recipelab.trackers.facts import campaign_facts, progress_points, trial_fact
 PAGE = 100
 """Trials that are looked up at once."""
 
-PROGRESS_SECONDS = 5.0
+PROGRESS_SECONDS = 20.0
 """How often the points of a running campaign are sent: all its trials are read for them."""
 
 LOOK_SECONDS = 1.0
@@ -69,7 +69,8 @@ class Sender:
         self._known: set[int] | None = None
         self._place = -1
         self._points = 0
-        self._pointed = 0.0
+        self._told = 0
+        self._due = 0.0
         self.sent = 0
 
     def catch_up(self) -> int:
@@ -93,7 +94,7 @@ class Sender:
                 if number in known or self._send(number, known):
                     # The place of an aborted trial may be another's by the next call.
                     self._place = place
-        if self.sent > before and time.monotonic() - self._pointed >= PROGRESS_SECONDS:
+        if self.sent > self._told and time.monotonic() >= self._due:
             self._send_progress()
         return self.sent - before
 
@@ -117,13 +118,14 @@ class Sender:
         return True
 
     def _send_progress(self) -> None:
+        sent = self.sent
         course = course_of(self._store, self._campaign)
         began = self._store.campaign(self._campaign).created_at
         points = list(islice(progress_points(course, began), self._points, None))
         if points:
             self._tracker.progress(points, self._points)
             self._points += len(points)
-        self._pointed = time.monotonic()
+        self._told, self._due = sent, time.monotonic() + PROGRESS_SECONDS
 
     def finish(self, papers: Mapping[str, Path]) -> None:
         """Send what is left, and how the campaign stands.
