@@ -2,8 +2,7 @@
 
 import type { JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
-import { VIEWS, go, href } from "./route";
-import type { Route } from "./route";
+import { VIEWS, go, href, parseRoute } from "./route";
 import type { Session } from "./session";
 
 const SETTING = "recipelab.keys";
@@ -25,13 +24,15 @@ function operated(target: EventTarget | null): boolean {
   return target instanceof HTMLElement && target !== document.body && target.id !== "main";
 }
 
-export function useKeys(session: Session, route: Route, help: () => void): void {
+export function useKeys(session: Session, help: () => void): void {
   useEffect(() => {
     const pressed = (event: KeyboardEvent): void => {
       if (event.ctrlKey || event.metaKey || event.altKey || typing(event.target) || !enabled()) return;
       if (document.querySelector("dialog[open]")) return;
       const view = VIEWS[Number(event.key) - 1];
       const { clock } = session;
+      // Keys may come faster than the page is drawn.
+      const route = parseRoute(location.hash);
       if (event.key === "?") help();
       else if (event.key === "/") {
         const field = document.querySelector<HTMLInputElement>("[data-filter]");
@@ -53,7 +54,7 @@ export function useKeys(session: Session, route: Route, help: () => void): void 
     };
     window.addEventListener("keydown", pressed);
     return () => window.removeEventListener("keydown", pressed);
-  }, [session, route, help]);
+  }, [session, help]);
 }
 
 const KEYS: [string, string][] = [

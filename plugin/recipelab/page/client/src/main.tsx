@@ -2,7 +2,7 @@
 
 import { render } from "preact";
 import type { JSX } from "preact";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useCallback, useEffect, useRef, useState } from "preact/hooks";
 import { date, plural, words } from "./format";
 import { Controls } from "./controls";
 import { Help, useKeys } from "./keys";
@@ -126,10 +126,11 @@ function Frame({ route, others }: { route: Route; others: CampaignLine[] }): JSX
   const session = useSession();
   const campaign = session.campaign;
   const [help, setHelp] = useState(false);
+  const askHelp = useCallback(() => setHelp(true), []);
   const main = useRef<HTMLElement>(null);
   const last = useRef<number | null>(null);
   if (route.view === "trial" && route.arg !== null) last.current = Number(route.arg);
-  useKeys(session, route, () => setHelp(true));
+  useKeys(session, askHelp);
   const place = `${route.view}/${route.arg ?? ""}`;
   const first = useRef(true);
   useEffect(() => {

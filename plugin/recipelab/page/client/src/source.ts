@@ -160,16 +160,19 @@ export class EmbeddedSource implements Source {
   }
 
   async campaign(name: string): Promise<Campaign> {
-    const key = `campaign:${name}`;
-    if (!Object.hasOwn(this.chunks, key)) {
-      const others = await this.campaigns();
-      throw new NotThere(`There is no campaign ${name} in this file; it has ${others.map((one) => one.name).join(", ")}.`);
-    }
-    return this.chunk(key);
+    return this.whole("campaign", name);
   }
 
   async trials(name: string): Promise<TrialTable> {
-    return this.chunk(`trials:${name}`);
+    return this.whole("trials", name);
+  }
+
+  /** A part that every campaign of the file has. */
+  private async whole<T>(part: string, name: string): Promise<T> {
+    const key = `${part}:${name}`;
+    if (Object.hasOwn(this.chunks, key)) return this.chunk(key);
+    const others = await this.campaigns();
+    throw new NotThere(`There is no campaign ${name} in this file; it has ${others.map((one) => one.name).join(", ")}.`);
   }
 
   async trial(name: string, number: number): Promise<Trial> {
