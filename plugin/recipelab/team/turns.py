@@ -236,7 +236,7 @@ class _Pass:
     @property
     def is_over(self) -> bool:
         """Whether so much has happened that it may have an idea now."""
-        return self.news >= min(MOST_NEWS, 2 ** max(0, self.in_a_row - 1))
+        return self.news >= min(MOST_NEWS, 1 << max(0, self.in_a_row - 1))
 
 
 class Silence:

@@ -73,7 +73,7 @@ class FilesShown:
 
     def unseen(
         self, trial: int, files: Mapping[str, str], *, again: bool
-    ) -> tuple[Mapping[str, str], dict[str, int]]:
+    ) -> tuple[dict[str, str], dict[str, int]]:
         """Return the files to be shown, and of which trial the others were shown.
 
         Args:
