@@ -32,8 +32,11 @@ NEEDS_MORE = {
 }
 """Commands that cannot do their work in this test, by how they begin: exit code and words."""
 
-SHORTER = {"--trials 30": "--trials 9"}
-"""The one thing that is another: how long the campaign is."""
+SHORTER = {
+    "--trials 30": "--trials 9",
+    "recipelab ui": "timeout --preserve-status -s INT 5 recipelab ui --no-open --port 0",
+}
+"""What is another: how long the campaign is, and that a server ends, by Ctrl-C."""
 
 
 def commands() -> list[str]:
@@ -131,6 +134,7 @@ ELSEWHERE = {
     "group-chat.md:pip": "a package index and a server that stays; tests/examples has the gallery",
     "lineage.md:pip": "a package index and a PostgreSQL; tests/lineage has one",
     "models.md": "keys and servers of providers; tests/models has the wire of each",
+    "page.md:pip": "a package index, and a server that stays; tests/page",
     "sandboxes.md": "Docker; tests/cli/test_sandbox_commands.py",
     "trackers.md": "libraries and servers of trackers; tests/trackers",
     "task-packs.md": "with all that is printed, in tests/examples/test_tutorial.py",
