@@ -297,9 +297,10 @@ async def test_stopping_closes_what_was_opened_here_alone(store: LineageStore) -
     assert numbers(await call(bench, "in_flight")) == [6]
     await bench.stop()
     assert opened() == 0
-    async with LineageWorkbench(store, "c") as given:
-        await call(given, "in_flight")
-    assert opened() == 1
+    with LineageStore.open(path) as own:
+        async with LineageWorkbench(own, "c") as given:
+            await call(given, "in_flight")
+        assert opened() == 1
 
 
 async def test_every_answer_stays_below_the_cap(store: LineageStore) -> None:
