@@ -342,6 +342,10 @@ def test_a_trial_is_proposed_on_the_head_of_its_moment_or_was_moved_since(
         None,
         beside,
     ]
+    # Nor was one moved whose parent was still in flight when it was proposed.
+    early = propose(store, parent := propose(store, beside))
+    end(store, parent, None)
+    assert store.proposed_on_head(CAMPAIGN, early) is None
     moved(store, on_head, beside)
     assert store.proposed_on_head(CAMPAIGN, on_head) == beside
     store.add_checkpoint(CAMPAIGN, checkpoint(beside, fell=True))

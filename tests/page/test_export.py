@@ -208,3 +208,19 @@ def test_replay_without_a_file_says_where_it_is(
     (made,) = tmp_path.glob("recipelab-replay-*/replay.html")
     assert made.as_uri() in told and Opened(made).told["mode"] == "replay"
     assert made.parent.stat().st_mode & 0o077 == 0
+
+
+def test_the_campaign_of_a_strong_model_can_be_imported_and_replayed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    example = Path(__file__).parents[2] / "examples/strong_campaign/airbench96.jsonl"
+    for words in (["import", str(example), "--as", "strong"], ["replay", "strong", "-o", "r.html"]):
+        done = CliRunner().invoke(app, words)
+        assert done.exit_code == 0, done.output
+    page = Opened(tmp_path / "r.html")
+    campaign = page.chunk("campaign:strong")
+    assert (campaign["best"], campaign["certified"]) == (8, 8)
+    assert campaign["certificates"][0]["status"] == "certified"
+    trial = page.chunk("detail:strong:0")[8]
+    assert trial["diff"] and trial["view"] and trial["chat"]

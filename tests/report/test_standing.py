@@ -139,8 +139,12 @@ def test_agents_read_how_a_moved_trial_did_against_its_parent_and_the_head(
     assert "Trial 2 (opt by optimizer): kept, provisional." in text
     assert re.search(r"Against trial 3, the best then[^:]*: -4 s\.", text)
     assert (
-        "The best changed meanwhile: the edit was made on trial 1 and merged onto trial 3." in text
+        "The best changed meanwhile: it was screened beside trial 1, and judged against trial 3."
+        in text
     )
+    # Before it ran there was no screening beside another.
+    (moved,) = evidence_words(Evidence(3, 2, 2, rebased_from=1))
+    assert moved == "The best changed before it ran, from trial 1 to trial 3"
     assert "Against the recipe that it was screened beside: -1.25 ± 0.5." in text
     assert "3 seed runs were stopped early on their training curve." in text
     assert list(evidence_words(Evidence(0, 2, 2))) == []

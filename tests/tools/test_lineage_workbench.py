@@ -176,6 +176,7 @@ async def test_detail_and_its_pages(bench: LineageWorkbench) -> None:
         {"gate": "accuracy", "value": 0.78, "limit": 0.8, "margin": pytest.approx(-0.02)}
     ]
     assert detail["measured"] == {"seed": [1], "train.cpu_seconds": [6]}
+    assert "seed_runs" not in detail, "what they measured is told by name, once"
     assert "diff" not in detail
     assert detail["diff_more"].endswith("characters; ask with diff=true")
     assert "+RATE = 0.4" in (await call(bench, "trial_detail", trial=4, diff=True))["diff"]

@@ -282,8 +282,8 @@ class Evidence:
         same_as: The trial whose recipe is the same and whose measurements it shares.
         standing: How well the gain of a kept trial was proven when it was judged; ``None`` for any
             other trial.
-        rebased_from: The parent that it was proposed on, where its edit was merged onto another
-            head because the best had changed meanwhile.
+        rebased_from: The best that it was proposed on or screened beside, where that has changed
+            meanwhile; its edit was merged onto the new one, if it was made on the old one.
         parent_delta: Its score minus that of the recipe that it was screened beside, where that is
             not ``against``.
         parent_delta_se: Standard error of that difference.

@@ -407,7 +407,7 @@ class Judge:
         )
         reason = (
             f"{outcome.reason}; the best changed meanwhile from trial {parent.number} to trial "
-            f"{evidence.against}, and against its parent it had {delta:+.4g}"
+            f"{evidence.against}, and against the former it had {delta:+.4g}"
         )
         return replace(outcome, reason=reason, evidence=evidence)
 

@@ -64,19 +64,10 @@ ROW = (
 
 DETAIL = (
     *("trial", "parents", "specialist", "surface", "status", "standing", "phase", "hypothesis"),
-    *(
-        "expected_delta",
-        "sources",
-        "changes",
-        "proposed_at",
-        "reason",
-        *MEASURED,
-        "gates",
-        "seed_runs",
-    ),
+    *("expected_delta", "sources", "changes", "proposed_at", "reason", *MEASURED, "gates"),
     *("failure", "log_tail", "environment"),
 )
-"""The answer of ``trial_detail``, without the diff, which is paged."""
+"""The answer of ``trial_detail``, without the diff, which is paged, and what seed runs measured."""
 
 TABLE = (
     *("trial", "source_id", "round", "specialist", "surface", "parents", "hypothesis"),
@@ -372,10 +363,14 @@ def status_words(status: Status | None, standing: Standing | None) -> str:
 def evidence_words(evidence: Evidence) -> Iterator[str]:
     """Yield what a reader must know of how a trial was judged, a sentence each."""
     if evidence.rebased_from is not None:
-        yield (
-            f"The best changed meanwhile: the edit was made on trial {evidence.rebased_from} and "
-            f"merged onto trial {evidence.against}"
-        )
+        before, after = f"trial {evidence.rebased_from}", f"trial {evidence.against}"
+        if evidence.parent_delta is None:
+            yield f"The best changed before it ran, from {before} to {after}"
+        else:
+            yield (
+                f"The best changed meanwhile: it was screened beside {before}, and judged against "
+                f"{after}"
+            )
     if evidence.parent_delta is not None:
         delta = plus_minus(f"{evidence.parent_delta:+.4g}", evidence.parent_delta_se)
         yield f"Against the recipe that it was screened beside: {delta}"

@@ -33,6 +33,7 @@ from recipelab.lineage.trial_reads import (
     trial_briefs,
     trial_records,
 )
+from recipelab.lineage.values import parent_numbers
 
 STREAMED = 500
 """Trials that are in memory at once while they are read one by one."""
@@ -66,7 +67,7 @@ def _last_of(*standings: Standing) -> str:
 
 _HEAD = _last_of(*(standing for standing in Standing if standing is not Standing.UNPROVEN))
 _CERTIFIED = _last_of(Standing.CERTIFIED)
-_PROPOSED = "SELECT parent_id, proposed_at FROM trial WHERE id = :id"
+_PROPOSED = "SELECT parent_id, parents, proposed_at FROM trial WHERE id = :id"
 # A trial that is unproven by now was a head until its line fell back.
 _HEAD_AT = """
 SELECT id FROM trial t
@@ -314,14 +315,12 @@ class TrialReader(OpenLineage):
         """
         with self._asking(campaign) as (transaction, campaign_id):
             trial_id = trial_id_of(transaction, campaign_id, number, campaign)
-            ((parent_id, proposed_at),) = transaction.rows(_PROPOSED, id=trial_id)
+            ((parent_id, parents, proposed_at),) = transaction.rows(_PROPOSED, id=trial_id)
             if parent_id is None:
                 return None
             head = transaction.value(_HEAD_AT, campaign=campaign_id, at=proposed_at)
-            judged_at = transaction.value(
-                "SELECT judged_at FROM trial WHERE id = :id", id=parent_id
-            )
-            was_moved = judged_at is not None and judged_at > proposed_at
+            # A proposal has one parent; where its edit was moved, the old one follows the new one.
+            was_moved = len(parent_numbers(parents)) > 1
             on_head = parent_id == (trial_key(campaign_id, 0) if head is None else head)
             return number_of(parent_id) if on_head or was_moved else None
 
