@@ -20,7 +20,7 @@ from recipelab.acceptance import (
 from recipelab.acceptance.gates import MOST_SEEDS
 from recipelab.acceptance.sequential import look_of
 from recipelab.core.errors import SandboxError
-from recipelab.core.trial import Checkpoint, SeedRun, Status
+from recipelab.core.trial import Checkpoint, Phase, SeedRun, Status
 from recipelab.evaluation.control import control_run
 from recipelab.evaluation.failures import PhaseFailed
 from recipelab.evaluation.gates import (
@@ -137,7 +137,8 @@ def waiting_words(failed: PhaseFailed, best: Incumbent) -> str:
         failed: How it ended.
         best: The best, whose own runs tell the share.
     """
-    if failed.result.ending is not Ending.DEADLINE:
+    # Of a preflight, the load of the machine is asked for by itself.
+    if failed.result.ending is not Ending.DEADLINE or failed.failure.phase is Phase.PREFLIGHT:
         return ""
     phase, wall = failed.failure.phase, failed.result.wall_seconds
     times = zip(

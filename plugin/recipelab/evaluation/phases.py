@@ -133,6 +133,7 @@ class PhaseRunner:
         self._results: dict[tuple[Phase, int], PhaseResult] = {}
         self._artifacts: dict[int, str] = {}
         self._races: dict[int, CurveRace | None] = {}
+        self._told: dict[int, bytearray] = {}
         self._warmed: PhaseResult | None = None
 
     @property
@@ -454,7 +455,8 @@ class PhaseRunner:
             raise StoppedOnCurve(race.stop, result)
         elif not result.ok:
             failure = failure_of(result, phase, seed=seed, budget=budget)
-            if words := curve_words(result.watched):
+            # Nothing is collected of a command that was killed, but what it told until then.
+            if words := curve_words(result.watched or bytes(self._told.get(seed, b""))):
                 failure = replace(failure, excerpt=f"{failure.excerpt}\n{words}")
             if failure.kind is FailureKind.DISK and not is_disk_full():
                 raise PhaseFailed(Status.OVERSIZE, filled(failure), result)
@@ -515,11 +517,13 @@ class PhaseRunner:
         spec, race = self._pack.phases.train.curve, self._races.get(seed)
         if spec is None:
             return None
-        return Watch(spec.file, race.tell if race is not None else _never)
+        told = self._told[seed] = bytearray()
 
+        def tell(piece: bytes) -> bool:
+            told.extend(piece)
+            return race is not None and race.tell(piece)
 
-def _never(piece: bytes) -> bool:
-    return False
+        return Watch(spec.file, tell)
 
 
 def sandbox_measures(results: Mapping[Phase, PhaseResult]) -> dict[str, float]:
