@@ -21,6 +21,8 @@ from recipelab.packs.load import load_pack
 
 from .conftest import LOCAL, Adopt, Cli
 
+pytestmark = pytest.mark.slow
+
 TRAIN = """
 import json, random
 from pathlib import Path

@@ -16,6 +16,8 @@ from recipelab.lineage import LineageStore
 from .background import COMMAND, begun, judged, until
 from .conftest import LOCAL, Cli, Ran
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("words", "told"),

@@ -24,6 +24,8 @@ from ..sandbox.conftest import docker_daemon, docker_image
 from ..sandbox.helpers import CPU_SANDBOX
 from .conftest import Cli
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["docker_daemon", "docker_image"]
 
 CORE = sorted(os.sched_getaffinity(0))[0] if hasattr(os, "sched_getaffinity") else 0
@@ -279,7 +281,6 @@ class WeakSandbox(DockerSandbox):
         return options
 
 
-@pytest.mark.slow
 @pytest.mark.docker
 @pytest.mark.parametrize(("weakness", "expected"), WEAK.values(), ids=WEAK.keys())
 async def test_a_weakness_is_found(

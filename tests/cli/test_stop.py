@@ -16,6 +16,8 @@ from recipelab.lineage import LineageStore
 
 from .background import answer, call, judged, start, stopped, trials_of, until
 
+pytestmark = pytest.mark.slow
+
 BUDGET = 6
 ROOT = Path(__file__).parents[2]
 
@@ -58,7 +60,6 @@ def test_what_was_in_flight_or_queued_is_run_once_after_kill_9(project: Path) ->
         assert store.leases("c") == ()
 
 
-@pytest.mark.slow
 def test_kills_at_random_moments_lose_nothing_and_leave_nothing(tmp_path: Path) -> None:
     words = ["--kills", "6", "--trials", "5", "--seed", "7", "--json", str(tmp_path / "tally.json")]
     program = str(ROOT / "benchmarks/kills.py")

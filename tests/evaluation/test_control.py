@@ -25,6 +25,8 @@ from recipelab.packs.load import load_pack
 from recipelab.packs.pack import Pack
 from recipelab.sandbox import LocalSandbox, PhaseRequest, PhaseResult
 
+pytestmark = pytest.mark.slow
+
 LABELS = {"campaign": "c", "trial": "5"}
 HONEST = Edit("recipe/train.py", "DIVISOR = 2", "DIVISOR = 4")
 CHEAT = Edit(
@@ -163,7 +165,6 @@ async def test_a_recipe_that_fails_in_its_control_run_is_not_kept(folder: Path) 
     assert "AssertionError" in outcome.reason
 
 
-@pytest.mark.slow
 async def test_a_line_whose_head_knows_too_much_falls_back(folder: Path) -> None:
     pack = load_pack(str(folder))
     cheat = edited(pack, CHEAT)

@@ -15,10 +15,11 @@ import pytest
 from autogen_agentchat.base import Team
 from autogen_core import ComponentLoader
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-@pytest.mark.slow
 def test_the_lineage_answers_an_agent_of_another_app(project: Path) -> None:
     run = ["-m", "recipelab", "run", "toy", "--trials", "2", "--sandbox", "local"]
     subprocess.run([sys.executable, *run], check=True, capture_output=True)
@@ -79,7 +80,6 @@ def test_a_team_in_an_app_of_ones_own(project: Path, script: str, told: str) -> 
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.slow
 def test_a_script_has_its_own_proposals_judged(tmp_path: Path) -> None:
     script = [sys.executable, str(EXAMPLES / "campaign_script.py"), str(tmp_path)]
     done = subprocess.run(script, capture_output=True, text=True)
@@ -91,7 +91,6 @@ def test_a_script_has_its_own_proposals_judged(tmp_path: Path) -> None:
     assert (tmp_path / "curve.jsonl").is_file()
 
 
-@pytest.mark.slow
 def test_a_notebook_does_the_same_beside_a_group_chat(tmp_path: Path) -> None:
     runner = str(Path(__file__).with_name("run_notebook.py"))
     words = [sys.executable, runner, str(EXAMPLES / "campaign_notebook.ipynb")]

@@ -13,6 +13,8 @@ import pytest
 
 from .scripts import SHIPPED, loaded, run_script, score_of
 
+pytestmark = pytest.mark.slow
+
 PACK = "airbench96"
 rules = loaded(PACK, "rules")
 
@@ -71,7 +73,6 @@ def halved(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=240)
 
 
-@pytest.mark.slow
 @pytest.mark.torch
 def test_what_is_trained_blind_is_asked_blind_and_scored(root: Path) -> None:
     for number in range(1, 6):
@@ -113,7 +114,6 @@ def main(run, hyp, proxy, with_bias, without):
 """
 
 
-@pytest.mark.slow
 @pytest.mark.torch
 def test_a_timed_seed_takes_what_the_warm_up_compiled(root: Path) -> None:
     """The warm-up sees no data; what it packs is there in train, as the engine stages it."""

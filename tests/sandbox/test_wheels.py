@@ -12,6 +12,8 @@ from recipelab.core.errors import RecipelabError
 from recipelab.sandbox.spec import ImageSpec, read_image_spec
 from recipelab.sandbox.wheels import download_wheels, resolve_requirements
 
+pytestmark = pytest.mark.slow
+
 NOWHERE = "http://127.0.0.1:9"
 """Nobody listens there."""
 
