@@ -15,6 +15,7 @@ from recipelab.trackers import Sender, opened_tracker
 from recipelab.trackers.facts import campaign_facts
 
 from ..report.searched import search
+from ..sandbox.helpers import wait_until
 
 wandb = pytest.importorskip("wandb")
 pytestmark = pytest.mark.filterwarnings("default")
@@ -33,6 +34,8 @@ def records(file: Path) -> Iterator[Any]:
             place += left
             continue
         size, kind = int.from_bytes(data[place + 4 : place + 6], "little"), data[place + 6]
+        if place + HEAD + size > len(data):
+            return  # The library's own process still writes.
         parts += data[place + HEAD : place + HEAD + size]
         place += HEAD + size
         if kind in (1, 4):  # whole, or the last part
@@ -43,8 +46,11 @@ def records(file: Path) -> Iterator[Any]:
 
 
 def run_of(folder: Path, run_id: str) -> dict[str, Any]:
-    """Name, configuration, history and summary of a run."""
+    """Name, configuration, history and summary of a run, once all of it is written."""
     (file,) = folder.glob(f"wandb/offline-run-*-{run_id}/*.wandb")
+    wait_until(
+        lambda: any(one.WhichOneof("record_type") == "exit" for one in records(file)), seconds=60.0
+    )
     found: dict[str, Any] = {"config": {}, "history": [], "summary": {}}
     for record in records(file):
         kind = record.WhichOneof("record_type")
