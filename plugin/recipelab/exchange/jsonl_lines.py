@@ -66,18 +66,24 @@ class CampaignLine(Line):
         return self
 
 
-class FileLine(Line):
-    """A file of a recipe, once for all trials that have it."""
+class ContentLine(Line):
+    """A text that is there once, under its hash."""
 
-    line: Literal["file"] = "file"
+    line: Literal["file", "view"]
     sha256: str
     content: str
 
     @model_validator(mode="after")
     def _has_its_hash(self) -> Self:
         if sha256(self.content) != self.sha256:
-            raise ValueError("the content of the file is not what its SHA-256 says")
+            raise ValueError(f"the content of the {self.line} is not what its SHA-256 says")
         return self
+
+
+class FileLine(ContentLine):
+    """A file of a recipe, once for all trials that have it."""
+
+    line: Literal["file"] = "file"
 
 
 class TrialLine(Line):
@@ -103,18 +109,10 @@ class MessageLine(Line):
     message: MessageRecord
 
 
-class ViewLine(Line):
+class ViewLine(ContentLine):
     """What turns showed, once for all that showed it."""
 
     line: Literal["view"] = "view"
-    sha256: str
-    content: str
-
-    @model_validator(mode="after")
-    def _has_its_hash(self) -> Self:
-        if sha256(self.content) != self.sha256:
-            raise ValueError("the content of the view is not what its SHA-256 says")
-        return self
 
 
 class TurnLine(Line):
