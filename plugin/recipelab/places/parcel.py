@@ -7,11 +7,10 @@ machine is read as carefully as what a command leaves.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Annotated, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from recipelab.core.errors import SandboxError, validation_problems
 from recipelab.sandbox.base import Ending, PhaseLimits
