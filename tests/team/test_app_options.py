@@ -216,7 +216,7 @@ async def test_a_model_context_chooses_what_a_turn_keeps(project: Path) -> None:
 
 async def test_a_turn_keeps_what_its_context_gives(project: Path) -> None:
     inner = HeadAndTailChatCompletionContext(head_size=1, tail_size=2)
-    turn = TurnContext(lambda: "the view", inner=inner)
+    turn = TurnContext(lambda: ("the view",), inner=inner)
     for _ in range(2):
         await turn.begin_turn()
         for number in range(9):

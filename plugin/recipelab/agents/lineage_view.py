@@ -124,7 +124,8 @@ def _trial_lines(context: ViewContext, briefs: Iterable[TrialBrief]) -> list[Lin
             status += f", {context.score(brief.score)}{comparison_words(told, brief)}"
         if brief.parents and (told is None or told.against != brief.parents[0]):
             status += f"; made from {brief.parents[0]}"
-        reason = shorten(brief.reason, REASON_CHARACTERS)
+        # That a kept trial gained is told already.
+        reason = "" if brief.status is Status.KEPT else shorten(brief.reason, REASON_CHARACTERS)
         text = (
             f"- {brief.number} ({brief.surface} by {brief.specialist}) {status}: "
             f"{shorten(brief.hypothesis, HYPOTHESIS_CHARACTERS)}"

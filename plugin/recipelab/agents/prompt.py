@@ -1,6 +1,6 @@
-"""The system message of a specialist: rules, pack and charter.
+"""The instructions of a specialist: rules and pack, which all share, and its charter.
 
-The offline client reads the surfaces and the metric from it (:mod:`recipelab.models.offline`).
+The offline client reads the metric and the surfaces from them (:mod:`recipelab.models.offline`).
 """
 
 from __future__ import annotations
@@ -59,12 +59,36 @@ What holds:
 """
 """The rules of a control campaign, whose agents are told nothing of past trials."""
 
+SURFACES = "# Your surfaces"
+"""How the message with a charter begins; no other message of a turn does."""
+
 LINEAGE_SECTIONS = ("Before you propose", "After the outcome")
 """Headings of the sections of charters that are about past trials."""
 
 
-def system_message(pack: Pack, charter: Charter, *, blind: bool = False) -> str:
-    """Return the system message of a specialist.
+def system_message(pack: Pack, *, blind: bool = False) -> str:
+    """Return the system message of every specialist of a campaign: rules and pack.
+
+    It is the same for all of them, and so is what follows it up to :func:`charter_message`: a
+    provider that keeps prefixes keeps one for the whole team.
+
+    Args:
+        pack: The campaign's pack.
+        blind: Whether they are told nothing of past trials.
+    """
+    return "\n".join(
+        (
+            BLIND_RULES if blind else RULES,
+            f"# The pack: {pack.title} (profile {pack.profile})",
+            pack.description.strip(),
+            "",
+            _limits(pack),
+        )
+    )
+
+
+def charter_message(pack: Pack, charter: Charter, *, blind: bool = False) -> str:
+    """Return the message that makes an agent a specialist: its surfaces and its charter.
 
     Args:
         pack: The campaign's pack.
@@ -79,13 +103,7 @@ def system_message(pack: Pack, charter: Charter, *, blind: bool = False) -> str:
         body = "\n## ".join(part for part in sections if not part.startswith(LINEAGE_SECTIONS))
     return "\n".join(
         (
-            BLIND_RULES if blind else RULES,
-            f"# The pack: {pack.title} (profile {pack.profile})",
-            pack.description.strip(),
-            "",
-            _limits(pack),
-            "",
-            f"# Your surfaces ({', '.join(surface.name for surface in own)})",
+            f"{SURFACES} ({', '.join(surface.name for surface in own)})",
             *(f"- {surface.name}: {surface.description}" for surface in own),
             *([f"Surfaces of others: {', '.join(others)}."] if others else []),
             "",

@@ -37,6 +37,9 @@ SEEDS_NAMED = 4
 IN_FLIGHT = "in_flight"
 """Shown as the status of a trial that has no outcome yet."""
 
+DRAWN = 10_000
+"""Seeds from this on were drawn; those that a pack names are small."""
+
 SATURATED = 8
 """Judged trials in a row without one kept, from which a surface counts as saturated."""
 
@@ -114,7 +117,12 @@ def shown_seeds(seeds: Sequence[int]) -> str:
 
 
 def on_seeds(seeds: Sequence[int]) -> str:
-    """Return the seeds of a figure in brackets, with a space before them; empty without any."""
+    """Return the seeds of a figure in brackets, with a space before them; empty without any.
+
+    Those that were drawn for it are counted: their names tell nothing, as no other figure has them.
+    """
+    if seeds and min(seeds) >= DRAWN:
+        return f" ({len(seeds)} fresh seed{'s' if len(seeds) > 1 else ''})"
     return f" (seeds {shown_seeds(seeds)})" if seeds else ""
 
 
