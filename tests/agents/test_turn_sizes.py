@@ -34,7 +34,7 @@ from recipelab.packs.load import load_pack, load_playbook
 from recipelab.packs.pack import Pack
 from recipelab.sandbox import LocalSandbox
 from recipelab.tools.names import BY_NAME
-from recipelab.tools.submit import TurnState
+from recipelab.tools.checks import TurnState
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
@@ -45,7 +45,7 @@ TOKEN = 4
 MOST_AT_START, MOST_AT_END = 12_000, 30_000
 """Tokens of a context, schemas and instructions included."""
 
-MOST_SCHEMAS = 8_400
+MOST_SCHEMAS = 8_200
 """Characters of all schemas of a specialist."""
 
 

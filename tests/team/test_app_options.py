@@ -206,8 +206,8 @@ async def test_a_model_context_chooses_what_a_turn_keeps(project: Path) -> None:
     assert (await finished(team)).stop_reason == SPENT
     # Instructions, the lineage view, and what each turn begins with.
     for messages in model.seen:
-        assert "Trials so far" in str(messages[1].content)
-        assert messages[2] == kind
+        assert "Trials so far" in str(messages[3].content)
+        assert messages[4] == kind
     assert await context.get_messages() == [kind]
     saved = team.dump_component()
     assert saved.config["model_context"]["config"]["buffer_size"] == 30

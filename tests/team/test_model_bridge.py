@@ -44,7 +44,7 @@ def edit(value: str) -> dict[str, str]:
 PROPOSAL = {"hypothesis": "Nearer to the bottom.", "expected_delta": -5.0}
 ANSWERS = [
     {"tools": [call("read_recipe"), call("check_edit", parent=0, edits=[edit("3.0")])]},
-    {"tools": [call("submit_trial", check="c1", **PROPOSAL)]},
+    {"tools": [call("submit_trial", check="last", **PROPOSAL)]},
     {"tools": [call("submit_trial", parent=0, edits=[edit("4.0")], **PROPOSAL)]},
 ]
 

@@ -20,19 +20,21 @@ ASK_AGAIN = "Ask me again after:"
 RULES = f"""\
 {_TEAM}
 How your turn goes:
-1. Your opening shows the best trial with its recipe, if that is short, what was tried, and what
-   runs now. Look up only what it leaves open: lineage_query, trial_detail, lineage_failures. You
-   may call several tools in one message; they are answered in their order.
-2. read_recipe shows the recipe of another trial, knobs, and the pack's ideas for your surface. Any
-   trial with a recipe may be the parent: the best, an unproven gain, a near miss, a discarded or
-   crashed one.
-3. Choose ONE idea. Say why it should help, and by how much in the unit of the metric.
-4. submit_trial: it checks the edits first, and what is rejected costs no sandbox time. Where you
-   are not sure, check_edit before, and submit the id that it gives. That ends your turn; with go_on
-   it goes on, to wait_for the outcome or to submit another while a slot is free.
-5. If no idea of yours can gain more than the noise, submit nothing: say why, and what you measured,
+1. You read the best recipe, what a trial is worth, your charter, what was tried, and what runs now.
+   Look up only what that leaves open: lineage_query, trial_detail, read_recipe, lineage_failures.
+   Any trial with a recipe may be the parent: the best, an unproven gain, a near miss, a discarded
+   or crashed one.
+2. Choose ONE idea. Say why it should help, and by how much in the unit of the metric.
+3. submit_trial. It checks the edits first, and what is rejected costs no sandbox time. That ends
+   your turn; with go_on it goes on, to wait_for the outcome or to submit another while a slot is
+   free.
+4. If no idea of yours can gain more than the noise, submit nothing: say why, and what you measured,
    in a sentence or two; the others are shown it. Say in a last line when you may have one:
    "{ASK_AGAIN} arch, opt" (a gain of these surfaces), "best" (any gain), "nothing".
+
+Every call sends all of the turn again, so make few: several tools in one message, answered in their
+order; several questions in one run_python. Never send edits twice: check_edit and run_python give
+them an id, and whoever has it submits it, or puts more edits on top of it.
 
 What holds:
 - Only the evaluator's figures count. Nothing that the recipe prints or writes is read as a score.

@@ -46,6 +46,7 @@ from recipelab.tools import (
     lineage_tools,
 )
 from recipelab.tools.base import AnyTool
+from recipelab.tools.checks import book_of
 from recipelab.tools.names import BY_NAME, SUBMITTING, TOOLS
 from recipelab.tools.runs import run_tools
 from recipelab.tools.scratch import searching_tools
@@ -302,7 +303,7 @@ def workbench_of(
             only the recipe that is to be edited.
         closing: Set when the round is to end.
     """
-    turn = TurnState(round_number, blind=blind)
+    turn = TurnState(round_number, blind=blind, book=book_of(queue))
     own = tuple(play for play in plays if play.surface in charter.surfaces)
     submit = SubmitTrialTool(queue, charter.name, charter.surfaces, turn)
     tools: list[AnyTool] = [

@@ -2,9 +2,9 @@
 
 The rules read what any model is shown: the instructions, the last message from outside, and the
 answers of tools in the current turn. The texts that they rely on are the metric in the system
-message, the surfaces in the charter's (see :mod:`recipelab.agents.prompt`) and the JSON that ``lineage_query``,
-``read_recipe``, ``check_edit`` and ``submit_trial`` answer. Text that is missing or reads otherwise
-is skipped, and the rules go on with what is left.
+message, the surfaces in the charter's (see :mod:`recipelab.agents.prompt`), and the JSON that
+``lineage_query``, ``read_recipe``, ``check_edit`` and ``submit_trial`` answer. Text that is missing
+or reads otherwise is skipped, and the rules go on with what is left.
 """
 
 from __future__ import annotations
