@@ -33,8 +33,8 @@ from recipelab.models import OfflineClient
 from recipelab.packs.load import load_pack, load_playbook
 from recipelab.packs.pack import Pack
 from recipelab.sandbox import LocalSandbox
-from recipelab.tools.names import BY_NAME
 from recipelab.tools.checks import TurnState
+from recipelab.tools.names import BY_NAME
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 

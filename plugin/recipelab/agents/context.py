@@ -114,7 +114,7 @@ def _copy_of(context: ChatCompletionContext) -> ChatCompletionContext:
 
 
 class TurnContext(ChatCompletionContext):
-    """Holds the messages of one turn behind its opening, which is rendered when they are first read.
+    """Holds the messages of a turn behind its opening, which is rendered when they are first read.
 
     That is when the model is first called in the turn, so what it sees is of that moment. When a
     turn grows beyond its bound, the oldest calls go, each with its result, never one without the

@@ -280,6 +280,9 @@ def view_context_of(charter: Charter, queue: TrialQueue) -> ViewContext:
         slots=queue.slots,
         trial_seconds=queue.trial_seconds,
         speakers=frozenset((charter.name, *queue.pack.specialists)),
+        free_slots=queue.free_slots,
+        thinking=tuple(name for name in queue.now.thinking if name != charter.name),
+        check_of=book_of(queue).of_turn,
     )
 
 

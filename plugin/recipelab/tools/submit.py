@@ -71,9 +71,7 @@ def check_turn(queue: TrialQueue, turn: TurnState) -> None:
         Refused: It may not; the message says what to do instead.
     """
     if not turn.has_asked and not turn.blind:
-        raise Refused(
-            "your opening does not show every trial: ask lineage_query first"
-        )
+        raise Refused("your opening does not show every trial: ask lineage_query first")
     if turn.submitted and len(queue.in_flight) >= queue.slots:
         raise Refused(
             f"you have submitted trial {turn.submitted[-1]} in this turn and no slot is "
