@@ -121,7 +121,9 @@ def opened_lineage(lineage: LineageStore | str | PathLike[str]) -> LineageStore:
     return lineage if isinstance(lineage, LineageStore) else LineageStore.open(lineage)
 
 
-RARE = frozenset({"offset", "since", "until", "standing"})
+RARE = frozenset(
+    {"offset", "since", "until", "standing", "signature", "min_score", "max_score", "ancestor"}
+)
 """Arguments that a specialist is not shown: answers name the first, and few want the others."""
 
 

@@ -16,7 +16,7 @@ LINEAGE_TOOLS = (
 )
 """Tools that read the lineage."""
 
-BY_NAME = ("best_chain", "children", "in_flight", "turn_knob")
+BY_NAME = ("best_chain", "children", "in_flight", "similar_trials", "turn_knob")
 """Tools that only a charter has that names them: the opening of a turn, or another tool, tells as
 much, and every schema goes out with every call."""
 

@@ -13,17 +13,18 @@ from recipelab.evaluation.queue import TrialQueue
 from recipelab.evaluation.scratch import SCRATCH, WAIT_SECONDS, ScratchBench
 from recipelab.packs.knowledge import load_knowledge
 from recipelab.tools.base import AnyTool, Row, TextTool, ToolArguments, to_json
+from recipelab.tools.checks import CHECKED, Refused, TurnState
+from recipelab.tools.recipe import MAX_EDITS, EditArguments
 from recipelab.tools.runs import check_time, ran
 from recipelab.tools.search import SearchKnowledgeTool, SearchRecipeTool
-from recipelab.tools.submit import Refused, TurnState
 
 CODE_CHARACTERS = 40_000
 
 TOLD_WAIT = 2.0
 """Seconds of waiting from which on the answer tells of them."""
 
-OUTPUT_CHARACTERS = 6_000
-"""Characters of what the code printed in an answer: head and tail."""
+HEAD_CHARACTERS, TAIL_CHARACTERS = 1_500, 2_500
+"""Characters of what the code printed in an answer: every call of the turn sends them again."""
 
 WALL = 3.0
 """Wall-clock seconds that code may take for each second of its budget, which is CPU time: on a busy
@@ -41,8 +42,9 @@ class RunPythonArguments(ToolArguments):
     )
     seconds: float = Field(default=10.0, gt=0)
     trial: int | None = Field(default=None, ge=0)
-    check: str | None = Field(
-        default=None, max_length=20, description="Id of check_edit: the recipe so edited."
+    check: str | None = CHECKED
+    edits: list[EditArguments] = Field(
+        default=[], max_length=MAX_EDITS, description="Beside the recipe so edited; gives a check."
     )
 
 
@@ -56,6 +58,8 @@ class RunPythonTool(TextTool[RunPythonArguments]):
         blind: Whether only the recipe that is to be edited is there.
     """
 
+    is_brief = True
+
     def __init__(
         self, queue: TrialQueue, bench: ScratchBench, turn: TurnState, *, blind: bool = False
     ) -> None:
@@ -66,8 +70,10 @@ class RunPythonTool(TextTool[RunPythonArguments]):
             RunPythonArguments,
             "run_python",
             "Run Python where train runs, beside a recipe (the best's unless you name a trial) to "
-            f"import from{seen}. Print what you want to know: a step's time, parameters. "
-            f"{self._most:g} CPU s a turn; waits for a slot, {WAIT_SECONDS:g} s at most.",
+            f"import from{seen}. Ask several questions in one call, and print figures: a step's "
+            f"time, accuracy held back. Of what it prints {HEAD_CHARACTERS + TAIL_CHARACTERS:,} "
+            f"characters are shown. {self._most:g} CPU s a turn; waits for a slot, "
+            f"{WAIT_SECONDS:g} s at most.",
         )
         self._queue = queue
         self._bench = bench
@@ -87,7 +93,7 @@ class RunPythonTool(TextTool[RunPythonArguments]):
         if left < LEAST_SECONDS:
             raise Refused(f"the {self._most:g} seconds of run_python are spent in this turn")
         check_time(self._queue)
-        trial, files = self._recipe(args)
+        trial, files, check = self._recipe(args)
         labels = {"campaign": self._queue.campaign, "trial": str(trial)}
         seconds = min(args.seconds, left)
         # Reserved before, so that calls of one message cannot spend the same seconds twice.
@@ -102,6 +108,7 @@ class RunPythonTool(TextTool[RunPythonArguments]):
             self._turn.scratch_seconds -= seconds - spent
             self._queue.ledger.used_device(SCRATCH, wall)
         row: Row = {} if self._blind else {"trial": trial}
+        row |= {"check": check} if check is not None else {}
         if (waited := time.monotonic() - began - wall) >= TOLD_WAIT:
             row["waited_for_a_slot_s"] = round(waited)
         return to_json(
@@ -113,28 +120,33 @@ class RunPythonTool(TextTool[RunPythonArguments]):
             }
         )
 
-    def _recipe(self, args: RunPythonArguments) -> tuple[int, Mapping[str, str]]:
-        """Return the recipe that the code runs beside, and the trial that it is of.
+    def _recipe(self, args: RunPythonArguments) -> tuple[int, Mapping[str, str], str | None]:
+        """Return the trial and the recipe that the code runs beside, and the check of new edits.
 
         The best is that of the turn's opening: searching for a text of it would fail in another.
+
+        Raises:
+            Refused: The edits would be rejected.
         """
         best = self._turn.best if self._turn.best is not None else self._queue.best().number
-        if args.check is not None:
-            checked = self._turn.named(args.check)
-            found = self._queue.check(checked.parent, checked.edits)
-            if isinstance(found, Rejected):
-                raise Refused(f"check {args.check} does not hold any more: {found.reason}")
-            return checked.parent, found.recipe.files
         trial = best if self._blind or args.trial is None else args.trial
-        return trial, self._queue.recipe_of(trial)
+        if args.check is None and not args.edits:
+            return trial, self._queue.recipe_of(trial), None
+        source = self._turn.edits_on(self._queue, trial, args.check, args.edits)
+        found = self._queue.check(source.parent, source.edits)
+        if isinstance(found, Rejected):
+            raise Refused(f"the edits do not hold: {found.reason}")
+        kept = self._turn.keep(source) if args.edits else None
+        return source.parent, found.recipe.files, kept
 
 
 def _shown(log: str) -> str:
     text = plain(log).rstrip("\n")
-    if len(text) <= OUTPUT_CHARACTERS:
+    left = len(text) - HEAD_CHARACTERS - TAIL_CHARACTERS
+    if left <= 0:
         return text
-    half = OUTPUT_CHARACTERS // 2
-    return f"{text[:half]}\n... {len(text) - 2 * half:,} characters left out ...\n{text[-half:]}"
+    head, tail = text[:HEAD_CHARACTERS], text[-TAIL_CHARACTERS:]
+    return f"{head}\n... {left:,} characters left out ...\n{tail}"
 
 
 def searching_tools(queue: TrialQueue, turn: TurnState, *, blind: bool = False) -> list[AnyTool]:
