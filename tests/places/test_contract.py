@@ -253,8 +253,7 @@ async def test_a_worker_that_is_killed_costs_one_phase(
         assert names_in(output) == []
         # All slots are there again, and each of them works.
         async with asyncio.timeout(60):
-            while place.pool.width < width:
-                await asyncio.sleep(0.05)
+            await asyncio.to_thread(wait_until, lambda: place.pool.width == width, seconds=60)
             for number, one in enumerate(place.pool.slots):
                 (folder := tmp_path / f"again-{number}").mkdir()
                 request = phase(folder, "print('again')")
