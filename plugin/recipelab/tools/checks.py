@@ -142,13 +142,13 @@ class TurnState:
     def keep(self, edits: CheckedEdits) -> str:
         """Keep checked edits, and return the id by which every specialist may name them."""
         own = f"c{len(self.checked) + 1}"
-        if self.number is None:
+        # A number of the campaign's would tell a blind specialist how far that has come.
+        if self.number is None or self.blind:
             self.checked[own] = edits
             return own
         name = f"c{self.number}.{len(self.checked) + 1}"
         self.checked[name] = edits
-        if not self.blind:
-            self.book.keep(name, edits)
+        self.book.keep(name, edits)
         return name
 
     def named(self, name: str) -> CheckedEdits:
