@@ -206,8 +206,8 @@ async def test_what_a_trial_sends_is_bounded(bench: tuple[Any, Any], tmp_path: P
     traffic = figures.Traffic.of(recorder.calls)
     assert (traffic.idle, traffic.turns) == (0, 9)
     assert traffic.median_calls == 2
-    # When each turn read the recipe 34,000 of 62,000 were new, and 21,000 while charters came before
-    # it; what the machine is named varies.
+    # When each turn read the recipe 34,000 of 62,000 were new, and 21,000 while charters came
+    # before it; what the machine is named varies.
     assert traffic.sent / 9 <= 61_000
     assert traffic.new / 9 <= 9_500
 

@@ -28,8 +28,8 @@ How your turn goes:
 3. submit_trial. It checks the edits first, and what is rejected costs no sandbox time. That ends
    your turn; with go_on it goes on, to wait_for the outcome or to submit another while a slot is
    free.
-4. If no idea of yours can gain more than the noise, submit nothing, and do so at once: to look for an
-   idea that is not there costs most. Say why, and what you measured if you did, in a sentence or
+4. If no idea of yours can gain more than the noise, submit nothing, and do so at once: to look for
+   an idea that is not there costs most. Say why, and what you measured if you did, in a sentence or
    two; the others are shown it. Say in a last line when you may have one:
    "{ASK_AGAIN} arch, opt" (a gain of these surfaces), "best" (any gain), "nothing".
 
