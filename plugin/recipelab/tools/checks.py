@@ -184,11 +184,16 @@ class TurnState:
             edits: The edits; none repeats the check.
 
         Raises:
-            Refused: There is no such check.
+            Refused: There is no such check, or it is of another trial than the named one.
         """
         new = tuple(edit.to_edit() for edit in edits)
         if check is not None:
             base = self.named(check)
+            if parent is not None and parent != base.parent and not self.blind:
+                raise Refused(
+                    f"check {check} is of trial {base.parent}, not of {parent}: leave out parent, "
+                    "or send the edits anew"
+                )
             return CheckedEdits(base.parent, (*base.edits, *new))
         best = queue.best().number
         return CheckedEdits(best if self.blind or parent is None else parent, new)
