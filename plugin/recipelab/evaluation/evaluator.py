@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential
 
@@ -85,6 +85,10 @@ class Evaluator:
         warm_ups: Keeps what preflights leave, where the pack says so; by default none are there.
         trained: What trainings have left, in place of which none runs again; for one recipe alone.
         author: Whether the pack's author runs it on a recipe of his own; see :meth:`for_author`.
+
+    Attributes:
+        confirming: Lets one trial at a time be judged for good; where several drivers run the
+            campaign, one of all of them.
     """
 
     def __init__(
@@ -105,7 +109,7 @@ class Evaluator:
         self._data = dict(data)
         self._author = author
         self._judge = Judge(pack, acceptance)
-        self._confirming = asyncio.Lock()
+        self.confirming: AbstractAsyncContextManager[Any] = asyncio.Lock()
         self._pool = pool or SlotPool([ANYWHERE])
         self._inputs = InputFiles(self._data.values(), pack.root / pack.evaluator.folder)
         self._warm_ups = warm_ups or WarmUps()
@@ -226,7 +230,7 @@ class Evaluator:
             recipe, words, before = moved.recipe, moved.words, rebase.number
             rebase = replace(rebase, number=best.number, recipe=best.recipe)
             rebase = rebase if moved.merges else None
-        work = TrialProtocol(self._judge, incumbent, self._confirming, rebase, self.fidelity).run
+        work = TrialProtocol(self._judge, incumbent, self.confirming, rebase, self.fidelity).run
         known = tuple(best.runs.values())
         expected = {**corrections(known), **preflight_times(known)}
         outcome = await self._evaluate(work, recipe, source, labels, observer, expected, best)
@@ -260,7 +264,7 @@ class Evaluator:
         """
         labels, observer = labels or {}, observer or TrialObserver()
         source = seeds or SeedSource(self.pack, labels.get("campaign", ""))
-        async with self._confirming:
+        async with self.confirming:
             tested = line()
             if not is_due(self._judge, tested, self.pack, at_end=at_end):
                 return None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
+from typing import Any
 
 from recipelab.acceptance import LineAcceptance, NeedMoreSeeds, waves
 from recipelab.acceptance.sequential import look_of
@@ -126,7 +127,7 @@ class TrialProtocol:
         self,
         judge: Judge,
         incumbent: Callable[[], Incumbent],
-        confirming: asyncio.Lock,
+        confirming: AbstractAsyncContextManager[Any],
         rebase: Rebase | None = None,
         fidelity: FidelityBook | None = None,
     ) -> None:

@@ -123,6 +123,8 @@ class Database(ABC):
     begin_reading: ClassVar[str]
     begin_writing: ClassVar[str]
     is_sqlite: ClassVar[bool]
+    clock: str
+    """SQL of the seconds since 1970 by the database's own clock, which all its users share."""
 
     def __init__(self) -> None:
         self._free: list[tuple[Any, float]] = []
@@ -234,6 +236,7 @@ class SqliteDatabase(Database):
     # would fail, not wait, when another process has written in between.
     begin_writing = "BEGIN IMMEDIATE"
     is_sqlite = True
+    clock = "((julianday('now') - 2440587.5) * 86400.0)"
 
     def __init__(self, file: Path) -> None:
         super().__init__()
@@ -304,6 +307,7 @@ class PostgresDatabase(Database):
     begin_reading = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
     begin_writing = "BEGIN"
     is_sqlite = False
+    clock = "(extract(epoch FROM clock_timestamp())::float8)"
 
     def __init__(self, url: str) -> None:
         super().__init__()
