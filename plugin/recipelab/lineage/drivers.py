@@ -344,7 +344,7 @@ class DriverStore(OpenLineage):
                 "ORDER BY number",
                 campaign=campaign_id,
             )
-            wishes = dict(rows)
+            wishes: dict[int, str | None] = dict(rows)
             kills = transaction.values(
                 f"{_HELD} AND wish = 'kill' ORDER BY trial_number",
                 campaign=campaign_id,
@@ -476,7 +476,7 @@ class DriverStore(OpenLineage):
                     campaign=campaign_id,
                     driver=driver,
                 )
-            return min(tickets, key=tickets.__getitem__) == driver
+            return bool(min(tickets, key=tickets.__getitem__) == driver)
 
     def end_judging(self, campaign: str) -> None:
         """Give the place among those that want to judge back."""
