@@ -113,6 +113,11 @@ def driver(
     return Campaign.create(plan, home=home, lineage=url, overrides=overrides, say=say)
 
 
+def _told(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
 def main() -> None:
     """Works at a campaign as the command line says."""
     url, home, what, name, trials, seconds = sys.argv[1:]
@@ -124,10 +129,10 @@ def main() -> None:
         name,
         trials=int(trials),
         stub=stub,
-        say=lambda text: print(text, flush=True),
+        say=_told,
     )
     with campaign:
-        print(asyncio.run(campaign.run()), flush=True)
+        _told(str(asyncio.run(campaign.run())))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ import pytest
 
 from recipelab.campaign.campaign import Campaign
 from recipelab.core.errors import RecipelabError
-from recipelab.core.trial import Status
 from recipelab.lineage import LineageStore
 from tests.campaign.stub_drivers import Stub, driver
 from tests.lineage.conftest import MakeDatabase, make_database, postgres_server
@@ -204,7 +203,7 @@ async def test_four_drivers_lose_no_trial_and_run_none_twice(
 
 
 @pytest.fixture
-async def running(project: Path, url: str, tmp_path: Path) -> "Campaign":
+async def running(project: Path, url: str, tmp_path: Path) -> Campaign:
     """A campaign that was begun and stopped, whose state says that it runs."""
     first = driver(url, tmp_path / "1", "run", NAME, trials=1, stub=Stub("one", 0.0))
     with first:
@@ -222,7 +221,7 @@ async def test_a_campaign_that_is_over_or_unknown_is_not_joined(
         await first.run()
     with pytest.raises(RecipelabError, match="unknown campaign 'nobody'; valid: shared"):
         Campaign.join("nobody", home=home, lineage=url)
-    with pytest.raises(RecipelabError, match="is finished .* nothing to join.*recipelab resume"):
+    with pytest.raises(RecipelabError, match=r"is finished .* nothing to join.*recipelab resume"):
         Campaign.join(NAME, home=home, lineage=url)
     with pytest.raises(RecipelabError, match="field of a plan that may change"):
         with LineageStore.open(url) as store:
@@ -234,7 +233,7 @@ async def test_a_file_is_not_shared(project: Path, tmp_path: Path) -> None:
     file = tmp_path / "lineage.db"
     with driver(str(file), tmp_path, "run", NAME, trials=1, stub=Stub("one", 0.0)) as first:
         await first.run()
-    with pytest.raises(RecipelabError, match="SQLite file has one driver.*PostgreSQL"):
+    with pytest.raises(RecipelabError, match=r"SQLite file has one driver.*PostgreSQL"):
         Campaign.join(NAME, home=tmp_path, lineage=file)
 
 

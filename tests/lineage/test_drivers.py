@@ -427,7 +427,7 @@ class Drivers(RuleBasedStateMachine):
 
 TestDrivers = Drivers.TestCase
 TestDrivers.settings = settings(
-    max_examples=30,
+    max_examples=12,
     stateful_step_count=25,
     deadline=None,
     suppress_health_check=list(HealthCheck),

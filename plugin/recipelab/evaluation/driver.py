@@ -7,12 +7,12 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from recipelab.budget import BudgetLimits, Ledger
 from recipelab.core.errors import BudgetSpent, LeaseLost, LineageError, RecipelabError
 from recipelab.core.logs import logger
+from recipelab.evaluation.levels import RunningTests
 from recipelab.lineage import PAUSED, CampaignRecord
 from recipelab.lineage.campaigns import RUNNING
 from recipelab.lineage.drivers import LeaseTimes, UsedTotals
@@ -22,7 +22,7 @@ from recipelab.sandbox.processes import is_dead, owner_identity
 if TYPE_CHECKING:
     from recipelab.lineage import LineageStore, NewUsage
 
-JUDGING_LOOKS = (0.01, 0.5)
+TURN_LOOKS = (0.01, 0.5)
 """Seconds between the first looks whether it is this driver's turn to judge, and at most."""
 
 RETRY_SECONDS = 1.0
@@ -90,11 +90,14 @@ class Driver:
         self._model = model
         self._times = times
 
-    def enter(self) -> None:
+    def enter(self, *, alone: bool = False) -> None:
         """Become a driver of the campaign, for the first time or once more.
 
+        Args:
+            alone: Whether no other may drive it.
+
         Raises:
-            LineageError: It does not join, and others drive the campaign.
+            LineageError: It is to be alone, and others drive the campaign.
         """
         for other in self._store.drivers(self.campaign, live=True):
             if is_dead(other.process):  # It ran on this machine: nobody needs to wait for it.
@@ -105,7 +108,7 @@ class Driver:
             process=owner_identity(),
             model=self._model,
             times=self._times,
-            joins=self.joined or self.lost,
+            joins=not alone,
         )
         self.lost = False
 
@@ -146,11 +149,11 @@ class Driver:
                 self.leave("stopped", "its driver has ended")
 
 
-class JudgingLock:
-    """Lets one trial at a time be judged for good, over all drivers of a campaign.
+class SharedTests(RunningTests):
+    """The tests of all drivers of a campaign, and one turn to judge for them all.
 
-    Drivers come in the order in which they asked. One that dies while it judges holds up the
-    others until its lease is over.
+    Drivers come to their turn in the order in which they asked. One that dies in its turn holds up
+    the others until its lease is over; so do its tests in the levels of others.
 
     Args:
         store: The lineage, which acts for a driver.
@@ -158,42 +161,50 @@ class JudgingLock:
     """
 
     def __init__(self, store: LineageStore, campaign: str) -> None:
+        super().__init__()
         self._store = store
         self._campaign = campaign
-        self._here = asyncio.Lock()
 
-    async def __aenter__(self) -> None:
-        """Wait for the place.
+    @asynccontextmanager
+    async def judging(self) -> AsyncIterator[None]:
+        """Hold the turn to judge, of this driver and here, as long as the context lasts.
 
         Raises:
             LeaseLost: This driver was given up meanwhile.
         """
-        await self._here.acquire()
-        wait, most = JUDGING_LOOKS
-        try:
-            while not self._store.ask_to_judge(self._campaign):
-                await asyncio.sleep(wait)
-                wait = min(most, 1.5 * wait)
-        except BaseException:
-            self._give_back()
-            raise
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._give_back()
+        async with super().judging():
+            wait, most = TURN_LOOKS
+            try:
+                while not self._store.ask_to_judge(self._campaign):
+                    await asyncio.sleep(wait)
+                    wait = min(most, 1.5 * wait)
+                yield
+            finally:
+                self._give_back()
 
     def _give_back(self) -> None:
         try:
             self._store.end_judging(self._campaign)
         except LineageError as error:
-            # Its lease ends by itself, if it does not judge again before.
-            _log.warning("the place to judge could not be given back", error=str(error))
-        finally:
-            self._here.release()
+            # It stays with this driver, which may judge again, or loses it with its lease.
+            _log.warning("the turn to judge could not be given back", error=str(error))
+
+    @property
+    def running(self) -> int:
+        """How many tests run of all drivers."""
+        return self._store.running_tests(self._campaign)
+
+    def begin(self, name: str) -> None:
+        """Note for all that a test begins."""
+        self._store.begin_test(self._campaign, name)
+
+    def end(self, name: str) -> None:
+        """Note for all that a test has ended."""
+        try:
+            self._store.end_test(self._campaign, name)
+        except LineageError as error:
+            # Counted for longer than it runs, it makes the levels of others smaller, and not wrong.
+            _log.warning("the end of a test could not be told", test=name, error=str(error))
 
 
 class SharedLedger(Ledger):

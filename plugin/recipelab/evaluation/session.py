@@ -19,8 +19,8 @@ from recipelab.core.trial import Checkpoint, Status, Trust
 from recipelab.evaluation.artifacts import ArtifactStore
 from recipelab.evaluation.driver import (
     Driver,
-    JudgingLock,
     SharedLedger,
+    SharedTests,
     check_joinable,
     check_shared,
 )
@@ -223,11 +223,12 @@ class CampaignSession:
             seal = seal.first_in(self._check_seal(store, known, seal, say=self.say))
         driver = self._driver(store, name)
         if driver is not None and known is not None:
-            self._enter(driver)  # Before anything of it is changed: it may run elsewhere.
+            # Before anything of it is changed: it may run elsewhere.
+            self._enter(driver, alone=not driver.joined)
         if not self.overrides.joins:
             self._register(store, name, seal, known=known is not None)
         if driver is not None and known is None:
-            self._enter(driver)
+            self._enter(driver, alone=False)  # Nobody else has made it.
         trust = self.pack.trust
         self.say(trust.warning or f"trust: {trust}, as {self.pack.trust_reason}")
         queue = self._new_queue(store, name, evaluator, driver, is_first_here=is_first_here)
@@ -273,8 +274,8 @@ class CampaignSession:
         model = self.plan.model_name
         return Driver(store, name, model=model, times=self.overrides.times, joins=joins)
 
-    def _enter(self, driver: Driver) -> None:
-        driver.enter()
+    def _enter(self, driver: Driver, *, alone: bool) -> None:
+        driver.enter(alone=alone)
         self._stack.callback(driver.close)
 
     def _new_queue(
@@ -301,7 +302,7 @@ class CampaignSession:
         if driver is None:
             ledger = Ledger(store, name, plan.limits, goal=goal, say=self.say)
             return TrialQueue(store, name, evaluator, ledger=ledger, **options)
-        evaluator.confirming = JudgingLock(store, name)
+        evaluator.tests = SharedTests(store, name)
         shared = SharedLedger(store, driver, plan.limits, goal=goal, say=self.say)
         return SharedQueue(store, name, evaluator, driver=driver, ledger=shared, **options)
 
