@@ -7,11 +7,21 @@ of the toy pack in the working directory, and prints how it ended.
 from __future__ import annotations
 
 import asyncio
+import itertools
+import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from autogen_core import FunctionCall
+from autogen_core.models import (
+    CreateResult,
+    FunctionExecutionResultMessage,
+    LLMMessage,
+    RequestUsage,
+)
 
 from recipelab import Plan
 from recipelab.budget import BudgetLimits
@@ -23,11 +33,52 @@ from recipelab.evaluation.observers import TrialObserver
 from recipelab.evaluation.scratch import ScratchBench
 from recipelab.evaluation.session import Overrides
 from recipelab.lineage.drivers import LeaseTimes
+from recipelab.models import OfflineClient
 from recipelab.packs.load import load_pack
 from recipelab.sandbox import LocalSandbox
 from recipelab.sandbox.slots import ANYWHERE, SlotPool
 
 TIMES = LeaseTimes(beat=0.3, expiry=2.0)
+
+
+class Proposer(OfflineClient):
+    """Asks the lineage, submits an edit that nobody has made, and ends its turn.
+
+    Args:
+        first: The first of the values that its edits set, one after the other.
+    """
+
+    def __init__(self, first: int) -> None:
+        super().__init__()
+        self._values = itertools.count(first)
+
+    async def create(
+        self, messages: Sequence[LLMMessage], *args: Any, **further: Any
+    ) -> CreateResult:
+        """The next step of the turn."""
+        done = [m for m in messages if isinstance(m, FunctionExecutionResultMessage)]
+        content: str | list[FunctionCall] = "Submitted."
+        if not done:
+            content = [FunctionCall("ask-1", json.dumps({"limit": 1}), "lineage_query")]
+        elif len(done) == 1:
+            edit = {
+                "path": "recipe/train.py",
+                "search": "X = 1.0",
+                "replace": f"X = {next(self._values)}.5",
+            }
+            arguments = {
+                "parent": 0,
+                "hypothesis": "The bottom may lie there.",
+                "expected_delta": -1.0,
+                "edits": [edit],
+            }
+            content = [FunctionCall("submit-1", json.dumps(arguments), "submit_trial")]
+        return CreateResult(
+            finish_reason="stop" if isinstance(content, str) else "function_calls",
+            content=content,
+            usage=RequestUsage(prompt_tokens=1000, completion_tokens=100),
+            cached=False,
+        )
 
 
 class Stub:
@@ -132,7 +183,8 @@ def main() -> None:
         say=_told,
     )
     with campaign:
-        _told(str(asyncio.run(campaign.run())))
+        proposer = Proposer(1000 * os.getpid())
+        _told(str(asyncio.run(campaign.run(clients={"": proposer}))))
 
 
 if __name__ == "__main__":

@@ -264,6 +264,24 @@ def test_a_lease_has_two_beats_at_least() -> None:
             LeaseTimes(beat, expiry)
 
 
+@pytest.mark.postgres
+def test_a_process_that_is_stopped_within_a_transaction_holds_up_nobody(
+    make_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recipelab.lineage.database._STOPPED_MILLISECONDS", 200)
+    with LineageStore.open(make_database("postgres"), create=True) as one:
+        add_campaign(one)
+        with (
+            LineageStore.open(one.url) as other,
+            pytest.raises(LineageError, match="idle-in-transaction"),
+            one._writing_to(CAMPAIGN) as (transaction, _),
+        ):
+            # It sleeps here; the other waits for the lock, and then has it.
+            other.add_note(CAMPAIGN, "still there")
+            transaction.value("SELECT 1")
+        assert [note.text for note in one.notes(CAMPAIGN)] == ["still there"]
+
+
 @pytest.fixture(autouse=True, scope="module")
 def machine_clock() -> Iterator[None]:
     """Puts the clocks back that the state machine below sets."""

@@ -125,16 +125,16 @@ class Driver:
     async def _beat(self) -> None:
         while True:
             await asyncio.sleep(self._times.beat)
+            number = self.number
             try:
                 # In a thread: a database that does not answer may not hold up the campaign.
-                live = await asyncio.to_thread(
-                    self._store.beat, self.campaign, self.number, self._times
-                )
+                live = await asyncio.to_thread(self._store.beat, self.campaign, number, self._times)
             except LineageError as error:
                 _log.warning("the lineage does not hear this driver", error=str(error))
                 await asyncio.sleep(min(RETRY_SECONDS, self._times.beat))
                 continue
-            self.lost = self.lost or not live
+            if number == self.number:  # It may have come again meanwhile.
+                self.lost = self.lost or not live
 
     def leave(self, state: str, reason: str, *, unless_last: bool = False) -> bool:
         """Leave the campaign, which the last one ends; return whether it is the last."""

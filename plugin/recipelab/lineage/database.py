@@ -43,6 +43,7 @@ _SPELT_OUT = 16
 """Items of a list up to which a SQLite statement names each; reading JSON takes longer to begin."""
 
 _NAMING_LOCK = 7_243_117_906
+_STOPPED_MILLISECONDS = 15_000
 _IDLE_SECONDS = 30.0
 """A PostgreSQL connection that has rested longer is tried before it is used."""
 
@@ -335,9 +336,13 @@ class PostgresDatabase(Database):
         transaction.value("SELECT pg_advisory_xact_lock(:key)", key=_NAMING_LOCK)
 
     def _connect(self) -> Any:
-        return self._psycopg.connect(
+        connection = self._psycopg.connect(
             self._url.replace("postgresql+psycopg:", "postgresql:", 1), autocommit=True
         )
+        # The server ends the transaction of a process that was stopped or lost within it: others
+        # would wait for its locks as long as the connection lives.
+        connection.execute(f"SET idle_in_transaction_session_timeout = {_STOPPED_MILLISECONDS}")
+        return connection
 
     def _is_usable(self, connection: Any, idle_seconds: float) -> bool:
         if connection.closed:
@@ -351,8 +356,9 @@ class PostgresDatabase(Database):
         return True
 
     def is_outage(self, error: BaseException) -> bool:
-        """Return whether the server is gone, full or out of reach."""
-        return isinstance(error, self._psycopg.OperationalError)
+        """Return whether the server is gone, full or out of reach, or has ended the transaction."""
+        stopped = self._psycopg.errors.IdleInTransactionSessionTimeout
+        return isinstance(error, (self._psycopg.OperationalError, stopped))
 
 
 @lru_cache(maxsize=1024)
