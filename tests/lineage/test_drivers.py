@@ -309,7 +309,7 @@ class Drivers(RuleBasedStateMachine):
     def begin(self) -> None:
         from tempfile import TemporaryDirectory
 
-        folder = self.stack.enter_context(TemporaryDirectory(dir="/dev/shm"))
+        folder = self.stack.enter_context(TemporaryDirectory())
         first = self.stack.enter_context(LineageStore.open(f"{folder}/l.db", create=True))
         add_campaign(first)
         self.stores = [first]

@@ -44,6 +44,7 @@ _SPELT_OUT = 16
 
 _NAMING_LOCK = 7_243_117_906
 _STOPPED_MILLISECONDS = 15_000
+_LIMITS = ("BEGIN", "COMMIT")
 _IDLE_SECONDS = 30.0
 """A PostgreSQL connection that has rested longer is tried before it is used."""
 
@@ -295,6 +296,52 @@ class SqliteDatabase(Database):
         return isinstance(error, sqlite3.OperationalError) or type(error) is sqlite3.DatabaseError
 
 
+class _PostgresConnection:
+    """A connection that costs a half of what the driver's own needs for a short transaction.
+
+    It has one cursor, as each result is read before the next statement, and hands the words that
+    begin and end transactions to libpq itself.
+
+    Args:
+        connection: The driver's connection, which commits by itself.
+    """
+
+    __slots__ = ("_connection", "_cursor")
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._cursor = connection.cursor()
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is of no use any more."""
+        return bool(self._connection.closed)
+
+    def execute(self, statement: str | bytes, values: Mapping[str, Any] | None = None) -> Any:
+        """Run a statement and return the cursor; ``None`` for ``BEGIN`` and ``COMMIT``."""
+        if values is None and isinstance(statement, str) and statement.startswith(_LIMITS):
+            return self._command(statement)
+        return self._cursor.execute(statement, values)
+
+    def cursor(self) -> Any:
+        """Return the cursor."""
+        return self._cursor
+
+    def close(self) -> None:
+        """Close it."""
+        self._connection.close()
+
+    def _command(self, words: str) -> None:
+        import psycopg
+
+        result = self._connection.pgconn.exec_(words.encode())
+        if result.status != psycopg.pq.ExecStatus.COMMAND_OK:
+            raise psycopg.errors.error_from_result(result)
+        # A transaction that has failed is rolled back by COMMIT, which says so by its tag alone.
+        if words == "COMMIT" and result.command_status != b"COMMIT":
+            raise psycopg.OperationalError(f"the transaction ended by {result.command_status!r}")
+
+
 class PostgresDatabase(Database):
     """A lineage in a PostgreSQL database.
 
@@ -342,7 +389,7 @@ class PostgresDatabase(Database):
         # The server ends the transaction of a process that was stopped or lost within it: others
         # would wait for its locks as long as the connection lives.
         connection.execute(f"SET idle_in_transaction_session_timeout = {_STOPPED_MILLISECONDS}")
-        return connection
+        return _PostgresConnection(connection)
 
     def _is_usable(self, connection: Any, idle_seconds: float) -> bool:
         if connection.closed:
