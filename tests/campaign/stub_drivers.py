@@ -32,7 +32,7 @@ from recipelab.evaluation.metric import METRIC
 from recipelab.evaluation.observers import TrialObserver
 from recipelab.evaluation.scratch import ScratchBench
 from recipelab.evaluation.session import Overrides
-from recipelab.lineage.drivers import LeaseTimes
+from recipelab.lineage.leases import LeaseTimes
 from recipelab.models import OfflineClient
 from recipelab.packs.load import load_pack
 from recipelab.sandbox import LocalSandbox
@@ -93,7 +93,6 @@ class Stub:
 
     sandbox_name = "stub"
     image = ""
-    curves = None
 
     def __init__(
         self,

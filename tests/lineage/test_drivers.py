@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from recipelab.core.errors import BudgetSpent, LeaseLost, LineageError
 from recipelab.core.trial import Status
 from recipelab.lineage import LineageStore, NewUsage
-from recipelab.lineage.drivers import LeaseTimes, UsedTotals
+from recipelab.lineage.leases import LeaseTimes, UsedTotals
 from tests.lineage.helpers import CAMPAIGN, add_campaign, outcome, propose
 
 TIMES = LeaseTimes(beat=10.0, expiry=40.0)

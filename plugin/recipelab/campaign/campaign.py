@@ -25,7 +25,7 @@ from recipelab.lineage import (
     LineageStore,
     TrialRecord,
 )
-from recipelab.lineage.drivers import LeaseTimes
+from recipelab.lineage.leases import LeaseTimes
 from recipelab.plan import Plan
 
 if TYPE_CHECKING:

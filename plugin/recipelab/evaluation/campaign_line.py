@@ -110,13 +110,15 @@ class CampaignLine:
     def _learn_records(self, numbers: Iterable[int]) -> list[tuple[float, ...]]:
         """Return what trials say about the noise; curves of their trainings are kept."""
         groups = []
+        # An evaluator of an app's own need not have any.
+        curves = getattr(self._evaluator, "curves", None)
         for number in numbers:
             outcome = self._store.trial(self._campaign, number).outcome
             if outcome is None:
                 continue
             groups.append(self._evaluator.spread_group(outcome))
-            if self._evaluator.curves is not None:
-                self._evaluator.curves.add(str(number), outcome.seed_runs)
+            if curves is not None:
+                curves.add(str(number), outcome.seed_runs)
         return groups
 
     def _noise_groups(self) -> Iterable[tuple[float, ...]]:

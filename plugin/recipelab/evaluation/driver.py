@@ -15,7 +15,7 @@ from recipelab.core.logs import logger
 from recipelab.evaluation.levels import RunningTests
 from recipelab.lineage import PAUSED, CampaignRecord
 from recipelab.lineage.campaigns import RUNNING
-from recipelab.lineage.drivers import LeaseTimes, UsedTotals
+from recipelab.lineage.leases import LeaseTimes, UsedTotals
 from recipelab.packs.judging_sections import Goal
 from recipelab.sandbox.processes import is_dead, owner_identity
 

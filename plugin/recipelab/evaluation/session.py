@@ -35,7 +35,7 @@ from recipelab.evaluation.shared_queue import SharedQueue
 from recipelab.evaluation.trial_runner import OnPhase
 from recipelab.lineage import CampaignRecord, LineageStore
 from recipelab.lineage.campaigns import SEAL, check_campaign, checked_priors, prior_note
-from recipelab.lineage.drivers import LeaseTimes
+from recipelab.lineage.leases import LeaseTimes
 from recipelab.lineage.trial_view import checkpoint_words
 from recipelab.packs.data import ensure_data
 from recipelab.packs.load import load_pack

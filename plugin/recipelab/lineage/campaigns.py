@@ -11,7 +11,7 @@ from typing import Any
 from recipelab.core.errors import LineageError, unknown_name
 from recipelab.core.trial import Trust
 from recipelab.lineage.database import Row, Transaction
-from recipelab.lineage.drivers import begin_drivers_round
+from recipelab.lineage.leases import begin_drivers_round
 from recipelab.lineage.lookup import OpenLineage, campaign_id_of, last_round
 from recipelab.lineage.records import CampaignRecord, RoundRecord
 from recipelab.lineage.values import (

@@ -11,11 +11,23 @@ so two drivers never see the same trial as free.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from recipelab.core.errors import BudgetSpent, LineageError
 from recipelab.core.trial import Status
-from recipelab.lineage.database import Transaction
+from recipelab.lineage.leases import (
+    IN_FLIGHT,
+    LIVE_DRIVERS,
+    DriverLook,
+    DriverRecord,
+    LeaseTimes,
+    UsedTotals,
+    check_room,
+    expire,
+    handed_on,
+    hold_trial,
+    note_reserved,
+    used_by,
+)
 from recipelab.lineage.lookup import LIVE, OpenLineage, check_live, trial_key
 from recipelab.lineage.trial_rows import reopen_trial
 from recipelab.lineage.values import (
@@ -30,18 +42,11 @@ from recipelab.lineage.values import (
 STOP = "stop"
 """The wish that all drivers of a campaign end."""
 
-_COUNTED = tuple(status.value for status in Status if status.counts)
-
-_LIVE = "SELECT number FROM driver WHERE campaign_id = :campaign AND state = 'live'"
 _DRIVERS = """
 SELECT d.number, d.run, d.host, d.process, d.model, d.state, d.until - {clock},
   (SELECT count(*) FROM trial_lease l
    WHERE l.campaign_id = d.campaign_id AND l.driver = d.number)
 FROM driver d WHERE d.campaign_id = :campaign ORDER BY d.number
-"""
-_EXPIRE = """
-UPDATE driver SET state = 'lost', ticket = NULL
-WHERE campaign_id = :campaign AND state = 'live' AND until < {clock} AND number <> :but
 """
 _GIVE_UP = """
 UPDATE driver SET state = 'lost', ticket = NULL
@@ -58,124 +63,18 @@ LEFT JOIN driver d ON d.campaign_id = l.campaign_id AND d.number = l.driver AND 
 WHERE t.campaign_id = :campaign AND t.status IS NULL AND d.number IS NULL
 ORDER BY t.id LIMIT :most
 """
-_HOLD = """
-INSERT INTO trial_lease (campaign_id, trial_number, driver) VALUES (:campaign, :trial, :driver)
-ON CONFLICT (campaign_id, trial_number) DO UPDATE SET driver = excluded.driver, wish = NULL
-"""
 _HELD = "SELECT trial_number FROM trial_lease WHERE campaign_id = :campaign AND driver = :driver"
 _OVERDUE = """
 SELECT 1 FROM driver WHERE campaign_id = :campaign AND state = 'live' AND until < {clock} LIMIT 1
-"""
-_IN_FLIGHT = "SELECT count(*) FROM trial WHERE campaign_id = :campaign AND status IS NULL"
-_USED_TRIALS = """
-SELECT coalesce(sum(trials), 0) FROM tally WHERE campaign_id = :campaign AND status IN :statuses
-"""
-_USED = """
-SELECT max(id), coalesce(sum(CASE WHEN model <> 'device' THEN prompt_tokens + completion_tokens
-  ELSE 0 END), 0), coalesce(sum(CASE WHEN model <> 'device' THEN cost ELSE 0 END), 0),
-  coalesce(sum(CASE WHEN model = 'device' THEN seconds ELSE 0 END), 0),
-  coalesce(sum(CASE WHEN model = 'device' THEN calls ELSE 0 END), 0)
-FROM usage WHERE campaign_id = :campaign AND id > :after
 """
 _RESERVED = """
 SELECT coalesce(sum(tokens), 0), coalesce(sum(money), 0) FROM driver
 WHERE campaign_id = :campaign AND run = :run AND number <> :driver
 """
-_RESERVE = """
-UPDATE driver SET tokens = :tokens, money = :money
-WHERE campaign_id = :campaign AND number = :driver
-"""
 _JUDGED_SINCE = """
 SELECT judged_order, number FROM trial
 WHERE campaign_id = :campaign AND judged_order >= :order ORDER BY judged_order
 """
-
-
-@dataclass(frozen=True)
-class LeaseTimes:
-    """How long a driver may be silent.
-
-    Attributes:
-        beat: Seconds between two beats of a driver, and between two looks for lost ones.
-        expiry: Seconds after a beat until the others may take its trials.
-    """
-
-    beat: float = 10.0
-    expiry: float = 40.0
-
-    def __post_init__(self) -> None:
-        if not 0.0 < 2 * self.beat <= self.expiry < float("inf"):
-            raise LineageError(
-                f"a lease of {self.expiry:g} s with a beat each {self.beat:g} s is not valid; "
-                "valid: a beat above 0, and a lease of two beats or more"
-            )
-
-
-@dataclass(frozen=True)
-class DriverRecord:
-    """A driver of a campaign.
-
-    Attributes:
-        number: Its number in the campaign, from 1.
-        run: The stretch of the campaign that it takes part in, from 1.
-        host: Name of its machine.
-        process: Identity of its process.
-        model: The model of its specialists.
-        state: ``live``, ``left``, or ``lost`` if it was given up.
-        lease: Seconds until its lease ends, if it is not heard of before.
-        trials: How many trials it holds.
-    """
-
-    number: int
-    run: int
-    host: str
-    process: str
-    model: str
-    state: str
-    lease: float
-    trials: int
-
-
-@dataclass(frozen=True)
-class DriverLook:
-    """What a driver sees of the others.
-
-    Attributes:
-        live: Whether it is a driver still, and was not given up.
-        calibrates: Whether it is the first of those that live, which measures the baseline.
-        others: How many others live.
-        stop: Whether somebody wants the campaign stopped.
-        kills: Trials of its own that somebody wants ended.
-        free: Whether trials in flight are nobody's, or a lease is over.
-        in_flight: Trials in flight, of all drivers and of none.
-    """
-
-    live: bool
-    calibrates: bool
-    others: int
-    stop: bool
-    kills: tuple[int, ...]
-    free: bool
-    in_flight: int
-
-
-@dataclass(frozen=True)
-class UsedTotals:
-    """What a campaign has used, as far as it is written.
-
-    Attributes:
-        last: Id of the newest row that is in the sums.
-        tokens: Tokens sent to and received from models.
-        money: Their cost.
-        device_seconds: How long trials have held slots.
-        device_trials: In how many entries.
-    """
-
-    last: int = 0
-    tokens: int = 0
-    money: float = 0.0
-    device_seconds: float = 0.0
-    device_trials: int = 0
 
 
 class DriverStore(OpenLineage):
@@ -230,8 +129,8 @@ class DriverStore(OpenLineage):
         """
         clock = self._database.clock
         with self._writing_to(campaign) as (transaction, campaign_id):
-            _expire(transaction, campaign_id)
-            live = transaction.values(_LIVE, campaign=campaign_id)
+            expire(transaction, campaign_id)
+            live = transaction.values(LIVE_DRIVERS, campaign=campaign_id)
             if live and not joins:
                 raise LineageError(
                     f"campaign {campaign} is running already (driver "
@@ -245,7 +144,7 @@ class DriverStore(OpenLineage):
             before = self._driving.get(campaign)
             # Whoever finds nobody begins a run, but for one that was given up and comes again.
             run = run if live or before is not None else (run or 0) + 1
-            tokens, money = _handed_on(transaction, campaign_id, before)
+            tokens, money = handed_on(transaction, campaign_id, before)
             moment = transaction.value(f"SELECT {clock}")
             number = (last or 0) + 1
             transaction.insert(
@@ -304,8 +203,8 @@ class DriverStore(OpenLineage):
         if driver is None:
             return False
         with self._writing_to(campaign) as (transaction, campaign_id):
-            _expire(transaction, campaign_id, but=driver)
-            live = transaction.values(_LIVE, campaign=campaign_id)
+            expire(transaction, campaign_id, but=driver)
+            live = transaction.values(LIVE_DRIVERS, campaign=campaign_id)
             is_last = not [number for number in live if number != driver]
             if is_last and unless_last:
                 return True
@@ -361,7 +260,7 @@ class DriverStore(OpenLineage):
                 stop=wishes.get(driver) == STOP,
                 kills=tuple(kills),
                 free=bool(free),
-                in_flight=transaction.value(_IN_FLIGHT, campaign=campaign_id),
+                in_flight=transaction.value(IN_FLIGHT, campaign=campaign_id),
             )
 
     def take_trials(self, campaign: str, most: int) -> tuple[int, ...]:
@@ -382,7 +281,7 @@ class DriverStore(OpenLineage):
         driver = self._driving[campaign]
         with self._writing_to(campaign) as (transaction, campaign_id):
             check_live(transaction, campaign_id, driver)
-            _expire(transaction, campaign_id, but=driver)
+            expire(transaction, campaign_id, but=driver)
             taken = transaction.values(_FREE, campaign=campaign_id, most=most)
             for number in taken:
                 hold_trial(transaction, campaign_id, number, driver)
@@ -461,7 +360,7 @@ class DriverStore(OpenLineage):
         driver = self._driving[campaign]
         with self._writing_to(campaign) as (transaction, campaign_id):
             check_live(transaction, campaign_id, driver)
-            _expire(transaction, campaign_id, but=driver)
+            expire(transaction, campaign_id, but=driver)
             tickets = transaction.pairs(
                 "SELECT number, ticket FROM driver "
                 "WHERE campaign_id = :campaign AND state = 'live' AND ticket IS NOT NULL",
@@ -535,7 +434,7 @@ class DriverStore(OpenLineage):
     def used_totals(self, campaign: str, since: UsedTotals) -> UsedTotals:
         """Return what a campaign has used; only what came after earlier totals is read."""
         with self._asking(campaign) as (transaction, campaign_id):
-            return _used(transaction, campaign_id, since)
+            return used_by(transaction, campaign_id, since)
 
     def reserve_calls(
         self,
@@ -568,7 +467,7 @@ class DriverStore(OpenLineage):
         driver = self._driving[campaign]
         with self._writing_to(campaign) as (transaction, campaign_id):
             check_live(transaction, campaign_id, driver)
-            used = _used(transaction, campaign_id, since)
+            used = used_by(transaction, campaign_id, since)
             run = transaction.value(
                 "SELECT run FROM driver WHERE campaign_id = :campaign AND number = :driver",
                 campaign=campaign_id,
@@ -607,117 +506,3 @@ class DriverStore(OpenLineage):
                 round=round_number,
             )
         return found
-
-
-def hold_trial(transaction: Transaction, campaign_id: int, number: int, driver: int) -> None:
-    """Give a trial to a driver, whoever had it."""
-    transaction.run(_HOLD, campaign=campaign_id, trial=number, driver=driver)
-
-
-def end_lease(transaction: Transaction, campaign_id: int, number: int) -> None:
-    """Note that a trial is judged, so that nobody holds it any more."""
-    transaction.run(
-        "DELETE FROM trial_lease WHERE campaign_id = :campaign AND trial_number = :trial",
-        campaign=campaign_id,
-        trial=number,
-    )
-
-
-def note_reserved(
-    transaction: Transaction, campaign_id: int, driver: int, tokens: int, money: float
-) -> None:
-    """Note what the calls of a driver have reserved."""
-    transaction.run(
-        _RESERVE, campaign=campaign_id, driver=driver, tokens=tokens, money=float(money)
-    )
-
-
-def check_room(
-    transaction: Transaction,
-    campaign_id: int,
-    campaign: str,
-    device_seconds: float | None = None,
-) -> None:
-    """Check that a campaign that drivers run has room for one more trial.
-
-    A trial in flight is its own reservation: it is in the transaction that proposes it.
-
-    Args:
-        transaction: Where the trial is proposed.
-        campaign_id: The campaign.
-        campaign: Its name, for the message.
-        device_seconds: Seconds that trials may hold slots in all; ``None`` without a bound.
-
-    Raises:
-        BudgetSpent: It has none.
-    """
-    live = transaction.row(f"{_LIVE} LIMIT 1", campaign=campaign_id)
-    if live is None:
-        return
-    limit = transaction.value("SELECT trials FROM campaign WHERE id = :id", id=campaign_id)
-    if limit is not None:
-        used = transaction.value(_USED_TRIALS, campaign=campaign_id, statuses=[*_COUNTED, ""])
-        if int(used) >= limit:
-            raise BudgetSpent(f"all {limit} trials of {campaign} are spent or in flight")
-    if device_seconds is not None:
-        used_up = _used(transaction, campaign_id, UsedTotals())
-        flying = transaction.value(_IN_FLIGHT, campaign=campaign_id)
-        each = used_up.device_seconds / used_up.device_trials if used_up.device_trials else 0.0
-        if used_up.device_seconds + each * (flying + 1) > device_seconds:
-            raise BudgetSpent(
-                f"the device time of {campaign} is spent, or trials in flight need it"
-            )
-
-
-def begin_drivers_round(
-    transaction: Transaction, campaign_id: int, driver: int, number: int
-) -> None:
-    """Note that a driver leads a round, which is to be added; its round before is over."""
-    transaction.run(
-        "UPDATE round SET ended_at = :now WHERE campaign_id = :campaign AND ended_at IS NULL "
-        "AND number IN (SELECT round_number FROM driver_round "
-        "WHERE campaign_id = :campaign AND driver = :driver)",
-        now=to_stamp(now()),
-        campaign=campaign_id,
-        driver=driver,
-    )
-    transaction.insert("driver_round", campaign_id=campaign_id, round_number=number, driver=driver)
-
-
-def _expire(transaction: Transaction, campaign_id: int, but: int | None = None) -> None:
-    """Give up the drivers whose lease is over.
-
-    Args:
-        transaction: Where they are.
-        campaign_id: The campaign.
-        but: One that is spared: it is at work, as it asks, and nobody has taken anything of it.
-    """
-    statement = _EXPIRE.format(clock=transaction.database.clock)
-    transaction.run(statement, campaign=campaign_id, but=-1 if but is None else but)
-
-
-def _handed_on(transaction: Transaction, campaign_id: int, before: int | None) -> tuple[int, float]:
-    """Take over what a driver had reserved that comes again under another number."""
-    if before is None:
-        return 0, 0.0
-    row = transaction.row(
-        "SELECT tokens, money FROM driver WHERE campaign_id = :campaign AND number = :driver",
-        campaign=campaign_id,
-        driver=before,
-    )
-    note_reserved(transaction, campaign_id, before, 0, 0.0)
-    return (0, 0.0) if row is None else (int(row[0]), float(row[1]))
-
-
-def _used(transaction: Transaction, campaign_id: int, since: UsedTotals) -> UsedTotals:
-    """Return totals with what came after them: rows of a campaign are written in their order."""
-    ((last, tokens, money, seconds, trials),) = transaction.rows(
-        _USED, campaign=campaign_id, after=since.last
-    )
-    return UsedTotals(
-        since.last if last is None else last,
-        since.tokens + int(tokens),
-        since.money + float(money),
-        since.device_seconds + float(seconds),
-        since.device_trials + int(trials),
-    )

@@ -9,7 +9,7 @@ from typing import Any
 
 from recipelab.core.errors import LineageError
 from recipelab.lineage.database import Row, Transaction
-from recipelab.lineage.drivers import note_reserved
+from recipelab.lineage.leases import note_reserved
 from recipelab.lineage.lookup import OpenLineage, check_round, trial_id_of, trial_ids_of
 from recipelab.lineage.records import (
     Lease,

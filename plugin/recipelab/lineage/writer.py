@@ -8,7 +8,7 @@ from typing import TypeVar
 from recipelab.core.errors import LineageError, unknown_name
 from recipelab.core.trial import Outcome, Phase, Proposal, Status
 from recipelab.lineage.database import Transaction
-from recipelab.lineage.drivers import check_room, end_lease, hold_trial
+from recipelab.lineage.leases import check_room, end_lease, hold_trial
 from recipelab.lineage.lookup import (
     OpenLineage,
     check_live,
