@@ -27,7 +27,12 @@ def docker_daemon() -> None:
 
 @pytest.fixture(scope="session")
 def docker_image(docker_daemon: None, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A light image, built from the shipped Dockerfile without any package."""
+    """A light image, built from the shipped Dockerfile without any package.
+
+    ``RECIPELAB_TEST_IMAGE`` names one that the daemon has: others than Docker's need not build.
+    """
+    if given := os.environ.get("RECIPELAB_TEST_IMAGE"):
+        return given
     from recipelab.sandbox.images import build_image
     from recipelab.sandbox.spec import read_image_spec
 

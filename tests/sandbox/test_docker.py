@@ -14,6 +14,7 @@ import pytest
 
 from recipelab.core.errors import SandboxUnavailable
 from recipelab.sandbox import DockerSandbox, Ending, Sandbox
+from recipelab.sandbox.docker.containers import connect
 from recipelab.sandbox.docker.monitor import usage_from_counters
 from recipelab.sandbox.docker.options import OWNER_LABEL
 from recipelab.sandbox.processes import owner_identity
@@ -148,9 +149,7 @@ async def test_a_survivor_is_killed_before_outputs_are_fetched(
 
 def containers_of(owner: str) -> list[Any]:
     """Containers with an owner's label."""
-    from docker import APIClient
-
-    api = APIClient(version="auto")
+    api = connect(timeout=60)
     try:
         found: list[Any] = api.containers(all=True, filters={"label": f"{OWNER_LABEL}={owner}"})
         return found
@@ -184,8 +183,6 @@ async def test_labels_and_no_container_left(
 @pytest.fixture
 def idle_containers(docker_image: str) -> Iterator[dict[str, str]]:
     """Two containers that nobody runs: one of a live owner and one of a dead one."""
-    from docker import APIClient
-
     child = subprocess.Popen(
         [
             sys.executable,
@@ -198,7 +195,7 @@ def idle_containers(docker_image: str) -> Iterator[dict[str, str]]:
     )
     dead_owner = child.communicate()[0].strip()
     owners = {"live": owner_identity(), "dead": dead_owner, "elsewhere": "0123456789-1-1"}
-    api = APIClient(version="auto")
+    api = connect(timeout=60)
     made = {
         key: api.create_container(docker_image, ["sh"], labels={OWNER_LABEL: owner})["Id"]
         for key, owner in owners.items()

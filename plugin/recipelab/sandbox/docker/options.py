@@ -23,8 +23,15 @@ OWNER_LABEL = f"{LABEL_PREFIX}owner"
 PHASE_LABEL = f"{LABEL_PREFIX}phase"
 SANDBOX_LABEL = f"{LABEL_PREFIX}sandbox"
 
-_OWN_PROCESSES = 3
+OWN_PROCESSES = 3
 """Processes beside the command: Docker's init, the monitor, and the shell above the command."""
+
+_OTHER_USERS = 2
+"""Those of them that run under another user than the command's: init and the monitor."""
+
+_SENTRY_THREADS = 256
+_SENTRY_THREADS_EACH = 4
+"""Threads of the host that gVisor's kernel may have for itself, and for each of the command's."""
 
 RUN_COMMAND = ("sh", "-c", '"$@"; code=$?; kill -9 -1 2>/dev/null; exit $code', "sh")
 """Runs the command line that is appended to it.
@@ -74,6 +81,7 @@ def container_options(
     owner: str,
     sandbox: str,
     cores: int,
+    sentry: bool = False,
 ) -> dict[str, Any]:
     """Return the arguments of ``APIClient.create_container``.
 
@@ -85,6 +93,7 @@ def container_options(
         owner: Identity of the process that owns the container.
         sandbox: Identity of the sandbox in that process.
         cores: Number of cores of the daemon's machine; Docker refuses a larger limit.
+        sentry: Whether the runtime is gVisor.
     """
     labels = {f"{LABEL_PREFIX}{key}": value for key, value in request.labels.items()}
     return {
@@ -102,7 +111,7 @@ def container_options(
             SANDBOX_LABEL: sandbox,
             PHASE_LABEL: request.phase,
         },
-        "host_config": _host_config(request, profile, inputs, cores),
+        "host_config": _host_config(request, profile, inputs, cores, sentry),
     }
 
 
@@ -118,11 +127,13 @@ def _host_config(
     profile: ContainerProfile,
     inputs: InputTree,
     cores: int,
+    sentry: bool,
 ) -> dict[str, Any]:
     """Return rights, limits and mounts under the names of Docker's API."""
     limits = request.limits
     memory = limits.memory_mb * MIB
     return {
+        **runtime_option(profile),
         **_devices(limits),
         "Init": True,
         "NetworkMode": "none",
@@ -130,18 +141,34 @@ def _host_config(
         "ExtraHosts": [f"{HOST_NAME}:127.0.0.1"],
         "ReadonlyRootfs": True,
         "CapDrop": ["ALL"],
-        "SecurityOpt": _security(profile),
+        "SecurityOpt": security(profile),
         "IpcMode": "private",
         "ShmSize": memory if profile.shm_mb is None else profile.shm_mb * MIB,
         "Memory": memory,
         "MemorySwap": memory,
         "NanoCpus": int(min(limits.cpus, cores) * 1e9),
-        "PidsLimit": limits.pids + _OWN_PROCESSES + (request.watch is not None),
+        **_process_limits(request, sentry),
         "LogConfig": {"Type": "none"},
-        "Ulimits": [_NO_CORE],
         "Tmpfs": _writable(request, profile, inputs),
         "Mounts": inputs.mounts(PHASE_ROOT),
     }
+
+
+def _process_limits(request: PhaseRequest, sentry: bool) -> dict[str, Any]:
+    """Return the limits of processes and threads, and of their memory dumps.
+
+    The group that the daemon limits holds the threads of gVisor's own kernel: that needs some for
+    each of the command's, and dies with the container where it gets none. So the command's are
+    limited by the kernel inside, which counts those of each user of one container.
+    """
+    own = OWN_PROCESSES + (request.watch is not None)
+    if not sentry:
+        return {"PidsLimit": request.limits.pids + own, "Ulimits": [_NO_CORE]}
+    # The shell above the command, and who reads its file, run under the command's user.
+    number = request.limits.pids + own - _OTHER_USERS
+    most = {"Name": "nproc", "Soft": number, "Hard": number}
+    host = _SENTRY_THREADS + _SENTRY_THREADS_EACH * (request.limits.pids + own)
+    return {"PidsLimit": host, "Ulimits": [_NO_CORE, most]}
 
 
 def _writable(
@@ -161,6 +188,11 @@ def _writable(
     }
 
 
+def runtime_option(profile: ContainerProfile) -> dict[str, str]:
+    """Return the runtime to ask for, if the profile names one."""
+    return {"Runtime": profile.runtime} if profile.runtime else {}
+
+
 def _devices(limits: PhaseLimits) -> dict[str, Any]:
     """Return the cores and GPUs that are named. A GPU that is not named cannot be seen."""
     options: dict[str, Any] = {}
@@ -173,7 +205,8 @@ def _devices(limits: PhaseLimits) -> dict[str, Any]:
     return options
 
 
-def _security(profile: ContainerProfile) -> list[str]:
+def security(profile: ContainerProfile) -> list[str]:
+    """Return the options that keep privileges and system calls from a command."""
     own = profile.seccomp
     # The daemon wants the profile itself; only Docker's command line reads files.
     calls = own.read_text("utf-8") if own is not None else default_profile()

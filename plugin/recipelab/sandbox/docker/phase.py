@@ -12,11 +12,13 @@ from typing import Any
 
 from docker import APIClient
 from docker.errors import APIError, DockerException
-from requests import RequestException
+from requests import ReadTimeout, RequestException
+from requests import ConnectionError as RequestsConnectionError
 from urllib3.exceptions import HTTPError
 
 from recipelab.core.errors import SandboxError
 from recipelab.sandbox.base import OUTPUT_DIRECTORY, Ending, PhaseRequest, PhaseResult
+from recipelab.sandbox.docker.daemon import DaemonFacts
 from recipelab.sandbox.docker.inputs import InputLayers, InputTree, gathered
 from recipelab.sandbox.docker.monitor import (
     STANDARD_OUTPUT,
@@ -32,6 +34,7 @@ from recipelab.sandbox.docker.options import (
     WATCH_COMMAND,
     fetch_command,
 )
+from recipelab.sandbox.docker.remote import Sender
 from recipelab.sandbox.outputs import (
     OutputCollector,
     OutputLimitReached,
@@ -173,7 +176,8 @@ class DockerPhase:
         options: Callable[[InputTree], dict[str, Any]],
         user: str,
         layers: InputLayers,
-        overlays: bool,
+        facts: DaemonFacts,
+        sender: Sender,
         environment: str,
     ) -> None:
         """Note what to run.
@@ -184,7 +188,8 @@ class DockerPhase:
             options: Returns the arguments of ``create_container`` for inputs.
             user: User and group of the command.
             layers: Where to get links to large inputs from.
-            overlays: Whether the daemon can mount them as an overlay.
+            facts: What the daemon can do.
+            sender: Sends inputs to a daemon that sees none of this machine.
             environment: What to record as the environment.
         """
         self._api = api
@@ -192,13 +197,15 @@ class DockerPhase:
         self._options = options
         self._user = user
         self._layers = layers
-        self._overlays = overlays
+        self._facts = facts
+        self._sender = sender
         self._environment = environment
         self._log = BoundedLog(limit=request.limits.log_kb * 1024, tell=request.tell)
         self._lock = threading.Lock()
         self._container = ""
         self._stopped = False
         self._ended = False
+        self._dead = False
         self._killed: Ending | None = None
         self._wall = 0.0
         self._monitor: ContainerMonitor | None = None
@@ -213,7 +220,7 @@ class DockerPhase:
     def run(self) -> PhaseResult:
         """Run the command and collect what it left; see :meth:`Sandbox.run`."""
         try:
-            with gathered(self._request, self._layers, overlays=self._overlays) as inputs:
+            with self._inputs() as inputs:
                 self._check_stopped()
                 created = self._api.create_container(**self._options(inputs))["Id"]
                 with self._lock:
@@ -232,6 +239,16 @@ class DockerPhase:
             # A stream of the SDK was cut: it tells that in the words of what it is made of.
             raise SandboxError(f"phase {self._request.phase}: {error}") from error
 
+    @contextlib.contextmanager
+    def _inputs(self) -> Iterator[InputTree]:
+        overlays = self._facts.overlay_fault is None
+        with gathered(self._request, self._layers, overlays=overlays) as inputs:
+            if not self._facts.remote:
+                yield inputs
+                return
+            with self._sender.sent(inputs) as sent:
+                yield sent
+
     def stop(self) -> None:
         """Kill the container; see :class:`Stoppable`."""
         with self._lock:
@@ -242,7 +259,7 @@ class DockerPhase:
 
     def _result(self, copies: Sequence[tuple[str, str]]) -> PhaseResult:
         self._check_stopped()
-        self._monitor = ContainerMonitor(self._api, self._container)
+        self._monitor = ContainerMonitor(self._api, self._container, ask_daemon=self._facts.sentry)
         self._api.start(self._container)
         # A stop that came before the start found nothing to kill.
         self._check_stopped()
@@ -294,7 +311,7 @@ class DockerPhase:
             exit_code=code,
             wall_seconds=self._wall,
             cpu_seconds=max(0.0, self._after.cpu_seconds - self._handed_over.cpu_seconds),
-            peak_memory_mb=self._after.peak_memory_mb,
+            peak_memory_mb=self._peak(ending),
             log=self._log.text(),
             refused=fetched.refused,
             environment=self._environment,
@@ -306,11 +323,16 @@ class DockerPhase:
             warm_cpu_seconds=self._handed_over.cpu_seconds - self._before.cpu_seconds,
         )
 
+    def _peak(self, ending: Ending) -> float | None:
+        # The figures of a whole container that the kernel killed are gone with it.
+        limit = float(self._request.limits.memory_mb)
+        return limit if ending is Ending.MEMORY and self._dead else self._after.peak_memory_mb
+
     def _execute(self) -> int:
         """Run the command to its end or to the death of the container.
 
         Returns:
-            The exit code; meaningless if the command was killed.
+            The exit code; meaningless if the command was killed, or its container died.
         """
         command = self._handover.command if self._handover else self._request.command
         execution = self._exec_create(
@@ -328,7 +350,7 @@ class DockerPhase:
                     self._wait_for_imports(pieces)
                     self._warm, started = time.monotonic() - started, time.monotonic()
                 deadline = self._timer(self._request.limits.seconds, self._meet_deadline)
-                with deadline, self._watching():
+                with deadline, self._watching(), self._listening_for_death():
                     if self._handover is not None:
                         stream.send(GO)
                     for _, piece in pieces:
@@ -339,8 +361,28 @@ class DockerPhase:
         self._wall = time.monotonic() - started
         with self._lock:
             self._ended = True
-            killed = self._killed or self._stopped
+            killed = self._killed or self._stopped or self._dead
         return 0 if killed else self._exit_code(execution)
+
+    @contextlib.contextmanager
+    def _listening_for_death(self) -> Iterator[None]:
+        """Hang up when the container has died: with gVisor Docker does not end its streams then."""
+        if self._facts.sentry:
+            threading.Thread(target=self._wait_for_death, daemon=True).start()
+        yield
+
+    def _wait_for_death(self) -> None:
+        while not self._ended:
+            # It is waited for as long as the daemon may take for an answer, again and again.
+            with contextlib.suppress(ReadTimeout, RequestsConnectionError):
+                try:
+                    self._api.wait(self._container)
+                except APIError:
+                    return  # It has been removed.
+                time.sleep(_LAST_READING_SECONDS)  # What it said last is on its way.
+                self._dead = not self._ended
+                self._hang_up()
+                return
 
     @contextlib.contextmanager
     def _watching(self) -> Iterator[None]:
