@@ -283,7 +283,7 @@ def _common_inodes(config: Config) -> list[str]:
 
 
 def _gpu_nodes(config: Config) -> list[str]:
-    return sorted(glob.glob("/dev/nvidia[0-9]*"))
+    return sorted(glob.glob("/dev/nvidia[0-9]*") + glob.glob("/dev/dri/renderD*"))
 
 
 def look_around(config: Config) -> dict[str, Any]:

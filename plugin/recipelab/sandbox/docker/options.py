@@ -12,6 +12,7 @@ from recipelab.sandbox.base import HOST_NAME, OUTPUT_DIRECTORY, PhaseLimits, Pha
 from recipelab.sandbox.docker.inputs import InputTree
 from recipelab.sandbox.docker.monitor import MONITOR_COMMAND
 from recipelab.sandbox.docker.seccomp import default_profile
+from recipelab.sandbox.gpus import amd_devices, amd_groups, is_amd, visible_amd
 from recipelab.sandbox.processes import MIB, clean_environment
 from recipelab.sandbox.spec import RESERVED_USER, ContainerProfile
 
@@ -117,9 +118,12 @@ def container_options(
 
 def _environment(request: PhaseRequest, profile: ContainerProfile) -> dict[str, str]:
     passed = {name: os.environ[name] for name in profile.environment if name in os.environ}
+    gpus = request.limits.gpus
+    amd = visible_amd(gpus, alone=True) if is_amd(gpus) else {}
     # NVIDIA's runtime, where it is Docker's default, goes by a variable that images often set.
-    hidden = {} if request.limits.gpus else {"NVIDIA_VISIBLE_DEVICES": "void"}
-    return clean_environment(request, {"HOME": "/tmp", "TMPDIR": "/tmp", **passed, **hidden})
+    hidden = {} if gpus and not amd else {"NVIDIA_VISIBLE_DEVICES": "void"}
+    places = {"HOME": "/tmp", "TMPDIR": "/tmp"}
+    return clean_environment(request, {**places, **passed, **hidden, **amd})
 
 
 def _host_config(
@@ -198,7 +202,15 @@ def _devices(limits: PhaseLimits) -> dict[str, Any]:
     options: dict[str, Any] = {}
     if limits.cpu_set:
         options["CpusetCpus"] = ",".join(map(str, limits.cpu_set))
-    if limits.gpus:
+    if is_amd(limits.gpus):
+        devices = amd_devices(limits.gpus)
+        options["Devices"] = [
+            {"PathOnHost": str(path), "PathInContainer": str(path), "CgroupPermissions": "rw"}
+            for path in devices
+        ]
+        # Nobody else may open them; the groups have other numbers in an image.
+        options["GroupAdd"] = amd_groups(devices)
+    elif limits.gpus:
         options["DeviceRequests"] = [
             {"Driver": "nvidia", "DeviceIDs": list(limits.gpus), "Capabilities": [["gpu"]]}
         ]

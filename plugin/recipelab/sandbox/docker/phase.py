@@ -12,8 +12,8 @@ from typing import Any
 
 from docker import APIClient
 from docker.errors import APIError, DockerException
-from requests import ReadTimeout, RequestException
 from requests import ConnectionError as RequestsConnectionError
+from requests import ReadTimeout, RequestException
 from urllib3.exceptions import HTTPError
 
 from recipelab.core.errors import SandboxError
