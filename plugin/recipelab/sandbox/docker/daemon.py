@@ -20,7 +20,13 @@ from docker.errors import APIError
 from recipelab.core.errors import SandboxUnavailable
 from recipelab.sandbox.docker.inputs import bind, can_overlay, is_usable, overlay, pair_in
 from recipelab.sandbox.docker.monitor import STANDARD_OUTPUT, ContainerStream
-from recipelab.sandbox.docker.options import OWN_PROCESSES, runtime_option, security
+from recipelab.sandbox.docker.options import (
+    OWN_PROCESSES,
+    DaemonFacts,
+    runtime_option,
+    security,
+    usual_ulimits,
+)
 from recipelab.sandbox.docker.remote import Sender
 from recipelab.sandbox.files import new_folder, remove_tree
 from recipelab.sandbox.processes import MIB
@@ -45,24 +51,6 @@ for file in memory.max memory/memory.limit_in_bytes pids.max pids/pids.max \
 do [ -r $file ] && read -r word <$file && echo "${{file##*/}} $word"; done
 """
 """Says whether a tree is seen, the kernel is gVisor's, calls are filtered, and limits are set."""
-
-
-@dataclass(frozen=True)
-class DaemonFacts:
-    """What a daemon and its runtime can do.
-
-    Attributes:
-        cores: Number of cores of its machine.
-        overlay_fault: Why inputs cannot be mounted as overlays; ``None`` if they can.
-        remote: Whether it sees no folder of this machine, so that inputs are sent to it.
-        sentry: Whether commands run on gVisor, whose kernel has no control groups: the daemon
-            knows what a container uses, and limits of its threads are not those of the command.
-    """
-
-    cores: int
-    overlay_fault: str | None = None
-    remote: bool = False
-    sentry: bool = False
 
 
 def check_runtime(facts: Mapping[str, Any], runtime: str | None) -> None:
@@ -110,7 +98,8 @@ def find_out(
     facts = api.info()
     check_runtime(facts, profile.runtime)
     _check_rootless(facts)
-    probe = _Probe(api, image, profile, labels)
+    podman = any("Podman" in str(part["Name"]) for part in api.version().get("Components") or ())
+    probe = _Probe(api, image, profile, labels, podman)
     fault, said = _with_overlay(probe, places, None)
     remote = fault is not None and not _sees_folders(probe, places[0])
     if remote:
@@ -118,7 +107,7 @@ def find_out(
     if fault is not None:
         said = probe.looked([])
     _check_promises(said, profile)
-    return DaemonFacts(int(facts["NCPU"]), fault, remote, "sentry" in said)
+    return DaemonFacts(int(facts["NCPU"]), fault, remote, "sentry" in said, podman)
 
 
 def _check_rootless(facts: Mapping[str, Any]) -> None:
@@ -183,6 +172,7 @@ class _Probe:
     image: str
     profile: ContainerProfile
     labels: Mapping[str, str]
+    podman: bool
 
     def looked(self, mounts: list[dict[str, Any]]) -> dict[str, str]:
         """Return what a container with these mounts says: words, some with a value.
@@ -221,11 +211,12 @@ class _Probe:
             **runtime_option(self.profile),
             "NetworkMode": "none",
             "Mounts": mounts,
-            "SecurityOpt": security(self.profile),
+            "SecurityOpt": security(self.profile, podman=self.podman),
             "Memory": memory,
             "MemorySwap": memory,
             "NanoCpus": int(1e9),
             "PidsLimit": _PIDS,
+            "Ulimits": usual_ulimits(DaemonFacts(cores=1, podman=self.podman)),
             "LogConfig": {"Type": "none"},
         }
 

@@ -231,7 +231,7 @@ def _filled(top: Path, request: PhaseRequest, layers: InputLayers | None) -> Inp
             for other in request.inputs:
                 if other.target.startswith(f"{entry.target}/"):
                     make_way(original / other.target.removeprefix(f"{entry.target}/"))
-            target.mkdir(parents=True)
+            _make_open(target)
             originals.append((original, entry.target))
         elif not _put(entry, target, may_link=layers is not None):
             lies = entry.as_is and layers is not None and can_overlay(entry.source.resolve())
@@ -239,8 +239,14 @@ def _filled(top: Path, request: PhaseRequest, layers: InputLayers | None) -> Inp
         elif covered:
             bound.append((target, entry.target))
     for name in (OUTPUT_DIRECTORY, *request.tripwires):
-        (tree / name).mkdir(parents=True)
+        _make_open(tree / name)
     return InputTree(tree, found, bound, originals, laid, empty)
+
+
+def _make_open(folder: Path) -> None:
+    """Make a folder over which a writable one is mounted: a runtime may take over its mode."""
+    folder.mkdir(parents=True)
+    folder.chmod(0o777)
 
 
 def _is_covered(entry: Input, request: PhaseRequest) -> bool:

@@ -18,7 +18,6 @@ from urllib3.exceptions import HTTPError
 
 from recipelab.core.errors import SandboxError
 from recipelab.sandbox.base import OUTPUT_DIRECTORY, Ending, PhaseRequest, PhaseResult
-from recipelab.sandbox.docker.daemon import DaemonFacts
 from recipelab.sandbox.docker.inputs import InputLayers, InputTree, gathered
 from recipelab.sandbox.docker.monitor import (
     STANDARD_OUTPUT,
@@ -32,6 +31,7 @@ from recipelab.sandbox.docker.options import (
     PHASE_ROOT,
     RUN_COMMAND,
     WATCH_COMMAND,
+    DaemonFacts,
     fetch_command,
 )
 from recipelab.sandbox.docker.remote import Sender

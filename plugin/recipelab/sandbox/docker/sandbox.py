@@ -21,11 +21,12 @@ from recipelab.core.content import cache_root
 from recipelab.core.errors import SandboxError, SandboxUnavailable
 from recipelab.sandbox.base import PhaseRequest, PhaseResult, Sandbox
 from recipelab.sandbox.docker.containers import connect, reap_containers, remove_containers_of
-from recipelab.sandbox.docker.daemon import DaemonFacts, find_out
+from recipelab.sandbox.docker.daemon import find_out
 from recipelab.sandbox.docker.inputs import COPIED_BYTES, InputLayers, InputTree
 from recipelab.sandbox.docker.options import (
     OWNER_LABEL,
     SANDBOX_LABEL,
+    DaemonFacts,
     container_options,
     user_of,
 )
@@ -162,8 +163,7 @@ class DockerSandbox(Sandbox):
             inputs=inputs,
             owner=owner_identity(),
             sandbox=self._identity,
-            cores=self._facts.cores,
-            sentry=self._facts.sentry,
+            facts=self._facts,
         )
 
     def _found(self, api: APIClient, daemon: str) -> DaemonFacts:
