@@ -20,7 +20,7 @@ import pytest
 Environment = dict[str, str]
 _START_SECONDS = 60
 
-GVISOR_OPTIONS = ("--platform=ptrace", "--network=none", "--oci-seccomp")
+GVISOR_OPTIONS = ("--platform=ptrace", "--network=none")
 
 HIDING = """
 set -e
@@ -55,11 +55,8 @@ def skip_or_fail(fault: str | None, variable: str) -> None:
 @contextlib.contextmanager
 def gvisor(folder: Path) -> Iterator[Environment]:
     """A daemon whose default runtime is gVisor; gives the variables that lead to it."""
-    runtimes = {
-        "runsc": {"path": shutil.which("runsc"), "runtimeArgs": list(GVISOR_OPTIONS)},
-        "unfiltered": {"path": shutil.which("runsc"), "runtimeArgs": list(GVISOR_OPTIONS[:2])},
-        "broken": {"path": "/nonexistent/runtime"},
-    }
+    runsc = {"path": shutil.which("runsc"), "runtimeArgs": list(GVISOR_OPTIONS)}
+    runtimes = {"runsc": runsc, "broken": {"path": "/nonexistent/runtime"}}
     settings = folder / "daemon.json"
     settings.write_text(json.dumps({"default-runtime": "runsc", "runtimes": runtimes}))
     environment = {"DOCKER_HOST": f"unix://{folder}/docker.sock"}

@@ -97,7 +97,6 @@ async def test_a_runtime_is_part_of_what_was_measured_in(docker_image: str, outp
     ("said", "words"),
     [
         ({"seccomp": "0"}, "the daemon does not filter system calls$"),
-        ({"seccomp": "0", "sentry": ""}, "--oci-seccomp among its runtimeArgs"),
         ({"memory.max": "max"}, "does not limit memory of a container"),
         ({"pids.max": "max"}, "does not limit processes of a container"),
         ({"cpu.max": "max 100000"}, "does not limit CPU time of a container"),

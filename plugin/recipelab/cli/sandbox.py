@@ -238,6 +238,9 @@ def check(
     gpu: Annotated[
         list[str] | None, typer.Option(help="Id of a GPU to ask for; may be given again.")
     ] = None,
+    runtime: Annotated[
+        str | None, typer.Option(help="Runtime of the daemon, as runsc; default the sandbox's own.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure from inside what a sandbox enforces; exit code 1 if a promise does not hold."""
@@ -246,6 +249,8 @@ def check(
 
     with clear_errors():
         spec = load_image_spec(name)
+        if runtime is not None:
+            spec = spec.with_runtime(runtime)
         gpus = _checked_gpus(gpus=tuple(gpu or ()))
         console = err if as_json else out
         opened = open_sandbox(

@@ -266,6 +266,22 @@ class ImageSpec(BaseModel):
         made._folder, made._below = folder, self
         return made
 
+    def with_runtime(self, runtime: str) -> ImageSpec:
+        """Return the same with another runtime of the daemon.
+
+        Raises:
+            RecipelabError: It is not the name of a runtime.
+        """
+        container = self.container.model_dump() | {"runtime": runtime}
+        try:
+            profile = ContainerProfile.model_validate(container)
+        except ValidationError:
+            valid = ContainerProfile.model_fields["runtime"].description
+            raise RecipelabError(f"runtime {runtime!r} is not valid; valid: {valid}") from None
+        made = self.model_copy(update={"container": profile})
+        made._folder, made._below = self._folder, self._below
+        return made
+
     @property
     def requirements(self) -> Path:
         """The file that lists the packages to install."""

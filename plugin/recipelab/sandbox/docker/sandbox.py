@@ -111,6 +111,11 @@ class DockerSandbox(Sandbox):
         return f"docker {self._image} {self._image_id}{runtime}" if self._image_id else ""
 
     @property
+    def sentry(self) -> bool:
+        """Whether commands run on gVisor's kernel; known once it was started."""
+        return self._facts.sentry
+
+    @property
     def started(self) -> bool:
         """Whether it is connected to the daemon."""
         return self._api is not None
