@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from recipelab.evaluation.log_book import PhaseLog
     from recipelab.evaluation.now import Now
     from recipelab.evaluation.session import Overrides
-    from recipelab.lineage.drivers import DriverRecord
+    from recipelab.lineage.leases import DriverRecord
     from recipelab.packs.pack import Pack
     from recipelab.report.transcript import Transcript
 

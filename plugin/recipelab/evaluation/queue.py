@@ -476,8 +476,12 @@ class TrialQueue:
     async def baseline_elsewhere(self) -> None:
         """Wait until another driver has measured the baseline, or it is this one's to measure."""
 
-    async def others_done(self) -> None:
-        """Wait while the trials of other drivers hold what is left of the budget."""
+    async def wait_for_others(self, *, idle: bool) -> None:
+        """Wait while nothing can be done here, and the trials of other drivers may change that.
+
+        Args:
+            idle: Whether nobody here had anything to propose.
+        """
 
     def is_last(self, state: str, reason: str) -> bool:
         """Return whether no other driver is there to end the campaign; if one is, leave."""

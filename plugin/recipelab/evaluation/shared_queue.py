@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from recipelab.core.errors import LeaseLost
@@ -16,6 +17,7 @@ from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.proposals import BASELINE
 from recipelab.evaluation.queue import MAX_RETRIED, WAITING_PER_SLOT, Submitted, TrialQueue
 from recipelab.lineage import LineageStore, TrialBrief, TrialFilter
+from recipelab.lineage.campaigns import ENDS
 
 LOOK_SECONDS = 0.5
 """Time between two looks at the lineage while there is nothing to do but wait for others."""
@@ -59,6 +61,7 @@ class SharedQueue(TrialQueue):
         self._given_up: set[int] = set()
         self._dropped: list[asyncio.Task[None]] = []
         self._others_judged: list[TrialBrief] = []
+        self._news = 0
         self._told_stop = False
         self._told_kills: set[int] = set()
 
@@ -101,6 +104,7 @@ class SharedQueue(TrialQueue):
             if brief.status is None:
                 continue  # It runs again meanwhile.
             self._others_judged.append(brief)
+            self._news += 1
             if brief.status in MEASURED:
                 self._runner.line.judged_elsewhere(number)
 
@@ -123,9 +127,13 @@ class SharedQueue(TrialQueue):
                 task.cancel()
                 self._dropped.append(task)
         self._dropped = [task for task in self._dropped if not task.done()]
-        if not self._dropped:
-            self._driver.lost = True
-            self._driver.enter()
+        if self._dropped:
+            return
+        if self.store.campaign(self.campaign).state in ENDS:
+            self._look = replace(self._look, stop=True)  # The others have ended it meanwhile.
+            return
+        self._driver.lost = True
+        self._driver.enter()
 
     def _forget(self, number: int) -> None:
         """Drop a trial without an outcome: it is another driver's."""
@@ -188,14 +196,20 @@ class SharedQueue(TrialQueue):
             if self._look.live and not self._driver.lost:
                 self.ensure_baseline()
 
-    async def others_done(self) -> None:
-        """Wait while the trials of others hold what is left of the budget.
+    async def wait_for_others(self, *, idle: bool) -> None:
+        """Wait while nothing can be done here, and the trials of other drivers may change that.
 
         One that dies leaves its trials to those that wait.
+
+        Args:
+            idle: Whether nobody here had anything to propose, so that only news can help.
         """
-        while self.remaining == 0 and not self.running and not self._told_stop:
+        heard = self._news
+        while not self.running and not self._told_stop:
             self.refresh()
             if self._driver.left or not self._shared.running_elsewhere:
+                return
+            if self.remaining != 0 and not (idle and self._news == heard):
                 return
             await asyncio.sleep(LOOK_SECONDS)
 

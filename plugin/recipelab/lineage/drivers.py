@@ -236,7 +236,7 @@ class DriverStore(OpenLineage):
 
     def look_at_drivers(self, campaign: str) -> DriverLook:
         """Return what the driver that this store acts for sees of the others."""
-        driver = self._driving.get(campaign)
+        driver = self._driving.get(campaign, 0)  # None has the number 0.
         with self._asking(campaign) as (transaction, campaign_id):
             rows = transaction.rows(
                 "SELECT number, wish FROM driver WHERE campaign_id = :campaign AND state = 'live' "

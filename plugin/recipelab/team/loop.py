@@ -390,12 +390,13 @@ class CampaignLoop:
             yield
 
     async def wait_for_others(self, token: CancellationToken) -> None:
-        """Wait while the trials of other drivers hold what is left of the budget.
+        """Wait while nothing can be done here, and the trials of other drivers may change that.
 
         Args:
             token: Cancels the waiting.
         """
-        waiting = asyncio.ensure_future(self._queue.others_done())
+        idle = self._idle_rounds > 0
+        waiting = asyncio.ensure_future(self._queue.wait_for_others(idle=idle))
         token.link_future(waiting)
         await waiting
 
