@@ -1,4 +1,4 @@
-"""A worker's calls over a stream: answers, errors, pieces of a running phase, loss of either end."""
+"""Calls of a worker over a stream: answers, errors, pieces of a running phase, loss of an end."""
 
 from __future__ import annotations
 

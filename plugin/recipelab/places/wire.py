@@ -88,7 +88,7 @@ class Wire:
         beating = asyncio.create_task(self._beat())
         try:
             while True:
-                frame = await self._receive()
+                frame = await self.receive()
                 if frame.head:
                     yield frame
         finally:
@@ -103,7 +103,12 @@ class Wire:
             self.send({})
             await asyncio.sleep(self._silence / _BEATS)
 
-    async def _receive(self) -> Frame:
+    async def receive(self) -> Frame:
+        """Return the next frame; one without a head is a sign of life.
+
+        Raises:
+            WireClosed: Nothing more will come.
+        """
         head_size, body_size = _LENGTHS.unpack(await self._exactly(_LENGTHS.size))
         if max(head_size, body_size) > MOST_BYTES:
             raise WireClosed(f"a frame of {head_size:,} and {body_size:,} bytes is too long")

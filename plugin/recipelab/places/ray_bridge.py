@@ -1,0 +1,302 @@
+"""The process that speaks to Ray for a campaign: keeps an actor for each slot, and relays bytes.
+
+It is a process of its own because Ray's client ends the process that it is in when the head of the
+cluster is gone, prints to its standard output what raylets say, and takes its signals. When it
+ends, Ray ends the actors; when an actor ends, however it dies, its worker sees the end of its
+standard input, and stops its phase and itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from recipelab import __version__
+from recipelab.places.parcel import PIECE_BYTES
+from recipelab.places.ray import CONTROL_SILENCE, BridgeSettings
+from recipelab.places.wire import Wire, WireClosed
+
+_PAUSES = (1.0, 5.0, 15.0, 60.0)
+"""Seconds until an actor is asked for again, after so many ones that could not be used."""
+
+_TAIL = 2000
+
+
+def _slot_actor() -> Any:
+    """Return the class of the actors.
+
+    It is defined in here so that Ray sends its code: a node that has no recipelab, or another
+    version, can still say so. So it may use nothing of this module.
+    """
+
+    class Slot:
+        """Begins a worker, and moves bytes to and from it."""
+
+        async def hello(self) -> dict[str, Any]:
+            """Return what the actor is, and where."""
+            import platform
+            import socket
+
+            import ray
+
+            context = ray.get_runtime_context()
+            try:
+                from recipelab import __version__ as version
+            except ImportError as error:
+                version = f"none ({error})"
+            return {
+                "id": context.get_node_id(),
+                "host": socket.gethostname(),
+                "gpus": context.get_accelerator_ids().get("GPU", []),
+                "versions": {
+                    "Python": ".".join(platform.python_version_tuple()[:2]),
+                    "Ray": ray.__version__,
+                    "recipelab": version,
+                },
+            }
+
+        async def begin(self, cores: int, gpus: list[str]) -> dict[str, Any]:
+            """Begin the worker.
+
+            Args:
+                cores: Number of cores to lease for it alone, if so many are free; 0 for none.
+                gpus: Numbers of the GPUs that Ray gave to the actor.
+
+            Returns:
+                The devices that are its own.
+            """
+            import asyncio
+            import sys
+
+            from recipelab.places.ray import own_devices
+
+            self._held, devices = await own_devices(cores, gpus)
+            # The shell ends at once: Ray kills the children of a worker that ends, and the worker
+            # is to end by itself then, so that nothing of its sandbox is left.
+            self._process: Any = await asyncio.create_subprocess_exec(
+                *("sh", "-c", '"$@" <&0 &', "sh"),
+                *(sys.executable, "-P", "-m", "recipelab.places.stream"),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                limit=1 << 22,
+                start_new_session=True,
+            )
+            return devices
+
+        async def push(self, data: bytes) -> None:
+            """Move bytes to the worker."""
+            self._process.stdin.write(data)
+            await self._process.stdin.drain()
+
+        async def pull(self) -> AsyncIterator[tuple[bytes, str]]:
+            """Yield what comes from the worker; last why it ended, as far as it said that."""
+            import asyncio
+
+            said = asyncio.ensure_future(self._process.stderr.read())
+            while data := await self._process.stdout.read(1 << 22):
+                yield data, ""
+            text = (await said).decode(errors="replace").strip()
+            yield b"", text[-2000:]
+
+    return ray.remote(Slot)
+
+
+class Bridge:
+    """Keeps as many slots as are wanted, each with a connection to the driver."""
+
+    def __init__(self, settings: BridgeSettings, control: Wire) -> None:
+        self._settings = settings
+        self._control = control
+        self._class: Any = None
+        self._home = ""
+
+    async def run(self, incoming: AsyncIterator[Any]) -> None:
+        """Keep slots until the driver is gone, or the cluster."""
+        # In this thread: Ray sets signal handlers, which only the main thread can.
+        if (fault := self._connect()) is not None:
+            self._control.send({"failed": fault})
+            await self._control.drain()
+            return
+        self._control.send({"connected": _cluster_words()})
+        numbers = range(self._settings.want)
+        tasks = [asyncio.create_task(self._keep(number)) for number in numbers]
+        tasks.append(asyncio.create_task(_to_end(incoming)))
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _connect(self) -> str | None:
+        """Connect to the cluster; return why that fails."""
+        try:
+            ray.init(
+                address=self._settings.address,
+                log_to_driver=False,
+                logging_level="ERROR",
+                include_dashboard=None,
+            )
+        except (RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
+            return _one_line(error)
+        self._home = ray.get_runtime_context().get_node_id()
+        self._class = _slot_actor()
+        return None
+
+    async def _keep(self, number: int) -> None:
+        """Keep one slot: whenever its actor ends, ask for another one."""
+        failed = 0
+        while self._is_home():
+            actor = self._actor()
+            try:
+                used = await self._use(number, actor)
+            finally:
+                with contextlib.suppress(Exception):
+                    ray.kill(actor)
+            failed = 0 if used else failed + 1
+            await asyncio.sleep(_PAUSES[min(failed, len(_PAUSES) - 1)])
+        self._control.send({"failed": "the raylet of this machine is gone"})
+        await self._control.drain()
+
+    def _actor(self) -> Any:
+        reserve = self._settings.reserve
+        return self._class.options(
+            num_cpus=reserve.cpus,
+            num_gpus=reserve.gpus,
+            resources=dict(reserve.resources) or None,
+            max_restarts=0,
+            max_concurrency=16,
+        ).remote()
+
+    async def _use(self, number: int, actor: Any) -> bool:
+        """Relay between the driver and an actor, until either is gone.
+
+        Returns:
+            Whether the actor was of use.
+        """
+        try:
+            hello = await actor.hello.remote()
+            node = f"{hello['host']}-{hello['id'][:6]}"
+            if fault := _version_fault(hello["versions"]):
+                self._control.send({"refused": f"node {node} {fault}"})
+                return False
+            devices = await actor.begin.remote(self._settings.cores, hello["gpus"])
+        except (RayError, OSError) as error:
+            self._control.send({"refused": _one_line(error)})
+            return False
+        name = f"{node}:{number}"
+        said = await self._relay(actor, {"slot": name, "node": node, **devices})
+        self._control.send({"lost": name, "why": said})
+        return True
+
+    async def _relay(self, actor: Any, hello: Mapping[str, Any]) -> str:
+        """Move bytes both ways; return why that ended."""
+        path = os.fspath(self._settings.socket)
+        reader, writer = await asyncio.open_unix_connection(path, limit=PIECE_BYTES)
+        Wire(reader, writer).send(hello)
+        ways = [
+            asyncio.create_task(_up(reader, actor)),
+            asyncio.create_task(_down(actor, writer)),
+        ]
+        try:
+            done, _ = await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+            return next(iter(done)).result()
+        finally:
+            for way in ways:
+                way.cancel()
+            await asyncio.gather(*ways, return_exceptions=True)
+            writer.close()
+
+    def _is_home(self) -> bool:
+        """Return whether this process may still have actors: they end with its node."""
+        alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+        return self._home in alive
+
+
+async def _up(reader: asyncio.StreamReader, actor: Any) -> str:
+    """Move what the driver sends; return why that ended."""
+    try:
+        while data := await reader.read(PIECE_BYTES):
+            # One at a time: an actor may begin calls in another order.
+            await actor.push.remote(data)
+    except (RayError, OSError) as error:
+        return _one_line(error)
+    return "the driver gave it back"
+
+
+async def _down(actor: Any, writer: asyncio.StreamWriter) -> str:
+    """Move what the worker sends; return why that ended."""
+    try:
+        async for found in actor.pull.options(num_returns="streaming").remote():
+            data, said = await found
+            if not data:
+                return f"its worker has ended{': ' * bool(said)}{said}"
+            writer.write(data)
+            await writer.drain()
+    except (RayError, OSError) as error:
+        return _one_line(error)
+    return "its worker has ended"
+
+
+async def _to_end(incoming: AsyncIterator[Any]) -> None:
+    """Wait until the driver ends the connection."""
+    with contextlib.suppress(WireClosed):
+        async for _ in incoming:
+            pass
+
+
+def _version_fault(found: Mapping[str, str]) -> str | None:
+    """Return how the versions of a node differ from those here; ``None`` if they do not."""
+    here = {
+        "Python": ".".join(map(str, sys.version_info[:2])),
+        "Ray": ray.__version__,
+        "recipelab": __version__,
+    }
+    differ = [
+        f"{what} {found.get(what)}, and here it is {version}"
+        for what, version in here.items()
+        if found.get(what) != version
+    ]
+    return f"has {'; '.join(differ)}" if differ else None
+
+
+def _cluster_words() -> str:
+    """Return what the cluster has, in words."""
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    plain = {
+        name: amount
+        for name, amount in sorted(ray.cluster_resources().items())
+        if not name.startswith(("node:", "accelerator_type:")) and "memory" not in name
+    }
+    have = ", ".join(f"{amount:g} {name}" for name, amount in plain.items())
+    return f"{len(nodes)} node{'s' * (len(nodes) != 1)} with {have or 'no resources'}"
+
+
+def _one_line(error: BaseException) -> str:
+    """Return what an error of Ray says, without the frames and tables around it."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    told = [line for line in lines if line and "\x1b" not in line and not line.startswith("File ")]
+    text = " ".join(told) or type(error).__name__
+    return text if len(text) <= _TAIL else f"{text[:_TAIL]}..."
+
+
+async def _main(settings: BridgeSettings) -> None:
+    path = os.fspath(settings.socket)
+    control = Wire(*await asyncio.open_unix_connection(path), silence=CONTROL_SILENCE)
+    control.send({"control": os.getpid()})
+    try:
+        await Bridge(settings, control).run(control.frames())
+    finally:
+        control.close()
+        with contextlib.suppress(Exception):
+            ray.shutdown()
+
+
+if __name__ == "__main__":
+    asyncio.run(_main(BridgeSettings.from_json(sys.argv[1])))
