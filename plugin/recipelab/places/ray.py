@@ -20,6 +20,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -28,7 +29,7 @@ from recipelab.core.errors import RecipelabError, SandboxError, SandboxUnavailab
 from recipelab.core.logs import logger
 from recipelab.places.base import Place, PlaceRequest
 from recipelab.places.parcel import PIECE_BYTES, NodeSetup
-from recipelab.places.placed import PlacedSandbox, node_setup
+from recipelab.places.placed import NodeLost, PlacedSandbox, node_setup
 from recipelab.places.stream import StreamLink
 from recipelab.places.wire import Wire, WireClosed
 from recipelab.sandbox.slots import Slot, SlotPool, list_gpus, machine_slots
@@ -49,6 +50,7 @@ _GONE_SECONDS = 300.0
 """How long the cluster may be away until phases that wait for a slot fail."""
 
 _RETRY_SECONDS = 3.0
+_REASON_SECONDS = 1.0
 _END_SECONDS = 10.0
 _CORE_SECONDS = 0.3
 _TAIL_BYTES = 2000
@@ -128,6 +130,41 @@ async def own_devices(
     return held, {"cores": mine, "gpus": [gpu.uuid for gpu in found] or list(gpus)}
 
 
+async def begin_worker() -> tuple[asyncio.StreamReader, asyncio.StreamReader, asyncio.StreamWriter]:
+    """Begin a worker on this node, where an actor calls it.
+
+    It is no child of the actor: Ray kills the children of a process that ends, and the worker is to
+    end by itself then, so that nothing of its sandbox is left behind.
+
+    Returns:
+        Its output, its log, and its input, whose end it ends at.
+    """
+    ends = [os.pipe() for _ in range(3)]
+    (its_input, to_worker), (from_worker, its_output), (log, its_log) = ends
+    begun = await asyncio.create_subprocess_exec(
+        # A shell's background process reads nothing, unless it is told what.
+        *("sh", "-c", 'exec 3<&0; "$@" <&3 3<&- &', "sh"),
+        *(sys.executable, "-P", "-m", "recipelab.places.stream"),
+        stdin=its_input,
+        stdout=its_output,
+        stderr=its_log,
+        start_new_session=True,
+    )
+    for end in (its_input, its_output, its_log):
+        os.close(end)
+    await begun.wait()
+    loop = asyncio.get_running_loop()
+    readers: list[asyncio.StreamReader] = []
+    for end in (from_worker, log):
+        readers.append(asyncio.StreamReader(limit=PIECE_BYTES))
+        protocol = partial(asyncio.StreamReaderProtocol, readers[-1])
+        await loop.connect_read_pipe(protocol, os.fdopen(end, "rb"))
+    transport, flow = await loop.connect_write_pipe(
+        asyncio.streams.FlowControlMixin, os.fdopen(to_worker, "wb")
+    )
+    return readers[0], readers[1], asyncio.StreamWriter(transport, flow, None, loop)
+
+
 class RayPlace(Place):
     """The nodes of a Ray cluster.
 
@@ -175,6 +212,7 @@ class RayPlace(Place):
         self._cluster = ""
         self._failed = ""
         self._told: set[str] = set()
+        self._said: dict[str, str] = {}
         self._gone_since: float | None = None
 
     @classmethod
@@ -209,12 +247,13 @@ class RayPlace(Place):
 
     async def stop(self) -> None:
         """Give all slots back; see :meth:`Place.stop`."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        for link in list(self._links.values()):
+        links, self._links = self._links, {}
+        for link in links.values():
             await link.close()
-        self._links.clear()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._stack.aclose()
 
     async def _wait_for_slots(self) -> None:
@@ -223,8 +262,8 @@ class RayPlace(Place):
         Raises:
             SandboxUnavailable: There is none.
         """
-        began = time.monotonic()
-        have, since = 0, began
+        began = since = time.monotonic()
+        have = 0
         while (found := len(self._links)) < self.want:
             now = time.monotonic()
             if found != have:
@@ -236,7 +275,7 @@ class RayPlace(Place):
             self._changed.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), 0.5)
-        text = f"Ray cluster at {self._address}, {self._cluster}: {have or found} slots"
+        text = f"Ray cluster at {self._address}, {self._cluster}: {found} slots"
         if found < self.want:
             text += f"; it has no room for {self.want - found} more now"
         self._request.say(text)
@@ -303,7 +342,10 @@ class RayPlace(Place):
             await _ended(process)
         return self._failed or _last_words(log)
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._begin(self._take(reader, writer))
+
+    async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Take a connection of the bridge: its own, or that of a slot."""
         wire = Wire(reader, writer, silence=CONTROL_SILENCE)
         try:
@@ -326,8 +368,8 @@ class RayPlace(Place):
             self._failed = head["failed"]
         elif "refused" in head:
             self._tell_refused(head["refused"])
-        elif (link := self._links.get(head.get("lost", ""))) is not None:
-            self._leave(link, head["why"])
+        elif "lost" in head:
+            self._said[head["lost"]] = head["why"]
         self._changed.set()
 
     def _tell_refused(self, text: str) -> None:
@@ -356,15 +398,24 @@ class RayPlace(Place):
             await self.sandbox.join(link)
             self._links[name] = link
             self._changed.set()
-            reason = await asyncio.shield(link.lost)
-            # The bridge knows more, and says it at the same time.
-            await asyncio.sleep(0.2)
-            self._leave(link, reason)
+            self._leave(link, await self._reason(link))
+        except NodeLost:
+            self._tell_refused(f"{name}: {await self._reason(link)}")
         except (SandboxUnavailable, SandboxError) as error:
             self._tell_refused(f"{name}: {error}")
-            self._changed.set()
         finally:
+            self._changed.set()
             await link.close()
+
+    async def _reason(self, link: StreamLink) -> str:
+        """Wait until a slot is gone; return why. The bridge knows more, and says it then."""
+        reason, name = await asyncio.shield(link.lost), link.slot.name
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_REASON_SECONDS):
+                while name not in self._said:
+                    self._changed.clear()
+                    await self._changed.wait()
+        return self._said.pop(name, reason)
 
     def _leave(self, link: StreamLink, reason: str) -> None:
         """Take a slot out of use, once."""

@@ -72,36 +72,23 @@ def _slot_actor() -> Any:
             Returns:
                 The devices that are its own.
             """
-            import asyncio
-            import sys
-
-            from recipelab.places.ray import own_devices
+            from recipelab.places.ray import begin_worker, own_devices
 
             self._held, devices = await own_devices(cores, gpus)
-            # The shell ends at once: Ray kills the children of a worker that ends, and the worker
-            # is to end by itself then, so that nothing of its sandbox is left.
-            self._process: Any = await asyncio.create_subprocess_exec(
-                *("sh", "-c", '"$@" <&0 &', "sh"),
-                *(sys.executable, "-P", "-m", "recipelab.places.stream"),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                limit=1 << 22,
-                start_new_session=True,
-            )
+            self._out, self._log, self._in = await begin_worker()
             return devices
 
         async def push(self, data: bytes) -> None:
             """Move bytes to the worker."""
-            self._process.stdin.write(data)
-            await self._process.stdin.drain()
+            self._in.write(data)
+            await self._in.drain()
 
         async def pull(self) -> AsyncIterator[tuple[bytes, str]]:
             """Yield what comes from the worker; last why it ended, as far as it said that."""
             import asyncio
 
-            said = asyncio.ensure_future(self._process.stderr.read())
-            while data := await self._process.stdout.read(1 << 22):
+            said = asyncio.ensure_future(self._log.read())
+            while data := await self._out.read(1 << 22):
                 yield data, ""
             text = (await said).decode(errors="replace").strip()
             yield b"", text[-2000:]
