@@ -29,16 +29,12 @@ from recipelab.core.errors import RecipelabError, SandboxError, SandboxUnavailab
 from recipelab.core.logs import logger
 from recipelab.places.base import Place, PlaceRequest
 from recipelab.places.parcel import PIECE_BYTES, NodeSetup
-from recipelab.places.placed import NodeLost, PlacedSandbox, node_setup
-from recipelab.places.stream import StreamLink
-from recipelab.places.wire import Wire, WireClosed
+from recipelab.places.placed import NodeLink, NodeLost, PlacedSandbox
+from recipelab.places.setup import STORE_OPTIONS, node_setup
+from recipelab.places.stream import Frames, StreamLink
 from recipelab.sandbox.slots import Slot, SlotPool, list_gpus, machine_slots
 
 _log = logger(__name__)
-
-CONTROL_SILENCE = 600.0
-"""Seconds without a byte after which bridge and driver count each other as gone. Both see at once
-when the other one dies; to connect to a cluster may take minutes, in which nothing is said."""
 
 _WAIT_SECONDS = 60.0
 """How long to wait for a first slot, if nothing else is asked for."""
@@ -50,7 +46,6 @@ _GONE_SECONDS = 300.0
 """How long the cluster may be away until phases that wait for a slot fail."""
 
 _RETRY_SECONDS = 3.0
-_REASON_SECONDS = 1.0
 _END_SECONDS = 10.0
 _CORE_SECONDS = 0.3
 _TAIL_BYTES = 2000
@@ -178,6 +173,7 @@ class RayPlace(Place):
         "cpus": "CPUs that a slot reserves (default: the cores that a phase of the pack may use)",
         "gpus": "GPUs that a slot reserves (default: those of the pack); a part, as 0.5, is shared",
         "resources": "custom resources that a slot reserves, as a100:1,fast_disk:0.5",
+        **STORE_OPTIONS,
         "wait": f"seconds to wait for the first slot (default: {_WAIT_SECONDS:.0f})",
     }
 
@@ -201,7 +197,7 @@ class RayPlace(Place):
             _resources(options.get("resources", "")),
         )
         self._wait = _number(options, "wait", _WAIT_SECONDS)
-        self.sandbox: PlacedSandbox = PlacedSandbox(request)
+        self.sandbox: PlacedSandbox = PlacedSandbox(request, left=self._left)
         self.pool = self.sandbox.pool
         self._folder: Path | None = None
         self._stack = AsyncExitStack()
@@ -212,7 +208,7 @@ class RayPlace(Place):
         self._cluster = ""
         self._failed = ""
         self._told: set[str] = set()
-        self._said: dict[str, str] = {}
+        self._gone: dict[str, asyncio.Future[str]] = {}
         self._gone_since: float | None = None
 
     @classmethod
@@ -247,9 +243,6 @@ class RayPlace(Place):
 
     async def stop(self) -> None:
         """Give all slots back; see :meth:`Place.stop`."""
-        links, self._links = self._links, {}
-        for link in links.values():
-            await link.close()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -340,25 +333,27 @@ class RayPlace(Place):
             await process.wait()
         finally:
             await _ended(process)
-        return self._failed or _last_words(log)
+        said = self._failed or _last_words(log)
+        for name in list(self._gone):
+            self._end(name, said)
+        return said
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._begin(self._take(reader, writer))
 
     async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Take a connection of the bridge: its own, or that of a slot."""
-        wire = Wire(reader, writer, silence=CONTROL_SILENCE)
+        frames = Frames(reader, writer)
         try:
-            head = (await wire.receive()).head
-            if "control" in head:
-                async for frame in wire.frames():
-                    self._heard(frame.head)
-            else:
+            head, _ = await frames.receive()
+            if "control" not in head:
                 await self._join(head, reader, writer)
-        except WireClosed:
-            pass
+            while "control" in head:
+                self._heard((await frames.receive())[0])
+        except NodeLost:
+            pass  # The bridge has ended, or the slot.
         finally:
-            writer.close()
+            frames.close()
 
     def _heard(self, head: Mapping[str, Any]) -> None:
         """Note what the bridge says."""
@@ -369,7 +364,7 @@ class RayPlace(Place):
         elif "refused" in head:
             self._tell_refused(head["refused"])
         elif "lost" in head:
-            self._said[head["lost"]] = head["why"]
+            self._end(head["lost"], head["why"])
         self._changed.set()
 
     def _tell_refused(self, text: str) -> None:
@@ -386,42 +381,35 @@ class RayPlace(Place):
         """Take a slot into use until its worker is gone."""
         assert self._setup is not None
         name, node = hello["slot"], hello["node"]
-        slot = Slot(
-            name,
-            cores=tuple(hello["cores"]) or None,
-            gpus=tuple(hello["gpus"]),
-            node=node,
-        )
-        link = StreamLink(reader, writer, slot=slot, what=f"slot {name}")
+        link = StreamLink(reader, writer)
+        gone = self._gone[name] = asyncio.get_running_loop().create_future()
         try:
-            await link.start(self._setup.model_copy(update={"node": node}))
+            await link.greet(self._setup.model_copy(update={"node": node}))
+            cores, gpus = hello["cores"], hello["gpus"]
+            link.slot = Slot(name, cores=tuple(cores) or None, gpus=tuple(gpus), node=node)
             await self.sandbox.join(link)
             self._links[name] = link
             self._changed.set()
-            self._leave(link, await self._reason(link))
-        except NodeLost:
-            self._tell_refused(f"{name}: {await self._reason(link)}")
+            self.sandbox.leave(link, await asyncio.shield(gone))
         except (SandboxUnavailable, SandboxError) as error:
             self._tell_refused(f"{name}: {error}")
         finally:
+            self._links.pop(name, None)
+            self._gone.pop(name, None)
             self._changed.set()
             await link.close()
 
-    async def _reason(self, link: StreamLink) -> str:
-        """Wait until a slot is gone; return why. The bridge knows more, and says it then."""
-        reason, name = await asyncio.shield(link.lost), link.slot.name
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_REASON_SECONDS):
-                while name not in self._said:
-                    self._changed.clear()
-                    await self._changed.wait()
-        return self._said.pop(name, reason)
+    def _left(self, link: NodeLink, reason: str) -> None:
+        """Note that a slot is out of use: the sandbox calls it."""
+        name = link.slot.name
+        if self._links.pop(name, None) is not None and self.sandbox.started:
+            self._request.warn(f"slot {name} is lost: {reason}")
+        self._end(name, reason)
 
-    def _leave(self, link: StreamLink, reason: str) -> None:
-        """Take a slot out of use, once."""
-        if self._links.pop(link.slot.name, None) is not None:
-            self._request.warn(f"slot {link.slot.name} is lost: {reason}")
-            self.sandbox.leave(link, reason)
+    def _end(self, name: str, reason: str) -> None:
+        """Have the connection of a slot be closed, which ends its worker."""
+        if (gone := self._gone.get(name)) is not None and not gone.done():
+            gone.set_result(reason)
 
 
 def _number(options: Mapping[str, str], name: str, otherwise: float) -> float:

@@ -20,8 +20,9 @@ from ray.exceptions import RayError
 
 from recipelab import __version__
 from recipelab.places.parcel import PIECE_BYTES
-from recipelab.places.ray import CONTROL_SILENCE, BridgeSettings
-from recipelab.places.wire import Wire, WireClosed
+from recipelab.places.placed import NodeLost
+from recipelab.places.ray import BridgeSettings
+from recipelab.places.stream import Frames
 
 _PAUSES = (1.0, 5.0, 15.0, 60.0)
 """Seconds until an actor is asked for again, after so many ones that could not be used."""
@@ -99,23 +100,22 @@ def _slot_actor() -> Any:
 class Bridge:
     """Keeps as many slots as are wanted, each with a connection to the driver."""
 
-    def __init__(self, settings: BridgeSettings, control: Wire) -> None:
+    def __init__(self, settings: BridgeSettings, control: Frames) -> None:
         self._settings = settings
         self._control = control
         self._class: Any = None
         self._home = ""
 
-    async def run(self, incoming: AsyncIterator[Any]) -> None:
+    async def run(self) -> None:
         """Keep slots until the driver is gone, or the cluster."""
         # In this thread: Ray sets signal handlers, which only the main thread can.
         if (fault := self._connect()) is not None:
-            self._control.send({"failed": fault})
-            await self._control.drain()
+            await self._control.send({"failed": fault})
             return
-        self._control.send({"connected": _cluster_words()})
+        await self._control.send({"connected": _cluster_words()})
         numbers = range(self._settings.want)
         tasks = [asyncio.create_task(self._keep(number)) for number in numbers]
-        tasks.append(asyncio.create_task(_to_end(incoming)))
+        tasks.append(asyncio.create_task(_to_end(self._control)))
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in tasks:
             task.cancel()
@@ -148,8 +148,7 @@ class Bridge:
                     ray.kill(actor)
             failed = 0 if used else failed + 1
             await asyncio.sleep(_PAUSES[min(failed, len(_PAUSES) - 1)])
-        self._control.send({"failed": "the raylet of this machine is gone"})
-        await self._control.drain()
+        await self._control.send({"failed": "the raylet of this machine is gone"})
 
     def _actor(self) -> Any:
         reserve = self._settings.reserve
@@ -171,22 +170,22 @@ class Bridge:
             hello = await actor.hello.remote()
             node = f"{hello['host']}-{hello['id'][:6]}"
             if fault := _version_fault(hello["versions"]):
-                self._control.send({"refused": f"node {node} {fault}"})
+                await self._control.send({"refused": f"node {node} {fault}"})
                 return False
             devices = await actor.begin.remote(self._settings.cores, hello["gpus"])
         except (RayError, OSError) as error:
-            self._control.send({"refused": _one_line(error)})
+            await self._control.send({"refused": _one_line(error)})
             return False
         name = f"{node}:{number}"
         said = await self._relay(actor, {"slot": name, "node": node, **devices})
-        self._control.send({"lost": name, "why": said})
+        await self._control.send({"lost": name, "why": said})
         return True
 
     async def _relay(self, actor: Any, hello: Mapping[str, Any]) -> str:
         """Move bytes both ways; return why that ended."""
         path = os.fspath(self._settings.socket)
         reader, writer = await asyncio.open_unix_connection(path, limit=PIECE_BYTES)
-        Wire(reader, writer).send(hello)
+        await Frames(reader, writer).send(dict(hello))
         ways = [
             asyncio.create_task(_up(reader, actor)),
             asyncio.create_task(_down(actor, writer)),
@@ -231,11 +230,11 @@ async def _down(actor: Any, writer: asyncio.StreamWriter) -> str:
     return "its worker has ended"
 
 
-async def _to_end(incoming: AsyncIterator[Any]) -> None:
-    """Wait until the driver ends the connection."""
-    with contextlib.suppress(WireClosed):
-        async for _ in incoming:
-            pass
+async def _to_end(control: Frames) -> None:
+    """Wait until the driver ends the connection, or is dead."""
+    with contextlib.suppress(NodeLost):
+        while True:
+            await control.receive()
 
 
 def _version_fault(found: Mapping[str, str]) -> str | None:
@@ -275,10 +274,10 @@ def _one_line(error: BaseException) -> str:
 
 async def _main(settings: BridgeSettings) -> None:
     path = os.fspath(settings.socket)
-    control = Wire(*await asyncio.open_unix_connection(path), silence=CONTROL_SILENCE)
-    control.send({"control": os.getpid()})
+    control = Frames(*await asyncio.open_unix_connection(path))
+    await control.send({"control": os.getpid()})
     try:
-        await Bridge(settings, control).run(control.frames())
+        await Bridge(settings, control).run()
     finally:
         control.close()
         with contextlib.suppress(Exception):
