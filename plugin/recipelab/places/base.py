@@ -41,6 +41,7 @@ class PlaceRequest:
         share: Whether there may be more slots than devices, which then share them.
         build: Whether to build a missing image; it takes minutes.
         allow_local_fallback: Whether ``auto`` may be the local sandbox, which does not isolate.
+        needs_isolation: Whether a node that loses isolation of its sandbox's kind is refused.
         options: What else the place is told, as ``{"address": "auto"}``; see :attr:`Place.options`.
         say: Called with what a person should know.
         warn: Called with what a person should not miss.
@@ -55,6 +56,7 @@ class PlaceRequest:
     share: bool = False
     build: bool = True
     allow_local_fallback: bool = True
+    needs_isolation: bool = False
     options: Mapping[str, str] = field(default_factory=dict[str, str])
     say: Callable[[str], None] = _nobody
     warn: Callable[[str], None] = _nobody

@@ -7,10 +7,10 @@ machine is read as carefully as what a command leaves.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from recipelab.core.errors import SandboxError, validation_problems
 from recipelab.sandbox.base import Ending, PhaseLimits
@@ -21,10 +21,25 @@ PIECE_BYTES = 4 << 20
 MOST_BYTES = 64 << 20
 """Most bytes of a message that is JSON."""
 
+SINGLE = "file"
+"""Path of the only entry of a tree that is a single file."""
+
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 """A SHA-256 in hexadecimal digits."""
 
 _Path = Annotated[str, Field(min_length=1, max_length=4096)]
+
+
+class TreesMissing(Exception):
+    """Trees that a phase needs are not in a node's store any more; they have to be sent again.
+
+    Attributes:
+        digests: Their digests.
+    """
+
+    def __init__(self, digests: Sequence[str]) -> None:
+        super().__init__(f"{len(digests)} trees are missing")
+        self.digests = tuple(digests)
 
 
 class Piece(NamedTuple):
@@ -106,6 +121,28 @@ class Tree(Portable):
     is_file: bool = False
     entries: tuple[TreeEntry, ...] = ()
 
+    @model_validator(mode="after")
+    def _is_a_tree(self) -> Self:
+        """Check that each entry lies in a folder of the tree: nothing leads out of it."""
+        folders = {""}
+        seen = set[str]()
+        for entry in self.entries:
+            parent, _, name = entry.path.rpartition("/")
+            if name in ("", ".", "..") or "\0" in name or parent not in folders:
+                raise ValueError(f"no folder of the tree holds {entry.path!r}")
+            if entry.path in seen:
+                raise ValueError(f"{entry.path!r} is there twice")
+            if (entry.kind == "file") != (entry.digest is not None):
+                raise ValueError(f"a file has a digest, and nothing else has one: {entry.path!r}")
+            if (entry.kind == "link") != (entry.link is not None):
+                raise ValueError(f"a link leads somewhere, and nothing else does: {entry.path!r}")
+            seen.add(entry.path)
+            if entry.kind == "folder":
+                folders.add(entry.path)
+        if self.is_file and [entry.path for entry in self.entries] != [SINGLE]:
+            raise ValueError(f"the only entry of a single file is {SINGLE!r}")
+        return self
+
     @property
     def digest(self) -> str:
         """The SHA-256 of the manifest, by which a node knows the tree."""
@@ -169,6 +206,7 @@ class NodeFacts(Portable):
         lost_isolation: Isolation that its kind stands for and the node does not give.
         cores: Numbers of the cores that the worker may use.
         gpus: Ids of the GPUs that it may use.
+        packages: Versions of the image's packages where there is no image, as in the local sandbox.
         recipelab: Version of recipelab there.
         python: Version of Python there.
     """
@@ -182,6 +220,7 @@ class NodeFacts(Portable):
     lost_isolation: str = ""
     cores: tuple[int, ...] = ()
     gpus: tuple[str, ...] = ()
+    packages: dict[str, str] = Field(default_factory=dict)
     recipelab: str = ""
     python: str = ""
 
@@ -216,14 +255,16 @@ class SpecFiles(Portable):
     """The specification of an image with the files that it names, so that a node can read it.
 
     Attributes:
-        table: Its ``sandbox.toml``, as JSON.
+        table: Its ``sandbox.toml``, as JSON; without the packages that a pack adds.
         files: Name to text of the files that lie beside it.
-        below: The image that it is a layer on top of.
+        packages: What tells an image with a pack's packages from others; empty where there is none.
+        requirements: The packages, as ``requirements.txt`` lists them.
     """
 
     table: str
     files: dict[str, str] = Field(default_factory=dict)
-    below: SpecFiles | None = None
+    packages: str = ""
+    requirements: str = ""
 
 
 class NodeSetup(Portable):
