@@ -17,10 +17,9 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -32,7 +31,7 @@ from recipelab.places.parcel import PIECE_BYTES, NodeSetup
 from recipelab.places.placed import NodeLink, NodeLost, PlacedSandbox
 from recipelab.places.setup import STORE_OPTIONS, node_setup
 from recipelab.places.stream import Frames, StreamLink
-from recipelab.sandbox.slots import Slot, SlotPool, list_gpus, machine_slots
+from recipelab.sandbox.slots import Slot
 
 _log = logger(__name__)
 
@@ -47,7 +46,6 @@ _GONE_SECONDS = 300.0
 
 _RETRY_SECONDS = 3.0
 _END_SECONDS = 10.0
-_CORE_SECONDS = 0.3
 _TAIL_BYTES = 2000
 
 
@@ -97,67 +95,6 @@ class BridgeSettings:
     def to_json(self) -> str:
         """Return them as text."""
         return json.dumps(asdict(self))
-
-
-async def own_devices(
-    cores: int, gpus: Sequence[str]
-) -> tuple[AsyncExitStack, dict[str, list[Any]]]:
-    """Return the devices of a slot on this node, where an actor calls it.
-
-    Args:
-        cores: Number of cores to lease for it alone, if so many are free; 0 for none.
-        gpus: Numbers of the GPUs that Ray gave to the actor.
-
-    Returns:
-        What holds the lease of the cores, and ``cores`` and ``gpus``: their numbers, and the ids of
-        the GPUs, as the node's own tool has them.
-    """
-    held = AsyncExitStack()
-    mine: list[int] = []
-    if cores:
-        pool = SlotPool(machine_slots(cpus=cores, gpus=0))
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_CORE_SECONDS):
-                slot = await held.enter_async_context(pool.lease())
-                mine = list(slot.cores or ())
-    # Ray has named them in CUDA_VISIBLE_DEVICES, so these are those of the slot.
-    found = list_gpus() if gpus else ()
-    return held, {"cores": mine, "gpus": [gpu.uuid for gpu in found] or list(gpus)}
-
-
-async def begin_worker() -> tuple[asyncio.StreamReader, asyncio.StreamReader, asyncio.StreamWriter]:
-    """Begin a worker on this node, where an actor calls it.
-
-    It is no child of the actor: Ray kills the children of a process that ends, and the worker is to
-    end by itself then, so that nothing of its sandbox is left behind.
-
-    Returns:
-        Its output, its log, and its input, whose end it ends at.
-    """
-    ends = [os.pipe() for _ in range(3)]
-    (its_input, to_worker), (from_worker, its_output), (log, its_log) = ends
-    begun = await asyncio.create_subprocess_exec(
-        # A shell's background process reads nothing, unless it is told what.
-        *("sh", "-c", 'exec 3<&0; "$@" <&3 3<&- &', "sh"),
-        *(sys.executable, "-P", "-m", "recipelab.places.stream"),
-        stdin=its_input,
-        stdout=its_output,
-        stderr=its_log,
-        start_new_session=True,
-    )
-    for end in (its_input, its_output, its_log):
-        os.close(end)
-    await begun.wait()
-    loop = asyncio.get_running_loop()
-    readers: list[asyncio.StreamReader] = []
-    for end in (from_worker, log):
-        readers.append(asyncio.StreamReader(limit=PIECE_BYTES))
-        protocol = partial(asyncio.StreamReaderProtocol, readers[-1])
-        await loop.connect_read_pipe(protocol, os.fdopen(end, "rb"))
-    transport, flow = await loop.connect_write_pipe(
-        asyncio.streams.FlowControlMixin, os.fdopen(to_worker, "wb")
-    )
-    return readers[0], readers[1], asyncio.StreamWriter(transport, flow, None, loop)
 
 
 class RayPlace(Place):
@@ -390,7 +327,9 @@ class RayPlace(Place):
             await self.sandbox.join(link)
             self._links[name] = link
             self._changed.set()
-            self.sandbox.leave(link, await asyncio.shield(gone))
+            reason = await gone
+            await link.close(reason)
+            self.sandbox.leave(link, reason)
         except (SandboxUnavailable, SandboxError) as error:
             self._tell_refused(f"{name}: {error}")
         finally:

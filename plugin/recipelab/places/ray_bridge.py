@@ -11,23 +11,122 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import sys
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import RayActorError, RayError
 
 from recipelab import __version__
 from recipelab.places.parcel import PIECE_BYTES
 from recipelab.places.placed import NodeLost
 from recipelab.places.ray import BridgeSettings
-from recipelab.places.stream import Frames
+from recipelab.places.stream import SILENT_SECONDS, Frames
+from recipelab.sandbox.slots import SlotPool, list_gpus, machine_slots
 
 _PAUSES = (1.0, 5.0, 15.0, 60.0)
 """Seconds until an actor is asked for again, after so many ones that could not be used."""
 
-_TAIL = 2000
+_CORE_SECONDS = 0.3
+_WATCH_SECONDS = 1.0
+_TAIL = 600
+
+_ASIDE = re.compile(r"(class_name|actor_id|pid|namespace|ip|name): |File |\x1b")
+"""Lines of an error of Ray that say where, and not what."""
+
+
+class SlotWorker:
+    """A worker on a node, as an actor has it: begins it, and moves bytes to and from it.
+
+    It ends the actor's process when the driver is silent, or the node's raylet is gone: a Ray
+    worker may live on without it, unreachable, and so would what runs in its sandbox.
+    """
+
+    def __init__(self) -> None:
+        self._held = AsyncExitStack()
+        self._parent = os.getppid()
+        self._heard = time.monotonic()
+        self._watching: asyncio.Task[None] | None = None
+        self._in: asyncio.StreamWriter
+        self._out = asyncio.StreamReader(limit=PIECE_BYTES)
+        self._log = asyncio.StreamReader(limit=PIECE_BYTES)
+
+    async def begin(self, cores: int, gpus: Sequence[str]) -> dict[str, list[Any]]:
+        """Begin the worker.
+
+        Args:
+            cores: Number of cores to lease for it alone, if so many are free; 0 for none.
+            gpus: Numbers of the GPUs that Ray gave to the actor.
+
+        Returns:
+            ``cores`` and ``gpus``: the numbers of its cores, and the ids of its GPUs, as the node's
+            own tool has them.
+        """
+        mine: list[int] = []
+        if cores:
+            pool = SlotPool(machine_slots(cpus=cores, gpus=0))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_CORE_SECONDS):
+                    slot = await self._held.enter_async_context(pool.lease())
+                    mine = list(slot.cores or ())
+        # Ray has named them in CUDA_VISIBLE_DEVICES, so these are those of the slot.
+        found = list_gpus() if gpus else ()
+        await self._start()
+        self._watching = asyncio.create_task(self._watch())
+        return {"cores": mine, "gpus": [gpu.uuid for gpu in found] or list(gpus)}
+
+    async def _start(self) -> None:
+        """Start its process, which is no child of this one.
+
+        Ray kills the children of a process that ends. The worker is to end by itself then, at the
+        end of its input, so that nothing of its sandbox is left behind.
+        """
+        ends = [os.pipe() for _ in range(3)]
+        (its_input, to_worker), (from_worker, its_output), (log, its_log) = ends
+        begun = await asyncio.create_subprocess_exec(
+            # A shell's background process reads nothing, unless it is told what.
+            *("sh", "-c", 'exec 3<&0; "$@" <&3 3<&- &', "sh"),
+            *(sys.executable, "-P", "-m", "recipelab.places.stream"),
+            stdin=its_input,
+            stdout=its_output,
+            stderr=its_log,
+            start_new_session=True,
+        )
+        for end in (its_input, its_output, its_log):
+            os.close(end)
+        await begun.wait()
+        loop = asyncio.get_running_loop()
+        for end, reader in ((from_worker, self._out), (log, self._log)):
+            protocol = partial(asyncio.StreamReaderProtocol, reader)
+            await loop.connect_read_pipe(protocol, os.fdopen(end, "rb"))
+        transport, flow = await loop.connect_write_pipe(
+            asyncio.streams.FlowControlMixin, os.fdopen(to_worker, "wb")
+        )
+        self._in = asyncio.StreamWriter(transport, flow, None, loop)
+
+    async def push(self, data: bytes) -> None:
+        """Move bytes to the worker."""
+        self._heard = time.monotonic()
+        self._in.write(data)
+        await self._in.drain()
+
+    async def pull(self) -> AsyncIterator[tuple[bytes, str]]:
+        """Yield what comes from the worker; last why it ended, as far as it said that."""
+        said = asyncio.create_task(self._log.read())
+        while data := await self._out.read(PIECE_BYTES):
+            yield data, ""
+        yield b"", (await said).decode(errors="replace").strip()[-_TAIL:]
+
+    async def _watch(self) -> None:
+        """End this process when nothing can come any more."""
+        while time.monotonic() - self._heard < SILENT_SECONDS and os.getppid() == self._parent:
+            await asyncio.sleep(_WATCH_SECONDS)
+        os._exit(1)
 
 
 def _slot_actor() -> Any:
@@ -38,10 +137,10 @@ def _slot_actor() -> Any:
     """
 
     class Slot:
-        """Begins a worker, and moves bytes to and from it."""
+        """The actor of a slot."""
 
         async def hello(self) -> dict[str, Any]:
-            """Return what the actor is, and where."""
+            """Return where it is, what Ray gave to it, and which versions there are."""
             import platform
             import socket
 
@@ -63,36 +162,21 @@ def _slot_actor() -> Any:
                 },
             }
 
-        async def begin(self, cores: int, gpus: list[str]) -> dict[str, Any]:
-            """Begin the worker.
+        async def begin(self, cores: int, gpus: list[str]) -> dict[str, list[Any]]:
+            """Begin the worker; see :meth:`SlotWorker.begin`."""
+            from recipelab.places.ray_bridge import SlotWorker
 
-            Args:
-                cores: Number of cores to lease for it alone, if so many are free; 0 for none.
-                gpus: Numbers of the GPUs that Ray gave to the actor.
-
-            Returns:
-                The devices that are its own.
-            """
-            from recipelab.places.ray import begin_worker, own_devices
-
-            self._held, devices = await own_devices(cores, gpus)
-            self._out, self._log, self._in = await begin_worker()
-            return devices
+            self._worker = SlotWorker()
+            return await self._worker.begin(cores, gpus)
 
         async def push(self, data: bytes) -> None:
             """Move bytes to the worker."""
-            self._in.write(data)
-            await self._in.drain()
+            await self._worker.push(data)
 
         async def pull(self) -> AsyncIterator[tuple[bytes, str]]:
-            """Yield what comes from the worker; last why it ended, as far as it said that."""
-            import asyncio
-
-            said = asyncio.ensure_future(self._log.read())
-            while data := await self._out.read(1 << 22):
-                yield data, ""
-            text = (await said).decode(errors="replace").strip()
-            yield b"", text[-2000:]
+            """Yield what comes from the worker."""
+            async for found in self._worker.pull():
+                yield found
 
     return ray.remote(Slot)
 
@@ -265,10 +349,11 @@ def _cluster_words() -> str:
 
 
 def _one_line(error: BaseException) -> str:
-    """Return what an error of Ray says, without the frames and tables around it."""
+    """Return what an error of Ray says, without the tables and advice around it."""
     lines = [line.strip() for line in str(error).splitlines()]
-    told = [line for line in lines if line and "\x1b" not in line and not line.startswith("File ")]
-    text = " ".join(told) or type(error).__name__
+    told = [line for line in lines if line and not _ASIDE.match(line)]
+    text = " ".join(told[1:] if isinstance(error, RayActorError) else told)
+    text = text.partition(" Some common causes")[0] or type(error).__name__
     return text if len(text) <= _TAIL else f"{text[:_TAIL]}..."
 
 
