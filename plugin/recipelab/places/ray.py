@@ -38,6 +38,9 @@ _log = logger(__name__)
 _WAIT_SECONDS = 60.0
 """How long to wait for a first slot, if nothing else is asked for."""
 
+_CONNECT_SECONDS = 120.0
+"""How long it may take to connect to the cluster."""
+
 _SETTLE_SECONDS = 5.0
 """How long no further slot may come until a campaign begins with those that are there."""
 
@@ -143,6 +146,7 @@ class RayPlace(Place):
         self._tasks: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         self._cluster = ""
+        self._since = 0.0
         self._failed = ""
         self._told: set[str] = set()
         self._gone: dict[str, asyncio.Future[str]] = {}
@@ -200,7 +204,8 @@ class RayPlace(Place):
                 have, since = found, now
             if have and now - since > _SETTLE_SECONDS:
                 break
-            if not have and (self._failed or now - began > self._wait):
+            over = now - (self._since or began + _CONNECT_SECONDS) > self._wait
+            if not have and (self._failed or over):
                 raise SandboxUnavailable(self._why_none())
             self._changed.clear()
             with contextlib.suppress(TimeoutError):
@@ -295,7 +300,8 @@ class RayPlace(Place):
     def _heard(self, head: Mapping[str, Any]) -> None:
         """Note what the bridge says."""
         if "connected" in head:
-            self._cluster, self._gone_since = head["connected"], None
+            self._cluster, self._since = head["connected"], time.monotonic()
+            self._gone_since = None
         elif "failed" in head:
             self._failed = head["failed"]
         elif "refused" in head:

@@ -12,7 +12,9 @@ import asyncio
 import contextlib
 import os
 import re
+import socket
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -20,7 +22,7 @@ from functools import partial
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import ActorDiedError, RayError
 
 from recipelab import __version__
 from recipelab.places.parcel import PIECE_BYTES
@@ -32,6 +34,7 @@ from recipelab.sandbox.slots import SlotPool, list_gpus, machine_slots
 _PAUSES = (1.0, 5.0, 15.0, 60.0)
 """Seconds until an actor is asked for again, after so many ones that could not be used."""
 
+_ANSWER_SECONDS = 10.0
 _CORE_SECONDS = 0.3
 _WATCH_SECONDS = 1.0
 _TAIL = 600
@@ -51,7 +54,6 @@ class SlotWorker:
         self._held = AsyncExitStack()
         self._parent = os.getppid()
         self._heard = time.monotonic()
-        self._watching: asyncio.Task[None] | None = None
         self._in: asyncio.StreamWriter
         self._out = asyncio.StreamReader(limit=PIECE_BYTES)
         self._log = asyncio.StreamReader(limit=PIECE_BYTES)
@@ -77,7 +79,7 @@ class SlotWorker:
         # Ray has named them in CUDA_VISIBLE_DEVICES, so these are those of the slot.
         found = list_gpus() if gpus else ()
         await self._start()
-        self._watching = asyncio.create_task(self._watch())
+        threading.Thread(target=self._watch, daemon=True).start()
         return {"cores": mine, "gpus": [gpu.uuid for gpu in found] or list(gpus)}
 
     async def _start(self) -> None:
@@ -122,10 +124,10 @@ class SlotWorker:
             yield data, ""
         yield b"", (await said).decode(errors="replace").strip()[-_TAIL:]
 
-    async def _watch(self) -> None:
-        """End this process when nothing can come any more."""
+    def _watch(self) -> None:
+        """End this process when nothing can come any more, whatever else it does."""
         while time.monotonic() - self._heard < SILENT_SECONDS and os.getppid() == self._parent:
-            await asyncio.sleep(_WATCH_SECONDS)
+            time.sleep(_WATCH_SECONDS)
         os._exit(1)
 
 
@@ -207,7 +209,11 @@ class Bridge:
 
     def _connect(self) -> str | None:
         """Connect to the cluster; return why that fails."""
+        host, _, port = self._settings.address.rpartition(":")
         try:
+            if port.isdigit() and "/" not in host:
+                # Ray would try for minutes.
+                socket.create_connection((host, int(port)), _ANSWER_SECONDS).close()
             ray.init(
                 address=self._settings.address,
                 log_to_driver=False,
@@ -352,7 +358,8 @@ def _one_line(error: BaseException) -> str:
     """Return what an error of Ray says, without the tables and advice around it."""
     lines = [line.strip() for line in str(error).splitlines()]
     told = [line for line in lines if line and not _ASIDE.match(line)]
-    text = " ".join(told[1:] if isinstance(error, RayActorError) else told)
+    # An actor that has died says that first, and then why.
+    text = " ".join(told[1:] if isinstance(error, ActorDiedError) else told)
     text = text.partition(" Some common causes")[0] or type(error).__name__
     return text if len(text) <= _TAIL else f"{text[:_TAIL]}..."
 
