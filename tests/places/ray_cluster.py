@@ -100,6 +100,8 @@ def ray_cluster() -> Iterator[Cluster]:
         **os.environ,
         "PYTHONPATH": os.fspath(PLUGIN),
         "RAY_TMPDIR": os.fspath(folder),
+        # As a driver finds it that is told an address alone.
+        "RAY_AUTH_MODE": "disabled",
         # Leases on cores, and what sandboxes need, apart from those of other tests.
         "TMPDIR": os.fspath(folder),
     }

@@ -5,24 +5,31 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from recipelab import Campaign
 from recipelab.core.errors import SandboxError, SandboxUnavailable
+from recipelab.core.trial import Status
 from recipelab.places.base import PlaceRequest, open_place
+from recipelab.places.placed import PlacedSandbox
 from recipelab.places.ray import RayPlace
 from recipelab.sandbox.base import Input, PhaseLimits, PhaseRequest, PhaseResult
 from recipelab.sandbox.slots import Slot
 from recipelab.sandbox.spec import load_image_spec
+from tests.campaign.conftest import TRAIN, toy_plan
 
-from .ray_cluster import Cluster, Node, ray_cluster
+from .ray_cluster import PLUGIN, Cluster, Node, ray_cluster
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -38,25 +45,51 @@ class Three:
         cluster: The cluster.
         first: A node with two CPUs, and a custom resource, ``first``.
         second: A node with two CPUs and two GPUs.
+        dead: Names of nodes that were killed, and whose place no other has taken.
     """
 
     cluster: Cluster
     first: Node = field(init=False)
     second: Node = field(init=False)
+    dead: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.renew()
-        self.second = self.cluster.add(num_cpus=2, num_gpus=2, resources={"second": 2})
+        self._add_first()
+        self._add_second()
+
+    def kill(self, name: str) -> None:
+        """End the raylet of a node, as a machine ends whose power fails."""
+        node = self.first if self.first.name == name else self.second
+        assert node.name == name
+        self.dead.append(name)
+        node.kill()
 
     def renew(self) -> None:
-        """Add the first node, again where it was killed."""
+        """Add nodes in place of those that were killed."""
+        if self.first.name in self.dead:
+            self._add_first()
+        if self.second.name in self.dead:
+            self._add_second()
+        self.dead.clear()
+
+    def _add_first(self) -> None:
         self.first = self.cluster.add(num_cpus=2, resources={"first": 2})
+
+    def _add_second(self) -> None:
+        self.second = self.cluster.add(num_cpus=2, num_gpus=2)
 
 
 @pytest.fixture(scope="module")
-def three() -> Iterator[Three]:
+def whole() -> Iterator[Three]:
     with ray_cluster() as cluster:
         yield Three(cluster)
+
+
+@pytest.fixture
+def three(whole: Three) -> Three:
+    """The cluster, with both nodes."""
+    whole.renew()
+    return whole
 
 
 @dataclass
@@ -243,8 +276,9 @@ async def test_a_killed_raylet_costs_its_slots_until_there_is_a_node_again(
     told = Told()
     async with placed(three, slots=2, told=told, resources="first:1") as place:
         (slot, _) = place.pool.slots
-        error = await lost(place, slot, tmp_path / "lost", three.first.kill)
-        assert f"node {three.first.name} is lost: The actor died because its node" in error
+        node = three.first.name
+        error = await lost(place, slot, tmp_path / "lost", partial(three.kill, node))
+        assert f"node {node} is lost: The actor died because its node" in error
         await until(lambda: not place.pool.slots, "both slots are retired")
         assert place.pool.grows
         three.renew()
@@ -300,3 +334,83 @@ async def test_a_cancelled_phase_is_dead_and_its_slot_goes_on(three: Three, tmp_
         assert not sleep.runs
         result = await run(place, slot, "echo well", tmp_path / "well")
         assert result.log == "well\n"
+
+
+ENDED = {Status.BASELINE, Status.KEPT, Status.DISCARDED}
+
+
+def slow_trainings(project: Path, seconds: float) -> None:
+    """Have trainings of the toy pack take a while, and say that they have begun."""
+    script = project / "task_packs/toy" / TRAIN
+    slow = f"    print('begun', flush=True)\n    import time; time.sleep({seconds})\n    parser ="
+    script.write_text(script.read_text().replace("    parser =", slow, 1))
+
+
+async def test_a_raylet_killed_in_mid_trial_costs_seed_runs_and_no_trial(
+    three: Three, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow_trainings(project, 0.5)
+    store = str(three.cluster.folder / "store")
+    options = {"address": three.cluster.address, "store": store}
+    trained: Counter[tuple[str, str]] = Counter()
+    killed: list[str] = []
+    run = PlacedSandbox.run
+
+    async def disturbed(sandbox: PlacedSandbox, request: PhaseRequest) -> PhaseResult:
+        if request.phase == "train":
+            trained[request.labels["trial"], request.labels["seed"]] += 1
+        if request.phase == "train" and request.labels["trial"] == "1" and not killed:
+            killed.append(request.node)
+            # Its first words come from the middle of the training.
+            request = replace(request, tell=lambda piece: three.kill(request.node))
+        return await run(sandbox, request)
+
+    monkeypatch.setattr(PlacedSandbox, "run", disturbed)
+    with Campaign.create(toy_plan(2, slots=2, place="ray", place_options=options)) as campaign:
+        assert (await campaign.run()).finished
+        trials = list(campaign.each_trial())
+    assert len(killed) == 1
+    assert [trial.number for trial in trials] == [0, 1, 2]
+    assert {trial.status for trial in trials} <= ENDED
+    # What ran on the node runs again, and what had ended does not.
+    again = {which: count for which, count in trained.items() if count > 1}
+    assert again and set(again.values()) == {2} and {trial for trial, _ in again} <= {"1", "2"}
+
+
+def command(three: Three, project: Path, *words: str) -> subprocess.Popen[bytes]:
+    """Begin a command, in a process that is to be killed."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "recipelab", *words],
+        cwd=project,
+        env={**os.environ, "PYTHONPATH": str(PLUGIN), "TMPDIR": str(three.cluster.folder)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+async def test_a_killed_driver_leaves_nothing_running_and_its_campaign_goes_on(
+    three: Three, project: Path
+) -> None:
+    slow_trainings(project, 3)
+    options = [f"address={three.cluster.address}", f"store={three.cluster.folder / 'store'}"]
+    words = ["run", "toy", "--name", "c", "--sandbox", "local", "--trials", "1", "--slots", "2"]
+    words += ["--place", "ray", *(f"--place-option={option}" for option in options)]
+
+    def trains() -> bool:
+        return any(processes(f"{TRAIN}\0--out\0out\0--seed"))
+
+    with command(three, project, *words) as driver:
+        await until(trains, "a training runs")
+        driver.kill()
+        driver.wait()
+    await until(lambda: not trains(), "the trainings are dead", 65)
+    await until(lambda: not processes("recipelab.places.stream"), "the workers are dead", 65)
+    with command(three, project, "resume", "c") as driver:
+        said, _ = await asyncio.to_thread(driver.communicate, timeout=3 * SECONDS)
+        assert driver.returncode == 0, said.decode()
+    # Nothing of what Ray and its daemons log is on the user's terminal.
+    assert b"raylet" not in said and b"INFO" not in said
+    with Campaign.open("c") as campaign:
+        trials = list(campaign.each_trial())
+    assert [trial.number for trial in trials] == [0, 1]
+    assert {trial.status for trial in trials} <= ENDED
