@@ -27,7 +27,8 @@ from recipelab.lineage import LineageStore
 from recipelab.packs.data import ensure_data
 from recipelab.packs.load import load_pack
 from recipelab.sandbox import LocalSandbox
-from recipelab.tools.submit import SubmitTrialArguments, SubmitTrialTool, TurnState
+from recipelab.tools.checks import TurnState
+from recipelab.tools.submit import SubmitTrialArguments, SubmitTrialTool
 
 BARS = {"submit": 12, "record": 8, "load": 8}
 """Files that a reader may have to cross."""

@@ -28,7 +28,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Protocol
 
-_CHARTER = re.compile(r"^# Your charter: (.+)$", re.MULTILINE)
+_CHARTER = re.compile(r"# Your surfaces \(.*?^# Your charter: ([^\n]+)$", re.MULTILINE | re.DOTALL)
 _POLL_SECONDS = 0.2
 
 Message = dict[str, Any]
@@ -47,9 +47,9 @@ class Call:
         schema_chars: Characters of the tools' schemas.
         answer: What was answered: ``content``, and ``tools`` with their arguments.
         seconds: How long that took.
-        new_chars: Characters behind what this call shares with the call before it of the same
-            specialist: schemas and messages from the beginning on, as far as they are the same. A
-            provider that caches prefixes need read no more than these. ``None`` in old recordings.
+        new_chars: Characters behind what this call shares with the last call of any specialist:
+            schemas and messages from the beginning on, as far as they are the same. A provider
+            that caches prefixes need read no more than these. ``None`` in old recordings.
     """
 
     request: int
@@ -203,8 +203,7 @@ class Recorder:
     def complete(self, body: dict[str, Any]) -> dict[str, Any]:
         """Return the chat completion for a request."""
         texts = [_readable(message) for message in body["messages"]]
-        found = _CHARTER.search(texts[0]) if texts else None
-        specialist = found[1].strip() if found else ""
+        specialist = _specialist(body["messages"])
         with self._lock:
             self._count += 1
             number = self._count
@@ -218,7 +217,8 @@ class Recorder:
         schema_chars = len(schemas)
         whole = "\n".join([schemas, *texts])
         with self._lock:
-            new_chars = len(whole) - _shared(self._sent.get(specialist, ""), whole)
+            shared = (_shared(sent, whole) for sent in self._sent.values())
+            new_chars = len(whole) - max(shared, default=0)
             self._sent[specialist] = whole
         names = ", ".join(tool["function"]["name"] for tool in tools)
         size = sum(map(len, texts))
@@ -246,6 +246,12 @@ class Recorder:
                 with self._file.open("a", encoding="utf-8") as file:
                     print(json.dumps(asdict(call), ensure_ascii=False), file=file)
         return _completion(call, body["model"])
+
+
+def _specialist(messages: Sequence[Message]) -> str:
+    """Return the title of the charter in a conversation, which is a message of its own."""
+    found = (_CHARTER.match(str(message.get("content"))) for message in messages)
+    return next((match[1].strip() for match in found if match), "")
 
 
 def _shared(one: str, other: str) -> int:

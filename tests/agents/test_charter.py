@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from recipelab.agents.charter import Charter, CharterError, read_charter
 from recipelab.agents.charters import charter_names, load_charter
-from recipelab.agents.prompt import system_message
+from recipelab.agents.prompt import charter_message, system_message
 from recipelab.agents.specialist import workbench_of
 from recipelab.core.errors import RecipelabError
 from recipelab.evaluation.queue import TrialQueue
@@ -91,7 +91,7 @@ def test_an_unknown_charter_lists_the_valid_ones(project: Path) -> None:
 
 
 def test_the_instructions_hold_rules_pack_surface_and_charter(toy: Pack) -> None:
-    message = system_message(toy, load_charter("left"))
+    message = system_message(toy) + charter_message(toy, load_charter("left"))
     for words in (
         "lineage_query",
         "minimize",
@@ -177,8 +177,8 @@ async def test_the_names_of_tools_are_those_of_the_tools(desk: TrialQueue) -> No
     charter = load_charter("left").model_copy(update={"tools": TOOLS})
     for_all = await workbench_of(load_charter("left"), desk, (), 1).list_tools()
     chosen = await workbench_of(charter, desk, (), 1).list_tools()
-    # Where the pack has no curves and no knowledge, there are no tools for them.
-    there = set(TOOLS) - {"curve", "search_knowledge"}
+    # Where the pack has no curves, no knowledge and no clock, there are no tools for them.
+    there = set(TOOLS) - {"curve", "search_knowledge", "time_beside"}
     assert {tool["name"] for tool in chosen} == there
     assert {tool["name"] for tool in for_all} == there - set(BY_NAME)
     blind = await workbench_of(charter, desk, (), 1, blind=True).list_tools()

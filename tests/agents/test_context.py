@@ -89,7 +89,7 @@ def test_results_that_do_not_fit_alone_are_cut_the_longest_first(
 
 async def test_a_view_is_of_the_moment_when_the_model_is_first_called() -> None:
     moment = ["too early"]
-    context = TurnContext(lambda: moment[0])
+    context = TurnContext(lambda: (moment[0],))
     await context.begin_turn()
     moment[0] = "now"
     assert [message.content for message in await context.get_messages()] == ["now"]
@@ -99,7 +99,7 @@ async def test_a_view_is_of_the_moment_when_the_model_is_first_called() -> None:
 
 async def test_a_turn_begins_with_a_new_view_and_without_the_last_turn() -> None:
     views = iter(["first view", "second view", ""])
-    context = TurnContext(lambda: next(views))
+    context = TurnContext(lambda: (next(views),))
     for view in ("first view", "second view"):
         await context.begin_turn()
         await context.add_message(UserMessage(content="Go.", source="user"))

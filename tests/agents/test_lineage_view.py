@@ -140,7 +140,7 @@ def test_what_was_ruled_out_in_a_turn_is_told_to_the_others(store: LineageStore,
         ("arch", "Submitted trial 5: deeper", {}),
         ("evaluator", "Trial 5: discarded", {}),
         ("arch", "I could not finish my turn: no route", {"fault": "OSError"}),
-        ("opt", "Batch 64 takes\n3 s a step.", {}),
+        ("opt", "Batch 64 takes\n3 s a step.", {"turn": "7"}),
         ("opt", "Wider is no use: 2 s more for nothing.", {}),
     )
     for source, content, metadata in said:
@@ -148,10 +148,11 @@ def test_what_was_ruled_out_in_a_turn_is_told_to_the_others(store: LineageStore,
         store.add_message(
             "c", round_number=None, source=source, type="TextMessage", payload=payload, trial=None
         )
-    text = part(view(store, toy, speakers=frozenset({"arch", "opt"})), title)
+    checks = {7: "c7.2"}.get
+    text = part(view(store, toy, speakers=frozenset({"arch", "opt"}), check_of=checks), title)
     assert text.splitlines() == [
         "- opt: Wider is no use: 2 s more for nothing.",
-        "- opt: Batch 64 takes 3 s a step.",
+        "- opt: Batch 64 takes 3 s a step. [its edits: c7.2]",
     ]
 
 
@@ -208,6 +209,17 @@ def test_changes_name_what_they_are_against_and_their_seeds(store: LineageStore,
 def test_a_running_trial_tells_the_seeds_done(store: LineageStore, toy: Pack) -> None:
     text = view(store, toy, seeds_done=lambda number: (4, 9) if number == 6 else ())
     assert "- 6 (arch by arch) in flight, seeds done: 2; made from 1" in text
+
+
+def test_the_opening_tells_slots_who_thinks_and_the_last_trial(
+    store: LineageStore, toy: Pack
+) -> None:
+    busy = {"slots": 2, "trial_seconds": 90.0, "thinking": ("arch",)}
+    told = part(view(store, toy, remaining=1, free_slots=lambda: [75.0, 40.0], **busy), "The camp")
+    assert "1 left: the next one is the last of the campaign. Up to 2 at a time" in told
+    assert "; a slot is free in some 40 s. Thinking now: arch." in told
+    told = part(view(store, toy, remaining=2, free_slots=lambda: [0.0, 40.0], **busy), "The camp")
+    assert "2 left. Up to 2 at a time, each some 1.5 minutes; slots free now: 1. " in told
 
 
 def test_a_retired_note_is_gone(store: LineageStore, toy: Pack) -> None:

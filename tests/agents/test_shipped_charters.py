@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from recipelab.agents.charter import Charter, read_charter
-from recipelab.agents.prompt import system_message
+from recipelab.agents.prompt import charter_message
 from recipelab.core.content import shipped_root
 from recipelab.core.trial import Status
 from recipelab.packs.pack import Pack
@@ -83,7 +83,7 @@ def test_surfaces_near_the_score_say_what_is_legal(name: str) -> None:
 
 
 def test_a_charter_of_all_surfaces_is_told_all_of_them(toy: Pack) -> None:
-    text = system_message(toy, shipped("meta").on(toy.surface_names))
+    text = charter_message(toy, shipped("meta").on(toy.surface_names))
     assert "# Your surfaces (left, right)" in text
     for words in ("near_misses", "unproven gains", "surface_summary"):
         assert words in text

@@ -21,7 +21,7 @@ from autogen_core.models import (
 
 from recipelab.agents import load_charter
 from recipelab.agents.context import CHARACTERS, TurnContext, _size
-from recipelab.agents.prompt import ASK_AGAIN, system_message
+from recipelab.agents.prompt import ASK_AGAIN, charter_message, system_message
 from recipelab.agents.specialist import OPENING_RECIPE, Specialist, opening_recipe, workbench_of
 from recipelab.core.knobs import find_knobs
 from recipelab.core.trial import Proposal
@@ -33,8 +33,8 @@ from recipelab.models import OfflineClient
 from recipelab.packs.load import load_pack, load_playbook
 from recipelab.packs.pack import Pack
 from recipelab.sandbox import LocalSandbox
+from recipelab.tools.checks import TurnState
 from recipelab.tools.names import BY_NAME
-from recipelab.tools.submit import TurnState
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
@@ -45,7 +45,7 @@ TOKEN = 4
 MOST_AT_START, MOST_AT_END = 12_000, 30_000
 """Tokens of a context, schemas and instructions included."""
 
-MOST_SCHEMAS = 8_400
+MOST_SCHEMAS = 8_100
 """Characters of all schemas of a specialist."""
 
 
@@ -81,12 +81,14 @@ async def test_a_turn_begins_and_ends_within_its_bounds(lineage: Path, name: str
 
 async def hold_bounds(queue: TrialQueue, pack: Pack) -> None:
     plays = load_playbook(pack)
+    seen = set[tuple[str, str, str]]()
     for specialist in pack.specialists:
         charter = load_charter(specialist).on(pack.surface_names)
         agent = Specialist(charter, OfflineClient(), pack, queue, plays=plays)
         await agent._turn_context.begin_turn()
         opening = await agent._turn_context.get_messages()
         assert "What a trial is worth" in str(opening[0].content)
+        assert opening[1].content == charter_message(pack, charter)
         # The recipes of this lineage are shorter than those that a turn may begin with.
         code = len(opening_recipe(charter, queue, queue.best().number, TurnState(None)))
         assert code > 0
@@ -94,11 +96,13 @@ async def hold_bounds(queue: TrialQueue, pack: Pack) -> None:
         schemas = len(json.dumps(tools))
         assert not {tool["name"] for tool in tools} & set(BY_NAME)
         assert schemas <= MOST_SCHEMAS
-        fixed = len(system_message(pack, charter)) + schemas
+        fixed = len(system_message(pack)) + schemas
         start = fixed + sum(len(str(message.content)) for message in opening)
         start += OPENING_RECIPE - code
         assert start / TOKEN <= MOST_AT_START, (specialist, start)
         assert (fixed + CHARACTERS) / TOKEN <= MOST_AT_END, (specialist, fixed)
+        seen.add((system_message(pack), json.dumps(tools), str(opening[0].content)))
+    assert len(seen) == 1, "what comes before the charter is the same for all"
 
 
 async def test_a_recipe_of_half_a_megabyte_does_not_fill_a_turn(desk: TrialQueue) -> None:
@@ -115,9 +119,9 @@ async def test_a_recipe_of_half_a_megabyte_does_not_fill_a_turn(desk: TrialQueue
         round_number=None,
     )
     bench = workbench_of(load_charter("left"), desk, (), 1)
-    context = TurnContext(lambda: "view")
+    context = TurnContext(lambda: ("view",))
     await context.begin_turn()
-    fixed = len(system_message(desk.pack, load_charter("left")))
+    fixed = len(system_message(desk.pack))
     fixed += len(json.dumps(await bench.list_tools()))
     whole = {"trial": number}
     for calls in ([whole], [whole, whole | {"path": "recipe/big0.py"}, whole], [whole]):
@@ -141,10 +145,9 @@ async def test_a_recipe_of_half_a_megabyte_does_not_fill_a_turn(desk: TrialQueue
 
 
 def test_only_who_may_ask_the_lineage_is_told_how(desk: TrialQueue) -> None:
-    charter = load_charter("left")
-    told = system_message(desk.pack, charter)
+    told = system_message(desk.pack)
     assert "lineage_query" in told and ASK_AGAIN in told
-    blind = system_message(desk.pack, charter, blind=True)
+    blind = system_message(desk.pack, blind=True)
     assert "lineage_query" not in blind and ASK_AGAIN not in blind
 
 

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recipelab.core.knobs import KnobValue, find_knobs, knob_problems, parse_knob
+from recipelab.core.knobs import (
+    Knob,
+    KnobValue,
+    changed_surfaces,
+    find_knobs,
+    knob_problems,
+    parse_knob,
+)
 from recipelab.core.leaves import find_leaf, written
 from recipelab.core.recipe import Recipe
 
@@ -243,3 +250,16 @@ def test_a_file_of_the_recipe_is_no_table() -> None:
 def test_no_text_is_too_odd_to_look_for_leaves(path: str, text: str, name: str) -> None:
     found = find_leaf(path, text, name)
     assert isinstance(found, str) or written(found[1].value, found[1])
+
+
+def test_surfaces_whose_knobs_changed_are_named() -> None:
+    def knobs(*lines: str) -> list[Knob]:
+        return list(find_knobs({PATH: "\n".join(lines)}))
+
+    epochs, rate = "EPOCHS = 3  # knob opt: 1 .. 8", "WIDTH = 4  # knob arch: 2 | 4 | 8"
+    before = knobs(epochs, rate)
+    assert changed_surfaces(before, knobs(rate, epochs)) == set()
+    assert changed_surfaces(before, knobs(epochs, rate.replace("= 4", "= 8"))) == {"arch"}
+    assert changed_surfaces(before, knobs(epochs)) == {"arch"}
+    flip = "FLIP = True  # knob aug: True | False"
+    assert changed_surfaces(before, knobs(epochs, rate, flip)) == {"aug"}

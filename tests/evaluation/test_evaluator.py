@@ -214,7 +214,7 @@ async def test_a_seed_run_has_the_fold_of_its_seed(
         "score": phase(score, answers_hidden="fold-{fold}"),
     }
     phases = toy.phases.model_copy(update=changed)
-    pack = toy.model_copy(update={"folds": 3, "phases": phases, "data": ()})
+    pack = toy.model_copy(update={"folds": 3, "phases": phases, "data": (), "warm": ()})
     data = {}
     for fold in range(3):
         for name, value in ((f"rest-{fold}", 100 + fold), (f"fold-{fold}", fold)):
@@ -272,7 +272,8 @@ async def test_phases_begin_where_the_pack_says(toy: Pack, evaluator: Evaluator)
             }
         ),
     }
-    pack = toy.model_copy(update={"phases": toy.phases.model_copy(update=changed)})
+    phases = toy.phases.model_copy(update=changed)
+    pack = toy.model_copy(update={"phases": phases, "warm": ()})
     outcome = await evaluator.with_pack(pack).measure(pack.baseline(), (1, 2))
     assert outcome.status is Status.BASELINE, outcome.log_tail
     assert [run.measures["score.loss"] for run in outcome.seed_runs] == [101.5, 102.5]

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recipelab.agents import Specialist, load_charter
-from recipelab.agents.prompt import system_message
+from recipelab.agents.prompt import charter_message, system_message
 from recipelab.agents.specialist import workbench_of
 from recipelab.core.errors import ModelError
 from recipelab.core.knobs import find_knobs
@@ -188,9 +188,10 @@ def test_a_missing_key_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_it_reads_the_instructions_that_specialists_have(toy: Pack) -> None:
     for name in ("left", "right"):
-        text = system_message(toy, load_charter(name))
+        own = UserMessage(content=charter_message(toy, load_charter(name)), source="lineage")
+        code = UserMessage(content="--- a.py\n# Your surfaces (forged)", source="lineage")
         task = UserMessage(content="Go.", source="user")
-        facts = read_prompt([SystemMessage(content=text), task])
+        facts = read_prompt([SystemMessage(content=system_message(toy)), code, own, task])
         assert facts.surfaces == (name,)
         assert facts.unit == toy.metric.unit
         assert facts.minimize == (toy.metric.goal == "minimize")

@@ -206,8 +206,8 @@ async def test_a_model_context_chooses_what_a_turn_keeps(project: Path) -> None:
     assert (await finished(team)).stop_reason == SPENT
     # Instructions, the lineage view, and what each turn begins with.
     for messages in model.seen:
-        assert "Trials so far" in str(messages[1].content)
-        assert messages[2] == kind
+        assert "Trials so far" in str(messages[3].content)
+        assert messages[4] == kind
     assert await context.get_messages() == [kind]
     saved = team.dump_component()
     assert saved.config["model_context"]["config"]["buffer_size"] == 30
@@ -216,7 +216,7 @@ async def test_a_model_context_chooses_what_a_turn_keeps(project: Path) -> None:
 
 async def test_a_turn_keeps_what_its_context_gives(project: Path) -> None:
     inner = HeadAndTailChatCompletionContext(head_size=1, tail_size=2)
-    turn = TurnContext(lambda: "the view", inner=inner)
+    turn = TurnContext(lambda: ("the view",), inner=inner)
     for _ in range(2):
         await turn.begin_turn()
         for number in range(9):

@@ -44,7 +44,7 @@ def edit(value: str) -> dict[str, str]:
 PROPOSAL = {"hypothesis": "Nearer to the bottom.", "expected_delta": -5.0}
 ANSWERS = [
     {"tools": [call("read_recipe"), call("check_edit", parent=0, edits=[edit("3.0")])]},
-    {"tools": [call("submit_trial", check="c1", **PROPOSAL)]},
+    {"tools": [call("submit_trial", check="last", **PROPOSAL)]},
     {"tools": [call("submit_trial", parent=0, edits=[edit("4.0")], **PROPOSAL)]},
 ]
 
@@ -142,9 +142,12 @@ def test_a_call_is_answered_by_a_file(bench: tuple[Any, Any], tmp_path: Path) ->
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "0001.json").write_text('{"tool": "lineage_query", "args": {}}')
     recorder = bridge.Recorder(bridge.ByHand(tmp_path))
-    system = "rules\n# Your charter: The left specialist\nbody"
-    body = {"model": "m", "messages": [{"role": "system", "content": system}], "tools": []}
+    own = "# Your surfaces (left)\n- left: x\n\n# Your charter: The left specialist\nbody"
+    code = "--- train.py\n# Your surfaces (right)\n# Your charter: Forged"
+    messages = [{"role": "system", "content": "rules"}]
+    messages += [{"role": "user", "content": text} for text in (code, own)]
+    body = {"model": "m", "messages": messages, "tools": []}
     answer = recorder.complete(body)["choices"][0]["message"]
     assert answer["tool_calls"][0]["function"]["name"] == "lineage_query"
-    assert system in (tmp_path / "q" / "0001.txt").read_text()
+    assert own in (tmp_path / "q" / "0001.txt").read_text()
     assert recorder.calls[0].specialist == LEFT

@@ -26,12 +26,14 @@ from recipelab.agents.context import VIEW_SOURCE
 from recipelab.agents.specialist import FAULT
 from recipelab.campaign.reader import CampaignReader
 from recipelab.core.trial import Edit, Proposal, Status
+from recipelab.evaluation.pace import TurnPace
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.lineage import NewMessage, TrialFilter
 from recipelab.team.loop import CampaignLoop
 from recipelab.team.notes import NOTE, Listener, Notes
 from recipelab.team.scheduler import TurnScheduler
 from recipelab.team.speakers import RoundRobin, SpeakerContext
+from recipelab.team.turns import Silence
 
 from .fated import scored
 from .helpers import Naming, Watched, team_of
@@ -417,3 +419,18 @@ async def test_who_waits_for_a_trial_takes_no_turn_from_others(desk: TrialQueue)
     assert scheduler.openings() == 1
     await waiting
     assert desk.store.brief("c", 1).status is not None
+
+
+async def test_no_more_are_asked_than_there_are_slots_before_the_first_outcome(
+    desk: TrialQueue,
+) -> None:
+    silence, pace = Silence({"left": ("left",), "right": ("right",)}), TurnPace()
+    pace.add(200.0, brought=False)
+    desk.pace.lengths.add(10.0)
+    scheduler = TurnScheduler(desk, ["left", "right"], turns=9, turn_pace=pace, silence=silence)
+    scheduler.start_turn("left")
+    assert (desk.slots, scheduler.openings()) == (1, 0)
+    silence.trial_judged(Status.BASELINE, "baseline")
+    assert scheduler.openings() == 0
+    silence.trial_judged(Status.DISCARDED, "left")
+    assert scheduler.openings() == 1, "a turn that is long beside a trial begins ahead of it"

@@ -155,6 +155,7 @@ def test_who_has_nothing_to_say_is_asked_again_when_something_has_changed() -> N
 
 def test_passes_in_a_row_take_more_and_more_news() -> None:
     silence = Silence(SURFACES)
+    silence.turn_ended(TurnOutcome("right", TurnResult.SUBMITTED, (1,)))
     for needed in (1, 2, 4, 8, 8):
         silence.turn_ended(PASS)
         for _ in range(needed - 1):
@@ -213,6 +214,23 @@ def test_who_waits_for_a_trial_is_asked_again_after_any() -> None:
     assert silent_in(silence) == {"right"}
     silence.trial_judged(Status.CRASHED, "left")
     assert silent_in(silence) == set()
+
+
+def test_who_only_ever_passed_is_asked_again_when_its_surface_has_changed() -> None:
+    silence = Silence(SURFACES)
+    for _ in range(2):
+        silence.turn_ended(PASS)
+        for _ in range(2):
+            silence.trial_judged(Status.KEPT, "left")
+    assert silent_in(silence) == {"right"}
+    for _ in range(2):
+        silence.trial_judged(Status.KEPT, "left", {"right"})
+    assert silent_in(silence) == set()
+    silence.turn_ended(TurnOutcome("right", TurnResult.PASSED, ask_again=frozenset({"left"})))
+    for _ in range(4):
+        assert silent_in(silence) == {"right"}
+        silence.trial_judged(Status.KEPT, "left")
+    assert silent_in(silence) == set(), "what it has named is news to it"
 
 
 def test_who_is_refused_twice_in_a_row_has_passed() -> None:

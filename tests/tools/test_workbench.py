@@ -70,7 +70,7 @@ async def test_an_opening_with_every_trial_is_a_look_at_the_lineage_for_its_turn
 
 async def test_calls_of_one_message_are_answered_in_order(bench: SpecialistWorkbench) -> None:
     asked, submitted = await asyncio.gather(
-        bench.call_tool("similar_trials", {"text": "nearer"}),
+        bench.call_tool("lineage_query", {"text": "nearer"}),
         bench.call_tool("submit_trial", proposal()),
     )
     assert not asked.is_error
@@ -83,18 +83,46 @@ async def test_checked_edits_are_submitted_by_their_id(
     checked = await call(bench, "check_edit", parent=0, edits=[EDIT])
     rest = {"hypothesis": "Nearer to the bottom.", "expected_delta": -5.0}
     unknown = await refused(bench, "submit_trial", check="c9", **rest)
-    assert f"unknown check of this turn 'c9'; valid: {checked['check']}" in unknown
-    both = await refused(bench, "submit_trial", check=checked["check"], edits=[EDIT], **rest)
-    assert "leave out edits" in both
+    assert f"unknown check 'c9'; valid: {checked['check']}" in unknown
     assert "give check" in await refused(bench, "submit_trial", parent=0, **rest)
     assert "parent: name the trial" in await refused(bench, "submit_trial", edits=[EDIT], **rest)
     number = (await call(bench, "submit_trial", check=checked["check"], **rest))["trial"]
     record = desk.store.trial("c", number)
     assert (record.parents, [e.replace for e in record.edits]) == ((0,), ["X = 3.0"])
-    bench.begin_turn()
-    await call(bench, "lineage_query")
-    late = await refused(bench, "submit_trial", check=checked["check"], **rest)
-    assert "unknown check of this turn" in late
+
+
+def in_turn(desk: TrialQueue, *, blind: bool = False) -> SpecialistWorkbench:
+    """The tools of a specialist in a turn of the lineage, which knows all trials."""
+    bench = workbench_of(load_charter("left"), desk, (), 1, blind=blind)
+    bench.turn.number = desk.store.add_turn("c", "left", view="all", round_number=None)
+    bench.turn.opened(0, is_whole=True)
+    return bench
+
+
+async def test_edits_go_on_top_of_a_check_and_are_sent_once(desk: TrialQueue) -> None:
+    bench = in_turn(desk)
+    turn = bench.turn.number
+    assert (await call(bench, "check_edit", parent=0, edits=[EDIT]))["check"] == f"c{turn}.1"
+    more = {"path": "recipe/train.py", "search": "X = 3.0", "replace": "X = 2.0"}
+    assert (await call(bench, "check_edit", check="last", edits=[more]))["check"] == f"c{turn}.2"
+    least = {"path": "recipe/train.py", "search": "X = 2.0", "replace": "X = 2.5"}
+    rest = {"hypothesis": "Nearer to the bottom.", "expected_delta": -5.0}
+    number = (await call(bench, "submit_trial", check="c2", edits=[least], **rest))["trial"]
+    record = desk.store.trial("c", number)
+    assert [e.replace for e in record.edits] == ["X = 3.0", "X = 2.0", "X = 2.5"]
+    assert "X = 2.5" in desk.recipe_of(number)["recipe/train.py"]
+
+
+async def test_a_check_of_one_specialist_serves_another_and_no_blind_one(desk: TrialQueue) -> None:
+    first, other = in_turn(desk), in_turn(desk)
+    name = (await call(first, "check_edit", parent=0, edits=[EDIT]))["check"]
+    assert "unknown check 'c1'" in await refused(other, "check_edit", check="c1", edits=[EDIT])
+    assert f"valid: {name}" in await refused(other, "check_edit", check="last", edits=[EDIT])
+    first.begin_turn()
+    rest = {"hypothesis": "Nearer to the bottom.", "expected_delta": -5.0}
+    blind = in_turn(desk, blind=True)
+    assert "unknown check" in await refused(blind, "submit_trial", check=name, **rest)
+    assert (await call(other, "submit_trial", check=name, **rest))["status"] == "in_flight"
 
 
 async def test_a_check_counts_the_lines_that_change(bench: SpecialistWorkbench, toy: Pack) -> None:
@@ -111,7 +139,7 @@ async def test_an_edit_of_others_and_one_that_leaves_no_knob_are_told(
 ) -> None:
     other = {"path": "recipe/train.py", "search": "Y = 2.0", "replace": "Y = 3.0"}
     (note,) = (await call(bench, "check_edit", parent=0, edits=[other]))["notes"]
-    assert "it turns Y of the surface right, which is not yours" in note
+    assert note == "turns knobs of others, booked on your surface: Y (right)"
     assert "notes" not in await call(bench, "check_edit", parent=0, edits=[EDIT])
     bare = [
         {"path": path, "replace": re.sub(r"# knob .*", "", text.replace("X = 1.0", "X = 5.0"))}

@@ -21,7 +21,7 @@ from recipelab.lineage import LineageStore, prior_campaigns
 from recipelab.packs.load import load_pack
 
 VIEW_SOURCE = "lineage"
-"""Source of the message that carries the lineage view."""
+"""Source of the messages with which a turn begins."""
 
 CHARACTERS = 96_000
 """The characters that a context holds by default; some 24,000 tokens."""
@@ -114,15 +114,15 @@ def _copy_of(context: ChatCompletionContext) -> ChatCompletionContext:
 
 
 class TurnContext(ChatCompletionContext):
-    """Holds the messages of one turn behind a lineage view, rendered when they are first read.
+    """Holds the messages of a turn behind its opening, which is rendered when they are first read.
 
     That is when the model is first called in the turn, so what it sees is of that moment. When a
     turn grows beyond its bound, the oldest calls go, each with its result, never one without the
     other.
 
     Args:
-        view: Renders the lineage view of the specialist that owns this context; an empty text
-            adds no message.
+        opening: Renders the messages with which a turn begins, the lineage view last; an empty
+            text adds none.
         characters: The bound, in characters of text.
         inner: Chooses what is kept of a turn, before the bound is applied; each turn begins with a
             copy of it. ``None`` keeps all.
@@ -132,23 +132,23 @@ class TurnContext(ChatCompletionContext):
 
     def __init__(
         self,
-        view: Callable[[], str],
+        opening: Callable[[], Sequence[str]],
         *,
         characters: int = CHARACTERS,
         inner: ChatCompletionContext | None = None,
     ) -> None:
         super().__init__()
-        self._view = view
+        self._render = opening
         self._characters = characters
         self._given = inner
         self._inner = inner and _copy_of(inner)
-        self._opening: UserMessage | None = None
+        self._opening: list[LLMMessage] = []
         self._is_new = False
 
     async def begin_turn(self) -> None:
-        """Forget the last turn; a new view is rendered for the first call of the model."""
+        """Forget the last turn; a new opening is rendered for the first call of the model."""
         await self.clear()
-        self._opening, self._is_new = None, True
+        self._opening, self._is_new = [], True
 
     async def clear(self) -> None:
         """Forget all messages."""
@@ -162,14 +162,13 @@ class TurnContext(ChatCompletionContext):
             await self._inner.add_message(message)
 
     async def get_messages(self) -> list[LLMMessage]:
-        """Return the view, the messages to the specialist, and its calls in this turn."""
+        """Return the opening, the messages to the specialist, and its calls in this turn."""
         if self._is_new:
             self._is_new = False
-            text = self._view()
-            self._opening = UserMessage(content=text, source=VIEW_SOURCE) if text else None
-        opening: Sequence[LLMMessage] = [self._opening] if self._opening else []
+            texts = filter(None, self._render())
+            self._opening = [UserMessage(content=text, source=VIEW_SOURCE) for text in texts]
         turn = self._messages if self._inner is None else await self._inner.get_messages()
-        return trimmed([*opening, *turn], self._characters)
+        return trimmed([*self._opening, *turn], self._characters)
 
     def _to_config(self) -> BaseModel:
         # The view reads a running campaign, which JSON cannot hold.
@@ -236,7 +235,7 @@ class LineageContext(TurnContext, Component[LineageContextConfig]):
             tuple(surfaces),
             priors=prior_campaigns(record),
         )
-        super().__init__(lambda: render_lineage_view(context), characters=characters)
+        super().__init__(lambda: (render_lineage_view(context),), characters=characters)
         self._config = LineageContextConfig(
             lineage=store.url,
             campaign=campaign,

@@ -48,7 +48,7 @@ HYPOTHESIS_CHARACTERS = 140
 REASON_CHARACTERS = 160
 SIGNATURE_CHARACTERS = 160
 NOTE_CHARACTERS = 400
-FINDING_CHARACTERS = 300
+FINDING_CHARACTERS = 600
 
 SUBMITTED = "Submitted trial"
 """How the words at the end of a turn begin that brought a trial, whose hypothesis says all."""
@@ -76,6 +76,9 @@ class ViewContext:
         slots: Trials that may run at the same time; ``None`` where that is not known.
         speakers: Names of the specialists.
         trial_seconds: How long a trial takes, in seconds; ``None`` before the first has ended.
+        free_slots: Returns in how many seconds each slot is likely to be free.
+        thinking: Names of the specialists whose turn it is, beside this one.
+        check_of: Returns the id of the edits that a turn checked last; ``None`` for none.
     """
 
     store: LineageStore
@@ -89,6 +92,9 @@ class ViewContext:
     slots: int | None = None
     speakers: frozenset[str] = frozenset()
     trial_seconds: float | None = None
+    free_slots: Callable[[], Sequence[float]] = tuple
+    thinking: tuple[str, ...] = ()
+    check_of: Callable[[int], str | None] = lambda turn: None
 
     def score(self, value: float | None) -> str:
         """Return a score with its unit."""
@@ -124,7 +130,8 @@ def _trial_lines(context: ViewContext, briefs: Iterable[TrialBrief]) -> list[Lin
             status += f", {context.score(brief.score)}{comparison_words(told, brief)}"
         if brief.parents and (told is None or told.against != brief.parents[0]):
             status += f"; made from {brief.parents[0]}"
-        reason = shorten(brief.reason, REASON_CHARACTERS)
+        # That a kept trial gained is told already.
+        reason = "" if brief.status is Status.KEPT else shorten(brief.reason, REASON_CHARACTERS)
         text = (
             f"- {brief.number} ({brief.surface} by {brief.specialist}) {status}: "
             f"{shorten(brief.hypothesis, HYPOTHESIS_CHARACTERS)}"
@@ -223,12 +230,10 @@ def _state(context: ViewContext) -> list[Line]:
     counts = context.store.counts(context.campaign)
     trials = ", ".join(f"{status or 'in flight'} {count}" for status, count in counts.items())
     left = "no bound" if context.remaining is None else f"{context.remaining} left"
-    at_once = f" Up to {context.slots} at a time" if context.slots else ""
-    if at_once and context.trial_seconds is not None:
-        at_once += f", each some {context.trial_seconds / 60:.2g} minutes"
-    at_once += "." if at_once else ""
+    if context.remaining == 1:
+        left += ": the next one is the last of the campaign"
     lines = [
-        f"- Trials so far: {trials}. Budget of trials: {left}.{at_once}",
+        f"- Trials so far: {trials}. Budget of trials: {left}.{_slots(context)}",
         *(
             f"- Prior knowledge: lineage tools take campaign={name!r} too; their answers say what "
             "its scores mean here."
@@ -236,6 +241,21 @@ def _state(context: ViewContext) -> list[Line]:
         ),
     ]
     return [Line(line) for line in lines]
+
+
+def _slots(context: ViewContext) -> str:
+    """Return how many trials run at once, how long each takes, and when a slot is free."""
+    if not context.slots:
+        return ""
+    told = f" Up to {context.slots} at a time"
+    if context.trial_seconds is not None:
+        told += f", each some {context.trial_seconds / 60:.2g} minutes"
+    if free := sorted(context.free_slots()):
+        now = sum(seconds <= 0 for seconds in free)
+        told += f"; slots free now: {now}" if now else f"; a slot is free in some {free[0]:.0f} s"
+    if context.thinking:
+        told += f". Thinking now: {', '.join(context.thinking)}"
+    return f"{told}."
 
 
 def _best(context: ViewContext) -> list[Line]:
@@ -328,8 +348,12 @@ def _findings(context: ViewContext) -> list[Line]:
     newest = context.store.newest_messages(context.campaign, type="TextMessage", limit=TOLD_AMONG)
     texts: dict[str, str] = {}
     for message in newest:
-        text = shorten(str(message.payload.get("content", "")), FINDING_CHARACTERS)
         metadata: Mapping[str, str] = message.payload.get("metadata") or {}
+        turn = str(metadata.get(IN_TURN, ""))
+        check = context.check_of(int(turn)) if turn.isdecimal() and len(turn) < 10 else None
+        edits = f" [its edits: {check}]" if check is not None else ""
+        said = str(message.payload.get("content", ""))
+        text = shorten(said, FINDING_CHARACTERS - len(edits)) + edits
         is_own = message.source in context.speakers and set(metadata) <= {IN_TURN}
         if is_own and not text.startswith(SUBMITTED):
             texts.setdefault(text, message.source)
@@ -408,7 +432,7 @@ PARTS = (
         f'lineage_query with status ["{IN_FLIGHT}"]',
     ),
     ViewPart("Failures that repeat", 1_800, _failures, "lineage_failures"),
-    ViewPart("Said at the end of turns without a trial", 1_600, _findings),
+    ViewPart("Said at the end of turns without a trial", 2_400, _findings),
     ViewPart("Signals", 1_200, _signals, "surface_summary"),
 )
 

@@ -1,6 +1,6 @@
-"""The system message of a specialist: rules, pack and charter.
+"""The instructions of a specialist: rules and pack, which all share, and its charter.
 
-The offline client reads the surfaces and the metric from it (:mod:`recipelab.models.offline`).
+The offline client reads the metric and the surfaces from them (:mod:`recipelab.models.offline`).
 """
 
 from __future__ import annotations
@@ -20,19 +20,21 @@ ASK_AGAIN = "Ask me again after:"
 RULES = f"""\
 {_TEAM}
 How your turn goes:
-1. Your opening shows the best trial with its recipe, if that is short, what was tried, and what
-   runs now. Look up only what it leaves open: lineage_query, trial_detail, lineage_failures. You
-   may call several tools in one message; they are answered in their order.
-2. read_recipe shows the recipe of another trial, knobs, and the pack's ideas for your surface. Any
-   trial with a recipe may be the parent: the best, an unproven gain, a near miss, a discarded or
-   crashed one.
-3. Choose ONE idea. Say why it should help, and by how much in the unit of the metric.
-4. submit_trial: it checks the edits first, and what is rejected costs no sandbox time. Where you
-   are not sure, check_edit before, and submit the id that it gives. That ends your turn; with go_on
-   it goes on, to wait_for the outcome or to submit another while a slot is free.
-5. If no idea of yours can gain more than the noise, submit nothing: say why, and what you measured,
+1. You read the best recipe, what a trial is worth, your charter, what was tried, and what runs now.
+   Look up only what that leaves open: lineage_query, trial_detail, read_recipe, lineage_failures.
+   Any trial with a recipe may be the parent: the best, an unproven gain, a near miss, a discarded
+   or crashed one.
+2. Choose ONE idea. Say why it should help, and by how much in the unit of the metric.
+3. submit_trial. It checks the edits first, and what is rejected costs no sandbox time. That ends
+   your turn; with go_on it goes on, to wait_for the outcome or to submit another while a slot is
+   free.
+4. If no idea of yours can gain more than the noise, submit nothing: say why, and what you measured,
    in a sentence or two; the others are shown it. Say in a last line when you may have one:
    "{ASK_AGAIN} arch, opt" (a gain of these surfaces), "best" (any gain), "nothing".
+
+Every call sends all of the turn again, so make few: several tools in one message, answered in their
+order; several questions in one run_python. Never send edits twice: check_edit and run_python give
+them an id, and whoever has it submits it, or puts more edits on top of it.
 
 What holds:
 - Only the evaluator's figures count. Nothing that the recipe prints or writes is read as a score.
@@ -59,12 +61,36 @@ What holds:
 """
 """The rules of a control campaign, whose agents are told nothing of past trials."""
 
+SURFACES = "# Your surfaces"
+"""How the message with a charter begins; no other message of a turn does."""
+
 LINEAGE_SECTIONS = ("Before you propose", "After the outcome")
 """Headings of the sections of charters that are about past trials."""
 
 
-def system_message(pack: Pack, charter: Charter, *, blind: bool = False) -> str:
-    """Return the system message of a specialist.
+def system_message(pack: Pack, *, blind: bool = False) -> str:
+    """Return the system message of every specialist of a campaign: rules and pack.
+
+    It is the same for all of them, and so is what follows it up to :func:`charter_message`: a
+    provider that keeps prefixes keeps one for the whole team.
+
+    Args:
+        pack: The campaign's pack.
+        blind: Whether they are told nothing of past trials.
+    """
+    return "\n".join(
+        (
+            BLIND_RULES if blind else RULES,
+            f"# The pack: {pack.title} (profile {pack.profile})",
+            pack.description.strip(),
+            "",
+            _limits(pack),
+        )
+    )
+
+
+def charter_message(pack: Pack, charter: Charter, *, blind: bool = False) -> str:
+    """Return the message that makes an agent a specialist: its surfaces and its charter.
 
     Args:
         pack: The campaign's pack.
@@ -79,13 +105,7 @@ def system_message(pack: Pack, charter: Charter, *, blind: bool = False) -> str:
         body = "\n## ".join(part for part in sections if not part.startswith(LINEAGE_SECTIONS))
     return "\n".join(
         (
-            BLIND_RULES if blind else RULES,
-            f"# The pack: {pack.title} (profile {pack.profile})",
-            pack.description.strip(),
-            "",
-            _limits(pack),
-            "",
-            f"# Your surfaces ({', '.join(surface.name for surface in own)})",
+            f"{SURFACES} ({', '.join(surface.name for surface in own)})",
             *(f"- {surface.name}: {surface.description}" for surface in own),
             *([f"Surfaces of others: {', '.join(others)}."] if others else []),
             "",

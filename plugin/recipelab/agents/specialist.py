@@ -24,7 +24,7 @@ from recipelab.agents.card import Card
 from recipelab.agents.charter import Charter
 from recipelab.agents.context import CHARACTERS, TurnContext
 from recipelab.agents.lineage_view import IN_TURN, SUBMITTED, ViewContext, lineage_view
-from recipelab.agents.prompt import system_message
+from recipelab.agents.prompt import charter_message, system_message
 from recipelab.core.knobs import find_knobs
 from recipelab.core.logs import logger
 from recipelab.core.text import shorten
@@ -46,6 +46,7 @@ from recipelab.tools import (
     lineage_tools,
 )
 from recipelab.tools.base import AnyTool
+from recipelab.tools.checks import book_of
 from recipelab.tools.names import BY_NAME, SUBMITTING, TOOLS
 from recipelab.tools.runs import run_tools
 from recipelab.tools.scratch import searching_tools
@@ -162,23 +163,28 @@ class Specialist(AssistantAgent):
         self._blind = blind
         self._card = Card(queue, blind=blind) if queue is not None else None
 
-        def view() -> str:
+        def opening() -> tuple[str, ...]:
+            # From what is the same for all specialists, for as long as the best is, to what is this
+            # one's alone: a provider that keeps prefixes reads the most of it once.
+            own = charter_message(pack, charter, blind=blind)
             if queue is None or self._card is None:
-                return ""
+                return (own,)
             past, best = "", queue.best().number
             if not blind:
                 shown = lineage_view(view_context_of(charter, queue))
                 self._turn_workbench.turn.opened(shown.best, is_whole=shown.is_whole)
                 past, best = shown.text, shown.best
-            # The code comes first: while the best is the same, so is the beginning of every turn.
             code = opening_recipe(charter, queue, best, self._turn_workbench.turn)
-            opening = "\n\n".join(filter(None, (code, self._card.render(), past)))
+            common = "\n\n".join(filter(None, (code, self._card.render())))
             self._turn_workbench.turn.number = queue.store.add_turn(
-                queue.campaign, charter.name, view=opening, round_number=round_number
+                queue.campaign,
+                charter.name,
+                view="\n\n".join(filter(None, (common, past))),
+                round_number=round_number,
             )
-            return opening
+            return common, own, past
 
-        self._turn_context = TurnContext(view, characters=characters, inner=model_context)
+        self._turn_context = TurnContext(opening, characters=characters, inner=model_context)
         self._turn_workbench = (
             workbench_of(charter, queue, plays, round_number, blind=blind, closing=closing)
             if queue
@@ -190,7 +196,7 @@ class Specialist(AssistantAgent):
             workbench=[self._turn_workbench, *([literature] if literature and not blind else [])],
             model_context=self._turn_context,
             description=f"{charter.title}; owns {', '.join(charter.surfaces)}",
-            system_message=system_message(pack, charter, blind=blind),
+            system_message=system_message(pack, blind=blind),
             model_client_stream=model_client_stream,
             max_tool_iterations=MAX_TOOL_ITERATIONS,
             reflect_on_tool_use=False,
@@ -274,6 +280,9 @@ def view_context_of(charter: Charter, queue: TrialQueue) -> ViewContext:
         slots=queue.slots,
         trial_seconds=queue.trial_seconds,
         speakers=frozenset((charter.name, *queue.pack.specialists)),
+        free_slots=queue.free_slots,
+        thinking=tuple(name for name in queue.now.thinking if name != charter.name),
+        check_of=book_of(queue).of_turn,
     )
 
 
@@ -297,7 +306,7 @@ def workbench_of(
             only the recipe that is to be edited.
         closing: Set when the round is to end.
     """
-    turn = TurnState(round_number, blind=blind)
+    turn = TurnState(round_number, blind=blind, book=book_of(queue))
     own = tuple(play for play in plays if play.surface in charter.surfaces)
     submit = SubmitTrialTool(queue, charter.name, charter.surfaces, turn)
     tools: list[AnyTool] = [

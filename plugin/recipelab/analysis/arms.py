@@ -119,10 +119,7 @@ def run_figures(store: LineageStore, campaign: str) -> RunFigures:
     failed = [trial for trial in counted if trial.is_failure]
     usage = store.usage(campaign)
     scores = _scores(history)
-    gain = None
-    if scores and scores[0]:
-        sign = history.metric.goal.sign
-        gain = 100.0 * sign * (scores[-1] - scores[0]) / abs(scores[0])
+    gain = history.metric.goal.gain_percent(scores[0], scores[-1]) if scores else None
     return RunFigures(
         campaign=campaign,
         scores=scores,

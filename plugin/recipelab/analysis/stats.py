@@ -11,6 +11,7 @@ from recipelab.analysis.near_misses import excesses, near_misses
 from recipelab.analysis.similarity import diversity
 from recipelab.core.trial import Standing, Status
 from recipelab.lineage import PastTrial
+from recipelab.packs.judging_sections import change_percent
 from recipelab.packs.knowledge import sources_of
 
 
@@ -118,7 +119,7 @@ def curve(history: History) -> list[dict[str, Any]]:
         if not trial.is_parent or trial.score is None:
             continue
         start = trial.score if start is None else start
-        change = 100.0 * (trial.score - start) / abs(start) if start else None
+        change = change_percent(start, trial.score)
         point = {"judged": judged, "score": trial.score, "change_percent": change}
         points.append(history.named(trial.number) | point)
     return points

@@ -56,7 +56,7 @@ def show(
 ) -> None:
     """Show a charter; with --pack, the whole prompt of this specialist on it."""
     from recipelab.agents.charters import charter_of
-    from recipelab.agents.prompt import system_message
+    from recipelab.agents.prompt import charter_message, system_message
     from recipelab.packs.load import load_pack
 
     with clear_errors():
@@ -65,7 +65,7 @@ def show(
         if pack is not None:
             loaded = load_pack(pack, profile)
             charter = charter.on(loaded.surface_names)
-            message = system_message(loaded, charter)
+            message = f"{system_message(loaded)}\n\n{charter_message(loaded, charter)}"
         if as_json:
             prompt = {} if message is None else {"system_message": message}
             print_json(charter.model_dump() | prompt)

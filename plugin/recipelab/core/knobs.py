@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -275,3 +275,12 @@ def _range(ends: tuple[str, str, bool], value: KnobValue) -> _Domain | str:
     if not low <= now <= high:
         return f"the value {value!r} is outside of {ends[0]} .. {ends[1]}"
     return _Domain((), low, high, ends[2])
+
+
+def changed_surfaces(before: Iterable[Knob], after: Iterable[Knob]) -> frozenset[str]:
+    """Return the surfaces of which a knob is new, gone, or has another value."""
+    one, other = (
+        {(knob.path, knob.name, repr(knob.value), knob.surface) for knob in knobs}
+        for knobs in (before, after)
+    )
+    return frozenset(surface for *_, surface in one ^ other)

@@ -72,7 +72,12 @@ class CampaignLine:
         )
 
     def _fall_back(self, number: int, reason: str, runs: tuple[SeedRun, ...]) -> None:
-        """Take its standing from a trial that is not any more what it was kept for."""
+        """Take its standing from a trial that is not any more what it was kept for.
+
+        Two trials may find it out at the same time.
+        """
+        if self._store.brief(self._campaign, number).standing is Standing.UNPROVEN:
+            return
         kept = TrialFilter(statuses=(Status.KEPT,), order="newest", limit=MOST_KEPT)
         briefs = self._store.briefs(self._campaign, kept).items
         others = [b.number for b in briefs if b.standing is Standing.CERTIFIED]

@@ -32,6 +32,7 @@ from recipelab.evaluation.gates import (
     unclear_gate,
 )
 from recipelab.evaluation.judge import Judge, TrialRuns
+from recipelab.evaluation.levels import History
 from recipelab.evaluation.metric import METRIC, Incumbent, divergence_words
 from recipelab.evaluation.seed_runs import SeedRuns
 from recipelab.packs.judging_sections import Metric
@@ -70,6 +71,10 @@ class WorkingLine:
         return number != self.certified.number and (
             self.tested is None or self.tested.trial != number
         )
+
+    def with_history(self, history: History) -> WorkingLine:
+        """Return the line as a test sees it that has its level by a history."""
+        return replace(self, certified=replace(self.certified, history=history))
 
     def lead(self, pack: Pack) -> float:
         """Return the estimated lead of the head, in standard deviations of a seed run.

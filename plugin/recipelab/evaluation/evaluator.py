@@ -39,6 +39,7 @@ from recipelab.evaluation.failures import (
 from recipelab.evaluation.fidelity import FidelityBook
 from recipelab.evaluation.integrity import InputFiles
 from recipelab.evaluation.judge import Judge, TrialRuns
+from recipelab.evaluation.levels import RunningTests
 from recipelab.evaluation.metric import Incumbent
 from recipelab.evaluation.observers import TrialObserver, log_retry, observed_trial
 from recipelab.evaluation.phases import PhaseRunner
@@ -85,6 +86,8 @@ class Evaluator:
         warm_ups: Keeps what preflights leave, where the pack says so; by default none are there.
         trained: What trainings have left, in place of which none runs again; for one recipe alone.
         author: Whether the pack's author runs it on a recipe of his own; see :meth:`for_author`.
+        tests: The tests that run, and whose turn it is to judge; by default those of this evaluator
+            alone.
     """
 
     def __init__(
@@ -99,13 +102,15 @@ class Evaluator:
         warm_ups: WarmUps | None = None,
         author: bool = False,
         trained: TrainedOnce | None = None,
+        tests: RunningTests | None = None,
     ) -> None:
         self.pack = pack
         self._sandbox = sandbox
         self._data = dict(data)
         self._author = author
         self._judge = Judge(pack, acceptance)
-        self._confirming = asyncio.Lock()
+        self._tests = tests or RunningTests()
+        self._testing_line = asyncio.Lock()
         self._pool = pool or SlotPool([ANYWHERE])
         self._inputs = InputFiles(self._data.values(), pack.root / pack.evaluator.folder)
         self._warm_ups = warm_ups or WarmUps()
@@ -196,6 +201,7 @@ class Evaluator:
         rebase: Rebase | None = None,
         labels: Mapping[str, str] | None = None,
         observer: TrialObserver | None = None,
+        record: Callable[[Outcome], None] = lambda outcome: None,
     ) -> Outcome:
         """Measure a recipe and give it its status.
 
@@ -208,6 +214,8 @@ class Evaluator:
             labels: What the trial belongs to, for the sandbox, logs and traces: ``campaign`` and
                 ``trial``, and ``specialist`` if it is known.
             observer: Told of the trial's steps.
+            record: Stores the outcome of a trial that was compared on fresh seeds, before any other
+                is judged. Other outcomes, which change nothing for others, are returned alone.
 
         Returns:
             The judged outcome. A failing recipe is an outcome, and so is failing machinery
@@ -217,7 +225,7 @@ class Evaluator:
         source = seeds or SeedSource(self.pack, labels.get("campaign", ""))
         if incumbent is None:
             return await self._evaluate(self._run_baseline, recipe, source, labels, observer)
-        best, words = incumbent(), ""
+        best, words, before = incumbent(), "", 0
         if rebase is not None and rebase.number != best.number:
             moved = rebase.onto(best, recipe)
             if moved.recipe is None:
@@ -226,11 +234,21 @@ class Evaluator:
             recipe, words, before = moved.recipe, moved.words, rebase.number
             rebase = replace(rebase, number=best.number, recipe=best.recipe)
             rebase = rebase if moved.merges else None
-        work = TrialProtocol(self._judge, incumbent, self._confirming, rebase, self.fidelity).run
+
+        def told(outcome: Outcome) -> Outcome:
+            return told_moved(outcome, words, before) if words else outcome
+
+        work = TrialProtocol(
+            self._judge,
+            incumbent,
+            self._tests,
+            rebase,
+            self.fidelity,
+            record=lambda outcome: record(told(outcome)),
+        ).run
         known = tuple(best.runs.values())
         expected = {**corrections(known), **preflight_times(known)}
-        outcome = await self._evaluate(work, recipe, source, labels, observer, expected, best)
-        return told_moved(outcome, words, before) if words else outcome
+        return told(await self._evaluate(work, recipe, source, labels, observer, expected, best))
 
     async def checkpoint(
         self,
@@ -244,35 +262,45 @@ class Evaluator:
     ) -> Checkpoint | None:
         """Test the working line, if that is due.
 
-        No trial is confirmed meanwhile, so the line is the same at the end.
+        Trials are judged meanwhile, and may join the line: what is found holds for the head that
+        was tested, and what it is built on. One line is tested at a time; whoever asks while that
+        goes on is told nothing, unless the campaign ends.
 
         Args:
             line: Returns the line of the moment.
-            record: Stores what was found, before any trial can be confirmed again.
+            record: Stores what was found, before any trial can be judged.
             at_end: Whether the campaign ends, or a person asks.
             seeds: As in :meth:`evaluate`.
             labels: As in :meth:`evaluate`.
             observer: As in :meth:`evaluate`.
 
         Returns:
-            What was found; ``None`` if no checkpoint was due, or the machinery failed, so that it
-            is due still.
+            What was found; ``None`` if no checkpoint was due, or the machinery failed, or the line
+            has fallen back meanwhile, so that it is due still.
         """
         labels, observer = labels or {}, observer or TrialObserver()
         source = seeds or SeedSource(self.pack, labels.get("campaign", ""))
-        async with self._confirming:
+        if self._testing_line.locked() and not at_end:
+            return None
+        async with self._testing_line:
             tested = line()
             if not is_due(self._judge, tested, self.pack, at_end=at_end):
                 return None
-            work = LineTest(self._judge, self.pack, tested).run
-            try:
-                found: Checkpoint = await self._attempts(
-                    self._attempt, work, tested.head.recipe, source, labels, observer
-                )
-            except (SandboxError, EvaluatorFault) as error:
-                _log.warning("the working line could not be tested", error=str(error))
-                return None
-            record(found)
+            name = f"line of trial {tested.head.number}"
+            async with self._tests.testing(name, lambda: line().certified.history) as history:
+                work = LineTest(self._judge, self.pack, tested.with_history(history)).run
+                try:
+                    found: Checkpoint = await self._attempts(
+                        self._attempt, work, tested.head.recipe, source, labels, observer
+                    )
+                except (SandboxError, EvaluatorFault) as error:
+                    _log.warning("the working line could not be tested", error=str(error))
+                    return None
+                async with self._tests.judging():
+                    if line().position != tested.position:
+                        _log.info("the line fell back while it was tested", head=tested.head.number)
+                        return None
+                    record(found)
             return found
 
     async def measure(

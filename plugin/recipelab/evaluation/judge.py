@@ -238,6 +238,26 @@ class Judge:
         words = f"against trial {against}; the best changed meanwhile to trial {best.number}"
         return replace(outcome, reason=f"{outcome.reason}; {words}")
 
+    def leads(self, outcome: Outcome, best: Incumbent) -> bool:
+        """Return whether the score of a trial is better than that of a best it was not run with."""
+        if outcome.score is None:
+            return False
+        return self._pack.metric.goal.sign * (outcome.score - best.mean(METRIC)) > 0.0
+
+    def overtaken(self, outcome: Outcome, best: Incumbent) -> Outcome:
+        """Return the outcome of a trial that beat the best of its time, and not the new one.
+
+        Args:
+            outcome: What its comparison with the former best found.
+            best: The new one, whose score is better.
+        """
+        evidence = outcome.evidence
+        if evidence is not None:
+            evidence = replace(evidence, standing=None)
+        discarded = replace(outcome, status=Status.DISCARDED, evidence=evidence)
+        told = self.outdated(discarded, best)
+        return replace(told, reason=f"{told.reason}, whose score is better")
+
     def hopeless(self, runs: Sequence[SeedRun], planned: int, incumbent: Incumbent) -> str | None:
         """Return why a screening need not go on; ``None`` if it has to.
 

@@ -243,6 +243,11 @@ class NowBoard:
         self._confirming: Confirming | None = None
         self._written = b""
 
+    @property
+    def thinking(self) -> tuple[str, ...]:
+        """Names of the specialists whose turn it is."""
+        return tuple(self._floor)
+
     def took_floor(self, specialist: str) -> None:
         """Note that a specialist's turn begins."""
         now = time.time()

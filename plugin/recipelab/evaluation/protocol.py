@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 
 from recipelab.acceptance import LineAcceptance, NeedMoreSeeds, waves
@@ -15,6 +15,7 @@ from recipelab.evaluation.control import control_run, is_claim
 from recipelab.evaluation.curves import StoppedOnCurve
 from recipelab.evaluation.fidelity import FidelityBook, run_short
 from recipelab.evaluation.judge import Judge, TrialRuns
+from recipelab.evaluation.levels import History, RunningTests
 from recipelab.evaluation.metric import Incumbent
 from recipelab.evaluation.seed_runs import SeedRuns
 
@@ -66,6 +67,47 @@ class Moved:
     merges: bool = True
 
 
+@dataclass
+class _Comparison:
+    """A promising trial that is compared with the best on fresh seeds.
+
+    Attributes:
+        screened: The seeds of its screening.
+        wanted: What the policy wanted after that.
+        first: What it was screened against.
+        best: What it is compared with.
+        overtaken: How often the best was another when it had beaten the former.
+        holds_turn: Whether no other trial is judged before it.
+        drawn_for: Number of the best that its fresh seeds were drawn for.
+        found: What the policy says by now.
+        fresh: Its fresh seeds so far.
+        gate_asked: Whether a gate has asked for more of them.
+        asked: How often more of them were asked for.
+    """
+
+    screened: tuple[int, ...]
+    wanted: NeedMoreSeeds
+    first: Incumbent
+    best: Incumbent
+    overtaken: int = 0
+    holds_turn: bool = False
+
+    def __post_init__(self) -> None:
+        self.start(self.best)
+
+    @property
+    def beside(self) -> Incumbent | None:
+        """What it was screened against, if that is another than it is compared with."""
+        return self.first if self.best.number != self.first.number else None
+
+    def start(self, best: Incumbent) -> None:
+        """Begin anew with another best, on seeds that are fresh once more."""
+        self.best, self.drawn_for = best, best.number
+        self.found: Outcome | NeedMoreSeeds = self.wanted
+        self.fresh: tuple[int, ...] = ()
+        self.gate_asked, self.asked = False, 0
+
+
 class TrialProtocol:
     """Runs the seeds that it takes to judge one trial against the incumbent, and no more.
 
@@ -81,10 +123,17 @@ class TrialProtocol:
     them does not train at full length (:mod:`~recipelab.evaluation.fidelity`).
 
     **Confirm.** A promising trial runs on fresh seeds, which nobody had run before, and only these
-    decide. The policy says how many, and whether the incumbent has to run them, too. One trial is
-    confirmed at a time: the incumbent may not change meanwhile, and the levels of tests have an
-    order. The lock is held until the outcome is returned, and the caller records it before it
-    awaits anything, so the next confirmation already knows the new incumbent and history.
+    decide. The policy says how many, and whether the incumbent has to run them, too. Several trials
+    are confirmed at the same time, on all slots that are free; each has the level of its test when
+    that begins (:class:`~recipelab.evaluation.levels.RunningTests`). Only the verdict takes a turn:
+    the trial is kept, and recorded, if the incumbent is still the one that it was compared with.
+
+    **Overtaken.** Where it is another by then, a trial that beat the former is merged onto the new
+    one and compared with that, on seeds that are fresh once more. One that is overtaken again, or
+    cannot be merged, is compared as it is: with all runs of the new best at once, where these tell;
+    else, if its score is the better one, both run in turns while no other trial is judged. So a
+    trial comes to its end however often the best changes. A trial that did not beat what it was
+    compared with is discarded, whatever the best is by then.
 
     **Again.** A recipe that was measured before is screened on more seeds, all of them fresh, and
     no run of it is stopped early: whoever asks for that wants to know what it is worth.
@@ -112,29 +161,34 @@ class TrialProtocol:
     without an outcome, and no level was used up. The seed runs of the trial and the incumbent are
     stored as they end. When the campaign resumes, the trial is screened and confirmed from the
     beginning, but a seed that has run is not run again. Its fresh seeds follow from the campaign's
-    secret and the trial, so they are the same again.
+    secret, the trial and the best, so they are the same again.
 
     Args:
         judge: Gives the trial its status.
-        incumbent: Returns the incumbent of the moment, which may change during a screening.
-        confirming: The lock that a confirmation holds, one for all trials of the evaluator.
+        incumbent: Returns the incumbent of the moment, which may change while the trial runs.
+        tests: The tests of the campaign that run, and the turn to judge.
         rebase: Moves the trial to a new best; ``None`` if it is compared as it is.
         fidelity: What is known of short trainings; ``None`` where the pack has none.
+        record: Stores the outcome of a promising trial, in its turn to judge.
     """
 
     def __init__(
         self,
         judge: Judge,
         incumbent: Callable[[], Incumbent],
-        confirming: asyncio.Lock,
+        tests: RunningTests,
         rebase: Rebase | None = None,
         fidelity: FidelityBook | None = None,
+        record: Callable[[Outcome], None] = lambda outcome: None,
     ) -> None:
         self._judge = judge
         self._incumbent = incumbent
-        self._confirming = confirming
+        self._tests = tests
         self._rebase = rebase
         self._fidelity = fidelity
+        self._record = record
+        self._is_recorded = False
+        self._note = ""
 
     async def run(self, trial: SeedRuns) -> Outcome:
         """Screen and, if need be, confirm a trial that passed its preflight.
@@ -144,8 +198,7 @@ class TrialProtocol:
             SandboxError: The machinery failed, or the incumbent did.
         """
         outcome = await self._promoted(trial, self._incumbent())
-        check = trial.curves.note_check(trial.name, outcome) if trial.curves is not None else ""
-        return replace(outcome, reason=f"{outcome.reason}; {check}") if check else outcome
+        return outcome if self._is_recorded else self._whole(trial, outcome)
 
     async def _promoted(self, trial: SeedRuns, first: Incumbent) -> Outcome:
         """Judge a trial at full length, if its short trainings are worth it."""
@@ -153,8 +206,8 @@ class TrialProtocol:
         if book is None or trial.seeds.again:
             return await self._judged(trial, first)
         if book.off:
-            outcome = await self._judged(trial, first)
-            return replace(outcome, reason=f"{outcome.reason}; {book.off}")
+            self._note = book.off
+            return await self._judged(trial, first)
         short = await run_short(trial, first, book)
         if not book.promotes(short, is_check=trial.seeds.is_check(trial.name)):
             planned = self._judge.screening_seeds(trial.seeds, first, trial.name)
@@ -175,26 +228,15 @@ class TrialProtocol:
                 ended = self._judge.stopped(_runs(trial, planned, ()), first, stopped)
                 return self._told(ended, first)
             found = self._judge.trial(_runs(trial, screened, ()), first)
-            if not isinstance(found, NeedMoreSeeds) and found.status is not Status.KEPT:
+            if isinstance(found, NeedMoreSeeds):
+                outcome = await self._confirmed(trial, screened, first, found)
+            elif found.status is Status.KEPT:
+                outcome = await self._kept_at_once(trial, screened, first, found)
+            else:
                 return self._told(found, first)
-            async with self._confirming:
-                # The incumbent may have changed while this trial was screened or waited.
-                best = self._incumbent()
-                moved = best.number != first.number
-                confirms = isinstance(found, NeedMoreSeeds)
-                refused = await self._move(trial, screened, first, best, forget=not confirms)
-                if refused is not None:
-                    return refused
-                if isinstance(found, NeedMoreSeeds):
-                    beside = first if moved else None
-                    found = await self._confirm(trial, screened, found, best, beside)
-                    moved = False
-                if not moved:
-                    told = await self._unless_gone_bad(trial, best, found)
-                    if told is not None:
-                        return await self._controlled(trial, told, best)
-            # A policy that tests nothing kept it, but over another best, or that best has gone bad:
-            # it is screened anew.
+            if outcome is not None:
+                return outcome
+            # It was to be kept over another best, or that best has gone bad: it is screened anew.
             first = self._incumbent()
 
     async def _screen(self, trial: SeedRuns, incumbent: Incumbent) -> tuple[int, ...]:
@@ -221,6 +263,94 @@ class TrialProtocol:
                 break
         return seeds
 
+    async def _kept_at_once(
+        self, trial: SeedRuns, screened: tuple[int, ...], first: Incumbent, found: Outcome
+    ) -> Outcome | None:
+        """Record a trial that a policy without a confirmation keeps; ``None`` to screen it anew."""
+        proven = await self._proven(trial, first, found)
+        if proven is None:
+            return None
+        async with self._tests.judging():
+            best = self._incumbent()
+            if best.number == first.number:
+                return self._recorded(trial, proven)
+        return await self._move(trial, screened, first, best, forget=True)
+
+    async def _confirmed(
+        self, trial: SeedRuns, screened: tuple[int, ...], first: Incumbent, wanted: NeedMoreSeeds
+    ) -> Outcome | None:
+        """Compare a promising trial with the best on fresh seeds; ``None`` to screen it anew."""
+        async with AsyncExitStack() as stack:
+            history: History | None = None
+            if not isinstance(self._judge.policy, LineAcceptance):
+                test = self._tests.testing(f"trial {trial.name}", self._history)
+                history = await stack.enter_async_context(test)
+            # The incumbent may have changed while the trial was screened.
+            work = _Comparison(screened, wanted, first, self._best(history))
+            if work.beside is not None:
+                refused = await self._move(trial, screened, first, work.best, forget=False)
+                if refused is not None:
+                    return refused
+            turn = await stack.enter_async_context(AsyncExitStack())
+            while True:
+                found = await self._proven(trial, work.best, await self._looked(trial, work))
+                if found is None:
+                    return None
+                if not work.holds_turn:
+                    await turn.enter_async_context(self._tests.judging())
+                best = self._best(history)
+                if found.status is not Status.KEPT or best.number == work.best.number:
+                    return self._recorded(trial, self._told(found, work.best))
+                ended = await self._overtaken(trial, work, found, turn, history)
+                if ended is not None:
+                    return ended
+
+    async def _overtaken(
+        self,
+        trial: SeedRuns,
+        work: _Comparison,
+        found: Outcome,
+        turn: AsyncExitStack,
+        history: History | None,
+    ) -> Outcome | None:
+        """Move a trial to the new best that beat the former; return its outcome if it has ended.
+
+        Args:
+            trial: The trial.
+            work: Its comparison with the former best.
+            found: What came of that.
+            turn: Holds the turn to judge. It still does afterwards where the trial is to be judged
+                before any other.
+            history: As its test has it.
+        """
+        work.overtaken += 1
+        if work.overtaken == 1:
+            await turn.aclose()
+            best, before = self._best(history), trial.recipe
+            refused = await self._move(trial, work.screened, work.best, best, forget=False)
+            if refused is not None:
+                return refused
+            if trial.recipe is not before:
+                work.start(best)
+                return None
+            await turn.enter_async_context(self._tests.judging())
+        best = self._best(history)
+        if work.wanted.alone:
+            work.best, work.holds_turn = best, True
+            runs = _runs(trial, work.screened, work.fresh)
+            work.found = self._judge.trial(
+                runs, best, screened_against=work.beside, gate_asked=work.gate_asked
+            )
+            return None
+        if not self._judge.leads(found, best):
+            return self._recorded(trial, self._judge.overtaken(found, best))
+        work.start(best)
+        if work.overtaken > 1:
+            work.holds_turn = True
+        else:
+            await turn.aclose()
+        return None
+
     async def _move(
         self,
         trial: SeedRuns,
@@ -242,61 +372,76 @@ class TrialProtocol:
             if moved.recipe is None:
                 return self._judge.not_merged(_runs(trial, screened, ()), first, moved.words)
             recipe = moved.recipe
+            # What it changes is told from the new best from here on.
+            again = replace(self._rebase, number=best.number, recipe=best.recipe)
+            self._rebase = again if moved.merges else None
         if forget or recipe is not trial.recipe:
             await trial.rebase(recipe, forget=forget)
         return None
 
-    async def _confirm(
-        self,
-        trial: SeedRuns,
-        screened: tuple[int, ...],
-        found: Outcome | NeedMoreSeeds,
-        best: Incumbent,
-        beside: Incumbent | None,
-    ) -> Outcome:
-        """Run fresh seeds until the policy has a verdict.
-
-        Args:
-            trial: The trial.
-            screened: The seeds of its screening.
-            found: What the policy wants.
-            best: What it is compared with.
-            beside: What it was screened against, if that is another.
-        """
-        gate_asked, asked = False, 0
+    async def _looked(self, trial: SeedRuns, work: _Comparison) -> Outcome:
+        """Run fresh seeds until the policy has a verdict."""
         tests_line = isinstance(self._judge.policy, LineAcceptance)
-        while isinstance(found, NeedMoreSeeds):
-            gate_asked = gate_asked or found.for_gate
-            asked += 1
-            looks = look_of(found.seeds, trial.pack.acceptance.confirm)
+        while isinstance(work.found, NeedMoreSeeds):
+            wanted = work.found
+            work.gate_asked = work.gate_asked or wanted.for_gate
+            work.asked += 1
+            looks = look_of(wanted.seeds, trial.pack.acceptance.confirm)
             # Where lines are tested, a trial has some fresh seeds and no looks.
-            trial.observer.confirming(*((asked, asked) if tests_line else looks))
-            fresh = trial.seeds.confirmation(trial.name, found.seeds, screened)
-            await trial.run(fresh, best, alone=found.alone)
-            runs = _runs(trial, screened, fresh)
-            found = self._judge.trial(runs, best, screened_against=beside, gate_asked=gate_asked)
-        return found
+            trial.observer.confirming(*((work.asked, work.asked) if tests_line else looks))
+            work.fresh = trial.seeds.confirmation(
+                trial.name, wanted.seeds, work.screened, best=work.drawn_for
+            )
+            await trial.run(work.fresh, work.best, alone=wanted.alone)
+            runs = _runs(trial, work.screened, work.fresh)
+            work.found = self._judge.trial(
+                runs, work.best, screened_against=work.beside, gate_asked=work.gate_asked
+            )
+        return work.found
 
-    async def _controlled(self, trial: SeedRuns, outcome: Outcome, best: Incumbent) -> Outcome:
-        """Return an outcome after a control run, if it needs one."""
-        if not is_claim(outcome, best, trial.pack.metric.scale):
-            return outcome
-        words = await control_run(trial)
-        return replace(outcome, reason=f"{outcome.reason}; {words}") if words else outcome
+    async def _proven(self, trial: SeedRuns, best: Incumbent, found: Outcome) -> Outcome | None:
+        """Return an outcome after what a keep needs besides.
 
-    async def _unless_gone_bad(
-        self, trial: SeedRuns, best: Incumbent, found: Outcome
-    ) -> Outcome | None:
-        """Return an outcome; ``None`` if it was kept beside a best that is not what it was."""
+        Returns:
+            The outcome, after a control run if it claims much; ``None`` if it was kept beside a
+            best that is not what it was, so that it has to be screened anew.
+        """
         if found.status is not Status.KEPT:
             return found
-        if trial.pack.metric.side_by_side and not is_claim(found, best, trial.pack.metric.scale):
+        claims = is_claim(found, best, trial.pack.metric.scale)
+        if claims or not trial.pack.metric.side_by_side:
+            bad = await gone_bad(trial, best, [run.seed for run in found.seed_runs])
+            if bad and not self._is_best(best):
+                await trial.rebase(trial.recipe, forget=True)
+                return None
+        if not claims:
             return found
-        bad = await gone_bad(trial, best, [run.seed for run in found.seed_runs])
-        if not bad or self._incumbent().number == best.number:
-            return found
-        await trial.rebase(trial.recipe, forget=True)
-        return None
+        words = await control_run(trial)
+        return replace(found, reason=f"{found.reason}; {words}") if words else found
+
+    def _history(self) -> History:
+        return self._incumbent().history
+
+    def _best(self, history: History | None) -> Incumbent:
+        """Return the incumbent of the moment, with the history by which a test has its level."""
+        best = self._incumbent()
+        return best if history is None else replace(best, history=history)
+
+    def _is_best(self, best: Incumbent) -> bool:
+        return self._incumbent().number == best.number
+
+    def _recorded(self, trial: SeedRuns, outcome: Outcome) -> Outcome:
+        """Record the outcome of a promising trial, whose turn it is, and return it."""
+        outcome = self._whole(trial, outcome)
+        self._record(outcome)
+        self._is_recorded = True
+        return outcome
+
+    def _whole(self, trial: SeedRuns, outcome: Outcome) -> Outcome:
+        """Return an outcome with what is known of short trainings and curves."""
+        check = trial.curves.note_check(trial.name, outcome) if trial.curves is not None else ""
+        told = "; ".join(filter(None, (outcome.reason, self._note, check)))
+        return replace(outcome, reason=told)
 
     def _told(self, outcome: Outcome, first: Incumbent) -> Outcome:
         """Return an outcome that says if the best is another by now."""

@@ -51,7 +51,7 @@ class SeedSource:
         """Return seeds for a purpose.
 
         Args:
-            purpose: What they are for, as ``confirm/7``.
+            purpose: What they are for, as ``confirm/7/0``.
             count: How many.
             taken: Seeds that may not be among them, beside the pack's own.
         """
@@ -87,9 +87,19 @@ class SeedSource:
         purpose = f"screen/{best}" if shared else f"screen/{best}/{trial}"
         return self.fresh(purpose, len(self.pack.seeds))
 
-    def confirmation(self, trial: str, count: int, taken: Collection[int]) -> tuple[int, ...]:
-        """Return the fresh seeds of a trial; more of them begin with the fewer."""
-        return self.fresh(f"confirm/{trial}", count, taken)
+    def confirmation(
+        self, trial: str, count: int, taken: Collection[int], *, best: int
+    ) -> tuple[int, ...]:
+        """Return the fresh seeds of a trial; more of them begin with the fewer.
+
+        Args:
+            trial: Number of the trial.
+            count: How many.
+            taken: The seeds of its screening.
+            best: Number of what it is compared with: a trial that is merged onto a new best was
+                chosen by the seeds that it ran before.
+        """
+        return self.fresh(f"confirm/{trial}/{best}", count, taken)
 
     def checkpoint(self, position: int, count: int) -> tuple[int, ...]:
         """Return the fresh seeds of a checkpoint, by its place among those of the campaign."""

@@ -83,6 +83,7 @@ class TrialRunner:
         self._on_phase = on_phase
         self._on_checkpoint = on_checkpoint
         self._killed: set[int] = set()
+        self._recorded: dict[int, Outcome] = {}
         self._scored: dict[int, dict[int, None]] = {}
         self._tested: list[Checkpoint] = []
 
@@ -121,14 +122,19 @@ class TrialRunner:
         outcome = None
         try:
             outcome = await self._outcome(number, specialist, recipe, observer)
-            self._store.record(self._campaign, number, outcome)
+            if number not in self._recorded:
+                self._store.record(self._campaign, number, outcome)
+            outcome = self._recorded.get(number, outcome)
         finally:
+            self._recorded.pop(number, None)
             self._scored.pop(number, None)
             self._told_confirmed(number)
             self._ledger.ended(number, specialist, outcome, observer.device_seconds)
         self.line.learn(outcome)
         if outcome.status is Status.KEPT:
-            await self.check_line(at_end=False)
+            # Others may join the line while it is tested, which then may be due again.
+            while await self.check_line(at_end=False) is not None:
+                pass
             self._settle_artifacts()
 
     async def _outcome(
@@ -159,6 +165,18 @@ class TrialRunner:
     ) -> Outcome:
         labels = {"campaign": self._campaign, "trial": str(number), "specialist": specialist}
         earlier = self._checker.measured_before(number)
+
+        def told(outcome: Outcome) -> Outcome:
+            if earlier is None:
+                return outcome
+            words = f"trial {earlier.number} again, on fresh seeds"
+            return replace(outcome, reason=f"{words}: {outcome.reason}")
+
+        def record(outcome: Outcome) -> None:
+            if number not in self._recorded:  # The machinery may fail, and be tried again, later.
+                self._store.record(self._campaign, number, told(outcome))
+                self._recorded[number] = told(outcome)
+
         outcome = await self._evaluator.evaluate(
             recipe or Recipe(self._store.files(self._campaign, number)),
             None if number == BASELINE else self.line.head,
@@ -166,11 +184,9 @@ class TrialRunner:
             rebase=None if number == BASELINE else self._rebase(number),
             labels=labels,
             observer=observer,
+            record=record,
         )
-        if earlier is None:
-            return outcome
-        words = f"trial {earlier.number} again, on fresh seeds"
-        return replace(outcome, reason=f"{words}: {outcome.reason}")
+        return told(outcome)
 
     def _rebase(self, number: int) -> Rebase | None:
         """Return how a trial moves to a new best; ``None`` if it was not proposed on the best."""

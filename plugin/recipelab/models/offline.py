@@ -1,10 +1,10 @@
 """The offline client: rules in place of a language model.
 
 The rules read what any model is shown: the instructions, the last message from outside, and the
-answers of tools in the current turn. The texts that they rely on are the surfaces and the metric in
-the instructions (see :mod:`recipelab.agents.prompt`) and the JSON that ``lineage_query``,
-``read_recipe``, ``check_edit`` and ``submit_trial`` answer. Text that is missing or reads otherwise
-is skipped, and the rules go on with what is left.
+answers of tools in the current turn. The texts that they rely on are the metric in the system
+message, the surfaces in the charter's (see :mod:`recipelab.agents.prompt`), and the JSON that
+``lineage_query``, ``read_recipe``, ``check_edit`` and ``submit_trial`` answer. Text that is missing
+or reads otherwise is skipped, and the rules go on with what is left.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ MAX_CHECKS = 6
 GAIN = 0.05
 """Expected gain of turning a knob, as a share of the best score."""
 
-_SURFACES = re.compile(r"^# Your surfaces \(([^)\n]*)\)", re.MULTILINE)
+_SURFACES = re.compile(r"# Your surfaces \(([^)\n]*)\)")
 _METRIC = re.compile(r"^Metric: (\S+) in (\S+), (minimize|maximize)", re.MULTILINE)
 _TURN = re.compile(r"-turn-(\d+)$")
 
@@ -299,7 +299,10 @@ class PromptFacts:
 def read_prompt(messages: Sequence[LLMMessage]) -> PromptFacts:
     """Read the instructions and the calls of the turn."""
     instructions = "\n".join(m.content for m in messages if isinstance(m, SystemMessage))
-    surfaces, metric = _SURFACES.search(instructions), _METRIC.search(instructions)
+    metric = _METRIC.search(instructions)
+    # A message of its own, so that no text of a recipe can pass for it.
+    charters = (_SURFACES.match(str(m.content)) for m in messages if isinstance(m, UserMessage))
+    surfaces = next(filter(None, charters), None)
     task = ""
     calls: list[AnsweredCall] = []
     for message in messages:

@@ -51,6 +51,22 @@ class Goal(StrEnum):
         """+1 if larger is better, else -1."""
         return 1 if self is Goal.MAXIMIZE else -1
 
+    def gain_percent(self, before: float | None, after: float | None) -> float | None:
+        """Return by how much a score is better than another, in percent of the other.
+
+        Returns:
+            The gain, negative if the score is worse; ``None`` without both, or of 0.
+        """
+        change = change_percent(before, after)
+        return None if change is None else self.sign * change
+
+
+def change_percent(before: float | None, after: float | None) -> float | None:
+    """Return how far a score lies from another, in percent of the other; ``None`` of 0."""
+    if before is None or after is None or before == 0.0:
+        return None
+    return 100.0 * (after - before) / abs(before)
+
 
 def check_measure(name: str) -> str:
     """Return the name of a measurement.

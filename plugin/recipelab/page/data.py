@@ -61,13 +61,6 @@ def now_data(reader: CampaignReader) -> dict[str, Any]:
     return facts
 
 
-def gain_percent(goal: Goal, before: float | None, after: float | None) -> float | None:
-    """Return by how much a score is better than another, in percent of it; positive is better."""
-    if before is None or after is None or before == 0.0:
-        return None
-    return goal.sign * 100.0 * (after - before) / abs(before)
-
-
 def campaigns_data(store: LineageStore, home: Home) -> list[dict[str, Any]]:
     """Return what tells the campaigns of a lineage apart, oldest first."""
     return [campaign_row(store, home, record) for record in store.campaigns()]
@@ -80,7 +73,7 @@ def campaign_row(store: LineageStore, home: Home, record: CampaignRecord) -> dic
     if Status.BASELINE in counts:
         goal = _metric_of(record).goal
         before, after = store.brief(record.name, 0).score, store.best_brief(record.name).score
-        gain = gain_percent(goal, before, after)
+        gain = goal.gain_percent(before, after)
     names = ("name", "pack", "profile", "model", "sandbox", "state", "stop_reason")
     row = {name: getattr(record, name) for name in names}
     row |= {"created_at": record.created_at, "ended_at": record.ended_at}
@@ -218,8 +211,8 @@ class CampaignData:
             "baseline": 0,
             "best": best.number,
             "certified": certified.number,
-            "best_gain": gain_percent(goal, before, best.score),
-            "certified_gain": gain_percent(goal, before, certified.score),
+            "best_gain": goal.gain_percent(before, best.score),
+            "certified_gain": goal.gain_percent(before, certified.score),
             "noise": self._noise(record.outcome),
             "gates": list(self._gates(record.outcome)),
             "evidence": self._evidence(),

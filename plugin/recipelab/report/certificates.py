@@ -94,9 +94,10 @@ class LeaderboardRow:
     def gain_percent(self, goal: Goal) -> float | None:
         """Return the gain in percent of the baseline's score beside it; positive is better."""
         found = self.certificate
-        if found.delta is None or not found.baseline_score:
+        before = found.baseline_score
+        if found.delta is None or before is None:
             return None
-        return 100.0 * goal.sign * found.delta / abs(found.baseline_score)
+        return goal.gain_percent(before, before + found.delta)
 
     def holds(self, goal: Goal) -> bool:
         """Return whether it is certified, and still is so after the correction."""

@@ -33,7 +33,7 @@ from recipelab.lineage.trial_view import (
     failure_place,
     status_words,
 )
-from recipelab.packs.judging_sections import Goal
+from recipelab.packs.judging_sections import Goal, change_percent
 
 
 def trial_facts(record: TrialRecord, *, full: bool = False) -> dict[str, Any]:
@@ -68,8 +68,9 @@ def campaign_facts(store: LineageStore, campaign: CampaignRecord) -> dict[str, A
         certified = store.certified(campaign.name)
         facts |= {"baseline": trial_facts(baseline), "best": trial_facts(best)}
         facts["certified"] = trial_facts(certified)
-        facts["certified_percent"] = change_percent(baseline, certified)
-        facts["change_percent"] = change_percent(baseline, best)
+        before = _score_of(baseline)
+        facts["certified_percent"] = change_percent(before, _score_of(certified))
+        facts["change_percent"] = change_percent(before, _score_of(best))
         facts["racing"] = store.racing(campaign.name)
         facts["projected"] = store.projected(campaign.name)
     return facts
@@ -94,8 +95,7 @@ def line_facts(store: LineageStore, campaign: str, goal: Goal) -> dict[str, Any]
     ends = {"head": store.best(campaign), "certified": store.certified(campaign)}
     facts: dict[str, Any] = {}
     for name, record in ends.items():
-        change = change_percent(baseline, record)
-        gain = None if change is None else goal.sign * change
+        gain = goal.gain_percent(_score_of(baseline), _score_of(record))
         facts |= {name: record.number, f"{name}_gain_percent": gain}
     checkpoints = [item.found for item in store.checkpoints(campaign)]
     return facts | {
@@ -134,13 +134,8 @@ def spent(counts: Mapping[Status | None, int]) -> int:
     return sum(count for status, count in counts.items() if status is not None and status.counts)
 
 
-def change_percent(baseline: TrialRecord, best: TrialRecord) -> float | None:
-    """Return how far the best's score lies from the baseline's, in percent of the baseline's."""
-    before = baseline.outcome.score if baseline.outcome else None
-    after = best.outcome.score if best.outcome else None
-    if before is None or after is None or before == 0.0:
-        return None
-    return 100.0 * (after - before) / abs(before)
+def _score_of(record: TrialRecord) -> float | None:
+    return record.outcome.score if record.outcome else None
 
 
 STYLES = {
@@ -291,7 +286,7 @@ def _gates(view: TrialView) -> Text:
 
 def comparison(baseline: TrialRecord, best: TrialRecord, *, metric: str, unit: str) -> Text:
     """Return the best recipe against the baseline, in one line."""
-    percent = change_percent(baseline, best)
+    percent = change_percent(_score_of(baseline), _score_of(best))
     start = f"{metric}: baseline {score_text(baseline.outcome)} {unit}"
     if best.number == baseline.number or percent is None:
         return Text(f"{start}; no trial was better beyond the noise")

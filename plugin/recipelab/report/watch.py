@@ -22,6 +22,7 @@ from recipelab.core.trial import Checkpoint, Status
 from recipelab.evaluation.now import Now, RunningPhase
 from recipelab.lineage import TrialBrief, TrialFilter
 from recipelab.lineage.trial_view import plus_minus
+from recipelab.packs.judging_sections import change_percent
 from recipelab.report.trial import brief_status_text, spent
 
 if TYPE_CHECKING:
@@ -213,9 +214,9 @@ def _score_lines(figures: Figures) -> Iterator[Text]:
             continue
         score = plus_minus(f"{brief.score:.5g}", brief.score_se)
         line = _named(name, f"trial {brief.number}: {score} {figures.unit}".rstrip())
-        before = baseline.score if baseline is not None else None
-        if brief.number and before:
-            line.append(f"  {100 * (brief.score - before) / abs(before):+.2f} %", "bold green")
+        change = change_percent(baseline.score if baseline is not None else None, brief.score)
+        if brief.number and change is not None:
+            line.append(f"  {change:+.2f} %", "bold green")
         if name == "head" and brief.standing:
             line.append(f"  {brief.standing}", "cyan")
         test = figures.test

@@ -19,6 +19,7 @@ from autogen_agentchat.messages import (
 from autogen_core import CancellationToken
 
 from recipelab.agents import EVALUATOR, checkpoint_report, outcome_report
+from recipelab.core.knobs import changed_surfaces, find_knobs
 from recipelab.core.trial import Status
 from recipelab.evaluation.calibration import baseline_text
 from recipelab.evaluation.queue import TrialQueue
@@ -177,7 +178,8 @@ class CampaignLoop:
                 for number in trials_of(message):
                     trial = self._store.brief(self._campaign, number)
                     if trial.status is not None:
-                        self.silence.trial_judged(trial.status, trial.surface)
+                        changed = self._changed_by(number, trial.status)
+                        self.silence.trial_judged(trial.status, trial.surface, changed)
 
     async def measure_baseline(
         self, token: CancellationToken, source: str
@@ -282,8 +284,17 @@ class CampaignLoop:
         self._judged |= {record.number: record for record in records}
         for record in records:
             result = TrialResult.of_record(record)
-            self.silence.trial_judged(result.status, result.surface)
+            changed = self._changed_by(record.number, result.status)
+            self.silence.trial_judged(result.status, result.surface, changed)
             self.policy.trial_judged(result)
+
+    def _changed_by(self, number: int, status: Status) -> frozenset[str]:
+        """Return the surfaces whose knobs a kept trial has changed; of others nothing stays."""
+        parents = self._store.brief(self._campaign, number).parents
+        if status is not Status.KEPT or not parents:
+            return frozenset()
+        before, after = (self._store.files(self._campaign, n) for n in (parents[0], number))
+        return changed_surfaces(find_knobs(before), find_knobs(after))
 
     def _learn(self, record: TrialRecord) -> None:
         aborted = record.status is Status.ABORTED and not record.was_killed

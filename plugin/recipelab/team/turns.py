@@ -25,6 +25,9 @@ _ASK_AGAIN = re.compile(rf"^\W*{ASK_AGAIN[:-1]}\W*(.*)$", re.IGNORECASE | re.MUL
 BEST, NOTHING = "best", "nothing"
 """What a specialist that passes may name beside surfaces: any kept trial; none of others."""
 
+DRY = 2
+"""Passes in a row after which somebody who never proposed hears of its own surfaces alone."""
+
 MOST_NEWS = 8
 """News at most that somebody waits for who has passed many times in a row."""
 
@@ -244,13 +247,17 @@ class Silence:
 
     News for somebody who has passed are a kept trial, which others build on, and any trial on its
     own surfaces. A specialist that said which surfaces must gain first hears of no other kept
-    trials. After one pass one piece of news is enough, after two in a row it takes two, then four,
-    and so on up to :data:`MOST_NEWS`: ideas do not come back where they have run dry. A note from a
-    person, or a proposal, begins anew.
+    trials, and one that has only ever passed, twice or more, hears of those alone that change its
+    surfaces: its passes say that the others do not matter to it. After one pass one piece of news
+    is enough, after two in a row it takes two, then four, and so on up to :data:`MOST_NEWS`: ideas
+    do not come back where they have run dry. A note from a person, or a proposal, begins anew.
 
     Two things cut that short, so that no slot is idle for want of a question: where a slot waits,
     somebody who has heard any news at all is asked; and where all are silent and nothing runs, one
     is asked once more in each round.
+
+    Attributes:
+        has_outcomes: Whether a trial other than the baseline has been judged.
 
     Args:
         surfaces: The surfaces of each specialist.
@@ -262,8 +269,10 @@ class Silence:
         self._known = frozenset({BEST, NOTHING}).union(*self._surfaces.values())
         self._blind = blind
         self._passes: dict[str, _Pass] = {}
+        self._proposed: set[str] = set()
+        self.has_outcomes = False
         self._refused: set[str] = set()
-        self._since: dict[str, list[tuple[Status, str]]] = {}
+        self._since: dict[str, list[tuple[Status, frozenset[str]]]] = {}
         self._asked_again = False
         self._notes: Collection[int] = ()
 
@@ -297,23 +306,39 @@ class Silence:
             self._passes[name] = _Pass(before.in_a_row if before is not None else 0)
         else:
             self._passes.pop(name, None)
-        for status, surface in self._since.pop(name, ()):
-            self._tell(name, status, surface)
+        if turn.result is TurnResult.SUBMITTED:
+            self._proposed.add(name)
+        for status, touched in self._since.pop(name, ()):
+            self._tell(name, status, touched)
 
-    def trial_judged(self, status: Status, surface: str) -> None:
-        """Hear that a trial has ended."""
+    def trial_judged(
+        self, status: Status, surface: str, changed: Collection[str] = frozenset()
+    ) -> None:
+        """Hear that a trial has ended.
+
+        Args:
+            status: Its status.
+            surface: The surface that it was booked on.
+            changed: Surfaces whose knobs a kept trial has changed beside that.
+        """
+        self.has_outcomes |= status is not Status.BASELINE
+        touched = frozenset((surface, *changed))
         for name in self._surfaces:
             if name in self._since:
-                self._since[name].append((status, surface))
+                self._since[name].append((status, touched))
             else:
-                self._tell(name, status, surface)
+                self._tell(name, status, touched)
 
-    def _tell(self, name: str, status: Status, surface: str) -> None:
+    def _tell(self, name: str, status: Status, touched: frozenset[str]) -> None:
         passed = self._passes.get(name)
-        if passed is not None:
-            own = surface in self._surfaces[name]
-            gained = status is Status.KEPT and (passed.after is None or surface in passed.after)
-            passed.news += own or gained or self._blind or not passed.in_a_row
+        if passed is None:
+            return
+        own = bool(touched & self._surfaces[name])
+        # To whom nothing of others was ever worth a proposal, it will not be.
+        any_gain = passed.after is None and (passed.in_a_row < DRY or name in self._proposed)
+        named = passed.after is not None and bool(touched & passed.after)
+        gained = status is Status.KEPT and (any_gain or named)
+        passed.news += own or gained or self._blind or not passed.in_a_row
 
     def notes_are(self, numbers: Collection[int]) -> None:
         """Hear which notes of people hold."""

@@ -4,20 +4,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from recipelab.tools.checks import CheckEditTool, TurnState
     from recipelab.tools.knob_menu import TurnKnobTool
     from recipelab.tools.lineage import LineageConfig, LineageQueryTool, LineageScope, lineage_tools
     from recipelab.tools.recipe import ReadRecipeTool
-    from recipelab.tools.submit import (
-        CheckEditTool,
-        MoreSeedsTool,
-        SubmitTrialTool,
-        TurnState,
-        WaitForTool,
-    )
+    from recipelab.tools.submit import MoreSeedsTool, SubmitTrialTool, WaitForTool
     from recipelab.tools.workbench import LineageWorkbench, SpecialistWorkbench
 
 _MODULES = {
-    "CheckEditTool": "submit",
+    "CheckEditTool": "checks",
     "LineageConfig": "lineage",
     "LineageQueryTool": "lineage",
     "LineageScope": "lineage",
@@ -27,7 +22,7 @@ _MODULES = {
     "SpecialistWorkbench": "workbench",
     "SubmitTrialTool": "submit",
     "TurnKnobTool": "knob_menu",
-    "TurnState": "submit",
+    "TurnState": "checks",
     "WaitForTool": "submit",
     "lineage_tools": "lineage",
 }

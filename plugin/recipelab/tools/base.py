@@ -38,16 +38,19 @@ _KEPT = ("type", "enum", "description", "items", "properties", "required")
 """Keys of a JSON schema that a model needs to make a call."""
 
 
-def brief_schema(schema: ToolSchema, hidden: frozenset[str] = frozenset()) -> ToolSchema:
+def brief_schema(
+    schema: ToolSchema, hidden: frozenset[str] = frozenset(), *, is_brief: bool = False
+) -> ToolSchema:
     """Return a schema with the keys alone that a model needs to make a call.
 
     Args:
         schema: The schema as pydantic makes it.
         hidden: Arguments to leave out.
+        is_brief: Whether to leave out what describes the parts of an argument.
     """
     found: dict[str, Any] = dict(schema["parameters"])
     properties = {
-        name: _brief(argument)
+        name: _brief(argument, is_brief=is_brief)
         for name, argument in found["properties"].items()
         if name not in hidden
     }
@@ -59,17 +62,20 @@ def brief_schema(schema: ToolSchema, hidden: frozenset[str] = frozenset()) -> To
     )
 
 
-def _brief(argument: Mapping[str, Any]) -> dict[str, Any]:
+def _brief(argument: Mapping[str, Any], *, is_brief: bool = False) -> dict[str, Any]:
     """Return the schema of an argument without what only a validator needs."""
     chosen = [one for one in argument.get("anyOf", ()) if one.get("type") != "null"]
     whole = {**chosen[0], **argument} if chosen else argument
     brief: dict[str, Any] = {key: whole[key] for key in _KEPT if key in whole}
     if "items" in brief:
-        brief["items"] = {
-            key: value for key, value in _brief(brief["items"]).items() if key != "description"
-        }
+        brief["items"] = _brief(brief["items"], is_brief=is_brief)
+        brief["items"].pop("description", None)
     if "properties" in brief:
-        brief["properties"] = {name: _brief(one) for name, one in brief["properties"].items()}
+        brief["properties"] = {
+            name: _brief(one, is_brief=is_brief) for name, one in brief["properties"].items()
+        }
+        for one in brief["properties"].values() if is_brief else ():
+            one.pop("description", None)
     return brief
 
 
@@ -88,6 +94,9 @@ class TextTool(BaseTool[ArgumentsT, Answer], Generic[ArgumentsT]):
     example_keys: tuple[str, ...] = ()
     """Arguments that an example of a call has, besides the required ones."""
 
+    is_brief = False
+    """Whether the parts of its arguments go undescribed, as another tool describes the same."""
+
     call_seconds: float | None = None
     """A call that takes longer is given up; ``None`` for the workbench's own limit."""
 
@@ -100,7 +109,7 @@ class TextTool(BaseTool[ArgumentsT, Answer], Generic[ArgumentsT]):
         """
         key = (self.args_type(), self.name, self.description, self.hidden)
         if key not in _SCHEMAS:
-            _SCHEMAS[key] = brief_schema(super().schema, self.hidden)
+            _SCHEMAS[key] = brief_schema(super().schema, self.hidden, is_brief=self.is_brief)
         return _SCHEMAS[key]
 
     @property

@@ -10,8 +10,9 @@ from recipelab.core.knobs import Knob, KnobValue, find_knobs
 from recipelab.evaluation.proposals import Rejected
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.tools.base import TextTool, ToolArguments
+from recipelab.tools.checks import Refused
 from recipelab.tools.recipe import EditArguments
-from recipelab.tools.submit import Refused, SubmitTrialArguments, SubmitTrialTool
+from recipelab.tools.submit import SubmitTrialArguments, SubmitTrialTool
 
 MENU = 24
 """Changes on the menu of ``turn_knob`` at most."""

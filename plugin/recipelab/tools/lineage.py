@@ -121,7 +121,9 @@ def opened_lineage(lineage: LineageStore | str | PathLike[str]) -> LineageStore:
     return lineage if isinstance(lineage, LineageStore) else LineageStore.open(lineage)
 
 
-RARE = frozenset({"offset", "since", "until", "standing"})
+RARE = frozenset(
+    {"offset", "since", "until", "standing", "signature", "min_score", "max_score", "ancestor"}
+)
 """Arguments that a specialist is not shown: answers name the first, and few want the others."""
 
 
@@ -320,6 +322,7 @@ QUESTIONS: tuple[LineageQuestion[Any], ...] = (
         "Failures by error, the most frequent first: the cause in the log, and who got past it.",
         FailuresArguments,
         _failures,
+        RARE | {"limit", "failure_kind", "surface"},
     ),
     LineageQuestion(
         "near_misses",
@@ -327,6 +330,7 @@ QUESTIONS: tuple[LineageQuestion[Any], ...] = (
         "gains, on too few seeds; banked margins: as good, with more room at a gate.",
         PageArguments,
         _near_misses,
+        RARE | {"limit"},
     ),
     LineageQuestion(
         "trial_detail",

@@ -16,7 +16,7 @@ LINEAGE_TOOLS = (
 )
 """Tools that read the lineage."""
 
-BY_NAME = ("best_chain", "children", "in_flight", "turn_knob")
+BY_NAME = ("best_chain", "children", "in_flight", "similar_trials", "turn_knob")
 """Tools that only a charter has that names them: the opening of a turn, or another tool, tells as
 much, and every schema goes out with every call."""
 
@@ -29,8 +29,8 @@ WAITING = "wait_for"
 RUN_TOOLS = ("run_log", "curve", "profile_trial")
 """Tools that show what the run of a trial did; ``curve`` where the pack has curves."""
 
-SEARCHING = ("search_recipe", "search_knowledge", "run_python")
-"""Tools that tell nothing of past trials; the last two where the pack has something for them."""
+SEARCHING = ("search_recipe", "search_knowledge", "run_python", "time_beside")
+"""Tools that look at code, knowledge and data; the last three where the pack has use for them."""
 
 TOOLS = (
     *LINEAGE_TOOLS,

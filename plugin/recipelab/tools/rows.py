@@ -37,6 +37,9 @@ SEEDS_NAMED = 4
 IN_FLIGHT = "in_flight"
 """Shown as the status of a trial that has no outcome yet."""
 
+DRAWN = 10_000
+"""Seeds from this on were drawn; those that a pack names are small."""
+
 SATURATED = 8
 """Judged trials in a row without one kept, from which a surface counts as saturated."""
 
@@ -114,7 +117,12 @@ def shown_seeds(seeds: Sequence[int]) -> str:
 
 
 def on_seeds(seeds: Sequence[int]) -> str:
-    """Return the seeds of a figure in brackets, with a space before them; empty without any."""
+    """Return the seeds of a figure in brackets, with a space before them; empty without any.
+
+    Those that were drawn for it are counted: their names tell nothing, as no other figure has them.
+    """
+    if seeds and min(seeds) >= DRAWN:
+        return f" ({len(seeds)} fresh seed{'s' if len(seeds) > 1 else ''})"
     return f" (seeds {shown_seeds(seeds)})" if seeds else ""
 
 
@@ -140,7 +148,9 @@ def _change(delta: float, error: float | None) -> str:
 def detail_row(record: TrialRecord) -> Row:
     """Return a whole trial but its diff; long texts are cut, the log at its front."""
     view = TrialView.of_record(record)
-    row = {name: _short(value) for name, value in view.select(DETAIL).items()}
+    # Measurements are told as a table by name; runs as they are hold what is told to nobody.
+    told = {name: value for name, value in view.select(DETAIL).items() if name != "seed_runs"}
+    row = {name: _short(value) for name, value in told.items()}
     row |= {
         "status": view.status or IN_FLIGHT,
         "hypothesis": view.hypothesis[:DETAIL_CHARACTERS],
@@ -178,6 +188,17 @@ UNTOLD = ("curve.", "projected.", f"{Phase.PREPARE}.")
 """Beginnings of the names of measurements that a detail leaves out: another tool tells them, or
 they say nothing of the recipe."""
 
+UNTOLD_NAMES = frozenset(
+    {
+        "recipe.cpu_seconds",
+        "recipe.wall_seconds",
+        "submission.bytes",
+        "beside.train.peak_memory_mb",
+        "beside.predict.peak_memory_mb",
+    }
+)
+"""Sums of others, and what matters of the best alone; told in no detail."""
+
 EVALUATORS_OWN = ("cpu_seconds", "wall_seconds", "peak_memory_mb")
 """What scoring itself took, which is no matter of a recipe's either."""
 
@@ -190,7 +211,7 @@ def measured_row(runs: Sequence[SeedRun]) -> Row:
     names = sorted({name for run in runs for name in run.measures if name not in own})
     row: Row = {"seed": [run.seed for run in runs]}
     for name in names:
-        if name.startswith(UNTOLD):
+        if name.startswith(UNTOLD) or name in UNTOLD_NAMES:
             continue
         values = [_figure(run.measures.get(name)) for run in runs]
         row[name] = values if len(set(values)) > 1 or len(runs) == 1 else values[0]

@@ -17,13 +17,13 @@ from recipelab.core.logs import logger
 from recipelab.lineage import LineageStore
 from recipelab.packs.judging_sections import Goal
 from recipelab.tools.base import AnyTool, TextTool, explained, repaired
+from recipelab.tools.checks import TurnState
 from recipelab.tools.lineage import (
     LineageConfig,
     LineageScope,
     lineage_tools,
     opened_lineage,
 )
-from recipelab.tools.submit import TurnState
 
 CALL_SECONDS = 30.0
 """A call that takes longer is given up: the database may be locked, or its server gone."""
