@@ -1,9 +1,9 @@
 """Slurm as a place: each slot is a job that lives for many phases, or each phase is a job.
 
 A job is a worker (:mod:`recipelab.places.node`) that talks with the driver through a folder on the
-file system that all nodes share (:mod:`recipelab.places.spool`). The pool grows as jobs begin. A job
-that is cancelled, preempted or requeued, or whose node dies, costs a retry of what it ran; the slot
-comes back when Slurm runs the job again, or a new one in its place.
+file system that all nodes share (:mod:`recipelab.places.spool`). The pool grows as jobs begin. A
+job that is cancelled, preempted or requeued, or whose node dies, costs a retry of what it ran; the
+slot comes back when Slurm runs the job again, or a new one in its place.
 """
 
 from __future__ import annotations
@@ -54,6 +54,8 @@ _TRIES = 3
 """Jobs that may fail one after the other before a worker has begun."""
 _AGAIN_SECONDS = 5.0
 _LEAST_LEFT_SECONDS = 60.0
+
+_SUBMITTED = JobState("PENDING", "", None)
 
 _FLAGS = {
     "partition": "partition that jobs are submitted to, as gpu",
@@ -109,7 +111,7 @@ class _Job:
 
     number: str
     submitted: float
-    state: JobState = JobState("PENDING", "", None)
+    state: JobState = _SUBMITTED
     session: Path | None = None
     link: JobLink | None = None
     served: bool = False
@@ -156,7 +158,7 @@ class SlurmPlace(Place):
         self._setup: NodeSetup | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting: deque[asyncio.Future[JobLink]] = deque()
-        self._joined = asyncio.Event()
+        self._joined, self._looked = asyncio.Event(), asyncio.Event()
         self._asked = 0.0
         self._submit_after = 0.0
         self._failures = 0
@@ -186,10 +188,10 @@ class SlurmPlace(Place):
         if self._gave_up is not None:
             raise self._gave_up
         # Campaigns look once at how many slots there are.
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_SETTLE_SECONDS):
-                while self.pool.width < self._slots and self._about_to_begin():
-                    await asyncio.sleep(_LOOK_SECONDS)
+        begin = time.monotonic()
+        while self.pool.width < self._slots and self._about_to_begin(begin):
+            self._looked.clear()
+            await self._looked.wait()
 
     async def stop(self) -> None:
         """Cancel all jobs; see :meth:`Place.stop`."""
@@ -222,9 +224,16 @@ class SlurmPlace(Place):
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _about_to_begin(self) -> bool:
-        return any(
-            job.link is None and not job.over and not job.state.waits for job in self._jobs.values()
+    def _about_to_begin(self, since: float) -> bool:
+        """Return whether more slots may come at once: jobs that run have no worker yet.
+
+        Args:
+            since: When that was first asked.
+        """
+        now = time.monotonic()
+        return now - since < _SETTLE_SECONDS and (
+            self._asked < since
+            or any(not (job.served or job.over or job.state.waits) for job in self._jobs.values())
         )
 
     async def _watch(self) -> None:
@@ -235,6 +244,7 @@ class SlurmPlace(Place):
                 await self._ask()
                 self._tidy()
                 await self._fill()
+                self._looked.set()
                 await asyncio.sleep(_LOOK_SECONDS)
         except Exception as error:
             _log.exception("the place slurm failed")

@@ -1,4 +1,4 @@
-"""Jobs of Slurm: submitted, looked at and cancelled, for one place that may be killed at any time."""
+"""Jobs of Slurm: submitted, looked at, cancelled, for a driver that may be killed at any time."""
 
 from __future__ import annotations
 
@@ -26,8 +26,18 @@ _GUARD_SECONDS = 10.0
 _COLUMNS = ("%i", "%T", "%r", "%L")
 _LEFT = re.compile(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)")
 _OVER = frozenset(
-    "BOOT_FAIL CANCELLED COMPLETED DEADLINE FAILED NODE_FAIL OUT_OF_MEMORY PREEMPTED REVOKED "
-    "TIMEOUT".split()
+    (
+        "BOOT_FAIL",
+        "CANCELLED",
+        "COMPLETED",
+        "DEADLINE",
+        "FAILED",
+        "NODE_FAIL",
+        "OUT_OF_MEMORY",
+        "PREEMPTED",
+        "REVOKED",
+        "TIMEOUT",
+    )
 )
 
 # It reads until its standard input ends, which it does however the driver dies. A driver that has
@@ -145,18 +155,19 @@ class SlurmJobs:
         if guard is None:
             return
         async with self._turn:
-            with contextlib.suppress(SandboxUnavailable):
+            try:
                 await _call("scancel", f"--user={self._user}", f"--name={self.name}")
+                word = b"done\n"
+            except SandboxUnavailable:
+                word = b""
         for _ in range(50):
             # A worker that ends still writes that it ends.
             await asyncio.to_thread(shutil.rmtree, self.spool, ignore_errors=True)
             if not self.spool.exists():
                 break
             await asyncio.sleep(0.1)
-        # What is left over is the guard's, which has more time.
-        states = await self.states()
-        left = states is None or any(not state.over for state in states.values())
-        word = b"" if self.spool.exists() or left else b"done\n"
+        if self.spool.exists():
+            word = b""  # What is left over is the guard's, which has more time.
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
             await asyncio.to_thread(guard.communicate, word, timeout=_GUARD_SECONDS)
 
