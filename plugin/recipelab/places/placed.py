@@ -152,6 +152,7 @@ class PlacedSandbox(Sandbox):
         self._archive = ImageArchive(request.spec)
         self._hashes = Hashes()
         self._running: dict[str, int] = defaultdict(int)
+        self._active: dict[str, NodeLink] = {}
         self._known: dict[str, set[str]] = defaultdict(set)
         self._sending: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._started = False
@@ -163,6 +164,9 @@ class PlacedSandbox(Sandbox):
     async def stop(self) -> None:
         """Take all links out of use; what runs there ends. See :meth:`Sandbox.stop`."""
         self._started = False
+        await asyncio.gather(
+            *(self._cancel(link, name) for name, link in list(self._active.items()))
+        )
         for link in list(self._links.values()):
             self.leave(link, "the place was closed")
         await asyncio.to_thread(self._archive.close)
@@ -283,6 +287,7 @@ class PlacedSandbox(Sandbox):
         self._running[link.slot.name] += 1
         try:
             reply = await self._run_on(link, request, parcel, packed)
+            _check_figures(reply)
             refused = await self._fetch(link, request, reply)
             self._known[link.node].add(reply.outputs.digest)
         except NodeLost as error:
@@ -355,6 +360,7 @@ class PlacedSandbox(Sandbox):
         for _ in range(SENDS):
             await self._send(link, packed, wanted)
             name = uuid.uuid4().hex
+            self._active[name] = link
             try:
                 return await link.run(name, parcel, tell, watcher.tell)
             except TreesMissing as missing:
@@ -362,6 +368,8 @@ class PlacedSandbox(Sandbox):
             except asyncio.CancelledError:
                 await self._cancel(link, name)
                 raise
+            finally:
+                del self._active[name]
         raise SandboxError(f"node {link.node} does not keep what phase {parcel.phase} needs")
 
     async def _cancel(self, link: NodeLink, name: str) -> None:
@@ -551,11 +559,11 @@ async def _receive(
         raise SandboxError(f"node {link.node} sent an output that is not what its hash says")
 
 
-def _result(request: PhaseRequest, reply: Reply, refused: tuple[str, ...]) -> PhaseResult:
-    """Return what was measured, with all words of a node within bounds and safe to print.
+def _check_figures(reply: Reply) -> None:
+    """Check that times and memory are some.
 
     Raises:
-        SandboxError: A figure is none.
+        SandboxError: They are not.
     """
     seconds = (
         reply.wall_seconds,
@@ -566,6 +574,10 @@ def _result(request: PhaseRequest, reply: Reply, refused: tuple[str, ...]) -> Ph
     )
     if not all(math.isfinite(one) and one >= 0.0 for one in seconds):
         raise SandboxError("a node measured what cannot be")
+
+
+def _result(request: PhaseRequest, reply: Reply, refused: tuple[str, ...]) -> PhaseResult:
+    """Return what was measured, with all words of a node within bounds and safe to print."""
     most = request.limits.log_kb * 1024 + _MOST_WORDS
     changed = tuple(map(printable_name, reply.changed))
     return PhaseResult(

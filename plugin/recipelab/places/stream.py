@@ -126,6 +126,9 @@ class Frames:
 class StreamLink(NodeLink):
     """The driver's end of a stream to a worker.
 
+    Attributes:
+        process: The process behind the stream, if it is one of this machine.
+
     Args:
         reader: Where the worker's frames come from.
         writer: Where the driver's go.
@@ -141,7 +144,7 @@ class StreamLink(NodeLink):
         self.node = ""
         self.slot: Slot = ANYWHERE
         self._frames = Frames(reader, writer)
-        self._process = process
+        self.process = process
         self._said = bytearray()
         self._calls: dict[int, asyncio.Future[tuple[Header, bytes]]] = {}
         self._tells: dict[str, tuple[Callable[[bytes], None], Callable[[bytes], bool]]] = {}
@@ -178,8 +181,8 @@ class StreamLink(NodeLink):
             SandboxUnavailable: It cannot begin there.
         """
         self._tasks = [asyncio.ensure_future(work) for work in (self._listen(), self._beat())]
-        if self._process is not None and self._process.stderr is not None:
-            self._tasks.append(asyncio.ensure_future(self._hear(self._process.stderr)))
+        if self.process is not None and self.process.stderr is not None:
+            self._tasks.append(asyncio.ensure_future(self._hear(self.process.stderr)))
         try:
             facts = await self._facts({"do": "start"}, setup.to_bytes())
         except NodeLost as error:
@@ -203,13 +206,13 @@ class StreamLink(NodeLink):
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._process is not None:
+        if self.process is not None:
             # At the end of its input it kills its phases, and ends.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._process.wait(), BEAT_SECONDS)
-            if self._process.returncode is None:
-                self._process.kill()
-                await self._process.wait()
+                await asyncio.wait_for(self.process.wait(), BEAT_SECONDS)
+            if self.process.returncode is None:
+                self.process.kill()
+                await self.process.wait()
 
     async def facts(self) -> NodeFacts:
         """Return what the node is; see :class:`NodeLink`."""
@@ -302,10 +305,10 @@ class StreamLink(NodeLink):
                     else:
                         tell(data)
         except NodeLost as error:
-            if self._process is not None:
+            if self.process is not None:
                 # What it said last tells more than the end of its output.
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._process.wait(), 1.0)
+                    await asyncio.wait_for(self.process.wait(), 1.0)
             self._lose(str(error))
 
     async def _beat(self) -> None:
