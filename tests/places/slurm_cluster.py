@@ -18,6 +18,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+import pytest
+
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "squeue", "scancel", "scontrol")
 
 _CONF = """
@@ -57,6 +59,27 @@ SlurmdTimeout=60
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE PriorityTier=1
 PartitionName=first Nodes=ALL MaxTime=INFINITE PriorityTier=9
 """
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """Two nodes with two slots each; skips where there is no Slurm, or fails if it is required."""
+    lacking = missing()
+    try:
+        import submitit  # noqa: F401
+    except ImportError:
+        lacking.append("submitit")
+    if lacking:
+        if os.environ.get("RECIPELAB_REQUIRE_SLURM") == "1":
+            pytest.fail(f"RECIPELAB_REQUIRE_SLURM=1, and there is no {', '.join(lacking)}")
+        pytest.skip(f"no {', '.join(lacking)}")
+    with slurm_cluster() as made, pytest.MonkeyPatch.context() as patch:
+        for name, value in made.environment.items():
+            patch.setenv(name, value)
+        yield made
+        # Every test of this module has left nothing.
+        left = [command for _, command in made.processes() if "submitit" in command]
+        assert left == []
 
 
 def missing() -> list[str]:
@@ -132,8 +155,9 @@ def slurm_cluster(nodes: int = 2, slots: int = 2) -> Iterator[Cluster]:
         log = stack.enter_context((top / "log").open("wb"))
 
         def begin(*command: str) -> None:
+            # They die with this process, even if that is killed.
             process = subprocess.Popen(
-                command,
+                ("setpriv", "--pdeathsig=KILL", *command),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

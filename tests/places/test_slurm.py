@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -28,30 +28,15 @@ from recipelab.sandbox.slots import Slot
 from recipelab.sandbox.spec import load_image_spec
 from tests.sandbox.helpers import processes_with, wait_until
 
-from .slurm_cluster import Cluster, missing, slurm_cluster
+from .slurm_cluster import Cluster
 
 GRES = "slot:1"
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    """Two nodes with two slots each; skips where there is no Slurm, or fails if it is required."""
-    lacking = missing()
-    try:
-        import submitit  # noqa: F401
-    except ImportError:
-        lacking.append("submitit")
-    if lacking:
-        if os.environ.get("RECIPELAB_REQUIRE_SLURM") == "1":
-            pytest.fail(f"RECIPELAB_REQUIRE_SLURM=1, and there is no {', '.join(lacking)}")
-        pytest.skip(f"no {', '.join(lacking)}")
-    with slurm_cluster() as made, pytest.MonkeyPatch.context() as patch:
-        for name, value in made.environment.items():
-            patch.setenv(name, value)
-        yield made
-        # Every test of this module has left nothing.
-        left = [command for _, command in made.processes() if "submitit" in command]
-        assert left == []
+@pytest.fixture(autouse=True)
+def asked_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slurm is asked every second, for tests that wait for what it says."""
+    monkeypatch.setattr("recipelab.places.slurm._ASK_SECONDS", 1.0)
 
 
 def request(*, slots: int = 1, said: list[str] | None = None, **options: str) -> PlaceRequest:
@@ -77,9 +62,7 @@ async def opened(folder: Path, **options: object) -> AsyncIterator[SlurmPlace]:
 
 async def until(done: Callable[[], object], seconds: float = 60.0) -> None:
     """Wait until something is so, while the place goes on."""
-    async with asyncio.timeout(seconds):
-        while not await asyncio.to_thread(done):
-            await asyncio.sleep(0.05)
+    await asyncio.to_thread(wait_until, done, seconds=seconds)
 
 
 def job_of(slot: Slot) -> str:
@@ -224,9 +207,8 @@ async def test_near_its_time_limit_a_job_takes_no_new_phase_and_another_takes_it
     async with opened(tmp_path, slots=1, time="10") as place:
         (old,) = place.pool.slots
         async with place.pool.lease() as slot:
-            await until(lambda: (job_of(old), "RUNNING") in cluster.jobs())
             # Once the place has seen that there were ten minutes.
-            await asyncio.sleep(1.5)
+            await until(lambda: all(job.limit for job in place._jobs.values()))
             cluster.call("scontrol", "update", f"JobId={job_of(old)}", "TimeLimit=1")
             await until(lambda: len(cluster.jobs()) == 2)
             assert slot == old
@@ -248,11 +230,12 @@ async def test_jobs_end_with_a_driver_that_is_killed(cluster: Cluster, tmp_path:
         "        print(place.pool.width, flush=True); await asyncio.sleep(600)\n"
         "asyncio.run(main())\n"
     )
-    with subprocess.Popen((sys.executable, "-c", script), stdout=subprocess.PIPE) as driver:
-        assert driver.stdout is not None
-        assert (await asyncio.to_thread(driver.stdout.readline)).strip() == b"4"
-        assert sorted(state for _, state in cluster.jobs()) == ["PENDING", *["RUNNING"] * 4]
-        driver.kill()
+    driver = await asyncio.create_subprocess_exec(sys.executable, "-c", script, stdout=PIPE)
+    assert driver.stdout is not None
+    assert (await driver.stdout.readline()).strip() == b"4"
+    assert sorted(state for _, state in cluster.jobs()) == ["PENDING", *["RUNNING"] * 4]
+    driver.kill()
+    await driver.wait()
     # Neither what runs nor what waits is left, nor the folder.
     await until(lambda: not cluster.jobs())
     await until(lambda: list((tmp_path / "spool").iterdir()) == [])

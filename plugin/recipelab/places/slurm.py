@@ -9,7 +9,6 @@ slot comes back when Slurm runs the job again, or a new one in its place.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import os
 import secrets
@@ -55,6 +54,7 @@ _TRIES = 3
 _AGAIN_SECONDS = 5.0
 _LEAST_LEFT_SECONDS = 60.0
 
+_RUNNING = "RUNNING"
 _SUBMITTED = JobState("PENDING", "", None)
 
 _FLAGS = {
@@ -399,7 +399,9 @@ class SlurmPlace(Place):
         assert self._slurm is not None
         now = time.monotonic()
         jobs = [job for job in self._jobs.values() if not job.over or job.link is not None]
-        calm = all(job.link is not None for job in jobs) and len(jobs) >= self._needed
+        calm = len(jobs) >= self._needed and all(
+            job.link is not None and job.state.name == _RUNNING for job in jobs
+        )
         if not jobs or now - self._asked < (_ASK_SECONDS if calm else _ASK_SOON_SECONDS):
             return
         states = await self._slurm.states()
@@ -425,8 +427,9 @@ class SlurmPlace(Place):
                 if not job.served:
                     self._failed(self._ended_words(job))
             return
-        if state.left is not None and job.link is not None and not job.retired:
+        if state.left is not None:
             job.limit = max(job.limit or 0.0, state.left)
+        if state.left is not None and job.limit and job.link is not None and not job.retired:
             needed = max(_LEAST_LEFT_SECONDS, 2 * job.link.longest + 30.0)
             if state.left < min(needed, job.limit / 2):
                 _log.info("a job is near its time limit", job=job.number, left=state.left)

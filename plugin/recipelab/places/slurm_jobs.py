@@ -44,13 +44,10 @@ _OVER = frozenset(
 # ended well says so before. Jobs may be on their way to the queue still: so more than once.
 _GUARD = """
 read -r word && exit 0
-for pause in 0 1 4; do
+for pause in 0 1 4 30; do
   sleep "$pause"
   scancel --user="$1" --name="$2" 2>/dev/null
-done
-for pause in 0 1 5 30; do
-  sleep "$pause"
-  rm -rf "$3" 2>/dev/null && exit 0
+  rm -rf "$3" 2>/dev/null
 done
 """
 
