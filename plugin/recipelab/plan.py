@@ -120,7 +120,8 @@ class Plan(BaseModel):
         limits: What may be spent.
         sandbox: ``auto``, ``docker`` or ``local``.
         place: Where phases run: ``local``, or a place with nodes; see
-            :data:`recipelab.places.base.PLACES`.
+            :data:`recipelab.places.base.PLACES`. It is checked when a session opens: a plan can be
+            read where its place is not installed.
         place_options: What the place is told besides, as ``{"address": "auto"}``.
         slots: Phases that run at the same time; ``None`` reads the machine.
         share_devices: Whether slots may share devices, with each other and other campaigns.
@@ -182,16 +183,6 @@ class Plan(BaseModel):
             except RecipelabError as error:
                 raise ValueError(str(error)) from None
         return tuple(dict.fromkeys(specs))
-
-    @field_validator("place")
-    @classmethod
-    def _check_place(cls, name: str) -> str:
-        # What a place needs to run is not loaded to name it.
-        from recipelab.places.base import PLACES
-
-        if name not in PLACES:
-            raise ValueError(unknown_name(PLACES.what, name, PLACES.names()))
-        return name
 
     @field_validator("speakers")
     @classmethod

@@ -31,6 +31,8 @@ from recipelab.places.parcel import (
     Piece,
     Reply,
     TreesMissing,
+    pack,
+    unpack,
 )
 from recipelab.places.placed import NodeLink, NodeLost
 from recipelab.sandbox.slots import ANYWHERE, Slot
@@ -232,14 +234,14 @@ class StreamLink(NodeLink):
 
     async def put(self, pieces: Sequence[Piece]) -> None:
         """Send pieces; see :class:`NodeLink`."""
-        header, data = _packed(pieces)
+        header, data = pack(pieces)
         await self._call({"do": "put", **header}, data)
 
     async def blobs(self, wanted: Sequence[tuple[str, int]]) -> list[Piece]:
         """Return pieces; see :class:`NodeLink`."""
         said, data = await self._call({"do": "blobs", "wanted": [list(one) for one in wanted]})
         try:
-            return _unpacked(said, data)
+            return unpack(said, data)
         except (KeyError, TypeError, ValueError) as error:
             raise self._lose(f"it sent no pieces: {error}") from error
 
@@ -442,40 +444,17 @@ async def _missing(worker: NodeWorker, header: Header) -> tuple[Header, bytes]:
 
 
 async def _put(worker: NodeWorker, header: Header, data: bytes) -> tuple[Header, bytes]:
-    await worker.put(_unpacked(header, data))
+    await worker.put(unpack(header, data))
     return {}, b""
 
 
 async def _blobs(worker: NodeWorker, header: Header) -> tuple[Header, bytes]:
-    return _packed(await worker.blobs([(str(one), int(two)) for one, two in header["wanted"]]))
+    return pack(await worker.blobs([(str(one), int(two)) for one, two in header["wanted"]]))
 
 
 async def _cancel(worker: NodeWorker, name: str) -> tuple[Header, bytes]:
     await worker.cancel(name)
     return {}, b""
-
-
-def _packed(pieces: Sequence[Piece]) -> tuple[Header, bytes]:
-    """Return pieces as a header and bytes."""
-    listed = [[one.digest, one.offset, len(one.data), one.last] for one in pieces]
-    return {"pieces": listed}, b"".join(one.data for one in pieces)
-
-
-def _unpacked(header: Header, data: bytes) -> list[Piece]:
-    """Return the pieces of a header and bytes.
-
-    Raises:
-        KeyError, TypeError, ValueError: They are none.
-    """
-    found: list[Piece] = []
-    start = 0
-    for digest, offset, length, last in header["pieces"]:
-        end = start + int(length)
-        if not start <= end <= len(data):
-            raise ValueError("more bytes are named than came")
-        found.append(Piece(str(digest), int(offset), data[start:end], bool(last)))
-        start = end
-    return found
 
 
 def _strings(found: object) -> list[str]:
