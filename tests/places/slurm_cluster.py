@@ -13,12 +13,13 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
+
+from tests.sandbox.helpers import wait_until
 
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "squeue", "scancel", "scontrol")
 
@@ -78,8 +79,7 @@ def cluster() -> Iterator[Cluster]:
             patch.setenv(name, value)
         yield made
         # Every test of this module has left nothing.
-        left = [command for _, command in made.processes() if "submitit" in command]
-        assert left == []
+        wait_until(lambda: not made.workers(), seconds=30)
 
 
 def missing() -> list[str]:
@@ -129,6 +129,10 @@ class Cluster:
                 return number
         raise LookupError(f"job {job} has no worker")
 
+    def workers(self) -> list[str]:
+        """Return the command lines of the workers of all jobs."""
+        return [command for _, command in self.processes() if "submitit" in command]
+
     def processes(self) -> list[tuple[int, str]]:
         """Return all processes that jobs and daemons of this cluster have begun."""
         return [(number, command) for number, command in _processes() if self._mine(number)]
@@ -173,11 +177,11 @@ def slurm_cluster(nodes: int = 2, slots: int = 2) -> Iterator[Cluster]:
             f"--pid-file={top}/munge/pid", f"--seed-file={top}/munge/seed",
             f"--log-file={top}/munge/log",
         )  # fmt: skip
-        _until(lambda: (top / "munge/socket").exists(), top)
+        wait_until((top / "munge/socket").exists, seconds=60)
         begin("slurmctld", "-D", "-f", f"{top}/slurm.conf")
         for number in range(1, nodes + 1):
             begin("slurmd", "-D", "-N", f"n{number}", "-f", f"{top}/slurm.conf")
-        _until(lambda: _idle(cluster) == nodes, top)
+        wait_until(lambda: _idle(cluster) == nodes, seconds=60)
         stack.callback(_cancel_all, cluster)
         yield cluster
 
@@ -220,18 +224,10 @@ def _idle(cluster: Cluster) -> int:
     return 0
 
 
-def _until(done: object, top: Path, seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
-    while not done():  # type: ignore[operator]
-        if time.monotonic() > end:
-            raise TimeoutError((top / "log").read_text(errors="replace")[-3000:])
-        time.sleep(0.05)
-
-
 def _cancel_all(cluster: Cluster) -> None:
-    with suppress(AssertionError, TimeoutError):
+    with suppress(AssertionError):
         cluster.call("scancel", f"--user={os.getuid()}")
-        _until(lambda: not cluster.jobs(), cluster.top, 10.0)
+        wait_until(lambda: not cluster.jobs())
 
 
 def _end(cluster: Cluster) -> None:

@@ -26,6 +26,8 @@ from recipelab.places.slurm import SlurmPlace
 from recipelab.places.slurm_jobs import read_seconds, read_states
 from recipelab.sandbox.slots import Slot
 from recipelab.sandbox.spec import load_image_spec
+from tests.cli.background import answer, judged, start, stopped
+from tests.cli.background import until as until_begun
 from tests.sandbox.helpers import processes_with, wait_until
 
 from .slurm_cluster import Cluster
@@ -239,7 +241,37 @@ async def test_jobs_end_with_a_driver_that_is_killed(cluster: Cluster, tmp_path:
     # Neither what runs nor what waits is left, nor the folder.
     await until(lambda: not cluster.jobs())
     await until(lambda: list((tmp_path / "spool").iterdir()) == [])
-    await until(lambda: not [one for _, one in cluster.processes() if "submitit" in one])
+    await until(lambda: not cluster.workers())
+
+
+@pytest.mark.slurm
+def test_a_campaign_goes_on_after_its_jobs_and_its_driver_were_killed(
+    cluster: Cluster, project: Path, tmp_path: Path
+) -> None:
+    script = project / "task_packs/toy/recipe/train.py"
+    slow = "    import time; time.sleep(0.4)\n    parser ="
+    script.write_text(script.read_text().replace("    parser =", slow, 1))
+    folder = tmp_path / "spool"
+    options = (f"folder={folder}", f"store={tmp_path / 'store'}", f"gres={GRES}")
+    words = [word for one in options for word in ("--place-option", one)]
+    process = start(project, "--place", "slurm", "--slots", "2", *words, trials=4)
+    until_begun(lambda: len(judged(project)) >= 1, process)
+    running = [job for job, state in cluster.jobs() if state == "RUNNING"]
+    cluster.call("scancel", running[0])
+    until_begun(lambda: len(judged(project)) >= 2, process)
+    before = judged(project)
+    stopped(process)
+    wait_until(lambda: not cluster.jobs() and not list(folder.iterdir()), seconds=60)
+    # The plan is in the lineage, the place and its options too.
+    facts = answer("resume", "c")
+    assert (facts["trials"], facts["state"]) == (4, "finished")
+    after = judged(project)
+    assert after[: len(before)] == before
+    assert [record.number for record in after] == list(range(len(after)))
+    measured = {Status.BASELINE, Status.KEPT, Status.DISCARDED}
+    assert {record.status for record in after} <= measured
+    assert not cluster.jobs("--states=PENDING,RUNNING")
+    assert list(folder.iterdir()) == []
 
 
 @pytest.mark.slurm
