@@ -15,8 +15,7 @@ import secrets
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -25,10 +24,18 @@ from recipelab.core.errors import RecipelabError, SandboxError, SandboxUnavailab
 from recipelab.core.logs import logger
 from recipelab.core.text import shorten
 from recipelab.places.base import Place, PlaceRequest
-from recipelab.places.parcel import NodeFacts, NodeSetup, Parcel, Reply
+from recipelab.places.parcel import NodeFacts, NodeSetup
 from recipelab.places.placed import NodeLink, PlacedSandbox, node_slots
 from recipelab.places.setup import STORE_OPTIONS, node_setup
-from recipelab.places.slurm_jobs import JobShape, JobState, SlurmJobs, check_slurm
+from recipelab.places.slurm_jobs import (
+    RUNNING,
+    Job,
+    JobLink,
+    JobShape,
+    JobState,
+    SlurmJobs,
+    check_slurm,
+)
 from recipelab.places.slurm_phases import PhaseLink
 from recipelab.places.spool import ENDED, SESSIONS, Hello, driver_end, read_hello
 from recipelab.places.stream import StreamLink
@@ -54,9 +61,6 @@ _TRIES = 3
 _AGAIN_SECONDS = 5.0
 _LEAST_LEFT_SECONDS = 60.0
 
-_RUNNING = "RUNNING"
-_SUBMITTED = JobState("PENDING", "", None)
-
 _FLAGS = {
     "partition": "partition that jobs are submitted to, as gpu",
     "account": "account that jobs are charged to",
@@ -66,59 +70,6 @@ _FLAGS = {
     "mem": "memory of a job, as 32G",
     "time": "time limit of a job, as 8:00:00; by default the partition's",
 }
-
-
-class JobLink(StreamLink):
-    """The driver's end of a job's worker.
-
-    Attributes:
-        longest: Seconds of the longest phase that it ran.
-    """
-
-    longest: float = 0.0
-
-    async def run(
-        self,
-        name: str,
-        parcel: Parcel,
-        tell: Callable[[bytes], None],
-        watch: Callable[[bytes], bool],
-    ) -> Reply:
-        """Run a phase; see :class:`NodeLink`."""
-        begin = time.monotonic()
-        try:
-            return await super().run(name, parcel, tell, watch)
-        finally:
-            self.longest = max(self.longest, time.monotonic() - begin)
-
-
-@dataclass
-class _Job:
-    """A job that was submitted.
-
-    Attributes:
-        number: Its number.
-        submitted: When, by the monotonic clock.
-        state: What Slurm said last.
-        session: The folder of its worker; ``None`` before one has begun.
-        link: The link to its worker, while there is one.
-        served: Whether a worker of it was ever of use.
-        limit: Seconds that it had left when it was first seen to run.
-        gone: Since when it has no worker.
-        retired: Whether it takes no new phase.
-        over: Whether it is no longer counted: another takes its place.
-    """
-
-    number: str
-    submitted: float
-    state: JobState = _SUBMITTED
-    session: Path | None = None
-    link: JobLink | None = None
-    served: bool = False
-    limit: float | None = None
-    gone: float | None = None
-    retired: bool = False
-    over: bool = False
 
 
 class SlurmPlace(Place):
@@ -152,7 +103,7 @@ class SlurmPlace(Place):
         self.sandbox, self.pool = self._placed, self._placed.pool
         self._slots = request.slots or request.most
         self._needed = 0 if self._per_phase else self._slots
-        self._jobs: dict[str, _Job] = {}
+        self._jobs: dict[str, Job] = {}
         self._seen: set[str] = set()
         self._slurm: SlurmJobs | None = None
         self._setup: NodeSetup | None = None
@@ -257,10 +208,10 @@ class SlurmPlace(Place):
         begun, ended = await asyncio.to_thread(
             lambda: [set(os.listdir(spool / name)) for name in (SESSIONS, ENDED)]
         )
-        for name in sorted(begun - self._seen):
+        known, self._seen = self._seen, begun
+        for name in sorted(begun - known):
             if name.startswith("."):
                 continue
-            self._seen.add(name)
             try:
                 hello = await asyncio.to_thread(read_hello, spool / SESSIONS / name)
             except SandboxError as error:
@@ -277,7 +228,7 @@ class SlurmPlace(Place):
             elif link.lost:
                 self._drop(job, link.lost)
 
-    def _begun(self, job: _Job, session: Path, hello: Hello) -> None:
+    def _begun(self, job: Job, session: Path, hello: Hello) -> None:
         """Take in a worker: the first of its job, or that of a job that was begun again."""
         if job.link is not None:
             self._drop(job, "its job was begun again")
@@ -285,7 +236,7 @@ class SlurmPlace(Place):
         job.link = JobLink(*driver_end(session))
         self._begin(self._join(job, job.link, hello))
 
-    async def _join(self, job: _Job, link: JobLink, hello: Hello) -> None:
+    async def _join(self, job: Job, link: JobLink, hello: Hello) -> None:
         """Make a slot of a worker."""
         assert self._setup is not None
         try:
@@ -308,7 +259,7 @@ class SlurmPlace(Place):
         job.served = True
         self._failures = 0
 
-    def _slot(self, job: _Job, facts: NodeFacts) -> Slot:
+    def _slot(self, job: Job, facts: NodeFacts) -> Slot:
         """Return the slot of a job: what Slurm has given it, where it keeps it to that."""
         request = self._request
         (first, *_) = node_slots(facts, cpus=request.cpus, gpus=request.gpus)
@@ -331,7 +282,7 @@ class SlurmPlace(Place):
 
     async def _join_phases(self, number: int) -> None:
         """Take a slot into use each of whose phases is a job."""
-        link = PhaseLink(f"slurm:{number}", self.job, self.give_back)
+        link = PhaseLink(f"slurm:{number}", self._request.gpus, self.job, self.give_back)
         try:
             await self._placed.join(link)
         except (SandboxUnavailable, SandboxError) as error:
@@ -384,7 +335,7 @@ class SlurmPlace(Place):
             if job.link is link:
                 self._drop(job, reason)
 
-    def _drop(self, job: _Job, reason: str) -> None:
+    def _drop(self, job: Job, reason: str) -> None:
         """Note that a job has no worker any more; Slurm says whether there will be another."""
         link, job.link = job.link, None
         if link is None:
@@ -400,7 +351,7 @@ class SlurmPlace(Place):
         now = time.monotonic()
         jobs = [job for job in self._jobs.values() if not job.over or job.link is not None]
         calm = len(jobs) >= self._needed and all(
-            job.link is not None and job.state.name == _RUNNING for job in jobs
+            job.link is not None and job.state.name == RUNNING for job in jobs
         )
         if not jobs or now - self._asked < (_ASK_SECONDS if calm else _ASK_SOON_SECONDS):
             return
@@ -416,13 +367,15 @@ class SlurmPlace(Place):
             await self._judge(job, now)
         self._tell_pending(now)
 
-    async def _judge(self, job: _Job, now: float) -> None:
+    async def _judge(self, job: Job, now: float) -> None:
         """Draw the consequences of what Slurm says of a job."""
         state = job.state
+        if state.held:
+            await self._cancel(job)
         if state.over or state.waits:
             self._drop(job, f"Slurm says that it is {state.name}")
             job.gone = None
-            if state.over and not job.over:
+            if (state.over or state.held) and not job.over:
                 job.over = True
                 if not job.served:
                     self._failed(self._ended_words(job))
@@ -439,7 +392,7 @@ class SlurmPlace(Place):
             job.over = True
             await self._cancel(job)
 
-    def _ended_words(self, job: _Job) -> str:
+    def _ended_words(self, job: Job) -> str:
         assert self._slurm is not None
         said = self._slurm.words(job.number)
         advice = (
@@ -465,11 +418,13 @@ class SlurmPlace(Place):
 
     def _tidy(self) -> None:
         """End jobs that take no new phase and have ended their last; forget those that are over."""
+        assert self._slurm is not None
         for job in list(self._jobs.values()):
             if job.retired and job.link is not None and not self.pool.in_use(job.link.slot):
                 self._drop(job, "its time limit is near")
             if job.over and job.link is None:
                 del self._jobs[job.number]
+                self._begin(asyncio.to_thread(self._slurm.forget, job.number))
 
     async def _fill(self) -> None:
         """Submit jobs until there are as many as are needed."""
@@ -486,9 +441,9 @@ class SlurmPlace(Place):
                     self._failures = _TRIES  # The first of all: it is what was asked for.
                 self._failed(str(error))
                 return
-            self._jobs[number] = _Job(number, time.monotonic())
+            self._jobs[number] = Job(number, time.monotonic())
 
-    async def _cancel(self, job: _Job) -> None:
+    async def _cancel(self, job: Job) -> None:
         assert self._slurm is not None
         await self._slurm.cancel(job.number)
 

@@ -9,7 +9,8 @@ import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +18,9 @@ from typing import Any, NamedTuple
 from recipelab.core.errors import RecipelabError, SandboxUnavailable
 from recipelab.core.logs import logger
 from recipelab.core.text import plain, shorten
-from recipelab.places.spool import ENDED, work
+from recipelab.places.parcel import Parcel, Reply
+from recipelab.places.spool import ENDED, SESSIONS, work
+from recipelab.places.stream import StreamLink
 
 _log = logger(__name__)
 
@@ -75,6 +78,15 @@ class JobState(NamedTuple):
         """Whether it waits to begin, for the first time or once more."""
         return self.name in ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT")
 
+    @property
+    def held(self) -> bool:
+        """Whether it waits for ever, as its node could not begin it."""
+        return self.waits and "launch failed" in self.reason
+
+
+RUNNING = "RUNNING"
+SUBMITTED = JobState("PENDING", "", None)
+
 
 def read_states(text: str) -> dict[str, JobState]:
     """Read what ``squeue`` prints: number, state, reason and time left, by ``|``.
@@ -97,6 +109,59 @@ def read_seconds(text: str) -> float | None:
         return None
     days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
     return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
+
+
+class JobLink(StreamLink):
+    """The driver's end of a job's worker.
+
+    Attributes:
+        longest: Seconds of the longest phase that it ran.
+    """
+
+    longest: float = 0.0
+
+    async def run(
+        self,
+        name: str,
+        parcel: Parcel,
+        tell: Callable[[bytes], None],
+        watch: Callable[[bytes], bool],
+    ) -> Reply:
+        """Run a phase; see :class:`StreamLink`."""
+        begin = time.monotonic()
+        try:
+            return await super().run(name, parcel, tell, watch)
+        finally:
+            self.longest = max(self.longest, time.monotonic() - begin)
+
+
+@dataclass
+class Job:
+    """A job that was submitted.
+
+    Attributes:
+        number: Its number.
+        submitted: When, by the monotonic clock.
+        state: What Slurm said last.
+        session: The folder of its worker; ``None`` before one has begun.
+        link: The link to its worker, while there is one.
+        served: Whether a worker of it was ever of use.
+        limit: Seconds that it had left when it was first seen to run.
+        gone: Since when it has no worker.
+        retired: Whether it takes no new phase.
+        over: Whether it is no longer counted: another takes its place.
+    """
+
+    number: str
+    submitted: float
+    state: JobState = SUBMITTED
+    session: Path | None = None
+    link: JobLink | None = None
+    served: bool = False
+    limit: float | None = None
+    gone: float | None = None
+    retired: bool = False
+    over: bool = False
 
 
 @dataclass(frozen=True)
@@ -236,13 +301,26 @@ class SlurmJobs:
 
     def words(self, number: str) -> str:
         """Return the last words of a job's log; empty if there are none."""
-        for path in sorted((self.spool / "log").glob(f"{number}_*_log.err")):
+        for path in sorted(self._papers(number)):
+            if not path.name.endswith("_log.err"):
+                continue
             with contextlib.suppress(OSError):
                 lines = path.read_bytes()[-4096:].decode("utf-8", "replace").split("\n")
                 said = [line.strip() for line in lines if line.strip()]
                 if said:
                     return shorten(plain(said[-1]), 300)
         return ""
+
+    def forget(self, number: str) -> None:
+        """Remove what a job has left in the folder, which is listed again and again."""
+        for folder in (self.spool / SESSIONS).glob(f"{number}.*"):
+            shutil.rmtree(folder, ignore_errors=True)
+        for file in (*(self.spool / ENDED).glob(f"{number}.*"), *self._papers(number)):
+            file.unlink(missing_ok=True)
+
+    def _papers(self, number: str) -> Iterable[Path]:
+        """Yield the files of submitit, and the logs of a job."""
+        return (self.spool / "log").glob(f"{number}_*")
 
 
 async def _call(program: str, *arguments: str) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from recipelab.places.parcel import NodeFacts, Parcel, Piece, Reply
 from recipelab.places.placed import NodeLink, NodeLost
@@ -24,6 +25,7 @@ class PhaseLink(NodeLink):
 
     Args:
         name: Name of the slot.
+        gpus: Number of its GPUs; which ones they are, each job says.
         begin: Returns a link to the worker of a new job.
         end: Ends such a job.
     """
@@ -31,16 +33,18 @@ class PhaseLink(NodeLink):
     def __init__(
         self,
         name: str,
+        gpus: int,
         begin: Callable[[], Awaitable[StreamLink]],
         end: Callable[[StreamLink], Awaitable[None]],
     ) -> None:
         self.node = name.replace(":", "-")
-        self.slot = Slot(name, node=self.node)
+        named = tuple(f"{self.node}-{number}" for number in range(gpus))
+        self.slot = Slot(name, gpus=named, node=self.node)
         self._make = begin
         self._end = end
         self._turn = asyncio.Lock()
         self._job: StreamLink | None = None
-        self._image: str | None = None
+        self._first: NodeFacts | None = None
         self._phases: dict[str, StreamLink] = {}
         self._calls = 0
         self._ran = self._fetched = False
@@ -78,12 +82,13 @@ class PhaseLink(NodeLink):
         """See that a job runs in what the first one ran in, as its slot stays the same.
 
         Raises:
-            NodeLost: It does not; whoever takes the slot into use anew says more.
+            NodeLost: It does not; whoever takes the slot into use anew says more, or mends it.
         """
         facts = await job.facts()
-        if self._image is not None and facts.image != self._image:
-            raise NodeLost(f"node {facts.node} has another image, or none")
-        self._image = facts.image or None
+        if self._first is not None and _alike(facts) != _alike(self._first):
+            raise NodeLost(f"node {facts.node} differs from {self._first.node}")
+        if not facts.fault:
+            self._first = facts
 
     def _finish_soon(self) -> None:
         if self._idle is not None:
@@ -112,9 +117,8 @@ class PhaseLink(NodeLink):
     async def load_image(self, digest: str) -> NodeFacts:
         """Have the node load an image; see :class:`NodeLink`."""
         async with self._worker() as job:
-            facts = await job.load_image(digest)
-            self._image = facts.image or None
-            return facts
+            self._first = await job.load_image(digest)
+            return self._first
 
     async def missing(self, digests: Sequence[str]) -> list[str]:
         """Return what the node's store does not have; see :class:`NodeLink`."""
@@ -150,7 +154,7 @@ class PhaseLink(NodeLink):
         async with self._worker() as job:
             self._phases[name] = job
             try:
-                reply = await job.run(name, parcel, tell, watch)
+                reply = await job.run(name, _on(job.slot, parcel), tell, watch)
             except asyncio.CancelledError:
                 raise  # It runs on until it is cancelled by its name.
             except BaseException:
@@ -167,3 +171,24 @@ class PhaseLink(NodeLink):
                 await job.cancel(name)
             self._ran = self._fetched = True
             self._finish_soon()
+
+
+def _alike(facts: NodeFacts) -> tuple[object, ...]:
+    """Return what all nodes of a slot have to have in common."""
+    return (
+        facts.sandbox,
+        facts.image,
+        facts.fault,
+        facts.isolated,
+        facts.lost_isolation,
+        facts.packages,
+        facts.recipelab,
+    )
+
+
+def _on(slot: Slot, parcel: Parcel) -> Parcel:
+    """Return a phase with the cores and GPUs of the job that runs it."""
+    limits = parcel.limits
+    gpus = slot.gpus if limits.gpus else ()
+    cores = limits.cpu_set if slot.cores is None else slot.cores
+    return parcel.model_copy(update={"limits": replace(limits, gpus=gpus, cpu_set=cores)})
