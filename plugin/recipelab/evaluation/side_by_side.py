@@ -186,7 +186,8 @@ async def hold_slot(pool: SlotPool, observer: TrialObserver) -> AsyncIterator[Sl
             with observer.holding(slot):
                 yield slot
         except PhaseFailed as failed:
-            for gpu in slot.gpus:
+            # Those of another machine are not known here.
+            for gpu in () if slot.node else slot.gpus:
                 if fault := await asyncio.to_thread(gpu_fault, gpu):
                     pool.retire(slot, fault)
                     raise SandboxError(fault) from failed
