@@ -297,7 +297,8 @@ class TrialProtocol:
                 if found is None:
                     return None
                 if not work.holds_turn:
-                    await turn.enter_async_context(self._tests.judging())
+                    with trial.observer.resting():
+                        await turn.enter_async_context(self._tests.judging())
                 best = self._best(history)
                 if found.status is not Status.KEPT or best.number == work.best.number:
                     return self._recorded(trial, self._told(found, work.best))
@@ -333,7 +334,8 @@ class TrialProtocol:
             if trial.recipe is not before:
                 work.start(best)
                 return None
-            await turn.enter_async_context(self._tests.judging())
+            with trial.observer.resting():
+                await turn.enter_async_context(self._tests.judging())
         best = self._best(history)
         if work.wanted.alone:
             work.best, work.holds_turn = best, True

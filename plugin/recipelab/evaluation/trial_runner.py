@@ -48,6 +48,7 @@ class TrialRunner:
         logs: Keeps the logs of trials; ``None`` keeps none.
         on_phase: Called when a phase begins.
         on_checkpoint: Called when the working line was tested.
+        on_rest: Called when a trial needs no slot for now, and when it needs one again.
 
     Attributes:
         seeds: The seeds of the campaign.
@@ -68,6 +69,7 @@ class TrialRunner:
         logs: LogBook | None,
         on_phase: OnPhase,
         on_checkpoint: Callable[[Checkpoint], None],
+        on_rest: Callable[[int, bool], None] = lambda number, resting: None,
     ) -> None:
         self.seeds = SeedSource(evaluator.pack, campaign, store.secret(campaign))
         self.line = CampaignLine(store, campaign, evaluator, self._told_checkpoint)
@@ -82,6 +84,7 @@ class TrialRunner:
         self._logs = logs
         self._on_phase = on_phase
         self._on_checkpoint = on_checkpoint
+        self._on_rest = on_rest
         self._killed: set[int] = set()
         self._recorded: dict[int, Outcome] = {}
         self._scored: dict[int, dict[int, None]] = {}
@@ -118,6 +121,7 @@ class TrialRunner:
             live=self._live,
             artifacts=self._artifacts,
             logs=self._logs,
+            on_rest=partial(self._on_rest, number),
         )
         outcome = None
         try:
@@ -142,7 +146,8 @@ class TrialRunner:
     ) -> Outcome:
         """Return what came of a trial: of a person's word, of its twin, or of its evaluation."""
         try:
-            refusal = await self._refusal(number)
+            with observer.resting():
+                refusal = await self._refusal(number)
             if refusal is not None:
                 return declined(refusal)
             if shared := self._checker.shared(number):
