@@ -13,7 +13,10 @@ from recipelab.agents import card as card_module
 from recipelab.agents.card import CHARACTERS, Card, described
 from recipelab.agents.charters import load_charter
 from recipelab.agents.specialist import workbench_of
+from recipelab.core.trial import SeedRun
+from recipelab.evaluation.metric import Incumbent
 from recipelab.evaluation.queue import TrialQueue
+from recipelab.packs.load import load_pack
 
 
 async def shown(queue: TrialQueue, *, blind: bool = False) -> str:
@@ -65,6 +68,26 @@ async def test_no_line_and_no_card_is_too_long(
     text = await shown(desk)
     assert len(text) <= CHARACTERS
     assert all(len(line) <= card_module.LINE_CHARACTERS + 2 for line in text.splitlines())
+
+
+def test_the_chance_to_pass_a_gate_on_other_answers_follows_from_the_margin(
+    tmp_path: Path,
+) -> None:
+    pack = load_pack("airbench96")
+    paths = {"score": tmp_path / "score", "certify": tmp_path / "certify"}
+    for path in paths.values():
+        path.write_bytes(idx((10_000,), bytes(10_000)))
+
+    def words(accuracy: float) -> str:
+        runs = {seed: SeedRun(seed, (), {"score.accuracy": accuracy}) for seed in (1, 2)}
+        head = Incumbent(0, pack.baseline(), runs)
+        return card_module._chance_words(pack, head, paths)
+
+    assert words(0.89) == " (the best passes accuracy there with a chance of 50%)"
+    # The sampling error of either set is 0.0031, of their difference 0.0044.
+    assert "of 66%" in words(0.89 + 0.00185)
+    assert "of 84%" in words(0.89 + 0.0044)
+    assert "of over 99%" in words(0.89 + 0.0110)
 
 
 def idx(shape: tuple[int, ...], content: bytes) -> bytes:

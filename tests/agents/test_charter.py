@@ -177,8 +177,8 @@ async def test_the_names_of_tools_are_those_of_the_tools(desk: TrialQueue) -> No
     charter = load_charter("left").model_copy(update={"tools": TOOLS})
     for_all = await workbench_of(load_charter("left"), desk, (), 1).list_tools()
     chosen = await workbench_of(charter, desk, (), 1).list_tools()
-    # Where the pack has no curves and no knowledge, there are no tools for them.
-    there = set(TOOLS) - {"curve", "search_knowledge"}
+    # Where the pack has no curves, no knowledge and no clock, there are no tools for them.
+    there = set(TOOLS) - {"curve", "search_knowledge", "time_beside"}
     assert {tool["name"] for tool in chosen} == there
     assert {tool["name"] for tool in for_all} == there - set(BY_NAME)
     blind = await workbench_of(charter, desk, (), 1, blind=True).list_tools()

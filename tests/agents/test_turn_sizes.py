@@ -45,7 +45,7 @@ TOKEN = 4
 MOST_AT_START, MOST_AT_END = 12_000, 30_000
 """Tokens of a context, schemas and instructions included."""
 
-MOST_SCHEMAS = 8_200
+MOST_SCHEMAS = 8_100
 """Characters of all schemas of a specialist."""
 
 

@@ -8,20 +8,21 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from recipelab.agents.evaluator_agent import _outcome_text
+from recipelab.agents.evaluator_agent import _by_seed, _outcome_text
 from recipelab.core.trial import (
     Certificate,
     Checkpoint,
     Evidence,
     GateResult,
     Outcome,
+    SeedRun,
     Standing,
     Status,
 )
 from recipelab.exchange.git import commits_of
 from recipelab.lineage import LineageStore
 from recipelab.lineage.trial_view import evidence_words, status_words
-from recipelab.packs.judging_sections import Goal, Metric
+from recipelab.packs.judging_sections import Gate, Goal, Metric
 from recipelab.report.certificates import leaderboard_rows, leaderboard_table
 from recipelab.report.figures import _checkpoints
 from recipelab.report.transcript import Transcript, TranscriptFormat
@@ -135,7 +136,7 @@ def test_a_transcript_tells_what_checkpoints_found(line: LineageStore) -> None:
 def test_agents_read_how_a_moved_trial_did_against_its_parent_and_the_head(
     line: LineageStore,
 ) -> None:
-    text = _outcome_text(line.trial(CAMPAIGN, 2), METRIC)
+    text = _outcome_text(line.trial(CAMPAIGN, 2), METRIC, ())
     assert "Trial 2 (opt by optimizer): kept, provisional." in text
     assert re.search(r"Against trial 3, the best then[^:]*: -4 s\.", text)
     assert (
@@ -231,3 +232,21 @@ def test_a_provisional_trial_has_a_color_of_its_own() -> None:
         "unproven": "bad",
         "untested": "good",
     }
+
+
+def test_agents_read_what_differs_between_seeds() -> None:
+    runs = (
+        SeedRun(
+            1, (), {"metric": 2.5, "metric.train": 1.8, "metric.predict": 0.7, "score.a": 0.89}
+        ),
+        SeedRun(
+            7, (), {"metric": 2.4, "metric.train": 1.7, "metric.predict": 0.7, "score.a": 0.88}
+        ),
+    )
+    outcome = Outcome(status=Status.DISCARDED, reason="slower", seed_runs=runs)
+    gates = [Gate(name="a", measure="score.a", at_least=0.5)]
+    charged = METRIC.model_copy(update={"charge_predict": True})
+    (told,) = _by_seed(outcome, charged, gates)
+    assert told == f"By seed: {METRIC.name} 2.5, 2.4; train 1.8, 1.7; score.a 0.89, 0.88."
+    assert _by_seed(outcome, METRIC, ()) == [f"By seed: {METRIC.name} 2.5, 2.4."]
+    assert _by_seed(replace(outcome, seed_runs=runs[:1]), charged, gates) == []

@@ -21,6 +21,8 @@ from recipelab.packs.load import load_pack
 from recipelab.sandbox import LocalSandbox
 from recipelab.sandbox.slots import ANYWHERE, SlotPool
 from recipelab.tools import SpecialistWorkbench
+from recipelab.tools.checks import Refused
+from recipelab.tools.scratch import TimeBesideArguments, TimeBesideTool
 
 LOUD = {
     "path": "recipe/train.py",
@@ -125,7 +127,7 @@ async def test_code_runs_beside_checked_edits_before_they_are_a_trial(
     told = await call(bench, "run_python", code="import train; print('x', train.X)", check=check)
     assert told["trial"] == 0 and "x 7.0" in told["output"]
     answer = await bench.call_tool("run_python", {"code": "print(1)", "check": "c9"})
-    assert answer.is_error and "unknown check of this turn 'c9'" in answer.to_text()
+    assert answer.is_error and "unknown check 'c9'" in answer.to_text()
 
 
 async def test_code_runs_beside_the_best_that_the_turn_was_told(
@@ -168,9 +170,55 @@ async def test_a_profile_is_made_once(bench: SpecialistWorkbench) -> None:
     assert told["exit_code"] == 0, told
     assert "tottime" in told["profile"]
     assert "step 1 loss" not in told["profile"]
+    assert 0.0 < told["outside_s"] < told["seconds"], "the start of the process is in no profile"
     again = await call(bench, "profile_trial", trial=1)
     assert again["kept"] is True
     assert again["profile"] == told["profile"]
+
+
+async def test_trainings_are_timed_beside_the_best_before_a_trial_is_spent(
+    bench: SpecialistWorkbench, queue: TrialQueue
+) -> None:
+    assert queue.bench is not None
+    tool = TimeBesideTool(queue, queue.bench, bench.turn)
+    work = "X = 2.5\nsum(n * n for n in range(3_000_000))"
+    edit = {"path": "recipe/train.py", "search": "X = 1.0", "replace": work}
+    check = (await call(bench, "check_edit", parent=0, edits=[edit]))["check"]
+    told = json.loads(await tool.answer(TimeBesideArguments(check=check, pairs=2)))
+    assert (told["of"], told["beside"], len(told["train_cpu_seconds"])) == (check, 1, 2)
+    assert all(own > best for own, best in told["train_cpu_seconds"])
+    assert told["change"] > 0.0 and told["change_share"] > 0.0 and told["change_se"] >= 0.0
+    assert told["seconds_left"] < queue.pack.scratch.seconds
+    assert queue.ledger.spent.device_hours > 0.0
+    broken = {"path": "recipe/train.py", "search": "X = 1.0", "replace": "raise SystemExit(3)"}
+    check = (await call(bench, "check_edit", parent=0, edits=[broken]))["check"]
+    told = json.loads(await tool.answer(TimeBesideArguments(check=check)))
+    assert told["failed"]["exit_code"] == 3 and "change" not in told
+    with pytest.raises(Refused, match="name a trial, or the id of a check"):
+        await tool.answer(TimeBesideArguments())
+    bench.turn.scratch_seconds = queue.pack.scratch.seconds
+    with pytest.raises(Refused, match="are spent in this turn"):
+        await tool.answer(TimeBesideArguments(trial=1))
+
+
+async def test_code_beside_new_edits_checks_them_too(bench: SpecialistWorkbench) -> None:
+    edit = {"path": "recipe/train.py", "search": "X = 1.0", "replace": "X = 2.5"}
+    code = "import train; print('x', train.X)"
+    told = await call(bench, "run_python", code=code, trial=0, edits=[edit])
+    assert told["output"].endswith("x 2.5")
+    more = {"path": "recipe/train.py", "search": "X = 2.5", "replace": "X = 2.0"}
+    top = await call(bench, "run_python", code=code, check=told["check"], edits=[more])
+    assert top["output"].endswith("x 2.0") and top["check"] != told["check"]
+    same = await call(bench, "run_python", code=code, check=told["check"])
+    assert same["output"].endswith("x 2.5") and "check" not in same
+    worse = {"path": "recipe/train.py", "search": "X = 9", "replace": "X = 2.0"}
+    assert "the edits do not hold" in await refused(bench, "run_python", code=code, edits=[worse])
+
+
+async def test_long_output_is_cut_in_the_middle(bench: SpecialistWorkbench) -> None:
+    told = await call(bench, "run_python", code="for i in range(4000): print(i)")
+    assert told["output"].startswith("0\n1\n") and told["output"].endswith("\n3999")
+    assert "characters left out" in told["output"] and len(told["output"]) < 4_100
 
 
 async def test_a_blind_specialist_sees_no_past_trial(queue: TrialQueue) -> None:

@@ -91,19 +91,20 @@ async def test_checked_edits_are_submitted_by_their_id(
     assert (record.parents, [e.replace for e in record.edits]) == ((0,), ["X = 3.0"])
 
 
-def in_turn(desk: TrialQueue, number: int, *, blind: bool = False) -> SpecialistWorkbench:
+def in_turn(desk: TrialQueue, *, blind: bool = False) -> SpecialistWorkbench:
     """The tools of a specialist in a turn of the lineage, which knows all trials."""
     bench = workbench_of(load_charter("left"), desk, (), 1, blind=blind)
-    bench.turn.number = number
+    bench.turn.number = desk.store.add_turn("c", "left", view="all", round_number=None)
     bench.turn.opened(0, is_whole=True)
     return bench
 
 
 async def test_edits_go_on_top_of_a_check_and_are_sent_once(desk: TrialQueue) -> None:
-    bench = in_turn(desk, 7)
-    assert (await call(bench, "check_edit", parent=0, edits=[EDIT]))["check"] == "c7.1"
+    bench = in_turn(desk)
+    turn = bench.turn.number
+    assert (await call(bench, "check_edit", parent=0, edits=[EDIT]))["check"] == f"c{turn}.1"
     more = {"path": "recipe/train.py", "search": "X = 3.0", "replace": "X = 2.0"}
-    assert (await call(bench, "check_edit", check="last", edits=[more]))["check"] == "c7.2"
+    assert (await call(bench, "check_edit", check="last", edits=[more]))["check"] == f"c{turn}.2"
     least = {"path": "recipe/train.py", "search": "X = 2.0", "replace": "X = 2.5"}
     rest = {"hypothesis": "Nearer to the bottom.", "expected_delta": -5.0}
     number = (await call(bench, "submit_trial", check="c2", edits=[least], **rest))["trial"]
@@ -113,13 +114,13 @@ async def test_edits_go_on_top_of_a_check_and_are_sent_once(desk: TrialQueue) ->
 
 
 async def test_a_check_of_one_specialist_serves_another_and_no_blind_one(desk: TrialQueue) -> None:
-    first, other = in_turn(desk, 7), in_turn(desk, 8)
+    first, other = in_turn(desk), in_turn(desk)
     name = (await call(first, "check_edit", parent=0, edits=[EDIT]))["check"]
     assert "unknown check 'c1'" in await refused(other, "check_edit", check="c1", edits=[EDIT])
     assert f"valid: {name}" in await refused(other, "check_edit", check="last", edits=[EDIT])
     first.begin_turn()
     rest = {"hypothesis": "Nearer to the bottom.", "expected_delta": -5.0}
-    blind = in_turn(desk, 9, blind=True)
+    blind = in_turn(desk, blind=True)
     assert "unknown check" in await refused(blind, "submit_trial", check=name, **rest)
     assert (await call(other, "submit_trial", check=name, **rest))["status"] == "in_flight"
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from statistics import fmean
+from statistics import NormalDist, fmean
 
 from recipelab.acceptance import Confirmed, Line, acceptance_policy, smallest_gain
 from recipelab.acceptance.items import item_mean
@@ -40,6 +40,9 @@ LINE_CHARACTERS = 420
 
 DATA_LINES = 4
 """Files of training data that are described."""
+
+SURE = 0.99
+"""A higher chance is told as more than that: the normal distribution is a rough one out there."""
 
 PREFLIGHT_CPU = "preflight.cpu_seconds"
 
@@ -95,7 +98,7 @@ class Card:
         yield from _noise_lines(pack, head)
         yield from _gate_lines(pack, head)
         bench = self._queue.bench
-        yield _answers_line(pack, head, bench.answers() if bench is not None else {})
+        yield from _answers_lines(pack, head, bench.answers() if bench is not None else {})
 
     def _place(self, head: Incumbent) -> Iterator[str]:
         pack = self._queue.pack
@@ -133,7 +136,12 @@ def _clock_lines(pack: Pack, head: Incumbent) -> Iterator[str]:
         shown = head.values(part)
         normalised = f" (counted as {fmean(shown):.4g})" if shown and metric.side_by_side else ""
         told.append(f"{phase} {fmean(values):.4g}{normalised}")
-    why = "; scores are in units of the baseline's own run" if metric.side_by_side else ""
+    why = (
+        "; counted: over the best's that ran beside it, times what that was kept with, so that a "
+        "slow moment of the machine cancels"
+        if metric.side_by_side
+        else ""
+    )
     yield f"Raw seconds of the best as the sandbox took them: {', '.join(told)}{why}."
     first = head.values(PREFLIGHT_CPU) or tuple(
         run.measures[PREFLIGHT_CPU] for run in head.baseline if PREFLIGHT_CPU in run.measures
@@ -194,8 +202,8 @@ def _gate_lines(pack: Pack, head: Incumbent) -> Iterator[str]:
         yield f"Gates ({'; '.join(told)}). Margin of the best may be spent; keep some for luck."
 
 
-def _answers_line(pack: Pack, head: Incumbent, answers: Mapping[str, Path]) -> str:
-    """Return how many answers the search counts, and how many are held out."""
+def _answers_lines(pack: Pack, head: Incumbent, answers: Mapping[str, Path]) -> Iterator[str]:
+    """Yield how many answers the search counts, and how many are held out."""
     name = pack.evaluator.items
     items = item_mean([run.items for run in head.runs.values() if run.items], fresh=pack.has_rounds)
     counted = f"{items.count:,}" if items is not None else _count_of(answers.get("score"))
@@ -205,17 +213,44 @@ def _answers_line(pack: Pack, head: Incumbent, answers: Mapping[str, Path]) -> s
         if items is not None and name is not None and items.error > 0.0:
             how = "drawn anew for each run" if items.fresh else "the same for every trial"
             text += f", {how}; so few leave {name} a sampling error of {items.error:.2g}"
-        told.append(text + _sampling_words(pack, head, answers.get("score")) * (items is None))
+        yield text + _sampling_words(pack, head, answers.get("score")) * (items is None) + "."
     if pack.certify.score is not None or pack.certify.prepare is not None:
         others = _count_of(answers.get("certify")) or "answers"
         told.append(
             f"Certificates count {others} that no trial is scored on: a gate passed by less than "
-            "its sampling error may be missed there"
+            "its sampling error may be missed there" + _chance_words(pack, head, answers)
         )
     told.append(
         "What is handed out at the end (best.patch) is the newest trial that a test certified"
     )
-    return f"{'. '.join(told)}."
+    yield f"{'. '.join(told)}."
+
+
+def _chance_words(pack: Pack, head: Incumbent, answers: Mapping[str, Path]) -> str:
+    """Return how likely the best passes gates of accuracy on other answers, by its margin there.
+
+    The mean of n zeros and ones has the variance ``p * (1 - p) / n`` on either set of answers, and
+    seeds add theirs; the difference of the two means is taken as normal.
+    """
+    counts = [described(answers[name]) for name in ("score", "certify") if name in answers]
+    sizes = [found.count for found in counts if found is not None and found.count]
+    if len(sizes) < 2:
+        return ""
+    told = []
+    for gate in with_limits([g for g in pack.gates if head.values(g.measure)], head):
+        values = head.values(gate.measure)
+        mean = fmean(values)
+        if not gate.measure.endswith("accuracy") or not 0.0 < mean < 1.0:
+            continue
+        spread = head.noise.measures.get(gate.measure) if head.noise is not None else None
+        seeds = 2.0 * spread.sd**2 / len(values) if spread is not None else 0.0
+        error = math.sqrt(mean * (1.0 - mean) * sum(1.0 / size for size in sizes) + seeds)
+        chance = NormalDist().cdf(gate.margin(mean) / error)
+        words = (
+            "over 99%" if chance > SURE else "under 1%" if chance < 1.0 - SURE else f"{chance:.0%}"
+        )
+        told.append(f"the best passes {gate.name} there with a chance of {words}")
+    return f" ({'; '.join(told)})" if told else ""
 
 
 def _sampling_words(pack: Pack, head: Incumbent, answers: Path | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 
 from autogen_agentchat.agents import BaseChatAgent
@@ -12,11 +12,12 @@ from autogen_agentchat.base import Response
 from autogen_agentchat.messages import BaseChatMessage, TextMessage
 from autogen_core import CancellationToken
 
-from recipelab.core.trial import Checkpoint
+from recipelab.core.trial import Checkpoint, Outcome
+from recipelab.evaluation.metric import METRIC, PREDICT_PART, TRAIN_PART
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.lineage import TrialRecord
 from recipelab.lineage.trial_view import checkpoint_words, evidence_words, status_words
-from recipelab.packs.judging_sections import Metric
+from recipelab.packs.judging_sections import Gate, Metric
 from recipelab.tools.rows import on_seeds
 
 EVALUATOR = "evaluator"
@@ -95,8 +96,10 @@ def outcome_report(
     Returns:
         A message; its metadata holds the numbers of the trials and what the campaign has used.
     """
-    metric = queue.pack.metric
-    texts = ("A trial has ended." if blind else _outcome_text(record, metric) for record in ended)
+    metric, gates = queue.pack.metric, queue.pack.gates
+    texts = (
+        "A trial has ended." if blind else _outcome_text(record, metric, gates) for record in ended
+    )
     return TextMessage(
         content="\n\n".join(texts),
         source=EVALUATOR,
@@ -129,7 +132,22 @@ def checkpoint_report(
     )
 
 
-def _outcome_text(record: TrialRecord, metric: Metric) -> str:
+def _by_seed(outcome: Outcome, metric: Metric, gates: Iterable[Gate]) -> list[str]:
+    """Return what differs between seeds: the parts of the metric, and what gates measure."""
+    names = {METRIC: metric.name, TRAIN_PART: "train", PREDICT_PART: "predict"}
+    if not metric.charge_predict:
+        names = {METRIC: metric.name}
+    names |= {gate.measure: gate.measure for gate in gates}
+    told = []
+    for measure, name in names.items():
+        values = [run.measures.get(measure) for run in outcome.seed_runs]
+        known = [value for value in values if value is not None]
+        if len(known) == len(values) > 1 and len(set(known)) > 1:
+            told.append(f"{name} {', '.join(f'{value:.4g}' for value in known)}")
+    return [f"By seed: {'; '.join(told)}."] if told else []
+
+
+def _outcome_text(record: TrialRecord, metric: Metric, gates: Sequence[Gate]) -> str:
     outcome = record.outcome
     if outcome is None:
         return f"Trial {record.number} has no outcome yet."
@@ -147,6 +165,7 @@ def _outcome_text(record: TrialRecord, metric: Metric) -> str:
     if outcome.evidence is not None:
         lines += [f"{words}." for words in evidence_words(outcome.evidence)]
     lines += [f"Gate {gate.name}: {gate.figures}." for gate in outcome.gates]
+    lines += _by_seed(outcome, metric, gates)
     lines.append(f"Reason: {outcome.reason}.")
     excerpt = outcome.failure.excerpt if outcome.failure is not None else ""
     if excerpt and excerpt != outcome.reason:

@@ -495,6 +495,8 @@ class PhaseRunner:
             phase=phase.value,
             command=substituted(spec.command, values),
             directory=spec.workdir,
+            node=slot.node,
+            slot=slot.name,
             inputs=inputs,
             output=output,
             limits=replace(

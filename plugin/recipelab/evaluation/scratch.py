@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import json
 import tempfile
-from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -23,7 +23,7 @@ from recipelab.evaluation.workspace import Workspace, phase_environment, phase_l
 from recipelab.packs.pack import Pack
 from recipelab.sandbox.base import Input, PhaseLimits, PhaseRequest, PhaseResult, Sandbox
 from recipelab.sandbox.files import new_folder, remove_tree
-from recipelab.sandbox.slots import SlotPool
+from recipelab.sandbox.slots import Slot, SlotPool
 
 SCRATCH, PROFILE = "scratch", "profile"
 """Names of what runs here, where a phase has its name."""
@@ -205,6 +205,52 @@ class ScratchBench:
         ahead = ("python", self._from_workdir(script))
         return await self._run(PROFILE, recipe, (*ahead, *command), seconds, labels)
 
+    async def beside(
+        self,
+        one: Mapping[str, str],
+        other: Mapping[str, str],
+        *,
+        pairs: int,
+        seconds: float,
+        labels: Mapping[str, str],
+    ) -> tuple[list[tuple[PhaseResult, PhaseResult]], PhaseResult | None]:
+        """Train two recipes in turns on one slot, as a trial and the best train beside each other.
+
+        Args:
+            one: The files of a recipe.
+            other: The files of the recipe beside it; the first alternates.
+            pairs: How often both train; each pair has a seed of the pack.
+            seconds: Wall-clock seconds in which the last training has to begin and to end.
+            labels: What it belongs to, for the sandbox.
+
+        Returns:
+            The trainings of each pair, that of ``one`` first, fewer where time ran out; and the
+            training that failed, which ended it, if one did.
+
+        Raises:
+            RecipelabError: No slot was free in time.
+            SandboxError: The machinery failed.
+        """
+        words, seeds = self._pack.phases.train.command, self._pack.seeds
+        recipes = (Recipe(dict(one)), Recipe(dict(other)))
+        found: list[tuple[PhaseResult, PhaseResult]] = []
+        left = seconds
+        async with self._slot() as slot:
+            for pair in range(pairs):
+                seed = str(seeds[pair % len(seeds)])
+                command = tuple(word.replace("{seed}", seed) for word in words)
+                ran: dict[int, PhaseResult] = {}
+                for which in (0, 1) if pair % 2 == 0 else (1, 0):
+                    begun = recipes[which], command, left, labels
+                    ran[which] = await self._run_on(slot, SCRATCH, *begun)
+                    left -= ran[which].wall_seconds
+                    if not ran[which].ok:
+                        return found, ran[which]
+                found.append((ran[0], ran[1]))
+                if left < sum(result.wall_seconds for result in found[-1]):
+                    break
+        return found, None
+
     async def machine(self) -> Machine | None:
         """Return what code meets in the sandbox; ``None`` if it cannot be told."""
         if not self._sandbox.started:
@@ -240,9 +286,13 @@ class ScratchBench:
         seconds: float,
         labels: Mapping[str, str],
     ) -> PhaseResult:
-        spec = self._pack.phases.train
+        async with self._slot() as slot:
+            return await self._run_on(slot, what, recipe, command, seconds, labels)
+
+    @asynccontextmanager
+    async def _slot(self) -> AsyncIterator[Slot]:
+        """Lease a slot, or give up after a while."""
         async with AsyncExitStack() as stack:
-            workspace = stack.enter_context(Workspace(self._pack, recipe, self._data))
             try:
                 async with asyncio.timeout(WAIT_SECONDS):
                     slot = await stack.enter_async_context(self._pool.lease())
@@ -251,6 +301,19 @@ class ScratchBench:
                     f"no slot was free within {WAIT_SECONDS:g} seconds, as trials run on all of "
                     "them; nothing was spent, so go on without"
                 ) from None
+            yield slot
+
+    async def _run_on(
+        self,
+        slot: Slot,
+        what: str,
+        recipe: Recipe,
+        command: tuple[str, ...],
+        seconds: float,
+        labels: Mapping[str, str],
+    ) -> PhaseResult:
+        spec = self._pack.phases.train
+        with Workspace(self._pack, recipe, self._data) as workspace:
             code = Input(workspace.recipe, self._pack.recipe.folder, writable=spec.scratch)
             data = (
                 Input(path, target, as_is=path.is_dir())

@@ -124,6 +124,8 @@ class PhaseRequest:
         tell: Called with each piece of its output when that comes, in a thread of the sandbox. It
             must neither raise nor wait.
         directory: Working directory of the command, below the phase root; empty for the root.
+        node: Name of the machine to run on, where there are several; empty for any.
+        slot: Name of the slot that is leased for it; empty for none.
     """
 
     phase: str
@@ -138,6 +140,8 @@ class PhaseRequest:
     watch: Watch | None = None
     tell: Callable[[bytes], None] | None = None
     directory: str = ""
+    node: str = ""
+    slot: str = ""
 
     @property
     def upwards(self) -> str:

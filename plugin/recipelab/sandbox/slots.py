@@ -135,12 +135,14 @@ class Slot:
         gpus: Ids of the only GPUs.
         devices: Names of the devices, if there are several: each is leased, since campaigns may
             divide the same machine into slots of different widths.
+        node: Name of the machine that it belongs to; empty for this one.
     """
 
     name: str = ""
     cores: tuple[int, ...] | None = None
     gpus: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()
+    node: str = ""
 
     @property
     def leases(self) -> tuple[str, ...]:
@@ -169,6 +171,8 @@ class SlotPool:
             that, those that no other process holds are taken.
         folder: Folder of the lock files; by default one of this user on this machine.
         shared: Whether other processes may use the same slots at the same time.
+        grows: Whether slots may still come (:meth:`add`): a lease waits then where
+            none is left, and does not fail.
     """
 
     def __init__(
@@ -178,14 +182,18 @@ class SlotPool:
         width: int | None = None,
         folder: Path | None = None,
         shared: bool = False,
+        grows: bool = False,
     ) -> None:
         self._folder = folder or lock_folder()
         self._shared = shared
+        self.grows = grows
         self._retired: dict[str, str] = {}
         self._all = tuple(slots)
         self._free: list[Slot] = list(slots)
-        self._most = len(slots) if width is None else width
+        self._most = width
+        self._closed = "there are none"
         self._held = 0
+        self._leased: list[str] = []
         self._warned = False
         self._waiting = WaitingList(self._folder)
         self.tell: Callable[[str], None] | None = None
@@ -200,7 +208,35 @@ class SlotPool:
     @property
     def width(self) -> int:
         """How many slots can be held at the same time."""
-        return min(self._most, len(self.slots))
+        return len(self.slots) if self._most is None else min(self._most, len(self.slots))
+
+    @property
+    def _room(self) -> int:
+        return len(self._all) if self._most is None else self._most
+
+    def add(self, slot: Slot) -> None:
+        """Take a new slot into use, or one that was retired.
+
+        Args:
+            slot: A named slot; one of the same name has to be retired.
+        """
+        if slot.name in {other.name for other in self.slots}:
+            raise ValueError(f"there is a slot {slot.name} already")
+        self._retired.pop(slot.name, None)
+        self._all = (*(other for other in self._all if other.name != slot.name), slot)
+        if slot.name not in self._leased:
+            self._free.append(slot)
+        self._freed.set()
+
+    def close(self, reason: str) -> None:
+        """Note that no slot will come any more: where none is left, leases fail from now on.
+
+        Args:
+            reason: Why, for the error.
+        """
+        self.grows = False
+        self._closed = reason
+        self._freed.set()
 
     def retire(self, slot: Slot, reason: str) -> None:
         """Take a slot out of use, as when its GPU no longer answers. Its lease continues.
@@ -222,25 +258,32 @@ class SlotPool:
         """
         async with self._turn:
             slot, locks = await self._acquire()
+        self._leased.append(slot.name)
         try:
             yield slot
         finally:
             _release(locks)
             self._held -= 1
+            self._leased.remove(slot.name)
             if slot.name not in self._retired:
-                # In front: the next phase runs where the last one ran.
-                self._free.insert(0, slot)
+                # In front: the next phase runs where the last one ran. One that has left and come
+                # back meanwhile may be another.
+                self._free.insert(0, self._now(slot))
             self._freed.set()
+
+    def _now(self, slot: Slot) -> Slot:
+        """Return what stands for a slot's name by now."""
+        return next((other for other in self._all if slot.name == other.name), slot)
 
     async def _acquire(self) -> tuple[Slot, list[int]]:
         start = time.monotonic()
         try:
             while True:
-                if not self.slots:
-                    reasons = "; ".join(self._retired.values()) or "there are none"
+                if not self.slots and not self.grows:
+                    reasons = "; ".join(self._retired.values()) or self._closed
                     raise SandboxError(f"no slot is left: {reasons}")
                 self._freed.clear()
-                candidates = self._free if self._held < self._most else []
+                candidates = self._free if self._held < self.width else []
                 taken = self._take(candidates, start)
                 if taken is not None:
                     return taken

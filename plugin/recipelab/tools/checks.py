@@ -32,7 +32,7 @@ BASE = "parent: name the trial that the edits are of, or a check that they go on
 CHECKED: Any = Field(
     default=None,
     max_length=20,
-    description=f'Id of checked edits, of anybody; "{LAST}": your newest.',
+    description=f'Id of checked edits; "{LAST}": yours.',
 )
 """The argument that names checked edits."""
 
@@ -227,7 +227,7 @@ class CheckEditArguments(ToolArguments):
 
 
 CHECK = (
-    "Check edits: do they apply, does the result parse, is it new? If so the answer has an id for "
+    "Check edits: do they apply, does the result parse, is it new? If so you get their id, for "
     "run_python and submit_trial, and earlier trials that were alike. Costs nothing."
 )
 CHECK_BLIND = (

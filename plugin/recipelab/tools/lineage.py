@@ -322,6 +322,7 @@ QUESTIONS: tuple[LineageQuestion[Any], ...] = (
         "Failures by error, the most frequent first: the cause in the log, and who got past it.",
         FailuresArguments,
         _failures,
+        RARE | {"limit", "failure_kind", "surface"},
     ),
     LineageQuestion(
         "near_misses",
@@ -329,6 +330,7 @@ QUESTIONS: tuple[LineageQuestion[Any], ...] = (
         "gains, on too few seeds; banked margins: as good, with more room at a gate.",
         PageArguments,
         _near_misses,
+        RARE | {"limit"},
     ),
     LineageQuestion(
         "trial_detail",

@@ -29,8 +29,8 @@ WAITING = "wait_for"
 RUN_TOOLS = ("run_log", "curve", "profile_trial")
 """Tools that show what the run of a trial did; ``curve`` where the pack has curves."""
 
-SEARCHING = ("search_recipe", "search_knowledge", "run_python")
-"""Tools that tell nothing of past trials; the last two where the pack has something for them."""
+SEARCHING = ("search_recipe", "search_knowledge", "run_python", "time_beside")
+"""Tools that look at code, knowledge and data; the last three where the pack has use for them."""
 
 TOOLS = (
     *LINEAGE_TOOLS,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterable, Sequence
 
 from pydantic import Field
@@ -20,6 +21,9 @@ from recipelab.packs.phase_sections import CurveSpec
 from recipelab.sandbox.base import Ending, PhaseResult
 from recipelab.tools.base import AnyTool, Row, TextTool, ToolArguments, to_json, without_empty
 from recipelab.tools.rows import rounded
+
+_PROFILED = re.compile(r"function calls[^\n]* in ([0-9.]+) seconds")
+"""What a profile says of itself: how long the profiled code took."""
 
 SHOWN_CHARACTERS = 4_000
 """Characters of a log in one answer."""
@@ -238,8 +242,8 @@ class ProfileTool(TextTool[ProfileArguments]):
         super().__init__(
             ProfileArguments,
             "profile_trial",
-            "Train a trial's recipe once under cProfile: functions by own seconds. Not scored; "
-            "takes a slot as a training does.",
+            "Train a trial's recipe once under cProfile: functions by own seconds, and outside_s, "
+            "start and exit of the process. Not scored; takes a slot as a training does.",
         )
         self._queue = queue
         self._bench = bench
@@ -265,7 +269,10 @@ class ProfileTool(TextTool[ProfileArguments]):
         table = profile_table(result.log)[-SHOWN_CHARACTERS:]
         if result.ok and queue.logs is not None:
             queue.logs.keep(args.trial, PROFILE, None, table)
-        return to_json({"trial": args.trial, **ran(result, queue.pack), "profile": table})
+        row = {"trial": args.trial, **ran(result, queue.pack)}
+        if (inside := _PROFILED.search(table)) is not None:
+            row["outside_s"] = round(result.wall_seconds - float(inside[1]), 3)
+        return to_json({**row, "profile": table})
 
 
 def check_time(queue: TrialQueue) -> None:

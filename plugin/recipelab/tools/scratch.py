@@ -1,9 +1,11 @@
-"""The tool that runs code of a specialist in the campaign's sandbox: no trial, and no score."""
+"""The tools that run code of a specialist in the campaign's sandbox: no trial, and no score."""
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from statistics import fmean, stdev
 
 from pydantic import Field
 
@@ -12,6 +14,8 @@ from recipelab.evaluation.proposals import Rejected
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.evaluation.scratch import SCRATCH, WAIT_SECONDS, ScratchBench
 from recipelab.packs.knowledge import load_knowledge
+from recipelab.packs.pack import Pack
+from recipelab.sandbox.base import PhaseResult
 from recipelab.tools.base import AnyTool, Row, TextTool, ToolArguments, to_json
 from recipelab.tools.checks import CHECKED, Refused, TurnState
 from recipelab.tools.recipe import MAX_EDITS, EditArguments
@@ -29,6 +33,9 @@ HEAD_CHARACTERS, TAIL_CHARACTERS = 1_500, 2_500
 WALL = 3.0
 """Wall-clock seconds that code may take for each second of its budget, which is CPU time: on a busy
 machine it would else get a part of what it was given."""
+
+MOST_PAIRS = 8
+"""Pairs of trainings that are compared in one call, at most."""
 
 LEAST_SECONDS = 0.5
 """With less left of a turn's seconds nothing is begun."""
@@ -89,9 +96,7 @@ class RunPythonTool(TextTool[RunPythonArguments]):
             LineageError: There is no such trial, or it has no recipe.
             RecipelabError: The campaign's time is spent, or no slot was free.
         """
-        left = self._most - self._turn.scratch_seconds
-        if left < LEAST_SECONDS:
-            raise Refused(f"the {self._most:g} seconds of run_python are spent in this turn")
+        left = seconds_left(self._turn, self._most)
         check_time(self._queue)
         trial, files, check = self._recipe(args)
         labels = {"campaign": self._queue.campaign, "trial": str(trial)}
@@ -140,6 +145,116 @@ class RunPythonTool(TextTool[RunPythonArguments]):
         return source.parent, found.recipe.files, kept
 
 
+class TimeBesideArguments(ToolArguments):
+    """Which recipe trains beside the best, and how often."""
+
+    trial: int | None = Field(default=None, ge=0)
+    check: str | None = CHECKED
+    pairs: int = Field(default=3, ge=1, le=MOST_PAIRS)
+
+
+class TimeBesideTool(TextTool[TimeBesideArguments]):
+    """Trains a recipe and the best in turns on one slot, and compares the times; nothing is scored.
+
+    Args:
+        queue: The campaign's queue of trials.
+        bench: Where they train.
+        turn: The record of the specialist's turn, whose seconds are spent.
+    """
+
+    is_brief = True
+
+    def __init__(self, queue: TrialQueue, bench: ScratchBench, turn: TurnState) -> None:
+        super().__init__(
+            TimeBesideArguments,
+            "time_beside",
+            "Train a trial's or a check's recipe and the best's in turns, and compare their "
+            f"seconds: seen before a trial is spent. 1 to {MOST_PAIRS} pairs, of run_python's "
+            "seconds.",
+        )
+        self._queue = queue
+        self._bench = bench
+        self._turn = turn
+        self._most = queue.pack.scratch.seconds
+        self.call_seconds = WALL * self._most + WAIT_SECONDS + 60.0
+
+    async def answer(self, args: TimeBesideArguments) -> str:
+        """Return the seconds of each pair, and the mean change with its standard error.
+
+        Raises:
+            Refused: The seconds of the turn are spent, or there is no such check.
+            LineageError: There is no such trial, or it has no recipe.
+            RecipelabError: The campaign's time is spent, or no slot was free.
+        """
+        queue, turn = self._queue, self._turn
+        left = seconds_left(turn, self._most)
+        check_time(queue)
+        best = turn.best if turn.best is not None else queue.best().number
+        number, files = self._recipe(args)
+        labels = {"campaign": queue.campaign, "trial": str(number)}
+        turn.scratch_seconds += left
+        spent = wall = 0.0
+        try:
+            found, failed = await self._bench.beside(
+                files,
+                queue.recipe_of(best),
+                pairs=args.pairs,
+                seconds=WALL * left,
+                labels=labels,
+            )
+            runs = [run for pair in found for run in pair] + ([failed] if failed else [])
+            wall = sum(run.wall_seconds for run in runs)
+            spent = max(sum(run.cpu_seconds for run in runs), wall / WALL)
+        finally:
+            turn.scratch_seconds -= left - spent
+            queue.ledger.used_device(SCRATCH, wall)
+        row: Row = {"of": args.check or number, "beside": best, **_compared(found, queue.pack)}
+        if failed is not None:
+            row["failed"] = ran(failed, queue.pack) | {"output": _shown(failed.log)}
+        row["seconds_left"] = round(max(0.0, self._most - turn.scratch_seconds), 1)
+        return to_json(row)
+
+    def _recipe(self, args: TimeBesideArguments) -> tuple[int, Mapping[str, str]]:
+        if args.check is None:
+            if args.trial is None:
+                raise Refused("name a trial, or the id of a check")
+            return args.trial, self._queue.recipe_of(args.trial)
+        source = self._turn.named(args.check)
+        found = self._queue.check(source.parent, source.edits)
+        if isinstance(found, Rejected):
+            raise Refused(f"the edits do not hold: {found.reason}")
+        return source.parent, found.recipe.files
+
+
+def _compared(found: Sequence[tuple[PhaseResult, PhaseResult]], pack: Pack) -> Row:
+    """Return the times of pairs of trainings in the order own, best's, and how they differ."""
+    name = "wall_seconds" if pack.metric.measure.endswith("wall_seconds") else "cpu_seconds"
+    pairs = [(getattr(one, name), getattr(other, name)) for one, other in found]
+    if not pairs:
+        return {}
+    changes = [one - other for one, other in pairs]
+    row: Row = {
+        f"train_{name}": [[round(one, 4), round(other, 4)] for one, other in pairs],
+        "change": round(fmean(changes), 4),
+        "change_share": round(fmean(one / other - 1.0 for one, other in pairs if other > 0.0), 4),
+    }
+    if len(pairs) > 1:
+        row["change_se"] = round(stdev(changes) / math.sqrt(len(pairs)), 4)
+    return row
+
+
+def seconds_left(turn: TurnState, most: float) -> float:
+    """Return what is left of a turn's seconds on the scratch bench.
+
+    Raises:
+        Refused: So little that nothing is begun with it.
+    """
+    left = most - turn.scratch_seconds
+    if left < LEAST_SECONDS:
+        raise Refused(f"the {most:g} seconds of run_python are spent in this turn")
+    return left
+
+
 def _shown(log: str) -> str:
     text = plain(log).rstrip("\n")
     left = len(text) - HEAD_CHARACTERS - TAIL_CHARACTERS
@@ -162,4 +277,6 @@ def searching_tools(queue: TrialQueue, turn: TurnState, *, blind: bool = False) 
         tools.append(SearchKnowledgeTool(queue, sources, blind=blind))
     if (bench := queue.bench) is not None and queue.pack.scratch.seconds > 0:
         tools.append(RunPythonTool(queue, bench, turn, blind=blind))
+        if queue.pack.metric.is_clock and not blind:
+            tools.append(TimeBesideTool(queue, bench, turn))
     return tools
