@@ -21,14 +21,11 @@ import os
 import random
 import re
 import shutil
-import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 os.environ.setdefault("AUTOGEN_DISABLE_RUNTIME_TRACING", "true")
@@ -48,7 +45,7 @@ from recipelab.evaluation import now
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.evaluation.session import Overrides
-from recipelab.lineage import LineageStore, TrialFilter
+from recipelab.lineage import LineageStore
 from recipelab.models import OfflineClient
 from recipelab.packs.judging_sections import Metric
 from recipelab.packs.load import load_pack
@@ -324,7 +321,7 @@ async def campaign(scene: Scene, folder: Path, lineage: str | None) -> dict[str,
         lineage=lineage,
     )
     team._session.pack = pack
-    began, cpu, most_waiting = 0.0, time.process_time(), 0
+    began, cpu = 0.0, time.process_time()
     async for _ in team.run_stream():
         if not began and team._session.queue is not None and use.spans:
             began = clock()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 
+from recipelab.acceptance import Noise
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Checkpoint, Outcome, SeedRun, Standing, Status
 from recipelab.evaluation.checkpoints import WorkingLine
@@ -46,6 +47,7 @@ class CampaignLine:
         self._evaluator = evaluator
         self._fell = fell
         self._groups: deque[tuple[float, ...]] | None = None
+        self._noise: tuple[tuple[SeedRun, ...], Noise | None] | None = None
 
     def head(self) -> Incumbent:
         """Return the head of the moment, with all that a comparison needs to know of it."""
@@ -63,7 +65,7 @@ class CampaignLine:
         return replace(
             incumbent,
             runs={**incumbent.runs, **{run.seed: run for run in further}},
-            noise=noise_of(baseline, self._evaluator.pack.metric, self._noise_groups()),
+            noise=self._noise_beside(baseline),
             history=self._store.confirmations(self._campaign),
             tried=max(1, sum(self._store.counts(self._campaign).values())),
             store_runs=partial(self._store.add_further_runs, self._campaign, number),
@@ -100,6 +102,14 @@ class CampaignLine:
         """Learn from a trial's seed runs how noisy measurements are."""
         if self._groups is not None and outcome.status in MEASURED:
             self._groups.append(self._evaluator.spread_group(outcome))
+            self._noise = None
+
+    def _noise_beside(self, baseline: tuple[SeedRun, ...]) -> Noise | None:
+        """Return the noise of the moment; it is worked out anew when a trial has told more."""
+        if self._noise is None or self._noise[0] != baseline:
+            found = noise_of(baseline, self._evaluator.pack.metric, self._noise_groups())
+            self._noise = baseline, found
+        return self._noise[1]
 
     def _noise_groups(self) -> Iterable[tuple[float, ...]]:
         """Return what the newest measured trials say about the noise; the lineage is read once."""

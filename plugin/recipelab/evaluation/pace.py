@@ -112,18 +112,26 @@ class Pace:
         self.lengths = Durations()
         self._began: dict[int, float] = {}
         self._resting: set[int] = set()
+        self._judged: set[int] = set()
 
     @contextmanager
     def trial(self, number: int) -> Iterator[None]:
         """Time a trial, which runs as long as the context lasts; one that raises is not counted."""
         clock = asyncio.get_running_loop().time
-        began = self._began[number] = clock()
+        self._began[number] = clock()
         try:
             yield
-            self.lengths.add(clock() - began)
+            self.judged(number)
         finally:
             del self._began[number]
+            self._judged.discard(number)
             self._resting.discard(number)
+
+    def judged(self, number: int) -> None:
+        """Note that a trial has its outcome; what comes after is no part of its length."""
+        if number not in self._judged:
+            self._judged.add(number)
+            self.lengths.add(asyncio.get_running_loop().time() - self._began[number])
 
     def rests(self, number: int, *, resting: bool) -> None:
         """Note whether a trial needs no slot for now, as one that waits for a person's word."""

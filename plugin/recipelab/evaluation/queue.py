@@ -130,6 +130,7 @@ class TrialQueue:
             on_phase=on_phase,
             on_checkpoint=on_checkpoint,
             on_rest=self._rests,
+            on_judged=self.pace.judged,
         )
         self._evaluator = evaluator
         self._follows = follows
