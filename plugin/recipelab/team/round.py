@@ -6,6 +6,7 @@ runtime and a cancellation token of its own:
 - :class:`RoundGroupChat` replaces AutoGen's ``__init__`` by :meth:`RoundGroupChat._assemble`,
 - :class:`RoundManager` replaces the way in which AutoGen's manager waits for speakers,
 - :class:`QuietRuntime` replaces the serialization of every message for a log that is off,
+- :class:`~recipelab.team.overlap.OverlappingTurns` replaces the container of a specialist,
 - :class:`RoundTokens` and :func:`relay` end a round cleanly.
 
 The private names are those of the AutoGen versions in :data:`AUTOGEN_VERSIONS`, which is checked

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
 
@@ -216,7 +217,16 @@ class TurnScheduler:
     def _again(self) -> list[str]:
         """Return the specialists who may take a turn, whether they have one or not."""
         silence = self._silence
-        return [n for n in self._specialists if silence is None or silence.may_speak(n)]
+        names = [n for n in self._specialists if silence is None or silence.may_speak(n)]
+        most = math.ceil(self._needed / max(1, len(names)))
+        return [name for name in names if len(self._started.get(name, ())) < most]
+
+    @property
+    def _needed(self) -> int:
+        """How many turns at the same time bring as many trials as the slots take."""
+        slots, trial = self._queue.slots, self._queue.trial_seconds
+        turn = self.turn_pace.seconds_to_trial
+        return slots if not trial or not turn else min(2 * slots, math.ceil(slots * turn / trial))
 
     def idle(self) -> list[str]:
         """Return the specialists whose turn it is not, and who may have something to say."""
