@@ -1,13 +1,13 @@
-"""How busy slots are, from 8 to 1,024: the real chat, queue, evaluator and lineage, hours in minutes.
+"""How busy slots are, from 8 to 1,024: the real chat, queue, evaluator and lineage, on a fast clock.
 
     python benchmarks/scale.py                          # the table of docs/scaling.md
     python benchmarks/scale.py --slots 64 --trial 60 --turn 10 --policy confirmed
 
-Only the model and the sandbox are stand-ins, which take their time on a simulated clock: specialists
-think, the sandbox trains, predicts and scores by sleeping. Screening, fresh seeds, checkpoints,
-merges onto a new best, levels and every row of the lineage are the real ones. A slot is busy while a
-phase runs on its device. The time of two turns and two trials at the start is left out, and so is
-what comes after the last proposal, as both are nothing in a long campaign.
+Only the model and the sandbox are stand-ins, which take their time on a simulated clock:
+specialists think, the sandbox trains, predicts and scores by sleeping. Screening, fresh seeds,
+checkpoints, merges onto a new best, levels and every row of the lineage are the real ones. A slot
+is busy while a phase runs on its device. The time of two turns and two trials at the start is left
+out, and so is what comes after the last proposal, as both are nothing in a long campaign.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ TIME_NOISE = 0.02
 
 
 def make_pack(folder: Path, policy: str) -> Pack:
-    """Return a pack with many constants, five specialists and a policy; ``pairs`` compares times."""
+    """Return a pack with many constants and five specialists; ``pairs`` compares times."""
     shutil.copytree(PROJECT, folder, dirs_exist_ok=True)
     root = folder / "task_packs/toy"
     lines = [f"K_{i} = 0  # what number {i} of the training is set to" for i in range(KNOBS)]
