@@ -28,6 +28,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import Protocol
 
@@ -75,7 +76,8 @@ class Tally:
         twice: Recipes that were measured under two numbers.
         without_outcome: Trials of ended campaigns that have none.
         miscounted: Ended campaigns whose count is not their budget.
-        different: Ended campaigns whose trials are not those of the undisturbed one.
+        different: Of ended campaigns whose trials are not those of the undisturbed one, the first
+            trial that differs.
         faults: Commands that failed where nothing had struck, or with a traceback; what they said.
         processes: Processes of phases that lived on after a kill.
         containers: Containers of ended campaigns.
@@ -93,7 +95,7 @@ class Tally:
     twice: int = 0
     without_outcome: int = 0
     miscounted: int = 0
-    different: int = 0
+    different: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     processes: int = 0
     containers: int = 0
@@ -205,7 +207,10 @@ class Campaign:
         tally.without_outcome += sum(r.outcome is None for r in records)
         tally.miscounted += spent != budget
         tally.miscounted += [r.number for r in records] != list(range(len(records)))
-        tally.different += undisturbed is not None and self.proposed() != list(undisturbed)
+        if undisturbed is not None and (now := self.proposed()) != list(undisturbed):
+            pairs = zip_longest(undisturbed, now)
+            number, pair = next((n, pair) for n, pair in enumerate(pairs) if pair[0] != pair[1])
+            tally.different.append(f"trial {number} was {pair[0]}, now {pair[1]}")
         tally.folders += len(list((self.folder / "tmp").glob("recipelab-*")))
         tally.containers += len(containers(self.name)) if shutil.which("docker") else 0
         with self.opened() as store:
