@@ -206,9 +206,13 @@ class StreamLink(NodeLink):
         self.node = facts.node
         return facts
 
-    async def close(self) -> None:
-        """End the worker, and what runs there."""
-        self._lose("the link was closed")
+    async def close(self, reason: str = "the link was closed") -> None:
+        """End the worker, and what runs there.
+
+        Args:
+            reason: Why, for what waits for it.
+        """
+        self._lose(reason)
         self._frames.close()
         for task in self._tasks:
             task.cancel()
