@@ -186,7 +186,8 @@ async def hold_slot(pool: SlotPool, observer: TrialObserver) -> AsyncIterator[Sl
             with observer.holding(slot):
                 yield slot
         except PhaseFailed as failed:
-            for gpu in slot.gpus:
+            # Of another machine's GPUs its place knows.
+            for gpu in slot.gpus if not slot.node else ():
                 if fault := await asyncio.to_thread(gpu_fault, gpu):
                     pool.retire(slot, fault)
                     raise SandboxError(fault) from failed
