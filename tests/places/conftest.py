@@ -18,6 +18,7 @@ from recipelab.sandbox.slots import Slot
 from recipelab.sandbox.spec import load_image_spec
 
 from .pipes import PipesPlace
+from .slurm_cluster import cluster  # noqa: F401
 
 PIPES = "pipes"
 

@@ -206,6 +206,11 @@ class StreamLink(NodeLink):
         self.node = facts.node
         return facts
 
+    @property
+    def lost(self) -> str:
+        """Why the worker is gone; empty while it is there."""
+        return self._lost
+
     async def close(self, reason: str = "the link was closed") -> None:
         """End the worker, and what runs there.
 
