@@ -32,6 +32,7 @@ async def pair() -> tuple[Ends, Ends]:
 async def test_a_worker_whose_driver_falls_silent_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(stream, "BEAT_SECONDS", 0.1)
     here, there = await pair()
     served = asyncio.ensure_future(serve(*there))
     link = StreamLink(*here)
@@ -40,7 +41,6 @@ async def test_a_worker_whose_driver_falls_silent_ends(
     assert (facts.sandbox, served.done()) == ("local", False)
     # A driver that hangs says nothing, and its stream stays open.
     monkeypatch.setattr(stream, "SILENT_SECONDS", 0.5)
-    monkeypatch.setattr(stream, "BEAT_SECONDS", 0.1)
     monkeypatch.setattr(link, "_frames", None)
     for task in link._tasks:
         task.cancel()
