@@ -368,6 +368,7 @@ async def test_words_on_isolation_name_the_nodes(worker: tuple[StreamLink, Path]
         await strict.join(spy)
 
 
+@pytest.mark.slow
 async def test_a_worker_whose_driver_is_gone_ends_and_what_it_runs(tmp_path: Path) -> None:
     marker = f"marker-{tmp_path.name}"
     code = f"import time; time.sleep(600) # {marker}"
