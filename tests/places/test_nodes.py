@@ -353,6 +353,24 @@ async def test_a_gpu_that_no_longer_answers_on_its_node(
     assert sandbox.pool.slots == ()
 
 
+async def test_a_slot_that_comes_back_on_another_node_is_another(
+    spied: tuple[PlacedSandbox, Spy], tmp_path: Path
+) -> None:
+    sandbox, spy = spied
+    request = phase(folder_of(tmp_path, "a"), "print('here')")
+    on_slot = replace(request, slot=spy.slot.name, node=spy.node)
+    sandbox.leave(spy, "its node was taken away")
+    for asked in (request, on_slot):
+        with pytest.raises(SandboxError, match=r"no slot is left at the place|is gone"):
+            await sandbox.run(asked)
+    again = Spy(spy)
+    again.node, again.slot = "other", Slot(spy.slot.name, node="other")
+    await sandbox.join(again)
+    with pytest.raises(SandboxError, match=r"slot node-0:0 of node node-0 is gone"):
+        await sandbox.run(on_slot)
+    assert (await sandbox.run(replace(on_slot, node="other"))).log == "here\n"
+
+
 async def test_words_on_isolation_name_the_nodes(worker: tuple[StreamLink, Path]) -> None:
     sandbox = PlacedSandbox(place_request())
     for node, lost in (("a", "less"), ("b", "less"), ("c", "")):

@@ -206,10 +206,10 @@ class PlacedSandbox(Sandbox):
                 facts = await self._send_image(link, facts) if facts.fault else facts
         self._check(facts)
         name = link.slot.name
-        # The first that has joined says what the others have to be, even when it has left.
-        self._facts[name] = facts
         if name in self._links:
             raise ValueError(f"there is a link for the slot {name} already")
+        # The first that has joined says what the others have to be, even when it has left.
+        self._facts[name] = facts
         self._links[name] = link
         self.pool.add(link.slot)
 
@@ -307,13 +307,14 @@ class PlacedSandbox(Sandbox):
         Raises:
             SandboxError: The slot that it names is gone, or there is none at all.
         """
-        if request.slot in self._links:
-            return self._links[request.slot]
-        if request.slot:
-            raise SandboxError(f"the slot {request.slot} of node {request.node} is gone")
         links = [link for link in self._links.values() if request.node in ("", link.node)]
+        if request.slot:
+            # One that has come back on another node is not where the last phase ran.
+            links = [link for link in links if link.slot.name == request.slot]
+            if not links:
+                raise SandboxError(f"the slot {request.slot} of node {request.node} is gone")
         if not links:
-            raise SandboxError(f"no node {request.node} is there".replace("  ", " "))
+            raise SandboxError(f"no slot is left at the place, or none of node {request.node!r}")
 
         def rank(link: NodeLink) -> tuple[int, int]:
             known = self._known[link.node]
