@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from recipelab.core.errors import RecipelabError, SandboxError
+from recipelab.sandbox.gpus import gpu_fault
 from recipelab.sandbox.slots import (
     ANYWHERE,
     Slot,
     SlotPool,
-    gpu_fault,
     machine_pool,
     machine_slots,
 )

@@ -32,7 +32,7 @@ from recipelab.places.transfer import (
     send_blobs,
 )
 from recipelab.places.trees import Hashes, Packed, stand_of_folder
-from recipelab.sandbox.base import WATCH_BYTES, PhaseRequest, PhaseResult, Sandbox
+from recipelab.sandbox.base import WATCH_BYTES, Ending, PhaseRequest, PhaseResult, Sandbox
 from recipelab.sandbox.files import check_request
 from recipelab.sandbox.processes import MIB
 from recipelab.sandbox.slots import Slot, SlotPool
@@ -280,6 +280,8 @@ class PlacedSandbox(Sandbox):
         try:
             reply = await self._run_on(link, request, parcel, packed)
             check_figures(reply)
+            if not (reply.ending is Ending.EXITED and reply.exit_code == 0):
+                await self._check_gpus(link, request)
             refused = await fetch_outputs(link, request, reply.outputs, self._hashes)
             self._known[link.node].add(reply.outputs.digest)
         except NodeLost as error:
@@ -288,6 +290,16 @@ class PlacedSandbox(Sandbox):
         finally:
             self._running[link.slot.name] -= 1
         return result_of(request, reply, refused)
+
+    async def _check_gpus(self, link: NodeLink, request: PhaseRequest) -> None:
+        """Ask the node of a phase that failed whether its GPUs still answer there.
+
+        Raises:
+            NodeLost: One that did when the worker began does not.
+        """
+        gpus = set(request.limits.gpus) & set(self._facts[link.slot.name].gpus)
+        if gpus and (gone := sorted(gpus - set((await link.facts()).gpus))):
+            raise NodeLost(f"GPU {gone[0]} does not answer there any more")
 
     def _link(self, request: PhaseRequest, packed: Mapping[str, Packed]) -> NodeLink:
         """Return the link to run a phase on.
