@@ -1,15 +1,11 @@
 """What slots on several nodes are worth: trials that train for ten seconds, on a real cluster.
 
-<<<<<<< HEAD
-The node is a worker on this machine, over a pipe. A phase has a recipe of 20 files and 32 MiB of
-data; it leaves 1 KiB or 8 MiB, which the next phase sees. Local sandbox, medians in milliseconds.
-=======
     python benchmarks/places.py slurm
+    python benchmarks/places.py ray
 
 A real cluster of two nodes is begun on this machine. Trials run on one slot, and then on two slots
 of each node: their number a minute is compared. A trial has two seeds, whose trainings sleep five
 seconds each, so that a small machine will do; all else of a trial is what it always is.
->>>>>>> main
 """
 
 from __future__ import annotations
@@ -34,76 +30,6 @@ from recipelab.packs.pack import Pack
 from recipelab.places.base import Place, PlaceRequest, open_place
 from recipelab.sandbox.spec import load_image_spec
 
-<<<<<<< HEAD
-ROUNDS = 20
-CODE = "import sys; open('out/model', 'wb').write(open('data', 'rb').read(int(sys.argv[1])))"
-SIZES = {"1 KiB": 1 << 10, "8 MiB": 8 << 20}
-WORKER = (sys.executable, "-m", "recipelab.places.stream")
-
-
-async def measure(
-    sandbox: Sandbox, folder: Path, slot: str, left: int
-) -> tuple[float, list[float]]:
-    """Return the seconds of the first phase, and those of the others around their commands."""
-    recipe, data = folder / "recipe", folder / "data"
-    recipe.mkdir(parents=True)
-    for number in range(20):
-        (recipe / f"part_{number}.py").write_text(f"NUMBER = {number}\n" * 50)
-    (recipe / "train.py").write_text(CODE)
-    data.write_bytes(os.urandom(32 << 20))
-    before, taken = recipe, list[float]()
-    for number in range(ROUNDS + 1):
-        (output := folder / f"out-{number}").mkdir()
-        # One file of the recipe is new in each trial.
-        (recipe / "part_0.py").write_text(f"NUMBER = {number}\n")
-        request = PhaseRequest(
-            phase="train",
-            command=("python", "recipe/train.py", str(left)),
-            inputs=(Input(recipe, "recipe"), Input(data, "data"), Input(before, "before")),
-            output=output,
-            limits=PhaseLimits(seconds=60),
-            slot=slot,
-        )
-        began = time.monotonic()
-        result = await sandbox.run(request)
-        whole = time.monotonic() - began
-        if not result.ok:
-            raise SystemExit(result.log)
-        taken.append(whole if number == 0 else whole - result.wall_seconds)
-        before = output
-    return taken[0], taken[1:]
-
-
-async def main() -> None:
-    """Measure both, and print a line for each."""
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        async with LocalSandbox() as local:
-            for name, size in SIZES.items():
-                show("here", name, *await measure(local, folder / f"here-{size}", "", size))
-        request = PlaceRequest(
-            load_image_spec("cpu"), sandbox="local", options={"store": str(folder / "store")}
-        )
-        placed = PlacedSandbox(request)
-        link = await StreamLink.begin(WORKER, await node_setup(request))
-        (link.slot, *_) = node_slots(await link.facts(), cpus=1, gpus=0)
-        link.slot = replace(link.slot, cores=None)
-        async with placed:
-            await placed.join(link)
-            for name, size in SIZES.items():
-                where = folder / f"there-{size}"
-                show("on a node", name, *await measure(placed, where, link.slot.name, size))
-        await link.close()
-
-
-def show(where: str, size: str, first: float, others: list[float]) -> None:
-    """Print what was measured."""
-    middle, worst = statistics.median(others) * 1000, max(others) * 1000
-    print(
-        f"{where:10} {size} left: first phase {first * 1000:6.0f} ms; "
-        f"later ones, around the command: median {middle:5.0f} ms, largest {worst:5.0f} ms"
-    )
-=======
 ROOT = Path(__file__).parents[1]
 NODES, SLOTS = 2, 2
 SEEDS = (1, 2)
@@ -120,8 +46,20 @@ def slurm(folder: Path) -> Iterator[Mapping[str, str]]:
         yield {"gres": "slot:1", "folder": str(folder / "spool"), "store": str(folder / "store")}
 
 
+@contextmanager
+def ray(folder: Path) -> Iterator[Mapping[str, str]]:
+    """A head that gives no slots, and two nodes with two CPUs each."""
+    from tests.places.ray_cluster import ray_cluster
+
+    with ray_cluster() as cluster:
+        for _ in range(NODES):
+            cluster.add(num_cpus=SLOTS)
+        yield {"address": cluster.address, "store": str(folder / "store")}
+
+
 CLUSTERS: Mapping[str, Callable[[Path], AbstractContextManager[Mapping[str, str]]]] = {
     "slurm": slurm,
+    "ray": ray,
 }
 """For each place, what begins a cluster and returns the options with which the place finds it."""
 
@@ -184,7 +122,6 @@ def main() -> None:
             one = asyncio.run(measured(args.place, options, 1, args))
             four = asyncio.run(measured(args.place, options, NODES * SLOTS, args))
     print(f"{NODES} nodes with {SLOTS} slots each do {four / one:.2f} x one slot")
->>>>>>> main
 
 
 if __name__ == "__main__":
