@@ -21,14 +21,11 @@ import os
 import random
 import re
 import shutil
-import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 os.environ.setdefault("AUTOGEN_DISABLE_RUNTIME_TRACING", "true")
@@ -47,7 +44,7 @@ from recipelab.core.trial import Status
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.evaluation.session import Overrides
-from recipelab.lineage import LineageStore, TrialFilter
+from recipelab.lineage import LineageStore
 from recipelab.models import OfflineClient
 from recipelab.packs.judging_sections import Metric
 from recipelab.packs.load import load_pack
@@ -306,7 +303,9 @@ async def campaign(scene: Scene, folder: Path, lineage: str | None) -> dict[str,
     data = {file.file: pack.root / "data" / file.file for file in pack.data}
     pool = SlotPool([Slot(f"gpu-{i}", gpus=(f"{i}",)) for i in range(scene.slots)], shared=True)
     sandbox = SleepingSandbox(scene.trial, use, timed=scene.policy == "pairs")
-    evaluator = Evaluator(pack, sandbox, data, pool=pool, acceptance=acceptance_policy(pack.acceptance))
+    evaluator = Evaluator(
+        pack, sandbox, data, pool=pool, acceptance=acceptance_policy(pack.acceptance)
+    )
     trials = int(scene.each * scene.slots)
     plan = Plan(pack="toy", profile="line", limits=BudgetLimits(trials=trials))
     clock = asyncio.get_running_loop().time
@@ -318,8 +317,8 @@ async def campaign(scene: Scene, folder: Path, lineage: str | None) -> dict[str,
         lineage=lineage,
     )
     team._session.pack = pack
-    began, cpu, most_waiting = 0.0, time.process_time(), 0
-    async for item in team.run_stream():
+    began, cpu, _most_waiting = 0.0, time.process_time(), 0
+    async for _item in team.run_stream():
         if not began and team._session.queue is not None and use.spans:
             began = clock()
     ended = clock()

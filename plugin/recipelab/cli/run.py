@@ -337,6 +337,63 @@ def resume(
         _run(campaign, as_json=as_json)
 
 
+def join(
+    name: Annotated[str, typer.Argument(help="Name of the campaign.")],
+    lineage: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="The lineage, as postgresql+psycopg://user:password@host/name; default "
+            "$RECIPELAB_LINEAGE.",
+        ),
+    ] = None,
+    pack: Annotated[
+        str | None, typer.Option(help="Folder of the pack here; default as in the campaign.")
+    ] = None,
+    model: ModelOption = None,
+    base_url: BaseUrl = None,
+    max_tokens: MaxTokens = None,
+    prices: PricesOption = None,
+    sandbox: Annotated[
+        str | None, typer.Option(help="auto, docker or local; default as in the campaign.")
+    ] = None,
+    slots: Slots = "auto",
+    share_devices: ShareDevices = False,
+    ahead: Ahead = None,
+    accept_self_reported: AcceptSelfReported = False,
+    home: HomeOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Work on a campaign that runs elsewhere: a further driver, with its own chat and slots.
+
+    Budget, working line and end are common to all drivers; a trial of one that dies is taken over
+    by the others. The lineage has to be a PostgreSQL database.
+    """
+    with clear_errors():
+        from recipelab.campaign.campaign import Campaign
+        from recipelab.models import parse_models
+
+        default, own = parse_models(model or ())
+        with Campaign.join(
+            name,
+            home=home,
+            lineage=lineage,
+            pack=pack,
+            say=say,
+            model=default,
+            models=dict(own) if own or default else None,
+            base_url=base_url,
+            max_tokens=max_tokens,
+            prices=prices,
+            sandbox=sandbox,
+            slots=slot_count(slots),
+            share_devices=share_devices,
+            ahead=ahead,
+            accept_self_reported=accept_self_reported or None,
+        ) as campaign:
+            _run(campaign, as_json=as_json)
+
+
 def _run(campaign: Campaign, *, as_json: bool) -> None:
     """Run a campaign to its end, and print how it ended.
 

@@ -29,7 +29,8 @@ from recipelab.evaluation.observers import TrialObserver
 from recipelab.evaluation.phases import PhaseRunner, sandbox_measures
 from recipelab.packs.judging_sections import Metric
 from recipelab.sandbox.base import PhaseResult
-from recipelab.sandbox.slots import Slot, SlotPool, gpu_fault
+from recipelab.sandbox.gpus import gpu_fault
+from recipelab.sandbox.slots import Slot, SlotPool
 
 DRIFT = "drift"
 """Measurement: how far the incumbent's times of one comparison lie apart, over their mean."""

@@ -201,9 +201,13 @@ class StreamLink(NodeLink):
         """Why the worker is gone; empty while it is there."""
         return self._lost
 
-    async def close(self) -> None:
-        """End the worker, and what runs there."""
-        self._lose("the link was closed")
+    async def close(self, reason: str = "the link was closed") -> None:
+        """End the worker, and what runs there.
+
+        Args:
+            reason: Why, for what waits for it.
+        """
+        self._lose(reason)
         self._frames.close()
         for task in self._tasks:
             task.cancel()
