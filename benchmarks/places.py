@@ -1,6 +1,6 @@
 """What slots on several nodes are worth: trials that train for ten seconds, on a real cluster.
 
-    python benchmarks/place_slots.py slurm
+    python benchmarks/places.py slurm
 
 A real cluster of two nodes is begun on this machine. Trials run on one slot, and then on two slots
 of each node: their number a minute is compared. A trial has two seeds, whose trainings sleep five
