@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recipelab.core.errors import RecipelabError, SandboxUnavailable
@@ -336,6 +336,7 @@ def test_times_are_read_as_slurm_writes_them(seconds: int) -> None:
 
 
 @given(st.text())
+@settings(max_examples=50)
 def test_whatever_is_printed_can_be_read(text: str) -> None:
     for number, state in read_states(text).items():
         assert number.isdigit()

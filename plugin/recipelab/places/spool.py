@@ -182,7 +182,8 @@ class SpoolTransport(asyncio.Transport):
             self._flooded |= flooded
         if flooded:
             self._protocol.pause_writing()
-        self._wake.set()
+        # What is written in one go, as a head and its bytes, makes one file.
+        self._loop.call_soon(self._wake.set)
 
     def get_write_buffer_size(self) -> int:
         """Return how many bytes are not written yet."""
