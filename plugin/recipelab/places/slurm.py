@@ -472,13 +472,13 @@ class SlurmPlace(Place):
         self._failures += 1
         pause = min(_AGAIN_SECONDS * (self._failures - 1), _MOST_AGAIN_SECONDS)
         self._submit_after = now + pause
-        if words != self._warned:
-            self._warned = words
-            self._request.warn(f"Slurm: {words}")
         patient = self._good is not None and now - self._good < _PATIENT_SECONDS
         serves = any(job.link is not None for job in self._jobs.values())
         if self._failures >= _TRIES and not patient and not serves:
             self._give_up(words)
+        elif words != self._warned:
+            self._warned = words
+            self._request.warn(f"Slurm: {words}")
 
     def _give_up(self, words: str) -> None:
         self._gave_up = SandboxUnavailable(words)
