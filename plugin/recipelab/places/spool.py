@@ -374,24 +374,20 @@ async def _work(spool: Path) -> str:
     except FileNotFoundError:
         return "the driver has ended"
     reader, writer = worker_end(session)
-    serving = asyncio.create_task(serve(reader, writer))
     told: list[str] = []
 
     def end(name: str) -> None:
-        # The driver hears of it before the phase is dead: its next try need not wait for that.
-        if not told:
-            told.append(f"Slurm ends the job ({name})")
-            writer.close()
-            serving.cancel()
+        # The driver hears of it before the phase is dead, as its next try need not wait for that.
+        # Nothing is cancelled: a second signal, or one while all is stopped, must not cut that off.
+        told.append(f"Slurm ends the job ({name})")
+        writer.close()
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
         loop.add_signal_handler(number, end, number.name)
     try:
-        await serving
-        return "the driver has ended"
-    except asyncio.CancelledError:
-        return told[0]
+        await serve(reader, writer)
+        return told[0] if told else "the driver has ended"
     finally:
         # The thread that writes the last file ends with this process.
         with contextlib.suppress(OSError, TimeoutError):
