@@ -58,6 +58,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         whole = folder in CAMPAIGNS and item.path.name not in QUICK
         if whole or TRIALS.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.campaign)
+        if item.get_closest_marker("slurm"):
+            item.add_marker(pytest.mark.slow)
         if any(item.get_closest_marker(name) for name in LONG):
             long.add(item.path)
     items.sort(key=lambda item: (item.path not in long, "hostile" not in item.path.parts))
