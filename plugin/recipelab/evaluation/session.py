@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from recipelab.budget import Ledger
 from recipelab.core.content import Home
@@ -40,9 +40,10 @@ from recipelab.lineage.trial_view import checkpoint_words
 from recipelab.packs.data import ensure_data
 from recipelab.packs.load import load_pack
 from recipelab.packs.pack import Pack
+from recipelab.places.base import LOCAL, PlaceRequest, check_place, open_place
 from recipelab.plan import Plan, settings_of
 from recipelab.sandbox import Sandbox
-from recipelab.sandbox.choose import check_kind_name, open_sandbox
+from recipelab.sandbox.choose import check_kind_name
 from recipelab.sandbox.requirements import image_spec_of
 from recipelab.sandbox.slots import SlotPool, machine_pool
 from recipelab.sandbox.spec import ImageSpec
@@ -181,6 +182,11 @@ class CampaignSession:
         check_campaign(name, plan.seed, plan.limits.trials)
         if self.overrides.sandbox is None and self.overrides.evaluator is None:
             check_kind_name(plan.sandbox)
+            check_place(plan.place, plan.place_options)
+        elif plan.place != LOCAL:
+            raise RecipelabError(
+                f"a sandbox or evaluator of your own runs here, and not at the place {plan.place}"
+            )
         if not plan.limits.bounded:
             raise RecipelabError(
                 "a campaign needs a budget: give trials, hours, device hours, tokens, money or a "
@@ -327,25 +333,31 @@ class CampaignSession:
 
     async def _open_evaluator(self) -> Evaluator:
         spec = image_spec_of(self.pack.sandbox, self.pack.requirements)
-        pool = slots_for(self.pack, spec, self.plan)
-        pool.tell = self._tell_warning
+        place = open_place(self.plan.place, self._place_request(spec))
         data = await asyncio.to_thread(ensure_data, self.pack, say=self.say)
-        sandbox = self.overrides.sandbox or await self._open_sandbox(spec)
+        if self.overrides.sandbox is None:
+            await self._stack.enter_async_context(place)
+        sandbox = self.overrides.sandbox or place.sandbox
         await asyncio.to_thread(self._tell_isolation, sandbox)
         if not sandbox.started:
             await self._stack.enter_async_context(sandbox)
-        return Evaluator(self.pack, sandbox, data, pool=pool)
+        return Evaluator(self.pack, sandbox, data, pool=place.pool)
 
-    async def _open_sandbox(self, spec: ImageSpec) -> Sandbox:
-        # Building an image takes minutes; in a thread, Ctrl-C still ends the command at once.
-        return await asyncio.to_thread(
-            open_sandbox,
-            self.plan.sandbox,
-            spec,
-            build=True,
-            say=self.say,
+    def _place_request(self, spec: ImageSpec) -> PlaceRequest:
+        plan = self.plan
+        return PlaceRequest(
+            spec=spec,
+            sandbox=plan.sandbox,
+            **slot_size(self.pack, spec),
+            slots=plan.slots,
+            most=most_slots(self.pack),
+            share=plan.share_devices,
             # A real model writes code that nobody has read: without isolation only if asked for.
             allow_local_fallback=not self.has_real_model,
+            needs_isolation=self.has_real_model,
+            options=plan.place_options,
+            say=self.say,
+            warn=self._tell_warning,
         )
 
     def _tell_isolation(self, sandbox: Sandbox) -> None:
@@ -480,6 +492,24 @@ def claimed_name(
     raise AssertionError("unreachable: numbers do not end")
 
 
+class SlotSize(TypedDict):
+    """Cores and GPUs of one slot."""
+
+    cpus: float
+    gpus: int
+
+
+def slot_size(pack: Pack, spec: ImageSpec) -> SlotSize:
+    """Return what a phase of a pack takes of a machine."""
+    gpus = max(1, pack.hardware.gpus) if spec.container.gpu else 0
+    return SlotSize(cpus=pack.limits.cpus, gpus=gpus)
+
+
+def most_slots(pack: Pack) -> int:
+    """Return how many slots a campaign takes by default."""
+    return max(len(pack.seeds), MOST_SLOTS)
+
+
 def slots_for(pack: Pack, spec: ImageSpec, plan: Plan) -> SlotPool:
     """Return the slots that the phases of a pack run in on this machine.
 
@@ -487,10 +517,9 @@ def slots_for(pack: Pack, spec: ImageSpec, plan: Plan) -> SlotPool:
         RecipelabError: The machine does not have what is asked for.
     """
     return machine_pool(
-        cpus=pack.limits.cpus,
-        gpus=max(1, pack.hardware.gpus) if spec.container.gpu else 0,
+        **slot_size(pack, spec),
         wanted=plan.slots,
-        most=max(len(pack.seeds), MOST_SLOTS),
+        most=most_slots(pack),
         share=plan.share_devices,
     )
 
