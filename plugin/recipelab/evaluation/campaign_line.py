@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 
+from recipelab.acceptance import Noise
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Checkpoint, Outcome, SeedRun, Standing, Status
 from recipelab.evaluation.checkpoints import WorkingLine
@@ -47,6 +48,7 @@ class CampaignLine:
         self._fell = fell
         self._groups: deque[tuple[float, ...]] | None = None
         self._unheard: deque[int] = deque(maxlen=NOISE_TRIALS)
+        self._noise: tuple[tuple[SeedRun, ...], Noise | None] | None = None
 
     def head(self) -> Incumbent:
         """Return the head of the moment, with all that a comparison needs to know of it."""
@@ -64,7 +66,7 @@ class CampaignLine:
         return replace(
             incumbent,
             runs={**incumbent.runs, **{run.seed: run for run in further}},
-            noise=noise_of(baseline, self._evaluator.pack.metric, self._noise_groups()),
+            noise=self._noise_beside(baseline),
             history=self._store.confirmations(self._campaign),
             tried=max(1, sum(self._store.counts(self._campaign).values())),
             store_runs=partial(self._store.add_further_runs, self._campaign, number),
@@ -101,11 +103,20 @@ class CampaignLine:
         """Learn from a trial's seed runs how noisy measurements are."""
         if self._groups is not None and outcome.status in MEASURED:
             self._groups.append(self._evaluator.spread_group(outcome))
+            self._noise = None
+
+    def _noise_beside(self, baseline: tuple[SeedRun, ...]) -> Noise | None:
+        """Return the noise of the moment; it is worked out anew when a trial has told more."""
+        if self._noise is None or self._noise[0] != baseline:
+            found = noise_of(baseline, self._evaluator.pack.metric, self._noise_groups())
+            self._noise = baseline, found
+        return self._noise[1]
 
     def judged_elsewhere(self, number: int) -> None:
         """Note a measured trial of another driver, to learn from it when the line is asked for."""
         if self._groups is not None:
             self._unheard.append(number)
+            self._noise = None
 
     def _learn_records(self, numbers: Iterable[int]) -> list[tuple[float, ...]]:
         """Return what trials say about the noise; curves of their trainings are kept."""

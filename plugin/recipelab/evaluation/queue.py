@@ -129,6 +129,8 @@ class TrialQueue:
             logs=logs,
             on_phase=on_phase,
             on_checkpoint=on_checkpoint,
+            on_rest=self._rests,
+            on_judged=self.pace.judged,
         )
         self._evaluator = evaluator
         self._follows = follows
@@ -140,6 +142,7 @@ class TrialQueue:
         self._owners: dict[int, str] = {}
         self._recipes: dict[int, Recipe] = {}
         self._running: dict[int, asyncio.Task[None]] = {}
+        self._begun: set[int] = set()
         self._ended: deque[int] = deque()
         self._changed = asyncio.Event()
         self._ends: dict[int, asyncio.Event] = {}
@@ -423,6 +426,7 @@ class TrialQueue:
         """Stop the running trials; they stay without an outcome and can be retried."""
         tasks = list(self._running.values())
         self._running.clear()
+        self._begun.clear()
         self._waiting.clear()
         self._recipes.clear()
         self._ended.clear()
@@ -506,17 +510,23 @@ class TrialQueue:
         self._fill()
 
     def _fill(self) -> None:
-        """Begin trials while there are slots for them."""
-        while self._waiting and len(self._running) < self.slots and not self._paused:
+        """Begin trials while there are slots for them.
+
+        A trial that needs none for now, as it waits for a person or its turn to be judged, or is
+        scored without a device, keeps no other from beginning.
+        """
+        while self._waiting and self._needing < self.slots and not self._paused:
             number = self._waiting.popleft()
             name = f"{self.campaign}-trial-{number}"
             task = asyncio.create_task(self._run(number), name=name)
             self._running[number] = task
+            self._begun.add(number)
             task.add_done_callback(partial(self._done, number))
 
     def _done(self, number: int, task: asyncio.Task[None]) -> None:
         if self._running.get(number) is not task:
             return  # The queue was stopped meanwhile.
+        self._begun.discard(number)
         if not task.cancelled() and task.exception() is None:
             del self._running[number]
         self._owners.pop(number, None)
@@ -525,9 +535,20 @@ class TrialQueue:
         self._told_end(number)
         self._fill()
 
+    @property
+    def _needing(self) -> int:
+        """How many trials need a slot, or have only just begun."""
+        return self.pace.needing + len(self._begun)
+
+    def _rests(self, number: int, resting: bool) -> None:
+        self.pace.rests(number, resting=resting)
+        if resting:
+            self._fill()
+
     async def _run(self, number: int) -> None:
         """Run one trial until its outcome is recorded, and note how long that took."""
         with self.pace.trial(number):
+            self._begun.discard(number)
             await self._runner.run(number, self._owners[number], self._recipes.pop(number, None))
 
 

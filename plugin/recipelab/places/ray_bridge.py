@@ -29,7 +29,8 @@ from recipelab.places.parcel import PIECE_BYTES
 from recipelab.places.placed import NodeLost
 from recipelab.places.ray import BridgeSettings
 from recipelab.places.stream import SILENT_SECONDS, Frames
-from recipelab.sandbox.slots import SlotPool, list_gpus, machine_slots
+from recipelab.sandbox.gpus import list_gpus
+from recipelab.sandbox.slots import SlotPool, machine_slots
 
 _PAUSES = (1.0, 5.0, 15.0, 60.0)
 """Seconds until an actor is asked for again, after so many ones that could not be used."""
