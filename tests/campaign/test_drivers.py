@@ -17,6 +17,7 @@ import pytest
 
 from recipelab.campaign.campaign import Campaign
 from recipelab.core.errors import RecipelabError
+from recipelab.core.trial import Status
 from recipelab.lineage import LineageStore
 from recipelab.lineage.leases import LeaseTimes
 from tests.campaign.stub_drivers import Stub, driver
@@ -137,6 +138,13 @@ def trial_of(look: LineageStore, driver_number: int) -> int | None:
     running = [b.number for b in look.in_flight_briefs(NAME) if b.state == "running" and b.number]
     held = {d.number: d.trials for d in look.drivers(NAME)}
     return running[0] if running and held.get(driver_number) else None
+
+
+def holder(look: LineageStore, trial: int) -> int | None:
+    """The driver that holds a trial."""
+    statement = "SELECT driver FROM trial_lease WHERE trial_number = :trial"
+    with look._reading() as transaction:
+        return transaction.value(statement, trial=trial)
 
 
 @pytest.mark.slow
@@ -280,15 +288,27 @@ async def test_a_campaign_that_runs_elsewhere_is_not_resumed_but_joined(
         assert running.is_running
 
 
-async def test_a_stop_ends_all_drivers(project: Path, url: str, tmp_path: Path) -> None:
+async def test_a_kill_reaches_the_driver_that_runs_the_trial_and_a_stop_all(
+    project: Path, url: str, tmp_path: Path
+) -> None:
     first = driver(url, tmp_path / "1", "run", NAME, trials=500, stub=Stub("one", 0.2))
     with LineageStore.open(url) as look, ExitStack() as stack:
         tasks = [asyncio.create_task(stack.enter_context(first).run())]
         await until(lambda: bool(look.campaigns()) and bool(look.counts(NAME)))
-        second = driver(url, tmp_path / "2", "join", NAME, trials=0, stub=Stub("two", 0.2))
+        second = driver(url, tmp_path / "2", "join", NAME, trials=0, stub=Stub("two", 600.0))
         tasks.append(asyncio.create_task(stack.enter_context(second).run()))
         await until(lambda: len(look.drivers(NAME, live=True)) == 2)
-        stack.enter_context(Campaign.open(NAME, lineage=url, home=tmp_path / "3")).stop()
+        person = stack.enter_context(Campaign.open(NAME, lineage=url, home=tmp_path / "3"))
+
+        def mine() -> list[int]:
+            flying = [brief.number for brief in look.in_flight_briefs(NAME)]
+            return [number for number in flying if holder(look, number) == 2]
+
+        await until(lambda: bool(mine()))
+        (trial, *_) = mine()
+        person.kill(trial)
+        await until(lambda: look.brief(NAME, trial).status is Status.ABORTED)
+        person.stop()
         ended = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 30)
         assert look.campaign(NAME).state == "stopped"
         assert look.drivers(NAME, live=True) == ()
