@@ -1,4 +1,4 @@
-"""How busy slots are, from 8 to 1,024: the real chat, queue, evaluator and lineage, on a fast clock.
+"""How busy slots are, from 8 to 1,024: real chat, queue, evaluator and lineage, on a fast clock.
 
     python benchmarks/scale.py                          # the table of docs/scaling.md
     python benchmarks/scale.py --slots 64 --trial 60 --turn 10 --policy confirmed
