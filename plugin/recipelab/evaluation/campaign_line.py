@@ -47,6 +47,7 @@ class CampaignLine:
         self._evaluator = evaluator
         self._fell = fell
         self._groups: deque[tuple[float, ...]] | None = None
+        self._unheard: deque[int] = deque(maxlen=NOISE_TRIALS)
         self._noise: tuple[tuple[SeedRun, ...], Noise | None] | None = None
 
     def head(self) -> Incumbent:
@@ -111,6 +112,26 @@ class CampaignLine:
             self._noise = baseline, found
         return self._noise[1]
 
+    def judged_elsewhere(self, number: int) -> None:
+        """Note a measured trial of another driver, to learn from it when the line is asked for."""
+        if self._groups is not None:
+            self._unheard.append(number)
+            self._noise = None
+
+    def _learn_records(self, numbers: Iterable[int]) -> list[tuple[float, ...]]:
+        """Return what trials say about the noise; curves of their trainings are kept."""
+        groups = []
+        # An evaluator of an app's own need not have any.
+        curves = getattr(self._evaluator, "curves", None)
+        for number in numbers:
+            outcome = self._store.trial(self._campaign, number).outcome
+            if outcome is None:
+                continue
+            groups.append(self._evaluator.spread_group(outcome))
+            if curves is not None:
+                curves.add(str(number), outcome.seed_runs)
+        return groups
+
     def _noise_groups(self) -> Iterable[tuple[float, ...]]:
         """Return what the newest measured trials say about the noise; the lineage is read once."""
         if self._groups is None:
@@ -118,13 +139,8 @@ class CampaignLine:
                 statuses=(Status.KEPT, Status.DISCARDED), order="newest", limit=NOISE_TRIALS
             )
             briefs = self._store.briefs(self._campaign, newest).items
-            records = [
-                self._store.trial(self._campaign, brief.number) for brief in reversed(briefs)
-            ]
-            groups = [self._evaluator.spread_group(r.outcome) for r in records if r.outcome]
-            for record in records:
-                if self._evaluator.curves is not None and record.outcome is not None:
-                    runs = record.outcome.seed_runs
-                    self._evaluator.curves.add(str(record.number), runs)
+            groups = self._learn_records(brief.number for brief in reversed(briefs))
             self._groups = deque(groups, maxlen=NOISE_TRIALS)
+        while self._unheard:
+            self._groups.extend(self._learn_records([self._unheard.popleft()]))
         return [group for group in self._groups if len(group) > 1]

@@ -29,7 +29,8 @@ from recipelab.evaluation.observers import TrialObserver
 from recipelab.evaluation.phases import PhaseRunner, sandbox_measures
 from recipelab.packs.judging_sections import Metric
 from recipelab.sandbox.base import PhaseResult
-from recipelab.sandbox.slots import ANYWHERE, Slot, SlotPool, gpu_fault
+from recipelab.sandbox.gpus import gpu_fault
+from recipelab.sandbox.slots import ANYWHERE, Slot, SlotPool
 
 DRIFT = "drift"
 """Measurement: how far the incumbent's times of one comparison lie apart, over their mean."""
@@ -191,7 +192,8 @@ async def hold_slot(pool: SlotPool, observer: TrialObserver) -> AsyncIterator[Sl
             with observer.holding(slot):
                 yield slot
         except PhaseFailed as failed:
-            for gpu in slot.gpus:
+            # Those of another machine are not known here.
+            for gpu in () if slot.node else slot.gpus:
                 if fault := await asyncio.to_thread(gpu_fault, gpu):
                     pool.retire(slot, fault)
                     raise SandboxError(fault) from failed

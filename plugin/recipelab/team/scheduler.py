@@ -183,11 +183,12 @@ class TurnScheduler:
     def _most_ahead(self) -> int:
         """Return how many turns more may begin, however long they take: one ahead of each slot.
 
-        None is ahead until the first outcome is there: who is asked before knows nothing that the
-        others do not, and has the same idea.
+        Where slots are few, none is ahead until the first outcome is there: who is asked before
+        knows nothing that the others do not, and has the same idea.
         """
-        is_new = self._silence is not None and not self._silence.has_outcomes
-        ahead = (0 if is_new else self._queue.slots) if self._ahead is None else self._ahead
+        few = self._queue.slots < len(self._specialists)
+        waits = few and self._silence is not None and not self._silence.has_outcomes
+        ahead = (0 if waits else self._queue.slots) if self._ahead is None else self._ahead
         return self._queue.slots + ahead - len(self._queue.in_flight) - self._making
 
     def _room(self) -> int:
