@@ -69,7 +69,7 @@ def demand_cuda() -> None:
 
 def used_mb() -> float:
     """Return the memory in use on the first GPU, by the driver."""
-    from recipelab.sandbox.slots import list_gpus
+    from recipelab.sandbox.gpus import list_gpus
 
     return list_gpus()[0].used_mb
 
@@ -110,7 +110,8 @@ def told(result: Any) -> dict[str, Any]:
 def slots(notes: Notes, args: argparse.Namespace) -> None:
     """Slots see the GPU; one that others hold, or that is hidden, is not leased."""
     from recipelab.core.errors import RecipelabError
-    from recipelab.sandbox.slots import gpu_fault, list_gpus, machine_slots
+    from recipelab.sandbox.gpus import gpu_fault, list_gpus
+    from recipelab.sandbox.slots import machine_slots
 
     def leased() -> str:
         try:

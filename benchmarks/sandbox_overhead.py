@@ -8,14 +8,19 @@ With ``--warm PACK`` it measures what a warm start saves instead: the phases of 
 pack's starting recipe (preflight, train, predict), with its imports before the hand-over and
 without, in turns, in both sandboxes.
 
+With ``--runtime NAME`` it measures what another runtime of the daemon costs, as gVisor's runsc:
+phases of the same commands with it and with the daemon's ``runc``, in turns.
+
 Usage: python benchmarks/sandbox_overhead.py [--image IMAGE] [--pairs N] [--seconds S ...]
            [--json FILE] [--calls] [--warm PACK]
+           [--runtime NAME]
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import platform
@@ -29,6 +34,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -39,6 +45,7 @@ from one_recipe import drawn_runner
 from recipelab.packs.load import load_pack
 from recipelab.packs.pack import Pack
 from recipelab.sandbox import DockerSandbox, LocalSandbox, PhaseLimits, PhaseRequest, Sandbox
+from recipelab.sandbox.spec import ContainerProfile
 
 LIMITS = PhaseLimits(seconds=60, memory_mb=512, cpus=1.0, pids=64, output_mb=16, scratch_mb=16)
 SLEEP = "import time; time.sleep({seconds})"
@@ -238,6 +245,68 @@ async def warm_starts(name: str, pairs: int) -> list[dict[str, Any]]:
     return rows
 
 
+RUNTIME_CASES = {
+    "nothing": "pass",
+    "loop": "for _ in range(30_000_000): pass",
+    "2,000 files": (
+        "for number in range(2000):\n"
+        "    with open(f'/tmp/{number}', 'w') as file: file.write('x' * 4096)\n"
+        "    with open(f'/tmp/{number}') as file: file.read()"
+    ),
+    "training": (
+        "import torch\ntorch.manual_seed(0)\n"
+        "net = torch.nn.Sequential(torch.nn.Conv2d(3, 32, 3), torch.nn.ReLU(),\n"
+        "    torch.nn.Flatten(), torch.nn.Linear(32 * 900, 10))\n"
+        "data, labels = torch.randn(64, 3, 32, 32), torch.randint(10, (64,))\n"
+        "optimizer = torch.optim.SGD(net.parameters(), 0.01)\n"
+        "for _ in range(150):\n"
+        "    optimizer.zero_grad()\n"
+        "    torch.nn.functional.cross_entropy(net(data), labels).backward()\n"
+        "    optimizer.step()"
+    ),
+}
+
+
+async def runtime_costs(image: str, name: str, pairs: int) -> list[dict[str, Any]]:
+    """Seconds of phases with a runtime and with runc; prints a row for each command."""
+    rows = []
+    print(f"{'command':<12}{'':<8}{'phase':>8}{'command':>9}{'CPU':>8}{'memory':>9}")
+    async with contextlib.AsyncExitStack() as stack:
+        sandboxes = {}
+        for runtime in ("runc", name):
+            made = DockerSandbox(image=image, profile=ContainerProfile(runtime=runtime))
+            sandboxes[runtime] = await stack.enter_async_context(made)
+        for case, code in RUNTIME_CASES.items():
+            found: dict[str, list[tuple[float, ...]]] = {runtime: [] for runtime in sandboxes}
+            for number in range(pairs + 1):
+                for runtime, sandbox in sandboxes.items():
+                    figures = await phase_figures(sandbox, code)
+                    if number:  # The first ones read the image from the disk.
+                        found[runtime].append(figures)
+            for runtime, all_figures in found.items():
+                phase, wall, cpu, memory = map(statistics.median, zip(*all_figures, strict=True))
+                row = {"phase": phase, "wall": wall, "cpu": cpu, "memory_mb": memory}
+                rows.append({"case": case, "runtime": runtime, **row})
+                print(
+                    f"{case:<12}{runtime:<8}{phase:>7.2f}s{wall:>8.2f}s{cpu:>7.2f}s{memory:>6.0f}MiB",
+                    flush=True,
+                )
+    return rows
+
+
+async def phase_figures(sandbox: DockerSandbox, code: str) -> tuple[float, ...]:
+    """Seconds of a phase, of its command, of CPU, and MiB."""
+    with tempfile.TemporaryDirectory() as folder:
+        limits = replace(LIMITS, memory_mb=1024)
+        command = ("python", "-c", code)
+        request = PhaseRequest("benchmark", command, (), Path(folder), limits)
+        begun = time.perf_counter()
+        result = await sandbox.run(request)
+        taken = time.perf_counter() - begun
+    assert result.ok, result.log
+    return taken, result.wall_seconds, result.cpu_seconds, result.peak_memory_mb or 0.0
+
+
 def _machine() -> dict[str, Any]:
     api = APIClient(version="auto")
     try:
@@ -263,7 +332,13 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     parser.add_argument("--calls", action="store_true", help="say where the time goes")
     parser.add_argument("--warm", metavar="PACK", help="what a warm start saves on a mini pack")
+    parser.add_argument("--runtime", metavar="NAME", help="what this runtime of the daemon costs")
     asked = parser.parse_args()
+    if asked.runtime:
+        rows = asyncio.run(runtime_costs(asked.image, asked.runtime, asked.pairs))
+        if asked.json:
+            asked.json.write_text(json.dumps(rows, indent=2) + "\n")
+        return
     if asked.warm:
         rows = asyncio.run(warm_starts(asked.warm, asked.pairs))
         if asked.json:

@@ -13,6 +13,7 @@ import pytest
 
 from recipelab.evaluation.metric import METRIC
 from recipelab.sandbox import Ending
+from recipelab.sandbox.docker.containers import connect
 from recipelab.sandbox.docker.options import OWNER_LABEL
 from recipelab.sandbox.processes import owner_identity
 
@@ -64,9 +65,7 @@ def test_every_phase_ends_in_time(everything: Everything) -> None:
 
 
 def test_nothing_is_left(everything: Everything) -> None:
-    from docker import APIClient
-
-    api = APIClient(version="auto")
+    api = connect(timeout=60)
     try:
         owner = {"label": f"{OWNER_LABEL}={owner_identity()}"}
         assert api.containers(all=True, filters=owner) == []

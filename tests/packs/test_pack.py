@@ -253,7 +253,10 @@ TRAIN = 'command = ["python", "recipe/train.py", "--out", "out", "--seed", "{see
     ("keys", "words"),
     [
         ('environment = { PATH = "/opt/bin" }', "PATH is set by the sandbox"),
-        ('environment = { CUDA_VISIBLE_DEVICES = "0" }', "all that begin with CUDA_, NVIDIA_"),
+        (
+            'environment = { CUDA_VISIBLE_DEVICES = "0" }',
+            "all that begin with CUDA_, HIP_, NVIDIA_",
+        ),
         ('environment = { "A B" = "1" }', "'A B' is no name of a variable"),
         ("environment = { SEED = 1 }", "phases.train.environment.SEED"),
         ('workdir = "../elsewhere"', "phases.train.workdir: it must be a folder below"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ import pytest
 from recipelab.sandbox import LocalSandbox, Sandbox
 from recipelab.sandbox.choose import docker_daemon_error
 
+from . import daemons
 from .helpers import CPU_SANDBOX
 
 
@@ -26,8 +27,11 @@ def docker_daemon() -> None:
 
 
 @pytest.fixture(scope="session")
-def docker_image(docker_daemon: None, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A light image, built from the shipped Dockerfile without any package."""
+def docker_image(docker_daemon: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A light image, built from the shipped Dockerfile without any package.
+
+    ``RECIPELAB_TEST_DAEMON`` names another daemon than the machine's for all that use it.
+    """
     from recipelab.sandbox.images import build_image
     from recipelab.sandbox.spec import read_image_spec
 
@@ -37,7 +41,15 @@ def docker_image(docker_daemon: None, tmp_path_factory: pytest.TempPathFactory) 
     spec = (CPU_SANDBOX / "sandbox.toml").read_text()
     (folder / "sandbox.toml").write_text(spec.replace("recipelab/cpu", "recipelab/test"))
     build_image(read_image_spec(folder / "sandbox.toml"))
-    return "recipelab/test"
+    other = os.environ.get("RECIPELAB_TEST_DAEMON")
+    if other is None:
+        yield "recipelab/test"
+        return
+    own = tmp_path_factory.mktemp(other)
+    with daemons.DAEMONS[other](own) as environment, pytest.MonkeyPatch.context() as patch:
+        daemons.hand_over("recipelab/test", environment)
+        daemons.lead_to(patch, environment)
+        yield "recipelab/test"
 
 
 @pytest.fixture(scope="session")

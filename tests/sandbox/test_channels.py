@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from recipelab.sandbox import DockerSandbox, Input, LocalSandbox, PhaseRequest, Sandbox
+from recipelab.sandbox.docker.options import DaemonFacts
 from recipelab.sandbox.spec import ContainerProfile
 
 from .helpers import phase, processes_with, wait_until
@@ -166,8 +167,9 @@ async def test_nor_through_a_folder_that_is_mounted_where_it_lies(
 async def test_nor_where_the_daemon_mounts_no_overlay(
     docker_image: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("recipelab.sandbox.docker.sandbox.mounts_overlays", lambda *of: "no")
-    monkeypatch.setattr("recipelab.sandbox.docker.sandbox._overlay_faults", {})
+    found = DaemonFacts(cores=1, overlay_fault="no")
+    monkeypatch.setattr("recipelab.sandbox.docker.sandbox.find_out", lambda *of: found)
+    monkeypatch.setattr("recipelab.sandbox.docker.sandbox._facts", {})
     async with DockerSandbox(image=docker_image) as sandbox:
         # The time of a copy is that of the copying.
         assert await heard(sandbox, data, tmp_path) <= {"atime"}

@@ -14,6 +14,7 @@ import pytest
 
 from recipelab.core.errors import SandboxUnavailable
 from recipelab.sandbox import DockerSandbox, Ending, Sandbox
+from recipelab.sandbox.docker.containers import connect
 from recipelab.sandbox.docker.monitor import usage_from_counters
 from recipelab.sandbox.docker.options import OWNER_LABEL
 from recipelab.sandbox.processes import owner_identity
@@ -51,7 +52,7 @@ async def test_no_privileges(docker_sandbox: Sandbox, output: Path) -> None:
     log = await logged(docker_sandbox, output, code)
     status = dict(line.split(":\t", 1) for line in log.splitlines() if ":\t" in line)
     for kind in ("CapEff", "CapPrm", "CapInh", "CapBnd", "CapAmb"):
-        assert int(status[kind], 16) == 0, kind
+        assert int(status.get(kind, "0"), 16) == 0, kind  # gVisor knows no CapAmb.
     assert status["NoNewPrivs"] == "1"
     assert status["Uid"].split() == ["65534"] * 4
     assert status["Gid"].split() == ["65534"] * 4
@@ -148,9 +149,7 @@ async def test_a_survivor_is_killed_before_outputs_are_fetched(
 
 def containers_of(owner: str) -> list[Any]:
     """Containers with an owner's label."""
-    from docker import APIClient
-
-    api = APIClient(version="auto")
+    api = connect(timeout=60)
     try:
         found: list[Any] = api.containers(all=True, filters={"label": f"{OWNER_LABEL}={owner}"})
         return found
@@ -184,8 +183,6 @@ async def test_labels_and_no_container_left(
 @pytest.fixture
 def idle_containers(docker_image: str) -> Iterator[dict[str, str]]:
     """Two containers that nobody runs: one of a live owner and one of a dead one."""
-    from docker import APIClient
-
     child = subprocess.Popen(
         [
             sys.executable,
@@ -198,7 +195,7 @@ def idle_containers(docker_image: str) -> Iterator[dict[str, str]]:
     )
     dead_owner = child.communicate()[0].strip()
     owners = {"live": owner_identity(), "dead": dead_owner, "elsewhere": "0123456789-1-1"}
-    api = APIClient(version="auto")
+    api = connect(timeout=60)
     made = {
         key: api.create_container(docker_image, ["sh"], labels={OWNER_LABEL: owner})["Id"]
         for key, owner in owners.items()

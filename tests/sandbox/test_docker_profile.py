@@ -11,7 +11,7 @@ import pytest
 from recipelab.core.errors import SandboxError
 from recipelab.sandbox import DockerSandbox, Ending, PhaseRequest
 from recipelab.sandbox.docker.inputs import InputTree
-from recipelab.sandbox.docker.options import container_options
+from recipelab.sandbox.docker.options import DaemonFacts, container_options
 from recipelab.sandbox.docker.seccomp import default_profile
 from recipelab.sandbox.spec import ContainerProfile
 
@@ -24,7 +24,11 @@ def host_config(request: PhaseRequest, profile: ContainerProfile | None = None) 
     return config
 
 
-def options(request: PhaseRequest, profile: ContainerProfile | None = None) -> dict[str, Any]:
+def options(
+    request: PhaseRequest,
+    profile: ContainerProfile | None = None,
+    facts: DaemonFacts | None = None,
+) -> dict[str, Any]:
     """All that the daemon would be asked for."""
     return container_options(
         request,
@@ -33,7 +37,7 @@ def options(request: PhaseRequest, profile: ContainerProfile | None = None) -> d
         inputs=InputTree(Path("/host/tree"), (Path("/host/layer"),)),
         owner="me-1-2",
         sandbox="s",
-        cores=4,
+        facts=facts or DaemonFacts(cores=4),
     )
 
 

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recipelab.core.errors import SandboxError
-from recipelab.sandbox.docker.phase import unreadable_in
+from recipelab.sandbox.docker.fetching import unreadable_in
 from recipelab.sandbox.outputs import (
     MAX_DEPTH,
     MAX_REFUSED,

@@ -38,7 +38,7 @@ from recipelab.packs.judging_sections import Goal
 from recipelab.packs.load import load_pack
 from recipelab.packs.template import check_identifier
 from recipelab.sandbox.choose import resolve_kind
-from recipelab.sandbox.slots import list_gpus
+from recipelab.sandbox.gpus import list_gpus
 
 MOST_RUNS = 8
 """Runs of the command until it ends well; each one before mends one cause."""

@@ -30,7 +30,7 @@ from recipelab.evaluation.metric import METRIC, PREDICT_PART, TRAIN_PART, Incumb
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.evaluation.scratch import Machine
 from recipelab.packs.pack import Pack
-from recipelab.sandbox.slots import list_gpus
+from recipelab.sandbox.gpus import list_gpus
 
 CHARACTERS = 2_500
 """The longest card."""

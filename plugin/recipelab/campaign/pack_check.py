@@ -33,10 +33,10 @@ from recipelab.packs.pack import Pack
 from recipelab.packs.upstream import defined_names, missing_files
 from recipelab.plan import Plan
 from recipelab.sandbox.choose import LOCAL, resolve_kind
+from recipelab.sandbox.gpus import list_gpus
 from recipelab.sandbox.local.namespaces import interpreter
 from recipelab.sandbox.local.sandbox import LocalSandbox
 from recipelab.sandbox.requirements import check_here, image_spec_of
-from recipelab.sandbox.slots import list_gpus
 
 FEW_SEEDS = 3
 """Seeds of a trial below which small gains are not seen."""

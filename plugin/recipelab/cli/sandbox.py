@@ -227,7 +227,7 @@ def _belongs(labels: dict[str, str]) -> str:
     return ", ".join(f"{name} {value}" for name, value in labels.items()) or "no label"
 
 
-_GPU = re.compile(r"[0-9]+|(GPU|MIG)-[A-Za-z0-9/-]+")
+_GPU = re.compile(r"[0-9]+|(GPU|MIG)-[A-Za-z0-9/-]+|AMD-[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
 _VERDICT_STYLES = {"ok": "green", "FAILED": "red", "not promised": "yellow"}
 
 
@@ -238,6 +238,9 @@ def check(
     gpu: Annotated[
         list[str] | None, typer.Option(help="Id of a GPU to ask for; may be given again.")
     ] = None,
+    runtime: Annotated[
+        str | None, typer.Option(help="Runtime of the daemon, as runsc; default the sandbox's own.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure from inside what a sandbox enforces; exit code 1 if a promise does not hold."""
@@ -246,6 +249,8 @@ def check(
 
     with clear_errors():
         spec = load_image_spec(name)
+        if runtime is not None:
+            spec = spec.with_runtime(runtime)
         gpus = _checked_gpus(gpus=tuple(gpu or ()))
         console = err if as_json else out
         opened = open_sandbox(
@@ -280,7 +285,8 @@ def _checked_gpus(gpus: tuple[str, ...]) -> tuple[str, ...]:
     for gpu in gpus:
         if not _GPU.fullmatch(gpu):
             raise RecipelabError(
-                f"--gpu: {gpu!r} is not valid; valid: a number, or GPU-... or MIG-..."
+                f"--gpu: {gpu!r} is not valid; valid: a number, GPU-..., MIG-..., or "
+                "AMD-0000:c1:00.0, its address on the bus"
             )
     return gpus
 
@@ -304,7 +310,14 @@ def _findings_summary(kind: str, findings: tuple[PromiseFinding, ...]) -> Text:
 def doctor(as_json: AsJson = False) -> None:
     """Say what this machine can do, what is missing, and how to get it."""
     with clear_errors():
-        findings = [_python_facts(), _torch_facts(), _docker_facts(), _gpu_facts(), *_data_facts()]
+        findings = [
+            _python_facts(),
+            _torch_facts(),
+            _docker_facts(),
+            _gpu_facts(),
+            *_place_facts(),
+            *_data_facts(),
+        ]
         if as_json:
             print_json(findings)
         else:
@@ -333,12 +346,32 @@ def _docker_facts() -> dict[str, Any]:
 
 
 def _gpu_facts() -> dict[str, Any]:
-    from recipelab.sandbox.slots import list_gpus
+    from recipelab.sandbox.gpus import list_gpus
 
     gpus = list_gpus()
     names = ", ".join(f"{gpu.index} {gpu.name} ({gpu.memory_mb:,} MiB)" for gpu in gpus)
-    text = names or "nvidia-smi finds none; recipes that need no GPU run all the same"
+    text = (
+        names
+        or "nvidia-smi finds none, nor does rocm-smi; recipes that need no GPU run all the same"
+    )
     return {"what": "GPU", "ok": bool(gpus), "told": text}
+
+
+def _place_facts() -> list[dict[str, Any]]:
+    from recipelab.core.errors import RecipelabError
+    from recipelab.places.base import LOCAL, PLACES, place_kind
+
+    rows = []
+    for name in PLACES.names():
+        if name == LOCAL:
+            continue
+        try:
+            options = ", ".join(place_kind(name).options)
+            told, ok = f"--place {name} can be asked for (options: {options or 'none'})", True
+        except RecipelabError as error:
+            told, ok = str(error), False
+        rows.append({"what": f"place {name}", "ok": ok, "told": told})
+    return rows
 
 
 def _data_facts() -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ RESERVED_VARIABLES = frozenset(
         *("PYTHONDONTWRITEBYTECODE", "TORCHELASTIC_ERROR_FILE"),
     }
 )
-RESERVED_PREFIXES = ("CUDA_", "NVIDIA_", "RECIPELAB_")
+RESERVED_PREFIXES = ("CUDA_", "HIP_", "NVIDIA_", "RECIPELAB_", "ROCR_")
 """Variables that a pack may not set: the sandbox does, or what is measured hangs on them."""
 
 DRAWN = "draw:"

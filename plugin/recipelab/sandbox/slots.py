@@ -7,9 +7,7 @@ import contextlib
 import fcntl
 import math
 import os
-import shutil
 import stat
-import subprocess
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -19,6 +17,7 @@ from pathlib import Path
 
 from recipelab.core.errors import RecipelabError, SandboxError, SandboxUnavailable
 from recipelab.core.logs import logger
+from recipelab.sandbox.gpus import BUSY_MB, limiting_variables, list_gpus
 from recipelab.sandbox.waiting import Waiter, WaitingList
 
 _log = logger(__name__)
@@ -28,101 +27,6 @@ _RETRY_SECONDS = 0.1
 
 TELL_SECONDS = 3.0
 """How long to wait for another process before people are told why nothing runs."""
-
-BUSY_MB = 1024
-"""A GPU with more memory in use than this belongs to somebody else right now."""
-
-TOOL = "nvidia-smi"
-_FIELDS = ("index", "uuid", "name", "memory.total", "memory.used")
-_SECONDS = 20.0
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """One GPU.
-
-    Attributes:
-        index: Its number in ``nvidia-smi``.
-        uuid: Its id, which Docker and CUDA take too: CUDA may count in another order.
-        name: Its model.
-        memory_mb: Its memory in MiB.
-        used_mb: How much of it is in use now, by any process.
-    """
-
-    index: str
-    uuid: str
-    name: str
-    memory_mb: int
-    used_mb: int
-
-
-VISIBLE = "CUDA_VISIBLE_DEVICES"
-"""Variable with which people and schedulers say which GPUs a process may use."""
-
-
-def list_gpus() -> tuple[Gpu, ...]:
-    """Return the GPUs that this process may use: those that ``CUDA_VISIBLE_DEVICES`` names.
-
-    Without the variable these are all that ``nvidia-smi`` lists, whose numbers it goes by. A part
-    of a GPU (``MIG-...``) counts as a free GPU without a known memory.
-    """
-    answer = _ask()
-    found = () if answer is None else tuple(_read(line) for line in answer.splitlines() if line)
-    named = os.environ.get(VISIBLE)
-    if named is None or not found:
-        return found
-    chosen: list[Gpu] = []
-    for word in (word.strip() for word in named.split(",")):
-        gpu = _named_gpu(word, found)
-        # CUDA stops at the first that is not there, too.
-        if gpu is None or gpu in chosen:
-            break
-        chosen.append(gpu)
-    return tuple(chosen)
-
-
-def _named_gpu(word: str, gpus: Sequence[Gpu]) -> Gpu | None:
-    """Return the GPU that a word stands for: its number, or its uuid or the beginning of that."""
-    if word.startswith("MIG-"):
-        return Gpu(word, word, "part of a GPU", 0, 0)
-    alike = [gpu for gpu in gpus if word.startswith("GPU-") and gpu.uuid.startswith(word)]
-    found = [gpu for gpu in gpus if gpu.index == word] or alike
-    return found[0] if len(found) == 1 else None
-
-
-def gpu_fault(gpu: str) -> str | None:
-    """Return why a GPU can no longer be used, or ``None`` if it answers or cannot be asked.
-
-    A GPU that has fallen off the bus fails whatever ran on it. That is not the recipe's fault, but
-    a recipe could print the same error; so the driver is asked, from outside.
-
-    Args:
-        gpu: Its index or uuid.
-    """
-    if shutil.which(TOOL) is None:
-        return None  # The Docker daemon may be on another machine.
-    # A part of a GPU cannot be asked by its id.
-    answer = _ask() if gpu.startswith("MIG-") else _ask("--id", gpu)
-    return f"GPU {gpu} does not answer {TOOL}" if not answer else None
-
-
-def _ask(*options: str) -> str | None:
-    """Return what the tool prints, or ``None`` if it fails or takes too long."""
-    command = [TOOL, f"--query-gpu={','.join(_FIELDS)}", "--format=csv,noheader,nounits", *options]
-    try:
-        ended = subprocess.run(
-            command, capture_output=True, text=True, timeout=_SECONDS, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return ended.stdout.strip() if ended.returncode == 0 else None
-
-
-def _read(line: str) -> Gpu:
-    index, uuid, name, total, used = (text.strip() for text in line.split(","))
-    # Some boards share the machine's memory and have no figure of their own.
-    numbers = [int(text) if text.isdigit() else 0 for text in (total, used)]
-    return Gpu(index, uuid, name, *numbers)
 
 
 @dataclass(frozen=True)
@@ -248,6 +152,10 @@ class SlotPool:
         self._retired[slot.name] = reason
         self._free = [other for other in self._free if other.name != slot.name]
         self._freed.set()
+
+    def in_use(self, slot: Slot) -> bool:
+        """Return whether a slot is leased right now, also one that was retired meanwhile."""
+        return slot.name in self._leased
 
     @asynccontextmanager
     async def lease(self) -> AsyncIterator[Slot]:
@@ -446,10 +354,10 @@ def _gpu_slots(width: int) -> list[Slot]:
     found = list_gpus()
     free = [gpu for gpu in found if gpu.used_mb <= BUSY_MB]
     if not free:
-        limited = f" that {VISIBLE}={os.environ[VISIBLE]} leaves" if VISIBLE in os.environ else ""
-        why = (
-            f"all {len(found)} are in use by others" if found else f"nvidia-smi finds none{limited}"
-        )
+        named = limiting_variables()
+        limited = f" that {named} leaves" if named else ""
+        none = f"nvidia-smi finds none{limited}, nor does rocm-smi"
+        why = f"all {len(found)} are in use by others" if found else none
         raise RecipelabError(f"this pack's sandbox needs a GPU, and no GPU is free: {why}")
     if len(free) < width:
         have = f"{len(free)} of {len(found)} are free"

@@ -66,6 +66,7 @@ class ContainerProfile(BaseModel):
         gpu: Whether recipes need a GPU: each phase then gets the GPUs of its slot.
         shm_mb: Size of ``/dev/shm`` in MiB; ``None`` for as much as the memory limit.
         seccomp: A seccomp profile in Docker's JSON; ``None`` for recipelab's own.
+        runtime: Name of the daemon's runtime, as ``runsc``; ``None`` for the daemon's own choice.
         environment: Names of host variables that are passed on if they are set.
     """
 
@@ -84,6 +85,11 @@ class ContainerProfile(BaseModel):
     )
     seccomp: Path | None = Field(
         default=None, description="the name of a JSON file beside it, as seccomp.json"
+    )
+    runtime: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="the name of a runtime that the daemon has, as runsc",
     )
     environment: tuple[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], ...] = Field(
         default=(),
@@ -258,6 +264,22 @@ class ImageSpec(BaseModel):
         }
         made = self.model_copy(update=changed)
         made._folder, made._below = folder, self
+        return made
+
+    def with_runtime(self, runtime: str) -> ImageSpec:
+        """Return the same with another runtime of the daemon.
+
+        Raises:
+            RecipelabError: It is not the name of a runtime.
+        """
+        container = self.container.model_dump() | {"runtime": runtime}
+        try:
+            profile = ContainerProfile.model_validate(container)
+        except ValidationError:
+            valid = ContainerProfile.model_fields["runtime"].description
+            raise RecipelabError(f"runtime {runtime!r} is not valid; valid: {valid}") from None
+        made = self.model_copy(update={"container": profile})
+        made._folder, made._below = self._folder, self._below
         return made
 
     @property

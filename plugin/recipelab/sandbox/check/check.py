@@ -57,7 +57,10 @@ async def check_sandbox(
     """
     isolation = await asyncio.to_thread(isolation_of, sandbox)
     isolated = isolation is not Isolation.NONE
-    measurements = await measure(sandbox, profile, isolated=isolated, core=core, gpus=gpus)
+    sentry = isolation is Isolation.SENTRY
+    measurements = await measure(
+        sandbox, profile, isolated=isolated, core=core, gpus=gpus, sentry=sentry
+    )
     promises = [*PROMISES, NO_GPU, *((GPUS,) if gpus else ())]
     if sandbox.name == DOCKER:
         promises.append(_NO_CONTAINER)
@@ -67,7 +70,7 @@ async def check_sandbox(
 def isolation_of(sandbox: Sandbox) -> Isolation:
     """Return how far a sandbox isolates here; its promises go by that."""
     if sandbox.name == DOCKER:
-        return Isolation.CONTAINER
+        return Isolation.SENTRY if getattr(sandbox, "sentry", False) else Isolation.CONTAINER
     if isinstance(sandbox, LocalSandbox):
         isolated = sandbox.notice() == IN_NAMESPACES
     else:

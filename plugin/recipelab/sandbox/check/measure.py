@@ -70,6 +70,7 @@ class Measurements:
         namespaces: Those of this process, by kind; empty if the system has none.
         session: The process session of this process.
         left_running: Number of processes of the check that still run.
+        sentry: Whether the probes ran on gVisor's kernel.
     """
 
     profile: ContainerProfile
@@ -77,6 +78,7 @@ class Measurements:
     namespaces: Mapping[str, str]
     session: int
     left_running: int
+    sentry: bool = False
 
     def result(self, mode: str) -> PhaseResult:
         """Return what the sandbox measured of a phase.
@@ -141,6 +143,7 @@ async def measure(
     isolated: bool,
     core: int,
     gpus: tuple[str, ...],
+    sentry: bool = False,
 ) -> Measurements:
     """Run all phases of a check, one after the other.
 
@@ -151,6 +154,7 @@ async def measure(
             nothing kept them from it.
         core: A core that this process may use.
         gpus: Ids of the GPUs to ask for.
+        sentry: Whether it runs commands on gVisor's kernel.
     """
     marker = f"recipelab-check-{secrets.token_hex(8)}"
     folder = new_folder(Path(tempfile.gettempdir()), what="check")
@@ -168,6 +172,7 @@ async def measure(
         namespaces=_own_namespaces(),
         session=os.getsid(0),
         left_running=_running_with(marker),
+        sentry=sentry,
     )
 
 

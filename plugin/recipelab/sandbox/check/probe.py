@@ -23,6 +23,7 @@ Config = dict[str, Any]
 _SECONDS = 1.0
 _METADATA = ("169.254.169.254", 80)
 _DAEMONS = ("docker.sock", "containerd/containerd.sock", "podman/podman.sock", "crio/crio.sock")
+_GET_NO_NEW_PRIVS = 39
 _STATUS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp")
 _MASKED = (
     "/proc/kcore",
@@ -119,7 +120,10 @@ def _daemons(config: Config) -> list[str]:
 def _status(config: Config) -> dict[str, str]:
     with open("/proc/self/status") as file:
         lines = dict(line.split(":", 1) for line in file)
-    return {name: lines[name].strip() for name in _STATUS if name in lines}
+    found = {name: lines[name].strip() for name in _STATUS if name in lines}
+    # gVisor tells this by the call alone.
+    refuses = ctypes.CDLL(None).prctl(_GET_NO_NEW_PRIVS, 0, 0, 0, 0)
+    return {"NoNewPrivs": str(refuses), **found}
 
 
 def _ids(config: Config) -> dict[str, list[int]]:
@@ -129,7 +133,9 @@ def _ids(config: Config) -> dict[str, list[int]]:
 
 def _namespaces(config: Config) -> dict[str, str]:
     names = ("pid", "net", "mnt", "ipc", "uts")
-    return {name: os.readlink("/proc/self/ns/" + name) for name in names}
+    # gVisor has not all of them, and those that it has are its own.
+    there = [name for name in names if os.path.islink("/proc/self/ns/" + name)]
+    return {name: os.readlink("/proc/self/ns/" + name) for name in there}
 
 
 def _session(config: Config) -> int:
@@ -149,7 +155,11 @@ def _cores(config: Config) -> list[int]:
 
 
 def _read_only_root(config: Config) -> bool:
-    return bool(os.statvfs("/").f_flag & os.ST_RDONLY)
+    with open("/proc/self/mounts") as file:
+        mounted = [line.split() for line in file]
+    # What is mounted last on a place counts. gVisor's file systems have no flag that says it.
+    options = [words[3].split(",") for words in mounted if words[1] == "/"][-1:]
+    return bool(os.statvfs("/").f_flag & os.ST_RDONLY) or any("ro" in one for one in options)
 
 
 def _shared_memory(config: Config) -> int:
@@ -283,7 +293,7 @@ def _common_inodes(config: Config) -> list[str]:
 
 
 def _gpu_nodes(config: Config) -> list[str]:
-    return sorted(glob.glob("/dev/nvidia[0-9]*"))
+    return sorted(glob.glob("/dev/nvidia[0-9]*") + glob.glob("/dev/dri/renderD*"))
 
 
 def look_around(config: Config) -> dict[str, Any]:

@@ -123,7 +123,7 @@ def stay(config: Config) -> None:
 
 def gpu(config: Config) -> Config:
     """Count GPUs, by device nodes and by PyTorch if the image has it."""
-    nodes = glob.glob("/dev/nvidia[0-9]*")
+    nodes = glob.glob("/dev/nvidia[0-9]*") + glob.glob("/dev/dri/renderD*")
     try:
         import torch
     except ImportError:

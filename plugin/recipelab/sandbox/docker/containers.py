@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 from docker import APIClient
 from docker.errors import APIError, DockerException
@@ -26,6 +27,25 @@ _DEFAULT_SOCKET = "unix:///var/run/docker.sock"
 _CONNECT_SECONDS = 3.0
 
 
+_NO_SSH = (
+    "DOCKER_HOST={url}: a daemon cannot be spoken to through ssh:// here; forward its socket, "
+    "`ssh -nNT -L /tmp/docker.sock:/var/run/docker.sock HOST`, and set "
+    "DOCKER_HOST=unix:///tmp/docker.sock; valid: unix://PATH, and tcp://HOST:PORT with "
+    "DOCKER_TLS_VERIFY=1 and DOCKER_CERT_PATH"
+)
+
+
+class _Client(APIClient):  # type: ignore[misc]
+    """Believes the certificates that ``DOCKER_CERT_PATH`` names, and no others."""
+
+    def merge_environment_settings(
+        self, url: str, proxies: Any, stream: Any, verify: Any, cert: Any
+    ) -> Any:
+        """Keep ``REQUESTS_CA_BUNDLE`` from taking the place of the daemon's own authority."""
+        own = self.verify if verify is None else verify
+        return super().merge_environment_settings(url, proxies, stream, own, cert)
+
+
 def connect(*, timeout: int) -> APIClient:
     """Connect to the daemon that ``DOCKER_HOST`` and related variables name.
 
@@ -37,8 +57,11 @@ def connect(*, timeout: int) -> APIClient:
     """
     try:
         options = kwargs_from_env()
-        _check_socket(options.get("base_url", _DEFAULT_SOCKET))
-        return APIClient(version="auto", timeout=timeout, **options)
+        url = str(options.get("base_url", _DEFAULT_SOCKET))
+        if url.startswith("ssh://"):
+            raise SandboxUnavailable(_NO_SSH.format(url=url))
+        _check_socket(url)
+        return _Client(version="auto", timeout=timeout, **options)
     except (DockerException, RequestException) as error:
         raise SandboxUnavailable(f"no Docker daemon answers: {error}") from error
 

@@ -18,13 +18,10 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from docker import APIClient
-from docker.errors import APIError
 
 from recipelab.core.errors import SandboxError
 from recipelab.sandbox.base import OUTPUT_DIRECTORY, Input, PhaseRequest
@@ -53,7 +50,8 @@ _PLAIN = re.compile(r"[A-Za-z0-9/_.+-]+")
 """Paths that mean nothing but themselves among the options of a mount."""
 
 
-def _bind(source: Path, target: str) -> dict[str, Any]:
+def bind(source: Path, target: str) -> dict[str, Any]:
+    """Return a read-only mount of a folder or file of the daemon's machine as it is."""
     return {"Type": "bind", "Source": str(source), "Target": target, "ReadOnly": True}
 
 
@@ -87,11 +85,11 @@ class InputTree:
         Args:
             root: Path of the phase root in the container.
         """
-        bound = [_bind(source, f"{root}/{target}") for source, target in self.bound]
+        bound = [bind(source, f"{root}/{target}") for source, target in self.bound]
         bound += [overlay(f"{root}/{target}", source, self.empty) for source, target in self.laid]
         places = zip(self.originals, self.copies(root), strict=True)
-        bound += [_bind(source, original) for (source, _), (original, _) in places]
-        tree = overlay(root, self.folder, *self.layers) if self.layers else _bind(self.folder, root)
+        bound += [bind(source, original) for (source, _), (original, _) in places]
+        tree = overlay(root, self.folder, *self.layers) if self.layers else bind(self.folder, root)
         return [tree, *bound]
 
     def copies(self, root: str) -> list[tuple[str, str]]:
@@ -208,7 +206,7 @@ def gathered(request: PhaseRequest, layers: InputLayers, *, overlays: bool) -> I
 
 
 def _filled(top: Path, request: PhaseRequest, layers: InputLayers | None) -> InputTree:
-    tree, below = _pair_in(top)
+    tree, below = pair_in(top)
     empty = top / "empty"
     empty.mkdir(mode=0o755)
     found: tuple[Path, ...] = ()
@@ -233,7 +231,7 @@ def _filled(top: Path, request: PhaseRequest, layers: InputLayers | None) -> Inp
             for other in request.inputs:
                 if other.target.startswith(f"{entry.target}/"):
                     make_way(original / other.target.removeprefix(f"{entry.target}/"))
-            target.mkdir(parents=True)
+            _make_open(target)
             originals.append((original, entry.target))
         elif not _put(entry, target, may_link=layers is not None):
             lies = entry.as_is and layers is not None and can_overlay(entry.source.resolve())
@@ -241,8 +239,14 @@ def _filled(top: Path, request: PhaseRequest, layers: InputLayers | None) -> Inp
         elif covered:
             bound.append((target, entry.target))
     for name in (OUTPUT_DIRECTORY, *request.tripwires):
-        (tree / name).mkdir(parents=True)
+        _make_open(tree / name)
     return InputTree(tree, found, bound, originals, laid, empty)
+
+
+def _make_open(folder: Path) -> None:
+    """Make a folder over which a writable one is mounted: a runtime may take over its mode."""
+    folder.mkdir(parents=True)
+    folder.chmod(0o777)
 
 
 def _is_covered(entry: Input, request: PhaseRequest) -> bool:
@@ -295,11 +299,11 @@ def _size(source: Path) -> int:
 def _place(entries: Sequence[Input], places: Sequence[Path]) -> Path:
     largest = max(entries, key=lambda entry: entry.source.stat().st_size)
     disk = largest.source.stat().st_dev
-    usable = (place for place in places if _is_usable(place) and can_overlay(place))
+    usable = (place for place in places if is_usable(place) and can_overlay(place))
     return next((place for place in usable if place.stat().st_dev == disk), places[0])
 
 
-def _pair_in(top: Path) -> tuple[Path, Path]:
+def pair_in(top: Path) -> tuple[Path, Path]:
     """Make the two folders of an overlay, open to all who get as far as that."""
     pair = top / "tree", top / "below"
     for folder in pair:
@@ -308,57 +312,8 @@ def _pair_in(top: Path) -> tuple[Path, Path]:
     return pair
 
 
-def mounts_overlays(
-    api: APIClient, image: str, places: Sequence[Path], labels: Mapping[str, str]
-) -> str | None:
-    """Return why the daemon cannot mount folders of this machine as an overlay; ``None`` if it can.
-
-    Args:
-        api: A connection to the daemon.
-        image: An image with a shell.
-        places: Where the folders will be; each that can be written to is tried.
-        labels: Labels of the container that tries it.
-
-    Raises:
-        docker.errors.DockerException: The daemon failed otherwise.
-        SandboxError: The host cannot make a folder in the first of them.
-    """
-    if odd := [str(place) for place in places if not can_overlay(place)]:
-        return f"the path {odd[0]} has characters that options of mounts do not take"
-    with contextlib.ExitStack() as stack:
-        folders: list[Path] = []
-        for place in [places[0], *(place for place in places[1:] if _is_usable(place))]:
-            top = new_folder(place)
-            stack.callback(remove_tree, top)
-            folders += _pair_in(top)
-        (folders[-1] / "seen").touch()
-        return _overlay_fault(api, image, folders, labels)
-
-
-def _overlay_fault(
-    api: APIClient, image: str, folders: Sequence[Path], labels: Mapping[str, str]
-) -> str | None:
-    container = ""
-    try:
-        made = api.create_container(
-            image,
-            entrypoint=["sh", "-c", "test -e /tree/seen"],
-            command=[],
-            labels=dict(labels),
-            host_config={"NetworkMode": "none", "Mounts": [overlay("/tree", *folders)]},
-        )
-        container = made["Id"]
-        api.start(container)
-        seen = api.wait(container)["StatusCode"] == 0
-        return None if seen else "it mounts other folders than those of this machine"
-    except APIError as error:
-        return str(error.explanation or error)
-    finally:
-        if container:
-            api.remove_container(container, force=True, v=True)
-
-
-def _is_usable(place: Path) -> bool:
+def is_usable(place: Path) -> bool:
+    """Return whether folders can be made in a place."""
     try:
         place.mkdir(parents=True, exist_ok=True)
     except OSError:

@@ -13,8 +13,9 @@ import contextlib
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -39,7 +40,7 @@ MONITOR_COMMAND = (
     "-c",
     f"cd /sys/fs/cgroup || exit; while read -r _; do for file in {_FILES}; do"
     ' [ -r "$file" ] && while read -r line; do echo "${file##*/} $line"; done <"$file";'
-    " done; echo end; done",
+    " done; set -- /proc/[0-9]*; echo visible $#; echo end; done",
 )
 
 _ANSWER_SECONDS = 10.0
@@ -150,11 +151,7 @@ def usage_from_counters(text: str) -> ContainerUsage:
     Raises:
         SandboxError: A counter is missing.
     """
-    found: dict[str, int] = {}
-    for line in text.splitlines():
-        *name, value = line.split()
-        if value.isdigit():
-            found[" ".join(name)] = int(value)
+    found = _counters(text)
     try:
         if "cpu.stat usage_usec" in found:
             cpu = found["cpu.stat usage_usec"] / 1e6
@@ -169,11 +166,52 @@ def usage_from_counters(text: str) -> ContainerUsage:
     return ContainerUsage(cpu, processes, None if peak is None else peak / MIB, kills, refused)
 
 
+def _counters(text: str) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for line in text.splitlines():
+        *name, value = line.split()
+        if value.isdigit():
+            found[" ".join(name)] = int(value)
+    return found
+
+
+def usage_from_daemon(stats: Mapping[str, Any], text: str) -> ContainerUsage:
+    """Return what the daemon says of a container's group, where the container itself sees none.
+
+    The group holds the threads of the kernel that the container runs on, so the monitor counts the
+    processes: that kernel shows all of them.
+
+    Args:
+        stats: The daemon's answer.
+        text: The monitor's answer.
+
+    Raises:
+        SandboxError: A figure is missing.
+    """
+    try:
+        cpu = int(stats["cpu_stats"]["cpu_usage"]["total_usage"]) / 1e9
+        processes = _counters(text)["visible"]
+    except (KeyError, TypeError) as error:
+        raise SandboxError(f"the daemon has no figure {error} of a container") from error
+    memory = stats.get("memory_stats") or {}
+    # With control groups v2 the daemon tells no peak.
+    peak = memory.get("max_usage")
+    return ContainerUsage(cpu, processes, None if peak is None else int(peak) / MIB)
+
+
 class ContainerMonitor:
     """A connection to the monitor of one container. Connect before the container starts."""
 
-    def __init__(self, api: APIClient, container: str) -> None:
-        """Connect to standard input and output of the container's first process."""
+    def __init__(self, api: APIClient, container: str, *, ask_daemon: bool = False) -> None:
+        """Connect to standard input and output of the container's first process.
+
+        Args:
+            api: A connection to the daemon.
+            container: Id of the container.
+            ask_daemon: Whether the daemon knows what the container uses, and the monitor does not.
+        """
+        self._figures = partial(api.stats, container, stream=False, one_shot=True)
+        self._ask_daemon = ask_daemon
         params = {"stdin": 1, "stdout": 1, "stream": 1}
         opened = api.attach_socket(container, params=params)
         self._stream = ContainerStream(opened, timeout=_ANSWER_SECONDS)
@@ -193,10 +231,15 @@ class ContainerMonitor:
                 for _, piece in self._pieces:
                     answer += piece
                     if answer.endswith(_END):
-                        return usage_from_counters(answer.removesuffix(_END).decode())
+                        return self._usage(answer.removesuffix(_END).decode())
         except OSError as error:
             raise ContainerGone(f"the container does not answer: {error}") from error
         raise ContainerGone("the container has ended")
+
+    def _usage(self, text: str) -> ContainerUsage:
+        if not self._ask_daemon:
+            return usage_from_counters(text)
+        return usage_from_daemon(self._figures(), text)
 
     def close(self) -> None:
         """Disconnect. A container that still runs ends then."""

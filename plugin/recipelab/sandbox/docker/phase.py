@@ -5,18 +5,19 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from http import HTTPStatus
 from typing import Any
 
 from docker import APIClient
 from docker.errors import APIError, DockerException
-from requests import RequestException
+from requests import ConnectionError as RequestsConnectionError
+from requests import ReadTimeout, RequestException
 from urllib3.exceptions import HTTPError
 
 from recipelab.core.errors import SandboxError
 from recipelab.sandbox.base import OUTPUT_DIRECTORY, Ending, PhaseRequest, PhaseResult
+from recipelab.sandbox.docker.fetching import FetchedOutputs, fetch_outputs
 from recipelab.sandbox.docker.inputs import InputLayers, InputTree, gathered
 from recipelab.sandbox.docker.monitor import (
     STANDARD_OUTPUT,
@@ -30,118 +31,24 @@ from recipelab.sandbox.docker.options import (
     PHASE_ROOT,
     RUN_COMMAND,
     WATCH_COMMAND,
-    fetch_command,
+    DaemonFacts,
 )
+from recipelab.sandbox.docker.remote import Sender
 from recipelab.sandbox.outputs import (
-    OutputCollector,
-    OutputLimitReached,
-    PieceReader,
     clear_folder,
-    collect_tar,
     take_error_file,
     take_watched,
 )
-from recipelab.sandbox.processes import MIB, BoundedLog, in_thread
+from recipelab.sandbox.processes import BoundedLog, in_thread
 from recipelab.sandbox.warm import GO, IMPORT_SECONDS, Handover
 from recipelab.sandbox.watch import Watcher
 
 _LAST_READING_SECONDS = 0.5
 _STEP_SECONDS = 0.01
 _ATTEMPTS = 200
-_FETCH_SECONDS = 120.0
-_TAR_BYTES_PER_ENTRY = 4096
 _ERROR_BYTES = 64 * 1024
 _HANG_UP_SECONDS = 20.0
 """Time that a killed container may take to end, until it is listened to no longer."""
-
-
-@dataclass(frozen=True)
-class FetchedOutputs:
-    """The result of fetching the outputs of a command.
-
-    Attributes:
-        ending: How the command ended, now that its outputs are known.
-        refused: The outputs that were not taken, with reasons.
-        tampered: Paths that lay in tripwires.
-    """
-
-    ending: Ending = Ending.EXITED
-    refused: tuple[str, ...] = ()
-    tampered: tuple[str, ...] = ()
-
-
-def fetch_outputs(
-    api: APIClient, container: str, request: PhaseRequest, *, user: str
-) -> FetchedOutputs:
-    """Fetch outputs into ``request.output``. No process of the command may run any more.
-
-    Args:
-        api: A connection to the daemon.
-        container: Id of the container, which still runs.
-        request: The phase.
-        user: User and group of the command; outputs are read with its rights and no others.
-
-    Raises:
-        SandboxError: The archive is damaged or the host cannot store it.
-        docker.errors.APIError: The daemon failed, or the container is dead.
-    """
-    limits = request.limits
-    collector = OutputCollector(
-        request.output, max_bytes=limits.output_mb * MIB, max_files=limits.output_files
-    )
-    created = api.exec_create(container, fetch_command(request), user=user)["Id"]
-    # An archive that does not end would hold the phase forever.
-    timer = threading.Timer(_FETCH_SECONDS, api.kill, args=(container,))
-    timer.daemon = True
-    timer.start()
-    try:
-        _read_archive(api.exec_start(created, socket=True), collector, request)
-    except OutputLimitReached:
-        collector.discard()
-        return FetchedOutputs(Ending.OUTPUT, collector.refused, collector.tampered)
-    finally:
-        timer.cancel()
-    refused = collector.refused
-    if api.exec_inspect(created)["ExitCode"]:
-        # Only the command can have taken the right to read from its own user.
-        refused = (*refused, f"{OUTPUT_DIRECTORY}/ (something in it cannot be read)")
-    return FetchedOutputs(Ending.EXITED, refused, collector.tampered)
-
-
-def _read_archive(opened: Any, collector: OutputCollector, request: PhaseRequest) -> None:
-    limits = request.limits
-    entries = 5 * limits.output_files + 200
-    size = limits.output_mb * MIB + entries * _TAR_BYTES_PER_ENTRY
-    errors = bytearray()
-    with ContainerStream(opened, timeout=_FETCH_SECONDS) as stream:
-        pieces = _archive_pieces(stream, errors)
-        try:
-            collect_tar(PieceReader(pieces, limit=size), collector)
-            for _ in pieces:  # The padding after the archive's end; then the exit code is there.
-                pass
-        finally:
-            for line in unreadable_in(request.tripwires, errors.decode("utf-8", "replace")):
-                collector.tamper(line)
-
-
-def _archive_pieces(stream: ContainerStream, errors: bytearray) -> Iterator[bytes]:
-    """Yield the archive, and add what tar writes to standard error to ``errors``, up to a bound."""
-    for number, piece in stream.pieces():
-        if number == STANDARD_OUTPUT:
-            yield piece
-        else:
-            errors += piece[: _ERROR_BYTES - len(errors)]
-
-
-def unreadable_in(tripwires: Collection[str], errors: str) -> list[str]:
-    """Return what tar could not read in tripwires; only the command can have hidden it.
-
-    Args:
-        tripwires: Names of the tripwires.
-        errors: What tar wrote to standard error, as ``tar: evaluator/a: Cannot open``.
-    """
-    lines = [line.removeprefix("tar: ") for line in errors.splitlines()]
-    return [line for line in lines if line.split(":")[0].split("/")[0] in tripwires]
 
 
 def _hand_on(stream: ContainerStream, watcher: Watcher) -> None:
@@ -173,7 +80,8 @@ class DockerPhase:
         options: Callable[[InputTree], dict[str, Any]],
         user: str,
         layers: InputLayers,
-        overlays: bool,
+        facts: DaemonFacts,
+        sender: Sender,
         environment: str,
     ) -> None:
         """Note what to run.
@@ -184,7 +92,8 @@ class DockerPhase:
             options: Returns the arguments of ``create_container`` for inputs.
             user: User and group of the command.
             layers: Where to get links to large inputs from.
-            overlays: Whether the daemon can mount them as an overlay.
+            facts: What the daemon can do.
+            sender: Sends inputs to a daemon that sees none of this machine.
             environment: What to record as the environment.
         """
         self._api = api
@@ -192,13 +101,15 @@ class DockerPhase:
         self._options = options
         self._user = user
         self._layers = layers
-        self._overlays = overlays
+        self._facts = facts
+        self._sender = sender
         self._environment = environment
         self._log = BoundedLog(limit=request.limits.log_kb * 1024, tell=request.tell)
         self._lock = threading.Lock()
         self._container = ""
         self._stopped = False
         self._ended = False
+        self._dead = False
         self._killed: Ending | None = None
         self._wall = 0.0
         self._monitor: ContainerMonitor | None = None
@@ -213,7 +124,7 @@ class DockerPhase:
     def run(self) -> PhaseResult:
         """Run the command and collect what it left; see :meth:`Sandbox.run`."""
         try:
-            with gathered(self._request, self._layers, overlays=self._overlays) as inputs:
+            with self._inputs() as inputs:
                 self._check_stopped()
                 created = self._api.create_container(**self._options(inputs))["Id"]
                 with self._lock:
@@ -232,6 +143,16 @@ class DockerPhase:
             # A stream of the SDK was cut: it tells that in the words of what it is made of.
             raise SandboxError(f"phase {self._request.phase}: {error}") from error
 
+    @contextlib.contextmanager
+    def _inputs(self) -> Iterator[InputTree]:
+        overlays = self._facts.overlay_fault is None
+        with gathered(self._request, self._layers, overlays=overlays) as inputs:
+            if not self._facts.remote:
+                yield inputs
+                return
+            with self._sender.sent(inputs) as sent:
+                yield sent
+
     def stop(self) -> None:
         """Kill the container; see :class:`Stoppable`."""
         with self._lock:
@@ -242,7 +163,7 @@ class DockerPhase:
 
     def _result(self, copies: Sequence[tuple[str, str]]) -> PhaseResult:
         self._check_stopped()
-        self._monitor = ContainerMonitor(self._api, self._container)
+        self._monitor = ContainerMonitor(self._api, self._container, ask_daemon=self._facts.sentry)
         self._api.start(self._container)
         # A stop that came before the start found nothing to kill.
         self._check_stopped()
@@ -294,7 +215,7 @@ class DockerPhase:
             exit_code=code,
             wall_seconds=self._wall,
             cpu_seconds=max(0.0, self._after.cpu_seconds - self._handed_over.cpu_seconds),
-            peak_memory_mb=self._after.peak_memory_mb,
+            peak_memory_mb=self._peak(ending),
             log=self._log.text(),
             refused=fetched.refused,
             environment=self._environment,
@@ -306,11 +227,16 @@ class DockerPhase:
             warm_cpu_seconds=self._handed_over.cpu_seconds - self._before.cpu_seconds,
         )
 
+    def _peak(self, ending: Ending) -> float | None:
+        # The figures of a whole container that the kernel killed are gone with it.
+        limit = float(self._request.limits.memory_mb)
+        return limit if ending is Ending.MEMORY and self._dead else self._after.peak_memory_mb
+
     def _execute(self) -> int:
         """Run the command to its end or to the death of the container.
 
         Returns:
-            The exit code; meaningless if the command was killed.
+            The exit code; meaningless if the command was killed, or its container died.
         """
         command = self._handover.command if self._handover else self._request.command
         execution = self._exec_create(
@@ -328,7 +254,7 @@ class DockerPhase:
                     self._wait_for_imports(pieces)
                     self._warm, started = time.monotonic() - started, time.monotonic()
                 deadline = self._timer(self._request.limits.seconds, self._meet_deadline)
-                with deadline, self._watching():
+                with deadline, self._watching(), self._listening_for_death():
                     if self._handover is not None:
                         stream.send(GO)
                     for _, piece in pieces:
@@ -339,8 +265,28 @@ class DockerPhase:
         self._wall = time.monotonic() - started
         with self._lock:
             self._ended = True
-            killed = self._killed or self._stopped
+            killed = self._killed or self._stopped or self._dead
         return 0 if killed else self._exit_code(execution)
+
+    @contextlib.contextmanager
+    def _listening_for_death(self) -> Iterator[None]:
+        """Hang up when the container has died: with gVisor Docker does not end its streams then."""
+        if self._facts.sentry:
+            threading.Thread(target=self._wait_for_death, daemon=True).start()
+        yield
+
+    def _wait_for_death(self) -> None:
+        while not self._ended:
+            # It is waited for as long as the daemon may take for an answer, again and again.
+            with contextlib.suppress(ReadTimeout, RequestsConnectionError):
+                try:
+                    self._api.wait(self._container)
+                except APIError:
+                    return  # It has been removed.
+                time.sleep(_LAST_READING_SECONDS)  # What it said last is on its way.
+                self._dead = not self._ended
+                self._hang_up()
+                return
 
     @contextlib.contextmanager
     def _watching(self) -> Iterator[None]:

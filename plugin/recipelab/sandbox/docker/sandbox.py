@@ -21,14 +21,17 @@ from recipelab.core.content import cache_root
 from recipelab.core.errors import SandboxError, SandboxUnavailable
 from recipelab.sandbox.base import PhaseRequest, PhaseResult, Sandbox
 from recipelab.sandbox.docker.containers import connect, reap_containers, remove_containers_of
-from recipelab.sandbox.docker.inputs import COPIED_BYTES, InputLayers, InputTree, mounts_overlays
+from recipelab.sandbox.docker.daemon import find_out
+from recipelab.sandbox.docker.inputs import COPIED_BYTES, InputLayers, InputTree
 from recipelab.sandbox.docker.options import (
     OWNER_LABEL,
     SANDBOX_LABEL,
+    DaemonFacts,
     container_options,
     user_of,
 )
 from recipelab.sandbox.docker.phase import DockerPhase
+from recipelab.sandbox.docker.remote import Sender
 from recipelab.sandbox.files import check_request, reap_folders
 from recipelab.sandbox.images import build_image, image_exists
 from recipelab.sandbox.processes import MIB, RunningPhases, in_thread, owner_identity
@@ -72,8 +75,8 @@ class DockerSandbox(Sandbox):
         self._temporary = temporary_folder or Path(tempfile.gettempdir())
         self._api: APIClient | None = None
         self._image_id = ""
-        self._cores = 1
-        self._overlays = False
+        self._facts = DaemonFacts(cores=1)
+        self._sender: Sender | None = None
         # Data usually lie on the disk of the cache.
         self._layers = InputLayers((self._temporary, cache_root() / "phases"))
         self._identity = uuid.uuid4().hex
@@ -103,8 +106,14 @@ class DockerSandbox(Sandbox):
 
     @property
     def image_identity(self) -> str:
-        """The image and its hash; empty before the start."""
-        return f"docker {self._image} {self._image_id}" if self._image_id else ""
+        """The image, its hash, and the runtime if one is named; empty before the start."""
+        runtime = f" {self._profile.runtime}" if self._profile.runtime else ""
+        return f"docker {self._image} {self._image_id}{runtime}" if self._image_id else ""
+
+    @property
+    def sentry(self) -> bool:
+        """Whether commands run on gVisor's kernel; known once it was started."""
+        return self._facts.sentry
 
     @property
     def started(self) -> bool:
@@ -128,12 +137,15 @@ class DockerSandbox(Sandbox):
         # If the daemon is gone, the next start removes what is left.
         with contextlib.suppress(SandboxUnavailable):
             await _to_thread(partial(remove_containers_of, api, self._identity))
+        if self._sender is not None:
+            with contextlib.suppress(DockerException, RequestException):
+                await _to_thread(self._sender.close)
         self._layers.close()
         api.close()
 
     async def run(self, request: PhaseRequest) -> PhaseResult:
         """Run one command in a new container; see :meth:`Sandbox.run`."""
-        if self._api is None:
+        if self._api is None or self._sender is None:
             raise SandboxError("the Docker sandbox is not started")
         check_request(request)
         phase = DockerPhase(
@@ -142,7 +154,8 @@ class DockerSandbox(Sandbox):
             options=partial(self._options, request),
             user=user_of(self._profile),
             layers=self._layers,
-            overlays=self._overlays,
+            facts=self._facts,
+            sender=self._sender,
             environment=self.image_identity,
         )
         return await self._phases.run(phase, name=f"phase-{request.phase}")
@@ -155,23 +168,27 @@ class DockerSandbox(Sandbox):
             inputs=inputs,
             owner=owner_identity(),
             sandbox=self._identity,
-            cores=self._cores,
+            facts=self._facts,
         )
 
-    def _tries_overlays(self, api: APIClient, daemon: str) -> bool:
-        """Return whether inputs can be mounted as overlays; log why not."""
-        key = (daemon, self._layers.places)
-        if key not in _overlay_faults:
+    def _found(self, api: APIClient, daemon: str) -> DaemonFacts:
+        """Return what the daemon can do; log what it cannot."""
+        assert self._sender is not None
+        key = (daemon, self._image_id, self._profile, self._layers.places)
+        if key not in _facts:
             labels = {OWNER_LABEL: owner_identity(), SANDBOX_LABEL: self._identity}
-            _overlay_faults[key] = mounts_overlays(api, self._image_id, self._layers.places, labels)
-        if fault := _overlay_faults[key]:
+            _facts[key] = find_out(
+                api, self._image_id, self._profile, self._layers.places, labels, self._sender
+            )
+        found = _facts[key]
+        if found.overlay_fault:
             _log.warning(
                 "inputs are copied for each phase, and those of more than %d MiB are shared by "
                 "phases, because Docker mounts no overlay here: %s",
                 COPIED_BYTES // MIB,
-                fault,
+                found.overlay_fault,
             )
-        return not fault
+        return found
 
     def _connect(self) -> APIClient:
         try:
@@ -182,9 +199,9 @@ class DockerSandbox(Sandbox):
             ) from error
         try:
             self._image_id = api.inspect_image(self._image)["Id"]
-            facts = api.info()
-            self._cores = int(facts["NCPU"])
-            self._overlays = self._tries_overlays(api, str(facts.get("ID", "")))
+            labels = {OWNER_LABEL: owner_identity(), SANDBOX_LABEL: self._identity}
+            self._sender = Sender(api, self._image_id, labels)
+            self._facts = self._found(api, str(api.info().get("ID", "")))
         except ImageNotFound as error:
             api.close()
             raise SandboxUnavailable(
@@ -199,8 +216,8 @@ class DockerSandbox(Sandbox):
         return api
 
 
-_overlay_faults: dict[tuple[str, tuple[Path, ...]], str | None] = {}
-"""Why overlays cannot be mounted, by daemon and place: it does not change while this one lives."""
+_facts: dict[tuple[object, ...], DaemonFacts] = {}
+"""What daemons can do, by all that it hangs on: it does not change while this process lives."""
 
 
 async def _to_thread(work: Callable[[], T]) -> T:

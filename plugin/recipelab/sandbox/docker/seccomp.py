@@ -19,8 +19,12 @@ Nor does it allow calls of foreign architectures, as 32-bit ones on a 64-bit mac
 from __future__ import annotations
 
 import json
+import tempfile
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
+
+from recipelab.core.content import cache_root
 
 _FILES = """
     access chdir chmod chown close close_range copy_file_range creat dup dup2 dup3 faccessat
@@ -117,3 +121,19 @@ def _allowed(call: str, index: int, mask: int, value: int) -> dict[str, Any]:
 
 def _rule(call: str, action: str, argument: dict[str, Any]) -> dict[str, Any]:
     return {"names": [call], "action": action, "args": [argument]}
+
+
+def profile_file() -> Path:
+    """Return a file with the default profile, for a daemon that wants its path: Podman does.
+
+    Raises:
+        OSError: It cannot be written below the cache folder.
+    """
+    folder = cache_root() / "seccomp"
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "default.json"
+    # Replaced as a whole: another process may be about to read it.
+    with tempfile.NamedTemporaryFile("w", dir=folder, delete=False, encoding="utf-8") as new:
+        new.write(default_profile())
+    Path(new.name).replace(file)
+    return file

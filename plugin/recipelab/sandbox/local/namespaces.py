@@ -19,6 +19,7 @@ from recipelab.sandbox.files import (
     outer_first,
     readable_for_all,
 )
+from recipelab.sandbox.gpus import amd_devices, is_amd, visible_amd
 from recipelab.sandbox.local.launched import NONE
 from recipelab.sandbox.processes import MIB
 
@@ -143,12 +144,15 @@ def prepare_on_host(request: PhaseRequest, top: Path) -> LaunchSettings:
 
 def gpu_variables(request: PhaseRequest) -> dict[str, str]:
     """Return the variables that make the GPUs of a request visible, and no others."""
+    if is_amd(request.limits.gpus):
+        return {"CUDA_VISIBLE_DEVICES": "", **visible_amd(request.limits.gpus, alone=False)}
     visible = {
         "CUDA_VISIBLE_DEVICES": ",".join(request.limits.gpus),
         # nvidia-smi's numbers. CUDA's own order puts the fastest first.
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
     }
-    return visible if request.limits.gpus else {**visible, "NVIDIA_VISIBLE_DEVICES": "void"}
+    hidden = {"NVIDIA_VISIBLE_DEVICES": "void", "HIP_VISIBLE_DEVICES": "-1"}
+    return visible if request.limits.gpus else {**visible, **hidden}
 
 
 def driver_variables(request: PhaseRequest) -> dict[str, str]:
@@ -345,7 +349,8 @@ def _devices(gpus: tuple[str, ...]) -> Iterator[tuple[str, str]]:
         yield f"/dev/{name}", f"/dev/{name}"
     if gpus:
         yield "/sys", "/sys"
-        for path in sorted(Path("/dev").glob("nvidia*")):
+        nvidia = sorted(Path("/dev").glob("nvidia*"))
+        for path in amd_devices(gpus) if is_amd(gpus) else nvidia:
             yield str(path), str(path)
 
 
