@@ -303,8 +303,10 @@ class CampaignLoop:
 
     def _changed_by(self, number: int, status: Status) -> frozenset[str]:
         """Return the surfaces whose knobs a kept trial has changed; of others nothing stays."""
+        if status is not Status.KEPT:
+            return frozenset()
         parents = self._store.brief(self._campaign, number).parents
-        if status is not Status.KEPT or not parents:
+        if not parents:
             return frozenset()
         before, after = (self._store.files(self._campaign, n) for n in (parents[0], number))
         return changed_surfaces(find_knobs(before), find_knobs(after))
