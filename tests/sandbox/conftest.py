@@ -49,8 +49,7 @@ def docker_image(docker_daemon: None, tmp_path_factory: pytest.TempPathFactory) 
     if other is None:
         yield "recipelab/test"
         return
-    own = tmp_path_factory.mktemp(other)
-    with daemons.DAEMONS[other](own) as environment, pytest.MonkeyPatch.context() as patch:
+    with daemons.DAEMONS[other]() as environment, pytest.MonkeyPatch.context() as patch:
         daemons.hand_over("recipelab/test", environment)
         daemons.lead_to(patch, environment)
         yield "recipelab/test"
