@@ -23,7 +23,7 @@ from statistics import fmean, stdev
 from simulated_campaign import Campaign, Result, Setting, campaigns
 from simulated_gates import TRADES, GatedCampaign, MeanGate, gated
 from simulated_noise import LANDSCAPES, NOISES
-from simulated_policies import Halving, Lord, OldDefault
+from simulated_policies import AT_ONCE, Halving, Lord, OldDefault, Overlapping
 from simulated_published import RUNS, effects, replay
 from simulated_racing import PROFILES, race
 
@@ -156,6 +156,12 @@ def false_claims(bench: Bench) -> None:
         what = f"false claims of {name} with 7 in flight"
         cells.append(bench.at_most(RATE, _false(found), len(found), what))
     _row(["normal, 7 trials in flight", *cells])
+    cells = ["-"]
+    for name, arm in arms.items():
+        found = bench.campaigns(replace(arm, kind=Overlapping), "normal", "null")
+        what = f"false claims of {name} with {AT_ONCE} confirmed at the same time"
+        cells.append(bench.at_most(RATE, _false(found), len(found), what))
+    _row([f"normal, {AT_ONCE} trials confirmed at the same time", *cells])
 
 
 def progress(bench: Bench) -> None:

@@ -43,7 +43,15 @@ sys.path.insert(0, str(ROOT))
 
 from tests.evaluation.daemon_proxy import DaemonProxy  # noqa: E402
 
-COMMAND = [sys.executable, "-m", "recipelab"]
+SAME_SECRET = """
+from recipelab.lineage import campaigns
+campaigns.token_bytes = lambda size: b"endurance".ljust(size)[:size]
+from recipelab.cli.app import app
+app()
+"""
+"""The command line, with a secret that all campaigns share, and so seeds and scores."""
+
+COMMAND = [sys.executable, "-c", SAME_SECRET]
 GONE_SECONDS = 5.0
 """How long after a kill a process of a phase may still be there."""
 DISK_MB = 48

@@ -20,10 +20,10 @@ import re
 import threading
 import time
 import urllib.request
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Protocol
@@ -50,6 +50,8 @@ class Call:
         new_chars: Characters behind what this call shares with the last call of any specialist:
             schemas and messages from the beginning on, as far as they are the same. A provider
             that caches prefixes need read no more than these. ``None`` in old recordings.
+        parts: Characters of each part of the context: schemas, rules, recipe, charter, view, chat,
+            what the model said by tool, and what tools answered. Empty in old recordings.
     """
 
     request: int
@@ -61,6 +63,7 @@ class Call:
     answer: dict[str, Any]
     seconds: float
     new_chars: int | None = None
+    parts: dict[str, int] = field(default_factory=dict)
 
     @property
     def tools(self) -> list[str]:
@@ -237,6 +240,7 @@ class Recorder:
             dict(answer),
             seconds,
             new_chars,
+            {"schemas": schema_chars, **_parts(body["messages"], texts)},
         )
         with self._lock:
             if not call.tools:
@@ -252,6 +256,39 @@ def _specialist(messages: Sequence[Message]) -> str:
     """Return the title of the charter in a conversation, which is a message of its own."""
     found = (_CHARTER.match(str(message.get("content"))) for message in messages)
     return next((match[1].strip() for match in found if match), "")
+
+
+_OPENINGS = {
+    "## The recipe": "recipe and card",
+    "## What a trial": "recipe and card",
+    "# Your surfaces": "charter",
+    "## The campaign": "view",
+}
+"""How the messages begin with which a turn opens, and what they are."""
+
+
+def _parts(messages: Sequence[Message], texts: Sequence[str]) -> dict[str, int]:
+    """Return the characters of the parts of a conversation, by name."""
+    parts: Counter[str] = Counter()
+    tools: dict[str, str] = {}
+    for message, text in zip(messages, texts, strict=True):
+        role, content = message["role"], str(message.get("content") or "")
+        calls = message.get("tool_calls") or ()
+        tools |= {call["id"]: call["function"]["name"] for call in calls}
+        if role == "user":
+            known = (name for start, name in _OPENINGS.items() if content.startswith(start))
+            name = next(known, "chat")
+        elif role == "assistant":
+            for call in calls:
+                parts[f"calls of {tools[call['id']]}"] += len(call["function"]["arguments"])
+                text = text.replace(call["function"]["arguments"], "", 1)
+            name = "words of the model"
+        elif role == "tool":
+            name = f"answers of {tools.get(str(message.get('tool_call_id')), 'a tool')}"
+        else:
+            name = "rules and pack"
+        parts[name] += len(text)
+    return dict(parts)
 
 
 def _shared(one: str, other: str) -> int:

@@ -1,10 +1,10 @@
-"""Policies to compare with: the default of old, LORD++, and successive halving."""
+"""Policies to compare with: the default of old, LORD++, halving; and tests that overlap."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
 from simulated_campaign import Campaign
@@ -132,3 +132,58 @@ class Halving(Campaign):
         if gain > 0.0:
             verdict = Verdict(True, gain, None, "", standing=Standing.PROVISIONAL)
             self._keep(winner, verdict, Samples({}, {}), fresh)
+
+
+AT_ONCE = 8
+"""Trials that are confirmed at the same time, where they are."""
+
+
+class Overlapping(Campaign):
+    """Trials are confirmed at the same time, eight by eight, as on many slots.
+
+    All of them are screened against the same best. Each test has its level when it begins, when no
+    other has ended; they end in another order. Whoever beats that best when another was kept
+    meanwhile is merged onto the new one and tested again, on fresh seeds at the same level.
+    """
+
+    begun: tuple[bool, ...] | None = None
+
+    def trial(self, parent: Recipe) -> None:
+        """Tries eight proposals at once."""
+        self.trials += AT_ONCE - 1
+        before = tuple(self.history)
+        places = list(range(AT_ONCE))
+        self.noise.draw.shuffle(places)
+        head = self.head
+        for place in places:
+            self.begun = (*before, *[False] * place)
+            effect, runs = self.effect(self.noise.draw), self.runs
+            self._try(head, effect)
+            if effect <= 0.0:
+                self._hopeless.append(self.runs - runs)
+        self.begun = None
+
+    def _try(self, parent: Recipe, effect: float) -> None:
+        candidate, best = self.edited(parent, effect), parent
+        screen, wanted = self.screen(candidate, parent)
+        if not isinstance(wanted, NeedMoreSeeds):
+            return
+        while True:
+            confirm = Samples({}, {})
+            found: Verdict | NeedMoreSeeds = wanted
+            while isinstance(found, NeedMoreSeeds):
+                confirm = self.more(candidate, best, confirm, found)
+                found = self.policy.judge(self.observed(screen, confirm, best))
+            if not found.kept or best is self.head:
+                break
+            candidate, best = self.edited(self.head, effect), self.head
+        if found.level is not None:
+            self.history.append(found.kept)
+        self._learn(confirm)
+        if found.kept:
+            self._keep(candidate, found, screen, confirm)
+
+    def observed(self, screen: Samples, confirm: Samples, best: Recipe) -> Observations:
+        """What the policy sees, with the history of the test's beginning."""
+        found = super().observed(screen, confirm, best)
+        return found if self.begun is None else replace(found, history=self.begun)

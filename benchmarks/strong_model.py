@@ -15,8 +15,8 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from statistics import median
@@ -27,6 +27,8 @@ from model_bridge import Call, Recorder, add_options, model_of, read_calls, serv
 PROGRAM = (sys.executable, "-m", "recipelab")
 SUBMITTING = frozenset({"submit_trial", "turn_knob", "more_seeds"})
 CHARACTERS_A_TOKEN = 4
+MOST_PARTS = 10
+"""Parts of the context that a table lists."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ class Traffic:
         schemas: Characters of schemas among these.
         new: Characters behind what was sent before, as a provider's cache of prefixes counts; see
             :class:`model_bridge.Call`. ``None`` for an old recording.
+        parts: Characters sent, by part of the context.
     """
 
     calls: int
@@ -88,6 +91,7 @@ class Traffic:
     sent: int
     schemas: int
     new: int | None = None
+    parts: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, calls: Sequence[Call]) -> Traffic:
@@ -106,6 +110,7 @@ class Traffic:
             new=None
             if any(call.new_chars is None for call in calls)
             else sum(call.new_chars or 0 for call in calls),
+            parts=sum((Counter(call.parts) for call in calls), Counter()),
         )
 
     def rows(self, trials: int) -> list[tuple[str, str]]:
@@ -119,8 +124,16 @@ class Traffic:
             ("tokens at the start of a turn, most", f"{self.start_tokens:,}"),
             ("tokens at the end of a turn, most", f"{self.end_tokens:,}"),
             ("characters sent a trial", f"{self.sent // each:,}"),
-            ("of these schemas", f"{self.schemas // each:,}"),
             ("not in a cached prefix", "-" if self.new is None else f"{self.new // each:,}"),
+            *(self._part_rows(each) or [("of these schemas", f"{self.schemas // each:,}")]),
+        ]
+
+    def _part_rows(self, trials: int) -> list[tuple[str, str]]:
+        """Return the largest parts of what was sent, a trial, with their shares."""
+        largest = Counter(self.parts).most_common(MOST_PARTS)
+        return [
+            (f"of these {name}", f"{size // trials:,} ({size / self.sent:.0%})")
+            for name, size in largest
         ]
 
 

@@ -199,7 +199,7 @@ class Ledger:
         self._money_reserved = 0.0
         self._unpriced = 0
         self._no_room: str | None = None
-        self._keep_usage: Callable[[NewUsage], None] | None = None
+        self._kept: list[NewUsage] | None = None
         self._read_lineage()
         self._at_start = self.spent
         self._warned = dict(self._shares())
@@ -208,10 +208,7 @@ class Ledger:
         """Read what earlier runs of the campaign have spent."""
         counts = self._store.counts(self._campaign)
         self._trials = sum(n for status, n in counts.items() if status and status.counts)
-        surfaces = self._store.surfaces(self._campaign, goal=self._goal)
-        kept = max((item.last_kept for item in surfaces if item.last_kept is not None), default=0)
-        newest = max((item.last_tried for item in surfaces), default=0)
-        self._since_kept = newest - kept
+        self._since_kept = self._tried_since_kept()
         # Only a judged baseline or a kept trial stands on the chain, and has a score.
         has_best = any(status and status.is_parent for status in counts)
         self._best = self._store.best_brief(self._campaign).score if has_best else None
@@ -222,6 +219,12 @@ class Ledger:
         asked = [item for item in usage if item.model != DEVICE]
         self._tokens = sum(item.prompt_tokens + item.completion_tokens for item in asked)
         self._money = sum(item.cost for item in asked)
+
+    def _tried_since_kept(self) -> int:
+        surfaces = self._store.surfaces(self._campaign, goal=self._goal)
+        kept = max((item.last_kept for item in surfaces if item.last_kept is not None), default=0)
+        newest = max((item.last_tried for item in surfaces), default=0)
+        return newest - kept
 
     @property
     def spent(self) -> Spent:
@@ -242,7 +245,7 @@ class Ledger:
         """Trials that may still begin; ``None`` without a limit on their number."""
         if self.over is not None:
             return 0
-        running, bounds = len(self._running), []
+        running, bounds = self._flying, []
         if self.limits.trials is not None:
             bounds.append(self.limits.trials - self._trials - running)
         if self.limits.device_hours is not None and self._device_trials:
@@ -257,7 +260,7 @@ class Ledger:
         reason = spent_limit(self.limits, self.spent, self._goal) or self._no_room
         if reason is None and self.limits.device_hours is not None:
             # The running trials and one more of the usual length have to fit in.
-            needed = self._seconds_per_trial * (len(self._running) + 1)
+            needed = self._seconds_per_trial * (self._flying + 1)
             if self._device_seconds + needed > self.limits.device_hours * _HOUR:
                 return "the budget of device time is spent"
         return reason
@@ -293,6 +296,16 @@ class Ledger:
         if (target := self.limits.target) is not None:
             parts.append(f"it ends at a score of {target:g}")
         return "; ".join(parts)
+
+    @property
+    def _flying(self) -> int:
+        """Trials that were submitted and have not ended."""
+        return len(self._running)
+
+    @property
+    def reserved(self) -> tuple[int, float] | None:
+        """What calls have reserved in the lineage, in tokens and dollars; ``None`` for nothing."""
+        return None
 
     @property
     def _seconds_per_trial(self) -> float:
@@ -363,18 +376,24 @@ class Ledger:
         """
         limits, reserved = self.limits, self._tokens_reserved
         if limits.tokens is not None and self._tokens + reserved + tokens > limits.tokens:
-            if self._tokens and self._tokens + tokens > limits.tokens:
-                self._no_room = "the budget of tokens is spent"
+            self._note_no_room(tokens, 0.0)
             raise BudgetSpent(
                 f"the budget of {limits.tokens:,} tokens has no room for a call of {tokens:,}"
             )
         money = cost or 0.0
         if limits.money is not None and self._money + self._money_reserved + money > limits.money:
-            if self._money and self._money + money > limits.money:
-                self._no_room = "the budget of money is spent"
+            self._note_no_room(0, money)
             raise BudgetSpent(f"the budget of ${limits.money:g} has no room for another call")
         self._tokens_reserved += tokens
         self._money_reserved += cost or 0.0
+
+    def _note_no_room(self, tokens: int, money: float) -> None:
+        """Note that no call can be made any more, if none that is on its way can make room."""
+        limits = self.limits
+        if limits.tokens is not None and self._tokens and self._tokens + tokens > limits.tokens:
+            self._no_room = "the budget of tokens is spent"
+        if limits.money is not None and self._money and self._money + money > limits.money:
+            self._no_room = "the budget of money is spent"
 
     def release(self, tokens: int, cost: float | None) -> None:
         """Give back what :meth:`reserve` took; :meth:`used` books what was really used."""
@@ -400,17 +419,17 @@ class Ledger:
         self._book(specialist, model, prompt_tokens, completion_tokens, seconds, cost or 0.0)
         self._warn()
 
-    def defer_usage(self, keep: Callable[[NewUsage], None] | None) -> None:
-        """Hand usage to ``keep``, which sees to it that it is written; ``None`` writes it at once.
+    def defer_usage(self, kept: list[NewUsage] | None) -> None:
+        """Put usage into a list that its owner writes and clears; ``None`` writes it at once.
 
         A group chat writes it with the messages of a turn, so that a turn costs one transaction.
         """
-        self._keep_usage = keep
+        self._kept = kept
 
     def _book(
         self, specialist: str, model: str, sent: int, received: int, seconds: float, cost: float
     ) -> None:
-        if self._keep_usage is None:
+        if self._kept is None:
             self._store.add_usage(
                 self._campaign,
                 specialist=specialist,
@@ -420,11 +439,12 @@ class Ledger:
                 seconds=seconds,
                 cost=cost,
                 round_number=self.round,
+                reserved=self.reserved,
             )
             return
         from recipelab.lineage import NewUsage
 
-        self._keep_usage(NewUsage(specialist, model, sent, received, seconds, cost, self.round))
+        self._kept.append(NewUsage(specialist, model, sent, received, seconds, cost, self.round))
 
     def _shares(self) -> Iterator[tuple[str, float]]:
         """Yield name and used share of each limit."""

@@ -51,6 +51,9 @@ CREDIT = "credit"
 MODEL = "model"
 """The speaker policy that asks a model."""
 
+LOCAL_PLACE = "local"
+"""The place of a plan that names none: this machine."""
+
 SPEAKERS: Registry[SpeakerFactory] = Registry(
     "speaker policy",
     "recipelab.speakers",
@@ -116,6 +119,10 @@ class Plan(BaseModel):
         seed: Seed of the offline model's choices.
         limits: What may be spent.
         sandbox: ``auto``, ``docker`` or ``local``.
+        place: Where phases run: ``local``, or a place with nodes; see
+            :data:`recipelab.places.base.PLACES`. It is checked when a session opens: a plan can be
+            read where its place is not installed.
+        place_options: What the place is told besides, as ``{"address": "auto"}``.
         slots: Phases that run at the same time; ``None`` reads the machine.
         share_devices: Whether slots may share devices, with each other and other campaigns.
         priors: Campaigns of the lineage that agents may ask about, besides this one.
@@ -149,6 +156,8 @@ class Plan(BaseModel):
     seed: int = Field(default=0, ge=-LARGEST_SEED, le=LARGEST_SEED)
     limits: BudgetLimits = BudgetLimits()
     sandbox: str = "auto"
+    place: str = LOCAL_PLACE
+    place_options: dict[str, str] = Field(default_factory=dict)
     slots: int | None = Field(default=None, ge=1)
     share_devices: bool = False
     priors: tuple[str, ...] = ()

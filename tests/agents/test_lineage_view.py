@@ -105,6 +105,19 @@ def test_each_trial_is_told_once_and_the_view_knows_whether_it_tells_all(
     assert not many.is_whole
 
 
+def test_a_short_near_miss_that_nobody_has_repaired_is_shown_with_its_diff(
+    store: LineageStore, toy: Pack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    miss = store.trial("c", 4)
+    text = part(view(store, toy), "Near misses")
+    assert f"  What it changed in trial {miss.parents[0]}:\n{miss.diff.rstrip()}" in text
+    monkeypatch.setattr("recipelab.agents.lineage_view.MISS_DIFF", len(miss.diff) - 1)
+    assert "What it changed" not in view(store, toy), "a long one is asked for"
+    monkeypatch.undo()
+    add(store, 1, Status.DISCARDED, parent=4)
+    assert "What it changed" not in view(store, toy), "somebody has repaired it"
+
+
 def test_an_unproven_gain_has_a_list_of_its_own(store: LineageStore, toy: Pack) -> None:
     assert part(view(store, toy), "Unproven gains") == "(none)"
     number = propose(store, "c", 1, "barely better", EDIT, digest="u")

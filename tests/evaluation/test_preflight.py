@@ -426,7 +426,7 @@ async def slow_preflight(
         async def run(self, request: PhaseRequest) -> PhaseResult:
             if first_only and request.phase == "preflight" and self.phases:
                 longer = replace(request.limits, seconds=20.0)
-                request = replace(request, limits=longer, command=("true",))
+                request = replace(request, limits=longer, command=("true",), warm=())
             return await super().run(request)
 
     async with Busy() as sandbox:

@@ -10,18 +10,32 @@ from pathlib import Path
 import pytest
 
 from recipelab.acceptance.noise import Noise, Spread
+from recipelab.core.errors import SandboxError
 from recipelab.core.recipe import Recipe
-from recipelab.core.trial import Edit, Outcome, Proposal, SeedRun, Standing, Status
+from recipelab.core.trial import (
+    Edit,
+    Failure,
+    FailureKind,
+    Outcome,
+    Phase,
+    Proposal,
+    SeedRun,
+    Standing,
+    Status,
+)
 from recipelab.evaluation.evaluator import Evaluator
+from recipelab.evaluation.failures import PhaseFailed
 from recipelab.evaluation.metric import METRIC as METRIC_NAME
 from recipelab.evaluation.metric import TRAIN_PART, Incumbent, noise_of
+from recipelab.evaluation.observers import TrialObserver
 from recipelab.evaluation.queue import TrialQueue
+from recipelab.evaluation.side_by_side import hold_slot
 from recipelab.lineage import LineageStore
 from recipelab.lineage.trial_view import checkpoint_words
 from recipelab.packs.data import ensure_data
 from recipelab.packs.judging_sections import Metric
 from recipelab.packs.pack import Pack
-from recipelab.sandbox import LocalSandbox, PhaseLimits, PhaseRequest, PhaseResult
+from recipelab.sandbox import Ending, LocalSandbox, PhaseLimits, PhaseRequest, PhaseResult
 from recipelab.sandbox.slots import ANYWHERE, Slot, SlotPool
 
 METRIC = Metric.model_validate(
@@ -288,3 +302,22 @@ async def test_a_campaign_falls_back_from_a_best_that_has_gone_bad(
     assert (told.trial, told.against, told.held, told.fell_back) == (1, 0, False, True)
     words = checkpoint_words(told, "cost", "s")
     assert "The line falls back to the baseline." in words and "trial 1 has gone bad" in words
+
+
+@pytest.mark.parametrize(("node", "left"), [("", 0), ("n1", 1)])
+async def test_a_gpu_of_another_machine_is_not_asked_about_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, node: str, left: int
+) -> None:
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\nexit 1\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    pool = SlotPool([Slot("a", gpus=("GPU-a",), node=node)], folder=tmp_path / "locks")
+    failure = Failure(Phase.TRAIN, FailureKind.VALUE, "ValueError", "ValueError")
+    result = PhaseResult(Ending.EXITED, 1, 1.0, 1.0, None, "ValueError")
+    with pytest.raises((PhaseFailed, SandboxError)) as raised:
+        async with hold_slot(pool, TrialObserver()):
+            raise PhaseFailed(Status.CRASHED, failure, result)
+    # Here the GPU is to blame, which has fallen off the bus; there nobody knows.
+    assert isinstance(raised.value, PhaseFailed) == bool(node)
+    assert len(pool.slots) == left

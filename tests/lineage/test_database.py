@@ -97,25 +97,37 @@ def test_a_file_that_is_no_lineage_is_left_as_it_is(
     assert path.read_bytes() == before
 
 
-def of_version_two(url: str) -> None:
-    """Turns an open lineage's tables into those of version 2."""
+ADDED_AFTER = {
+    2: ("finished_run", "turn_trial", "turn", "turn_view"),
+    3: ("driver_test", "driver_round", "trial_lease", "driver"),
+}
+"""Tables that came after a version, in an order in which they can be dropped."""
+
+
+def of_version(url: str, version: int) -> None:
+    """Turns the tables of a lineage into those of an older version."""
     database = open_database(url, create=False)
     with database.writing() as transaction:
-        for table in ("finished_run", "turn_trial", "turn", "turn_view"):
-            transaction.run(f"DROP TABLE {table}")
-        transaction.run("UPDATE recipelab_lineage SET version = 2")
+        for later in range(version, SCHEMA):
+            for table in ADDED_AFTER[later]:
+                transaction.run(f"DROP TABLE {table}")
+        transaction.run(f"UPDATE recipelab_lineage SET version = {version}")
     database.close()
 
 
-def test_an_older_lineage_goes_on_as_it_is_and_keeps_turns_from_now_on(database: str) -> None:
+@pytest.mark.parametrize("version", range(OLDEST, SCHEMA))
+def test_an_older_lineage_goes_on_as_it_is_and_keeps_turns_from_now_on(
+    database: str, version: int
+) -> None:
     with with_campaign(database) as store:
         judged(store, Status.BASELINE)
         before = store.trial(CAMPAIGN, 0)
-    of_version_two(database)
+    of_version(database, version)
     with ThreadPoolExecutor(4) as pool:  # whoever opens it, it is brought up to date once
         for store in pool.map(lambda _: LineageStore.open(database), range(4)):
             assert store.trial(CAMPAIGN, 0) == before
             assert store.turns(CAMPAIGN) == ()
+            assert store.drivers(CAMPAIGN) == ()
             store.close()
     with LineageStore.open(database) as store:
         turn = store.add_turn(CAMPAIGN, "opt", view="all that was tried", round_number=None)

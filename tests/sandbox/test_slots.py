@@ -434,3 +434,37 @@ def test_a_gpu_that_fell_off_the_bus_is_told_from_one_that_answers(three_gpus: N
 def test_nothing_is_said_of_gpus_that_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     assert gpu_fault("0") is None
+
+
+async def test_slots_come_and_go(tmp_path: Path) -> None:
+    pool = SlotPool([], folder=tmp_path, grows=True)
+    waiting = asyncio.ensure_future(leased(pool))
+    await asyncio.sleep(0)
+    assert (pool.width, waiting.done()) == (0, False)
+    slot = Slot("a:0", node="a")
+    pool.add(slot)
+    assert await asyncio.wait_for(waiting, 10) == slot
+    with pytest.raises(ValueError, match="a:0 already"):
+        pool.add(slot)
+    # One that goes while it is held, and comes back as another, is leased once at a time.
+    async with pool.lease() as held:
+        pool.retire(held, "its node is lost")
+        assert pool.slots == ()
+        pool.add(Slot("a:0", node="b"))
+        waiting = asyncio.ensure_future(leased(pool))
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+    assert (await asyncio.wait_for(waiting, 10)).node == "b"
+    pool.retire(slot, "its node is lost")
+    waiting = asyncio.ensure_future(leased(pool))
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    pool.close("the place was closed")
+    with pytest.raises(SandboxError, match="no slot is left: its node is lost"):
+        await asyncio.wait_for(waiting, 10)
+
+
+async def leased(pool: SlotPool) -> Slot:
+    """A slot that was held for a moment."""
+    async with pool.lease() as slot:
+        return slot

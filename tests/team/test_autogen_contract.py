@@ -1,4 +1,4 @@
-"""The private names of AutoGen that ``team/round.py`` relies on, each by itself.
+"""The private names of AutoGen that ``team/round.py`` and ``team/overlap.py`` rely on, each alone.
 
 When one of these tests fails after an upgrade of AutoGen, the name in its title has moved: adapt
 ``plugin/recipelab/team/round.py``, and then ``AUTOGEN_VERSIONS`` there.
@@ -19,6 +19,7 @@ from autogen_agentchat.messages import MessageFactory
 from autogen_agentchat.teams import BaseGroupChat, SelectorGroupChat
 from autogen_agentchat.teams._group_chat import _events
 from autogen_agentchat.teams._group_chat._base_group_chat_manager import BaseGroupChatManager
+from autogen_agentchat.teams._group_chat._chat_agent_container import ChatAgentContainer
 from autogen_agentchat.teams._group_chat._selector_group_chat import SelectorGroupChatManager
 from autogen_core import (
     EVENT_LOGGER_NAME,
@@ -103,6 +104,8 @@ def test_a_team_has_the_attribute(name: str) -> None:
     [
         "_name",
         "_active_speakers",
+        "_message_thread",
+        "_model_context",
         "_termination_condition",
         "_current_turn",
         "_max_turns",
@@ -119,6 +122,23 @@ def test_a_manager_has_the_attribute(name: str) -> None:
         manager = make()
     assert isinstance(manager, RoundManager)
     assert hasattr(manager, name), f"SelectorGroupChatManager.{name} has moved"
+
+
+def test_a_container_has_what_overlapping_turns_need() -> None:
+    runtime, own_id = SingleThreadedAgentRuntime(), AgentId("left", "default")
+    with AgentInstantiationContext.populate_context((runtime, own_id)):
+        container = ChatAgentContainer("parent", "output", EvaluatorAgent(None), MessageFactory())
+    names = ("_sequential_message_types", "_message_buffer", "_buffer_message", "_log_message")
+    for name in (*names, "_parent_topic_type", "handle_start", "handle_request"):
+        assert hasattr(container, name), f"ChatAgentContainer.{name} has moved"
+    assert _events.GroupChatRequestPublish in container._sequential_message_types
+    assert list(inspect.signature(BaseGroupChat._create_participant_factory).parameters) == [
+        "self",
+        "parent_topic_type",
+        "output_topic_type",
+        "agent",
+        "message_factory",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -36,11 +36,13 @@ def test_nobody_is_asked_before_a_slot_is_about_to_be_free(bench: Any) -> None:
     assert found["trials"] == 12
     # One ahead of each slot, whenever that was free, waited for most of a trial.
     assert found["trial waits, s"] <= 5.0
-    assert found["slots busy"] >= 0.95
+    # One turn is waited for on each slot, before the first outcome.
+    assert found["slots busy"] >= 0.93
 
 
 def test_slots_stay_busy_where_turns_take_as_long_as_trials(bench: Any) -> None:
-    found = figures(bench, turn=60.0, ideas=40)
+    # Nobody is asked ahead of the first outcome, which costs each slot one turn in a campaign.
+    found = figures(bench, turn=60.0, ideas=40, trials=30)
     assert found["slots busy"] >= 0.8
     assert found["turns without a trial"] == 0
 

@@ -434,3 +434,8 @@ async def test_no_more_are_asked_than_there_are_slots_before_the_first_outcome(
     assert scheduler.openings() == 0
     silence.trial_judged(Status.DISCARDED, "left")
     assert scheduler.openings() == 1, "a turn that is long beside a trial begins ahead of it"
+    new = Silence({"left": ("left",), "right": ("right",)})
+    desk.slots = 2
+    many = TurnScheduler(desk, ["left", "right"], turns=9, turn_pace=pace, silence=new)
+    many.start_turn("left")
+    assert many._most_ahead() == 3, "with a slot for each, slots must not wait"

@@ -106,6 +106,8 @@ async def test_edits_go_on_top_of_a_check_and_are_sent_once(desk: TrialQueue) ->
     more = {"path": "recipe/train.py", "search": "X = 3.0", "replace": "X = 2.0"}
     assert (await call(bench, "check_edit", check="last", edits=[more]))["check"] == f"c{turn}.2"
     least = {"path": "recipe/train.py", "search": "X = 2.0", "replace": "X = 2.5"}
+    other = await refused(bench, "check_edit", check="last", parent=1, edits=[least])
+    assert "is of trial 0, not of 1: leave out parent" in other
     rest = {"hypothesis": "Nearer to the bottom.", "expected_delta": -5.0}
     number = (await call(bench, "submit_trial", check="c2", edits=[least], **rest))["trial"]
     record = desk.store.trial("c", number)

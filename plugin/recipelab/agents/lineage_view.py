@@ -56,6 +56,9 @@ SUBMITTED = "Submitted trial"
 IN_TURN = "turn"
 """Key of the metadata of a specialist's message: the number of its turn in the lineage."""
 
+MISS_DIFF = 2_400
+"""Characters of the diff of a near miss that the view shows, at most."""
+
 FINDINGS, TOLD_AMONG = 6, 40
 """Sentences of specialists that are told, and messages among which they are looked for."""
 
@@ -272,7 +275,19 @@ def _near_misses(context: ViewContext) -> list[Line]:
     """Return near misses, the largest gain first."""
     goal = context.pack.metric.goal
     page = context.store.near_misses(context.campaign, goal=goal, limit=NEAR_MISSES)
-    return _near_miss_lines(context, page.items)
+    lines = _near_miss_lines(context, page.items)
+    return [*lines[:1], *_untried_diff(context, page.items), *lines[1:]]
+
+
+def _untried_diff(context: ViewContext, misses: Sequence[NearMiss]) -> list[Line]:
+    """Return what the largest near miss changed, if that is short and nobody has repaired it."""
+    if not misses or misses[0].children:
+        return []
+    record = context.store.trial(context.campaign, misses[0].brief.number)
+    if not record.diff or len(record.diff) > MISS_DIFF:
+        return []
+    # Every line of a diff begins with a mark of its own, so that none can be a heading.
+    return [Line(f"  What it changed in trial {record.parents[0]}:\n{record.diff.rstrip()}")]
 
 
 def _unproven(context: ViewContext) -> list[Line]:
@@ -420,7 +435,7 @@ PARTS = (
     ViewPart("The campaign", 1_400, _state),
     ViewPart("Notes from people", 1_600, _notes),
     ViewPart("Best trial and those that led to it, newest first", 2_800, _best),
-    ViewPart("Near misses worth repairing", 1_800, _near_misses, "near_misses"),
+    ViewPart("Near misses worth repairing", 4_300, _near_misses, "near_misses"),
     ViewPart("Unproven gains worth building on", 1_600, _unproven, "near_misses"),
     ViewPart("Gate margin in the bank, to trade on", 1_000, _banked, "near_misses"),
     ViewPart("Other trials of yours, newest first", 2_400, _own),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Sequence
+from functools import partial
 
 from autogen_agentchat.agents import AssistantAgent
 from autogen_agentchat.base import Response
@@ -161,6 +162,21 @@ class Specialist(AssistantAgent):
         literature: Workbench | None = None,
     ) -> None:
         self._blind = blind
+        self._another = partial(
+            Specialist,
+            charter,
+            client,
+            pack,
+            queue,
+            plays=plays,
+            round_number=round_number,
+            blind=blind,
+            characters=characters,
+            model_context=model_context,
+            model_client_stream=model_client_stream,
+            closing=closing,
+            literature=literature,
+        )
         self._card = Card(queue, blind=blind) if queue is not None else None
 
         def opening() -> tuple[str, ...]:
@@ -202,6 +218,10 @@ class Specialist(AssistantAgent):
             reflect_on_tool_use=False,
             tool_call_summary_format="{tool_name}: {result}",
         )
+
+    def another(self) -> Specialist:
+        """Return one like it, with a context and tools of its own, for turns at the same time."""
+        return self._another()
 
     async def on_messages_stream(
         self, messages: Sequence[BaseChatMessage], cancellation_token: CancellationToken

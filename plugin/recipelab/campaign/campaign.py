@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import ExitStack, aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -25,6 +25,7 @@ from recipelab.lineage import (
     LineageStore,
     TrialRecord,
 )
+from recipelab.lineage.leases import LeaseTimes
 from recipelab.plan import Plan
 
 if TYPE_CHECKING:
@@ -131,6 +132,61 @@ class Campaign(CampaignSteering):
             _ = campaign.pack  # raises for a pack that cannot be read
             campaign._stack = stack.pop_all()
         return campaign
+
+    @classmethod
+    def join(
+        cls,
+        name: str,
+        *,
+        home: Home | str | Path | None = None,
+        lineage: LineageStore | str | Path | None = None,
+        pack: str | None = None,
+        overrides: Overrides | None = None,
+        times: LeaseTimes | None = None,
+        say: Say = say_nothing,
+        **changes: Any,
+    ) -> Self:
+        """Make this process a further driver of a campaign that runs, from its next run on.
+
+        It brings a chat, slots and models of its own; budget, working line and end are common.
+        ``docs/drivers.md`` describes it.
+
+        Args:
+            name: Name of the campaign.
+            home: As in :meth:`open`.
+            lineage: As in :meth:`open`; it has to be a PostgreSQL database.
+            pack: Name or folder of the campaign's pack here; ``None`` for that in the lineage.
+            overrides: As in :meth:`open`.
+            times: How long this driver may be silent; ``None`` for the default.
+            say: As in :meth:`open`.
+            **changes: Fields of :class:`~recipelab.plan.Plan` that are another here, as ``model``
+                or ``sandbox``; those that are ``None`` are as in the campaign, but ``slots``, which
+                are what the machine has then.
+
+        Raises:
+            RecipelabError: There is no such campaign or it does not run, the lineage is a file, or
+                a field cannot be changed.
+        """
+        from recipelab.evaluation.driver import check_joinable, check_shared
+        from recipelab.evaluation.session import Overrides as Given
+
+        campaign = cls.open(name, home=home, lineage=lineage, say=say)
+        with campaign._stack.pop_all() as stack:
+            check_shared(campaign.store)
+            check_joinable(campaign.record)
+            campaign._check_ran_here()
+            plan = changed_plan(campaign.plan, None, {"track": (), **changes})
+            # The rules of the offline model would propose what another driver proposes.
+            seed = plan.seed + len(campaign.store.drivers(name))
+            here = {"seed": seed, "pack": pack or plan.pack, "slots": changes.get("slots")}
+            plan = plan.model_copy(update=here)
+            given = replace(overrides or Given(), joins=True, times=times or LeaseTimes())
+            joined = cls(
+                campaign.store, name, plan=plan, home=campaign.home, overrides=given, say=say
+            )
+            _ = joined.pack  # raises for a pack that cannot be read
+            joined._stack = stack.pop_all()
+        return joined
 
     @staticmethod
     def estimate(

@@ -100,8 +100,8 @@ def named_plan(
 
 MAY_CHANGE = (
     "sandbox", "model", "models", "base_url", "max_tokens", "prices", "slots", "share_devices",
-    "priors", "speakers", "exploration", "ahead", "turns", "characters", "approve",
-    "keep_artifacts", "accept_self_reported", "track",
+    "place", "place_options", "priors", "speakers", "exploration", "ahead", "turns", "characters",
+    "approve", "keep_artifacts", "accept_self_reported", "track",
 )  # fmt: skip
 """Fields of a plan that a campaign may go on with other values of."""
 
@@ -173,7 +173,7 @@ class Estimate:
         specialists: Names of the agents.
         model: Name of the model.
         limits: The limits of the plan that are set, by name.
-        slots: Phases that run at the same time on this machine.
+        slots: Phases that run at the same time: here, or at most at another place.
         trials_at_once: Trials that run at the same time.
         seed_runs_a_trial: Seed runs of a trial.
         device_hours_at_most: Device time if every phase runs to its limit; ``None`` without a
@@ -215,15 +215,21 @@ def estimate_plan(plan: Plan, home: Home, lineage: str | Path | None = None) -> 
         RecipelabError: Pack, charters, prices or slots cannot be had.
     """
     from recipelab.analysis.estimate import Experience, experience, most_device_seconds
-    from recipelab.evaluation.session import seeds_at_once, slots_for, trials_at_once
+    from recipelab.evaluation.session import most_slots, seeds_at_once, slots_for, trials_at_once
     from recipelab.models import Prices
     from recipelab.packs.load import load_pack
+    from recipelab.places.base import LOCAL, check_place
     from recipelab.sandbox.requirements import image_spec_of
     from recipelab.team.participants import charters_for
 
     pack = load_pack(plan.pack, plan.profile)
     charters = charters_for(pack, plan.arm, plan.specialists)
-    slots = slots_for(pack, image_spec_of(pack.sandbox, pack.requirements), plan).width
+    if plan.place == LOCAL:
+        slots = slots_for(pack, image_spec_of(pack.sandbox, pack.requirements), plan).width
+    else:
+        # Nobody knows how many a cluster gives before it has.
+        check_place(plan.place, plan.place_options)
+        slots = plan.slots or most_slots(pack)
     price = Prices.read(Path(plan.prices) if plan.prices else None).price(plan.model_name)
     past = Experience(0, None, None, None)
     target = lineage or home.lineage

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from recipelab.evaluation.log_book import PhaseLog
     from recipelab.evaluation.now import Now
     from recipelab.evaluation.session import Overrides
+    from recipelab.lineage.leases import DriverRecord
     from recipelab.packs.pack import Pack
     from recipelab.report.transcript import Transcript
 
@@ -184,8 +185,15 @@ class CampaignReader:
 
     @property
     def is_running(self) -> bool:
-        """Whether a process on this machine runs the campaign, this one included."""
-        return self.home.is_locked(self.name)
+        """Whether a process runs the campaign: on this machine, or a driver elsewhere."""
+        return self.home.is_locked(self.name) or bool(self.drivers)
+
+    @property
+    def drivers(self) -> tuple[DriverRecord, ...]:
+        """The drivers that run the campaign now, where its lineage is a shared one."""
+        if not self.store.is_shared or self.name not in {c.name for c in self.store.campaigns()}:
+            return ()
+        return self.store.drivers(self.name, live=True)
 
     @property
     def is_paused(self) -> bool:

@@ -185,8 +185,10 @@ async def open_queue(campaign: Campaign, approve: Approve | None) -> AsyncIterat
         try:
             with bound(campaign=campaign.name):
                 queue.ensure_baseline()
+                await queue.baseline_elsewhere()
                 while queue.running:
                     await queue.next_ended()
+                    await queue.baseline_elsewhere()
                 queue.checked_baseline()
                 queue.requeue_unfinished()
                 opened = OpenQueue(queue)
@@ -200,13 +202,12 @@ async def open_queue(campaign: Campaign, approve: Approve | None) -> AsyncIterat
                         collector.cancel()
                         await asyncio.gather(collector, return_exceptions=True)
             if queue.remaining == 0 and not queue.running:
-                if queue.ledger.has_time:
-                    await queue.settle()
                 finished, reason = True, queue.ledger.over or "the budget is spent"
+                if queue.ledger.has_time and queue.is_last("finished", reason):
+                    await queue.settle()
         except BaseException as error:
             reason = str(error) if isinstance(error, Exception) else "stopped by hand"
             raise
         finally:
             await queue.stop()
-            state = "finished" if finished else "stopped"
-            campaign.store.end_campaign(campaign.name, state, reason)
+            queue.end("finished" if finished else "stopped", reason)

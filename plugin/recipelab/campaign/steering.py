@@ -61,7 +61,7 @@ class CampaignSteering(CampaignReader):
         return True
 
     def stop(self) -> None:
-        """Ask the process that runs the campaign to end it, as Ctrl-C there does, within seconds.
+        """Ask the processes that run the campaign to end it, as Ctrl-C there does, within seconds.
 
         Trials in flight are stopped, and run again when it is resumed.
 
@@ -75,7 +75,10 @@ class CampaignSteering(CampaignReader):
                 f"no process runs campaign {self.name} ({self.record.state}) from "
                 f"{self.home.root}, so there is nothing to stop"
             )
-        LiveBoard(self.home.live(self.name)).ask_to_stop()
+        if self.drivers:
+            self.store.ask_drivers_to_stop(self.name)
+        else:
+            LiveBoard(self.home.live(self.name)).ask_to_stop()
 
     def kill(self, trial: int) -> None:
         """Ask the process that runs the campaign to end a trial; it does so within some seconds.
@@ -106,7 +109,10 @@ class CampaignSteering(CampaignReader):
             raise RecipelabError(
                 f"trial {trial} has ended: {record.outcome.status}; valid: {valid}"
             )
-        LiveBoard(self.home.live(self.name)).ask_to_kill(trial)
+        if self.drivers:
+            self.store.ask_driver_to_kill(self.name, trial)
+        else:
+            LiveBoard(self.home.live(self.name)).ask_to_kill(trial)
 
     def _check_ran_here(self) -> None:
         if self._plan is None and self.is_imported:

@@ -99,6 +99,9 @@ async def test_line(
     session = measuring_session(campaign, sandbox, slots)
     async with session.measuring() as evaluator:
         with campaign.home.locked(campaign.name):
+            if drivers := campaign.drivers:
+                numbers = ", ".join(str(driver.number) for driver in drivers)
+                raise RecipelabError(f"campaign {campaign.name} is running (driver {numbers})")
             queue = TrialQueue(campaign.store, campaign.name, evaluator)
             return await queue.settle()
 

@@ -31,6 +31,7 @@ app = typer.Typer(
 for command in (
     run.run,
     run.resume,
+    run.join,
     look.trials,
     look.show,
     look.watch,

@@ -210,6 +210,37 @@ ShareDevices = Annotated[
 ]
 
 
+PlaceOption = Annotated[
+    str | None,
+    typer.Option("--place", help="Where phases run: local (this machine), ray, slurm, ..."),
+]
+PlaceSettings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--place-option",
+        metavar="KEY=VALUE",
+        help="What the place is told besides, as address=auto; repeatable.",
+    ),
+]
+
+
+def place_options(given: list[str] | None) -> dict[str, str]:
+    """Return the options of a place by name.
+
+    Raises:
+        RecipelabError: One is not ``KEY=VALUE``, or is given twice.
+    """
+    options: dict[str, str] = {}
+    for text in given or ():
+        key, mark, value = text.partition("=")
+        if not mark or not key:
+            raise RecipelabError(f"--place-option {text!r} is not valid; valid: KEY=VALUE")
+        if key in options:
+            raise RecipelabError(f"--place-option {key} is given twice")
+        options[key] = value
+    return options
+
+
 def slot_count(text: str) -> int | None:
     """Return the number of slots that ``--slots`` names; ``None`` for what the machine has.
 

@@ -22,6 +22,8 @@ from recipelab.cli.common import (
     HomeOption,
     ModelOption,
     NameArgument,
+    PlaceOption,
+    PlaceSettings,
     SandboxOption,
     ShareDevices,
     Slots,
@@ -29,6 +31,7 @@ from recipelab.cli.common import (
     err,
     opened_campaign,
     out,
+    place_options,
     print_json,
     run_stoppable,
     say,
@@ -36,7 +39,7 @@ from recipelab.cli.common import (
 )
 from recipelab.core.errors import unknown_name
 from recipelab.core.text import plain
-from recipelab.plan import CREDIT, SPEAKERS, Arm, KeepArtifacts
+from recipelab.plan import CREDIT, LOCAL_PLACE, SPEAKERS, Arm, KeepArtifacts
 
 if TYPE_CHECKING:
     from recipelab.campaign.campaign import Campaign
@@ -158,6 +161,8 @@ def run(
         ),
     ] = CREDIT,
     sandbox: SandboxOption = "auto",
+    place: PlaceOption = None,
+    place_option: PlaceSettings = None,
     slots: Slots = "auto",
     share_devices: ShareDevices = False,
     ahead: Ahead = None,
@@ -215,6 +220,8 @@ def run(
             seed=seed,
             limits=limits,
             sandbox=sandbox,
+            place=place or LOCAL_PLACE,
+            place_options=place_options(place_option),
             slots=slot_count(slots),
             share_devices=share_devices,
             priors=tuple(prior or ()),
@@ -252,6 +259,8 @@ def resume(
     sandbox: Annotated[
         str | None, typer.Option(help="auto, docker or local; default as before.")
     ] = None,
+    place: PlaceOption = None,
+    place_option: PlaceSettings = None,
     slots: Annotated[
         int | None, typer.Option(min=1, help="Phases at the same time; default as before.")
     ] = None,
@@ -309,6 +318,9 @@ def resume(
         campaign.extend(
             limits,
             sandbox=sandbox,
+            place=place,
+            # Those of one place mean nothing to another.
+            place_options=place_options(place_option) if place or place_option else None,
             model=default,
             models={**campaign.plan.models, **own} if own else None,
             base_url=base_url,
@@ -323,6 +335,63 @@ def resume(
             track=None if track is None else tuple(one for one in track if one != NO_TRACKER),
         )
         _run(campaign, as_json=as_json)
+
+
+def join(
+    name: Annotated[str, typer.Argument(help="Name of the campaign.")],
+    lineage: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="The lineage, as postgresql+psycopg://user:password@host/name; default "
+            "$RECIPELAB_LINEAGE.",
+        ),
+    ] = None,
+    pack: Annotated[
+        str | None, typer.Option(help="Folder of the pack here; default as in the campaign.")
+    ] = None,
+    model: ModelOption = None,
+    base_url: BaseUrl = None,
+    max_tokens: MaxTokens = None,
+    prices: PricesOption = None,
+    sandbox: Annotated[
+        str | None, typer.Option(help="auto, docker or local; default as in the campaign.")
+    ] = None,
+    slots: Slots = "auto",
+    share_devices: ShareDevices = False,
+    ahead: Ahead = None,
+    accept_self_reported: AcceptSelfReported = False,
+    home: HomeOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Work on a campaign that runs elsewhere: a further driver, with its own chat and slots.
+
+    Budget, working line and end are common to all drivers; a trial of one that dies is taken over
+    by the others. The lineage has to be a PostgreSQL database.
+    """
+    with clear_errors():
+        from recipelab.campaign.campaign import Campaign
+        from recipelab.models import parse_models
+
+        default, own = parse_models(model or ())
+        with Campaign.join(
+            name,
+            home=home,
+            lineage=lineage,
+            pack=pack,
+            say=say,
+            model=default,
+            models=dict(own) if own or default else None,
+            base_url=base_url,
+            max_tokens=max_tokens,
+            prices=prices,
+            sandbox=sandbox,
+            slots=slot_count(slots),
+            share_devices=share_devices,
+            ahead=ahead,
+            accept_self_reported=accept_self_reported or None,
+        ) as campaign:
+            _run(campaign, as_json=as_json)
 
 
 def _run(campaign: Campaign, *, as_json: bool) -> None:

@@ -310,7 +310,14 @@ def _findings_summary(kind: str, findings: tuple[PromiseFinding, ...]) -> Text:
 def doctor(as_json: AsJson = False) -> None:
     """Say what this machine can do, what is missing, and how to get it."""
     with clear_errors():
-        findings = [_python_facts(), _torch_facts(), _docker_facts(), _gpu_facts(), *_data_facts()]
+        findings = [
+            _python_facts(),
+            _torch_facts(),
+            _docker_facts(),
+            _gpu_facts(),
+            *_place_facts(),
+            *_data_facts(),
+        ]
         if as_json:
             print_json(findings)
         else:
@@ -348,6 +355,23 @@ def _gpu_facts() -> dict[str, Any]:
         or "nvidia-smi finds none, nor does rocm-smi; recipes that need no GPU run all the same"
     )
     return {"what": "GPU", "ok": bool(gpus), "told": text}
+
+
+def _place_facts() -> list[dict[str, Any]]:
+    from recipelab.core.errors import RecipelabError
+    from recipelab.places.base import LOCAL, PLACES, place_kind
+
+    rows = []
+    for name in PLACES.names():
+        if name == LOCAL:
+            continue
+        try:
+            options = ", ".join(place_kind(name).options)
+            told, ok = f"--place {name} can be asked for (options: {options or 'none'})", True
+        except RecipelabError as error:
+            told, ok = str(error), False
+        rows.append({"what": f"place {name}", "ok": ok, "told": told})
+    return rows
 
 
 def _data_facts() -> list[dict[str, Any]]:

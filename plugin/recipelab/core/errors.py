@@ -34,6 +34,10 @@ class LineageError(RecipelabError):
     """The lineage store cannot be opened, or holds nothing under the given name."""
 
 
+class LeaseLost(LineageError):
+    """A driver wrote to a trial that it holds no more, or was given up by the others: refused."""
+
+
 class ModelError(RecipelabError):
     """A model specification cannot be turned into a model client."""
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 
+from recipelab.acceptance import Noise
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Checkpoint, Outcome, SeedRun, Standing, Status
 from recipelab.evaluation.checkpoints import WorkingLine
@@ -46,6 +47,8 @@ class CampaignLine:
         self._evaluator = evaluator
         self._fell = fell
         self._groups: deque[tuple[float, ...]] | None = None
+        self._unheard: deque[int] = deque(maxlen=NOISE_TRIALS)
+        self._noise: tuple[tuple[SeedRun, ...], Noise | None] | None = None
 
     def head(self) -> Incumbent:
         """Return the head of the moment, with all that a comparison needs to know of it."""
@@ -63,7 +66,7 @@ class CampaignLine:
         return replace(
             incumbent,
             runs={**incumbent.runs, **{run.seed: run for run in further}},
-            noise=noise_of(baseline, self._evaluator.pack.metric, self._noise_groups()),
+            noise=self._noise_beside(baseline),
             history=self._store.confirmations(self._campaign),
             tried=max(1, sum(self._store.counts(self._campaign).values())),
             store_runs=partial(self._store.add_further_runs, self._campaign, number),
@@ -100,6 +103,34 @@ class CampaignLine:
         """Learn from a trial's seed runs how noisy measurements are."""
         if self._groups is not None and outcome.status in MEASURED:
             self._groups.append(self._evaluator.spread_group(outcome))
+            self._noise = None
+
+    def _noise_beside(self, baseline: tuple[SeedRun, ...]) -> Noise | None:
+        """Return the noise of the moment; it is worked out anew when a trial has told more."""
+        if self._noise is None or self._noise[0] != baseline:
+            found = noise_of(baseline, self._evaluator.pack.metric, self._noise_groups())
+            self._noise = baseline, found
+        return self._noise[1]
+
+    def judged_elsewhere(self, number: int) -> None:
+        """Note a measured trial of another driver, to learn from it when the line is asked for."""
+        if self._groups is not None:
+            self._unheard.append(number)
+            self._noise = None
+
+    def _learn_records(self, numbers: Iterable[int]) -> list[tuple[float, ...]]:
+        """Return what trials say about the noise; curves of their trainings are kept."""
+        groups = []
+        # An evaluator of an app's own need not have any.
+        curves = getattr(self._evaluator, "curves", None)
+        for number in numbers:
+            outcome = self._store.trial(self._campaign, number).outcome
+            if outcome is None:
+                continue
+            groups.append(self._evaluator.spread_group(outcome))
+            if curves is not None:
+                curves.add(str(number), outcome.seed_runs)
+        return groups
 
     def _noise_groups(self) -> Iterable[tuple[float, ...]]:
         """Return what the newest measured trials say about the noise; the lineage is read once."""
@@ -108,13 +139,8 @@ class CampaignLine:
                 statuses=(Status.KEPT, Status.DISCARDED), order="newest", limit=NOISE_TRIALS
             )
             briefs = self._store.briefs(self._campaign, newest).items
-            records = [
-                self._store.trial(self._campaign, brief.number) for brief in reversed(briefs)
-            ]
-            groups = [self._evaluator.spread_group(r.outcome) for r in records if r.outcome]
-            for record in records:
-                if self._evaluator.curves is not None and record.outcome is not None:
-                    runs = record.outcome.seed_runs
-                    self._evaluator.curves.add(str(record.number), runs)
+            groups = self._learn_records(brief.number for brief in reversed(briefs))
             self._groups = deque(groups, maxlen=NOISE_TRIALS)
+        while self._unheard:
+            self._groups.extend(self._learn_records([self._unheard.popleft()]))
         return [group for group in self._groups if len(group) > 1]

@@ -181,10 +181,10 @@ async def gone_bad(trial: SeedRuns, other: Incumbent, seeds: Sequence[int]) -> s
     if other.number == 0 or noise is None:
         return ""
     if not metric.side_by_side:
-        now = tuple(other.runs[seed] for seed in seeds if seed in other.runs)
-        then = tuple(
-            run for seed, run in other.runs.items() if seed not in {*seeds, *other.chosen_on}
-        )
+        # Those that it was chosen on may even be of the recipe that it was before it was merged.
+        own = {seed: run for seed, run in other.runs.items() if seed not in other.chosen_on}
+        now = tuple(own[seed] for seed in seeds if seed in own)
+        then = tuple(run for seed, run in own.items() if seed not in seeds)
         return _fallen(other, then, now, metric, noise.run)
     if other.start is None:
         return ""

@@ -88,6 +88,9 @@ class Evaluator:
         author: Whether the pack's author runs it on a recipe of his own; see :meth:`for_author`.
         tests: The tests that run, and whose turn it is to judge; by default those of this evaluator
             alone.
+
+    Attributes:
+        tests: The same; where several drivers run a campaign, they are those of all.
     """
 
     def __init__(
@@ -109,7 +112,7 @@ class Evaluator:
         self._data = dict(data)
         self._author = author
         self._judge = Judge(pack, acceptance)
-        self._tests = tests or RunningTests()
+        self.tests = tests or RunningTests()
         self._testing_line = asyncio.Lock()
         self._pool = pool or SlotPool([ANYWHERE])
         self._inputs = InputFiles(self._data.values(), pack.root / pack.evaluator.folder)
@@ -241,7 +244,7 @@ class Evaluator:
         work = TrialProtocol(
             self._judge,
             incumbent,
-            self._tests,
+            self.tests,
             rebase,
             self.fidelity,
             record=lambda outcome: record(told(outcome)),
@@ -287,7 +290,7 @@ class Evaluator:
             if not is_due(self._judge, tested, self.pack, at_end=at_end):
                 return None
             name = f"line of trial {tested.head.number}"
-            async with self._tests.testing(name, lambda: line().certified.history) as history:
+            async with self.tests.testing(name, lambda: line().certified.history) as history:
                 work = LineTest(self._judge, self.pack, tested.with_history(history)).run
                 try:
                     found: Checkpoint = await self._attempts(
@@ -296,7 +299,7 @@ class Evaluator:
                 except (SandboxError, EvaluatorFault) as error:
                     _log.warning("the working line could not be tested", error=str(error))
                     return None
-                async with self._tests.judging():
+                async with self.tests.judging():
                     if line().position != tested.position:
                         _log.info("the line fell back while it was tested", head=tested.head.number)
                         return None

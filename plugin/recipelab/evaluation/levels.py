@@ -42,6 +42,11 @@ class RunningTests:
             yield
 
     @property
+    def is_judging(self) -> bool:
+        """Whether somebody has the turn, so that others wait."""
+        return self._turn.locked()
+
+    @property
     def running(self) -> int:
         """How many tests run that have no verdict yet."""
         return len(self._names)

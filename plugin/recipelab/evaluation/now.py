@@ -8,6 +8,7 @@ The file is written as a whole when something has changed, at most four times a 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import time
@@ -236,11 +237,11 @@ class NowBoard:
     def __init__(self, file: Path | None = None) -> None:
         self._file = file
         self._began = time.time()
-        self._floor: dict[str, Floor] = {}
+        self._floor: dict[str, list[Floor]] = {}
         self._passes: dict[str, Passed] = {}
         self._warnings: dict[str, None] = {}
         self._held: Counter[str] = Counter()
-        self._confirming: Confirming | None = None
+        self._confirming: dict[int, Confirming] = {}
         self._written = b""
 
     @property
@@ -252,18 +253,22 @@ class NowBoard:
         """Note that a specialist's turn begins."""
         now = time.time()
         self._passes.pop(specialist, None)
-        self._floor[specialist] = Floor(specialist, now, call_since=now)
+        self._floor.setdefault(specialist, []).append(Floor(specialist, now, call_since=now))
 
     def left_floor(self, specialist: str) -> None:
-        """Note that a specialist's turn has ended."""
-        self._floor.pop(specialist, None)
+        """Note that a specialist's turn has ended: of several, the one that began first."""
+        turns = self._floor.get(specialist, [])
+        del turns[:1]
+        if not turns:
+            self._floor.pop(specialist, None)
 
     def calls(self, specialist: str, tools: Sequence[str]) -> None:
         """Note that a specialist calls tools; none if it thinks again."""
-        if (here := self._floor.get(specialist)) is not None:
+        if turns := self._floor.get(specialist):
             names = ", ".join(dict.fromkeys(shorten(tool, 60) for tool in tools))
             doing = f"calling {names}" if names else THINKING
-            self._floor[specialist] = replace(here, doing=doing, call_since=time.time())
+            # Of several turns, nobody says which it is.
+            turns[0] = replace(turns[0], doing=doing, call_since=time.time())
 
     def passed(self, specialist: str, reason: str) -> None:
         """Note that a turn of a specialist brought no trial, and why."""
@@ -278,12 +283,12 @@ class NowBoard:
 
     def confirming(self, trial: int, look: int, of: int, kind: str = "trial") -> None:
         """Note the look that a test on fresh seeds is at."""
-        self._confirming = Confirming(trial, look, of, kind)
+        self._confirming.pop(trial, None)
+        self._confirming[trial] = Confirming(trial, look, of, kind)
 
     def confirmed(self, trial: int) -> None:
         """Note that nothing of a trial is tested any more."""
-        if self._confirming is not None and self._confirming.trial == trial:
-            self._confirming = None
+        self._confirming.pop(trial, None)
 
     @contextmanager
     def holding(self, slot: str) -> Iterator[None]:
@@ -298,10 +303,10 @@ class NowBoard:
         """Return what goes on, with what the queue tells."""
         return TeamNow(
             self._began,
-            tuple(sorted(self._floor.values(), key=lambda one: one.since)),
+            tuple(sorted(itertools.chain(*self._floor.values()), key=lambda one: one.since)),
             tuple(sorted(self._passes.values(), key=lambda one: -one.at)),
             queue.queued,
-            self._confirming,
+            next(reversed(self._confirming.values()), None),
             queue.next_stop,
             queue.ends_at,
             tuple(self._warnings),

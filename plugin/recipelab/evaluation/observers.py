@@ -144,8 +144,21 @@ class TrialObserver:
         """
 
     @contextmanager
+    def wanting(self) -> Iterator[None]:
+        """Note that the trial wants or holds a slot, as long as the context lasts."""
+        yield
+
+    @contextmanager
     def holding(self, slot: Slot) -> Iterator[None]:
         """Note that the trial holds a slot, as long as the context lasts."""
+        yield
+
+    @contextmanager
+    def resting(self) -> Iterator[None]:
+        """Note that the trial goes on without a slot, as long as the context lasts.
+
+        It may have another seed run that holds one at the same time.
+        """
         yield
 
     @contextmanager
@@ -226,6 +239,7 @@ class LineageObserver(TrialObserver):
         live: Where people look what runs; ``None`` where nobody can.
         artifacts: Where artifacts are kept; ``None`` where none is.
         logs: Where logs are kept; ``None`` where none is.
+        on_rest: Called with whether the trial needs no slot, when that changes.
 
     Attributes:
         device_seconds: How long the trial has held slots so far, in seconds.
@@ -243,9 +257,13 @@ class LineageObserver(TrialObserver):
         live: LiveBoard | None = None,
         artifacts: ArtifactStore | None = None,
         logs: LogBook | None = None,
+        on_rest: Callable[[bool], None] = lambda resting: None,
     ) -> None:
         self._live = live
         self._logs = logs
+        self._on_rest = on_rest
+        self._wants = self._rests = 0
+        self._is_resting = False
         self._artifacts = artifacts
         self._store = store
         self._campaign = campaign
@@ -299,6 +317,33 @@ class LineageObserver(TrialObserver):
             self._store.release_slot(self._campaign, self._number, slot.name)
 
     @contextmanager
+    def wanting(self) -> Iterator[None]:
+        """Count the slots that the trial wants or holds."""
+        self._wants += 1
+        self._tell_rest()
+        try:
+            yield
+        finally:
+            self._wants -= 1
+            self._tell_rest()
+
+    @contextmanager
+    def resting(self) -> Iterator[None]:
+        """Let others have the slots of the trial, if it wants none."""
+        self._rests += 1
+        self._tell_rest()
+        try:
+            yield
+        finally:
+            self._rests -= 1
+            self._tell_rest()
+
+    def _tell_rest(self) -> None:
+        if (resting := self._rests > 0 and not self._wants) is not self._is_resting:
+            self._is_resting = resting
+            self._on_rest(resting)
+
+    @contextmanager
     def running(
         self, phase: Phase, seed: int | None, budget: float, slot: Slot, *, beside: bool = False
     ) -> Iterator[Callable[[bytes], None] | None]:
@@ -344,6 +389,16 @@ class _SlotObserver(TrialObserver):
 
     def __init__(self, trial: LineageObserver) -> None:
         self._trial = trial
+
+    @contextmanager
+    def wanting(self) -> Iterator[None]:
+        with self._trial.wanting():
+            yield
+
+    @contextmanager
+    def resting(self) -> Iterator[None]:
+        with self._trial.resting():
+            yield
 
     @contextmanager
     def holding(self, slot: Slot) -> Iterator[None]:

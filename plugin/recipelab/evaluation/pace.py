@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -32,10 +33,12 @@ class Durations:
 
     def __init__(self, seconds: Iterable[float] = ()) -> None:
         self._newest: deque[float] = deque(seconds, maxlen=NEWEST)
+        self._sorted = sorted(self._newest)
 
     def add(self, seconds: float) -> None:
         """Remember a length."""
         self._newest.append(seconds)
+        self._sorted = sorted(self._newest)
 
     @property
     def mean(self) -> float | None:
@@ -47,7 +50,7 @@ class Durations:
         """A length that nine of ten stay below, in seconds; ``None`` before the first."""
         if not self._newest:
             return None
-        ordered = sorted(self._newest)
+        ordered = self._sorted
         return ordered[min(len(ordered) - 1, int(_LATE * len(ordered)))]
 
     def remaining(self, elapsed: float) -> float:
@@ -60,8 +63,9 @@ class Durations:
         Args:
             elapsed: How long it has lasted, in seconds.
         """
-        longer = sorted(length for length in self._newest if length > elapsed)
-        return longer[int(LIKELY * len(longer))] - elapsed if longer else 0.0
+        first = bisect_right(self._sorted, elapsed)
+        longer = len(self._sorted) - first
+        return self._sorted[first + int(LIKELY * longer)] - elapsed if longer else 0.0
 
 
 class TurnPace:
@@ -107,17 +111,39 @@ class Pace:
     def __init__(self) -> None:
         self.lengths = Durations()
         self._began: dict[int, float] = {}
+        self._resting: set[int] = set()
+        self._judged: set[int] = set()
 
     @contextmanager
     def trial(self, number: int) -> Iterator[None]:
         """Time a trial, which runs as long as the context lasts; one that raises is not counted."""
         clock = asyncio.get_running_loop().time
-        began = self._began[number] = clock()
+        self._began[number] = clock()
         try:
             yield
-            self.lengths.add(clock() - began)
+            self.judged(number)
         finally:
             del self._began[number]
+            self._judged.discard(number)
+            self._resting.discard(number)
+
+    def judged(self, number: int) -> None:
+        """Note that a trial has its outcome; what comes after is no part of its length."""
+        if number not in self._judged:
+            self._judged.add(number)
+            self.lengths.add(asyncio.get_running_loop().time() - self._began[number])
+
+    def rests(self, number: int, *, resting: bool) -> None:
+        """Note whether a trial needs no slot for now, as one that waits for a person's word."""
+        if resting:
+            self._resting.add(number)
+        else:
+            self._resting.discard(number)
+
+    @property
+    def needing(self) -> int:
+        """How many trials that run hold a slot or want one."""
+        return len(self._began) - len(self._resting)
 
     def free_slots(self, slots: int, waiting: int, coming: Iterable[float] = ()) -> list[float]:
         """Return when slots will be free for one more trial each, in seconds from now.
@@ -132,8 +158,13 @@ class Pace:
         """
         now = asyncio.get_running_loop().time()
         # Even one that is overdue holds its slot.
-        busy = [max(_SOON, self.lengths.remaining(now - began)) for began in self._began.values()]
-        free = [*busy, *[0.0] * (slots - len(busy))]
+        busy = [
+            max(_SOON, self.lengths.remaining(now - began))
+            for number, began in self._began.items()
+            if number not in self._resting
+        ]
+        # Of more trials than slots, those that end last wait for the others' slots.
+        free = [*sorted(busy)[:slots], *[0.0] * (slots - len(busy))]
         heapify(free)
         for when in (*[0.0] * waiting, *coming):
             self.take(free, when)

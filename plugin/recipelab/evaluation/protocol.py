@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, nullcontext
 from dataclasses import dataclass, replace
 
 from recipelab.acceptance import LineAcceptance, NeedMoreSeeds, waves
@@ -297,7 +297,7 @@ class TrialProtocol:
                 if found is None:
                     return None
                 if not work.holds_turn:
-                    await turn.enter_async_context(self._tests.judging())
+                    await self._take(turn, trial)
                 best = self._best(history)
                 if found.status is not Status.KEPT or best.number == work.best.number:
                     return self._recorded(trial, self._told(found, work.best))
@@ -333,7 +333,7 @@ class TrialProtocol:
             if trial.recipe is not before:
                 work.start(best)
                 return None
-            await turn.enter_async_context(self._tests.judging())
+            await self._take(turn, trial)
         best = self._best(history)
         if work.wanted.alone:
             work.best, work.holds_turn = best, True
@@ -418,6 +418,12 @@ class TrialProtocol:
             return found
         words = await control_run(trial)
         return replace(found, reason=f"{found.reason}; {words}") if words else found
+
+    async def _take(self, turn: AsyncExitStack, trial: SeedRuns) -> None:
+        """Wait for the turn to judge a trial, which needs no slot meanwhile."""
+        waiting = trial.observer.resting() if self._tests.is_judging else nullcontext()
+        with waiting:
+            await turn.enter_async_context(self._tests.judging())
 
     def _history(self) -> History:
         return self._incumbent().history

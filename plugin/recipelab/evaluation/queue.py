@@ -36,7 +36,7 @@ from recipelab.evaluation.proposals import (
 from recipelab.evaluation.scratch import ScratchBench
 from recipelab.evaluation.seal import carried_over
 from recipelab.evaluation.trial_runner import OnPhase, TrialRunner
-from recipelab.lineage import LineageStore, TrialFilter, TrialRecord
+from recipelab.lineage import LineageStore, TrialBrief, TrialFilter, TrialRecord
 from recipelab.packs.pack import Pack
 from recipelab.sandbox.processes import is_dead
 
@@ -129,6 +129,8 @@ class TrialQueue:
             logs=logs,
             on_phase=on_phase,
             on_checkpoint=on_checkpoint,
+            on_rest=self._rests,
+            on_judged=self.pace.judged,
         )
         self._evaluator = evaluator
         self._follows = follows
@@ -140,6 +142,7 @@ class TrialQueue:
         self._owners: dict[int, str] = {}
         self._recipes: dict[int, Recipe] = {}
         self._running: dict[int, asyncio.Task[None]] = {}
+        self._begun: set[int] = set()
         self._ended: deque[int] = deque()
         self._changed = asyncio.Event()
         self._ends: dict[int, asyncio.Event] = {}
@@ -319,13 +322,8 @@ class TrialQueue:
 
         In a new epoch the best of the one before comes first.
         """
-        if self._follows is not None and sum(self.store.counts(self.campaign).values()) == 1:
-            here, surfaces = Recipe(self.recipe_of(BASELINE)), self.pack.surface_names
-            best = carried_over(self.store, self._follows, here, surfaces)
-            if best is not None:
-                self.submit(best, round_number=None)
-        for lease in self.store.dead_leases(lambda owner: not is_dead(owner)):
-            self.store.release_slot(lease.campaign, lease.trial, lease.slot)
+        self._carry_over()
+        self._release_dead_slots()
         aborted = TrialFilter(statuses=(Status.ABORTED,), order="oldest", limit=MAX_RETRIED)
         unfinished = (
             *self.store.in_flight_briefs(self.campaign),
@@ -340,6 +338,19 @@ class TrialQueue:
         for brief in again:
             self._queue(brief.number, brief.specialist)
         return tuple(brief.number for brief in again)
+
+    def _carry_over(self) -> None:
+        """Submit the best of the epoch before, if this one begins."""
+        if self._follows is not None and sum(self.store.counts(self.campaign).values()) == 1:
+            here, surfaces = Recipe(self.recipe_of(BASELINE)), self.pack.surface_names
+            best = carried_over(self.store, self._follows, here, surfaces)
+            if best is not None:
+                self.submit(best, round_number=None)
+
+    def _release_dead_slots(self) -> None:
+        """Forget the slots that processes held which are dead."""
+        for lease in self.store.dead_leases(lambda owner: not is_dead(owner)):
+            self.store.release_slot(lease.campaign, lease.trial, lease.slot)
 
     def retry(self, number: int) -> None:
         """Queue a recorded trial again that never got its outcome, or was aborted."""
@@ -415,6 +426,7 @@ class TrialQueue:
         """Stop the running trials; they stay without an outcome and can be retried."""
         tasks = list(self._running.values())
         self._running.clear()
+        self._begun.clear()
         self._waiting.clear()
         self._recipes.clear()
         self._ended.clear()
@@ -434,7 +446,7 @@ class TrialQueue:
         Each is recorded as ``aborted``, with the kind ``killed``. The baseline cannot be spared,
         and a trial that is judged is left alone.
         """
-        asked = self._live.take_kills() if self._live is not None else ()
+        asked = self._kills_asked()
         found = [n for n in asked if n in self.in_flight and n != BASELINE]
         ended = [n for n in found if self.store.brief(self.campaign, n).status is None]
         for number in ended:
@@ -453,6 +465,41 @@ class TrialQueue:
                 self._told_end(number)
         return tuple(ended)
 
+    def _kills_asked(self) -> tuple[int, ...]:
+        return self._live.take_kills() if self._live is not None else ()
+
+    # What a queue that shares its campaign with other drivers does, and one alone has no need for.
+
+    def refresh(self) -> None:
+        """Take in what other drivers of the campaign did."""
+
+    def take_others(self) -> tuple[TrialBrief, ...]:
+        """Return the trials that other drivers had judged since the last call, in order."""
+        return ()
+
+    async def baseline_elsewhere(self) -> None:
+        """Wait until another driver has measured the baseline, or it is this one's to measure."""
+
+    async def wait_for_others(self, *, idle: bool) -> None:
+        """Wait while nothing can be done here, and the trials of other drivers may change that.
+
+        Args:
+            idle: Whether nobody here had anything to propose.
+        """
+
+    def is_last(self, state: str, reason: str) -> bool:
+        """Return whether no other driver is there to end the campaign; if one is, leave."""
+        return True
+
+    def end(self, state: str, reason: str) -> None:
+        """Write to the lineage how the campaign ends.
+
+        Args:
+            state: ``stopped`` if it may go on, ``finished`` if its budget is spent.
+            reason: Why it ended.
+        """
+        self.store.end_campaign(self.campaign, state, reason)
+
     def _queue(self, number: int, specialist: str, recipe: Recipe | None = None) -> None:
         self._owners[number] = specialist
         self._ends.setdefault(number, asyncio.Event())
@@ -463,17 +510,23 @@ class TrialQueue:
         self._fill()
 
     def _fill(self) -> None:
-        """Begin trials while there are slots for them."""
-        while self._waiting and len(self._running) < self.slots and not self._paused:
+        """Begin trials while there are slots for them.
+
+        A trial that needs none for now, as it waits for a person or its turn to be judged, or is
+        scored without a device, keeps no other from beginning.
+        """
+        while self._waiting and self._needing < self.slots and not self._paused:
             number = self._waiting.popleft()
             name = f"{self.campaign}-trial-{number}"
             task = asyncio.create_task(self._run(number), name=name)
             self._running[number] = task
+            self._begun.add(number)
             task.add_done_callback(partial(self._done, number))
 
     def _done(self, number: int, task: asyncio.Task[None]) -> None:
         if self._running.get(number) is not task:
             return  # The queue was stopped meanwhile.
+        self._begun.discard(number)
         if not task.cancelled() and task.exception() is None:
             del self._running[number]
         self._owners.pop(number, None)
@@ -482,9 +535,20 @@ class TrialQueue:
         self._told_end(number)
         self._fill()
 
+    @property
+    def _needing(self) -> int:
+        """How many trials need a slot, or have only just begun."""
+        return self.pace.needing + len(self._begun)
+
+    def _rests(self, number: int, resting: bool) -> None:
+        self.pace.rests(number, resting=resting)
+        if resting:
+            self._fill()
+
     async def _run(self, number: int) -> None:
         """Run one trial until its outcome is recorded, and note how long that took."""
         with self.pace.trial(number):
+            self._begun.discard(number)
             await self._runner.run(number, self._owners[number], self._recipes.pop(number, None))
 
 

@@ -301,7 +301,8 @@ class SeedRuns:
                 done(await runner.finish(recipe, seed, slot))
                 return
         # Scoring needs no GPU: the next training has it meanwhile.
-        done(await runner.finish(recipe, seed, ANYWHERE))
+        with runner.observer.resting():
+            done(await runner.finish(recipe, seed, ANYWHERE))
 
     def _race(self) -> CurveRace | None:
         """Return what one more run is held against; ``None`` to let it train to its end."""
@@ -335,8 +336,9 @@ class SeedRuns:
                 if not slot.gpus:
                     await score(seed, slot, is_trial=is_trial)
         if slot.gpus:
-            for seed, is_trial in order:
-                await score(seed, ANYWHERE, is_trial=is_trial)
+            with self.observer.resting():
+                for seed, is_trial in order:
+                    await score(seed, ANYWHERE, is_trial=is_trial)
 
     def _incumbent_runner(self, incumbent: Incumbent) -> PhaseRunner:
         if incumbent.number not in self._incumbents:

@@ -10,29 +10,40 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import Any, TypedDict
 
 from recipelab.budget import Ledger
 from recipelab.core.content import Home
-from recipelab.core.errors import RecipelabError, SandboxUnavailable
+from recipelab.core.errors import RecipelabError, SandboxUnavailable, unknown_name
 from recipelab.core.trial import Checkpoint, Status, Trust
 from recipelab.evaluation.artifacts import ArtifactStore
+from recipelab.evaluation.driver import (
+    Driver,
+    SharedLedger,
+    SharedTests,
+    check_joinable,
+    check_shared,
+)
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.live import LiveBoard
 from recipelab.evaluation.log_book import LogBook
-from recipelab.evaluation.now import BudgetNow, QueueNow
+from recipelab.evaluation.now import BudgetNow, NowBoard, QueueNow
 from recipelab.evaluation.proposals import Approve
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.evaluation.seal import MOST_TOLD, Seal, check_folder, check_seal
+from recipelab.evaluation.shared_queue import SharedQueue
 from recipelab.evaluation.trial_runner import OnPhase
 from recipelab.lineage import CampaignRecord, LineageStore
 from recipelab.lineage.campaigns import SEAL, check_campaign, checked_priors, prior_note
+from recipelab.lineage.leases import LeaseTimes
 from recipelab.lineage.trial_view import checkpoint_words
 from recipelab.packs.data import ensure_data
 from recipelab.packs.load import load_pack
 from recipelab.packs.pack import Pack
+from recipelab.places.base import LOCAL, PlaceRequest, check_place, open_place
 from recipelab.plan import Plan, settings_of
 from recipelab.sandbox import Sandbox
-from recipelab.sandbox.choose import check_kind_name, open_sandbox
+from recipelab.sandbox.choose import check_kind_name
 from recipelab.sandbox.requirements import image_spec_of
 from recipelab.sandbox.slots import SlotPool, machine_pool
 from recipelab.sandbox.spec import ImageSpec
@@ -53,12 +64,16 @@ class Overrides:
         sandbox: A sandbox, started or not; one that was started stays so.
         evaluator: A whole evaluator; no data is fetched and no sandbox is opened.
         approve: Asked before each trial.
+        joins: Whether it drives a campaign beside other processes that do.
+        times: How long a driver may be silent, where several may drive a campaign.
     """
 
     store: LineageStore | None = None
     sandbox: Sandbox | None = None
     evaluator: Evaluator | None = None
     approve: Approve | None = None
+    joins: bool = False
+    times: LeaseTimes = field(default_factory=LeaseTimes)
 
 
 @dataclass
@@ -167,6 +182,11 @@ class CampaignSession:
         check_campaign(name, plan.seed, plan.limits.trials)
         if self.overrides.sandbox is None and self.overrides.evaluator is None:
             check_kind_name(plan.sandbox)
+            check_place(plan.place, plan.place_options)
+        elif plan.place != LOCAL:
+            raise RecipelabError(
+                f"a sandbox or evaluator of your own runs here, and not at the place {plan.place}"
+            )
         if not plan.limits.bounded:
             raise RecipelabError(
                 "a campaign needs a budget: give trials, hours, device hours, tokens, money or a "
@@ -196,33 +216,32 @@ class CampaignSession:
         priors = checked_priors(store, plan.priors, plan.name or "")
         name = plan.name or claimed_name(store, self.home, Path(plan.pack).name, self._stack)
         self.plan = plan = plan.model_copy(update={"name": name, "priors": priors})
-        self._stack.enter_context(self.home.locked(name))
+        is_first_here = self._locked(name)
         known = {campaign.name: campaign for campaign in store.campaigns()}.get(name)
         if known is not None:
             # Before data are fetched and an image is built.
             self._check_seal(store, known, Seal.of_pack(self.pack))
+        elif self.overrides.joins:
+            raise RecipelabError(unknown_name("campaign", name, known_names(store)))
         evaluator = self.overrides.evaluator or await self._open_evaluator()
         seal = Seal.of_pack(self.pack, evaluator.data, evaluator.image)
         if known is not None:
             seal = seal.first_in(self._check_seal(store, known, seal, say=self.say))
-        self._register(store, name, seal, known=known is not None)
+        driver = self._driver(store, name)
+        if driver is not None and known is not None:
+            # Before anything of it is changed: it may run elsewhere.
+            self._enter(driver, alone=not driver.joined)
+        if not self.overrides.joins:
+            self._register(store, name, seal, known=known is not None)
+        if driver is not None and known is None:
+            self._enter(driver, alone=False)  # Nobody else has made it.
         trust = self.pack.trust
         self.say(trust.warning or f"trust: {trust}, as {self.pack.trust_reason}")
-        queue = TrialQueue(
-            store,
-            name,
-            evaluator,
-            slots=trials_at_once(evaluator.slots, seeds_at_once(self.pack)),
-            ledger=Ledger(store, name, plan.limits, goal=self.pack.metric.goal, say=self.say),
-            approve=self.overrides.approve,
-            repeats=plan.blind,
-            follows=plan.follows,
-            live=self._live_board(name),
-            artifacts=ArtifactStore(self.home.artifacts(name), plan.keep_artifacts),
-            logs=LogBook(self.home.logs(name)),
-            on_phase=lambda number, phase, seed: self.on_phase(number, phase, seed),
-            on_checkpoint=self._say_checkpoint,
-        )
+        queue = self._new_queue(store, name, evaluator, driver, is_first_here=is_first_here)
+        if driver is not None:
+            await self._stack.enter_async_context(driver.beating())
+            if driver.joined:
+                self.say(f"driver {driver.number} of campaign {name}")
         for text in self._warned:
             queue.now.warn(text)
         await self._stack.enter_async_context(
@@ -231,9 +250,75 @@ class CampaignSession:
         self._stack.push_async_callback(queue.stop)
         return queue
 
-    def _live_board(self, name: str) -> LiveBoard:
+    def _locked(self, name: str) -> bool:
+        """Keep others of this home from running the campaign; return whether none does already.
+
+        Raises:
+            RecipelabError: Another process runs it, and this one does not join it.
+        """
+        try:
+            self._stack.enter_context(self.home.locked(name))
+        except RecipelabError:
+            if not self.overrides.joins:
+                raise
+            return False
+        return True
+
+    def _driver(self, store: LineageStore, name: str) -> Driver | None:
+        """Return this process as a driver of the campaign; ``None`` where one alone may run it.
+
+        Raises:
+            RecipelabError: It is to join others in a lineage that cannot be shared, or a campaign
+                that does not run.
+        """
+        joins = self.overrides.joins
+        if joins:
+            check_shared(store)
+            check_joinable(store.campaign(name))
+        if not store.is_shared:
+            return None
+        model = self.plan.model_name
+        return Driver(store, name, model=model, times=self.overrides.times, joins=joins)
+
+    def _enter(self, driver: Driver, *, alone: bool) -> None:
+        driver.enter(alone=alone)
+        self._stack.callback(driver.close)
+
+    def _new_queue(
+        self,
+        store: LineageStore,
+        name: str,
+        evaluator: Evaluator,
+        driver: Driver | None,
+        *,
+        is_first_here: bool,
+    ) -> TrialQueue:
+        plan, goal = self.plan, self.pack.metric.goal
+        options: dict[str, Any] = {
+            "slots": trials_at_once(evaluator.slots, seeds_at_once(self.pack)),
+            "approve": self.overrides.approve,
+            "repeats": plan.blind,
+            "follows": plan.follows,
+            "live": self._live_board(name, is_first_here),
+            "artifacts": ArtifactStore(self.home.artifacts(name), plan.keep_artifacts),
+            "logs": LogBook(self.home.logs(name)),
+            "on_phase": lambda number, phase, seed: self.on_phase(number, phase, seed),
+            "on_checkpoint": self._say_checkpoint,
+        }
+        if driver is None:
+            ledger = Ledger(store, name, plan.limits, goal=goal, say=self.say)
+            return TrialQueue(store, name, evaluator, ledger=ledger, **options)
+        evaluator.tests = SharedTests(store, name)
+        shared = SharedLedger(store, driver, plan.limits, goal=goal, say=self.say)
+        return SharedQueue(store, name, evaluator, driver=driver, ledger=shared, **options)
+
+    def _live_board(self, name: str, is_first_here: bool) -> LiveBoard:
+        """Return where people see what runs; a second driver of this home shows its phases only."""
         board = LiveBoard(self.home.live(name))
-        board.clear()
+        if is_first_here:
+            board.clear()
+        else:
+            board.now = NowBoard()
         return board
 
     def _tell_warning(self, text: str) -> None:
@@ -248,25 +333,31 @@ class CampaignSession:
 
     async def _open_evaluator(self) -> Evaluator:
         spec = image_spec_of(self.pack.sandbox, self.pack.requirements)
-        pool = slots_for(self.pack, spec, self.plan)
-        pool.tell = self._tell_warning
+        place = open_place(self.plan.place, self._place_request(spec))
         data = await asyncio.to_thread(ensure_data, self.pack, say=self.say)
-        sandbox = self.overrides.sandbox or await self._open_sandbox(spec)
+        if self.overrides.sandbox is None:
+            await self._stack.enter_async_context(place)
+        sandbox = self.overrides.sandbox or place.sandbox
         await asyncio.to_thread(self._tell_isolation, sandbox)
         if not sandbox.started:
             await self._stack.enter_async_context(sandbox)
-        return Evaluator(self.pack, sandbox, data, pool=pool)
+        return Evaluator(self.pack, sandbox, data, pool=place.pool)
 
-    async def _open_sandbox(self, spec: ImageSpec) -> Sandbox:
-        # Building an image takes minutes; in a thread, Ctrl-C still ends the command at once.
-        return await asyncio.to_thread(
-            open_sandbox,
-            self.plan.sandbox,
-            spec,
-            build=True,
-            say=self.say,
+    def _place_request(self, spec: ImageSpec) -> PlaceRequest:
+        plan = self.plan
+        return PlaceRequest(
+            spec=spec,
+            sandbox=plan.sandbox,
+            **slot_size(self.pack, spec),
+            slots=plan.slots,
+            most=most_slots(self.pack),
+            share=plan.share_devices,
             # A real model writes code that nobody has read: without isolation only if asked for.
             allow_local_fallback=not self.has_real_model,
+            needs_isolation=self.has_real_model,
+            options=plan.place_options,
+            say=self.say,
+            warn=self._tell_warning,
         )
 
     def _tell_isolation(self, sandbox: Sandbox) -> None:
@@ -309,7 +400,9 @@ class CampaignSession:
                 f"campaign {known.name} was begun by an earlier recipelab, which kept no hashes of "
                 "pack, evaluator, data and image: they are taken as they are now"
             )
-        elif any(status in MEASURED_ONCE for status in store.counts(known.name)):
+        elif self.overrides.joins or any(
+            status in MEASURED_ONCE for status in store.counts(known.name)
+        ):
             check_seal(known.name, sealed, now)
         else:
             check_folder(sealed, now)
@@ -368,6 +461,11 @@ def trials_at_once(slots: int, seeds: int) -> int:
     return min(slots, -(-slots // seeds) + (seeds > 1))
 
 
+def known_names(store: LineageStore) -> list[str]:
+    """Return the names of all campaigns of a lineage."""
+    return [campaign.name for campaign in store.campaigns()]
+
+
 def claimed_name(
     store: LineageStore, home: Home, stem: str, stack: ExitStack | AsyncExitStack
 ) -> str:
@@ -394,6 +492,24 @@ def claimed_name(
     raise AssertionError("unreachable: numbers do not end")
 
 
+class SlotSize(TypedDict):
+    """Cores and GPUs of one slot."""
+
+    cpus: float
+    gpus: int
+
+
+def slot_size(pack: Pack, spec: ImageSpec) -> SlotSize:
+    """Return what a phase of a pack takes of a machine."""
+    gpus = max(1, pack.hardware.gpus) if spec.container.gpu else 0
+    return SlotSize(cpus=pack.limits.cpus, gpus=gpus)
+
+
+def most_slots(pack: Pack) -> int:
+    """Return how many slots a campaign takes by default."""
+    return max(len(pack.seeds), MOST_SLOTS)
+
+
 def slots_for(pack: Pack, spec: ImageSpec, plan: Plan) -> SlotPool:
     """Return the slots that the phases of a pack run in on this machine.
 
@@ -401,10 +517,9 @@ def slots_for(pack: Pack, spec: ImageSpec, plan: Plan) -> SlotPool:
         RecipelabError: The machine does not have what is asked for.
     """
     return machine_pool(
-        cpus=pack.limits.cpus,
-        gpus=max(1, pack.hardware.gpus) if spec.container.gpu else 0,
+        **slot_size(pack, spec),
         wanted=plan.slots,
-        most=max(len(pack.seeds), MOST_SLOTS),
+        most=most_slots(pack),
         share=plan.share_devices,
     )
 

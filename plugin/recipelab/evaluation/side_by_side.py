@@ -181,12 +181,13 @@ async def hold_slot(pool: SlotPool, observer: TrialObserver) -> AsyncIterator[Sl
         SandboxError: The GPU no longer answers, or no slot is left.
         MachineSuspected: The log says that the machine failed.
     """
-    async with pool.lease() as slot:
+    async with _leased(pool, observer) as slot:
         try:
             with observer.holding(slot):
                 yield slot
         except PhaseFailed as failed:
-            for gpu in slot.gpus:
+            # Those of another machine are not known here.
+            for gpu in () if slot.node else slot.gpus:
                 if fault := await asyncio.to_thread(gpu_fault, gpu):
                     pool.retire(slot, fault)
                     raise SandboxError(fault) from failed
@@ -194,6 +195,13 @@ async def hold_slot(pool: SlotPool, observer: TrialObserver) -> AsyncIterator[Sl
             if failed.failure.kind in (FailureKind.INFRASTRUCTURE, FailureKind.DISK):
                 raise MachineSuspected(failed.failure) from failed
             raise
+
+
+@asynccontextmanager
+async def _leased(pool: SlotPool, observer: TrialObserver) -> AsyncIterator[Slot]:
+    with observer.wanting():
+        async with pool.lease() as slot:
+            yield slot
 
 
 async def blame_machine(work: Awaitable[T]) -> T:

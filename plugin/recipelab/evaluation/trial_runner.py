@@ -48,6 +48,8 @@ class TrialRunner:
         logs: Keeps the logs of trials; ``None`` keeps none.
         on_phase: Called when a phase begins.
         on_checkpoint: Called when the working line was tested.
+        on_rest: Called when a trial needs no slot for now, and when it needs one again.
+        on_judged: Called when a trial is recorded; the line may be tested after that.
 
     Attributes:
         seeds: The seeds of the campaign.
@@ -68,6 +70,8 @@ class TrialRunner:
         logs: LogBook | None,
         on_phase: OnPhase,
         on_checkpoint: Callable[[Checkpoint], None],
+        on_rest: Callable[[int, bool], None] = lambda number, resting: None,
+        on_judged: Callable[[int], None] = lambda number: None,
     ) -> None:
         self.seeds = SeedSource(evaluator.pack, campaign, store.secret(campaign))
         self.line = CampaignLine(store, campaign, evaluator, self._told_checkpoint)
@@ -82,6 +86,8 @@ class TrialRunner:
         self._logs = logs
         self._on_phase = on_phase
         self._on_checkpoint = on_checkpoint
+        self._on_rest = on_rest
+        self._on_judged = on_judged
         self._killed: set[int] = set()
         self._recorded: dict[int, Outcome] = {}
         self._scored: dict[int, dict[int, None]] = {}
@@ -118,6 +124,7 @@ class TrialRunner:
             live=self._live,
             artifacts=self._artifacts,
             logs=self._logs,
+            on_rest=partial(self._on_rest, number),
         )
         outcome = None
         try:
@@ -130,6 +137,7 @@ class TrialRunner:
             self._scored.pop(number, None)
             self._told_confirmed(number)
             self._ledger.ended(number, specialist, outcome, observer.device_seconds)
+        self._on_judged(number)
         self.line.learn(outcome)
         if outcome.status is Status.KEPT:
             # Others may join the line while it is tested, which then may be due again.
@@ -142,7 +150,7 @@ class TrialRunner:
     ) -> Outcome:
         """Return what came of a trial: of a person's word, of its twin, or of its evaluation."""
         try:
-            refusal = await self._refusal(number)
+            refusal = await self._refusal(number, observer)
             if refusal is not None:
                 return declined(refusal)
             if shared := self._checker.shared(number):
@@ -258,11 +266,12 @@ class TrialRunner:
             certified = self._store.winner_brief(self._campaign).number
             self._artifacts.settle({head, certified})
 
-    async def _refusal(self, number: int) -> str | None:
+    async def _refusal(self, number: int, observer: LineageObserver) -> str | None:
         """Return why a person declines a trial; ``None`` if it is approved or nobody is asked."""
         if self._approve is None or number == BASELINE:
             return None
-        return await self._approve(self._store.trial(self._campaign, number))
+        with observer.resting():
+            return await self._approve(self._store.trial(self._campaign, number))
 
     def _told_checkpoint(self, found: Checkpoint) -> None:
         self._tested.append(found)

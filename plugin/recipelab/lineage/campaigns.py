@@ -11,6 +11,7 @@ from typing import Any
 from recipelab.core.errors import LineageError, unknown_name
 from recipelab.core.trial import Trust
 from recipelab.lineage.database import Row, Transaction
+from recipelab.lineage.leases import begin_drivers_round
 from recipelab.lineage.lookup import OpenLineage, campaign_id_of, last_round
 from recipelab.lineage.records import CampaignRecord, RoundRecord
 from recipelab.lineage.values import (
@@ -241,8 +242,11 @@ class CampaignStore(OpenLineage):
             The round's number.
         """
         with self._writing_to(campaign) as (transaction, campaign_id):
-            _end_round(transaction, campaign_id)
             number = last_round(transaction, campaign_id) + 1
+            if (driver := self._driving.get(campaign)) is not None:
+                begin_drivers_round(transaction, campaign_id, driver, number)
+            else:
+                _end_round(transaction, campaign_id)
             transaction.insert(
                 "round", campaign_id=campaign_id, number=number, started_at=to_stamp(now())
             )

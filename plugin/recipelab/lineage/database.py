@@ -43,6 +43,8 @@ _SPELT_OUT = 16
 """Items of a list up to which a SQLite statement names each; reading JSON takes longer to begin."""
 
 _NAMING_LOCK = 7_243_117_906
+_STOPPED_MILLISECONDS = 15_000
+_LIMITS = ("BEGIN", "COMMIT")
 _IDLE_SECONDS = 30.0
 """A PostgreSQL connection that has rested longer is tried before it is used."""
 
@@ -123,6 +125,8 @@ class Database(ABC):
     begin_reading: ClassVar[str]
     begin_writing: ClassVar[str]
     is_sqlite: ClassVar[bool]
+    clock: str
+    """SQL of the seconds since 1970 by the database's own clock, which all its users share."""
 
     def __init__(self) -> None:
         self._free: list[tuple[Any, float]] = []
@@ -234,6 +238,7 @@ class SqliteDatabase(Database):
     # would fail, not wait, when another process has written in between.
     begin_writing = "BEGIN IMMEDIATE"
     is_sqlite = True
+    clock = "((julianday('now') - 2440587.5) * 86400.0)"
 
     def __init__(self, file: Path) -> None:
         super().__init__()
@@ -291,6 +296,52 @@ class SqliteDatabase(Database):
         return isinstance(error, sqlite3.OperationalError) or type(error) is sqlite3.DatabaseError
 
 
+class _PostgresConnection:
+    """A connection that costs a half of what the driver's own needs for a short transaction.
+
+    It has one cursor, as each result is read before the next statement, and hands the words that
+    begin and end transactions to libpq itself.
+
+    Args:
+        connection: The driver's connection, which commits by itself.
+    """
+
+    __slots__ = ("_connection", "_cursor")
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._cursor = connection.cursor()
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is of no use any more."""
+        return bool(self._connection.closed)
+
+    def execute(self, statement: str | bytes, values: Mapping[str, Any] | None = None) -> Any:
+        """Run a statement and return the cursor; ``None`` for ``BEGIN`` and ``COMMIT``."""
+        if values is None and isinstance(statement, str) and statement.startswith(_LIMITS):
+            return self._command(statement)
+        return self._cursor.execute(statement, values)
+
+    def cursor(self) -> Any:
+        """Return the cursor."""
+        return self._cursor
+
+    def close(self) -> None:
+        """Close it."""
+        self._connection.close()
+
+    def _command(self, words: str) -> None:
+        import psycopg
+
+        result = self._connection.pgconn.exec_(words.encode())
+        if result.status != psycopg.pq.ExecStatus.COMMAND_OK:
+            raise psycopg.errors.error_from_result(result)
+        # A transaction that has failed is rolled back by COMMIT, which says so by its tag alone.
+        if words == "COMMIT" and result.command_status != b"COMMIT":
+            raise psycopg.OperationalError(f"the transaction ended by {result.command_status!r}")
+
+
 class PostgresDatabase(Database):
     """A lineage in a PostgreSQL database.
 
@@ -304,6 +355,7 @@ class PostgresDatabase(Database):
     begin_reading = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
     begin_writing = "BEGIN"
     is_sqlite = False
+    clock = "(extract(epoch FROM clock_timestamp())::float8)"
 
     def __init__(self, url: str) -> None:
         super().__init__()
@@ -331,9 +383,13 @@ class PostgresDatabase(Database):
         transaction.value("SELECT pg_advisory_xact_lock(:key)", key=_NAMING_LOCK)
 
     def _connect(self) -> Any:
-        return self._psycopg.connect(
+        connection = self._psycopg.connect(
             self._url.replace("postgresql+psycopg:", "postgresql:", 1), autocommit=True
         )
+        # The server ends the transaction of a process that was stopped or lost within it: others
+        # would wait for its locks as long as the connection lives.
+        connection.execute(f"SET idle_in_transaction_session_timeout = {_STOPPED_MILLISECONDS}")
+        return _PostgresConnection(connection)
 
     def _is_usable(self, connection: Any, idle_seconds: float) -> bool:
         if connection.closed:
@@ -347,8 +403,9 @@ class PostgresDatabase(Database):
         return True
 
     def is_outage(self, error: BaseException) -> bool:
-        """Return whether the server is gone, full or out of reach."""
-        return isinstance(error, self._psycopg.OperationalError)
+        """Return whether the server is gone, full or out of reach, or has ended the transaction."""
+        stopped = self._psycopg.errors.IdleInTransactionSessionTimeout
+        return isinstance(error, (self._psycopg.OperationalError, stopped))
 
 
 @lru_cache(maxsize=1024)

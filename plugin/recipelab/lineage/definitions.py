@@ -11,7 +11,10 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from recipelab.lineage.tables import LineageTable
 
-_ADDED_AFTER = {2: ("turn_view", "turn", "turn_trial", "finished_run")}
+_ADDED_AFTER = {
+    2: ("turn_view", "turn", "turn_trial", "finished_run"),
+    3: ("driver", "trial_lease", "driver_round", "driver_test"),
+}
 """Tables that came with the version after the one that is named."""
 
 

@@ -25,6 +25,7 @@ from recipelab.lineage.database import Row, Transaction
 from recipelab.lineage.lookup import (
     LARGEST_NUMBER,
     OpenLineage,
+    check_live,
     number_of,
     trial_id_of,
     trial_ids_of,
@@ -140,10 +141,13 @@ class EvidenceStore(OpenLineage):
 
         Raises:
             LineageError: There is no such trial, or the head was not kept.
+            LeaseLost: This process is a driver that was given up.
             ValueError: A figure is not a finite number, or it held and fell back.
         """
         check_checkpoint(found)
         with self._writing_to(campaign) as (transaction, campaign_id):
+            if (driver := self._driving.get(campaign)) is not None:
+                check_live(transaction, campaign_id, driver)
             numbers = (found.trial, found.against)
             head, _ = trial_ids_of(transaction, campaign_id, numbers, campaign)
             status = transaction.value("SELECT status FROM trial WHERE id = :id", id=head)
@@ -277,7 +281,7 @@ class EvidenceStore(OpenLineage):
         """
         for run in runs:
             check_seed_run(run)
-        with self._writing_to(campaign) as (transaction, campaign_id):
+        with self._writing_trial(campaign, number) as (transaction, campaign_id):
             trial_id = trial_id_of(transaction, campaign_id, number, campaign)
             made_at = now()
             for run in runs:
@@ -330,7 +334,7 @@ class EvidenceStore(OpenLineage):
             ValueError: A figure is not a finite number.
         """
         check_seed_run(run)
-        with self._writing_to(campaign) as (transaction, campaign_id):
+        with self._writing_trial(campaign, number) as (transaction, campaign_id):
             trial_id = trial_id_of(transaction, campaign_id, number, campaign)
             transaction.run(
                 _ADD_FINISHED,

@@ -9,6 +9,7 @@ from typing import Any
 
 from recipelab.core.errors import LineageError
 from recipelab.lineage.database import Row, Transaction
+from recipelab.lineage.leases import note_reserved
 from recipelab.lineage.lookup import OpenLineage, check_round, trial_id_of, trial_ids_of
 from recipelab.lineage.records import (
     Lease,
@@ -213,6 +214,7 @@ class LedgerStore(OpenLineage):
         *,
         round_number: int | None,
         usage: Sequence[NewUsage] = (),
+        reserved: tuple[int, float] | None = None,
     ) -> int:
         """Add messages of the group chat, and what was used for them, all or none.
 
@@ -221,6 +223,8 @@ class LedgerStore(OpenLineage):
             messages: The messages, in the order in which they were said.
             round_number: The round in which they were said; ``None`` outside of rounds.
             usage: What calls of models and trials used.
+            reserved: Tokens and US dollars that the driver's calls have still reserved after that;
+                ``None`` where nothing is reserved in the lineage.
 
         Returns:
             The place of the first among the messages of the campaign, from 0.
@@ -260,6 +264,8 @@ class LedgerStore(OpenLineage):
                 if one.round is not None and one.round != round_number:
                     check_round(transaction, campaign_id, one.round, campaign)
                 _insert_call(transaction, campaign_id, one)
+            if reserved is not None and (driver := self._driving.get(campaign)) is not None:
+                note_reserved(transaction, campaign_id, driver, *reserved)
             return position
 
     def notes(
@@ -374,6 +380,7 @@ class LedgerStore(OpenLineage):
         seconds: float,
         cost: float = 0.0,
         round_number: int | None = None,
+        reserved: tuple[int, float] | None = None,
     ) -> None:
         """Add what one call of a model took.
 
@@ -386,6 +393,7 @@ class LedgerStore(OpenLineage):
             seconds: Time waited, in seconds.
             cost: Cost, in the currency that the caller counts in.
             round_number: The round of the call; ``None`` outside of rounds.
+            reserved: As in :meth:`add_messages`.
 
         Raises:
             LineageError: There is no such campaign or round, or a number is negative or too large.
@@ -394,7 +402,7 @@ class LedgerStore(OpenLineage):
         usage = NewUsage(
             specialist, model, prompt_tokens, completion_tokens, seconds, cost, round_number
         )
-        self.add_messages(campaign, (), round_number=None, usage=[usage])
+        self.add_messages(campaign, (), round_number=None, usage=[usage], reserved=reserved)
 
     def leases(self, campaign: str | None = None) -> tuple[Lease, ...]:
         """Return the slots that trials hold, in the order in which they were taken.
@@ -436,7 +444,7 @@ class LedgerStore(OpenLineage):
         Raises:
             LineageError: There is no such campaign or trial.
         """
-        with self._writing_to(campaign) as (transaction, campaign_id):
+        with self._writing_trial(campaign, trial) as (transaction, campaign_id):
             trial_id_of(transaction, campaign_id, trial, campaign)
             _release(transaction, campaign_id, trial, slot)
             transaction.insert(

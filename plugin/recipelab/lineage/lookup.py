@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from threading import Lock
 from typing import Any
 
-from recipelab.core.errors import LineageError, unknown_name
+from recipelab.core.errors import LeaseLost, LineageError, unknown_name
 from recipelab.lineage.database import Database, Transaction
 from recipelab.lineage.values import clean
 
@@ -21,6 +21,13 @@ METRIC = "metric"
 
 MARK = "imported"
 """Key of the mark of an imported campaign in its settings; a mark may have a metric, too."""
+
+LIVE = "live"
+"""State of a driver that was heard of in time, and has not left."""
+
+_STATE = "SELECT state FROM driver WHERE campaign_id = :campaign AND number = :driver"
+_HOLDER = "SELECT driver FROM trial_lease WHERE campaign_id = :campaign AND trial_number = :trial"
+_IS_OPEN = "SELECT 1 FROM trial WHERE id = :id AND status IS NULL"
 
 _MOMENT: ContextVar[Transaction | None] = ContextVar("moment", default=None)
 
@@ -47,6 +54,10 @@ class OpenLineage:
         self._turn = Lock()
         # No campaign is ever removed or renamed, so a name means the same one for ever.
         self._campaign_ids: dict[str, int] = {}
+        # Under which number this process drives a campaign that several drivers may share.
+        self._driving: dict[str, int] = {}
+        # Seconds that the trials of such a campaign may hold slots in all.
+        self._most_device: dict[str, float] = {}
 
     @contextmanager
     def moment(self) -> Iterator[None]:
@@ -93,6 +104,45 @@ class OpenLineage:
             if campaign_id is None or not self._database.is_sqlite:
                 campaign_id = campaign_id_of(transaction, campaign, to_write=True)
             yield transaction, campaign_id
+
+    @contextmanager
+    def _writing_trial(
+        self, campaign: str, number: int, *, judges: bool = False
+    ) -> Iterator[tuple[Transaction, int]]:
+        """Open a transaction that writes to a trial, which a driver has to hold for that.
+
+        Args:
+            campaign: Name of the campaign.
+            number: The trial's number.
+            judges: Whether its outcome is written; else a judged trial is anybody's.
+
+        Raises:
+            LeaseLost: This process is a driver, and the trial is another one's, or it was given up.
+        """
+        with self._writing_to(campaign) as (transaction, campaign_id):
+            driver = self._driving.get(campaign)
+            if driver is not None:
+                check_live(transaction, campaign_id, driver)
+                trial_id = trial_key(campaign_id, number)
+                if judges or transaction.value(_IS_OPEN, id=trial_id) is not None:
+                    holder = transaction.value(_HOLDER, campaign=campaign_id, trial=number)
+                    if holder != driver:
+                        whose = "nobody's" if holder is None else f"driver {holder}'s"
+                        raise LeaseLost(
+                            f"trial {number} of {campaign} is {whose} by now, not driver {driver}'s"
+                        )
+            yield transaction, campaign_id
+
+
+def check_live(transaction: Transaction, campaign_id: int, driver: int) -> None:
+    """Check that a driver was not given up by the others, as one that slept for a minute is.
+
+    Raises:
+        LeaseLost: It was.
+    """
+    state = transaction.value(_STATE, campaign=campaign_id, driver=driver)
+    if state != LIVE:
+        raise LeaseLost(f"driver {driver} drives the campaign no more: it is {state}")
 
 
 def campaign_id_of(transaction: Transaction, name: str, *, to_write: bool = False) -> int:

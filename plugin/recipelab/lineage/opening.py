@@ -22,7 +22,7 @@ from recipelab.lineage.database import (
 )
 from recipelab.lineage.values import now, to_stamp
 
-SCHEMA = 3
+SCHEMA = 4
 """Version of the tables; raise it with every change of them."""
 
 OLDEST = 2

@@ -8,6 +8,7 @@ from typing import Self
 
 from recipelab.lineage.campaigns import CampaignStore
 from recipelab.lineage.columns import ColumnReader
+from recipelab.lineage.drivers import DriverStore
 from recipelab.lineage.evidence import EvidenceStore
 from recipelab.lineage.ledger import LedgerStore
 from recipelab.lineage.opening import open_database
@@ -22,6 +23,7 @@ class LineageStore(
     TrialWriter,
     CampaignStore,
     LedgerStore,
+    DriverStore,
     TurnStore,
     EvidenceStore,
 ):

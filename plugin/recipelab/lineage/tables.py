@@ -472,3 +472,64 @@ class LeaseRow(LineageTable, table=True):
     sandbox: str
     owner: str
     since: str
+
+
+class DriverRow(LineageTable, table=True):
+    """A process that runs a campaign, where several may.
+
+    Times are seconds since 1970 by the clock of the database. ``until`` is when the lease of its
+    trials ends, unless it is heard of before. ``run`` counts the stretches in which a campaign was
+    run; ``ticket`` is its place among those that want to judge. ``tokens`` and ``money`` are what
+    its calls of models have reserved, and what they used that is not in ``usage`` yet.
+    """
+
+    __tablename__ = "driver"
+    __table_args__ = _COMPACT
+
+    campaign_id: int = Field(foreign_key="campaign.id", primary_key=True)
+    number: int = Field(primary_key=True)
+    run: int
+    host: str
+    process: str
+    model: str
+    began: float
+    until: float
+    state: str
+    wish: str | None = None
+    ticket: int | None = Field(default=None, sa_type=BigInteger)
+    tokens: int = Field(sa_type=BigInteger)
+    money: float
+
+
+class TrialLeaseRow(LineageTable, table=True):
+    """Which driver runs a trial in flight; ``wish`` is what people want of it, as its end."""
+
+    __tablename__ = "trial_lease"
+    __table_args__ = _COMPACT
+
+    campaign_id: int = Field(foreign_key="campaign.id", primary_key=True)
+    trial_number: int = Field(sa_type=BigInteger, primary_key=True)
+    driver: int
+    wish: str | None = None
+
+
+class DriverRoundRow(LineageTable, table=True):
+    """Which driver leads a round: the round's turns and messages are of its chat."""
+
+    __tablename__ = "driver_round"
+    __table_args__ = _COMPACT
+
+    campaign_id: int = Field(foreign_key="campaign.id", primary_key=True)
+    round_number: int = Field(primary_key=True)
+    driver: int
+
+
+class DriverTestRow(LineageTable, table=True):
+    """A test on fresh seeds that a driver runs, and that has no verdict yet."""
+
+    __tablename__ = "driver_test"
+    __table_args__ = _COMPACT
+
+    campaign_id: int = Field(foreign_key="campaign.id", primary_key=True)
+    driver: int = Field(primary_key=True)
+    name: str = Field(primary_key=True)

@@ -195,6 +195,9 @@ class TurnStore(OpenLineage):
                 "SELECT m.position FROM turn t JOIN message m ON m.campaign_id = t.campaign_id "
                 "AND m.position BETWEEN t.first_message AND t.last_message "
                 "AND m.source = t.specialist "
+                # Specialists of the same name speak in the rounds of other drivers.
+                "AND (m.round_number IS NULL OR t.round_number IS NULL "
+                "OR m.round_number = t.round_number) "
                 "WHERE t.campaign_id = :campaign AND t.number = :turn ORDER BY m.position",
                 campaign=campaign_id,
                 turn=turn,

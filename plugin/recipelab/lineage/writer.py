@@ -8,7 +8,15 @@ from typing import TypeVar
 from recipelab.core.errors import LineageError, unknown_name
 from recipelab.core.trial import Outcome, Phase, Proposal, Status
 from recipelab.lineage.database import Transaction
-from recipelab.lineage.lookup import OpenLineage, check_round, number_of, trial_id_of, trial_ids_of
+from recipelab.lineage.leases import check_room, end_lease, hold_trial
+from recipelab.lineage.lookup import (
+    OpenLineage,
+    check_live,
+    check_round,
+    number_of,
+    trial_id_of,
+    trial_ids_of,
+)
 from recipelab.lineage.records import TrialState
 from recipelab.lineage.similar import EditKeys
 from recipelab.lineage.trial_rows import (
@@ -75,10 +83,13 @@ class TrialWriter(OpenLineage):
 
         Raises:
             LineageError: There is no such campaign, parent, round or turn.
+            BudgetSpent: Drivers run the campaign, and its trials are spent or in flight.
             ValueError: The expected change is not a finite number.
         """
         recipe = ProposedRecipe(files, digest, diff, meaning, keys)
         with self._writing_to(campaign) as (transaction, campaign_id):
+            if parents:
+                check_room(transaction, campaign_id, campaign, self._most_device.get(campaign))
             parent_ids = _checked(transaction, campaign_id, campaign, parents, round_number)
             trial_id = insert_trial(
                 transaction,
@@ -89,6 +100,9 @@ class TrialWriter(OpenLineage):
                 recipe=recipe,
                 turn=turn,
             )
+            if (driver := self._driving.get(campaign)) is not None:
+                check_live(transaction, campaign_id, driver)
+                hold_trial(transaction, campaign_id, number_of(trial_id), driver)
             return number_of(trial_id)
 
     def propose_and_record(
@@ -148,12 +162,13 @@ class TrialWriter(OpenLineage):
             outcome: How it ended.
 
         Raises:
-            LineageError: There is no such trial, or it is judged already.
+            LineageError: There is no such trial, it is judged already, or another driver has it.
             ValueError: A figure of the outcome is not a finite number.
         """
-        with self._writing_to(campaign) as (transaction, campaign_id):
+        with self._writing_trial(campaign, number, judges=True) as (transaction, campaign_id):
             trial_id = trial_id_of(transaction, campaign_id, number, campaign)
             _, status = _standing(transaction, trial_id)
+            end_lease(transaction, campaign_id, number)
             if status is Status.ABORTED:
                 reopen_trial(transaction, trial_id)
             elif status is not None:
@@ -221,7 +236,7 @@ class TrialWriter(OpenLineage):
                 on the chain of accepted recipes or descends from the trial itself.
         """
         recipe = ProposedRecipe(files, digest, diff, meaning, keys)
-        with self._writing_to(campaign) as (transaction, campaign_id):
+        with self._writing_trial(campaign, number) as (transaction, campaign_id):
             trial_id, parent_id = trial_ids_of(transaction, campaign_id, (number, onto), campaign)
             trial = f"trial {number} of {campaign}"
             _, status = _standing(transaction, trial_id)
@@ -267,7 +282,7 @@ class TrialWriter(OpenLineage):
         """
         target = _named(TrialState, "state", state)
         running = None if phase is None else _named(Phase, "phase", phase)
-        with self._writing_to(campaign) as (transaction, campaign_id):
+        with self._writing_trial(campaign, number) as (transaction, campaign_id):
             trial_id = trial_id_of(transaction, campaign_id, number, campaign)
             standing, status = _standing(transaction, trial_id)
             trial = f"trial {number} of {campaign}"

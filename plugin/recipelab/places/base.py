@@ -143,6 +143,21 @@ PLACES = Registry[PlaceKind](
 """The places by name."""
 
 
+def place_kind(name: str) -> PlaceKind:
+    """Return the kind of place of that name.
+
+    Raises:
+        RecipelabError: There is none (the valid ones are listed), or what it needs is missing.
+    """
+    try:
+        return PLACES.get(name)
+    except ImportError as error:
+        raise RecipelabError(
+            f"the place {name} needs the package {error.name}, which is not installed: "
+            f"pip install 'recipelab[{name}]'"
+        ) from error
+
+
 def check_place(name: str, options: Mapping[str, str]) -> None:
     """Check that a place may be asked for, with these options.
 
@@ -152,7 +167,7 @@ def check_place(name: str, options: Mapping[str, str]) -> None:
     """
     if name == LOCAL and not options:
         return
-    valid = PLACES.get(name).options
+    valid = place_kind(name).options
     for option in options:
         if option not in valid:
             raise RecipelabError(unknown_name(f"option of the place {name}", option, valid))
@@ -165,4 +180,4 @@ def open_place(name: str, request: PlaceRequest) -> Place:
         RecipelabError: As for :func:`check_place`, or the place refuses what is asked for.
     """
     check_place(name, request.options)
-    return PLACES.get(name).from_request(request)
+    return place_kind(name).from_request(request)

@@ -30,7 +30,7 @@ from recipelab.places.store import NodeStore, default_root
 from recipelab.places.trees import Hashes, stand_of_folder
 from recipelab.sandbox.base import Input, PhaseRequest, PhaseResult, Sandbox, Watch
 from recipelab.sandbox.files import remove_tree
-from recipelab.sandbox.slots import list_gpus
+from recipelab.sandbox.gpus import list_gpus
 from recipelab.sandbox.spec import ImageSpec
 
 _GIB = 1 << 30

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -56,6 +56,29 @@ class Piece(NamedTuple):
     offset: int
     data: bytes
     last: bool
+
+
+def pack(pieces: Sequence[Piece]) -> tuple[dict[str, Any], bytes]:
+    """Return pieces as a header and bytes."""
+    listed = [[one.digest, one.offset, len(one.data), one.last] for one in pieces]
+    return {"pieces": listed}, b"".join(one.data for one in pieces)
+
+
+def unpack(header: Mapping[str, Any], data: bytes) -> list[Piece]:
+    """Return the pieces of a header and bytes.
+
+    Raises:
+        KeyError, TypeError, ValueError: They are none.
+    """
+    found: list[Piece] = []
+    start = 0
+    for digest, offset, length, last in header["pieces"]:
+        end = start + int(length)
+        if not start <= end <= len(data):
+            raise ValueError("more bytes are named than came")
+        found.append(Piece(str(digest), int(offset), data[start:end], bool(last)))
+        start = end
+    return found
 
 
 class Portable(BaseModel):

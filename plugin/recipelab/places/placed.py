@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import math
 import uuid
 from abc import ABC, abstractmethod
-from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from io import BytesIO
-from itertools import islice
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from tempfile import SpooledTemporaryFile
-from typing import IO, ClassVar, cast
+from typing import ClassVar
 
 from recipelab.core.errors import SandboxError, SandboxUnavailable
 from recipelab.core.logs import logger
 from recipelab.places.base import PlaceRequest
 from recipelab.places.parcel import (
-    PIECE_BYTES,
     NodeFacts,
     Parcel,
     ParcelInput,
@@ -29,15 +24,16 @@ from recipelab.places.parcel import (
     TreesMissing,
 )
 from recipelab.places.setup import ImageArchive
+from recipelab.places.transfer import (
+    MOST_ASKED,
+    check_figures,
+    fetch_outputs,
+    result_of,
+    send_blobs,
+)
 from recipelab.places.trees import Hashes, Packed, stand_of_folder
 from recipelab.sandbox.base import WATCH_BYTES, PhaseRequest, PhaseResult, Sandbox
 from recipelab.sandbox.files import check_request
-from recipelab.sandbox.outputs import (
-    MAX_REFUSED,
-    OutputCollector,
-    OutputLimitReached,
-    printable_name,
-)
 from recipelab.sandbox.processes import MIB
 from recipelab.sandbox.slots import Slot, SlotPool
 
@@ -51,10 +47,6 @@ CANCEL_SECONDS = 60.0
 
 _TOLD_BYTES = 256 * MIB
 """What takes a while to send, so that people are told."""
-_MOST_ASKED = 4096
-"""Digests in one question."""
-_MOST_WORDS = 4096
-_MOST_ERROR = 1 << 16
 _MOST_KNOWN = 1 << 17
 
 
@@ -152,6 +144,7 @@ class PlacedSandbox(Sandbox):
         self._archive = ImageArchive(request.spec)
         self._hashes = Hashes()
         self._running: dict[str, int] = defaultdict(int)
+        self._active: dict[str, NodeLink] = {}
         self._known: dict[str, set[str]] = defaultdict(set)
         self._sending: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._started = False
@@ -163,6 +156,9 @@ class PlacedSandbox(Sandbox):
     async def stop(self) -> None:
         """Take all links out of use; what runs there ends. See :meth:`Sandbox.stop`."""
         self._started = False
+        await asyncio.gather(
+            *(self._cancel(link, name) for name, link in list(self._active.items()))
+        )
         for link in list(self._links.values()):
             self.leave(link, "the place was closed")
         await asyncio.to_thread(self._archive.close)
@@ -225,7 +221,7 @@ class PlacedSandbox(Sandbox):
         if await link.missing([digest]):
             size = path.stat().st_size
             self._request.say(f"sending the image to {facts.node} ({size / MIB:,.0f} MiB)")
-            await self._put(link, {digest: path})
+            await send_blobs(link, {digest: path})
         facts = await link.load_image(digest)
         if facts.fault:
             raise SandboxUnavailable(f"node {facts.node}: {facts.fault}")
@@ -283,14 +279,15 @@ class PlacedSandbox(Sandbox):
         self._running[link.slot.name] += 1
         try:
             reply = await self._run_on(link, request, parcel, packed)
-            refused = await self._fetch(link, request, reply)
+            check_figures(reply)
+            refused = await fetch_outputs(link, request, reply.outputs, self._hashes)
             self._known[link.node].add(reply.outputs.digest)
         except NodeLost as error:
             self.leave(link, str(error))
             raise SandboxError(f"node {link.node} is lost: {error}") from error
         finally:
             self._running[link.slot.name] -= 1
-        return _result(request, reply, refused)
+        return result_of(request, reply, refused)
 
     def _link(self, request: PhaseRequest, packed: Mapping[str, Packed]) -> NodeLink:
         """Return the link to run a phase on.
@@ -355,6 +352,7 @@ class PlacedSandbox(Sandbox):
         for _ in range(SENDS):
             await self._send(link, packed, wanted)
             name = uuid.uuid4().hex
+            self._active[name] = link
             try:
                 return await link.run(name, parcel, tell, watcher.tell)
             except TreesMissing as missing:
@@ -362,6 +360,8 @@ class PlacedSandbox(Sandbox):
             except asyncio.CancelledError:
                 await self._cancel(link, name)
                 raise
+            finally:
+                del self._active[name]
         raise SandboxError(f"node {link.node} does not keep what phase {parcel.phase} needs")
 
     async def _cancel(self, link: NodeLink, name: str) -> None:
@@ -397,62 +397,16 @@ class PlacedSandbox(Sandbox):
                 sizes |= packed[digest].tree.files()
             digests = list(files)
             lacking: list[str] = []
-            for start in range(0, len(digests), _MOST_ASKED):
-                lacking += await link.missing(digests[start : start + _MOST_ASKED])
+            for start in range(0, len(digests), MOST_ASKED):
+                lacking += await link.missing(digests[start : start + MOST_ASKED])
             if (total := sum(sizes[one] for one in lacking if one in sizes)) > _TOLD_BYTES:
                 self._request.say(f"sending {total / MIB:,.0f} MiB of data to {link.node}")
             manifests = {digest: packed[digest].tree.to_bytes() for digest in trees}
             sent = {digest: files[digest] for digest in lacking if digest in files}
-            await self._put(link, {**sent, **manifests})
+            await send_blobs(link, {**sent, **manifests})
         if len(known := self._known[link.node]) > _MOST_KNOWN:
             known.clear()
         known.update(packed)
-
-    async def _put(self, link: NodeLink, blobs: Mapping[str, Path | bytes]) -> None:
-        """Send blobs, in their order."""
-        batches = _batches(blobs)
-        while (batch := await asyncio.to_thread(next, batches, None)) is not None:
-            await link.put(batch)
-
-    async def _fetch(self, link: NodeLink, request: PhaseRequest, reply: Reply) -> tuple[str, ...]:
-        """Take what a phase has left on a node into the folder of its request.
-
-        What a node says is trusted no more than a command: names, sizes and number are held to
-        what :mod:`recipelab.sandbox.outputs` lets through, and bytes to their hash.
-
-        Returns:
-            The outputs that were refused here.
-        """
-        limits = request.limits
-        most = limits.output_mb * MIB
-        collector = OutputCollector(request.output, max_bytes=most, max_files=limits.output_files)
-        paths: dict[str, list[str]] = defaultdict(list)
-        try:
-            total = 0
-            for entry in reply.outputs.entries:
-                total += entry.size
-                if entry.kind == "folder":
-                    collector.folder()
-                elif entry.digest is None:
-                    collector.refuse(entry.path, "symbolic link")
-                else:
-                    paths[entry.digest].append(entry.path)
-            if total > most or sum(map(len, paths.values())) > limits.output_files:
-                raise OutputLimitReached
-            async for digest, size, file in _blobs(link, reply.outputs.files()):
-                for path in paths[digest]:
-                    file.seek(0)
-                    await asyncio.to_thread(collector.take, path, file, size)
-                    self._hashes.learn(request.output / path, digest)
-        except OutputLimitReached:
-            collector.discard()
-            raise SandboxError(
-                f"node {link.node} sent more outputs than phase {request.phase} may leave"
-            ) from None
-        except BaseException:
-            collector.discard()
-            raise
-        return collector.refused
 
 
 class _Watcher:
@@ -474,122 +428,6 @@ class _Watcher:
         if self._watch is not None and piece and not self._stop:
             self._stop = self._watch.tell(piece)
         return self._stop
-
-
-def _batches(blobs: Mapping[str, Path | bytes]) -> Iterator[list[Piece]]:
-    """Yield the pieces of blobs, in messages that are as full as may be.
-
-    Raises:
-        SandboxError: A file cannot be read.
-    """
-    batch: list[Piece] = []
-    room = PIECE_BYTES
-    for digest, source in blobs.items():
-        try:
-            for piece in _pieces(digest, source):
-                if batch and len(piece.data) > room:
-                    yield batch
-                    batch, room = [], PIECE_BYTES
-                batch.append(piece)
-                room -= len(piece.data)
-        except OSError as error:
-            raise SandboxError(f"an input cannot be sent: {source!r}: {error}") from error
-    if batch:
-        yield batch
-
-
-def _pieces(digest: str, source: Path | bytes) -> Iterator[Piece]:
-    with BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
-        offset = 0
-        data = file.read(PIECE_BYTES)
-        while True:
-            after = file.read(PIECE_BYTES)
-            yield Piece(digest, offset, data, not after)
-            if not after:
-                return
-            offset, data = offset + len(data), after
-
-
-async def _blobs(
-    link: NodeLink, sizes: Mapping[str, int]
-) -> AsyncIterator[tuple[str, int, IO[bytes]]]:
-    """Fetch blobs one after the other, each with its size as a file that is gone afterwards.
-
-    Raises:
-        SandboxError: A blob is not what its digest says.
-    """
-    wanted = dict(sizes)
-    while wanted:
-        asked = [(one, 0) for one in islice(wanted, _MOST_ASKED)]
-        pieces = deque(await link.blobs(asked))
-        while pieces:
-            digest = pieces[0].digest
-            if digest not in wanted:
-                raise SandboxError(f"node {link.node} sent a file that nobody asked for")
-            size = wanted.pop(digest)
-            with SpooledTemporaryFile(max_size=PIECE_BYTES) as file:
-                await _receive(link, digest, size, pieces, file)
-                yield digest, size, cast("IO[bytes]", file)
-
-
-async def _receive(
-    link: NodeLink, digest: str, size: int, pieces: deque[Piece], file: IO[bytes]
-) -> None:
-    """Write the pieces of one blob to a file: the first that has come, and those behind it."""
-    total, offset, last = hashlib.sha256(), 0, False
-    while not last:
-        if not pieces:
-            pieces.extend(await link.blobs([(digest, offset)]))
-        piece = pieces.popleft()
-        offset += len(piece.data)
-        last = piece.last
-        if piece.digest != digest or offset > size or not (piece.data or last):
-            break
-        total.update(piece.data)
-        file.write(piece.data)
-    if not last or offset != size or total.hexdigest() != digest:
-        raise SandboxError(f"node {link.node} sent an output that is not what its hash says")
-
-
-def _result(request: PhaseRequest, reply: Reply, refused: tuple[str, ...]) -> PhaseResult:
-    """Return what was measured, with all words of a node within bounds and safe to print.
-
-    Raises:
-        SandboxError: A figure is none.
-    """
-    seconds = (
-        reply.wall_seconds,
-        reply.cpu_seconds,
-        reply.warm_seconds,
-        reply.warm_cpu_seconds,
-        reply.peak_memory_mb or 0.0,
-    )
-    if not all(math.isfinite(one) and one >= 0.0 for one in seconds):
-        raise SandboxError("a node measured what cannot be")
-    most = request.limits.log_kb * 1024 + _MOST_WORDS
-    changed = tuple(map(printable_name, reply.changed))
-    return PhaseResult(
-        ending=reply.ending,
-        exit_code=reply.exit_code,
-        wall_seconds=reply.wall_seconds,
-        cpu_seconds=reply.cpu_seconds,
-        peak_memory_mb=reply.peak_memory_mb,
-        log=reply.log[:most],
-        refused=(*map(_word, reply.refused[: MAX_REFUSED + 1]), *refused),
-        environment=reply.environment[:_MOST_WORDS],
-        tampered=tuple(
-            sorted({*map(printable_name, reply.tampered[:MAX_REFUSED]), *changed[:MAX_REFUSED]})
-        ),
-        refused_processes=reply.refused_processes,
-        error_file=reply.error_file[:_MOST_ERROR],
-        warm_seconds=reply.warm_seconds,
-        warm_cpu_seconds=reply.warm_cpu_seconds,
-        watched=reply.watched[:WATCH_BYTES],
-    )
-
-
-def _word(text: str) -> str:
-    return "".join(char if char.isprintable() else "?" for char in text[:_MOST_WORDS])
 
 
 def _listed(packages: Mapping[str, str]) -> str:

@@ -31,6 +31,8 @@ from recipelab.places.parcel import (
     Piece,
     Reply,
     TreesMissing,
+    pack,
+    unpack,
 )
 from recipelab.places.placed import NodeLink, NodeLost
 from recipelab.sandbox.slots import ANYWHERE, Slot
@@ -126,6 +128,9 @@ class Frames:
 class StreamLink(NodeLink):
     """The driver's end of a stream to a worker.
 
+    Attributes:
+        process: The process behind the stream, if it is one of this machine.
+
     Args:
         reader: Where the worker's frames come from.
         writer: Where the driver's go.
@@ -141,7 +146,7 @@ class StreamLink(NodeLink):
         self.node = ""
         self.slot: Slot = ANYWHERE
         self._frames = Frames(reader, writer)
-        self._process = process
+        self.process = process
         self._said = bytearray()
         self._calls: dict[int, asyncio.Future[tuple[Header, bytes]]] = {}
         self._tells: dict[str, tuple[Callable[[bytes], None], Callable[[bytes], bool]]] = {}
@@ -178,8 +183,8 @@ class StreamLink(NodeLink):
             SandboxUnavailable: It cannot begin there.
         """
         self._tasks = [asyncio.ensure_future(work) for work in (self._listen(), self._beat())]
-        if self._process is not None and self._process.stderr is not None:
-            self._tasks.append(asyncio.ensure_future(self._hear(self._process.stderr)))
+        if self.process is not None and self.process.stderr is not None:
+            self._tasks.append(asyncio.ensure_future(self._hear(self.process.stderr)))
         try:
             facts = await self._facts({"do": "start"}, setup.to_bytes())
         except NodeLost as error:
@@ -191,20 +196,29 @@ class StreamLink(NodeLink):
         self.node = facts.node
         return facts
 
-    async def close(self) -> None:
-        """End the worker, and what runs there."""
-        self._lose("the link was closed")
+    @property
+    def lost(self) -> str:
+        """Why the worker is gone; empty while it is there."""
+        return self._lost
+
+    async def close(self, reason: str = "the link was closed") -> None:
+        """End the worker, and what runs there.
+
+        Args:
+            reason: Why, for what waits for it.
+        """
+        self._lose(reason)
         self._frames.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._process is not None:
+        if self.process is not None:
             # At the end of its input it kills its phases, and ends.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._process.wait(), BEAT_SECONDS)
-            if self._process.returncode is None:
-                self._process.kill()
-                await self._process.wait()
+                await asyncio.wait_for(self.process.wait(), BEAT_SECONDS)
+            if self.process.returncode is None:
+                self.process.kill()
+                await self.process.wait()
 
     async def facts(self) -> NodeFacts:
         """Return what the node is; see :class:`NodeLink`."""
@@ -224,14 +238,14 @@ class StreamLink(NodeLink):
 
     async def put(self, pieces: Sequence[Piece]) -> None:
         """Send pieces; see :class:`NodeLink`."""
-        header, data = _packed(pieces)
+        header, data = pack(pieces)
         await self._call({"do": "put", **header}, data)
 
     async def blobs(self, wanted: Sequence[tuple[str, int]]) -> list[Piece]:
         """Return pieces; see :class:`NodeLink`."""
         said, data = await self._call({"do": "blobs", "wanted": [list(one) for one in wanted]})
         try:
-            return _unpacked(said, data)
+            return unpack(said, data)
         except (KeyError, TypeError, ValueError) as error:
             raise self._lose(f"it sent no pieces: {error}") from error
 
@@ -297,10 +311,10 @@ class StreamLink(NodeLink):
                     else:
                         tell(data)
         except NodeLost as error:
-            if self._process is not None:
+            if self.process is not None:
                 # What it said last tells more than the end of its output.
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._process.wait(), 1.0)
+                    await asyncio.wait_for(self.process.wait(), 1.0)
             self._lose(str(error))
 
     async def _beat(self) -> None:
@@ -434,40 +448,17 @@ async def _missing(worker: NodeWorker, header: Header) -> tuple[Header, bytes]:
 
 
 async def _put(worker: NodeWorker, header: Header, data: bytes) -> tuple[Header, bytes]:
-    await worker.put(_unpacked(header, data))
+    await worker.put(unpack(header, data))
     return {}, b""
 
 
 async def _blobs(worker: NodeWorker, header: Header) -> tuple[Header, bytes]:
-    return _packed(await worker.blobs([(str(one), int(two)) for one, two in header["wanted"]]))
+    return pack(await worker.blobs([(str(one), int(two)) for one, two in header["wanted"]]))
 
 
 async def _cancel(worker: NodeWorker, name: str) -> tuple[Header, bytes]:
     await worker.cancel(name)
     return {}, b""
-
-
-def _packed(pieces: Sequence[Piece]) -> tuple[Header, bytes]:
-    """Return pieces as a header and bytes."""
-    listed = [[one.digest, one.offset, len(one.data), one.last] for one in pieces]
-    return {"pieces": listed}, b"".join(one.data for one in pieces)
-
-
-def _unpacked(header: Header, data: bytes) -> list[Piece]:
-    """Return the pieces of a header and bytes.
-
-    Raises:
-        KeyError, TypeError, ValueError: They are none.
-    """
-    found: list[Piece] = []
-    start = 0
-    for digest, offset, length, last in header["pieces"]:
-        end = start + int(length)
-        if not start <= end <= len(data):
-            raise ValueError("more bytes are named than came")
-        found.append(Piece(str(digest), int(offset), data[start:end], bool(last)))
-        start = end
-    return found
 
 
 def _strings(found: object) -> list[str]:

@@ -153,6 +153,10 @@ class SlotPool:
         self._free = [other for other in self._free if other.name != slot.name]
         self._freed.set()
 
+    def in_use(self, slot: Slot) -> bool:
+        """Return whether a slot is leased right now, also one that was retired meanwhile."""
+        return slot.name in self._leased
+
     @asynccontextmanager
     async def lease(self) -> AsyncIterator[Slot]:
         """Wait for a slot and hold it.

@@ -321,7 +321,10 @@ class ResearchGroupChat(RoundGroupChat):
         loop.requeue_unfinished()
         turns_left, tokens = self._turn_limit, RoundTokens(token)
         async with loop.following_lineage(on_stop=token.cancel):
-            while self.ended is None and (ended := loop.ended) is None:
+            while True:
+                await loop.wait_for_others(token)
+                if self.ended is not None or (ended := loop.ended) is not None:
+                    break
                 number = loop.start_round()
                 await self._assemble_round(queue, loop, turns_left)
                 words = task or [opening_message(queue, number)]

@@ -19,7 +19,9 @@ from autogen_agentchat.messages import (
 from autogen_core import CancellationToken
 
 from recipelab.agents import EVALUATOR, checkpoint_report, outcome_report
+from recipelab.core.errors import LineageError
 from recipelab.core.knobs import changed_surfaces, find_knobs
+from recipelab.core.logs import logger
 from recipelab.core.trial import Status
 from recipelab.evaluation.calibration import baseline_text
 from recipelab.evaluation.queue import TrialQueue
@@ -53,6 +55,8 @@ WRITE_SECONDS = 1.0
 
 LOOK_SECONDS = 1.0
 """Time between two looks at the lineage for changes by other processes."""
+
+_log = logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -149,7 +153,7 @@ class CampaignLoop:
         self._unwritten: list[NewMessage] = []
         self._unwritten_usage: list[NewUsage] = []
         self._written = -math.inf
-        queue.ledger.defer_usage(self._unwritten_usage.append)
+        queue.ledger.defer_usage(self._unwritten_usage)
         self._recall_passes(specialists)
 
     def _recall_passes(self, specialists: Collection[str]) -> None:
@@ -199,10 +203,12 @@ class CampaignLoop:
         """
         self._queue.ensure_baseline()
         message: BaseChatMessage | None = None
-        while self._queue.running:
+        while await self._baseline_runs(token):
             waiting = asyncio.ensure_future(self._queue.next_ended())
             token.link_future(waiting)
             records = await waiting
+            if not records:
+                continue  # Another driver has it by now.
             message = outcome_report(self._queue, records, blind=self._blind)
             self.keep_judged(records)
             self.hear(message)
@@ -214,6 +220,13 @@ class CampaignLoop:
         noise = TextMessage(content=text, source=source)
         self.hear(noise)
         return message, noise
+
+    async def _baseline_runs(self, token: CancellationToken) -> bool:
+        """Return whether the baseline runs here, once it does not run elsewhere."""
+        elsewhere = asyncio.ensure_future(self._queue.baseline_elsewhere())
+        token.link_future(elsewhere)
+        await elsewhere
+        return bool(self._queue.running)
 
     def requeue_unfinished(self) -> None:
         """Queue the trials that a dead process left in flight, and those that were aborted."""
@@ -346,6 +359,8 @@ class CampaignLoop:
         """
         if not ended.finished or not self._queue.ledger.has_time:
             return ()
+        if not self._queue.is_last("finished", ended.reason):
+            return ()  # Whoever ends last tests the line.
         waiting = asyncio.ensure_future(self._queue.settle())
         token.link_future(waiting)
         await waiting
@@ -360,8 +375,7 @@ class CampaignLoop:
         """Write to the lineage how the run ended."""
         self._write()
         self._queue.ledger.defer_usage(None)
-        state = "finished" if ended.finished else "stopped"
-        self._store.end_campaign(self._campaign, state, ended.reason)
+        self._queue.end("finished" if ended.finished else "stopped", ended.reason)
 
     @asynccontextmanager
     async def following_lineage(
@@ -372,11 +386,28 @@ class CampaignLoop:
         Args:
             on_stop: Called when somebody asks for the end of the campaign.
         """
-        looked = self._write_overdue
-        async with following_lineage(self._queue, self._notes.say, looked, on_stop):
+        async with following_lineage(self._queue, self._notes.say, self._looked, on_stop):
             yield
 
-    def _write_overdue(self) -> None:
+    async def wait_for_others(self, token: CancellationToken) -> None:
+        """Wait while nothing can be done here, and the trials of other drivers may change that.
+
+        Args:
+            token: Cancels the waiting.
+        """
+        idle = self._idle_rounds > 0
+        waiting = asyncio.ensure_future(self._queue.wait_for_others(idle=idle))
+        token.link_future(waiting)
+        await waiting
+
+    def _looked(self) -> None:
+        """Learn from the trials of other drivers, and write messages that are overdue."""
+        for trial in self._queue.take_others():
+            result = TrialResult.of_brief(trial)
+            self.silence.trial_judged(result.status, result.surface)
+            self.policy.trial_judged(result)
+            if trial.status is Status.KEPT:
+                self._notes.say(f"trial {trial.number} of another driver is kept: {trial.reason}")
         if self._unwritten and self._is_write_due():
             self._write()
 
@@ -390,6 +421,7 @@ class CampaignLoop:
                 self._unwritten,
                 round_number=self.round,
                 usage=self._unwritten_usage,
+                reserved=self._queue.ledger.reserved,
             )
             self._unwritten.clear()
             self._unwritten_usage.clear()
@@ -412,14 +444,24 @@ async def following_lineage(
         on_stop: Called when somebody asks for the end of the campaign.
     """
 
+    def look() -> None:
+        apply_external_changes(queue, say)
+        if on_stop is not None and queue.take_stop():
+            say("stopped, as somebody asked")
+            on_stop()
+        if at_each_look is not None:
+            at_each_look()
+
     async def follow() -> None:
+        reached = True
         while True:
-            apply_external_changes(queue, say)
-            if on_stop is not None and queue.take_stop():
-                say("stopped, as somebody asked")
-                on_stop()
-            if at_each_look is not None:
-                at_each_look()
+            try:
+                look()
+                reached = True
+            except LineageError as error:
+                if reached:  # It may be back before anybody needs it.
+                    _log.warning("the lineage cannot be followed for now", error=str(error))
+                reached = False
             await asyncio.sleep(LOOK_SECONDS)
 
     task = asyncio.ensure_future(follow())
@@ -432,6 +474,7 @@ async def following_lineage(
 
 def apply_external_changes(queue: TrialQueue, say: Callable[[str], None]) -> None:
     """Pause or resume a queue as its campaign in the lineage is, end and queue trials."""
+    queue.refresh()
     paused = queue.store.campaign(queue.campaign).state == PAUSED
     if paused != queue.paused:
         say("paused: trials that run go on, none is begun" if paused else "going on")
@@ -439,4 +482,4 @@ def apply_external_changes(queue: TrialQueue, say: Callable[[str], None]) -> Non
     for number in queue.take_kills():
         say(f"trial {number} is ended, as somebody asked")
     for number in queue.adopt():
-        say(f"trial {number} was proposed from outside: it is queued")
+        say(f"trial {number} was proposed from outside, or left by another driver: it is queued")

@@ -48,7 +48,12 @@ SELECTOR = "selector"
 """The name that calls of the selector are booked for, and under which it can have a model."""
 
 TURNS_EACH = 2
-"""Turns of each specialist in a round, on average, unless the plan says otherwise."""
+"""Turns of each specialist in a round, on average, unless the plan says otherwise; with several
+slots, turns for each slot or specialist after which a round ends that brought no trial."""
+
+TURNS_A_SLOT = 64
+"""Turns for each slot in a round, where there are several: at the end of a round all wait for the
+last turn, so that slots run dry."""
 
 
 def charters_for(pack: Pack, arm: Arm, names: Sequence[str] = ()) -> tuple[Charter, ...]:
@@ -299,12 +304,14 @@ class Participants:
             turn_pace: How turns went in earlier rounds; those of this round are added.
             silence: Who had nothing to say in earlier rounds.
         """
-        plan = self._session.plan
+        plan, few = self._session.plan, TURNS_EACH * max(len(self.charters), queue.slots)
+        many = max(few, TURNS_A_SLOT * queue.slots) if queue.slots > 1 else few
         return TurnScheduler(
             queue,
             [charter.name for charter in self.charters],
             guests=[guest.name for guest in self.guests],
-            turns=plan.turns or TURNS_EACH * max(len(self.charters), queue.slots),
+            turns=plan.turns or many,
+            most_barren=few,
             ahead=plan.ahead,
             turn_pace=turn_pace,
             silence=silence,

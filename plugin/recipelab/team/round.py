@@ -6,6 +6,7 @@ runtime and a cancellation token of its own:
 - :class:`RoundGroupChat` replaces AutoGen's ``__init__`` by :meth:`RoundGroupChat._assemble`,
 - :class:`RoundManager` replaces the way in which AutoGen's manager waits for speakers,
 - :class:`QuietRuntime` replaces the serialization of every message for a log that is off,
+- :class:`~recipelab.team.overlap.OverlappingTurns` replaces the container of a specialist,
 - :class:`RoundTokens` and :func:`relay` end a round cleanly.
 
 The private names are those of the AutoGen versions in :data:`AUTOGEN_VERSIONS`, which is checked
@@ -32,6 +33,7 @@ from autogen_agentchat.messages import (
     StopMessage,
 )
 from autogen_agentchat.teams import SelectorGroupChat
+from autogen_agentchat.teams._group_chat._chat_agent_container import ChatAgentContainer
 from autogen_agentchat.teams._group_chat._events import (
     GroupChatAgentResponse,
     GroupChatError,
@@ -51,8 +53,9 @@ from autogen_core.model_context import BufferedChatCompletionContext
 from autogen_core.models import ChatCompletionClient
 from opentelemetry.trace import INVALID_SPAN, NoOpTracerProvider, ProxyTracerProvider, Span
 
-from recipelab.agents import EVALUATOR
+from recipelab.agents import EVALUATOR, Specialist
 from recipelab.core.logs import logger
+from recipelab.team.overlap import OverlappingTurns
 from recipelab.team.scheduler import TurnScheduler
 from recipelab.team.speakers import ModelSpeaker, SpeakerPolicy
 from recipelab.team.turns import TurnReader
@@ -63,6 +66,9 @@ not know."""
 
 HISTORY = 40
 """Newest messages that a model which picks speakers is shown."""
+
+MOST_SAID = 2000
+"""Newest messages of a round that its manager keeps at least."""
 
 STOP_SECONDS = 5.0
 """How long a canceled stream may take to end before it is abandoned."""
@@ -364,7 +370,7 @@ class RoundManager(SelectorGroupChatManager):
         for name in chosen:
             self._scheduler.start_turn(name)
         for _ in range(self._scheduler.openings()):
-            candidates = self._scheduler.idle()
+            candidates = self._scheduler.candidates()
             if not candidates:
                 break  # All are silent, and one of them has just been asked once more.
             name = await self._pick(candidates)
@@ -375,6 +381,18 @@ class RoundManager(SelectorGroupChatManager):
             self._scheduler.start_turn(EVALUATOR)
             chosen.append(EVALUATOR)
         return chosen
+
+    async def update_message_thread(
+        self, messages: Sequence[BaseAgentEvent | BaseChatMessage]
+    ) -> None:
+        """Keep what was said; of a long round the newest alone."""
+        await super().update_message_thread(messages)
+        if len(self._message_thread) > 2 * MOST_SAID:
+            del self._message_thread[:-MOST_SAID]
+            newest = (await self._model_context.get_messages())[-HISTORY:]
+            await self._model_context.clear()
+            for said in newest:
+                await self._model_context.add_message(said)
 
     async def reset(self) -> None:
         """Forget the round."""
@@ -518,6 +536,26 @@ class RoundGroupChat(SelectorGroupChat):
             model_context=self._model_context,
             model_client_streaming=False,
             **arguments,
+        )
+
+    def _create_participant_factory(
+        self,
+        parent_topic_type: str,
+        output_topic_type: str,
+        agent: ChatAgent | Team,
+        message_factory: MessageFactory,
+    ) -> Callable[[], ChatAgentContainer]:
+        if not isinstance(agent, Specialist) or self._scheduler is None:
+            return super()._create_participant_factory(
+                parent_topic_type, output_topic_type, agent, message_factory
+            )
+        return partial(
+            OverlappingTurns,
+            parent_topic_type,
+            output_topic_type,
+            agent=agent,
+            message_factory=message_factory,
+            lasted=self._scheduler.turn_lasted,
         )
 
     def _round_stream(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+import math
+from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
 
 from recipelab.agents import EVALUATOR
@@ -21,7 +22,8 @@ _LOOKS_A_TURN = 10
 class TurnScheduler:
     """Gives out as many turns as there will be free slots for the trials that come of them.
 
-    Turns overlap: several specialists think at the same time, and trials run meanwhile. The
+    Turns overlap: several specialists think at the same time, and trials run meanwhile. Where there
+    are slots for more turns than specialists, one has several turns at the same time. The
     scheduler says who may take a turn; a :class:`recipelab.team.speakers.SpeakerPolicy` picks
     among them. The evaluator takes a turn whenever a trial may end, beside the specialists, and
     guests take one each at the beginning of the round.
@@ -37,6 +39,7 @@ class TurnScheduler:
         specialists: Their names, in the order of the pack.
         guests: Names of the other participants.
         turns: Turns of specialists in the round.
+        most_barren: Turns in a row that may bring no trial; ``None`` for any number.
         ahead: Trials that may wait for a slot; ``None`` lets a turn begin when a slot is likely to
             be free by the time of its trial, as turns and trials have gone so far.
         turn_pace: How turns went in earlier rounds; those of this round are added.
@@ -50,6 +53,7 @@ class TurnScheduler:
         *,
         guests: Sequence[str] = (),
         turns: int,
+        most_barren: int | None = None,
         ahead: int | None = None,
         turn_pace: TurnPace | None = None,
         silence: Silence | None = None,
@@ -63,9 +67,12 @@ class TurnScheduler:
         self._specialists = tuple(specialists)
         self._guests = list(guests)
         self._turns = turns
+        self._most_barren = most_barren
         self._ahead = ahead
-        self._started: dict[str, float] = {}
-        self._outcomes: dict[str, TurnOutcome] = {}
+        self._started: dict[str, list[float]] = {}
+        self._outcomes: defaultdict[str, deque[TurnOutcome]] = defaultdict(deque)
+        self._lasted: defaultdict[str, deque[float]] = defaultdict(deque)
+        self._barren = 0
 
     @property
     def specialists(self) -> tuple[str, ...]:
@@ -74,7 +81,7 @@ class TurnScheduler:
 
     def learn(self, turn: TurnOutcome) -> None:
         """Hear how the turn of a specialist went, just before it ends."""
-        self._outcomes[turn.specialist] = turn
+        self._outcomes[turn.specialist].append(turn)
         if self._silence is not None:
             self._silence.turn_ended(turn)
 
@@ -99,6 +106,8 @@ class TurnScheduler:
             return self._queue.ledger.over or "the budget has no room for another trial"
         if self.turns_taken >= self._turns and self._queue.remaining != 0:
             return "every turn of the round is taken"
+        if not self._turns_left and self._queue.remaining != 0:
+            return f"{self._barren} turns in a row brought no trial"
         if not self._queue.paused and not self._queue.running and not self.idle():
             return "nobody has anything to propose"
         return None
@@ -116,12 +125,17 @@ class TurnScheduler:
     @property
     def thinking(self) -> int:
         """Number of specialists whose turn it is."""
-        return sum(name in self._specialists for name in self._started)
+        return sum(self._thinking().values())
+
+    def _thinking(self) -> Counter[str]:
+        """Return how many turns each specialist has now."""
+        return Counter(
+            {name: len(turns) for name, turns in self._started.items() if name in self._specialists}
+        )
 
     def busy(self) -> Counter[str]:
         """Return how many proposals of each specialist are being made or in flight."""
-        thinking = Counter(name for name in self._started if name in self._specialists)
-        return thinking + self._queue.owners()
+        return self._thinking() + self._queue.owners()
 
     def next_guests(self) -> list[str]:
         """Return the guests that have had no turn yet; each is returned once."""
@@ -135,7 +149,9 @@ class TurnScheduler:
         room = self._room()
         if self._queue.remaining is not None:
             room = min(room, self._queue.remaining - self._making)
-        return max(0, min(room, self._turns - self.turns_taken, len(self.idle())))
+        if not self._again():
+            room = min(room, len(self.idle()))
+        return max(0, min(room, self._turns_left))
 
     def next_look(self) -> float | None:
         """Return after how many seconds a turn may begin though nothing happens until then.
@@ -145,12 +161,19 @@ class TurnScheduler:
         horizon = self.horizon
         if self._ahead is not None or not horizon or self._most_ahead() <= 0:
             return None
-        if self.closing.is_set() or self._queue.paused or self.turns_taken >= self._turns:
+        if self.closing.is_set() or self._queue.paused or not self._turns_left:
             return None
-        if self.openings() or not self.idle():
+        if self.openings() or not self.candidates():
             return None
         soon = self._free_slots()[0] - horizon
         return max(soon, horizon / _LOOKS_A_TURN)
+
+    @property
+    def _turns_left(self) -> int:
+        """How many turns may still begin in the round; none where too many brought no trial."""
+        if self._most_barren is not None and self._barren >= self._most_barren:
+            return 0
+        return max(0, self._turns - self.turns_taken)
 
     @property
     def _making(self) -> int:
@@ -160,11 +183,12 @@ class TurnScheduler:
     def _most_ahead(self) -> int:
         """Return how many turns more may begin, however long they take: one ahead of each slot.
 
-        None is ahead until the first outcome is there: who is asked before knows nothing that the
-        others do not, and has the same idea.
+        Where slots are few, none is ahead until the first outcome is there: who is asked before
+        knows nothing that the others do not, and has the same idea.
         """
-        is_new = self._silence is not None and not self._silence.has_outcomes
-        ahead = (0 if is_new else self._queue.slots) if self._ahead is None else self._ahead
+        few = self._queue.slots < len(self._specialists)
+        waits = few and self._silence is not None and not self._silence.has_outcomes
+        ahead = (0 if waits else self._queue.slots) if self._ahead is None else self._ahead
         return self._queue.slots + ahead - len(self._queue.in_flight) - self._making
 
     def _room(self) -> int:
@@ -181,10 +205,29 @@ class TurnScheduler:
     def _free_slots(self) -> list[float]:
         """Return when slots will be free beside all trials that are in flight or thought about."""
         now = asyncio.get_running_loop().time()
-        thinking = [when for name, when in self._started.items() if name in self._specialists]
+        turns = [self._started[name] for name in self._specialists if name in self._started]
+        thinking = [began for of_one in turns for began in of_one]
         lengths = self.turn_pace.lengths
         coming = sorted(lengths.remaining(now - began) for began in thinking)
         return self._queue.free_slots(coming[: self._making])
+
+    def candidates(self) -> list[str]:
+        """Return who may take a turn: those without one, or if there is nobody, those with one."""
+        return self.idle() or self._again()
+
+    def _again(self) -> list[str]:
+        """Return the specialists who may take a turn, whether they have one or not."""
+        silence = self._silence
+        names = [n for n in self._specialists if silence is None or silence.may_speak(n)]
+        most = math.ceil(self._needed / max(1, len(names)))
+        return [name for name in names if len(self._started.get(name, ())) < most]
+
+    @property
+    def _needed(self) -> int:
+        """How many turns at the same time bring as many trials as the slots take."""
+        slots, trial = self._queue.slots, self._queue.trial_seconds
+        turn = self.turn_pace.seconds_to_trial
+        return slots if not trial or not turn else min(2 * slots, math.ceil(slots * turn / trial))
 
     def idle(self) -> list[str]:
         """Return the specialists whose turn it is not, and who may have something to say."""
@@ -214,7 +257,7 @@ class TurnScheduler:
 
     def start_turn(self, name: str) -> None:
         """Note that the turn of a participant begins."""
-        self._started[name] = asyncio.get_running_loop().time()
+        self._started.setdefault(name, []).append(asyncio.get_running_loop().time())
         if name != EVALUATOR:
             self._queue.now.took_floor(name)
         self.turns_taken += name in self._specialists
@@ -222,9 +265,23 @@ class TurnScheduler:
             self._silence.turn_began(name)
 
     def end_turn(self, name: str) -> None:
-        """Note that the turn of a participant has ended."""
-        seconds = asyncio.get_running_loop().time() - self._started.pop(name)
+        """Note that a turn of a participant has ended."""
+        now, turns = asyncio.get_running_loop().time(), self._started[name]
+        lasted = self._lasted[name].popleft() if self._lasted[name] else now - turns[0]
+        turns.remove(min(turns, key=lambda began: abs(now - lasted - began)))
+        if not turns:
+            del self._started[name]
         self._queue.now.left_floor(name)
-        turn = self._outcomes.pop(name, None)
-        if name in self._specialists and not (turn and turn.waited):
-            self.turn_pace.add(seconds, brought=bool(turn and turn.trials))
+        turn = self._outcomes[name].popleft() if self._outcomes[name] else None
+        if name not in self._specialists:
+            return
+        self._barren = 0 if turn and turn.trials else self._barren + 1
+        if not (turn and turn.waited):
+            self.turn_pace.add(lasted, brought=bool(turn and turn.trials))
+
+    def turn_lasted(self, name: str, seconds: float) -> None:
+        """Hear how long a turn of a specialist took, in seconds, before it ends.
+
+        Of several turns of one specialist, the chat does not say which has ended.
+        """
+        self._lasted[name].append(seconds)

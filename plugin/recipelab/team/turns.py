@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -151,8 +151,8 @@ class _OpenTurn:
 class TurnReader:
     """Puts the messages of each specialist's turn together to the outcome of the turn.
 
-    Specialists take turns at the same time, so the messages of several turns interleave. A turn
-    ends with the specialist's chat message.
+    Specialists take turns at the same time, also several of one, so the messages of several turns
+    interleave: each says to which it belongs. A turn ends with the specialist's chat message.
 
     Args:
         specialists: Names of the specialists; messages of others belong to no turn.
@@ -160,7 +160,7 @@ class TurnReader:
 
     def __init__(self, specialists: Collection[str]) -> None:
         self._specialists = frozenset(specialists)
-        self._open: defaultdict[str, _OpenTurn] = defaultdict(_OpenTurn)
+        self._open: defaultdict[tuple[str, int | None], _OpenTurn] = defaultdict(_OpenTurn)
 
     def start_round(self) -> None:
         """Drop turns that the end of the last round cut short."""
@@ -177,10 +177,11 @@ class TurnReader:
         name = message.source
         if name not in self._specialists:
             return None
+        key = name, self.number_of(message)
         if isinstance(message, ToolCallExecutionEvent):
-            self._open[name].hear(message)
+            self._open[key].hear(message)
         elif isinstance(message, BaseChatMessage):
-            turn = self._open.pop(name, _OpenTurn())
+            turn = self._open.pop(key, _OpenTurn())
             return _outcome(name, turn, message.to_text(), failed=FAULT in message.metadata)
         return None
 
@@ -242,6 +243,21 @@ class _Pass:
         return self.news >= min(MOST_NEWS, 1 << max(0, self.in_a_row - 1))
 
 
+@dataclass
+class _Turn:
+    """A turn that goes on.
+
+    Attributes:
+        before: How its specialist had passed when it began; ``None`` if it had not.
+        news: What has happened since, which its opening does not show.
+    """
+
+    before: _Pass | None
+    news: list[tuple[Status, frozenset[str]]] = field(
+        default_factory=list[tuple[Status, frozenset[str]]]
+    )
+
+
 class Silence:
     """Specialists who had nothing to say, and are not asked again until something has changed.
 
@@ -272,23 +288,25 @@ class Silence:
         self._proposed: set[str] = set()
         self.has_outcomes = False
         self._refused: set[str] = set()
-        self._since: dict[str, list[tuple[Status, frozenset[str]]]] = {}
+        self._turns: defaultdict[str, deque[_Turn]] = defaultdict(deque)
         self._asked_again = False
         self._notes: Collection[int] = ()
 
     def start_round(self) -> None:
         """Allow that one is asked once more, should all be silent."""
         self._asked_again = False
-        self._since.clear()
+        self._turns.clear()
 
     def turn_began(self, name: str) -> None:
         """Hear that a turn begins: what happens from now on, its opening does not show."""
         if name in self._surfaces:
-            self._since[name] = []
+            self._turns[name].append(_Turn(self._passes.get(name)))
 
     def turn_ended(self, turn: TurnOutcome) -> None:
         """Hear how a turn ended."""
         name, before = turn.specialist, self._passes.get(turn.specialist)
+        # Of several turns of one specialist, the one that began first is taken to have ended.
+        began = self._turns[name].popleft() if self._turns[name] else _Turn(before)
         # One refusal is bad luck; whoever is refused again has nothing that could be a trial.
         again = turn.result is TurnResult.REFUSED and name in self._refused
         self._refused -= {name}
@@ -297,6 +315,8 @@ class Silence:
         if turn.result is TurnResult.PASSED or again:
             self._asked_again |= before is not None and not before.news
             in_a_row = 1 + (before.in_a_row if before is not None else 0)
+            if before is not None and before is not began.before:
+                in_a_row = max(1, before.in_a_row)  # They had nothing to say at the same time.
             after = turn.ask_again
             # Of names that there are not it meant something else.
             unknown = after is not None and bool(after) and not after & self._known
@@ -308,7 +328,7 @@ class Silence:
             self._passes.pop(name, None)
         if turn.result is TurnResult.SUBMITTED:
             self._proposed.add(name)
-        for status, touched in self._since.pop(name, ()):
+        for status, touched in began.news:
             self._tell(name, status, touched)
 
     def trial_judged(
@@ -324,9 +344,9 @@ class Silence:
         self.has_outcomes |= status is not Status.BASELINE
         touched = frozenset((surface, *changed))
         for name in self._surfaces:
-            if name in self._since:
-                self._since[name].append((status, touched))
-            else:
+            for turn in self._turns[name]:
+                turn.news.append((status, touched))
+            if not self._turns[name]:
                 self._tell(name, status, touched)
 
     def _tell(self, name: str, status: Status, touched: frozenset[str]) -> None:
@@ -358,7 +378,7 @@ class Silence:
             slot_waits: Whether a slot is free that nobody thinks for.
         """
         names = list(names)
-        found = [name for name in names if self._may_speak(name)]
+        found = [name for name in names if self.may_speak(name)]
         if found or not names:
             return found
         told = [name for name in names if self._passes[name].news]
@@ -369,7 +389,8 @@ class Silence:
         fewest = min(self._passes[name].in_a_row for name in names)
         return [name for name in names if self._passes[name].in_a_row == fewest]
 
-    def _may_speak(self, name: str) -> bool:
+    def may_speak(self, name: str) -> bool:
+        """Return whether a specialist has not passed, or enough has happened since."""
         passed = self._passes.get(name)
         return passed is None or passed.is_over
 

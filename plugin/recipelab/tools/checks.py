@@ -142,13 +142,13 @@ class TurnState:
     def keep(self, edits: CheckedEdits) -> str:
         """Keep checked edits, and return the id by which every specialist may name them."""
         own = f"c{len(self.checked) + 1}"
-        if self.number is None:
+        # A number of the campaign's would tell a blind specialist how far that has come.
+        if self.number is None or self.blind:
             self.checked[own] = edits
             return own
         name = f"c{self.number}.{len(self.checked) + 1}"
         self.checked[name] = edits
-        if not self.blind:
-            self.book.keep(name, edits)
+        self.book.keep(name, edits)
         return name
 
     def named(self, name: str) -> CheckedEdits:
@@ -184,11 +184,16 @@ class TurnState:
             edits: The edits; none repeats the check.
 
         Raises:
-            Refused: There is no such check.
+            Refused: There is no such check, or it is of another trial than the named one.
         """
         new = tuple(edit.to_edit() for edit in edits)
         if check is not None:
             base = self.named(check)
+            if parent is not None and parent != base.parent and not self.blind:
+                raise Refused(
+                    f"check {check} is of trial {base.parent}, not of {parent}: leave out parent, "
+                    "or send the edits anew"
+                )
             return CheckedEdits(base.parent, (*base.edits, *new))
         best = queue.best().number
         return CheckedEdits(best if self.blind or parent is None else parent, new)

@@ -137,7 +137,8 @@ class RunPythonTool(TextTool[RunPythonArguments]):
         trial = best if self._blind or args.trial is None else args.trial
         if args.check is None and not args.edits:
             return trial, self._queue.recipe_of(trial), None
-        source = self._turn.edits_on(self._queue, trial, args.check, args.edits)
+        named = args.trial if args.check is not None else trial
+        source = self._turn.edits_on(self._queue, named, args.check, args.edits)
         found = self._queue.check(source.parent, source.edits)
         if isinstance(found, Rejected):
             raise Refused(f"the edits do not hold: {found.reason}")
