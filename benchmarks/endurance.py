@@ -132,17 +132,18 @@ class Campaign:
 
     def begin(self) -> subprocess.Popen[bytes]:
         """Starts it, or resumes it if it is there."""
-        more = ["--lineage", self.lineage] if self.lineage else []
+        elsewhere = {"RECIPELAB_LINEAGE": self.lineage} if self.lineage else {}
         words = ["resume", self.name]
         if not self.records():
             words = ["run", "toy", "--name", self.name, "--if-exists", "continue", *self.words]
         return subprocess.Popen(
-            [*COMMAND, *words, *more],
+            [*COMMAND, *words],
             cwd=self.folder / "project",
             env={
                 **os.environ,
                 "TMPDIR": str(self.folder / "tmp"),
                 "RECIPELAB_HOME": "home",
+                **elsewhere,
                 **self.environment,
             },
             stdin=subprocess.DEVNULL,
