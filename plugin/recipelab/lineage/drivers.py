@@ -30,14 +30,7 @@ from recipelab.lineage.leases import (
 )
 from recipelab.lineage.lookup import LIVE, OpenLineage, check_live, trial_key
 from recipelab.lineage.trial_rows import reopen_trial
-from recipelab.lineage.values import (
-    REASON_CHARACTERS,
-    clean,
-    cut,
-    cut_name,
-    now,
-    to_stamp,
-)
+from recipelab.lineage.values import REASON_CHARACTERS, clean, cut, cut_name, now, to_stamp
 
 STOP = "stop"
 """The wish that all drivers of a campaign end."""
