@@ -387,6 +387,7 @@ async def test_a_baseline_that_fails_names_the_key(
 ) -> None:
     spec = toy.phases.train.model_copy(update={"command": ("python", "-c", code)})
     changed = {
+        "warm": (),
         "phases": toy.phases.model_copy(update={"train": spec}),
         "budgets": toy.budgets.model_copy(update={"train": 1.0 if "while" in code else 60.0}),
     }
@@ -404,7 +405,7 @@ async def test_an_author_sees_the_whole_log_of_his_own_baseline(
     prepare = PrepareSpec(command=("python", "-c", code))
     predict = PhaseSpec(command=("python", "-c", "raise OSError('disk of 4321 is full')"))
     phases = toy.phases.model_copy(update={"prepare": prepare, "predict": predict})
-    rounds = evaluator.with_pack(toy.model_copy(update={"phases": phases}))
+    rounds = evaluator.with_pack(toy.model_copy(update={"phases": phases, "warm": ()}))
     (kept,) = [item async for item in check_baseline(rounds)]
     assert "4321" not in kept.text and "withheld" in kept.text
     (told,) = [item async for item in check_baseline(rounds.for_author())]

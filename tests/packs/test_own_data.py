@@ -146,7 +146,7 @@ async def test_a_folder_is_data(with_pictures: Pack, sandbox: Sandbox) -> None:
     )
     train = with_pictures.phases.train.model_copy(update={"command": ("python", "-c", program)})
     phases = with_pictures.phases.model_copy(update={"train": train})
-    pack = with_pictures.model_copy(update={"phases": phases})
+    pack = with_pictures.model_copy(update={"phases": phases, "warm": ()})
     data = ensure_data(pack, say=quiet)
     outcome = await Evaluator(pack, sandbox, data).measure(pack.baseline(), (1,))
     assert outcome.status is Status.BASELINE, outcome.log_tail

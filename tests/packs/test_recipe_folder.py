@@ -107,7 +107,7 @@ async def test_a_recipe_of_windows_runs_as_it_lies_there(
     pack = load_pack("toy")
     changed = pack.phases.train.model_copy(update={"command": ("python", "-c", program)})
     phases = pack.phases.model_copy(update={"train": changed})
-    pack = pack.model_copy(update={"phases": phases})
+    pack = pack.model_copy(update={"phases": phases, "warm": ()})
     outcome = await evaluator.with_pack(pack).measure(pack.baseline(), (1,))
     assert outcome.status is Status.BASELINE, outcome.reason
 
@@ -175,7 +175,8 @@ async def test_what_is_no_text_rides_along(recipe: Path, evaluator: Evaluator) -
         " 'train.py', 'weights.bin'], os.listdir('recipe')\n"
     )
     train = pack.phases.train.model_copy(update={"command": ("python", "-c", program)})
-    pack = pack.model_copy(update={"phases": pack.phases.model_copy(update={"train": train})})
+    phases = pack.phases.model_copy(update={"train": train})
+    pack = pack.model_copy(update={"phases": phases, "warm": ()})
     outcome = await evaluator.with_pack(pack).measure(pack.baseline(), (1,))
     assert outcome.status is Status.BASELINE, outcome.log_tail
 

@@ -192,7 +192,7 @@ async def hold_slot(pool: SlotPool, observer: TrialObserver) -> AsyncIterator[Sl
             with observer.holding(slot):
                 yield slot
         except PhaseFailed as failed:
-            # Those of another machine are not known here.
+            # Those of another machine are asked about by their place.
             for gpu in () if slot.node else slot.gpus:
                 if fault := await asyncio.to_thread(gpu_fault, gpu):
                     pool.retire(slot, fault)
