@@ -293,8 +293,14 @@ def _parts(messages: Sequence[Message], texts: Sequence[str]) -> dict[str, int]:
 
 def _shared(one: str, other: str) -> int:
     """Return how many characters two texts have in common, from the first one on."""
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((place for place, (a, b) in pairs if a != b), min(len(one), len(other)))
+    least, most = 0, min(len(one), len(other))
+    while least < most:
+        middle = (least + most + 1) // 2
+        if one[least:middle] == other[least:middle]:
+            least = middle
+        else:
+            most = middle - 1
+    return least
 
 
 def _readable(message: Message) -> str:

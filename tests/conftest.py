@@ -59,6 +59,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         whole = folder in CAMPAIGNS and item.path.name not in QUICK
         if whole or TRIALS.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.campaign)
+        if item.get_closest_marker("slurm"):
+            item.add_marker(pytest.mark.slow)
         if gvisor and item.get_closest_marker("host_kernel"):
             item.add_marker(pytest.mark.skip(reason="gVisor has a kernel of its own"))
         if any(item.get_closest_marker(name) for name in LONG):

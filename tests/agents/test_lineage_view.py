@@ -233,6 +233,8 @@ def test_the_opening_tells_slots_who_thinks_and_the_last_trial(
     assert "; a slot is free in some 40 s. Thinking now: arch." in told
     told = part(view(store, toy, remaining=2, free_slots=lambda: [0.0, 40.0], **busy), "The camp")
     assert "2 left. Up to 2 at a time, each some 1.5 minutes; slots free now: 1. " in told
+    told = part(view(store, toy, slots=2, free_slots=lambda: [1.0, 1.0]), "The camp")
+    assert "Up to 2 at a time." in told, "before a trial has ended nobody knows"
 
 
 def test_a_retired_note_is_gone(store: LineageStore, toy: Pack) -> None:

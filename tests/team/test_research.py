@@ -80,12 +80,12 @@ async def test_the_lineage_keeps_what_each_turn_was_shown(project: Path) -> None
         turns = store.turns(campaign.name)
         assert sorted(n for turn in turns for n in turn.trials) == [1, 2, 3, 4]
         for name, model in models.items():
-            openings = [
-                message.content
+            opened = [
+                [str(m.content) for m in seen if getattr(m, "source", "") == VIEW_SOURCE]
                 for seen in model.seen
-                for message in seen
-                if getattr(message, "source", "") == VIEW_SOURCE
             ]
+            assert all(own.startswith("# Your surfaces") for _, own, _ in opened)
+            openings = [f"{common}\n\n{past}" for common, _, past in opened]
             own = [turn for turn in turns if turn.specialist == name]
             texts = [store.view_text(turn.view) for turn in own if turn.view]
             assert all(opening.startswith("## The recipe of trial ") for opening in openings)

@@ -165,6 +165,16 @@ async def test_code_says_how_long_it_waited_for_a_slot(
     assert (await call(bench, "run_python", code="print(1)"))["waited_for_a_slot_s"] >= 0
 
 
+async def test_measurements_are_told_as_a_table_alone(bench: SpecialistWorkbench) -> None:
+    for tool in ("trial_detail", "wait_for"):
+        text = (await bench.call_tool(tool, {"trial": 1})).to_text()
+        told = json.loads(text)
+        assert told["measured"]["seed"] and "train.cpu_seconds" in told["measured"]
+        assert "SeedRun(" not in text and "PhaseTiming(" not in text and "nonce" not in text
+        assert "recipe.cpu_seconds" not in text, "a sum of others"
+        assert len(text) < 3_000
+
+
 async def test_a_profile_is_made_once(bench: SpecialistWorkbench) -> None:
     told = await call(bench, "profile_trial", trial=1)
     assert told["exit_code"] == 0, told

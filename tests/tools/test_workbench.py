@@ -254,10 +254,14 @@ async def test_a_trial_goes_from_proposal_to_outcome(
     assert submitted["trial"] == 1
     flight = await call(bench, "lineage_query", surface=["left"])
     assert flight["trials"][0]["status"] == "in_flight"
-    assert "1 (left by left) in flight" in render_lineage_view(
-        view_context_of(load_charter("left"), desk)
-    )
+    desk.now.took_floor("left")
+    desk.now.took_floor("right")
+    shown = render_lineage_view(view_context_of(load_charter("left"), desk))
+    assert "1 (left by left) in flight" in shown
+    assert re.search(r"a slot is free in some \d+ s\. Thinking now: right\.", shown)
     (record,) = await desk.next_ended()
+    shown = render_lineage_view(view_context_of(load_charter("left"), desk))
+    assert "slots free now: 1. Thinking now: right." in shown
     assert record.outcome is not None
     assert record.outcome.status is Status.KEPT
     row = (await call(bench, "lineage_query", status=["kept"]))["trials"][0]

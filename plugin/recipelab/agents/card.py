@@ -137,8 +137,8 @@ def _clock_lines(pack: Pack, head: Incumbent) -> Iterator[str]:
         normalised = f" (counted as {fmean(shown):.4g})" if shown and metric.side_by_side else ""
         told.append(f"{phase} {fmean(values):.4g}{normalised}")
     why = (
-        "; counted: over the best's that ran beside it, times what that was kept with, so that a "
-        "slow moment of the machine cancels"
+        "; counted: divided by the seconds of the best that ran beside it, times what that "
+        "counted, so that a slow moment of the machine cancels"
         if metric.side_by_side
         else ""
     )

@@ -253,9 +253,11 @@ def _slots(context: ViewContext) -> str:
     told = f" Up to {context.slots} at a time"
     if context.trial_seconds is not None:
         told += f", each some {context.trial_seconds / 60:.2g} minutes"
-    if free := sorted(context.free_slots()):
-        now = sum(seconds <= 0 for seconds in free)
-        told += f"; slots free now: {now}" if now else f"; a slot is free in some {free[0]:.0f} s"
+    free = sorted(context.free_slots())
+    if now := sum(seconds <= 0 for seconds in free):
+        told += f"; slots free now: {now}"
+    elif free and context.trial_seconds is not None:
+        told += f"; a slot is free in some {free[0]:.0f} s"
     if context.thinking:
         told += f". Thinking now: {', '.join(context.thinking)}"
     return f"{told}."

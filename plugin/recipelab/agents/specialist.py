@@ -178,29 +178,11 @@ class Specialist(AssistantAgent):
             literature=literature,
         )
         self._card = Card(queue, blind=blind) if queue is not None else None
-
-        def opening() -> tuple[str, ...]:
-            # From what is the same for all specialists, for as long as the best is, to what is this
-            # one's alone: a provider that keeps prefixes reads the most of it once.
-            own = charter_message(pack, charter, blind=blind)
-            if queue is None or self._card is None:
-                return (own,)
-            past, best = "", queue.best().number
-            if not blind:
-                shown = lineage_view(view_context_of(charter, queue))
-                self._turn_workbench.turn.opened(shown.best, is_whole=shown.is_whole)
-                past, best = shown.text, shown.best
-            code = opening_recipe(charter, queue, best, self._turn_workbench.turn)
-            common = "\n\n".join(filter(None, (code, self._card.render())))
-            self._turn_workbench.turn.number = queue.store.add_turn(
-                queue.campaign,
-                charter.name,
-                view="\n\n".join(filter(None, (common, past))),
-                round_number=round_number,
-            )
-            return common, own, past
-
-        self._turn_context = TurnContext(opening, characters=characters, inner=model_context)
+        self._campaign = (charter, pack, queue)
+        self._round_number = round_number
+        self._turn_context = TurnContext(
+            self._open_turn, characters=characters, inner=model_context
+        )
         self._turn_workbench = (
             workbench_of(charter, queue, plays, round_number, blind=blind, closing=closing)
             if queue
@@ -222,6 +204,31 @@ class Specialist(AssistantAgent):
     def another(self) -> Specialist:
         """Return one like it, with a context and tools of its own, for turns at the same time."""
         return self._another()
+
+    def _open_turn(self) -> tuple[str, ...]:
+        """Return the messages with which a turn begins.
+
+        They go from what is the same for all specialists, for as long as the best is, to what is
+        this one's alone: a provider that keeps prefixes reads the most of it once.
+        """
+        charter, pack, queue = self._campaign
+        own = charter_message(pack, charter, blind=self._blind)
+        if queue is None or self._card is None:
+            return (own,)
+        turn, past, best = self._turn_workbench.turn, "", queue.best().number
+        if not self._blind:
+            shown = lineage_view(view_context_of(charter, queue))
+            turn.opened(shown.best, is_whole=shown.is_whole)
+            past, best = shown.text, shown.best
+        code = opening_recipe(charter, queue, best, turn)
+        common = "\n\n".join(filter(None, (code, self._card.render())))
+        turn.number = queue.store.add_turn(
+            queue.campaign,
+            charter.name,
+            view="\n\n".join(filter(None, (common, past))),
+            round_number=self._round_number,
+        )
+        return common, own, past
 
     async def on_messages_stream(
         self, messages: Sequence[BaseChatMessage], cancellation_token: CancellationToken

@@ -303,8 +303,10 @@ class CampaignLoop:
 
     def _changed_by(self, number: int, status: Status) -> frozenset[str]:
         """Return the surfaces whose knobs a kept trial has changed; of others nothing stays."""
+        if status is not Status.KEPT:
+            return frozenset()
         parents = self._store.brief(self._campaign, number).parents
-        if status is not Status.KEPT or not parents:
+        if not parents:
             return frozenset()
         before, after = (self._store.files(self._campaign, n) for n in (parents[0], number))
         return changed_surfaces(find_knobs(before), find_knobs(after))
@@ -401,13 +403,15 @@ class CampaignLoop:
         await waiting
 
     def _looked(self) -> None:
-        """Learn from the trials of other drivers, and write messages that are overdue."""
+        """Learn from trials of other drivers and notes of people, and write what is overdue."""
         for trial in self._queue.take_others():
             result = TrialResult.of_brief(trial)
             self.silence.trial_judged(result.status, result.surface)
             self.policy.trial_judged(result)
             if trial.status is Status.KEPT:
                 self._notes.say(f"trial {trial.number} of another driver is kept: {trial.reason}")
+        notes = self._store.notes(self._campaign)
+        self.silence.notes_are(frozenset(note.number for note in notes))
         if self._unwritten and self._is_write_due():
             self._write()
 
