@@ -28,6 +28,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import Protocol
 
@@ -75,7 +76,8 @@ class Tally:
         twice: Recipes that were measured under two numbers.
         without_outcome: Trials of ended campaigns that have none.
         miscounted: Ended campaigns whose count is not their budget.
-        different: Ended campaigns whose trials are not those of the undisturbed one.
+        different: Of ended campaigns whose trials are not those of the undisturbed one, the first
+            trial that differs.
         faults: Commands that failed where nothing had struck, or with a traceback; what they said.
         processes: Processes of phases that lived on after a kill.
         containers: Containers of ended campaigns.
@@ -93,7 +95,7 @@ class Tally:
     twice: int = 0
     without_outcome: int = 0
     miscounted: int = 0
-    different: int = 0
+    different: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     processes: int = 0
     containers: int = 0
@@ -205,7 +207,10 @@ class Campaign:
         tally.without_outcome += sum(r.outcome is None for r in records)
         tally.miscounted += spent != budget
         tally.miscounted += [r.number for r in records] != list(range(len(records)))
-        tally.different += undisturbed is not None and self.proposed() != list(undisturbed)
+        if undisturbed is not None and (now := self.proposed()) != list(undisturbed):
+            pairs = zip_longest(undisturbed, now)
+            number, pair = next((n, pair) for n, pair in enumerate(pairs) if pair[0] != pair[1])
+            tally.different.append(f"trial {number} was {pair[0]}, now {pair[1]}")
         tally.folders += len(list((self.folder / "tmp").glob("recipelab-*")))
         tally.containers += len(containers(self.name)) if shutil.which("docker") else 0
         with self.opened() as store:
@@ -342,7 +347,7 @@ class FillDisk:
 
 
 class KillWorker:
-    """Kills a worker of a place, with the phases that it runs."""
+    """Kills a worker of a place on this machine, whoever began it, with the phases that it runs."""
 
     def __init__(self, chance: random.Random, named: str) -> None:
         self._chance = chance
@@ -353,8 +358,7 @@ class KillWorker:
 
     def strike(self, campaign: Campaign, driver: subprocess.Popen[bytes], tally: Tally) -> None:
         """Kills one, if there is one right now."""
-        found = [pid for pid, _ in below(driver.pid) if self._named in _line(pid)]
-        if found:
+        if found := [pid for pid in _processes() if self._named in _line(pid)]:
             with _gone_is_fine():
                 os.kill(self._chance.choice(sorted(found)), signal.SIGKILL)
 
@@ -491,7 +495,9 @@ def main() -> int:
     parser.add_argument("--kinds", default="driver", help="comma-separated; see above")
     parser.add_argument("--sandbox", choices=("local", "docker"), default="local")
     parser.add_argument("--place", help="where phases run, as `recipelab run --place`")
-    parser.add_argument("--worker", default="recipelab.places", help="what workers' commands hold")
+    parser.add_argument(
+        "--worker", default="recipelab.places.stream", help="in the command line of workers"
+    )
     parser.add_argument("--lineage", help="URL of a PostgreSQL server, for the kind database")
     parser.add_argument("--trials", type=int, default=12, help="budget of each campaign")
     parser.add_argument("--slots", type=int, default=1, help="with more, trials differ by chance")

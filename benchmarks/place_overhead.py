@@ -1,7 +1,7 @@
 """What a phase on a node costs beside the same phase here: ``python benchmarks/place_overhead.py``.
 
 The node is a worker on this machine, over a pipe. A phase has a recipe of 20 files and 32 MiB of
-data; it leaves 8 MiB, which the next phase sees. Local sandbox, medians in milliseconds.
+data; it leaves 1 KiB or 8 MiB, which the next phase sees. Local sandbox, medians in milliseconds.
 """
 
 from __future__ import annotations
@@ -23,11 +23,14 @@ from recipelab.sandbox import Input, LocalSandbox, PhaseLimits, PhaseRequest, Sa
 from recipelab.sandbox.spec import load_image_spec
 
 ROUNDS = 20
-CODE = "open('out/model', 'wb').write(open('data', 'rb').read()[: 8 << 20])"
+CODE = "import sys; open('out/model', 'wb').write(open('data', 'rb').read(int(sys.argv[1])))"
+SIZES = {"1 KiB": 1 << 10, "8 MiB": 8 << 20}
 WORKER = (sys.executable, "-m", "recipelab.places.stream")
 
 
-async def measure(sandbox: Sandbox, folder: Path, slot: str) -> tuple[float, list[float]]:
+async def measure(
+    sandbox: Sandbox, folder: Path, slot: str, left: int
+) -> tuple[float, list[float]]:
     """Return the seconds of the first phase, and those of the others around their commands."""
     recipe, data = folder / "recipe", folder / "data"
     recipe.mkdir(parents=True)
@@ -42,7 +45,7 @@ async def measure(sandbox: Sandbox, folder: Path, slot: str) -> tuple[float, lis
         (recipe / "part_0.py").write_text(f"NUMBER = {number}\n")
         request = PhaseRequest(
             phase="train",
-            command=("python", "recipe/train.py"),
+            command=("python", "recipe/train.py", str(left)),
             inputs=(Input(recipe, "recipe"), Input(data, "data"), Input(before, "before")),
             output=output,
             limits=PhaseLimits(seconds=60),
@@ -60,10 +63,11 @@ async def measure(sandbox: Sandbox, folder: Path, slot: str) -> tuple[float, lis
 
 async def main() -> None:
     """Measure both, and print a line for each."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         async with LocalSandbox() as local:
-            show("here", *await measure(local, folder / "here", ""))
+            for name, size in SIZES.items():
+                show("here", name, *await measure(local, folder / f"here-{size}", "", size))
         request = PlaceRequest(
             load_image_spec("cpu"), sandbox="local", options={"store": str(folder / "store")}
         )
@@ -73,15 +77,17 @@ async def main() -> None:
         link.slot = replace(link.slot, cores=None)
         async with placed:
             await placed.join(link)
-            show("on a node", *await measure(placed, folder / "there", link.slot.name))
+            for name, size in SIZES.items():
+                where = folder / f"there-{size}"
+                show("on a node", name, *await measure(placed, where, link.slot.name, size))
         await link.close()
 
 
-def show(where: str, first: float, others: list[float]) -> None:
+def show(where: str, size: str, first: float, others: list[float]) -> None:
     """Print what was measured."""
     middle, worst = statistics.median(others) * 1000, max(others) * 1000
     print(
-        f"{where:10} first phase {first * 1000:6.0f} ms; "
+        f"{where:10} {size} left: first phase {first * 1000:6.0f} ms; "
         f"later ones, around the command: median {middle:5.0f} ms, largest {worst:5.0f} ms"
     )
 

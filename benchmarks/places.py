@@ -1,6 +1,7 @@
 """What slots on several nodes are worth: trials that train for ten seconds, on a real cluster.
 
     python benchmarks/places.py slurm
+    python benchmarks/places.py ray
 
 A real cluster of two nodes is begun on this machine. Trials run on one slot, and then on two slots
 of each node: their number a minute is compared. A trial has two seeds, whose trainings sleep five
@@ -45,8 +46,20 @@ def slurm(folder: Path) -> Iterator[Mapping[str, str]]:
         yield {"gres": "slot:1", "folder": str(folder / "spool"), "store": str(folder / "store")}
 
 
+@contextmanager
+def ray(folder: Path) -> Iterator[Mapping[str, str]]:
+    """A head that gives no slots, and two nodes with two CPUs each."""
+    from tests.places.ray_cluster import ray_cluster
+
+    with ray_cluster() as cluster:
+        for _ in range(NODES):
+            cluster.add(num_cpus=SLOTS)
+        yield {"address": cluster.address, "store": str(folder / "store")}
+
+
 CLUSTERS: Mapping[str, Callable[[Path], AbstractContextManager[Mapping[str, str]]]] = {
     "slurm": slurm,
+    "ray": ray,
 }
 """For each place, what begins a cluster and returns the options with which the place finds it."""
 

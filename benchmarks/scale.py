@@ -26,6 +26,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 os.environ.setdefault("AUTOGEN_DISABLE_RUNTIME_TRACING", "true")
@@ -35,6 +36,7 @@ from autogen_core import FunctionCall
 from autogen_core.models import CreateResult, LLMMessage, RequestUsage
 from simulated_clock import run_simulated
 from stubs import PROJECT
+from trial_cpu import yardstick
 
 from recipelab import Plan, ResearchGroupChat
 from recipelab.acceptance import acceptance_policy
@@ -46,6 +48,7 @@ from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.evaluation.session import Overrides
 from recipelab.lineage import LineageStore
+from recipelab.lineage.database import SqliteDatabase
 from recipelab.models import OfflineClient
 from recipelab.packs.judging_sections import Metric
 from recipelab.packs.load import load_pack
@@ -128,14 +131,12 @@ class Use:
     Attributes:
         spans: Since when and until when a phase ran, by device.
         submitted: When proposals were made.
-        judged: When trials were judged.
+        writes: Transactions that have written to the lineage.
     """
 
     spans: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     submitted: list[float] = field(default_factory=list)
-    judged: list[float] = field(default_factory=list)
-    promising: dict[int, float] = field(default_factory=dict)
-    waits: list[float] = field(default_factory=list)
+    writes: int = 0
 
     def share(self, slots: int, begin: float, end: float) -> float:
         """Return the share of the slots' time in which a phase ran on their device."""
@@ -321,10 +322,18 @@ async def campaign(scene: Scene, folder: Path, lineage: str | None) -> dict[str,
         lineage=lineage,
     )
     team._session.pack = pack
-    began, cpu = 0.0, time.process_time()
+    writing = SqliteDatabase.writing
+
+    def counted(database: SqliteDatabase) -> Any:
+        use.writes += 1
+        return writing(database)
+
+    SqliteDatabase.writing = counted  # type: ignore[method-assign]
+    began, cpu, stick = 0.0, time.process_time(), fmean(yardstick() for _ in range(50))
     async for _ in team.run_stream():
         if not began and team._session.queue is not None and use.spans:
             began = clock()
+    SqliteDatabase.writing = writing  # type: ignore[method-assign]
     ended = clock()
     first = began + 2 * (scene.turn + scene.trial)
     last = use.submitted[-1]
@@ -334,15 +343,19 @@ async def campaign(scene: Scene, folder: Path, lineage: str | None) -> dict[str,
         counts = store.counts(name)
         tests = store.confirmations(name)
     done = sum(counts.values()) - 1
+    rate = sum(first <= when <= last for when in use.submitted) / (last - first)
+    # CPU seconds on a machine where the yardstick takes a millisecond.
+    cpu = 2e-3 * (time.process_time() - cpu) / (stick + fmean(yardstick() for _ in range(50)))
     return {
         "busy": use.share(scene.slots, first, last),
-        "minutes": (last - first) / 60,
         "tail": (ended - last) / scene.trial,
         "trials": done,
         "kept": counts.get(Status.KEPT, 0),
-        "claims": sum(tests),
         "tests": len(tests),
-        "cpu": 1e3 * (time.process_time() - cpu) / max(1, done),
+        "rate": 3600 * rate,
+        "writes": use.writes / done * rate,
+        "cpu": 1e3 * cpu / done,
+        "core": cpu / done * rate,
     }
 
 
@@ -352,8 +365,10 @@ def run_scene(scene: Scene, lineage: str | None = None) -> dict[str, float]:
     memory = Path("/dev/shm")  # Disks of small machines are slow, and no simulated clock waits.
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
         try:
+            tempfile.tempdir = folder
             return run_simulated(campaign(scene, Path(folder), lineage))
         finally:
+            tempfile.tempdir = None
             os.chdir(before)
 
 
@@ -366,16 +381,18 @@ def main() -> None:
     parser.add_argument("--policy", nargs="+", default=["line", "confirmed", "pairs"])
     parser.add_argument("--each", type=float, default=8.0, help="trials of each slot")
     args = parser.parse_args()
-    print("| slots | trial | turn | policy | busy | tail | trials | kept | tests | CPU a trial |")
-    print("|---" * 10 + "|")
+    heads = ("slots", "trial", "turn", "policy", "busy", "trials an hour", "writes a second")
+    more = ("CPU a trial", "cores of the driver", "trials", "kept", "tests", "end, in trials")
+    print(f"| {' | '.join((*heads, *more))} |\n{'|---' * 13}|")
     for slots, trial, turn, policy in itertools.product(
         args.slots, args.trial, args.turn, args.policy
     ):
         found = run_scene(Scene(slots, trial, turn, policy, args.each))
         print(
-            f"| {slots} | {trial:g} s | {turn:g} s | {policy} | {found['busy']:.1%} "
-            f"| {found['tail']:.1f} | {found['trials']} | {found['kept']} "
-            f"| {found['tests']} | {found['cpu']:.0f} ms |",
+            f"| {slots:,} | {trial:g} s | {turn:g} s | {policy} | {found['busy']:.1%} "
+            f"| {found['rate']:,.0f} | {found['writes']:.1f} | {found['cpu']:.0f} ms "
+            f"| {found['core']:.2f} | {found['trials']:,.0f} | {found['kept']:.0f} "
+            f"| {found['tests']:.0f} | {found['tail']:.0f} |",
             flush=True,
         )
 

@@ -53,11 +53,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     top = Path(__file__).parent
     long: set[Path] = set()
+    gvisor = os.environ.get("RECIPELAB_TEST_DAEMON") == "gvisor"
     for item in items:
         folder = item.path.relative_to(top).parts[0]
         whole = folder in CAMPAIGNS and item.path.name not in QUICK
         if whole or TRIALS.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.campaign)
+        if item.get_closest_marker("slurm"):
+            item.add_marker(pytest.mark.slow)
+        if gvisor and item.get_closest_marker("host_kernel"):
+            item.add_marker(pytest.mark.skip(reason="gVisor has a kernel of its own"))
         if any(item.get_closest_marker(name) for name in LONG):
             long.add(item.path)
     items.sort(key=lambda item: (item.path not in long, "hostile" not in item.path.parts))

@@ -38,7 +38,8 @@ from recipelab.packs.load import load_pack
 from recipelab.sandbox import LocalSandbox
 from recipelab.sandbox.slots import ANYWHERE, SlotPool
 
-TIMES = LeaseTimes(beat=0.3, expiry=2.0)
+TIMES = LeaseTimes(beat=0.5, expiry=5.0)
+"""Of drivers that are killed or put to sleep: short, and long enough for a busy machine."""
 
 
 class Proposer(OfflineClient):
@@ -88,7 +89,8 @@ class Stub:
         name: What its outcomes have as their environment.
         seconds: How long a trial takes.
         slots: Trials at the same time.
-        begun: Called as a trial begins.
+        begun: Called as a trial begins that is not the baseline.
+        gate: Trials wait for it.
     """
 
     sandbox_name = "stub"
@@ -100,6 +102,7 @@ class Stub:
         seconds: float,
         slots: int = 1,
         begun: Callable[[], None] = lambda: None,
+        gate: asyncio.Event | None = None,
     ) -> None:
         self.pack = load_pack("toy")
         self.data: dict[str, Path] = {}
@@ -107,6 +110,7 @@ class Stub:
         self._name = name
         self._seconds = seconds
         self._begun = begun
+        self._gate = gate
 
     def bench(self, secret: int) -> ScratchBench:
         """A bench whose sandbox was never started."""
@@ -125,8 +129,10 @@ class Stub:
         observer = observer or TrialObserver()
         observer.queued()
         observer.began(Phase.TRAIN, 1)
-        self._begun()
         if incumbent is not None:
+            self._begun()
+            if self._gate is not None:
+                await self._gate.wait()
             await asyncio.sleep(self._seconds)
         timings = (PhaseTiming(Phase.TRAIN, 1.0, 1.0, 10.0),)
         runs = tuple(SeedRun(seed, timings, {METRIC: 1.0}) for seed in self.pack.seeds)
@@ -150,10 +156,11 @@ def driver(
     trials: int,
     stub: Stub,
     say: Callable[[str], None] = lambda text: None,
-    times: LeaseTimes = TIMES,
+    times: LeaseTimes | None = None,
     **limits: Any,
 ) -> Campaign:
     """The campaign in this process, to be run: begun here, or joined."""
+    times = times or LeaseTimes()
     overrides = Overrides(evaluator=stub, times=times)  # type: ignore[arg-type]
     if what == "join":
         return Campaign.join(
@@ -180,6 +187,7 @@ def main() -> None:
         trials=int(trials),
         stub=stub,
         say=_told,
+        times=TIMES,
     )
     with campaign:
         proposer = Proposer(1000 * os.getpid())

@@ -20,11 +20,14 @@ from typer.testing import CliRunner, Result
 
 from recipelab import Campaign, Edit
 from recipelab.cli.app import app
-from recipelab.core.errors import RecipelabError
+from recipelab.core.errors import LineageError, RecipelabError
 from recipelab.core.text import plain
 from recipelab.core.trial import FailureKind, Phase, Status
 from recipelab.evaluation.live import LINE_CHARACTERS, LOG_BYTES, NOW, SHOWN_LINES, LiveBoard
 from recipelab.evaluation.now import Confirming, NowBoard, QueueNow, SlotsNow, read_team
+from recipelab.evaluation.queue import TrialQueue
+from recipelab.lineage import CampaignRecord
+from recipelab.team.loop import following_lineage
 
 from .conftest import TRAIN, Make, set_x
 
@@ -358,3 +361,24 @@ def test_readers_see_whole_files_while_a_flood_is_written(tmp_path: Path) -> Non
             time.sleep(0)
         flood.join()
     assert seen
+
+
+async def test_a_moment_without_the_lineage_does_not_end_the_following(
+    desk: TrialQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recipelab.team.loop.LOOK_SECONDS", 0.01)
+    said: list[str] = []
+    campaign, looks = desk.store.campaign, []
+
+    def sometimes(name: str) -> CampaignRecord:
+        looks.append(name)
+        if len(looks) == 2:
+            raise LineageError("the lineage cannot be read or written: it is locked")
+        return campaign(name)
+
+    monkeypatch.setattr(desk.store, "campaign", sometimes)
+    async with following_lineage(desk, said.append):
+        await until(lambda: len(looks) > 3)
+        desk.store.pause_campaign("c")
+        await until(lambda: desk.paused)
+    assert said == ["paused: trials that run go on, none is begun"]

@@ -23,6 +23,7 @@ from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.levels import RunningTests
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.lineage import LineageStore, TrialRecord
+from recipelab.packs.judging_sections import Metric
 from recipelab.packs.load import load_pack
 from recipelab.packs.pack import Pack
 from recipelab.sandbox import PhaseRequest, PhaseResult, Sandbox
@@ -133,10 +134,13 @@ def make(project: Path, store: LineageStore) -> Make:
     (root / "pack.toml").write_text(text)
     (root / "playbook.toml").unlink()
 
-    async def made(policy: str, slots: int = 4, slot: Slot = ANYWHERE) -> Bench:
+    async def made(
+        policy: str, slots: int = 4, slot: Slot = ANYWHERE, metric: Metric | None = None
+    ) -> Bench:
         pack: Pack = load_pack("toy", policy)
         acceptance = pack.acceptance.model_copy(update={"calibration": 6})
-        pack = pack.model_copy(update={"acceptance": acceptance})
+        changes = {"acceptance": acceptance, "metric": metric or pack.metric}
+        pack = pack.model_copy(update=changes)
         sandbox, tests = DrawnSandbox(), RunningTests()
         pool = SlotPool([slot] * slots, shared=True)
         data = {file.file: pack.root / "data" / file.file for file in pack.data}
@@ -301,8 +305,22 @@ async def test_no_slot_is_idle_while_a_trial_waits_for_its_turn(make: Make) -> N
     assert found[first].status is Status.KEPT
 
 
-async def test_a_gpu_has_the_next_trial_while_another_is_scored(make: Make) -> None:
-    bench = await make("line", slots=1, slot=Slot("gpu-0", gpus=("0",)))
+IN_TURNS = Metric.model_validate(
+    {
+        "name": "cost",
+        "unit": "s",
+        "goal": "minimize",
+        "measure": "train.wall_seconds",
+        "side_by_side": True,
+    }
+)
+
+
+@pytest.mark.parametrize("metric", [None, IN_TURNS], ids=["alone", "in turns"])
+async def test_a_gpu_has_the_next_trial_while_another_is_scored(
+    make: Make, metric: Metric | None
+) -> None:
+    bench = await make("line", slots=1, slot=Slot("gpu-0", gpus=("0",)), metric=metric)
     scoring, go_on = asyncio.Event(), asyncio.Event()
 
     async def score(trial: str) -> None:

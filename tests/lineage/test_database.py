@@ -13,6 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, inspect, text
@@ -357,3 +358,42 @@ def test_a_killed_writer_loses_nothing_and_doubles_nothing(tmp_path: Path) -> No
         )
         # A kill leaves at most the one trial that was proposed and not yet recorded.
         assert len(store.in_flight(CAMPAIGN)) <= 3
+
+
+@pytest.mark.postgres
+def test_connections_that_the_server_has_closed_are_replaced(
+    make_database: Callable[[str], str],
+) -> None:
+    with with_campaign(make_database("postgres")) as store:
+        with store._database.reading() as transaction:
+            backend = transaction.value("SELECT pg_backend_pid()")
+        with LineageStore.open(store.url) as other, other._database.writing() as transaction:
+            transaction.value("SELECT pg_terminate_backend(:pid)", pid=backend)
+        assert judged(store, Status.BASELINE) == 0
+        assert store.trial_count(CAMPAIGN) == 1
+
+
+@pytest.mark.postgres
+def test_a_server_that_restarts_is_waited_for_and_one_that_was_never_there_is_not(
+    make_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import psycopg
+
+    connect, tries = psycopg.connect, [0]
+
+    def refused(*args: Any, **further: Any) -> Any:
+        tries[0] += 1
+        if tries[0] < 3:
+            raise psycopg.OperationalError("the database system is starting up")
+        return connect(*args, **further)
+
+    url = make_database("postgres")
+    with with_campaign(url) as store:
+        while store._database._free:
+            store._database._free.pop()[0].close()
+        monkeypatch.setattr(psycopg, "connect", refused)
+        assert judged(store, Status.BASELINE) == 0
+    tries[0] = 0
+    with pytest.raises(LineageError, match="starting up"):
+        LineageStore.open(url)
+    assert tries == [1]

@@ -75,7 +75,11 @@ def process_of(link: StreamLink) -> Process:
     return link.process
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module", params=list(OPENERS))
+# What this machine's sandbox promises is tested quickly elsewhere.
+KINDS = [pytest.param(kind, marks=pytest.mark.slow if kind == "local" else ()) for kind in OPENERS]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=KINDS)
 async def opened(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Opened]:

@@ -227,6 +227,7 @@ async def test_a_request_that_cannot_be_honored(opened: Opened, output: Path) ->
         await run(opened, phase(output, "pass", inputs=(Input(output / "no", "no"),)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", WITH_NODES)
 async def test_a_worker_that_is_killed_costs_one_phase(
     kind: str, tmp_path: Path, output: Path, marker: str

@@ -336,6 +336,41 @@ async def test_a_node_that_would_measure_something_else_is_refused(
     assert [slot.name for slot in sandbox.pool.slots] == [spy.slot.name]
 
 
+async def test_a_gpu_that_no_longer_answers_on_its_node(
+    worker: tuple[StreamLink, Path], tmp_path: Path
+) -> None:
+    sandbox, spy = PlacedSandbox(place_request()), Spy(worker[0])
+    await sandbox.start()
+    spy.own = lambda facts: facts.model_copy(update={"gpus": ("GPU-1", "GPU-2")})
+    await sandbox.join(spy)
+    # The worker's own sandbox knows no GPU.
+    spy.alter = lambda parcel: parcel.model_copy(update={"limits": replace(parcel.limits, gpus=())})
+    request = phase(folder_of(tmp_path, "a"), "raise SystemExit(1)", gpus=("GPU-2",))
+    assert (await sandbox.run(request)).exit_code == 1
+    spy.own = lambda facts: facts.model_copy(update={"gpus": ("GPU-1",)})
+    with pytest.raises(SandboxError, match="GPU GPU-2 does not answer there"):
+        await sandbox.run(replace(request, output=folder_of(tmp_path, "b")))
+    assert sandbox.pool.slots == ()
+
+
+async def test_a_slot_that_comes_back_on_another_node_is_another(
+    spied: tuple[PlacedSandbox, Spy], tmp_path: Path
+) -> None:
+    sandbox, spy = spied
+    request = phase(folder_of(tmp_path, "a"), "print('here')")
+    on_slot = replace(request, slot=spy.slot.name, node=spy.node)
+    sandbox.leave(spy, "its node was taken away")
+    for asked in (request, on_slot):
+        with pytest.raises(SandboxError, match=r"no slot is left at the place|is gone"):
+            await sandbox.run(asked)
+    again = Spy(spy)
+    again.node, again.slot = "other", Slot(spy.slot.name, node="other")
+    await sandbox.join(again)
+    with pytest.raises(SandboxError, match=r"slot node-0:0 of node node-0 is gone"):
+        await sandbox.run(on_slot)
+    assert (await sandbox.run(replace(on_slot, node="other"))).log == "here\n"
+
+
 async def test_words_on_isolation_name_the_nodes(worker: tuple[StreamLink, Path]) -> None:
     sandbox = PlacedSandbox(place_request())
     for node, lost in (("a", "less"), ("b", "less"), ("c", "")):
@@ -351,6 +386,7 @@ async def test_words_on_isolation_name_the_nodes(worker: tuple[StreamLink, Path]
         await strict.join(spy)
 
 
+@pytest.mark.slow
 async def test_a_worker_whose_driver_is_gone_ends_and_what_it_runs(tmp_path: Path) -> None:
     marker = f"marker-{tmp_path.name}"
     code = f"import time; time.sleep(600) # {marker}"

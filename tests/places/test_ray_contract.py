@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 import pytest_asyncio
@@ -27,5 +28,7 @@ async def opened() -> AsyncIterator[Opened]:
             cluster.add(num_cpus=1)
         stores = cluster.folder / "stores"
         request = place_request(address=cluster.address, store=str(stores))
+        # Ray divides devices, and not the place.
+        request = replace(request, share=False)
         async with open_place("ray", request) as place:
             yield Opened(place, None, lambda slot: stores)

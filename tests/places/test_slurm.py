@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recipelab.core.errors import RecipelabError, SandboxUnavailable
@@ -22,8 +22,11 @@ from recipelab.evaluation.evaluator import Evaluator
 from recipelab.packs.data import ensure_data
 from recipelab.packs.pack import Pack
 from recipelab.places.base import PlaceRequest, open_place
+from recipelab.places.parcel import Parcel
 from recipelab.places.slurm import SlurmPlace
 from recipelab.places.slurm_jobs import read_seconds, read_states
+from recipelab.places.slurm_phases import on_slot
+from recipelab.sandbox import PhaseLimits
 from recipelab.sandbox.slots import Slot
 from recipelab.sandbox.spec import load_image_spec
 from tests.cli.background import answer, judged, start, stopped
@@ -254,7 +257,7 @@ def test_a_campaign_goes_on_after_its_jobs_and_its_driver_were_killed(
     folder = tmp_path / "spool"
     options = (f"folder={folder}", f"store={tmp_path / 'store'}", f"gres={GRES}")
     words = [word for one in options for word in ("--place-option", one)]
-    process = start(project, "--place", "slurm", "--slots", "2", *words, trials=4)
+    process = start(project, "--place", "slurm", "--slots", "2", *words, trials=3)
     until_begun(lambda: len(judged(project)) >= 1, process)
     running = [job for job, state in cluster.jobs() if state == "RUNNING"]
     cluster.call("scancel", running[0])
@@ -264,7 +267,7 @@ def test_a_campaign_goes_on_after_its_jobs_and_its_driver_were_killed(
     wait_until(lambda: not cluster.jobs() and not list(folder.iterdir()), seconds=60)
     # The plan is in the lineage, the place and its options too.
     facts = answer("resume", "c")
-    assert (facts["trials"], facts["state"]) == (4, "finished")
+    assert (facts["trials"], facts["state"]) == (3, "finished")
     after = judged(project)
     assert after[: len(before)] == before
     assert [record.number for record in after] == list(range(len(after)))
@@ -309,6 +312,18 @@ def test_a_machine_without_slurm_is_told_where_to_start(
         open_place("slurm", request())
 
 
+def test_a_phase_has_the_cores_and_gpus_of_its_job() -> None:
+    limits = PhaseLimits(seconds=1, gpus=("slurm-0-0",))
+    parcel = Parcel(phase="train", command=("true",), inputs=(), limits=limits)
+    job = Slot("n1:7", cores=(4, 5), gpus=("GPU-b",), node="n1")
+    found = on_slot(job, parcel).limits
+    assert (found.cpu_set, found.gpus) == ((4, 5), ("GPU-b",))
+    # What scores has no GPU; a job that may use any core says nothing of cores.
+    scoring = parcel.model_copy(update={"limits": PhaseLimits(seconds=1, cpu_set=(1,))})
+    found = on_slot(Slot("n1:7", gpus=("GPU-b",), node="n1"), scoring).limits
+    assert (found.cpu_set, found.gpus) == ((1,), ())
+
+
 def test_states_are_read() -> None:
     text = (
         "12|RUNNING|None|1-02:03:04\n13|PENDING|Resources|10:00\n"
@@ -336,6 +351,7 @@ def test_times_are_read_as_slurm_writes_them(seconds: int) -> None:
 
 
 @given(st.text())
+@settings(max_examples=50)
 def test_whatever_is_printed_can_be_read(text: str) -> None:
     for number, state in read_states(text).items():
         assert number.isdigit()

@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recipelab.core.errors import SandboxError
@@ -48,20 +48,23 @@ def place(row: Path, number: int, content: bytes) -> None:
 
 
 @given(st.lists(st.binary(max_size=300), max_size=20), st.integers(1, 500))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 async def test_what_is_written_is_read(pieces: list[bytes], step: int) -> None:
     with session() as folder:
         near, far = driver_end(folder), worker_end(folder)
         for piece in pieces:
             near[1].write(piece)
             far[1].write(piece[::-1])
+        back = b"".join(piece[::-1] for piece in pieces)
+        assert await near[0].readexactly(len(back)) == back
+        # What waits is sent before the end.
         near[1].close()
         read = bytearray()
         while part := await far[0].read(step):
             read += part
         assert bytes(read) == b"".join(pieces)
         far[1].close()
-        assert await near[0].read() == b"".join(piece[::-1] for piece in pieces)
+        assert await near[0].read() == b""
         await asyncio.gather(near[1].wait_closed(), far[1].wait_closed())
         # What was read is gone: all that is left says that this was the end.
         assert sum(path.is_file() for path in folder.rglob("*")) <= 3
@@ -91,7 +94,7 @@ async def test_much_more_than_may_wait_goes_through_a_slow_reader() -> None:
 
 
 @given(st.permutations(range(6)), st.randoms(use_true_random=False))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 async def test_files_that_come_late_or_in_parts_are_read_whole_and_in_order(
     order: list[int], luck: random.Random
 ) -> None:
@@ -187,6 +190,20 @@ async def test_a_call_and_its_answer_take_less_than_a_tenth_of_a_second_after_a_
         assert sorted([await ask() for _ in range(9)])[4] < 0.1
         near[1].close()
         far[1].close()
+
+
+async def test_what_is_written_in_one_go_is_one_file(tmp_path: Path) -> None:
+    incoming, outgoing = tmp_path / "in", tmp_path / "out"
+    for folder in (incoming, outgoing):
+        folder.mkdir()
+    _, writer = open_spool(incoming, outgoing)
+    await asyncio.sleep(0.3)  # By now it looks every tenth of a second.
+    writer.write(b"head")
+    writer.write(b"body")
+    writer.close()
+    await writer.wait_closed()
+    assert read_spooled(outgoing / f"{0:016d}", 0) == (b"headbody", False)
+    assert read_spooled(outgoing / f"{1:016d}", 1) == (b"", True)
 
 
 def test_a_worker_says_who_it_is_and_what_else_lies_there_is_refused(tmp_path: Path) -> None:

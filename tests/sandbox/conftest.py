@@ -30,8 +30,13 @@ def docker_daemon() -> None:
 def docker_image(docker_daemon: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A light image, built from the shipped Dockerfile without any package.
 
-    ``RECIPELAB_TEST_DAEMON`` names another daemon than the machine's for all that use it.
+    ``RECIPELAB_TEST_DAEMON`` names another daemon than the machine's for all that use it; with
+    ``here`` it is the one that ``DOCKER_HOST`` leads to, which has the image.
     """
+    other = os.environ.get("RECIPELAB_TEST_DAEMON")
+    if other == "here":
+        yield "recipelab/test"
+        return
     from recipelab.sandbox.images import build_image
     from recipelab.sandbox.spec import read_image_spec
 
@@ -41,12 +46,10 @@ def docker_image(docker_daemon: None, tmp_path_factory: pytest.TempPathFactory) 
     spec = (CPU_SANDBOX / "sandbox.toml").read_text()
     (folder / "sandbox.toml").write_text(spec.replace("recipelab/cpu", "recipelab/test"))
     build_image(read_image_spec(folder / "sandbox.toml"))
-    other = os.environ.get("RECIPELAB_TEST_DAEMON")
     if other is None:
         yield "recipelab/test"
         return
-    own = tmp_path_factory.mktemp(other)
-    with daemons.DAEMONS[other](own) as environment, pytest.MonkeyPatch.context() as patch:
+    with daemons.DAEMONS[other]() as environment, pytest.MonkeyPatch.context() as patch:
         daemons.hand_over("recipelab/test", environment)
         daemons.lead_to(patch, environment)
         yield "recipelab/test"

@@ -11,6 +11,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -35,6 +36,15 @@ exec "$@"
 """Runs a program that keeps its data, and for which the folders of temporary files are others."""
 
 
+_ALONE = ("unshare", "--mount", "--propagation", "private")
+"""Runs a daemon whose mounts go with it, however it ends."""
+
+
+def _own_folder() -> Path:
+    """A folder with a short path, as sockets want, that pytest does not try to tidy."""
+    return Path(tempfile.mkdtemp(prefix="daemon-", dir="/tmp"))
+
+
 def missing(*programs: str) -> str | None:
     """Why a daemon cannot be started here."""
     if os.geteuid():
@@ -53,15 +63,17 @@ def skip_or_fail(fault: str | None, variable: str) -> None:
 
 
 @contextlib.contextmanager
-def gvisor(folder: Path) -> Iterator[Environment]:
+def gvisor() -> Iterator[Environment]:
     """A daemon whose default runtime is gVisor; gives the variables that lead to it."""
+    folder = _own_folder()
     runsc = {"path": shutil.which("runsc"), "runtimeArgs": list(GVISOR_OPTIONS)}
     runtimes = {"runsc": runsc, "broken": {"path": "/nonexistent/runtime"}}
     settings = folder / "daemon.json"
     settings.write_text(json.dumps({"default-runtime": "runsc", "runtimes": runtimes}))
     environment = {"DOCKER_HOST": f"unix://{folder}/docker.sock"}
     command = [
-        *("unshare", "--net", "dockerd", "--config-file", str(settings)),
+        *_ALONE,
+        *("--net", "dockerd", "--config-file", str(settings)),
         *("--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec"),
         *("--pidfile", f"{folder}/pid", "--host", environment["DOCKER_HOST"]),
         *("--bridge", "none", "--iptables=false"),  # In a network of its own.
@@ -71,8 +83,9 @@ def gvisor(folder: Path) -> Iterator[Environment]:
 
 
 @contextlib.contextmanager
-def remote(folder: Path) -> Iterator[Environment]:
+def remote() -> Iterator[Environment]:
     """A daemon behind TLS that sees other temporary files; gives the variables that lead to it."""
+    folder = _own_folder()
     (folder / "data").mkdir()
     certificates(folder / "tls")
     with socket.create_server(("127.0.0.1", 0)) as probe:
@@ -83,7 +96,8 @@ def remote(folder: Path) -> Iterator[Environment]:
         "DOCKER_CERT_PATH": str(folder / "tls"),
     }
     command = [
-        *("unshare", "--mount", "--propagation", "private", "sh", "-c", HIDING, "sh", str(folder)),
+        *_ALONE,
+        *("sh", "-c", HIDING, "sh", str(folder)),
         *("dockerd", "--data-root", "/mnt/data", "--exec-root", "/mnt/exec"),
         *("--pidfile", "/mnt/pid", "--host", environment["DOCKER_HOST"], "--tlsverify"),
         *("--tlscacert", "/mnt/tls/ca.pem", "--tlscert", "/mnt/tls/server-cert.pem"),
@@ -95,12 +109,14 @@ def remote(folder: Path) -> Iterator[Environment]:
 
 
 @contextlib.contextmanager
-def podman(folder: Path) -> Iterator[Environment]:
+def podman() -> Iterator[Environment]:
     """Podman's service, with images of its own; gives the variables that lead to it."""
+    folder = _own_folder()
     environment = {"DOCKER_HOST": f"unix://{folder}/podman.sock"}
     # Its own crun knows machines with groups of version 1 and of version 2, but not with both.
     runtime = ("--runtime", "runc") if Path("/sys/fs/cgroup/unified").exists() else ()
     command = [
+        *_ALONE,
         *("podman", *runtime, "--root", f"{folder}/data", "--runroot", f"{folder}/run"),
         *("system", "service", "--time", "0", environment["DOCKER_HOST"]),
     ]

@@ -218,9 +218,11 @@ async def test_what_a_command_leaves_running_is_killed(
 
 
 async def test_cancelling_kills_first(sandbox: Sandbox, output: Path, marker: str) -> None:
-    code = f"import os, time; os.fork(); time.sleep(60) # {marker}"
-    task = asyncio.create_task(sandbox.run(phase(output, code, seconds=60)))
-    await asyncio.to_thread(wait_until, lambda: len(processes_with(marker)) >= 2)
+    code = f"import os, time; os.fork(); print('begun'); time.sleep(60) # {marker}"
+    said: list[bytes] = []
+    request = replace(phase(output, code, seconds=60), tell=said.append)
+    task = asyncio.create_task(sandbox.run(request))
+    await asyncio.to_thread(wait_until, lambda: b"".join(said).count(b"begun") == 2)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(task, timeout=5)
@@ -237,9 +239,11 @@ async def test_cancelling_before_it_runs(sandbox: Sandbox, output: Path, marker:
 
 
 async def test_stopping_ends_what_runs(sandbox: Sandbox, output: Path, marker: str) -> None:
-    code = f"import time; time.sleep(60) # {marker}"
-    task = asyncio.create_task(sandbox.run(phase(output, code, seconds=60)))
-    await asyncio.to_thread(wait_until, lambda: processes_with(marker))
+    code = f"import time; print('begun'); time.sleep(60) # {marker}"
+    said: list[bytes] = []
+    request = replace(phase(output, code, seconds=60), tell=said.append)
+    task = asyncio.create_task(sandbox.run(request))
+    await asyncio.to_thread(wait_until, lambda: said)
     await asyncio.gather(sandbox.stop(), sandbox.stop())
     assert processes_with(marker) == []
     with pytest.raises(SandboxError):
@@ -248,6 +252,7 @@ async def test_stopping_ends_what_runs(sandbox: Sandbox, output: Path, marker: s
         await sandbox.run(phase(output, "pass"))
 
 
+@pytest.mark.host_kernel
 async def test_cpu_seconds_count_children(sandbox: Sandbox, output: Path) -> None:
     burn = "t = time.process_time()\nwhile time.process_time() - t < 0.4: pass\n"
     code = f"import os, time\nchild = os.fork()\n{burn}child and os.wait()"

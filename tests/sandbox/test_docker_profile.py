@@ -144,6 +144,7 @@ async def test_a_user_of_ones_own(docker_image: str, output: Path) -> None:
 
 
 @pytest.mark.docker
+@pytest.mark.host_kernel
 async def test_a_seccomp_profile_is_enforced(docker_image: str, tmp_path: Path) -> None:
     rule = {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}
     file, output = tmp_path / "seccomp.json", tmp_path / "output"
@@ -190,6 +191,7 @@ async def test_scratch_space_ends_before_memory_does(
 
 
 @pytest.mark.docker
+@pytest.mark.host_kernel
 async def test_refused_processes_are_counted(docker_sandbox: DockerSandbox, output: Path) -> None:
     code = (
         "import os, time\nrefused = 0\nfor _ in range(20):\n"

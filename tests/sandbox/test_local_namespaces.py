@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from recipelab.sandbox import Ending, Input, LocalSandbox, PhaseResult
+from recipelab.sandbox.local.launched import LauncherProcess, LauncherReport
 from recipelab.sandbox.local.sandbox import namespaces_fault
 
 from .helpers import names_in, phase, processes_with, wait_until
@@ -232,7 +233,15 @@ async def test_nothing_is_left_in_the_temporary_folder(output: Path, tmp_path: P
     assert list(temporary.iterdir()) == []
 
 
-async def test_all_ends_with_the_launcher(boxed: LocalSandbox, output: Path, marker: str) -> None:
+@pytest.mark.parametrize("heard", ["nothing", "an end of the command"])
+async def test_all_ends_with_the_launcher(
+    boxed: LocalSandbox, output: Path, marker: str, heard: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The machinery is to blame, even if the death of the command was reported before its own."""
+    if heard != "nothing":
+        own = LauncherReport(0.1, 1.0, signal.SIGKILL)
+        held = os.open(output, os.O_RDONLY | os.O_DIRECTORY)
+        monkeypatch.setattr(LauncherProcess, "report", lambda launched: (own, held))
     program = f"import os, time; os.fork() or os.setsid(); time.sleep(60) # {marker}"
     task = asyncio.create_task(boxed.run(phase(output, program, seconds=60)))
     await asyncio.to_thread(wait_until, lambda: len(processes_with(marker)) == 3)

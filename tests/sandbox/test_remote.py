@@ -23,12 +23,12 @@ pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def far(docker_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def far(docker_image: str) -> Iterator[dict[str, str]]:
     """The variables that lead to a daemon with other folders, which has the image."""
     daemons.skip_or_fail(
         daemons.missing("dockerd", "unshare", "openssl"), "RECIPELAB_REQUIRE_DOCKER"
     )
-    with daemons.remote(tmp_path_factory.mktemp("far")) as environment:
+    with daemons.remote() as environment:
         daemons.hand_over(docker_image, environment)
         yield environment
 

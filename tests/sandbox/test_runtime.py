@@ -119,7 +119,12 @@ def test_groups_of_version_1_limit_as_well(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_gvisor_is_known_by_its_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert found(monkeypatch, tmp_path, {"seccomp": "2", "sentry": ""}).sentry
+    said = {"seccomp": "0", "sentry": ""}
+    assert found(monkeypatch, tmp_path, said).sentry
+    # It would take the profile, and apply it to the first process alone.
+    profile = ContainerProfile(runtime="runsc", seccomp=tmp_path / "strict.json")
+    with pytest.raises(SandboxUnavailable, match="runsc is gVisor, which applies no seccomp"):
+        found(monkeypatch, tmp_path, said, profile=profile)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from recipelab import __version__
-from recipelab.cli import certify, exchange, look, publish, run, sandbox, steer
+from recipelab.cli import certify, exchange, look, publish, resume, run, sandbox, steer
 from recipelab.cli.adopt import adopt
 from recipelab.cli.agents import agents_app
 from recipelab.cli.common import (
@@ -30,8 +30,8 @@ app = typer.Typer(
 )
 for command in (
     run.run,
-    run.resume,
-    run.join,
+    resume.resume,
+    resume.join,
     look.trials,
     look.show,
     look.watch,

@@ -1,4 +1,4 @@
-"""``recipelab run`` and ``recipelab resume``: dry run, questions before trials, and the end."""
+"""``recipelab run``: dry run, questions before trials, and the end of a campaign."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from recipelab.cli.common import (
     BaseUrl,
     HomeOption,
     ModelOption,
-    NameArgument,
     PlaceOption,
     PlaceSettings,
     SandboxOption,
@@ -29,7 +28,6 @@ from recipelab.cli.common import (
     Slots,
     clear_errors,
     err,
-    opened_campaign,
     out,
     place_options,
     print_json,
@@ -116,8 +114,6 @@ Track = Annotated[
         "end; repeatable.",
     ),
 ]
-NO_TRACKER = "none"
-"""Word that lets a resumed campaign go on without trackers."""
 
 
 def _speaker_policy(name: str) -> str:
@@ -238,163 +234,10 @@ def run(
             _print_estimate(Campaign.estimate(plan, home=home), as_json=as_json)
             return
         with Campaign.create(plan, home=home, if_exists=if_exists, say=say) as campaign:
-            _run(campaign, as_json=as_json)
+            run_shown(campaign, as_json=as_json)
 
 
-def resume(
-    name: NameArgument = None,
-    trials: Annotated[
-        int | None, typer.Option(min=1, help="New total of trials; default as before.")
-    ] = None,
-    hours: Hours = None,
-    device_hours: DeviceHours = None,
-    tokens: Tokens = None,
-    money: Money = None,
-    target: Target = None,
-    plateau: Plateau = None,
-    model: ModelOption = None,
-    base_url: BaseUrl = None,
-    max_tokens: MaxTokens = None,
-    prices: PricesOption = None,
-    sandbox: Annotated[
-        str | None, typer.Option(help="auto, docker or local; default as before.")
-    ] = None,
-    place: PlaceOption = None,
-    place_option: PlaceSettings = None,
-    slots: Annotated[
-        int | None, typer.Option(min=1, help="Phases at the same time; default as before.")
-    ] = None,
-    share_devices: Annotated[
-        bool | None,
-        typer.Option(
-            "--share-devices/--no-share-devices",
-            help="Let slots and campaigns share devices; default as before.",
-        ),
-    ] = None,
-    ahead: Ahead = None,
-    approve: Annotated[
-        bool | None,
-        typer.Option("--approve/--no-approve", help="Ask before each trial; default as before."),
-    ] = None,
-    keep_artifacts: KeepOption = None,
-    new_epoch: Annotated[
-        bool,
-        typer.Option(
-            "--new-epoch",
-            help="Measure baseline and best anew, where pack, evaluator, data or image changed.",
-        ),
-    ] = False,
-    accept_self_reported: AcceptSelfReported = False,
-    track: Track = None,
-    home: HomeOption = None,
-    as_json: AsJson = False,
-) -> None:
-    """Go on with a campaign: trials without an outcome are run again, then new ones.
-
-    Limits are totals of the campaign; what is not given stays. A campaign that is paused and still
-    runs elsewhere goes on there.
-    """
-    with opened_campaign(home, name) as campaign:
-        from recipelab.budget import BudgetLimits
-        from recipelab.models import parse_models
-        from recipelab.plan import asked
-
-        if campaign.unpause():
-            say(f"Campaign {campaign.name} goes on where it runs.")
-            return
-        limits = asked(
-            BudgetLimits,
-            trials=trials,
-            hours=hours,
-            device_hours=device_hours,
-            tokens=tokens,
-            money=money,
-            target=target,
-            plateau=plateau,
-        )
-        if new_epoch:
-            campaign = campaign.next_epoch(limits)
-        default, own = parse_models(model or ())
-        campaign.extend(
-            limits,
-            sandbox=sandbox,
-            place=place,
-            # Those of one place mean nothing to another.
-            place_options=place_options(place_option) if place or place_option else None,
-            model=default,
-            models={**campaign.plan.models, **own} if own else None,
-            base_url=base_url,
-            max_tokens=max_tokens,
-            prices=prices,
-            slots=slots,
-            share_devices=share_devices,
-            ahead=ahead,
-            approve=approve,
-            keep_artifacts=keep_artifacts,
-            accept_self_reported=accept_self_reported or None,
-            track=None if track is None else tuple(one for one in track if one != NO_TRACKER),
-        )
-        _run(campaign, as_json=as_json)
-
-
-def join(
-    name: Annotated[str, typer.Argument(help="Name of the campaign.")],
-    lineage: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            help="The lineage, as postgresql+psycopg://user:password@host/name; default "
-            "$RECIPELAB_LINEAGE.",
-        ),
-    ] = None,
-    pack: Annotated[
-        str | None, typer.Option(help="Folder of the pack here; default as in the campaign.")
-    ] = None,
-    model: ModelOption = None,
-    base_url: BaseUrl = None,
-    max_tokens: MaxTokens = None,
-    prices: PricesOption = None,
-    sandbox: Annotated[
-        str | None, typer.Option(help="auto, docker or local; default as in the campaign.")
-    ] = None,
-    slots: Slots = "auto",
-    share_devices: ShareDevices = False,
-    ahead: Ahead = None,
-    accept_self_reported: AcceptSelfReported = False,
-    home: HomeOption = None,
-    as_json: AsJson = False,
-) -> None:
-    """Work on a campaign that runs elsewhere: a further driver, with its own chat and slots.
-
-    Budget, working line and end are common to all drivers; a trial of one that dies is taken over
-    by the others. The lineage has to be a PostgreSQL database.
-    """
-    with clear_errors():
-        from recipelab.campaign.campaign import Campaign
-        from recipelab.models import parse_models
-
-        default, own = parse_models(model or ())
-        with Campaign.join(
-            name,
-            home=home,
-            lineage=lineage,
-            pack=pack,
-            say=say,
-            model=default,
-            models=dict(own) if own or default else None,
-            base_url=base_url,
-            max_tokens=max_tokens,
-            prices=prices,
-            sandbox=sandbox,
-            slots=slot_count(slots),
-            share_devices=share_devices,
-            ahead=ahead,
-            accept_self_reported=accept_self_reported or None,
-        ) as campaign:
-            _run(campaign, as_json=as_json)
-
-
-def _run(campaign: Campaign, *, as_json: bool) -> None:
+def run_shown(campaign: Campaign, *, as_json: bool) -> None:
     """Run a campaign to its end, and print how it ended.
 
     Raises:

@@ -328,6 +328,8 @@ class ScratchBench:
                 phase=what,
                 command=command,
                 directory=spec.workdir,
+                node=slot.node,
+                slot=slot.name,
                 inputs=(code, *workspace.carried, *data),
                 output=workspace.output(Phase.TRAIN, self._pack.seeds[0]),
                 limits=limits,

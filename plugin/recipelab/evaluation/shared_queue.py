@@ -147,6 +147,11 @@ class SharedQueue(TrialQueue):
         self._changed.set()
         self._told_end(number)
 
+    async def stop(self) -> None:
+        """Stop the running trials, those too that were dropped; see :meth:`TrialQueue.stop`."""
+        await super().stop()
+        await asyncio.gather(*self._dropped, return_exceptions=True)
+
     async def _run(self, number: int) -> None:
         try:
             await super()._run(number)

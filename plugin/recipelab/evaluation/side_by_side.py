@@ -30,7 +30,7 @@ from recipelab.evaluation.phases import PhaseRunner, sandbox_measures
 from recipelab.packs.judging_sections import Metric
 from recipelab.sandbox.base import PhaseResult
 from recipelab.sandbox.gpus import gpu_fault
-from recipelab.sandbox.slots import Slot, SlotPool
+from recipelab.sandbox.slots import ANYWHERE, Slot, SlotPool
 
 DRIFT = "drift"
 """Measurement: how far the incumbent's times of one comparison lie apart, over their mean."""
@@ -130,8 +130,14 @@ class SideBySide:
                     self.incumbent.forget(seed)
                 beside, drift = await self._take_turns(seeds, slot)
                 repeats += 1
+            if not slot.gpus:
+                for seed in seeds:
+                    await self._finish(seed, slot, beside[seed], {DRIFT: drift})
+                return
+        # Scoring needs no GPU: the next pair has it meanwhile.
+        with self.trial.observer.resting():
             for seed in seeds:
-                await self._finish(seed, slot, beside[seed], {DRIFT: drift})
+                await self._finish(seed, ANYWHERE, beside[seed], {DRIFT: drift})
 
     async def _take_turns(
         self, seeds: Sequence[int], slot: Slot
@@ -186,7 +192,7 @@ async def hold_slot(pool: SlotPool, observer: TrialObserver) -> AsyncIterator[Sl
             with observer.holding(slot):
                 yield slot
         except PhaseFailed as failed:
-            # Those of another machine are not known here.
+            # Those of another machine are asked about by their place.
             for gpu in () if slot.node else slot.gpus:
                 if fault := await asyncio.to_thread(gpu_fault, gpu):
                     pool.retire(slot, fault)

@@ -26,6 +26,9 @@ from recipelab.core.errors import LineageError
 BUSY_MILLISECONDS = 30_000
 """How long a SQLite write waits for another process that writes."""
 
+RESTART_SECONDS = 20.0
+"""How long a PostgreSQL server is waited for that was there before, as when it restarts."""
+
 Row = tuple[Any, ...]
 
 _LIST = re.compile(r"\bIN :(\w+)")
@@ -180,15 +183,34 @@ class Database(ABC):
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[Transaction]:
         with self._outages_told():
-            connection = self._take()
+            connection = self._begun(begin)
             try:
-                connection.execute(begin)
                 yield Transaction(self, connection)
                 connection.execute("COMMIT")
             except BaseException:
                 self._roll_back(connection)
                 raise
             self._give_back(connection)
+
+    def _begun(self, begin: str) -> Any:
+        """Return a connection in which a transaction has begun.
+
+        A connection that broke while it rested is replaced: nothing of a transaction is lost yet.
+        """
+        connection = self._take()
+        try:
+            connection.execute(begin)
+        except BaseException:
+            self._roll_back(connection)
+            if not self._is_broken(connection):
+                raise
+            connection = self._connect()
+            connection.execute(begin)
+        return connection
+
+    def _is_broken(self, connection: Any) -> bool:
+        """Return whether a connection has failed, and another one may not."""
+        return False
 
     @contextmanager
     def _outages_told(self) -> Iterator[None]:
@@ -368,6 +390,7 @@ class PostgresDatabase(Database):
             ) from error
         self._psycopg: Any = psycopg
         self._url = url
+        self._was_there = False
 
     @property
     def url(self) -> str:
@@ -383,9 +406,16 @@ class PostgresDatabase(Database):
         transaction.value("SELECT pg_advisory_xact_lock(:key)", key=_NAMING_LOCK)
 
     def _connect(self) -> Any:
-        connection = self._psycopg.connect(
-            self._url.replace("postgresql+psycopg:", "postgresql:", 1), autocommit=True
+        try_again = retry_if_exception(self.is_outage)
+        patience = Retrying(
+            retry=try_again,
+            stop=stop_after_delay(RESTART_SECONDS if self._was_there else 0.0),
+            wait=wait_random(0.05, 0.5),
+            reraise=True,
         )
+        address = self._url.replace("postgresql+psycopg:", "postgresql:", 1)
+        connection = patience(self._psycopg.connect, address, autocommit=True)
+        self._was_there = True
         # The server ends the transaction of a process that was stopped or lost within it: others
         # would wait for its locks as long as the connection lives.
         connection.execute(f"SET idle_in_transaction_session_timeout = {_STOPPED_MILLISECONDS}")
@@ -401,6 +431,9 @@ class PostgresDatabase(Database):
         except self._psycopg.Error:
             return False
         return True
+
+    def _is_broken(self, connection: Any) -> bool:
+        return bool(connection.closed)
 
     def is_outage(self, error: BaseException) -> bool:
         """Return whether the server is gone, full or out of reach, or has ended the transaction."""

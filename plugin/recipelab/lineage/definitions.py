@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from recipelab.lineage.tables import LineageTable
+from recipelab.lineage.side_tables import LineageTable
 
 _ADDED_AFTER = {
     2: ("turn_view", "turn", "turn_trial", "finished_run"),

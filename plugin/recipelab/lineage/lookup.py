@@ -202,7 +202,9 @@ def trial_ids_of(
         LineageError: There is no such trial; the message says which there are.
     """
     asked = [trial_key(campaign_id, n) for n in numbers if 0 <= n <= LARGEST_NUMBER]
-    there = set(transaction.values("SELECT id FROM trial WHERE id IN :ids", ids=asked))
+    there: set[int] = transaction.memo.setdefault("trials", set())
+    if missing := [one for one in asked if one not in there]:
+        there.update(transaction.values("SELECT id FROM trial WHERE id IN :ids", ids=missing))
     for number in numbers:
         if not 0 <= number <= LARGEST_NUMBER or trial_key(campaign_id, number) not in there:
             last = last_trial_id(transaction, campaign_id)

@@ -28,7 +28,7 @@ from recipelab.lineage.lookup import LARGEST_NUMBER, trial_id_of, trial_key
 from recipelab.lineage.records import TrialRecord
 from recipelab.lineage.summaries import SummaryReader
 from recipelab.lineage.summary_records import Similar
-from recipelab.lineage.trial_reads import recipe_files, trial_briefs, trial_records
+from recipelab.lineage.trial_reads import recipe_files, recipes_of, trial_briefs, trial_records
 from recipelab.lineage.trials import best_id
 from recipelab.lineage.values import DIFF_CHARACTERS, clean
 
@@ -257,8 +257,10 @@ def shape_of(files: Mapping[str, str]) -> str:
 def _nearly_same(transaction: Transaction, campaign_id: int, recipe: Mapping[str, str]) -> Found:
     """Return the trials whose recipe is the same but for numbers that are nearly the same."""
     found: Found = {}
-    for trial_id in _with_key(transaction, key_of(campaign_id, "shape", shape_of(recipe))):
-        other = recipe_files(transaction, trial_id)
+    ids = _with_key(transaction, key_of(campaign_id, "shape", shape_of(recipe)))
+    others = recipes_of(transaction, ids) if ids else {}
+    for trial_id in ids:
+        other = others[trial_id]
         if all(_is_near(text, other.get(path, "")) for path, text in recipe.items()):
             found[trial_id] = (NEARLY_SAME, 1.0)
     return found

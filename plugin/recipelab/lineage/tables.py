@@ -1,4 +1,4 @@
-"""Define the tables of a lineage.
+"""Define the tables of a lineage: campaigns and trials; the rest is in :mod:`.side_tables`.
 
 A trial is known to people by its number in its campaign, and to the tables by its id, which holds
 both: ``campaign_id * 2**32 + number``. So the trials of a campaign lie together in the order of
@@ -22,8 +22,8 @@ from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
 # On SQLite only a column of this very type is the row's own key, which costs no index.
-_TRIAL_ID = BigInteger().with_variant(Integer, "sqlite")
-_COMPACT = {"sqlite_with_rowid": False}
+TRIAL_ID = BigInteger().with_variant(Integer, "sqlite")
+COMPACT = {"sqlite_with_rowid": False}
 
 
 class LineageTable(SQLModel, registry=registry()):
@@ -69,7 +69,7 @@ class RoundRow(LineageTable, table=True):
     """A round of a campaign, numbered from 1."""
 
     __tablename__ = "round"
-    __table_args__ = _COMPACT
+    __table_args__ = COMPACT
 
     campaign_id: int = Field(foreign_key="campaign.id", primary_key=True)
     number: int = Field(primary_key=True)
@@ -133,7 +133,7 @@ class TrialRow(LineageTable, table=True):
         ),
     )
 
-    id: int = Field(sa_column=Column(_TRIAL_ID, primary_key=True, autoincrement=False))
+    id: int = Field(sa_column=Column(TRIAL_ID, primary_key=True, autoincrement=False))
     campaign_id: int = Field(foreign_key="campaign.id")
     number: int = Field(sa_type=BigInteger)
     round_number: int | None = None
@@ -160,11 +160,10 @@ class TrialRow(LineageTable, table=True):
     failure_seed: int | None = Field(default=None, sa_type=BigInteger)
 
 
-def _of_trial(*, primary_key: bool = True) -> Column[int]:
+def of_trial(*, primary_key: bool = True) -> Column[int]:
+    """Return a column that names a trial by its id."""
     reference = ForeignKey("trial.id")
-    return Column(
-        _TRIAL_ID, reference, primary_key=primary_key, nullable=False, autoincrement=False
-    )
+    return Column(TRIAL_ID, reference, primary_key=primary_key, nullable=False, autoincrement=False)
 
 
 class TrialTextRow(LineageTable, table=True):
@@ -177,7 +176,7 @@ class TrialTextRow(LineageTable, table=True):
 
     __tablename__ = "trial_text"
 
-    trial_id: int = Field(sa_column=_of_trial())
+    trial_id: int = Field(sa_column=of_trial())
     hypothesis: str
     reason: str
     signature: str
@@ -195,10 +194,10 @@ class ParentRow(LineageTable, table=True):
     """A trial that another one was made from; position 0 is the first parent."""
 
     __tablename__ = "parent"
-    __table_args__ = _COMPACT
+    __table_args__ = COMPACT
 
-    parent_id: int = Field(sa_column=_of_trial())
-    trial_id: int = Field(sa_column=_of_trial())
+    parent_id: int = Field(sa_column=of_trial())
+    trial_id: int = Field(sa_column=of_trial())
     position: int
 
 
@@ -206,10 +205,10 @@ class TrialKeyRow(LineageTable, table=True):
     """A hash under which a trial is found: of its recipe, its edit, or a knob's new value."""
 
     __tablename__ = "trial_key"
-    __table_args__ = _COMPACT
+    __table_args__ = COMPACT
 
     key: int = Field(sa_type=BigInteger, primary_key=True)
-    trial_id: int = Field(sa_column=_of_trial())
+    trial_id: int = Field(sa_column=of_trial())
 
 
 class RecipeFileRow(LineageTable, table=True):
@@ -226,9 +225,9 @@ class EvidenceRow(LineageTable, table=True):
     """On how many seeds a trial was judged, and how strictly."""
 
     __tablename__ = "evidence"
-    __table_args__ = _COMPACT
+    __table_args__ = COMPACT
 
-    trial_id: int = Field(sa_column=_of_trial())
+    trial_id: int = Field(sa_column=of_trial())
     against: int = Field(sa_type=BigInteger)
     planned: int
     screened: int
@@ -249,10 +248,10 @@ class FixRow(LineageTable, table=True):
     """A trial that measured validly after a failed one that it was made from or tried again."""
 
     __tablename__ = "fix"
-    __table_args__ = _COMPACT
+    __table_args__ = COMPACT
 
     failure_id: int = Field(foreign_key="failure.id", primary_key=True)
-    trial_id: int = Field(sa_column=_of_trial())
+    trial_id: int = Field(sa_column=of_trial())
 
 
 class TallyRow(LineageTable, table=True):
@@ -265,7 +264,7 @@ class TallyRow(LineageTable, table=True):
     """
 
     __tablename__ = "tally"
-    __table_args__ = _COMPACT
+    __table_args__ = COMPACT
 
     campaign_id: int = Field(foreign_key="campaign.id", primary_key=True)
     surface: str = Field(primary_key=True)
@@ -285,9 +284,9 @@ class FurtherRunRow(LineageTable, table=True):
     """A seed run of a judged trial, made to compare another one with it."""
 
     __tablename__ = "further_run"
-    __table_args__ = _COMPACT
+    __table_args__ = COMPACT
 
-    trial_id: int = Field(sa_column=_of_trial())
+    trial_id: int = Field(sa_column=of_trial())
     position: int = Field(primary_key=True)
     seed: int = Field(sa_type=BigInteger)
     timings: str
@@ -304,9 +303,9 @@ class FinishedRunRow(LineageTable, table=True):
     """
 
     __tablename__ = "finished_run"
-    __table_args__ = _COMPACT
+    __table_args__ = COMPACT
 
-    trial_id: int = Field(sa_column=_of_trial())
+    trial_id: int = Field(sa_column=of_trial())
     digest: str = Field(primary_key=True)
     beside: int = Field(sa_type=BigInteger, primary_key=True)
     seed: int = Field(sa_type=BigInteger, primary_key=True)
@@ -320,9 +319,9 @@ class CertificateRow(LineageTable, table=True):
     """What a certification on held-out data and seeds found, as JSON."""
 
     __tablename__ = "certificate"
-    __table_args__ = _COMPACT
+    __table_args__ = COMPACT
 
-    trial_id: int = Field(sa_column=_of_trial())
+    trial_id: int = Field(sa_column=of_trial())
     position: int = Field(primary_key=True)
     made_at: str
     found: str
@@ -336,11 +335,11 @@ class CheckpointRow(LineageTable, table=True):
     """
 
     __tablename__ = "checkpoint"
-    __table_args__ = _COMPACT
+    __table_args__ = COMPACT
 
     campaign_id: int = Field(foreign_key="campaign.id", primary_key=True)
     position: int = Field(primary_key=True)
-    trial_id: int = Field(sa_column=_of_trial(primary_key=False))
+    trial_id: int = Field(sa_column=of_trial(primary_key=False))
     against: int = Field(sa_type=BigInteger)
     made_at: str
     held: bool
@@ -356,180 +355,3 @@ class CheckpointRow(LineageTable, table=True):
     gates: str
     runs: str
     against_runs: str
-
-
-class MessageRow(LineageTable, table=True):
-    """A message of the group chat, in the order in which it was said."""
-
-    __tablename__ = "message"
-    __table_args__ = (
-        ForeignKeyConstraint(
-            ["campaign_id", "round_number"], ["round.campaign_id", "round.number"]
-        ),
-        Index("message_round", "campaign_id", "round_number"),
-        Index("message_trial", "campaign_id", "trial_number"),
-    )
-
-    campaign_id: int = Field(foreign_key="campaign.id", primary_key=True)
-    position: int = Field(primary_key=True)
-    round_number: int | None = None
-    trial_number: int | None = Field(default=None, sa_type=BigInteger)
-    source: str
-    type: str
-    payload: str
-    created_at: str
-
-
-class NoteRow(LineageTable, table=True):
-    """A note from a person, to all specialists or to one."""
-
-    __tablename__ = "note"
-    __table_args__ = _COMPACT
-
-    campaign_id: int = Field(foreign_key="campaign.id", primary_key=True)
-    number: int = Field(primary_key=True)
-    text: str
-    specialist: str | None = None
-    trial_number: int | None = Field(default=None, sa_type=BigInteger)
-    created_at: str
-    retired_at: str | None = None
-
-
-class UsageRow(LineageTable, table=True):
-    """What one call of a model took, or what so many calls took in an imported campaign."""
-
-    __tablename__ = "usage"
-    __table_args__ = (Index("usage_of_campaign", "campaign_id", "specialist", "model"),)
-
-    id: int = Field(default=None, primary_key=True)
-    campaign_id: int = Field(foreign_key="campaign.id")
-    round_number: int | None = None
-    specialist: str
-    model: str
-    calls: int = Field(sa_type=BigInteger)
-    prompt_tokens: int = Field(sa_type=BigInteger)
-    completion_tokens: int = Field(sa_type=BigInteger)
-    seconds: float
-    cost: float
-    created_at: str
-
-
-class TurnViewRow(LineageTable, table=True):
-    """What specialists were shown when their turns began, once however many turns showed it.
-
-    ``data`` is the text in UTF-8, as raw DEFLATE; the text of the view ``base_id`` is the preset
-    dictionary (RFC 1950), as one view has most lines of another. ``sha256`` is of the text.
-    """
-
-    __tablename__ = "turn_view"
-
-    id: int = Field(default=None, primary_key=True)
-    sha256: bytes = Field(sa_type=LargeBinary, unique=True)
-    base_id: int | None = Field(default=None, foreign_key="turn_view.id")
-    data: bytes = Field(sa_type=LargeBinary)
-
-
-class TurnRow(LineageTable, table=True):
-    """A turn of a specialist; its messages are those of its own from the first to the last."""
-
-    __tablename__ = "turn"
-    __table_args__ = (
-        ForeignKeyConstraint(
-            ["campaign_id", "round_number"], ["round.campaign_id", "round.number"]
-        ),
-        _COMPACT,
-    )
-
-    campaign_id: int = Field(foreign_key="campaign.id", primary_key=True)
-    number: int = Field(primary_key=True)
-    round_number: int | None = None
-    specialist: str
-    began_at: str
-    view_id: int | None = Field(default=None, foreign_key="turn_view.id")
-    first_message: int | None = None
-    last_message: int | None = None
-
-
-class TurnTrialRow(LineageTable, table=True):
-    """The turn in which a trial was submitted."""
-
-    __tablename__ = "turn_trial"
-    __table_args__ = _COMPACT
-
-    trial_id: int = Field(sa_column=_of_trial())
-    turn_number: int
-
-
-class LeaseRow(LineageTable, table=True):
-    """A slot that a running trial holds, and the sandbox in it."""
-
-    __tablename__ = "lease"
-    __table_args__ = _COMPACT
-
-    campaign_id: int = Field(foreign_key="campaign.id", primary_key=True)
-    trial_number: int = Field(sa_type=BigInteger, primary_key=True)
-    slot: str = Field(primary_key=True)
-    sandbox: str
-    owner: str
-    since: str
-
-
-class DriverRow(LineageTable, table=True):
-    """A process that runs a campaign, where several may.
-
-    Times are seconds since 1970 by the clock of the database. ``until`` is when the lease of its
-    trials ends, unless it is heard of before. ``run`` counts the stretches in which a campaign was
-    run; ``ticket`` is its place among those that want to judge. ``tokens`` and ``money`` are what
-    its calls of models have reserved, and what they used that is not in ``usage`` yet.
-    """
-
-    __tablename__ = "driver"
-    __table_args__ = _COMPACT
-
-    campaign_id: int = Field(foreign_key="campaign.id", primary_key=True)
-    number: int = Field(primary_key=True)
-    run: int
-    host: str
-    process: str
-    model: str
-    began: float
-    until: float
-    state: str
-    wish: str | None = None
-    ticket: int | None = Field(default=None, sa_type=BigInteger)
-    tokens: int = Field(sa_type=BigInteger)
-    money: float
-
-
-class TrialLeaseRow(LineageTable, table=True):
-    """Which driver runs a trial in flight; ``wish`` is what people want of it, as its end."""
-
-    __tablename__ = "trial_lease"
-    __table_args__ = _COMPACT
-
-    campaign_id: int = Field(foreign_key="campaign.id", primary_key=True)
-    trial_number: int = Field(sa_type=BigInteger, primary_key=True)
-    driver: int
-    wish: str | None = None
-
-
-class DriverRoundRow(LineageTable, table=True):
-    """Which driver leads a round: the round's turns and messages are of its chat."""
-
-    __tablename__ = "driver_round"
-    __table_args__ = _COMPACT
-
-    campaign_id: int = Field(foreign_key="campaign.id", primary_key=True)
-    round_number: int = Field(primary_key=True)
-    driver: int
-
-
-class DriverTestRow(LineageTable, table=True):
-    """A test on fresh seeds that a driver runs, and that has no verdict yet."""
-
-    __tablename__ = "driver_test"
-    __table_args__ = _COMPACT
-
-    campaign_id: int = Field(foreign_key="campaign.id", primary_key=True)
-    driver: int = Field(primary_key=True)
-    name: str = Field(primary_key=True)

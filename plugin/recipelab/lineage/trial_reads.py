@@ -185,12 +185,23 @@ def _evidence(*columns: Any) -> Evidence:
 
 def recipe_files(transaction: Transaction, trial_id: int) -> dict[str, str]:
     """Return the files of a trial's recipe, path to text, in the order of their paths."""
-    stored = transaction.value("SELECT files FROM trial_text WHERE trial_id = :id", id=trial_id)
-    ids: dict[str, int] = json.loads(stored or "{}")
-    if not ids:
-        return {}
+    return recipes_of(transaction, [trial_id]).get(trial_id, {})
+
+
+def recipes_of(transaction: Transaction, ids: Sequence[int]) -> dict[int, dict[str, str]]:
+    """Return the files of several trials' recipes by the trial's id; a shared file is read once."""
     rows = transaction.rows(
-        "SELECT id, data FROM recipe_file WHERE id IN :ids", ids=list(ids.values())
+        "SELECT trial_id, files FROM trial_text WHERE trial_id IN :ids", ids=list(ids)
     )
-    contents = {key: zlib.decompress(data).decode() for key, data in rows}
-    return {path: contents[ids[path]] for path in sorted(ids)}
+    stored: dict[int, dict[str, int]] = {trial_id: json.loads(files) for trial_id, files in rows}
+    wanted = {key for files in stored.values() for key in files.values()}
+    if not wanted:
+        return {trial_id: {} for trial_id in stored}
+    contents = transaction.pairs(
+        "SELECT id, data FROM recipe_file WHERE id IN :ids", ids=sorted(wanted)
+    )
+    texts = {key: zlib.decompress(data).decode() for key, data in contents.items()}
+    return {
+        trial_id: {path: texts[files[path]] for path in sorted(files)}
+        for trial_id, files in stored.items()
+    }

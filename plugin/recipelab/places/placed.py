@@ -32,7 +32,7 @@ from recipelab.places.transfer import (
     send_blobs,
 )
 from recipelab.places.trees import Hashes, Packed, stand_of_folder
-from recipelab.sandbox.base import WATCH_BYTES, PhaseRequest, PhaseResult, Sandbox
+from recipelab.sandbox.base import WATCH_BYTES, Ending, PhaseRequest, PhaseResult, Sandbox
 from recipelab.sandbox.files import check_request
 from recipelab.sandbox.processes import MIB
 from recipelab.sandbox.slots import Slot, SlotPool
@@ -206,10 +206,10 @@ class PlacedSandbox(Sandbox):
                 facts = await self._send_image(link, facts) if facts.fault else facts
         self._check(facts)
         name = link.slot.name
-        # The first that has joined says what the others have to be, even when it has left.
-        self._facts[name] = facts
         if name in self._links:
             raise ValueError(f"there is a link for the slot {name} already")
+        # The first that has joined says what the others have to be, even when it has left.
+        self._facts[name] = facts
         self._links[name] = link
         self.pool.add(link.slot)
 
@@ -280,6 +280,8 @@ class PlacedSandbox(Sandbox):
         try:
             reply = await self._run_on(link, request, parcel, packed)
             check_figures(reply)
+            if not (reply.ending is Ending.EXITED and reply.exit_code == 0):
+                await self._check_gpus(link, request)
             refused = await fetch_outputs(link, request, reply.outputs, self._hashes)
             self._known[link.node].add(reply.outputs.digest)
         except NodeLost as error:
@@ -289,19 +291,30 @@ class PlacedSandbox(Sandbox):
             self._running[link.slot.name] -= 1
         return result_of(request, reply, refused)
 
+    async def _check_gpus(self, link: NodeLink, request: PhaseRequest) -> None:
+        """Ask the node of a phase that failed whether its GPUs still answer there.
+
+        Raises:
+            NodeLost: One that did when the worker began does not.
+        """
+        gpus = set(request.limits.gpus) & set(self._facts[link.slot.name].gpus)
+        if gpus and (gone := sorted(gpus - set((await link.facts()).gpus))):
+            raise NodeLost(f"GPU {gone[0]} does not answer there any more")
+
     def _link(self, request: PhaseRequest, packed: Mapping[str, Packed]) -> NodeLink:
         """Return the link to run a phase on.
 
         Raises:
             SandboxError: The slot that it names is gone, or there is none at all.
         """
-        if request.slot in self._links:
-            return self._links[request.slot]
-        if request.slot:
-            raise SandboxError(f"the slot {request.slot} of node {request.node} is gone")
         links = [link for link in self._links.values() if request.node in ("", link.node)]
+        if request.slot:
+            # One that has come back on another node is not where the last phase ran.
+            links = [link for link in links if link.slot.name == request.slot]
+            if not links:
+                raise SandboxError(f"the slot {request.slot} of node {request.node} is gone")
         if not links:
-            raise SandboxError(f"no node {request.node} is there".replace("  ", " "))
+            raise SandboxError(f"no slot is left at the place, or none of node {request.node!r}")
 
         def rank(link: NodeLink) -> tuple[int, int]:
             known = self._known[link.node]

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import os
 import re
+import shutil
 import socket
 import sys
 import threading
@@ -19,6 +20,7 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -35,6 +37,7 @@ from recipelab.sandbox.slots import SlotPool, machine_slots
 _PAUSES = (1.0, 5.0, 15.0, 60.0)
 """Seconds until an actor is asked for again, after so many ones that could not be used."""
 
+_USED_SECONDS = 20.0
 _ANSWER_SECONDS = 10.0
 _CORE_SECONDS = 0.3
 _WATCH_SECONDS = 1.0
@@ -202,8 +205,11 @@ class Bridge:
         await self._control.send({"connected": _cluster_words()})
         numbers = range(self._settings.want)
         tasks = [asyncio.create_task(self._keep(number)) for number in numbers]
-        tasks.append(asyncio.create_task(_to_end(self._control)))
+        tasks.append(ending := asyncio.create_task(_to_end(self._control)))
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if ending.done():
+            # A driver that was killed has left it.
+            shutil.rmtree(Path(self._settings.socket).parent, ignore_errors=True)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -267,10 +273,11 @@ class Bridge:
         except (RayError, OSError) as error:
             await self._control.send({"refused": _one_line(error)})
             return False
-        name = f"{node}:{number}"
+        name, began = f"{node}:{number}", time.monotonic()
         said = await self._relay(actor, {"slot": name, "node": node, **devices})
         await self._control.send({"lost": name, "why": said})
-        return True
+        # The driver may have refused what it found there, and would do so again.
+        return time.monotonic() - began > _USED_SECONDS
 
     async def _relay(self, actor: Any, hello: Mapping[str, Any]) -> str:
         """Move bytes both ways; return why that ended."""

@@ -45,7 +45,7 @@ _log = logger(__name__)
 
 PER_SLOT, PER_PHASE = "slot", "phase"
 
-_LOOK_SECONDS = 0.1
+_LOOK_SECONDS, _LOOK_CALM_SECONDS = 0.1, 0.5
 """How often to look for workers that have begun or ended: in a folder, which costs little."""
 _ASK_SECONDS, _ASK_SOON_SECONDS = 10.0, 1.0
 """How often to ask Slurm, which is asked by many: while all goes well, and while jobs wait or are
@@ -54,11 +54,14 @@ _TELL_SECONDS = 2.0
 """How long a job may be pending until a person is told."""
 _SETTLE_SECONDS = 5.0
 """How long the other workers that are about to begin are waited for, once there is one."""
-_GONE_SECONDS = 15.0
-"""How long a job may run without its worker until it is cancelled."""
+_BEGIN_SECONDS, _GONE_SECONDS = 300.0, 15.0
+"""How long a job may run before its worker has begun, and after it has gone, until it is
+cancelled."""
 _TRIES = 3
-"""Jobs that may fail one after the other before a worker has begun."""
-_AGAIN_SECONDS = 5.0
+"""Jobs that may be of no use, one after the other, until the place gives up."""
+_AGAIN_SECONDS, _MOST_AGAIN_SECONDS = 5.0, 30.0
+_PATIENT_SECONDS = 600.0
+"""How long Slurm may fail after it has served: its controller may be begun anew."""
 _LEAST_LEFT_SECONDS = 60.0
 
 _FLAGS = {
@@ -113,6 +116,8 @@ class SlurmPlace(Place):
         self._asked = 0.0
         self._submit_after = 0.0
         self._failures = 0
+        self._good: float | None = None
+        self._warned = ""
         self._told = False
         self._gave_up: SandboxUnavailable | None = None
 
@@ -196,7 +201,7 @@ class SlurmPlace(Place):
                 self._tidy()
                 await self._fill()
                 self._looked.set()
-                await asyncio.sleep(_LOOK_SECONDS)
+                await asyncio.sleep(_LOOK_CALM_SECONDS if self._calm() else _LOOK_SECONDS)
         except Exception as error:
             _log.exception("the place slurm failed")
             self._give_up(f"{type(error).__name__}: {error}")
@@ -257,7 +262,7 @@ class SlurmPlace(Place):
                 self._failed(f"job {job.number} on {hello.node}: {error}")
             return
         job.served = True
-        self._failures = 0
+        self._failures, self._good = 0, time.monotonic()
 
     def _slot(self, job: Job, facts: NodeFacts) -> Slot:
         """Return the slot of a job: what Slurm has given it, where it keeps it to that."""
@@ -309,6 +314,8 @@ class SlurmPlace(Place):
             return await future
         except BaseException:
             self._needed -= 1
+            if future.done() and not future.cancelled() and future.exception() is None:
+                self._begin(self.give_back(future.result(), needed=False))
             raise
 
     async def give_back(self, link: StreamLink, *, needed: bool = True) -> None:
@@ -345,15 +352,19 @@ class SlurmPlace(Place):
         self._placed.leave(link, f"job {job.number}: {reason}")
         self._begin(link.close())
 
+    def _calm(self) -> bool:
+        """Return whether all jobs that are needed run, and have their workers."""
+        good = sum(
+            job.link is not None and job.state.name == RUNNING for job in self._jobs.values()
+        )
+        return good == len(self._jobs) >= self._needed
+
     async def _ask(self) -> None:
         """Ask Slurm how the jobs do, if it is time to."""
         assert self._slurm is not None
         now = time.monotonic()
         jobs = [job for job in self._jobs.values() if not job.over or job.link is not None]
-        calm = len(jobs) >= self._needed and all(
-            job.link is not None and job.state.name == RUNNING for job in jobs
-        )
-        if not jobs or now - self._asked < (_ASK_SECONDS if calm else _ASK_SOON_SECONDS):
+        if not jobs or now - self._asked < (_ASK_SECONDS if self._calm() else _ASK_SOON_SECONDS):
             return
         states = await self._slurm.states()
         self._asked = time.monotonic()
@@ -374,23 +385,31 @@ class SlurmPlace(Place):
             await self._cancel(job)
         if state.over or state.waits:
             self._drop(job, f"Slurm says that it is {state.name}")
-            job.gone = None
+            job.gone, job.served = None, job.served and not state.waits
             if (state.over or state.held) and not job.over:
                 job.over = True
                 if not job.served:
                     self._failed(self._ended_words(job))
             return
-        if state.left is not None:
+        if job.link is None and state.name == RUNNING:
+            job.gone = job.gone or now
+            if now - job.gone > (_GONE_SECONDS if job.served else _BEGIN_SECONDS):
+                job.over = True
+                await self._cancel(job)
+                if not job.served:
+                    self._failed(self._ended_words(job))
+        if state.left is not None and not self._per_phase:
             job.limit = max(job.limit or 0.0, state.left)
-        if state.left is not None and job.limit and job.link is not None and not job.retired:
-            needed = max(_LEAST_LEFT_SECONDS, 2 * job.link.longest + 30.0)
-            if state.left < min(needed, job.limit / 2):
-                _log.info("a job is near its time limit", job=job.number, left=state.left)
-                job.retired = job.over = True
-                self.pool.retire(job.link.slot, f"job {job.number} is near its time limit")
-        if job.link is None and job.gone is not None and now - job.gone > _GONE_SECONDS:
-            job.over = True
-            await self._cancel(job)
+            self._hold_to_limit(job, state.left, job.limit)
+
+    def _hold_to_limit(self, job: Job, left: float, limit: float) -> None:
+        """Take a job out of use when it could not end another phase."""
+        if job.link is None or job.retired:
+            return
+        if left < min(max(_LEAST_LEFT_SECONDS, 2 * job.link.longest + 30.0), limit / 2):
+            _log.info("a job is near its time limit", job=job.number, left=left)
+            job.retired = job.over = True
+            self.pool.retire(job.link.slot, f"job {job.number} is near its time limit")
 
     def _ended_words(self, job: Job) -> str:
         assert self._slurm is not None
@@ -399,7 +418,7 @@ class SlurmPlace(Place):
             f"is {self._slurm.spool.parent} on a file system that all nodes share? "
             "(--place-option folder=FOLDER)"
         )
-        text = f"job {job.number} ended before its worker began ({job.state.name})"
+        text = f"job {job.number} is {job.state.name}, and its worker has not begun"
         return f"{text}: {said or advice}"
 
     def _tell_pending(self, now: float) -> None:
@@ -449,11 +468,17 @@ class SlurmPlace(Place):
 
     def _failed(self, words: str) -> None:
         """Note that a job was of no use; after some, the place gives up."""
+        now = time.monotonic()
         self._failures += 1
-        self._submit_after = time.monotonic() + _AGAIN_SECONDS * (self._failures - 1)
-        _log.warning("a job of Slurm was of no use", error=words)
-        if self._failures >= _TRIES and not self.pool.slots:
+        pause = min(_AGAIN_SECONDS * (self._failures - 1), _MOST_AGAIN_SECONDS)
+        self._submit_after = now + pause
+        patient = self._good is not None and now - self._good < _PATIENT_SECONDS
+        serves = any(job.link is not None for job in self._jobs.values())
+        if self._failures >= _TRIES and not patient and not serves:
             self._give_up(words)
+        elif words != self._warned:
+            self._warned = words
+            self._request.warn(f"Slurm: {words}")
 
     def _give_up(self, words: str) -> None:
         self._gave_up = SandboxUnavailable(words)

@@ -242,7 +242,13 @@ class SlurmJobs:
         async with self._turn:
             if self._guard is None:
                 raise SandboxUnavailable("the place was closed")
-            return await asyncio.to_thread(self._submit)
+            work = asyncio.ensure_future(asyncio.to_thread(self._submit))
+            try:
+                return await asyncio.shield(work)
+            except asyncio.CancelledError:
+                # A job that nobody knows of would wait in the queue for ever.
+                await asyncio.gather(work, return_exceptions=True)
+                raise
 
     def _submit(self) -> str:
         from submitit.core.utils import FailedJobError, FailedSubmissionError

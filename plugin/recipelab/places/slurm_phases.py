@@ -154,7 +154,7 @@ class PhaseLink(NodeLink):
         async with self._worker() as job:
             self._phases[name] = job
             try:
-                reply = await job.run(name, _on(job.slot, parcel), tell, watch)
+                reply = await job.run(name, on_slot(job.slot, parcel), tell, watch)
             except asyncio.CancelledError:
                 raise  # It runs on until it is cancelled by its name.
             except BaseException:
@@ -186,7 +186,7 @@ def _alike(facts: NodeFacts) -> tuple[object, ...]:
     )
 
 
-def _on(slot: Slot, parcel: Parcel) -> Parcel:
+def on_slot(slot: Slot, parcel: Parcel) -> Parcel:
     """Return a phase with the cores and GPUs of the job that runs it."""
     limits = parcel.limits
     gpus = slot.gpus if limits.gpus else ()

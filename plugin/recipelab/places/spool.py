@@ -182,7 +182,8 @@ class SpoolTransport(asyncio.Transport):
             self._flooded |= flooded
         if flooded:
             self._protocol.pause_writing()
-        self._wake.set()
+        # What is written in one go, as a head and its bytes, makes one file.
+        self._loop.call_soon(self._wake.set)
 
     def get_write_buffer_size(self) -> int:
         """Return how many bytes are not written yet."""
@@ -373,24 +374,20 @@ async def _work(spool: Path) -> str:
     except FileNotFoundError:
         return "the driver has ended"
     reader, writer = worker_end(session)
-    serving = asyncio.create_task(serve(reader, writer))
     told: list[str] = []
 
     def end(name: str) -> None:
-        # The driver hears of it before the phase is dead: its next try need not wait for that.
-        if not told:
-            told.append(f"Slurm ends the job ({name})")
-            writer.close()
-            serving.cancel()
+        # The driver hears of it before the phase is dead, as its next try need not wait for that.
+        # Nothing is cancelled: a second signal, or one while all is stopped, must not cut that off.
+        told.append(f"Slurm ends the job ({name})")
+        writer.close()
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
         loop.add_signal_handler(number, end, number.name)
     try:
-        await serving
-        return "the driver has ended"
-    except asyncio.CancelledError:
-        return told[0]
+        await serve(reader, writer)
+        return told[0] if told else "the driver has ended"
     finally:
         # The thread that writes the last file ends with this process.
         with contextlib.suppress(OSError, TimeoutError):

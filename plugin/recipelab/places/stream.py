@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import json
 import os
 import struct
@@ -43,7 +44,11 @@ BEAT_SECONDS = 5.0
 SILENT_SECONDS = 60.0
 """How long the other side may say nothing before it counts as gone."""
 
+BUFFER_BYTES = 8 << 20
+"""How much may come before somebody reads it; with little, sender and reader wait in turns."""
+
 _LENGTHS = struct.Struct(">II")
+_PIPE_BYTES = 1 << 20
 _TOLD_BYTES = 4096
 _ERRORS: dict[str, type[Exception]] = {
     "unavailable": SandboxUnavailable,
@@ -167,7 +172,12 @@ class StreamLink(NodeLink):
         """
         try:
             process = await asyncio.create_subprocess_exec(
-                *command, stdin=PIPE, stdout=PIPE, stderr=PIPE, start_new_session=True
+                *command,
+                stdin=PIPE,
+                stdout=PIPE,
+                stderr=PIPE,
+                start_new_session=True,
+                limit=BUFFER_BYTES,
             )
         except OSError as error:
             raise SandboxUnavailable(f"{command[0]}: {error.strerror}") from error
@@ -477,7 +487,10 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 async def _serve_pipes(source: int, target: int) -> None:
     loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader(limit=1 << 20)
+    for pipe in (source, target):
+        with contextlib.suppress(OSError, AttributeError):  # A socket, or no Linux.
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    reader = asyncio.StreamReader(limit=BUFFER_BYTES)
     await loop.connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(source, "rb", 0)
     )

@@ -50,6 +50,8 @@ class PlanOptions(TypedDict, total=False):
     limits: BudgetLimits
     slots: int | None
     share_devices: bool
+    place: str
+    place_options: Mapping[str, str]
     priors: Sequence[str]
     arm: Arm | str
     specialists: Sequence[str]

@@ -403,13 +403,15 @@ class CampaignLoop:
         await waiting
 
     def _looked(self) -> None:
-        """Learn from the trials of other drivers, and write messages that are overdue."""
+        """Learn from trials of other drivers and notes of people, and write what is overdue."""
         for trial in self._queue.take_others():
             result = TrialResult.of_brief(trial)
             self.silence.trial_judged(result.status, result.surface)
             self.policy.trial_judged(result)
             if trial.status is Status.KEPT:
                 self._notes.say(f"trial {trial.number} of another driver is kept: {trial.reason}")
+        notes = self._store.notes(self._campaign)
+        self.silence.notes_are(frozenset(note.number for note in notes))
         if self._unwritten and self._is_write_due():
             self._write()
 

@@ -230,7 +230,12 @@ def _check_promises(said: Mapping[str, str], profile: ContainerProfile) -> None:
     runtime = f"the runtime {profile.runtime}" if profile.runtime else "the daemon"
     if "sentry" in said:
         # No call reaches the host's kernel, and the daemon reads the host's control groups.
-        return
+        if profile.seccomp is None:
+            return
+        raise SandboxUnavailable(
+            f"{runtime} is gVisor, which applies no seccomp profile to a command; leave out "
+            "[container] seccomp in sandbox.toml, or take another runtime"
+        )
     if said.get("seccomp") != "2":
         raise SandboxUnavailable(f"{runtime} does not filter system calls")
     missing = [what for what, holds in _limits(said) if not holds]

@@ -232,6 +232,7 @@ def _filled(top: Path, request: PhaseRequest, layers: InputLayers | None) -> Inp
                 if other.target.startswith(f"{entry.target}/"):
                     make_way(original / other.target.removeprefix(f"{entry.target}/"))
             _make_open(target)
+            _make_places(entry, request, tree)
             originals.append((original, entry.target))
         elif not _put(entry, target, may_link=layers is not None):
             lies = entry.as_is and layers is not None and can_overlay(entry.source.resolve())
@@ -241,6 +242,21 @@ def _filled(top: Path, request: PhaseRequest, layers: InputLayers | None) -> Inp
     for name in (OUTPUT_DIRECTORY, *request.tripwires):
         _make_open(tree / name)
     return InputTree(tree, found, bound, originals, laid, empty)
+
+
+def _make_places(copied: Input, request: PhaseRequest, tree: Path) -> None:
+    """Make places below a writable copy for what is mounted in it, where the copy itself will be.
+
+    gVisor mounts them there before there is a copy; others make their own places.
+    """
+    for other in request.inputs:
+        if other.target.startswith(f"{copied.target}/"):
+            place = tree / other.target
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if other.source.is_dir():
+                place.mkdir(exist_ok=True)
+            else:
+                place.touch()
 
 
 def _make_open(folder: Path) -> None:

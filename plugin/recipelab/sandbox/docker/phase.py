@@ -228,9 +228,10 @@ class DockerPhase:
         )
 
     def _peak(self, ending: Ending) -> float | None:
-        # The figures of a whole container that the kernel killed are gone with it.
+        # With gVisor the kernel kills the whole container, whose figures are gone with it.
         limit = float(self._request.limits.memory_mb)
-        return limit if ending is Ending.MEMORY and self._dead else self._after.peak_memory_mb
+        lost = ending is Ending.MEMORY and self._facts.sentry
+        return limit if lost else self._after.peak_memory_mb
 
     def _execute(self) -> int:
         """Run the command to its end or to the death of the container.

@@ -190,7 +190,10 @@ class LocalPhase:
                 counted = self._group.cpu_seconds() - counted
         report = report or ended
         with _written_folder(settings, held) as written:
-            ending, refused = self._outcome(written)
+            # What it says of a command that went with it is not how that ended. On the host a
+            # command can kill it, and is to blame.
+            died = self._namespaces and ended is not None and os.WIFSIGNALED(ended.status)
+            ending, refused = self._outcome(None if died else written)
             tampered = tampered_paths(request, written) if written else ()
         assert report is not None
         code = os.waitstatus_to_exitcode(report.status)
