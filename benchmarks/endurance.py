@@ -132,17 +132,18 @@ class Campaign:
 
     def begin(self) -> subprocess.Popen[bytes]:
         """Starts it, or resumes it if it is there."""
-        more = ["--lineage", self.lineage] if self.lineage else []
+        elsewhere = {"RECIPELAB_LINEAGE": self.lineage} if self.lineage else {}
         words = ["resume", self.name]
         if not self.records():
             words = ["run", "toy", "--name", self.name, "--if-exists", "continue", *self.words]
         return subprocess.Popen(
-            [*COMMAND, *words, *more],
+            [*COMMAND, *words],
             cwd=self.folder / "project",
             env={
                 **os.environ,
                 "TMPDIR": str(self.folder / "tmp"),
                 "RECIPELAB_HOME": "home",
+                **elsewhere,
                 **self.environment,
             },
             stdin=subprocess.DEVNULL,
@@ -347,7 +348,7 @@ class FillDisk:
 
 
 class KillWorker:
-    """Kills a worker of a place, with the phases that it runs."""
+    """Kills a worker of a place on this machine, whoever began it, with the phases that it runs."""
 
     def __init__(self, chance: random.Random, named: str) -> None:
         self._chance = chance
@@ -358,8 +359,7 @@ class KillWorker:
 
     def strike(self, campaign: Campaign, driver: subprocess.Popen[bytes], tally: Tally) -> None:
         """Kills one, if there is one right now."""
-        found = [pid for pid, _ in below(driver.pid) if self._named in _line(pid)]
-        if found:
+        if found := [pid for pid in _processes() if self._named in _line(pid)]:
             with _gone_is_fine():
                 os.kill(self._chance.choice(sorted(found)), signal.SIGKILL)
 
@@ -496,7 +496,9 @@ def main() -> int:
     parser.add_argument("--kinds", default="driver", help="comma-separated; see above")
     parser.add_argument("--sandbox", choices=("local", "docker"), default="local")
     parser.add_argument("--place", help="where phases run, as `recipelab run --place`")
-    parser.add_argument("--worker", default="recipelab.places", help="what workers' commands hold")
+    parser.add_argument(
+        "--worker", default="recipelab.places.stream", help="in the command line of workers"
+    )
     parser.add_argument("--lineage", help="URL of a PostgreSQL server, for the kind database")
     parser.add_argument("--trials", type=int, default=12, help="budget of each campaign")
     parser.add_argument("--slots", type=int, default=1, help="with more, trials differ by chance")
