@@ -139,7 +139,7 @@ def test_another_worker_finds_what_was_sent(made: NodeStore, tmp_path: Path) -> 
 
 
 @settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     steps=st.lists(st.tuples(st.integers(0, 9), st.booleans()), min_size=1, max_size=25),
