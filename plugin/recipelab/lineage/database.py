@@ -372,7 +372,7 @@ class _PostgresConnection:
         if values is None:
             words = statement.encode() if isinstance(statement, str) else statement
             return self._rows(pgconn.exec_(words), None)
-        query, names = _numbered(statement)  # type: ignore[arg-type]
+        query, names = _numbered(statement)
         turned = self._psycopg.adapt.Transformer(self._connection)
         given = [values[name] for name in names]
         formats = [self._psycopg.adapt.PyFormat.AUTO] * len(given)
