@@ -32,6 +32,7 @@ RESTART_SECONDS = 20.0
 Row = tuple[Any, ...]
 
 _LIST = re.compile(r"\bIN :(\w+)")
+_NAMED = re.compile(rb"%\((\w+)\)s")
 _PARAMETER = re.compile(r"(?<!:):(\w+)")
 
 # FULL: a commit is on the disk when it returns, so that not even a power cut of the machine takes
@@ -47,7 +48,7 @@ _SPELT_OUT = 16
 
 _NAMING_LOCK = 7_243_117_906
 _STOPPED_MILLISECONDS = 15_000
-_LIMITS = ("BEGIN", "COMMIT")
+_MOST_PREPARED = 500
 _IDLE_SECONDS = 30.0
 """A PostgreSQL connection that has rested longer is tried before it is used."""
 
@@ -318,50 +319,95 @@ class SqliteDatabase(Database):
         return isinstance(error, sqlite3.OperationalError) or type(error) is sqlite3.DatabaseError
 
 
-class _PostgresConnection:
-    """A connection that costs a half of what the driver's own needs for a short transaction.
+class _Rows:
+    """The rows of a statement, all of them read."""
 
-    It has one cursor, as each result is read before the next statement, and hands the words that
-    begin and end transactions to libpq itself.
+    __slots__ = ("_next", "_rows")
+
+    def __init__(self, rows: list[Row]) -> None:
+        self._rows = rows
+        self._next = 0
+
+    def fetchall(self) -> list[Row]:
+        """Return all rows."""
+        return self._rows
+
+    def fetchone(self) -> Row | None:
+        """Return the next row, if there is one."""
+        self._next += 1
+        return self._rows[self._next - 1] if self._next <= len(self._rows) else None
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self._rows)
+
+
+class _PostgresConnection:
+    """A connection that costs a third of what the driver's own cursors need for a short statement.
+
+    Statements go to libpq itself, from their second use on as prepared ones. Values and results are
+    turned by the driver, so that nothing is another than with its cursors.
 
     Args:
         connection: The driver's connection, which commits by itself.
     """
 
-    __slots__ = ("_connection", "_cursor")
+    __slots__ = ("_connection", "_prepared", "_psycopg", "_used")
 
     def __init__(self, connection: Any) -> None:
+        import psycopg
+
+        self._psycopg: Any = psycopg
         self._connection = connection
-        self._cursor = connection.cursor()
+        self._used: set[tuple[bytes, Any]] = set()
+        self._prepared: dict[tuple[bytes, Any], bytes] = {}
 
     @property
     def closed(self) -> bool:
         """Whether it is of no use any more."""
         return bool(self._connection.closed)
 
-    def execute(self, statement: str | bytes, values: Mapping[str, Any] | None = None) -> Any:
-        """Run a statement and return the cursor; ``None`` for ``BEGIN`` and ``COMMIT``."""
-        if values is None and isinstance(statement, str) and statement.startswith(_LIMITS):
-            return self._command(statement)
-        return self._cursor.execute(statement, values)
+    def execute(self, statement: str | bytes, values: Mapping[str, Any] | None = None) -> _Rows:
+        """Run a statement and return its rows; without values as it is."""
+        pgconn = self._connection.pgconn
+        if values is None:
+            words = statement.encode() if isinstance(statement, str) else statement
+            return self._rows(pgconn.exec_(words), None)
+        query, names = _numbered(statement)  # type: ignore[arg-type]
+        turned = self._psycopg.adapt.Transformer(self._connection)
+        given = [values[name] for name in names]
+        formats = [self._psycopg.adapt.PyFormat.AUTO] * len(given)
+        sent = turned.dump_sequence(given, formats)
+        key = (query, turned.types)
+        name = self._prepared.get(key)
+        if name is None and key in self._used and len(self._prepared) < _MOST_PREPARED:
+            name = self._prepared[key] = f"recipelab_{len(self._prepared)}".encode()
+            self._rows(pgconn.prepare(name, query, turned.types), None)
+        if name is None:
+            self._used.add(key)
+            result = pgconn.exec_params(query, sent, turned.types, turned.formats)
+        else:
+            result = pgconn.exec_prepared(name, sent, turned.formats)
+        return self._rows(result, turned)
 
     def cursor(self) -> Any:
-        """Return the cursor."""
-        return self._cursor
+        """Return a cursor of the driver's own."""
+        return self._connection.cursor()
 
     def close(self) -> None:
         """Close it."""
         self._connection.close()
 
-    def _command(self, words: str) -> None:
-        import psycopg
-
-        result = self._connection.pgconn.exec_(words.encode())
-        if result.status != psycopg.pq.ExecStatus.COMMAND_OK:
-            raise psycopg.errors.error_from_result(result)
-        # A transaction that has failed is rolled back by COMMIT, which says so by its tag alone.
-        if words == "COMMIT" and result.command_status != b"COMMIT":
-            raise psycopg.OperationalError(f"the transaction ended by {result.command_status!r}")
+    def _rows(self, result: Any, turned: Any) -> _Rows:
+        status = self._psycopg.pq.ExecStatus
+        if result.status == status.TUPLES_OK and turned is not None:
+            turned.set_pgresult(result)
+            return _Rows(turned.load_rows(0, result.ntuples, tuple))
+        if result.status not in (status.COMMAND_OK, status.TUPLES_OK, status.EMPTY_QUERY):
+            error = self._psycopg.errors.error_from_result(result)
+            if self.closed:
+                raise self._psycopg.OperationalError(str(error)) from error
+            raise error
+        return _Rows([])
 
 
 class PostgresDatabase(Database):
@@ -458,6 +504,18 @@ def _spelt_out(statement: str, sizes: tuple[int, ...]) -> str:
         return f"IN ({', '.join(f':{name}_{place}' for place in range(size))})"
 
     return _LIST.sub(items, statement)
+
+
+@lru_cache(maxsize=1024)
+def _numbered(statement: bytes) -> tuple[bytes, tuple[str, ...]]:
+    """Return a statement with numbers for its parameters, and their names in order."""
+    names: dict[str, int] = {}
+
+    def number(match: re.Match[bytes]) -> bytes:
+        return b"$%d" % names.setdefault(match[1].decode(), len(names) + 1)
+
+    text = _NAMED.sub(number, statement).replace(b"%%", b"%")
+    return text, tuple(names)
 
 
 @lru_cache(maxsize=1024)
