@@ -63,7 +63,7 @@ def test_every_key(tmp_path: Path) -> None:
     ("table", "words"),
     [
         ("container = 3", ("container: ", "3", "valid: a table with the keys user, gpu, shm_mb")),
-        ("[container]\nusr = 5", ("container.usr: no such key; valid: environment, gpu, seccomp",)),
+        ("[container]\nusr = 5", ("container.usr: no such key; valid: environment, gpu, runtime",)),
         (
             "[container]\nprivileged = true",
             ("container.privileged: no such key; valid: environment",),
@@ -217,7 +217,7 @@ def test_the_reserved_user_is_the_monitors() -> None:
 
 def test_cuda_asks_for_its_gpu_and_nothing_else(tmp_path: Path) -> None:
     from recipelab.sandbox.docker.inputs import InputTree
-    from recipelab.sandbox.docker.options import container_options
+    from recipelab.sandbox.docker.options import DaemonFacts, container_options
 
     spec = load_image_spec("cuda")
     assert spec.container == ContainerProfile(gpu=True, shm_mb=1024)
@@ -230,7 +230,7 @@ def test_cuda_asks_for_its_gpu_and_nothing_else(tmp_path: Path) -> None:
         inputs=InputTree(Path("/host/tree")),
         owner="o",
         sandbox="s",
-        cores=2,
+        facts=DaemonFacts(cores=2),
     )
     host = options["host_config"]
     assert host["DeviceRequests"] == [

@@ -14,6 +14,7 @@ from recipelab.sandbox.docker import daemon
 from recipelab.sandbox.docker.containers import connect
 from recipelab.sandbox.docker.monitor import usage_from_daemon
 from recipelab.sandbox.docker.options import DaemonFacts
+from recipelab.sandbox.gpus import Gpu
 from recipelab.sandbox.spec import ContainerProfile
 
 from .helpers import phase
@@ -172,6 +173,27 @@ def test_the_daemons_figures() -> None:
     assert usage_from_daemon(stats, "visible 3\n").peak_memory_mb is None
     with pytest.raises(SandboxError, match="no figure 'cpu_stats'"):
         usage_from_daemon({}, "visible 3\n")
+
+
+def test_podman_has_no_gpus_of_nvidia(
+    output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    podman = DaemonFacts(cores=4, podman=True)
+    with pytest.raises(SandboxError, match="Podman has no device driver for GPUs of NVIDIA"):
+        options(phase(output, "pass", gpus=("GPU-aaaa",)), facts=podman)
+    nvidia, amd = Gpu("0", "GPU-aaaa", "X", 1, 0), Gpu("0", "AMD-0000:c1:00.0", "Y", 1, 0)
+    asked: Any = Daemon(KNOWN, "Podman Engine")
+    monkeypatch.setattr(daemon._Probe, "looked", lambda probe, mounts: {"tree": "", **SAID})
+
+    def start(gpu: Gpu) -> DaemonFacts:
+        monkeypatch.setattr(daemon, "list_gpus", lambda: (gpu,))
+        sender: Any = None
+        profile = ContainerProfile(gpu=True)
+        return daemon.find_out(asked, "image", profile, [tmp_path], {}, sender)
+
+    assert start(amd).podman
+    with pytest.raises(SandboxUnavailable, match="Podman has no device driver"):
+        start(nvidia)
 
 
 @pytest.mark.parametrize("url", ["ssh://user@node", "ssh://node:22"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ IMAGE_LABEL_PREFIX = f"{LABEL_PREFIX}image."
 _OWNED = {"label": OWNER_LABEL}
 _DEFAULT_SOCKET = "unix:///var/run/docker.sock"
 _CONNECT_SECONDS = 3.0
+_REMOVALS = 5
+_REMOVAL_SECONDS = 0.2
 
 
 _NO_SSH = (
@@ -180,7 +183,7 @@ def reap_containers(api: APIClient, *, dry_run: bool = False) -> tuple[OwnedCont
     """
     try:
         dead = [found for found in list_containers(api) if found.owner_state is OwnerState.DEAD]
-        return tuple(found for found in dead if dry_run or _remove(api, found.id))
+        return tuple(found for found in dead if dry_run or remove(api, found.id))
     except (DockerException, RequestException) as error:
         raise SandboxUnavailable(f"cannot remove containers of dead processes: {error}") from error
 
@@ -198,17 +201,28 @@ def remove_containers_of(api: APIClient, sandbox: str) -> None:
     try:
         left = api.containers(all=True, filters={"label": f"{SANDBOX_LABEL}={sandbox}"})
         for container in left:
-            _remove(api, container["Id"])
+            remove(api, container["Id"])
     except (DockerException, RequestException) as error:
         raise SandboxUnavailable(f"cannot remove containers: {error}") from error
 
 
-def _remove(api: APIClient, container: str) -> bool:
-    """Remove a container; return ``False`` if another process removes it at the same time."""
-    try:
-        api.remove_container(container, force=True, v=True)
-    except APIError as error:
-        if error.status_code in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
-            return False
-        raise
-    return True
+def remove(api: APIClient, container: str) -> bool:
+    """Remove a container and its volumes; return ``False`` if another process removes it, too.
+
+    Podman fails for a moment when a process in the container has just ended.
+
+    Raises:
+        docker.errors.APIError: The daemon failed again and again.
+    """
+    for attempt in range(1, _REMOVALS + 1):
+        try:
+            api.remove_container(container, force=True, v=True)
+        except APIError as error:
+            if error.status_code in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
+                return False
+            if attempt == _REMOVALS:
+                raise
+            time.sleep(_REMOVAL_SECONDS)
+        else:
+            return True
+    raise AssertionError("unreachable")

@@ -18,9 +18,11 @@ from docker import APIClient
 from docker.errors import APIError
 
 from recipelab.core.errors import SandboxUnavailable
+from recipelab.sandbox.docker.containers import remove
 from recipelab.sandbox.docker.inputs import bind, can_overlay, is_usable, overlay, pair_in
 from recipelab.sandbox.docker.monitor import STANDARD_OUTPUT, ContainerStream
 from recipelab.sandbox.docker.options import (
+    NO_NVIDIA,
     OWN_PROCESSES,
     DaemonFacts,
     runtime_option,
@@ -29,6 +31,7 @@ from recipelab.sandbox.docker.options import (
 )
 from recipelab.sandbox.docker.remote import Sender
 from recipelab.sandbox.files import new_folder, remove_tree
+from recipelab.sandbox.gpus import is_amd, list_gpus
 from recipelab.sandbox.processes import MIB
 from recipelab.sandbox.spec import ContainerProfile
 
@@ -99,6 +102,8 @@ def find_out(
     check_runtime(facts, profile.runtime)
     _check_rootless(facts)
     podman = any("Podman" in str(part["Name"]) for part in api.version().get("Components") or ())
+    if podman and profile.gpu and any(not is_amd([gpu.uuid]) for gpu in list_gpus()):
+        raise SandboxUnavailable(NO_NVIDIA)
     probe = _Probe(api, image, profile, labels, podman)
     fault, said = _with_overlay(probe, places, None)
     remote = fault is not None and not _sees_folders(probe, places[0])
@@ -201,7 +206,7 @@ class _Probe:
             raise SandboxUnavailable(f"a container does not answer: {error}") from error
         finally:
             if container:
-                self.api.remove_container(container, force=True, v=True)
+                remove(self.api, container)
         lines = b"".join(pieces).decode("utf-8", "replace").splitlines()
         return {name: word for name, _, word in (line.partition(" ") for line in lines)}
 

@@ -10,6 +10,7 @@ import resource
 from dataclasses import dataclass
 from typing import Any
 
+from recipelab.core.errors import SandboxError
 from recipelab.sandbox.base import HOST_NAME, OUTPUT_DIRECTORY, PhaseLimits, PhaseRequest
 from recipelab.sandbox.docker.inputs import InputTree
 from recipelab.sandbox.docker.monitor import MONITOR_COMMAND
@@ -56,6 +57,9 @@ itself, and it is killed with the command.
 KILL_COMMAND = ("sh", "-c", "kill -9 -1")
 """Kills every process of the command; it runs under the user id of the command."""
 
+NO_NVIDIA = (
+    "Podman has no device driver for GPUs of NVIDIA that Docker's language reaches; use Docker"
+)
 _PODMAN_PLACES = ("/run", "/var/tmp")
 _MOST_ULIMIT = {"nofile": 1 << 20, "nproc": 1 << 14}
 _TRIPWIRE_BYTES = 64 * 1024
@@ -159,7 +163,7 @@ def _host_config(
     memory = limits.memory_mb * MIB
     return {
         **runtime_option(profile),
-        **_devices(limits),
+        **_devices(limits, facts),
         "Init": True,
         "NetworkMode": "none",
         # Without a network Docker leaves the container's own name out of its /etc/hosts.
@@ -240,7 +244,7 @@ def runtime_option(profile: ContainerProfile) -> dict[str, str]:
     return {"Runtime": profile.runtime} if profile.runtime else {}
 
 
-def _devices(limits: PhaseLimits) -> dict[str, Any]:
+def _devices(limits: PhaseLimits, facts: DaemonFacts) -> dict[str, Any]:
     """Return the cores and GPUs that are named. A GPU that is not named cannot be seen."""
     options: dict[str, Any] = {}
     if limits.cpu_set:
@@ -253,6 +257,9 @@ def _devices(limits: PhaseLimits) -> dict[str, Any]:
         ]
         # Nobody else may open them; the groups have other numbers in an image.
         options["GroupAdd"] = amd_groups(devices)
+    elif limits.gpus and facts.podman:
+        # It would take the request, and give nothing.
+        raise SandboxError(NO_NVIDIA)
     elif limits.gpus:
         options["DeviceRequests"] = [
             {"Driver": "nvidia", "DeviceIDs": list(limits.gpus), "Capabilities": [["gpu"]]}

@@ -6,7 +6,6 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from http import HTTPStatus
 from typing import Any
 
 from docker import APIClient
@@ -17,6 +16,7 @@ from urllib3.exceptions import HTTPError
 
 from recipelab.core.errors import SandboxError
 from recipelab.sandbox.base import OUTPUT_DIRECTORY, Ending, PhaseRequest, PhaseResult
+from recipelab.sandbox.docker.containers import remove
 from recipelab.sandbox.docker.fetching import FetchedOutputs, fetch_outputs
 from recipelab.sandbox.docker.inputs import InputLayers, InputTree, gathered
 from recipelab.sandbox.docker.monitor import (
@@ -424,12 +424,7 @@ class DockerPhase:
     def _remove(self) -> None:
         if self._monitor is not None:
             self._monitor.close()
-        try:
-            self._api.remove_container(self._container, force=True, v=True)
-        except APIError as error:
-            # It is gone, or another process is removing it.
-            if error.status_code not in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
-                raise
+        remove(self._api, self._container)
 
     def _check_stopped(self) -> None:
         if self._stopped:

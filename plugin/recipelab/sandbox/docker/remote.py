@@ -19,6 +19,7 @@ from typing import IO
 from docker import APIClient
 
 from recipelab.core.errors import SandboxError
+from recipelab.sandbox.docker.containers import remove
 from recipelab.sandbox.docker.inputs import InputTree
 from recipelab.sandbox.processes import in_thread
 
@@ -69,7 +70,7 @@ class SentFolders:
     def close(self) -> None:
         """Remove the containers and what they hold."""
         while self._containers:
-            self._api.remove_container(self._containers.pop(), force=True, v=True)
+            remove(self._api, self._containers.pop())
 
 
 class Sender:

@@ -171,9 +171,13 @@ class DockerSandbox(Sandbox):
             facts=self._facts,
         )
 
-    def _found(self, api: APIClient, daemon: str) -> DaemonFacts:
+    def _found(self, api: APIClient) -> DaemonFacts:
         """Return what the daemon can do; log what it cannot."""
         assert self._sender is not None
+        told = api.info()
+        # Podman has another ID for each who asks.
+        names = (told.get("Name"), told.get("ServerVersion"), told.get("DockerRootDir"))
+        daemon = (os.environ.get("DOCKER_HOST"), *names)
         key = (daemon, self._image_id, self._profile, self._layers.places)
         if key not in _facts:
             labels = {OWNER_LABEL: owner_identity(), SANDBOX_LABEL: self._identity}
@@ -201,7 +205,7 @@ class DockerSandbox(Sandbox):
             self._image_id = api.inspect_image(self._image)["Id"]
             labels = {OWNER_LABEL: owner_identity(), SANDBOX_LABEL: self._identity}
             self._sender = Sender(api, self._image_id, labels)
-            self._facts = self._found(api, str(api.info().get("ID", "")))
+            self._facts = self._found(api)
         except ImageNotFound as error:
             api.close()
             raise SandboxUnavailable(
