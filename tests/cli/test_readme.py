@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,8 @@ ROOT = Path(__file__).parents[2]
 NEEDS_MORE = {
     # What a command needs that is not here, and how it tells.
     "run airbench96 --model openai:NAME": (2, ""),
+    "run airbench96 --place ray": (2, "" if find_spec("ray") else "recipelab[ray]"),
+    "join NAME --lineage URL": (2, "no lineage at"),
     "pause": (2, "there is nothing to pause"),
     "stop": (2, "there is nothing to stop"),
     "track NAME mlflow": (2, "NAME"),

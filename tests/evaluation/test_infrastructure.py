@@ -230,7 +230,7 @@ async def test_what_a_log_says_of_the_machine_is_tried_once_more(
             if request.phase == Phase.TRAIN and begun.count(Phase.PREFLIGHT) <= times:
                 ecc = "RuntimeError: CUDA error: uncorrectable ECC error encountered"
                 command = ("python", "-c", f"import sys; sys.exit({ecc!r})")
-                request = replace(request, command=command)
+                request = replace(request, command=command, warm=())
             return await super().run(request)
 
     async with Failing() as failing:

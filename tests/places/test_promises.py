@@ -12,10 +12,8 @@ from recipelab.sandbox import Sandbox
 from tests.sandbox.conftest import marker, output  # noqa: F401
 from tests.sandbox.test_contract import (  # noqa: F401
     test_a_command_that_is_not_there,
-    test_a_folder_replaced_by_a_link_is_refused,
     test_cancelling_before_it_runs,
     test_cancelling_kills_first,
-    test_cpu_seconds_at_the_deadline,
     test_cpu_seconds_count_children,
     test_deadline_kills_everything,
     test_exit_code_is_kept,

@@ -1,4 +1,4 @@
-"""A node's store, and the manifests of trees."""
+"""A node's store, the manifests of trees, and the slots that a node has."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recipelab.core.errors import SandboxError
+from recipelab.core.errors import SandboxError, SandboxUnavailable
 from recipelab.places import store as store_module
 from recipelab.places.parcel import (
+    NodeFacts,
     NodeSetup,
     Parcel,
     ParcelInput,
@@ -24,6 +25,7 @@ from recipelab.places.parcel import (
     TreeEntry,
     TreesMissing,
 )
+from recipelab.places.placed import node_slots
 from recipelab.places.setup import read_spec, spec_files
 from recipelab.places.store import NodeStore
 from recipelab.places.trees import Hashes
@@ -137,7 +139,7 @@ def test_another_worker_finds_what_was_sent(made: NodeStore, tmp_path: Path) -> 
 
 
 @settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     steps=st.lists(st.tuples(st.integers(0, 9), st.booleans()), min_size=1, max_size=25),
@@ -292,3 +294,18 @@ def test_an_image_is_the_same_on_the_node(tmp_path: Path) -> None:
         assert (found.below and found.below.image) == (spec.below and spec.below.image)
     setup = NodeSetup(spec=sent, sandbox="local")
     assert NodeSetup.from_bytes(setup.to_bytes()) == setup
+
+
+def test_a_node_is_divided_into_slots() -> None:
+    facts = NodeFacts(node="a", sandbox="local", cores=(0, 1, 2, 5), gpus=("G1", "G2", "G3"))
+    cores = [slot.cores for slot in node_slots(facts, cpus=1.5, gpus=0)]
+    assert cores == [(0, 1), (2, 5)]
+    # A node with fewer cores than a phase may use still has one slot: all of it.
+    assert [slot.cores for slot in node_slots(facts, cpus=8, gpus=0)] == [facts.cores]
+    slots = node_slots(facts, cpus=1, gpus=1)
+    assert [(slot.name, slot.node, slot.gpus, slot.cores) for slot in slots] == [
+        (f"a:{number}", "a", (gpu,), None) for number, gpu in enumerate(facts.gpus)
+    ]
+    assert [slot.gpus for slot in node_slots(facts, cpus=1, gpus=2)] == [("G1", "G2")]
+    with pytest.raises(SandboxUnavailable, match="node a has 3 GPUs, and a slot needs 4"):
+        node_slots(facts, cpus=1, gpus=4)

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from recipelab.core.errors import SandboxError, SandboxUnavailable
 from recipelab.places import stream
-from recipelab.places.parcel import NodeSetup, SpecFiles
+from recipelab.places.parcel import NodeSetup, Parcel, SpecFiles
 from recipelab.places.placed import NodeLost
 from recipelab.places.setup import node_setup
 from recipelab.places.stream import Frames, StreamLink, serve
+from recipelab.sandbox.base import PhaseLimits
 
 from .conftest import place_request
 
@@ -58,6 +59,24 @@ async def test_a_worker_that_falls_silent_is_lost(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(NodeLost, match="nothing came"):
         await link.missing([])
     there[1].close()
+
+
+async def test_who_is_told_of_a_phase_and_raises_hangs_nothing(tmp_path: Path) -> None:
+    here, there = await pair()
+    served = asyncio.ensure_future(serve(*there))
+    link = StreamLink(*here)
+    await link.greet(await node_setup(place_request(store=str(tmp_path / "store"))))
+
+    def tell(piece: bytes) -> None:
+        raise ValueError("told wrongly")
+
+    command = ("python", "-c", "print('said')")
+    limits = PhaseLimits(seconds=60)
+    parcel = Parcel(phase="test", command=command, inputs=(), limits=limits, told=True)
+    with pytest.raises(NodeLost, match="told wrongly"):
+        await asyncio.wait_for(link.run("a", parcel, tell, lambda piece: False), 60)
+    await link.close()
+    await asyncio.wait_for(served, 60)
 
 
 async def test_a_setup_that_cannot_be_read_is_told_in_words() -> None:

@@ -200,6 +200,10 @@ async def test_trainings_are_timed_beside_the_best_before_a_trial_is_spent(
     assert told["change"] > 0.0 and told["change_share"] > 0.0 and told["change_se"] >= 0.0
     assert told["seconds_left"] < queue.pack.scratch.seconds
     assert queue.ledger.spent.device_hours > 0.0
+    bench.turn.scratch_seconds = queue.pack.scratch.seconds - 0.6
+    told = json.loads(await tool.answer(TimeBesideArguments(check=check, pairs=8)))
+    assert 1 <= len(told["train_cpu_seconds"]) < 8, "as many pairs as the seconds allow"
+    bench.turn.scratch_seconds = 0.0
     broken = {"path": "recipe/train.py", "search": "X = 1.0", "replace": "raise SystemExit(3)"}
     check = (await call(bench, "check_edit", parent=0, edits=[broken]))["check"]
     told = json.loads(await tool.answer(TimeBesideArguments(check=check)))

@@ -97,8 +97,17 @@ class TurnPace:
         first.
         """
         high = self.lengths.high
-        share = (sum(self._brought) + 1) / (len(self._brought) + 1)
-        return None if high is None else high / share
+        return None if high is None else high / self._share
+
+    @property
+    def mean_to_trial(self) -> float | None:
+        """Time that a trial takes in turns, in seconds, with those that bring none."""
+        mean = self.lengths.mean
+        return None if mean is None else mean / self._share
+
+    @property
+    def _share(self) -> float:
+        return (sum(self._brought) + 1) / (len(self._brought) + 1)
 
 
 class Pace:

@@ -212,6 +212,7 @@ class ScratchBench:
         *,
         pairs: int,
         seconds: float,
+        wall: float,
         labels: Mapping[str, str],
     ) -> tuple[list[tuple[PhaseResult, PhaseResult]], PhaseResult | None]:
         """Train two recipes in turns on one slot, as a trial and the best train beside each other.
@@ -220,7 +221,8 @@ class ScratchBench:
             one: The files of a recipe.
             other: The files of the recipe beside it; the first alternates.
             pairs: How often both train; each pair has a seed of the pack.
-            seconds: Wall-clock seconds in which the last training has to begin and to end.
+            seconds: CPU seconds for all of it; no pair begins that would take more than is left.
+            wall: Wall-clock seconds for all of it; a training that takes longer is killed.
             labels: What it belongs to, for the sandbox.
 
         Returns:
@@ -234,7 +236,7 @@ class ScratchBench:
         words, seeds = self._pack.phases.train.command, self._pack.seeds
         recipes = (Recipe(dict(one)), Recipe(dict(other)))
         found: list[tuple[PhaseResult, PhaseResult]] = []
-        left = seconds
+        cpu_left, left = seconds, wall
         async with self._slot() as slot:
             for pair in range(pairs):
                 seed = str(seeds[pair % len(seeds)])
@@ -244,10 +246,12 @@ class ScratchBench:
                     begun = recipes[which], command, left, labels
                     ran[which] = await self._run_on(slot, SCRATCH, *begun)
                     left -= ran[which].wall_seconds
+                    cpu_left -= ran[which].cpu_seconds
                     if not ran[which].ok:
                         return found, ran[which]
                 found.append((ran[0], ran[1]))
-                if left < sum(result.wall_seconds for result in found[-1]):
+                cpu = sum(result.cpu_seconds for result in found[-1])
+                if cpu_left < cpu or left < sum(result.wall_seconds for result in found[-1]):
                     break
         return found, None
 

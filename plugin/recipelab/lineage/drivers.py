@@ -30,14 +30,7 @@ from recipelab.lineage.leases import (
 )
 from recipelab.lineage.lookup import LIVE, OpenLineage, check_live, trial_key
 from recipelab.lineage.trial_rows import reopen_trial
-from recipelab.lineage.values import (
-    REASON_CHARACTERS,
-    clean,
-    cut,
-    cut_name,
-    now,
-    to_stamp,
-)
+from recipelab.lineage.values import REASON_CHARACTERS, clean, cut, cut_name, now, to_stamp
 
 STOP = "stop"
 """The wish that all drivers of a campaign end."""
@@ -67,6 +60,7 @@ _HELD = "SELECT trial_number FROM trial_lease WHERE campaign_id = :campaign AND 
 _OVERDUE = """
 SELECT 1 FROM driver WHERE campaign_id = :campaign AND state = 'live' AND until < {clock} LIMIT 1
 """
+_RUN_BEGAN = "SELECT min(began) FROM driver WHERE campaign_id = :campaign AND run = :run"
 _RESERVED = """
 SELECT coalesce(sum(tokens), 0), coalesce(sum(money), 0) FROM driver
 WHERE campaign_id = :campaign AND run = :run AND number <> :driver
@@ -127,7 +121,6 @@ class DriverStore(OpenLineage):
         Raises:
             LineageError: It does not join, and others drive the campaign; or there is none.
         """
-        clock = self._database.clock
         with self._writing_to(campaign) as (transaction, campaign_id):
             expire(transaction, campaign_id)
             live = transaction.values(LIVE_DRIVERS, campaign=campaign_id)
@@ -145,7 +138,7 @@ class DriverStore(OpenLineage):
             # Whoever finds nobody begins a run, but for one that was given up and comes again.
             run = run if live or before is not None else (run or 0) + 1
             tokens, money = handed_on(transaction, campaign_id, before)
-            moment = transaction.value(f"SELECT {clock}")
+            moment = transaction.value(f"SELECT {self._database.clock}")
             number = (last or 0) + 1
             transaction.insert(
                 "driver",
@@ -161,11 +154,7 @@ class DriverStore(OpenLineage):
                 tokens=tokens,
                 money=money,
             )
-            began = transaction.value(
-                "SELECT min(began) FROM driver WHERE campaign_id = :campaign AND run = :run",
-                campaign=campaign_id,
-                run=run,
-            )
+            began = transaction.value(_RUN_BEGAN, campaign=campaign_id, run=run)
         self._driving[campaign] = number
         return number, moment - began
 
@@ -174,7 +163,8 @@ class DriverStore(OpenLineage):
         with self._asking(campaign) as (_, campaign_id):
             pass
         statement = _BEAT.format(clock=self._database.clock)
-        with self._writing() as transaction:
+        # Not in turn with other writes of this process: they may wait for the campaign's lock.
+        with self._database.writing() as transaction:
             found = transaction.values(
                 statement, campaign=campaign_id, driver=driver, expiry=float(times.expiry)
             )

@@ -16,10 +16,9 @@ import fcntl
 import json
 import os
 import struct
-import sys
 import time
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from recipelab.core.errors import RecipelabError, SandboxError, SandboxUnavailable
@@ -50,10 +49,6 @@ BUFFER_BYTES = 8 << 20
 _LENGTHS = struct.Struct(">II")
 _PIPE_BYTES = 1 << 20
 _TOLD_BYTES = 4096
-_ERRORS: dict[str, type[Exception]] = {
-    "unavailable": SandboxUnavailable,
-    "failed": SandboxError,
-}
 
 Header = dict[str, Any]
 
@@ -300,7 +295,7 @@ class StreamLink(NodeLink):
         if "missing_trees" in said:
             raise TreesMissing(_strings(said["missing_trees"]))
         if "error" in said:
-            kind = _ERRORS.get(str(said.get("kind")), SandboxError)
+            kind = SandboxUnavailable if said.get("kind") == "unavailable" else SandboxError
             raise kind(str(said["error"])[:_TOLD_BYTES])
         return said, answer
 
@@ -326,6 +321,9 @@ class StreamLink(NodeLink):
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self.process.wait(), 1.0)
             self._lose(str(error))
+        except Exception as error:
+            # Whoever is told of a phase must not raise; a link that hears nothing more would hang.
+            self._lose(f"what it sent could not be taken: {error!r}")
 
     async def _beat(self) -> None:
         try:
@@ -402,9 +400,9 @@ class _Served:
         except SandboxUnavailable as error:
             answer = {"error": str(error), "kind": "unavailable"}
         except (SandboxError, RecipelabError) as error:
-            answer = {"error": str(error), "kind": "failed"}
+            answer = {"error": str(error)}
         except Exception as error:  # Whatever it is, the driver has to know.
-            answer = {"error": f"the worker failed: {error!r}", "kind": "failed"}
+            answer = {"error": f"the worker failed: {error!r}"}
         with contextlib.suppress(NodeLost):
             await self._frames.send({**answer, "call": number}, sent)
 
@@ -422,17 +420,25 @@ class _Served:
                 name, parcel, self._teller(name, "tell"), self._teller(name, "watch")
             )
             return {}, reply.to_bytes()
-        calls: Mapping[str, Callable[[], Awaitable[tuple[Header, bytes]]]] = {
-            "facts": lambda: _with_facts(worker.facts()),
-            "load_image": lambda: _with_facts(worker.load_image(str(header["digest"]))),
-            "missing": lambda: _missing(worker, header),
-            "put": lambda: _put(worker, header, data),
-            "blobs": lambda: _blobs(worker, header),
-            "cancel": lambda: _cancel(worker, name),
-        }
-        if do not in calls:
-            raise SandboxError(f"the worker does not know {do!r}: another version of recipelab?")
-        return await calls[do]()
+        match do:
+            case "facts":
+                return {}, (await worker.facts()).to_bytes()
+            case "load_image":
+                return {}, (await worker.load_image(str(header["digest"]))).to_bytes()
+            case "missing":
+                return {"missing": await worker.missing(_strings(header["digests"]))}, b""
+            case "put":
+                await worker.put(unpack(header, data))
+            case "blobs":
+                wanted = [(str(digest), int(offset)) for digest, offset in header["wanted"]]
+                return pack(await worker.blobs(wanted))
+            case "cancel":
+                await worker.cancel(name)
+            case _:
+                raise SandboxError(
+                    f"the worker does not know {do!r}: another version of recipelab?"
+                )
+        return {}, b""
 
     def _teller(self, name: str, event: str) -> Callable[[bytes], None]:
         """Return what sends pieces of a phase, from any thread."""
@@ -447,28 +453,6 @@ class _Served:
     async def _send_events(self) -> None:
         while True:
             await self._frames.send(*await self._events.get())
-
-
-async def _with_facts(found: Awaitable[NodeFacts]) -> tuple[Header, bytes]:
-    return {}, (await found).to_bytes()
-
-
-async def _missing(worker: NodeWorker, header: Header) -> tuple[Header, bytes]:
-    return {"missing": await worker.missing(_strings(header["digests"]))}, b""
-
-
-async def _put(worker: NodeWorker, header: Header, data: bytes) -> tuple[Header, bytes]:
-    await worker.put(unpack(header, data))
-    return {}, b""
-
-
-async def _blobs(worker: NodeWorker, header: Header) -> tuple[Header, bytes]:
-    return pack(await worker.blobs([(str(one), int(two)) for one, two in header["wanted"]]))
-
-
-async def _cancel(worker: NodeWorker, name: str) -> tuple[Header, bytes]:
-    await worker.cancel(name)
-    return {}, b""
 
 
 def _strings(found: object) -> list[str]:
@@ -513,4 +497,3 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
-    sys.stderr.flush()

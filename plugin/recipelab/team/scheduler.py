@@ -226,7 +226,7 @@ class TurnScheduler:
     def _needed(self) -> int:
         """How many turns at the same time bring as many trials as the slots take."""
         slots, trial = self._queue.slots, self._queue.trial_seconds
-        turn = self.turn_pace.seconds_to_trial
+        turn = self.turn_pace.mean_to_trial
         return slots if not trial or not turn else min(2 * slots, math.ceil(slots * turn / trial))
 
     def idle(self) -> list[str]:

@@ -200,7 +200,8 @@ class TimeBesideTool(TextTool[TimeBesideArguments]):
                 files,
                 queue.recipe_of(best),
                 pairs=args.pairs,
-                seconds=WALL * left,
+                seconds=left,
+                wall=WALL * left,
                 labels=labels,
             )
             runs = [run for pair in found for run in pair] + ([failed] if failed else [])
