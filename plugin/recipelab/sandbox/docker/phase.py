@@ -204,6 +204,9 @@ class DockerPhase:
             left = ("out/ (a process of the command could not be stopped)",)
             return self._phase_result(Ending.EXITED, code, FetchedOutputs(refused=left))
         fetched = fetch_outputs(self._api, self._container, self._request, user=self._user)
+        if self._facts.sentry:
+            # A command can mount over what counts its processes there, and work on meanwhile.
+            self._after = self._reading()
         return self._phase_result(fetched.ending, code, fetched)
 
     def _phase_result(
