@@ -211,7 +211,9 @@ class Campaign:
         if undisturbed is not None and (now := self.proposed()) != list(undisturbed):
             pairs = zip_longest(undisturbed, now)
             number, pair = next((n, pair) for n, pair in enumerate(pairs) if pair[0] != pair[1])
-            tally.different.append(f"trial {number} was {pair[0]}, now {pair[1]}")
+            outcome = records[number].outcome if number < len(records) else None
+            reason = outcome.reason if outcome is not None else "no outcome"
+            tally.different.append(f"trial {number} was {pair[0]}, now {pair[1]}: {reason}")
         tally.folders += len(list((self.folder / "tmp").glob("recipelab-*")))
         tally.containers += len(containers(self.name)) if shutil.which("docker") else 0
         with self.opened() as store:

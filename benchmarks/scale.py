@@ -335,7 +335,8 @@ async def campaign(scene: Scene, folder: Path, lineage: str | None) -> dict[str,
             began = clock()
     SqliteDatabase.writing = writing  # type: ignore[method-assign]
     ended = clock()
-    first = began + 2 * (scene.turn + scene.trial)
+    # A pair of trainings is twice as long.
+    first = began + 2 * (scene.turn + scene.trial * (2.2 if scene.policy == "pairs" else 1.1))
     last = use.submitted[-1]
     store = LineageStore.open(lineage or team._session.home.lineage)
     with store:

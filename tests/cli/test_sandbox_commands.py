@@ -57,6 +57,10 @@ def dead_owner() -> str:
             "kind 'podman'; valid: auto, docker, local",
         ),
         (("check", "--gpu", "all of them"), "--gpu: 'all of them' is not valid; valid: a number"),
+        (
+            ("check", "--runtime", "../x"),
+            "runtime '../x' is not valid; valid: the name of a runtime",
+        ),
         (("check", "--sandbox", "docker"), "start Docker, or ask for `--sandbox local`"),
         (("build", "gpu9"), "unknown sandbox 'gpu9'; valid: cpu, cpu-rehearsal, cuda"),
         (("build", "cpu"), "no Docker daemon answers"),

@@ -26,8 +26,7 @@ GVISOR_OPTIONS = ("--platform=ptrace", "--network=none")
 HIDING = """
 set -e
 mount -t tmpfs none /mnt
-mkdir /mnt/data /mnt/tls
-mount --bind "$1/data" /mnt/data
+mkdir /mnt/tls
 mount --bind "$1/tls" /mnt/tls
 mount -t tmpfs none /tmp
 shift
@@ -38,6 +37,15 @@ exec "$@"
 
 _ALONE = ("unshare", "--mount", "--propagation", "private")
 """Runs a daemon whose mounts go with it, however it ends."""
+
+IN_MEMORY = """
+mkdir "$1/data" && mount -t tmpfs none "$1/data" && shift && exec "$@"
+"""
+"""Runs a program whose data are in memory: a disk takes long to forget an image."""
+
+
+def _in_memory(folder: Path) -> tuple[str, ...]:
+    return ("sh", "-c", IN_MEMORY, "sh", str(folder))
 
 
 def _own_folder() -> Path:
@@ -73,7 +81,7 @@ def gvisor() -> Iterator[Environment]:
     environment = {"DOCKER_HOST": f"unix://{folder}/docker.sock"}
     command = [
         *_ALONE,
-        *("--net", "dockerd", "--config-file", str(settings)),
+        *("--net", *_in_memory(folder), "dockerd", "--config-file", str(settings)),
         *("--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec"),
         *("--pidfile", f"{folder}/pid", "--host", environment["DOCKER_HOST"]),
         *("--bridge", "none", "--iptables=false"),  # In a network of its own.
@@ -86,7 +94,6 @@ def gvisor() -> Iterator[Environment]:
 def remote() -> Iterator[Environment]:
     """A daemon behind TLS that sees other temporary files; gives the variables that lead to it."""
     folder = _own_folder()
-    (folder / "data").mkdir()
     certificates(folder / "tls")
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
@@ -115,9 +122,22 @@ def podman() -> Iterator[Environment]:
     environment = {"DOCKER_HOST": f"unix://{folder}/podman.sock"}
     # Its own crun knows machines with groups of version 1 and of version 2, but not with both.
     runtime = ("--runtime", "runc") if Path("/sys/fs/cgroup/unified").exists() else ()
+    # Locks of its own: others of this machine would share those in memory with it.
+    settings = folder / "containers.conf"
+    settings.write_text(f'[engine]\nlock_type = "file"\ntmp_dir = "{folder}/tmp"\n')
     command = [
         *_ALONE,
-        *("podman", *runtime, "--root", f"{folder}/data", "--runroot", f"{folder}/run"),
+        *_in_memory(folder),
+        *(
+            "env",
+            f"CONTAINERS_CONF={settings}",
+            "podman",
+            *runtime,
+            "--root",
+            f"{folder}/data",
+            "--runroot",
+            f"{folder}/run",
+        ),
         *("system", "service", "--time", "0", environment["DOCKER_HOST"]),
     ]
     with _started(command, folder, environment):

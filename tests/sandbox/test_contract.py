@@ -18,7 +18,8 @@ from recipelab.sandbox.processes import owner_identity
 
 from .helpers import names_in, phase, processes_with, wait_until
 
-GRACE = 2.0
+# Other daemons than the machine's start a container more slowly, and are asked on busy machines.
+GRACE = 10.0 if os.environ.get("RECIPELAB_TEST_DAEMON") else 2.0
 
 
 @pytest.mark.parametrize("code", [0, 1, 7, 124, 137])
@@ -265,7 +266,7 @@ async def test_cpu_seconds_count_children(sandbox: Sandbox, output: Path) -> Non
 async def test_cpu_seconds_at_the_deadline(sandbox: Sandbox, output: Path) -> None:
     result = await sandbox.run(phase(output, "while True: pass", seconds=2))
     # Other tests run at the same time, and take their share.
-    assert 0.5 <= result.cpu_seconds < 2.5
+    assert 0.3 <= result.cpu_seconds < 2.5
 
 
 async def test_peak_memory(sandbox: Sandbox, output: Path) -> None:

@@ -67,6 +67,9 @@ async def test_one_specialist_thinks_for_three_slots(project: Path) -> None:
     assert sorted(n for turn in turns.values() for n in turn.trials) == [t.number for t in own]
     # Each heard the task of the round, whoever was seated first.
     first = model.seen[:3]
+    # Who has another turn knows it, so as not to have the same idea.
+    shown = [" ".join(str(m.content) for m in seen) for seen in model.seen]
+    assert any("other turns of yours at the same time" in text for text in shown)
     assert all(any("Prefer small changes." in str(m.content) for m in seen) for seen in first)
 
 

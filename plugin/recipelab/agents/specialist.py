@@ -62,6 +62,12 @@ OPENING_RECIPE = 20_000
 FAULT = "fault"
 """Key of the metadata of a message that says which error ended a turn."""
 
+OTHER_TURNS = (
+    "in {more} other turns of yours at the same time, which see what you see: try what they are "
+    "less likely to try"
+)
+"""What a specialist is told that has several turns at the same time."""
+
 YOUR_TURN = "It is your turn."
 """The message for a blind specialist that nobody has written to."""
 
@@ -308,9 +314,16 @@ def view_context_of(charter: Charter, queue: TrialQueue) -> ViewContext:
         trial_seconds=queue.trial_seconds,
         speakers=frozenset((charter.name, *queue.pack.specialists)),
         free_slots=queue.free_slots,
-        thinking=tuple(name for name in queue.now.thinking if name != charter.name),
+        thinking=_thinking_beside(charter.name, queue),
         check_of=book_of(queue).of_turn,
     )
+
+
+def _thinking_beside(specialist: str, queue: TrialQueue) -> tuple[str, ...]:
+    """Return who thinks at the same time, other turns of the specialist among them."""
+    names = tuple(name for name in queue.now.thinking if name != specialist)
+    more = queue.now.turns_of(specialist) - 1
+    return names if more < 1 else (*names, f"{specialist}, {OTHER_TURNS.format(more=more)}")
 
 
 def workbench_of(

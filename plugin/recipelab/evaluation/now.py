@@ -249,6 +249,10 @@ class NowBoard:
         """Names of the specialists whose turn it is."""
         return tuple(self._floor)
 
+    def turns_of(self, specialist: str) -> int:
+        """Return how many turns a specialist has now."""
+        return len(self._floor.get(specialist, ()))
+
     def took_floor(self, specialist: str) -> None:
         """Note that a specialist's turn begins."""
         now = time.time()

@@ -204,6 +204,9 @@ class DockerPhase:
             left = ("out/ (a process of the command could not be stopped)",)
             return self._phase_result(Ending.EXITED, code, FetchedOutputs(refused=left))
         fetched = fetch_outputs(self._api, self._container, self._request, user=self._user)
+        if self._facts.sentry:
+            # A command can mount over what counts its processes there, and work on meanwhile.
+            self._after = self._reading()
         return self._phase_result(fetched.ending, code, fetched)
 
     def _phase_result(
@@ -397,10 +400,12 @@ class DockerPhase:
             if self._ended or self._killed is not None:
                 return
             self._killed = ending
+        # The daemon takes a few tenths of a second for its figures, which gVisor has no others of.
+        patience = _LAST_READING_SECONDS * (4 if self._facts.sentry else 1)
         reading = in_thread(self._reading, name="last-usage")
         # Without it the figures are missing, but killing in time matters more.
         with contextlib.suppress(TimeoutError, SandboxError):
-            self._after = reading.result(timeout=_LAST_READING_SECONDS)
+            self._after = reading.result(timeout=patience)
         # A daemon that does not know that it is dead would be waited for without end.
         timer = threading.Timer(_HANG_UP_SECONDS, self._hang_up)
         timer.daemon = True
