@@ -252,6 +252,25 @@ async def test_all_ends_with_the_launcher(
     wait_until(lambda: not processes_with(marker))
 
 
+@pytest.mark.parametrize(("killed", "isolated"), [(1, True), (3, False)])
+async def test_a_probe_that_is_killed_costs_no_isolation(
+    output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed: int, isolated: bool
+) -> None:
+    left = [killed]
+    wait = LauncherProcess.wait
+
+    def killing(launched: LauncherProcess) -> LauncherReport:
+        if left[0]:
+            left[0] -= 1
+            launched.kill()
+        return wait(launched)
+
+    monkeypatch.setattr(LauncherProcess, "wait", killing)
+    async with LocalSandbox(temporary_folder=tmp_path) as sandbox:
+        result = await sandbox.run(phase(output, "print(1)"))
+    assert ("in namespaces" in result.environment) is isolated
+
+
 async def test_where_there_can_be_none_it_says_so(boxed: LocalSandbox, output: Path) -> None:
     """No namespaces can be made inside of namespaces, so inside is where there can be none."""
     program = """

@@ -174,6 +174,10 @@ class LocalSandbox(Sandbox):
         return await self._phases.run(phase, name=f"phase-{request.phase}")
 
 
+PROBES = 3
+"""How often namespaces are tried before they are taken for missing."""
+
+
 @lru_cache(maxsize=8)
 def namespaces_fault(temporary: Path) -> str | None:
     """Return why namespaces cannot be made here, or ``None`` if a trivial phase ran in some.
@@ -187,6 +191,16 @@ def namespaces_fault(temporary: Path) -> str | None:
         return "only Linux has them"
     if tuple(map(int, os.uname().release.split("-")[0].split(".")[:2])) < _OLDEST_LINUX:
         return f"this is Linux {os.uname().release}; 5.14 or newer is needed"
+    fault = None
+    # Isolation is not done without for a process that the system killed, as where memory is short.
+    for _ in range(PROBES):
+        if (fault := _probe_fault(temporary)) is None:
+            break
+    return fault
+
+
+def _probe_fault(temporary: Path) -> str | None:
+    """Return why one trivial phase did not run in namespaces, or ``None`` if it did."""
     with tempfile.TemporaryDirectory() as output:
         request = PhaseRequest(
             phase="probe",
