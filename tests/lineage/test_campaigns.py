@@ -124,7 +124,7 @@ def test_messages_come_in_order_and_by_round_and_trial(store: LineageStore) -> N
 def test_messages_are_read_one_by_one_across_pages(
     store: LineageStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("recipelab.lineage.ledger.MESSAGE_PAGE", 3)
+    monkeypatch.setattr("recipelab.lineage.messages.MESSAGE_PAGE", 3)
     for place in range(7):
         store.add_message(
             CAMPAIGN,

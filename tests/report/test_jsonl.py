@@ -129,7 +129,7 @@ def test_a_long_campaign_is_never_in_memory_as_a_whole(
     store: LineageStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     two_at_once(store)
-    monkeypatch.setattr("recipelab.lineage.ledger.MESSAGE_PAGE", 2)
+    monkeypatch.setattr("recipelab.lineage.messages.MESSAGE_PAGE", 2)
     pieces = Transcript(store, store.campaign(CAMPAIGN)).pieces(TranscriptFormat.JSONL)
     first = [next(pieces) for _ in range(3)]
     store.add_message(
