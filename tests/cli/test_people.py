@@ -7,6 +7,7 @@ import os
 import pty
 import signal
 import subprocess
+import threading
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from recipelab.core.recipe import Recipe
 from recipelab.core.trial import FailureKind, Status
 from recipelab.lineage import LineageStore
 
-from .background import answer, begun, call, judged, start, stopped, trials_of, until
+from .background import SECONDS, answer, begun, call, judged, start, stopped, trials_of, until
 from .conftest import Cli, Ran
 
 PLENTY = 60
@@ -46,10 +47,13 @@ def read_until(process: subprocess.Popen[str], words: str) -> str:
     """What a process prints, up to some words; they need not end a line."""
     assert process.stdout is not None
     said = ""
+    in_time = threading.Timer(SECONDS, process.kill)
+    in_time.start()
     while not said.endswith(words):
         char = process.stdout.read(1)
         assert char, f"it ended without {words!r}: {said}"
         said += char
+    in_time.cancel()
     return said
 
 

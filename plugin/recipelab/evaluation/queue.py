@@ -7,6 +7,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 from recipelab.budget import BudgetLimits, Ledger
 from recipelab.core.errors import RecipelabError
@@ -355,6 +356,9 @@ class TrialQueue:
     def retry(self, number: int) -> None:
         """Queue a recorded trial again that never got its outcome, or was aborted."""
         self._queue(number, self.store.brief(self.campaign, number).specialist)
+
+    adopted: ClassVar[str] = "was proposed from outside"
+    """What :meth:`adopt` found of a trial, in words."""
 
     def adopt(self) -> tuple[int, ...]:
         """Queue trials that another process wrote to the lineage, as a person's submission.

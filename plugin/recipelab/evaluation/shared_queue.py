@@ -232,6 +232,8 @@ class SharedQueue(TrialQueue):
         known = set(self.running)
         return self._queue_all(number for number in again if number not in known)
 
+    adopted = "was proposed from outside, or left by another driver"
+
     def adopt(self) -> tuple[int, ...]:
         """Take trials in flight that nobody holds: as many as there are slots free, or one.
 

@@ -486,4 +486,4 @@ def apply_external_changes(queue: TrialQueue, say: Callable[[str], None]) -> Non
     for number in queue.take_kills():
         say(f"trial {number} is ended, as somebody asked")
     for number in queue.adopt():
-        say(f"trial {number} was proposed from outside, or left by another driver: it is queued")
+        say(f"trial {number} {queue.adopted}: it is queued")
