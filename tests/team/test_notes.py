@@ -219,7 +219,7 @@ async def test_a_wait_for_slots_of_another_campaign_is_in_the_stream(
     slot = Slot("cpu-test")
     folder = project / "leases"
     monkeypatch.setattr(
-        "recipelab.evaluation.session.machine_pool",
+        "recipelab.places.local.machine_pool",
         lambda **sizes: SlotPool([slot], folder=folder),
     )
     team = team_of(1)
