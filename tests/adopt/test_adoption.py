@@ -98,6 +98,7 @@ def test_data_outside_are_shown_where_the_script_looks_and_a_useless_seed_is_tol
     )
 
 
+@pytest.mark.slow
 @pytest.mark.campaign
 def test_wishes_are_followed(cli: Cli, adopt: Adopt, repository: Made) -> None:
     files = {
@@ -128,6 +129,7 @@ def test_wishes_are_followed(cli: Cli, adopt: Adopt, repository: Made) -> None:
     assert "no function evaluates by its name" in lost.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.campaign
 async def test_a_person_is_asked_three_things_at_most(cli: Cli, repository: Made) -> None:
     """Who answers decides: the command, the score, and the files that agents may change."""

@@ -228,6 +228,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.campaign
 def test_a_script_that_looks_at_hidden_answers_keeps_its_folds(cli: Cli, tmp_path: Path) -> None:
     folder = tmp_path / "repository"

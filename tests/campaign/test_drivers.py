@@ -60,6 +60,7 @@ async def until(reached: Callable[[], bool], seconds: float = 120.0) -> None:
         await asyncio.sleep(0.02)
 
 
+@pytest.mark.slow
 async def test_two_drivers_share_trials_and_budget(project: Path, url: str, tmp_path: Path) -> None:
     said: list[str] = []
     both = asyncio.Event()  # The first one's trials wait for the second's.

@@ -88,6 +88,7 @@ EDITS = (
 )
 
 
+@pytest.mark.slow
 async def test_whatever_judges_is_sealed_and_named(make: Make, project: Path) -> None:
     with await measured(make) as campaign:
         for edit, words in EDITS:

@@ -121,6 +121,7 @@ async def test_projections_are_held_against_what_the_training_measured(
     assert "further off than the pack states" in texts[2][1]
 
 
+@pytest.mark.slow
 async def test_every_way_to_spoil_predictions_is_scored(evaluator: Evaluator) -> None:
     findings = [item async for item in check_scorer(evaluator)]
     assert [item.what for item in findings] == [f"scorer: {name}" for name in SPOILS]
@@ -156,6 +157,7 @@ def left(findings: list[tuple[str, str, str]]) -> list[str]:
     return [text for level, what, text in findings if (level, what) == ("warning", "left to prove")]
 
 
+@pytest.mark.slow
 @pytest.mark.torch
 async def test_the_launcher_of_a_pack_is_tried_where_there_are_no_gpus(needy: Pack) -> None:
     findings = await told(needy, sandbox="local")
@@ -229,6 +231,7 @@ async def test_a_pack_for_a_cpu_has_nothing_left_to_prove(
     assert [proof async for proof in pack_machinery.machinery_proofs(toy, sandbox="auto")] == []
 
 
+@pytest.mark.slow
 @pytest.mark.docker
 async def test_a_container_of_another_image_shows_that_the_launcher_works(needy: Pack) -> None:
     """The network of a container is the same whatever its image holds."""

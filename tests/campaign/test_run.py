@@ -15,6 +15,7 @@ from recipelab.lineage.campaigns import trust_of
 from .conftest import Make, toy_plan
 
 
+@pytest.mark.slow
 async def test_it_runs_and_leaves_its_papers(make: Make, project: Path) -> None:
     said: list[str] = []
     with Campaign.create(toy_plan(), say=said.append) as campaign:

@@ -61,6 +61,7 @@ async def test_a_rejected_proposal_is_a_trial_and_costs_nothing(make: Make) -> N
         assert campaign.budget.remaining == 1
 
 
+@pytest.mark.slow
 async def test_several_wait_at_the_same_time(make: Make) -> None:
     campaign = make(6, slots=2, share_devices=True)
     async with campaign.opened():

@@ -60,6 +60,7 @@ def test_shares_add_up_and_are_measured_once(cli: Cli, ran: Ran, project: Path) 
     assert seeds < {seed for one in kept_in(project) for seed in one["candidate"]}
 
 
+@pytest.mark.slow
 def test_stopped_it_goes_on_with_what_was_measured(ran: Ran, project: Path) -> None:
     ran(*CAMPAIGN)
     process = begun(project, "ablate-best", "--seeds", "2", "--slots", "1")

@@ -41,6 +41,7 @@ def rows(cli: Cli, name: str) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.slow
 def test_a_campaign_improves_the_recipe_and_leaves_its_papers(
     cli: Cli, ran: Ran, project: Path
 ) -> None:
@@ -105,6 +106,7 @@ def test_more_trials_can_be_asked_for_later(cli: Cli) -> None:
     assert after[: len(before)] == before
 
 
+@pytest.mark.slow
 def test_looking_shows_what_happened(cli: Cli) -> None:
     run(cli, "--speakers", "round-robin", trials=4)
     assert "Campaign toy-1" in cli("trials").output
@@ -136,6 +138,7 @@ def test_an_export_writes_files_and_never_over_others(cli: Cli, project: Path) -
     assert "is not empty" in again.stderr
 
 
+@pytest.mark.slow
 def test_text_from_agents_cannot_steer_the_terminal(cli: Cli, project: Path) -> None:
     book = project / "task_packs/toy/playbook.toml"
     evil = "\\u001b[2J\\u0007 [red]boo[/red] ```"
@@ -189,6 +192,7 @@ def test_bad_questions_list_the_valid_ones(cli: Cli, words: tuple[str, ...], tol
     assert told in result.stderr
 
 
+@pytest.mark.slow
 def test_continue_resumes_or_starts_the_next(cli: Cli) -> None:
     words = ("run", "toy", "--name", "demo", "--sandbox", "local", "--trials", "1")
     assert cli(*words).exit_code == 0

@@ -12,6 +12,7 @@ import pytest
 from .conftest import Cli
 
 
+@pytest.mark.slow
 def test_a_campaign_logs_json_lines_with_campaign_and_trial(project: Path) -> None:
     words = ["--log-level", "debug", "--log-format", "json", "run", "toy"]
     words += ["--trials", "2", "--sandbox", "local", "--slots", "1"]

@@ -110,6 +110,7 @@ def spoil(pack: Path, file: str, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "old", "new", "words"),
     [
@@ -137,6 +138,7 @@ def test_what_is_wrong_is_told(
     assert code == 1
 
 
+@pytest.mark.slow
 def test_a_scorer_that_can_be_fooled_is_found(cli: Cli, curve: Path) -> None:
     """It scores as many predictions as there are, and none is perfect."""
     text = (curve / "evaluator/score.py").read_text()
@@ -151,6 +153,7 @@ def test_a_scorer_that_can_be_fooled_is_found(cli: Cli, curve: Path) -> None:
     assert "scorer: empty files: scores 0, better than the honest" in told(found, "error")
 
 
+@pytest.mark.slow
 def test_noise_beyond_the_seed_is_warned_of(cli: Cli, curve: Path) -> None:
     spoil(curve, "recipe/train.py", "random.seed(args.seed)", "random.seed()")
     shuffled = "import random\nwrite_items(random.sample(squares, len(squares)))"

@@ -93,6 +93,7 @@ def test_a_campaign_that_nothing_runs_cannot_be_paused(ended: Cli) -> None:
     assert "recipelab resume c" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_killed_campaign_that_was_paused_goes_on(project: Path) -> None:
     process = start(project)
     until(lambda: len(judged(project)) >= 1, process)
@@ -191,6 +192,7 @@ def asked(project: Path, *more: str, trials: int = 1) -> subprocess.Popen[str]:
     return start(project, *words, trials=trials, stdin=subprocess.PIPE)
 
 
+@pytest.mark.slow
 def test_a_person_is_asked_before_each_trial(project: Path) -> None:
     process = asked(project, trials=2)
     said, _ = process.communicate("\n too dear\nyes\ny\n", timeout=60)
@@ -209,6 +211,7 @@ def test_a_person_is_asked_before_each_trial(project: Path) -> None:
     assert len(counted) == 2
 
 
+@pytest.mark.slow
 def test_with_nobody_to_ask_it_stops_and_declines_nothing(project: Path) -> None:
     process = asked(project)
     said, _ = process.communicate("", timeout=60)

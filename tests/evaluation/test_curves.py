@@ -225,6 +225,7 @@ async def test_a_hopeless_training_is_stopped_and_has_no_score(curved: Pack) -> 
     assert outcome.evidence is not None and outcome.evidence.stopped_early == 1
 
 
+@pytest.mark.slow
 async def test_one_in_twenty_goes_on_as_a_check(curved: Pack) -> None:
     _, outcome, _ = await slow_and_worse(curved, is_check=True)
     assert outcome.status is Status.DISCARDED

@@ -100,6 +100,7 @@ async def test_a_daemon_that_goes_away_aborts_the_trial(
     assert containers_of_mine() == []
 
 
+@pytest.mark.slow
 @pytest.mark.docker
 async def test_a_daemon_that_comes_back_costs_nothing(
     toy: Pack, proxy: DaemonProxy, docker_image: str

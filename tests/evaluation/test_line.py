@@ -339,6 +339,7 @@ async def test_a_head_that_fails_on_a_fresh_seed_falls_back(pack: Pack) -> None:
     assert (found.p, found.delta) == (None, None)
 
 
+@pytest.mark.slow
 async def test_a_head_that_a_busy_machine_kept_waiting_is_tested_again_later(
     pack: Pack, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -99,6 +99,7 @@ async def test_cancelling_needs_no_programs_in_the_image(
     assert processes_with(marker) == []
 
 
+@pytest.mark.slow
 async def test_a_second_executor_of_the_same_configuration(
     executor: SandboxCodeExecutor, tmp_path: Path
 ) -> None:

@@ -214,6 +214,7 @@ def test_no_recipe_has_a_longer_clock_than_the_contest(
     assert (root / "out" / "final_model.int6.ptz").read_text().startswith(f"{granted}, ")
 
 
+@pytest.mark.slow
 @pytest.mark.torch
 def test_preflight_trains_saves_loads_and_scores_by_two_processes(root: Path) -> None:
     edited(root, "{val_data.val_tokens}, {h.seed}", "{h.iterations}, {os.environ['WORLD_SIZE']}")
@@ -232,6 +233,7 @@ def test_preflight_trains_saves_loads_and_scores_by_two_processes(root: Path) ->
     assert projection["peak_memory_mb"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.torch
 def test_preflight_fails_where_predict_would(root: Path) -> None:
     """Such a fault cost two whole trainings before it showed."""

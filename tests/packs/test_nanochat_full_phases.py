@@ -301,6 +301,7 @@ def stepping(root: Path) -> Path:
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.torch
 def test_preflight_trains_saves_loads_and_evaluates_by_two_processes(stepping: Path) -> None:
     result = phase(stepping, "preflight", "--nproc_per_node", "2", "--seed", "7")

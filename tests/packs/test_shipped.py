@@ -39,6 +39,7 @@ PROFILES = [
 TRAIN, PREDICT = "recipe/train.py", "recipe/predict.py"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PACKS)
 def test_nothing_is_wrong_with_what_can_be_read(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -73,6 +74,7 @@ async def golfed(*edits: Edit, training: str = "20") -> Outcome:
         return await evaluator.measure(recipe, (1,))
 
 
+@pytest.mark.slow
 @pytest.mark.torch
 async def test_golf_is_scored_after_a_few_steps() -> None:
     outcome = await golfed()
@@ -126,6 +128,7 @@ async def test_golf_is_not_won_by_a_trick(edit: Edit, status: str, words: str) -
     assert words in outcome.failure.excerpt + outcome.failure.signature + outcome.log_tail
 
 
+@pytest.mark.slow
 @pytest.mark.torch
 @pytest.mark.parametrize("name", PACKS)
 async def test_a_preflight_projects_and_finds_what_is_wrong_with_predict(name: str) -> None:
@@ -167,6 +170,7 @@ async def test_a_preflight_projects_and_finds_what_is_wrong_with_predict(name: s
     assert "ArithmeticError" in outcome.failure.excerpt
 
 
+@pytest.mark.slow
 @pytest.mark.torch
 async def test_golf_is_refused_before_a_training_that_ends_over_its_limits() -> None:
     """Too large by 10 %, or too long by 30 %, with limits where a whole training would end."""

@@ -245,6 +245,7 @@ async def test_stopping_and_cancelling_end_a_warm_script(desk: Desk, marker: str
     assert processes_with(marker) == []
 
 
+@pytest.mark.slow
 @pytest.mark.torch
 async def test_pytorch_costs_its_script_nothing(torch_sandbox: Sandbox, tmp_path: Path) -> None:
     """Neither its import nor most of its end is charged; its memory is."""
@@ -269,6 +270,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.torch
 async def test_workers_of_pytorch(torch_sandbox: Sandbox, tmp_path: Path) -> None:
     limits = {"memory_mb": 4096, "seconds": 60}

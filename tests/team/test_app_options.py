@@ -416,6 +416,7 @@ def house(trials: int) -> RoundRobinGroupChat:
     return RoundRobinGroupChat([inner, Prompter("prompter", ".")], max_turns=2, **known)
 
 
+@pytest.mark.slow
 async def test_a_larger_team_is_saved_with_the_research_team_in_it(project: Path) -> None:
     state: dict[str, Any] = dict(await house(1).save_state())
     for trials in (1, 2):

@@ -101,6 +101,7 @@ async def test_without_lineage_nothing_of_past_trials_is_shown(project: Path) ->
     assert tools == {*looking, "check_edit", "submit_trial"}
 
 
+@pytest.mark.slow
 async def test_without_lineage_a_recipe_is_tried_again(project: Path) -> None:
     await campaign(Arm.NO_LINEAGE, 30, fate=crashed)
     digests = [record.digest for record in trials_of(project)]

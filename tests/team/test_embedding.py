@@ -46,6 +46,7 @@ async def test_consoles_show_a_run(project: Path, capsys: pytest.CaptureFixture[
         assert "Trial 1" in text
 
 
+@pytest.mark.slow
 async def test_it_takes_part_in_teams_of_others(project: Path) -> None:
     team = RoundRobinGroupChat(
         [small(2, name="c"), SocietyOfMindAgent("mind", small(), OfflineClient())],

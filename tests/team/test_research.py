@@ -308,6 +308,7 @@ async def test_a_running_team_cannot_be_run_twice(project: Path) -> None:
         break
 
 
+@pytest.mark.slow
 async def test_who_can_do_nothing_does_not_have_the_floor_all_the_time(project: Path) -> None:
     # The second specialist of the pack has neither knobs nor plays, and the offline model invents
     # none.
