@@ -109,6 +109,9 @@ def test_a_campaign_runs_once_at_a_time(project: Path) -> None:
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc")
 def test_no_process_outlives_a_killed_campaign(project: Path) -> None:
+    toml = project / "task_packs/toy/pack.toml"
+    # Processes of a warm start have the command line of what they were forked from.
+    toml.write_text(toml.read_text().replace('warm = ["json"]\n', ""))
     train = project / "task_packs/toy/recipe/train.py"
     marker = f"recipelab-test-{os.getpid()}"
     train.write_text(

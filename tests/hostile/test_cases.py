@@ -23,7 +23,7 @@ from .conftest import Everything
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
-GRACE_SECONDS = 2.0
+GRACE_SECONDS = 4.0
 """How much later than its deadline a phase may end."""
 
 

@@ -333,4 +333,6 @@ def _hypothesis(knob: Knob, value: KnobValue, history: SearchHistory) -> str:
     before = f"trial {last.trial} turned it from {last.old!r} to {last.new!r}"
     if last.status == Status.KEPT:
         return f"{change}: {before} and was kept, so this presses on from there."
+    if last.status not in tuple(Status):
+        return f"{change}: {before} and has no outcome yet, so this goes elsewhere."
     return f"{change}: {before} and ended as {last.status}, so this goes elsewhere."
