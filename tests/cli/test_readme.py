@@ -139,6 +139,7 @@ ELSEWHERE = {
     "models.md": "keys and servers of providers; tests/models has the wire of each",
     "page.md:pip": "a package index, and a server that stays; tests/page",
     "places.md": "clusters, and a place of its own; tests/places has them all",
+    "scaling.md": "minutes of CPU, and the sources of benchmarks; tests/team/test_idle_turns.py",
     "sandboxes.md": "Docker; tests/cli/test_sandbox_commands.py",
     "trackers.md": "libraries and servers of trackers; tests/trackers",
     "task-packs.md": "with all that is printed, in tests/examples/test_tutorial.py",
