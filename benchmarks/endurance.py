@@ -516,7 +516,8 @@ def main() -> int:
     undisturbed: list[Proposed] | None = None
     while sum(tally.strikes.values()) < args.strikes or undisturbed is None:
         with tempfile.TemporaryDirectory(prefix="endurance-") as name, ExitStack() as stack:
-            own = f"endurance-{os.getpid()}-{tally.campaigns}"
+            # One name for all, as seeds follow from it, too.
+            own = f"endurance-{os.getpid()}"
             campaign = Campaign(Path(name), own, words)
             try:
                 kinds = chosen(args.kinds.split(","), chance, args.lineage, args.worker)
