@@ -339,10 +339,15 @@ async def test_a_cancelled_phase_is_dead_and_its_slot_goes_on(three: Three, tmp_
 ENDED = {Status.BASELINE, Status.KEPT, Status.DISCARDED}
 
 
-def slow_trainings(project: Path, seconds: float) -> None:
-    """Have trainings of the toy pack take a while, and say that they have begun."""
+def slow_trainings(project: Path, seconds: float | str) -> None:
+    """Have trainings of the toy pack take a while, and say that they have begun.
+
+    They wait for a process of their own: a training itself is one more fork of a warm process, and
+    has no command line by which it could be found.
+    """
     script = project / "task_packs/toy" / TRAIN
-    slow = f"    print('begun', flush=True)\n    import time; time.sleep({seconds})\n    parser ="
+    wait = f"import subprocess; subprocess.run(['sleep', '{seconds}'], check=True)"
+    slow = f"    print('begun', flush=True)\n    {wait}\n    parser ="
     script.write_text(script.read_text().replace("    parser =", slow, 1))
 
 
@@ -391,16 +396,18 @@ def command(three: Three, project: Path, *words: str) -> subprocess.Popen[bytes]
 async def test_a_killed_driver_leaves_nothing_running_and_its_campaign_goes_on(
     three: Three, project: Path
 ) -> None:
-    slow_trainings(project, 3)
+    sleep = "3.0271828"
+    slow_trainings(project, sleep)
     options = [f"address={three.cluster.address}", f"store={three.cluster.folder / 'store'}"]
     words = ["run", "toy", "--name", "c", "--sandbox", "local", "--trials", "1", "--slots", "2"]
     words += ["--place", "ray", *(f"--place-option={option}" for option in options)]
 
     def trains() -> bool:
-        return any(processes(f"{TRAIN}\0--out\0out\0--seed"))
+        return bool(processes(f"sleep\0{sleep}"))
 
     with command(three, project, *words) as driver:
-        await until(trains, "a training runs")
+        await until(lambda: trains() or driver.poll() is not None, "a training runs")
+        assert trains(), driver.communicate()[0].decode()
         driver.kill()
         driver.wait()
     await until(lambda: not trains(), "the trainings are dead", 65)
