@@ -1,4 +1,4 @@
-"""The gallery in AutoGen Studio itself: imported, validated, and its team run as its page does it."""
+"""AutoGen Studio takes the gallery, finds each component valid, and its page runs the team."""
 
 from __future__ import annotations
 
