@@ -1,6 +1,6 @@
 """The packs that are there, and where each is from: the working directory, recipelab, or others.
 
-Only files are read: no code of a pack, or of the distribution that brings it, runs.
+Only files are read: no code of a pack runs.
 """
 
 from __future__ import annotations
