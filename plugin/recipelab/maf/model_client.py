@@ -118,12 +118,14 @@ class FrameworkModelClient(ChatCompletionClient):
     def _result(self, response: ChatResponse) -> CreateResult:
         contents = [content for message in response.messages for content in message.contents]
         calls = [
-            FunctionCall(id=one.call_id, name=one.name, arguments=_arguments(one.arguments))
+            FunctionCall(
+                id=one.call_id or "", name=one.name or "", arguments=_arguments(one.arguments)
+            )
             for one in contents
             if one.type == "function_call"
         ]
         thought = "".join(one.text or "" for one in contents if one.type == "text_reasoning")
-        text = "".join(one.text for one in contents if one.type == "text")
+        text = "".join(one.text or "" for one in contents if one.type == "text")
         told = response.usage_details or {}
         usage = RequestUsage(
             prompt_tokens=told.get("input_token_count") or 0,
@@ -194,8 +196,8 @@ def _options(
     tool_choice: Tool | Literal["auto", "required", "none"],
     json_output: bool | type[BaseModel] | None,
     extra: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Return the options of a request to a chat client."""
+) -> Any:
+    """Return the options of a request to a chat client, whose type is each client's own."""
     options = dict(extra)
     if tools:
         schemas = [one.schema if isinstance(one, Tool) else one for one in tools]
