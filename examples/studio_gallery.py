@@ -2,7 +2,8 @@
 
 ``python examples/studio_gallery.py FOLDER [PACK]`` writes ``gallery.json`` and ``team.json``. Where
 a lineage is (``.recipelab/lineage.db``), the gallery also has an agent that answers questions about
-its newest campaign. How to install and start Studio: docs/group-chat.md.
+its newest campaign, and a tool that does. What it writes without a lineage is ``examples/studio/``,
+ready to be imported. How to install and start Studio: docs/group-chat.md.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 from autogen_agentchat.agents import AssistantAgent, CodeExecutorAgent
 from autogen_core import ComponentModel
+from autogen_ext.tools.code_execution import PythonCodeExecutionTool
 
 from recipelab import (
     BudgetLimits,
@@ -55,7 +57,9 @@ def lineage_parts() -> tuple[list[ComponentModel], list[ComponentModel]]:
 def gallery(team: ComponentModel) -> dict[str, Any]:
     """A gallery as Studio imports it."""
     agents, tools = lineage_parts()
-    runner = CodeExecutorAgent("runner", SandboxCodeExecutor(kind="auto", allow_local=True))
+    sandbox = SandboxCodeExecutor(kind="auto", allow_local=True)
+    runner = CodeExecutorAgent("runner", sandbox)
+    code = PythonCodeExecutionTool(sandbox).dump_component()
     spent = BudgetTermination(BudgetLimits(device_hours=1.0, plateau=20)).dump_component()
     components = {
         "teams": [team],
@@ -63,7 +67,7 @@ def gallery(team: ComponentModel) -> dict[str, Any]:
             *agents,
             labelled(runner.dump_component(), "Runner of code", "Runs code in a sandbox."),
         ],
-        "tools": tools,
+        "tools": [*tools, labelled(code, "Python in a sandbox", "Runs code of the model.")],
         "models": [labelled(OfflineClient().dump_component(), "Offline", "Rules as a model.")],
         "terminations": [labelled(spent, "Budget", "Ends a team by recipelab's limits.")],
     }

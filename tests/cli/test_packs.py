@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import sysconfig
 import tomllib
+import venv
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import recipelab
 from recipelab.packs.data import size_text
 from recipelab.packs.load import load_pack, pack_schema, read_pack
 from recipelab.packs.template import PackDraft, write_pack
@@ -50,6 +54,35 @@ def test_a_new_pack_improves_and_can_be_verified(cli: Cli, curve: Path) -> None:
     assert facts["trials"] == 2
     assert facts["best"]["score"] < facts["baseline"]["score"]
     assert cli("verify", "best", "--seeds", 4, "--sandbox", "local").exit_code == 0
+
+
+@pytest.mark.slow
+def test_a_repository_of_a_pack_can_be_installed(cli: Cli, tmp_path: Path) -> None:
+    """As its page says: pip makes a wheel of it, by which the pack is found, and its tests pass."""
+    title = 'Points "on" a \\ curve\x07'
+    result = cli("packs", "new", "curve_2", "--repository", "--title", title, "--metric", "mse")
+    assert result.exit_code == 0, result.output
+    repository = Path("recipelab-pack-curve-2").absolute()
+    assert (repository / ".git").is_dir()
+    again = cli("packs", "new", "curve_2", "--repository", "--title", title, "--metric", "mse")
+    assert (again.exit_code, "exists already" in again.output) == (2, True)
+
+    venv.create(tmp_path / "venv", with_pip=True)
+    python = tmp_path / "venv/bin/python"
+    pip = [str(python), "-m", "pip", "install", "-q", "--no-deps", "--disable-pip-version-check"]
+    subprocess.run([*pip, str(repository)], check=True, capture_output=True)
+    # What recipelab itself needs is there already.
+    paths = [str(Path(recipelab.__file__).parents[1]), sysconfig.get_path("purelib")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    search = [str(python), "-m", "recipelab", "packs", "search", "curve_2", "--json"]
+    found = subprocess.run(search, env=environment, cwd=tmp_path, check=True, capture_output=True)
+    (entry,) = json.loads(found.stdout)
+    assert entry["from"] == "recipelab-pack-curve-2 0.1.0"
+    assert Path(entry["folder"]).is_relative_to(tmp_path / "venv")
+    tests = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    done = subprocess.run(tests, env=environment, cwd=repository, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "8 passed" in done.stdout
 
 
 def test_its_own_test_passes(curve: Path) -> None:

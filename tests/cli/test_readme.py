@@ -134,7 +134,9 @@ def test_the_commands_of_the_readme_do_what_they_say(user: Path) -> None:
 ELSEWHERE = {
     "arms.md": "36 campaigns; tests/cli/test_ablate.py",
     "full-profiles.md": "GPUs and clones of others; tests/campaign/test_rehearsal.py rehearses",
-    "group-chat.md:pip": "a package index and a server that stays; tests/examples has the gallery",
+    "agent-framework.md:pip": "a package index; tests/maf",
+    "group-chat.md:pip": "a package index and a server that stays; tests/studio, tests/examples",
+    "group-chat.md:python": "tests/studio, in an environment with AutoGen Studio",
     "lineage.md:pip": "a package index and a PostgreSQL; tests/lineage has one",
     "models.md": "keys and servers of providers; tests/models has the wire of each",
     "page.md:pip": "a package index, and a server that stays; tests/page",

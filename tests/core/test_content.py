@@ -11,6 +11,7 @@ import pytest
 
 from recipelab.core.content import Home
 from recipelab.core.errors import RecipelabError
+from recipelab.packs.catalog import search_packs
 from recipelab.packs.load import load_pack, pack_names
 from recipelab.packs.template import PackDraft, write_pack
 
@@ -32,6 +33,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     points = "[recipelab.task_packs]\nmine = my_package.packs\ngone = no_such_package.packs\n"
     (info / "entry_points.txt").write_text(points)
     monkeypatch.setattr(sys, "path", [str(site), *sys.path])
+    monkeypatch.delitem(sys.modules, "my_package", raising=False)  # that of another test
     monkeypatch.chdir(tmp_path)
     return site
 
@@ -47,6 +49,29 @@ def test_a_pack_of_another_distribution_is_found(site: Path) -> None:
 def test_ones_own_pack_comes_first(site: Path, tmp_path: Path) -> None:
     write_pack(PackDraft("wheeled", "My own", "error"), tmp_path / "task_packs" / "wheeled")
     assert load_pack("wheeled").title == "My own"
+
+
+def test_a_search_tells_whose_each_pack_is(site: Path, tmp_path: Path) -> None:
+    (entry,) = search_packs(["WHEELED", "wheel"])
+    assert (entry.origin, entry.hidden_by) == ("my-packs 1.0", None)
+    assert entry.pack is not None
+    assert entry.pack.trust == "isolated"
+    assert entry.needs.startswith("one CPU thread, sandbox cpu, ")
+    assert {one.source for one in search_packs()} == {"recipelab", "my-packs"}
+    assert search_packs(["wheeled", "quantum"]) == ()
+
+    write_pack(PackDraft("wheeled", "My own", "error"), tmp_path / "task_packs" / "wheeled")
+    mine, theirs = search_packs(["wheeled"])
+    assert (mine.origin, mine.hidden_by) == ("here", None)
+    assert (theirs.origin, theirs.hidden_by) == ("my-packs 1.0", "here")
+
+
+def test_a_pack_that_cannot_be_read_hides_no_other(site: Path) -> None:
+    (site / "my_package/packs/wheeled/pack.toml").write_text("format = 2\n")
+    (entry,) = search_packs(["wheeled"])
+    assert entry.pack is None
+    assert "profiles" in entry.problem
+    assert len(search_packs()) > 1
 
 
 def test_a_look_at_a_campaign_does_not_keep_it_from_beginning(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def test_the_lineage_answers_an_agent_of_another_app(project: Path) -> None:
 def check_gallery(gallery: dict[str, Any]) -> None:
     """Checks that it has what AutoGen Studio wants, and that AutoGen loads each component."""
     assert set(gallery) == {"id", "name", "metadata", "components"}
-    kinds = {"agents": 2, "models": 1, "teams": 1, "terminations": 1, "tools": 1}
+    kinds = {"agents": 2, "models": 1, "teams": 1, "terminations": 1, "tools": 2}
     assert {kind: len(parts) for kind, parts in gallery["components"].items()} == kinds
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "No approval function")

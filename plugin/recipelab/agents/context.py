@@ -195,6 +195,37 @@ class LineageContextConfig(BaseModel):
     characters: int = CHARACTERS
 
 
+def view_context(
+    store: LineageStore,
+    campaign: str,
+    specialist: str,
+    surfaces: Sequence[str],
+    *,
+    pack: str | None = None,
+) -> ViewContext:
+    """Return the context of the lineage view for an agent of any app.
+
+    Args:
+        store: An open lineage.
+        campaign: Name of the campaign to view.
+        specialist: The specialist whose own trials are set apart from those of the others.
+        surfaces: The surfaces that it owns.
+        pack: Name or folder of the campaign's pack; ``None`` for the one it was started with.
+
+    Raises:
+        RecipelabError: There is no such campaign or pack.
+    """
+    record = store.campaign(campaign)
+    return ViewContext(
+        store,
+        campaign,
+        load_pack(pack or record.pack, record.profile),
+        specialist,
+        tuple(surfaces),
+        priors=prior_campaigns(record),
+    )
+
+
 class LineageContext(TurnContext, Component[LineageContextConfig]):
     """A model context that shows the lineage view to any AutoGen assistant.
 
@@ -226,15 +257,7 @@ class LineageContext(TurnContext, Component[LineageContextConfig]):
         pack: str | None = None,
         characters: int = CHARACTERS,
     ) -> None:
-        record = store.campaign(campaign)
-        context = ViewContext(
-            store,
-            campaign,
-            load_pack(pack or record.pack, record.profile),
-            specialist,
-            tuple(surfaces),
-            priors=prior_campaigns(record),
-        )
+        context = view_context(store, campaign, specialist, surfaces, pack=pack)
         super().__init__(lambda: (render_lineage_view(context),), characters=characters)
         self._config = LineageContextConfig(
             lineage=store.url,

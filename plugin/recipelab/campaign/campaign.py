@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from recipelab.evaluation.proposals import Approve
     from recipelab.evaluation.session import Overrides
     from recipelab.team import Ended, Listener, ResearchGroupChat
+    from recipelab.team.messages import Task
 
 
 @dataclass(frozen=True)
@@ -237,7 +238,7 @@ class Campaign(CampaignSteering):
     async def stream(
         self,
         *,
-        task: str | None = None,
+        task: Task = None,
         listener: Listener | None = None,
         approve: Approve | None = None,
         **options: Any,
@@ -247,7 +248,7 @@ class Campaign(CampaignSteering):
         How it ended is in ``ended`` afterwards.
 
         Args:
-            task: The words to the specialists at the beginning of every round.
+            task: What the specialists are told at the beginning of every round: text, or messages.
             listener: As in :meth:`team`.
             approve: As in :meth:`team`.
             **options: As in :meth:`team`.
@@ -280,7 +281,7 @@ class Campaign(CampaignSteering):
     async def run(
         self,
         *,
-        task: str | None = None,
+        task: Task = None,
         listener: Listener | None = None,
         approve: Approve | None = None,
         **options: Any,

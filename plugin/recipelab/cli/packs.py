@@ -1,4 +1,4 @@
-"""``recipelab packs``: list, show, write, check, rehearse, fetch and lock task packs."""
+"""``recipelab packs``: list, search, show, write, check, rehearse, fetch and lock task packs."""
 
 from __future__ import annotations
 
@@ -27,10 +27,13 @@ from recipelab.core.text import plain
 
 if TYPE_CHECKING:
     from recipelab.campaign.pack_runs import PackFinding
+    from recipelab.packs.catalog import PackEntry
     from recipelab.packs.pack import Pack
     from recipelab.packs.sections import Upstream
 
-packs_app = typer.Typer(help="Task packs: list, show, write, check, rehearse, fetch and lock.")
+packs_app = typer.Typer(
+    help="Task packs: list, search, show, write, check, rehearse, fetch and lock."
+)
 
 PackName = Annotated[str, typer.Argument(metavar="PACK", help="Name of a pack, or its folder.")]
 Profile = Annotated[str | None, typer.Option(help="Profile; default the pack's.")]
@@ -78,10 +81,16 @@ def new(
     name: Annotated[str, typer.Argument(help="Name of the pack.")],
     title: Annotated[str | None, typer.Option(help="What it is about, in a line.")] = None,
     metric: Annotated[str | None, typer.Option(help="Name of the metric.")] = None,
-    folder: Annotated[Path, typer.Option(help="Where packs are.")] = Path("task_packs"),
+    folder: Annotated[
+        Path | None, typer.Option(help="Where packs are, or where the repository goes.")
+    ] = None,
+    repository: Annotated[
+        bool, typer.Option("--repository", help="Write a Git repository around it, to publish it.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write a pack that works as it is: a recipe, an evaluator, data, a test."""
+    from recipelab.packs.repository import PackRepository
     from recipelab.packs.template import PackDraft, check_identifier, write_pack
 
     with clear_errors():
@@ -91,13 +100,68 @@ def new(
             title or _asked("What is it about, in a line?", f"The task {name}"),
             metric or _asked("What is the metric called? Less is better.", "error"),
         )
-        files = write_pack(draft, folder / name)
+        if repository:
+            around = PackRepository(draft)
+            place = (folder or Path()) / around.distribution
+            files, pack = around.write(place), place / "src" / around.package / name
+        else:
+            place = pack = (folder or Path("task_packs")) / name
+            files = write_pack(draft, place)
         if as_json:
-            print_json({"pack": name, "folder": str(folder / name), "files": list(files)})
+            print_json({"pack": name, "folder": str(place), "files": list(files)})
             return
         for file in files:
-            out.print(Text(str(folder / name / file)))
-        out.print(f"Check it with: recipelab packs check {folder / name}", markup=False)
+            out.print(Text(str(place / file)))
+        out.print(f"Check it with: recipelab packs check {pack}", markup=False)
+
+
+@packs_app.command("search")
+def search(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(help="Words in name, title, description, metric or surfaces; all of them."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Search the packs that are installed here: whose each is, what it needs, how far to trust it.
+
+    Packs that other distributions bring are found by their entry points. Exit code 1 if none is.
+    """
+    from recipelab.packs.catalog import search_packs
+
+    with clear_errors():
+        found = search_packs(words or ())
+        if as_json:
+            print_json([_entry_facts(entry) for entry in found])
+        else:
+            for entry in found:
+                _print_entry(_entry_facts(entry))
+    if not found:
+        say(f"no pack has all of: {' '.join(words or ())}")
+        raise typer.Exit(FAILED)
+
+
+def _entry_facts(entry: PackEntry) -> dict[str, Any]:
+    facts = {"pack": entry.name, "from": entry.origin, "folder": str(entry.folder)}
+    if entry.hidden_by is not None:
+        facts["hidden_by"] = entry.hidden_by
+    if entry.pack is None:
+        return facts | {"problem": entry.problem}
+    metric = entry.pack.metric
+    return facts | {
+        "title": entry.pack.title,
+        "metric": f"{metric.name} ({metric.unit or 'no unit'}), {metric.goal}",
+        "needs": entry.needs,
+        "trust": f"{entry.pack.trust}: {entry.pack.trust_reason}",
+    }
+
+
+def _print_entry(facts: dict[str, Any]) -> None:
+    head = Text(plain(facts.pop("pack")), style="bold")
+    head.append(plain(f" from {facts.pop('from')}"), style="none")
+    out.print(head, soft_wrap=True)
+    for key, value in facts.items():
+        out.print(Text(plain(f"  {key.replace('_', ' ')}: {value}")), soft_wrap=True)
 
 
 @packs_app.command("check")

@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from recipelab.core.errors import RecipelabError, unknown_name
 
@@ -49,14 +49,28 @@ def shipped_root() -> Path:
 
 def roots(kind: str) -> tuple[Path, ...]:
     """Return the existing folders of one kind of content, the user's own first."""
-    candidates = (Path.cwd() / kind, shipped_root() / kind, *installed(kind))
+    candidates = (Path.cwd() / kind, shipped_root() / kind, *(one.folder for one in provided(kind)))
     found = [path.resolve() for path in candidates if path.is_dir()]
     return tuple(dict.fromkeys(found))
 
 
-def installed(kind: str) -> tuple[Path, ...]:
-    """Return the folders of one kind of content that other distributions bring, by name."""
-    found: list[Path] = []
+class Provided(NamedTuple):
+    """A folder of content that a distribution brings.
+
+    Attributes:
+        folder: The folder.
+        distribution: Name of the distribution.
+        version: Its version.
+    """
+
+    folder: Path
+    distribution: str
+    version: str
+
+
+def provided(kind: str) -> tuple[Provided, ...]:
+    """Return the folders of one kind of content that other distributions bring, by entry point."""
+    found: list[Provided] = []
     for point in sorted(entry_points(group=f"recipelab.{kind}"), key=lambda point: point.name):
         try:
             spec = find_spec(point.module)
@@ -64,7 +78,9 @@ def installed(kind: str) -> tuple[Path, ...]:
             # The parent package is gone: a broken installation of another distribution.
             continue
         if spec is not None:
-            found += [Path(place) for place in spec.submodule_search_locations or ()]
+            name, version = (point.dist.name, point.dist.version) if point.dist else ("?", "?")
+            places = spec.submodule_search_locations or ()
+            found += [Provided(Path(place), name, version) for place in places]
     return tuple(found)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
@@ -140,6 +141,65 @@ def research_team(
 
             asyncio.run(main())
     """
+    asked_for = team_request(
+        pack,
+        profile=profile,
+        model=model,
+        models=models,
+        lineage=lineage,
+        sandbox=sandbox,
+        home=home,
+        approve=approve,
+        **options,
+    )
+    return ResearchGroupChat(
+        asked_for.plan,
+        home=asked_for.home,
+        lineage=asked_for.lineage,
+        overrides=asked_for.overrides,
+        clients=asked_for.clients,
+        **asked_for.chat,
+    )
+
+
+@dataclass(frozen=True)
+class TeamRequest:
+    """What the arguments of :func:`research_team` ask for.
+
+    Attributes:
+        plan: The plan of the campaign.
+        home: Folder of papers and lineage; ``None`` for ``$RECIPELAB_HOME`` or ``.recipelab``.
+        lineage: Path or URL of the lineage; ``None`` for that of the home, or one that is open.
+        overrides: An open lineage, a sandbox and an approver, where such were given.
+        clients: The model clients that were given, by name of the specialist.
+        chat: The other arguments of :class:`recipelab.ResearchGroupChat`.
+    """
+
+    plan: Plan
+    home: Home | None
+    lineage: str | None
+    overrides: Overrides
+    clients: Mapping[str, ChatCompletionClient]
+    chat: Mapping[str, Any]
+
+
+def team_request(
+    pack: str,
+    *,
+    profile: str | None = None,
+    model: Model = "offline",
+    models: Mapping[str, Model] | None = None,
+    lineage: str | Path | LineageStore | None = None,
+    sandbox: str | Sandbox = "auto",
+    home: str | Path | None = None,
+    approve: Approve | None = None,
+    **options: Unpack[TeamOptions],
+) -> TeamRequest:
+    """Return what the arguments of :func:`research_team`, which describes them, ask for.
+
+    Raises:
+        RecipelabError: As :func:`research_team` raises it for its arguments.
+    """
     given = {"": model, **(models or {})}
     clients = {name: one for name, one in given.items() if isinstance(one, ChatCompletionClient)}
     more = _checked(dict(options))
@@ -159,13 +219,13 @@ def research_team(
     )
     store = lineage if isinstance(lineage, LineageStore) else None
     box = None if isinstance(sandbox, str) else sandbox
-    return ResearchGroupChat(
+    return TeamRequest(
         plan,
         home=Home.find(Path(home)) if home else None,
         lineage=None if store or lineage is None else str(lineage),
         overrides=Overrides(store=store, sandbox=box, approve=approve),
         clients=clients,
-        **more,
+        chat=more,
     )
 
 

@@ -56,6 +56,9 @@ WRITE_SECONDS = 1.0
 LOOK_SECONDS = 1.0
 """Time between two looks at the lineage for changes by other processes."""
 
+BEST = "best"
+"""Key of the metadata of a run's last message: the number of the best trial."""
+
 _log = logger(__name__)
 
 
@@ -92,7 +95,12 @@ def closing_message(queue: TrialQueue, source: str, ended: Ended) -> TextMessage
     trials = queue.ledger.spent.trials
     facts = f"Campaign {queue.campaign}: {trials} trials, best {best.number}{figure}."
     text = f"{facts} It ends: {ended.reason}."
-    return TextMessage(content=text, source=source, metadata={"best": str(best.number)})
+    return TextMessage(content=text, source=source, metadata={BEST: str(best.number)})
+
+
+def is_closing(message: BaseChatMessage) -> bool:
+    """Return whether a message is the last one of a run, by :func:`closing_message`."""
+    return BEST in message.metadata
 
 
 class CampaignLoop:

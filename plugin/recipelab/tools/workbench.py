@@ -70,10 +70,15 @@ class ToolWorkbench(Workbench):
     def __init__(self, tools: Sequence[AnyTool]) -> None:
         self._tools = {tool.name: tool for tool in tools}
 
-    async def list_tools(self) -> list[ToolSchema]:
-        """Return the schemas of the tools."""
+    @property
+    def schemas(self) -> list[ToolSchema]:
+        """The schemas of the tools."""
         # Never kept here: the menu of a tool may change from call to call.
         return [tool.schema for tool in self._tools.values()]
+
+    async def list_tools(self) -> list[ToolSchema]:
+        """Return the schemas of the tools."""
+        return self.schemas
 
     async def call_tool(
         self,
