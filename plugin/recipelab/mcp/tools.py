@@ -248,15 +248,17 @@ class NoteTool(TextTool[NoteArguments]):
 
     Args:
         campaign: The campaign.
+        session: The session, whose name is told.
     """
 
-    def __init__(self, campaign: Campaign) -> None:
+    def __init__(self, campaign: Campaign, session: Session) -> None:
         super().__init__(
             NoteArguments,
             "note",
             "Leave a note that the campaign's specialists see from their next turn on.",
         )
         self._campaign = campaign
+        self._author = session.name
 
     async def answer(self, args: NoteArguments) -> str:
         """Return the number of the note.
@@ -264,7 +266,9 @@ class NoteTool(TextTool[NoteArguments]):
         Raises:
             LineageError: The text is blank, or there is no such trial.
         """
-        note = self._campaign.note(args.text, specialist=args.specialist, trial=args.trial)
+        # Notes are otherwise those of people.
+        text = f"({self._author}, by MCP) {args.text}"
+        note = self._campaign.note(text, specialist=args.specialist, trial=args.trial)
         return to_json({"note": note.number})
 
 
@@ -350,7 +354,7 @@ def offered_tools(
         submit = SessionSubmitTool(desk, session, driver)
         again = SessionSeedsTool(desk, session, driver)
         offered += [Offered(t, _title(t), reads=False, repeats=False) for t in (submit, again)]
-    offered.append(Offered(NoteTool(campaign), "Note", reads=False, repeats=False))
+    offered.append(Offered(NoteTool(campaign, session), "Note", reads=False, repeats=False))
     return [*offered, *(Offered(t, _title(t), reads=False) for t in _pausing(campaign))]
 
 
