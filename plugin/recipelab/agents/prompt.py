@@ -79,9 +79,13 @@ def system_message(pack: Pack, *, blind: bool = False) -> str:
         pack: The campaign's pack.
         blind: Whether they are told nothing of past trials.
     """
+    return f"{BLIND_RULES if blind else RULES}\n{pack_message(pack)}"
+
+
+def pack_message(pack: Pack) -> str:
+    """Return what is measured, and what may be edited."""
     return "\n".join(
         (
-            BLIND_RULES if blind else RULES,
             f"# The pack: {pack.title} (profile {pack.profile})",
             pack.description.strip(),
             "",

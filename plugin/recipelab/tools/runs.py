@@ -20,6 +20,7 @@ from recipelab.packs.pack import Pack
 from recipelab.packs.phase_sections import CurveSpec
 from recipelab.sandbox.base import Ending, PhaseResult
 from recipelab.tools.base import AnyTool, Row, TextTool, ToolArguments, to_json, without_empty
+from recipelab.tools.desk import Desk
 from recipelab.tools.rows import rounded
 
 _PROFILED = re.compile(r"function calls[^\n]* in ([0-9.]+) seconds")
@@ -55,7 +56,7 @@ class RunLogTool(TextTool[RunLogArguments]):
         queue: The campaign's queue of trials.
     """
 
-    def __init__(self, queue: TrialQueue) -> None:
+    def __init__(self, queue: Desk) -> None:
         super().__init__(
             RunLogArguments,
             "run_log",
@@ -184,7 +185,7 @@ class CurveTool(TextTool[CurveArguments]):
         spec: What the pack says of its curves.
     """
 
-    def __init__(self, queue: TrialQueue, spec: CurveSpec) -> None:
+    def __init__(self, queue: Desk, spec: CurveSpec) -> None:
         super().__init__(
             CurveArguments,
             "curve",
