@@ -135,6 +135,7 @@ ELSEWHERE = {
     "arms.md": "36 campaigns; tests/cli/test_ablate.py",
     "full-profiles.md": "GPUs and clones of others; tests/campaign/test_rehearsal.py rehearses",
     "group-chat.md:pip": "a package index and a server that stays; tests/examples has the gallery",
+    "index.md:pip": "a package index; .ci/run has the wheel in an empty environment",
     "lineage.md:pip": "a package index and a PostgreSQL; tests/lineage has one",
     "models.md": "keys and servers of providers; tests/models has the wire of each",
     "page.md:pip": "a package index, and a server that stays; tests/page",
