@@ -1,6 +1,6 @@
 # Two commands do everything: `make demo` runs a campaign, `make test` passes the tests. `make check`
 # passes those that take seconds; they need no browser, Docker, PostgreSQL or PyTorch. `make test-slow`
-# passes the rest: attacks, whole packs, examples, and the commands of the docs.
+# passes the rest: attacks, whole packs, examples, and the commands of the docs. `make docs` builds the site.
 PYTHON ?= python3
 VENV ?= .venv
 # One tested release. On Linux the package index serves a build with CUDA (several GB); point pip
@@ -12,7 +12,10 @@ BIN := $(VENV)/bin
 # Two processes that take file by file, in the order of tests/conftest.py.
 TOGETHER := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-slow check wheel page clean
+# What the site is built with, in an environment of its own.
+DOCS_VENV ?= .venv-docs
+
+.PHONY: demo test test-slow check wheel page docs clean
 
 demo: $(VENV)/.installed
 	$(BIN)/recipelab run airbench96 --profile mini --trials $(TRIALS) --seed $(SEED) \
@@ -38,6 +41,16 @@ wheel: $(VENV)/.installed-dev
 page:
 	cd plugin/recipelab/page/client && npm ci --ignore-scripts && npm run check && npm run build
 
+# The site, into build/site: without a warning, each link and anchor looked up, nothing fetched.
+docs: $(DOCS_VENV)/.installed
+	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --strict --quiet
+	$(DOCS_VENV)/bin/python docs/site/check_links.py build/site
+
+$(DOCS_VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(DOCS_VENV)
+	$(DOCS_VENV)/bin/python -m pip install -qq --disable-pip-version-check -e ".[docs]"
+	touch $@
+
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
@@ -52,4 +65,4 @@ $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
 	touch $@ $(VENV)/.installed
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(DOCS_VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

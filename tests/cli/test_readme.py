@@ -137,6 +137,7 @@ ELSEWHERE = {
     "agent-framework.md:pip": "a package index; tests/maf",
     "group-chat.md:pip": "a package index and a server that stays; tests/studio, tests/examples",
     "group-chat.md:python": "tests/studio, in an environment with AutoGen Studio",
+    "index.md:pip": "a package index; .ci/run has the wheel in an empty environment",
     "lineage.md:pip": "a package index and a PostgreSQL; tests/lineage has one",
     "models.md": "keys and servers of providers; tests/models has the wire of each",
     "page.md:pip": "a package index, and a server that stays; tests/page",
