@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import itertools
 import json
 import logging
 import math
@@ -128,6 +129,13 @@ THINKING = (
 )
 
 
+def texts(rng: random.Random) -> Iterator[tuple[str, str]]:
+    """Yield hostile texts for ever, out of a few hundred: it takes long to make them."""
+    made = list(itertools.islice(hostile_texts(rng), 400))
+    while True:
+        yield rng.choice(made)
+
+
 def edit_of(rng: random.Random, text: str) -> Any:
     """Return an edit, sound or broken."""
     way = rng.randrange(8)
@@ -186,7 +194,7 @@ def names(rng: random.Random) -> str:
 
 def calls(rng: random.Random) -> Iterator[tuple[str, Make]]:
     """Yield the name and the arguments of tool calls for ever, each with the name of its family."""
-    for family, text in hostile_texts(rng):
+    for family, text in texts(rng):
         name = names(rng)
         given = arguments_of(rng, name, text)
         made = (name, given if isinstance(given, Mapping) else {"arguments": given})
@@ -259,7 +267,7 @@ def reply(rng: random.Random, text: str) -> Any:
 
 def replies(rng: random.Random) -> Iterator[tuple[str, Make]]:
     """Yield the answers of a model in a turn for ever, each with the name of its family."""
-    for family, text in hostile_texts(rng):
+    for family, text in texts(rng):
         made = [reply(rng, text) for _ in range(rng.randint(1, TURN_CALLS))]
         kinds = {type(getattr(one, "content", None)).__name__ for one in made}
         yield f"{'+'.join(sorted(kinds))}, {family}", lambda made=made: made  # type: ignore[misc]
