@@ -1,6 +1,7 @@
 # Two commands do everything: `make demo` runs a campaign, `make test` passes the tests. `make check`
 # passes those that take seconds; they need no browser, Docker, PostgreSQL or PyTorch. `make test-slow`
-# passes the rest: attacks, whole packs, examples, and the commands of the docs.
+# passes the rest: attacks, whole packs, examples, and the commands of the docs. `make coverage` says
+# which lines no test ran, `make mutants MODULE=acceptance` which changes no test saw.
 PYTHON ?= python3
 VENV ?= .venv
 # One tested release. On Linux the package index serves a build with CUDA (several GB); point pip
@@ -12,7 +13,12 @@ BIN := $(VENV)/bin
 # Two processes that take file by file, in the order of tests/conftest.py.
 TOGETHER := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-slow check wheel page clean
+# What `make coverage` and `make mutants` run: see docs/mutation-tests.md.
+TESTS ?= tests
+MODULE ?= acceptance
+SAMPLE ?= 200
+
+.PHONY: demo test test-slow check coverage mutants wheel page clean
 
 demo: $(VENV)/.installed
 	$(BIN)/recipelab run airbench96 --profile mini --trials $(TRIALS) --seed $(SEED) \
@@ -29,6 +35,15 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy -p recipelab
 	$(BIN)/python -m pytest $(TOGETHER) -m "not slow and not browser and not campaign and not docker and not postgres and not torch"
+
+coverage: $(VENV)/.installed-dev
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(TESTS) -m "not slow and not browser"
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report --skip-covered --sort=cover
+
+mutants: $(VENV)/.installed-mutants
+	$(BIN)/python .ci/mutants.py $(MODULE) --sample $(SAMPLE)
 
 wheel: $(VENV)/.installed-dev
 	$(BIN)/python -m build --wheel --outdir dist .
@@ -51,5 +66,9 @@ $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install -qq --disable-pip-version-check "$(TORCH)" -e ".[torch,dev]"
 	touch $@ $(VENV)/.installed
 
+$(VENV)/.installed-mutants: $(VENV)/.installed-dev
+	$(BIN)/python -m pip install -qq --disable-pip-version-check "mutmut>=3.8,<3.9"
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*
