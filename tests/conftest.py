@@ -32,6 +32,7 @@ QUICK = (
     "test_file_hashes.py",
     "test_metric.py",
     "test_policies.py",
+    "test_proposals.py",
     "test_redaction.py",
     "test_relay.py",
     "test_termination.py",
