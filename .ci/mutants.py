@@ -39,13 +39,12 @@ def prepare(tree: Path, module: str) -> None:
         shutil.copytree(TOP / name, tree / name, ignore=skip)
     files = [f"src/recipelab/{name}" for name in MODULES[module]["files"]]
     tests = [f"tests/{name}" for name in MODULES[module]["tests"]]
-    left_out = [f"--deselect=tests/{name}" for name in MODULES[module].get("without", ())]
     # JSON writes lists of plain texts as TOML does.
     table = {
         "source_paths": ["src"],
         "only_mutate": files,
         "also_copy": [*COPIED, "README.md", "Makefile", "CHANGELOG.md"],
-        "pytest_add_cli_args": [*ARGUMENTS, *left_out],
+        "pytest_add_cli_args": list(ARGUMENTS),
         "pytest_add_cli_args_test_selection": tests,
         "use_git_change_detection": False,
     }

@@ -53,7 +53,9 @@ SLOW_SECONDS = 2.0
 TURN_SECONDS = 20.0
 """The same for a turn: in it a model makes a hundred calls, if it likes."""
 HANG_SECONDS = 30
-"""After this an input is broken off, and counts as slow."""
+"""After so much CPU time an input is broken off, and counts as slow."""
+WAIT_SECONDS = 300
+"""The same on the clock, for what waits for something: whatever else a machine does takes longer."""
 MEMORY_BYTES = 6 << 30
 """Of addresses: an input that asks for more meets a MemoryError, and the machine lives on."""
 READERS = (
@@ -266,11 +268,13 @@ class Doors:
         began, busy, fault = time.perf_counter(), self._cpu_seconds(), ""
         with self.watch.within(self.arena.work, self.arena.temporary) as outside:
             try:
-                signal.alarm(HANG_SECONDS)
+                signal.alarm(WAIT_SECONDS)
+                signal.setitimer(signal.ITIMER_PROF, HANG_SECONDS)
                 try:
                     attempt()
                 finally:
                     signal.alarm(0)
+                    signal.setitimer(signal.ITIMER_PROF, 0)
                 count.accepted += 1
             except RecipelabError as error:
                 count.refused += 1
@@ -323,6 +327,7 @@ def main() -> None:
         raise Hang
 
     signal.signal(signal.SIGALRM, broken_off)
+    signal.signal(signal.SIGPROF, broken_off)
     target = Path.cwd() / args.json if args.json else None
     with tempfile.TemporaryDirectory() as top:
         counts = run(Path(top), args.kinds, args.tries, args.seed)

@@ -33,6 +33,7 @@ QUICK = (
     "test_install.py",
     "test_metric.py",
     "test_policies.py",
+    "test_proposals.py",
     "test_redaction.py",
     "test_relay.py",
     "test_termination.py",
