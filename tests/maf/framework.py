@@ -29,6 +29,7 @@ from agent_framework import (
 )
 
 from recipelab.maf import (
+    FrameworkModelClient,
     LineageProvider,
     campaign_agent,
     function_tools,
@@ -38,6 +39,7 @@ from recipelab.maf import (
 __all__ = [
     "Agent",
     "AgentSession",
+    "FrameworkModelClient",
     "InMemoryHistoryProvider",
     "LineageProvider",
     "Message",

@@ -22,7 +22,7 @@ async def test_the_blocks_of_the_page_run_as_written(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     blocks = re.findall(r"(?ms)^```python\n(.*?)^```", PAGE.read_text("utf-8"))
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     client = ScriptedClient(
         call("research", task="Be brief."), "It was worth it.", "I have read it.", "A knob."
     )
@@ -40,3 +40,4 @@ async def test_the_blocks_of_the_page_run_as_written(
     assert "It was worth it." in told
     assert "A knob." in told
     assert len(names["tools"]) == 10
+    assert type(names["model"]).__name__ == "FrameworkModelClient"

@@ -22,5 +22,5 @@ def test_the_package_imports_and_says_what_to_install() -> None:
     done = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     told = done.stdout.splitlines()
-    assert len(told) == 5
+    assert len(told) == 6
     assert all("pip install 'recipelab[maf]'" in line for line in told)

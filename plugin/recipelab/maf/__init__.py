@@ -14,10 +14,12 @@ from recipelab.core.errors import RecipelabError
 if TYPE_CHECKING:
     from recipelab.maf.agent import CampaignAgent, campaign_agent
     from recipelab.maf.lineage_provider import LineageProvider
+    from recipelab.maf.model_client import FrameworkModelClient
     from recipelab.maf.tools import function_tools, lineage_function_tools
 
 _MODULES = {
     "CampaignAgent": "agent",
+    "FrameworkModelClient": "model_client",
     "LineageProvider": "lineage_provider",
     "campaign_agent": "agent",
     "function_tools": "tools",
@@ -26,6 +28,7 @@ _MODULES = {
 
 __all__ = [
     "CampaignAgent",
+    "FrameworkModelClient",
     "LineageProvider",
     "campaign_agent",
     "function_tools",
