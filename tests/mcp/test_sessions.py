@@ -172,6 +172,40 @@ async def test_what_a_running_campaign_is_given_runs_there(ended: Campaign) -> N
             assert (await agent.data("resume"))["resumed"]
 
 
+async def test_a_campaign_that_fell_back_to_less_isolation_runs_no_code_of_a_model(
+    ended: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
+    runner = Campaign.open(ended.name, home=ended.home)
+    runner.extend(BudgetLimits(trials=20), sandbox="auto")
+    tried = ended.store.trial_count(ended.name)
+    with runner:
+        async with runner.opened(), serving(ended, options(driver=DriverOptions())) as agent:
+            await agent.text("campaign_view")
+            assert "which nobody asked for" in await agent.refused_submission()
+    assert ended.store.trial_count(ended.name) == tried
+
+
+async def test_a_pack_that_believes_what_is_printed_takes_nothing(
+    make: Make, project: Path
+) -> None:
+    pack = project / "task_packs/toy"
+    answers = 'data = { "answers/answers.txt" = "answers.txt" }'
+    toml = (pack / "pack.toml").read_text()
+    (pack / "pack.toml").write_text(toml.replace(answers, "", 1))
+    score = (pack / "evaluator/score.py").read_text()
+    opened = 'with open("answers/answers.txt") as file:\n    answer'
+    read = 'file.read().split()]\nwith open("pred'
+    given = score.replace(opened, "answer").replace(read, '"4.0 7.0".split()]\nwith open("pred')
+    (pack / "evaluator/score.py").write_text(given)
+    with make(2) as campaign:
+        async with campaign.opened():
+            pass
+        assert campaign.pack.trust == "self-reported"
+        with pytest.raises(RecipelabError, match="is self-reported"):
+            CampaignServer(campaign, options())
+
+
 async def test_whoever_stops_a_campaign_stops_it_for_sessions_too(ended: Campaign) -> None:
     async with serving(ended, options()) as agent:
         await agent.text("campaign_view")
