@@ -90,7 +90,8 @@ class OwnDriver:
 
     def limits(self) -> BudgetLimits | None:
         """Return the new limits of the campaign; ``None`` where another process has its own."""
-        return None if self._is_elsewhere else self._options.limits
+        is_theirs = self._is_elsewhere or bool(self._campaign.drivers)
+        return None if is_theirs else self._options.limits
 
     def look(self) -> None:
         """Begin to run trials here, if any is in flight and nobody does."""

@@ -125,11 +125,14 @@ class CampaignServer:
     async def call_tool(self, client: str, name: str, arguments: Mapping[str, object]) -> Wire:
         """Return the result of a call; what goes wrong is told in it."""
         known = self._client(client)
-        if name in WATCHING:
-            text, is_error = await self._called(known, name, arguments)
-        else:
-            async with known.session.in_order:
+        try:
+            if name in WATCHING:
                 text, is_error = await self._called(known, name, arguments)
+            else:
+                async with known.session.in_order:
+                    text, is_error = await self._called(known, name, arguments)
+        except RecipelabError as error:  # as where the lineage is away, so nothing can be written
+            text, is_error = self._conceal(f"{name}: {error}"), True
         return {"content": [{"type": "text", "text": text}], "isError": is_error}
 
     async def _called(
