@@ -27,6 +27,7 @@ CAMPAIGNS = ("campaign", "cli", "evaluation", "examples", "hostile", "mcp", "tea
 """Folders whose tests run trials, campaigns or the command line, but for some quick files."""
 
 QUICK = (
+    "test_addresses.py",
     "test_autogen_contract.py",
     "test_failures.py",
     "test_file_hashes.py",

@@ -120,18 +120,16 @@ def written(campaign: Campaign) -> list[object]:
 
 async def test_a_session_proposes_under_its_name_and_budget(ended: Campaign) -> None:
     tried = ended.store.trial_count(ended.name)
-    async with serving(ended, options(budget=2)) as agent:
+    async with serving(ended, options(budget=1)) as agent:
         assert f"You are {AGENT}" in await agent.text("how_to")
         assert "look first" in await agent.refused_submission()
         view = await agent.text("campaign_view")
         told = await agent.submit(3.9)
-        assert (told["trial"], told["runs"], told["your_trials_left"]) == (tried, "here", 1)
+        assert (told["trial"], told["runs"], told["your_trials_left"]) == (tried, "here", 0)
         assert "turn" not in told
         row = await agent.outcome(tried)
         assert row["specialist"] == AGENT and row["status"] == "kept"
-        again = await agent.submit(3.8)
         assert "spent or in flight" in await agent.refused_submission()
-        await agent.outcome(again["trial"])
     record = ended.trial(tried)
     assert (record.specialist, record.status) == (AGENT, Status.KEPT)
     assert ended.seen(tried) == view
@@ -139,7 +137,7 @@ async def test_a_session_proposes_under_its_name_and_budget(ended: Campaign) -> 
     assert f"### {AGENT}" in said and WHY in said and "check_edit" in said
     assert any(use.specialist == AGENT for use in ended.store.usage(ended.name))
     # A server that is started anew gives nobody a budget anew.
-    async with serving(ended, options(budget=2)) as agent:
+    async with serving(ended, options(budget=1)) as agent:
         await agent.text("campaign_view")
         assert "spent or in flight" in await agent.refused_submission()
 
@@ -170,6 +168,40 @@ async def test_what_a_running_campaign_is_given_runs_there(ended: Campaign) -> N
             assert (await agent.data("pause"))["paused"]
             assert "paused" in (await agent.data("watch"))["runs"]
             assert (await agent.data("resume"))["resumed"]
+
+
+async def test_a_campaign_that_fell_back_to_less_isolation_runs_no_code_of_a_model(
+    ended: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
+    runner = Campaign.open(ended.name, home=ended.home)
+    runner.extend(BudgetLimits(trials=20), sandbox="auto")
+    tried = ended.store.trial_count(ended.name)
+    with runner:
+        async with runner.opened(), serving(ended, options(driver=DriverOptions())) as agent:
+            await agent.text("campaign_view")
+            assert "which nobody asked for" in await agent.refused_submission()
+    assert ended.store.trial_count(ended.name) == tried
+
+
+async def test_a_pack_that_believes_what_is_printed_takes_nothing(
+    make: Make, project: Path
+) -> None:
+    pack = project / "task_packs/toy"
+    answers = 'data = { "answers/answers.txt" = "answers.txt" }'
+    toml = (pack / "pack.toml").read_text()
+    (pack / "pack.toml").write_text(toml.replace(answers, "", 1))
+    score = (pack / "evaluator/score.py").read_text()
+    opened = 'with open("answers/answers.txt") as file:\n    answer'
+    read = 'file.read().split()]\nwith open("pred'
+    given = score.replace(opened, "answer").replace(read, '"4.0 7.0".split()]\nwith open("pred')
+    (pack / "evaluator/score.py").write_text(given)
+    with make(2) as campaign:
+        async with campaign.opened():
+            pass
+        assert campaign.pack.trust == "self-reported"
+        with pytest.raises(RecipelabError, match="is self-reported"):
+            CampaignServer(campaign, options())
 
 
 async def test_whoever_stops_a_campaign_stops_it_for_sessions_too(ended: Campaign) -> None:
@@ -322,6 +354,7 @@ async def test_controls_and_imports_take_nothing(make: Make, tmp_path: Path) -> 
 
 
 @pytest.mark.postgres
+@pytest.mark.slow
 async def test_a_server_joins_a_campaign_that_drivers_run(
     project: Path, make_database: MakeDatabase
 ) -> None:

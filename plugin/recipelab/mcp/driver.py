@@ -12,10 +12,14 @@ from recipelab.budget import BudgetLimits
 from recipelab.campaign.campaign import Campaign
 from recipelab.core.errors import RecipelabError
 from recipelab.core.logs import logger
+from recipelab.evaluation.proposals import BASELINE
 from recipelab.evaluation.session import Overrides
 
 IDLE_SECONDS = 60.0
 """After so long without a trial in flight the campaign is closed, so that others may run it."""
+
+LOCAL = "local"
+"""Kind of the sandbox that does not isolate as a container does."""
 
 LOOK_SECONDS = 0.5
 """Time between two looks whether anything is in flight."""
@@ -86,7 +90,8 @@ class OwnDriver:
 
     def limits(self) -> BudgetLimits | None:
         """Return the new limits of the campaign; ``None`` where another process has its own."""
-        return None if self._is_elsewhere else self._options.limits
+        is_theirs = self._is_elsewhere or bool(self._campaign.drivers)
+        return None if is_theirs else self._options.limits
 
     def look(self) -> None:
         """Begin to run trials here, if any is in flight and nobody does."""
@@ -112,6 +117,7 @@ class OwnDriver:
                 f"resume {self._campaign.name}, or when this server is started anew"
             )
         if self._is_elsewhere:
+            self._check_isolated()
             return
         if self._options.slots == 0:
             raise RecipelabError(
@@ -131,6 +137,23 @@ class OwnDriver:
             opened.cancel()
         if self._error is not None:
             raise RecipelabError(f"no trial can be run: {self._error}")
+
+    def _check_isolated(self) -> None:
+        """Check that a process that runs the rules' proposals may run those of a model, too.
+
+        Raises:
+            RecipelabError: It has fallen back to the local sandbox, as only rules proposed.
+        """
+        campaign = self._campaign
+        plan, outcome = campaign.plan, campaign.trial(BASELINE).outcome
+        is_local = outcome is not None and outcome.environment.startswith(LOCAL)
+        asked = LOCAL in (plan.sandbox, self._options.sandbox) or plan.has_real_model
+        if is_local and not asked:
+            raise RecipelabError(
+                f"campaign {campaign.name} runs in the local sandbox, which is not isolated as a "
+                "container is and which nobody asked for; run it with --sandbox docker, or start "
+                "this server with --sandbox local if you mean it"
+            )
 
     def words(self) -> str:
         """Return who runs trials, in words."""

@@ -42,9 +42,9 @@ def parse_address(text: str, allowed: tuple[str, ...] = ()) -> Binding:
     Raises:
         RecipelabError: It is no address.
     """
-    host, _, port = text.rpartition(":")
-    if not host and not text.isdigit():
-        host, port = text.removesuffix(":"), str(PORT)
+    host, colon, port = text.rpartition(":")
+    if not colon and not text.isdigit():
+        host, port = text, str(PORT)
     host = host.removeprefix("[").removesuffix("]") or HOST
     if not (port.isascii() and port.isdigit() and int(port) < 65_536):
         raise RecipelabError(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from recipelab.campaign.campaign import Campaign
-from recipelab.core.errors import LineageError
+from recipelab.core.errors import RecipelabError
 from recipelab.mcp.sdk import INVALID, NotThere, Wire
 from recipelab.report.transcript import TranscriptFormat
 from recipelab.tools.rows import whole_row
@@ -105,7 +105,9 @@ class Resources:
             )
         try:
             text, kind = self._text(found)
-        except LineageError as error:
+        except NotThere:
+            raise
+        except RecipelabError as error:
             raise NotThere(self._conceal(str(error))) from None
         return {"contents": [{"uri": address, "mimeType": kind, "text": text}]}
 

@@ -14,6 +14,7 @@ from recipelab.campaign.lineage_desk import LineageDesk
 from recipelab.campaign.submitting import check_proposer
 from recipelab.core.errors import RecipelabError, unknown_name
 from recipelab.core.text import plain
+from recipelab.core.trial import Trust
 from recipelab.mcp.concealing import Concealer
 from recipelab.mcp.driver import DriverOptions, OwnDriver
 from recipelab.mcp.guide import charter_prompt, instructions, opening, view_of
@@ -124,11 +125,14 @@ class CampaignServer:
     async def call_tool(self, client: str, name: str, arguments: Mapping[str, object]) -> Wire:
         """Return the result of a call; what goes wrong is told in it."""
         known = self._client(client)
-        if name in WATCHING:
-            text, is_error = await self._called(known, name, arguments)
-        else:
-            async with known.session.in_order:
+        try:
+            if name in WATCHING:
                 text, is_error = await self._called(known, name, arguments)
+            else:
+                async with known.session.in_order:
+                    text, is_error = await self._called(known, name, arguments)
+        except RecipelabError as error:  # as where the lineage is away, so nothing can be written
+            text, is_error = self._conceal(f"{name}: {error}"), True
         return {"content": [{"type": "text", "text": text}], "isError": is_error}
 
     async def _called(
@@ -247,14 +251,20 @@ def _check_open(campaign: Campaign, options: ServerOptions) -> None:
 
     Raises:
         RecipelabError: The campaign was imported, its pack is not here, its agents are told nothing
-            of the past, or the name is not valid.
+            of the past, it believes what the recipe prints, or the name is not valid.
     """
     if campaign.is_imported:
         raise RecipelabError(
             f"campaign {campaign.name} was imported, so nothing can be submitted to it; leave out "
             "--allow-submit to ask it"
         )
-    _ = campaign.pack  # raises for one that cannot be read
+    trust = campaign.pack.trust  # raises for a pack that cannot be read
+    if trust is Trust.SELF_REPORTED and not campaign.plan.accept_self_reported:
+        raise RecipelabError(
+            f"the pack of campaign {campaign.name} is self-reported: code that a session may "
+            "change prints the score, so nothing can be submitted to it. If you mean it, resume it "
+            "with --accept-self-reported first"
+        )
     if campaign.plan.blind:
         raise RecipelabError(
             f"campaign {campaign.name} is a control, whose agents are told nothing of past trials; "
