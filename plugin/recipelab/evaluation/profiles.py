@@ -10,7 +10,7 @@ from __future__ import annotations
 import builtins
 import re
 import sys
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import CodeType
@@ -127,7 +127,7 @@ def withheld_table(logs: Iterable[str], files: Mapping[str, str], known: Collect
         files: The files of the recipe.
         known: Names of functions in the profile of its training.
     """
-    own: Counter[str] = Counter()
+    own: defaultdict[str, float] = defaultdict(float)
     places = {path: set(_places(path, text)) for path, text in files.items()}
     for log in logs:
         for name, seconds in _rows(profile_table(log)):
@@ -135,7 +135,8 @@ def withheld_table(logs: Iterable[str], files: Mapping[str, str], known: Collect
     total = sum(own.values())
     if total <= 0.0:
         return ""
-    shares = {name: round(100 * seconds / total) for name, seconds in own.most_common()}
+    most = sorted(own.items(), key=lambda item: -item[1])
+    shares = {name: round(100 * seconds / total) for name, seconds in most}
     others = shares.pop("", 0)
     told = [(name, share) for name, share in shares.items() if share >= 1][:SHOWN_OF_HIDDEN]
     rows = [f"{share:3d} %  {name}" for name, share in told]
