@@ -1,4 +1,4 @@
-"""Malformed and hostile patches, imports, charters and packs: what recipelab makes of each.
+"""Malformed and hostile patches, imports, charters, packs, and what a model may send.
 
 Every input goes the way that a user's would: what is accepted is stored, shown and exported. What
 is refused must be refused by an error that recipelab raises on purpose, within two seconds, and
@@ -30,6 +30,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from doors_agents import AgentDoors, calls, replies
 from doors_files import charters, imports, packs
 from doors_patches import proposals
 from typer.testing import CliRunner
@@ -49,8 +50,12 @@ from recipelab.packs.load import load_pack, load_playbook, read_pack
 from recipelab.sandbox.spec import read_image_spec
 
 SLOW_SECONDS = 2.0
+TURN_SECONDS = 20.0
+"""The same for a turn: in it a model makes a hundred calls, if it likes."""
 HANG_SECONDS = 30
-"""After this an input is broken off, and counts as slow."""
+"""After so much CPU time an input is broken off, and counts as slow."""
+WAIT_SECONDS = 300
+"""The same on the clock, for what waits for something."""
 MEMORY_BYTES = 6 << 30
 """Of addresses: an input that asks for more meets a MemoryError, and the machine lives on."""
 READERS = (
@@ -186,6 +191,7 @@ class Doors:
         self._number = 0
         self._start_campaign()
         self.checker = ProposalChecker(self.store, "own", self.pack)
+        self.agents = AgentDoors(self.store, self.pack, rng)
         # What is imported at first use is no part of an input's time.
         for words in (*READERS, ("packs", "show", "toy"), ("agents", "show", "left")):
             self._cli(*(word.format(name="own", folder=arena.work / "first") for word in words))
@@ -256,17 +262,19 @@ class Doors:
         if result.exit_code not in (0, 2):
             raise AssertionError(f"exit code {result.exit_code} of {words}: {result.output}")
 
-    def attempt(self, count: Count, family: str, attempt: Callable[[], None]) -> None:
+    def attempt(self, count: Count, family: str, attempt: partial[None]) -> None:
         """Try one input, and note its end, its time, and what it wrote."""
         count.tried += 1
         began, busy, fault = time.perf_counter(), self._cpu_seconds(), ""
         with self.watch.within(self.arena.work, self.arena.temporary) as outside:
             try:
-                signal.alarm(HANG_SECONDS)
+                signal.alarm(WAIT_SECONDS)
+                signal.setitimer(signal.ITIMER_PROF, HANG_SECONDS)
                 try:
                     attempt()
                 finally:
                     signal.alarm(0)
+                    signal.setitimer(signal.ITIMER_PROF, 0)
                 count.accepted += 1
             except RecipelabError as error:
                 count.refused += 1
@@ -283,7 +291,7 @@ class Doors:
                 # Whatever else this machine does is no fault of the input.
                 took = min(took, self._cpu_seconds() - busy)
         count.slowest = max(count.slowest, took)
-        if took > SLOW_SECONDS:
+        if took > (TURN_SECONDS if attempt.func == self.agents.try_reply else SLOW_SECONDS):
             count.slow += 1
             self._note(count, family, fault or "slow", f"{took:.1f} s")
         if outside or self.arena.is_touched():
@@ -302,7 +310,7 @@ class Doors:
 
 def main() -> None:
     """Try inputs of every kind and print the counts."""
-    kinds = ("patch", "import", "charter", "pack")
+    kinds = ("patch", "import", "charter", "pack", "call", "reply")
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -319,6 +327,7 @@ def main() -> None:
         raise Hang
 
     signal.signal(signal.SIGALRM, broken_off)
+    signal.signal(signal.SIGPROF, broken_off)
     target = Path.cwd() / args.json if args.json else None
     with tempfile.TemporaryDirectory() as top:
         counts = run(Path(top), args.kinds, args.tries, args.seed)
@@ -342,6 +351,8 @@ def run(top: Path, kinds: list[str], tries: int, seed: int) -> dict[str, Count]:
         "import": (doors.import_, imports(rng, doors.arena.canary)),
         "charter": (doors.charter, charters(rng, doors.arena.canary)),
         "pack": (doors.pack_, packs(rng, doors.arena.canary)),
+        "call": (doors.agents.try_call, calls(rng)),
+        "reply": (doors.agents.try_reply, replies(rng)),
     }
     counts: dict[str, Count] = {}
     for kind in kinds:

@@ -185,8 +185,9 @@ def _arguments(text: str) -> Any:
 class Recorder:
     """Counts calls and turns, asks the model, and writes down what was said.
 
-    A call belongs to the turn of the call before it, of the same specialist, if that called tools
-    and its messages begin with the same ones. An answer without a tool call ends a turn.
+    A call belongs to the turn of an earlier call, of the same specialist, if that called tools and
+    its messages begin with the same ones: a specialist may be in several turns at the same time. An
+    answer without a tool call ends a turn.
 
     Args:
         model: Whoever answers.
@@ -200,7 +201,7 @@ class Recorder:
         self._lock = threading.Lock()
         self._count = 0
         self._turns: defaultdict[str, int] = defaultdict(int)
-        self._last: dict[str, list[str]] = {}
+        self._open: defaultdict[str, dict[int, list[str]]] = defaultdict(dict)
         self._sent: dict[str, str] = {}
 
     def complete(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -210,11 +211,17 @@ class Recorder:
         with self._lock:
             self._count += 1
             number = self._count
-            last = self._last.get(specialist, [])
-            goes_on = bool(last) and texts[: len(last)] == last and len(texts) > len(last)
-            self._turns[specialist] += not goes_on
-            turn = self._turns[specialist]
-            self._last[specialist] = texts
+            turns = self._open[specialist]
+            begun = (
+                which
+                for which, last in turns.items()
+                if len(texts) > len(last) and texts[: len(last)] == last
+            )
+            if (turn := next(begun, 0)) == 0:
+                self._turns[specialist] += 1
+                turn = self._turns[specialist]
+            last = turns.get(turn, [])
+            turns[turn] = texts
         tools = body.get("tools") or []
         schemas = json.dumps(tools)
         schema_chars = len(schemas)
@@ -226,7 +233,7 @@ class Recorder:
         names = ", ".join(tool["function"]["name"] for tool in tools)
         size = sum(map(len, texts))
         head = f"call {number}, turn {turn} of {specialist}: {size} characters; tools: {names}"
-        new = "\n".join([head, *(texts[len(last) :] if goes_on else texts)])
+        new = "\n".join([head, *texts[len(last) :]])
         began = time.monotonic()
         answer = self._model.answer(number, specialist, body, new)
         seconds = round(time.monotonic() - began, 1)
@@ -244,7 +251,7 @@ class Recorder:
         )
         with self._lock:
             if not call.tools:
-                self._last.pop(specialist, None)
+                turns.pop(turn, None)
             self.calls.append(call)
             if self._file is not None:
                 with self._file.open("a", encoding="utf-8") as file:

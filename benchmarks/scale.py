@@ -7,7 +7,8 @@ Only the model and the sandbox are stand-ins, which take their time on a simulat
 specialists think, the sandbox trains, predicts and scores by sleeping. Screening, fresh seeds,
 checkpoints, merges onto a new best, levels and every row of the lineage are the real ones. A slot
 is busy while a phase runs on its device. The time of two turns and two trials at the start is left
-out, and so is what comes after the last proposal, as both are nothing in a long campaign.
+out, and so is what comes once as many turns have begun as the budget has trials, as both are
+nothing in a long campaign.
 """
 
 from __future__ import annotations
@@ -130,11 +131,13 @@ class Use:
 
     Attributes:
         spans: Since when and until when a phase ran, by device.
+        begun: When turns began.
         submitted: When proposals were made.
         writes: Transactions that have written to the lineage.
     """
 
     spans: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    begun: list[float] = field(default_factory=list)
     submitted: list[float] = field(default_factory=list)
     writes: int = 0
 
@@ -251,6 +254,7 @@ class Thinker(OfflineClient):
         self, messages: Sequence[LLMMessage], *, tools: Any = (), **more: Any
     ) -> CreateResult:
         """Think, ask the lineage, and submit."""
+        self._use.begun.append(asyncio.get_running_loop().time())
         mean = -SPREAD * SPREAD / 2
         await asyncio.sleep(self._seconds * self._chance.lognormvariate(mean, SPREAD))
         number, queue = next(self._numbers), self._queue()
@@ -337,7 +341,7 @@ async def campaign(scene: Scene, folder: Path, lineage: str | None) -> dict[str,
     ended = clock()
     # A pair of trainings is twice as long.
     first = began + 2 * (scene.turn + scene.trial * (2.2 if scene.policy == "pairs" else 1.1))
-    last = use.submitted[-1]
+    last = use.begun[trials - 1]
     store = LineageStore.open(lineage or team._session.home.lineage)
     with store:
         name = store.campaigns()[0].name

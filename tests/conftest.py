@@ -23,15 +23,18 @@ from recipelab.sandbox.slots import ANYWHERE, SlotPool
 
 PROJECT = Path(__file__).parent / "project"
 
-CAMPAIGNS = ("campaign", "cli", "evaluation", "examples", "hostile", "team")
+CAMPAIGNS = ("campaign", "cli", "evaluation", "examples", "hostile", "mcp", "team")
 """Folders whose tests run trials, campaigns or the command line, but for some quick files."""
 
 QUICK = (
+    "test_addresses.py",
     "test_autogen_contract.py",
     "test_failures.py",
     "test_file_hashes.py",
+    "test_install.py",
     "test_metric.py",
     "test_policies.py",
+    "test_proposals.py",
     "test_redaction.py",
     "test_relay.py",
     "test_termination.py",

@@ -194,6 +194,7 @@ class Ledger:
         self._say = say
         self._clock = clock
         self._began = clock()
+        self._first: float | None = None
         self._running: set[int] = set()
         self._tokens_reserved = 0
         self._money_reserved = 0.0
@@ -281,6 +282,11 @@ class Ledger:
             seconds = None
             if kind == "hours":
                 seconds = max(0.0, limit - used) * _HOUR
+            elif kind == "trials":
+                # What came before the first trial, as the baseline, comes only once.
+                lasted = self._clock() - self._first if self._first is not None else 0.0
+                if pace > 0 and lasted > 0:
+                    seconds = max(0.0, limit - used) / pace * lasted
             elif pace > 0 and spent.hours > 0 and kind != "plateau":
                 seconds = max(0.0, limit - used) / pace * spent.hours * _HOUR
             found.append(LimitState(kind, used, limit, seconds))
@@ -315,6 +321,8 @@ class Ledger:
     def began(self, trial: int) -> None:
         """Reserve a trial that was submitted; it counts until it has ended."""
         self._running.add(trial)
+        if self._first is None and trial > 0:  # Trial 0 is the baseline.
+            self._first = self._clock()
 
     def ended(
         self, trial: int, specialist: str, outcome: Outcome | None, device_seconds: float

@@ -58,6 +58,11 @@ def test_a_size_that_never_moves_has_no_error_and_meets_its_limit_exactly() -> N
     assert gate_bound([-1.0, -1.0], Spread(3.0, 0.0, 4)).call is GateCall.MISSED
 
 
+def test_a_measurement_that_calibration_saw_no_noise_in_has_that_of_its_own_runs() -> None:
+    assert gate_bound([1.0, 3.0], Spread(0.0, 0.0, 50)) == gate_bound([1.0, 3.0])
+    assert gate_bound([1.0, 3.0], Spread(0.0, 0.1, 50)).error < gate_bound([1.0, 3.0]).error
+
+
 def test_without_a_run_there_is_no_gate() -> None:
     with pytest.raises(ValueError, match="at least one run"):
         gate_bound([])

@@ -76,3 +76,9 @@ def test_an_order_that_moves_shows() -> None:
     assert (same := agreement(packed(values), packed(noisy))) is not None and same > 0.99
     assert (other := agreement(packed(values), packed(shuffled))) is not None and other < 0.5
     assert agreement(packed([1, 1]), packed([1, 2])) is None
+
+
+def test_agreement_is_the_correlation_of_two_runs() -> None:
+    # Deviations of -1, 0, 1 and of -4/3, -1/3, 5/3.
+    found = agreement(packed([0, 1, 2]), packed([0, 1, 3]))
+    assert found == pytest.approx(3.0 / math.sqrt(2.0 * 42.0 / 9.0))

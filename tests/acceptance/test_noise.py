@@ -40,10 +40,12 @@ def test_rounding_is_no_noise() -> None:
 
 
 def test_one_measurement_has_no_spread() -> None:
-    with pytest.raises(ValueError, match="at least two"):
+    with pytest.raises(ValueError, match=r"^a spread needs at least two measurements$"):
         spread_of([1.0])
-    with pytest.raises(ValueError, match="nothing to pool"):
+    with pytest.raises(ValueError, match=r"^nothing to pool$"):
         pooled([])
+    # Its mean is known, and there is nothing to say of its noise.
+    assert pooled([Spread(5.0, 2.0, 1)]) == Spread(5.0, 0.0, 1, 0.0)
 
 
 def test_two_independent_runs_differ_by_the_root_of_two() -> None:
@@ -81,6 +83,7 @@ def test_a_run_that_noise_does_not_explain_has_diverged() -> None:
     # A spread from four runs may be a tenth of the true one.
     assert diverged([0.1, -10.0, 0.3, -0.5, 0.2], Spread(0.0, 1.0, 4)) == ()
     assert diverged([0.0, -10.0], spread) == ()
+    assert diverged([0.0, -10.0, 0.3], spread) == (1,)
     assert diverged([0.1, -10.0, 0.3], Spread(0.0, 0.0, 30)) == ()
 
 

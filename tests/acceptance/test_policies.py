@@ -186,6 +186,34 @@ def test_what_the_pack_calls_deterministic_needs_no_more_than_one_run() -> None:
         assert not verdict(policy, same).kept
 
 
+@pytest.mark.parametrize(
+    ("gain", "tried", "kept", "told"),
+    [
+        (0.05, 1, True, "is more than luck"),
+        (0.05, 1_000_000, False, "may be luck"),
+        (-0.05, 1, False, "may be luck"),
+    ],
+)
+def test_a_deterministic_score_on_a_finite_hidden_set_is_tested_by_its_items(
+    gain: float, tried: int, kept: bool, told: str
+) -> None:
+    given_ = constant(gain, item_error=0.01, tried=tried, deterministic=True)
+    found = LookTest((4, 8)).judge(given_, 0.05)
+    assert isinstance(found, Verdict)
+    assert (found.kept, found.standing) == (kept, Standing.CERTIFIED if kept else None)
+    assert (found.delta, found.delta_se) == (pytest.approx(gain), 0.01)
+    # Both are told, and the reader can see which way they compare.
+    assert found.level == 0.05 and found.p is not None and (found.p <= 0.05) == kept
+    assert f"{told}: " in found.reason
+
+
+def test_where_neither_seeds_nor_items_tell_anything_the_words_say_what_to_do() -> None:
+    found = LookTest((4, 8)).judge(constant(0.5), 0.05)
+    assert isinstance(found, Verdict)
+    assert (found.kept, found.delta, found.delta_se) == (False, pytest.approx(0.5), None)
+    assert found.reason.startswith("gain +0.5, but every seed gave the same")
+
+
 def test_where_seeds_tell_nothing_the_hidden_items_decide() -> None:
     clear = verdict(Confirmed(), constant(0.05, item_error=0.01))
     assert (clear.kept, clear.delta_se) == (True, 0.01)
@@ -263,6 +291,7 @@ def test_what_joins_the_line_is_told_as_provisional_by_its_fresh_seeds_alone() -
     assert found.delta == pytest.approx(-0.275)
     assert (found.p, found.level) == (None, None)
     assert found.delta_se == pytest.approx(0.7 * (1 / 4 + 1 / 4) ** 0.5)
+    assert found.reason.endswith("4 seeds that were fresh joins the working line, provisionally")
     pairs = verdict(Line(), observed(2.0, fresh=(0.3, -0.1)))
     assert (pairs.standing, pairs.delta) == (Standing.PROVISIONAL, pytest.approx(-0.1))
 
@@ -270,6 +299,7 @@ def test_what_joins_the_line_is_told_as_provisional_by_its_fresh_seeds_alone() -
 def test_a_trial_whose_first_fresh_seeds_are_worse_has_no_more() -> None:
     found = verdict(Line(), alone(-0.6, -0.5, of=POOL))
     assert not found.kept and "2 seeds" in found.reason
+    assert found.reason.endswith("did not show again")
     assert not verdict(Line(), alone(0.3, 0.1, -0.9, 0.2, of=POOL)).kept
 
 
@@ -295,7 +325,9 @@ def test_a_checkpoint_begins_with_fresh_seeds_of_both_and_spends_the_level() -> 
 def test_keep_if_better_keeps_luck() -> None:
     found = KeepIfBetter().judge(observed(0.3, -0.2))
     assert (found.kept, found.standing) == (True, Standing.UNTESTED)
-    assert not KeepIfBetter().judge(observed(-0.3, 0.2)).kept
+    assert found.reason == "gain +0.05, noise or not"
+    lost = KeepIfBetter().judge(observed(-0.3, 0.2))
+    assert (lost.kept, lost.standing, lost.reason) == (False, None, "gain -0.05 is no gain")
 
 
 def test_two_sigma_is_twice_the_standard_error() -> None:

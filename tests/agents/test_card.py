@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from recipelab.acceptance import Noise, Spread
 from recipelab.agents import card as card_module
 from recipelab.agents.card import CHARACTERS, Card, described
 from recipelab.agents.charters import load_charter
@@ -34,11 +35,26 @@ async def test_it_says_margin_noise_budget_and_machine(desk: TrialQueue) -> None
     assert f"fit at least 0.2: best {fit:.5g}, margin {fit - 0.2:.3g}" in text
     assert head.noise is not None
     assert f"SD of one seed run {head.noise.run.sd:.2g} points" in text
+    assert "has to pass a gate" not in text, "the policy of this pack takes means for the truth"
     assert "of 10 s, predict" in text
     assert "512 MiB" in text
     assert "Python 3." in text
     assert "Certificates count" in text
     assert len(text) <= CHARACTERS
+
+
+def test_it_says_by_how_much_a_gate_has_to_be_passed() -> None:
+    pack = load_pack("airbench96")
+    spread = Spread(0.9, 0.0016, 4)
+    runs = {seed: SeedRun(seed, (), {"score.accuracy": 0.9}) for seed in (1, 2)}
+    noise = Noise(spread, {"score.accuracy": spread}, spread)
+    head = Incumbent(0, pack.baseline(), runs, noise=noise)
+    gates, needed = card_module._gate_lines(pack, head)
+    assert "margin 0.01, SD 0.0016" in gates
+    assert needed == (
+        "A trial has to pass a gate by 1 SE of its runs' mean, and gets up to 16 runs where that "
+        "is not clear: accuracy 0.0011 on 2 seeds, 0.0004 on 16."
+    )
 
 
 async def test_a_blind_specialist_is_told_of_no_trial(desk: TrialQueue) -> None:

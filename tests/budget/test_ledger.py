@@ -80,14 +80,17 @@ def test_what_ends_a_campaign_is_told_the_soonest_first(store: LineageStore) -> 
     book = Ledger(store, "c", limits, clock=clock)
     tried(book, 0, Status.BASELINE, 1.0)
     assert book.next_stop().startswith("the budget of 2 h ends in 2 h 00 min; ")
-    clock.now += 600
+    clock.now += 300
+    book.began(1)
+    clock.now += 300
     tried(book, 1, Status.DISCARDED)
     tried(book, 2, Status.KEPT, 0.9)
     tried(book, 3, Status.DISCARDED)
     book.used("x", "m", prompt_tokens=900_000, completion_tokens=0, seconds=1.0, cost=1.25)
     assert book.next_stop().split("; ") == [
         "100,000 of 1,000,000 tokens are left, some 67 s",
-        "7 of 10 trials are left, some 23 min",
+        # At the pace since the first one began: what came before it comes only once.
+        "7 of 10 trials are left, some 12 min",
         "$3.75 of $5 are left, some 30 min",
         "the budget of 2 h ends in 1 h 50 min",
         "0.989 of 1 device hours are left, some 14 h 50 min",

@@ -32,6 +32,7 @@ NEEDS_MORE = {
     "stop": (2, "there is nothing to stop"),
     "track NAME mlflow": (2, "NAME"),
     "kill 9": (2, "no process runs campaign"),
+    "mcp": (0, "") if find_spec("mcp") else (2, "recipelab[mcp]"),
 }
 """Commands that cannot do their work in this test, by how they begin: exit code and words."""
 
@@ -137,7 +138,9 @@ ELSEWHERE = {
     "agent-framework.md:pip": "a package index; tests/maf",
     "group-chat.md:pip": "a package index and a server that stays; tests/studio, tests/examples",
     "group-chat.md:python": "tests/studio, in an environment with AutoGen Studio",
+    "index.md:pip": "a package index; .ci/run has the wheel in an empty environment",
     "lineage.md:pip": "a package index and a PostgreSQL; tests/lineage has one",
+    "mcp.md": "a package index, and programs of others; tests/mcp has clients and their files",
     "models.md": "keys and servers of providers; tests/models has the wire of each",
     "page.md:pip": "a package index, and a server that stays; tests/page",
     "places.md": "clusters, and a place of its own; tests/places has them all",

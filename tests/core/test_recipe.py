@@ -63,6 +63,64 @@ def test_a_near_miss_names_the_line_that_was_meant() -> None:
         RECIPE.apply([Edit("recipe/train.py", "a = 11", "a = 2")], EDITABLE)
 
 
+TABS = "def f(x):\n\tif x:\n\t\ty = 1\n\treturn y\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "search", "replace", "edited"),
+    [
+        ("a =  1\nb = 2\n", "a = 1", "a = 3", "a = 3\nb = 2\n"),
+        ("a = 1\nb = 2\n", "a\u00a0=\u00a01", "a = 3", "a = 3\nb = 2\n"),
+        ("a = 1  \nb = 2\n", "a = 1\nb = 2\n", "a = 3\nb = 2\n", "a = 3\nb = 2\n"),
+        ("a = 1\n\t\nb = 2\n", "a = 1\n\nb = 2", "a = 3", "a = 3\n"),
+        (
+            *(TABS, "    if x:\n        y = 1\n", "    if x:\n        y = 2\n        z = 3\n"),
+            "def f(x):\n\tif x:\n\t\ty = 2\n\t\tz = 3\n\treturn y\n",
+        ),
+        # Further in than any line of the search text, as that line is and then as it is written.
+        (
+            *(TABS, "    if x:\n        y = 1", "    if x:\n        for y in x:\n            pass"),
+            "def f(x):\n\tif x:\n\t\tfor y in x:\n\t\t    pass\n\treturn y\n",
+        ),
+        # A line that begins like none of the search text stays as it was written.
+        (
+            TABS,
+            "    if x:\n        y = 1",
+            "  # x\n    y = 1",
+            TABS.replace("\tif x:\n\t\ty", "  # x\n\ty"),
+        ),
+        # An empty line at the end of the search text is one in the file, too.
+        ("\ta = 1\n\nb = 2\n", "    a = 1\n\n", "    a = 3\n\n", "\ta = 3\n\n\nb = 2\n"),
+    ],
+)
+def test_an_edit_fits_whatever_blanks_a_model_made_of_those_of_the_file(
+    text: str, search: str, replace: str, edited: str
+) -> None:
+    recipe = Recipe({"recipe/train.py": text})
+    found = recipe.apply([Edit("recipe/train.py", search, replace)], EDITABLE)
+    assert found.files["recipe/train.py"] == edited
+
+
+@pytest.mark.parametrize(
+    ("text", "search", "told"),
+    [
+        (
+            "x = 1\n  if x:\n      y = 1\n",
+            "    if x:\n        y = 1\n",
+            "from line 2 in white space",
+        ),
+        ("a = 1; b =  2\nc = 3\n", "b = 2\nc = 3", "the file has 'a = 1; b =  2\\nc = 3'"),
+        ("a =  1\na =   1\na = \t1\n", "a = 1", "alone (and in 2 other places)"),
+        ("a = 1\n", "a=1", "does not occur in the file (nearest: line 1: 'a = 1')"),
+        ("a = 1 b = 2\n", "a = 1\nb = 2", "does not occur"),
+    ],
+)
+def test_where_blanks_would_be_a_guess_the_place_is_told(text: str, search: str, told: str) -> None:
+    with pytest.raises(EditError) as caught:
+        Recipe({"recipe/train.py": text}).apply([Edit("recipe/train.py", search, "z")], EDITABLE)
+    assert told in str(caught.value)
+
+
 def test_no_edits_is_refused() -> None:
     with pytest.raises(EditError, match="no edits"):
         RECIPE.apply([], EDITABLE)

@@ -84,6 +84,8 @@ async def test_a_gain_on_few_seeds_is_kept_provisionally(pack: Pack) -> None:
     assert evidence is not None
     assert evidence.standing is Standing.PROVISIONAL
     assert (evidence.p, evidence.level) == (None, None), "nothing was tested"
+    # The standing changes with checkpoints, and the reason does not.
+    assert "joined the working line" in outcome.reason and "provision" not in outcome.reason
     assert (evidence.screened, evidence.confirmed) == (1, pack.acceptance.fresh)
     # The best is known from all its runs: only the trial trained.
     assert sandbox.trained == ["trial"] * (1 + pack.acceptance.fresh)

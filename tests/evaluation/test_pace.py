@@ -26,6 +26,14 @@ def test_what_remains_is_within_what_was_measured(seconds: list[float], elapsed:
     assert found.high in newest
 
 
+@given(lengths, st.lists(st.floats(0, 2e4) | st.sampled_from([1.0, 2.0, 60.0])))
+def test_what_remains_of_many_is_what_remains_of_each(
+    seconds: list[float], elapsed: list[float]
+) -> None:
+    found, lasted = Durations([*seconds, 1.0, 2.0, 2.0, 60.0]), sorted(elapsed)
+    assert found.all_remaining(lasted) == [found.remaining(one) for one in lasted]
+
+
 def test_short_and_long_ones_mix() -> None:
     crashes = Durations([5.0] * 4 + [60.0] * 6)
     assert crashes.remaining(0.0) == 5.0

@@ -11,7 +11,12 @@ from hypothesis import strategies as st
 
 from recipelab.core.errors import EditError
 from recipelab.core.recipe import Recipe
-from recipelab.exchange.patches import MAX_PATCH_BYTES, edits_of_patch
+from recipelab.exchange.patches import (
+    MAX_PATCH_BYTES,
+    edits_of_patch,
+    left_out_by_git,
+    patch_prefix,
+)
 
 FILES = {"r/a.py": "one\ntwo\nthree\nfour\nfive\n", "r/b.py": "x = 1\ny = 2"}
 
@@ -153,3 +158,37 @@ def test_settings_of_the_user_change_nothing(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("GIT_DIR", "/nowhere")
     after = {**FILES, "r/a.py": "one  \ntwo\nthree\nfour\nfive\n"}
     assert edited(FILES, Recipe(FILES).diff(Recipe(after))) == after
+
+
+def test_a_patch_names_its_files_from_the_top_of_the_repository(tmp_path: Path) -> None:
+    pack = tmp_path / "repo/packs/toy"
+    pack.mkdir(parents=True)
+    assert patch_prefix(pack, pack) == "", "in no repository"
+    (tmp_path / "repo/.git").mkdir()
+    assert patch_prefix(pack, pack) == patch_prefix(pack, tmp_path / "repo") == "packs/toy/"
+    assert patch_prefix(pack, tmp_path) == "", "applied elsewhere"
+    assert patch_prefix(tmp_path / "repo", tmp_path / "repo") == ""
+
+
+def test_what_git_would_leave_out_without_a_word_is_told(tmp_path: Path) -> None:
+    top = tmp_path.resolve() / "repo"
+    pack, other = top / "packs/toy", top / "other"
+    for folder in (pack / "recipe", other):
+        folder.mkdir(parents=True)
+    inside = "+++ b/packs/toy/recipe/train.py\n"
+    assert left_out_by_git("+++ b/recipe/train.py\n", pack, pack) is None
+    assert left_out_by_git("+++ b/recipe/train.py\n", pack, tmp_path) == (
+        f"git apply finds no recipe/train.py in {tmp_path.resolve()}: call it in {pack}, or give "
+        "--prefix"
+    )
+    # Where the pack is not below, the user means a place of their own.
+    assert left_out_by_git("+++ b/recipe/train.py\n", pack, other) is None
+    (top / ".git").mkdir()
+    assert left_out_by_git(inside, pack, top) is None
+    assert left_out_by_git(inside, pack, pack) is None
+    words = left_out_by_git(inside, pack, other)
+    assert words == f"git apply would apply nothing in {other}: call it in {top}, or give --prefix"
+    both = f"{inside}+++ b/other/x.py\n"
+    words = left_out_by_git(both, pack, other)
+    assert words is not None
+    assert words.startswith(f"git apply would apply not packs/toy/recipe/train.py in {other}: ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from recipelab.core.errors import RecipelabError
 from recipelab.evaluation import scratch
 from recipelab.evaluation.scratch import ScratchBench
 from recipelab.packs.data import ensure_data
+from recipelab.packs.load import load_pack
 from recipelab.packs.pack import Pack
 from recipelab.sandbox import Ending
 from recipelab.sandbox.base import Sandbox
@@ -145,6 +147,49 @@ async def test_it_waits_for_a_slot_and_not_for_ever(
         with pytest.raises(RecipelabError, match="no slot was free"):
             await bench.run(pack.baseline().files, "print(1)", 5.0, LABELS)
     assert (await bench.run(pack.baseline().files, "print(1)", 20.0, LABELS)).log.strip() == "1"
+
+
+FORGER = """
+import os
+HIDDEN = open("inputs/windows.bin", "rb").read().decode("latin-1")
+CALLS, SECONDS = "1    9.000    9.000    9.000    9.000", "9.000"
+print(HIDDEN)
+for n, name in enumerate(HIDDEN.split()):
+    exec(f"def _{name.strip('.,')}(): pass\\n_{name.strip('.,')}()") if name.isalpha() else None
+print("--- profile ---")
+for name in HIDDEN.split():
+    print("  ", CALLS, f"{{built-in method {name}}}")
+    print("  ", CALLS, f"recipe/predict.py:{len(name)}({name})")
+    print("  ", CALLS, f"/lib/{name}.py:7(len)", HIDDEN)
+print("  ", CALLS, "recipe/predict.py:99999999999999999999(<module>)")
+print(f"9    {'9' * 400}.0 9.0 9.0 9.0 <string>:1(x)", " " * 60_000, "x")
+END
+"""
+
+
+@pytest.mark.parametrize("end", ["os._exit(0)", "raise SystemExit(HIDDEN)", ""])
+async def test_the_profile_of_a_phase_that_sees_hidden_text_cannot_carry_it(
+    sandbox: Sandbox,  # noqa: F811
+    end: str,
+) -> None:
+    pack = load_pack(str(Path(__file__).parent / "project/task_packs/toy_lm"))
+    data = ensure_data(pack, say=lambda text: None)
+    bench = ScratchBench(pack, sandbox, data, SlotPool([ANYWHERE]))
+    files = dict(pack.baseline().files)
+    files["recipe/predict.py"] += "def slow():\n    for _ in range(2_000_000): pass\nslow()\n"
+    honest = await bench.profile_predict(files, LABELS)
+    assert honest.failed is None and honest.result.ok
+    # Names that the recipe does not choose: its own functions, and what is built in.
+    for name in (r"recipe/predict\.py:\d+\(slow\)", r"\{built-in method builtins\.sum\}"):
+        assert re.search(rf"^ *\d+ %  {name}$", honest.table, re.MULTILINE), honest.table
+    files["recipe/predict.py"] += FORGER.replace("END", end)
+    forged = await bench.profile_predict(files, LABELS)
+    assert len(forged.table) < 2_000
+    hidden = set(data["hidden.txt"].read_text().split()) - set(" ".join(files.values()).split())
+    known = re.findall(r"\w+", " ".join(files.values()) + honest.table)
+    told = [word for word in re.findall(r"[A-Za-z]{5,}", forged.table) if word not in known]
+    assert "{built-in method the}" not in forged.table
+    assert not hidden.intersection(told), forged.table
 
 
 def test_it_sees_training_data_only_where_the_pack_allows(pack: Pack, tmp_path: Path) -> None:

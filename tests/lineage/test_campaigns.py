@@ -53,6 +53,14 @@ def test_an_unknown_campaign_is_answered_with_those_there_are(
         store.counts(name)
 
 
+def test_a_round_beside_another_does_not_end_it(store: LineageStore) -> None:
+    assert [store.start_round(CAMPAIGN) for _ in range(2)] == [1, 2]
+    assert store.start_round(CAMPAIGN, beside=True) == 3
+    assert [one.ended_at is None for one in store.rounds(CAMPAIGN)] == [False, True, True]
+    store.start_round(CAMPAIGN)
+    assert [one.ended_at is None for one in store.rounds(CAMPAIGN)] == [False, False, False, True]
+
+
 def test_an_unknown_round_is_answered_with_those_there_are(store: LineageStore) -> None:
     def say(round_number: int) -> None:
         store.add_message(

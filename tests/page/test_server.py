@@ -28,8 +28,9 @@ from recipelab.core.trial import Phase, Status
 from recipelab.evaluation.live import LiveBoard
 from recipelab.lineage import LineageStore, NewMessage
 from recipelab.page import server
+from recipelab.page.listening import Binding, listening_socket
 from recipelab.page.security import BODY_BYTES, Access
-from recipelab.page.server import Binding, PageServer, listening_socket
+from recipelab.page.server import PageServer
 from recipelab.page.source import PageLineage
 from tests.lineage.conftest import DATABASES, MakeDatabase
 from tests.page.lineages import CAMPAIGN, HOSTILE, SHOWN, VIEW, fill, judge, new_campaign, propose

@@ -25,6 +25,7 @@ from recipelab.places.base import PlaceRequest, open_place
 from recipelab.places.placed import PlacedSandbox
 from recipelab.places.ray import RayPlace
 from recipelab.sandbox.base import Input, PhaseLimits, PhaseRequest, PhaseResult
+from recipelab.sandbox.files import reap_folders
 from recipelab.sandbox.slots import Slot
 from recipelab.sandbox.spec import load_image_spec
 from tests.campaign.conftest import TRAIN, toy_plan
@@ -417,6 +418,7 @@ async def test_a_killed_driver_leaves_nothing_running_and_its_campaign_goes_on(
         assert driver.returncode == 0, said.decode()
     # Nothing of what Ray and its daemons log is on the user's terminal.
     assert b"raylet" not in said and b"INFO" not in said
+    assert reap_folders(three.cluster.folder, dry_run=True) == ()
     with Campaign.open("c") as campaign:
         trials = list(campaign.each_trial())
     assert [trial.number for trial in trials] == [0, 1]

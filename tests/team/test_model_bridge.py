@@ -234,3 +234,19 @@ def test_a_call_is_answered_by_a_file(bench: tuple[Any, Any], tmp_path: Path) ->
     assert answer["tool_calls"][0]["function"]["name"] == "lineage_query"
     assert own in (tmp_path / "q" / "0001.txt").read_text()
     assert recorder.calls[0].specialist == LEFT
+
+
+def test_turns_of_one_specialist_at_the_same_time_are_told_apart(bench: tuple[Any, Any]) -> None:
+    bridge, _ = bench
+
+    class Asks:
+        def answer(self, number: int, *about: Any) -> dict[str, Any]:
+            return {"tools": [call("curve", trial=number)]}
+
+    recorder = bridge.Recorder(Asks())
+    system = {"role": "system", "content": f"# Your surfaces (left)\n# Your charter: {LEFT}\n"}
+    one, other = ([system, {"role": "user", "content": text}] for text in ("Turn 1", "Turn 2"))
+    asked = {"role": "assistant", "content": None, "tool_calls": []}
+    for messages in (one, other, [*one, asked], [*other, asked], [*one, asked, asked], one):
+        recorder.complete({"model": "any", "messages": messages})
+    assert [one.turn for one in recorder.calls] == [1, 2, 1, 2, 1, 3]

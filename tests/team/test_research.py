@@ -29,7 +29,7 @@ from recipelab.core.trial import Edit, Proposal, Status
 from recipelab.evaluation.pace import TurnPace
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.lineage import NewMessage, TrialFilter
-from recipelab.team.loop import CampaignLoop
+from recipelab.team.loop import CampaignLoop, opening_message
 from recipelab.team.notes import NOTE, Listener, Notes
 from recipelab.team.scheduler import TurnScheduler
 from recipelab.team.speakers import RoundRobin, SpeakerContext
@@ -69,6 +69,11 @@ async def test_specialists_take_turns_and_the_evaluator_reports_each_outcome(pro
     assert [message.metadata["trials"] for message in reports] == ["0", "1", "2", "3", "4"]
     assert result.stop_reason == "the budget of trials is spent"
     assert "4 trials" in said(result)[-1].to_text()
+
+
+async def test_a_round_names_what_is_trained_and_not_the_pack_alone(desk: TrialQueue) -> None:
+    told = opening_message(desk, 3).to_text()
+    assert told == "Round 3: improve loss of A parabola in pure Python (toy, profile mini)."
 
 
 async def test_the_lineage_keeps_what_each_turn_was_shown(project: Path) -> None:

@@ -22,6 +22,7 @@ from recipelab.sandbox import LocalSandbox
 from recipelab.sandbox.slots import ANYWHERE, SlotPool
 from recipelab.tools import SpecialistWorkbench
 from recipelab.tools.checks import Refused
+from recipelab.tools.runs import ProfileTool
 from recipelab.tools.scratch import TimeBesideArguments, TimeBesideTool
 
 LOUD = {
@@ -145,7 +146,7 @@ async def test_the_seconds_of_a_turn_are_spent_and_booked(
 ) -> None:
     before = queue.ledger.spent.device_hours
     told = await call(bench, "run_python", code="import time; time.sleep(60)", seconds=1)
-    assert "deadline" in told["ended"]
+    assert told["ended"] == "killed by the clock at 3 s, 3 for each of its 1 CPU s"
     assert told["seconds_left"] == pytest.approx(19.0, abs=0.6)
     assert queue.ledger.spent.device_hours - before >= 1.0 / 3600
     (row,) = [one for one in queue.store.usage("c") if one.specialist == "scratch"]
@@ -161,6 +162,8 @@ async def test_code_says_how_long_it_waited_for_a_slot(
 ) -> None:
     (tool,) = [one for one in await bench.list_tools() if one["name"] == "run_python"]
     assert "waits for a slot, 120 s at most" in tool["description"]
+    spent = "20 CPU s a turn, 10 a call unless you say, and 3 times that by the clock"
+    assert spent in tool["description"]
     monkeypatch.setattr("recipelab.tools.scratch.TOLD_WAIT", 0.0)
     assert (await call(bench, "run_python", code="print(1)"))["waited_for_a_slot_s"] >= 0
 
@@ -184,6 +187,58 @@ async def test_a_profile_is_made_once(bench: SpecialistWorkbench) -> None:
     again = await call(bench, "profile_trial", trial=1)
     assert again["kept"] is True
     assert again["profile"] == told["profile"]
+
+
+async def test_predict_is_profiled_after_a_training(
+    bench: SpecialistWorkbench, queue: TrialQueue
+) -> None:
+    before = queue.ledger.spent.device_hours
+    told = await call(bench, "profile_trial", trial=1, phase="predict")
+    assert (told["phase"], told["exit_code"]) == ("predict", 0), told
+    assert "predict.py:1(<module>)" in told["profile"] and "train.py" not in told["profile"]
+    assert "step 1 loss" not in told["profile"]
+    assert queue.ledger.spent.device_hours - before > told["seconds"] / 3600, "with its training"
+    again = await call(bench, "profile_trial", trial=1, phase="predict")
+    assert again["kept"] is True and again["profile"] == told["profile"]
+    assert "kept" not in await call(bench, "profile_trial", trial=1), (
+        "train has a profile of its own"
+    )
+
+
+async def test_a_profile_of_predict_says_in_which_phase_it_failed(
+    bench: SpecialistWorkbench, queue: TrialQueue
+) -> None:
+    edit = {"path": "recipe/predict.py", "search": "import json", "replace": "raise SystemExit(3)"}
+    await call(bench, "lineage_query")
+    submitted = await call(
+        bench,
+        "submit_trial",
+        parent=0,
+        hypothesis="It fails under the profiler, too.",
+        expected_delta=-1.0,
+        edits=[edit],
+    )
+    await queue.next_ended()
+    told = await call(bench, "profile_trial", trial=submitted["trial"], phase="predict")
+    assert (told["failed"], told["exit_code"]) == ("predict: crashed", 3)
+
+
+@pytest.mark.parametrize(("name", "counts"), [("airbench96", True), ("nanochat_d12", False)])
+def test_whether_predict_counts_in_the_score_is_told(
+    queue: TrialQueue, name: str, counts: bool
+) -> None:
+    pack = load_pack(name)
+    own = TrialQueue(queue.store, "c", Evaluator(pack, LocalSandbox(), {}))
+    assert own.bench is not None
+    told = "predict (which counts in the score)" in ProfileTool(own, own.bench).description
+    assert told is counts
+
+
+@pytest.mark.parametrize(
+    ("name", "training"), [("airbench96", 6.4), ("nanochat_d12", 6.2), ("parameter_golf", 11.0)]
+)
+def test_code_may_run_for_as_long_as_six_trainings_of_the_start(name: str, training: float) -> None:
+    assert load_pack(name).scratch.seconds >= 6 * training
 
 
 async def test_trainings_are_timed_beside_the_best_before_a_trial_is_spent(

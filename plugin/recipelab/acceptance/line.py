@@ -89,7 +89,8 @@ class Line:
             reason = f"gain {gain} on {count_of(count)} that were fresh"
             return NeedMoreSeeds(wanted, reason, alone=bool(found.pool))
         kept = count >= wanted and found.gain > 0.0
-        words = "joins the working line, provisionally" if kept else "did not show again"
+        # How it stands later is told by its standing alone.
+        words = "joined the working line" if kept else "did not show again"
         return Verdict(
             kept,
             observed.goal.sign * found.gain,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import fmean, median, stdev
 
 ROUNDING = 1e-12
@@ -80,9 +81,19 @@ def spread_of(values: Sequence[float]) -> Spread:
     """
     if len(values) < 2:
         raise ValueError("a spread needs at least two measurements")
-    mean = fmean(values)
-    sd = stdev(values)
+    return _spread_of(tuple(values))
+
+
+# A campaign looks at the same groups after each trial, and exact sums of fractions are slow.
+@lru_cache(maxsize=1024)
+def _spread_of(values: tuple[float, ...]) -> Spread:
+    mean, sd = fmean(values), _stdev(values)
     return Spread(mean, 0.0 if sd <= ROUNDING * abs(mean) else sd, len(values))
+
+
+@lru_cache(maxsize=1024)
+def _stdev(values: tuple[float, ...]) -> float:
+    return stdev(values)
 
 
 def pooled(spreads: Iterable[Spread]) -> Spread:
@@ -157,7 +168,8 @@ def usual_spread(groups: Iterable[Sequence[float]]) -> Spread | None:
         The spread; ``None`` where no two runs of a recipe differ.
     """
     found = None
-    for group in sorted((g for g in groups if len(g) > 1 and not agree(g)), key=stdev):
+    varied = (tuple(group) for group in groups if len(group) > 1 and not agree(group))
+    for group in sorted(varied, key=_stdev):
         usual = list(group)
         if found is not None:
             low, high = diverged(group, found), diverged([-value for value in group], found)

@@ -20,12 +20,14 @@ from pathlib import Path
 from statistics import NormalDist, fmean
 
 from recipelab.acceptance import Confirmed, Line, acceptance_policy, smallest_gain
+from recipelab.acceptance.gates import MOST_SEEDS
 from recipelab.acceptance.items import item_mean
 from recipelab.acceptance.line import WORTH_A_LOOK
 from recipelab.core.logs import logger
 from recipelab.core.text import shorten
 from recipelab.core.trial import Phase, Status
 from recipelab.evaluation.gates import with_limits
+from recipelab.evaluation.judge import errors_to_hold
 from recipelab.evaluation.metric import METRIC, PREDICT_PART, TRAIN_PART, Incumbent
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.evaluation.scratch import Machine
@@ -188,18 +190,30 @@ def _seeds(count: int) -> str:
 
 def _gate_lines(pack: Pack, head: Incumbent) -> Iterator[str]:
     """Yield how far the best is from each gate's limit, and how noisy that figure is."""
-    told = []
+    told, needed = [], []
+    errors = errors_to_hold(acceptance_policy(pack.acceptance))
     # An evaluator of an app's own need not measure what the pack's does.
     measured = [gate for gate in pack.gates if head.values(gate.measure)]
     for gate in with_limits(measured, head):
         value = fmean(head.values(gate.measure))
         spread = head.noise.measures.get(gate.measure) if head.noise is not None else None
-        noise = f", SD {spread.sd:.2g}" if spread is not None and spread.sd > 0.0 else ""
+        noise = ""
+        if spread is not None and spread.sd > 0.0:
+            noise = f", SD {spread.sd:.2g}"
+            few, many = (errors * spread.sd / math.sqrt(n) for n in (len(pack.seeds), MOST_SEEDS))
+            needed.append(
+                f"{gate.name} {few:.2g} on {_seeds(len(pack.seeds))}, {many:.2g} on {MOST_SEEDS}"
+            )
         told.append(
             f"{gate.name} {gate.bound}: best {value:.5g}, margin {gate.margin(value):.3g}{noise}"
         )
     if told:
         yield f"Gates ({'; '.join(told)}). Margin of the best may be spent; keep some for luck."
+    if needed and errors > 0.0:
+        yield (
+            f"A trial has to pass a gate by {errors:g} SE of its runs' mean, and gets up to "
+            f"{MOST_SEEDS} runs where that is not clear: {'; '.join(needed)}."
+        )
 
 
 def _answers_lines(pack: Pack, head: Incumbent, answers: Mapping[str, Path]) -> Iterator[str]:

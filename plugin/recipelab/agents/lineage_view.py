@@ -29,6 +29,9 @@ from recipelab.tools.rows import IN_FLIGHT, SATURATED, comparison_words
 CHAIN, NEAR_MISSES, UNPROVEN, BANKED, OWN, OTHERS, FAILURES = 8, 6, 6, 4, 10, 14, 8
 """Lines of each part at most."""
 
+RUNNING = 60
+"""Trials in flight to ask for: more than the part has room for, and of a thousand slots not all."""
+
 NEWEST = 40
 """Newest trials among which those of the others are looked for."""
 
@@ -348,7 +351,8 @@ def _judged(
 
 def _in_flight(context: ViewContext) -> list[Line]:
     """Return the trials that run now."""
-    return _trial_lines(context, context.store.in_flight_briefs(context.campaign))
+    briefs = context.store.in_flight_briefs(context.campaign, limit=RUNNING)
+    return _trial_lines(context, briefs)
 
 
 def _failures(context: ViewContext) -> list[Line]:

@@ -24,7 +24,8 @@ How your turn goes:
    Look up only what that leaves open: lineage_query, trial_detail, read_recipe, lineage_failures.
    Any trial with a recipe may be the parent: the best, an unproven gain, a near miss, a discarded
    or crashed one.
-2. Choose ONE idea. Say why it should help, and by how much in the unit of the metric.
+2. Choose ONE idea. Say why it should help, and by how much in the unit of the metric. What is given
+   on one surface for more on another is one idea.
 3. submit_trial. It checks the edits first, and what is rejected costs no sandbox time. That ends
    your turn; with go_on it goes on, to wait_for the outcome or to submit another while a slot is
    free.
@@ -79,9 +80,13 @@ def system_message(pack: Pack, *, blind: bool = False) -> str:
         pack: The campaign's pack.
         blind: Whether they are told nothing of past trials.
     """
+    return f"{BLIND_RULES if blind else RULES}\n{pack_message(pack)}"
+
+
+def pack_message(pack: Pack) -> str:
+    """Return what is measured, and what may be edited."""
     return "\n".join(
         (
-            BLIND_RULES if blind else RULES,
             f"# The pack: {pack.title} (profile {pack.profile})",
             pack.description.strip(),
             "",

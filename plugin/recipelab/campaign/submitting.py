@@ -71,12 +71,7 @@ def checked_proposal(
             the valid choices.
     """
     pack = campaign.pack
-    agents = (*pack.specialists, *campaign.plan.specialists)
-    if not _NAME.fullmatch(proposer) or _RESERVED.fullmatch(proposer) or proposer in agents:
-        raise RecipelabError(
-            f"proposer: {proposer!r} is not the name of a person; valid: 1 to 40 letters, digits, "
-            "'.', '_' and '-', and not the name of an agent"
-        )
+    check_proposer(campaign, proposer)
     if not hypothesis.strip() or len(hypothesis) > HYPOTHESIS_CHARACTERS:
         raise RecipelabError(
             f"hypothesis: {len(hypothesis):,} characters are not valid; valid: 1 to "
@@ -101,6 +96,20 @@ def checked_proposal(
         expected_delta=expected_delta,
         edits=tuple(edits),
     )
+
+
+def check_proposer(campaign: Campaign, name: str) -> None:
+    """Check the name of somebody who is none of the campaign's agents.
+
+    Raises:
+        RecipelabError: It is no name, or an agent has it.
+    """
+    agents = (*campaign.pack.specialists, *campaign.plan.specialists)
+    if not _NAME.fullmatch(name) or _RESERVED.fullmatch(name) or name in agents:
+        raise RecipelabError(
+            f"proposer: {name!r} is not the name of a person; valid: 1 to 40 letters, digits, "
+            "'.', '_' and '-', and not the name of an agent"
+        )
 
 
 def _checked_surface(name: str | None, pack: Pack) -> str:

@@ -18,6 +18,7 @@ from recipelab.cli.common import (
     print_what_can_be_printed,
     show_logs,
 )
+from recipelab.cli.mcp import mcp
 from recipelab.cli.packs import packs_app
 from recipelab.cli.page import replay, report, ui
 
@@ -38,6 +39,7 @@ for command in (
     ui,
     report,
     replay,
+    mcp,
     look.lineage,
     look.transcript,
     exchange.export,

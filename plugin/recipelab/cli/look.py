@@ -45,7 +45,7 @@ SHOWN_TRIALS = 200
 def trials(
     limit: Annotated[
         int | None,
-        typer.Option(min=1, help="Show so many of the newest; default 200, with --json all."),
+        typer.Option(min=1, help="Newest trials to show; default 200, with --json all."),
     ] = None,
     name: NameOption = None,
     home: HomeOption = None,
@@ -195,14 +195,20 @@ def lineage(
     signature: Annotated[str | None, typer.Option(help="Text in the signature.")] = None,
     parent: Annotated[int | None, typer.Option(help="Only children of this trial.")] = None,
     ancestor: Annotated[int | None, typer.Option(help="Only descendants of this trial.")] = None,
-    min_score: Annotated[float | None, typer.Option(help="Only scores from here up.")] = None,
-    max_score: Annotated[float | None, typer.Option(help="Only scores up to here.")] = None,
+    min_score: Annotated[
+        float | None, typer.Option(help="Only scores from here up, in the metric's unit.")
+    ] = None,
+    max_score: Annotated[
+        float | None, typer.Option(help="Only scores up to here, in the metric's unit.")
+    ] = None,
     since: Annotated[datetime | None, typer.Option(help="Only proposed since (UTC).")] = None,
     until: Annotated[datetime | None, typer.Option(help="Only proposed before (UTC).")] = None,
     text: Annotated[str | None, typer.Option(help="Words anywhere in the trial.")] = None,
     order: Annotated[str, typer.Option(help="newest, oldest, best or worst.")] = "newest",
-    limit: Annotated[int, typer.Option(min=1, max=200)] = 50,
-    offset: Annotated[int, typer.Option(min=0, help="How many to pass over.")] = 0,
+    limit: Annotated[int, typer.Option(min=1, max=200, help="Trials to show.")] = 50,
+    offset: Annotated[
+        int, typer.Option(min=0, help="Trials to pass over before the first that is shown.")
+    ] = 0,
     name: NameOption = None,
     home: HomeOption = None,
     as_json: AsJson = False,
@@ -268,7 +274,9 @@ def stats(name: NameArgument = None, home: HomeOption = None, as_json: AsJson = 
 
 
 def transcript(
-    round_number: Annotated[int | None, typer.Option("--round", help="Only this round.")] = None,
+    round_number: Annotated[
+        int | None, typer.Option("--round", help="Only the round of this number.")
+    ] = None,
     trial: Annotated[
         int | None, typer.Option("--trial", help="Only the turns that tell of this trial.")
     ] = None,

@@ -47,7 +47,8 @@ def ui(
 
     with clear_errors():
         _check_extra()
-        from recipelab.page.server import Binding, serve
+        from recipelab.page.listening import Binding
+        from recipelab.page.server import serve
         from recipelab.page.source import PageLineage
 
         binding = Binding(host, port, token, tuple(allow_host or ()))

@@ -63,7 +63,8 @@ def resume(
     place: PlaceOption = None,
     place_option: PlaceSettings = None,
     slots: Annotated[
-        int | None, typer.Option(min=1, help="Phases at the same time; default as before.")
+        int | None,
+        typer.Option(min=1, help="Phases at the same time, as a number; default as before."),
     ] = None,
     share_devices: Annotated[
         bool | None,

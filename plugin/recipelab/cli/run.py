@@ -85,7 +85,7 @@ Money = Annotated[
 ]
 Target = Annotated[
     float | None,
-    typer.Option(callback=_finite, help="Stop when the best score is this good."),
+    typer.Option(callback=_finite, help="Stop when the best score is this good, in its unit."),
 ]
 Plateau = Annotated[
     int | None, typer.Option(min=1, help="Stop after so many trials without one kept.")

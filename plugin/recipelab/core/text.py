@@ -29,6 +29,14 @@ def plain(text: str) -> str:
     return text if text.isprintable() else text.translate(_PLAIN_CHARACTERS)
 
 
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+def without_surrogates(text: str) -> str:
+    """Return a text that can be sent and stored: half a character becomes U+FFFD."""
+    return text if text.isascii() else _SURROGATES.sub("\ufffd", text)
+
+
 def shorten(text: str, length: int) -> str:
     """Return the text on one line without control characters, cut to ``length`` characters."""
     line = " ".join(plain(text).split())

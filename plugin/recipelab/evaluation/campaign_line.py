@@ -14,13 +14,16 @@ from recipelab.evaluation.checkpoints import WorkingLine
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.metric import Incumbent, noise_of
 from recipelab.evaluation.proposals import BASELINE
-from recipelab.lineage import LineageStore, TrialFilter, TrialRecord
+from recipelab.lineage import LineageStore, TrialFilter
 
 MOST_KEPT = 200
 """Newest kept trials among which a line looks for one to fall back to."""
 
 NOISE_TRIALS = 20
 """Newest measured trials whose seed runs tell how noisy the campaign is by now."""
+
+_REMEMBERED = 8
+"""Trials that others are compared with whose outcome and recipe are kept in memory."""
 
 MEASURED = frozenset({Status.KEPT, Status.DISCARDED})
 
@@ -46,33 +49,43 @@ class CampaignLine:
         self._campaign = campaign
         self._evaluator = evaluator
         self._fell = fell
+        self._measured: dict[int, Incumbent] = {}
         self._groups: deque[tuple[float, ...]] | None = None
         self._unheard: deque[int] = deque(maxlen=NOISE_TRIALS)
         self._noise: tuple[tuple[SeedRun, ...], Noise | None] | None = None
 
     def head(self) -> Incumbent:
         """Return the head of the moment, with all that a comparison needs to know of it."""
-        return self._as_incumbent(self._store.best(self._campaign))
+        return self._incumbent(self._store.best_brief(self._campaign).number)
 
-    def _as_incumbent(self, record: TrialRecord) -> Incumbent:
-        if record.outcome is None or not record.outcome.status.is_parent:
-            raise RuntimeError("a trial cannot be judged before the baseline")
-        number = record.number
-        first = self._store.trial(self._campaign, BASELINE).outcome
-        baseline = first.seed_runs if first is not None else ()
-        recipe = Recipe(self._store.files(self._campaign, number))
-        incumbent = Incumbent.of_trial(number, recipe, record.outcome, baseline)
+    def _incumbent(self, number: int) -> Incumbent:
+        measured = self._measured.get(number)
+        if measured is None:
+            measured = self._read(number)
+            while len(self._measured) >= _REMEMBERED:
+                del self._measured[next(iter(self._measured))]
+            self._measured[number] = measured
         further = self._store.further_runs(self._campaign, number)
         return replace(
-            incumbent,
-            runs={**incumbent.runs, **{run.seed: run for run in further}},
-            noise=self._noise_beside(baseline),
+            measured,
+            runs={**measured.runs, **{run.seed: run for run in further}},
+            noise=self._noise_beside(measured.baseline),
             history=self._store.confirmations(self._campaign),
             tried=max(1, sum(self._store.counts(self._campaign).values())),
             store_runs=partial(self._store.add_further_runs, self._campaign, number),
-            start=Recipe(self._store.files(self._campaign, BASELINE)),
             fall=partial(self._fall_back, number),
         )
+
+    def _read(self, number: int) -> Incumbent:
+        """Return what never changes of a trial that others are compared with."""
+        outcome = self._store.trial(self._campaign, number).outcome
+        if outcome is None or not outcome.status.is_parent:
+            raise RuntimeError("a trial cannot be judged before the baseline")
+        first = self._store.trial(self._campaign, BASELINE).outcome
+        baseline = first.seed_runs if first is not None else ()
+        recipe = Recipe(self._store.files(self._campaign, number))
+        start = Recipe(self._store.files(self._campaign, BASELINE))
+        return replace(Incumbent.of_trial(number, recipe, outcome, baseline), start=start)
 
     def _fall_back(self, number: int, reason: str, runs: tuple[SeedRun, ...]) -> None:
         """Take its standing from a trial that is not any more what it was kept for.
@@ -92,7 +105,7 @@ class CampaignLine:
     def now(self) -> WorkingLine:
         """Return the working line of the moment."""
         head = self.head()
-        certified = self._as_incumbent(self._store.certified(self._campaign))
+        certified = self._incumbent(self._store.certified(self._campaign).number)
         checkpoints = self._store.checkpoints(self._campaign)
         last = checkpoints[-1].found if checkpoints else None
         tested = None if last is None or last.held or last.fell_back else last

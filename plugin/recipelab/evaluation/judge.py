@@ -73,6 +73,14 @@ class TrialRuns:
         return self.confirm or self.screen
 
 
+def errors_to_hold(policy: Acceptance) -> float:
+    """Return the standard errors by which a trial has to hold its gates to be kept."""
+    if isinstance(policy, LineAcceptance):
+        return PROVISIONAL_BOUND
+    # A policy that tests nothing takes the mean for the truth.
+    return CERTIFIED_BOUND if isinstance(policy, Confirmed) else 0.0
+
+
 class Judge:
     """Judges trials of one pack: the gates first, then the gain over the incumbent.
 
@@ -309,12 +317,9 @@ class Judge:
         score, score_se = mean_and_error(metric_by_seed(runs.judged))
         gates = [gate for gate in self._pack.gates if incumbent is not None or not gate.relative]
         own = runs.confirm if screened_against is not None else (*runs.screen, *runs.confirm)
-        errors = CERTIFIED_BOUND
-        if isinstance(self.policy, LineAcceptance):
-            errors = PROVISIONAL_BOUND
-        elif not isinstance(self.policy, Confirmed):
-            errors = 0.0  # A policy that tests nothing takes the mean for the truth.
-        judged = judge_gates(gates, own or runs.screen, incumbent, errors=errors)
+        judged = judge_gates(
+            gates, own or runs.screen, incumbent, errors=errors_to_hold(self.policy)
+        )
         return judged, Outcome(
             status=Status.DISCARDED,
             reason="",

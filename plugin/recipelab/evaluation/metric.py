@@ -275,6 +275,9 @@ def folder_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in files) + sum(map(len, names))
 
 
+_SMALLEST_DICTIONARY, _LARGEST_DICTIONARY = 1 << 16, 1 << 23
+"""Bytes that LZMA remembers of a text; the larger is what its preset 6 has."""
+
 CODE_MEASURES = frozenset({"recipe.bytes", "submission.bytes", PACKED})
 """Measurements in which the bytes of a recipe's text count, those of its comments too."""
 
@@ -311,7 +314,10 @@ def _text_of(recipe: Recipe, patterns: tuple[str, ...]) -> str:
 def _compressed(text: str) -> int:
     """Return the size of a text; that of a starting recipe is asked for with every proposal."""
     raw = text.encode("utf-8", "surrogatepass")
-    filters = [{"id": lzma.FILTER_LZMA2, "preset": 6}]
+    # A dictionary beyond the text finds nothing more, and takes longer to lay out than the text to
+    # pack.
+    size = min(_LARGEST_DICTIONARY, max(_SMALLEST_DICTIONARY, 1 << len(raw).bit_length()))
+    filters = [{"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": size}]
     return len(lzma.compress(raw, format=lzma.FORMAT_RAW, filters=filters))
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from heapq import heapify, heapreplace
 from statistics import fmean
@@ -66,6 +66,20 @@ class Durations:
         first = bisect_right(self._sorted, elapsed)
         longer = len(self._sorted) - first
         return self._sorted[first + int(LIKELY * longer)] - elapsed if longer else 0.0
+
+    def all_remaining(self, elapsed: Sequence[float]) -> list[float]:
+        """Return :meth:`remaining` of many, as of a thousand trials that run.
+
+        Args:
+            elapsed: How long each has lasted, in seconds, the shortest first.
+        """
+        found: list[float] = []
+        known = len(self._sorted)
+        for first, length in enumerate(self._sorted):
+            end = bisect_left(elapsed, length, lo=len(found))
+            likely = self._sorted[first + int(LIKELY * (known - first))]
+            found += [likely - lasted for lasted in elapsed[len(found) : end]]
+        return found + [0.0] * (len(elapsed) - len(found))
 
 
 class TurnPace:
@@ -167,16 +181,17 @@ class Pace:
         """
         now = asyncio.get_running_loop().time()
         # Even one that is overdue holds its slot.
-        busy = [
-            max(_SOON, self.lengths.remaining(now - began))
-            for number, began in self._began.items()
-            if number not in self._resting
-        ]
+        resting = self._resting
+        began = [began for number, began in self._began.items() if number not in resting]
+        # Those that began last are the last of them.
+        elapsed = [now - when for when in reversed(began)]
+        busy = [max(_SOON, left) for left in self.lengths.all_remaining(elapsed)]
         # Of more trials than slots, those that end last wait for the others' slots.
         free = [*sorted(busy)[:slots], *[0.0] * (slots - len(busy))]
         heapify(free)
+        length = self._whole
         for when in (*[0.0] * waiting, *coming):
-            self.take(free, when)
+            heapreplace(free, max(when, free[0]) + length)
         return free
 
     def take(self, free: list[float], when: float) -> None:
@@ -186,4 +201,9 @@ class Pace:
             free: When slots will be free, as a heap.
             when: When the trial comes, in seconds from now.
         """
-        heapreplace(free, max(when, free[0]) + max(_SOON, self.lengths.remaining(0.0)))
+        heapreplace(free, max(when, free[0]) + self._whole)
+
+    @property
+    def _whole(self) -> float:
+        """How long a trial that begins is likely to hold its slot, in seconds."""
+        return max(_SOON, self.lengths.remaining(0.0))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from math import ceil
 from pathlib import Path
+from types import MappingProxyType
 
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Failure, FailureKind, Phase, PhaseTiming, SeedRun, Status
@@ -70,6 +71,9 @@ BAD_PREDICTIONS_EXIT = 3
 BROKEN_RULE_EXIT = 4
 """Exit code with which a scorer says that the predictions break a rule, with the evidence."""
 
+NOT_THROUGH: Mapping[Phase, str] = MappingProxyType({})
+"""Every phase runs its own script."""
+
 _LIBRARY = "lib"
 """Folder with the library that evaluators may import."""
 
@@ -94,6 +98,7 @@ class PhaseRunner:
         warm_up: That of this recipe, as ``warm_ups`` holds it.
         author: Whether logs are for the pack's author alone, so that nothing is withheld.
         trained: What trainings of the same recipe have left, in place of which none runs again.
+        through: The script by which Python runs the script of a phase, as a profiler.
 
     Attributes:
         last: The result of the last phase; ``None`` before the first.
@@ -114,8 +119,10 @@ class PhaseRunner:
         warm_up: WarmUp | None = None,
         author: bool = False,
         trained: TrainedOnce | None = None,
+        through: Mapping[Phase, str] = NOT_THROUGH,
     ) -> None:
         self._author = author
+        self._through = through
         self.observer = observer
         self.last: PhaseResult | None = None
         self._pack = pack
@@ -493,7 +500,7 @@ class PhaseRunner:
             values["{secret}"] = str(self._secret)
         return PhaseRequest(
             phase=phase.value,
-            command=substituted(spec.command, values),
+            command=self._command(phase, values),
             directory=spec.workdir,
             node=slot.node,
             slot=slot.name,
@@ -513,6 +520,11 @@ class PhaseRunner:
             watch=self._watch(seed) if phase is Phase.TRAIN else None,
             warm=self._pack.warm if phase.runs_recipe else (),
         )
+
+    def _command(self, phase: Phase, values: Mapping[str, str]) -> tuple[str, ...]:
+        program, *words = substituted(self._pack.phases[phase].command, values)
+        through = [self._through[phase]] if phase in self._through else []
+        return (program, *through, *words)
 
     def _watch(self, seed: int) -> Watch | None:
         """Return what is watched of a training; trial and best alike, so that neither pays more."""

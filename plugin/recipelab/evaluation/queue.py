@@ -170,6 +170,11 @@ class TrialQueue:
         return (*self._running, *self._waiting)
 
     @property
+    def flying(self) -> int:
+        """How many trials wait for a slot or run."""
+        return len(self._running) + len(self._waiting)
+
+    @property
     def running(self) -> tuple[int, ...]:
         """Numbers of the trials that were submitted and not yet collected."""
         return (*self._ended, *self.in_flight)

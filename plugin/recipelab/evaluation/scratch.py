@@ -11,14 +11,30 @@ from __future__ import annotations
 import asyncio
 import json
 import tempfile
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from secrets import randbits
 
 from recipelab.core.errors import RecipelabError, SandboxError
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Phase
+from recipelab.evaluation.failures import EvaluatorFault, PhaseFailed
+from recipelab.evaluation.integrity import FileHashes
+from recipelab.evaluation.phases import PhaseRunner
+from recipelab.evaluation.profiles import (
+    LINES,
+    LINES_READ,
+    Profile,
+    ProfileLogs,
+    names_in,
+    profile_table,
+    profiler,
+    withheld_table,
+)
+from recipelab.evaluation.seeds import NONCE_BITS
 from recipelab.evaluation.workspace import Workspace, phase_environment, phase_limits
 from recipelab.packs.pack import Pack
 from recipelab.sandbox.base import Input, PhaseLimits, PhaseRequest, PhaseResult, Sandbox
@@ -33,27 +49,6 @@ WAIT_SECONDS = 120.0
 
 LOG_KB = 24
 """Size of a log; of a longer one head and tail are kept."""
-
-PROFILE_LINES = 30
-"""Functions in a profile."""
-
-PROFILE_MARK = "--- profile ---"
-"""Line before the profile in the log of its run."""
-
-_PROFILE = f"""
-import cProfile, pstats, runpy, sys
-sys.argv = sys.argv[1:]
-profile = cProfile.Profile()
-try:
-    profile.runcall(runpy.run_path, sys.argv[0], run_name="__main__")
-except SystemExit as end:
-    if end.code not in (None, 0):
-        raise
-finally:
-    print("{PROFILE_MARK}", flush=True)
-    table = pstats.Stats(profile, stream=sys.stdout)
-    table.sort_stats("tottime").print_stats({PROFILE_LINES})
-"""
 
 _MACHINE = """
 import json, os, platform
@@ -180,8 +175,8 @@ class ScratchBench:
         recipe = Recipe({**files, script: code})
         return await self._run(SCRATCH, recipe, command, seconds, labels)
 
-    async def profile(self, files: Mapping[str, str], labels: Mapping[str, str]) -> PhaseResult:
-        """Train a recipe once under Python's profiler; the log ends with its table.
+    async def profile(self, files: Mapping[str, str], labels: Mapping[str, str]) -> Profile:
+        """Train a recipe once under Python's profiler.
 
         Args:
             files: The files of the recipe.
@@ -191,19 +186,78 @@ class ScratchBench:
             RecipelabError: The pack trains by no script in Python, or no slot was free in time.
             SandboxError: The machinery failed.
         """
+        self._check_script(Phase.TRAIN)
         words = self._pack.phases.train.command
-        if len(words) < 2 or words[0] != "python" or not words[1].endswith(".py"):
-            raise RecipelabError(
-                f"the train phase is no `python SCRIPT.py ...` ({' '.join(words[:3])} ...), so "
-                "there is no profile of it"
-            )
         seed = str(self._pack.seeds[0])
         command = tuple(word.replace("{seed}", seed) for word in words[1:])
         script = _free_path(files, self._script_folder())
-        recipe = Recipe({**files, script: _PROFILE})
+        recipe = Recipe({**files, script: profiler()})
         seconds = self._pack.seconds(Phase.TRAIN)
         ahead = ("python", self._from_workdir(script))
-        return await self._run(PROFILE, recipe, (*ahead, *command), seconds, labels)
+        result = await self._run(PROFILE, recipe, (*ahead, *command), seconds, labels)
+        return Profile(result, Phase.TRAIN, profile_table(result.log), result.wall_seconds)
+
+    async def profile_predict(self, files: Mapping[str, str], labels: Mapping[str, str]) -> Profile:
+        """Train a recipe, and predict with what it left, both under Python's profiler.
+
+        Predict sees what it sees in a trial, but for rounds of its own where these are drawn for
+        every run. Nothing is scored. Where it sees hidden data, the table has no words of its own.
+
+        Args:
+            files: The files of the recipe.
+            labels: What it belongs to, for the sandbox.
+
+        Raises:
+            RecipelabError: A phase is no script in Python, no slot was free in time, or the
+                evaluator failed.
+            SandboxError: The machinery failed.
+        """
+        pack, seed, logs = self._pack, self._pack.seeds[0], ProfileLogs()
+        hides = pack.phases.prepare is not None
+        whole, through = dict(files), dict[Phase, str]()
+        for phase in (Phase.TRAIN, Phase.PREDICT):
+            self._check_script(phase)
+            script = _free_path(whole, self._script_folder(phase))
+            whole[script] = profiler(LINES_READ if hides else LINES)
+            through[phase] = self._from_workdir(script, phase)
+        async with self._slot() as slot:
+            began = time.monotonic()
+            with Workspace(pack, Recipe(whole), self._data) as workspace:
+                hashes = FileHashes()
+                hashes.add(workspace.recipe)
+                runner = PhaseRunner(
+                    pack,
+                    self._sandbox,
+                    workspace,
+                    hashes,
+                    labels={**labels, "purpose": PROFILE},
+                    observer=logs,
+                    nonce=lambda _: randbits(NONCE_BITS),  # That of no trial.
+                    author=True,  # What may be shown of the logs is decided here.
+                    through=through,
+                )
+                reached, status = Phase.TRAIN, None
+                try:
+                    result = await runner.train(seed, slot)
+                    reached = Phase.PREDICT
+                    result = await runner.predict(seed, slot)
+                except PhaseFailed as failed:
+                    result, status = failed.result, failed.status
+                except EvaluatorFault:
+                    # Its words may be of what is hidden.
+                    raise RecipelabError("the evaluator failed, so there is no profile") from None
+            held = time.monotonic() - began
+        table = _table_of(logs, reached, files, hides=hides)
+        return Profile(result, reached, table, held, status)
+
+    def _check_script(self, phase: Phase) -> None:
+        """Refuse a phase whose command does not begin as a profiler can."""
+        words = self._pack.phases[phase].command
+        if len(words) < 2 or words[0] != "python" or not words[1].endswith(".py"):
+            raise RecipelabError(
+                f"the {phase} phase is no `python SCRIPT.py ...` ({' '.join(words[:3])} ...), so "
+                "there is no profile of it"
+            )
 
     async def beside(
         self,
@@ -342,9 +396,9 @@ class ScratchBench:
     def _limits(self, seconds: float) -> PhaseLimits:
         return replace(phase_limits(self._pack, seconds), log_kb=LOG_KB)
 
-    def _script_folder(self) -> str:
-        """Return the folder of the train phase's script, whose neighbours it imports."""
-        spec = self._pack.phases.train
+    def _script_folder(self, phase: Phase = Phase.TRAIN) -> str:
+        """Return the folder of a phase's script, whose neighbours it imports."""
+        spec = self._pack.phases[phase]
         scripts = [word for word in spec.command if word.endswith(".py")]
         if not scripts:
             return self._pack.recipe.folder
@@ -352,11 +406,11 @@ class ScratchBench:
         inside = PurePosixPath(self._pack.recipe.folder)
         return str(folder) if folder.is_relative_to(inside) else str(inside)
 
-    def _from_workdir(self, path: str) -> str:
-        workdir = self._pack.phases.train.workdir
-        if workdir and PurePosixPath(path).is_relative_to(workdir):
-            return str(PurePosixPath(path).relative_to(workdir))
-        return self._pack.phases.train.upwards + path
+    def _from_workdir(self, path: str, phase: Phase = Phase.TRAIN) -> str:
+        spec = self._pack.phases[phase]
+        if spec.workdir and PurePosixPath(path).is_relative_to(spec.workdir):
+            return str(PurePosixPath(path).relative_to(spec.workdir))
+        return spec.upwards + path
 
 
 def _free_path(files: Mapping[str, str], folder: str) -> str:
@@ -365,8 +419,9 @@ def _free_path(files: Mapping[str, str], folder: str) -> str:
     return next(path for n in numbers if (path := f"{folder}/scratch_{n}.py") not in files)
 
 
-def profile_table(log: str) -> str:
-    """Return the table of a profile, without what the recipe printed before it."""
-    before, mark, table = log.rpartition(PROFILE_MARK)
-    rows = (table if mark else before).strip("\n").splitlines()
-    return "\n".join(row.rstrip() for row in rows if row.strip())
+def _table_of(logs: ProfileLogs, phase: Phase, files: Mapping[str, str], *, hides: bool) -> str:
+    """Return the table of the phase that was reached last, as agents may see it."""
+    told = logs.of.get(phase, [""])
+    if phase is Phase.TRAIN or not hides:
+        return profile_table(told[-1])
+    return withheld_table(told, files, names_in(logs.of[Phase.TRAIN][-1]))

@@ -66,6 +66,8 @@ class Overrides:
         approve: Asked before each trial.
         joins: Whether it drives a campaign beside other processes that do.
         times: How long a driver may be silent, where several may drive a campaign.
+        has_real_model: Whether a language model proposes, although the plan names none: one that
+            is asked elsewhere, as by a coding agent.
     """
 
     store: LineageStore | None = None
@@ -74,6 +76,7 @@ class Overrides:
     approve: Approve | None = None
     joins: bool = False
     times: LeaseTimes = field(default_factory=LeaseTimes)
+    has_real_model: bool = False
 
 
 @dataclass
@@ -114,7 +117,7 @@ class CampaignSession:
 
     def __post_init__(self) -> None:
         self.pack = load_pack(self.plan.pack, self.plan.profile)
-        self.has_real_model = self.plan.has_real_model
+        self.has_real_model = self.plan.has_real_model or self.overrides.has_real_model
 
     @property
     def queue(self) -> TrialQueue | None:

@@ -235,15 +235,21 @@ class CampaignStore(OpenLineage):
             transaction.run(statement, state=PAUSED if paused else RUNNING, id=campaign_id)
             return _campaign(transaction, campaign_id)
 
-    def start_round(self, campaign: str) -> int:
+    def start_round(self, campaign: str, *, beside: bool = False) -> int:
         """Start the next round, the first being 1, and end the one before.
+
+        Args:
+            campaign: Name of the campaign.
+            beside: Whether the one before goes on, as another process leads it.
 
         Returns:
             The round's number.
         """
         with self._writing_to(campaign) as (transaction, campaign_id):
             number = last_round(transaction, campaign_id) + 1
-            if (driver := self._driving.get(campaign)) is not None:
+            if beside:
+                pass
+            elif (driver := self._driving.get(campaign)) is not None:
                 begin_drivers_round(transaction, campaign_id, driver, number)
             else:
                 _end_round(transaction, campaign_id)

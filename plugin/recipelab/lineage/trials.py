@@ -238,10 +238,18 @@ class TrialReader(OpenLineage):
         with self._asking(campaign) as (transaction, campaign_id):
             return trial_records(transaction, transaction.values(_IN_FLIGHT, campaign=campaign_id))
 
-    def in_flight_briefs(self, campaign: str) -> tuple[TrialBrief, ...]:
-        """Return the trials that have no outcome yet, lowest number first, each in one row."""
+    def in_flight_briefs(
+        self, campaign: str, *, limit: int | None = None
+    ) -> tuple[TrialBrief, ...]:
+        """Return the trials that have no outcome yet, lowest number first, each in one row.
+
+        Args:
+            campaign: Name of the campaign.
+            limit: How many at most; ``None`` for all.
+        """
         with self._asking(campaign) as (transaction, campaign_id):
-            return trial_briefs(transaction, transaction.values(_IN_FLIGHT, campaign=campaign_id))
+            ids = transaction.values(_IN_FLIGHT, campaign=campaign_id)
+            return trial_briefs(transaction, ids[:limit])
 
     def best(self, campaign: str) -> TrialRecord:
         """Return the head of the working line, or else the baseline.

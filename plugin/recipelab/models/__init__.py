@@ -2,6 +2,7 @@
 
 from recipelab.models.answers import ThinkingClient, WholeAnswerClient
 from recipelab.models.guided import GuidedClient
+from recipelab.models.handed_on import HandedOnClient
 from recipelab.models.metered import Meter, MeteredClient, Prices
 from recipelab.models.offline import OfflineClient, OfflineConfig
 from recipelab.models.open import (
@@ -18,6 +19,7 @@ from recipelab.models.wrappers import JsonRepairClient, Patience, RetryingClient
 __all__ = [
     "OFFLINE",
     "GuidedClient",
+    "HandedOnClient",
     "JsonRepairClient",
     "Meter",
     "MeteredClient",

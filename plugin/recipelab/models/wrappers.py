@@ -414,6 +414,8 @@ class JsonRepairClient(WrappedClient):
                 piece = piece.model_copy(update={"content": calls})
             elif isinstance(piece, CreateResult) and len(piece.content) > MAX_ANSWER:
                 piece = piece.model_copy(update={"content": piece.content[:MAX_ANSWER]})
+            if isinstance(piece, CreateResult) and len(piece.thought or "") > MAX_ANSWER:
+                piece = piece.model_copy(update={"thought": (piece.thought or "")[:MAX_ANSWER]})
             yield piece
 
 

@@ -17,7 +17,13 @@ from recipelab.packs.judging_sections import SHA256, Section
 
 
 class DebianSource(Section):
-    """A file inside a Debian package."""
+    """A file inside a Debian package.
+
+    Attributes:
+        kind: ``debian``.
+        package: Name of the package.
+        path: Path of the file in it.
+    """
 
     kind: Literal["debian"]
     package: str = Field(pattern=r"^[a-z0-9][a-z0-9+.-]+$")
@@ -25,7 +31,14 @@ class DebianSource(Section):
 
 
 class PypiSource(Section):
-    """A file inside a distribution on the Python package index."""
+    """A file inside a distribution on the Python package index.
+
+    Attributes:
+        kind: ``pypi``.
+        package: Name of the distribution.
+        version: Its version.
+        path: Path of the file in its wheel.
+    """
 
     kind: Literal["pypi"]
     package: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -37,6 +50,13 @@ class SdistSource(Section):
     """A file inside a Python source distribution.
 
     pip runs the distribution's own setup to read its metadata, so it is checked by its hash before.
+
+    Attributes:
+        kind: ``sdist``.
+        package: Name of the distribution.
+        version: Its version.
+        sha256: Hash of the archive.
+        path: Path of the file in the archive.
     """
 
     kind: Literal["sdist"]
@@ -47,12 +67,19 @@ class SdistSource(Section):
 
 
 class UrlSource(Section):
-    """A file at an address, or inside a tar archive there."""
+    """A file at an address, or inside a tar archive there.
+
+    Attributes:
+        kind: ``url``.
+        url: The address, which begins with ``http://`` or ``https://``.
+        member: Path of the file in the archive, if the address is that of one.
+        bytes: Size of the archive in bytes, if it is one.
+    """
 
     kind: Literal["url"]
     url: str = Field(pattern=r"^https?://")
     member: str | None = None
-    bytes: int | None = Field(default=None, ge=0, description="Of the archive, if it is one.")
+    bytes: int | None = Field(default=None, ge=0)
 
 
 _VARIABLE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(:-(?P<default>[^{}$]*))?\}")
@@ -94,18 +121,27 @@ def check_variables(text: str) -> str:
 
 
 class PathSource(Section):
-    """A file on this machine; a relative path starts at the pack's folder."""
+    """A file on this machine; a relative path starts at the pack's folder.
+
+    Attributes:
+        kind: ``path``.
+        path: The path. It may hold ``${NAME}`` or ``${NAME:-DEFAULT}`` for a variable of the
+            environment.
+    """
 
     kind: Literal["path"]
-    path: str = Field(
-        description="It may hold ${NAME} or ${NAME:-DEFAULT} for a variable of the environment."
-    )
+    path: str
 
     _variables = field_validator("path")(check_variables)
 
 
 class CloneSource(Section):
-    """A file in the user's clone of upstream, where upstream's own tools have put it."""
+    """A file in the user's clone of upstream, where upstream's own tools have put it.
+
+    Attributes:
+        kind: ``clone``.
+        path: Path of the file in the clone.
+    """
 
     kind: Literal["clone"]
     path: str
@@ -144,8 +180,8 @@ class DataFile(Section):
         at: Where a phase finds it that names it in a list; ``data/NAME`` unless given.
         sha256: Its hash; of a folder, that of its manifest.
         content_sha256: Hash of what a gzip file holds.
-        bytes: Its size.
-        tolerance: How far the size may be off, as a share.
+        bytes: Its size, in bytes.
+        tolerance: How far the size of a file without a hash may be from ``bytes``, as a share.
         license: Under which license it is.
         sources: Where it may be.
     """
@@ -156,12 +192,7 @@ class DataFile(Section):
     sha256: str | None = Field(default=None, pattern=SHA256)
     content_sha256: str | None = Field(default=None, pattern=SHA256)
     bytes: int = Field(default=0, ge=0)
-    tolerance: float = Field(
-        default=0.2,
-        ge=0,
-        lt=1,
-        description="How far the size of a file without a hash may be from bytes, as a share.",
-    )
+    tolerance: float = Field(default=0.2, ge=0, lt=1)
     license: str = "not stated"
     sources: tuple[Source, ...] = Field(min_length=1)
 
@@ -215,6 +246,11 @@ class SeriesNumbers(Section):
 
     A ``[[data]]`` table with ``numbers`` and a ``file`` that holds ``{n}`` stands for many files,
     one for each number. See :func:`recipelab.packs.load.read_pack`.
+
+    Attributes:
+        first: The first number.
+        last: The last number.
+        digits: Digits of each number, with leading zeros.
     """
 
     first: int = Field(ge=0)

@@ -6,8 +6,18 @@ import math
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    field_validator,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
+from recipelab.core.attributes import key_texts, summary
 from recipelab.core.errors import unknown_name
 from recipelab.core.registry import Registry
 from recipelab.core.trial import Phase, Status
@@ -35,9 +45,26 @@ anything; a submission is recipe and artifact."""
 
 
 class Section(BaseModel):
-    """A table of a pack: frozen, and without keys that nobody reads."""
+    """A table of a pack: frozen, and without keys that nobody reads.
+
+    Its JSON schema has the texts of its docstring, which editors show beside a key.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Return the schema of the table, with a description of each key."""
+        schema = handler(core_schema)
+        table = handler.resolve_ref_schema(schema)
+        table["description"] = summary(cls)
+        texts = key_texts(cls)
+        for key, value in table.get("properties", {}).items():
+            if key in texts:
+                value.setdefault("description", texts[key])
+        return schema
 
 
 class Goal(StrEnum):
@@ -130,6 +157,18 @@ class Metric(Section):
 
     With ``charge_predict`` the time of predict is added to that of train, so that nothing is won by
     moving work from one to the other.
+
+    Attributes:
+        name: Its name, as it is shown.
+        unit: The unit in which it is shown, as ``s`` or ``bits``.
+        goal: Which way it is better: ``minimize`` or ``maximize``.
+        measure: The measurement that it is, as ``train.cpu_seconds`` or ``score.accuracy``.
+        side_by_side: Whether the best trains again beside every trial; for times.
+        charge_predict: Whether the time of predict counts, too; for times.
+        drift: How far the best's own times may be apart, as a share of their mean, before a
+            comparison side by side is repeated.
+        scale: ``linear``, or ``log`` where noise is in proportion to the value; ``log`` for times
+            and sizes unless given.
     """
 
     name: str
@@ -254,8 +293,8 @@ class Gate(Section):
     Attributes:
         name: A few words.
         measure: The measurement.
-        at_least: Its lower limit.
-        at_most: Its upper limit.
+        at_least: Its lower limit, in the unit of the measurement.
+        at_most: Its upper limit, in the unit of the measurement.
         relative_to: Whose measurement a trial is held to, in place of a limit: it may not be worse
             than that of the ``best``, or of the ``baseline``.
         goal: Which way the measurement is better; for relative gates.

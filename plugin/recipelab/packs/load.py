@@ -324,7 +324,13 @@ def _show_series(phase: Any, series: Mapping[str, list[str]]) -> Any:
 
 
 class PlayEdit(Section):
-    """One search/replace block of a play."""
+    """One search/replace block of a play.
+
+    Attributes:
+        path: The file, as the recipe names it.
+        search: The text that is replaced; it stands in the file once.
+        replace: The text in its place.
+    """
 
     path: str
     search: str = Field(min_length=1)
@@ -393,33 +399,62 @@ def pack_schema() -> dict[str, Any]:
     keys: dict[str, Any] = {
         key: value for key, value in schema["properties"].items() if key not in _SET_BY_LOADER
     }
-    extends = {"type": "string", "description": "Name of another profile that it is laid over."}
+    extends = {
+        "type": "string",
+        "default": None,
+        "description": "Name of another profile that it is laid over.",
+    }
     overridden = {_EXTENDS: extends, **keys}
     overrides = {
         "type": "object",
         "properties": overridden,
         "additionalProperties": False,
     }
-    keys["default_profile"] = {"type": "string", "description": "Taken if no profile is named."}
-    keys["profiles"] = {"type": "object", "additionalProperties": overrides}
+    keys["default_profile"] = {
+        "type": "string",
+        "default": None,
+        "description": "The profile that is taken if none is named.",
+    }
+    keys["profiles"] = {
+        "type": "object",
+        "description": "Tables by name, each with what is another value in that profile.",
+        "additionalProperties": overrides,
+    }
     tables = schema["$defs"]
     tables["SeriesNumbers"] = SeriesNumbers.model_json_schema()
-    tables["DataFile"]["properties"]["numbers"] = {"$ref": "#/$defs/SeriesNumbers"}
+    tables["DataFile"]["properties"]["numbers"] = {
+        "$ref": "#/$defs/SeriesNumbers",
+        "default": None,
+        "description": "The numbers of a series, whose file names hold ``{n}``.",
+    }
     texts = {"type": "array", "items": {"type": "string"}}
+    name = {"type": "string", "description": "Name of the sandbox."}
+    packages = {**texts, "description": "Packages beyond those of the sandbox."}
     sandbox = {
         "type": "object",
-        "properties": {"name": {"type": "string"}, "requirements": texts},
+        "properties": {"name": name, "requirements": packages},
         "additionalProperties": False,
     }
-    keys["sandbox"] = {"anyOf": [{"type": "string"}, sandbox], "default": "cpu"}
+    forms = {"anyOf": [{"type": "string"}, sandbox]}
+    keys["sandbox"] = {**keys["sandbox"], **forms, "default": "cpu"}
+    keys["sandbox"].pop("type")
     overridden["sandbox"] = keys["sandbox"]
-    tables["DataFile"]["properties"]["folder"] = {"type": "string"}
+    folder = tables["DataFile"]["properties"]["folder"]
+    tables["DataFile"]["properties"]["folder"] = {
+        "type": "string",
+        "default": None,
+        "description": folder["description"],
+    }
     for table in tables.values():
         table.pop("required", None)
         data = table.get("properties", {}).get("data", {})
         if data.get("additionalProperties") == {"type": "string"}:
             names = {"type": "array", "items": {"type": "string"}}
-            table["properties"]["data"] = {"anyOf": [data, names], "title": "Data"}
+            table["properties"]["data"] = {
+                "anyOf": [{key: data[key] for key in ("type", "additionalProperties")}, names],
+                "title": "Data",
+                "description": f"{data['description']} A list of names takes each file's own path.",
+            }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "recipelab task pack, format 1",

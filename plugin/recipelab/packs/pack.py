@@ -67,11 +67,36 @@ class Pack(Section):
     Attributes:
         root: The pack's folder.
         profile: Name of the applied profile.
+        format: Version of the format of ``pack.toml``; 1.
+        name: Its name, as on the command line.
+        title: What it is about, in one line.
+        description: What the task is, for specialists and people.
+        specialists: Names of the charters that work on it, unless a campaign names others.
         sandbox: Name of the sandbox.
         requirements: Packages beyond those of the sandbox: ``[sandbox] requirements``.
         warm: Modules that the sandbox imports before each phase of the recipe, whose time they are
             not.
+        metric: The score.
+        acceptance: How a gain is told from noise.
+        gates: Limits beside the score.
+        budgets: Seconds that each phase may take.
+        limits: Bounds of every phase but time.
+        seeds: Seeds on which trials are screened, two at least.
         folds: Number of folds of a cross-validation; a seed run has the fold of its seed.
+        recipe: The starting recipe, and what of it may be changed.
+        surfaces: The named parts of the recipe.
+        data: Data files and folders, and where they come from.
+        phases: The commands.
+        certify: How a trial is certified.
+        control: A run on data that tell nothing, before a claim; ``None`` for none.
+        fidelity: A short training, by which trials are screened first; ``None`` for none.
+        evaluator: The folder of the scorer.
+        hardware: The hardware that the profile is made for.
+        upstream: The repository of somebody else that the recipe starts from; ``None`` for none.
+        protected: What scores beside the recipe's own code, and has to stay as it was.
+        legality: The rules of the task, and what enforces each.
+        rehearsal: How a profile for GPUs runs on a small machine; ``None`` for not at all.
+        scratch: What agents may run in the sandbox that is no trial.
     """
 
     root: Path

@@ -106,16 +106,18 @@ class TrainSpec(PhaseSpec):
 
 
 class Projects(Section):
-    """What preflight projects of the training: each measure with its relative error, from 0 to 1.
+    """What preflight projects of the training: each measure with its relative error, as a share.
 
     The phase leaves ``out/projection.json``, an object of numbers under these names. A projection
     that is over a limit by more than its error refuses the recipe before it is trained.
 
     Attributes:
-        artifact_bytes: Size of the artifact, compressed as training would leave it.
-        train_seconds: Wall-clock time of train, in seconds.
-        train_cpu_seconds: CPU time of train, in seconds: steadier than the clock on the wall.
-        peak_memory_mb: Largest memory use of train, in MiB.
+        artifact_bytes: Error of the artifact's size in bytes, compressed as training would leave
+            it.
+        train_seconds: Error of the wall-clock seconds of train.
+        train_cpu_seconds: Error of the CPU seconds of train, which are steadier than the clock on
+            the wall.
+        peak_memory_mb: Error of the largest memory use of train in MiB.
     """
 
     artifact_bytes: float | None = Field(default=None, ge=0, lt=1)
@@ -194,7 +196,16 @@ class PrepareSpec(PhaseSpec):
 
 
 class Phases(Section):
-    """The phases; ``draw`` and ``prepare`` are for evaluators that make what a recipe sees."""
+    """The phases; ``draw`` and ``prepare`` are for evaluators that make what a recipe sees.
+
+    Attributes:
+        draw: Chooses what is hidden, once in a campaign; ``None`` for none.
+        preflight: One tiny step of a training, before any budget is spent.
+        train: Trains, and leaves an artifact.
+        prepare: Makes what a seed run sees; ``None`` for none.
+        predict: Predicts with the artifact, without answers.
+        score: Scores the predictions, without the recipe.
+    """
 
     draw: DrawSpec | None = None
     preflight: PreflightSpec
@@ -216,8 +227,8 @@ class FidelitySpec(Section):
 
     Attributes:
         command: The command of train, shortened, as by an argument for a tenth of the steps.
-        share: Share of the time of a whole training that it takes.
-        seeds: On how many seeds a trial is screened so.
+        share: Time that it takes, as a share of a whole training.
+        seeds: Seeds on which a trial is screened so.
         correlation: Correlation of the gains of short and whole trainings over the campaign's
             trials below which it is switched off.
         trials: Trials that have both before it may be switched off.
@@ -239,8 +250,9 @@ class ControlSpec(PrepareSpec):
 
     Attributes:
         measure: What the scorer measured of such a run.
-        at_least: The least that a recipe can reach which knows nothing, where less is better.
-        at_most: The most that it can reach, where more is better.
+        at_least: The least that a recipe can reach which knows nothing, where less is better, in
+            the unit of the measure.
+        at_most: The most that it can reach, where more is better, in the unit of the measure.
     """
 
     measure: str = Field(pattern=r"^score\.[A-Za-z_]\w*$")

@@ -19,7 +19,16 @@ from recipelab.packs.phase_sections import PhaseSpec, PrepareSpec
 
 
 class Budgets(Section):
-    """Wall-clock seconds that each phase may take."""
+    """Wall-clock seconds that each phase may take.
+
+    Attributes:
+        draw: Seconds for the phase that draws what is hidden, once in a campaign.
+        preflight: Seconds for the tiny step before a training.
+        train: Seconds for a training.
+        prepare: Seconds for the phase that makes what a seed run sees.
+        predict: Seconds for the predictions of a seed run.
+        score: Seconds for the scorer.
+    """
 
     draw: float = Field(default=120, gt=0)
     preflight: float = Field(gt=0)
@@ -32,11 +41,18 @@ class Budgets(Section):
 class PackLimits(Section):
     """Bounds of every phase but time.
 
-    ``processes`` says how many processes a phase starts to compute side by side, as many as
-    ``torch.distributed.run`` is told. Numeric libraries get ``cpus / processes`` threads in each.
-
-    ``recipe_growth`` is how many bytes a recipe may have that the starting recipe has not, its
-    editable files compressed. Code has no need of much more; answers and weights have.
+    Attributes:
+        memory_mb: Memory of a phase, in MiB.
+        cpus: CPU cores that a phase may use at a time.
+        processes: Processes that a phase starts to compute side by side, as many as
+            ``torch.distributed.run`` is told. Numeric libraries get ``cpus / processes`` threads in
+            each.
+        pids: Processes and threads that a phase may have at a time.
+        output_mb: Size of all files that a phase leaves in ``out/``, in MiB.
+        scratch_mb: Size of what a phase may write elsewhere, in MiB.
+        output_files: Number of files that a phase may leave in ``out/``.
+        recipe_growth: Bytes that a recipe may have which the starting recipe has not, its editable
+            files compressed. Code has no need of much more; answers and weights have.
     """
 
     memory_mb: int = Field(default=2048, ge=64)
@@ -58,8 +74,11 @@ class PackLimits(Section):
 class RecipeSpec(Section):
     """Where the starting recipe lies, and which of its files agents may change.
 
-    ``python`` is the version of Python that it is written for, as ``3.12``. Where the host's own is
-    older, only the sandbox can tell whether an edit parses.
+    Attributes:
+        folder: Its folder, below that of the pack.
+        python: The version of Python that it is written for, as ``3.12``. Where the host's own is
+            older, only the sandbox can tell whether an edit parses.
+        editable: Patterns of the files that agents may change, as ``recipe/*.py``.
     """
 
     folder: str
@@ -68,7 +87,12 @@ class RecipeSpec(Section):
 
 
 class Surface(Section):
-    """A named part of the recipe."""
+    """A named part of the recipe.
+
+    Attributes:
+        name: Its name, as ``opt``.
+        description: What belongs to it, for specialists.
+    """
 
     name: str = Field(pattern=NAME)
     description: str
@@ -127,6 +151,10 @@ class UpstreamSetting(Section):
 
     A recipe that its authors run with settings in the environment gets them as its defaults, so
     that whoever edits a default changes something.
+
+    Attributes:
+        find: The text in upstream's file.
+        replace: The text in the recipe.
     """
 
     find: str = Field(min_length=1)
@@ -140,7 +168,7 @@ class UpstreamFile(Section):
         path: Where it is in the repository.
         target: Where it is in the recipe, below the recipe's folder.
         sha256: Its hash in the repository.
-        bytes: Its size there.
+        bytes: Its size there, in bytes.
         unpack: ``lzma-b85`` for a Python file that holds its source compressed, as contests that
             count bytes make people write it; the recipe then has the source.
         replace: What the recipe has instead of some texts, after it is unpacked; the hash is that
@@ -204,7 +232,7 @@ class Hardware(Section):
     """The hardware that a profile is made for.
 
     Attributes:
-        gpus: GPUs that one phase has to itself.
+        gpus: GPUs that one phase has to itself; 0 for cores alone.
         kind: Which, for people.
         note: What else to know.
     """
@@ -221,7 +249,7 @@ class Replacement(Section):
         file: The file, as the recipe names it.
         find: The text to replace.
         replace: What stands in its place.
-        times: How often the text is in the file, no more and no less.
+        times: Number of times that the text is in the file, no more and no less.
         why: What is not rehearsed because of it, in a few words; empty if nothing is.
     """
 

@@ -1,4 +1,4 @@
-"""What stands between the page's server and everybody who may send it a request.
+"""What stands between a server of ours and everybody who may send it a request.
 
 Whoever reaches the server could steer campaigns, and a browser reaches it for every site that is
 open in it. So a request must name this server as its host (a site that lets its own name point here
@@ -21,7 +21,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 BODY_BYTES = 65_536
-"""Bytes of a request's body at most."""
+"""Bytes of a request's body that the page may send, at most."""
 
 COOKIE = "recipelab"
 """Name of the cookie that holds the token, before the port: cookies do not tell ports apart."""
@@ -44,11 +44,33 @@ HEADERS = {
 """Headers of every answer."""
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
-_METHODS = ("GET", "HEAD", "POST")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a server takes.
+
+    Attributes:
+        methods: The methods of HTTP.
+        body_bytes: Bytes of a body at most.
+        api: How the paths begin that another site may not even ask for.
+        command: The command that serves, for the advice how to allow a name.
+        opens: Whether a browser may bring the token in the address, to have it in a cookie.
+    """
+
+    methods: tuple[str, ...]
+    body_bytes: int
+    api: str
+    command: str
+    opens: bool
+
+
+PAGE = Rules(("GET", "HEAD", "POST"), BODY_BYTES, "/api/", "ui", opens=True)
+"""The rules of the page."""
 
 
 class BodyTooLarge(Exception):
-    """A request has a body that is longer than any that the page sends."""
+    """A request has a body that is longer than any that the server takes."""
 
 
 @dataclass(frozen=True)
@@ -134,11 +156,13 @@ class Guard:
     Args:
         app: The application behind it.
         access: Who may ask.
+        rules: What may be asked.
     """
 
-    def __init__(self, app: ASGIApp, access: Access) -> None:
+    def __init__(self, app: ASGIApp, access: Access, rules: Rules = PAGE) -> None:
         self._app = app
         self._access = access
+        self._rules = rules
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or have the application answer it."""
@@ -146,7 +170,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         if scope["type"] != "http":
-            return  # The page has no web sockets.
+            return  # There are no web sockets.
         headers = {
             key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]
         }
@@ -168,7 +192,7 @@ class Guard:
         if refusal is not None:
             await refusal(scope, receive, send_guarded)
             return
-        body = _Body(receive)
+        body = _Body(receive, self._rules.body_bytes)
 
         async def send_unless_too_long(message: Message) -> None:
             # The application takes a body that breaks off for one that it cannot read.
@@ -178,7 +202,10 @@ class Guard:
         with suppress(BodyTooLarge):
             await self._app(scope, body.receive, send_unless_too_long)
         if body.too_long:
-            await _too_long()(scope, receive, send_guarded)
+            await self._too_long()(scope, receive, send_guarded)
+
+    def _too_long(self) -> Response:
+        return _refused(413, f"the body is longer than {self._rules.body_bytes:,} bytes")
 
     def _refusal(self, scope: Scope, headers: Mapping[str, str]) -> Response | None:
         """Return why a request is refused whoever sends it; ``None`` if it is not."""
@@ -187,21 +214,21 @@ class Guard:
             return _refused(
                 403,
                 f"the server is not called {host!r}; open the address that it printed, or allow "
-                "the name: recipelab ui --allow-host NAME",
+                f"the name: recipelab {self._rules.command} --allow-host NAME",
             )
-        if method not in _METHODS:
-            return _refused(405, f"no such method; valid: {', '.join(_METHODS)}")
+        if method not in self._rules.methods:
+            return _refused(405, f"no such method; valid: {', '.join(self._rules.methods)}")
         origin = headers.get("origin")
         if origin is not None and not _is_origin(origin, host):
             return _refused(403, "another site may not ask this server")
-        is_api = scope["path"].startswith("/api/")
+        is_api = scope["path"].startswith(self._rules.api)
         if is_api and headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
             return _refused(403, "another site may not ask this server")
         if method == "POST" and not _is_json(headers.get("content-type", "")):
             return _refused(415, "a body must be application/json")
         length = headers.get("content-length", "0")
-        if not length.isascii() or not length.isdigit() or int(length) > BODY_BYTES:
-            return _too_long()
+        if not length.isascii() or not length.isdigit() or int(length) > self._rules.body_bytes:
+            return self._too_long()
         return None
 
     def _token_answer(self, scope: Scope, headers: Mapping[str, str]) -> Response | None:
@@ -210,13 +237,15 @@ class Guard:
         if access.token is None:
             return None
         given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[-1]
-        if scope["path"] == "/" and access.is_token(given):
+        if self._rules.opens and scope["path"] == "/" and access.is_token(given):
             # The address bar, the history and pictures of the screen do not keep it.
             answer = RedirectResponse("/", status_code=303)
             answer.set_cookie(access.cookie, given, httponly=True, samesite="strict", path="/")
             return answer
         if access.shows_token(headers):
             return None
+        if not self._rules.opens:
+            return _refused(401, "send the token that the server was started with, as a Bearer")
         return _refused(401, "open the address with its token, as the server printed it")
 
 
@@ -237,9 +266,9 @@ def _is_json(content_type: str) -> bool:
 class _Body:
     """A body that ends a request where it gets too long, whatever it announced."""
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, most: int) -> None:
         self._receive = receive
-        self._left = BODY_BYTES
+        self._left = most
         self.too_long = False
 
     async def receive(self) -> Message:
@@ -251,7 +280,3 @@ class _Body:
                 self.too_long = True
                 raise BodyTooLarge
         return message
-
-
-def _too_long() -> Response:
-    return _refused(413, f"the body is longer than {BODY_BYTES:,} bytes")

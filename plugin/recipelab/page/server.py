@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import secrets
 import signal
-import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.resources import files
 from typing import Annotated, Any, Self
 
-import uvicorn
 from fastapi import FastAPI, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -28,12 +23,18 @@ from recipelab.page.chat import MOST_MESSAGES, chat_data, view_data
 from recipelab.page.data import campaigns_data, now_data
 from recipelab.page.detail import trial_data
 from recipelab.page.export import open_in_browser
+from recipelab.page.listening import (
+    Binding,
+    address_url,
+    listening_socket,
+    new_token,
+    quiet_server,
+)
 from recipelab.page.security import Access, Guard, is_loopback
 from recipelab.page.shown import page_json
 from recipelab.page.source import PageCampaign, PageLineage, Unavailable, as_unavailable
 from recipelab.page.tailer import Tailer
 
-PORT = 8642
 READERS = 12
 """Requests that read the lineage at the same time."""
 
@@ -43,7 +44,6 @@ ANSWER_SECONDS = 10.0
 COMPRESSED_BYTES = 50_000
 """Answers from this size on are compressed where the browser takes it."""
 
-TOKEN_BYTES = 24
 _LARGEST = 2**32 - 1
 _TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
 
@@ -296,49 +296,6 @@ def static_files() -> dict[str, bytes]:
     return found
 
 
-@dataclass(frozen=True)
-class Binding:
-    """Where the server listens.
-
-    Attributes:
-        host: Address or name.
-        port: Port; 0 takes a free one.
-        token: Whether a token is asked for on this machine, too.
-        allowed_hosts: Further names under which it may be addressed.
-    """
-
-    host: str = "127.0.0.1"
-    port: int = PORT
-    token: bool = False
-    allowed_hosts: tuple[str, ...] = ()
-
-
-def listening_socket(binding: Binding) -> socket.socket:
-    """Return a socket that listens.
-
-    Raises:
-        RecipelabError: The port is taken, or the address is none of this machine.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            binding.host, binding.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        found = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise RecipelabError(f"--host: {binding.host!r} is no address: {error.strerror}") from None
-    try:
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        found.bind(address)
-        found.listen(128)
-    except OSError as error:
-        found.close()
-        raise RecipelabError(
-            f"cannot listen on {binding.host} port {binding.port}: {error.strerror}; choose "
-            "another: --port N, or --port 0 for any that is free"
-        ) from None
-    return found
-
-
 class PageServer:
     """A server of the page that listens, and serves once it runs.
 
@@ -360,20 +317,10 @@ class PageServer:
         self._listening = listening_socket(binding)
         port = self._listening.getsockname()[1]
         needs_token = binding.token or not is_loopback(binding.host)
-        self.token = secrets.token_urlsafe(TOKEN_BYTES) if needs_token else None
+        self.token = new_token() if needs_token else None
         access = Access.of_binding(binding.host, port, self.token, binding.allowed_hosts)
-        self.url = _url(binding.host, port, self.token)
-        config = uvicorn.Config(
-            self._page.app(access),
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            date_header=False,
-            timeout_graceful_shutdown=1,
-            ws="none",
-            lifespan="off",
-        )
-        self._server = _Server(config)
+        self.url = address_url(binding.host, port) + (f"?token={self.token}" if self.token else "")
+        self._server = quiet_server(self._page.app(access))
 
     async def run(self) -> None:
         """Serve until it is stopped."""
@@ -387,15 +334,6 @@ class PageServer:
         # Streams would hold the server up as long as browsers look.
         self._page.close()
         self._server.should_exit = True
-
-
-class _Server(uvicorn.Server):
-    """A server whose signals are handled by whoever runs it."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals alone: uvicorn would raise them once more at its end."""
-        yield
 
 
 def serve(
@@ -429,9 +367,3 @@ def serve(
         await server.run()
 
     asyncio.run(run())
-
-
-def _url(host: str, port: int, token: str | None) -> str:
-    name = socket.gethostname() if host in ("0.0.0.0", "::", "") else host
-    shown = f"[{name}]" if ":" in name else name
-    return f"http://{shown}:{port}/" + (f"?token={token}" if token else "")

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import platform
-import shutil
 import socket
 import tempfile
 import threading
@@ -29,7 +28,7 @@ from recipelab.places.setup import lacks_image, load_image, open_sandbox, packag
 from recipelab.places.store import NodeStore, default_root
 from recipelab.places.trees import Hashes, stand_of_folder
 from recipelab.sandbox.base import Input, PhaseRequest, PhaseResult, Sandbox, Watch
-from recipelab.sandbox.files import remove_tree
+from recipelab.sandbox.files import new_folder, remove_tree
 from recipelab.sandbox.gpus import list_gpus
 from recipelab.sandbox.spec import ImageSpec
 
@@ -68,7 +67,7 @@ class NodeWorker:
             SandboxUnavailable: The sandbox cannot run on this node.
         """
         setup = self._setup
-        self._folder = Path(tempfile.mkdtemp(prefix="recipelab-spec-"))
+        self._folder = new_folder(Path(tempfile.gettempdir()), what="spec")
         self._spec = await asyncio.to_thread(read_spec, setup.spec, self._folder)
         root = Path(setup.store) if setup.store else default_root()
         most = int(setup.store_gb * _GIB)
@@ -103,7 +102,7 @@ class NodeWorker:
         if store is not None:
             await asyncio.to_thread(store.close)
         if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            remove_tree(self._folder)
 
     async def facts(self) -> NodeFacts:
         """Return what the node is."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import tempfile
 import uuid
 from abc import ABC, abstractmethod
 from collections import defaultdict
@@ -33,7 +34,7 @@ from recipelab.places.transfer import (
 )
 from recipelab.places.trees import Hashes, Packed, stand_of_folder
 from recipelab.sandbox.base import WATCH_BYTES, Ending, PhaseRequest, PhaseResult, Sandbox
-from recipelab.sandbox.files import check_request
+from recipelab.sandbox.files import check_request, reap_folders
 from recipelab.sandbox.processes import MIB
 from recipelab.sandbox.slots import Slot, SlotPool
 
@@ -151,6 +152,8 @@ class PlacedSandbox(Sandbox):
 
     async def start(self) -> None:
         """Get ready; see :meth:`Sandbox.start`."""
+        # Phases run elsewhere, and what a killed driver has left lies here.
+        await asyncio.to_thread(reap_folders, Path(tempfile.gettempdir()))
         self._started = True
 
     async def stop(self) -> None:

@@ -13,7 +13,6 @@ import contextlib
 import json
 import math
 import os
-import shutil
 import sys
 import tempfile
 import time
@@ -31,6 +30,7 @@ from recipelab.places.parcel import PIECE_BYTES, NodeSetup
 from recipelab.places.placed import NodeLink, NodeLost, PlacedSandbox
 from recipelab.places.setup import STORE_OPTIONS, node_setup
 from recipelab.places.stream import Frames, StreamLink
+from recipelab.sandbox.files import new_folder, remove_tree
 from recipelab.sandbox.slots import Slot
 
 _log = logger(__name__)
@@ -171,8 +171,8 @@ class RayPlace(Place):
     async def start(self) -> None:
         """Connect to the cluster, and wait for slots; see :meth:`Place.start`."""
         self._setup = await node_setup(self._request)
-        self._folder = Path(tempfile.mkdtemp(prefix="recipelab-ray-"))
-        self._stack.callback(shutil.rmtree, self._folder, ignore_errors=True)
+        self._folder = new_folder(Path(tempfile.gettempdir()), what="ray")
+        self._stack.callback(remove_tree, self._folder)
         await self._stack.enter_async_context(self.sandbox)
         self.pool.grows = True
         server = await asyncio.start_unix_server(

@@ -9,18 +9,19 @@ import tempfile
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import IO
 
 from recipelab.core.errors import REQUIREMENT, RecipelabError, SandboxError, SandboxUnavailable
 from recipelab.places.base import PlaceRequest
 from recipelab.places.parcel import NodeSetup, SpecFiles
 from recipelab.sandbox.base import Sandbox
 from recipelab.sandbox.choose import AUTO, DOCKER, LOCAL, SANDBOX_KINDS, docker_daemon_error
+from recipelab.sandbox.files import new_folder, remove_tree
 from recipelab.sandbox.requirements import read_requirements
 from recipelab.sandbox.spec import REQUIREMENTS_FILE, ImageSpec, parse_image_spec
 
 _API_SECONDS = 600
 _PIECE = 1 << 20
+_ARCHIVE = "image.tar"
 _FORMAT = 1
 STORE, STORE_GB = "store", "store_gb"
 
@@ -162,7 +163,7 @@ class ImageArchive:
 
     def __init__(self, spec: ImageSpec) -> None:
         self._spec = spec
-        self._file: IO[bytes] | None = None
+        self._folder: Path | None = None
         self._digest = ""
 
     def open(self) -> tuple[str, Path]:
@@ -171,33 +172,32 @@ class ImageArchive:
         Raises:
             SandboxUnavailable: This machine does not have the image.
         """
-        if self._file is None:
+        if self._folder is None:
             from docker.errors import ImageNotFound
 
             from recipelab.sandbox.docker.containers import daemon
 
-            file = tempfile.NamedTemporaryFile(prefix="recipelab-image-", suffix=".tar")  # noqa: SIM115
+            folder = new_folder(Path(tempfile.gettempdir()), what="image")
             total = hashlib.sha256()
             try:
-                with daemon(timeout=_API_SECONDS) as api:
+                with daemon(timeout=_API_SECONDS) as api, (folder / _ARCHIVE).open("wb") as file:
                     # By its name, so that the node knows it by that.
                     for piece in api.get_image(self._spec.image, chunk_size=_PIECE):
                         total.update(piece)
                         file.write(piece)
             except (SandboxUnavailable, ImageNotFound, OSError) as error:
-                file.close()
+                remove_tree(folder)
                 raise SandboxUnavailable(
                     f"this machine cannot send the image {self._spec.image}: {error}"
                 ) from error
-            file.flush()
-            self._file, self._digest = file, total.hexdigest()
-        return self._digest, Path(self._file.name)
+            self._folder, self._digest = folder, total.hexdigest()
+        return self._digest, self._folder / _ARCHIVE
 
     def close(self) -> None:
         """Remove the file."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        if self._folder is not None:
+            remove_tree(self._folder)
+            self._folder = None
 
 
 def load_image(pieces: Callable[[], Iterator[bytes]]) -> None:

@@ -107,6 +107,8 @@ class SlotPool:
     @property
     def slots(self) -> tuple[Slot, ...]:
         """The slots that are not retired."""
+        if not self._retired:
+            return self._all
         return tuple(slot for slot in self._all if slot.name not in self._retired)
 
     @property

@@ -77,7 +77,10 @@ class Ended:
 
 def opening_message(queue: TrialQueue, round_number: int) -> BaseChatMessage:
     """Return the task of a round, if the caller of the run gave none."""
-    text = f"Round {round_number}: improve {queue.pack.metric.name} of {queue.pack.name}."
+    pack = queue.pack
+    # The name of a pack may be that of another task, of which its profile is a small likeness.
+    what = f"{pack.title} ({pack.name}, profile {pack.profile})"
+    text = f"Round {round_number}: improve {pack.metric.name} of {what}."
     return TextMessage(content=text, source="user")
 
 

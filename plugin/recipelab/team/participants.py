@@ -20,6 +20,7 @@ from recipelab.evaluation.session import CampaignSession
 from recipelab.lineage import TrialRecord
 from recipelab.models import (
     GuidedClient,
+    HandedOnClient,
     JsonRepairClient,
     MeteredClient,
     Patience,
@@ -202,7 +203,7 @@ class ModelClients:
             client = self._open(wanted, charter)
             model = model_name(wanted)
         self._names[name] = model
-        client = JsonRepairClient(ThinkingClient(client))
+        client = JsonRepairClient(ThinkingClient(HandedOnClient(client)))
         if charter and charter.guided:
             client = GuidedClient(client, charter.tools or ())
         client = MeteredClient(

@@ -189,7 +189,7 @@ class TurnScheduler:
         few = self._queue.slots < len(self._specialists)
         waits = few and self._silence is not None and not self._silence.has_outcomes
         ahead = (0 if waits else self._queue.slots) if self._ahead is None else self._ahead
-        return self._queue.slots + ahead - len(self._queue.in_flight) - self._making
+        return self._queue.slots + ahead - self._queue.flying - self._making
 
     def _room(self) -> int:
         """Return for how many more turns a slot will be free when they bring their trial."""
@@ -208,7 +208,8 @@ class TurnScheduler:
         turns = [self._started[name] for name in self._specialists if name in self._started]
         thinking = [began for of_one in turns for began in of_one]
         lengths = self.turn_pace.lengths
-        coming = sorted(lengths.remaining(now - began) for began in thinking)
+        elapsed = sorted(now - began for began in thinking)
+        coming = sorted(lengths.all_remaining(elapsed))
         return self._queue.free_slots(coming[: self._making])
 
     def candidates(self) -> list[str]:
@@ -243,9 +244,9 @@ class TurnScheduler:
     @property
     def _is_slot_waiting(self) -> bool:
         """Whether more slots are free than specialists think, and a question costs them little."""
-        if len(self._queue.in_flight) + self._making >= self._queue.slots:
+        if self._queue.flying + self._making >= self._queue.slots:
             return False
-        if not self.thinking and not self._queue.in_flight:
+        if not self.thinking and not self._queue.flying:
             return True
         turn, trial = self.turn_pace.lengths.mean, self._queue.trial_seconds
         return not turn or not trial or turn < trial

@@ -16,6 +16,7 @@ from recipelab.core.trial import Edit
 from recipelab.evaluation.proposals import Candidate, Rejected
 from recipelab.evaluation.queue import TrialQueue
 from recipelab.tools.base import Row, TextTool, ToolArguments, to_json
+from recipelab.tools.desk import Desk
 from recipelab.tools.recipe import MAX_EDITS, EditArguments, FilesShown
 
 MOST_CHECKS = 200
@@ -170,7 +171,7 @@ class TurnState:
 
     def edits_on(
         self,
-        queue: TrialQueue,
+        queue: Desk,
         parent: int | None,
         check: str | None,
         edits: Sequence[EditArguments],
@@ -199,7 +200,7 @@ class TurnState:
         return CheckedEdits(best if self.blind or parent is None else parent, new)
 
 
-def news(queue: TrialQueue, turn: TurnState) -> Row:
+def news(queue: Desk, turn: TurnState) -> Row:
     """Return what has changed since the opening of a turn: whether there is a new best."""
     if turn.blind or turn.best is None:
         return {}
@@ -250,7 +251,7 @@ class CheckEditTool(TextTool[CheckEditArguments]):
         turn: The record of its turn; a blind one edits the best recipe, whatever it names.
     """
 
-    def __init__(self, queue: TrialQueue, surfaces: tuple[str, ...], turn: TurnState) -> None:
+    def __init__(self, queue: Desk, surfaces: tuple[str, ...], turn: TurnState) -> None:
         super().__init__(CheckEditArguments, "check_edit", CHECK_BLIND if turn.blind else CHECK)
         self._queue = queue
         self._surfaces = surfaces

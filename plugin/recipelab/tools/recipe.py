@@ -11,9 +11,9 @@ from recipelab.core.knobs import find_knobs
 from recipelab.core.recipe import Recipe
 from recipelab.core.text import with_files
 from recipelab.core.trial import Edit
-from recipelab.evaluation.queue import TrialQueue
 from recipelab.packs.load import Play
 from recipelab.tools.base import TextTool, ToolArguments
+from recipelab.tools.desk import Desk
 from recipelab.tools.rows import knob_values
 
 MAX_EDITS = 24
@@ -100,7 +100,7 @@ class ReadRecipeTool(TextTool[ReadRecipeArguments]):
 
     def __init__(
         self,
-        queue: TrialQueue,
+        queue: Desk,
         plays: tuple[Play, ...],
         *,
         blind: bool = False,

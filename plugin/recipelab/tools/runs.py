@@ -1,25 +1,27 @@
-"""The tools that show what a run did: its logs, its training curve, a profile of its training."""
+"""The tools that show what a run did: its logs, its training curve, profiles of its phases."""
 
 from __future__ import annotations
 
 import asyncio
 import re
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 from pydantic import Field
 
 from recipelab.core.errors import LineageError, RecipelabError
 from recipelab.core.matching import matching_lines
-from recipelab.core.trial import SeedRun
+from recipelab.core.trial import Phase, SeedRun
 from recipelab.evaluation.curves import curve_of
 from recipelab.evaluation.log_book import PhaseLog
 from recipelab.evaluation.queue import TrialQueue
-from recipelab.evaluation.scratch import PROFILE, WAIT_SECONDS, ScratchBench, profile_table
+from recipelab.evaluation.scratch import PROFILE, WAIT_SECONDS, ScratchBench
 from recipelab.lineage import TrialRecord
 from recipelab.packs.pack import Pack
 from recipelab.packs.phase_sections import CurveSpec
 from recipelab.sandbox.base import Ending, PhaseResult
 from recipelab.tools.base import AnyTool, Row, TextTool, ToolArguments, to_json, without_empty
+from recipelab.tools.desk import Desk
 from recipelab.tools.rows import rounded
 
 _PROFILED = re.compile(r"function calls[^\n]* in ([0-9.]+) seconds")
@@ -55,7 +57,7 @@ class RunLogTool(TextTool[RunLogArguments]):
         queue: The campaign's queue of trials.
     """
 
-    def __init__(self, queue: TrialQueue) -> None:
+    def __init__(self, queue: Desk) -> None:
         super().__init__(
             RunLogArguments,
             "run_log",
@@ -184,7 +186,7 @@ class CurveTool(TextTool[CurveArguments]):
         spec: What the pack says of its curves.
     """
 
-    def __init__(self, queue: TrialQueue, spec: CurveSpec) -> None:
+    def __init__(self, queue: Desk, spec: CurveSpec) -> None:
         super().__init__(
             CurveArguments,
             "curve",
@@ -223,15 +225,16 @@ def _curves(record: TrialRecord) -> dict[str, list[list[float | None]]]:
 
 
 class ProfileArguments(ToolArguments):
-    """Whose training."""
+    """Which phase of which trial."""
 
     trial: int = Field(ge=0)
+    phase: Literal["train", "predict"] = "train"
 
 
 class ProfileTool(TextTool[ProfileArguments]):
-    """Trains a trial's recipe once under a profiler, in a run of its own that is not scored.
+    """Runs a phase of a trial's recipe under a profiler, in a run of its own that is not scored.
 
-    A trial is profiled once: what was found is kept with its logs.
+    A phase is profiled once: what was found is kept with the logs of the trial.
 
     Args:
         queue: The campaign's queue of trials.
@@ -239,37 +242,46 @@ class ProfileTool(TextTool[ProfileArguments]):
     """
 
     def __init__(self, queue: TrialQueue, bench: ScratchBench) -> None:
+        metric = queue.pack.metric
+        counts = " (which counts in the score)" if metric.is_clock and metric.charge_predict else ""
         super().__init__(
             ProfileArguments,
             "profile_trial",
-            "Train a trial's recipe once under cProfile: functions by own seconds, and outside_s, "
-            "start and exit of the process. Not scored; takes a slot as a training does.",
+            f"Train a trial's recipe under cProfile, or train and predict{counts}: functions by "
+            "own seconds, and outside_s, start and exit of the process. Not scored; takes a slot.",
         )
         self._queue = queue
         self._bench = bench
-        self.call_seconds = queue.pack.budgets.train + WAIT_SECONDS + 60.0
+        every = sum(queue.pack.seconds(phase) for phase in Phase if phase is not Phase.SCORE)
+        self.call_seconds = every + WAIT_SECONDS + 60.0
 
     async def answer(self, args: ProfileArguments) -> str:
         """Return the functions that took most.
 
         Raises:
             LineageError: There is no such trial, or it has no recipe.
-            RecipelabError: No time is left, no slot was free, or the pack trains by no script.
+            RecipelabError: No time is left, no slot was free, or a phase is no script.
         """
-        queue = self._queue
+        queue, phase = self._queue, Phase(args.phase)
+        name = PROFILE if phase is Phase.TRAIN else f"{phase}_{PROFILE}"
+        head: Row = {"trial": args.trial, "phase": args.phase}
         logs = queue.logs.logs(args.trial) if queue.logs is not None else ()
         for log in logs:
-            if log.phase == PROFILE:
-                return to_json({"trial": args.trial, "kept": True, "profile": log.text})
+            if log.phase == name:
+                return to_json({**head, "kept": True, "profile": log.text})
         files = queue.recipe_of(args.trial)
         check_time(queue)
         labels = {"campaign": queue.campaign, "trial": str(args.trial)}
-        result = await self._bench.profile(files, labels)
-        queue.ledger.used_device(PROFILE, result.wall_seconds)
-        table = profile_table(result.log)[-SHOWN_CHARACTERS:]
-        if result.ok and queue.logs is not None:
-            queue.logs.keep(args.trial, PROFILE, None, table)
-        row = {"trial": args.trial, **ran(result, queue.pack)}
+        run = self._bench.profile if phase is Phase.TRAIN else self._bench.profile_predict
+        found = await run(files, labels)
+        queue.ledger.used_device(PROFILE, found.held_seconds)
+        table, result = found.table[-SHOWN_CHARACTERS:], found.result
+        if result.ok and found.failed is None and queue.logs is not None:
+            queue.logs.keep(args.trial, name, None, table)
+        deadline = f"{queue.pack.seconds(found.phase):g} s"
+        row = {**head, **ran(result, queue.pack, deadline=deadline)}
+        if found.failed is not None:
+            row["failed"] = f"{found.phase}: {found.failed}"
         if (inside := _PROFILED.search(table)) is not None:
             row["outside_s"] = round(result.wall_seconds - float(inside[1]), 3)
         return to_json({**row, "profile": table})
@@ -287,8 +299,15 @@ def check_time(queue: TrialQueue) -> None:
         raise RecipelabError("the campaign is paused; go on without")
 
 
-def ran(result: PhaseResult, pack: Pack) -> Row:
-    """Return how a run on the scratch bench ended, and what it took."""
+def ran(result: PhaseResult, pack: Pack, *, deadline: str) -> Row:
+    """Return how a run on the scratch bench ended, and what it took.
+
+    Args:
+        result: What the sandbox saw.
+        pack: The pack, whose limits it was held to.
+        deadline: Its limit by the clock, in words.
+    """
+    limits = pack.limits
     row: Row = {
         "seconds": round(result.wall_seconds, 3),
         "cpu_seconds": round(result.cpu_seconds, 3),
@@ -298,10 +317,15 @@ def ran(result: PhaseResult, pack: Pack) -> Row:
         case Ending.EXITED:
             return without_empty(row | {"exit_code": result.exit_code})
         case Ending.DEADLINE:
-            return without_empty(row | {"ended": "killed at its deadline"})
+            return without_empty(row | {"ended": f"killed by the clock at {deadline}"})
         case Ending.MEMORY:
-            limit = f"{pack.limits.memory_mb:,} MiB"
-            return without_empty(row | {"ended": f"killed: over {limit} of memory"})
+            words = f"killed: over {limits.memory_mb:,} MiB of memory"
+            return without_empty(row | {"ended": words})
+        case Ending.OUTPUT:
+            words = (
+                f"killed: over {limits.output_mb:,} MiB or {limits.output_files:,} files in out/"
+            )
+            return without_empty(row | {"ended": words})
         case _:
             return without_empty(row | {"ended": f"killed: {result.ending}"})
 

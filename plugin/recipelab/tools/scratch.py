@@ -30,6 +30,9 @@ TOLD_WAIT = 2.0
 HEAD_CHARACTERS, TAIL_CHARACTERS = 1_500, 2_500
 """Characters of what the code printed in an answer: every call of the turn sends them again."""
 
+CALL_SECONDS = 10.0
+"""CPU seconds of a call that names none."""
+
 WALL = 3.0
 """Wall-clock seconds that code may take for each second of its budget, which is CPU time: on a busy
 machine it would else get a part of what it was given."""
@@ -44,10 +47,8 @@ LEAST_SECONDS = 0.5
 class RunPythonArguments(ToolArguments):
     """The code, and beside which recipe it runs."""
 
-    code: str = Field(
-        min_length=1, max_length=CODE_CHARACTERS, description=f"{CODE_CHARACTERS:,} characters."
-    )
-    seconds: float = Field(default=10.0, gt=0)
+    code: str = Field(min_length=1, max_length=CODE_CHARACTERS)
+    seconds: float = Field(default=CALL_SECONDS, gt=0)
     trial: int | None = Field(default=None, ge=0)
     check: str | None = CHECKED
     edits: list[EditArguments] = Field(
@@ -77,10 +78,10 @@ class RunPythonTool(TextTool[RunPythonArguments]):
             RunPythonArguments,
             "run_python",
             "Run Python where train runs, beside a recipe (the best's unless you name a trial) to "
-            f"import from{seen}. Ask several questions in one call, and print figures: a step's "
-            f"time, accuracy held back. Of what it prints {HEAD_CHARACTERS + TAIL_CHARACTERS:,} "
-            f"characters are shown. {self._most:g} CPU s a turn; waits for a slot, "
-            f"{WAIT_SECONDS:g} s at most.",
+            f"import from{seen}. Print figures: a step's time, accuracy held back; "
+            f"{HEAD_CHARACTERS + TAIL_CHARACTERS:,} characters are shown. {self._most:g} CPU s a "
+            f"turn, {CALL_SECONDS:g} a call unless you say, and {WALL:g} times that by the clock; "
+            f"waits for a slot, {WAIT_SECONDS:g} s at most.",
         )
         self._queue = queue
         self._bench = bench
@@ -119,7 +120,7 @@ class RunPythonTool(TextTool[RunPythonArguments]):
         return to_json(
             {
                 **row,
-                **ran(result, self._queue.pack),
+                **ran(result, self._queue.pack, deadline=_deadline(seconds)),
                 "output": _shown(result.log),
                 "seconds_left": round(max(0.0, self._most - self._turn.scratch_seconds), 1),
             }
@@ -170,8 +171,7 @@ class TimeBesideTool(TextTool[TimeBesideArguments]):
             TimeBesideArguments,
             "time_beside",
             "Train a trial's or a check's recipe and the best's in turns, and compare their "
-            f"seconds: seen before a trial is spent. 1 to {MOST_PAIRS} pairs, of run_python's "
-            "seconds.",
+            f"seconds. 1 to {MOST_PAIRS} pairs, of run_python's seconds.",
         )
         self._queue = queue
         self._bench = bench
@@ -212,7 +212,8 @@ class TimeBesideTool(TextTool[TimeBesideArguments]):
             queue.ledger.used_device(SCRATCH, wall)
         row: Row = {"of": args.check or number, "beside": best, **_compared(found, queue.pack)}
         if failed is not None:
-            row["failed"] = ran(failed, queue.pack) | {"output": _shown(failed.log)}
+            told = ran(failed, queue.pack, deadline=_deadline(left))
+            row["failed"] = told | {"output": _shown(failed.log)}
         row["seconds_left"] = round(max(0.0, self._most - turn.scratch_seconds), 1)
         return to_json(row)
 
@@ -226,6 +227,11 @@ class TimeBesideTool(TextTool[TimeBesideArguments]):
         if isinstance(found, Rejected):
             raise Refused(f"the edits do not hold: {found.reason}")
         return source.parent, found.recipe.files
+
+
+def _deadline(seconds: float) -> str:
+    """Return the limit by the clock of code that was given CPU seconds, in words."""
+    return f"{WALL * seconds:.3g} s, {WALL:g} for each of its {seconds:.3g} CPU s"
 
 
 def _compared(found: Sequence[tuple[PhaseResult, PhaseResult]], pack: Pack) -> Row:

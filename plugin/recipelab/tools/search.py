@@ -13,11 +13,11 @@ from recipelab.core.errors import RecipelabError, unknown_name
 from recipelab.core.matching import matching_lines
 from recipelab.core.recipe import Recipe
 from recipelab.core.text import shorten
-from recipelab.evaluation.queue import TrialQueue
 from recipelab.lineage import TrialFilter
 from recipelab.lineage.filter import MAX_LIMIT
 from recipelab.packs.knowledge import Passage, Source, search
 from recipelab.tools.base import Row, TextTool, ToolArguments, paged_text, to_json
+from recipelab.tools.desk import Desk
 from recipelab.tools.runs import MOST_LINES, match_rows
 
 MOST_FILES = 60
@@ -43,7 +43,7 @@ class SearchRecipeTool(TextTool[SearchRecipeArguments]):
         blind: Whether only the recipe that is to be edited may be searched.
     """
 
-    def __init__(self, queue: TrialQueue, *, blind: bool = False) -> None:
+    def __init__(self, queue: Desk, *, blind: bool = False) -> None:
         super().__init__(
             SearchRecipeArguments,
             "search_recipe",
@@ -140,9 +140,7 @@ class SearchKnowledgeTool(TextTool[SearchKnowledgeArguments]):
         blind: Whether nothing is told of what came of a source.
     """
 
-    def __init__(
-        self, queue: TrialQueue, sources: Sequence[Source], *, blind: bool = False
-    ) -> None:
+    def __init__(self, queue: Desk, sources: Sequence[Source], *, blind: bool = False) -> None:
         names = shorten(", ".join(source.name for source in sources), 160)
         super().__init__(
             SearchKnowledgeArguments,

@@ -11,7 +11,6 @@ from recipelab.core.errors import unknown_name
 from recipelab.core.knobs import find_knobs
 from recipelab.core.trial import Proposal
 from recipelab.evaluation.proposals import Candidate
-from recipelab.evaluation.queue import TrialQueue
 from recipelab.evaluation.seeds import AGAIN
 from recipelab.tools.base import Row, TextTool, ToolArguments, to_json
 from recipelab.tools.checks import (
@@ -23,6 +22,7 @@ from recipelab.tools.checks import (
     news,
     turned_knobs,
 )
+from recipelab.tools.desk import Desk
 from recipelab.tools.names import WAITING
 from recipelab.tools.recipe import MAX_EDITS, EditArguments
 from recipelab.tools.rows import outcome_row
@@ -64,7 +64,7 @@ class SubmitTrialArguments(ToolArguments):
         return self
 
 
-def check_turn(queue: TrialQueue, turn: TurnState) -> None:
+def check_turn(queue: Desk, turn: TurnState) -> None:
     """Check that a trial may be submitted now.
 
     Raises:
@@ -102,7 +102,7 @@ class SubmitTrialTool(TextTool[SubmitTrialArguments]):
         return frozenset({"go_on"} if self._turn.blind else ())
 
     def __init__(
-        self, queue: TrialQueue, specialist: str, surfaces: tuple[str, ...], turn: TurnState
+        self, queue: Desk, specialist: str, surfaces: tuple[str, ...], turn: TurnState
     ) -> None:
         super().__init__(
             SubmitTrialArguments,
@@ -197,7 +197,7 @@ class MoreSeedsTool(TextTool[MoreSeedsArguments]):
         turn: The record of its turn.
     """
 
-    def __init__(self, queue: TrialQueue, specialist: str, turn: TurnState) -> None:
+    def __init__(self, queue: Desk, specialist: str, turn: TurnState) -> None:
         super().__init__(
             MoreSeedsArguments,
             "more_seeds",
@@ -245,15 +245,20 @@ class WaitForTool(TextTool[WaitArguments]):
         queue: The campaign's queue of trials.
         turn: The record of the specialist's turn.
         closing: Ends the waiting when it is set: no further turn will be given out.
+        arguments: The type of its arguments.
     """
 
     call_seconds = LONGEST_WAIT + 30.0
 
     def __init__(
-        self, queue: TrialQueue, turn: TurnState, closing: asyncio.Event | None = None
+        self,
+        queue: Desk,
+        turn: TurnState,
+        closing: asyncio.Event | None = None,
+        arguments: type[WaitArguments] = WaitArguments,
     ) -> None:
         super().__init__(
-            WaitArguments,
+            arguments,
             WAITING,
             "Wait until a trial is judged, and get its outcome.",
         )

@@ -1,0 +1,1 @@
+"""A campaign as a server of the Model Context Protocol: a coding agent asks, and proposes."""
