@@ -47,6 +47,10 @@ ENVIRONMENT: Mapping[str, str] = {
     "CUDA_VISIBLE_DEVICES": "GPUs of NVIDIA that slots may be made of; all unless set.",
     "ROCR_VISIBLE_DEVICES": "GPUs of AMD that slots may be made of; all unless set.",
     "HIP_VISIBLE_DEVICES": "The same, where ``ROCR_VISIBLE_DEVICES`` is not set.",
+    "RECIPELAB_MCP_TOKEN": "What a client of ``recipelab mcp --http`` shows as a Bearer, 16 "
+    "characters or more; a new one each start unless set.",
+    "CODEX_HOME": "Folder of the configuration that ``mcp --install codex`` writes; ``~/.codex`` "
+    "unless set.",
     "RAY_ADDRESS": "Address of the cluster of Ray, where no place option gives it; ``auto`` unless "
     "set.",
     "MLFLOW_EXPERIMENT_NAME": "Experiment of MLflow that trials are sent to; ``recipelab-PACK`` "

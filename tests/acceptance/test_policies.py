@@ -291,7 +291,7 @@ def test_what_joins_the_line_is_told_as_provisional_by_its_fresh_seeds_alone() -
     assert found.delta == pytest.approx(-0.275)
     assert (found.p, found.level) == (None, None)
     assert found.delta_se == pytest.approx(0.7 * (1 / 4 + 1 / 4) ** 0.5)
-    assert found.reason.endswith("4 seeds that were fresh joins the working line, provisionally")
+    assert found.reason.endswith("4 seeds that were fresh joined the working line")
     pairs = verdict(Line(), observed(2.0, fresh=(0.3, -0.1)))
     assert (pairs.standing, pairs.delta) == (Standing.PROVISIONAL, pytest.approx(-0.1))
 
