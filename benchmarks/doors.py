@@ -55,7 +55,7 @@ TURN_SECONDS = 20.0
 HANG_SECONDS = 30
 """After so much CPU time an input is broken off, and counts as slow."""
 WAIT_SECONDS = 300
-"""The same on the clock, for what waits for something."""
+"""The same on the clock, for what waits: on a busy machine all else takes long, too."""
 MEMORY_BYTES = 6 << 30
 """Of addresses: an input that asks for more meets a MemoryError, and the machine lives on."""
 READERS = (

@@ -50,11 +50,12 @@ from recipelab.tools.names import TOOLS
 
 Make = Callable[[], Any]
 
-REFUSALS = {"LookupError"} | {
+REFUSALS = {"LookupError", "SandboxError"} | {
     name for name, kind in vars(errors).items()
     if isinstance(kind, type) and issubclass(kind, errors.RecipelabError)
 }  # fmt: skip
-"""Errors that recipelab raises on purpose; a workbench raises ``LookupError`` for an unknown tool."""
+"""Errors that recipelab raises on purpose: ``LookupError`` for an unknown tool, ``SandboxError`` as
+the stub's sandbox was never started."""
 
 MOST_CHARACTERS = 400_000
 """Of an answer to a model."""

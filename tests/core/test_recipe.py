@@ -89,6 +89,8 @@ TABS = "def f(x):\n\tif x:\n\t\ty = 1\n\treturn y\n"
             "  # x\n    y = 1",
             TABS.replace("\tif x:\n\t\ty", "  # x\n\ty"),
         ),
+        # Line ends around the search text and the replacement are none of the change.
+        ("\ta = 1\nb = 2\n", "    a = 1\n", "\n    a = 3\n\n", "\ta = 3\nb = 2\n"),
         # An empty line at the end of the search text is one in the file, too.
         ("\ta = 1\n\nb = 2\n", "    a = 1\n\n", "    a = 3\n\n", "\ta = 3\n\n\nb = 2\n"),
     ],
