@@ -338,3 +338,21 @@ def test_a_campaign_goes_on_with_other_settings(store: LineageStore) -> None:
     assert (record.trials, record.model, record.sandbox) == (30, "openai:a", "docker")
     assert record.settings == {"slots": 2, "seal": {"a": "b"}}
     assert store.reopen_campaign(CAMPAIGN).settings == record.settings
+
+
+def test_as_many_trials_in_flight_as_are_asked_for(store: LineageStore) -> None:
+    numbers = [propose(store) for _ in range(4)]
+    assert [brief.number for brief in store.in_flight_briefs(CAMPAIGN, limit=2)] == numbers[:2]
+    assert [brief.number for brief in store.in_flight_briefs(CAMPAIGN)] == numbers
+
+
+def test_a_moment_knows_no_trial_that_came_after_it(store: LineageStore) -> None:
+    propose(store)
+    with store.moment():
+        assert store.trial_count(CAMPAIGN) == 1
+        with ThreadPoolExecutor(1) as other:
+            number = other.submit(propose, store).result()
+            assert other.submit(store.trial, CAMPAIGN, number).result().number == number
+        with pytest.raises(LineageError, match=f"no trial {number}"):
+            store.trial(CAMPAIGN, number)
+    assert store.trial(CAMPAIGN, number).number == number

@@ -221,13 +221,16 @@ class Specialist(AssistantAgent):
         own = charter_message(pack, charter, blind=self._blind)
         if queue is None or self._card is None:
             return (own,)
-        turn, past, best = self._turn_workbench.turn, "", queue.best().number
-        if not self._blind:
-            shown = lineage_view(view_context_of(charter, queue))
-            turn.opened(shown.best, is_whole=shown.is_whole)
-            past, best = shown.text, shown.best
-        code = opening_recipe(charter, queue, best, turn)
-        common = "\n\n".join(filter(None, (code, self._card.render())))
+        turn, past = self._turn_workbench.turn, ""
+        with queue.store.moment():
+            if self._blind:
+                best = queue.best().number
+            else:
+                shown = lineage_view(view_context_of(charter, queue))
+                turn.opened(shown.best, is_whole=shown.is_whole)
+                past, best = shown.text, shown.best
+            code = opening_recipe(charter, queue, best, turn)
+            common = "\n\n".join(filter(None, (code, self._card.render())))
         turn.number = queue.store.add_turn(
             queue.campaign,
             charter.name,

@@ -56,7 +56,8 @@ class CampaignLine:
 
     def head(self) -> Incumbent:
         """Return the head of the moment, with all that a comparison needs to know of it."""
-        return self._incumbent(self._store.best_brief(self._campaign).number)
+        with self._store.moment():
+            return self._incumbent(self._store.best_brief(self._campaign).number)
 
     def _incumbent(self, number: int) -> Incumbent:
         measured = self._measured.get(number)

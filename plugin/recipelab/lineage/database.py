@@ -23,6 +23,9 @@ from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
 
 from recipelab.core.errors import LineageError
 
+_KEPT_CHARACTERS = 8_000_000
+"""Characters of recipes that are kept in memory."""
+
 BUSY_MILLISECONDS = 30_000
 """How long a SQLite write waits for another process that writes."""
 
@@ -59,16 +62,19 @@ class Transaction:
     Args:
         database: Compiles the statements.
         connection: The driver's connection, inside an open transaction.
+        reads_only: Whether it writes nothing.
 
     Attributes:
         database: The database that it belongs to.
         memo: What callers want to remember until the transaction ends.
+        reads_only: Whether it writes nothing, and so sees nothing that may be rolled back.
     """
 
-    __slots__ = ("_connection", "database", "memo")
+    __slots__ = ("_connection", "database", "memo", "reads_only")
 
-    def __init__(self, database: Database, connection: Any) -> None:
+    def __init__(self, database: Database, connection: Any, *, reads_only: bool = False) -> None:
         self.database = database
+        self.reads_only = reads_only
         self.memo: dict[Any, Any] = {}
         self._connection = connection
 
@@ -99,7 +105,10 @@ class Transaction:
 
     def run_many(self, statement: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Execute a statement once for each row of parameters."""
-        if rows:
+        if len(rows) <= _SPELT_OUT:  # A cursor of the driver takes longer to begin.
+            for row in rows:
+                self._execute(statement, dict(row))
+        else:
             text = self.database.bound(statement, {})
             self._connection.cursor().executemany(text, rows)
 
@@ -108,9 +117,12 @@ class Transaction:
         self._execute(_insertion(table, tuple(values)), values)
 
     def insert_many(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Insert rows that all have the same columns."""
-        if rows:
+        """Insert rows that all have the same columns; a few go in one statement."""
+        if len(rows) > _SPELT_OUT:
             self.run_many(_insertion(table, tuple(rows[0])), rows)
+        elif rows:
+            named = {f"{n}_{i}": value for i, row in enumerate(rows) for n, value in row.items()}
+            self._execute(_insertion_of_many(table, tuple(rows[0]), len(rows)), named)
 
     def _execute(self, statement: str, values: dict[str, Any]) -> Any:
         text = self.database.bound(statement, values)
@@ -121,6 +133,37 @@ class Transaction:
 def _insertion(table: str, columns: tuple[str, ...]) -> str:
     named = ", ".join(f":{name}" for name in columns)
     return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({named})"
+
+
+@lru_cache(maxsize=256)
+def _insertion_of_many(table: str, columns: tuple[str, ...], count: int) -> str:
+    rows = (", ".join(f":{name}_{place}" for name in columns) for place in range(count))
+    values = ", ".join(f"({row})" for row in rows)
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES {values}"
+
+
+class Lasting:
+    """What was read of a database and never changes in it, so that it is not asked for again.
+
+    Attributes:
+        trials: Ids of trials that are there.
+    """
+
+    def __init__(self) -> None:
+        self.trials: set[int] = set()
+        self._texts: dict[int, str] = {}
+        self._characters = 0
+
+    def text(self, key: int) -> str | None:
+        """Return the text of a recipe's file by the id of its row; ``None`` if it is not kept."""
+        return self._texts.get(key)
+
+    def keep_text(self, key: int, text: str) -> None:
+        """Keep the text of a recipe's file; all are forgotten when they become too much."""
+        if self._characters > _KEPT_CHARACTERS:
+            self._texts, self._characters = {}, 0
+        self._texts[key] = text
+        self._characters += len(text)
 
 
 class Database(ABC):
@@ -135,6 +178,7 @@ class Database(ABC):
     def __init__(self) -> None:
         self._free: list[tuple[Any, float]] = []
         self._closed = False
+        self.lasting = Lasting()
 
     @property
     @abstractmethod
@@ -186,7 +230,7 @@ class Database(ABC):
         with self._outages_told():
             connection = self._begun(begin)
             try:
-                yield Transaction(self, connection)
+                yield Transaction(self, connection, reads_only=begin == self.begin_reading)
                 connection.execute("COMMIT")
             except BaseException:
                 self._roll_back(connection)

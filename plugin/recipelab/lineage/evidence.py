@@ -74,6 +74,7 @@ SELECT t.id, t.parent_id, e.against, e.confirmed, x.seed_runs
 FROM trial t JOIN trial_text x ON x.trial_id = t.id LEFT JOIN evidence e ON e.trial_id = t.id
 WHERE t.id IN :ids AND t.status IS NOT NULL
 """
+_SEED_RUNS = "SELECT trial_id, seed_runs FROM trial_text WHERE trial_id IN :ids"
 _RUN_AGAIN = "SELECT trial_id, seed, measures FROM further_run WHERE trial_id IN :ids"
 _MOST_COMPARED = 201
 _RACING = """
@@ -222,16 +223,15 @@ class EvidenceStore(OpenLineage):
             )
         with self._asking(campaign) as (transaction, campaign_id):
             ids = [trial_key(campaign_id, n) for n in numbers if 0 <= n <= LARGEST_NUMBER]
-            rows = transaction.rows(_COMPARED, ids=ids)
+            rows = transaction.rows(_COMPARED, ids=ids) if ids else []
             parents = sorted({row[1] for row in rows if row[1] is not None})
             seeds = {row[0]: tuple(run[0] for run in json.loads(row[4])) for row in rows}
             known = {row[0]: _metrics(row[4], metric) for row in rows}
             missing = [parent for parent in parents if parent not in known]
-            texts = transaction.pairs(
-                "SELECT trial_id, seed_runs FROM trial_text WHERE trial_id IN :ids", ids=missing
-            )
+            texts = transaction.pairs(_SEED_RUNS, ids=missing) if missing else {}
             known |= {trial_id: _metrics(runs, metric) for trial_id, runs in texts.items()}
-            for trial_id, seed, measures in transaction.rows(_RUN_AGAIN, ids=parents):
+            again = transaction.rows(_RUN_AGAIN, ids=parents) if parents else []
+            for trial_id, seed, measures in again:
                 value = json.loads(measures).get(metric)
                 if value is not None:
                     known[trial_id].setdefault(seed, value)

@@ -124,18 +124,20 @@ class LedgerStore(MessageReads):
                 campaign=campaign_id,
             )
             position = 0 if last is None else int(last) + 1
-            for place, message in enumerate(messages, start=position):
-                transaction.insert(
-                    "message",
-                    campaign_id=campaign_id,
-                    position=place,
-                    round_number=round_number,
-                    trial_number=message.trial,
-                    source=cut_name(message.source),
-                    type=cut_name(message.type),
-                    payload=to_json(message.payload),
-                    created_at=to_stamp(message.created_at),
-                )
+            rows = [
+                {
+                    "campaign_id": campaign_id,
+                    "position": place,
+                    "round_number": round_number,
+                    "trial_number": message.trial,
+                    "source": cut_name(message.source),
+                    "type": cut_name(message.type),
+                    "payload": to_json(message.payload),
+                    "created_at": to_stamp(message.created_at),
+                }
+                for place, message in enumerate(messages, start=position)
+            ]
+            transaction.insert_many("message", rows)
             turns = (message.turn for message in messages)
             note_heard(transaction, campaign_id, zip(turns, count(position)))
             for one in usage:

@@ -203,10 +203,17 @@ def trial_ids_of(
     """
     asked = [trial_key(campaign_id, n) for n in numbers if 0 <= n <= LARGEST_NUMBER]
     there: set[int] = transaction.memo.setdefault("trials", set())
-    if missing := [one for one in asked if one not in there]:
-        there.update(transaction.values("SELECT id FROM trial WHERE id IN :ids", ids=missing))
+    # Trials stay. But what sees an earlier moment may not see what others have seen since, and what
+    # a transaction has added itself goes if it fails.
+    lasting = transaction.database.lasting.trials if _MOMENT.get() is None else set[int]()
+    if missing := [one for one in asked if one not in there and one not in lasting]:
+        found = transaction.values("SELECT id FROM trial WHERE id IN :ids", ids=missing)
+        there.update(found)
+        if transaction.reads_only:
+            lasting.update(found)
     for number in numbers:
-        if not 0 <= number <= LARGEST_NUMBER or trial_key(campaign_id, number) not in there:
+        key = trial_key(campaign_id, number)
+        if not 0 <= number <= LARGEST_NUMBER or (key not in there and key not in lasting):
             last = last_trial_id(transaction, campaign_id)
             known = "it has none yet" if last is None else f"it has trials 0 to {number_of(last)}"
             raise LineageError(f"campaign {campaign} has no trial {number}; {known}")

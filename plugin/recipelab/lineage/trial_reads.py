@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -197,11 +197,24 @@ def recipes_of(transaction: Transaction, ids: Sequence[int]) -> dict[int, dict[s
     wanted = {key for files in stored.values() for key in files.values()}
     if not wanted:
         return {trial_id: {} for trial_id in stored}
-    contents = transaction.pairs(
-        "SELECT id, data FROM recipe_file WHERE id IN :ids", ids=sorted(wanted)
-    )
-    texts = {key: zlib.decompress(data).decode() for key, data in contents.items()}
+    texts = _texts_of(transaction, wanted)
     return {
         trial_id: {path: texts[files[path]] for path in sorted(files)}
         for trial_id, files in stored.items()
     }
+
+
+def _texts_of(transaction: Transaction, keys: Collection[int]) -> dict[int, str]:
+    """Return the texts of recipes' files by the ids of their rows, which never change."""
+    lasting = transaction.database.lasting
+    kept = ((key, lasting.text(key)) for key in keys)
+    texts = {key: text for key, text in kept if text is not None}
+    if missing := sorted(key for key in keys if key not in texts):
+        contents = transaction.pairs(
+            "SELECT id, data FROM recipe_file WHERE id IN :ids", ids=missing
+        )
+        for key, data in contents.items():
+            texts[key] = zlib.decompress(data).decode()
+            if transaction.reads_only:
+                lasting.keep_text(key, texts[key])
+    return texts

@@ -484,8 +484,14 @@ def certified_id(transaction: Transaction, campaign_id: int, campaign: str) -> i
 def _found_or_baseline(
     transaction: Transaction, statement: str, campaign_id: int, campaign: str
 ) -> int:
+    known = transaction.memo.get((statement, campaign_id))
+    if known is not None:
+        return int(known)
     found: int | None = transaction.value(statement, campaign=campaign_id)
-    return trial_id_of(transaction, campaign_id, 0, campaign) if found is None else found
+    best = trial_id_of(transaction, campaign_id, 0, campaign) if found is None else found
+    if transaction.reads_only:
+        transaction.memo[statement, campaign_id] = best
+    return best
 
 
 def chain_ids(transaction: Transaction, trial_id: int) -> list[int]:
