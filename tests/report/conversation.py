@@ -126,7 +126,9 @@ def two_at_once(store: LineageStore) -> None:
     chat.asks("right", "read_recipe", trial=0)
     chat.asks("left", "submit_trial", hypothesis="left's words", edits=[])
     chat.hears("left", {"trial": propose(store, "left", "left's words", 1), "status": "in_flight"})
-    chat.hears("right", {"trial": 0, "files": {"recipe/train.py": "X = 1\n"}, "knobs": []})
+    chat.hears(
+        "right", {"trial": 0, "files": {"recipe/train.py": "X = 1\n"}, "knobs": {"left": {"X": 1}}}
+    )
     chat.asks("right", "submit_trial", hypothesis=EVIL, edits=[])
     chat.tells("left", "I submitted one.")
     chat.hears("right", {"trial": propose(store, "right", EVIL, 1), "status": "in_flight"})

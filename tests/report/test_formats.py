@@ -63,7 +63,7 @@ def test_a_review_tells_who_why_and_what_came_of_it(told: Told, kind: Transcript
         "left (2,000 + 40 tokens",
         "trials found: 1 (1 baseline)",
         "error: LineageError: the lineage is locked",
-        "recipe of trial 0: recipe/train.py; 0 knobs",
+        "recipe of trial 0: recipe/train.py; knobs: 1",
         "Proposes trial 1 on left, made from trial 0. Expected change: -1.5 points.",
         "It ended as kept, untested.",
         "left's words",

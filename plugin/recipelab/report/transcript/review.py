@@ -284,8 +284,9 @@ def _summary(tool: str, answer: str) -> str:
     if tool == "read_recipe" and "files" in table:
         files, knobs = table.get("files"), table.get("knobs")
         names = ", ".join(map(str, files)) if isinstance(files, Mapping | list) else str(files)
-        many = len(knobs) if isinstance(knobs, list) else 0
-        return f"recipe of trial {table.get('trial')}: {names}; {many} knobs"
+        surfaces = knobs.values() if isinstance(knobs, Mapping) else ()
+        many = sum(len(one) for one in surfaces if isinstance(one, Mapping))
+        return f"recipe of trial {table.get('trial')}: {names}; knobs: {many}"
     if tool == "check_edit" and "ok" in table:
         if not table["ok"]:
             return f"it would be rejected: {table.get('reason')}"
