@@ -163,7 +163,7 @@ async def until(true: Callable[[], object], what: str, seconds: float = SECONDS)
 
 
 def is_lost(node: str, error: str) -> bool:
-    """Whether an error says so: by Ray's word for it, or by the end of a stream, if that is sooner."""
+    """Whether an error says so: in Ray's words, or by the end of a stream, if that is sooner."""
     return re.search(f"node {node} is lost: (The actor|the stream has ended)", error) is not None
 
 
