@@ -35,7 +35,8 @@ def test_arms_run_on_equal_budgets_and_are_not_run_twice(cli: Cli, project: Path
     assert facts["no-lineage"]["against"]["kept"]["pairs"] == 2
     tests = [test for arm in facts.values() for test in arm["against"].values()]
     assert {test["p_corrected"] for test in tests} == {1.0}
-    assert min(test["p"] for test in tests) == 0.5
+    # Two pairs can show no less, whichever trials the arms have kept.
+    assert {test["p"] for test in tests} <= {0.5, 1.0}
 
 
 @pytest.mark.parametrize(
