@@ -196,6 +196,25 @@ def test_the_last_lines_tell_where_nothing_was_raised() -> None:
     )
 
 
+LAUNCHED = (
+    "Traceback (most recent call last):\n"
+    '  File "/usr/lib/python3.12/runpy.py", line 88, in _run_code\n'
+    "torch.distributed.elastic.multiprocessing.errors.ChildFailedError: \n"
+    "Root Cause (first observed failure):\n  rank : 0 (local_rank: 0)\n  exitcode : 1 (pid: 7)\n"
+)
+
+
+@given(
+    st.from_regex(r"\A[a-z]{3,9} [a-z]{3,9}( [a-z/]{3,12})?\Z"),
+    st.integers(min_value=2, max_value=8),
+)
+def test_ranks_that_say_the_same_at_once_have_the_signature_of_one(text: str, ranks: int) -> None:
+    one = failure(f"{text}\n{LAUNCHED}")
+    assert failure(f"{text * ranks}" + "\n" * ranks + LAUNCHED).signature == one.signature
+    # Only ranks speak at once: a line of one process stays what it is.
+    assert failure("wait wait wait \n").signature == "exit code 1: wait wait wait"
+
+
 @pytest.mark.parametrize("code", [-9, 137])
 def test_a_kill_is_no_exception_from_long_before(code: int) -> None:
     caught = TRACEBACK.format("ModuleNotFoundError: No module named 'flash_attn'")

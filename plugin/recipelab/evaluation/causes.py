@@ -35,6 +35,9 @@ _CONSEQUENCE = re.compile(
 )
 """What a process says when another one of the same command is gone."""
 
+_REPEATED = re.compile(r"(?=.*[A-Za-z])(.{4,512}?)\1{1,15}$")
+"""The same words from two to sixteen times, and nothing else."""
+
 _EXIT_CODE = re.compile(r"^\s*exitcode\s*: (?P<code>-?\d{1,3})\b", re.MULTILINE)
 _FAILED_RANK = re.compile(r"^\s*rank\s*: (?P<rank>\d{1,6})\b", re.MULTILINE)
 _ROOT = "Root Cause (first observed failure):"
@@ -104,6 +107,8 @@ def first_cause(log: str, *, error_file: str = "", killed: bool = False) -> Caus
     exit_code = int(code["code"]) if code else None
     root_rank = int(rank["rank"]) if rank else None
     own = [line for line in lines[:at] if not _OF_LAUNCHER.match(line[1])]
+    if at is not None:
+        own = [(rank, text) for rank, line in own for text in _said_together(line)]
     whole = tuple(text for _, text in own)
     killed = killed or (exit_code is not None and exit_code < 0)
 
@@ -169,6 +174,16 @@ def _clean_lines(log: str) -> list[tuple[int | None, str]]:
             text = header + after
         found.append((rank, text))
     return found
+
+
+def _said_together(line: str) -> list[str]:
+    """Return the lines in a line that several processes wrote at once.
+
+    A process writes the text of a line and its end apart, so that the words of two that say the
+    same may come before both ends.
+    """
+    repeated = _REPEATED.match(line)
+    return [repeated[1]] * (len(line) // len(repeated[1])) if repeated else [line]
 
 
 def _report_start(lines: list[tuple[int | None, str]]) -> int | None:
