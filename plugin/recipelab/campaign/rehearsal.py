@@ -21,7 +21,7 @@ from recipelab.core.errors import PackError, RecipelabError
 from recipelab.core.recipe import Recipe, syntax_error
 from recipelab.core.trial import Outcome, Phase
 from recipelab.evaluation.evaluator import Evaluator
-from recipelab.evaluation.workspace import phase_limits
+from recipelab.evaluation.phase_requests import phase_limits
 from recipelab.packs.judging_sections import Gate
 from recipelab.packs.pack import Pack
 from recipelab.packs.sections import RehearsalSpec, Replacement

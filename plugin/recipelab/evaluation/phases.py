@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from math import ceil
 from pathlib import Path
-from types import MappingProxyType
 
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Failure, FailureKind, Phase, PhaseTiming, SeedRun, Status
@@ -38,27 +36,19 @@ from recipelab.evaluation.integrity import (
     redacted,
     rule_failure,
     tampering,
-    tripwires,
 )
 from recipelab.evaluation.metric import folder_bytes, packed_bytes, recipe_bytes
 from recipelab.evaluation.observers import TrialObserver, observed_phase
+from recipelab.evaluation.phase_requests import LIBRARY, NOT_THROUGH, PhaseRequests
 from recipelab.evaluation.projection import NOTHING_EXPECTED, Projection, read_projection
 from recipelab.evaluation.scored import read_items, read_score, shown_text
-from recipelab.evaluation.warm_up import KEPT_FILES, WarmUp, WarmUps
-from recipelab.evaluation.workspace import (
-    TrainedOnce,
-    Workspace,
-    phase_environment,
-    phase_limits,
-    substituted,
-)
+from recipelab.evaluation.warm_up import WarmUp, WarmUps
+from recipelab.evaluation.workspace import TrainedOnce, Workspace
 from recipelab.packs.judging_sections import PACKED, SANDBOX_MEASURES
 from recipelab.packs.pack import Pack
-from recipelab.packs.phase_sections import PhaseSpec
 from recipelab.sandbox.base import (
     Ending,
     Input,
-    PhaseRequest,
     PhaseResult,
     Sandbox,
     Watch,
@@ -70,12 +60,6 @@ BAD_PREDICTIONS_EXIT = 3
 """Exit code with which a scorer says that the predictions, not itself, are at fault."""
 BROKEN_RULE_EXIT = 4
 """Exit code with which a scorer says that the predictions break a rule, with the evidence."""
-
-NOT_THROUGH: Mapping[Phase, str] = MappingProxyType({})
-"""Every phase runs its own script."""
-
-_LIBRARY = "lib"
-"""Folder with the library that evaluators may import."""
 
 
 class PhaseRunner:
@@ -122,7 +106,6 @@ class PhaseRunner:
         through: Mapping[Phase, str] = NOT_THROUGH,
     ) -> None:
         self._author = author
-        self._through = through
         self.observer = observer
         self.last: PhaseResult | None = None
         self._pack = pack
@@ -130,12 +113,12 @@ class PhaseRunner:
         self._workspace = workspace
         self._hashes = hashes
         self._labels = labels
+        self._requests = PhaseRequests(pack, labels=labels, secret=secret, through=through)
         self._warm_ups = warm_ups or WarmUps()
         self._warm_up = warm_up or WarmUp()
         self._projection = Projection({})
         self._trained = trained
         self._nonce = nonce
-        self._secret = secret
         self._nonces: dict[int, int] = {}
         self._results: dict[tuple[Phase, int], PhaseResult] = {}
         self._artifacts: dict[int, str] = {}
@@ -243,9 +226,9 @@ class PhaseRunner:
         folder = self._workspace.output(Phase.PREFLIGHT, seed)
         inputs = self._workspace.rules_inputs()
         request = replace(
-            self._request(Phase.PREFLIGHT, seed, slot, inputs, folder, 1),
+            self._requests.request(Phase.PREFLIGHT, seed, slot, inputs=inputs, output=folder),
             command=self._pack.evaluator.rules,
-            environment={"PYTHONPATH": _LIBRARY},
+            environment={"PYTHONPATH": LIBRARY},
             directory="",
             tripwires=(),
             warm=(),
@@ -439,7 +422,16 @@ class PhaseRunner:
         self.observer.began(phase, told)
         inputs = self._workspace.inputs(phase, seed) if inputs is None else inputs
         output = output or self._workspace.output(phase, seed)
-        request = self._request(phase, seed, slot, inputs, output, sharing)
+        request = self._requests.request(
+            phase,
+            seed,
+            slot,
+            inputs=inputs,
+            output=output,
+            nonce=self._nonces.get(seed, 0),
+            sharing=sharing,
+            watch=self._watch(seed) if phase is Phase.TRAIN else None,
+        )
         with (
             observed_phase(phase, seed, slot, self._labels) as observed,
             self.observer.running(phase, told, request.limits.seconds, slot) as tell,
@@ -478,53 +470,6 @@ class PhaseRunner:
         """Return whether people may see what a phase prints: it sees no hidden text."""
         hidden = phase is Phase.PREDICT and self._pack.phases.prepare is not None
         return phase.runs_recipe and not hidden
-
-    def _request(
-        self,
-        phase: Phase,
-        seed: int,
-        slot: Slot,
-        inputs: tuple[Input, ...],
-        output: Path,
-        sharing: int,
-    ) -> PhaseRequest:
-        limits = phase_limits(self._pack, self._pack.seconds(phase) * sharing)
-        spec = self._pack.phases[phase]
-        kept = self._pack.phases.preflight.keep_mb if phase is Phase.PREFLIGHT else None
-        if phase in (Phase.DRAW, Phase.PREPARE):
-            # What a recipe may leave says nothing of the data.
-            files = (item for item in self._pack.data if item.folder is None)
-            kept = ceil(sum(item.bytes for item in files) / MIB)
-        values = {"{seed}": str(seed), "{nonce}": str(self._nonces.get(seed, 0))}
-        if phase is Phase.DRAW:
-            values["{secret}"] = str(self._secret)
-        return PhaseRequest(
-            phase=phase.value,
-            command=self._command(phase, values),
-            directory=spec.workdir,
-            node=slot.node,
-            slot=slot.name,
-            inputs=inputs,
-            output=output,
-            limits=replace(
-                limits,
-                output_mb=limits.output_mb + (kept or 0),
-                output_files=limits.output_files + (KEPT_FILES if kept else 0),
-                cpu_set=slot.cores,
-                # The evaluator's own phases compare numbers; they need no GPU.
-                gpus=slot.gpus if phase.runs_recipe else (),
-            ),
-            environment=_variables(spec, phase, values),
-            labels={**self._labels, "seed": str(seed)},
-            tripwires=tripwires(self._pack, inputs) if phase.runs_recipe else (),
-            watch=self._watch(seed) if phase is Phase.TRAIN else None,
-            warm=self._pack.warm if phase.runs_recipe else (),
-        )
-
-    def _command(self, phase: Phase, values: Mapping[str, str]) -> tuple[str, ...]:
-        program, *words = substituted(self._pack.phases[phase].command, values)
-        through = [self._through[phase]] if phase in self._through else []
-        return (program, *through, *words)
 
     def _watch(self, seed: int) -> Watch | None:
         """Return what is watched of a training; trial and best alike, so that neither pays more."""
@@ -570,12 +515,3 @@ def _evaluator_failed(
         return scorer_failed(result, seed=seed, budget=budget)
     failure = failure_of(result, phase, seed=seed, budget=budget)
     return EvaluatorFault(f"the evaluator's {phase} failed: {failure.excerpt}")
-
-
-def _variables(spec: PhaseSpec, phase: Phase, values: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables of a phase; evaluators find their library besides."""
-    given = phase_environment(spec, values)
-    if phase.runs_recipe:
-        return given
-    paths = [spec.upwards + _LIBRARY, *filter(None, [given.get("PYTHONPATH")])]
-    return {**given, "PYTHONPATH": ":".join(paths)}

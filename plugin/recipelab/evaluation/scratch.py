@@ -23,6 +23,7 @@ from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Phase
 from recipelab.evaluation.failures import EvaluatorFault, PhaseFailed
 from recipelab.evaluation.integrity import FileHashes
+from recipelab.evaluation.phase_requests import phase_environment, phase_limits
 from recipelab.evaluation.phases import PhaseRunner
 from recipelab.evaluation.profiles import (
     LINES,
@@ -35,7 +36,7 @@ from recipelab.evaluation.profiles import (
     withheld_table,
 )
 from recipelab.evaluation.seeds import NONCE_BITS
-from recipelab.evaluation.workspace import Workspace, phase_environment, phase_limits
+from recipelab.evaluation.workspace import Workspace
 from recipelab.packs.pack import Pack
 from recipelab.sandbox.base import Input, PhaseLimits, PhaseRequest, PhaseResult, Sandbox
 from recipelab.sandbox.files import new_folder, remove_tree

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -14,7 +14,7 @@ from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Phase
 from recipelab.packs.pack import Pack
 from recipelab.packs.phase_sections import PhaseSpec, PrepareSpec
-from recipelab.sandbox.base import Input, PhaseLimits, PhaseResult
+from recipelab.sandbox.base import Input, PhaseResult
 from recipelab.sandbox.files import new_folder, remove_tree
 
 SCORING_LIBRARY = Path(__file__).parents[1] / "scoring"
@@ -24,27 +24,6 @@ CARRIED_BYTES = 1 << 20
 """Size from which a file that rides along with a recipe is mounted and not copied."""
 
 _ROUNDS, _PLAN, _DATA = "rounds", "plan", "data"
-
-
-def phase_limits(pack: Pack, seconds: float) -> PhaseLimits:
-    """Return the limits of a pack for a run of so many seconds, bound to no device."""
-    return PhaseLimits(seconds=seconds, **pack.limits.model_dump(exclude={"recipe_growth"}))
-
-
-def substituted(words: Sequence[str], values: Mapping[str, str]) -> tuple[str, ...]:
-    """Return words with values in place of names, as of a seed in place of ``{seed}``."""
-    made = []
-    for word in words:
-        for name, value in values.items():
-            word = word.replace(name, value)
-        made.append(word)
-    return tuple(made)
-
-
-def phase_environment(spec: PhaseSpec, values: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment variables of a phase with values in place of names."""
-    texts = substituted(tuple(spec.environment.values()), values)
-    return dict(zip(spec.environment, texts, strict=True))
 
 
 class TrainedOnce:
