@@ -129,6 +129,40 @@ def test_a_kind_of_predictions_is_scored_apart(
     assert score < 0.3 if kind == "classes" else 0.7 < score < 1.0
 
 
+NEXT_BYTE = """for place in range(len(window)):
+        row = [0.2 / 255] * 256
+        row[{97: 98, 98: 99}.get(window[place - 1] if place else 0, 97)] = 0.8
+        yield row"""
+LOOKS_AHEAD = NEXT_BYTE.replace("window[place - 1] if place else 0", "window[place] - 1")
+
+
+@pytest.mark.campaign
+def test_a_language_model_is_scored_in_bits_and_not_if_it_looks_ahead(
+    cli: Cli, drafted: Path, tmp_path: Path
+) -> None:
+    draw = random.Random(3)
+    text = "".join("abc"[place % 3] if draw.random() < 0.9 else "z" for place in range(4096))
+    (tmp_path / "hidden.txt").write_text(text)
+    words = ("--kind", "causal", "--hidden", tmp_path / "hidden.txt")
+    done = cli("packs", "adopt", "line", "--to", "isolated", *words)
+    assert done.exit_code == 0, done.output
+    check = ("packs", "check", "line", "--profile", "isolated", "--json", *LOCAL)
+
+    complete({"1": COMPLETED["1"], "2": NEXT_BYTE})
+    checked = cli(*check)
+    assert checked.exit_code == 0, checked.output
+    found = {item["what"]: item for item in json.loads(checked.stdout)}
+    assert 1.5 < float(found["baseline"]["told"].split()[1]) < 3.5, "8 is chance"
+
+    script = drafted / "recipe/predict.py"
+    script.write_text(script.read_text().replace(NEXT_BYTE, LOOKS_AHEAD))
+    checked = cli(*check)
+    assert checked.exit_code == 1
+    found = {item["what"]: item for item in json.loads(checked.stdout)}
+    assert found["baseline"]["level"] == "error"
+    assert "illegal: score: look-ahead" in found["baseline"]["told"]
+
+
 @pytest.mark.campaign
 def test_a_pack_climbs_to_isolated(cli: Cli, adopt: Adopt, line: Path, tmp_path: Path) -> None:
     facts = adopt(line, "--level", "protected")
