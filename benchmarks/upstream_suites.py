@@ -108,7 +108,8 @@ def swap_teams() -> None:
     from autogen_agentchat import teams
 
     from recipelab.packs.judging_sections import Goal
-    from recipelab.team.round import QuietRuntime, RoundGroupChat, RoundManager
+    from recipelab.team.round import RoundGroupChat, RoundManager
+    from recipelab.team.runtime import QuietRuntime
     from recipelab.team.speakers import ModelSpeaker, SpeakerContext
 
     own = teams.SelectorGroupChat

@@ -1,7 +1,7 @@
-"""The private names of AutoGen that ``team/round.py`` and ``team/overlap.py`` rely on, each alone.
+"""The private names of AutoGen that ``recipelab.team`` relies on, each alone.
 
 When one of these tests fails after an upgrade of AutoGen, the name in its title has moved: adapt
-``plugin/recipelab/team/round.py``, and then ``AUTOGEN_VERSIONS`` there.
+``plugin/recipelab/team``, and then ``AUTOGEN_VERSIONS`` in ``runtime.py``.
 """
 
 from __future__ import annotations
@@ -32,14 +32,8 @@ from pydantic import BaseModel
 
 from recipelab.agents import EVALUATOR, EvaluatorAgent
 from recipelab.models import OfflineClient
-from recipelab.team.round import (
-    AUTOGEN_VERSIONS,
-    QuietRuntime,
-    RoundGroupChat,
-    RoundManager,
-    TeamLabel,
-    check_autogen_version,
-)
+from recipelab.team.round import RoundGroupChat, RoundManager, TeamLabel
+from recipelab.team.runtime import AUTOGEN_VERSIONS, QuietRuntime, check_autogen_version
 
 from .helpers import team_of
 

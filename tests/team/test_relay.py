@@ -9,7 +9,7 @@ from contextlib import aclosing
 import pytest
 from autogen_core import CancellationToken
 
-from recipelab.team import round as team_round
+from recipelab.team import runtime
 
 
 async def numbers(token: CancellationToken, events: list[str]) -> AsyncGenerator[int]:
@@ -49,10 +49,10 @@ async def counted(items: AsyncGenerator[int], upto: int) -> list[int]:
 async def test_who_leaves_finds_the_stream_ended_by_its_token(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(team_round, "STOP_SECONDS", 3600.0)  # It must not come to that.
+    monkeypatch.setattr(runtime, "STOP_SECONDS", 3600.0)  # It must not come to that.
     events: list[str] = []
     token = CancellationToken()
-    items = team_round.relay(numbers(token, events), token)
+    items = runtime.relay(numbers(token, events), token)
     assert await asyncio.wait_for(counted(items, 3), 30) == [0, 1, 2]
     assert events == ["heard", "closed"]
 
@@ -60,18 +60,16 @@ async def test_who_leaves_finds_the_stream_ended_by_its_token(
 async def test_a_stream_that_does_not_end_is_given_up_and_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(team_round, "STOP_SECONDS", 0.05)
+    monkeypatch.setattr(runtime, "STOP_SECONDS", 0.05)
     events: list[str] = []
-    assert await asyncio.wait_for(
-        counted(team_round.relay(deaf(events), CancellationToken()), 1), 30
-    )
+    assert await asyncio.wait_for(counted(runtime.relay(deaf(events), CancellationToken()), 1), 30)
     assert events == ["closed"]
 
 
 async def test_a_cancelled_listener_closes_it_too() -> None:
     events: list[str] = []
     token = CancellationToken()
-    listening = asyncio.ensure_future(counted(team_round.relay(numbers(token, events), token), -1))
+    listening = asyncio.ensure_future(counted(runtime.relay(numbers(token, events), token), -1))
     await asyncio.sleep(0.02)
     listening.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -86,6 +84,6 @@ async def test_what_goes_wrong_comes_out_after_what_was_said() -> None:
 
     seen = []
     with pytest.raises(LookupError, match="lost"):
-        async for item in team_round.relay(wrong(), CancellationToken()):
+        async for item in runtime.relay(wrong(), CancellationToken()):
             seen.append(item)
     assert seen == [1]

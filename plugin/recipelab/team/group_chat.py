@@ -45,7 +45,8 @@ from recipelab.team.messages import (
 )
 from recipelab.team.notes import Listener, Notes
 from recipelab.team.participants import Participants, check_pack
-from recipelab.team.round import Item, RoundGroupChat, RoundTokens, TeamLabel, relay
+from recipelab.team.round import Item, RoundGroupChat, TeamLabel
+from recipelab.team.runtime import RoundTokens, relay
 from recipelab.team.seats import Seats, loop_of, seated
 from recipelab.team.termination import SafeCondition
 
