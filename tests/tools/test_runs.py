@@ -229,8 +229,7 @@ def test_whether_predict_counts_in_the_score_is_told(
 ) -> None:
     pack = load_pack(name)
     own = TrialQueue(queue.store, "c", Evaluator(pack, LocalSandbox(), {}))
-    assert own.bench is not None
-    told = "predict (which counts in the score)" in ProfileTool(own, own.bench).description
+    told = "predict (which counts in the score)" in ProfileTool(own).description
     assert told is counts
 
 
@@ -244,8 +243,7 @@ def test_code_may_run_for_as_long_as_six_trainings_of_the_start(name: str, train
 async def test_trainings_are_timed_beside_the_best_before_a_trial_is_spent(
     bench: SpecialistWorkbench, queue: TrialQueue
 ) -> None:
-    assert queue.bench is not None
-    tool = TimeBesideTool(queue, queue.bench, bench.turn)
+    tool = TimeBesideTool(queue, bench.turn)
     work = "X = 2.5\nsum(n * n for n in range(3_000_000))"
     edit = {"path": "recipe/train.py", "search": "X = 1.0", "replace": work}
     check = (await call(bench, "check_edit", parent=0, edits=[edit]))["check"]
