@@ -9,7 +9,7 @@ import pytest
 
 from recipelab import BudgetLimits, Campaign
 from recipelab.campaign.steering import CampaignSteering
-from recipelab.mcp.driver import DriverOptions
+from recipelab.mcp.driver import DriverOptions, OwnDriver
 from recipelab.mcp.session import Allowance
 from tests.campaign.conftest import Make
 
@@ -131,3 +131,24 @@ async def test_code_ends_with_the_campaign_that_a_person_stops(ended: Campaign) 
         CampaignSteering(ended.store, ended.name, home=ended.home).stop()
         assert "was closed meanwhile" in await call
         assert "a person has stopped" in await agent.refused("run_python", code=CODE)
+
+
+async def test_what_a_client_gives_up_is_ended(ended: Campaign) -> None:
+    driver = OwnDriver(ended, options().driver, lambda text: None)
+    begun, has_ended = asyncio.Event(), asyncio.Event()
+
+    async def work() -> str:
+        begun.set()
+        try:
+            await asyncio.sleep(600)
+        finally:
+            has_ended.set()
+        return "unreachable"
+
+    call = asyncio.create_task(driver.lend(work, 60.0))
+    await begun.wait()
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert has_ended.is_set()
+    await driver.close()

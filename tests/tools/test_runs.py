@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from recipelab.evaluation.queue import TrialQueue
 from recipelab.lineage import LineageStore
 from recipelab.packs.data import ensure_data
 from recipelab.packs.load import load_pack
+from recipelab.packs.pack import Pack
 from recipelab.sandbox import LocalSandbox
 from recipelab.sandbox.slots import ANYWHERE, SlotPool
 from recipelab.tools import SpecialistWorkbench
@@ -155,6 +157,26 @@ async def test_the_seconds_of_a_turn_are_spent_and_booked(
     assert "are spent in this turn" in await refused(bench, "run_python", code="1")
     bench.begin_turn()
     assert (await call(bench, "run_python", code="print(1)"))["output"] == "1"
+
+
+async def test_code_that_is_given_up_is_spent_and_booked(
+    queue: TrialQueue, toy: Pack, sandbox: LocalSandbox
+) -> None:
+    data = ensure_data(toy, say=lambda text: None)
+    pool = SlotPool([ANYWHERE])
+    own = TrialQueue(queue.store, "c", Evaluator(toy, sandbox, data, pool=pool))
+    bench = workbench_of(load_charter("left"), own, (), 1)
+    code = {"code": "import time; time.sleep(60)", "seconds": 20}
+    call = asyncio.create_task(bench.call_tool("run_python", code))
+    for _ in range(3_000):
+        if pool.in_use(ANYWHERE):
+            break
+        await asyncio.sleep(0.01)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert not pool.in_use(ANYWHERE) and own.ledger.spent.device_hours > 0.0
+    assert 0.0 < bench.turn.scratch_seconds < 20.0
 
 
 async def test_code_says_how_long_it_waited_for_a_slot(

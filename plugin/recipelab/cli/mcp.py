@@ -36,7 +36,9 @@ def mcp(
     ] = None,
     allow_submit: Annotated[
         bool,
-        typer.Option("--allow-submit", help="Let clients submit trials, leave notes and pause."),
+        typer.Option(
+            "--allow-submit", help="Let clients submit trials, run code, leave notes and pause."
+        ),
     ] = False,
     proposer: Annotated[
         str | None,

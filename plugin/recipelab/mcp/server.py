@@ -39,7 +39,7 @@ class ServerOptions:
     """How a campaign is served.
 
     Attributes:
-        may_submit: Whether clients may propose, leave notes and pause.
+        may_submit: Whether clients may propose, run code, leave notes and pause.
         name: The name under which every client proposes; ``None`` for what each calls itself.
         budget: What may be spent under a name.
         driver: How trials are run.
