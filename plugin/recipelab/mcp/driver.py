@@ -76,6 +76,7 @@ class OwnDriver:
         self._is_open = asyncio.Event()
         self._opened: Campaign | None = None
         self._lent: set[asyncio.Task[str]] = set()
+        self._preparing = 0
         self._error: str | None = None
         self._stopped = False
         self._closing = False
@@ -133,6 +134,7 @@ class OwnDriver:
                 f"(--slots 0); run it: recipelab resume {self._campaign.name}"
             )
         self._error = None
+        self._preparing += 1
         self.look()
         opened = asyncio.ensure_future(self._is_open.wait())
         try:
@@ -142,6 +144,7 @@ class OwnDriver:
                 return_when=asyncio.FIRST_COMPLETED,
             )
         finally:
+            self._preparing -= 1
             opened.cancel()
         if self._error is not None:
             raise RecipelabError(f"no trial can be run: {self._error}")
@@ -309,10 +312,10 @@ class OwnDriver:
         while True:
             async for _ in campaign.judged():
                 since = time.monotonic()
-            if self._lent:
+            if self._lent or self._preparing:
                 since = time.monotonic()
             elif campaign.budget.remaining == 0:
                 return  # Leaving it tests the working line, and ends the campaign.
-            if time.monotonic() - since > self._options.idle_seconds:
+            elif time.monotonic() - since > self._options.idle_seconds:
                 return
             await asyncio.sleep(LOOK_SECONDS)
