@@ -72,6 +72,16 @@ def test_views_that_repeat_lines_take_little_and_no_chain_is_too_long(
     assert sum(sizes) < 0.06 * sum(map(len, views))
 
 
+def test_a_turn_is_taken_that_began_with_a_view_or_has_a_trial(store: LineageStore) -> None:
+    shown(store, "one", "", "", "one")
+    shown(store, "two", specialist="arch")
+    propose(store)
+    propose(store, 0, turn=3)
+    propose(store, 0, turn=4)
+    taken = {name: store.taken_turns(CAMPAIGN, name) for name in ("opt", "arch", "nobody")}
+    assert taken == {"opt": 3, "arch": 1, "nobody": 0}
+
+
 def test_a_trial_knows_its_turn_and_a_turn_its_trials(store: LineageStore) -> None:
     first, second = shown(store, "one", "two")
     propose(store)

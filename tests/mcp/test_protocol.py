@@ -52,7 +52,13 @@ async def test_a_session_over_stdio(ended: Campaign, project: Path) -> None:
             assert re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", tool["name"])
             assert 0 < len(tool["description"]) <= LONGEST_DESCRIPTION
         writes = {t["name"] for t in tools if not t["annotations"]["readOnlyHint"]}
-        assert writes == {"submit_trial", "more_seeds", "note", "pause", "resume"}
+        scratch = {"run_python", "profile_trial"}
+        assert writes == {"submit_trial", "more_seeds", "note", "pause", "resume", *scratch}
+        await asking.call("campaign_view")
+        told = await asking.data("run_python", code="import train; print(train.X)", trial=0)
+        assert told["output"] == "1.0" and told["seconds_left"] > 0.0
+        text, is_error = await asking.tried("run_python", code="", trial=0)
+        assert is_error and "code" in text
         trial = await submitted(asking, 3.9)
         assert (await asking.data("wait_for", trial=trial, seconds=120))["status"] == "kept"
         listed = await asking.resources()

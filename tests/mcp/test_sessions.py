@@ -18,6 +18,7 @@ from recipelab.core.trial import Status
 from recipelab.mcp.driver import DriverOptions
 from recipelab.mcp.sdk import NotThere
 from recipelab.mcp.server import CampaignServer, ServerOptions
+from recipelab.mcp.session import Allowance
 from tests.campaign.conftest import TRAIN, Make, toy_plan
 from tests.lineage.conftest import MakeDatabase
 
@@ -120,7 +121,7 @@ def written(campaign: Campaign) -> list[object]:
 
 async def test_a_session_proposes_under_its_name_and_budget(ended: Campaign) -> None:
     tried = ended.store.trial_count(ended.name)
-    async with serving(ended, options(budget=1)) as agent:
+    async with serving(ended, options(budget=Allowance(trials=1))) as agent:
         assert f"You are {AGENT}" in await agent.text("how_to")
         assert "look first" in await agent.refused_submission()
         view = await agent.text("campaign_view")
@@ -137,7 +138,7 @@ async def test_a_session_proposes_under_its_name_and_budget(ended: Campaign) -> 
     assert f"### {AGENT}" in said and WHY in said and "check_edit" in said
     assert any(use.specialist == AGENT for use in ended.store.usage(ended.name))
     # A server that is started anew gives nobody a budget anew.
-    async with serving(ended, options(budget=1)) as agent:
+    async with serving(ended, options(budget=Allowance(trials=1))) as agent:
         await agent.text("campaign_view")
         assert "spent or in flight" in await agent.refused_submission()
 
@@ -151,7 +152,7 @@ async def test_a_server_that_only_reads_writes_nothing(ended: Campaign) -> None:
         await agent.text("campaign_view")
         await agent.text("lineage_query", limit=3)
         assert (await agent.data("check_edit", parent=0, edits=near_bottom(3.7)))["ok"]
-        for tool in ("submit_trial", "more_seeds", "note", "pause", "resume"):
+        for tool in ("submit_trial", "more_seeds", "run_python", "note", "pause", "resume"):
             assert "--allow-submit" in await agent.refused(tool)
     assert written(ended) == before
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from recipelab.evaluation.queue import TrialQueue
 from recipelab.lineage import LineageStore
 from recipelab.packs.data import ensure_data
 from recipelab.packs.load import load_pack
+from recipelab.packs.pack import Pack
 from recipelab.sandbox import LocalSandbox
 from recipelab.sandbox.slots import ANYWHERE, SlotPool
 from recipelab.tools import SpecialistWorkbench
@@ -157,6 +159,26 @@ async def test_the_seconds_of_a_turn_are_spent_and_booked(
     assert (await call(bench, "run_python", code="print(1)"))["output"] == "1"
 
 
+async def test_code_that_is_given_up_is_spent_and_booked(
+    queue: TrialQueue, toy: Pack, sandbox: LocalSandbox
+) -> None:
+    data = ensure_data(toy, say=lambda text: None)
+    pool = SlotPool([ANYWHERE])
+    own = TrialQueue(queue.store, "c", Evaluator(toy, sandbox, data, pool=pool))
+    bench = workbench_of(load_charter("left"), own, (), 1)
+    code = {"code": "import time; time.sleep(60)", "seconds": 20}
+    call = asyncio.create_task(bench.call_tool("run_python", code))
+    for _ in range(3_000):
+        if pool.in_use(ANYWHERE):
+            break
+        await asyncio.sleep(0.01)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert not pool.in_use(ANYWHERE) and own.ledger.spent.device_hours > 0.0
+    assert 0.0 < bench.turn.scratch_seconds < 20.0
+
+
 async def test_code_says_how_long_it_waited_for_a_slot(
     bench: SpecialistWorkbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -229,8 +251,7 @@ def test_whether_predict_counts_in_the_score_is_told(
 ) -> None:
     pack = load_pack(name)
     own = TrialQueue(queue.store, "c", Evaluator(pack, LocalSandbox(), {}))
-    assert own.bench is not None
-    told = "predict (which counts in the score)" in ProfileTool(own, own.bench).description
+    told = "predict (which counts in the score)" in ProfileTool(own).description
     assert told is counts
 
 
@@ -244,8 +265,7 @@ def test_code_may_run_for_as_long_as_six_trainings_of_the_start(name: str, train
 async def test_trainings_are_timed_beside_the_best_before_a_trial_is_spent(
     bench: SpecialistWorkbench, queue: TrialQueue
 ) -> None:
-    assert queue.bench is not None
-    tool = TimeBesideTool(queue, queue.bench, bench.turn)
+    tool = TimeBesideTool(queue, bench.turn)
     work = "X = 2.5\nsum(n * n for n in range(3_000_000))"
     edit = {"path": "recipe/train.py", "search": "X = 1.0", "replace": work}
     check = (await call(bench, "check_edit", parent=0, edits=[edit]))["check"]

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from recipelab.campaign.submitting import Submission
     from recipelab.core.trial import Certificate, Checkpoint
     from recipelab.evaluation.proposals import Approve
+    from recipelab.evaluation.queue import TrialQueue
     from recipelab.evaluation.session import Overrides
     from recipelab.team import Ended, Listener, ResearchGroupChat
     from recipelab.team.messages import Task
@@ -427,6 +428,15 @@ class Campaign(CampaignSteering):
             RecipelabError: The campaign is not open.
         """
         return self._queue.judged()
+
+    @property
+    def queue(self) -> TrialQueue:
+        """The queue that runs its trials; :meth:`opened` must be entered.
+
+        Raises:
+            RecipelabError: The campaign is not open.
+        """
+        return self._queue.queue
 
     @property
     def _queue(self) -> OpenQueue:

@@ -125,7 +125,7 @@ class LineageDesk:
             LineageError: There is no such parent.
             BudgetSpent: The campaign's trials are spent or in flight.
         """
-        self._check_room()
+        self.check_room()
         number, checked = self._checker.take(proposal, round_number=round_number, turn=turn)
         if isinstance(checked, Rejected):
             return Submitted(number, checked)
@@ -147,14 +147,19 @@ class LineageDesk:
             LineageError: There is no such trial, or nothing can be learned by measuring it again.
             BudgetSpent: The campaign's trials are spent or in flight.
         """
-        self._check_room()
+        self.check_room()
         number, _ = self._checker.take_again(
             trial, specialist, hypothesis, round_number=round_number, turn=turn
         )
         self._look()
         return number
 
-    def _check_room(self) -> None:
+    def check_room(self) -> None:
+        """Check that another trial may be submitted.
+
+        Raises:
+            BudgetSpent: The campaign's trials are spent or in flight.
+        """
         if self.remaining == 0:
             why = self._ledger.over or "the trials in flight will spend the budget"
             raise BudgetSpent(f"campaign {self.campaign} takes no more trials: {why}")

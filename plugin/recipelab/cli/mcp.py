@@ -36,7 +36,9 @@ def mcp(
     ] = None,
     allow_submit: Annotated[
         bool,
-        typer.Option("--allow-submit", help="Let clients submit trials, leave notes and pause."),
+        typer.Option(
+            "--allow-submit", help="Let clients submit trials, run code, leave notes and pause."
+        ),
     ] = False,
     proposer: Annotated[
         str | None,
@@ -45,6 +47,12 @@ def mcp(
     budget: Annotated[
         int, typer.Option(min=1, help="Trials that NAME may propose in this campaign.")
     ] = 20,
+    turns: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Turns in which NAME may submit trials and run code in this campaign."
+        ),
+    ] = 100,
     trials: Annotated[
         int | None,
         typer.Option(min=1, help="New total of trials of the campaign; default as before."),
@@ -91,6 +99,7 @@ def mcp(
             from recipelab.budget import BudgetLimits
             from recipelab.mcp.driver import DriverOptions
             from recipelab.mcp.server import CampaignServer, ServerOptions
+            from recipelab.mcp.session import Allowance
 
             driver = DriverOptions(
                 lineage=lineage,
@@ -98,7 +107,8 @@ def mcp(
                 slots=_slots(slots),
                 sandbox=sandbox,
             )
-            options = ServerOptions(allow_submit, proposer, budget, driver)
+            allowance = Allowance(budget, turns)
+            options = ServerOptions(allow_submit, proposer, allowance, driver)
             server = CampaignServer(campaign, options, say)
             if install is not None:
                 if http is not None:
@@ -107,7 +117,8 @@ def mcp(
                         "configuration by hand, with its address and token (docs/mcp.md)"
                     )
                 given = {"as": proposer, "trials": trials, "slots": slots, "sandbox": sandbox}
-                words = _words(home, lineage, allow_submit, budget=budget, **given)
+                bounds = {"budget": budget, "turns": turns}
+                words = _words(home, lineage, allow_submit, **bounds, **given)
                 _install(install, campaign.name, words, yes=yes)
             elif http is None:
                 run_stoppable(_serve_stdio(server))

@@ -110,6 +110,9 @@ class ScratchBench:
         sandbox: Where the code runs.
         data: Path of each data file, those that were drawn with it.
         pool: The slots; the code waits for one as a phase does.
+
+    Attributes:
+        held_seconds: How long what ran here has held slots, in seconds.
     """
 
     def __init__(
@@ -119,24 +122,11 @@ class ScratchBench:
         self._sandbox = sandbox
         self._data = data
         self._pool = pool
+        self.held_seconds = 0.0
 
     def training_data(self) -> dict[str, Path]:
-        """Return the data that code sees here: where train sees them, and where they lie.
-
-        What the pack keeps to itself is not among them, nor is what its prepare phase puts other
-        names into, unless preflight sees that as it is, too.
-        """
-        if not self._pack.scratch.data:
-            return {}
-        phases = self._pack.phases
-        renamed = set(phases.prepare.training.values()) if phases.prepare is not None else set()
-        renamed -= set(phases.preflight.data.values())
-        first = self._pack.seeds[0]
-        named = {
-            target: self._pack.in_fold_of(name, first)
-            for target, name in phases.train.data.items()
-            if name not in renamed
-        }
+        """Return the data that code sees here: where train sees them, and where they lie."""
+        named = training_names(self._pack)
         return {target: self._data[name] for target, name in named.items() if name in self._data}
 
     def answers(self) -> dict[str, Path]:
@@ -360,7 +350,11 @@ class ScratchBench:
                     f"no slot was free within {WAIT_SECONDS:g} seconds, as trials run on all of "
                     "them; nothing was spent, so go on without"
                 ) from None
-            yield slot
+            began = time.monotonic()
+            try:
+                yield slot
+            finally:
+                self.held_seconds += time.monotonic() - began
 
     async def _run_on(
         self,
@@ -412,6 +406,24 @@ class ScratchBench:
         if spec.workdir and PurePosixPath(path).is_relative_to(spec.workdir):
             return str(PurePosixPath(path).relative_to(spec.workdir))
         return spec.upwards + path
+
+
+def training_names(pack: Pack) -> dict[str, str]:
+    """Return the data that code on the bench sees: where train sees them, and their names.
+
+    What the pack keeps to itself is not among them, nor is what its prepare phase puts other names
+    into, unless preflight sees that as it is, too.
+    """
+    if not pack.scratch.data:
+        return {}
+    phases = pack.phases
+    renamed = set(phases.prepare.training.values()) if phases.prepare is not None else set()
+    renamed -= set(phases.preflight.data.values())
+    return {
+        target: pack.in_fold_of(name, pack.seeds[0])
+        for target, name in phases.train.data.items()
+        if name not in renamed
+    }
 
 
 def _free_path(files: Mapping[str, str], folder: str) -> str:

@@ -70,6 +70,13 @@ WHERE campaign_id = :campaign AND last_message IS NOT NULL AND number NOT IN (
 )
 GROUP BY specialist
 """
+_TAKEN = """
+SELECT count(*) FROM turn
+WHERE campaign_id = :campaign AND specialist = :specialist AND (
+  view_id IS NOT NULL
+  OR number IN (SELECT turn_number FROM turn_trial WHERE trial_id BETWEEN :low AND :high)
+)
+"""
 _VIEW_IDS = """
 SELECT v.id, v.sha256, min(t.began_at) FROM turn t JOIN turn_view v ON v.id = t.view_id
 WHERE t.campaign_id = :campaign GROUP BY v.id, v.sha256 ORDER BY min(t.number)
@@ -168,6 +175,19 @@ class TurnStore(OpenLineage):
         with self._asking(campaign) as (transaction, campaign_id):
             low, high = trial_key(campaign_id, 0), trial_key(campaign_id, LARGEST_NUMBER)
             return transaction.pairs(_IDLE, campaign=campaign_id, low=low, high=high)
+
+    def taken_turns(self, campaign: str, specialist: str) -> int:
+        """Return how many turns of a specialist began with a view, or have submitted a trial."""
+        with self._asking(campaign) as (transaction, campaign_id):
+            return int(
+                transaction.value(
+                    _TAKEN,
+                    campaign=campaign_id,
+                    specialist=cut_name(specialist),
+                    low=trial_key(campaign_id, 0),
+                    high=trial_key(campaign_id, LARGEST_NUMBER),
+                )
+            )
 
     def turn_of(self, campaign: str, trial: int) -> TurnRecord | None:
         """Return the turn in which a trial was submitted; ``None`` if that was in none.

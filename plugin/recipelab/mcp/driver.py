@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -13,6 +13,7 @@ from recipelab.campaign.campaign import Campaign
 from recipelab.core.errors import RecipelabError
 from recipelab.core.logs import logger
 from recipelab.evaluation.proposals import BASELINE
+from recipelab.evaluation.queue import TrialQueue
 from recipelab.evaluation.session import Overrides
 
 IDLE_SECONDS = 60.0
@@ -23,6 +24,9 @@ LOCAL = "local"
 
 LOOK_SECONDS = 0.5
 """Time between two looks whether anything is in flight."""
+
+PREPARE_SECONDS = 15.0
+"""How long a call waits for sandbox and data; clients give it up after a minute."""
 
 _log = logger(__name__)
 
@@ -70,6 +74,9 @@ class OwnDriver:
         self._say = say
         self._task: asyncio.Task[None] | None = None
         self._is_open = asyncio.Event()
+        self._opened: Campaign | None = None
+        self._lent: set[asyncio.Task[str]] = set()
+        self._preparing = 0
         self._error: str | None = None
         self._stopped = False
         self._closing = False
@@ -111,6 +118,8 @@ class OwnDriver:
         Raises:
             RecipelabError: Nobody runs trials, and this process cannot.
         """
+        if self._task is not None and self._opened is not None and not self._is_open.is_set():
+            await asyncio.wait({self._task}, timeout=seconds)  # It is being closed.
         if self._stopped:
             raise RecipelabError(
                 f"a person has stopped campaign {self._campaign.name}; it goes on with: recipelab "
@@ -125,6 +134,7 @@ class OwnDriver:
                 f"(--slots 0); run it: recipelab resume {self._campaign.name}"
             )
         self._error = None
+        self._preparing += 1
         self.look()
         opened = asyncio.ensure_future(self._is_open.wait())
         try:
@@ -134,9 +144,78 @@ class OwnDriver:
                 return_when=asyncio.FIRST_COMPLETED,
             )
         finally:
+            self._preparing -= 1
             opened.cancel()
         if self._error is not None:
             raise RecipelabError(f"no trial can be run: {self._error}")
+
+    @property
+    def may_lend(self) -> bool:
+        """Whether this process ever runs the campaign, so that code of a session can run here."""
+        return self._options.slots != 0
+
+    @property
+    def queue(self) -> TrialQueue:
+        """The queue of the campaign, while this process runs it.
+
+        Raises:
+            RecipelabError: It does not.
+        """
+        if self._opened is None:
+            raise RecipelabError(f"campaign {self._campaign.name} does not run here")
+        return self._opened.queue
+
+    def _check_here(self) -> None:
+        """Check that the campaign is open in this process.
+
+        Raises:
+            RecipelabError: It is not.
+        """
+        if self._is_open.is_set():
+            return
+        name = self._campaign.name
+        if self._is_elsewhere:
+            raise RecipelabError(
+                f"another process runs campaign {name}, and code of a session runs only where this "
+                "server does; go on without, or submit what you would try"
+            )
+        raise RecipelabError("sandbox and data are not ready yet; call again in a minute")
+
+    async def lend(self, work: Callable[[], Awaitable[str]], seconds: float) -> str:
+        """Return what work on the campaign's queue returns; it is not closed meanwhile.
+
+        Args:
+            work: Uses :attr:`queue`.
+            seconds: Waits so long for sandbox and data at most.
+
+        Raises:
+            RecipelabError: This process does not run the campaign, or it was closed meanwhile.
+        """
+
+        async def prepared() -> str:
+            await self.prepare(seconds)
+            self._check_here()
+            return await work()
+
+        task = asyncio.create_task(prepared(), name="mcp-lent")
+        self._lent.add(task)
+        task.add_done_callback(self._lent.discard)
+        try:
+            await asyncio.wait({task})
+        finally:
+            if not task.done():  # The client has given up.
+                task.cancel()
+                await asyncio.wait({task})
+        if task.cancelled():
+            raise RecipelabError(f"campaign {self._campaign.name} was closed meanwhile")
+        return task.result()
+
+    async def _end_lent(self) -> None:
+        """End what works on the queue, before its sandbox is gone."""
+        lent = tuple(self._lent)
+        for task in lent:
+            task.cancel()
+        await asyncio.gather(*lent, return_exceptions=True)
 
     def _check_isolated(self) -> None:
         """Check that a process that runs the rules' proposals may run those of a model, too.
@@ -181,8 +260,13 @@ class OwnDriver:
         try:
             with self._to_run() as campaign:
                 async with campaign.opened():
+                    self._opened = campaign
                     self._is_open.set()
-                    await self._until_idle(campaign)
+                    try:
+                        await self._until_idle(campaign)
+                    finally:
+                        self._is_open.clear()
+                        await self._end_lent()
         except RecipelabError as error:
             self._error = str(error)
             self._say(f"campaign {name} cannot be run here: {error}")
@@ -194,6 +278,8 @@ class OwnDriver:
             # A fault of this program; whoever waits for a trial has to hear of it.
             self._error = f"{type(error).__name__}: {error}"
             _log.exception("the campaign cannot be run here", campaign=name)
+        finally:
+            self._opened = None
 
     def _to_run(self) -> Campaign:
         """Return the campaign with a lineage of its own, which acts for this driver alone.
@@ -221,13 +307,15 @@ class OwnDriver:
         return campaign
 
     async def _until_idle(self, campaign: Campaign) -> None:
-        """Return when the budget is spent, or nothing was in flight for a while."""
+        """Return when the budget is spent, or nothing was in flight or lent for a while."""
         since = time.monotonic()
         while True:
             async for _ in campaign.judged():
                 since = time.monotonic()
-            if campaign.budget.remaining == 0:
+            if self._lent or self._preparing:
+                since = time.monotonic()
+            elif campaign.budget.remaining == 0:
                 return  # Leaving it tests the working line, and ends the campaign.
-            if time.monotonic() - since > self._options.idle_seconds:
+            elif time.monotonic() - since > self._options.idle_seconds:
                 return
             await asyncio.sleep(LOOK_SECONDS)

@@ -28,11 +28,13 @@ You may look, and not propose: this server was started without --allow-submit.
 
 _SUBMIT = """\
 You are {name}, a specialist like the campaign's own. You have {left} of {budget} trials left, and
-the campaign {remaining}. All calls are in its transcript.
+the campaign {remaining}; and {turns_left} of {turns} turns, each begun by campaign_view. When
+either is spent, you may go on to ask. All calls are in its transcript.
 1. campaign_view: the best recipe, what was tried, what runs now. Look up what it leaves open:
    lineage_query, trial_detail, lineage_failures, near_misses, similar_trials, read_recipe.
 2. Choose ONE idea. Say why it should help, and by how much in the unit of the metric.
-3. check_edit until it says ok; it costs nothing, and gives the edits an id.
+3. check_edit until it says ok; it costs nothing, and gives the edits an id. Where they are
+   offered, run_python, time_beside and profile_trial measure before a trial is spent.
 4. submit_trial with that id answers at once with the trial's number. It costs a trial, unless it is
    rejected.
 5. wait_for tells the outcome; call it again while the trial runs. Trainings may take hours: submit
@@ -79,7 +81,9 @@ def how_to(campaign: Campaign, desk: Desk | None, session: Session, *, may_submi
         steps = _SUBMIT.format(
             name=session.name,
             left=session.left,
-            budget=session.budget,
+            budget=session.budget.trials,
+            turns_left=session.turns_left,
+            turns=session.budget.turns,
             remaining="has no bound" if left is None else f"{left}",
         )
     parts = [f"# Campaign {campaign.name} ({record.state})\n{_TRIALS}", steps, _HOLDS]

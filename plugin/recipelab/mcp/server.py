@@ -15,19 +15,17 @@ from recipelab.campaign.submitting import check_proposer
 from recipelab.core.errors import RecipelabError, unknown_name
 from recipelab.core.text import plain
 from recipelab.core.trial import Trust
+from recipelab.mcp.bench import DriverDesk
 from recipelab.mcp.concealing import Concealer
 from recipelab.mcp.driver import DriverOptions, OwnDriver
 from recipelab.mcp.guide import charter_prompt, instructions, opening, view_of
 from recipelab.mcp.resources import Resources
 from recipelab.mcp.sdk import INVALID, NotThere, Wire
-from recipelab.mcp.session import Round, Session, name_of_client
+from recipelab.mcp.session import Allowance, Round, Session, name_of_client
 from recipelab.mcp.tools import EXACT, Offered, offered_tools
 from recipelab.tools.checks import CheckBook
 from recipelab.tools.names import WAITING
 from recipelab.tools.workbench import ToolWorkbench
-
-BUDGET = 20
-"""Trials that a session may propose, unless it is given others."""
 
 MOST_SESSIONS = 50
 """Names of clients that a server keeps apart; further ones share the last."""
@@ -41,15 +39,15 @@ class ServerOptions:
     """How a campaign is served.
 
     Attributes:
-        may_submit: Whether clients may propose, leave notes and pause.
+        may_submit: Whether clients may propose, run code, leave notes and pause.
         name: The name under which every client proposes; ``None`` for what each calls itself.
-        budget: Trials that may be proposed under a name.
+        budget: What may be spent under a name.
         driver: How trials are run.
     """
 
     may_submit: bool = False
     name: str | None = None
-    budget: int = BUDGET
+    budget: Allowance = field(default_factory=Allowance)
     driver: DriverOptions = field(default_factory=DriverOptions)
 
 
@@ -101,7 +99,7 @@ class CampaignServer:
         self._driver = OwnDriver(campaign, options.driver, say) if options.may_submit else None
         self._desk: LineageDesk | None = None
         if self._driver is not None:
-            self._desk = LineageDesk(campaign, self._driver.look, self._driver.limits)
+            self._desk = DriverDesk(campaign, self._driver)
         elif has_pack:
             self._desk = LineageDesk(campaign)
         folders = [("pack", campaign.pack.root)] if has_pack else []

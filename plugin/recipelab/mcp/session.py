@@ -7,6 +7,7 @@ import itertools
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from autogen_agentchat.messages import (
@@ -26,7 +27,7 @@ from recipelab.campaign.submitting import check_proposer
 from recipelab.core.errors import RecipelabError
 from recipelab.core.text import read_table, shorten
 from recipelab.lineage import NewMessage
-from recipelab.tools.checks import CheckBook, TurnState
+from recipelab.tools.checks import CheckBook, Refused, TurnState
 from recipelab.tools.names import SUBMITTING
 
 NAMELESS = "mcp"
@@ -72,25 +73,43 @@ class Round:
         return self._number
 
 
+@dataclass(frozen=True)
+class Allowance:
+    """What may be spent under a name in a campaign, by earlier sessions too.
+
+    Attributes:
+        trials: Trials that may be proposed.
+        turns: Turns in which trials may be proposed and code may run.
+    """
+
+    trials: int = 20
+    turns: int = 100
+
+
 class Session:
     """A coding agent at work on a campaign.
 
     Args:
         campaign: The campaign.
         name: Its name in the lineage.
-        budget: Trials that may be proposed under its name, those of earlier sessions included.
+        budget: What may be spent under its name.
         book: The checks of all sessions of the server.
         round: Where its calls are written; ``None`` writes nothing.
 
     Attributes:
         name: Its name in the lineage.
-        budget: Trials that may be proposed under its name.
+        budget: What may be spent under its name.
         turn: The record of its turn, which its tools share.
         in_order: Held by a call that others of the session may not overtake.
     """
 
     def __init__(
-        self, campaign: Campaign, name: str, budget: int, book: CheckBook, round: Round | None
+        self,
+        campaign: Campaign,
+        name: str,
+        budget: Allowance,
+        book: CheckBook,
+        round: Round | None,
     ) -> None:
         self.name = name
         self.budget = budget
@@ -112,7 +131,40 @@ class Session:
     @property
     def left(self) -> int:
         """Trials that may still be proposed under its name."""
-        return max(0, self.budget - self.used)
+        return max(0, self.budget.trials - self.used)
+
+    @property
+    def turns_left(self) -> int:
+        """Turns that may still begin under its name, and spend something."""
+        return max(0, self.budget.turns - self._turns_taken)
+
+    @property
+    def is_in_view(self) -> bool:
+        """Whether its turn began with a view of the campaign."""
+        return self.turn.best is not None
+
+    @property
+    def _turns_taken(self) -> int:
+        return self._campaign.store.taken_turns(self._campaign.name, self.name)
+
+    def check_budget(self) -> None:
+        """Check that it may spend anything now.
+
+        Raises:
+            Refused: The trials or turns of its name are spent; it may go on to ask.
+        """
+        more = "questions are answered all the same; a person can give more: recipelab mcp"
+        if not self.left:
+            raise Refused(
+                f"the {self.budget.trials} trials of {self.name} in this campaign are spent or in "
+                f"flight; {more} --budget N"
+            )
+        # A turn without a view counts from its trial on.
+        if self._turns_taken + (not self.is_in_view) > self.budget.turns:
+            raise Refused(
+                f"the {self.budget.turns} turns of {self.name} in this campaign are spent; {more} "
+                "--turns N"
+            )
 
     def begin_turn(self, view: str = "") -> None:
         """Begin a turn.

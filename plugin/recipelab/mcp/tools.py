@@ -17,7 +17,8 @@ from pydantic import Field
 
 from recipelab.campaign.campaign import Campaign
 from recipelab.lineage import prior_campaigns
-from recipelab.mcp.driver import OwnDriver
+from recipelab.mcp.bench import DriverDesk, lent_tools
+from recipelab.mcp.driver import PREPARE_SECONDS, OwnDriver
 from recipelab.mcp.guide import how_to, opening, view_of
 from recipelab.mcp.session import Session
 from recipelab.packs.knowledge import load_knowledge
@@ -38,9 +39,6 @@ from recipelab.tools.submit import (
     WaitArguments,
     WaitForTool,
 )
-
-PREPARE_SECONDS = 15.0
-"""How long a submission waits for sandbox and data; clients give up a call after a minute."""
 
 USUAL_WAIT = 45
 """Seconds that ``wait_for`` waits unless it is told: below the time-outs of clients."""
@@ -136,8 +134,8 @@ class SessionSubmitTool(SubmitTrialTool):
         super().__init__(desk, session.name, desk.pack.surface_names, session.turn)
         self._description = (
             "Submit a trial by the id of a check: a sandbox trains it, the evaluator measures and "
-            f"judges it. Answers at once with its number. Costs one of your {session.budget} "
-            "trials, unless rejected."
+            f"judges it. Answers at once with its number. Costs one of your "
+            f"{session.budget.trials} trials, unless rejected."
         )
         self._session = session
         self._driver = driver
@@ -194,11 +192,7 @@ async def may_submit(session: Session, driver: OwnDriver) -> None:
     """
     if not session.turn.has_asked:
         raise Refused("look first at what was tried: campaign_view, or lineage_query")
-    if not session.left:
-        raise Refused(
-            f"the {session.budget} trials of {session.name} in this campaign are spent or in "
-            "flight; a person can give more: recipelab mcp --budget N"
-        )
+    session.check_budget()
     await driver.prepare(PREPARE_SECONDS)
 
 
@@ -208,8 +202,7 @@ def submitted(answer: dict[str, Any], session: Session, driver: OwnDriver) -> st
     if answer.get("status") == "rejected":
         return to_json(answer)
     following = f"wait_for(trial={answer['trial']})"
-    told = {RUNS: driver.words(), "your_trials_left": session.left, "next": following}
-    return to_json(answer | told)
+    return to_json(answer | _left(session) | {RUNS: driver.words(), "next": following})
 
 
 class SessionWaitTool(WaitForTool):
@@ -353,7 +346,9 @@ def offered_tools(
     if desk is not None:
         submit = SessionSubmitTool(desk, session, driver)
         again = SessionSeedsTool(desk, session, driver)
-        offered += [Offered(t, _title(t), reads=False, repeats=False) for t in (submit, again)]
+        lent = lent_tools(desk, session, driver) if isinstance(desk, DriverDesk) else []
+        tools: tuple[AnyTool, ...] = (submit, again, *lent)
+        offered += [Offered(t, _title(t), reads=False, repeats=False) for t in tools]
     offered.append(Offered(NoteTool(campaign, session), "Note", reads=False, repeats=False))
     return [*offered, *(Offered(t, _title(t), reads=False) for t in _pausing(campaign))]
 
@@ -361,7 +356,11 @@ def offered_tools(
 def _own(session: Session, driver: OwnDriver | None) -> dict[str, Any]:
     if driver is None:
         return {}
-    return {"you": session.name, "your_trials_left": session.left, RUNS: driver.words()}
+    return {"you": session.name, **_left(session), RUNS: driver.words()}
+
+
+def _left(session: Session) -> dict[str, Any]:
+    return {"your_trials_left": session.left, "your_turns_left": session.turns_left}
 
 
 def _looking(

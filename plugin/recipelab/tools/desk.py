@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
+from recipelab.budget import Ledger
 from recipelab.core.trial import Edit, Proposal
 from recipelab.evaluation.log_book import LogBook
 from recipelab.evaluation.proposals import Candidate, Rejected
 from recipelab.evaluation.queue import Submitted
+from recipelab.evaluation.scratch import ScratchBench
 from recipelab.lineage import LineageStore, TrialRecord
 from recipelab.packs.pack import Pack
 
@@ -81,3 +83,19 @@ class Desk(Protocol):
         self, number: int, *, seconds: float, until: asyncio.Event | None = None
     ) -> None:
         """Wait until a trial is no longer in flight, for so many seconds at most."""
+
+
+class BenchDesk(Desk, Protocol):
+    """A desk that has a scratch bench, and the account on which its seconds are booked."""
+
+    @property
+    def bench(self) -> ScratchBench | None:
+        """Where code runs in the campaign's sandbox that is no trial; ``None`` for nowhere."""
+
+    @property
+    def ledger(self) -> Ledger:
+        """What may still be spent."""
+
+    @property
+    def paused(self) -> bool:
+        """Whether nothing new begins for now."""

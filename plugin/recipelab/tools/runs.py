@@ -21,7 +21,7 @@ from recipelab.packs.pack import Pack
 from recipelab.packs.phase_sections import CurveSpec
 from recipelab.sandbox.base import Ending, PhaseResult
 from recipelab.tools.base import AnyTool, Row, TextTool, ToolArguments, to_json, without_empty
-from recipelab.tools.desk import Desk
+from recipelab.tools.desk import BenchDesk, Desk
 from recipelab.tools.rows import rounded
 
 _PROFILED = re.compile(r"function calls[^\n]* in ([0-9.]+) seconds")
@@ -237,11 +237,10 @@ class ProfileTool(TextTool[ProfileArguments]):
     A phase is profiled once: what was found is kept with the logs of the trial.
 
     Args:
-        queue: The campaign's queue of trials.
-        bench: Where it runs.
+        queue: The campaign's queue of trials, on whose bench it runs.
     """
 
-    def __init__(self, queue: TrialQueue, bench: ScratchBench) -> None:
+    def __init__(self, queue: BenchDesk) -> None:
         metric = queue.pack.metric
         counts = " (which counts in the score)" if metric.is_clock and metric.charge_predict else ""
         super().__init__(
@@ -251,7 +250,6 @@ class ProfileTool(TextTool[ProfileArguments]):
             "own seconds, and outside_s, start and exit of the process. Not scored; takes a slot.",
         )
         self._queue = queue
-        self._bench = bench
         every = sum(queue.pack.seconds(phase) for phase in Phase if phase is not Phase.SCORE)
         self.call_seconds = every + WAIT_SECONDS + 60.0
 
@@ -272,8 +270,13 @@ class ProfileTool(TextTool[ProfileArguments]):
         files = queue.recipe_of(args.trial)
         check_time(queue)
         labels = {"campaign": queue.campaign, "trial": str(args.trial)}
-        run = self._bench.profile if phase is Phase.TRAIN else self._bench.profile_predict
-        found = await run(files, labels)
+        bench = bench_of(queue)
+        run = bench.profile if phase is Phase.TRAIN else bench.profile_predict
+        try:
+            found = await run(files, labels)
+        except asyncio.CancelledError:
+            queue.ledger.used_device(PROFILE, bench.held_seconds)
+            raise
         queue.ledger.used_device(PROFILE, found.held_seconds)
         table, result = found.table[-SHOWN_CHARACTERS:], found.result
         if result.ok and found.failed is None and queue.logs is not None:
@@ -287,7 +290,18 @@ class ProfileTool(TextTool[ProfileArguments]):
         return to_json({**row, "profile": table})
 
 
-def check_time(queue: TrialQueue) -> None:
+def bench_of(queue: BenchDesk) -> ScratchBench:
+    """Return the scratch bench of a campaign.
+
+    Raises:
+        RecipelabError: It has none.
+    """
+    if (bench := queue.bench) is None:
+        raise RecipelabError("the campaign has no scratch bench; go on without")
+    return bench
+
+
+def check_time(queue: BenchDesk) -> None:
     """Refuse what would take a slot when nothing may begin any more.
 
     Raises:
@@ -336,6 +350,6 @@ def run_tools(queue: TrialQueue) -> list[AnyTool]:
     tools: list[AnyTool] = [RunLogTool(queue)]
     if spec is not None:
         tools.append(CurveTool(queue, spec))
-    if (bench := queue.bench) is not None:
-        tools.append(ProfileTool(queue, bench))
+    if queue.bench is not None:
+        tools.append(ProfileTool(queue))
     return tools

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
+from typing import Any
 
 from pydantic import Field
 
 from recipelab.core.text import plain
 from recipelab.evaluation.proposals import Rejected
 from recipelab.evaluation.queue import TrialQueue
-from recipelab.evaluation.scratch import SCRATCH, WAIT_SECONDS, ScratchBench
+from recipelab.evaluation.scratch import SCRATCH, WAIT_SECONDS, training_names
 from recipelab.packs.knowledge import load_knowledge
 from recipelab.packs.pack import Pack
 from recipelab.sandbox.base import PhaseResult
 from recipelab.tools.base import AnyTool, Row, TextTool, ToolArguments, to_json
 from recipelab.tools.checks import CHECKED, Refused, TurnState
+from recipelab.tools.desk import BenchDesk
 from recipelab.tools.recipe import MAX_EDITS, EditArguments
-from recipelab.tools.runs import check_time, ran
+from recipelab.tools.runs import bench_of, check_time, ran
 from recipelab.tools.search import SearchKnowledgeTool, SearchRecipeTool
 
 CODE_CHARACTERS = 40_000
@@ -60,31 +63,27 @@ class RunPythonTool(TextTool[RunPythonArguments]):
     """Runs code beside a recipe and the training data, within a turn's budget of seconds.
 
     Args:
-        queue: The campaign's queue of trials.
-        bench: Where it runs.
+        queue: The campaign's queue of trials, on whose bench it runs.
         turn: The record of the specialist's turn.
         blind: Whether only the recipe that is to be edited is there.
     """
 
     is_brief = True
 
-    def __init__(
-        self, queue: TrialQueue, bench: ScratchBench, turn: TurnState, *, blind: bool = False
-    ) -> None:
+    def __init__(self, queue: BenchDesk, turn: TurnState, *, blind: bool = False) -> None:
         self._most = queue.pack.scratch.seconds
-        places = sorted({target.split("/")[0] for target in bench.training_data()})
+        places = sorted({target.split("/")[0] for target in training_names(queue.pack)})
         seen = f"; training data in {', '.join(places)}/" if places else ""
         super().__init__(
             RunPythonArguments,
             "run_python",
-            "Run Python where train runs, beside a recipe (the best's unless you name a trial) to "
-            f"import from{seen}. Print figures: a step's time, accuracy held back; "
-            f"{HEAD_CHARACTERS + TAIL_CHARACTERS:,} characters are shown. {self._most:g} CPU s a "
+            "Run Python where train runs, beside a recipe to import (the best's unless you name a "
+            f"trial){seen}. Print a step's time, accuracy held back: "
+            f"{HEAD_CHARACTERS + TAIL_CHARACTERS:,} characters show. {self._most:g} CPU s a "
             f"turn, {CALL_SECONDS:g} a call unless you say, and {WALL:g} times that by the clock; "
             f"waits for a slot, {WAIT_SECONDS:g} s at most.",
         )
         self._queue = queue
-        self._bench = bench
         self._turn = turn
         self._blind = blind
         self.call_seconds = WALL * self._most + WAIT_SECONDS + 60.0
@@ -105,11 +104,15 @@ class RunPythonTool(TextTool[RunPythonArguments]):
         # Reserved before, so that calls of one message cannot spend the same seconds twice.
         self._turn.scratch_seconds += seconds
         spent = wall = 0.0
-        began = time.monotonic()
+        bench, began = bench_of(self._queue), time.monotonic()
         try:
-            result = await self._bench.run(files, args.code, WALL * seconds, labels)
+            result = await bench.run(files, args.code, WALL * seconds, labels)
             wall = result.wall_seconds
             spent = max(result.cpu_seconds, wall / WALL)
+        except asyncio.CancelledError:
+            wall = bench.held_seconds
+            spent = min(seconds, wall)
+            raise
         finally:
             self._turn.scratch_seconds -= seconds - spent
             self._queue.ledger.used_device(SCRATCH, wall)
@@ -159,14 +162,13 @@ class TimeBesideTool(TextTool[TimeBesideArguments]):
     """Trains a recipe and the best in turns on one slot, and compares the times; nothing is scored.
 
     Args:
-        queue: The campaign's queue of trials.
-        bench: Where they train.
+        queue: The campaign's queue of trials, on whose bench they train.
         turn: The record of the specialist's turn, whose seconds are spent.
     """
 
     is_brief = True
 
-    def __init__(self, queue: TrialQueue, bench: ScratchBench, turn: TurnState) -> None:
+    def __init__(self, queue: BenchDesk, turn: TurnState) -> None:
         super().__init__(
             TimeBesideArguments,
             "time_beside",
@@ -174,7 +176,6 @@ class TimeBesideTool(TextTool[TimeBesideArguments]):
             f"seconds. 1 to {MOST_PAIRS} pairs, of run_python's seconds.",
         )
         self._queue = queue
-        self._bench = bench
         self._turn = turn
         self._most = queue.pack.scratch.seconds
         self.call_seconds = WALL * self._most + WAIT_SECONDS + 60.0
@@ -195,8 +196,9 @@ class TimeBesideTool(TextTool[TimeBesideArguments]):
         labels = {"campaign": queue.campaign, "trial": str(number)}
         turn.scratch_seconds += left
         spent = wall = 0.0
+        bench = bench_of(queue)
         try:
-            found, failed = await self._bench.beside(
+            found, failed = await bench.beside(
                 files,
                 queue.recipe_of(best),
                 pairs=args.pairs,
@@ -207,6 +209,10 @@ class TimeBesideTool(TextTool[TimeBesideArguments]):
             runs = [run for pair in found for run in pair] + ([failed] if failed else [])
             wall = sum(run.wall_seconds for run in runs)
             spent = max(sum(run.cpu_seconds for run in runs), wall / WALL)
+        except asyncio.CancelledError:
+            wall = bench.held_seconds
+            spent = min(left, wall)
+            raise
         finally:
             turn.scratch_seconds -= left - spent
             queue.ledger.used_device(SCRATCH, wall)
@@ -283,8 +289,22 @@ def searching_tools(queue: TrialQueue, turn: TurnState, *, blind: bool = False) 
     tools: list[AnyTool] = [SearchRecipeTool(queue, blind=blind)]
     if sources := load_knowledge(queue.pack):
         tools.append(SearchKnowledgeTool(queue, sources, blind=blind))
-    if (bench := queue.bench) is not None and queue.pack.scratch.seconds > 0:
-        tools.append(RunPythonTool(queue, bench, turn, blind=blind))
-        if queue.pack.metric.is_clock and not blind:
-            tools.append(TimeBesideTool(queue, bench, turn))
+    if queue.bench is not None:
+        tools += bench_tools(queue, turn, blind=blind)
+    return tools
+
+
+def bench_tools(queue: BenchDesk, turn: TurnState, *, blind: bool = False) -> list[TextTool[Any]]:
+    """Return the tools that spend seconds of a turn on the bench, where the pack gives any.
+
+    Args:
+        queue: The campaign's queue of trials, on whose bench they run.
+        turn: The record of the turn.
+        blind: Whether it is told nothing of past trials.
+    """
+    if queue.pack.scratch.seconds <= 0:
+        return []
+    tools: list[TextTool[Any]] = [RunPythonTool(queue, turn, blind=blind)]
+    if queue.pack.metric.is_clock and not blind:
+        tools.append(TimeBesideTool(queue, turn))
     return tools
