@@ -390,7 +390,7 @@ def test_a_server_that_restarts_is_waited_for_and_one_that_was_never_there_is_no
     url = make_database("postgres")
     with with_campaign(url) as store:
         while store._database._free:
-            store._database._free.pop()[0].close()
+            store._database._free.pop().close()
         monkeypatch.setattr(psycopg, "connect", refused)
         assert judged(store, Status.BASELINE) == 0
     tries[0] = 0
