@@ -227,14 +227,7 @@ class EvidenceStore(OpenLineage):
             parents = sorted({row[1] for row in rows if row[1] is not None})
             seeds = {row[0]: tuple(run[0] for run in json.loads(row[4])) for row in rows}
             known = {row[0]: _metrics(row[4], metric) for row in rows}
-            missing = [parent for parent in parents if parent not in known]
-            texts = transaction.pairs(_SEED_RUNS, ids=missing) if missing else {}
-            known |= {trial_id: _metrics(runs, metric) for trial_id, runs in texts.items()}
-            again = transaction.rows(_RUN_AGAIN, ids=parents) if parents else []
-            for trial_id, seed, measures in again:
-                value = json.loads(measures).get(metric)
-                if value is not None:
-                    known[trial_id].setdefault(seed, value)
+            known |= _metrics_of_parents(transaction, parents, metric)
         return {
             number_of(trial_id): _comparison(
                 known[trial_id],
@@ -387,6 +380,24 @@ def _metrics(seed_runs: str, metric: str) -> dict[int, float]:
     return {
         seed: measures[metric] for seed, _, measures in json.loads(seed_runs) if metric in measures
     }
+
+
+def _metrics_of_parents(
+    transaction: Transaction, parents: Sequence[int], metric: str
+) -> dict[int, dict[int, float]]:
+    """Return the metric by seed of trials that others are compared with, further runs included.
+
+    Each is read once in a transaction.
+    """
+    known: dict[int, dict[int, float]] = transaction.memo.setdefault(("metrics", metric), {})
+    if missing := [parent for parent in parents if parent not in known]:
+        texts = transaction.pairs(_SEED_RUNS, ids=missing)
+        known.update((parent, _metrics(runs, metric)) for parent, runs in texts.items())
+        for parent, seed, measures in transaction.rows(_RUN_AGAIN, ids=missing):
+            value = json.loads(measures).get(metric)
+            if value is not None:
+                known[parent].setdefault(seed, value)
+    return {parent: known[parent] for parent in parents}
 
 
 def _comparison(

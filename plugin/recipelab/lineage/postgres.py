@@ -74,7 +74,7 @@ class PostgresDatabase(Database):
         transaction.value("SELECT pg_advisory_xact_lock(:key)", key=_NAMING_LOCK)
 
     def post(self, connection: Any, statement: Any, values: Mapping[str, Any]) -> None:
-        """Send a statement with the next question, where an error of it is raised, or at the end."""
+        """Send a statement with the next question, which raises its error; or at the end."""
         connection.post(statement, values)
 
     def _begin(self, connection: Any, begin: str) -> None:
