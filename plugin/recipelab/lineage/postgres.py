@@ -293,7 +293,8 @@ class PostgresConnection:
             elif result.status in self._good:
                 found = result if heeded else found
             else:
-                self._prepared.pop(prepares, None)
+                if prepares is not None:
+                    del self._prepared[prepares]
                 error = result if heeded and error is None else error
         if error is not None:
             self._raise(error)
