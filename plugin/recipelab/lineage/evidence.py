@@ -86,11 +86,15 @@ SELECT count(*) FROM trial t JOIN failure f ON f.id = t.failure_id
 WHERE t.campaign_id = :campaign AND f.kind = :kind
 """
 _RUNS = "SELECT seed_runs FROM trial_text WHERE trial_id = :id"
-_CONFIRMED = """
-SELECT t.status FROM evidence e JOIN trial t ON t.id = e.trial_id
-WHERE t.campaign_id = :campaign AND e.level IS NOT NULL ORDER BY t.judged_order
+_CLAIMS = """
+SELECT claimed FROM (
+  SELECT CASE WHEN t.status = :kept THEN 1 ELSE 0 END AS claimed, 1 AS kind, t.judged_order AS place
+  FROM evidence e JOIN trial t ON t.id = e.trial_id
+  WHERE t.campaign_id = :campaign AND e.level IS NOT NULL
+  UNION ALL
+  SELECT CASE WHEN held THEN 1 ELSE 0 END, 2, position FROM checkpoint WHERE campaign_id = :campaign
+) AS tests ORDER BY kind, place
 """
-_HELD = "SELECT held FROM checkpoint WHERE campaign_id = :campaign ORDER BY position"
 _CHECKPOINTS = """
 SELECT position, made_at, trial_id, against, held, fell_back, reason, seeds, delta, delta_se,
   delta_low, delta_high, p, level, gates, runs, against_runs
@@ -120,9 +124,8 @@ class EvidenceStore(OpenLineage):
             The tests of trials in the order of their judgment, then the checkpoints in theirs.
         """
         with self._asking(campaign) as (transaction, campaign_id):
-            statuses = transaction.values(_CONFIRMED, campaign=campaign_id)
-            held = transaction.values(_HELD, campaign=campaign_id)
-        return (*(status == Status.KEPT for status in statuses), *map(bool, held))
+            claims = transaction.values(_CLAIMS, campaign=campaign_id, kept=Status.KEPT.value)
+        return tuple(map(bool, claims))
 
     def checkpoints(self, campaign: str) -> tuple[CheckpointRecord, ...]:
         """Return the checkpoints of a campaign's working line, oldest first."""

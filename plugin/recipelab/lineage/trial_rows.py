@@ -59,6 +59,10 @@ UPDATE trial SET state = :state, phase = NULL, status = :status, standing = :sta
   failure_seed = :failure_seed
 WHERE id = :id
 """
+_JUDGE_NEXT = _JUDGE.replace(
+    ":judged_order",
+    "(SELECT coalesce(max(judged_order), 0) + 1 FROM trial WHERE campaign_id = :campaign)",
+)
 _JUDGE_TEXT = """
 UPDATE trial_text SET reason = :reason, signature = :signature, excerpt = :excerpt,
   seed_runs = :seed_runs, gates = :gates, log_tail = :log_tail, environment = :environment
@@ -322,16 +326,13 @@ def judge_trial(
     check_outcome(outcome)
     failure, evidence = outcome.failure, outcome.evidence
     signature = "" if failure is None else cut(failure.signature, SIGNATURE_CHARACTERS)
-    last: int | None = transaction.value(
-        "SELECT max(judged_order) FROM trial WHERE campaign_id = :campaign", campaign=campaign_id
-    )
     transaction.run(
-        _JUDGE,
+        _JUDGE_NEXT,
         id=trial_id,
+        campaign=campaign_id,
         state=TrialState.JUDGED.value,
         status=outcome.status.value,
         standing=_standing(outcome, standing),
-        judged_order=(last or 0) + 1,
         judged_at=to_stamp(judged_at or now()),
         score=outcome.score,
         score_se=outcome.score_se,

@@ -104,6 +104,16 @@ class TrialReader(OpenLineage):
         with self._asking(campaign) as (transaction, campaign_id):
             return read_trial(transaction, campaign_id, number, campaign, trial_records)[0]
 
+    def records_of(self, campaign: str, numbers: Sequence[int]) -> tuple[TrialRecord, ...]:
+        """Return some trials, in the order of their numbers as given.
+
+        Raises:
+            LineageError: There is no such trial; the message says which there are.
+        """
+        with self._asking(campaign) as (transaction, campaign_id):
+            ids = trial_ids_of(transaction, campaign_id, numbers, campaign)
+            return trial_records(transaction, ids)
+
     def brief(self, campaign: str, number: int) -> TrialBrief:
         """Return a trial in one row.
 
