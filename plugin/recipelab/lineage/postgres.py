@@ -24,6 +24,9 @@ from recipelab.lineage.database import LIST, PARAMETER, Database, Row, Transacti
 RESTART_SECONDS = 20.0
 """How long a PostgreSQL server is waited for that was there before, as when it restarts."""
 
+_OLDEST_LIBPQ = 140_000
+"""The first version that sends statements without waiting for answers."""
+
 _NAMING_LOCK = 7_243_117_906
 _STOPPED_MILLISECONDS = 15_000
 _MOST_PREPARED = 500
@@ -36,7 +39,7 @@ class PostgresDatabase(Database):
         url: Its URL, as ``postgresql+psycopg://user:password@host/name``.
 
     Raises:
-        LineageError: The driver is missing.
+        LineageError: The driver is missing, or its libpq is too old.
     """
 
     begin_reading = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
@@ -53,6 +56,11 @@ class PostgresDatabase(Database):
                 "a lineage in PostgreSQL needs the driver psycopg: "
                 "pip install 'recipelab[postgres]'"
             ) from error
+        if psycopg.pq.version() < _OLDEST_LIBPQ:
+            raise LineageError(
+                "a lineage in PostgreSQL needs libpq 14 or later, not "
+                f"{psycopg.pq.version() // 10_000}: pip install 'recipelab[postgres]' brings one"
+            )
         self._psycopg: Any = psycopg
         self._url = url
         self._was_there = False
