@@ -196,6 +196,12 @@ def test_a_missing_driver_is_told_in_words(monkeypatch: pytest.MonkeyPatch) -> N
         LineageStore.open("postgresql+psycopg://host/db")
 
 
+def test_a_libpq_that_is_too_old_is_told_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("psycopg.pq.version", lambda: 130_011)
+    with pytest.raises(LineageError, match="needs libpq 14 or later, not 13"):
+        LineageStore.open("postgresql+psycopg://host/db")
+
+
 @pytest.mark.postgres
 def test_a_database_of_something_else_or_a_newer_one_is_left_as_it_is(
     make_database: MakeDatabase,
@@ -390,7 +396,7 @@ def test_a_server_that_restarts_is_waited_for_and_one_that_was_never_there_is_no
     url = make_database("postgres")
     with with_campaign(url) as store:
         while store._database._free:
-            store._database._free.pop()[0].close()
+            store._database._free.pop().close()
         monkeypatch.setattr(psycopg, "connect", refused)
         assert judged(store, Status.BASELINE) == 0
     tries[0] = 0

@@ -268,7 +268,7 @@ def test_a_lease_has_two_beats_at_least() -> None:
 def test_a_process_that_is_stopped_within_a_transaction_holds_up_nobody(
     make_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("recipelab.lineage.database._STOPPED_MILLISECONDS", 200)
+    monkeypatch.setattr("recipelab.lineage.postgres._STOPPED_MILLISECONDS", 200)
     with LineageStore.open(make_database("postgres"), create=True) as one:
         add_campaign(one)
         with (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -132,18 +132,17 @@ class CampaignLine:
             self._unheard.append(number)
             self._noise = None
 
-    def _learn_records(self, numbers: Iterable[int]) -> list[tuple[float, ...]]:
+    def _learn_records(self, numbers: Sequence[int]) -> list[tuple[float, ...]]:
         """Return what trials say about the noise; curves of their trainings are kept."""
         groups = []
         # An evaluator of an app's own need not have any.
         curves = getattr(self._evaluator, "curves", None)
-        for number in numbers:
-            outcome = self._store.trial(self._campaign, number).outcome
-            if outcome is None:
+        for record in self._store.records_of(self._campaign, numbers):
+            if record.outcome is None:
                 continue
-            groups.append(self._evaluator.spread_group(outcome))
+            groups.append(self._evaluator.spread_group(record.outcome))
             if curves is not None:
-                curves.add(str(number), outcome.seed_runs)
+                curves.add(str(record.number), record.outcome.seed_runs)
         return groups
 
     def _noise_groups(self) -> Iterable[tuple[float, ...]]:
@@ -153,8 +152,9 @@ class CampaignLine:
                 statuses=(Status.KEPT, Status.DISCARDED), order="newest", limit=NOISE_TRIALS
             )
             briefs = self._store.briefs(self._campaign, newest).items
-            groups = self._learn_records(brief.number for brief in reversed(briefs))
+            groups = self._learn_records([brief.number for brief in reversed(briefs)])
             self._groups = deque(groups, maxlen=NOISE_TRIALS)
-        while self._unheard:
-            self._groups.extend(self._learn_records([self._unheard.popleft()]))
+        if self._unheard:
+            self._groups.extend(self._learn_records(self._unheard))
+            self._unheard.clear()
         return [group for group in self._groups if len(group) > 1]

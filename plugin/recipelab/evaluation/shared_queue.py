@@ -96,17 +96,15 @@ class SharedQueue(TrialQueue):
             one for one in self.store.judged_since(self.campaign, order) if one not in self._heard
         ]
         self._heard = tuple(new[-1:]) or self._heard
-        for _, number in new:
-            if number in self._mine:
-                self._mine.discard(number)
-                continue
-            brief = self.store.brief(self.campaign, number)
+        others = [number for _, number in new if number not in self._mine]
+        self._mine.difference_update(number for _, number in new)
+        for brief in self.store.briefs_of(self.campaign, others) if others else ():
             if brief.status is None:
                 continue  # It runs again meanwhile.
             self._others_judged.append(brief)
             self._news += 1
             if brief.status in MEASURED:
-                self._runner.line.judged_elsewhere(number)
+                self._runner.line.judged_elsewhere(brief.number)
 
     def take_others(self) -> tuple[TrialBrief, ...]:
         """Return the trials that other drivers had judged since the last call, in order."""

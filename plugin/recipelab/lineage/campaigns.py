@@ -62,8 +62,8 @@ class CampaignStore(OpenLineage):
         Raises:
             LineageError: There is none of that name; the message lists those there are.
         """
-        with self._reading() as transaction:
-            return _campaign(transaction, campaign_id_of(transaction, name))
+        with self._asking(name) as (transaction, campaign_id):
+            return _campaign(transaction, campaign_id)
 
     def secret(self, name: str) -> bytes:
         """Return the 16 random bytes of a campaign from which its fresh seeds are made.

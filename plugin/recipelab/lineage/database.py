@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import sqlite3
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -29,14 +28,13 @@ _KEPT_CHARACTERS = 8_000_000
 BUSY_MILLISECONDS = 30_000
 """How long a SQLite write waits for another process that writes."""
 
-RESTART_SECONDS = 20.0
-"""How long a PostgreSQL server is waited for that was there before, as when it restarts."""
-
 Row = tuple[Any, ...]
 
-_LIST = re.compile(r"\bIN :(\w+)")
-_NAMED = re.compile(rb"%\((\w+)\)s")
-_PARAMETER = re.compile(r"(?<!:):(\w+)")
+LIST = re.compile(r"\bIN :(\w+)")
+"""A list in a statement."""
+
+PARAMETER = re.compile(r"(?<!:):(\w+)")
+"""A parameter in a statement."""
 
 # FULL: a commit is on the disk when it returns, so that not even a power cut of the machine takes
 # a measured trial. The cache is in KiB: 64 MiB a connection at most.
@@ -48,12 +46,6 @@ _PRAGMAS = (
 )
 _SPELT_OUT = 16
 """Items of a list up to which a SQLite statement names each; reading JSON takes longer to begin."""
-
-_NAMING_LOCK = 7_243_117_906
-_STOPPED_MILLISECONDS = 15_000
-_MOST_PREPARED = 500
-_IDLE_SECONDS = 30.0
-"""A PostgreSQL connection that has rested longer is tried before it is used."""
 
 
 class Transaction:
@@ -100,21 +92,23 @@ class Transaction:
         return dict(self._execute(statement, values).fetchall())
 
     def run(self, statement: str, /, **values: Any) -> None:
-        """Execute a statement that returns nothing."""
-        self._execute(statement, values)
+        """Execute a statement that returns nothing.
+
+        PostgreSQL may execute it with the next question or at the end, and raise its error there.
+        """
+        self._post(statement, values)
 
     def run_many(self, statement: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Execute a statement once for each row of parameters."""
-        if len(rows) <= _SPELT_OUT:  # A cursor of the driver takes longer to begin.
-            for row in rows:
-                self._execute(statement, dict(row))
-        else:
-            text = self.database.bound(statement, {})
-            self._connection.cursor().executemany(text, rows)
+        if self.database.is_sqlite and len(rows) > _SPELT_OUT:  # A cursor takes time to begin.
+            self._connection.executemany(self.database.bound(statement, {}), rows)
+            return
+        for row in rows:
+            self._post(statement, dict(row))
 
     def insert(self, table: str, /, **values: Any) -> None:
         """Insert a row."""
-        self._execute(_insertion(table, tuple(values)), values)
+        self._post(_insertion(table, tuple(values)), values)
 
     def insert_many(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Insert rows that all have the same columns; a few go in one statement."""
@@ -122,11 +116,15 @@ class Transaction:
             self.run_many(_insertion(table, tuple(rows[0])), rows)
         elif rows:
             named = {f"{n}_{i}": value for i, row in enumerate(rows) for n, value in row.items()}
-            self._execute(_insertion_of_many(table, tuple(rows[0]), len(rows)), named)
+            self._post(_insertion_of_many(table, tuple(rows[0]), len(rows)), named)
 
     def _execute(self, statement: str, values: dict[str, Any]) -> Any:
         text = self.database.bound(statement, values)
         return self._connection.execute(text, values)
+
+    def _post(self, statement: str, values: dict[str, Any]) -> None:
+        text = self.database.bound(statement, values)
+        self.database.post(self._connection, text, values)
 
 
 @lru_cache(maxsize=256)
@@ -176,7 +174,7 @@ class Database(ABC):
     """SQL of the seconds since 1970 by the database's own clock, which all its users share."""
 
     def __init__(self) -> None:
-        self._free: list[tuple[Any, float]] = []
+        self._free: list[Any] = []
         self._closed = False
         self.lasting = Lasting()
 
@@ -193,11 +191,15 @@ class Database(ABC):
     def _connect(self) -> Any: ...
 
     @abstractmethod
-    def _is_usable(self, connection: Any, idle_seconds: float) -> bool: ...
+    def _is_usable(self, connection: Any) -> bool: ...
 
     @abstractmethod
     def is_outage(self, error: BaseException) -> bool:
         """Return whether an error is of the database and not of a statement of ours."""
+
+    def post(self, connection: Any, statement: Any, values: Mapping[str, Any]) -> None:
+        """Execute a statement of which nothing is asked, now or with the next question."""
+        connection.execute(statement, values)
 
     def reading(self) -> AbstractContextManager[Transaction]:
         """Open a transaction that sees one moment and waits for no writer."""
@@ -223,39 +225,27 @@ class Database(ABC):
         """Close all connections: those in use when they are given back."""
         self._closed = True
         while self._free:
-            self._free.pop()[0].close()
+            self._free.pop().close()
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[Transaction]:
         with self._outages_told():
-            connection = self._begun(begin)
+            reads_only = begin == self.begin_reading
+            connection = self._take()
             try:
-                yield Transaction(self, connection, reads_only=begin == self.begin_reading)
-                connection.execute("COMMIT")
+                self._begin(connection, begin)
+                yield Transaction(self, connection, reads_only=reads_only)
+                self._commit(connection, reads_only=reads_only)
             except BaseException:
                 self._roll_back(connection)
                 raise
             self._give_back(connection)
 
-    def _begun(self, begin: str) -> Any:
-        """Return a connection in which a transaction has begun.
+    def _begin(self, connection: Any, begin: str) -> None:
+        connection.execute(begin)
 
-        A connection that broke while it rested is replaced: nothing of a transaction is lost yet.
-        """
-        connection = self._take()
-        try:
-            connection.execute(begin)
-        except BaseException:
-            self._roll_back(connection)
-            if not self._is_broken(connection):
-                raise
-            connection = self._connect()
-            connection.execute(begin)
-        return connection
-
-    def _is_broken(self, connection: Any) -> bool:
-        """Return whether a connection has failed, and another one may not."""
-        return False
+    def _commit(self, connection: Any, *, reads_only: bool) -> None:
+        connection.execute("COMMIT")
 
     @contextmanager
     def _outages_told(self) -> Iterator[None]:
@@ -269,10 +259,10 @@ class Database(ABC):
     def _take(self) -> Any:
         while True:
             try:
-                connection, since = self._free.pop()
+                connection = self._free.pop()
             except IndexError:
                 return self._connect()
-            if self._is_usable(connection, time.monotonic() - since):
+            if self._is_usable(connection):
                 return connection
             with suppress(Exception):
                 connection.close()
@@ -288,7 +278,7 @@ class Database(ABC):
             self._give_back(connection)
 
     def _give_back(self, connection: Any) -> None:
-        self._free.append((connection, time.monotonic()))
+        self._free.append(connection)
         if self._closed:
             self.close()  # It was in use when the others were closed.
 
@@ -355,7 +345,7 @@ class SqliteDatabase(Database):
         _patiently()(connection.execute, "PRAGMA journal_mode = WAL")
         return connection
 
-    def _is_usable(self, connection: Any, idle_seconds: float) -> bool:
+    def _is_usable(self, connection: Any) -> bool:
         return True
 
     def is_outage(self, error: BaseException) -> bool:
@@ -363,177 +353,9 @@ class SqliteDatabase(Database):
         return isinstance(error, sqlite3.OperationalError) or type(error) is sqlite3.DatabaseError
 
 
-class _Rows:
-    """The rows of a statement, all of them read."""
-
-    __slots__ = ("_next", "_rows")
-
-    def __init__(self, rows: list[Row]) -> None:
-        self._rows = rows
-        self._next = 0
-
-    def fetchall(self) -> list[Row]:
-        """Return all rows."""
-        return self._rows
-
-    def fetchone(self) -> Row | None:
-        """Return the next row, if there is one."""
-        self._next += 1
-        return self._rows[self._next - 1] if self._next <= len(self._rows) else None
-
-    def __iter__(self) -> Iterator[Row]:
-        return iter(self._rows)
-
-
-class _PostgresConnection:
-    """A connection that costs a third of what the driver's own cursors need for a short statement.
-
-    Statements go to libpq itself, from their second use on as prepared ones. Values and results are
-    turned by the driver, so that nothing is another than with its cursors.
-
-    Args:
-        connection: The driver's connection, which commits by itself.
-    """
-
-    __slots__ = ("_connection", "_prepared", "_psycopg", "_used")
-
-    def __init__(self, connection: Any) -> None:
-        import psycopg
-
-        self._psycopg: Any = psycopg
-        self._connection = connection
-        self._used: set[tuple[bytes, Any]] = set()
-        self._prepared: dict[tuple[bytes, Any], bytes] = {}
-
-    @property
-    def closed(self) -> bool:
-        """Whether it is of no use any more."""
-        return bool(self._connection.closed)
-
-    def execute(self, statement: str | bytes, values: Mapping[str, Any] | None = None) -> _Rows:
-        """Run a statement and return its rows; without values as it is."""
-        pgconn = self._connection.pgconn
-        if values is None:
-            words = statement.encode() if isinstance(statement, str) else statement
-            return self._rows(pgconn.exec_(words), None)
-        query, names = _numbered(statement)
-        turned = self._psycopg.adapt.Transformer(self._connection)
-        given = [values[name] for name in names]
-        formats = [self._psycopg.adapt.PyFormat.AUTO] * len(given)
-        sent = turned.dump_sequence(given, formats)
-        key = (query, turned.types)
-        name = self._prepared.get(key)
-        if name is None and key in self._used and len(self._prepared) < _MOST_PREPARED:
-            name = self._prepared[key] = f"recipelab_{len(self._prepared)}".encode()
-            self._rows(pgconn.prepare(name, query, turned.types), None)
-        if name is None:
-            self._used.add(key)
-            result = pgconn.exec_params(query, sent, turned.types, turned.formats)
-        else:
-            result = pgconn.exec_prepared(name, sent, turned.formats)
-        return self._rows(result, turned)
-
-    def cursor(self) -> Any:
-        """Return a cursor of the driver's own."""
-        return self._connection.cursor()
-
-    def close(self) -> None:
-        """Close it."""
-        self._connection.close()
-
-    def _rows(self, result: Any, turned: Any) -> _Rows:
-        status = self._psycopg.pq.ExecStatus
-        if result.status == status.TUPLES_OK and turned is not None:
-            turned.set_pgresult(result)
-            return _Rows(turned.load_rows(0, result.ntuples, tuple))
-        if result.status not in (status.COMMAND_OK, status.TUPLES_OK, status.EMPTY_QUERY):
-            error = self._psycopg.errors.error_from_result(result)
-            if self.closed:
-                raise self._psycopg.OperationalError(str(error)) from error
-            raise error
-        return _Rows([])
-
-
-class PostgresDatabase(Database):
-    """A lineage in a PostgreSQL database.
-
-    Args:
-        url: Its URL, as ``postgresql+psycopg://user:password@host/name``.
-
-    Raises:
-        LineageError: The driver is missing.
-    """
-
-    begin_reading = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-    begin_writing = "BEGIN"
-    is_sqlite = False
-    clock = "(extract(epoch FROM clock_timestamp())::float8)"
-
-    def __init__(self, url: str) -> None:
-        super().__init__()
-        try:
-            import psycopg
-        except ModuleNotFoundError as error:
-            raise LineageError(
-                "a lineage in PostgreSQL needs the driver psycopg: "
-                "pip install 'recipelab[postgres]'"
-            ) from error
-        self._psycopg: Any = psycopg
-        self._url = url
-        self._was_there = False
-
-    @property
-    def url(self) -> str:
-        """Return the URL of the database, password included."""
-        return self._url
-
-    def bound(self, statement: str, values: dict[str, Any]) -> bytes:
-        """Return a statement with the driver's parameters; lists are arrays."""
-        return _for_psycopg(statement)
-
-    def lock_campaign_names(self, transaction: Transaction) -> None:
-        """Keep others from naming a campaign until the transaction ends."""
-        transaction.value("SELECT pg_advisory_xact_lock(:key)", key=_NAMING_LOCK)
-
-    def _connect(self) -> Any:
-        try_again = retry_if_exception(self.is_outage)
-        patience = Retrying(
-            retry=try_again,
-            stop=stop_after_delay(RESTART_SECONDS if self._was_there else 0.0),
-            wait=wait_random(0.05, 0.5),
-            reraise=True,
-        )
-        address = self._url.replace("postgresql+psycopg:", "postgresql:", 1)
-        connection = patience(self._psycopg.connect, address, autocommit=True)
-        self._was_there = True
-        # The server ends the transaction of a process that was stopped or lost within it: others
-        # would wait for its locks as long as the connection lives.
-        connection.execute(f"SET idle_in_transaction_session_timeout = {_STOPPED_MILLISECONDS}")
-        return _PostgresConnection(connection)
-
-    def _is_usable(self, connection: Any, idle_seconds: float) -> bool:
-        if connection.closed:
-            return False
-        if idle_seconds < _IDLE_SECONDS:
-            return True
-        try:
-            connection.execute("SELECT 1")
-        except self._psycopg.Error:
-            return False
-        return True
-
-    def _is_broken(self, connection: Any) -> bool:
-        return bool(connection.closed)
-
-    def is_outage(self, error: BaseException) -> bool:
-        """Return whether the server is gone, full or out of reach, or has ended the transaction."""
-        stopped = self._psycopg.errors.IdleInTransactionSessionTimeout
-        return isinstance(error, (self._psycopg.OperationalError, stopped))
-
-
 @lru_cache(maxsize=1024)
 def _lists_of(statement: str) -> tuple[str, ...]:
-    return tuple(_LIST.findall(statement))
+    return tuple(LIST.findall(statement))
 
 
 @lru_cache(maxsize=1024)
@@ -547,25 +369,7 @@ def _spelt_out(statement: str, sizes: tuple[int, ...]) -> str:
             return f"IN (SELECT value FROM json_each(:{name}))"
         return f"IN ({', '.join(f':{name}_{place}' for place in range(size))})"
 
-    return _LIST.sub(items, statement)
-
-
-@lru_cache(maxsize=1024)
-def _numbered(statement: bytes) -> tuple[bytes, tuple[str, ...]]:
-    """Return a statement with numbers for its parameters, and their names in order."""
-    names: dict[str, int] = {}
-
-    def number(match: re.Match[bytes]) -> bytes:
-        return b"$%d" % names.setdefault(match[1].decode(), len(names) + 1)
-
-    text = _NAMED.sub(number, statement).replace(b"%%", b"%")
-    return text, tuple(names)
-
-
-@lru_cache(maxsize=1024)
-def _for_psycopg(statement: str) -> bytes:
-    text = _LIST.sub(r"= ANY(:\1)", statement.replace("%", "%%"))
-    return _PARAMETER.sub(r"%(\1)s", text).encode()
+    return LIST.sub(items, statement)
 
 
 def _patiently() -> Retrying:

@@ -86,11 +86,15 @@ SELECT count(*) FROM trial t JOIN failure f ON f.id = t.failure_id
 WHERE t.campaign_id = :campaign AND f.kind = :kind
 """
 _RUNS = "SELECT seed_runs FROM trial_text WHERE trial_id = :id"
-_CONFIRMED = """
-SELECT t.status FROM evidence e JOIN trial t ON t.id = e.trial_id
-WHERE t.campaign_id = :campaign AND e.level IS NOT NULL ORDER BY t.judged_order
+_CLAIMS = """
+SELECT claimed FROM (
+  SELECT CASE WHEN t.status = :kept THEN 1 ELSE 0 END AS claimed, 1 AS kind, t.judged_order AS place
+  FROM evidence e JOIN trial t ON t.id = e.trial_id
+  WHERE t.campaign_id = :campaign AND e.level IS NOT NULL
+  UNION ALL
+  SELECT CASE WHEN held THEN 1 ELSE 0 END, 2, position FROM checkpoint WHERE campaign_id = :campaign
+) AS tests ORDER BY kind, place
 """
-_HELD = "SELECT held FROM checkpoint WHERE campaign_id = :campaign ORDER BY position"
 _CHECKPOINTS = """
 SELECT position, made_at, trial_id, against, held, fell_back, reason, seeds, delta, delta_se,
   delta_low, delta_high, p, level, gates, runs, against_runs
@@ -120,9 +124,8 @@ class EvidenceStore(OpenLineage):
             The tests of trials in the order of their judgment, then the checkpoints in theirs.
         """
         with self._asking(campaign) as (transaction, campaign_id):
-            statuses = transaction.values(_CONFIRMED, campaign=campaign_id)
-            held = transaction.values(_HELD, campaign=campaign_id)
-        return (*(status == Status.KEPT for status in statuses), *map(bool, held))
+            claims = transaction.values(_CLAIMS, campaign=campaign_id, kept=Status.KEPT.value)
+        return tuple(map(bool, claims))
 
     def checkpoints(self, campaign: str) -> tuple[CheckpointRecord, ...]:
         """Return the checkpoints of a campaign's working line, oldest first."""
@@ -227,14 +230,7 @@ class EvidenceStore(OpenLineage):
             parents = sorted({row[1] for row in rows if row[1] is not None})
             seeds = {row[0]: tuple(run[0] for run in json.loads(row[4])) for row in rows}
             known = {row[0]: _metrics(row[4], metric) for row in rows}
-            missing = [parent for parent in parents if parent not in known]
-            texts = transaction.pairs(_SEED_RUNS, ids=missing) if missing else {}
-            known |= {trial_id: _metrics(runs, metric) for trial_id, runs in texts.items()}
-            again = transaction.rows(_RUN_AGAIN, ids=parents) if parents else []
-            for trial_id, seed, measures in again:
-                value = json.loads(measures).get(metric)
-                if value is not None:
-                    known[trial_id].setdefault(seed, value)
+            known |= _metrics_of_parents(transaction, parents, metric)
         return {
             number_of(trial_id): _comparison(
                 known[trial_id],
@@ -387,6 +383,24 @@ def _metrics(seed_runs: str, metric: str) -> dict[int, float]:
     return {
         seed: measures[metric] for seed, _, measures in json.loads(seed_runs) if metric in measures
     }
+
+
+def _metrics_of_parents(
+    transaction: Transaction, parents: Sequence[int], metric: str
+) -> dict[int, dict[int, float]]:
+    """Return the metric by seed of trials that others are compared with, further runs included.
+
+    Each is read once in a transaction.
+    """
+    known: dict[int, dict[int, float]] = transaction.memo.setdefault(("metrics", metric), {})
+    if missing := [parent for parent in parents if parent not in known]:
+        texts = transaction.pairs(_SEED_RUNS, ids=missing)
+        known.update((parent, _metrics(runs, metric)) for parent, runs in texts.items())
+        for parent, seed, measures in transaction.rows(_RUN_AGAIN, ids=missing):
+            value = json.loads(measures).get(metric)
+            if value is not None:
+                known[parent].setdefault(seed, value)
+    return {parent: known[parent] for parent in parents}
 
 
 def _comparison(

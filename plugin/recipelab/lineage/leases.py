@@ -20,8 +20,9 @@ INSERT INTO trial_lease (campaign_id, trial_number, driver) VALUES (:campaign, :
 ON CONFLICT (campaign_id, trial_number) DO UPDATE SET driver = excluded.driver, wish = NULL
 """
 IN_FLIGHT = "SELECT count(*) FROM trial WHERE campaign_id = :campaign AND status IS NULL"
-_USED_TRIALS = """
-SELECT coalesce(sum(trials), 0) FROM tally WHERE campaign_id = :campaign AND status IN :statuses
+_ROOM = f"""
+SELECT ({LIVE_DRIVERS} LIMIT 1), (SELECT trials FROM campaign WHERE id = :campaign),
+  (SELECT coalesce(sum(trials), 0) FROM tally WHERE campaign_id = :campaign AND status IN :statuses)
 """
 _USED = """
 SELECT max(id), coalesce(sum(CASE WHEN model <> 'device' THEN prompt_tokens + completion_tokens
@@ -165,14 +166,11 @@ def check_room(
     Raises:
         BudgetSpent: It has none.
     """
-    live = transaction.row(f"{LIVE_DRIVERS} LIMIT 1", campaign=campaign_id)
+    ((live, limit, used),) = transaction.rows(_ROOM, campaign=campaign_id, statuses=[*_COUNTED, ""])
     if live is None:
         return
-    limit = transaction.value("SELECT trials FROM campaign WHERE id = :id", id=campaign_id)
-    if limit is not None:
-        used = transaction.value(_USED_TRIALS, campaign=campaign_id, statuses=[*_COUNTED, ""])
-        if int(used) >= limit:
-            raise BudgetSpent(f"all {limit} trials of {campaign} are spent or in flight")
+    if limit is not None and int(used) >= limit:
+        raise BudgetSpent(f"all {limit} trials of {campaign} are spent or in flight")
     if device_seconds is not None:
         used_up = used_by(transaction, campaign_id, UsedTotals())
         flying = transaction.value(IN_FLIGHT, campaign=campaign_id)

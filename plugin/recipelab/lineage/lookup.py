@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 
 from recipelab.core.errors import LeaseLost, LineageError, unknown_name
 from recipelab.lineage.database import Database, Transaction
@@ -26,8 +26,14 @@ LIVE = "live"
 """State of a driver that was heard of in time, and has not left."""
 
 _STATE = "SELECT state FROM driver WHERE campaign_id = :campaign AND number = :driver"
-_HOLDER = "SELECT driver FROM trial_lease WHERE campaign_id = :campaign AND trial_number = :trial"
-_IS_OPEN = "SELECT 1 FROM trial WHERE id = :id AND status IS NULL"
+_HELD = f"""
+SELECT ({_STATE}),
+  (SELECT driver FROM trial_lease WHERE campaign_id = :campaign AND trial_number = :trial),
+  (SELECT 1 FROM trial WHERE id = :id AND status IS NULL)
+"""
+_LOCK = "SELECT 1 FROM campaign WHERE id = :id FOR UPDATE"
+
+Found = TypeVar("Found")
 
 _MOMENT: ContextVar[Transaction | None] = ContextVar("moment", default=None)
 
@@ -101,8 +107,10 @@ class OpenLineage:
         """Open a transaction that writes to a campaign; other writers of it wait."""
         with self._writing() as transaction:
             campaign_id = self._campaign_ids.get(campaign)
-            if campaign_id is None or not self._database.is_sqlite:
+            if campaign_id is None:
                 campaign_id = campaign_id_of(transaction, campaign, to_write=True)
+            elif not self._database.is_sqlite:
+                transaction.run(_LOCK, id=campaign_id)
             yield transaction, campaign_id
 
     @contextmanager
@@ -122,15 +130,16 @@ class OpenLineage:
         with self._writing_to(campaign) as (transaction, campaign_id):
             driver = self._driving.get(campaign)
             if driver is not None:
-                check_live(transaction, campaign_id, driver)
                 trial_id = trial_key(campaign_id, number)
-                if judges or transaction.value(_IS_OPEN, id=trial_id) is not None:
-                    holder = transaction.value(_HOLDER, campaign=campaign_id, trial=number)
-                    if holder != driver:
-                        whose = "nobody's" if holder is None else f"driver {holder}'s"
-                        raise LeaseLost(
-                            f"trial {number} of {campaign} is {whose} by now, not driver {driver}'s"
-                        )
+                ((state, holder, is_open),) = transaction.rows(
+                    _HELD, campaign=campaign_id, driver=driver, trial=number, id=trial_id
+                )
+                _require_live(driver, state)
+                if (judges or is_open) and holder != driver:
+                    whose = "nobody's" if holder is None else f"driver {holder}'s"
+                    raise LeaseLost(
+                        f"trial {number} of {campaign} is {whose} by now, not driver {driver}'s"
+                    )
             yield transaction, campaign_id
 
 
@@ -140,7 +149,10 @@ def check_live(transaction: Transaction, campaign_id: int, driver: int) -> None:
     Raises:
         LeaseLost: It was.
     """
-    state = transaction.value(_STATE, campaign=campaign_id, driver=driver)
+    _require_live(driver, transaction.value(_STATE, campaign=campaign_id, driver=driver))
+
+
+def _require_live(driver: int, state: str | None) -> None:
     if state != LIVE:
         raise LeaseLost(f"driver {driver} drives the campaign no more: it is {state}")
 
@@ -193,6 +205,38 @@ def trial_id_of(transaction: Transaction, campaign_id: int, number: int, campaig
     return trial_ids_of(transaction, campaign_id, (number,), campaign)[0]
 
 
+def read_trial(
+    transaction: Transaction,
+    campaign_id: int,
+    number: int,
+    campaign: str,
+    read: Callable[[Transaction, Sequence[int]], Found],
+) -> Found:
+    """Return what is read of a trial; whether it is there is only asked if nothing is found.
+
+    Args:
+        transaction: Where to look.
+        campaign_id: The campaign.
+        number: The trial's number.
+        campaign: Name of the campaign, for the message.
+        read: Reads something of trials by their ids; without a trial it finds nothing, or raises
+            ``KeyError``.
+
+    Raises:
+        LineageError: There is no such trial; the message says which there are.
+    """
+    if not 0 <= number <= LARGEST_NUMBER:
+        trial_id_of(transaction, campaign_id, number, campaign)
+    try:
+        found = read(transaction, (trial_key(campaign_id, number),))
+    except KeyError:
+        trial_id_of(transaction, campaign_id, number, campaign)
+        raise
+    if not found:
+        trial_id_of(transaction, campaign_id, number, campaign)
+    return found
+
+
 def trial_ids_of(
     transaction: Transaction, campaign_id: int, numbers: Sequence[int], campaign: str
 ) -> list[int]:
@@ -222,13 +266,15 @@ def trial_ids_of(
 
 def last_trial_id(transaction: Transaction, campaign_id: int) -> int | None:
     """Return the id of the newest trial of a campaign; ``None`` if it has none yet."""
-    low = trial_key(campaign_id, 0)
-    last: int | None = transaction.value(
-        "SELECT max(id) FROM trial WHERE id BETWEEN :low AND :high",
-        low=low,
-        high=low + LARGEST_NUMBER,
-    )
-    return last
+    known: dict[int, int | None] = transaction.memo.setdefault("last trials", {})
+    if not transaction.reads_only or campaign_id not in known:
+        low = trial_key(campaign_id, 0)
+        known[campaign_id] = transaction.value(
+            "SELECT max(id) FROM trial WHERE id BETWEEN :low AND :high",
+            low=low,
+            high=low + LARGEST_NUMBER,
+        )
+    return known[campaign_id]
 
 
 def last_round(transaction: Transaction, campaign_id: int) -> int:

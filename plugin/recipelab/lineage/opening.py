@@ -14,12 +14,8 @@ from urllib.parse import unquote
 
 from recipelab.core.content import make_private
 from recipelab.core.errors import LineageError
-from recipelab.lineage.database import (
-    Database,
-    PostgresDatabase,
-    SqliteDatabase,
-    Transaction,
-)
+from recipelab.lineage.database import Database, SqliteDatabase, Transaction
+from recipelab.lineage.postgres import PostgresDatabase
 from recipelab.lineage.values import now, to_stamp
 
 SCHEMA = 4

@@ -185,7 +185,7 @@ def _evidence(*columns: Any) -> Evidence:
 
 def recipe_files(transaction: Transaction, trial_id: int) -> dict[str, str]:
     """Return the files of a trial's recipe, path to text, in the order of their paths."""
-    return recipes_of(transaction, [trial_id]).get(trial_id, {})
+    return recipes_of(transaction, (trial_id,)).get(trial_id, {})
 
 
 def recipes_of(transaction: Transaction, ids: Sequence[int]) -> dict[int, dict[str, str]]:

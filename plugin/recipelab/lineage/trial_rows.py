@@ -59,6 +59,10 @@ UPDATE trial SET state = :state, phase = NULL, status = :status, standing = :sta
   failure_seed = :failure_seed
 WHERE id = :id
 """
+_JUDGE_NEXT = _JUDGE.replace(
+    ":judged_order",
+    "(SELECT coalesce(max(judged_order), 0) + 1 FROM trial WHERE campaign_id = :campaign)",
+)
 _JUDGE_TEXT = """
 UPDATE trial_text SET reason = :reason, signature = :signature, excerpt = :excerpt,
   seed_runs = :seed_runs, gates = :gates, log_tail = :log_tail, environment = :environment
@@ -68,11 +72,15 @@ _FAILURE = """
 SELECT id FROM failure WHERE campaign_id = :campaign_id AND kind = :kind AND phase = :phase
   AND signature = :signature
 """
-_TRIED_BEFORE = """
-SELECT id FROM trial
-WHERE campaign_id = :campaign AND specialist = :specialist AND id < :id ORDER BY id DESC LIMIT 1
-"""
 _ATTEMPT = "SELECT id, parent_id, surface, specialist, failure_id, status FROM trial WHERE id = :id"
+# With it: its parent, and the trial before by the same specialist.
+_ATTEMPTS = """
+WITH own AS (SELECT parent_id, specialist FROM trial WHERE id = :id)
+SELECT id, parent_id, surface, specialist, failure_id, status FROM trial WHERE id IN (
+  :id, (SELECT parent_id FROM own),
+  (SELECT b.id FROM trial b WHERE b.campaign_id = :campaign
+   AND b.specialist = (SELECT specialist FROM own) AND b.id < :id ORDER BY b.id DESC LIMIT 1))
+"""
 _FIX = """
 INSERT INTO fix (failure_id, trial_id) VALUES (:failure_id, :trial_id)
 ON CONFLICT (failure_id, trial_id) DO NOTHING
@@ -318,16 +326,13 @@ def judge_trial(
     check_outcome(outcome)
     failure, evidence = outcome.failure, outcome.evidence
     signature = "" if failure is None else cut(failure.signature, SIGNATURE_CHARACTERS)
-    last: int | None = transaction.value(
-        "SELECT max(judged_order) FROM trial WHERE campaign_id = :campaign", campaign=campaign_id
-    )
     transaction.run(
-        _JUDGE,
+        _JUDGE_NEXT,
         id=trial_id,
+        campaign=campaign_id,
         state=TrialState.JUDGED.value,
         status=outcome.status.value,
         standing=_standing(outcome, standing),
-        judged_order=(last or 0) + 1,
         judged_at=to_stamp(judged_at or now()),
         score=outcome.score,
         score_se=outcome.score_se,
@@ -400,16 +405,17 @@ def _link_fixes(transaction: Transaction, campaign_id: int, trial_id: int) -> No
     Those are the failed trials on the way up to the first valid one, and the trial before by the
     same specialist, if it failed on the same surface from the same parent.
     """
-    _, parent_id, surface, specialist, *_ = transaction.rows(_ATTEMPT, id=trial_id)[0]
+    near = {row[0]: row for row in transaction.rows(_ATTEMPTS, id=trial_id, campaign=campaign_id)}
+    _, parent_id, surface, specialist, *_ = near[trial_id]
     mended: set[int] = set()
-    before_id = transaction.value(
-        _TRIED_BEFORE, campaign=campaign_id, specialist=specialist, id=trial_id
-    )
-    before = None if before_id is None else transaction.row(_ATTEMPT, id=before_id)
+    own = (row for row in near.values() if row[3] == specialist and row[0] < trial_id)
+    before = max(own, key=lambda row: row[0], default=None)  # The parent is no later.
     if before is not None and before[1:3] == (parent_id, surface) and _has_failed(before):
         mended.add(before[4])
     for _ in range(MOST_FIXES):
-        above = None if parent_id is None else transaction.row(_ATTEMPT, id=parent_id)
+        above = near.get(parent_id)
+        if above is None and parent_id is not None:
+            above = transaction.row(_ATTEMPT, id=parent_id)
         if above is None or not _has_failed(above):
             break
         mended.add(above[4])

@@ -23,13 +23,21 @@ from recipelab.lineage.filter import (
     find_trials,
     words_of,
 )
-from recipelab.lineage.lookup import LARGEST_NUMBER, OpenLineage, number_of, trial_id_of, trial_key
+from recipelab.lineage.lookup import (
+    LARGEST_NUMBER,
+    OpenLineage,
+    number_of,
+    read_trial,
+    trial_id_of,
+    trial_ids_of,
+    trial_key,
+)
 from recipelab.lineage.past import PastTrial, past_trials
 from recipelab.lineage.records import Page, TrialBrief, TrialBriefs, TrialRecord
 from recipelab.lineage.trial_reads import (
     json_parts,
     load_briefs,
-    recipe_files,
+    recipes_of,
     trial_briefs,
     trial_records,
 )
@@ -94,8 +102,17 @@ class TrialReader(OpenLineage):
             LineageError: There is no such trial; the message says which there are.
         """
         with self._asking(campaign) as (transaction, campaign_id):
-            trial_id = trial_id_of(transaction, campaign_id, number, campaign)
-            return trial_records(transaction, [trial_id])[0]
+            return read_trial(transaction, campaign_id, number, campaign, trial_records)[0]
+
+    def records_of(self, campaign: str, numbers: Sequence[int]) -> tuple[TrialRecord, ...]:
+        """Return some trials, in the order of their numbers as given.
+
+        Raises:
+            LineageError: There is no such trial; the message says which there are.
+        """
+        with self._asking(campaign) as (transaction, campaign_id):
+            ids = trial_ids_of(transaction, campaign_id, numbers, campaign)
+            return trial_records(transaction, ids)
 
     def brief(self, campaign: str, number: int) -> TrialBrief:
         """Return a trial in one row.
@@ -104,8 +121,17 @@ class TrialReader(OpenLineage):
             LineageError: There is no such trial; the message says which there are.
         """
         with self._asking(campaign) as (transaction, campaign_id):
-            trial_id = trial_id_of(transaction, campaign_id, number, campaign)
-            return trial_briefs(transaction, [trial_id])[0]
+            return read_trial(transaction, campaign_id, number, campaign, trial_briefs)[0]
+
+    def briefs_of(self, campaign: str, numbers: Sequence[int]) -> tuple[TrialBrief, ...]:
+        """Return some trials, each in one row, in the order of their numbers as given.
+
+        Raises:
+            LineageError: There is no such trial; the message says which there are.
+        """
+        with self._asking(campaign) as (transaction, campaign_id):
+            ids = trial_ids_of(transaction, campaign_id, numbers, campaign)
+            return trial_briefs(transaction, ids)
 
     def files(self, campaign: str, number: int) -> dict[str, str]:
         """Return the files of a trial's recipe, path to text; none if it has no recipe.
@@ -114,8 +140,8 @@ class TrialReader(OpenLineage):
             LineageError: There is no such trial; the message says which there are.
         """
         with self._asking(campaign) as (transaction, campaign_id):
-            trial_id = trial_id_of(transaction, campaign_id, number, campaign)
-            return recipe_files(transaction, trial_id)
+            recipes = read_trial(transaction, campaign_id, number, campaign, recipes_of)
+            return recipes[trial_key(campaign_id, number)]
 
     def query(self, campaign: str, wanted: TrialFilter) -> Page[TrialRecord]:
         """Return a page of the trials that match a filter, whole.

@@ -40,10 +40,6 @@ FROM turn t LEFT JOIN turn_view v ON v.id = t.view_id
 WHERE t.campaign_id = :campaign
 """
 _TRIALS = "SELECT turn_number, trial_id FROM turn_trial WHERE trial_id BETWEEN :low AND :high"
-_NEWEST_VIEW = """
-SELECT view_id FROM turn WHERE campaign_id = :campaign AND view_id IS NOT NULL
-ORDER BY number DESC LIMIT 1
-"""
 _CHAIN = """
 WITH RECURSIVE chain (base_id, data, depth) AS (
   SELECT base_id, data, 0 FROM turn_view WHERE id = :id
@@ -53,6 +49,11 @@ WITH RECURSIVE chain (base_id, data, depth) AS (
 SELECT data FROM chain ORDER BY depth DESC
 """
 _VIEW_ID = "SELECT id FROM turn_view WHERE sha256 = :sha256"
+_VIEW_AND_NEWEST = f"""
+SELECT ({_VIEW_ID}), (
+  SELECT view_id FROM turn WHERE campaign_id = :campaign AND view_id IS NOT NULL
+  ORDER BY number DESC LIMIT 1)
+"""
 # Writers of another campaign may store the same view at the same moment.
 _NEW_VIEW = """
 INSERT INTO turn_view (sha256, base_id, data) VALUES (:sha256, :base_id, :data)
@@ -358,10 +359,9 @@ def _insert_view(transaction: Transaction, campaign_id: int, view: str) -> int:
     """Store what a turn shows unless it is there, and return its id."""
     content = clean(view).encode()
     digest = hashlib.sha256(content).digest()
-    found: int | None = transaction.value(_VIEW_ID, sha256=digest)
+    ((found, base_id),) = transaction.rows(_VIEW_AND_NEWEST, sha256=digest, campaign=campaign_id)
     if found is not None:
-        return found
-    base_id = transaction.value(_NEWEST_VIEW, campaign=campaign_id)
+        return int(found)
     base, length = (b"", 0) if base_id is None else _text_of(transaction, base_id)
     if length >= LONGEST_CHAIN:
         base_id, base = None, b""
