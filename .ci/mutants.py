@@ -47,6 +47,8 @@ def prepare(tree: Path, module: str) -> None:
         "pytest_add_cli_args": list(ARGUMENTS),
         "pytest_add_cli_args_test_selection": tests,
         "use_git_change_detection": False,
+        # A process that has run all tests before would answer from what its caches kept.
+        "process_isolation": "forkserver",
     }
     lines = [f"{key} = {json.dumps(value)}" for key, value in table.items()]
     for name in ("README.md", "Makefile", "CHANGELOG.md"):
