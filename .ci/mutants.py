@@ -23,7 +23,7 @@ MODULES = tomllib.loads((TOP / ".ci/mutants.toml").read_text())
 COPIED = ("tests", "agents", "sandboxes", "task_packs", "benchmarks", "docs", "examples")
 """Folders that tests read."""
 
-FAST = "not (slow or browser or docker or postgres or torch or ray or slurm)"
+FAST = "not (slow or browser or docker or torch or ray or slurm)"
 ARGUMENTS = ("-m", FAST, "-p", "no:cacheprovider", "--hypothesis-profile=ci")
 """Hypothesis draws the same examples for every change, and sets no deadline."""
 
