@@ -16,7 +16,7 @@ TOGETHER := -n 2 --dist loadfile --no-loadscope-reorder
 
 # What the site is built with, in an environment of its own.
 DOCS_VENV ?= .venv-docs
-# What `make coverage` and `make mutants` run: see docs/mutation-tests.md.
+# What `make coverage` and `make mutants` run: see benchmarks/README.md.
 TESTS ?= tests
 MODULE ?= acceptance
 SAMPLE ?= 200

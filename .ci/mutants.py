@@ -23,7 +23,7 @@ MODULES = tomllib.loads((TOP / ".ci/mutants.toml").read_text())
 COPIED = ("tests", "agents", "sandboxes", "task_packs", "benchmarks", "docs", "examples")
 """Folders that tests read."""
 
-FAST = "not (slow or browser or docker or postgres or torch or ray or slurm)"
+FAST = "not (slow or browser or docker or torch or ray or slurm)"
 ARGUMENTS = ("-m", FAST, "-p", "no:cacheprovider", "--hypothesis-profile=ci")
 """Hypothesis draws the same examples for every change, and sets no deadline."""
 
@@ -47,6 +47,8 @@ def prepare(tree: Path, module: str) -> None:
         "pytest_add_cli_args": list(ARGUMENTS),
         "pytest_add_cli_args_test_selection": tests,
         "use_git_change_detection": False,
+        # A process that has run all tests before would answer from what its caches kept.
+        "process_isolation": "forkserver",
     }
     lines = [f"{key} = {json.dumps(value)}" for key, value in table.items()]
     for name in ("README.md", "Makefile", "CHANGELOG.md"):

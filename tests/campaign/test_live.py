@@ -24,9 +24,9 @@ from recipelab.core.errors import LineageError, RecipelabError
 from recipelab.core.text import plain
 from recipelab.core.trial import FailureKind, Phase, Status
 from recipelab.evaluation.live import LINE_CHARACTERS, LOG_BYTES, NOW, SHOWN_LINES, LiveBoard
-from recipelab.evaluation.now import Confirming, NowBoard, QueueNow, SlotsNow, read_team
+from recipelab.evaluation.now import Confirming, NowBoard, QueueNow, SlotsNow, now_of, read_team
 from recipelab.evaluation.queue import TrialQueue
-from recipelab.lineage import CampaignRecord
+from recipelab.lineage import CampaignRecord, LineageStore
 from recipelab.team.loop import following_lineage
 
 from .conftest import TRAIN, Make, set_x
@@ -210,6 +210,18 @@ def test_a_board_is_read_as_it_was_written(tmp_path: Path) -> None:
     ]
     board.confirmed(4)
     assert board.team(QueueNow()).confirming is None
+
+
+@pytest.mark.parametrize(("ends_at", "left"), [(None, None), (990.0, 0.0), (1500.0, 500.0)])
+def test_an_end_that_was_foretold_and_is_late_is_due_now(
+    store: LineageStore,
+    monkeypatch: pytest.MonkeyPatch,
+    ends_at: float | None,
+    left: float | None,
+) -> None:
+    monkeypatch.setattr(time, "time", lambda: 1000.0)
+    team = NowBoard().team(QueueNow(ends_at=ends_at))
+    assert now_of(store.campaign("c"), team, (), alive=True).seconds_left == left
 
 
 async def test_what_was_killed_is_not_run_again(campaign: Campaign, project: Path) -> None:

@@ -58,6 +58,11 @@ def test_an_edit_that_does_not_fit_says_why_and_where(edit: Edit, words: str) ->
     assert words in str(caught.value)
 
 
+def test_a_file_as_long_as_may_be_is_taken() -> None:
+    longest = Edit("recipe/train.py", None, "x" * 400_000)
+    assert RECIPE.apply([longest], EDITABLE).files["recipe/train.py"] == longest.replace
+
+
 def test_a_near_miss_names_the_line_that_was_meant() -> None:
     with pytest.raises(EditError, match=r"nearest: line 1: 'a = 1'"):
         RECIPE.apply([Edit("recipe/train.py", "a = 11", "a = 2")], EDITABLE)
@@ -91,6 +96,7 @@ TABS = "def f(x):\n\tif x:\n\t\ty = 1\n\treturn y\n"
         ),
         # Line ends around the search text and the replacement are none of the change.
         ("\ta = 1\nb = 2\n", "    a = 1\n", "\n    a = 3\n\n", "\ta = 3\nb = 2\n"),
+        ("\ta = 1\nb = 2\n", "    a = 1\n", "    a = X\n", "\ta = X\nb = 2\n"),
         # An empty line at the end of the search text is one in the file, too.
         ("\ta = 1\n\nb = 2\n", "    a = 1\n\n", "    a = 3\n\n", "\ta = 3\n\n\nb = 2\n"),
     ],
@@ -195,6 +201,12 @@ def test_a_syntax_error_names_file_and_line(text: str, words: str) -> None:
 
 def test_good_files_have_no_syntax_error() -> None:
     assert syntax_error({"recipe/a.py": "x = 1\n", "notes.md": "((("}) is None
+
+
+def test_an_older_python_cannot_tell_of_a_later_ones_syntax() -> None:
+    broken = {"recipe/a.py": "def f(:\n"}
+    assert syntax_error(broken, python="3.99") is None
+    assert syntax_error(broken, python="3.9") == syntax_error(broken) is not None
 
 
 @pytest.mark.parametrize(

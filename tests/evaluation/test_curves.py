@@ -162,6 +162,11 @@ def test_of_runs_within_reach_no_more_are_stopped_than_stated(correlation: float
     assert correlation < 0.5 or stopped >= 0.6 * hopeless
 
 
+def test_where_finished_runs_lie_on_a_line_it_is_known_how_a_run_ends() -> None:
+    finished = [(1.0, 2.0), (2.0, 4.0), (3.0, 6.0)]
+    assert [chance_to_end(finished, 2.0, need) for need in (3.5, 4.0, 4.5)] == [1.0, 1.0, 0.0]
+
+
 TRAIN = "recipe/train.py"
 CURVED = """    import time
     with open("out/curve.csv", "w", buffering=1) as file:

@@ -47,6 +47,12 @@ def test_a_correlation_is_between_its_bounds_whatever_the_pairs(
     assert found == pytest.approx(correlation([(y, x) for x, y in pairs]))
 
 
+def test_rounding_leads_no_correlation_past_its_bounds() -> None:
+    ends = (0.1, 0.2, 1.4)
+    assert correlation([(end, end) for end in ends]) == 1.0
+    assert correlation([(end, -end) for end in ends]) == -1.0
+
+
 def test_a_correlation_that_is_poor_switches_it_off_after_enough_trials() -> None:
     book = FidelityBook(SPEC)
     for number, full in enumerate((0.0, 3.0, 1.0)):

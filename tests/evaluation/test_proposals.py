@@ -71,6 +71,37 @@ def test_a_change_merged_onto_a_new_head_is_checked_against_that_head(
     assert isinstance(same, Rejected)
 
 
+def test_a_proposal_is_recorded_in_its_round_and_turn(checker: ProposalChecker) -> None:
+    """Whether it is tried or not."""
+    store = checker.store
+    assert store.start_round("c") == 2
+    turn = store.add_turn("c", "left", view="all trials", round_number=2)
+    for text in ("X = 3.0", "X = ("):
+        proposal = Proposal("left", "left", 0, "i", -1.0, (Edit(TRAIN, "X = 1.0", text),))
+        number, _ = checker.take(proposal, round_number=2, turn=turn)
+        found = store.turn_of("c", number)
+        assert found is not None and found.number == turn
+        assert store.trial("c", number).round == 2
+
+
+def test_an_edit_nearly_like_that_of_a_trial_is_told(checker: ProposalChecker) -> None:
+    first, near = (Edit(TRAIN, "X = 1.0", text) for text in ("X = 3.0", "X = 3.001"))
+    number, _ = checker.take(
+        Proposal("left", "left", BASELINE, "idea", -1.0, (first,)), round_number=None
+    )
+    found = checker.check(BASELINE, (near,))
+    assert isinstance(found, Candidate)
+    assert found.alike[0].endswith(f"trial {number} by left, in flight")
+    checker.store.record("c", number, Outcome(Status.DISCARDED, "no gain", score=2.0))
+    found = checker.check(BASELINE, (near,))
+    assert isinstance(found, Candidate)
+    assert found.alike[0].endswith(f"trial {number} by left, discarded (no gain)")
+
+
+def test_the_starting_recipe_changes_nothing(checker: ProposalChecker) -> None:
+    assert checker.store.trial("c", BASELINE).diff == ""
+
+
 def test_a_starting_recipe_that_was_not_measured_is_that_of_the_pack_by_now(
     checker: ProposalChecker, toy: Pack
 ) -> None:

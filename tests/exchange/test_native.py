@@ -17,6 +17,7 @@ from recipelab.core.trial import (
     Checkpoint,
     Evidence,
     Outcome,
+    Phase,
     Proposal,
     Standing,
     Status,
@@ -25,7 +26,7 @@ from recipelab.exchange.campaign_copy import copy_of
 from recipelab.exchange.files import import_campaign
 from recipelab.exchange.jsonl import export_lines
 from recipelab.exchange.metric import metric_of
-from recipelab.lineage import LineageStore, NewMessage
+from recipelab.lineage import LineageStore, NewMessage, TrialState
 from tests.lineage.helpers import (
     CAMPAIGN,
     OUTCOMES,
@@ -123,6 +124,16 @@ def test_export_and_import_and_export_give_the_same(
         assert store.turns("copy") == store.turns(CAMPAIGN)
         assert store.views("copy") == store.views(CAMPAIGN)
         assert store.turn_messages("copy", 2) == (0, 1)
+
+
+def test_a_trial_that_was_running_is_read_as_that(store: LineageStore, tmp_path: Path) -> None:
+    add_campaign(store)
+    number = propose(store)
+    store.advance(CAMPAIGN, number, TrialState.RUNNING, Phase.TRAIN)
+    (tmp_path / "x.jsonl").write_text(exported(store, CAMPAIGN), "utf-8")
+    import_campaign(store, tmp_path / "x.jsonl", "copy")
+    found = store.trial("copy", number)
+    assert (found.state, found.phase) == (TrialState.RUNNING, Phase.TRAIN)
 
 
 def test_an_export_without_turns_of_an_older_version_is_read(

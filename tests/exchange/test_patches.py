@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recipelab.core.errors import EditError
+from recipelab.core.errors import EditError, RecipelabError
 from recipelab.core.recipe import Recipe
 from recipelab.exchange.patches import (
     MAX_PATCH_BYTES,
@@ -158,6 +158,14 @@ def test_settings_of_the_user_change_nothing(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("GIT_DIR", "/nowhere")
     after = {**FILES, "r/a.py": "one  \ntwo\nthree\nfour\nfive\n"}
     assert edited(FILES, Recipe(FILES).diff(Recipe(after))) == after
+
+
+def test_who_has_no_git_is_told_what_needs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(RecipelabError, match=r"^to read a patch recipelab needs git"):
+        edits_of_patch(FILES, NEW.format("r/z").encode())
 
 
 def test_a_patch_names_its_files_from_the_top_of_the_repository(tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from recipelab.core.errors import LineageError
-from recipelab.core.trial import Status
+from recipelab.core.trial import Status, Trust
 from recipelab.lineage import LineageStore
+from recipelab.lineage.campaigns import TRUST, heading_of, trust_of
 from tests.lineage.helpers import CAMPAIGN, add_campaign, judged, outcome, propose
 
 
@@ -88,6 +89,31 @@ def test_a_campaign_is_created_ended_and_reopened(store: LineageStore) -> None:
     assert again == replace(created, hours=2.5) == store.campaign(CAMPAIGN)
     with pytest.raises(LineageError, match=r"unknown end of a campaign 'gone'; valid: finished, s"):
         store.end_campaign(CAMPAIGN, "gone", "")
+
+
+def test_a_campaign_that_runs_can_be_paused_and_no_other(store: LineageStore) -> None:
+    assert store.pause_campaign(CAMPAIGN).state == store.campaign(CAMPAIGN).state == "paused"
+    assert store.pause_campaign(CAMPAIGN, paused=False) == store.campaign(CAMPAIGN)
+    assert store.campaign(CAMPAIGN).state == "running"
+    store.end_campaign(CAMPAIGN, "finished", "")
+    with pytest.raises(LineageError, match="night-1 is finished and cannot be paused; valid: run"):
+        store.pause_campaign(CAMPAIGN)
+
+
+@pytest.mark.parametrize(
+    ("noted", "trust", "heading"),
+    [
+        ({}, None, ""),
+        ({TRUST: "of a later version"}, None, ""),
+        ({TRUST: "isolated"}, Trust.ISOLATED, ""),
+        ({TRUST: "self-reported"}, Trust.SELF_REPORTED, Trust.SELF_REPORTED.heading),
+    ],
+)
+def test_what_is_not_proven_has_a_heading(
+    store: LineageStore, noted: dict[str, str], trust: Trust | None, heading: str
+) -> None:
+    record = store.reopen_campaign(CAMPAIGN, settings=noted)
+    assert (trust_of(record), heading_of(record)) == (trust, heading)
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a b", "a\n", "ü", "x" * 81])

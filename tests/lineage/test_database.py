@@ -19,6 +19,7 @@ import pytest
 from sqlalchemy import create_engine, inspect, text
 from sqlmodel import Field, SQLModel
 
+import recipelab
 from recipelab.core.errors import LineageError
 from recipelab.core.trial import Status
 from recipelab.lineage import LineageStore
@@ -325,7 +326,7 @@ while True:
 
 def write_until_killed(path: Path, after: int, pause: float) -> list[int]:
     """Has a process write trials, kills it, and gives the numbers it reported as recorded."""
-    paths = os.pathsep.join([str(ROOT), str(ROOT / "plugin")])
+    paths = os.pathsep.join([str(ROOT), str(Path(recipelab.__file__).parents[1])])
     with subprocess.Popen(
         [sys.executable, "-c", CHILD, str(path)],
         stdout=subprocess.PIPE,

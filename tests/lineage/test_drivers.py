@@ -110,8 +110,17 @@ def test_a_driver_that_is_late_and_was_not_given_up_goes_on(enter: Enter) -> Non
     with_baseline(store)
     trial = propose(store, 0)
     clock(store, 500)
+    assert store.take_trials(CAMPAIGN, 9) == (), "its own are not for taking"
     assert store.beat(CAMPAIGN, 1, TIMES)
     store.record(CAMPAIGN, trial, outcome())
+
+
+def test_who_comes_gives_up_those_whose_lease_is_over(enter: Enter) -> None:
+    one = enter()
+    clock(one, 41)
+    with LineageStore.open(one.url) as other:
+        assert entered(other, joins=False) == 2
+    assert [driver.state for driver in one.drivers(CAMPAIGN)] == ["lost", "live"]
 
 
 def test_trials_of_one_that_left_and_of_people_are_taken_at_once(enter: Enter) -> None:
@@ -249,6 +258,7 @@ def test_a_stop_is_for_all_drivers_and_a_kill_for_the_one_that_holds_the_trial(
     assert [look.stop for look in looks] == [True, True]
     assert [look.kills for look in looks] == [(trial,), ()]
     assert [look.calibrates for look in looks] == [True, False]
+    assert [look.in_flight for look in looks] == [1, 1]
 
 
 def test_each_driver_ends_its_own_rounds(enter: Enter) -> None:

@@ -69,6 +69,7 @@ def test_evidence_comes_back_as_it_was(store: LineageStore) -> None:
     number = tried(store, Status.KEPT, evidence)
     found = store.trial(CAMPAIGN, number).outcome
     assert found is not None and found.evidence == evidence
+    assert found.evidence.deterministic is True, "SQLite has no truth values"
 
 
 def test_an_aborted_trial_loses_its_evidence_when_it_runs_again(store: LineageStore) -> None:

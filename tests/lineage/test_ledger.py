@@ -99,6 +99,16 @@ def test_usage_adds_up(store: LineageStore) -> None:
             completion_tokens=0,
             seconds=0.0,
         )
+    with pytest.raises(ValueError, match="cost"):
+        store.add_usage(
+            CAMPAIGN,
+            specialist="opt",
+            model="m",
+            prompt_tokens=0,
+            completion_tokens=0,
+            seconds=0.0,
+            cost=float("inf"),
+        )
 
 
 def test_leases_of_the_dead_can_be_told_from_those_of_the_living(store: LineageStore) -> None:
@@ -124,6 +134,27 @@ def test_what_got_past_a_failure(store: LineageStore) -> None:
     assert "ValueError: no" in group.excerpt
 
 
+def test_who_failed_and_then_measured_has_mended_it(store: LineageStore) -> None:
+    """Also where the next attempt is made from the same parent, but by nobody else."""
+    baseline(store)
+    store.record(CAMPAIGN, edited(store, Edit("t.py", "10", "11")), crashed("ValueError: no"))
+    stranger = store.propose(
+        CAMPAIGN,
+        Proposal("arch", "opt", 0, "mine", 0.0, ()),
+        parents=(0,),
+        files={"t.py": "x = 1\n"},
+        digest="",
+        diff="",
+        round_number=None,
+    )
+    store.record(CAMPAIGN, stranger, outcome(Status.DISCARDED))
+    again = edited(store, Edit("t.py", "10", "12"))
+    store.record(CAMPAIGN, again, outcome(Status.DISCARDED))
+    store.record(CAMPAIGN, edited(store, Edit("t.py", "10", "13")), outcome(Status.DISCARDED))
+    (group,) = store.failures(CAMPAIGN).items
+    assert group.fixed_by == (again,)
+
+
 def test_near_misses_are_held_against_the_best_of_now(store: LineageStore) -> None:
     baseline(store)
     for step, (score, value) in enumerate([(8.0, 0.79), (9.0, 0.75), (11.0, 0.5)]):
@@ -132,6 +163,8 @@ def test_near_misses_are_held_against_the_best_of_now(store: LineageStore) -> No
     assert [miss.brief.number for miss in found] == [1, 2]
     assert [miss.gain for miss in found] == pytest.approx([2.0, 1.0])
     assert found[0].missed[0].excess == pytest.approx(0.01)
+    page = store.near_misses(CAMPAIGN, limit=1)
+    assert ([miss.brief.number for miss in page.items], page.total) == ([1], 2)
     store.record(CAMPAIGN, edited(store, Edit("t.py", "10", "30")), outcome(Status.KEPT, 8.5))
     assert [miss.brief.number for miss in store.near_misses(CAMPAIGN).items] == [1]
     assert store.near_misses(CAMPAIGN, goal="maximize").items[0].brief.number == 3
@@ -165,6 +198,8 @@ def test_the_same_knob_and_value_on_another_parent(store: LineageStore) -> None:
     found = store.similar(CAMPAIGN, edits=rate, parent=other)
     assert found[0].brief.number == 1
     assert found[0].why in ("same edit", "same knob and value")
+    # Without a parent it is the best, of which both trials were made.
+    assert store.similar(CAMPAIGN, edits=rate)[0].why == "same recipe"
 
 
 def test_words_find_what_is_alike(store: LineageStore) -> None:

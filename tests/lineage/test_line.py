@@ -89,6 +89,12 @@ def test_head_and_certified_recipe_are_found_among_the_kept(store: LineageStore)
     assert (store.best_brief(CAMPAIGN).number, store.certified(CAMPAIGN).number) == (3, 2)
 
 
+def test_without_a_trial_nothing_is_best_or_certified(store: LineageStore) -> None:
+    for ask in (store.best, store.certified, store.best_brief, store.certified_brief):
+        with pytest.raises(LineageError, match=f"campaign {CAMPAIGN} has no trial 0"):
+            ask(CAMPAIGN)
+
+
 def test_a_checkpoint_that_holds_certifies_what_was_judged_up_to_its_head(
     store: LineageStore,
 ) -> None:

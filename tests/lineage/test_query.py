@@ -272,6 +272,16 @@ def test_when_nothing_leaves_few_trials(
     assert page.total == len(expected) or (page.capped and page.total == 3 <= len(expected))
 
 
+def test_of_many_that_match_it_is_told_that_not_all_were_counted(
+    store: LineageStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recipelab.lineage.filter.COUNTED", 3)
+    for count, capped in ((1, False), (2, False), (3, True), (3, True)):
+        store.propose(CAMPAIGN, proposal("a word"), **REST)
+        page = store.briefs(CAMPAIGN, TrialFilter(text="word", limit=1))
+        assert (len(page.items), page.total, page.capped) == (1, count, capped)
+
+
 def test_a_page_takes_as_many_statements_as_a_trial(
     filled: Filled, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -95,6 +95,8 @@ def test_times_are_aware_and_in_utc(store: LineageStore) -> None:
     assert record.judged_at is not None
     assert before <= record.proposed_at <= record.judged_at <= datetime.now(UTC)
     assert record.proposed_at.utcoffset() == timedelta(0)
+    brief = store.brief(CAMPAIGN, record.number)
+    assert (brief.proposed_at, brief.judged_at) == (record.proposed_at, record.judged_at)
     assert store.campaign(CAMPAIGN).created_at.utcoffset() == timedelta(0)
 
 
@@ -137,6 +139,15 @@ def test_text_at_its_limit_is_kept_whole(store: LineageStore) -> None:
         round_number=None,
     )
     assert store.trial(CAMPAIGN, number).hypothesis == "h" * 4_000
+
+
+def test_a_trial_is_of_a_round_that_there_is(store: LineageStore) -> None:
+    rest: dict[str, Any] = {"parents": (), "files": FILES, "digest": "", "diff": ""}
+    with pytest.raises(LineageError, match=rf"{CAMPAIGN} has no round 1; it has none yet"):
+        store.propose(CAMPAIGN, proposal(), **rest, round_number=1)
+    store.start_round(CAMPAIGN)
+    number = store.propose(CAMPAIGN, proposal(), **rest, round_number=1)
+    assert store.trial(CAMPAIGN, number).round == store.brief(CAMPAIGN, number).round == 1
 
 
 def test_a_trial_is_judged_once(store: LineageStore) -> None:

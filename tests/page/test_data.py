@@ -255,8 +255,8 @@ def test_false_claims_are_paid_by_tests_that_claim_nothing(
     )  # fmt: skip
     after = data.campaign()["evidence"]
     assert after["spent"] == pytest.approx(0.005) and after["claims"] == 1
-    assert [(t["kind"], t["held"]) for t in after["tests"]] == [
-        ("trial", False), ("checkpoint", False), ("checkpoint", True),
+    assert [(t["kind"], t["trial"], t["held"]) for t in after["tests"]] == [
+        ("trial", 6, False), ("checkpoint", 1, False), ("checkpoint", 1, True),
     ]  # fmt: skip
 
 
