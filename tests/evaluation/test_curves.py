@@ -77,6 +77,13 @@ def test_a_line_that_is_no_point_is_passed_over(line: bytes) -> None:
     assert CurveReader().feed(b"0,5\n" + line + b"\n2,4\n") == [(0.0, 5.0), (2.0, 4.0)]
 
 
+def test_a_line_as_long_as_may_be_is_read_though_it_comes_without_its_end() -> None:
+    line = b"1," + b"7".rjust(198, b"0")
+    reader = CurveReader()
+    assert len(line) == 200
+    assert [*reader.feed(line), *reader.feed(b"\n2,4\n")] == [(1.0, 7.0), (2.0, 4.0)]
+
+
 def test_between_points_a_curve_is_a_line() -> None:
     curve = ((10.0, 1.0), (20.0, 3.0))
     assert [value_at(curve, step) for step in (9, 10, 15, 20, 21)] == [None, 1.0, 2.0, 3.0, None]

@@ -9,15 +9,18 @@ from pathlib import Path
 
 import pytest
 
+from recipelab.acceptance import NeedMoreSeeds
 from recipelab.core.recipe import Recipe
-from recipelab.core.trial import Checkpoint, Edit, Outcome, SeedRun, Standing, Status
-from recipelab.evaluation.checkpoints import WorkingLine
+from recipelab.core.trial import Checkpoint, Edit, Evidence, Outcome, SeedRun, Standing, Status
+from recipelab.evaluation.checkpoints import LineTest, WorkingLine
 from recipelab.evaluation.evaluator import Evaluator
+from recipelab.evaluation.judge import Judge, TrialRuns
 from recipelab.evaluation.metric import METRIC, Incumbent, noise_of
 from recipelab.evaluation.observers import TrialObserver
 from recipelab.evaluation.protocol import Rebase
 from recipelab.evaluation.seeds import SeedSource
 from recipelab.packs.data import ensure_data
+from recipelab.packs.judging_sections import Scale
 from recipelab.packs.load import load_pack
 from recipelab.packs.pack import Pack
 from recipelab.sandbox import LocalSandbox, PhaseRequest, PhaseResult
@@ -268,19 +271,18 @@ class Looks(TrialObserver):
 
 async def checkpoint_of(
     pack: Pack,
-    change: tuple[str, str],
-    *,
+    *changes: tuple[str, str],
     at_end: bool = False,
     lead: float | None = None,
     observer: TrialObserver | None = None,
 ) -> tuple[Checkpoint | None, list[Checkpoint], list[str], WorkingLine]:
-    """Test a line of one edit; ``lead`` is the score that its head claims, if not its own."""
+    """Test a line of some edits; ``lead`` is the score that its head claims, if not its own."""
     async with RecordingSandbox() as sandbox:
         evaluator = evaluator_of(pack, sandbox)
         baseline = await evaluator.evaluate(
             pack.baseline(), None, seeds=SeedSource(pack, "c", SECRET)
         )
-        recipe = edited(pack, change)
+        recipe = edited(pack, *changes)
         outcome = await evaluator.measure(recipe, (101, 102, 103, 104))
         head = incumbent(pack, 3, recipe, outcome, baseline)
         if lead is not None:
@@ -339,6 +341,58 @@ async def test_a_head_that_fails_on_a_fresh_seed_falls_back(pack: Pack) -> None:
     assert found is not None and recorded == [found]
     assert found.fell_back and "failed on a fresh seed" in found.reason
     assert (found.p, found.delta) == (None, None)
+
+
+async def test_a_head_that_diverges_on_a_fresh_seed_is_told_so(pack: Pack) -> None:
+    acceptance = pack.acceptance.model_copy(update={"calibration": 6})
+    pack = pack.model_copy(update={"acceptance": acceptance})
+    unlucky = SeedSource(pack, "c", SECRET).checkpoint(0, pack.acceptance.confirm[0])[1]
+    blur = f"    blur += 1.0 * (args.seed == {unlucky})\n    padding ="
+    found, *_ = await checkpoint_of(pack, ("X = 1.0", "X = 3.0"), ("    padding =", blur))
+    assert found is not None
+    assert "; the head diverged on 1 of " in found.reason
+    assert f"on seed {unlucky})" in found.reason
+
+
+def test_a_near_gate_of_a_head_asks_for_up_to_half_of_the_longest_look(pack: Pack) -> None:
+    def at(number: int, loss: float, seeds: range) -> Incumbent:
+        def run(seed: int) -> SeedRun:
+            # On average, fit is a hair above its limit of 0.2.
+            fit = 0.201 + 0.05 * (-1) ** seed
+            blurred = loss + 0.01 * (seed % loss)
+            measures = {METRIC: blurred, "artifact.bytes": 50.0, "score.fit": fit}
+            return SeedRun(seed, (), measures)
+
+        return Incumbent(number, Recipe({}), {seed: run(seed) for seed in seeds})
+
+    fresh = range(5, 21)
+    certified = at(0, 10.0, fresh)
+    runs = tuple(at(3, 6.0, fresh).runs.values())
+    test = LineTest(Judge(pack), pack, WorkingLine(at(3, 6.0, range(1, 5)), certified))
+    asked = test._judged(runs, gate_asked=False)
+    assert isinstance(asked, NeedMoreSeeds) and asked.for_gate
+    assert asked.seeds - len(fresh) == pack.acceptance.most // 2 == 16
+
+
+def test_what_was_overtaken_is_discarded_and_has_no_standing(pack: Pack) -> None:
+    evidence = Evidence(0, 1, 1, 4, 0.0, standing=Standing.PROVISIONAL)
+    kept = Outcome(Status.KEPT, "it joined the working line", score=8.0, evidence=evidence)
+    best = Incumbent(4, Recipe({}), {1: SeedRun(1, (), {METRIC: 7.0})})
+    found = Judge(pack).overtaken(kept, best)
+    assert found.status is Status.DISCARDED
+    assert found.evidence is not None and found.evidence.standing is None
+    assert found.reason.endswith(
+        "against trial 0; the best changed meanwhile to trial 4, whose score is better"
+    )
+
+
+def test_what_is_compared_in_logarithms_is_told_in_the_unit_of_the_metric(pack: Pack) -> None:
+    metric = pack.metric.model_copy(update={"scale": Scale.LOG})
+    pack = pack.model_copy(update={"metric": metric, "gates": ()})
+    best = Incumbent(0, Recipe({}), {1: SeedRun(1, (), {METRIC: 20.0})})
+    runs = TrialRuns((SeedRun(1, (), {METRIC: 22.0}),), 1)
+    found = Judge(pack).not_merged(runs, best, "both changed the same lines")
+    assert found.delta == pytest.approx(2.0)
 
 
 @pytest.mark.slow
