@@ -109,9 +109,9 @@ _SHORT = {"train": 1.5, "predict": 1.5}
 async def test_only_a_starting_recipe_may_miss_a_gate_by_bad_luck(
     toy: Pack, sandbox: LocalSandbox, lenient: bool, status: Status
 ) -> None:
-    # The fit of the baseline is exp(-0.34) = 0.712, and moves by about 0.001 with the seed.
+    # The fit of the baseline is about 0.7112 with either seed, and 0.0003 apart.
     gates = tuple(
-        gate.model_copy(update={"at_least": 0.7123}) if gate.name == "fit" else gate
+        gate.model_copy(update={"at_least": 0.7115}) if gate.name == "fit" else gate
         for gate in toy.gates
     )
     pack = toy.model_copy(update={"gates": gates})

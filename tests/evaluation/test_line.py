@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
 from recipelab.acceptance import NeedMoreSeeds
 from recipelab.core.recipe import Recipe
 from recipelab.core.trial import Checkpoint, Edit, Evidence, Outcome, SeedRun, Standing, Status
+from recipelab.evaluation.campaign_line import CampaignLine
 from recipelab.evaluation.checkpoints import LineTest, WorkingLine
 from recipelab.evaluation.evaluator import Evaluator
 from recipelab.evaluation.judge import Judge, TrialRuns
@@ -19,12 +21,14 @@ from recipelab.evaluation.metric import METRIC, Incumbent, noise_of
 from recipelab.evaluation.observers import TrialObserver
 from recipelab.evaluation.protocol import Rebase
 from recipelab.evaluation.seeds import SeedSource
+from recipelab.lineage import LineageStore
 from recipelab.packs.data import ensure_data
 from recipelab.packs.judging_sections import Scale
 from recipelab.packs.load import load_pack
 from recipelab.packs.pack import Pack
 from recipelab.sandbox import LocalSandbox, PhaseRequest, PhaseResult
 from recipelab.sandbox.slots import ANYWHERE, SlotPool
+from tests.lineage.helpers import propose
 
 TRAIN = "recipe/train.py"
 LABELS = {"campaign": "c", "trial": "5"}
@@ -440,3 +444,41 @@ def test_a_lead_goes_on_from_what_a_checkpoint_measured(pack: Pack) -> None:
     assert after.is_open
     assert not replace(after, tested=replace(failed, trial=7)).is_open
     assert not replace(line, head=line.certified).is_open
+
+
+def recorded(store: LineageStore, status: Status, *parents: int, losses: Sequence[float]) -> int:
+    """Number of a new trial that was measured on three seeds."""
+    number = propose(store, *parents, campaign="c")
+    runs = tuple(SeedRun(seed, (), {METRIC: loss}) for seed, loss in enumerate(losses))
+    standing = Standing.PROVISIONAL if status is Status.KEPT else None
+    evidence = Evidence(0, 3, 3, 0, 0.0, standing=standing)
+    score = fmean(losses)
+    found = Outcome(status, "as it is", runs, score=score, score_se=0.1, evidence=evidence)
+    store.record("c", number, found)
+    return number
+
+
+def test_a_line_goes_on_from_its_last_checkpoint(pack: Pack, store: LineageStore) -> None:
+    recorded(store, Status.BASELINE, losses=(10.0, 10.1, 10.2))
+    head = recorded(store, Status.KEPT, 0, losses=(8.0, 8.1, 8.2))
+    line = CampaignLine(store, "c", evaluator_of(pack, LocalSandbox()), lambda found: None)
+    assert line.now().is_open
+    found = Checkpoint(head, 0, False, False, "not yet", 4, delta=-1.0)
+    store.add_checkpoint("c", found)
+    now = line.now()
+    assert not now.is_open, "it was tested, and nothing has come since"
+    assert (now.tested, now.tested_score) == (found, pytest.approx(8.1))
+    assert now.position == 1
+
+
+def test_trials_that_others_have_measured_tell_of_the_noise_too(
+    pack: Pack, store: LineageStore
+) -> None:
+    recorded(store, Status.BASELINE, losses=(10.0, 10.1, 10.2))
+    line = CampaignLine(store, "c", evaluator_of(pack, LocalSandbox()), lambda found: None)
+    before = line.head().noise
+    line.judged_elsewhere(recorded(store, Status.DISCARDED, 0, losses=(10.0, 13.0, 16.0)))
+    after = line.head().noise
+    assert before is not None and after is not None
+    assert before.run.sd == pytest.approx(0.1)
+    assert after.run.sd > 1.0
