@@ -14,7 +14,7 @@ from recipelab.core.recipe import Recipe
 from recipelab.core.trial import FailureKind, Status
 from recipelab.evaluation.queue import TrialQueue
 
-from .conftest import TRAIN, Make, set_x
+from .conftest import TRAIN, Make, set_x, toy_plan
 
 
 def move(campaign: Campaign, value: float) -> Proposal:
@@ -46,6 +46,16 @@ async def test_proposals_are_judged_and_the_best_is_kept(make: Make) -> None:
     assert campaign.record.stop_reason == "the script that ran it has ended"
     assert "+X = 3.3" in campaign.patch(1)
     assert (campaign.folder / "best.patch").is_file()
+
+
+async def test_who_runs_a_line_reads_what_its_test_found(project: Path) -> None:
+    said: list[str] = []
+    campaign = Campaign.create(toy_plan(profile="line"), say=said.append)
+    async with campaign.opened():
+        await campaign.evaluate(move(campaign, 3.3))
+    (told,) = (text for text in said if text.startswith("Checkpoint: "))
+    assert "the line up to trial 1 against trial 0 holds. Trial 1 is certified." in told
+    assert "loss" in told and "points" in told
 
 
 async def test_a_rejected_proposal_is_a_trial_and_costs_nothing(make: Make) -> None:

@@ -19,6 +19,9 @@ async def test_the_best_is_certified_and_the_lineage_keeps_it(ended: Campaign) -
     assert (found.status, found.seeds, found.held_out) == ("certified", 3, True)
     start = await ended.certify(0, seeds=2)
     assert start.status == "not_certified"
+    gain = "the gain against the baseline"
+    assert found.reason.startswith(f"{gain} holds at 95% confidence")
+    assert start.reason.startswith(f"{gain} does not hold at 95% confidence, corrected for 2 cert")
     kept = ended.store.certificates(ended.name)
     assert [item.trial for item in kept] == [ended.best.number, 0]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from recipelab.acceptance import Noise, Spread
 from recipelab.core.trial import Edit, Outcome, SeedRun, Status
+from recipelab.evaluation.campaign_line import CampaignLine
 from recipelab.evaluation.curves import (
     CHECKED,
     CURVE,
@@ -27,14 +29,16 @@ from recipelab.evaluation.curves import (
     value_at,
 )
 from recipelab.evaluation.evaluator import Evaluator
-from recipelab.evaluation.metric import Incumbent
+from recipelab.evaluation.metric import METRIC, Incumbent
 from recipelab.evaluation.seeds import SeedSource
+from recipelab.lineage import LineageStore
 from recipelab.packs.data import ensure_data
 from recipelab.packs.judging_sections import Goal
 from recipelab.packs.load import load_pack
 from recipelab.packs.pack import Pack
 from recipelab.packs.phase_sections import CurveSpec
 from recipelab.sandbox import LocalSandbox
+from tests.lineage.helpers import propose
 
 SPEC = CurveSpec(file="curve.csv", goal=Goal.MINIMIZE, foretells="score.loss")
 STEPS = range(10, 110, 10)
@@ -75,6 +79,13 @@ def test_every_point_is_read(points: list[tuple[int, float]], size: int) -> None
 )
 def test_a_line_that_is_no_point_is_passed_over(line: bytes) -> None:
     assert CurveReader().feed(b"0,5\n" + line + b"\n2,4\n") == [(0.0, 5.0), (2.0, 4.0)]
+
+
+def test_a_line_as_long_as_may_be_is_read_though_it_comes_without_its_end() -> None:
+    line = b"1," + b"7".rjust(198, b"0")
+    reader = CurveReader()
+    assert len(line) == 200
+    assert [*reader.feed(line), *reader.feed(b"\n2,4\n")] == [(1.0, 7.0), (2.0, 4.0)]
 
 
 def test_between_points_a_curve_is_a_line() -> None:
@@ -217,6 +228,23 @@ async def slow_and_worse(pack: Pack, *, is_check: bool) -> tuple[Outcome, Outcom
         labels = {"campaign": "c", "trial": "1"}
         outcome = await evaluator.evaluate(recipe, lambda: best, seeds=source, labels=labels)
         return baseline, outcome, evaluator
+
+
+def test_a_campaign_that_goes_on_knows_the_curves_of_its_trials(
+    curved: Pack, store: LineageStore
+) -> None:
+    # The baseline, and as many trials as it takes.
+    for number, end in enumerate(ENDS[: 1 + LEAST_RUNS // 2]):
+        runs = tuple(run_ending(end, seed) for seed in (1, 2))
+        runs = tuple(replace(r, measures={**r.measures, METRIC: end + 0.1 * r.seed}) for r in runs)
+        status = Status.DISCARDED if number else Status.BASELINE
+        trial = propose(store, *([0] if number else []), campaign="c")
+        store.record("c", trial, Outcome(status, "as it is", runs, score=end, score_se=0.1))
+    evaluator = Evaluator(curved, LocalSandbox(), {})
+    CampaignLine(store, "c", evaluator, lambda found: None).head()
+    assert evaluator.curves is not None
+    best = [run_ending(2.0, 9)]
+    assert evaluator.curves.race(best, 2.1, Goal.MINIMIZE, 0.02, is_check=False) is not None
 
 
 async def test_a_hopeless_training_is_stopped_and_has_no_score(curved: Pack) -> None:

@@ -6,20 +6,25 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from recipelab.budget import BudgetLimits
 from recipelab.core.errors import BudgetSpent, LeaseLost, RecipelabError
-from recipelab.core.trial import Status
+from recipelab.core.recipe import Recipe
+from recipelab.core.trial import Edit, Outcome, Proposal, Status
 from recipelab.evaluation.driver import Driver, SharedLedger, SharedTests, check_joinable
+from recipelab.evaluation.evaluator import Evaluator
+from recipelab.evaluation.shared_queue import SharedQueue
 from recipelab.lineage import LineageStore, NewUsage
 from recipelab.lineage.leases import LeaseTimes
+from tests.campaign.stub_drivers import Stub
 from tests.lineage.helpers import CAMPAIGN, add_campaign, outcome, propose
 
 TIMES = LeaseTimes(beat=60.0, expiry=600.0)
 
-Come = Callable[[], tuple[LineageStore, Driver]]
+Come = Callable[..., tuple[LineageStore, Driver]]
 
 
 @pytest.fixture
@@ -29,9 +34,9 @@ def come(tmp_path: Path) -> Iterator[Come]:
     with ExitStack() as stack:
         add_campaign(stack.enter_context(LineageStore.open(file, create=True)))
 
-        def one() -> tuple[LineageStore, Driver]:
+        def one(times: LeaseTimes = TIMES) -> tuple[LineageStore, Driver]:
             store = stack.enter_context(LineageStore.open(file))
-            driver = Driver(store, CAMPAIGN, model="m", times=TIMES, joins=True)
+            driver = Driver(store, CAMPAIGN, model="m", times=times, joins=True)
             driver.enter()
             return store, driver
 
@@ -142,6 +147,83 @@ async def test_one_that_was_given_up_judges_nothing(come: Come) -> None:
     driver.enter()
     async with SharedTests(store, CAMPAIGN).judging():
         assert driver.number == 3
+
+
+async def test_a_driver_hears_with_a_beat_that_it_was_given_up(come: Come) -> None:
+    _, driver = come(LeaseTimes(beat=0.01, expiry=600.0))
+    other, _ = come()
+    async with driver.beating(), asyncio.timeout(60):
+        other.give_up_process(CAMPAIGN, other.drivers(CAMPAIGN)[0].process)
+        while not driver.lost:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+class Endless(Stub):
+    """Runs a trial until it is told to end, and notes both."""
+
+    def __init__(self) -> None:
+        super().__init__("endless", 600.0)
+        self.began, self.ended = asyncio.Event(), asyncio.Event()
+
+    async def evaluate(self, recipe: Recipe, incumbent: Any, **further: Any) -> Outcome:
+        if incumbent is not None:
+            self.began.set()
+        try:
+            return await super().evaluate(recipe, incumbent, **further)
+        finally:
+            if incumbent is not None:
+                self.ended.set()
+
+
+async def queue_of(one: tuple[LineageStore, Driver], stub: Stub) -> SharedQueue:
+    """A driver's queue, whose baseline is measured."""
+    store, driver = one
+    account = ledger(one, trials=9)
+    evaluator = cast(Evaluator, stub)
+    queue = SharedQueue(store, CAMPAIGN, evaluator, driver=driver, ledger=account)
+    queue.ensure_baseline()
+    while queue.running:
+        await queue.next_ended()
+    return queue
+
+
+def step() -> Proposal:
+    return Proposal("opt", "left", 0, "Nearer.", -1.0, (Edit("recipe/train.py", "X = 1", "X = 2"),))
+
+
+async def test_what_a_driver_runs_ends_when_the_others_have_given_it_up(
+    project: Path, come: Come
+) -> None:
+    one, (other, _) = come(), come()
+    stub = Endless()
+    queue = await queue_of(one, stub)
+    number = queue.submit(step(), round_number=None).number
+    async with asyncio.timeout(60):
+        await stub.began.wait()
+        other.give_up_process(CAMPAIGN, other.drivers(CAMPAIGN)[0].process)
+        queue.refresh()
+        await stub.ended.wait()
+        await queue.stop()
+    queue.refresh()
+    assert queue.in_flight == ()
+    assert one[1].number == 3
+    assert other.brief(CAMPAIGN, number).status is None, "it is another driver's"
+
+
+async def test_a_driver_with_nothing_to_propose_waits_for_what_others_find(
+    project: Path, come: Come, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recipelab.evaluation.shared_queue.LOOK_SECONDS", 0.01)
+    one, (other, _) = come(), come()
+    queue = await queue_of(one, Stub("one", 0.0))
+    running = propose(other, 0)
+    async with asyncio.timeout(60):
+        waiting = asyncio.create_task(queue.wait_for_others(idle=True))
+        await asyncio.sleep(0)
+        assert queue.remaining and not waiting.done()
+        other.record(CAMPAIGN, running, outcome())
+        await waiting
+    assert [brief.number for brief in queue.take_others()] == [running]
 
 
 def test_only_a_campaign_that_runs_is_joined(come: Come) -> None:

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
+from recipelab.acceptance import NeedMoreSeeds
 from recipelab.core.recipe import Recipe
-from recipelab.core.trial import Checkpoint, Edit, Outcome, SeedRun, Standing, Status
-from recipelab.evaluation.checkpoints import WorkingLine
+from recipelab.core.trial import Checkpoint, Edit, Evidence, Outcome, SeedRun, Standing, Status
+from recipelab.evaluation.campaign_line import CampaignLine
+from recipelab.evaluation.checkpoints import LineTest, WorkingLine
 from recipelab.evaluation.evaluator import Evaluator
+from recipelab.evaluation.judge import Judge, TrialRuns
 from recipelab.evaluation.metric import METRIC, Incumbent, noise_of
 from recipelab.evaluation.observers import TrialObserver
 from recipelab.evaluation.protocol import Rebase
 from recipelab.evaluation.seeds import SeedSource
+from recipelab.lineage import LineageStore
 from recipelab.packs.data import ensure_data
+from recipelab.packs.judging_sections import Scale
 from recipelab.packs.load import load_pack
 from recipelab.packs.pack import Pack
 from recipelab.sandbox import LocalSandbox, PhaseRequest, PhaseResult
 from recipelab.sandbox.slots import ANYWHERE, SlotPool
+from tests.lineage.helpers import propose
 
 TRAIN = "recipe/train.py"
 LABELS = {"campaign": "c", "trial": "5"}
@@ -268,19 +275,18 @@ class Looks(TrialObserver):
 
 async def checkpoint_of(
     pack: Pack,
-    change: tuple[str, str],
-    *,
+    *changes: tuple[str, str],
     at_end: bool = False,
     lead: float | None = None,
     observer: TrialObserver | None = None,
 ) -> tuple[Checkpoint | None, list[Checkpoint], list[str], WorkingLine]:
-    """Test a line of one edit; ``lead`` is the score that its head claims, if not its own."""
+    """Test a line of some edits; ``lead`` is the score that its head claims, if not its own."""
     async with RecordingSandbox() as sandbox:
         evaluator = evaluator_of(pack, sandbox)
         baseline = await evaluator.evaluate(
             pack.baseline(), None, seeds=SeedSource(pack, "c", SECRET)
         )
-        recipe = edited(pack, change)
+        recipe = edited(pack, *changes)
         outcome = await evaluator.measure(recipe, (101, 102, 103, 104))
         head = incumbent(pack, 3, recipe, outcome, baseline)
         if lead is not None:
@@ -341,6 +347,58 @@ async def test_a_head_that_fails_on_a_fresh_seed_falls_back(pack: Pack) -> None:
     assert (found.p, found.delta) == (None, None)
 
 
+async def test_a_head_that_diverges_on_a_fresh_seed_is_told_so(pack: Pack) -> None:
+    acceptance = pack.acceptance.model_copy(update={"calibration": 6})
+    pack = pack.model_copy(update={"acceptance": acceptance})
+    unlucky = SeedSource(pack, "c", SECRET).checkpoint(0, pack.acceptance.confirm[0])[1]
+    blur = f"    blur += 1.0 * (args.seed == {unlucky})\n    padding ="
+    found, *_ = await checkpoint_of(pack, ("X = 1.0", "X = 3.0"), ("    padding =", blur))
+    assert found is not None
+    assert "; the head diverged on 1 of " in found.reason
+    assert f"on seed {unlucky})" in found.reason
+
+
+def test_a_near_gate_of_a_head_asks_for_up_to_half_of_the_longest_look(pack: Pack) -> None:
+    def at(number: int, loss: float, seeds: range) -> Incumbent:
+        def run(seed: int) -> SeedRun:
+            # On average, fit is a hair above its limit of 0.2.
+            fit = 0.201 + 0.05 * (-1) ** seed
+            blurred = loss + 0.01 * (seed % loss)
+            measures = {METRIC: blurred, "artifact.bytes": 50.0, "score.fit": fit}
+            return SeedRun(seed, (), measures)
+
+        return Incumbent(number, Recipe({}), {seed: run(seed) for seed in seeds})
+
+    fresh = range(5, 21)
+    certified = at(0, 10.0, fresh)
+    runs = tuple(at(3, 6.0, fresh).runs.values())
+    test = LineTest(Judge(pack), pack, WorkingLine(at(3, 6.0, range(1, 5)), certified))
+    asked = test._judged(runs, gate_asked=False)
+    assert isinstance(asked, NeedMoreSeeds) and asked.for_gate
+    assert asked.seeds - len(fresh) == pack.acceptance.most // 2 == 16
+
+
+def test_what_was_overtaken_is_discarded_and_has_no_standing(pack: Pack) -> None:
+    evidence = Evidence(0, 1, 1, 4, 0.0, standing=Standing.PROVISIONAL)
+    kept = Outcome(Status.KEPT, "it joined the working line", score=8.0, evidence=evidence)
+    best = Incumbent(4, Recipe({}), {1: SeedRun(1, (), {METRIC: 7.0})})
+    found = Judge(pack).overtaken(kept, best)
+    assert found.status is Status.DISCARDED
+    assert found.evidence is not None and found.evidence.standing is None
+    assert found.reason.endswith(
+        "against trial 0; the best changed meanwhile to trial 4, whose score is better"
+    )
+
+
+def test_what_is_compared_in_logarithms_is_told_in_the_unit_of_the_metric(pack: Pack) -> None:
+    metric = pack.metric.model_copy(update={"scale": Scale.LOG})
+    pack = pack.model_copy(update={"metric": metric, "gates": ()})
+    best = Incumbent(0, Recipe({}), {1: SeedRun(1, (), {METRIC: 20.0})})
+    runs = TrialRuns((SeedRun(1, (), {METRIC: 22.0}),), 1)
+    found = Judge(pack).not_merged(runs, best, "both changed the same lines")
+    assert found.delta == pytest.approx(2.0)
+
+
 @pytest.mark.slow
 async def test_a_head_that_a_busy_machine_kept_waiting_is_tested_again_later(
     pack: Pack, monkeypatch: pytest.MonkeyPatch
@@ -386,3 +444,41 @@ def test_a_lead_goes_on_from_what_a_checkpoint_measured(pack: Pack) -> None:
     assert after.is_open
     assert not replace(after, tested=replace(failed, trial=7)).is_open
     assert not replace(line, head=line.certified).is_open
+
+
+def recorded(store: LineageStore, status: Status, *parents: int, losses: Sequence[float]) -> int:
+    """Number of a new trial that was measured on three seeds."""
+    number = propose(store, *parents, campaign="c")
+    runs = tuple(SeedRun(seed, (), {METRIC: loss}) for seed, loss in enumerate(losses))
+    standing = Standing.PROVISIONAL if status is Status.KEPT else None
+    evidence = Evidence(0, 3, 3, 0, 0.0, standing=standing)
+    score = fmean(losses)
+    found = Outcome(status, "as it is", runs, score=score, score_se=0.1, evidence=evidence)
+    store.record("c", number, found)
+    return number
+
+
+def test_a_line_goes_on_from_its_last_checkpoint(pack: Pack, store: LineageStore) -> None:
+    recorded(store, Status.BASELINE, losses=(10.0, 10.1, 10.2))
+    head = recorded(store, Status.KEPT, 0, losses=(8.0, 8.1, 8.2))
+    line = CampaignLine(store, "c", evaluator_of(pack, LocalSandbox()), lambda found: None)
+    assert line.now().is_open
+    found = Checkpoint(head, 0, False, False, "not yet", 4, delta=-1.0)
+    store.add_checkpoint("c", found)
+    now = line.now()
+    assert not now.is_open, "it was tested, and nothing has come since"
+    assert (now.tested, now.tested_score) == (found, pytest.approx(8.1))
+    assert now.position == 1
+
+
+def test_trials_that_others_have_measured_tell_of_the_noise_too(
+    pack: Pack, store: LineageStore
+) -> None:
+    recorded(store, Status.BASELINE, losses=(10.0, 10.1, 10.2))
+    line = CampaignLine(store, "c", evaluator_of(pack, LocalSandbox()), lambda found: None)
+    before = line.head().noise
+    line.judged_elsewhere(recorded(store, Status.DISCARDED, 0, losses=(10.0, 13.0, 16.0)))
+    after = line.head().noise
+    assert before is not None and after is not None
+    assert before.run.sd == pytest.approx(0.1)
+    assert after.run.sd > 1.0

@@ -119,6 +119,20 @@ async def test_a_pair_shares_its_cores_and_has_twice_the_time(timed: Pack) -> No
     assert sandbox.limits == [(2 * timed.budgets.train, (core,))] * 4
 
 
+async def test_the_time_of_predict_is_compared_side_by_side_too(timed: Pack) -> None:
+    metric = Metric.model_validate({**METRIC.model_dump(), "charge_predict": True})
+    pack = timed.model_copy(update={"metric": metric})
+    data = ensure_data(pack, say=lambda text: None)
+    async with DriftingSandbox(1.0) as sandbox:
+        evaluator = Evaluator(pack, sandbox, data, pool=SlotPool([ANYWHERE]))
+        baseline = await evaluator.evaluate(priced(pack, 3.0), None)
+        best = Incumbent(0, priced(pack, 3.0), {run.seed: run for run in baseline.seed_runs})
+        outcome = await evaluator.evaluate(priced(pack, 1.5), lambda: best)
+    assert outcome.status is Status.KEPT, outcome.reason
+    for run in outcome.seed_runs:
+        assert run.measures["beside.predict.cpu_seconds"] > 0.0
+
+
 async def test_a_best_that_fails_beside_a_trial_is_not_the_trials_fault(timed: Pack) -> None:
     data = ensure_data(timed, say=lambda text: None)
     best = Incumbent(0, Recipe({"recipe/train.py": "1 / 0\n"}), ONES)
