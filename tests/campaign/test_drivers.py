@@ -216,7 +216,10 @@ async def test_four_drivers_lose_no_trial_and_run_none_twice(
     drivers = [processes.start("run", trials=24, seconds=0.3)]
     with LineageStore.open(url, create=True) as look:
         await until(lambda: bool(look.campaigns()) and bool(look.counts(NAME)))
+        look.pause_campaign(NAME)  # Alone it may be done before the others have come.
         drivers += [processes.start("join", trials=0, seconds=0.3) for _ in range(3)]
+        await until(lambda: len(look.drivers(NAME, live=True)) == 4)
+        look.pause_campaign(NAME, paused=False)
         for process in drivers:
             finished(process)
         # Each trial that ran has booked its slot once, and each was judged once.
