@@ -15,6 +15,7 @@ from recipelab.sandbox.docker.containers import connect
 from recipelab.sandbox.docker.monitor import usage_from_daemon
 from recipelab.sandbox.docker.options import DaemonFacts
 from recipelab.sandbox.gpus import Gpu
+from recipelab.sandbox.processes import owner_identity
 from recipelab.sandbox.spec import ContainerProfile
 
 from .helpers import phase
@@ -79,10 +80,11 @@ def test_an_unknown_runtime_is_refused_with_those_there_are(
 @pytest.mark.parametrize("name", ["kata-runtime", "io.containerd.kata.v2"])
 async def test_kata_is_refused_where_the_daemon_has_none(docker_image: str, name: str) -> None:
     api = connect(timeout=60)
-    before = len(api.containers(all=True))
+    mine = {"label": f"recipelab.owner={owner_identity()}"}
+    before = len(api.containers(all=True, filters=mine))
     with pytest.raises(SandboxUnavailable, match=name.replace(".", r"\.")):
         await DockerSandbox(image=docker_image, profile=ContainerProfile(runtime=name)).start()
-    assert len(api.containers(all=True)) <= before
+    assert len(api.containers(all=True, filters=mine)) <= before
     api.close()
 
 
