@@ -61,18 +61,23 @@ def test_what_was_in_flight_or_queued_is_run_once_after_kill_9(project: Path) ->
 
 
 def test_kills_at_random_moments_lose_nothing_and_leave_nothing(tmp_path: Path) -> None:
-    words = ["--strikes", "6", "--trials", "5", "--slots", "2", "--seed", "7"]
-    words += ["--json", str(tmp_path / "tally.json")]
-    program = str(ROOT / "benchmarks/endurance.py")
-    done = subprocess.run([sys.executable, program, *words], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    tally = json.loads((tmp_path / "tally.json").read_text())
-    assert tally["strikes"]["driver"] >= 6
-    assert tally["trials"] == 5 * tally["campaigns"]
-    assert sum(tally["in_flight"].values()) >= 1
-    zero = ("lost", "twice", "without_outcome", "miscounted", "processes", "folders", "leases")
-    assert {key: tally[key] for key in zero} == dict.fromkeys(zero, 0)
-    assert tally["faults"] == []
+    struck = 0
+    for within in ("5", "15", "45"):  # A slow machine has nothing in flight before.
+        if struck:
+            break
+        words = ["--strikes", "6", "--trials", "5", "--slots", "2", "--seed", "7"]
+        words += ["--within", within, "--json", str(tmp_path / "tally.json")]
+        program = str(ROOT / "benchmarks/endurance.py")
+        done = subprocess.run([sys.executable, program, *words], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        tally = json.loads((tmp_path / "tally.json").read_text())
+        assert tally["strikes"]["driver"] >= 6
+        assert tally["trials"] == 5 * tally["campaigns"]
+        struck = sum(tally["in_flight"].values())
+        zero = ("lost", "twice", "without_outcome", "miscounted", "processes", "folders", "leases")
+        assert {key: tally[key] for key in zero} == dict.fromkeys(zero, 0)
+        assert tally["faults"] == []
+    assert struck >= 1
 
 
 @pytest.mark.parametrize(
