@@ -46,13 +46,7 @@ from recipelab.evaluation.warm_up import WarmUp, WarmUps
 from recipelab.evaluation.workspace import TrainedOnce, Workspace
 from recipelab.packs.judging_sections import PACKED, SANDBOX_MEASURES
 from recipelab.packs.pack import Pack
-from recipelab.sandbox.base import (
-    Ending,
-    Input,
-    PhaseResult,
-    Sandbox,
-    Watch,
-)
+from recipelab.sandbox.base import Ending, Input, PhaseResult, Sandbox, Watch
 from recipelab.sandbox.processes import MIB
 from recipelab.sandbox.slots import ANYWHERE, Slot
 

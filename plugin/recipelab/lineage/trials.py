@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -25,6 +25,7 @@ from recipelab.lineage.filter import (
 )
 from recipelab.lineage.lookup import (
     LARGEST_NUMBER,
+    Found,
     OpenLineage,
     number_of,
     read_trial,
@@ -105,14 +106,12 @@ class TrialReader(OpenLineage):
             return read_trial(transaction, campaign_id, number, campaign, trial_records)[0]
 
     def records_of(self, campaign: str, numbers: Sequence[int]) -> tuple[TrialRecord, ...]:
-        """Return some trials, in the order of their numbers as given.
+        """Return several trials, in the order in which they are asked for.
 
         Raises:
             LineageError: There is no such trial; the message says which there are.
         """
-        with self._asking(campaign) as (transaction, campaign_id):
-            ids = trial_ids_of(transaction, campaign_id, numbers, campaign)
-            return trial_records(transaction, ids)
+        return self._some(campaign, numbers, trial_records)
 
     def brief(self, campaign: str, number: int) -> TrialBrief:
         """Return a trial in one row.
@@ -124,14 +123,12 @@ class TrialReader(OpenLineage):
             return read_trial(transaction, campaign_id, number, campaign, trial_briefs)[0]
 
     def briefs_of(self, campaign: str, numbers: Sequence[int]) -> tuple[TrialBrief, ...]:
-        """Return some trials, each in one row, in the order of their numbers as given.
+        """Return several trials, each in one row, in the order in which they are asked for.
 
         Raises:
             LineageError: There is no such trial; the message says which there are.
         """
-        with self._asking(campaign) as (transaction, campaign_id):
-            ids = trial_ids_of(transaction, campaign_id, numbers, campaign)
-            return trial_briefs(transaction, ids)
+        return self._some(campaign, numbers, trial_briefs)
 
     def files(self, campaign: str, number: int) -> dict[str, str]:
         """Return the files of a trial's recipe, path to text; none if it has no recipe.
@@ -448,6 +445,15 @@ class TrialReader(OpenLineage):
         if data is None:
             raise LineageError(f"no recipe in the lineage has a file with SHA-256 {sha256}")
         return zlib.decompress(data).decode()
+
+    def _some(
+        self,
+        campaign: str,
+        numbers: Sequence[int],
+        read: Callable[[Transaction, Sequence[int]], tuple[Found, ...]],
+    ) -> tuple[Found, ...]:
+        with self._asking(campaign) as (transaction, campaign_id):
+            return read(transaction, trial_ids_of(transaction, campaign_id, numbers, campaign))
 
     def _parts(self, column: str, campaign: str, numbers: Sequence[int]) -> dict[int, Any]:
         if len(numbers) > _MOST_PARTS:

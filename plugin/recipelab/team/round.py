@@ -39,12 +39,7 @@ from autogen_agentchat.teams._group_chat._events import (
     SerializableException,
 )
 from autogen_agentchat.teams._group_chat._selector_group_chat import SelectorGroupChatManager
-from autogen_core import (
-    AgentRuntime,
-    CancellationToken,
-    MessageContext,
-    event,
-)
+from autogen_core import AgentRuntime, CancellationToken, MessageContext, event
 from autogen_core.model_context import BufferedChatCompletionContext
 from autogen_core.models import ChatCompletionClient
 
